@@ -1,0 +1,361 @@
+//! The seal of a metadata page: made, checked, and, where it is broken, named.
+//!
+//! A seal says what a page is (kind, copy, position, filesystem, generation) and proves it with a CRC-32. A page whose
+//! seal is good is exactly what some commit wrote for exactly that place.
+
+use std::fmt;
+
+use uuid::Uuid;
+
+use crate::raw::PageHeader;
+use crate::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo, len64, small};
+
+/// Version of the page format that this crate writes and reads.
+pub const PAGE_VERSION: u16 = 1;
+
+/// Where the CRC lies in a page.
+const CRC_OFFSET: usize = std::mem::offset_of!(PageHeader, crc);
+
+/// The kinds of metadata pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PageKind {
+    /// Page 0.
+    Superblock,
+    /// A page of the block table.
+    BlockTable,
+    /// A page of the inode table.
+    InodeTable,
+}
+
+impl PageKind {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::Superblock, Self::BlockTable, Self::InodeTable];
+
+    /// The four bytes that a page of this kind starts with.
+    #[must_use]
+    pub const fn magic(self) -> [u8; 4] {
+        match self {
+            Self::Superblock => *b"GMsb",
+            Self::BlockTable => *b"GMbt",
+            Self::InodeTable => *b"GMit",
+        }
+    }
+
+    /// The number of this kind in a page header.
+    #[must_use]
+    pub const fn byte(self) -> u8 {
+        match self {
+            Self::Superblock => 1,
+            Self::BlockTable => 2,
+            Self::InodeTable => 3,
+        }
+    }
+}
+
+impl fmt::Display for PageKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Superblock => "superblock",
+            Self::BlockTable => "block table",
+            Self::InodeTable => "inode table",
+        })
+    }
+}
+
+/// What a page must be, to be good at its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The kind that belongs there.
+    pub kind: PageKind,
+    /// The copy.
+    pub copy: CopyId,
+    /// The position within the copy.
+    pub page: PageNo,
+    /// The filesystem.
+    pub uuid: Uuid,
+}
+
+/// What is wrong with a page's seal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SealFault {
+    /// The page is all zero.
+    Zeroed,
+    /// The page does not start with the magic of a metadata page: something else lies there.
+    Overwritten,
+    /// One bit is flipped. Proven by the CRC, which one bit's change makes good.
+    Flipped {
+        /// Offset of the byte in the page.
+        byte: u16,
+        /// Bit in that byte, 0 = least significant.
+        bit: u8,
+    },
+    /// The page starts as a metadata page, but its CRC does not match: it was torn or partly overwritten.
+    Torn,
+    /// The seal is good but of a format version that is not known.
+    Version(u16),
+    /// The seal is good, but another filesystem's.
+    Foreign(Uuid),
+    /// The seal is good, but the page belongs elsewhere in this filesystem.
+    Misplaced {
+        /// The kind byte it carries.
+        kind: u8,
+        /// The copy byte it carries.
+        copy: u8,
+        /// The position it carries.
+        page: u64,
+    },
+}
+
+impl SealFault {
+    /// A word for programs: stable, lower case, no spaces.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Zeroed => "zeroed",
+            Self::Overwritten => "overwritten",
+            Self::Flipped { .. } => "flipped",
+            Self::Torn => "torn",
+            Self::Version(_) => "version",
+            Self::Foreign(_) => "foreign",
+            Self::Misplaced { .. } => "misplaced",
+        }
+    }
+}
+
+impl fmt::Display for SealFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Zeroed => f.write_str("all zero"),
+            Self::Overwritten => f.write_str("overwritten: not a metadata page"),
+            Self::Flipped { byte, bit } => write!(f, "bit {bit} of byte {byte:#x} flipped"),
+            Self::Torn => f.write_str("torn or partly overwritten: the CRC does not match"),
+            Self::Version(version) => write!(f, "of format version {version}, which is not known"),
+            Self::Foreign(uuid) => write!(f, "of another filesystem, {uuid}"),
+            Self::Misplaced { kind, copy, page } => {
+                let kind = PageKind::ALL.into_iter().find(|k| k.byte() == kind);
+                let copy = CopyId::BOTH.into_iter().find(|c| c.byte() == copy);
+                match (kind, copy) {
+                    (Some(kind), Some(copy)) => {
+                        write!(f, "misplaced: it is {kind} page {page} of copy {copy}")
+                    }
+                    _ => write!(f, "misplaced: it is page {page} of no known kind"),
+                }
+            }
+        }
+    }
+}
+
+/// Checks the seal of `page` as the page for `place`. Gives its generation when the seal is good.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check(page: &PageBytes, place: &Place) -> Result<Generation, SealFault> {
+    let header = PageHeader::of(page);
+    if crc(page) != header.crc.get() || header.magic == [0; 4] {
+        return Err(name_damage(page));
+    }
+    let version = header.version.get();
+    if !PageKind::ALL
+        .iter()
+        .any(|kind| kind.magic() == header.magic)
+    {
+        return Err(SealFault::Overwritten);
+    }
+    if version != PAGE_VERSION {
+        return Err(SealFault::Version(version));
+    }
+    let uuid = Uuid::from_bytes(header.uuid);
+    if uuid != place.uuid {
+        return Err(SealFault::Foreign(uuid));
+    }
+    let number = header.page.get();
+    let here = header.magic == place.kind.magic()
+        && header.kind == place.kind.byte()
+        && header.copy == place.copy.byte()
+        && number == u64::from(place.page.0);
+    if here {
+        Ok(Generation(header.generation.get()))
+    } else {
+        Err(SealFault::Misplaced {
+            kind: header.kind,
+            copy: header.copy,
+            page: number,
+        })
+    }
+}
+
+/// The place and generation that a page claims for itself, if its seal holds for that: how a page is known without
+/// knowing where it belongs.
+#[must_use]
+pub fn claim(page: &PageBytes) -> Option<(Place, Generation)> {
+    let header = PageHeader::of(page);
+    let kind = PageKind::ALL
+        .into_iter()
+        .find(|kind| kind.magic() == header.magic)?;
+    let copy = CopyId::BOTH
+        .into_iter()
+        .find(|copy| copy.byte() == header.copy)?;
+    let page_no = PageNo(u32::try_from(header.page.get()).ok()?);
+    let place = Place {
+        kind,
+        copy,
+        page: page_no,
+        uuid: Uuid::from_bytes(header.uuid),
+    };
+    let generation = check(page, &place).ok()?;
+    Some((place, generation))
+}
+
+/// Writes the header of `page` for `place` and `generation`, and the CRC over all of it. The payload must be final.
+pub fn seal(page: &mut PageBytes, place: &Place, generation: Generation) {
+    let header = PageHeader::of_mut(page);
+    header.magic = place.kind.magic();
+    header.version = PAGE_VERSION.into();
+    header.kind = place.kind.byte();
+    header.copy = place.copy.byte();
+    header.page = u64::from(place.page.0).into();
+    header.uuid = place.uuid.into_bytes();
+    header.generation = generation.0.into();
+    header.crc = 0.into();
+    let sum = crc32fast::hash(page);
+    PageHeader::of_mut(page).crc = sum.into();
+}
+
+/// Names what happened to a page whose CRC does not match.
+fn name_damage(page: &PageBytes) -> SealFault {
+    if page.iter().all(|byte| *byte == 0) {
+        return SealFault::Zeroed;
+    }
+    let magic = u32::from_le_bytes(PageHeader::of(page).magic);
+    let near = PageKind::ALL
+        .iter()
+        .any(|kind| (u32::from_le_bytes(kind.magic()) ^ magic).count_ones() <= 1);
+    if !near {
+        return SealFault::Overwritten;
+    }
+    find_flip(page).unwrap_or(SealFault::Torn)
+}
+
+/// The CRC-32 of `page` with its CRC field as zero.
+///
+/// CRCs are linear: the field's share in the checksum of the page as it stands is taken out, which is cheaper than
+/// feeding the checksum three pieces.
+fn crc(page: &PageBytes) -> u32 {
+    let [b0, b1, b2, b3] = PageHeader::of(page).crc.get().to_le_bytes();
+    let share =
+        |table: &[u32; 256], byte: u8| table.get(usize::from(byte)).copied().unwrap_or_default();
+    let [t0, t1, t2, t3] = &FIELD_SHARES;
+    crc32fast::hash(page) ^ share(t0, b0) ^ share(t1, b1) ^ share(t2, b2) ^ share(t3, b3)
+}
+
+/// The one flipped bit that explains why the CRC does not match, if there is one.
+///
+/// Each bit of the page adds its own constant to the CRC; the constants are walked from the page's last byte backwards.
+/// Several flipped bits are taken for one with a probability of about 2⁻¹⁷.
+fn find_flip(page: &PageBytes) -> Option<SealFault> {
+    let stored = PageHeader::of(page).crc.get();
+    let difference = crc(page) ^ stored;
+    if difference.is_power_of_two() {
+        // A bit of the stored CRC itself.
+        let bit = difference.trailing_zeros();
+        return Some(flip(
+            CRC_OFFSET.saturating_add(small(u64::from(bit >> 3))),
+            bit & 7,
+        ));
+    }
+    let mut shares: [u32; 8] =
+        std::array::from_fn(|bit| TABLE.get(1 << bit).copied().unwrap_or_default());
+    for byte in (0..PAGE_SIZE).rev() {
+        let in_field = byte >= CRC_OFFSET && byte < CRC_OFFSET.saturating_add(4);
+        if let Some(bit) = shares
+            .iter()
+            .position(|share| *share == difference && !in_field)
+        {
+            return Some(flip(byte, u32::try_from(bit).unwrap_or_default()));
+        }
+        for share in &mut shares {
+            *share = step(*share);
+        }
+    }
+    None
+}
+
+/// A flip at a place within a page.
+fn flip(byte: usize, bit: u32) -> SealFault {
+    SealFault::Flipped {
+        byte: u16::try_from(len64(byte)).unwrap_or_default(),
+        bit: u8::try_from(bit).unwrap_or_default(),
+    }
+}
+
+/// One zero byte fed to the CRC's register.
+fn step(register: u32) -> u32 {
+    let low = usize::from(register.to_le_bytes()[0]);
+    (register >> 8) ^ TABLE.get(low).copied().unwrap_or_default()
+}
+
+/// The CRC-32 table: what each value of the register's low byte adds.
+const TABLE: [u32; 256] = crc_table();
+/// What each value of each of the four bytes of the CRC field adds to the page's CRC.
+const FIELD_SHARES: [[u32; 256]; 4] = field_shares();
+
+#[expect(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    reason = "const evaluation: loops are bounded by 256"
+)]
+const fn crc_table() -> [u32; 256] {
+    let mut table = [0; 256];
+    let mut n = 0;
+    while n < 256 {
+        let mut value = n as u32;
+        let mut bit = 0;
+        while bit < 8 {
+            value = if value & 1 == 1 {
+                (value >> 1) ^ 0xEDB8_8320
+            } else {
+                value >> 1
+            };
+            bit += 1;
+        }
+        table[n] = value;
+        n += 1;
+    }
+    table
+}
+
+#[expect(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    reason = "const evaluation: loops are bounded"
+)]
+const fn field_shares() -> [[u32; 256]; 4] {
+    let table = crc_table();
+    let mut shares = [[0; 256]; 4];
+    let mut byte = 0;
+    while byte < 4 {
+        // Each bit walks through all bytes behind its own; the values of a byte are sums of its bits.
+        let mut bit = 0;
+        while bit < 8 {
+            let mut register = table[1 << bit];
+            let mut behind = PAGE_SIZE - 1 - CRC_OFFSET - byte;
+            while behind > 0 {
+                register = (register >> 8) ^ table[(register & 0xFF) as usize];
+                behind -= 1;
+            }
+            let mut value = 0;
+            while value < 256 {
+                if value >> bit & 1 == 1 {
+                    shares[byte][value] ^= register;
+                }
+                value += 1;
+            }
+            bit += 1;
+        }
+        byte += 1;
+    }
+    shares
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+use super::*;
+use proptest::prelude::*;
+
+fn place() -> Place {
+    Place {
+        kind: PageKind::BlockTable,
+        copy: CopyId::A,
+        page: PageNo(7),
+        uuid: Uuid::from_u128(0x1234),
+    }
+}
+
+fn sealed(payload: &[u8]) -> PageBytes {
+    let mut page = [0; PAGE_SIZE];
+    page[64..64 + payload.len()].copy_from_slice(payload);
+    seal(&mut page, &place(), Generation(5));
+    page
+}
+
+#[test]
+fn the_crc_is_ieee_over_the_page_with_its_field_zero() {
+    let page = sealed(b"some payload");
+    let mut plain = page;
+    plain[40..44].fill(0);
+    // Bitwise, by the definition of CRC-32: reflected 0x04C11DB7, all-ones start, complemented end.
+    let mut register = u32::MAX;
+    for byte in plain {
+        register ^= u32::from(byte);
+        for _ in 0..8 {
+            register = if register & 1 == 1 {
+                (register >> 1) ^ 0xEDB8_8320
+            } else {
+                register >> 1
+            };
+        }
+    }
+    assert_eq!(page[40..44], (!register).to_le_bytes());
+    assert_eq!(check(&page, &place()), Ok(Generation(5)));
+}
+
+#[test]
+fn each_kind_of_damage_has_its_name() {
+    let good = sealed(&[0xA5; 4032]);
+    assert_eq!(check(&[0; PAGE_SIZE], &place()), Err(SealFault::Zeroed));
+    assert_eq!(
+        check(&[0x5A; PAGE_SIZE], &place()),
+        Err(SealFault::Overwritten)
+    );
+
+    let mut torn = good;
+    torn[2048..].copy_from_slice(&sealed(&[0x11; 4032])[2048..]);
+    assert_eq!(check(&torn, &place()), Err(SealFault::Torn));
+
+    let other = Uuid::from_u128(0x9999);
+    assert_eq!(
+        check(
+            &good,
+            &Place {
+                uuid: other,
+                ..place()
+            }
+        ),
+        Err(SealFault::Foreign(place().uuid))
+    );
+
+    let elsewhere = Err(SealFault::Misplaced {
+        kind: 2,
+        copy: b'A',
+        page: 7,
+    });
+    assert_eq!(
+        check(
+            &good,
+            &Place {
+                page: PageNo(8),
+                ..place()
+            }
+        ),
+        elsewhere
+    );
+    assert_eq!(
+        check(
+            &good,
+            &Place {
+                copy: CopyId::B,
+                ..place()
+            }
+        ),
+        elsewhere
+    );
+    assert_eq!(
+        check(
+            &good,
+            &Place {
+                kind: PageKind::InodeTable,
+                ..place()
+            }
+        ),
+        elsewhere
+    );
+}
+
+#[test]
+fn a_page_of_a_later_version_is_named() {
+    let mut page = sealed(b"");
+    page[4] = 2;
+    page[40..44].fill(0);
+    let sum = crc32fast::hash(&page);
+    page[40..44].copy_from_slice(&sum.to_le_bytes());
+    assert_eq!(check(&page, &place()), Err(SealFault::Version(2)));
+}
+
+#[test]
+fn every_flipped_bit_of_header_and_ends_is_found() {
+    let good = sealed(&[0xC3; 4032]);
+    let interesting = (0..64).chain(4090..4096);
+    for byte in interesting {
+        for bit in 0..8 {
+            let mut page = good;
+            page[byte] ^= 1 << bit;
+            let found = check(&page, &place());
+            assert_eq!(
+                found,
+                Err(SealFault::Flipped {
+                    byte: byte as u16,
+                    bit
+                }),
+                "byte {byte} bit {bit}"
+            );
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_sealed_page_is_good_and_claims_its_place(payload in prop::collection::vec(any::<u8>(), 4032)) {
+        let page = sealed(&payload);
+        prop_assert_eq!(check(&page, &place()), Ok(Generation(5)));
+        prop_assert_eq!(claim(&page), Some((place(), Generation(5))));
+    }
+
+    #[test]
+    fn a_flip_anywhere_is_named_and_placed(payload in prop::collection::vec(any::<u8>(), 4032), at in 0..PAGE_SIZE * 8) {
+        let mut page = sealed(&payload);
+        page[at / 8] ^= 1 << (at % 8);
+        let flipped = SealFault::Flipped { byte: (at / 8) as u16, bit: (at % 8) as u8 };
+        prop_assert_eq!(check(&page, &place()), Err(flipped));
+    }
+
+    #[test]
+    fn any_bytes_are_judged_without_a_panic(bytes in prop::collection::vec(any::<u8>(), PAGE_SIZE)) {
+        let page: PageBytes = bytes.try_into().unwrap();
+        prop_assert!(check(&page, &place()).is_err());
+        prop_assert_eq!(claim(&page), None);
+    }
+}

@@ -1,0 +1,428 @@
+//! Regular files and block devices, read with `pread(2)` and written with `pwrite(2)`: never mapped, because a file
+//! that somebody truncates under a map kills the reader.
+//!
+//! Two types: [`RegionFile`] can only be read. [`WritableFile`] holds the only writer's lock for as long as it lives.
+
+mod node;
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use gmfs_format::io::{Absence, ReadAt, ReadError, Span, WriteAt, WriteError};
+use rustix::fs::{FallocateFlags, SeekFrom};
+use rustix::io::Errno;
+
+pub(crate) use node::{Access, Node, lock as lock_once, node_of, open_device, wrong_device};
+
+/// For reading.
+pub(crate) const ACCESS_READ: Access = Access::Read;
+/// For writing.
+pub(crate) const ACCESS_WRITE: Access = Access::Write;
+
+/// Zeros are written in pieces of this many bytes where no hole can be punched.
+const ZEROS: usize = 1 << 20;
+
+/// Why a file or a device could not be opened or made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// Nothing has that name.
+    #[error("{} does not exist", path.display())]
+    NotFound {
+        /// What was to be opened.
+        path: PathBuf,
+    },
+    /// EACCES or EPERM.
+    #[error("no permission to open {} for {access}; root may be needed", path.display())]
+    Denied {
+        /// What was to be opened.
+        path: PathBuf,
+        /// `reading` or `writing`.
+        access: &'static str,
+    },
+    /// EROFS, or a device that is set read-only.
+    #[error("{} cannot be opened for writing: it is on a read-only medium", path.display())]
+    ReadOnly {
+        /// What was to be opened.
+        path: PathBuf,
+    },
+    /// A block device that is mounted, or that another driver holds.
+    #[error("{} is in use: it is mounted, or part of another device; release it first", path.display())]
+    InUse {
+        /// The device.
+        path: PathBuf,
+    },
+    /// Another process holds the writer's lock.
+    #[error("{} is locked: another process is writing it; wait until it is done", path.display())]
+    Locked {
+        /// What was to be opened.
+        path: PathBuf,
+    },
+    /// A directory, a pipe, a terminal: nothing that holds bytes at offsets.
+    #[error("{} is a {what}, which cannot hold a region or a dump", path.display())]
+    WrongKind {
+        /// What was to be opened.
+        path: PathBuf,
+        /// What it is instead.
+        what: &'static str,
+    },
+    /// A file was to be made where one with content exists.
+    #[error("{} exists already and is not empty ({size} bytes)", path.display())]
+    Exists {
+        /// The file in the way.
+        path: PathBuf,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// ENOSPC or EDQUOT.
+    #[error("no space to make {} {size} bytes large", path.display())]
+    NoSpace {
+        /// The file.
+        path: PathBuf,
+        /// The size that was asked for, in bytes.
+        size: u64,
+    },
+    /// EFBIG: the filesystem below does not have files of that size.
+    #[error("the filesystem that holds {} cannot hold a file of {size} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The size that was asked for, in bytes.
+        size: u64,
+    },
+    /// Anything else that the system said.
+    #[error("cannot {doing} {}", path.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A regular file or a block device, open for reading.
+///
+/// Its size is the one it had when it was opened. What a writer appends later is not seen; what a writer cuts off
+/// becomes [`Absence::BeyondEnd`], not zeros.
+#[derive(Debug)]
+pub struct RegionFile {
+    file: File,
+    path: PathBuf,
+    size: u64,
+    block_device: bool,
+}
+
+impl RegionFile {
+    /// Opens `path` for reading. Takes no lock, and does not wait for the writer of a pipe.
+    ///
+    /// # Errors
+    /// [`FileError`], among them [`FileError::WrongKind`] for anything but a regular file or a block device.
+    pub fn open(path: &Path) -> Result<Self, FileError> {
+        node::open(path, node::Access::Read)
+    }
+
+    /// The size in bytes that the file or device had when it was opened.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Whether this is a block device.
+    #[must_use]
+    pub const fn is_block_device(&self) -> bool {
+        self.block_device
+    }
+
+    /// The path it was opened by.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether another process holds the writer's lock right now. For a moment this takes a shared lock to find out.
+    ///
+    /// # Errors
+    /// The system could not tell.
+    pub fn is_locked(&self) -> Result<bool, FileError> {
+        let failed = |source| FileError::Io { doing: "look at the lock of", path: self.path.clone(), source };
+        match self.file.try_lock_shared() {
+            Ok(()) => self.file.unlock().map(|()| false).map_err(failed),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
+
+    /// The first data in `[from, to)`, both within the opened size, as the filesystem knows it.
+    fn data_in(&self, from: u64, to: u64) -> Result<Option<Range<u64>>, Errno> {
+        if self.block_device {
+            return Ok(Some(from..to));
+        }
+        let start = match rustix::fs::seek(&self.file, SeekFrom::Data(from)) {
+            Ok(start) => start.max(from),
+            // No data behind `from`: a hole, or the file has been cut off since.
+            Err(Errno::NXIO) => {
+                let now = self.file.metadata().map_or(0, |m| m.len()).max(from);
+                return Ok((now < to).then_some(now..to));
+            }
+            // A filesystem without holes: all of it is data.
+            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::SPIPE) => return Ok(Some(from..to)),
+            Err(other) => return Err(other),
+        };
+        if start >= to {
+            return Ok(None);
+        }
+        let hole = rustix::fs::seek(&self.file, SeekFrom::Hole(start)).unwrap_or(to);
+        // A hole at `start` right after data was found there: the file changed in between, so nothing is known.
+        Ok(Some(start..if hole > start { hole.min(to) } else { to }))
+    }
+}
+
+impl ReadAt for RegionFile {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        let mut at = offset;
+        let end = offset.saturating_add(length(buf));
+        if end > self.size {
+            let from = offset.max(self.size);
+            let span = Span::new(from, end.saturating_sub(from));
+            return Err(ReadError::Absent { span, why: Absence::BeyondEnd });
+        }
+        let mut rest = buf;
+        while !rest.is_empty() {
+            match self.file.read_at(rest, at) {
+                Ok(0) => {
+                    let span = Span::new(at, end.saturating_sub(at));
+                    return Err(ReadError::Absent { span, why: Absence::BeyondEnd });
+                }
+                Ok(n) => {
+                    rest = rest.get_mut(n..).unwrap_or_default();
+                    at = at.saturating_add(u64::try_from(n).unwrap_or(u64::MAX));
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => {
+                    let span = Span::new(at, end.saturating_sub(at));
+                    return Err(ReadError::Io { span, source });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&self) -> Option<u64> {
+        Some(self.size)
+    }
+
+    fn next_data(&self, range: Range<u64>) -> Result<Option<Range<u64>>, ReadError> {
+        if range.start >= range.end {
+            return Ok(None);
+        }
+        let inside = range.end.min(self.size);
+        if range.start < inside {
+            let found = self.data_in(range.start, inside).map_err(|errno| ReadError::Io {
+                span: Span::new(range.start, inside.saturating_sub(range.start)),
+                source: errno.into(),
+            })?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        // What lies behind the end is absent, which is not zero.
+        let behind = range.start.max(self.size);
+        Ok((behind < range.end).then_some(behind..range.end))
+    }
+}
+
+/// A regular file or a block device, open for reading and writing, with the exclusive advisory lock (`flock(2)`) held.
+///
+/// Nothing is written behind [`size`](Self::size): a file grows only by [`grow`](Self::grow).
+#[derive(Debug)]
+pub struct WritableFile {
+    inner: RegionFile,
+}
+
+impl WritableFile {
+    /// Opens an existing file or block device for writing and locks it. A block device is opened exclusively, so one
+    /// that is mounted is refused.
+    ///
+    /// # Errors
+    /// [`FileError`]: [`Locked`](FileError::Locked) and [`InUse`](FileError::InUse) among others.
+    pub fn open(path: &Path) -> Result<Self, FileError> {
+        let inner = node::open(path, node::Access::Write)?;
+        lock(&inner)?;
+        // The size was read before the lock was there.
+        let size = node::size_of(&inner.file, &inner.path)?;
+        Ok(Self { inner: RegionFile { size, ..inner } })
+    }
+
+    /// Makes a sparse file of `size` bytes, or grows an existing empty file to it, and locks it. A file that was made
+    /// here is removed again if that fails.
+    ///
+    /// # Errors
+    /// [`FileError::Exists`] for anything that has content; [`FileError::TooLarge`], [`FileError::NoSpace`].
+    pub fn create_new(path: &Path, size: u64) -> Result<Self, FileError> {
+        match File::options().read(true).write(true).create_new(true).open(path) {
+            Ok(file) => {
+                let inner = RegionFile { file, path: path.to_owned(), size: 0, block_device: false };
+                Self { inner }.fill_out(size).inspect_err(|_| {
+                    // The file is ours and empty; the error that matters is the first one.
+                    let _ = std::fs::remove_file(path);
+                })
+            }
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                let found = Self::open(path)?;
+                match found.size() {
+                    0 => found.fill_out(size),
+                    size => Err(FileError::Exists { path: path.to_owned(), size }),
+                }
+            }
+            Err(source) => Err(node::explain(path, node::Access::Write, source)),
+        }
+    }
+
+    /// Locks the empty file and gives it its size.
+    fn fill_out(mut self, size: u64) -> Result<Self, FileError> {
+        lock(&self.inner)?;
+        self.grow(size)?;
+        Ok(self)
+    }
+
+    /// Makes a regular file `size` bytes large; the new bytes are a hole. A smaller size than the present one, or a
+    /// block device, is refused.
+    ///
+    /// # Errors
+    /// [`FileError::TooLarge`], [`FileError::NoSpace`], or what else the system said.
+    pub fn grow(&mut self, size: u64) -> Result<(), FileError> {
+        let path = self.inner.path.clone();
+        if self.inner.block_device || size < self.inner.size {
+            let source = io::ErrorKind::InvalidInput.into();
+            return Err(FileError::Io { doing: "change the size of", path, source });
+        }
+        match self.inner.file.set_len(size) {
+            Ok(()) => {
+                self.inner.size = size;
+                Ok(())
+            }
+            Err(e) if e.kind() == io::ErrorKind::FileTooLarge || e.kind() == io::ErrorKind::InvalidInput => {
+                Err(FileError::TooLarge { path, size })
+            }
+            Err(e) if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                Err(FileError::NoSpace { path, size })
+            }
+            Err(source) => Err(FileError::Io { doing: "change the size of", path, source }),
+        }
+    }
+
+    /// The size in bytes.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.inner.size
+    }
+
+    /// Whether this is a block device.
+    #[must_use]
+    pub const fn is_block_device(&self) -> bool {
+        self.inner.block_device
+    }
+
+    /// The path it was opened by.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// Refuses what would reach behind the end.
+    fn guard(&self, span: Span) -> Result<(), WriteError> {
+        if span.offset.checked_add(span.len).is_some_and(|end| end <= self.inner.size) {
+            return Ok(());
+        }
+        let source = io::Error::new(io::ErrorKind::InvalidInput, "that is behind the end of the file or device");
+        Err(WriteError { span, source })
+    }
+
+    /// Writes zeros over whatever is not a hole in `span`.
+    fn write_zeros(&self, span: Span) -> io::Result<()> {
+        let zeros = vec![0; ZEROS.min(usize::try_from(span.len).unwrap_or(ZEROS))];
+        let mut at = span.offset;
+        while let Some(data) = self.inner.data_in(at, span.end())? {
+            at = data.start;
+            while at < data.end {
+                let left = usize::try_from(data.end.saturating_sub(at)).unwrap_or(ZEROS).min(zeros.len());
+                let piece = zeros.get(..left).unwrap_or_default();
+                self.inner.file.write_all_at(piece, at)?;
+                at = at.saturating_add(length(piece));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ReadAt for WritableFile {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        self.inner.read_at(offset, buf)
+    }
+
+    fn end(&self) -> Option<u64> {
+        self.inner.end()
+    }
+
+    fn next_data(&self, range: Range<u64>) -> Result<Option<Range<u64>>, ReadError> {
+        self.inner.next_data(range)
+    }
+}
+
+impl WriteAt for WritableFile {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
+        let span = Span::new(offset, length(bytes));
+        self.guard(span)?;
+        self.inner.file.write_all_at(bytes, offset).map_err(|source| WriteError { span, source })
+    }
+
+    fn zero(&mut self, span: Span) -> Result<(), WriteError> {
+        self.guard(span)?;
+        if span.len == 0 {
+            return Ok(());
+        }
+        if !self.inner.block_device {
+            let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            match rustix::fs::fallocate(&self.inner.file, hole, span.offset, span.len) {
+                Ok(()) => return Ok(()),
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::INTR) => {}
+                Err(errno) => return Err(WriteError { span, source: errno.into() }),
+            }
+        }
+        self.write_zeros(span).map_err(|source| WriteError { span, source })
+    }
+
+    fn barrier(&mut self) -> Result<(), WriteError> {
+        let span = Span::new(0, self.inner.size);
+        self.inner.file.sync_data().map_err(|source| WriteError { span, source })
+    }
+}
+
+/// Takes the exclusive lock. On a block device, whoever probes it after it was closed holds the lock for a moment, so
+/// there it is tried for two seconds.
+fn lock(file: &RegionFile) -> Result<(), FileError> {
+    let mut tries = if file.block_device { 40_u32 } else { 1 };
+    loop {
+        match node::lock(&file.file, &file.path) {
+            Err(FileError::Locked { .. }) if tries > 1 => {
+                tries = tries.saturating_sub(1);
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            other => return other,
+        }
+    }
+}
+
+/// The length of a slice as an offset is counted.
+fn length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+//! What a path names, and how it is opened without blocking and without surprises.
+
+use std::fs::{File, FileType, TryLockError};
+use std::io;
+use std::io::Seek;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use super::{FileError, RegionFile};
+
+/// What a file is to be opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Only to read.
+    Read,
+    /// To read and to write.
+    Write,
+}
+
+impl Access {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "reading",
+            Self::Write => "writing",
+        }
+    }
+}
+
+/// What a path names, as far as it can hold bytes at offsets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Node {
+    /// A regular file.
+    Regular,
+    /// A block device.
+    Block,
+    /// A character device with its numbers.
+    Char {
+        /// The driver.
+        major: u32,
+        /// The device of that driver.
+        minor: u32,
+    },
+}
+
+/// What `path` names, without opening it.
+pub(crate) fn node_of(path: &Path) -> Result<Node, FileError> {
+    let meta = std::fs::metadata(path).map_err(|e| explain(path, Access::Read, e))?;
+    classify(path, meta.file_type(), meta.rdev())
+}
+
+fn classify(path: &Path, kind: FileType, device: u64) -> Result<Node, FileError> {
+    let what = if kind.is_file() {
+        return Ok(Node::Regular);
+    } else if kind.is_block_device() {
+        return Ok(Node::Block);
+    } else if kind.is_char_device() {
+        return Ok(Node::Char { major: rustix::fs::major(device), minor: rustix::fs::minor(device) });
+    } else if kind.is_dir() {
+        "directory"
+    } else if kind.is_fifo() {
+        "pipe"
+    } else if kind.is_socket() {
+        "socket"
+    } else {
+        "special file"
+    };
+    Err(FileError::WrongKind { path: path.to_owned(), what })
+}
+
+/// Opens a regular file or a block device.
+pub(crate) fn open(path: &Path, access: Access) -> Result<RegionFile, FileError> {
+    let block_device = match node_of(path)? {
+        Node::Regular => false,
+        Node::Block => true,
+        Node::Char { .. } => return Err(wrong_device(path)),
+    };
+    let exclusive = block_device && access == Access::Write;
+    let file = open_raw(path, access, if exclusive { libc::O_EXCL } else { 0 })?;
+    // The name may have been given to something else since.
+    let meta = file.metadata().map_err(|source| FileError::Io { doing: "look at", path: path.to_owned(), source })?;
+    match classify(path, meta.file_type(), meta.rdev())? {
+        Node::Regular if !block_device => {}
+        Node::Block if block_device => {}
+        _ => return Err(wrong_device(path)),
+    }
+    let size = size_of(&file, path)?;
+    Ok(RegionFile { file, path: path.to_owned(), size, block_device })
+}
+
+/// Opens a character device that is to be mapped.
+pub(crate) fn open_device(path: &Path, access: Access) -> Result<File, FileError> {
+    match node_of(path)? {
+        Node::Char { .. } => open_raw(path, access, 0),
+        Node::Regular => Err(FileError::WrongKind { path: path.to_owned(), what: "regular file" }),
+        Node::Block => Err(FileError::WrongKind { path: path.to_owned(), what: "block device" }),
+    }
+}
+
+fn open_raw(path: &Path, access: Access, more: i32) -> Result<File, FileError> {
+    File::options()
+        .read(true)
+        .write(access == Access::Write)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | more)
+        .open(path)
+        .map_err(|e| explain(path, access, e))
+}
+
+/// The error for a character device that is neither memory nor devdax.
+pub(crate) fn wrong_device(path: &Path) -> FileError {
+    FileError::WrongKind { path: path.to_owned(), what: "character device other than memory" }
+}
+
+/// The size of a regular file or a block device now.
+pub(crate) fn size_of(mut file: &File, path: &Path) -> Result<u64, FileError> {
+    let failed = |source| FileError::Io { doing: "find the size of", path: path.to_owned(), source };
+    let meta = file.metadata().map_err(failed)?;
+    if meta.is_file() {
+        return Ok(meta.len());
+    }
+    file.seek(io::SeekFrom::End(0)).map_err(failed)
+}
+
+/// Takes the exclusive lock once.
+pub(crate) fn lock(file: &File, path: &Path) -> Result<(), FileError> {
+    let path = || path.to_owned();
+    file.try_lock().map_err(|e| match e {
+        TryLockError::WouldBlock => FileError::Locked { path: path() },
+        TryLockError::Error(source) => FileError::Io { doing: "lock", path: path(), source },
+    })
+}
+
+/// Names the errors of open(2) that a user can do something about.
+pub(crate) fn explain(path: &Path, access: Access, source: io::Error) -> FileError {
+    let path = path.to_owned();
+    match source.kind() {
+        io::ErrorKind::NotFound => FileError::NotFound { path },
+        io::ErrorKind::PermissionDenied => FileError::Denied { path, access: access.name() },
+        io::ErrorKind::ReadOnlyFilesystem => FileError::ReadOnly { path },
+        io::ErrorKind::ResourceBusy => FileError::InUse { path },
+        io::ErrorKind::IsADirectory => FileError::WrongKind { path, what: "directory" },
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FileError::NoSpace { path, size: 0 },
+        _ => FileError::Io { doing: "open", path, source },
+    }
+}

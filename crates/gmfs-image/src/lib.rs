@@ -1,0 +1,23 @@
+//! Where the bytes of a guestmemfs region come from.
+//!
+//! An image is a region file, a block device, a window of live memory (`/dev/mem`, devdax) or a crash dump. This crate
+//! recognises which ([`probe`]), and gives it out as a [`ReadAt`](gmfs_format::io::ReadAt), or as a
+//! [`WriteAt`](gmfs_format::io::WriteAt) where the image can be written at all: a dump cannot, by type.
+//!
+//! It knows nothing of what a region holds, and it neither prints nor names a command line flag. All `unsafe` code of
+//! it is in [`mapped`], where memory that others write, and that may fail under the reader, is copied out.
+
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+pub mod elf;
+pub mod file;
+pub mod foreign;
+#[doc(hidden)]
+pub mod fuzzing;
+pub mod iomem;
+pub mod mapped;
+pub mod probe;
+mod sysfs;
+
+pub use file::{FileError, RegionFile, WritableFile};
+pub use probe::{Image, Kind, OpenError, WritableImage, open, open_for_writing};

@@ -1,0 +1,300 @@
+//! Windows of live memory: `/dev/mem` at physical addresses, devdax at offsets in the device.
+//!
+//! Both can only be mapped (`read(2)` on `/dev/mem` stops at the capture kernel's high memory). Others may write the
+//! memory while it is read, and pages of it may be poisoned; so
+//! - bytes are copied out, word by word, and no reference into a map leaves this module;
+//! - only the pieces that are touched are mapped, a few at a time: a window of a TiB costs no page tables by itself;
+//! - a bus error during a copy becomes an error of that copy, with the address; see [`fault`].
+//!
+//! [`MappedWindow`] maps with `PROT_READ`, from a descriptor opened `O_RDONLY`. Only a [`WritableWindow`] can be
+//! written, and of `/dev/mem` there is none without [`IoMem`](crate::iomem::IoMem)'s consent.
+
+mod chunks;
+mod fault;
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use gmfs_format::io::{Absence, ReadAt, ReadError, Span, WriteAt, WriteError};
+
+use crate::file::{FileError, Node, node_of, open_device};
+use crate::iomem::{Held, IoMem};
+use crate::sysfs;
+use chunks::{Chunks, Protection};
+
+/// After so many separate stretches the dirty lines are written back without waiting for a barrier.
+const DIRTY_STRETCHES: usize = 1024;
+
+/// Why a window of memory could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MapError {
+    /// The device could not be opened.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The device is neither of those that are mapped.
+    #[error("{} is not a devdax device", path.display())]
+    NotDevDax {
+        /// What was to be mapped.
+        path: PathBuf,
+    },
+    /// A window without a byte in it, or one that passes the end of the address space.
+    #[error("there is no memory {window} of {} to map", path.display())]
+    Window {
+        /// What was to be mapped.
+        path: PathBuf,
+        /// The window that was asked for.
+        window: Span,
+    },
+    /// A window that is not in the device.
+    #[error("the window {window} is not within {}, which has {size} bytes", path.display())]
+    Outside {
+        /// What was to be mapped.
+        path: PathBuf,
+        /// The window that was asked for, in offsets of the device.
+        window: Span,
+        /// The device's size in bytes.
+        size: u64,
+    },
+    /// The window is memory that the kernel, or a device, uses.
+    #[error(transparent)]
+    Held(#[from] Held),
+    /// The device's size and alignment are not known.
+    #[error(transparent)]
+    Sysfs(#[from] sysfs::SysfsError),
+    /// No handler for bus errors could be installed; without one, poisoned memory would end the process.
+    #[error("cannot prepare for bus errors")]
+    Signal(#[source] io::Error),
+}
+
+/// What a store needs in order to last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// DRAM: it lasts as long as the power, and the caches are coherent across kexec. A barrier is a fence.
+    Volatile,
+    /// Persistent memory: a barrier writes the dirty cache lines back.
+    Persistent,
+}
+
+/// A window of memory that can only be read. Offsets are the device's: physical addresses in `/dev/mem`.
+#[derive(Debug)]
+pub struct MappedWindow {
+    chunks: Chunks,
+    window: Span,
+    end: Option<u64>,
+}
+
+impl MappedWindow {
+    /// The physical range `window` through `path`, which is `/dev/mem` or another name of it. Nothing is mapped yet.
+    ///
+    /// # Errors
+    /// [`MapError::File`], [`MapError::Window`].
+    pub fn dev_mem(path: &Path, window: Span) -> Result<Self, MapError> {
+        let file = open_device(path, crate::file::ACCESS_READ)?;
+        Self::new(file, path, window, fault::page_size(), None, Protection::Read)
+    }
+
+    /// The devdax device at `path`: the bytes `window` of it, or all of it.
+    ///
+    /// # Errors
+    /// [`MapError::NotDevDax`], [`MapError::Outside`] and the rest of [`MapError`].
+    pub fn dev_dax(path: &Path, window: Option<Span>) -> Result<Self, MapError> {
+        Self::dax(path, window, Protection::Read)
+    }
+
+    fn dax(path: &Path, window: Option<Span>, protection: Protection) -> Result<Self, MapError> {
+        let Node::Char { major, minor } = node_of(path)? else {
+            return Err(MapError::NotDevDax { path: path.to_owned() });
+        };
+        let device = sysfs::dev_dax(Path::new("/sys"), major, minor)?
+            .ok_or_else(|| MapError::NotDevDax { path: path.to_owned() })?;
+        let window = window.unwrap_or(Span::new(0, device.size));
+        if window.offset.checked_add(window.len).is_none_or(|end| end > device.size) {
+            return Err(MapError::Outside { path: path.to_owned(), window, size: device.size });
+        }
+        let file = open_device(path, protection.access())?;
+        Self::new(file, path, window, device.align.max(fault::page_size()), Some(window.end()), protection)
+    }
+
+    /// A window of a regular file, to test with what can be truncated under the map.
+    #[cfg(test)]
+    pub(crate) fn map_file(path: &Path, window: Span) -> Result<Self, MapError> {
+        let file = File::open(path).unwrap();
+        Self::new(file, path, window, fault::page_size(), None, Protection::Read)
+    }
+
+    fn new(
+        file: File,
+        path: &Path,
+        window: Span,
+        granule: u64,
+        end: Option<u64>,
+        protection: Protection,
+    ) -> Result<Self, MapError> {
+        // 2^63 is the end of what mmap(2) takes as an offset.
+        let limit = (1_u64 << 63).saturating_sub(granule);
+        if window.len == 0 || window.offset.checked_add(window.len).is_none_or(|end| end > limit) {
+            return Err(MapError::Window { path: path.to_owned(), window });
+        }
+        fault::install().map_err(MapError::Signal)?;
+        Ok(Self { chunks: Chunks::new(file, window, granule, protection), window, end })
+    }
+
+    /// The window, in offsets of the device.
+    #[must_use]
+    pub const fn window(&self) -> Span {
+        self.window
+    }
+
+    /// Refuses what is not all in the window.
+    fn outside(&self, wanted: Span) -> Option<Span> {
+        if wanted.len == 0 {
+            return None;
+        }
+        let (from, to) = (self.window.offset, self.window.end());
+        if wanted.offset < from {
+            return Some(Span::new(wanted.offset, wanted.end().min(from).saturating_sub(wanted.offset)));
+        }
+        let start = wanted.offset.max(to);
+        (wanted.end() > to).then(|| Span::new(start, wanted.end().saturating_sub(start)))
+    }
+}
+
+impl ReadAt for MappedWindow {
+    /// An error of the memory itself is [`ReadError::Io`] with the span of the first page that failed.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        let wanted = Span::new(offset, u64::try_from(buf.len()).unwrap_or(u64::MAX));
+        if let Some(span) = self.outside(wanted) {
+            return Err(ReadError::Absent { span, why: Absence::BeyondEnd });
+        }
+        self.chunks.copy_out(offset, buf).map_err(|(span, source)| ReadError::Io { span, source })
+    }
+
+    fn end(&self) -> Option<u64> {
+        self.end
+    }
+
+    fn next_absent(&self, range: Range<u64>) -> Option<(Span, Absence)> {
+        let len = range.end.saturating_sub(range.start);
+        self.outside(Span::new(range.start, len)).map(|span| (span, Absence::BeyondEnd))
+    }
+}
+
+/// A window of memory that can be written. The device is locked for as long as it lives.
+#[derive(Debug)]
+pub struct WritableWindow {
+    inner: MappedWindow,
+    durability: Durability,
+    dirty: Vec<Span>,
+}
+
+impl WritableWindow {
+    /// The physical range `window` through `path` (`/dev/mem`), if `resources` (what `/proc/iomem` says) lets it be
+    /// written: all of it reserved or persistent memory, none of it the kernel's own.
+    ///
+    /// # Errors
+    /// [`MapError::Held`] with what holds the range; [`MapError::File`], [`MapError::Window`].
+    pub fn dev_mem(path: &Path, window: Span, resources: &IoMem) -> Result<Self, MapError> {
+        resources.writable(window)?;
+        let durability =
+            if resources.is_persistent(window) { Durability::Persistent } else { Durability::Volatile };
+        let file = open_device(path, crate::file::ACCESS_WRITE)?;
+        crate::file::lock_once(&file, path)?;
+        let inner = MappedWindow::new(file, path, window, fault::page_size(), None, Protection::Write)?;
+        Ok(Self { inner, durability, dirty: Vec::new() })
+    }
+
+    /// The devdax device at `path`, the bytes `window` of it or all of it, to be written.
+    ///
+    /// # Errors
+    /// As [`MappedWindow::dev_dax`], and [`FileError::Locked`].
+    pub fn dev_dax(path: &Path, window: Option<Span>) -> Result<Self, MapError> {
+        let inner = MappedWindow::dax(path, window, Protection::Write)?;
+        crate::file::lock_once(inner.chunks.file(), path)?;
+        Ok(Self { inner, durability: Durability::Persistent, dirty: Vec::new() })
+    }
+
+    /// As [`MappedWindow::map_file`].
+    #[cfg(test)]
+    pub(crate) fn map_file(path: &Path, window: Span, durability: Durability) -> Result<Self, MapError> {
+        let file = File::options().read(true).write(true).open(path).unwrap();
+        let inner = MappedWindow::new(file, path, window, fault::page_size(), None, Protection::Write)?;
+        Ok(Self { inner, durability, dirty: Vec::new() })
+    }
+
+    /// The window, in offsets of the device.
+    #[must_use]
+    pub const fn window(&self) -> Span {
+        self.inner.window
+    }
+
+    /// What a barrier does here.
+    #[must_use]
+    pub const fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    fn guard(&self, span: Span) -> Result<(), WriteError> {
+        let wraps = span.offset.checked_add(span.len).is_none();
+        if wraps || self.inner.outside(span).is_some() {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "that is not within the window of memory");
+            return Err(WriteError { span, source });
+        }
+        Ok(())
+    }
+
+    /// Remembers what was stored, one stretch for what was stored in sequence.
+    fn touched(&mut self, span: Span) -> Result<(), WriteError> {
+        match self.dirty.last_mut() {
+            Some(last) if last.end() == span.offset => last.len = last.len.saturating_add(span.len),
+            _ => self.dirty.push(span),
+        }
+        if self.dirty.len() > DIRTY_STRETCHES { self.barrier() } else { Ok(()) }
+    }
+}
+
+impl ReadAt for WritableWindow {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        self.inner.read_at(offset, buf)
+    }
+
+    fn end(&self) -> Option<u64> {
+        self.inner.end()
+    }
+
+    fn next_absent(&self, range: Range<u64>) -> Option<(Span, Absence)> {
+        self.inner.next_absent(range)
+    }
+}
+
+impl WriteAt for WritableWindow {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
+        let span = Span::new(offset, u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        self.guard(span)?;
+        // Also a write that failed half way has made lines dirty.
+        let done = self.inner.chunks.copy_in(offset, bytes).map_err(|(span, source)| WriteError { span, source });
+        done.and(self.touched(span))
+    }
+
+    fn zero(&mut self, span: Span) -> Result<(), WriteError> {
+        self.guard(span)?;
+        let done = self.inner.chunks.clear(span).map_err(|(span, source)| WriteError { span, source });
+        done.and(self.touched(span))
+    }
+
+    fn barrier(&mut self) -> Result<(), WriteError> {
+        let dirty = std::mem::take(&mut self.dirty);
+        if self.durability == Durability::Persistent {
+            for span in dirty {
+                self.inner.chunks.flush(span).map_err(|(span, source)| WriteError { span, source })?;
+            }
+        }
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,229 @@
+//! The pieces of a window that are mapped at the moment, and the loops that copy through them.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gmfs_format::io::Span;
+use memmap2::{MmapOptions, MmapRaw};
+
+use super::fault::{self, Fault, Pieces};
+use crate::file::{ACCESS_READ, ACCESS_WRITE, Access};
+
+/// How much is mapped at once, unless the device's own alignment is larger.
+const CHUNK: u64 = 64 << 20;
+/// How many chunks stay mapped.
+const KEPT: usize = 4;
+/// How much is copied before somebody looks whether a page failed.
+const PIECE: usize = 4 << 20;
+
+/// What a map lets one do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protection {
+    /// `PROT_READ`
+    Read,
+    /// `PROT_READ | PROT_WRITE`
+    Write,
+}
+
+impl Protection {
+    pub(super) const fn access(self) -> Access {
+        match self {
+            Self::Read => ACCESS_READ,
+            Self::Write => ACCESS_WRITE,
+        }
+    }
+}
+
+/// What went wrong: which bytes could not be copied, and why.
+type Failure = (Span, io::Error);
+
+/// One map: the device's bytes from `start`.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    start: u64,
+    map: MmapRaw,
+    /// The count of replaced pages in this process when it was mapped.
+    born: u64,
+}
+
+/// A window of a device and the chunks of it that are mapped.
+#[derive(Debug)]
+pub(super) struct Chunks {
+    file: File,
+    /// What may be mapped: the window, extended to whole granules.
+    bounds: Span,
+    granule: u64,
+    chunk: u64,
+    protection: Protection,
+    recent: Mutex<VecDeque<Arc<Chunk>>>,
+}
+
+impl Chunks {
+    /// `granule` is what a map's start and length must be a multiple of: the page, or the device's alignment. It is a
+    /// power of two.
+    pub(super) fn new(file: File, window: Span, granule: u64, protection: Protection) -> Self {
+        let start = round_down(window.offset, granule);
+        let end = round_down(window.end().saturating_add(granule.saturating_sub(1)), granule);
+        let bounds = Span::new(start, end.saturating_sub(start));
+        Self { file, bounds, granule, chunk: CHUNK.max(granule), protection, recent: Mutex::default() }
+    }
+
+    pub(super) const fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Copies the device's bytes from `offset` into `buf`.
+    pub(super) fn copy_out(&self, offset: u64, buf: &mut [u8]) -> Result<(), Failure> {
+        let len = buf.len();
+        self.each_piece(offset, len, |map, at, piece| {
+            let target = buf.get_mut(piece).unwrap_or_default();
+            fault::copy_out(map, at, target)
+        })
+    }
+
+    /// Copies `bytes` into the device from `offset`.
+    pub(super) fn copy_in(&self, offset: u64, bytes: &[u8]) -> Result<(), Failure> {
+        self.each_piece(offset, bytes.len(), |map, at, piece| {
+            fault::copy_in(map, at, bytes.get(piece).unwrap_or_default())
+        })
+    }
+
+    /// Stores zeros.
+    pub(super) fn clear(&self, span: Span) -> Result<(), Failure> {
+        self.each_part(span, |map, at, piece| fault::clear(map, at, piece.len()))
+    }
+
+    /// Writes the cache lines of `span` back to the memory.
+    pub(super) fn flush(&self, span: Span) -> Result<(), Failure> {
+        self.each_part(span, |map, at, piece| fault::write_back(map, at, piece.len()))
+    }
+
+    /// As [`each_piece`](Self::each_piece), for spans that may be longer than a `usize` counts.
+    fn each_part(
+        &self,
+        span: Span,
+        mut work: impl FnMut(&Pieces<'_>, usize, std::ops::Range<usize>) -> Result<(), Fault>,
+    ) -> Result<(), Failure> {
+        let mut at = span.offset;
+        while at < span.end() {
+            let len = span.end().saturating_sub(at).min(CHUNK);
+            self.each_piece(at, usize::try_from(len).unwrap_or(PIECE), &mut work)?;
+            at = at.saturating_add(len);
+        }
+        Ok(())
+    }
+
+    /// Does `work` on the map piece by piece: its arguments are the map, the place in it, and the range of the whole
+    /// that this piece is. A piece that another thread's fault may have touched is done again on a new map.
+    fn each_piece(
+        &self,
+        offset: u64,
+        len: usize,
+        mut work: impl FnMut(&Pieces<'_>, usize, std::ops::Range<usize>) -> Result<(), Fault>,
+    ) -> Result<(), Failure> {
+        let mut done = 0;
+        while done < len {
+            let at = offset.saturating_add(u64::try_from(done).unwrap_or(u64::MAX));
+            let chunk = self.chunk_at(at)?;
+            let inside = usize::try_from(at.saturating_sub(chunk.start)).unwrap_or(usize::MAX);
+            let left = chunk.map.len().saturating_sub(inside);
+            let piece = len.saturating_sub(done).min(left).min(PIECE);
+            if piece == 0 {
+                return Err((Span::new(at, 1), io::ErrorKind::UnexpectedEof.into()));
+            }
+            let next = done.saturating_add(piece);
+            let map = Pieces::new(&chunk.map, usize::try_from(self.granule).unwrap_or(usize::MAX));
+            if let Err(fault) = work(&map, inside, done..next) {
+                self.forget(&chunk);
+                return Err(self.describe(&chunk, fault, at, u64::try_from(piece).unwrap_or(u64::MAX)));
+            }
+            if fault::replaced() == chunk.born {
+                done = next;
+            } else {
+                self.forget(&chunk);
+            }
+        }
+        Ok(())
+    }
+
+    /// The failure of a piece of `len` bytes from `from` of the device: the page at fault, within the piece.
+    fn describe(&self, chunk: &Chunk, fault: Fault, from: u64, len: u64) -> Failure {
+        let at = chunk.start.saturating_add(u64::try_from(fault.at).unwrap_or(u64::MAX));
+        let page = round_down(at, fault::page_size());
+        let start = page.max(from);
+        let end = page.saturating_add(fault::page_size()).min(from.saturating_add(len));
+        let message = format!(
+            "memory at {at:#x} cannot be {} (bus error: hardware poison, or beyond the device)",
+            if self.protection == Protection::Read { "read" } else { "accessed" }
+        );
+        (Span::new(start, end.saturating_sub(start)), io::Error::other(message))
+    }
+
+    /// The chunk that holds the device's byte at `offset`, mapped.
+    fn chunk_at(&self, offset: u64) -> Result<Arc<Chunk>, Failure> {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = fault::replaced();
+        // A page of a map that is older than the last fault may be one of zeros in place of the device's.
+        recent.retain(|chunk| chunk.born == now);
+        if let Some(index) = recent.iter().position(|chunk| chunk.holds(offset)) {
+            if let Some(found) = recent.remove(index) {
+                recent.push_front(Arc::clone(&found));
+                return Ok(found);
+            }
+        }
+        let chunk = Arc::new(self.map(offset, now)?);
+        recent.truncate(KEPT.saturating_sub(1));
+        recent.push_front(Arc::clone(&chunk));
+        Ok(chunk)
+    }
+
+    fn map(&self, offset: u64, born: u64) -> Result<Chunk, Failure> {
+        let aligned = round_down(offset, self.chunk);
+        let start = aligned.max(self.bounds.offset);
+        let end = aligned.saturating_add(self.chunk).min(self.bounds.end());
+        let span = Span::new(start, end.saturating_sub(start));
+        let len = usize::try_from(span.len).map_err(|_| (span, io::ErrorKind::OutOfMemory.into()))?;
+        let mut options = MmapOptions::new();
+        options.offset(start).len(len);
+        let map = match self.protection {
+            Protection::Read => options.map_raw_read_only(&self.file),
+            Protection::Write => options.map_raw(&self.file),
+        };
+        let map = map.map_err(|source| (span, refused(source)))?;
+        Ok(Chunk { start, map, born })
+    }
+
+    /// Unmaps the chunk as soon as nobody copies from it.
+    fn forget(&self, chunk: &Arc<Chunk>) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.retain(|known| !Arc::ptr_eq(known, chunk));
+    }
+}
+
+impl Chunk {
+    fn holds(&self, offset: u64) -> bool {
+        let len = u64::try_from(self.map.len()).unwrap_or(0);
+        offset.checked_sub(self.start).is_some_and(|inside| inside < len)
+    }
+}
+
+/// Says why a kernel that lets one open `/dev/mem` does not let one map a part of it.
+fn refused(source: io::Error) -> io::Error {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("the kernel does not let this memory be mapped (it is in use, or lockdown is on): {source}"),
+        ),
+        io::ErrorKind::InvalidInput => io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("the kernel cannot map this memory (no such address, or another cache mode is in use): {source}"),
+        ),
+        _ => source,
+    }
+}
+
+const fn round_down(value: u64, granule: u64) -> u64 {
+    value & !(granule.saturating_sub(1))
+}

@@ -1,0 +1,394 @@
+//! Copies to and from a map that survive a bus error. **The only unsafe code.**
+//!
+//! A load from poisoned memory, or from behind the end of the device, raises SIGBUS. Before each copy its thread notes
+//! down, in thread-local atomics, which addresses the copy touches. The handler looks there: for an address that is not
+//! in the note it does what the process did before ([`chain`]); for one that is, it counts ([`replaced`]), notes the
+//! address, puts zero pages in place of the rest of the copy, and returns, so that the copy ends. The copy then
+//! reports the address; its buffer is not used.
+//!
+//! What must never happen is that another reader takes those zeros for memory. Therefore each map remembers the count
+//! it was made at, and is given up when the count has changed: before a copy, and also after it. A thread that copies
+//! from the same map at that very moment sees the count changed, because it is raised before the pages are replaced.
+
+use std::cell::Cell;
+use std::io;
+use std::marker::PhantomData;
+use std::ptr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, compiler_fence, fence};
+
+use memmap2::MmapRaw;
+
+/// How often pages of this process were replaced.
+static REPLACED: AtomicU64 = AtomicU64::new(0);
+/// What SIGBUS did before.
+static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
+
+thread_local! {
+    // Constant and without a destructor: reaching it from a signal handler allocates nothing and runs nothing.
+    static NOTE: Note = const { Note::new() };
+}
+
+/// What the copy of this thread touches. The handler runs on the same thread, so the order of accesses is the
+/// program's; the atomics keep the compiler from inventing another.
+struct Note {
+    /// First address of the copy.
+    start: AtomicUsize,
+    /// One past its last address; equal to `start` when no copy runs.
+    end: AtomicUsize,
+    /// Where the map begins.
+    base: AtomicUsize,
+    /// One past the map's last page.
+    limit: AtomicUsize,
+    /// What a part of the map that is replaced must be a multiple of, counted from `base`.
+    granule: AtomicUsize,
+    /// The lowest address that faulted, or `usize::MAX`.
+    fault: AtomicUsize,
+}
+
+impl Note {
+    const fn new() -> Self {
+        Self {
+            start: AtomicUsize::new(0),
+            end: AtomicUsize::new(0),
+            base: AtomicUsize::new(0),
+            limit: AtomicUsize::new(0),
+            granule: AtomicUsize::new(1),
+            fault: AtomicUsize::new(usize::MAX),
+        }
+    }
+}
+
+/// A copy met memory that does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// The first byte that failed, counted from the start of the map.
+    pub(super) at: usize,
+}
+
+/// A map with what its parts must be a multiple of.
+pub(super) struct Pieces<'a> {
+    map: &'a MmapRaw,
+    granule: usize,
+    /// The note is this thread's: a copy does not change threads.
+    not_send: PhantomData<Cell<()>>,
+}
+
+impl<'a> Pieces<'a> {
+    pub(super) const fn new(map: &'a MmapRaw, granule: usize) -> Self {
+        Self { map, granule, not_send: PhantomData }
+    }
+
+    /// The `len` bytes at `at`, if they are all in the map.
+    fn place(&self, at: usize, len: usize) -> Result<*mut u8, Fault> {
+        let end = at.checked_add(len).ok_or(Fault { at })?;
+        if end > self.map.len() {
+            return Err(Fault { at });
+        }
+        Ok(self.map.as_mut_ptr().wrapping_add(at))
+    }
+
+    /// Does `work`, which touches `len` bytes from `start` of this map, and tells whether one of them faulted.
+    fn watched(&self, start: *const u8, len: usize, work: impl FnOnce()) -> Result<(), Fault> {
+        let base = self.map.as_ptr().addr();
+        let pages = self.map.len().next_multiple_of(page());
+        NOTE.with(|note| {
+            note.fault.store(usize::MAX, Ordering::Relaxed);
+            note.base.store(base, Ordering::Relaxed);
+            note.limit.store(base.wrapping_add(pages), Ordering::Relaxed);
+            note.granule.store(self.granule, Ordering::Relaxed);
+            note.start.store(start.addr(), Ordering::Relaxed);
+            note.end.store(start.addr().wrapping_add(len), Ordering::Relaxed);
+            compiler_fence(Ordering::SeqCst);
+            work();
+            compiler_fence(Ordering::SeqCst);
+            note.end.store(0, Ordering::Relaxed);
+            note.start.store(0, Ordering::Relaxed);
+            match note.fault.load(Ordering::Relaxed) {
+                usize::MAX => Ok(()),
+                address => Err(Fault { at: address.wrapping_sub(base) }),
+            }
+        })
+    }
+}
+
+/// Copies from the map into `buf`.
+pub(super) fn copy_out(map: &Pieces<'_>, at: usize, buf: &mut [u8]) -> Result<(), Fault> {
+    let from = map.place(at, buf.len())?;
+    map.watched(from, buf.len(), || load(from, buf))
+}
+
+/// Copies `bytes` into a map that was made writable.
+pub(super) fn copy_in(map: &Pieces<'_>, at: usize, bytes: &[u8]) -> Result<(), Fault> {
+    let to = map.place(at, bytes.len())?;
+    map.watched(to, bytes.len(), || store(to, bytes))
+}
+
+/// Stores `len` zeros into a map that was made writable.
+pub(super) fn clear(map: &Pieces<'_>, at: usize, len: usize) -> Result<(), Fault> {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let to = map.place(at, len)?;
+    map.watched(to, len, || {
+        let mut done = 0;
+        while done < len {
+            // As many as reach the next multiple of 4096, so that all stores but the first are whole words.
+            let here = to.wrapping_add(done);
+            let piece = (ZEROS.len() - here.addr() % ZEROS.len()).min(len - done);
+            store(here, ZEROS.get(..piece).unwrap_or_default());
+            done += piece;
+        }
+    })
+}
+
+/// How many bytes of `address` on lie before the next whole word.
+const fn ragged(address: usize, len: usize) -> usize {
+    let head = address.wrapping_neg() % size_of::<u64>();
+    if head < len { head } else { len }
+}
+
+/// Loads bytes in ascending order, each once, by aligned words where possible: memory that is mapped as a device's
+/// takes no others, and the first address that faults is the first bad one.
+fn load(from: *const u8, buf: &mut [u8]) {
+    let (head, rest) = buf.split_at_mut(ragged(from.addr(), buf.len()));
+    let mut at = from;
+    for byte in head {
+        *byte = load_byte(at);
+        at = at.wrapping_add(1);
+    }
+    let mut words = rest.chunks_exact_mut(size_of::<u64>());
+    for word in &mut words {
+        word.copy_from_slice(&load_word(at.cast()).to_ne_bytes());
+        at = at.wrapping_add(size_of::<u64>());
+    }
+    for byte in words.into_remainder() {
+        *byte = load_byte(at);
+        at = at.wrapping_add(1);
+    }
+}
+
+#[inline]
+#[expect(unsafe_code, reason = "memory that others write can only be read by a volatile load")]
+fn load_byte(at: *const u8) -> u8 {
+    // SAFETY: `at` is within a live map: `place` has checked the whole copy against its length, `load` does not leave
+    // the copy, and the caller holds the map for as long as it runs. Every map is readable. A byte is always aligned
+    // and every value is a `u8`. The load is volatile, so memory changing under it is not the compiler's business. If
+    // the page does not answer, the handler puts another one in its place.
+    unsafe { ptr::read_volatile(at) }
+}
+
+#[inline]
+#[expect(unsafe_code, reason = "memory that others write can only be read by a volatile load")]
+fn load_word(at: *const u64) -> u64 {
+    // SAFETY: as in `load_byte`, for the eight bytes at `at`, all of which are in the copy. `at` is aligned: `load`
+    // comes here only after `ragged` bytes, in steps of a word. Every value is a `u64`.
+    unsafe { ptr::read_volatile(at) }
+}
+
+/// Stores bytes in ascending order, by aligned words where possible.
+fn store(to: *mut u8, bytes: &[u8]) {
+    let (head, rest) = bytes.split_at(ragged(to.addr(), bytes.len()));
+    let mut at = to;
+    for byte in head {
+        store_byte(at, *byte);
+        at = at.wrapping_add(1);
+    }
+    let (words, tail) = rest.as_chunks::<{ size_of::<u64>() }>();
+    for word in words {
+        store_word(at.cast(), u64::from_ne_bytes(*word));
+        at = at.wrapping_add(size_of::<u64>());
+    }
+    for byte in tail {
+        store_byte(at, *byte);
+        at = at.wrapping_add(1);
+    }
+}
+
+#[inline]
+#[expect(unsafe_code, reason = "memory that others read can only be written by a volatile store")]
+fn store_byte(at: *mut u8, value: u8) {
+    // SAFETY: as in `load_byte`; and the map is writable, because only `WritableWindow` calls `copy_in` and `clear`,
+    // and all its maps are made by `MmapOptions::map_raw`. No reference into a map exists, so none is invalidated.
+    unsafe { ptr::write_volatile(at, value) }
+}
+
+#[inline]
+#[expect(unsafe_code, reason = "memory that others read can only be written by a volatile store")]
+fn store_word(at: *mut u64, value: u64) {
+    // SAFETY: as in `store_byte`, for the eight bytes at `at`, all of which are in the copy; aligned as in `load_word`.
+    unsafe { ptr::write_volatile(at, value) }
+}
+
+/// Writes the cache lines of the range back to the memory behind them.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn write_back(map: &Pieces<'_>, at: usize, len: usize) -> Result<(), Fault> {
+    /// Every x86-64 processor has lines of this size.
+    const LINE: usize = 64;
+    let from = map.place(at, len)?;
+    map.watched(from, len, || {
+        let end = from.addr().wrapping_add(len);
+        // The map begins at a page, so that the line of its first byte is still in it.
+        let mut line = from.wrapping_sub(from.addr() % LINE);
+        while line.addr() < end {
+            flush_line(line);
+            line = line.wrapping_add(LINE);
+        }
+    })?;
+    // CLFLUSH is ordered among itself and with fences: behind this one, the lines have left the caches.
+    fence(Ordering::SeqCst);
+    Ok(())
+}
+
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "the instruction takes an address")]
+fn flush_line(line: *const u8) {
+    // SAFETY: SSE2 is part of x86-64. The instruction changes no memory; it only needs the address to be mapped, which
+    // it is: the line holds a byte of the copy, which `place` has checked, and lines do not cross pages.
+    unsafe { core::arch::x86_64::_mm_clflush(line) }
+}
+
+/// Asks the kernel to write the range back. A device without anything to write back to refuses, which is no error: the
+/// fence is all that there is to do.
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn write_back(map: &Pieces<'_>, at: usize, len: usize) -> Result<(), Fault> {
+    map.place(at, len)?;
+    fence(Ordering::SeqCst);
+    let _ = map.map.flush_range(at, len);
+    Ok(())
+}
+
+/// How often pages were replaced so far. A map that was made at another count may hold zeros that are not memory.
+pub(super) fn replaced() -> u64 {
+    fence(Ordering::SeqCst);
+    REPLACED.load(Ordering::SeqCst)
+}
+
+/// The system's page size.
+pub(super) fn page_size() -> u64 {
+    u64::try_from(page()).unwrap_or(4096)
+}
+
+fn page() -> usize {
+    rustix::param::page_size()
+}
+
+/// Installs the handler, once in the life of the process.
+pub(super) fn install() -> io::Result<()> {
+    static INSTALLED: OnceLock<Result<(), i32>> = OnceLock::new();
+    let done = INSTALLED.get_or_init(|| {
+        // The handler must not be the first to ask for the page size.
+        let _ = page();
+        let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = on_bus_error;
+        let mut action = default_action();
+        action.sa_sigaction = handler as *const () as usize;
+        // The stack for signals, where one is set up: a stack that overflows into a bad page must still be reported.
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+        let previous = set_action(&action).map_err(|e| e.raw_os_error().unwrap_or(0))?;
+        let _ = PREVIOUS.set(previous);
+        Ok(())
+    });
+    (*done).map_err(io::Error::from_raw_os_error)
+}
+
+/// The action that ends the process, with an empty mask.
+#[expect(unsafe_code, reason = "libc has no other constructor")]
+fn default_action() -> libc::sigaction {
+    // SAFETY: `sigaction` consists of integers, a signal set (integers) and an optional function pointer, for all of
+    // which zero is a value: SIG_DFL, the empty set, no flags, `None`.
+    unsafe { std::mem::zeroed() }
+}
+
+/// Sets what SIGBUS does, and returns what it did.
+#[expect(unsafe_code, reason = "rustix leaves signal handlers out")]
+fn set_action(action: &libc::sigaction) -> io::Result<libc::sigaction> {
+    let mut previous = default_action();
+    // SAFETY: both pointers are to live, initialised values. The action is SIG_DFL or `on_bus_error` with SA_SIGINFO,
+    // whose type is what that flag asks for, and which does only what a handler may do.
+    match unsafe { libc::sigaction(libc::SIGBUS, action, &raw mut previous) } {
+        0 => Ok(previous),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The handler. Only atomics, mmap(2) and, where the fault is not ours, sigaction(2) and raise(3) are called here.
+#[expect(unsafe_code, reason = "the kernel hands over a pointer")]
+extern "C" fn on_bus_error(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: with SA_SIGINFO the kernel passes a pointer to a siginfo on this thread's stack, valid during the call.
+    let what = unsafe { &*info };
+    // SAFETY: for a SIGBUS the kernel fills in the address; when a process sent the signal, the field holds something
+    // else, but is still initialised memory of the same union. It is used only if the kernel raised the signal.
+    let address = unsafe { what.si_addr() }.addr();
+    let raised_by_kernel = what.si_code > 0;
+    if !(raised_by_kernel && replace(address)) {
+        chain(signal, info, context, raised_by_kernel);
+    }
+}
+
+/// If `address` is in this thread's copy: counts, notes it, and puts zero pages from there to the end of the copy.
+/// Otherwise, or if that fails, returns false.
+#[expect(unsafe_code, reason = "replaces pages of a map that faulted")]
+fn replace(address: usize) -> bool {
+    NOTE.with(|note| {
+        let (start, end) = (note.start.load(Ordering::Relaxed), note.end.load(Ordering::Relaxed));
+        // What CLFLUSH and the hardware report may be the start of the line, or of the page.
+        let base = note.base.load(Ordering::Relaxed);
+        let page = page();
+        if end <= start || address >= end || address < (start & !(page - 1)) {
+            return false;
+        }
+        let address = address.max(start);
+        let (limit, granule) = (note.limit.load(Ordering::Relaxed), note.granule.load(Ordering::Relaxed));
+        note.fault.fetch_min(address, Ordering::Relaxed);
+        REPLACED.fetch_add(1, Ordering::SeqCst);
+        let inside = address - base;
+        let from = inside - inside % granule;
+        let to = (end - base).next_multiple_of(granule).min(limit - base);
+        let place = ptr::without_provenance_mut(base + from);
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE;
+        // SAFETY: [base + from, base + to) is within [base, limit), which is the map that the interrupted copy of this
+        // very thread borrows, so that nothing else lies there; `base` and `granule` are multiples of the page (or
+        // `mmap` fails). Nobody has a reference into the map. Others who copy from it see the count.
+        let done = unsafe { libc::mmap(place, to - from, protection, flags, -1, 0) };
+        done != libc::MAP_FAILED
+    })
+}
+
+/// Does what the process did on SIGBUS before this handler was there.
+fn chain(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void, raised_by_kernel: bool) {
+    match PREVIOUS.get() {
+        Some(previous) if previous.sa_sigaction == libc::SIG_IGN && !raised_by_kernel => {}
+        Some(previous) if !matches!(previous.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN) => {
+            call(previous, signal, info, context);
+        }
+        _ => {
+            // Back to the default, and again: the signal is held back until the handler returns.
+            let _ = set_action(&default_action());
+            raise(signal);
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "rustix leaves raise out")]
+fn raise(signal: libc::c_int) {
+    // SAFETY: sends a signal to this thread; that is all it does.
+    let _ = unsafe { libc::raise(signal) };
+}
+
+/// Calls the handler that was there before.
+#[expect(unsafe_code, reason = "a handler is kept as a number")]
+fn call(previous: &libc::sigaction, signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    type Plain = extern "C" fn(libc::c_int);
+    type Detailed = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
+    let handler = ptr::with_exposed_provenance::<()>(previous.sa_sigaction);
+    if previous.sa_flags & libc::SA_SIGINFO == 0 {
+        // SAFETY: it was installed for SIGBUS without SA_SIGINFO and is neither SIG_DFL nor SIG_IGN: a function of
+        // this type.
+        let plain = unsafe { std::mem::transmute::<*const (), Plain>(handler) };
+        plain(signal);
+    } else {
+        // SAFETY: it was installed for SIGBUS with SA_SIGINFO and is neither SIG_DFL nor SIG_IGN: a function of this
+        // type.
+        let detailed = unsafe { std::mem::transmute::<*const (), Detailed>(handler) };
+        detailed(signal, info, context);
+    }
+}

@@ -1,0 +1,146 @@
+//! The line to the guest's init script: one command at a time, its output in base64, every wait with a deadline.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::base64;
+
+/// How long one look at the line waits, so that its user can look after the emulator in between.
+const TICK: Duration = Duration::from_millis(100);
+/// The kernel's buffer of a serial line whose reader is slow; what a command could lose beyond it would be lost silently.
+const LONGEST_COMMAND: usize = 32 << 10;
+
+/// What a command in the guest left behind.
+#[derive(Debug)]
+pub(crate) struct Output {
+    /// Its exit status, as the shell tells it.
+    pub(crate) status: i32,
+    /// What it wrote to its standard output.
+    pub(crate) stdout: Vec<u8>,
+    /// What it wrote to its standard error, as text.
+    pub(crate) stderr: String,
+}
+
+/// Our end of the guest's second serial port.
+pub(crate) struct Agent {
+    stream: UnixStream,
+    unread: Vec<u8>,
+    commands: u32,
+}
+
+impl Agent {
+    pub(crate) fn new(stream: UnixStream) -> Result<Self> {
+        stream.set_read_timeout(Some(TICK))?;
+        Ok(Self {
+            stream,
+            unread: Vec::new(),
+            commands: 0,
+        })
+    }
+
+    /// Waits for the word of a guest that has just booted, and gives its boot id, a random number that each kernel draws
+    /// anew. What was said before it does not count.
+    pub(crate) fn wait_ready(
+        &mut self,
+        timeout: Duration,
+        alive: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<String> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let line = self
+                .line(deadline, alive)
+                .context("waiting for the guest to boot")?;
+            if let Some(boot_id) = line.strip_prefix("gmfs-vm ready ") {
+                return Ok(boot_id.to_owned());
+            }
+        }
+    }
+
+    /// Has a command run, and does not wait for it.
+    pub(crate) fn send(&mut self, command: &str) -> Result<u32> {
+        self.commands += 1;
+        let payload = base64::encode(command.as_bytes());
+        ensure!(
+            payload.len() <= LONGEST_COMMAND,
+            "the command is longer than the serial line holds: {} bytes",
+            command.len()
+        );
+        writeln!(self.stream, "run {} {payload}", self.commands)?;
+        Ok(self.commands)
+    }
+
+    /// Has a command run, and waits for its end.
+    pub(crate) fn run(
+        &mut self,
+        command: &str,
+        timeout: Duration,
+        alive: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Output> {
+        let deadline = Instant::now() + timeout;
+        let id = self.send(command)?;
+        let begin = format!("gmfs-vm begin {id}");
+        while self.line(deadline, alive)? != begin {}
+        let (stdout, _) = self.block(&format!("gmfs-vm stderr {id}"), deadline, alive)?;
+        let (stderr, status) = self.block(&format!("gmfs-vm end {id}"), deadline, alive)?;
+        Ok(Output {
+            status: status
+                .trim()
+                .parse()
+                .with_context(|| format!("not an exit status: {status:?}"))?,
+            stdout,
+            stderr: String::from_utf8_lossy(&stderr).into_owned(),
+        })
+    }
+
+    /// Decodes base64 lines up to the line that begins with `end`; gives the rest of that line too.
+    fn block(
+        &mut self,
+        end: &str,
+        deadline: Instant,
+        alive: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<(Vec<u8>, String)> {
+        let mut bytes = Vec::new();
+        loop {
+            let line = self.line(deadline, alive)?;
+            if let Some(rest) = line.strip_prefix(end) {
+                return Ok((bytes, rest.to_owned()));
+            }
+            bytes.extend(base64::decode(&line)?);
+        }
+    }
+
+    /// The next line, without its end.
+    fn line(&mut self, deadline: Instant, alive: &mut dyn FnMut() -> Result<()>) -> Result<String> {
+        loop {
+            if let Some(end) = self.unread.iter().position(|&byte| byte == b'\n') {
+                let line: Vec<u8> = self.unread.drain(..=end).collect();
+                return Ok(String::from_utf8_lossy(&line).trim().to_owned());
+            }
+            alive()?;
+            ensure!(
+                Instant::now() < deadline,
+                "the guest did not answer in time; unfinished line: {:?}",
+                String::from_utf8_lossy(&self.unread)
+            );
+            self.receive()?;
+        }
+    }
+
+    fn receive(&mut self) -> Result<()> {
+        let mut chunk = [0; 4096];
+        match self.stream.read(&mut chunk) {
+            Ok(0) => bail!("the emulator closed the guest's serial line"),
+            Ok(length) => self.unread.extend_from_slice(&chunk[..length]),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                ) => {}
+            Err(error) => return Err(error).context("the guest's serial line"),
+        }
+        Ok(())
+    }
+}

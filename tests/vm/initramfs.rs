@@ -1,0 +1,80 @@
+//! Packs the guest's root file system: busybox, the init script, programs with their libraries, modules and files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::cpio::Archive;
+use crate::modules;
+use crate::tools::Tools;
+
+/// Where the guest finds the kernel for kexec.
+pub(crate) const KERNEL: &str = "/boot/vmlinuz";
+/// Where the guest finds its own root file system, less [`KERNEL`] and less this file itself.
+pub(crate) const BASE: &str = "/boot/base.cpio";
+
+/// What goes into a guest besides busybox and kexec.
+#[derive(Default)]
+pub(crate) struct Contents<'a> {
+    /// Programs of this machine, which come with their shared libraries: path here, path in the guest.
+    pub(crate) programs: Vec<(PathBuf, String)>,
+    /// Files by their path in the guest. Only the first kernel has them, not those after kexec.
+    pub(crate) files: Vec<(String, Vec<u8>)>,
+    /// Kernel modules that init loads, with all they depend on.
+    pub(crate) modules: &'a [&'a str],
+}
+
+/// Builds the initramfs: a base, and behind it the kernel and the base once more, from which the guest makes the
+/// initramfs of the next kernel. So it can go on from kernel to kernel.
+pub(crate) fn build(tools: &Tools, contents: &Contents<'_>) -> Result<Vec<u8>> {
+    let base = base(tools, contents)?;
+    let mut boot = Archive::default();
+    boot.file(KERNEL, read(&tools.kernel)?);
+    boot.file(BASE, base.clone());
+    for (path, content) in &contents.files {
+        boot.file(path, content.clone());
+    }
+    Ok([base, boot.into_bytes()].concat())
+}
+
+fn base(tools: &Tools, contents: &Contents<'_>) -> Result<Vec<u8>> {
+    let mut archive = Archive::default();
+    archive.file("init", include_bytes!("init.sh"));
+    archive.file("bin/busybox", read(&tools.busybox)?);
+    archive.directory("modules");
+    add_program(&mut archive, &tools.kexec, "sbin/kexec")?;
+    for (here, there) in &contents.programs {
+        add_program(&mut archive, here, there)?;
+    }
+    let order = modules::load_order(&tools.modules, contents.modules)?;
+    for (place, path) in order.iter().enumerate() {
+        let name = modules::module_name(&path.to_string_lossy());
+        archive.file(
+            &format!("modules/{place:02}-{name}.ko"),
+            modules::read_module(path)?,
+        );
+    }
+    Ok(archive.into_bytes())
+}
+
+/// Adds a program and the shared libraries that `ldd` lists for it.
+fn add_program(archive: &mut Archive, here: &Path, there: &str) -> Result<()> {
+    archive.file(there, read(here)?);
+    let listing = Command::new("ldd").arg(here).output().context("ldd")?;
+    // A static program is no failure of ours: ldd lists nothing then, and says so with its exit status.
+    for line in String::from_utf8_lossy(&listing.stdout).lines() {
+        let Some(library) = line.split_whitespace().find(|word| word.starts_with('/')) else {
+            continue;
+        };
+        if !archive.contains(library) {
+            archive.file(library, read(Path::new(library))?);
+        }
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}

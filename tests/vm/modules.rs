@@ -1,0 +1,64 @@
+//! Kernel modules for the guest: which files a module needs, in which order, and out of their compression.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::tools;
+
+/// The files of these modules and of all they depend on, in the order in which they have to be loaded.
+///
+/// A module that is built into the kernel needs no file and is left out.
+pub(crate) fn load_order(directory: &Path, wanted: &[&str]) -> Result<Vec<PathBuf>> {
+    let table = read(&directory.join("modules.dep"))?;
+    let builtin = read(&directory.join("modules.builtin"))?;
+    let mut order: Vec<PathBuf> = Vec::new();
+    for name in wanted {
+        if builtin.lines().any(|path| module_name(path) == *name) {
+            continue;
+        }
+        let (file, needed) = table
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .find(|(file, _)| module_name(file) == *name)
+            .with_context(|| format!("no module {name} in {}", directory.display()))?;
+        // modules.dep names what a module needs from the nearest to the farthest.
+        let needed = needed.split_whitespace().rev();
+        for path in needed.chain([file]).map(|path| directory.join(path)) {
+            if !order.contains(&path) {
+                order.push(path);
+            }
+        }
+    }
+    Ok(order)
+}
+
+/// A module's code, decompressed when the distribution compresses its modules.
+pub(crate) fn read_module(path: &Path) -> Result<Vec<u8>> {
+    let unpack = match path.extension().and_then(OsStr::to_str) {
+        Some("xz") => "xz",
+        Some("zst") => "zstd",
+        Some("gz") => "gzip",
+        _ => return fs::read(path).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let output = Command::new(tools::program(unpack)?)
+        .arg("-dc")
+        .arg(path)
+        .output()?;
+    ensure!(output.status.success(), "{unpack} of {}", path.display());
+    Ok(output.stdout)
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The module's name as the kernel shows it: of `kernel/drivers/dax/dax-pmem.ko.xz`, `dax_pmem`.
+pub(crate) fn module_name(path: &str) -> String {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    let stem = file.split('.').next().unwrap_or(file);
+    stem.replace('-', "_")
+}

@@ -1,0 +1,52 @@
+//! QEMU's machine protocol: just enough of it to look at a guest's memory from outside.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Value, json};
+
+/// The longest that one command may take; writing out all memory is the longest of them.
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// A connection that has been through the greeting.
+pub(crate) struct Qmp {
+    stream: BufReader<UnixStream>,
+}
+
+impl Qmp {
+    pub(crate) fn new(stream: UnixStream) -> Result<Self> {
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        let mut qmp = Self {
+            stream: BufReader::new(stream),
+        };
+        let greeting = qmp.receive()?;
+        ensure!(greeting.get("QMP").is_some(), "no greeting: {greeting}");
+        qmp.execute("qmp_capabilities", &json!({}))?;
+        Ok(qmp)
+    }
+
+    /// Carries out one command, and gives what it returns.
+    pub(crate) fn execute(&mut self, command: &str, arguments: &Value) -> Result<Value> {
+        let request = json!({ "execute": command, "arguments": arguments });
+        writeln!(self.stream.get_mut(), "{request}")?;
+        loop {
+            let mut reply = self.receive().with_context(|| command.to_owned())?;
+            if let Some(error) = reply.get("error") {
+                bail!("QEMU refuses {command}: {error}");
+            }
+            // What is neither an answer nor an error is an event, and no concern of ours.
+            if let Some(value) = reply.get_mut("return") {
+                return Ok(value.take());
+            }
+        }
+    }
+
+    fn receive(&mut self) -> Result<Value> {
+        let mut line = String::new();
+        let length = self.stream.read_line(&mut line)?;
+        ensure!(length > 0, "QEMU closed its machine protocol");
+        serde_json::from_str(&line).with_context(|| format!("not JSON: {line:?}"))
+    }
+}

@@ -1,0 +1,200 @@
+//! What every kind of image has to stand: a region is made and filled, carried into other kernels and into dumps, and has
+//! to look the same from everywhere.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use crate::guest::Guest;
+
+/// Where the first kernel finds the files that are put into the region. The kernels after it do not have them.
+const SOURCES: &str = "/sources";
+/// The files by name and size: none and one byte, a page, a block exactly and by one too many, and several blocks.
+const FILES: [(&str, usize); 6] = [
+    ("empty", 0),
+    ("byte", 1),
+    ("page", 4 << 10),
+    ("block", 2 << 20),
+    ("block-and-byte", (2 << 20) + 1),
+    ("memory", (7 << 20) + 12_345),
+];
+/// The directories of the region.
+const DIRECTORIES: [&str; 2] = ["/vms", "/vms/first"];
+/// A file that is created, and never written.
+const CREATED: &str = "/vms/created";
+const CREATED_SIZE: usize = 6 << 20;
+
+/// An image, and the option that says where in it the region lies; empty when gmfs has to know by itself.
+#[derive(Clone, Copy)]
+pub(crate) struct Image<'a> {
+    pub(crate) path: &'a str,
+    pub(crate) region: &'a str,
+}
+
+impl Image<'_> {
+    /// A gmfs command line: command and options, the image, and what follows it.
+    fn command(self, command: &str, operands: &str) -> String {
+        format!("gmfs {command} {} {operands} {}", self.path, self.region)
+    }
+}
+
+/// Everything about a region that must not change by itself.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Sight {
+    uuid: String,
+    tree: String,
+    listing: String,
+    /// SHA-256 of each file as `gmfs cat` writes it out.
+    digests: Vec<(String, String)>,
+}
+
+/// The files to be put into the region, by their path in the guest, for the guest's [`Contents`].
+///
+/// [`Contents`]: crate::initramfs::Contents
+pub(crate) fn sources() -> Vec<(String, Vec<u8>)> {
+    FILES
+        .iter()
+        .map(|(name, size)| (format!("{SOURCES}/{name}"), content(name, *size)))
+        .collect()
+}
+
+/// Formats the region and fills it.
+pub(crate) fn fill(guest: &mut Guest, image: Image<'_>) -> Result<()> {
+    guest.check(&image.command("mkfs", ""))?;
+    for directory in DIRECTORIES {
+        guest.check(&image.command("mkdir", directory))?;
+    }
+    for (name, _) in FILES {
+        let operands = format!("{SOURCES}/{name} {}", path_of(name));
+        guest.check(&image.command("put", &operands))?;
+    }
+    let operands = format!("{CREATED} --size {CREATED_SIZE}");
+    guest.check(&image.command("create", &operands))?;
+    Ok(())
+}
+
+/// Looks at the region from within the guest: it has to be clean, and hold what was put into it.
+pub(crate) fn look(guest: &mut Guest, image: Image<'_>) -> Result<Sight> {
+    guest.check(&image.command("fsck -n", ""))?;
+    let inspection: Value =
+        serde_json::from_str(&guest.check(&image.command("inspect --json", ""))?)?;
+    let mut digests = Vec::new();
+    for path in paths() {
+        let digest = digest_of(guest, &image.command("cat", &path))?;
+        digests.push((path, digest));
+    }
+    Ok(Sight {
+        uuid: uuid_of(&inspection)?,
+        tree: guest.check(&image.command("tree", ""))?,
+        listing: guest.check(&image.command("ls", "/vms/first"))?,
+        digests,
+    })
+}
+
+/// Looks at the sources in the first kernel: the region's files have to have their digests.
+pub(crate) fn compare_with_sources(guest: &mut Guest, sight: &Sight) -> Result<()> {
+    for (name, _) in FILES {
+        let expected = digest_of(guest, &format!("cat {SOURCES}/{name}"))?;
+        let found = sight
+            .digests
+            .iter()
+            .find(|(path, _)| *path == path_of(name));
+        let found = found.map_or("nothing", |(_, digest)| digest.as_str());
+        ensure!(found == expected, "{name}: {found}, put in as {expected}");
+    }
+    Ok(())
+}
+
+/// Looks at a dump or a copy of the region from outside, with the same binary, which has to find the region by itself.
+pub(crate) fn compare_on_host(gmfs: &Path, image: &Path, sight: &Sight) -> Result<()> {
+    let inspection: Value =
+        serde_json::from_slice(&host(gmfs, &["inspect", "--json"], image, &[])?)?;
+    ensure!(
+        inspection["schema"] == "gmfs.inspect/1",
+        "another schema: {inspection}"
+    );
+    ensure!(
+        inspection["health"]["verdict"] == "clean",
+        "not clean: {inspection}"
+    );
+    ensure!(
+        uuid_of(&inspection)? == sight.uuid,
+        "another region than {}: {inspection}",
+        sight.uuid
+    );
+    host(gmfs, &["fsck", "-n"], image, &[])?;
+    let tree = String::from_utf8(host(gmfs, &["tree"], image, &[])?)?;
+    ensure!(
+        tree == sight.tree,
+        "in the guest:\n{}on the host:\n{tree}",
+        sight.tree
+    );
+    for (name, size) in FILES {
+        let found = host(gmfs, &["cat"], image, &[&path_of(name)])?;
+        ensure!(found == content(name, size), "{name} is another one");
+    }
+    let created = host(gmfs, &["cat"], image, &[CREATED])?;
+    ensure!(created == vec![0; CREATED_SIZE], "{CREATED} is not zeros");
+    Ok(())
+}
+
+/// The SHA-256 of what a command in the guest writes out.
+fn digest_of(guest: &mut Guest, command: &str) -> Result<String> {
+    let line = guest.check(&format!("set -o pipefail; {command} | sha256sum"))?;
+    let digest = line.split_whitespace().next();
+    Ok(digest.context("sha256sum said nothing")?.to_owned())
+}
+
+/// Runs gmfs on this machine; it has to succeed.
+fn host(gmfs: &Path, command: &[&str], image: &Path, operands: &[&str]) -> Result<Vec<u8>> {
+    let output = Command::new(gmfs)
+        .args(command)
+        .arg(image)
+        .args(operands)
+        .output()?;
+    ensure!(
+        output.status.success(),
+        "gmfs {} {} {}: {}\nstdout: {}\nstderr: {}",
+        command.join(" "),
+        image.display(),
+        operands.join(" "),
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(output.stdout)
+}
+
+fn uuid_of(inspection: &Value) -> Result<String> {
+    let uuid = inspection["superblock"]["uuid"]
+        .as_str()
+        .with_context(|| format!("no UUID: {inspection}"))?;
+    Ok(uuid.to_owned())
+}
+
+fn path_of(name: &str) -> String {
+    format!("/vms/first/{name}")
+}
+
+fn paths() -> Vec<String> {
+    let put = FILES.iter().map(|(name, _)| path_of(name));
+    put.chain([CREATED.to_owned()]).collect()
+}
+
+/// Content that looks like noise, differs from file to file, and is the same at every run.
+fn content(name: &str, size: usize) -> Vec<u8> {
+    let mut state = name.bytes().fold(0x9e37_79b9_7f4a_7c15_u64, |state, byte| {
+        (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let mut bytes = Vec::with_capacity(size + 8);
+    while bytes.len() < size {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(size);
+    bytes
+}
