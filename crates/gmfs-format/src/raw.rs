@@ -31,6 +31,11 @@ pub trait OnMemory: FromBytes + IntoBytes + KnownLayout + Immutable + Unaligned 
     const NAME: &'static str;
     /// Its fields in order; they cover every byte.
     const FIELDS: &'static [Field];
+
+    /// The structure's bytes.
+    fn bytes(&self) -> &[u8] {
+        self.as_bytes()
+    }
 }
 
 /// Declares a structure of fixed size, its doc comments being the byte table's text.

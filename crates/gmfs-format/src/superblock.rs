@@ -74,6 +74,9 @@ pub enum SuperblockFault {
     /// The root directory is not inode 1.
     #[error("the root directory is inode {0}; it must be inode 1")]
     Root(u32),
+    /// The other copy, which is newer, lays the region out otherwise.
+    #[error("it lays the region out otherwise than the other copy")]
+    Disagrees,
 }
 
 /// A superblock whose seal is good and whose structure holds together, with all of its bytes.

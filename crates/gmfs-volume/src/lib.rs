@@ -1,1 +1,26 @@
-//! placeholder
+//! A region as a whole: opened, recovered, read, and changed by commits.
+//!
+//! The crate works on any source of bytes ([`gmfs_format::io`]); it knows no files and no devices. [`Region`] reads,
+//! [`Writer`] changes. [`format()`] makes a region, [`locate`] finds one.
+#![forbid(unsafe_code)]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+pub mod alloc;
+pub mod change;
+pub mod content;
+pub mod locate;
+pub mod region;
+pub mod superblocks;
+pub mod sweep;
+pub mod writer;
+
+mod commit;
+mod mkfs;
+mod recover;
+
+pub use commit::Stamp;
+pub use mkfs::{FormatOptions, format};
+pub use recover::Recovery;
+pub use region::Region;
+pub use superblocks::{OpenError, Superblocks};
+pub use writer::{ChangeError, CreateOptions, PutOptions, Writer, WriterOptions};

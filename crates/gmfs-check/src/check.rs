@@ -1,0 +1,69 @@
+//! The passes in their order, and what they hand to each other.
+
+use std::num::NonZeroUsize;
+
+use gmfs_format::copies::Phase;
+use gmfs_format::io::{ReadAt, Span};
+use gmfs_volume::{OpenError, Superblocks};
+
+use crate::finding::{Reason, Report, Sink, Subject};
+use crate::pass;
+use crate::problem::{Mask, Problem};
+
+/// How to check.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Nanoseconds since the epoch: what lies more than a day behind it is the future.
+    pub now: u64,
+    /// Threads for the pass over the block table.
+    pub threads: NonZeroUsize,
+    /// Check the contents of blocks against what is recorded of them: reads all sealed data.
+    pub data: bool,
+}
+
+/// Checks the region that fills `source`. Reads only; the answer depends on nothing but the bytes and the options.
+///
+/// `progress` is told how many of how many bytes have been looked at, now and then; it may be called from several
+/// threads.
+///
+/// # Errors
+/// There is no region: no superblock can be used.
+pub fn check<S: ReadAt + ?Sized>(
+    source: &S,
+    options: &Options,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<Report, OpenError> {
+    let superblocks = Superblocks::load(source)?;
+    Ok(check_loaded(source, &superblocks, options, progress))
+}
+
+/// Checks a region whose superblocks have been loaded.
+fn check_loaded<S: ReadAt + ?Sized>(
+    source: &S,
+    superblocks: &Superblocks,
+    options: &Options,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Report {
+    let mut sink = Sink::default();
+    let interrupted = superblocks.phase() != Phase::Idle;
+    pass::superblock::check(source, superblocks, options.now, &mut sink);
+    let features = superblocks.current().features();
+    if !features.readable() {
+        let mask = Mask(features.unknown().incompat);
+        let whole = Span::new(0, superblocks.geometry().size());
+        sink.add(Problem::FeatureIncompatUnknown { mask }, Subject::Superblock, pass::superblock::place(superblocks));
+        sink.skip(Subject::Region, whole, Reason::Stopped);
+        return sink.report(true, interrupted);
+    }
+    let inodes = pass::inodes::check(source, superblocks, options.now, &mut sink);
+    pass::tree::check(source, superblocks, &inodes, &mut sink);
+    let blocks = pass::blocks::check(source, superblocks, &inodes, options.threads, progress, &mut sink);
+    pass::places::check(source, superblocks, &inodes, &blocks, &mut sink);
+    pass::counts::check(superblocks, &inodes, &blocks, &mut sink);
+    if options.data {
+        pass::data::check(source, superblocks, progress, &mut sink);
+    }
+    let judged = superblocks.judgement();
+    let interrupted = interrupted || judged.a.is_recovery() || judged.b.is_recovery() || blocks.recovery || inodes.recovery;
+    sink.report(inodes.missing_pages + blocks.missing_pages > 0, interrupted)
+}

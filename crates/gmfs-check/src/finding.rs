@@ -1,0 +1,287 @@
+//! What a check says: findings with their place, what it could not check, and the verdict.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use gmfs_format::io::{Absence, Span};
+use gmfs_format::seal::PageKind;
+use gmfs_format::units::{BlockNo, CopyId, InodeNo, PageNo};
+
+use crate::problem::{Code, Problem, Severity};
+
+/// What a finding is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// The region as a whole.
+    Region,
+    /// A run of metadata pages, in one copy or in both.
+    Pages {
+        /// The kind of the first.
+        kind: PageKind,
+        /// The first page.
+        first: PageNo,
+        /// How many.
+        count: u32,
+        /// Which copy; `None` for both.
+        copy: Option<CopyId>,
+    },
+    /// The superblock, whichever copy counts.
+    Superblock,
+    /// An inode.
+    Inode(InodeNo),
+    /// A run of data blocks.
+    Blocks {
+        /// The first block.
+        first: BlockNo,
+        /// How many.
+        count: u32,
+    },
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Region => f.write_str("region"),
+            Self::Superblock => f.write_str("superblock"),
+            Self::Inode(ino) => write!(f, "inode {ino}"),
+            Self::Blocks { first, count: 1 } => write!(f, "block {first}"),
+            Self::Blocks { first, count } => write!(f, "blocks {first}-{}", first.0.saturating_add(count - 1)),
+            Self::Pages { kind, first, count, copy } => {
+                match count {
+                    1 => write!(f, "{kind} page {first}")?,
+                    _ => write!(f, "{kind} pages {first}-{}", first.0.saturating_add(count - 1))?,
+                }
+                copy.map_or(Ok(()), |copy| write!(f, " of copy {copy}"))
+            }
+        }
+    }
+}
+
+/// One thing that is wrong, or worth knowing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What is wrong.
+    pub problem: Problem,
+    /// With what.
+    pub subject: Subject,
+    /// Where it lies in the region, in bytes. Of a metadata page that is wrong in both copies: copy A's place.
+    pub at: Span,
+}
+
+impl Finding {
+    /// The problem's code.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        self.problem.code()
+    }
+
+    /// How bad it is.
+    #[must_use]
+    pub const fn severity(&self) -> Severity {
+        self.problem.code().severity()
+    }
+
+    /// The copy that it is about, if it is about one.
+    #[must_use]
+    pub const fn copy(&self) -> Option<CopyId> {
+        match self.subject {
+            Subject::Pages { copy, .. } => copy,
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.subject, self.problem)
+    }
+}
+
+/// What could not be checked, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unchecked {
+    /// What.
+    pub subject: Subject,
+    /// Where it would lie in the region, in bytes.
+    pub at: Span,
+    /// Why not.
+    pub why: Reason,
+}
+
+/// Why something could not be checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// The image does not hold it.
+    Absent(Absence),
+    /// It depends on metadata pages that are lost or absent.
+    MetadataMissing,
+    /// A fatal finding ended the check.
+    Stopped,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent(why) => write!(f, "absent: {why}"),
+            Self::MetadataMissing => f.write_str("depends on metadata that is missing"),
+            Self::Stopped => f.write_str("the check could not go on"),
+        }
+    }
+}
+
+/// What a check comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verdict {
+    /// Nothing is wrong, and enough was seen to say so.
+    Clean,
+    /// Nothing is wrong; a change was interrupted, which the next writer puts right.
+    Recovery,
+    /// Nothing wrong was seen, but metadata is missing from the image: it cannot be told.
+    Unknown,
+    /// Something is wrong.
+    Damaged,
+}
+
+impl Verdict {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Clean => "clean",
+            Self::Recovery => "recovery",
+            Self::Unknown => "unknown",
+            Self::Damaged => "damaged",
+        }
+    }
+}
+
+/// The findings of one code that are kept one by one; more of them are only counted.
+pub const KEPT_PER_CODE: usize = 1000;
+
+/// What a check found.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// The findings, by code and then by place. At most [`KEPT_PER_CODE`] of each code.
+    pub findings: Vec<Finding>,
+    /// How many more there were of a code.
+    pub more: BTreeMap<Code, u64>,
+    /// What could not be checked.
+    pub unchecked: Vec<Unchecked>,
+    /// Whether a page that the check needs is in neither copy of the image.
+    pub incomplete: bool,
+    /// Whether a writer had not finished.
+    pub interrupted: bool,
+}
+
+impl Report {
+    /// What it comes to.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        if self.worst().is_some_and(|severity| severity >= Severity::Warning) {
+            Verdict::Damaged
+        } else if self.incomplete {
+            Verdict::Unknown
+        } else if self.interrupted {
+            Verdict::Recovery
+        } else {
+            Verdict::Clean
+        }
+    }
+
+    /// The worst severity among the findings.
+    #[must_use]
+    pub fn worst(&self) -> Option<Severity> {
+        self.findings.iter().map(Finding::severity).max()
+    }
+
+    /// How many findings there are of a severity, those that are only counted included.
+    #[must_use]
+    pub fn count(&self, severity: Severity) -> u64 {
+        let kept = self.findings.iter().filter(|finding| finding.severity() == severity).count() as u64;
+        let more = self.more.iter().filter(|(code, _)| code.severity() == severity);
+        kept + more.map(|(_, count)| count).sum::<u64>()
+    }
+}
+
+/// Gathers findings: runs with one cause become one, and no code can fill the memory.
+#[derive(Debug, Default)]
+pub(crate) struct Sink {
+    findings: BTreeMap<Code, Vec<Finding>>,
+    more: BTreeMap<Code, u64>,
+    unchecked: Vec<Unchecked>,
+}
+
+impl Sink {
+    /// Adds a finding. If it continues the last one of its code, that one grows.
+    pub(crate) fn add(&mut self, problem: Problem, subject: Subject, at: Span) {
+        let code = problem.code();
+        let kept = self.findings.entry(code).or_default();
+        if let Some(last) = kept.last_mut()
+            && last.problem == problem
+            && join(&mut last.subject, &subject)
+        {
+            let end = at.end().max(last.at.end());
+            last.at.len = end - last.at.offset;
+            return;
+        }
+        if kept.len() < KEPT_PER_CODE {
+            kept.push(Finding { problem, subject, at });
+        } else {
+            *self.more.entry(code).or_default() += 1;
+        }
+    }
+
+    /// Adds something that could not be checked; runs are joined likewise.
+    pub(crate) fn skip(&mut self, subject: Subject, at: Span, why: Reason) {
+        // Pages come with their two copies in turn, so the run to continue may be the last but one.
+        for last in self.unchecked.iter_mut().rev().take(2) {
+            if last.why == why && join(&mut last.subject, &subject) {
+                let end = at.end().max(last.at.end());
+                last.at.len = end - last.at.offset;
+                return;
+            }
+        }
+        if self.unchecked.len() < KEPT_PER_CODE {
+            self.unchecked.push(Unchecked { subject, at, why });
+        }
+    }
+
+    /// Takes over what another sink gathered behind this one's.
+    pub(crate) fn append(&mut self, other: Self) {
+        for finding in other.findings.into_values().flatten() {
+            self.add(finding.problem, finding.subject, finding.at);
+        }
+        for (code, count) in other.more {
+            *self.more.entry(code).or_default() += count;
+        }
+        for skipped in other.unchecked {
+            self.skip(skipped.subject, skipped.at, skipped.why);
+        }
+    }
+
+    /// The report of what was gathered.
+    pub(crate) fn report(self, incomplete: bool, interrupted: bool) -> Report {
+        let findings = self.findings.into_values().flatten().collect();
+        Report { findings, more: self.more, unchecked: self.unchecked, incomplete, interrupted }
+    }
+}
+
+/// Extends `run` by `next` if `next` follows it directly.
+fn join(run: &mut Subject, next: &Subject) -> bool {
+    match (run, next) {
+        (Subject::Blocks { first, count }, Subject::Blocks { first: next, count: more })
+            if first.0.checked_add(*count) == Some(next.0) =>
+        {
+            *count += more;
+            true
+        }
+        (
+            Subject::Pages { kind, first, count, copy },
+            Subject::Pages { kind: next_kind, first: next, count: more, copy: next_copy },
+        ) if first.0.checked_add(*count) == Some(next.0) && kind == next_kind && copy == next_copy => {
+            *count += more;
+            true
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,18 @@
+//! The passes, in the order in which they run: each relies on what those before it have established.
+
+pub(crate) mod blocks;
+pub(crate) mod counts;
+pub(crate) mod data;
+pub(crate) mod inodes;
+pub(crate) mod pages;
+pub(crate) mod places;
+pub(crate) mod superblock;
+pub(crate) mod tree;
+
+/// What lies further than this behind "now" is the future: clocks differ, and hosts move between time zones.
+const FUTURE: u64 = 24 * 3600 * 1_000_000_000;
+
+/// Whether a time lies in the future.
+fn in_future(time: u64, now: u64) -> bool {
+    time > now.saturating_add(FUTURE)
+}

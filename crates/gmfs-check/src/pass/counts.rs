@@ -1,0 +1,58 @@
+//! What is counted against what is recorded: each file's blocks, and the superblock's sums.
+
+use gmfs_format::tables::BlockState;
+use gmfs_volume::Superblocks;
+
+use crate::finding::{Reason, Sink, Subject};
+use crate::pass::blocks::Blocks;
+use crate::pass::inodes::{Inodes, Known};
+use crate::pass::{superblock, tree};
+use crate::problem::Problem;
+
+/// Compares counts. What depends on pages that are missing is not judged.
+pub(crate) fn check(superblocks: &Superblocks, inodes: &Inodes, blocks: &Blocks, sink: &mut Sink) {
+    let at = superblock::place(superblocks);
+    if blocks.missing_pages > 0 || inodes.missing_pages > 0 {
+        sink.skip(Subject::Superblock, at, Reason::MetadataMissing);
+    }
+    if blocks.missing_pages == 0 {
+        files(superblocks, inodes, blocks, sink);
+    }
+    let raw = &superblocks.current().raw;
+    let mut say = |problem| sink.add(problem, Subject::Superblock, at);
+    // A block that contradicts itself belongs to no sum; the sums can be judged once it is repaired.
+    if blocks.missing_pages == 0 && blocks.contradicting == 0 {
+        let found = |state: BlockState| blocks.states[usize::from(state.byte())];
+        let (recorded, free) = (raw.free_blocks.get(), found(BlockState::Free));
+        if recorded != free {
+            say(Problem::FreeCountWrong { recorded, found: free });
+        }
+        let (recorded, data) = (raw.data_blocks.get(), found(BlockState::Data));
+        if recorded != data {
+            say(Problem::DataCountWrong { recorded, found: data });
+        }
+        let (recorded, bad) = (raw.bad_blocks.get(), found(BlockState::Bad));
+        if recorded != bad {
+            say(Problem::BadCountWrong { recorded, found: bad });
+        }
+        let (recorded, reserved) = (raw.reserved_blocks.get(), found(BlockState::Reserved));
+        if recorded != reserved {
+            say(Problem::ReservedCountWrong { recorded, found: reserved });
+        }
+    }
+    let (recorded, found) = (raw.used_inodes.get(), inodes.used);
+    if inodes.missing_pages == 0 && recorded != found {
+        say(Problem::InodeCountWrong { recorded, found });
+    }
+}
+
+/// Each file's recorded blocks against those that name it.
+fn files(superblocks: &Superblocks, inodes: &Inodes, blocks: &Blocks, sink: &mut Sink) {
+    for ((ino, record), tally) in inodes.iter().zip(&blocks.tallies).filter(|((_, r), _)| r.kind == Known::File) {
+        let (recorded, found) = (record.blocks, u64::from(tally.count));
+        if recorded != found {
+            let at = tree::place(superblocks, ino);
+            sink.add(Problem::BlockCountWrong { recorded, found }, Subject::Inode(ino), at);
+        }
+    }
+}

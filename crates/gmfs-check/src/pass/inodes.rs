@@ -1,0 +1,191 @@
+//! The inode table: each record by itself, and the compact table of inodes that later passes look owners up in.
+
+use gmfs_format::geometry::Geometry;
+use gmfs_format::io::{ReadAt, Span};
+use gmfs_format::name;
+use gmfs_format::raw::{InodeRaw, InodeTablePage, OnMemory};
+use gmfs_format::tables::{INODE_FLAGS, InodeKind, MODE_BITS};
+use gmfs_format::units::{CopyId, InodeNo, PageBytes, PageNo, len64};
+use gmfs_volume::Superblocks;
+use gmfs_volume::sweep::{Frame, sweep};
+
+use crate::finding::{Sink, Subject};
+use crate::pass::{in_future, pages};
+use crate::problem::{Mask, Problem, Text};
+
+/// What later passes need of an inode: 32 bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Record {
+    /// Hash of the name, which two equal names share.
+    pub(crate) name_hash: u64,
+    /// Blocks that it records to own.
+    pub(crate) blocks: u64,
+    pub(crate) parent: InodeNo,
+    /// Size in blocks; 0 for what is no file.
+    pub(crate) size_blocks: u32,
+    pub(crate) kind: Known,
+}
+
+/// What is known of an inode number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// Not in use.
+    #[default]
+    Free,
+    File,
+    Directory,
+    /// In use, as something that is neither.
+    Other,
+    /// Its page is lost or absent.
+    Lost,
+}
+
+/// The table of inodes as far as it is used.
+#[derive(Debug, Default)]
+pub(crate) struct Inodes {
+    records: Vec<Record>,
+    pub(crate) used: u64,
+    pub(crate) missing_pages: u64,
+    pub(crate) recovery: bool,
+}
+
+impl Inodes {
+    /// What is known of an inode; numbers behind the used part of the table are free.
+    pub(crate) fn get(&self, ino: InodeNo) -> Record {
+        ino.position().and_then(|position| self.records.get(position)).copied().unwrap_or_default()
+    }
+
+    /// All inodes of the used part with their numbers.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (InodeNo, &Record)> {
+        (1..).map(InodeNo).zip(&self.records)
+    }
+
+    /// How many inodes the used part of the table has.
+    pub(crate) fn len(&self) -> usize {
+        self.records.len()
+    }
+}
+
+/// Checks every record of the used part.
+pub(crate) fn check<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, now: u64, sink: &mut Sink) -> Inodes {
+    let geometry = superblocks.geometry();
+    let mut inodes = Inodes::default();
+    let mut seen = pages::Seen::default();
+    let used = superblocks.current().used_inode_pages();
+    let visit = |frame: &Frame<'_>| {
+        pages::check(frame, superblocks, &mut seen, sink);
+        match frame.taken() {
+            Some(bytes) => check_page(geometry, frame.page, bytes, now, &mut inodes, sink),
+            None => {
+                let lost = Record { kind: Known::Lost, ..Record::default() };
+                inodes.records.extend([lost; 8]);
+            }
+        }
+    };
+    sweep(source, superblocks, used, vec![visit]);
+    inodes.records.truncate(geometry.inodes() as usize);
+    inodes.missing_pages = seen.missing;
+    inodes.recovery = seen.recovery;
+    inodes
+}
+
+/// Checks the records of a page.
+fn check_page(geometry: Geometry, page: PageNo, bytes: &PageBytes, now: u64, inodes: &mut Inodes, sink: &mut Sink) {
+    let first = geometry.first_inode_of(page).0;
+    for (slot, raw) in InodeTablePage::view(bytes).inodes.iter().enumerate() {
+        let ino = InodeNo(first + slot as u32);
+        let offset = geometry.page_offset(CopyId::A, page) + 64 + len64(slot * size_of::<InodeRaw>());
+        let at = Span::new(offset, len64(size_of::<InodeRaw>()));
+        if ino.0 > geometry.inodes() {
+            if raw.bytes().iter().any(|byte| *byte != 0) {
+                sink.add(Problem::InodeSlotBehindEnd {}, Subject::Inode(ino), at);
+            }
+            continue;
+        }
+        let mut problems = Vec::new();
+        let record = check_record(geometry, ino, raw, now, &mut problems);
+        for problem in problems {
+            sink.add(problem, Subject::Inode(ino), at);
+        }
+        inodes.used += u64::from(record.kind != Known::Free);
+        inodes.records.push(record);
+    }
+}
+
+/// Checks one record; what is wrong is put into `problems`.
+fn check_record(geometry: Geometry, ino: InodeNo, raw: &InodeRaw, now: u64, problems: &mut Vec<Problem>) -> Record {
+    if raw.number.get() != ino.0 {
+        problems.push(Problem::InodeNumberWrong { found: raw.number.get() });
+    }
+    let kind = match raw.kind() {
+        Some(InodeKind::Free) => {
+            // The number was judged above; a free record with a wrong one may be empty all the same.
+            let mut empty = InodeRaw::free(ino, raw.generation.get());
+            empty.number = raw.number;
+            if empty != *raw {
+                problems.push(Problem::InodeFreeNotEmpty {});
+            }
+            return Record::default();
+        }
+        Some(InodeKind::File) => Known::File,
+        Some(InodeKind::Directory) => Known::Directory,
+        None => {
+            problems.push(Problem::InodeKindUnknown { kind: raw.kind.get() });
+            Known::Other
+        }
+    };
+    check_fields(ino, raw, now, problems);
+    let size_blocks = match kind {
+        Known::File => check_size(geometry, raw, problems),
+        Known::Directory => {
+            if raw.size.get() != 0 || raw.blocks.get() != 0 {
+                let (size, blocks) = (raw.size.get(), raw.blocks.get());
+                problems.push(Problem::DirectoryHasSize { size, blocks });
+            }
+            0
+        }
+        _ => 0,
+    };
+    Record { name_hash: hash(raw.name()), blocks: raw.blocks.get(), parent: raw.parent(), size_blocks, kind }
+}
+
+/// Name, mode, flags, times and reserved bytes.
+fn check_fields(ino: InodeNo, raw: &InodeRaw, now: u64, problems: &mut Vec<Problem>) {
+    if ino != InodeNo::ROOT
+        && let Err(error) = name::check(raw.name())
+    {
+        problems.push(Problem::NameIllegal { why: Text::from(&error) });
+    }
+    if raw.name.iter().skip(usize::from(raw.name_len)).any(|byte| *byte != 0) {
+        problems.push(Problem::NamePadding {});
+    }
+    if raw.mode.get() & !MODE_BITS != 0 {
+        problems.push(Problem::ModeIllegal { mode: Mask(raw.mode.get().into()) });
+    }
+    if raw.flags.get() & !INODE_FLAGS != 0 {
+        problems.push(Problem::InodeFlagsUnknown { flags: Mask(raw.flags.get()) });
+    }
+    if raw.reserved.iter().any(|byte| *byte != 0) {
+        problems.push(Problem::InodeReserved {});
+    }
+    let times =
+        [("accessed", raw.accessed), ("modified", raw.modified), ("changed", raw.changed), ("created", raw.created)];
+    for (field, time) in times {
+        if in_future(time.get(), now) {
+            problems.push(Problem::InodeTimeFuture { field: Text(field.into()), time: time.get() });
+        }
+    }
+}
+
+/// A file's size in blocks.
+fn check_size(geometry: Geometry, raw: &InodeRaw, problems: &mut Vec<Problem>) -> u32 {
+    geometry.file_blocks(raw.size.get()).unwrap_or_else(|| {
+        problems.push(Problem::SizeTooLarge { size: raw.size.get() });
+        u32::MAX
+    })
+}
+
+/// FNV-1a: equal names have equal hashes; names with equal hashes are compared before anything is said.
+fn hash(name: &[u8]) -> u64 {
+    name.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}

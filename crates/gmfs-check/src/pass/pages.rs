@@ -1,0 +1,119 @@
+//! What is to be said of a page's two copies.
+
+use gmfs_format::copies::{Judgement, Standing};
+use gmfs_format::io::Span;
+use gmfs_format::raw::PageHeader;
+use gmfs_format::seal::SealFault;
+use gmfs_format::units::{CopyId, PAGE_BYTES, PageBytes, PageNo};
+use gmfs_volume::Superblocks;
+use gmfs_volume::sweep::Frame;
+
+use crate::finding::{Reason, Sink, Subject};
+use crate::problem::{Problem, Text};
+
+/// What a pass over pages has seen of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seen {
+    /// Pages that neither copy gives.
+    pub(crate) missing: u64,
+    /// Whether recovery has something to do.
+    pub(crate) recovery: bool,
+}
+
+/// Judges a page of a table. Whole pages, the common case, cost two comparisons.
+pub(crate) fn check(frame: &Frame<'_>, superblocks: &Superblocks, seen: &mut Seen, sink: &mut Sink) {
+    if !frame.judgement.is_whole() {
+        judged(frame.page, frame.judgement, superblocks, sink);
+        seen.missing += u64::from(frame.judgement.take.is_none());
+        seen.recovery |= frame.judgement.a.is_recovery() || frame.judgement.b.is_recovery();
+    }
+    if let Some(bytes) = frame.taken() {
+        header(frame.page, bytes, superblocks, sink);
+    }
+}
+
+/// Says what is wrong with a page's copies.
+pub(crate) fn judged(page: PageNo, judgement: Judgement, superblocks: &Superblocks, sink: &mut Sink) {
+    let both = subject(superblocks, page, None);
+    let at = place(superblocks, CopyId::A, page);
+    if judgement.conflict {
+        sink.add(Problem::CopiesConflict {}, both, at);
+    }
+    if judgement.uncertain {
+        sink.add(Problem::PageUncertain {}, both, at);
+    }
+    let absent = |copy| matches!(judgement.of(copy), Standing::Absent(_));
+    if judgement.take.is_none() && !(absent(CopyId::A) && absent(CopyId::B)) {
+        let word = |copy| Text::from(&Word(judgement.of(copy)));
+        sink.add(Problem::PageLost { a: word(CopyId::A), b: word(CopyId::B) }, both, at);
+    }
+    for copy in CopyId::BOTH {
+        let standing = judgement.of(copy);
+        let (subject, at) = (subject(superblocks, page, Some(copy)), place(superblocks, copy, page));
+        if let Standing::Absent(why) = standing {
+            sink.skip(subject, at, Reason::Absent(why));
+        } else if judgement.take.is_some() && !judgement.uncertain
+            && let Some(problem) = problem(standing)
+        {
+            sink.add(problem, subject, at);
+        }
+    }
+}
+
+/// The problem that a copy's standing is, the other copy being good.
+fn problem(standing: Standing) -> Option<Problem> {
+    Some(match standing {
+        Standing::Good | Standing::Absent(_) => return None,
+        Standing::Uncommitted => Problem::ChangeUncommitted {},
+        Standing::Lagging => Problem::MirrorLagging {},
+        Standing::Interrupted => Problem::StoreInterrupted {},
+        Standing::Stale => Problem::PageStale {},
+        Standing::Unreadable => Problem::PageUnreadable {},
+        Standing::Damaged(fault) => match fault {
+            SealFault::Zeroed => Problem::PageZeroed {},
+            SealFault::Overwritten => Problem::PageOverwritten {},
+            SealFault::Flipped { byte, bit } => Problem::PageFlipped { byte, bit },
+            SealFault::Torn => Problem::PageTorn {},
+            SealFault::Version(version) => Problem::PageVersion { version },
+            SealFault::Foreign(uuid) => Problem::PageForeign { uuid: Text::from(&uuid) },
+            SealFault::Misplaced { .. } => Problem::PageMisplaced { found: Text::from(&fault) },
+        },
+    })
+}
+
+/// A standing in one word, so that neighbours that are lost alike make one finding.
+struct Word(Standing);
+
+impl std::fmt::Display for Word {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.0 {
+            Standing::Good => "good",
+            Standing::Uncommitted => "uncommitted",
+            Standing::Lagging => "lagging",
+            Standing::Interrupted => "interrupted",
+            Standing::Stale => "stale",
+            Standing::Damaged(fault) => fault.name(),
+            Standing::Absent(_) => "absent",
+            Standing::Unreadable => "unreadable",
+        })
+    }
+}
+
+/// Reserved bytes under a good seal.
+fn header(page: PageNo, bytes: &PageBytes, superblocks: &Superblocks, sink: &mut Sink) {
+    if PageHeader::of(bytes).reserved != [0; 20] {
+        let at = place(superblocks, CopyId::A, page);
+        sink.add(Problem::PageHeaderReserved {}, subject(superblocks, page, None), at);
+    }
+}
+
+/// A page as a finding's subject.
+pub(crate) fn subject(superblocks: &Superblocks, page: PageNo, copy: Option<CopyId>) -> Subject {
+    let kind = superblocks.geometry().page_kind(page).unwrap_or(gmfs_format::seal::PageKind::Superblock);
+    Subject::Pages { kind, first: page, count: 1, copy }
+}
+
+/// Where a page lies.
+pub(crate) fn place(superblocks: &Superblocks, copy: CopyId, page: PageNo) -> Span {
+    Span::new(superblocks.geometry().page_offset(copy, page), PAGE_BYTES)
+}

@@ -1,0 +1,128 @@
+//! The superblocks: their two pages, and what the one that counts says of itself.
+
+use gmfs_format::copies::{Phase, Standing};
+use gmfs_format::io::{ReadAt, Span};
+use gmfs_format::raw::{PageHeader, SuperblockRaw};
+use gmfs_format::superblock::{MAX_LABEL, SuperblockFault, check_label};
+use gmfs_format::units::{CopyId, PAGE_BYTES, PAGE_SIZE, PageNo};
+use gmfs_volume::Superblocks;
+use gmfs_volume::superblocks::{Slot, state_is_sound};
+
+use crate::finding::{Sink, Subject};
+use crate::pass::{in_future, pages};
+use crate::problem::{Mask, Problem, Text};
+
+/// Where the superblock that counts lies.
+pub(crate) fn place(superblocks: &Superblocks) -> Span {
+    let copy = superblocks.judgement().take.unwrap_or(CopyId::A);
+    Span::new(superblocks.geometry().copy_offset(copy), PAGE_BYTES)
+}
+
+/// Checks both copies and the contents of the one that counts.
+pub(crate) fn check<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, now: u64, sink: &mut Sink) {
+    copies(superblocks, sink);
+    size(source, superblocks, sink);
+    let at = place(superblocks);
+    let mut add = |problem| sink.add(problem, Subject::Superblock, at);
+    if superblocks.phase() != Phase::Idle {
+        add(Problem::WriterActive {});
+    }
+    let current = superblocks.current();
+    let raw = &current.raw;
+    let unknown = current.features().unknown();
+    if unknown.compat != 0 {
+        add(Problem::FeatureCompatUnknown { mask: Mask(unknown.compat) });
+    }
+    if unknown.ro_compat != 0 {
+        add(Problem::FeatureRoUnknown { mask: Mask(unknown.ro_compat) });
+    }
+    if !state_is_sound(raw.state.get()) {
+        add(Problem::StateContradicts { state: Mask(raw.state.get().into()) });
+    }
+    if !is_legal_label(raw) {
+        add(Problem::LabelIllegal {});
+    }
+    if !is_padded_text(&raw.writer) {
+        add(Problem::WriterIllegal {});
+    }
+    if !reserved_is_zero(raw) {
+        add(Problem::SuperblockReserved {});
+    }
+    for (field, time) in times(raw) {
+        if in_future(time, now) {
+            add(Problem::SuperblockTimeFuture { field: Text(field.into()), time });
+        }
+    }
+    if raw.error_count.get() != 0 {
+        add(Problem::ErrorsRecorded { count: raw.error_count.get() });
+    }
+    header(source, superblocks, sink);
+}
+
+/// What is wrong with the two pages.
+fn copies(superblocks: &Superblocks, sink: &mut Sink) {
+    let mut judgement = superblocks.judgement();
+    for (copy, slot) in CopyId::BOTH.into_iter().zip([&superblocks.a, &superblocks.b]) {
+        let Slot::Bad(fault, _) = slot else { continue };
+        if matches!(fault, SuperblockFault::Seal(_)) {
+            continue;
+        }
+        // A good seal over a superblock that cannot be: no page fault, and told with its own words.
+        let standing = if copy == CopyId::A { &mut judgement.a } else { &mut judgement.b };
+        *standing = Standing::Good;
+        let at = Span::new(superblocks.geometry().copy_offset(copy), PAGE_BYTES);
+        let subject = pages::subject(superblocks, PageNo(0), Some(copy));
+        sink.add(Problem::SuperblockLies { fault: Text::from(fault) }, subject, at);
+    }
+    pages::judged(PageNo(0), judgement, superblocks, sink);
+}
+
+/// The image must hold all blocks. What a dump lacks is not said here: it has its own reasons.
+fn size<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, sink: &mut Sink) {
+    let geometry = superblocks.geometry();
+    let region = u64::from(geometry.blocks()) * geometry.block_bytes();
+    if let Some(image) = source.end().filter(|end| *end < region) {
+        let at = Span::new(image, region - image);
+        sink.add(Problem::ImageTooSmall { region: geometry.size(), image }, Subject::Region, at);
+    }
+}
+
+/// Reserved bytes of the page header.
+fn header<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, sink: &mut Sink) {
+    let at = place(superblocks);
+    let mut page = [0; PAGE_SIZE];
+    if source.read_at(at.offset, &mut page).is_ok() && PageHeader::of(&page).reserved != [0; 20] {
+        sink.add(Problem::PageHeaderReserved {}, pages::subject(superblocks, PageNo(0), None), at);
+    }
+}
+
+fn is_legal_label(raw: &SuperblockRaw) -> bool {
+    let end = raw.label.iter().position(|byte| *byte == 0).unwrap_or(raw.label.len());
+    let (text, padding) = raw.label.split_at(end);
+    let legal = std::str::from_utf8(text).is_ok_and(|label| check_label(label).is_ok());
+    legal && end <= MAX_LABEL && padding.iter().all(|byte| *byte == 0)
+}
+
+fn is_padded_text(field: &[u8]) -> bool {
+    let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
+    let (text, padding) = field.split_at(end);
+    let printable = text.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ');
+    printable && !padding.is_empty() && padding.iter().all(|byte| *byte == 0)
+}
+
+fn reserved_is_zero(raw: &SuperblockRaw) -> bool {
+    raw.reserved_1 == [0; 3]
+        && raw.reserved_2.get() == 0
+        && raw.reserved_3.iter().all(|byte| *byte == 0)
+        && raw.first_error.reserved.get() == 0
+        && raw.last_error.reserved.get() == 0
+}
+
+fn times(raw: &SuperblockRaw) -> [(&'static str, u64); 4] {
+    [
+        ("created", raw.created.get()),
+        ("written", raw.written.get()),
+        ("checked", raw.checked.get()),
+        ("sealed", raw.sealed.get()),
+    ]
+}

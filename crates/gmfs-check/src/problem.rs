@@ -1,0 +1,395 @@
+//! The catalogue of problems: one row each, from which codes, names, messages and explanations come.
+//!
+//! Codes are grouped by structure: GM00xx pages and their copies, 01 superblock, 02 inodes, 03 the tree, 04 block
+//! descriptors, 05 counts, 06 contents. A code is never renumbered and never used again for something else.
+
+use std::fmt;
+
+use gmfs_format::units::{BlockNo, InodeNo};
+
+/// How bad a problem is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Worth knowing; the region is in order.
+    Note,
+    /// Something is not as it must be; no file is affected.
+    Warning,
+    /// Files or the proof of their blocks are affected, or one more fault would lose something.
+    Error,
+    /// The check cannot go on.
+    Fatal,
+}
+
+impl Severity {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Note => "note",
+            Self::Warning => "warning",
+            Self::Error => "error",
+            Self::Fatal => "fatal",
+        }
+    }
+}
+
+/// What a repair of a problem amounts to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Repair {
+    /// Another copy, or the rest of the metadata, proves what is right.
+    Safe,
+    /// A choice has to be made, and something is given up.
+    Lossy,
+    /// Only the user can.
+    Manual,
+    /// There is nothing to repair.
+    None,
+}
+
+impl Repair {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Safe => "safe",
+            Self::Lossy => "lossy",
+            Self::Manual => "manual",
+            Self::None => "none",
+        }
+    }
+}
+
+/// A value that a finding carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// A count, a size, an address, a number.
+    Number(u64),
+    /// A word, a mask, a checksum.
+    Text(String),
+}
+
+/// Turns a problem's fields into facts.
+trait ToFact {
+    fn to_fact(&self) -> Fact;
+}
+
+macro_rules! number_facts {
+    ($($ty:ty => |$value:ident| $number:expr),+ $(,)?) => {$(
+        impl ToFact for $ty {
+            fn to_fact(&self) -> Fact {
+                let $value = self;
+                Fact::Number($number)
+            }
+        }
+    )+};
+}
+number_facts! {
+    u8 => |v| u64::from(*v),
+    u16 => |v| u64::from(*v),
+    u32 => |v| u64::from(*v),
+    u64 => |v| *v,
+    InodeNo => |v| u64::from(v.0),
+    BlockNo => |v| u64::from(v.0),
+}
+
+impl ToFact for Text {
+    fn to_fact(&self) -> Fact {
+        Fact::Text(self.0.to_string())
+    }
+}
+
+impl ToFact for Mask {
+    fn to_fact(&self) -> Fact {
+        Fact::Text(self.to_string())
+    }
+}
+
+/// A text among a problem's facts; safe to show.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Text(pub Box<str>);
+
+impl<T: fmt::Display> From<&T> for Text {
+    fn from(value: &T) -> Self {
+        Self(value.to_string().into())
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Flags or a checksum among a problem's facts: shown in hexadecimal, a string in JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mask(pub u64);
+
+impl fmt::Display for Mask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+/// Declares the catalogue.
+macro_rules! catalogue {
+    ($(
+        $code:ident = $number:literal, $name:literal, $severity:ident, $repair:ident, $since:literal,
+        $variant:ident { $($field:ident: $ty:ty),* } => $message:literal;
+    )+) => {
+        /// What is wrong, with the values that show it.
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[allow(missing_docs, reason = "each variant's text is its message and its explanation")]
+        pub enum Problem {
+            $( $variant { $($field: $ty),* }, )+
+        }
+
+        /// A problem's code.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[allow(missing_docs, reason = "each code's text is its explanation")]
+        pub enum Code {
+            $( $code = $number, )+
+        }
+
+        impl Code {
+            /// Every code, in order.
+            pub const ALL: &'static [Self] = &[$( Self::$code, )+];
+
+            /// The code as it is written: `GM0402`.
+            #[must_use]
+            pub const fn text(self) -> &'static str {
+                match self { $( Self::$code => stringify!($code), )+ }
+            }
+
+            /// The problem's name: `owner-missing`.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $( Self::$code => $name, )+ }
+            }
+
+            /// How bad it is.
+            #[must_use]
+            pub const fn severity(self) -> Severity {
+                match self { $( Self::$code => Severity::$severity, )+ }
+            }
+
+            /// What a repair amounts to.
+            #[must_use]
+            pub const fn repair(self) -> Repair {
+                match self { $( Self::$code => Repair::$repair, )+ }
+            }
+
+            /// The version of gmfs that found it first.
+            #[must_use]
+            pub const fn since(self) -> &'static str {
+                match self { $( Self::$code => $since, )+ }
+            }
+
+            /// The explanation, in Markdown: what, why it matters, how it is repaired, what may be lost.
+            #[must_use]
+            pub const fn explanation(self) -> &'static str {
+                match self { $( Self::$code => include_str!(concat!("explain/", stringify!($code), ".md")), )+ }
+            }
+        }
+
+        impl Problem {
+            /// The problem's code.
+            #[must_use]
+            pub const fn code(&self) -> Code {
+                match self { $( Self::$variant { .. } => Code::$code, )+ }
+            }
+
+            /// The values that show the problem, by name.
+            #[must_use]
+            pub fn facts(&self) -> Vec<(&'static str, Fact)> {
+                match self { $( Self::$variant { $($field),* } => vec![$( (stringify!($field), $field.to_fact()) ),*], )+ }
+            }
+        }
+
+        impl fmt::Display for Problem {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self { $( Self::$variant { $($field),* } => write!(f, $message), )+ }
+            }
+        }
+    };
+}
+
+catalogue! {
+    // Pages and their copies.
+    GM0001 = 1, "page-zeroed", Error, Safe, "0.1",
+        PageZeroed {} => "all zero; the other copy is good";
+    GM0002 = 2, "page-overwritten", Error, Safe, "0.1",
+        PageOverwritten {} => "overwritten with something that is no metadata page; the other copy is good";
+    GM0003 = 3, "page-flipped", Error, Safe, "0.1",
+        PageFlipped { byte: u16, bit: u8 } => "bit {bit} of byte {byte:#x} is flipped; the other copy is good";
+    GM0004 = 4, "page-torn", Error, Safe, "0.1",
+        PageTorn {} => "torn or partly overwritten: the CRC does not match; the other copy is good";
+    GM0005 = 5, "page-foreign", Error, Safe, "0.1",
+        PageForeign { uuid: Text } => "a page of another filesystem, {uuid}; the other copy is good";
+    GM0006 = 6, "page-misplaced", Error, Safe, "0.1",
+        PageMisplaced { found: Text } => "{found}; the other copy is good";
+    GM0007 = 7, "page-stale", Error, Safe, "0.1",
+        PageStale {} => "older than the other copy though no commit was under way: it went back in time";
+    GM0008 = 8, "page-version", Error, Safe, "0.1",
+        PageVersion { version: u16 } => "sealed as format version {version}, which is not known; the other copy is good";
+    GM0009 = 9, "page-unreadable", Error, Safe, "0.1",
+        PageUnreadable {} => "the medium cannot read it; the other copy is good";
+    GM0010 = 10, "page-lost", Error, Lossy, "0.1",
+        PageLost { a: Text, b: Text } => "no good copy: A is {a}, B is {b}";
+    GM0011 = 11, "copies-conflict", Error, Lossy, "0.1",
+        CopiesConflict {} => "both copies are good, of one generation, and differ";
+    GM0012 = 12, "page-uncertain", Error, Lossy, "0.1",
+        PageUncertain {} => "copy A is lost while a commit was being mirrored: copy B may be older than what was committed";
+    GM0013 = 13, "page-header-reserved", Warning, Safe, "0.1",
+        PageHeaderReserved {} => "reserved bytes of the page header are not zero";
+    GM0020 = 20, "change-uncommitted", Note, Safe, "0.1",
+        ChangeUncommitted {} => "part of a change that was never committed; the next writer takes it back";
+    GM0021 = 21, "mirror-lagging", Note, Safe, "0.1",
+        MirrorLagging {} => "a committed change is not mirrored yet; the next writer does it";
+    GM0022 = 22, "store-interrupted", Note, Safe, "0.1",
+        StoreInterrupted {} => "a store was interrupted; the next writer repeats it from the other copy";
+    GM0023 = 23, "writer-active", Note, Safe, "0.1",
+        WriterActive {} => "a writer is at work, or was stopped before it finished";
+
+    // The superblock.
+    GM0101 = 101, "superblock-lies", Error, Safe, "0.1",
+        SuperblockLies { fault: Text } => "well sealed, but not usable: {fault}; the other copy is good";
+    GM0102 = 102, "image-too-small", Error, Manual, "0.1",
+        ImageTooSmall { region: u64, image: u64 } => "the region has {region} bytes, the image only {image}";
+    GM0103 = 103, "feature-compat-unknown", Note, None, "0.1",
+        FeatureCompatUnknown { mask: Mask } => "unknown compatible features {mask}; they hinder nothing";
+    GM0104 = 104, "feature-ro-unknown", Note, None, "0.1",
+        FeatureRoUnknown { mask: Mask } => "unknown read-only compatible features {mask}: this program does not write here";
+    GM0105 = 105, "feature-incompat-unknown", Fatal, Manual, "0.1",
+        FeatureIncompatUnknown { mask: Mask } => "unknown incompatible features {mask}: only a newer gmfs can check this";
+    GM0106 = 106, "state-contradicts", Warning, Safe, "0.1",
+        StateContradicts { state: Mask } => "the state flags {state} are not exactly one of clean and active, or are unknown";
+    GM0107 = 107, "label-illegal", Warning, Safe, "0.1",
+        LabelIllegal {} => "the label is not UTF-8, holds control characters, or is not padded with NUL";
+    GM0108 = 108, "superblock-reserved", Warning, Safe, "0.1",
+        SuperblockReserved {} => "reserved bytes of the superblock are not zero";
+    GM0109 = 109, "superblock-time-future", Warning, Safe, "0.1",
+        SuperblockTimeFuture { field: Text, time: u64 } => "the time '{field}' ({time} ns) lies in the future";
+    GM0110 = 110, "errors-recorded", Note, None, "0.1",
+        ErrorsRecorded { count: u64 } => "{count} errors have been recorded in the superblock";
+    GM0111 = 111, "writer-illegal", Warning, Safe, "0.1",
+        WriterIllegal {} => "the writer's name is not printable text padded with NUL";
+
+    // Inodes.
+    GM0201 = 201, "inode-number-wrong", Error, Safe, "0.1",
+        InodeNumberWrong { found: u32 } => "the record carries the number {found}";
+    GM0202 = 202, "inode-kind-unknown", Error, Lossy, "0.1",
+        InodeKindUnknown { kind: u16 } => "of kind {kind}, which is neither free, file nor directory";
+    GM0203 = 203, "inode-free-not-empty", Warning, Safe, "0.1",
+        InodeFreeNotEmpty {} => "free, but its record is not empty";
+    GM0204 = 204, "name-illegal", Error, Lossy, "0.1",
+        NameIllegal { why: Text } => "its name is not legal: {why}";
+    GM0205 = 205, "name-padding", Warning, Safe, "0.1",
+        NamePadding {} => "bytes behind its name are not zero";
+    GM0206 = 206, "mode-illegal", Warning, Safe, "0.1",
+        ModeIllegal { mode: Mask } => "its mode {mode} has bits that are no permission bits";
+    GM0207 = 207, "inode-flags-unknown", Warning, Safe, "0.1",
+        InodeFlagsUnknown { flags: Mask } => "its flags {flags} have bits that are not defined";
+    GM0208 = 208, "inode-reserved", Warning, Safe, "0.1",
+        InodeReserved {} => "reserved bytes of its record are not zero";
+    GM0209 = 209, "size-too-large", Error, Lossy, "0.1",
+        SizeTooLarge { size: u64 } => "its size of {size} bytes is more than blocks can be numbered for";
+    GM0210 = 210, "inode-time-future", Warning, Safe, "0.1",
+        InodeTimeFuture { field: Text, time: u64 } => "its time '{field}' ({time} ns) lies in the future";
+    GM0211 = 211, "directory-has-size", Warning, Safe, "0.1",
+        DirectoryHasSize { size: u64, blocks: u64 } => "a directory with a size of {size} bytes and {blocks} blocks";
+    GM0212 = 212, "inode-slot-behind-end", Warning, Safe, "0.1",
+        InodeSlotBehindEnd {} => "the slot lies behind the last inode and is not zero";
+
+    // The tree.
+    GM0301 = 301, "root-missing", Error, Safe, "0.1",
+        RootMissing {} => "the root is not a directory";
+    GM0302 = 302, "root-misnamed", Warning, Safe, "0.1",
+        RootMisnamed {} => "the root is not named '.', or is not its own parent";
+    GM0303 = 303, "parent-missing", Error, Safe, "0.1",
+        ParentMissing { parent: InodeNo } => "its directory, inode {parent}, is not in use";
+    GM0304 = 304, "parent-not-directory", Error, Safe, "0.1",
+        ParentNotDirectory { parent: InodeNo } => "inode {parent}, which it says it lies in, is a file";
+    GM0305 = 305, "parent-cycle", Error, Safe, "0.1",
+        ParentCycle { parent: InodeNo } => "its directories lead in a circle, through inode {parent}";
+    GM0306 = 306, "name-duplicate", Error, Safe, "0.1",
+        NameDuplicate { parent: InodeNo, other: InodeNo } => "has the same name in directory {parent} as inode {other}";
+
+    // Block descriptors.
+    GM0401 = 401, "block-state-unknown", Error, Lossy, "0.1",
+        BlockStateUnknown { state: u8 } => "in state {state}, which is none";
+    GM0402 = 402, "owner-missing", Error, Lossy, "0.1",
+        OwnerMissing { owner: InodeNo } => "owned by inode {owner}, which is not in use";
+    GM0403 = 403, "owner-not-file", Error, Lossy, "0.1",
+        OwnerNotFile { owner: InodeNo } => "owned by inode {owner}, which is a directory";
+    GM0404 = 404, "block-behind-size", Error, Lossy, "0.1",
+        BlockBehindSize { owner: InodeNo } => "at a place behind the end of its file, inode {owner}";
+    GM0405 = 405, "place-taken-twice", Error, Lossy, "0.1",
+        PlaceTakenTwice { owner: InodeNo, index: u32 } => "claims place {index} of inode {owner}, as another block does";
+    GM0406 = 406, "block-count-wrong", Error, Safe, "0.1",
+        BlockCountWrong { recorded: u64, found: u64 } => "records {recorded} blocks; {found} name it";
+    GM0407 = 407, "free-block-not-empty", Error, Lossy, "0.1",
+        FreeBlockNotEmpty { owner: InodeNo } => "free, but its descriptor is not empty (it names inode {owner})";
+    GM0408 = 408, "data-block-unowned", Error, Lossy, "0.1",
+        DataBlockUnowned {} => "holds data that belongs to nobody";
+    GM0409 = 409, "reserved-block-owned", Warning, Safe, "0.1",
+        ReservedBlockOwned { owner: InodeNo } => "reserved, but names inode {owner}";
+    GM0410 = 410, "block-flags-unknown", Warning, Safe, "0.1",
+        BlockFlagsUnknown { flags: Mask } => "its flags {flags} have bits that are not defined, or do not fit its state";
+    GM0411 = 411, "block-reserved", Warning, Safe, "0.1",
+        BlockReserved {} => "reserved bytes of its descriptor are not zero";
+    GM0412 = 412, "block-slot-behind-end", Warning, Safe, "0.1",
+        BlockSlotBehindEnd {} => "slots behind the last data block are not zero";
+    GM0413 = 413, "bad-block-in-file", Note, None, "0.1",
+        BadBlockInFile { owner: InodeNo, index: u32 } => "has a hardware error and belongs to inode {owner}, from place {index} on";
+
+    // Counts in the superblock.
+    GM0501 = 501, "free-count-wrong", Warning, Safe, "0.1",
+        FreeCountWrong { recorded: u64, found: u64 } => "records {recorded} free blocks; there are {found}";
+    GM0502 = 502, "data-count-wrong", Warning, Safe, "0.1",
+        DataCountWrong { recorded: u64, found: u64 } => "records {recorded} data blocks; there are {found}";
+    GM0503 = 503, "bad-count-wrong", Warning, Safe, "0.1",
+        BadCountWrong { recorded: u64, found: u64 } => "records {recorded} bad blocks; there are {found}";
+    GM0504 = 504, "reserved-count-wrong", Warning, Safe, "0.1",
+        ReservedCountWrong { recorded: u64, found: u64 } => "records {recorded} reserved blocks; there are {found}";
+    GM0505 = 505, "inode-count-wrong", Warning, Safe, "0.1",
+        InodeCountWrong { recorded: u64, found: u64 } => "records {recorded} inodes in use; there are {found}";
+
+    // Contents.
+    GM0601 = 601, "content-changed", Error, Manual, "0.1",
+        ContentChanged { owner: InodeNo, index: u32 } => "its content does not match the CRC recorded for place {index} of inode {owner}";
+    GM0602 = 602, "content-not-zero", Error, Manual, "0.1",
+        ContentNotZero { owner: InodeNo, index: u32 } => "recorded as zero, but place {index} of inode {owner} is not";
+    GM0603 = 603, "content-unreadable", Error, Manual, "0.1",
+        ContentUnreadable { owner: InodeNo, index: u32 } => "the medium cannot read place {index} of inode {owner}";
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl std::str::FromStr for Code {
+    type Err = UnknownCode;
+
+    /// Takes a code (`GM0402`, in either case) or a name (`owner-missing`).
+    fn from_str(text: &str) -> Result<Self, UnknownCode> {
+        let wanted = |code: &&Self| code.text().eq_ignore_ascii_case(text) || code.name() == text;
+        Self::ALL.iter().find(wanted).copied().ok_or(UnknownCode)
+    }
+}
+
+/// A text that is no problem's code or name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownCode;
+
+impl fmt::Display for UnknownCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no problem has this code or name")
+    }
+}
+
+impl std::error::Error for UnknownCode {}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,250 @@
+//! Which data blocks are free, and which of them a file gets.
+//!
+//! The map is one bit a block. A block is free here only if its descriptor is all zero: one that is marked free but
+//! still names an owner contradicts itself, may hold guest memory, and is not given out.
+
+use std::ops::Range;
+
+use gmfs_format::geometry::Geometry;
+use gmfs_format::units::BlockNo;
+
+/// Alignment that the "1 GiB" wish asks for, in bytes: what one PUD maps.
+pub const PUD_BYTES: u64 = 1 << 30;
+
+/// Too few free blocks, or none where the alignment wants them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoSpace;
+
+/// The free data blocks of a region.
+#[derive(Clone, Debug)]
+pub struct BlockMap {
+    /// One bit a data block, set when it is taken; bits behind the last block are set.
+    taken: Vec<u64>,
+    first: u32,
+    count: u32,
+}
+
+impl BlockMap {
+    /// A map in which every data block is free.
+    #[must_use]
+    pub fn new(geometry: Geometry) -> Self {
+        let count = geometry.data_blocks();
+        let mut taken = vec![0; count.div_ceil(64) as usize];
+        if let (Some(last), tail @ 1..) = (taken.last_mut(), count % 64) {
+            *last = u64::MAX << tail;
+        }
+        Self { taken, first: geometry.first_data().0, count }
+    }
+
+    /// How many blocks are free.
+    #[must_use]
+    pub fn free(&self) -> u64 {
+        self.taken.iter().map(|word| u64::from(word.count_zeros())).sum()
+    }
+
+    /// Marks blocks as taken.
+    pub fn take(&mut self, blocks: Range<u32>) {
+        for block in blocks {
+            self.set(block, true);
+        }
+    }
+
+    /// Marks blocks as free.
+    pub fn release(&mut self, blocks: Range<u32>) {
+        for block in blocks {
+            self.set(block, false);
+        }
+    }
+
+    /// Takes `count` blocks: the lowest run that is long enough, or else the lowest free runs in order.
+    ///
+    /// # Errors
+    /// [`NoSpace`]; nothing is taken then.
+    pub fn allocate(&mut self, count: u32) -> Result<Vec<Range<u32>>, NoSpace> {
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let pieces = self.lowest(count).ok_or(NoSpace)?;
+        for piece in &pieces {
+            self.take(piece.clone());
+        }
+        Ok(pieces)
+    }
+
+    /// Where `count` blocks would come from.
+    fn lowest(&self, count: u32) -> Option<Vec<Range<u32>>> {
+        let mut pieces = Vec::new();
+        let mut left = count;
+        for run in self.runs() {
+            if run.len() >= count as usize {
+                return Some(vec![run.start..run.start + count]);
+            }
+            if left > 0 {
+                let piece = run.start..run.end.min(run.start + left);
+                left -= piece.len() as u32;
+                pieces.push(piece);
+            }
+        }
+        (left == 0).then_some(pieces)
+    }
+
+    /// Takes `count` blocks for places `index …` of a file such that each whole GiB of the file lies in one run that
+    /// starts at a multiple of 1 GiB of physical address. `base` is the region's physical base, `after` the block
+    /// behind the file's last one, which is tried first.
+    ///
+    /// # Errors
+    /// [`NoSpace`]; nothing is taken then.
+    pub fn allocate_aligned(
+        &mut self,
+        geometry: Geometry,
+        base: u64,
+        index: u32,
+        count: u32,
+        after: Option<BlockNo>,
+    ) -> Result<Vec<Range<u32>>, NoSpace> {
+        let unit = (PUD_BYTES / geometry.block_bytes()).max(1) as u32;
+        let shift = (base / geometry.block_bytes() % u64::from(unit)) as u32;
+        let mut taken: Vec<Range<u32>> = Vec::new();
+        let mut next = index;
+        let mut after = after.map(|block| block.0);
+        while next < index + count {
+            let in_unit = next % unit;
+            let length = (unit - in_unit).min(index + count - next);
+            // A place in the file and its block agree modulo 1 GiB.
+            let fits = |start: u32| (u64::from(start) + u64::from(shift)) % u64::from(unit) == u64::from(in_unit);
+            let continued = after.filter(|start| fits(*start) && self.is_free(*start..start + length));
+            let Some(start) = continued.or_else(|| self.lowest_fit(length, unit, fits)) else {
+                for run in taken {
+                    self.release(run);
+                }
+                return Err(NoSpace);
+            };
+            self.take(start..start + length);
+            taken.push(start..start + length);
+            after = Some(start + length);
+            next += length;
+        }
+        Ok(taken)
+    }
+
+    /// The lowest start of `length` free blocks that `fits`, whose answer repeats every `unit` blocks.
+    fn lowest_fit(&self, length: u32, unit: u32, fits: impl Fn(u32) -> bool) -> Option<u32> {
+        self.runs().find_map(|run| {
+            let last = run.end.checked_sub(length)?;
+            (run.start..=last).take(unit as usize).find(|start| fits(*start))
+        })
+    }
+
+    /// Whether all of these blocks are free data blocks.
+    fn is_free(&self, blocks: Range<u32>) -> bool {
+        blocks.clone().all(|block| self.bit(block).is_some_and(|(word, mask)| self.taken[word] & mask == 0))
+    }
+
+    /// The maximal runs of free blocks, lowest first.
+    fn runs(&self) -> impl Iterator<Item = Range<u32>> + use<'_> {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let start = self.seek(at, false)?;
+            let end = self.seek(start, true).unwrap_or(self.count);
+            at = end;
+            Some(self.first + start..self.first + end)
+        })
+    }
+
+    /// The first bit from `from` on with this value, counted from the first data block.
+    fn seek(&self, from: u32, value: bool) -> Option<u32> {
+        let mut word = (from / 64) as usize;
+        let mut mask = u64::MAX << (from % 64);
+        while let Some(bits) = self.taken.get(word) {
+            let wanted = if value { *bits } else { !*bits } & mask;
+            if wanted != 0 {
+                let found = word as u32 * 64 + wanted.trailing_zeros();
+                return (found < self.count).then_some(found);
+            }
+            word += 1;
+            mask = u64::MAX;
+        }
+        None
+    }
+
+    /// Where a block's bit is.
+    fn bit(&self, block: u32) -> Option<(usize, u64)> {
+        let k = block.checked_sub(self.first).filter(|k| *k < self.count)?;
+        Some(((k / 64) as usize, 1 << (k % 64)))
+    }
+
+    /// Sets or clears a block's bit; blocks that are no data blocks have none.
+    fn set(&mut self, block: u32, taken: bool) {
+        if let Some((word, mask)) = self.bit(block) {
+            if taken {
+                self.taken[word] |= mask;
+            } else {
+                self.taken[word] &= !mask;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gmfs_format::units::PmdShift;
+    use proptest::prelude::*;
+
+    fn map(size: u64) -> (Geometry, BlockMap) {
+        let geometry = Geometry::plan(size, PmdShift::M2, 64).unwrap();
+        (geometry, BlockMap::new(geometry))
+    }
+
+    #[test]
+    fn takes_the_lowest_run_that_is_long_enough() {
+        let (_, mut map) = map(64 << 20);
+        assert_eq!(map.free(), 30);
+        map.take(3..4);
+        assert_eq!(map.allocate(3), Ok(vec![4..7]));
+        assert_eq!(map.allocate(2), Ok(vec![1..3]));
+        assert_eq!(map.allocate(25), Err(NoSpace));
+        assert_eq!(map.allocate(24), Ok(vec![7..31]));
+        assert_eq!(map.free(), 0);
+    }
+
+    #[test]
+    fn gathers_pieces_when_nothing_is_long_enough() {
+        let (_, mut map) = map(64 << 20);
+        map.take(4..5);
+        map.take(10..31);
+        assert_eq!(map.allocate(7), Ok(vec![1..4, 5..9]));
+    }
+
+    #[test]
+    fn aligns_to_physical_gibibytes() {
+        let (geometry, mut map) = map(8 << 30);
+        let base = (4 << 30) + (512 << 20);
+        let runs = map.allocate_aligned(geometry, base, 0, 1024 + 10, None).unwrap();
+        assert_eq!(runs, [256..768, 768..1280, 1280..1290]);
+        let more = map.allocate_aligned(geometry, base, 1034, 4, Some(BlockNo(1290))).unwrap();
+        assert_eq!(more, [1290..1294]);
+    }
+
+    proptest! {
+        #[test]
+        fn never_gives_a_block_twice(requests in prop::collection::vec((1_u32..40, any::<bool>()), 1..60)) {
+            let (geometry, mut map) = map(512 << 20);
+            let mut owned = std::collections::BTreeSet::new();
+            let mut free = map.free();
+            for (count, aligned) in requests {
+                let got = if aligned { map.allocate_aligned(geometry, 0, 0, count, None) } else { map.allocate(count) };
+                let Ok(runs) = got else { prop_assert_eq!(map.free(), free); continue };
+                let mut blocks = 0;
+                for block in runs.into_iter().flatten() {
+                    prop_assert!(geometry.is_data(BlockNo(block)));
+                    prop_assert!(owned.insert(block), "block {} given twice", block);
+                    blocks += 1;
+                }
+                prop_assert_eq!(blocks, count);
+                free -= u64::from(count);
+                prop_assert_eq!(map.free(), free);
+            }
+        }
+    }
+}

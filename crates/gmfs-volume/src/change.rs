@@ -1,0 +1,159 @@
+//! What one commit changes: runs of descriptors, and inodes.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use gmfs_format::geometry::Geometry;
+use gmfs_format::raw::{BlockRaw, BlockTablePage, InodeRaw, InodeTablePage};
+use gmfs_format::seal::PageKind;
+use gmfs_format::superblock::Superblock;
+use gmfs_format::tables::BlockState;
+use gmfs_format::units::{BlockNo, InodeNo, PageBytes, PageNo};
+
+use crate::region::page_descriptors;
+
+/// What a run of descriptors becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Assign {
+    /// Nobody's. A block with a hardware error stays bad, and loses its owner.
+    Release,
+    /// Consecutive places of a file, the first of which is `index`.
+    Data {
+        /// The file.
+        owner: InodeNo,
+        /// Place of the first block.
+        index: u32,
+    },
+}
+
+impl Assign {
+    /// The descriptor of the `n`th block of the run, which was `old`.
+    fn descriptor(self, n: u32, old: &BlockRaw) -> BlockRaw {
+        match self {
+            Self::Release if old.state() == Some(BlockState::Bad) => {
+                BlockRaw { state: BlockState::Bad.byte(), ..BlockRaw::FREE }
+            }
+            Self::Release => BlockRaw::FREE,
+            Self::Data { owner, index } => BlockRaw::data(owner, index + n),
+        }
+    }
+}
+
+/// The content of one commit. An empty one changes nothing but the superblock.
+#[derive(Clone, Debug, Default)]
+pub struct Change {
+    /// Runs by their first block; they do not overlap.
+    runs: BTreeMap<u32, (u32, Assign)>,
+    inodes: BTreeMap<InodeNo, InodeRaw>,
+}
+
+/// How many blocks and inodes a change puts into each state, less those it takes out of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Balance {
+    /// By [`BlockState`], in the order of their numbers.
+    pub blocks: [i64; 4],
+    /// Inodes in use.
+    pub inodes: i64,
+}
+
+impl Change {
+    /// Assigns a run of blocks. It must not overlap another run of this change.
+    pub fn assign(&mut self, blocks: Range<u32>, to: Assign) {
+        if !blocks.is_empty() {
+            self.runs.insert(blocks.start, (blocks.end - blocks.start, to));
+        }
+    }
+
+    /// Writes an inode whole.
+    pub fn set_inode(&mut self, ino: InodeNo, raw: InodeRaw) {
+        self.inodes.insert(ino, raw);
+    }
+
+    /// The inode as this change leaves it, if it touches it.
+    #[must_use]
+    pub fn inode(&self, ino: InodeNo) -> Option<&InodeRaw> {
+        self.inodes.get(&ino)
+    }
+
+    /// The pages to write, in order: those that hold what changes, and, where that lies behind a mark, those between.
+    #[must_use]
+    pub fn pages(&self, superblock: &Superblock) -> Vec<PageNo> {
+        let geometry = superblock.geometry();
+        let mut pages = Vec::new();
+        let page_of = |block: u32| geometry.descriptor_place(BlockNo(block)).map(|(page, _)| page.0);
+        for (first, (count, _)) in &self.runs {
+            if let (Some(from), Some(to)) = (page_of(*first), page_of(first + (count - 1))) {
+                pages.extend(from..=to);
+            }
+        }
+        for ino in self.inodes.keys() {
+            pages.extend(geometry.inode_place(*ino).map(|(page, _)| page.0));
+        }
+        for used in [superblock.used_table_pages(), superblock.used_inode_pages()] {
+            let kind = geometry.page_kind(PageNo(used.start));
+            let same_table = |page: &u32| geometry.page_kind(PageNo(*page)) == kind;
+            if let Some(last) = pages.iter().copied().filter(same_table).max() {
+                pages.extend(used.end..=last);
+            }
+        }
+        pages.sort_unstable();
+        pages.dedup();
+        pages.into_iter().map(PageNo).collect()
+    }
+
+    /// Changes one page's payload; adds what that does to the counts.
+    pub fn apply(&self, geometry: Geometry, page: PageNo, bytes: &mut PageBytes, balance: &mut Balance) {
+        match geometry.page_kind(page) {
+            Some(PageKind::BlockTable) => self.apply_runs(geometry, page, bytes, balance),
+            Some(PageKind::InodeTable) => self.apply_inodes(geometry, page, bytes, balance),
+            Some(PageKind::Superblock) | None => {}
+        }
+    }
+
+    fn apply_runs(&self, geometry: Geometry, page: PageNo, bytes: &mut PageBytes, balance: &mut Balance) {
+        let first = geometry.first_block_of(page).0;
+        let here = page_descriptors(geometry, page, bytes).count() as u32;
+        let mut tally = |entry: &BlockRaw, by: i64| {
+            if let Some(count) = balance.blocks.get_mut(usize::from(entry.state)) {
+                *count += by;
+            }
+        };
+        // A run that starts before the page may reach into it: the last one that starts at or before its first block.
+        let from = self.runs.range(..=first).next_back().map_or(first, |(start, _)| *start);
+        for (start, (count, to)) in self.runs.range(from..first.saturating_add(here)) {
+            let end = (start + count).min(first + here);
+            for block in (*start).max(first)..end {
+                let slot = (block - first) as usize;
+                let Some(entry) = BlockTablePage::view_mut(bytes).entries.get_mut(slot) else { continue };
+                let new = to.descriptor(block - start, entry);
+                tally(entry, -1);
+                tally(&new, 1);
+                *entry = new;
+            }
+        }
+    }
+
+    fn apply_inodes(&self, geometry: Geometry, page: PageNo, bytes: &mut PageBytes, balance: &mut Balance) {
+        let first = geometry.first_inode_of(page);
+        let slots = InodeTablePage::view_mut(bytes).inodes.iter_mut();
+        for (number, slot) in (first.0..).zip(slots) {
+            if let Some(raw) = self.inodes.get(&InodeNo(number)) {
+                balance.inodes += i64::from(raw.in_use()) - i64::from(slot.in_use());
+                *slot = *raw;
+            }
+        }
+    }
+}
+
+/// The payload of a table page that has never been written.
+pub(crate) fn blank_page(geometry: Geometry, page: PageNo) -> PageBytes {
+    let mut bytes = [0; gmfs_format::units::PAGE_SIZE];
+    if geometry.page_kind(page) == Some(PageKind::InodeTable) {
+        let first = geometry.first_inode_of(page).0;
+        let slots = &mut InodeTablePage::view_mut(&mut bytes).inodes;
+        for (number, slot) in (first..).zip(slots).take_while(|(number, _)| *number <= geometry.inodes()) {
+            *slot = InodeRaw::free(InodeNo(number), 0);
+        }
+    }
+    bytes
+}

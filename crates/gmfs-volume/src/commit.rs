@@ -1,0 +1,259 @@
+//! The four steps that make a change of many pages one change.
+//!
+//! 1. the changed pages into copy A, 2. superblock A: the commit point, 3. the same pages into copy B, 4. superblock B;
+//! with a barrier behind each. A crash between any two stores leaves the state before or the state after.
+
+use gmfs_format::copies::judge;
+use gmfs_format::io::{Span, WriteAt};
+use gmfs_format::seal::{self, PageKind};
+use gmfs_format::superblock::{STATE_ACTIVE, STATE_CLEAN, STATE_SEALED, Superblock, text_field};
+use gmfs_format::units::{CopyId, Generation, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo};
+
+use crate::change::{Balance, Change, blank_page};
+use crate::superblocks::{Superblocks, find_page, same_payload};
+use crate::writer::ChangeError;
+
+/// Pages written at once.
+const BATCH: usize = 64;
+
+/// Who writes, and when: what a commit leaves in the superblock.
+#[derive(Clone, Debug)]
+pub struct Stamp {
+    /// Nanoseconds since the epoch.
+    pub now: u64,
+    /// Name and version of the program.
+    pub writer: String,
+}
+
+/// A region that is recovered and whole, and the only way to write to it.
+#[derive(Debug)]
+pub(crate) struct Store<S> {
+    source: S,
+    superblocks: Superblocks,
+    /// The highest generation in any good seal, committed or not: the next one is above it.
+    highest: Generation,
+    /// A commit was begun and not ended: nothing more may be written before recovery.
+    unfinished: bool,
+}
+
+impl<S: WriteAt> Store<S> {
+    /// Takes over a region whose two copies are equal.
+    pub(crate) const fn new(source: S, superblocks: Superblocks, highest: Generation) -> Self {
+        Self { source, superblocks, highest, unfinished: false }
+    }
+
+    pub(crate) const fn source(&self) -> &S {
+        &self.source
+    }
+
+    pub(crate) const fn source_mut(&mut self) -> &mut S {
+        &mut self.source
+    }
+
+    pub(crate) fn into_source(self) -> S {
+        self.source
+    }
+
+    pub(crate) const fn superblock(&self) -> &Superblock {
+        self.superblocks.current()
+    }
+
+    /// Carries out a change as one commit.
+    ///
+    /// # Errors
+    /// Nothing has changed if the error comes from before the commit point; whatever was begun is put right by the next
+    /// opening for writing. No further commit is possible on this store then.
+    pub(crate) fn commit(&mut self, change: &Change, stamp: &Stamp) -> Result<(), ChangeError> {
+        self.ensure_active()?;
+        let pages = change.pages(self.superblock());
+        self.forget_uncovered(&pages)?;
+        self.unfinished = true;
+        let generation = self.next_generation();
+        let mut balance = Balance::default();
+        for batch in batches(&pages) {
+            self.write_changed(change, batch, generation, &mut balance)?;
+        }
+        self.source.barrier()?;
+        let next = self.next_superblock(&pages, generation, &balance, stamp);
+        self.write_superblock(&next, CopyId::A)?;
+        for batch in batches(&pages) {
+            self.mirror(batch, generation)?;
+        }
+        self.source.barrier()?;
+        self.write_superblock(&next, CopyId::B)?;
+        self.superblocks.replace(next);
+        self.unfinished = false;
+        Ok(())
+    }
+
+    /// Marks the region as being written. From here to [`close`](Self::close), what a crash tears is recovery.
+    fn ensure_active(&mut self) -> Result<(), ChangeError> {
+        if self.unfinished {
+            return Err(ChangeError::Unfinished);
+        }
+        if self.superblock().raw.state.get() & STATE_ACTIVE != 0 {
+            return Ok(());
+        }
+        self.mark(STATE_CLEAN, STATE_ACTIVE)
+    }
+
+    /// Marks the region as left in order.
+    pub(crate) fn close(&mut self) -> Result<(), ChangeError> {
+        if self.unfinished {
+            return Err(ChangeError::Unfinished);
+        }
+        if self.superblock().raw.state.get() & STATE_ACTIVE == 0 {
+            return Ok(());
+        }
+        self.mark(STATE_ACTIVE, STATE_CLEAN)
+    }
+
+    /// Changes state flags and nothing else: such a store, torn, is known from the other copy.
+    fn mark(&mut self, clear: u32, set: u32) -> Result<(), ChangeError> {
+        self.unfinished = true;
+        let mut next = self.superblock().clone();
+        next.generation = self.next_generation();
+        next.raw.state = (next.raw.state.get() & !clear | set).into();
+        self.write_superblock(&next, CopyId::A)?;
+        self.write_superblock(&next, CopyId::B)?;
+        self.superblocks.replace(next);
+        self.unfinished = false;
+        Ok(())
+    }
+
+    fn next_generation(&mut self) -> Generation {
+        self.highest = Generation(self.highest.0 + 1);
+        self.highest
+    }
+
+    /// Pages behind a mark may hold pages of an older region with the same UUID. Copy A's are overwritten before the
+    /// commit; copy B's must not be good pages at the moment of the commit.
+    fn forget_uncovered(&mut self, pages: &[PageNo]) -> Result<(), ChangeError> {
+        let mut wiped = false;
+        for page in pages {
+            if self.is_used(*page) {
+                continue;
+            }
+            let offset = self.superblock().geometry().page_offset(CopyId::B, *page);
+            let mut bytes = [0; PAGE_SIZE];
+            self.source.read_at(offset, &mut bytes)?;
+            if seal::claim(&bytes).is_some_and(|(place, _)| place.uuid == self.superblock().uuid) {
+                self.source.zero(Span::new(offset, PAGE_BYTES))?;
+                wiped = true;
+            }
+        }
+        if wiped {
+            self.source.barrier()?;
+        }
+        Ok(())
+    }
+
+    /// Whether a page lies before its table's mark.
+    fn is_used(&self, page: PageNo) -> bool {
+        let superblock = self.superblock();
+        superblock.used_table_pages().contains(&page.0) || superblock.used_inode_pages().contains(&page.0)
+    }
+
+    /// Step 1 for consecutive pages.
+    fn write_changed(
+        &mut self,
+        change: &Change,
+        batch: &[PageNo],
+        generation: Generation,
+        balance: &mut Balance,
+    ) -> Result<(), ChangeError> {
+        let geometry = self.superblock().geometry();
+        let mut buffer = vec![[0; PAGE_SIZE]; batch.len()];
+        for (page, bytes) in batch.iter().zip(&mut buffer) {
+            *bytes = if self.is_used(*page) { self.whole_page(*page)? } else { blank_page(geometry, *page) };
+            change.apply(geometry, *page, bytes, balance);
+            self.seal(CopyId::A, *page, bytes, generation);
+        }
+        self.write_batch(CopyId::A, batch, &buffer)
+    }
+
+    /// Step 3 for consecutive pages: what stands in copy A, sealed for copy B.
+    fn mirror(&mut self, batch: &[PageNo], generation: Generation) -> Result<(), ChangeError> {
+        let mut buffer = vec![[0; PAGE_SIZE]; batch.len()];
+        for (page, bytes) in batch.iter().zip(&mut buffer) {
+            self.source.read_at(self.superblock().geometry().page_offset(CopyId::A, *page), bytes)?;
+            let place = self.superblocks.place(CopyId::A, *page);
+            if place.is_none_or(|place| seal::check(bytes, &place) != Ok(generation)) {
+                return Err(ChangeError::Damaged { page: *page });
+            }
+            self.seal(CopyId::B, *page, bytes, generation);
+        }
+        self.write_batch(CopyId::B, batch, &buffer)
+    }
+
+    fn write_batch(&mut self, copy: CopyId, batch: &[PageNo], buffer: &[PageBytes]) -> Result<(), ChangeError> {
+        if let Some(first) = batch.first() {
+            let offset = self.superblock().geometry().page_offset(copy, *first);
+            self.source.write_at(offset, buffer.as_flattened())?;
+        }
+        Ok(())
+    }
+
+    fn seal(&self, copy: CopyId, page: PageNo, bytes: &mut PageBytes, generation: Generation) {
+        if let Some(place) = self.superblocks.place(copy, page) {
+            seal::seal(bytes, &place, generation);
+        }
+    }
+
+    /// A page both copies of which are good and equal: only such a page may be overwritten in copy A.
+    fn whole_page(&self, page: PageNo) -> Result<PageBytes, ChangeError> {
+        let (mut a, mut b) = ([0; PAGE_SIZE], [0; PAGE_SIZE]);
+        let [in_a, in_b] = find_page(&self.source, &self.superblocks, page, [&mut a, &mut b]);
+        let (committed, phase) = (self.superblocks.committed(), self.superblocks.phase());
+        if judge(in_a, in_b, committed, phase, || same_payload(&a, &b)).is_whole() {
+            return Ok(a);
+        }
+        Err(ChangeError::Damaged { page })
+    }
+
+    /// The committed page for reading; behind the mark, the blank one.
+    pub(crate) fn page(&self, page: PageNo) -> Result<PageBytes, ChangeError> {
+        if self.is_used(page) {
+            self.whole_page(page)
+        } else {
+            Ok(blank_page(self.superblock().geometry(), page))
+        }
+    }
+
+    /// The superblock after a change.
+    fn next_superblock(&self, pages: &[PageNo], generation: Generation, by: &Balance, stamp: &Stamp) -> Superblock {
+        let mut next = self.superblock().clone();
+        let geometry = next.geometry();
+        next.generation = generation;
+        let raw = &mut next.raw;
+        let counts = [&mut raw.free_blocks, &mut raw.data_blocks, &mut raw.bad_blocks, &mut raw.reserved_blocks];
+        for (count, by) in counts.into_iter().zip(by.blocks) {
+            *count = count.get().saturating_add_signed(by).into();
+        }
+        raw.used_inodes = raw.used_inodes.get().saturating_add_signed(by.inodes).into();
+        for page in pages {
+            let (mark, first) = match geometry.page_kind(*page) {
+                Some(PageKind::BlockTable) => (&mut raw.table_used, geometry.first_table_page()),
+                Some(PageKind::InodeTable) => (&mut raw.inodes_used_pages, geometry.first_inode_page()),
+                Some(PageKind::Superblock) | None => continue,
+            };
+            *mark = mark.get().max(u64::from(page.0 - first.0) + 1).into();
+        }
+        raw.state = (raw.state.get() & !STATE_SEALED).into();
+        raw.written = stamp.now.into();
+        raw.write_count = raw.write_count.get().saturating_add(1).into();
+        raw.writer = text_field(&stamp.writer);
+        next
+    }
+
+    fn write_superblock(&mut self, superblock: &Superblock, copy: CopyId) -> Result<(), ChangeError> {
+        self.source.write_at(superblock.geometry().copy_offset(copy), &superblock.page(copy))?;
+        self.source.barrier()?;
+        Ok(())
+    }
+}
+
+/// Cuts a sorted list of pages into consecutive stretches of at most [`BATCH`].
+fn batches(pages: &[PageNo]) -> impl Iterator<Item = &[PageNo]> {
+    pages.chunk_by(|a, b| a.0 + 1 == b.0).flat_map(|run| run.chunks(BATCH))
+}

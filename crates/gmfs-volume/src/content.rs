@@ -1,0 +1,185 @@
+//! A file's content: which bytes of the region hold which bytes of the file, and what cannot be told.
+
+use std::ops::Range;
+
+use gmfs_format::geometry::Geometry;
+use gmfs_format::io::{ReadAt, Span};
+use gmfs_format::model::Inode;
+use gmfs_format::units::BlockNo;
+
+use crate::region::{Mapping, Region};
+
+/// A stretch of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// Bytes that lie in the region at `at`, in bytes from its start.
+    Data {
+        /// The stretch within the file, in bytes.
+        file: Span,
+        /// Where it lies in the region, in bytes.
+        at: u64,
+        /// Whether its blocks have hardware errors.
+        bad: bool,
+    },
+    /// Bytes that were never written: they read as zero.
+    Hole {
+        /// The stretch within the file, in bytes.
+        file: Span,
+    },
+}
+
+/// Why a file's content cannot be told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ContentError {
+    /// Descriptors are missing, so what looks like a hole may be lost data.
+    #[error(
+        "the file owns {recorded} blocks but only {found} are found; the mappings of bytes {hole} may be lost, not a hole"
+    )]
+    MappingLost {
+        /// Blocks that the inode says it owns.
+        recorded: u64,
+        /// Blocks that name it.
+        found: u64,
+        /// The first stretch that nothing maps.
+        hole: Span,
+    },
+    /// Two blocks claim the same place.
+    #[error("blocks {first} and {second} both claim place {index} of the file")]
+    TwoBlocks {
+        /// Place in the file, in blocks.
+        index: u32,
+        /// One block.
+        first: BlockNo,
+        /// The other.
+        second: BlockNo,
+    },
+}
+
+/// Cuts the whole file into pieces, in order, without a gap.
+///
+/// # Errors
+/// The mapping contradicts itself or is incomplete, so that the content would be a guess.
+pub fn pieces(geometry: Geometry, inode: &Inode, mapping: &Mapping) -> Result<Vec<Piece>, ContentError> {
+    let block_bytes = geometry.block_bytes();
+    let mut pieces = Vec::new();
+    let mut next = 0_u64;
+    for (n, extent) in mapping.extents.iter().enumerate() {
+        let start = u64::from(extent.index) * block_bytes;
+        if start < next {
+            let before = mapping.extents.get(n.wrapping_sub(1)).unwrap_or(extent);
+            let inside = extent.index.saturating_sub(before.index);
+            let first = BlockNo(before.block.0.saturating_add(inside));
+            return Err(ContentError::TwoBlocks { index: extent.index, first, second: extent.block });
+        }
+        if start >= inode.size {
+            break;
+        }
+        if start > next {
+            pieces.push(Piece::Hole { file: Span::new(next, start - next) });
+        }
+        let end = (start + u64::from(extent.count) * block_bytes).min(inode.size);
+        let at = geometry.block_offset(extent.block);
+        pieces.push(Piece::Data { file: Span::new(start, end - start), at, bad: extent.bad });
+        next = start + u64::from(extent.count) * block_bytes;
+    }
+    if next < inode.size {
+        pieces.push(Piece::Hole { file: Span::new(next, inode.size - next) });
+    }
+    refuse_lost(inode, mapping, &pieces)?;
+    Ok(pieces)
+}
+
+/// A hole is a hole only if all blocks that the file owns are accounted for.
+fn refuse_lost(inode: &Inode, mapping: &Mapping, pieces: &[Piece]) -> Result<(), ContentError> {
+    let found = mapping.blocks();
+    if found >= inode.blocks {
+        return Ok(());
+    }
+    let hole = pieces.iter().find_map(|piece| match piece {
+        Piece::Hole { file } => Some(*file),
+        Piece::Data { .. } => None,
+    });
+    match hole {
+        Some(hole) => Err(ContentError::MappingLost { recorded: inode.blocks, found, hole }),
+        None => Ok(()),
+    }
+}
+
+/// The part of a piece that lies within `range` of the file.
+#[must_use]
+pub fn clip(piece: Piece, range: &Range<u64>) -> Option<Piece> {
+    let cut = |span: Span| {
+        let start = span.offset.max(range.start);
+        let end = span.end().min(range.end);
+        (start < end).then(|| Span::new(start, end - start))
+    };
+    match piece {
+        Piece::Data { file, at, bad } => {
+            let inside = cut(file)?;
+            Some(Piece::Data { file: inside, at: at + (inside.offset - file.offset), bad })
+        }
+        Piece::Hole { file } => Some(Piece::Hole { file: cut(file)? }),
+    }
+}
+
+impl<S: ReadAt> Region<S> {
+    /// The content of a file as pieces.
+    ///
+    /// # Errors
+    /// As [`pieces`].
+    pub fn content(&self, inode: &Inode) -> Result<Vec<Piece>, ContentError> {
+        pieces(self.geometry(), inode, &self.mapping(inode.ino))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gmfs_format::model::Extent;
+    use gmfs_format::tables::InodeKind;
+    use gmfs_format::units::{InodeNo, PmdShift};
+
+    const MIB2: u64 = 2 << 20;
+
+    fn file(size: u64, blocks: u64) -> Inode {
+        let (ino, parent) = (InodeNo(2), InodeNo(1));
+        Inode { ino, kind: InodeKind::File, parent, name: (*b"f").into(), size, blocks, attributes: None }
+    }
+
+    fn mapped(extents: &[(u32, u32, u32)]) -> Mapping {
+        let extent = |&(index, block, count)| Extent { index, block: BlockNo(block), count, bad: false };
+        Mapping { extents: extents.iter().map(extent).collect(), lost_pages: 0 }
+    }
+
+    fn cut(size: u64, blocks: u64, extents: &[(u32, u32, u32)]) -> Result<Vec<Piece>, ContentError> {
+        let geometry = Geometry::plan(64 << 20, PmdShift::M2, 64).unwrap();
+        pieces(geometry, &file(size, blocks), &mapped(extents))
+    }
+
+    #[test]
+    fn pieces_cover_the_file_and_end_with_it() {
+        let found = cut(2 * MIB2 + 5, 2, &[(0, 3, 1), (2, 9, 1)]).unwrap();
+        assert_eq!(
+            found,
+            [
+                Piece::Data { file: Span::new(0, MIB2), at: 3 * MIB2, bad: false },
+                Piece::Hole { file: Span::new(MIB2, MIB2) },
+                Piece::Data { file: Span::new(2 * MIB2, 5), at: 9 * MIB2, bad: false },
+            ]
+        );
+        assert_eq!(cut(0, 0, &[]).unwrap(), []);
+        assert_eq!(cut(7, 0, &[]).unwrap(), [Piece::Hole { file: Span::new(0, 7) }]);
+    }
+
+    #[test]
+    fn a_lost_mapping_is_no_hole() {
+        let lost = cut(2 * MIB2, 2, &[(0, 3, 1)]);
+        assert_eq!(lost, Err(ContentError::MappingLost { recorded: 2, found: 1, hole: Span::new(MIB2, MIB2) }));
+    }
+
+    #[test]
+    fn two_blocks_for_one_place_are_an_error() {
+        let two = cut(2 * MIB2, 3, &[(0, 3, 2), (1, 9, 1)]);
+        assert_eq!(two, Err(ContentError::TwoBlocks { index: 1, first: BlockNo(4), second: BlockNo(9) }));
+    }
+}

@@ -1,0 +1,140 @@
+//! Finding regions in an image: a file, a device, memory, a dump.
+
+use gmfs_format::Layout;
+use gmfs_format::io::{ReadAt, ReadError, Window};
+use gmfs_format::seal::{PageKind, claim};
+use gmfs_format::superblock::{MAGIC, Superblock};
+use gmfs_format::units::{CopyId, PAGE_BYTES, PAGE_SIZE, PageBytes, PmdShift};
+use std::ops::Range;
+use uuid::Uuid;
+
+/// How sure it is that a region lies where one was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Confidence {
+    /// One superblock is good, and nothing is where the other one belongs: perhaps a leftover.
+    Possible,
+    /// One superblock is good, and the other one's place is absent or damaged.
+    Likely,
+    /// Both superblocks are good and agree.
+    Certain,
+}
+
+impl Confidence {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Possible => "possible",
+            Self::Likely => "likely",
+            Self::Certain => "certain",
+        }
+    }
+}
+
+/// A region that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its layout.
+    pub layout: Layout,
+    /// Where it starts in the image, in bytes.
+    pub base: u64,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its UUID.
+    pub uuid: Uuid,
+    /// Its label, up to the first NUL.
+    pub label: Vec<u8>,
+    /// How sure it is.
+    pub confidence: Confidence,
+}
+
+/// The steps in which regions are looked for when nothing else is asked: they start at blocks.
+pub const DEFAULT_STEP: u64 = PmdShift::M2.block_bytes();
+
+/// Looks for superblocks at every multiple of `step` bytes in `range`; holes and absent stretches are skipped. Gives
+/// what was found by rising base; a region is found once, whichever of its superblocks led to it.
+///
+/// `seen` is told how far the search has come, in bytes of the image.
+pub fn scan<S: ReadAt + ?Sized>(
+    source: &S,
+    range: Range<u64>,
+    step: u64,
+    mut seen: impl FnMut(u64),
+) -> Result<Vec<Candidate>, ReadError> {
+    let step = step.max(PAGE_BYTES);
+    let mut found: Vec<Candidate> = Vec::new();
+    let mut at = range.start.next_multiple_of(step);
+    while at < range.end {
+        let Some(data) = source.next_data(at..range.end)? else { break };
+        at = at.max(data.start.next_multiple_of(step));
+        let end = data.end.min(range.end);
+        while at < end {
+            if let Some((absent, _)) = source.next_absent(at..end)
+                && absent.offset <= at
+            {
+                at = absent.end().max(at + 1).checked_next_multiple_of(step).unwrap_or(u64::MAX);
+                continue;
+            }
+            if let Some(candidate) = look(source, at) {
+                add(&mut found, candidate);
+            }
+            seen(at);
+            at = at.saturating_add(step);
+        }
+        if at < data.end {
+            break;
+        }
+    }
+    found.sort_by_key(|candidate| candidate.base);
+    Ok(found)
+}
+
+/// Keeps the surer of two finds of one region.
+fn add(found: &mut Vec<Candidate>, candidate: Candidate) {
+    let twin = found.iter_mut().find(|other| other.base == candidate.base && other.uuid == candidate.uuid);
+    match twin {
+        Some(twin) if twin.confidence < candidate.confidence => *twin = candidate,
+        Some(_) => {}
+        None => found.push(candidate),
+    }
+}
+
+/// The region that a superblock at `offset` belongs to.
+#[must_use]
+pub fn look<S: ReadAt + ?Sized>(source: &S, offset: u64) -> Option<Candidate> {
+    let mut magic = [0; 8];
+    source.read_at(offset.checked_add(64)?, &mut magic).ok()?;
+    if magic != MAGIC {
+        return None;
+    }
+    let mut page = [0; PAGE_SIZE];
+    source.read_at(offset, &mut page).ok()?;
+    let (place, _) = claim(&page).filter(|(place, _)| place.kind == PageKind::Superblock)?;
+    let superblock = Superblock::read(&page, place.copy).ok()?;
+    let geometry = superblock.geometry();
+    let base = offset.checked_sub(geometry.copy_offset(place.copy))?;
+    let other = Window::new(source, base, geometry.size());
+    let confidence = confidence(&other, &superblock, place.copy.other());
+    Some(Candidate {
+        layout: Layout::Native,
+        base,
+        size: geometry.size(),
+        uuid: superblock.uuid,
+        label: superblock.label().to_vec(),
+        confidence,
+    })
+}
+
+/// Judges a find by the place of its other superblock.
+fn confidence<S: ReadAt>(region: &S, superblock: &Superblock, other: CopyId) -> Confidence {
+    let mut page: PageBytes = [0; PAGE_SIZE];
+    if region.read_at(superblock.geometry().copy_offset(other), &mut page).is_err() {
+        return Confidence::Likely;
+    }
+    match Superblock::read(&page, other) {
+        Ok(twin) if twin.uuid == superblock.uuid && twin.geometry() == superblock.geometry() => Confidence::Certain,
+        Ok(_) => Confidence::Possible,
+        Err(_) if page[64..72] == MAGIC => Confidence::Likely,
+        Err(_) => Confidence::Possible,
+    }
+}

@@ -1,0 +1,96 @@
+//! Making a region.
+
+use gmfs_format::geometry::Geometry;
+use gmfs_format::io::{Span, WriteAt, WriteError};
+use gmfs_format::raw::{InodeRaw, InodeTablePage};
+use gmfs_format::seal;
+use gmfs_format::seal::{PageKind, Place};
+use gmfs_format::superblock::{Superblock, text_field};
+use gmfs_format::tables::InodeKind;
+use gmfs_format::units::{CopyId, Generation, InodeNo, PAGE_BYTES};
+use uuid::Uuid;
+
+use crate::change::blank_page;
+use crate::commit::Stamp;
+
+/// What a new region is to be.
+#[derive(Clone, Debug)]
+pub struct FormatOptions {
+    /// Its layout.
+    pub geometry: Geometry,
+    /// Its UUID.
+    pub uuid: Uuid,
+    /// Its label; see [`gmfs_format::superblock::check_label`].
+    pub label: String,
+    /// Its physical base address; 0 = not known.
+    pub base: u64,
+    /// Owner and group of the root directory.
+    pub owner: (u32, u32),
+    /// When, and by whom.
+    pub stamp: Stamp,
+    /// Offsets of superblocks of an older region, which must not be found any more.
+    pub forget: Vec<u64>,
+}
+
+/// Formats the region that fills `target`, which must hold at least its whole blocks. Whatever was there is gone from
+/// the first store on; until the last one, there is no region.
+///
+/// Writes a handful of pages at any size: tables are written as far as they are used.
+///
+/// # Errors
+/// The medium failed.
+pub fn format<S: WriteAt>(target: &mut S, options: &FormatOptions) -> Result<Superblock, WriteError> {
+    let geometry = options.geometry;
+    let here = CopyId::BOTH.map(|copy| geometry.copy_offset(copy));
+    for offset in options.forget.iter().chain(&here) {
+        target.zero(Span::new(*offset, PAGE_BYTES))?;
+    }
+    target.barrier()?;
+
+    let generation = Generation(1);
+    let mut page = blank_page(geometry, geometry.first_inode_page());
+    if let Some(root) = InodeTablePage::view_mut(&mut page).inodes.first_mut() {
+        *root = root_inode(options);
+    }
+    for copy in CopyId::BOTH {
+        let place = Place { kind: PageKind::InodeTable, copy, page: geometry.first_inode_page(), uuid: options.uuid };
+        seal::seal(&mut page, &place, generation);
+        target.write_at(geometry.page_offset(copy, geometry.first_inode_page()), &page)?;
+    }
+    target.barrier()?;
+
+    let superblock = superblock(options, generation);
+    for copy in [CopyId::B, CopyId::A] {
+        target.write_at(geometry.copy_offset(copy), &superblock.page(copy))?;
+        target.barrier()?;
+    }
+    Ok(superblock)
+}
+
+/// The first superblock of the region.
+fn superblock(options: &FormatOptions, generation: Generation) -> Superblock {
+    let mut superblock = Superblock::new(options.geometry, options.uuid, generation);
+    let raw = &mut superblock.raw;
+    raw.base = options.base.into();
+    raw.inodes_used_pages = 1.into();
+    raw.used_inodes = 1.into();
+    raw.label = text_field(&options.label);
+    raw.created = options.stamp.now.into();
+    raw.written = options.stamp.now.into();
+    raw.writer = text_field(&options.stamp.writer);
+    superblock
+}
+
+/// The root directory.
+fn root_inode(options: &FormatOptions) -> InodeRaw {
+    let mut root = InodeRaw::free(InodeNo::ROOT, 1);
+    let now = options.stamp.now.into();
+    root.kind = InodeKind::Directory.number().into();
+    root.mode = 0o755.into();
+    root.uid = options.owner.0.into();
+    root.gid = options.owner.1.into();
+    root.parent = InodeNo::ROOT.0.into();
+    root.set_name(b".");
+    (root.accessed, root.modified, root.changed, root.created) = (now, now, now, now);
+    root
+}

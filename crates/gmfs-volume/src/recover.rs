@@ -1,0 +1,133 @@
+//! Opening for writing: what a crash left is put right before anything new is written.
+
+use gmfs_format::copies::{Phase, Standing};
+use gmfs_format::io::{ReadAt, WriteAt};
+use gmfs_format::raw::PageHeader;
+use gmfs_format::seal;
+use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageNo};
+
+use crate::superblocks::{OpenError, Superblocks, hinders};
+use crate::sweep::{Frame, Visit};
+
+/// What recovery did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// The region was left by a writer that did not finish.
+    pub interrupted: bool,
+    /// Pages of an unfinished change taken back in copy A.
+    pub rolled_back: u64,
+    /// Pages of a finished change carried over to copy B.
+    pub mirrored: u64,
+}
+
+/// What has to be written to make both copies equal, gathered in the pass that opens the region.
+#[derive(Debug, Default)]
+pub(crate) struct Survey {
+    /// Pages to write anew, and in which copy.
+    mend: Vec<(PageNo, CopyId)>,
+    damaged: u64,
+    first_damaged: Option<PageNo>,
+    highest: Generation,
+}
+
+impl Visit for Survey {
+    fn visit(&mut self, frame: &Frame<'_>) {
+        for copy in CopyId::BOTH {
+            let standing = frame.judgement.of(copy);
+            if standing.is_recovery() {
+                self.mend.push((frame.page, copy));
+            }
+            if matches!(standing, Standing::Good | Standing::Uncommitted | Standing::Lagging) {
+                let generation = PageHeader::of(frame.bytes(copy)).generation.get();
+                self.highest = self.highest.max(Generation(generation));
+            }
+        }
+        let absent = CopyId::BOTH.iter().any(|copy| matches!(frame.judgement.of(*copy), Standing::Absent(_)));
+        if frame.judgement.is_damage() || absent {
+            self.damaged += 1;
+            self.first_damaged.get_or_insert(frame.page);
+        }
+    }
+}
+
+impl Survey {
+    /// Checks that the superblocks and the surveyed pages hold nothing but good pages and recovery.
+    pub(crate) fn require_undamaged(&self, superblocks: &Superblocks) -> Result<(), OpenError> {
+        let judged = superblocks.judgement();
+        let superblock = hinders(judged.a) || hinders(judged.b) || judged.conflict;
+        let first = if superblock { Some(PageNo(0)) } else { self.first_damaged };
+        match first {
+            Some(first) => Err(OpenError::Damaged { pages: self.damaged + u64::from(superblock), first }),
+            None => Ok(()),
+        }
+    }
+
+    /// The highest generation in any good seal.
+    pub(crate) fn highest(&self, superblocks: &Superblocks) -> Generation {
+        let in_superblocks = [&superblocks.a, &superblocks.b].map(|slot| slot.good().map(|sb| sb.generation));
+        in_superblocks.into_iter().flatten().fold(self.highest, Ord::max)
+    }
+
+    /// Makes both copies equal. Safe to stop at any store: what is written is what each page is judged to be.
+    pub(crate) fn recover<S: WriteAt>(
+        &self,
+        source: &mut S,
+        superblocks: &mut Superblocks,
+    ) -> Result<Recovery, OpenError> {
+        let mut done = Recovery { interrupted: superblocks.phase() != Phase::Idle, ..Recovery::default() };
+        for (page, copy) in &self.mend {
+            mend_page(source, superblocks, *page, *copy)?;
+            match copy {
+                CopyId::A => done.rolled_back += 1,
+                CopyId::B => done.mirrored += 1,
+            }
+        }
+        if !self.mend.is_empty() {
+            source.barrier()?;
+        }
+        // Last, for the superblocks tell which copy of a page is to be trusted.
+        let current = superblocks.current().clone();
+        let mut mended = false;
+        for copy in CopyId::BOTH {
+            if superblocks.judgement().of(copy).is_recovery() {
+                source.write_at(current.geometry().copy_offset(copy), &current.page(copy))?;
+                mended = true;
+            }
+        }
+        if mended {
+            source.barrier()?;
+        }
+        superblocks.replace(current);
+        Ok(done)
+    }
+}
+
+/// Writes one copy of a page anew from the other one.
+fn mend_page<S: WriteAt>(
+    source: &mut S,
+    superblocks: &Superblocks,
+    page: PageNo,
+    copy: CopyId,
+) -> Result<(), OpenError> {
+    let geometry = superblocks.geometry();
+    let mut bytes = [0; PAGE_SIZE];
+    source.read_at(geometry.page_offset(copy.other(), page), &mut bytes)?;
+    let damaged = OpenError::Damaged { pages: 1, first: page };
+    let Some((from, to)) = superblocks.place(copy.other(), page).zip(superblocks.place(copy, page)) else {
+        return Err(damaged);
+    };
+    let Ok(generation) = seal::check(&bytes, &from) else { return Err(damaged) };
+    seal::seal(&mut bytes, &to, generation);
+    source.write_at(geometry.page_offset(copy, page), &bytes)?;
+    Ok(())
+}
+
+/// Refuses to change a region of which a part lies behind the image's end.
+pub(crate) fn require_whole<S: ReadAt>(source: &S, superblocks: &Superblocks) -> Result<(), OpenError> {
+    let geometry = superblocks.geometry();
+    let region = u64::from(geometry.blocks()) * geometry.block_bytes();
+    match source.end() {
+        Some(image) if image < region => Err(OpenError::Short { region: geometry.size(), image }),
+        _ => Ok(()),
+    }
+}

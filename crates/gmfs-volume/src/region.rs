@@ -1,0 +1,189 @@
+//! A region opened for reading.
+
+use gmfs_format::geometry::Geometry;
+use gmfs_format::io::ReadAt;
+use gmfs_format::model::{Extent, Extents, Inode, Tree};
+use gmfs_format::raw::{BlockRaw, BlockTablePage, InodeTablePage};
+use gmfs_format::superblock::Superblock;
+use gmfs_format::tables::BlockState;
+use gmfs_format::units::{BlockNo, InodeNo, PAGE_SIZE, PageNo, len64};
+
+use crate::superblocks::{OpenError, Superblocks, find_page, same_payload};
+use crate::sweep::{Frame, sweep};
+
+/// A region opened for reading. Nothing is recovered: each page is read as the rule of two copies has it.
+#[derive(Debug)]
+pub struct Region<S> {
+    source: S,
+    superblocks: Superblocks,
+}
+
+/// What the inode table tells, and how much of it could not be read.
+#[derive(Debug, Default)]
+pub struct Inodes {
+    /// Every inode in use.
+    pub tree: Tree,
+    /// Pages of the table that no copy gives: the inodes on them are not in the tree.
+    pub lost_pages: u64,
+}
+
+/// A file's mapping, and whether it may be incomplete.
+#[derive(Debug, Default)]
+pub struct Mapping {
+    /// The extents by their place in the file.
+    pub extents: Vec<Extent>,
+    /// Pages of the block table that no copy gives: blocks described on them are not among the extents.
+    pub lost_pages: u64,
+}
+
+impl Mapping {
+    /// Blocks that the mapping has.
+    #[must_use]
+    pub fn blocks(&self) -> u64 {
+        self.extents.iter().map(|extent| u64::from(extent.count)).sum()
+    }
+}
+
+impl<S: ReadAt> Region<S> {
+    /// Opens the region that fills `source`.
+    ///
+    /// # Errors
+    /// No superblock can be used, or the region's features forbid reading.
+    pub fn open(source: S) -> Result<Self, OpenError> {
+        let superblocks = Superblocks::load(&source)?;
+        superblocks.require_readable()?;
+        Ok(Self { source, superblocks })
+    }
+
+    /// The source behind the region.
+    pub const fn source(&self) -> &S {
+        &self.source
+    }
+
+    /// Gives the source back.
+    pub fn into_source(self) -> S {
+        self.source
+    }
+
+    /// Both superblocks.
+    pub const fn superblocks(&self) -> &Superblocks {
+        &self.superblocks
+    }
+
+    /// The superblock that counts.
+    pub const fn superblock(&self) -> &Superblock {
+        self.superblocks.current()
+    }
+
+    /// The region's layout.
+    pub const fn geometry(&self) -> Geometry {
+        self.superblocks.geometry()
+    }
+
+    /// Reads every inode in use, in one pass over the used part of the inode table.
+    pub fn inodes(&self) -> Inodes {
+        let geometry = self.geometry();
+        let mut inodes = Inodes::default();
+        let visit = |frame: &Frame<'_>| {
+            let Some(bytes) = frame.taken() else {
+                inodes.lost_pages += 1;
+                return;
+            };
+            let first = geometry.first_inode_of(frame.page).0;
+            for (number, raw) in (first..).zip(&InodeTablePage::view(bytes).inodes) {
+                if let Some(inode) = Inode::from_raw(InodeNo(number), raw) {
+                    inodes.tree.insert(inode);
+                }
+            }
+        };
+        sweep(&self.source, &self.superblocks, self.superblock().used_inode_pages(), vec![visit]);
+        inodes
+    }
+
+    /// Hands every descriptor of the used part of the block table to `each`, by rising block number. Gives the number
+    /// of pages that no copy gives.
+    pub fn descriptors(&self, mut each: impl FnMut(BlockNo, &BlockRaw) + Send) -> u64 {
+        let geometry = self.geometry();
+        let mut lost = 0;
+        let visit = |frame: &Frame<'_>| {
+            let Some(bytes) = frame.taken() else {
+                lost += 1;
+                return;
+            };
+            for (block, entry) in page_descriptors(geometry, frame.page, bytes) {
+                each(block, entry);
+            }
+        };
+        sweep(&self.source, &self.superblocks, self.superblock().used_table_pages(), vec![visit]);
+        lost
+    }
+
+    /// Finds a file's blocks, in one pass over the used part of the block table.
+    pub fn mapping(&self, ino: InodeNo) -> Mapping {
+        let mut extents = Extents::default();
+        let lost_pages = self.descriptors(|block, entry| {
+            if entry.owner() == ino && entry.is_mapping() {
+                extents.push(entry.index.get(), block, entry.state() == Some(BlockState::Bad));
+            }
+        });
+        Mapping { extents: extents.finish(), lost_pages }
+    }
+
+    /// Finds the blocks of several files in one pass. Files that own nothing are not in the answer.
+    pub fn mappings(&self, wanted: impl Fn(InodeNo) -> bool + Send + Sync) -> Mappings {
+        let mut files: std::collections::BTreeMap<InodeNo, Extents> = std::collections::BTreeMap::new();
+        let lost_pages = self.descriptors(|block, entry| {
+            if entry.is_mapping() && wanted(entry.owner()) {
+                let bad = entry.state() == Some(BlockState::Bad);
+                files.entry(entry.owner()).or_default().push(entry.index.get(), block, bad);
+            }
+        });
+        Mappings { files: files.into_iter().map(|(ino, extents)| (ino, extents.finish())).collect(), lost_pages }
+    }
+
+    /// The descriptor of one block. `None` for metadata blocks and blocks behind the region, and where no copy of the
+    /// page can be used; blocks behind the mark are free.
+    pub fn descriptor(&self, block: BlockNo) -> Option<BlockRaw> {
+        let (page, slot) = self.geometry().descriptor_place(block)?;
+        if !self.superblock().used_table_pages().contains(&page.0) {
+            return Some(BlockRaw::FREE);
+        }
+        let bytes = self.page(page)?;
+        BlockTablePage::view(&bytes).entries.get(slot).copied()
+    }
+
+    /// One metadata page, if either copy can be used.
+    pub fn page(&self, page: PageNo) -> Option<Box<[u8; PAGE_SIZE]>> {
+        let mut a = Box::new([0; PAGE_SIZE]);
+        let mut b = Box::new([0; PAGE_SIZE]);
+        let [in_a, in_b] = find_page(&self.source, &self.superblocks, page, [&mut a, &mut b]);
+        let (committed, phase) = (self.superblocks.committed(), self.superblocks.phase());
+        let judged = gmfs_format::copies::judge(in_a, in_b, committed, phase, || same_payload(&a, &b));
+        match judged.take? {
+            gmfs_format::units::CopyId::A => Some(a),
+            gmfs_format::units::CopyId::B => Some(b),
+        }
+    }
+}
+
+/// The mappings of several files.
+#[derive(Debug, Default)]
+pub struct Mappings {
+    /// Extents by file.
+    pub files: std::collections::BTreeMap<InodeNo, Vec<Extent>>,
+    /// Pages of the block table that no copy gives.
+    pub lost_pages: u64,
+}
+
+/// The descriptors on a page of the block table with their blocks; slots behind the last data block are left out.
+pub fn page_descriptors(
+    geometry: Geometry,
+    page: PageNo,
+    bytes: &[u8; PAGE_SIZE],
+) -> impl Iterator<Item = (BlockNo, &BlockRaw)> {
+    let first = geometry.first_block_of(page);
+    let here = geometry.end_data().0.saturating_sub(first.0);
+    let entries = &BlockTablePage::view(bytes).entries;
+    let count = len64(entries.len()).min(u64::from(here));
+    (first.0..).map(BlockNo).zip(entries).take(gmfs_format::units::small(count))
+}

@@ -1,0 +1,367 @@
+//! The two superblocks: found, judged, and turned into what the rest of a region is judged by.
+
+use gmfs_format::copies::{Found, Judgement, Phase, Standing, judge};
+use gmfs_format::features::Features;
+use gmfs_format::geometry::{Geometry, MAX_INODES};
+use gmfs_format::io::{Absence, ReadAt, ReadError};
+use gmfs_format::raw::{INODES_PER_PAGE, PageHeader, SuperblockPage};
+use gmfs_format::seal::{PageKind, Place, SealFault};
+use gmfs_format::superblock::{STATE_ACTIVE, STATE_CLEAN, STATE_FLAGS, Superblock, SuperblockFault};
+use gmfs_format::units::{CopyId, Generation, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo, PmdShift};
+
+/// What lies where one copy of the superblock must be.
+#[derive(Debug)]
+pub enum Slot {
+    /// A superblock whose structure holds together.
+    Good(Box<Superblock>),
+    /// No usable superblock, and the page as it was found.
+    Bad(SuperblockFault, Box<PageBytes>),
+    /// The image does not hold the page.
+    Absent(Absence),
+    /// The medium could not be read.
+    Unreadable(std::io::Error),
+    /// Nobody knows where to look: the other copy is lost too.
+    Unknown,
+}
+
+impl Slot {
+    /// The superblock, if it is one.
+    #[must_use]
+    pub fn good(&self) -> Option<&Superblock> {
+        match self {
+            Self::Good(superblock) => Some(superblock),
+            _ => None,
+        }
+    }
+
+    /// What was found, in the terms in which pages are judged.
+    #[must_use]
+    pub fn found(&self) -> Found {
+        match self {
+            Self::Good(superblock) => Found::Good(superblock.generation),
+            Self::Bad(SuperblockFault::Seal(fault), _) => Found::Bad(*fault),
+            // A superblock that lies under a good seal is no page that a commit of this program wrote.
+            Self::Bad(..) => Found::Bad(SealFault::Overwritten),
+            Self::Absent(why) => Found::Absent(*why),
+            Self::Unreadable(_) | Self::Unknown => Found::Unreadable,
+        }
+    }
+}
+
+impl std::fmt::Display for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Good(superblock) => write!(f, "good, generation {}", superblock.generation),
+            Self::Bad(fault, _) => write!(f, "{fault}"),
+            Self::Absent(why) => write!(f, "absent: {why}"),
+            Self::Unreadable(error) => write!(f, "unreadable: {error}"),
+            Self::Unknown => f.write_str("not found"),
+        }
+    }
+}
+
+/// Why a region could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There is no region, or both of its superblocks are lost.
+    #[error("no region: superblock A is {a}; superblock B is {b}")]
+    NoRegion {
+        /// What lies at the start.
+        a: Box<Slot>,
+        /// What was found of copy B.
+        b: Box<Slot>,
+    },
+    /// Features that this program does not know forbid even reading.
+    #[error("the region uses features that this program does not know (incompatible mask {0:#x}); use a newer gmfs")]
+    Incompatible(u64),
+    /// Features that this program does not know forbid writing.
+    #[error(
+        "the region uses features that this program does not know (read-only mask {0:#x}); it can be read, not changed"
+    )]
+    ReadOnlyFeatures(u64),
+    /// The image is smaller than the region says it is, so it cannot be changed.
+    #[error("the region has {region} bytes but the image holds {image}; it can be read as far as it is there")]
+    Short {
+        /// Region size in bytes.
+        region: u64,
+        /// Image size in bytes.
+        image: u64,
+    },
+    /// Pages are damaged; nothing is changed until they are repaired.
+    #[error("{pages} metadata pages are damaged (the first is page {first}): check the region before changing it")]
+    Damaged {
+        /// How many.
+        pages: u64,
+        /// The first of them.
+        first: PageNo,
+    },
+    /// Reading failed.
+    #[error("cannot read the region")]
+    Read(#[from] ReadError),
+    /// Recovery could not write.
+    #[error("cannot recover the region")]
+    Write(#[from] gmfs_format::io::WriteError),
+}
+
+/// Both superblocks and what follows from them.
+#[derive(Debug)]
+pub struct Superblocks {
+    /// Copy A's.
+    pub a: Slot,
+    /// Copy B's.
+    pub b: Slot,
+    current: Superblock,
+    phase: Phase,
+    judgement: Judgement,
+}
+
+impl Superblocks {
+    /// Reads and judges both superblocks of the region that fills `source`.
+    ///
+    /// Copy B is looked for where copy A says; without copy A, among the places near the source's end where it can be.
+    ///
+    /// # Errors
+    /// [`OpenError::NoRegion`] if neither can be used.
+    pub fn load<S: ReadAt + ?Sized>(source: &S) -> Result<Self, OpenError> {
+        let mut a = read_slot(source, CopyId::A, 0);
+        let mut b = match a.good() {
+            Some(found) => read_slot(source, CopyId::B, found.geometry().copy_offset(CopyId::B)),
+            None => find_copy_b(source),
+        };
+        if let (Some(in_a), Some(in_b)) = (a.good(), b.good())
+            && let Some(fault) = disagreement(in_a, in_b)
+        {
+            // The newer one counts; a tie goes to A, whose place needs no searching.
+            if in_b.generation > in_a.generation {
+                a = Slot::Bad(fault, Box::new(in_a.page(CopyId::A)));
+            } else {
+                b = Slot::Bad(fault, Box::new(in_b.page(CopyId::B)));
+            }
+        }
+        let Some(current) = newest(&a, &b).cloned() else {
+            return Err(OpenError::NoRegion { a: Box::new(a), b: Box::new(b) });
+        };
+        let phase = phase(&a, &b);
+        let equal = || a.good().map(|sb| sb.raw) == b.good().map(|sb| sb.raw);
+        let mut judgement = judge(a.found(), b.found(), current.generation, phase, equal);
+        // The superblock in hand is the newest by definition; a half-written mark is known to be one.
+        judgement.uncertain = false;
+        Ok(Self { a, b, current, phase, judgement })
+    }
+
+    /// The superblock that counts.
+    #[must_use]
+    pub const fn current(&self) -> &Superblock {
+        &self.current
+    }
+
+    /// The region's generation.
+    #[must_use]
+    pub const fn committed(&self) -> Generation {
+        self.current.generation
+    }
+
+    /// The region's layout.
+    #[must_use]
+    pub const fn geometry(&self) -> Geometry {
+        self.current.geometry()
+    }
+
+    /// What was under way when the region was written last.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// What the two superblock pages are worth.
+    #[must_use]
+    pub const fn judgement(&self) -> Judgement {
+        self.judgement
+    }
+
+    /// What a page must be at its place in a copy; `None` behind the last page.
+    #[must_use]
+    pub fn place(&self, copy: CopyId, page: PageNo) -> Option<Place> {
+        let kind = self.geometry().page_kind(page)?;
+        Some(Place { kind, copy, page, uuid: self.current.uuid })
+    }
+
+    /// Whether the contents may be read.
+    ///
+    /// # Errors
+    /// [`OpenError::Incompatible`].
+    pub fn require_readable(&self) -> Result<(), OpenError> {
+        let features: Features = self.current.features();
+        if features.readable() { Ok(()) } else { Err(OpenError::Incompatible(features.unknown().incompat)) }
+    }
+}
+
+/// Why two good superblocks cannot be of one region, if they cannot.
+fn disagreement(a: &Superblock, b: &Superblock) -> Option<SuperblockFault> {
+    if a.uuid != b.uuid {
+        let other = if b.generation > a.generation { a.uuid } else { b.uuid };
+        return Some(SuperblockFault::Seal(SealFault::Foreign(other)));
+    }
+    (a.geometry() != b.geometry()).then_some(SuperblockFault::Disagrees)
+}
+
+/// Reads one superblock page.
+fn read_slot<S: ReadAt + ?Sized>(source: &S, copy: CopyId, offset: u64) -> Slot {
+    let mut page = Box::new([0; PAGE_SIZE]);
+    match source.read_at(offset, page.as_mut_slice()) {
+        Ok(()) => match Superblock::read(&page, copy) {
+            Ok(superblock) => Slot::Good(Box::new(superblock)),
+            Err(fault) => Slot::Bad(fault, page),
+        },
+        Err(ReadError::Absent { why, .. }) => Slot::Absent(why),
+        Err(ReadError::Io { source, .. }) => Slot::Unreadable(source),
+    }
+}
+
+/// Looks for copy B's superblock from the end of `source` backwards: it starts a block, and metadata is small.
+fn find_copy_b<S: ReadAt + ?Sized>(source: &S) -> Slot {
+    let Some(end) = source.end() else { return Slot::Unknown };
+    let step = PmdShift::M2.block_bytes();
+    let largest = PmdShift::M512.block_bytes();
+    let inode_bytes = u64::from(MAX_INODES.div_ceil(INODES_PER_PAGE)) * PAGE_BYTES;
+    // Sixteen bytes describe each block, and a copy takes whole blocks; a tail may lie behind.
+    let window = inode_bytes + (end / step) * 17 + 3 * largest;
+    let lowest = end.saturating_sub(window) / step * step;
+    let mut offset = end / step * step;
+    let mut page = [0; PAGE_SIZE];
+    while offset > lowest {
+        offset -= step;
+        if source.read_at(offset, &mut page).is_err() {
+            continue;
+        }
+        if let Ok(superblock) = Superblock::read(&page, CopyId::B)
+            && superblock.geometry().copy_offset(CopyId::B) == offset
+        {
+            return Slot::Good(Box::new(superblock));
+        }
+    }
+    Slot::Unknown
+}
+
+/// The superblock that counts: the newer good one.
+fn newest<'a>(a: &'a Slot, b: &'a Slot) -> Option<&'a Superblock> {
+    match (a.good(), b.good()) {
+        (Some(in_a), Some(in_b)) => Some(if in_b.generation > in_a.generation { in_b } else { in_a }),
+        (in_a, in_b) => in_a.or(in_b),
+    }
+}
+
+/// What the superblocks tell of a change that was under way.
+fn phase(a: &Slot, b: &Slot) -> Phase {
+    let active = |sb: &Superblock| sb.raw.state.get() & STATE_ACTIVE != 0;
+    match (a, b) {
+        (Slot::Good(in_a), Slot::Good(in_b)) if in_a.generation > in_b.generation => Phase::ToB,
+        (Slot::Good(in_a), Slot::Good(in_b)) if active(in_a) || active(in_b) => Phase::ToA,
+        (Slot::Good(in_a), Slot::Bad(_, page)) if active(in_a) || is_torn_mark(page, CopyId::B, in_a) => Phase::ToB,
+        (Slot::Good(in_a), Slot::Absent(_) | Slot::Unreadable(_)) if active(in_a) => Phase::ToB,
+        (Slot::Bad(_, page), Slot::Good(in_b)) if active(in_b) || is_torn_mark(page, CopyId::A, in_b) => Phase::ToA,
+        (Slot::Absent(_) | Slot::Unreadable(_), Slot::Good(in_b)) if active(in_b) => Phase::ToA,
+        _ => Phase::Idle,
+    }
+}
+
+/// Whether `page` is what a crash leaves while the mark "active" (or, at the end, "clean") is being stored.
+///
+/// Such a store changes only the header and the state flags, so both the old and the new page are known from the other
+/// copy; a torn one consists of 64-byte lines of these two and of nothing else. Damage looks otherwise.
+fn is_torn_mark(page: &PageBytes, copy: CopyId, other: &Superblock) -> bool {
+    const LINE: usize = 64;
+    let at = |state: u32, generation: u64| {
+        let mut superblock = other.clone();
+        superblock.raw.state = state.into();
+        superblock.generation = Generation(generation);
+        superblock.page(copy)
+    };
+    let state = other.raw.state.get();
+    let steady = state & !(STATE_CLEAN | STATE_ACTIVE);
+    let generation = other.generation.0;
+    // In copy A the other copy has what was before; in copy B it has what will be.
+    let (old, new) = match copy {
+        CopyId::A if state & STATE_ACTIVE == 0 => {
+            // The mark may carry any later generation: one that was aborted is never used again.
+            let written = PageHeader::of(page).generation.get();
+            let next = if written > generation { written } else { generation.saturating_add(1) };
+            (at(state, generation), at(steady | STATE_ACTIVE, next))
+        }
+        CopyId::B if state & STATE_CLEAN != 0 => {
+            (at(steady | STATE_ACTIVE, generation.saturating_sub(1)), at(state, generation))
+        }
+        _ => return false,
+    };
+    let lines = page.chunks(LINE).zip(old.chunks(LINE).zip(new.chunks(LINE)));
+    lines.into_iter().all(|(line, (old, new))| line == old || line == new)
+}
+
+/// Whether state flags make sense together: exactly one of clean and active, and none that is not defined.
+#[must_use]
+pub fn state_is_sound(state: u32) -> bool {
+    (state & STATE_CLEAN != 0) != (state & STATE_ACTIVE != 0) && state & !STATE_FLAGS == 0
+}
+
+/// What a page's two copies were found to be; reads both.
+pub(crate) fn find_page<S: ReadAt + ?Sized>(
+    source: &S,
+    superblocks: &Superblocks,
+    page: PageNo,
+    bytes: [&mut PageBytes; 2],
+) -> [Found; 2] {
+    let mut found = [Found::Unreadable; 2];
+    for ((copy, bytes), found) in CopyId::BOTH.into_iter().zip(bytes).zip(&mut found) {
+        let offset = superblocks.geometry().page_offset(copy, page);
+        *found = match source.read_at(offset, bytes.as_mut_slice()) {
+            Ok(()) => look(superblocks, copy, page, bytes),
+            Err(ReadError::Absent { why, .. }) => Found::Absent(why),
+            Err(ReadError::Io { .. }) => Found::Unreadable,
+        };
+    }
+    found
+}
+
+/// What one copy of a page, already read, is.
+pub(crate) fn look(superblocks: &Superblocks, copy: CopyId, page: PageNo, bytes: &PageBytes) -> Found {
+    let Some(place) = superblocks.place(copy, page) else { return Found::Bad(SealFault::Overwritten) };
+    match gmfs_format::seal::check(bytes, &place) {
+        Ok(generation) => Found::Good(generation),
+        Err(fault) => Found::Bad(fault),
+    }
+}
+
+/// Whether the payloads of two pages are the same.
+pub(crate) fn same_payload(a: &PageBytes, b: &PageBytes) -> bool {
+    let header = size_of::<PageHeader>();
+    a[header..] == b[header..]
+}
+
+/// The kinds that are tables, with the pages of each that are in use.
+#[must_use]
+pub fn used_tables(superblock: &Superblock) -> [(PageKind, std::ops::Range<u32>); 2] {
+    [(PageKind::BlockTable, superblock.used_table_pages()), (PageKind::InodeTable, superblock.used_inode_pages())]
+}
+
+/// Whether a standing of a superblock's copy hinders writing (anything but good or recovery).
+pub(crate) fn hinders(standing: Standing) -> bool {
+    !matches!(standing, Standing::Good) && !standing.is_recovery()
+}
+
+/// The superblock's payload in a page, whatever the page is.
+#[must_use]
+pub fn payload(page: &PageBytes) -> &gmfs_format::raw::SuperblockRaw {
+    &SuperblockPage::view(page).superblock
+}
+
+impl Superblocks {
+    /// Both copies are now this superblock: a commit or a recovery has made them so.
+    pub(crate) fn replace(&mut self, superblock: Superblock) {
+        self.a = Slot::Good(Box::new(superblock.clone()));
+        self.b = Slot::Good(Box::new(superblock.clone()));
+        self.current = superblock;
+        self.phase = phase(&self.a, &self.b);
+        let found = self.a.found();
+        self.judgement = judge(found, found, self.current.generation, self.phase, || true);
+    }
+}

@@ -1,0 +1,146 @@
+//! One pass over metadata pages: both copies read in large pieces, judged, and handed to a visitor.
+//!
+//! Memory is two buffers a thread, whatever the region's size. Threads take contiguous parts of the range, so that a
+//! visitor sees rising page numbers.
+
+use std::ops::Range;
+
+use gmfs_format::copies::{Found, Judgement, judge};
+use gmfs_format::io::{ReadAt, ReadError};
+use gmfs_format::units::{CopyId, PAGE_SIZE, PageBytes, PageNo, len64, to_u32, to_usize};
+
+use crate::superblocks::{Superblocks, look, same_payload};
+
+/// Pages read at once from each copy.
+const BATCH: u32 = 64;
+
+/// A page as the sweep found it.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// Which page.
+    pub page: PageNo,
+    /// What its copies are worth.
+    pub judgement: Judgement,
+    copies: [&'a PageBytes; 2],
+}
+
+impl<'a> Frame<'a> {
+    /// The page that counts, if either copy does.
+    #[must_use]
+    pub fn taken(&self) -> Option<&'a PageBytes> {
+        self.judgement.take.map(|copy| self.bytes(copy))
+    }
+
+    /// What was read of a copy. Meaningless where that copy is absent or unreadable.
+    #[must_use]
+    pub const fn bytes(&self, copy: CopyId) -> &'a PageBytes {
+        match copy {
+            CopyId::A => self.copies[0],
+            CopyId::B => self.copies[1],
+        }
+    }
+}
+
+/// What a sweep does with each page.
+pub trait Visit {
+    /// Looks at one page.
+    fn visit(&mut self, frame: &Frame<'_>);
+}
+
+impl<F: FnMut(&Frame<'_>)> Visit for F {
+    fn visit(&mut self, frame: &Frame<'_>) {
+        self(frame);
+    }
+}
+
+/// Sweeps `pages` (table pages, not the superblock), one thread for each of `visitors`; gives them back in the order
+/// of their parts.
+pub fn sweep<S, V>(source: &S, superblocks: &Superblocks, pages: Range<u32>, mut visitors: Vec<V>) -> Vec<V>
+where
+    S: ReadAt + ?Sized,
+    V: Visit + Send,
+{
+    let parts = split(&pages, visitors.len());
+    if let [only] = visitors.as_mut_slice() {
+        // No thread for one visitor: starting one would cost more than most regions take.
+        sweep_part(source, superblocks, pages, only);
+        return visitors;
+    }
+    std::thread::scope(|scope| {
+        for (part, visitor) in parts.into_iter().zip(&mut visitors) {
+            scope.spawn(move || sweep_part(source, superblocks, part, visitor));
+        }
+    });
+    visitors
+}
+
+/// Cuts a range into contiguous parts of about equal length.
+fn split(pages: &Range<u32>, parts: usize) -> Vec<Range<u32>> {
+    let parts = to_u32(len64(parts.max(1)));
+    let each = pages.len() as u64 / u64::from(parts);
+    let cut = |n: u32| {
+        let offset = if n == parts { pages.len() as u64 } else { each * u64::from(n) };
+        pages.start + to_u32(offset)
+    };
+    (0..parts).map(|n| cut(n)..cut(n + 1)).collect()
+}
+
+/// Sweeps one part on the calling thread.
+fn sweep_part<S, V>(source: &S, superblocks: &Superblocks, pages: Range<u32>, visitor: &mut V)
+where
+    S: ReadAt + ?Sized,
+    V: Visit,
+{
+    let batch = to_usize(BATCH.min(to_u32(pages.len() as u64)));
+    let mut a = vec![[0; PAGE_SIZE]; batch];
+    let mut b = vec![[0; PAGE_SIZE]; batch];
+    let mut start = pages.start;
+    while start < pages.end {
+        let count = to_usize(BATCH.min(pages.end - start));
+        let found_a = read_batch(source, superblocks, CopyId::A, PageNo(start), &mut a[..count]);
+        let found_b = read_batch(source, superblocks, CopyId::B, PageNo(start), &mut b[..count]);
+        let pairs = a.iter().zip(&b).zip(found_a.into_iter().zip(found_b));
+        for (number, ((a, b), (in_a, in_b))) in (start..).zip(pairs.take(count)) {
+            let equal = || same_payload(a, b);
+            let judgement = judge(in_a, in_b, superblocks.committed(), superblocks.phase(), equal);
+            visitor.visit(&Frame { page: PageNo(number), judgement, copies: [a, b] });
+        }
+        start += to_u32(len64(count));
+    }
+}
+
+/// Reads consecutive pages of one copy, at once if that works, else one by one to tell good ones from the rest.
+fn read_batch<S: ReadAt + ?Sized>(
+    source: &S,
+    superblocks: &Superblocks,
+    copy: CopyId,
+    first: PageNo,
+    pages: &mut [PageBytes],
+) -> Vec<Found> {
+    let offset = |page: PageNo| superblocks.geometry().page_offset(copy, page);
+    let whole = source.read_at(offset(first), pages.as_flattened_mut()).is_ok();
+    let mut found = Vec::with_capacity(pages.len());
+    for (number, bytes) in (first.0..).zip(pages) {
+        let page = PageNo(number);
+        let read = if whole { Ok(()) } else { source.read_at(offset(page), bytes.as_mut_slice()) };
+        found.push(match read {
+            Ok(()) => look(superblocks, copy, page, bytes),
+            Err(ReadError::Absent { why, .. }) => Found::Absent(why),
+            Err(ReadError::Io { .. }) => Found::Unreadable,
+        });
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_cover_the_range_once() {
+        assert_eq!(split(&(1..8), 1), [1..8]);
+        assert_eq!(split(&(1..8), 2), [1..4, 4..8]);
+        assert_eq!(split(&(5..6), 3), [5..5, 5..5, 5..6]);
+        assert_eq!(split(&(0..u32::MAX), 2).last().unwrap().end, u32::MAX);
+    }
+}

@@ -1,0 +1,354 @@
+//! A region opened for changing: each operation is one commit.
+
+use gmfs_format::io::{ReadError, WriteAt, WriteError};
+use gmfs_format::model::{Extent, Inode, Tree};
+use gmfs_format::name::NameError;
+use gmfs_format::raw::{BlockRaw, InodeRaw, InodeTablePage};
+use gmfs_format::superblock::Superblock;
+use gmfs_format::tables::{INODE_IMMUTABLE, InodeKind};
+use gmfs_format::units::{InodeNo, PageNo};
+
+use crate::alloc::BlockMap;
+use crate::change::{Assign, Change};
+use crate::commit::{Stamp, Store};
+use crate::recover::{Recovery, Survey, require_whole};
+use crate::region::{Mapping, Region, page_descriptors};
+use crate::superblocks::{OpenError, Superblocks};
+use crate::sweep::{Frame, Visit, sweep};
+
+mod create;
+mod put;
+mod rename;
+mod resize;
+
+pub use create::CreateOptions;
+pub use put::PutOptions;
+
+/// Why a change was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// Nothing lies at the path.
+    #[error("there is no '{0}' in the region")]
+    NotFound(String),
+    /// Something lies at the path already.
+    #[error("'{0}' exists already")]
+    Exists(String),
+    /// A directory was expected.
+    #[error("'{0}' is not a directory")]
+    NotDirectory(String),
+    /// A file was expected.
+    #[error("'{0}' is a directory")]
+    IsDirectory(String),
+    /// The directory has entries.
+    #[error("the directory '{0}' is not empty")]
+    NotEmpty(String),
+    /// The root cannot be removed, moved or replaced.
+    #[error("this cannot be done to the root directory")]
+    Root,
+    /// A directory cannot go below itself.
+    #[error("'{0}' cannot be moved into itself")]
+    IntoItself(String),
+    /// The inode has the immutable flag.
+    #[error("'{0}' is immutable")]
+    Immutable(String),
+    /// A part of the path is no legal name.
+    #[error("'{path}' is no path for a file: {source}")]
+    Name {
+        /// The path as it was given, escaped.
+        path: String,
+        /// What is wrong with the part.
+        source: NameError,
+    },
+    /// Too few free blocks.
+    #[error("no space: {needed} more blocks are needed, {free} are free")]
+    NoSpace {
+        /// Blocks that were asked for.
+        needed: u64,
+        /// Blocks that are free.
+        free: u64,
+    },
+    /// Enough blocks, but not at multiples of 1 GiB.
+    #[error("no space: {needed} blocks aligned to 1 GiB are needed; {free} blocks are free but do not lie so")]
+    NoAlignedSpace {
+        /// Blocks that were asked for.
+        needed: u64,
+        /// Blocks that are free.
+        free: u64,
+    },
+    /// Every inode is in use.
+    #[error("all {0} inodes are in use")]
+    NoInodes(u32),
+    /// More blocks than an index can count.
+    #[error("a file of {0} bytes has more blocks than the format can number (2^32 - 1)")]
+    TooLarge(u64),
+    /// The file's mapping contradicts itself.
+    #[error("the file's mapping is damaged: check the region")]
+    Mapping(#[from] crate::content::ContentError),
+    /// A metadata page is not as it was when the region was opened.
+    #[error("metadata page {page} is damaged: check the region")]
+    Damaged {
+        /// Which page.
+        page: PageNo,
+    },
+    /// An earlier commit failed half-way.
+    #[error("an earlier change could not be finished; the next program that opens the region puts it right")]
+    Unfinished,
+    /// The source of the content could not be read.
+    #[error("cannot read the content")]
+    Content(#[source] std::io::Error),
+    /// The region could not be read.
+    #[error("cannot read the region")]
+    Read(#[from] ReadError),
+    /// The region could not be written.
+    #[error("cannot write the region")]
+    Write(#[from] WriteError),
+}
+
+/// Who changes the region, and where it lies.
+#[derive(Clone, Debug)]
+pub struct WriterOptions {
+    /// Name and version of the program, for the superblock.
+    pub writer: String,
+    /// The region's physical base, if known: decides what "aligned to 1 GiB" means.
+    pub base: Option<u64>,
+    /// The clock: nanoseconds since the epoch.
+    pub clock: fn() -> u64,
+}
+
+/// A region opened for changing.
+///
+/// Opening recovers what a crash left. Call [`close`](Self::close) when done: a region that was changed and not closed
+/// counts as left by a writer that did not finish, which the next opening puts right.
+#[derive(Debug)]
+pub struct Writer<S> {
+    store: Store<S>,
+    tree: Tree,
+    blocks: BlockMap,
+    /// Inodes that must not be given out: in use, or still named by a descriptor.
+    taken: Vec<bool>,
+    /// Every inode below this position is taken.
+    lowest_free: usize,
+    options: WriterOptions,
+}
+
+/// What the opening pass over the block table gathers.
+struct TableSurvey {
+    survey: Survey,
+    blocks: BlockMap,
+    owners: Vec<bool>,
+    superblock: Superblock,
+}
+
+impl Visit for TableSurvey {
+    fn visit(&mut self, frame: &Frame<'_>) {
+        self.survey.visit(frame);
+        let Some(bytes) = frame.taken() else { return };
+        for (block, entry) in page_descriptors(self.superblock.geometry(), frame.page, bytes) {
+            if *entry != BlockRaw::FREE {
+                self.blocks.take(block.0..block.0 + 1);
+                mark(&mut self.owners, entry.owner());
+            }
+        }
+    }
+}
+
+/// Marks an inode in a table of all inodes; numbers that the table does not have are none of its inodes.
+fn mark(table: &mut [bool], ino: InodeNo) {
+    if let Some(place) = ino.position().and_then(|position| table.get_mut(position)) {
+        *place = true;
+    }
+}
+
+impl<S: WriteAt> Writer<S> {
+    /// Opens the region that fills `source`, and recovers it.
+    ///
+    /// # Errors
+    /// No region; features that forbid writing; damage, which is for the checker to repair: nothing is written then.
+    pub fn open(mut source: S, options: WriterOptions) -> Result<(Self, Recovery), OpenError> {
+        let mut superblocks = Superblocks::load(&source)?;
+        superblocks.require_readable()?;
+        let features = superblocks.current().features();
+        if !features.writable() {
+            return Err(OpenError::ReadOnlyFeatures(features.unknown().ro_compat));
+        }
+        require_whole(&source, &superblocks)?;
+
+        let superblock = superblocks.current().clone();
+        let geometry = superblock.geometry();
+        let inodes = geometry.inodes() as usize;
+        let mut tree = Tree::default();
+        let mut taken = vec![false; inodes];
+        let mut survey = Survey::default();
+        let visit = |frame: &Frame<'_>| {
+            survey.visit(frame);
+            let Some(bytes) = frame.taken() else { return };
+            let first = geometry.first_inode_of(frame.page).0;
+            for (number, raw) in (first..).zip(&InodeTablePage::view(bytes).inodes) {
+                if raw.in_use() {
+                    mark(&mut taken, InodeNo(number));
+                }
+                if let Some(inode) = Inode::from_raw(InodeNo(number), raw) {
+                    tree.insert(inode);
+                }
+            }
+        };
+        sweep(&source, &superblocks, superblock.used_inode_pages(), vec![visit]);
+
+        let pages = superblock.used_table_pages();
+        let table = TableSurvey { survey, blocks: BlockMap::new(geometry), owners: taken, superblock };
+        let Some(TableSurvey { survey, blocks, owners, .. }) = sweep(&source, &superblocks, pages, vec![table]).pop()
+        else {
+            return Err(OpenError::Damaged { pages: 0, first: PageNo(0) });
+        };
+        survey.require_undamaged(&superblocks)?;
+        let highest = survey.highest(&superblocks);
+        let recovery = survey.recover(&mut source, &mut superblocks)?;
+        let store = Store::new(source, superblocks, highest);
+        Ok((Self { store, tree, blocks, taken: owners, lowest_free: 0, options }, recovery))
+    }
+
+    /// Ends the work: the region is marked as left in order.
+    ///
+    /// # Errors
+    /// The medium failed, or an earlier change was not finished.
+    pub fn close(mut self) -> Result<S, ChangeError> {
+        self.store.close()?;
+        Ok(self.store.into_source())
+    }
+
+    /// The superblock as of the last commit.
+    pub const fn superblock(&self) -> &Superblock {
+        self.store.superblock()
+    }
+
+    /// The region's files.
+    pub const fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// Blocks that can be given out.
+    pub fn free_blocks(&self) -> u64 {
+        self.blocks.free()
+    }
+
+    /// The inode at a path.
+    fn at(&self, path: &[u8]) -> Result<&Inode, ChangeError> {
+        self.tree.resolve(path).ok_or_else(|| ChangeError::NotFound(shown(path)))
+    }
+
+    /// The directory and the name that a new entry at `path` would have.
+    fn parent_of<'p>(&self, path: &'p [u8]) -> Result<(InodeNo, &'p [u8]), ChangeError> {
+        let end = path.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
+        let trimmed = &path[..end];
+        let (directory, name) = match trimmed.iter().rposition(|byte| *byte == b'/') {
+            Some(slash) => (&trimmed[..slash], &trimmed[slash + 1..]),
+            None => (&b""[..], trimmed),
+        };
+        if name.is_empty() {
+            return Err(ChangeError::Root);
+        }
+        gmfs_format::name::check(name).map_err(|source| ChangeError::Name { path: shown(path), source })?;
+        let parent = self.at(directory)?;
+        if parent.kind != InodeKind::Directory {
+            return Err(ChangeError::NotDirectory(shown(directory)));
+        }
+        Ok((parent.ino, name))
+    }
+
+    /// The lowest inode that can be given out, with its record as it stands.
+    fn free_inode(&mut self) -> Result<InodeNo, ChangeError> {
+        let free = self.taken.iter().skip(self.lowest_free).position(|taken| !taken);
+        let count = self.superblock().geometry().inodes();
+        let position = self.lowest_free + free.ok_or(ChangeError::NoInodes(count))?;
+        self.lowest_free = position;
+        u32::try_from(position + 1).map(InodeNo).map_err(|_| ChangeError::NoInodes(count))
+    }
+
+    /// An inode's record as it stands.
+    fn inode_raw(&self, ino: InodeNo) -> Result<InodeRaw, ChangeError> {
+        let damaged = ChangeError::Damaged { page: PageNo(0) };
+        let (page, slot) = self.superblock().geometry().inode_place(ino).ok_or(damaged)?;
+        let bytes = self.store.page(page)?;
+        InodeTablePage::view(&bytes).inodes.get(slot).copied().ok_or(ChangeError::Damaged { page })
+    }
+
+    /// A file's blocks, known to be complete and without contradiction.
+    fn mapping(&self, inode: &Inode) -> Result<Mapping, ChangeError> {
+        let region = Region::open(self.store.source()).map_err(|_| ChangeError::Unfinished)?;
+        let mapping = region.mapping(inode.ino);
+        crate::content::pieces(region.geometry(), inode, &mapping)?;
+        Ok(mapping)
+    }
+
+    /// The record of a directory whose entries changed.
+    fn touch_directory(&self, change: &mut Change, directory: InodeNo, now: u64) -> Result<(), ChangeError> {
+        let mut raw = match change.inode(directory) {
+            Some(raw) => *raw,
+            None => self.inode_raw(directory)?,
+        };
+        raw.modified = now.into();
+        raw.changed = now.into();
+        change.set_inode(directory, raw);
+        Ok(())
+    }
+
+    /// Refuses to change what has the immutable flag.
+    fn require_mutable(&self, inode: &Inode) -> Result<(), ChangeError> {
+        let flags = inode.attributes.map_or(0, |attributes| attributes.flags);
+        if flags & INODE_IMMUTABLE == 0 {
+            return Ok(());
+        }
+        Err(ChangeError::Immutable(shown(&self.tree.path(inode.ino).unwrap_or_default())))
+    }
+
+    /// Carries out a change and brings what is kept in memory up to it.
+    fn commit(&mut self, change: &Change, inodes: &[(InodeNo, InodeRaw)], now: u64) -> Result<(), ChangeError> {
+        let stamp = Stamp { now, writer: self.options.writer.clone() };
+        self.store.commit(change, &stamp)?;
+        for (ino, raw) in inodes {
+            self.tree.remove(*ino);
+            if let Some(position) = ino.position() {
+                if let Some(taken) = self.taken.get_mut(position) {
+                    *taken = raw.in_use();
+                }
+                self.lowest_free = self.lowest_free.min(position);
+            }
+            if let Some(inode) = Inode::from_raw(*ino, raw) {
+                self.tree.insert(inode);
+            }
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> u64 {
+        (self.options.clock)()
+    }
+
+    /// The physical base that alignment counts from: as told, or as recorded when the region was made.
+    fn base(&self) -> u64 {
+        self.options.base.unwrap_or_else(|| self.superblock().raw.base.get())
+    }
+}
+
+/// The runs of blocks behind place `from` of a file.
+fn blocks_from(extents: &[Extent], from: u32) -> Vec<std::ops::Range<u32>> {
+    let behind = extents.iter().filter(|extent| extent.end_index() > from);
+    behind
+        .map(|extent| {
+            let kept = from.saturating_sub(extent.index);
+            extent.block.0 + kept..extent.block.0 + extent.count
+        })
+        .collect()
+}
+
+/// Adds to a change that these blocks are nobody's any more.
+fn release_all(change: &mut Change, runs: &[std::ops::Range<u32>]) {
+    for run in runs {
+        change.assign(run.clone(), Assign::Release);
+    }
+}
+
+/// A path as it may be shown.
+fn shown(path: &[u8]) -> String {
+    if path.is_empty() { "/".to_owned() } else { gmfs_format::name::escape(path) }
+}

@@ -1,0 +1,164 @@
+//! New files and directories, and their removal.
+
+use gmfs_format::io::WriteAt;
+use gmfs_format::model::Inode;
+use gmfs_format::raw::InodeRaw;
+use gmfs_format::tables::{INODE_ALIGN_1G, InodeKind, MODE_BITS};
+use gmfs_format::units::InodeNo;
+
+use crate::change::Change;
+use crate::writer::{ChangeError, Writer, blocks_from, release_all, shown};
+
+/// What a new file is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct CreateOptions {
+    /// Size in bytes.
+    pub size: u64,
+    /// Leave all of it a hole.
+    pub sparse: bool,
+    /// Lay each GiB at a multiple of 1 GiB, so that a VMM can map PUDs.
+    pub align_1g: bool,
+    /// Permission bits.
+    pub mode: u16,
+    /// Owner and group.
+    pub owner: (u32, u32),
+}
+
+impl<S: WriteAt> Writer<S> {
+    /// Makes a file that reads as zeros. Its blocks are zeroed before the commit that gives them to it.
+    ///
+    /// # Errors
+    /// The path, space or inodes; then nothing has changed.
+    pub fn create(&mut self, path: &[u8], options: &CreateOptions) -> Result<InodeNo, ChangeError> {
+        let now = self.now();
+        let (mut change, ino, mut raw) = self.new_entry(path, InodeKind::File, options, now)?;
+        raw.size = options.size.into();
+        let needed = self.file_blocks(options.size)?;
+        let wish = options.align_1g;
+        let runs = if options.sparse { Vec::new() } else { self.reserve_places(0, needed, wish, None)? };
+        let made = self.finish_create(&mut change, ino, raw, &runs, now);
+        self.keep_or_return(made, runs)?;
+        Ok(ino)
+    }
+
+    fn finish_create(
+        &mut self,
+        change: &mut Change,
+        ino: InodeNo,
+        mut raw: InodeRaw,
+        runs: &[std::ops::Range<u32>],
+        now: u64,
+    ) -> Result<(), ChangeError> {
+        raw.blocks = runs.iter().map(|run| run.len() as u64).sum::<u64>().into();
+        self.zero_blocks(runs)?;
+        Self::assign_places(change, ino, 0, runs);
+        change.set_inode(ino, raw);
+        self.commit(change, &[(ino, raw)], now)
+    }
+
+    /// Makes a directory; with `parents`, those above it that are missing too, and it may exist already.
+    ///
+    /// # Errors
+    /// The path or inodes; directories above that were made stay.
+    pub fn mkdir(&mut self, path: &[u8], parents: bool, mode: u16, owner: (u32, u32)) -> Result<(), ChangeError> {
+        let options = CreateOptions { size: 0, sparse: true, align_1g: false, mode, owner };
+        if !parents {
+            return self.mkdir_one(path, &options);
+        }
+        let parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty());
+        let mut here = Vec::new();
+        for part in parts {
+            here.push(b'/');
+            here.extend_from_slice(part);
+            match self.tree.resolve(&here).map(|inode| inode.kind) {
+                Some(InodeKind::Directory) => {}
+                Some(_) => return Err(ChangeError::NotDirectory(shown(&here))),
+                None => self.mkdir_one(&here, &options)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn mkdir_one(&mut self, path: &[u8], options: &CreateOptions) -> Result<(), ChangeError> {
+        let now = self.now();
+        let (mut change, ino, raw) = self.new_entry(path, InodeKind::Directory, options, now)?;
+        change.set_inode(ino, raw);
+        self.commit(&change, &[(ino, raw)], now)
+    }
+
+    /// Prepares a new inode at `path` and the change of its directory.
+    pub(super) fn new_entry(
+        &mut self,
+        path: &[u8],
+        kind: InodeKind,
+        options: &CreateOptions,
+        now: u64,
+    ) -> Result<(Change, InodeNo, InodeRaw), ChangeError> {
+        let (parent, name) = self.parent_of(path)?;
+        if self.tree.lookup(parent, name).is_some() {
+            return Err(ChangeError::Exists(shown(path)));
+        }
+        let directory = self.tree.get(parent).cloned();
+        directory.iter().try_for_each(|inode| self.require_mutable(inode))?;
+        let ino = self.free_inode()?;
+        let generation = self.inode_raw(ino)?.generation.get().wrapping_add(1);
+        let mut raw = InodeRaw::free(ino, generation);
+        raw.kind = kind.number().into();
+        raw.mode = (options.mode & MODE_BITS).into();
+        raw.uid = options.owner.0.into();
+        raw.gid = options.owner.1.into();
+        raw.parent = parent.0.into();
+        raw.flags = if options.align_1g { INODE_ALIGN_1G } else { 0 }.into();
+        raw.set_name(name);
+        (raw.accessed, raw.modified, raw.changed, raw.created) = (now.into(), now.into(), now.into(), now.into());
+        let mut change = Change::default();
+        self.touch_directory(&mut change, parent, now)?;
+        Ok((change, ino, raw))
+    }
+
+    /// Removes a file or, if `recursive`, a directory with all that is in it, in one commit. Its blocks are free
+    /// behind it; their content stays until they are given out, and is zeroed then.
+    ///
+    /// # Errors
+    /// The path, a directory that is not empty, or an immutable inode; then nothing has changed.
+    pub fn remove(&mut self, path: &[u8], recursive: bool) -> Result<(), ChangeError> {
+        let now = self.now();
+        let top = self.at(path)?.clone();
+        if top.ino == InodeNo::ROOT {
+            return Err(ChangeError::Root);
+        }
+        if top.kind == InodeKind::Directory && !recursive && self.tree.children(top.ino).next().is_some() {
+            return Err(ChangeError::NotEmpty(shown(path)));
+        }
+        let doomed = self.subtree(&top);
+        let mut change = Change::default();
+        let mut freed = Vec::new();
+        let mut inodes = Vec::new();
+        for inode in &doomed {
+            self.require_mutable(inode)?;
+            if inode.kind == InodeKind::File && inode.blocks > 0 {
+                freed.extend(blocks_from(&self.mapping(inode)?.extents, 0));
+            }
+            let generation = inode.attributes.map_or(0, |attributes| attributes.generation);
+            let raw = InodeRaw::free(inode.ino, generation);
+            change.set_inode(inode.ino, raw);
+            inodes.push((inode.ino, raw));
+        }
+        release_all(&mut change, &freed);
+        self.touch_directory(&mut change, top.parent, now)?;
+        self.commit(&change, &inodes, now)?;
+        self.return_blocks(freed)
+    }
+
+    /// An inode and everything below it.
+    fn subtree(&self, top: &Inode) -> Vec<Inode> {
+        let mut found = vec![top.clone()];
+        let mut next = 0;
+        while let Some(inode) = found.get(next) {
+            let below: Vec<Inode> = self.tree.children(inode.ino).cloned().collect();
+            found.extend(below);
+            next += 1;
+        }
+        found
+    }
+}

@@ -1,0 +1,62 @@
+//! Moving and renaming.
+
+use gmfs_format::io::WriteAt;
+use gmfs_format::raw::InodeRaw;
+use gmfs_format::tables::InodeKind;
+use gmfs_format::units::InodeNo;
+
+use crate::change::Change;
+use crate::writer::{ChangeError, Writer, blocks_from, release_all, shown};
+
+impl<S: WriteAt> Writer<S> {
+    /// Moves `from` to `to`; if `to` is a directory, into it. With `replace`, a file may take another file's place,
+    /// whose blocks are free behind it.
+    ///
+    /// # Errors
+    /// The paths, or an immutable inode; then nothing has changed.
+    pub fn rename(&mut self, from: &[u8], to: &[u8], replace: bool) -> Result<(), ChangeError> {
+        let now = self.now();
+        let moved = self.at(from)?.clone();
+        if moved.ino == InodeNo::ROOT {
+            return Err(ChangeError::Root);
+        }
+        self.require_mutable(&moved)?;
+        let mut target = to.to_vec();
+        if self.tree.resolve(to).is_some_and(|inode| inode.kind == InodeKind::Directory && inode.ino != moved.ino) {
+            target.push(b'/');
+            target.extend_from_slice(&moved.name);
+        }
+        let (parent, name) = self.parent_of(&target)?;
+        if self.tree.is_below(parent, moved.ino) {
+            return Err(ChangeError::IntoItself(shown(from)));
+        }
+        let mut change = Change::default();
+        let mut inodes = Vec::new();
+        let mut freed = Vec::new();
+        if let Some(there) = self.tree.lookup(parent, name).cloned() {
+            if there.ino == moved.ino {
+                return Ok(());
+            }
+            if !replace || there.kind != InodeKind::File || moved.kind != InodeKind::File {
+                return Err(ChangeError::Exists(shown(&target)));
+            }
+            self.require_mutable(&there)?;
+            freed = blocks_from(&self.mapping(&there)?.extents, 0);
+            release_all(&mut change, &freed);
+            let generation = there.attributes.map_or(0, |attributes| attributes.generation);
+            inodes.push((there.ino, InodeRaw::free(there.ino, generation)));
+        }
+        let mut raw = self.inode_raw(moved.ino)?;
+        raw.parent = parent.0.into();
+        raw.set_name(name);
+        raw.changed = now.into();
+        inodes.push((moved.ino, raw));
+        for (ino, raw) in &inodes {
+            change.set_inode(*ino, *raw);
+        }
+        self.touch_directory(&mut change, moved.parent, now)?;
+        self.touch_directory(&mut change, parent, now)?;
+        self.commit(&change, &inodes, now)?;
+        self.return_blocks(freed)
+    }
+}

@@ -1,0 +1,160 @@
+//! Files that grow and shrink, and the blocks that go with it.
+
+use std::ops::Range;
+
+use gmfs_format::io::{Span, WriteAt};
+use gmfs_format::model::Extent;
+use gmfs_format::tables::{INODE_ALIGN_1G, InodeKind};
+use gmfs_format::units::{BlockNo, InodeNo};
+
+use crate::change::{Assign, Change};
+use crate::writer::{ChangeError, Writer, blocks_from, release_all, shown};
+
+impl<S: WriteAt> Writer<S> {
+    /// Sets a file's size. What it grows by reads as zeros: blocks are given to it and zeroed before the commit, or
+    /// left out if `sparse`. What it shrinks by is free behind it.
+    ///
+    /// # Errors
+    /// The path, space, or an immutable inode; then nothing has changed.
+    pub fn truncate(&mut self, path: &[u8], size: u64, sparse: bool) -> Result<(), ChangeError> {
+        let now = self.now();
+        let inode = self.at(path)?.clone();
+        if inode.kind != InodeKind::File {
+            return Err(ChangeError::IsDirectory(shown(path)));
+        }
+        self.require_mutable(&inode)?;
+        let (old_blocks, new_blocks) = (self.file_blocks(inode.size)?, self.file_blocks(size)?);
+        let mapping = self.mapping(&inode)?;
+        let mut change = Change::default();
+        let freed = blocks_from(&mapping.extents, new_blocks);
+        release_all(&mut change, &freed);
+        if size > inode.size {
+            self.zero_tail(&mapping.extents, inode.size, size)?;
+        }
+        let grown = if sparse { 0 } else { new_blocks.saturating_sub(old_blocks) };
+        let aligned = inode.attributes.is_some_and(|attributes| attributes.flags & INODE_ALIGN_1G != 0);
+        let last = mapping.extents.last().filter(|extent| extent.end_index() == old_blocks);
+        let after = last.map(|extent| BlockNo(extent.block.0 + extent.count));
+        let runs = self.reserve_places(old_blocks, grown, aligned, after)?;
+        Self::assign_places(&mut change, inode.ino, old_blocks, &runs);
+        let lost: u64 = freed.iter().map(|run| run.len() as u64).sum();
+        let owned = inode.blocks.saturating_sub(lost) + u64::from(grown);
+        let made = self.finish_truncate(&mut change, inode.ino, size, owned, &runs, now);
+        self.keep_or_return(made, runs)?;
+        self.return_blocks(freed)
+    }
+
+    fn finish_truncate(
+        &mut self,
+        change: &mut Change,
+        ino: InodeNo,
+        size: u64,
+        blocks: u64,
+        runs: &[Range<u32>],
+        now: u64,
+    ) -> Result<(), ChangeError> {
+        self.zero_blocks(runs)?;
+        let mut raw = self.inode_raw(ino)?;
+        raw.size = size.into();
+        raw.blocks = blocks.into();
+        (raw.modified, raw.changed) = (now.into(), now.into());
+        change.set_inode(ino, raw);
+        self.commit(change, &[(ino, raw)], now)
+    }
+
+    /// Zeroes what lies behind a file's end in its last block, up to where the file will end: an earlier, longer life
+    /// of the file may have left something there.
+    fn zero_tail(&mut self, extents: &[Extent], old_size: u64, new_size: u64) -> Result<(), ChangeError> {
+        let geometry = self.superblock().geometry();
+        let block_bytes = geometry.block_bytes();
+        let inside = old_size % block_bytes;
+        let index = u32::try_from(old_size / block_bytes).unwrap_or(u32::MAX);
+        let holder = extents.iter().find(|extent| extent.index <= index && index < extent.end_index());
+        let (Some(extent), 1..) = (holder, inside) else { return Ok(()) };
+        let block = BlockNo(extent.block.0 + (index - extent.index));
+        let end = (new_size - old_size).min(block_bytes - inside);
+        let span = Span::new(geometry.block_offset(block) + inside, end);
+        self.store.source_mut().zero(span)?;
+        self.store.source_mut().barrier()?;
+        Ok(())
+    }
+
+    /// How many blocks a file of `size` bytes spans.
+    pub(super) fn file_blocks(&self, size: u64) -> Result<u32, ChangeError> {
+        self.superblock().geometry().file_blocks(size).ok_or(ChangeError::TooLarge(size))
+    }
+
+    /// Takes blocks for places `index …` out of the map.
+    pub(super) fn reserve_places(
+        &mut self,
+        index: u32,
+        count: u32,
+        aligned: bool,
+        after: Option<BlockNo>,
+    ) -> Result<Vec<Range<u32>>, ChangeError> {
+        let (needed, free) = (u64::from(count), self.blocks.free());
+        if needed > free {
+            return Err(ChangeError::NoSpace { needed, free });
+        }
+        if !aligned {
+            return self.blocks.allocate(count).map_err(|_| ChangeError::NoSpace { needed, free });
+        }
+        let (geometry, base) = (self.superblock().geometry(), self.base());
+        let runs = self.blocks.allocate_aligned(geometry, base, index, count, after);
+        runs.map_err(|_| ChangeError::NoAlignedSpace { needed, free })
+    }
+
+    /// Adds to a change that these runs are a file's, from place `index` on.
+    pub(super) fn assign_places(change: &mut Change, owner: InodeNo, index: u32, runs: &[Range<u32>]) {
+        let mut index = index;
+        for run in runs {
+            change.assign(run.clone(), Assign::Data { owner, index });
+            index += run.len() as u32;
+        }
+    }
+
+    /// Zeroes blocks, durably, before a commit may name a new owner for them.
+    pub(super) fn zero_blocks(&mut self, runs: &[Range<u32>]) -> Result<(), ChangeError> {
+        if runs.is_empty() {
+            return Ok(());
+        }
+        let geometry = self.superblock().geometry();
+        for run in runs {
+            let start = geometry.block_offset(BlockNo(run.start));
+            let end = geometry.block_offset(BlockNo(run.end));
+            self.store.source_mut().zero(Span::new(start, end - start))?;
+        }
+        self.store.source_mut().barrier()?;
+        Ok(())
+    }
+
+    /// Gives blocks back to the map if the change that was to use them was not made.
+    pub(super) fn keep_or_return<T>(
+        &mut self,
+        made: Result<T, ChangeError>,
+        runs: Vec<Range<u32>>,
+    ) -> Result<T, ChangeError> {
+        if made.is_err() {
+            for run in runs {
+                self.blocks.release(run);
+            }
+        }
+        made
+    }
+
+    /// Puts blocks that a commit has freed back into the map. Those with hardware errors stay out of it.
+    pub(super) fn return_blocks(&mut self, runs: Vec<Range<u32>>) -> Result<(), ChangeError> {
+        let geometry = self.superblock().geometry();
+        for run in runs {
+            for block in run {
+                let Some((page, slot)) = geometry.descriptor_place(BlockNo(block)) else { continue };
+                let bytes = self.store.page(page)?;
+                let entry = gmfs_format::raw::BlockTablePage::view(&bytes).entries.get(slot).copied();
+                if entry == Some(gmfs_format::raw::BlockRaw::FREE) {
+                    self.blocks.release(block..block + 1);
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,16 @@
+//! What the tests share: media in memory, crash states, logical states, operations, crafted pages.
+
+pub(crate) mod craft;
+pub(crate) mod crashes;
+pub(crate) mod memory;
+pub(crate) mod ops;
+pub(crate) mod oracle;
+pub(crate) mod recorder;
+pub(crate) mod rng;
+pub(crate) mod state;
+
+/// How many random cases a test tries: `usual`, or as many times that as `GMFS_CRASH_CASES` says.
+pub(crate) fn cases(usual: u64) -> u64 {
+    let times = std::env::var("GMFS_CRASH_CASES").ok();
+    usual * times.and_then(|times| times.parse().ok()).unwrap_or(1)
+}

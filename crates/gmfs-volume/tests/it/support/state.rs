@@ -1,0 +1,188 @@
+//! What a region says, apart from how its two copies say it: two regions with equal snapshots are the same to any user.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hasher as _;
+
+use gmfs_format::copies::Standing;
+use gmfs_format::io::Span;
+use gmfs_format::model::Inode;
+use gmfs_format::raw::{BlockRaw, SuperblockRaw};
+use gmfs_format::tables::InodeKind;
+use gmfs_format::units::{BlockNo, CopyId, PAGE_BYTES};
+use gmfs_volume::content::{Piece, pieces};
+use gmfs_volume::region::Mapping;
+use gmfs_volume::superblocks::used_tables;
+use gmfs_volume::sweep::{Frame, sweep};
+use gmfs_volume::{Region, Superblocks};
+
+use super::memory::{Memory, digest};
+use super::ops::{self, Tag};
+
+/// A file or directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) inode: Inode,
+    /// Stands for every byte of the content, up to the file's end.
+    content: Option<u64>,
+    /// The tags in all of its blocks, also behind the file's end: who wrote what the file owns.
+    pub(crate) tags: BTreeSet<Tag>,
+}
+
+/// The logical state of a region.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Snapshot {
+    /// Without the flags that only say whether somebody is writing.
+    pub(crate) superblock: SuperblockRaw,
+    pub(crate) entries: BTreeMap<Vec<u8>, Entry>,
+    pub(crate) descriptors: Vec<(BlockNo, BlockRaw)>,
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let raw = &self.superblock;
+        writeln!(f, "free {} data {} inodes {}", raw.free_blocks, raw.data_blocks, raw.used_inodes)?;
+        writeln!(f, "marks {} {}, {} writes", raw.table_used, raw.inodes_used_pages, raw.write_count)?;
+        for (path, Entry { inode, content, tags }) in &self.entries {
+            let path = String::from_utf8_lossy(path);
+            let (ino, size, blocks) = (inode.ino, inode.size, inode.blocks);
+            writeln!(f, "{path}: {ino}, {size} bytes, {blocks} blocks, {content:x?}, {tags:?}, {:?}", inode.attributes)?;
+        }
+        for (block, entry) in self.descriptors.iter().take(20) {
+            writeln!(f, "block {block}: {} place {} state {}", entry.owner, entry.index, entry.state)?;
+        }
+        Ok(())
+    }
+}
+
+impl Snapshot {
+    /// Reads the state of the region that fills a medium.
+    pub(crate) fn read(memory: &Memory) -> Result<Self, String> {
+        let region = Region::open(memory).map_err(|error| format!("does not open: {error}"))?;
+        let mut superblock = region.superblock().raw;
+        superblock.state = 0.into();
+        let found = region.inodes();
+        let mappings = region.mappings(|_| true);
+        let mut descriptors = Vec::new();
+        let lost = region.descriptors(|block, entry| {
+            if *entry != BlockRaw::FREE {
+                descriptors.push((block, *entry));
+            }
+        });
+        if found.lost_pages + mappings.lost_pages + lost != 0 {
+            return Err("pages are lost".to_owned());
+        }
+        let mut entries = BTreeMap::new();
+        for inode in found.tree.inodes() {
+            let path = found.tree.path(inode.ino).ok_or("an inode without a path")?;
+            let extents = mappings.files.get(&inode.ino).cloned().unwrap_or_default();
+            let mapping = Mapping { extents, lost_pages: 0 };
+            if mapping.blocks() != inode.blocks {
+                return Err(format!("inode {} has {} blocks", inode.ino, mapping.blocks()));
+            }
+            let entry = entry(&region, inode, &mapping)?;
+            if entries.insert(path, entry).is_some() {
+                return Err("two inodes at one path".to_owned());
+            }
+        }
+        let snapshot = Self { superblock, entries, descriptors };
+        snapshot.counts_hold(region.geometry().data_blocks())?;
+        Ok(snapshot)
+    }
+
+    /// Whether the superblock counts what is there.
+    fn counts_hold(&self, data_blocks: u32) -> Result<(), String> {
+        let mut counts = [0_u64; 4];
+        counts[0] = u64::from(data_blocks) - self.descriptors.len() as u64;
+        for (_, entry) in &self.descriptors {
+            counts[usize::from(entry.state)] += 1;
+        }
+        let raw = &self.superblock;
+        let says = [&raw.free_blocks, &raw.data_blocks, &raw.bad_blocks, &raw.reserved_blocks].map(|n| n.get());
+        if says != counts || raw.used_inodes.get() != self.entries.len() as u64 {
+            return Err(format!("the counts are wrong: {says:?} for {counts:?}"));
+        }
+        Ok(())
+    }
+
+    /// The entry at a path.
+    pub(crate) fn at(&self, path: &[u8]) -> &Entry {
+        self.entries.get(path).unwrap_or_else(|| panic!("no {}", String::from_utf8_lossy(path)))
+    }
+}
+
+fn entry(region: &Region<&Memory>, inode: &Inode, mapping: &Mapping) -> Result<Entry, String> {
+    let geometry = region.geometry();
+    let mut tags = BTreeSet::new();
+    for block in mapping.extents.iter().flat_map(|extent| extent.block.0..extent.block.0 + extent.count) {
+        let span = Span::new(geometry.block_offset(BlockNo(block)), geometry.block_bytes());
+        for (offset, page) in region.source().stored(span) {
+            tags.extend(ops::tags_of(offset, page.bytes()));
+        }
+    }
+    let content = match inode.kind {
+        InodeKind::File => {
+            let pieces = pieces(geometry, inode, mapping).map_err(|error| error.to_string())?;
+            Some(content(region.source(), &pieces))
+        }
+        _ => None,
+    };
+    Ok(Entry { inode: inode.clone(), content, tags })
+}
+
+/// Stands for the bytes of a file: those pages that are not zero, with their places.
+fn content(memory: &Memory, pieces: &[Piece]) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    for piece in pieces {
+        let Piece::Data { file, at, .. } = piece else { continue };
+        let span = Span::new(*at, file.len);
+        for (offset, page) in memory.stored(span) {
+            let kept = usize::try_from(PAGE_BYTES.min(span.end() - offset)).unwrap();
+            let whole = kept == page.bytes().len();
+            if !whole && page.bytes()[..kept].iter().all(|byte| *byte == 0) {
+                continue;
+            }
+            hasher.write_u64(file.offset + (offset - at));
+            hasher.write_u64(if whole { page.digest() } else { digest(&page.bytes()[..kept]) });
+        }
+    }
+    hasher.finish()
+}
+
+/// What the copies of a region's pages are worth.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Health {
+    /// Pages, superblock included, that are damaged.
+    pub(crate) damage: Vec<String>,
+    /// Copies of pages that recovery has to write.
+    pub(crate) recovery: u64,
+    /// No page is anything but good in both copies, and both superblocks are equal.
+    pub(crate) whole: bool,
+}
+
+/// Judges all pages in use.
+pub(crate) fn health(memory: &Memory) -> Result<Health, String> {
+    let superblocks = Superblocks::load(memory).map_err(|error| error.to_string())?;
+    let mut health = Health { whole: superblocks.judgement().is_whole(), ..Health::default() };
+    if superblocks.judgement().is_damage() {
+        health.damage.push(format!("superblock: {:?} in {:?}", superblocks.judgement(), superblocks.phase()));
+    }
+    let recovered = |standing: Standing| u64::from(standing.is_recovery());
+    health.recovery += CopyId::BOTH.iter().map(|copy| recovered(superblocks.judgement().of(*copy))).sum::<u64>();
+    for (_, pages) in used_tables(superblocks.current()) {
+        let visit = |frame: &Frame<'_>| {
+            health.whole &= frame.judgement.is_whole();
+            health.recovery += CopyId::BOTH.iter().map(|copy| recovered(frame.judgement.of(*copy))).sum::<u64>();
+            if frame.judgement.is_damage() {
+                health.damage.push(format!("page {}: {:?}", frame.page, frame.judgement));
+            }
+        };
+        sweep(memory, &superblocks, pages, vec![visit]);
+    }
+    Ok(health)
+}
+
+/// Fails unless both copies of every page are good and equal.
+pub(crate) fn require_whole(memory: &Memory) -> Result<(), String> {
+    let health = health(memory)?;
+    if health.whole { Ok(()) } else { Err(format!("not whole: {health:?}")) }
+}
