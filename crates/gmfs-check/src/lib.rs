@@ -6,6 +6,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod finding;
+pub mod inject;
 pub mod problem;
 
 mod check;

@@ -216,7 +216,12 @@ pub fn seal(page: &mut PageBytes, place: &Place, generation: Generation) {
     header.page = u64::from(place.page.0).into();
     header.uuid = place.uuid.into_bytes();
     header.generation = generation.0.into();
-    header.crc = 0.into();
+    renew_crc(page);
+}
+
+/// Makes the CRC of `page` match its bytes, whatever its header says.
+pub fn renew_crc(page: &mut PageBytes) {
+    PageHeader::of_mut(page).crc = 0.into();
     let sum = crc32fast::hash(page);
     PageHeader::of_mut(page).crc = sum.into();
 }

@@ -75,6 +75,11 @@ impl Change {
         self.inodes.get(&ino)
     }
 
+    /// The inodes that this change writes.
+    pub fn inodes(&self) -> impl Iterator<Item = (InodeNo, &InodeRaw)> {
+        self.inodes.iter().map(|(ino, raw)| (*ino, raw))
+    }
+
     /// The pages to write, in order: those that hold what changes, and, where that lies behind a mark, those between.
     #[must_use]
     pub fn pages(&self, superblock: &Superblock) -> Vec<PageNo> {

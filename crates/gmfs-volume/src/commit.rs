@@ -4,10 +4,10 @@
 //! with a barrier behind each. A crash between any two stores leaves the state before or the state after.
 
 use gmfs_format::copies::judge;
-use gmfs_format::io::{Span, WriteAt};
+use gmfs_format::io::WriteAt;
 use gmfs_format::seal::{self, PageKind};
 use gmfs_format::superblock::{STATE_ACTIVE, STATE_CLEAN, STATE_SEALED, Superblock, text_field};
-use gmfs_format::units::{CopyId, Generation, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo};
+use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo};
 
 use crate::change::{Balance, Change, blank_page};
 use crate::superblocks::{Superblocks, find_page, same_payload};
@@ -66,7 +66,7 @@ impl<S: WriteAt> Store<S> {
     pub(crate) fn commit(&mut self, change: &Change, stamp: &Stamp) -> Result<(), ChangeError> {
         self.ensure_active()?;
         let pages = change.pages(self.superblock());
-        self.forget_uncovered(&pages)?;
+        self.blank_uncovered(&pages)?;
         self.unfinished = true;
         let generation = self.next_generation();
         let mut balance = Balance::default();
@@ -126,23 +126,22 @@ impl<S: WriteAt> Store<S> {
         self.highest
     }
 
-    /// Pages behind a mark may hold pages of an older region with the same UUID. Copy A's are overwritten before the
-    /// commit; copy B's must not be good pages at the moment of the commit.
-    fn forget_uncovered(&mut self, pages: &[PageNo]) -> Result<(), ChangeError> {
-        let mut wiped = false;
-        for page in pages {
-            if self.is_used(*page) {
-                continue;
+    /// Pages behind a mark hold anything, also good pages of an older region with the same UUID. Copy A's are
+    /// overwritten before the commit; copy B's become blank pages here, so that from the commit point on they are what
+    /// every other page of copy B is: older than copy A's.
+    fn blank_uncovered(&mut self, pages: &[PageNo]) -> Result<(), ChangeError> {
+        let uncovered: Vec<PageNo> = pages.iter().copied().filter(|page| !self.is_used(*page)).collect();
+        let (geometry, committed) = (self.superblock().geometry(), self.superblocks.committed());
+        for batch in batches(&uncovered) {
+            let mut buffer = Vec::with_capacity(batch.len());
+            for page in batch {
+                let mut bytes = blank_page(geometry, *page);
+                self.seal(CopyId::B, *page, &mut bytes, committed);
+                buffer.push(bytes);
             }
-            let offset = self.superblock().geometry().page_offset(CopyId::B, *page);
-            let mut bytes = [0; PAGE_SIZE];
-            self.source.read_at(offset, &mut bytes)?;
-            if seal::claim(&bytes).is_some_and(|(place, _)| place.uuid == self.superblock().uuid) {
-                self.source.zero(Span::new(offset, PAGE_BYTES))?;
-                wiped = true;
-            }
+            self.write_batch(CopyId::B, batch, &buffer)?;
         }
-        if wiped {
+        if !uncovered.is_empty() {
             self.source.barrier()?;
         }
         Ok(())

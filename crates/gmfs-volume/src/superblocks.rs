@@ -270,7 +270,7 @@ fn phase(a: &Slot, b: &Slot) -> Phase {
 /// Such a store changes only the header and the state flags, so both the old and the new page are known from the other
 /// copy; a torn one consists of 64-byte lines of these two and of nothing else. Damage looks otherwise.
 fn is_torn_mark(page: &PageBytes, copy: CopyId, other: &Superblock) -> bool {
-    const LINE: usize = 64;
+    const LINE: usize = 8;
     let at = |state: u32, generation: u64| {
         let mut superblock = other.clone();
         superblock.raw.state = state.into();

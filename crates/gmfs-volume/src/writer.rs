@@ -302,18 +302,18 @@ impl<S: WriteAt> Writer<S> {
     }
 
     /// Carries out a change and brings what is kept in memory up to it.
-    fn commit(&mut self, change: &Change, inodes: &[(InodeNo, InodeRaw)], now: u64) -> Result<(), ChangeError> {
+    fn commit(&mut self, change: &Change, now: u64) -> Result<(), ChangeError> {
         let stamp = Stamp { now, writer: self.options.writer.clone() };
         self.store.commit(change, &stamp)?;
-        for (ino, raw) in inodes {
-            self.tree.remove(*ino);
+        for (ino, raw) in change.inodes() {
+            self.tree.remove(ino);
             if let Some(position) = ino.position() {
                 if let Some(taken) = self.taken.get_mut(position) {
                     *taken = raw.in_use();
                 }
                 self.lowest_free = self.lowest_free.min(position);
             }
-            if let Some(inode) = Inode::from_raw(*ino, raw) {
+            if let Some(inode) = Inode::from_raw(ino, raw) {
                 self.tree.insert(inode);
             }
         }

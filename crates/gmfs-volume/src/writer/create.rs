@@ -53,7 +53,7 @@ impl<S: WriteAt> Writer<S> {
         self.zero_blocks(runs)?;
         Self::assign_places(change, ino, 0, runs);
         change.set_inode(ino, raw);
-        self.commit(change, &[(ino, raw)], now)
+        self.commit(change, now)
     }
 
     /// Makes a directory; with `parents`, those above it that are missing too, and it may exist already.
@@ -83,7 +83,7 @@ impl<S: WriteAt> Writer<S> {
         let now = self.now();
         let (mut change, ino, raw) = self.new_entry(path, InodeKind::Directory, options, now)?;
         change.set_inode(ino, raw);
-        self.commit(&change, &[(ino, raw)], now)
+        self.commit(&change, now)
     }
 
     /// Prepares a new inode at `path` and the change of its directory.
@@ -133,20 +133,17 @@ impl<S: WriteAt> Writer<S> {
         let doomed = self.subtree(&top);
         let mut change = Change::default();
         let mut freed = Vec::new();
-        let mut inodes = Vec::new();
         for inode in &doomed {
             self.require_mutable(inode)?;
             if inode.kind == InodeKind::File && inode.blocks > 0 {
                 freed.extend(blocks_from(&self.mapping(inode)?.extents, 0));
             }
             let generation = inode.attributes.map_or(0, |attributes| attributes.generation);
-            let raw = InodeRaw::free(inode.ino, generation);
-            change.set_inode(inode.ino, raw);
-            inodes.push((inode.ino, raw));
+            change.set_inode(inode.ino, InodeRaw::free(inode.ino, generation));
         }
         release_all(&mut change, &freed);
         self.touch_directory(&mut change, top.parent, now)?;
-        self.commit(&change, &inodes, now)?;
+        self.commit(&change, now)?;
         self.return_blocks(freed)
     }
 

@@ -64,7 +64,7 @@ impl<S: WriteAt> Writer<S> {
             assign_used(&mut change, ino, &filling.used);
             change.set_inode(ino, raw);
             self.store.source_mut().barrier()?;
-            self.commit(&change, &[(ino, raw)], now)
+            self.commit(&change, now)
         });
         self.give_back(&filling, filled.is_err());
         filled?;

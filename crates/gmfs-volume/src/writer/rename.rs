@@ -31,7 +31,6 @@ impl<S: WriteAt> Writer<S> {
             return Err(ChangeError::IntoItself(shown(from)));
         }
         let mut change = Change::default();
-        let mut inodes = Vec::new();
         let mut freed = Vec::new();
         if let Some(there) = self.tree.lookup(parent, name).cloned() {
             if there.ino == moved.ino {
@@ -44,19 +43,16 @@ impl<S: WriteAt> Writer<S> {
             freed = blocks_from(&self.mapping(&there)?.extents, 0);
             release_all(&mut change, &freed);
             let generation = there.attributes.map_or(0, |attributes| attributes.generation);
-            inodes.push((there.ino, InodeRaw::free(there.ino, generation)));
+            change.set_inode(there.ino, InodeRaw::free(there.ino, generation));
         }
         let mut raw = self.inode_raw(moved.ino)?;
         raw.parent = parent.0.into();
         raw.set_name(name);
         raw.changed = now.into();
-        inodes.push((moved.ino, raw));
-        for (ino, raw) in &inodes {
-            change.set_inode(*ino, *raw);
-        }
+        change.set_inode(moved.ino, raw);
         self.touch_directory(&mut change, moved.parent, now)?;
         self.touch_directory(&mut change, parent, now)?;
-        self.commit(&change, &inodes, now)?;
+        self.commit(&change, now)?;
         self.return_blocks(freed)
     }
 }

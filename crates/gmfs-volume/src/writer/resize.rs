@@ -59,7 +59,7 @@ impl<S: WriteAt> Writer<S> {
         raw.blocks = blocks.into();
         (raw.modified, raw.changed) = (now.into(), now.into());
         change.set_inode(ino, raw);
-        self.commit(change, &[(ino, raw)], now)
+        self.commit(change, now)
     }
 
     /// Zeroes what lies behind a file's end in its last block, up to where the file will end: an earlier, longer life

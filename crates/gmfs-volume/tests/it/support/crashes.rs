@@ -213,3 +213,11 @@ fn mix(old: &PageBytes, new: &PageBytes, size: usize, pieces: &[usize], is_new: 
     }
     page
 }
+
+/// Does what is certain to be on the medium after a log: everything before its last barrier.
+pub(crate) fn apply_durable(memory: &mut Memory, log: &[Event]) {
+    let end = log.iter().rposition(|event| matches!(event, Event::Barrier)).unwrap_or(0);
+    for unit in units(&log[..end]) {
+        store(memory, &unit);
+    }
+}

@@ -1,0 +1,163 @@
+//! Damage to pages and their copies.
+
+use std::fmt;
+use std::str::FromStr;
+
+use gmfs_format::io::WriteAt;
+use gmfs_format::raw::{InodeTablePage, PageHeader};
+use gmfs_format::seal;
+use gmfs_format::superblock::STATE_ACTIVE;
+use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageNo};
+use uuid::Uuid;
+
+use crate::inject::{Editor, InjectError, Injected};
+use crate::problem::Code;
+
+/// Ways to damage a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// All bytes zero.
+    Zero,
+    /// Overwritten with bytes that are no page.
+    Overwrite,
+    /// One bit flipped.
+    Flip,
+    /// The second half of its lines from another page.
+    Tear,
+    /// Another page of the same region in its place.
+    Swap,
+    /// An older version of itself.
+    Stale,
+    /// Sealed for another filesystem.
+    Foreign,
+    /// Sealed as a later format version.
+    Version,
+}
+
+impl Damage {
+    /// All ways with their words.
+    pub const ALL: [(Self, &'static str); 8] = [
+        (Self::Zero, "zero"),
+        (Self::Overwrite, "overwrite"),
+        (Self::Flip, "flip"),
+        (Self::Tear, "tear"),
+        (Self::Swap, "swap"),
+        (Self::Stale, "stale"),
+        (Self::Foreign, "foreign"),
+        (Self::Version, "version"),
+    ];
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Self::ALL.into_iter().find(|(damage, _)| damage == self).map_or("", |(_, name)| name);
+        f.write_str(name)
+    }
+}
+
+impl FromStr for Damage {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|(_, name)| *name == text);
+        found.map(|(damage, _)| damage).ok_or_else(|| format!("'{text}' is no way to damage a page"))
+    }
+}
+
+/// Damages one copy of a page.
+///
+/// # Errors
+/// There is no such page, or the medium failed.
+pub(super) fn damage<S: WriteAt>(
+    editor: &mut Editor<'_, S>,
+    copy: CopyId,
+    page: PageNo,
+    how: Damage,
+) -> Result<Injected, InjectError> {
+    let mut bytes = editor.read_page(copy, page)?;
+    let generation = Generation(PageHeader::of(&bytes).generation.get());
+    match how {
+        Damage::Zero => bytes = [0; PAGE_SIZE],
+        Damage::Overwrite => bytes = std::array::from_fn(|n| n.to_le_bytes()[0] ^ 0xA5),
+        Damage::Flip => bytes[1000] ^= 0x10,
+        Damage::Tear => bytes.iter_mut().skip(PAGE_SIZE / 2).for_each(|byte| *byte = !*byte),
+        Damage::Swap => bytes = editor.read_page(copy.other(), page)?,
+        Damage::Stale => {
+            let before = Generation(generation.0.saturating_sub(1));
+            let (place, _) = editor.place(copy, page)?;
+            seal::seal(&mut bytes, &place, before);
+        }
+        Damage::Foreign => {
+            PageHeader::of_mut(&mut bytes).uuid = Uuid::from_u128(0x000F_0E16_1234).into_bytes();
+            seal::renew_crc(&mut bytes);
+        }
+        Damage::Version => {
+            PageHeader::of_mut(&mut bytes).version = 9.into();
+            seal::renew_crc(&mut bytes);
+        }
+    }
+    editor.write_page(copy, page, &bytes)?;
+    Ok(Injected::Done)
+}
+
+/// Makes one of GM00xx.
+pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, InjectError> {
+    let page = editor.target.page.unwrap_or_else(|| editor.superblock.geometry().first_inode_page());
+    let copy = editor.target.copy.unwrap_or(CopyId::A);
+    let how = match editor.code {
+        Code::GM0001 => Damage::Zero,
+        Code::GM0002 => Damage::Overwrite,
+        Code::GM0003 => Damage::Flip,
+        Code::GM0004 => Damage::Tear,
+        Code::GM0005 => Damage::Foreign,
+        Code::GM0006 => Damage::Swap,
+        Code::GM0007 => Damage::Stale,
+        Code::GM0008 => Damage::Version,
+        _ => return inject_both(editor, page),
+    };
+    damage(editor, copy, page, how)
+}
+
+/// Problems of both copies, and of a commit that was under way.
+fn inject_both<S: WriteAt>(editor: &mut Editor<'_, S>, page: PageNo) -> Result<Injected, InjectError> {
+    let now = editor.superblock.generation;
+    let next = Generation(now.0 + 1);
+    match editor.code {
+        Code::GM0010 => {
+            damage(editor, CopyId::A, page, Damage::Zero)?;
+            damage(editor, CopyId::B, page, Damage::Zero)
+        }
+        Code::GM0011 => {
+            let mut bytes = editor.read_page(CopyId::B, page)?;
+            let generation = Generation(PageHeader::of(&bytes).generation.get());
+            if let Some(root) = InodeTablePage::view_mut(&mut bytes).inodes.first_mut() {
+                root.accessed = root.accessed.get().wrapping_add(1).into();
+            }
+            editor.seal_page(CopyId::B, page, &mut bytes, generation)?;
+            Ok(Injected::Done)
+        }
+        Code::GM0012 => {
+            editor.pretend(next, now, STATE_ACTIVE)?;
+            damage(editor, CopyId::A, page, Damage::Zero)
+        }
+        Code::GM0013 => editor.edit_page(page, |bytes| PageHeader::of_mut(bytes).reserved[3] = 1),
+        Code::GM0020 => {
+            editor.pretend(now, now, STATE_ACTIVE)?;
+            let mut bytes = editor.read_page(CopyId::A, page)?;
+            editor.seal_page(CopyId::A, page, &mut bytes, next)?;
+            Ok(Injected::Done)
+        }
+        Code::GM0021 => {
+            editor.pretend(next, now, STATE_ACTIVE)?;
+            let mut bytes = editor.read_page(CopyId::A, page)?;
+            editor.seal_page(CopyId::A, page, &mut bytes, next)?;
+            Ok(Injected::Done)
+        }
+        Code::GM0022 => {
+            editor.pretend(now, now, STATE_ACTIVE)?;
+            damage(editor, CopyId::A, page, Damage::Tear)
+        }
+        Code::GM0023 => editor.pretend(now, now, STATE_ACTIVE).map(|()| Injected::Done),
+        code => Err(InjectError::Medium(code)),
+    }
+}

@@ -1,0 +1,39 @@
+//! Lies of the superblock, under good seals.
+
+use gmfs_format::io::WriteAt;
+use gmfs_format::units::{CopyId, PageNo};
+
+use crate::inject::{Editor, InjectError, Injected};
+use crate::problem::Code;
+
+/// A time far in the future, in nanoseconds since the epoch.
+pub(super) const FAR_FUTURE: u64 = i64::MAX as u64;
+
+/// Makes one of GM01xx and GM05xx.
+pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, InjectError> {
+    match editor.code {
+        Code::GM0101 => {
+            let copy = editor.target.copy.unwrap_or(CopyId::A);
+            let mut lying = editor.superblock.clone();
+            lying.raw.root_inode = 2.into();
+            let page = lying.page(copy);
+            editor.write_page(copy, PageNo(0), &page).map(|()| Injected::Done)
+        }
+        Code::GM0102 => Ok(Injected::CutTo(editor.superblock.geometry().copy_offset(CopyId::B) + 1)),
+        Code::GM0103 => editor.edit_superblock(|raw| raw.feature_compat = 0x8000.into()),
+        Code::GM0104 => editor.edit_superblock(|raw| raw.feature_ro_compat = 0x8000.into()),
+        Code::GM0105 => editor.edit_superblock(|raw| raw.feature_incompat = 0x8000.into()),
+        Code::GM0106 => editor.edit_superblock(|raw| raw.state = (raw.state.get() | 0x80).into()),
+        Code::GM0107 => editor.edit_superblock(|raw| raw.label[0] = 0xFF),
+        Code::GM0108 => editor.edit_superblock(|raw| raw.reserved_3[7] = 1),
+        Code::GM0109 => editor.edit_superblock(|raw| raw.checked = FAR_FUTURE.into()),
+        Code::GM0110 => editor.edit_superblock(|raw| raw.error_count = 3.into()),
+        Code::GM0111 => editor.edit_superblock(|raw| raw.writer[0] = 0x1B),
+        Code::GM0501 => editor.edit_superblock(|raw| raw.free_blocks = (raw.free_blocks.get() + 1).into()),
+        Code::GM0502 => editor.edit_superblock(|raw| raw.data_blocks = (raw.data_blocks.get() + 1).into()),
+        Code::GM0503 => editor.edit_superblock(|raw| raw.bad_blocks = (raw.bad_blocks.get() + 1).into()),
+        Code::GM0504 => editor.edit_superblock(|raw| raw.reserved_blocks = (raw.reserved_blocks.get() + 1).into()),
+        Code::GM0505 => editor.edit_superblock(|raw| raw.used_inodes = (raw.used_inodes.get() + 1).into()),
+        code => Err(InjectError::Medium(code)),
+    }
+}

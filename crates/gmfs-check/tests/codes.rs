@@ -1,0 +1,253 @@
+//! Every code of the catalogue, made on purpose, is found: it, and nothing that does not come with it.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+
+use gmfs_check::inject::{Injected, InjectError, Target, companions, inject};
+use gmfs_check::{Code, Options, Report, Verdict, check};
+use gmfs_format::geometry::Geometry;
+use gmfs_format::io::{Absence, ReadAt, ReadError, Span};
+use gmfs_format::units::{CopyId, PAGE_BYTES, PageNo, PmdShift};
+use gmfs_volume::{CreateOptions, FormatOptions, PutOptions, Stamp, Writer, WriterOptions};
+use uuid::Uuid;
+
+const NOW: u64 = 1_700_000_000_000_000_000;
+
+/// A region with files, a directory, free blocks, and inodes that end within a used page.
+fn region() -> Vec<u8> {
+    let geometry = Geometry::plan(20 << 20, PmdShift::M2, 13).unwrap();
+    let mut image = vec![0; 20 << 20];
+    let options = FormatOptions {
+        geometry,
+        uuid: Uuid::from_u128(0xfeed),
+        label: "test".into(),
+        base: 0,
+        owner: (0, 0),
+        stamp: Stamp { now: NOW, writer: "test".into() },
+        forget: Vec::new(),
+    };
+    gmfs_volume::format(&mut image, &options).unwrap();
+    let options = WriterOptions { writer: "test".into(), base: None, clock: || NOW };
+    let (mut writer, _) = Writer::open(&mut image, options).unwrap();
+    let create = CreateOptions { size: 0, sparse: true, align_1g: false, mode: 0o600, owner: (0, 0) };
+    writer.mkdir(b"/dir", false, 0o755, (0, 0)).unwrap();
+    writer.create(b"/empty", &create).unwrap();
+    let put = PutOptions { create: CreateOptions { size: 5 << 20, sparse: false, ..create }, replace: false };
+    let content = vec![0x5A; 5 << 20];
+    writer.put(b"/dir/guest", &mut content.as_slice(), &put).unwrap();
+    for n in 0..6 {
+        writer.create(format!("/f{n}").as_bytes(), &create).unwrap();
+    }
+    writer.close().unwrap();
+    image
+}
+
+fn look<S: ReadAt>(image: &S) -> Report {
+    let options = Options { now: NOW, threads: NonZeroUsize::MIN, data: true };
+    check(image, &options, &|_, _| {}).unwrap()
+}
+
+fn codes(report: &Report) -> BTreeSet<Code> {
+    report.findings.iter().map(gmfs_check::Finding::code).collect()
+}
+
+#[test]
+fn a_healthy_region_is_clean() {
+    let report = look(&region());
+    assert_eq!(report.verdict(), Verdict::Clean, "{:?}", report.findings);
+    assert!(report.findings.is_empty() && report.unchecked.is_empty());
+}
+
+#[test]
+fn every_code_is_found_when_it_is_made() {
+    let healthy = region();
+    for code in Code::ALL.iter().copied() {
+        let mut image = healthy.clone();
+        match inject(&mut image, code, Target::default()) {
+            Ok(Injected::Done) => {}
+            Ok(Injected::CutTo(size)) => image.truncate(usize::try_from(size).unwrap()),
+            Err(InjectError::Medium(_)) => continue,
+            Err(error) => panic!("{code} cannot be made: {error}"),
+        }
+        let report = look(&image);
+        let found = codes(&report);
+        assert!(found.contains(&code), "{code} is not found: {:?}", report.findings);
+        let allowed: BTreeSet<_> = companions(code).iter().copied().chain([code]).collect();
+        assert!(found.is_subset(&allowed), "{code} drags along {:?}", report.findings);
+        assert!(report.findings.len() <= 3 + 8 * usize::from(code == Code::GM0301), "{code}: {:?}", report.findings);
+        assert_eq!(look(&image).findings, report.findings, "{code}: a second look sees something else");
+    }
+}
+
+/// Only what comes from a medium that cannot be read cannot be made with bytes.
+#[test]
+fn what_cannot_be_made_is_named() {
+    let healthy = region();
+    let medium = Code::ALL.iter().copied().filter(|code| {
+        matches!(inject(&mut healthy.clone(), *code, Target::default()), Err(InjectError::Medium(_)))
+    });
+    assert_eq!(medium.collect::<Vec<_>>(), [Code::GM0009, Code::GM0603]);
+}
+
+/// An image in which a range fails to read, or is absent.
+struct Holed {
+    image: Vec<u8>,
+    hole: Span,
+    absent: Option<Absence>,
+}
+
+impl ReadAt for Holed {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        let end = offset + buf.len() as u64;
+        if offset < self.hole.end() && end > self.hole.offset {
+            return Err(match self.absent {
+                Some(why) => ReadError::Absent { span: self.hole, why },
+                None => ReadError::Io { span: self.hole, source: std::io::Error::other("poison") },
+            });
+        }
+        self.image.read_at(offset, buf)
+    }
+
+    fn end(&self) -> Option<u64> {
+        self.image.end()
+    }
+}
+
+fn page_span(copy: CopyId, page: PageNo) -> Span {
+    let geometry = Geometry::plan(20 << 20, PmdShift::M2, 13).unwrap();
+    Span::new(geometry.page_offset(copy, page), PAGE_BYTES)
+}
+
+#[test]
+fn a_medium_that_fails_is_named_by_page_and_by_block() {
+    for copy in CopyId::BOTH {
+        for page in [PageNo(0), PageNo(1), PageNo(2)] {
+            let holed = Holed { image: region(), hole: page_span(copy, page), absent: None };
+            let report = look(&holed);
+            assert_eq!(codes(&report), [Code::GM0009].into(), "copy {copy} page {page}: {:?}", report.findings);
+        }
+    }
+    let mut image = region();
+    inject(&mut image, Code::GM0601, Target::default()).unwrap();
+    let hole = look(&image).findings[0].at;
+    let report = look(&Holed { image, hole, absent: None });
+    assert_eq!(codes(&report), [Code::GM0603].into());
+}
+
+#[test]
+fn absent_pages_are_neither_damage_nor_clean() {
+    let only_b = Holed { image: region(), hole: page_span(CopyId::A, PageNo(2)), absent: Some(Absence::Excluded) };
+    let report = look(&only_b);
+    assert_eq!(report.verdict(), Verdict::Clean, "copy B is whole: {:?}", report.findings);
+    assert_eq!(report.unchecked.len(), 1);
+
+    let mut image = region();
+    inject(&mut image, Code::GM0001, Target { page: Some(PageNo(1)), copy: Some(CopyId::B), ..Target::default() })
+        .unwrap();
+    let neither = Holed { image, hole: page_span(CopyId::A, PageNo(1)), absent: Some(Absence::Excluded) };
+    let report = look(&neither);
+    assert_eq!(codes(&report), [Code::GM0010].into());
+
+    let start = page_span(CopyId::A, PageNo(1)).offset;
+    let all = Span::new(start, page_span(CopyId::B, PageNo(1)).end() - start);
+    let report = look(&Holed { image: region(), hole: all, absent: Some(Absence::NotInDump) });
+    // Copy B's superblock lies in the hole too.
+    assert_eq!(report.verdict(), Verdict::Unknown, "{:?}", report.findings);
+    assert!(report.findings.is_empty());
+}
+
+/// What is found does not depend on how many threads look.
+#[test]
+fn threads_see_the_same() {
+    let geometry = Geometry::plan(1 << 40, PmdShift::M2, 64).unwrap();
+    assert!(geometry.table_pages() > 1024);
+    let mut image = gmfs_check_tests_sparse::Sparse::new(1 << 40);
+    let options = FormatOptions {
+        geometry,
+        uuid: Uuid::from_u128(1),
+        label: String::new(),
+        base: 0,
+        owner: (0, 0),
+        stamp: Stamp { now: NOW, writer: "test".into() },
+        forget: Vec::new(),
+    };
+    gmfs_volume::format(&mut image, &options).unwrap();
+    let options = WriterOptions { writer: "test".into(), base: None, clock: || NOW };
+    let (mut writer, _) = Writer::open(&mut image, options).unwrap();
+    let size = u64::from(geometry.data_blocks()) * geometry.block_bytes();
+    let create = CreateOptions { size, sparse: false, align_1g: false, mode: 0o600, owner: (0, 0) };
+    writer.create(b"/all", &create).unwrap();
+    writer.close().unwrap();
+    for block in [5_000, 300_000] {
+        let target = Target { block: Some(gmfs_format::units::BlockNo(block)), ..Target::default() };
+        inject(&mut image, Code::GM0405, target).unwrap();
+    }
+    let at = |threads| {
+        let options = Options { now: NOW, threads: NonZeroUsize::new(threads).unwrap(), data: false };
+        check(&image, &options, &|_, _| {}).unwrap().findings
+    };
+    let one = at(1);
+    assert_eq!(one.len(), 2, "{one:?}");
+    assert_eq!(one, at(2));
+    assert_eq!(one, at(3));
+}
+
+/// A large image of which only written pages take memory.
+mod gmfs_check_tests_sparse {
+    use std::collections::BTreeMap;
+
+    use gmfs_format::io::{ReadAt, ReadError, Span, WriteAt, WriteError};
+
+    pub(crate) struct Sparse {
+        pages: BTreeMap<u64, Box<[u8; 4096]>>,
+        size: u64,
+    }
+
+    impl Sparse {
+        pub(crate) fn new(size: u64) -> Self {
+            Self { pages: BTreeMap::new(), size }
+        }
+    }
+
+    impl ReadAt for Sparse {
+        fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+            for (n, byte) in buf.chunks_mut(64).enumerate() {
+                let at = offset + n as u64 * 64;
+                match self.pages.get(&(at / 4096)) {
+                    Some(page) => byte.copy_from_slice(&page[(at % 4096) as usize..][..byte.len()]),
+                    None => byte.fill(0),
+                }
+            }
+            Ok(())
+        }
+
+        fn end(&self) -> Option<u64> {
+            Some(self.size)
+        }
+    }
+
+    impl WriteAt for Sparse {
+        fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
+            assert_eq!(offset % 4096, 0);
+            for (n, page) in bytes.chunks(4096).enumerate() {
+                let place = self.pages.entry(offset / 4096 + n as u64).or_insert_with(|| Box::new([0; 4096]));
+                place[..page.len()].copy_from_slice(page);
+            }
+            Ok(())
+        }
+
+        fn zero(&mut self, span: Span) -> Result<(), WriteError> {
+            assert_eq!((span.offset % 4096, span.len % 4096), (0, 0));
+            let end = span.end() / 4096;
+            let inside: Vec<u64> = self.pages.range(span.offset / 4096..end).map(|(page, _)| *page).collect();
+            for page in inside {
+                self.pages.remove(&page);
+            }
+            Ok(())
+        }
+
+        fn barrier(&mut self) -> Result<(), WriteError> {
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! What must hold of every state that a crash can leave: it is the state before or the state after, nothing about it is
+//! damage, opening it for writing makes it whole, and the next change goes well.
+
+use gmfs_volume::{Recovery, Writer};
+
+use super::crashes::{self, Limits};
+use super::memory::Memory;
+use super::ops::{create_options, open, set_clock, writer_options};
+use super::recorder::Recorder;
+use super::rng::Rng;
+use super::state::{Snapshot, health, require_whole};
+
+/// When the change behind a crash happens.
+const LATER: u64 = 1 << 40;
+/// Of so many crash states, one is also crashed during its recovery.
+const AGAIN: u64 = 24;
+
+/// What was tried.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) operations: u64,
+    pub(crate) refused: u64,
+    pub(crate) subsets: u64,
+    pub(crate) torn: u64,
+    pub(crate) before: u64,
+    pub(crate) after: u64,
+    pub(crate) recoveries: u64,
+    pub(crate) pages_recovered: u64,
+    pub(crate) again: u64,
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, by: Self) {
+        self.operations += by.operations;
+        self.refused += by.refused;
+        self.subsets += by.subsets;
+        self.torn += by.torn;
+        self.before += by.before;
+        self.after += by.after;
+        self.recoveries += by.recoveries;
+        self.pages_recovered += by.pages_recovered;
+        self.again += by.again;
+    }
+}
+
+/// The states before and after an operation, and what each becomes by a further change.
+pub(crate) struct Oracle {
+    states: [Snapshot; 2],
+    next: [Snapshot; 2],
+}
+
+impl Oracle {
+    /// For an operation that made `after` of `before`.
+    pub(crate) fn new(before: &Memory, after: &Memory) -> Self {
+        let state = |image: &Memory| Snapshot::read(image).unwrap();
+        let next = |image: &Memory| {
+            let mut image = image.clone();
+            change_further(&mut image).unwrap();
+            state(&image)
+        };
+        Self { states: [state(before), state(after)], next: [next(before), next(after)] }
+    }
+
+    /// Which of the two states an image is in.
+    pub(crate) fn which(&self, image: &Memory) -> Result<usize, String> {
+        let found = Snapshot::read(image)?;
+        let which = self.states.iter().position(|state| *state == found);
+        which.ok_or_else(|| format!("neither before nor after:\n{found:?}\nbefore:\n{:?}\nafter:\n{:?}", self.states[0], self.states[1]))
+    }
+
+    /// Checks one crash state.
+    pub(crate) fn check(&self, image: &Memory, rng: &mut Rng, tally: &mut Tally) -> Result<(), String> {
+        let which = self.which(image)?;
+        let health = health(image)?;
+        if !health.damage.is_empty() {
+            return Err(format!("damage: {:?}", health.damage));
+        }
+        tally.before += u64::from(which == 0);
+        tally.after += u64::from(which == 1);
+        tally.recoveries += u64::from(health.recovery > 0);
+        tally.pages_recovered += health.recovery;
+        let recorder = Recorder::new(image.clone());
+        let opened = Writer::open(recorder.clone(), writer_options());
+        let (_, recovery) = opened.map_err(|error| format!("recovery: {error}"))?;
+        if recovery.rolled_back + recovery.mirrored > health.recovery {
+            return Err(format!("{recovery:?} for {health:?}"));
+        }
+        self.check_recovered(&recorder.image(), which)?;
+        if health.recovery > 0 && rng.one_in(AGAIN) {
+            self.crash_recovery(image, &recorder, which, rng, tally)?;
+        }
+        Ok(())
+    }
+
+    /// Checks what recovery made.
+    fn check_recovered(&self, image: &Memory, which: usize) -> Result<(), String> {
+        if self.which(image)? != which {
+            return Err("recovery changed what the region says".to_owned());
+        }
+        require_whole(image)?;
+        let mut image = image.clone();
+        let recovery = change_further(&mut image)?;
+        if recovery.rolled_back + recovery.mirrored > 0 {
+            return Err(format!("recovery left something: {recovery:?}"));
+        }
+        let found = Snapshot::read(&image)?;
+        if found != self.next[which] {
+            return Err(format!("a further change made\n{found:?}\ninstead of\n{:?}", self.next[which]));
+        }
+        require_whole(&image)?;
+        let again = Writer::open(&mut image, writer_options()).map_err(|error| error.to_string())?.1;
+        if again != Recovery::default() {
+            return Err(format!("a closed region needs {again:?}"));
+        }
+        Ok(())
+    }
+
+    /// Lets the recovery itself crash at each of its stores.
+    fn crash_recovery(
+        &self,
+        image: &Memory,
+        recorder: &Recorder,
+        which: usize,
+        rng: &mut Rng,
+        tally: &mut Tally,
+    ) -> Result<(), String> {
+        let mut result = Ok(());
+        let limits = Limits { subsets: 16, tears: 8 };
+        let log = recorder.take_log();
+        let made = crashes::states(image, &log, limits, rng, &mut |image, what, _| {
+            let recovered = || {
+                let health = health(image)?;
+                if self.which(image)? != which || !health.damage.is_empty() {
+                    return Err(format!("another state: {:?}", health.damage));
+                }
+                let mut image = image.clone();
+                Writer::open(&mut image, writer_options()).map_err(|error| error.to_string())?;
+                self.check_recovered(&image, which)
+            };
+            if result.is_ok() {
+                result = recovered().map_err(|error| format!("crash in recovery, {}: {error}", what()));
+            }
+        });
+        tally.again += made.subsets + made.torn;
+        result
+    }
+}
+
+/// Opens a region, changes it by two commits, and closes it.
+fn change_further(image: &mut Memory) -> Result<Recovery, String> {
+    let (mut writer, recovery) = Writer::open(image, writer_options()).map_err(|error| error.to_string())?;
+    set_clock(LATER);
+    // Full regions refuse these; what matters is that they end the same way from the same state.
+    let _ = writer.mkdir(b"/later", false, 0o700, (0, 0));
+    let _ = writer.create(b"/last", &create_options(1, false, false));
+    writer.close().map_err(|error| format!("close: {error}"))?;
+    Ok(recovery)
+}
+
+/// Runs one operation on a recorded region and crashes it everywhere. `before` is the image that the log starts from.
+pub(crate) fn crash_everywhere(
+    before: &Memory,
+    recorder: &Recorder,
+    limits: Limits,
+    rng: &mut Rng,
+    told: &dyn Fn() -> String,
+) -> Tally {
+    let after = recorder.image();
+    let log = recorder.take_log();
+    let oracle = Oracle::new(before, &after);
+    let mut tally = Tally { operations: 1, ..Tally::default() };
+    let mut visited = Tally::default();
+    let made = crashes::states(before, &log, limits, rng, &mut |image, what, rng| {
+        if let Err(error) = oracle.check(image, rng, &mut visited) {
+            panic!("{}: {}: {error}", told(), what());
+        }
+    });
+    tally.subsets = made.subsets;
+    tally.torn = made.torn;
+    tally += visited;
+    // What an operation has said is done stays done.
+    let mut durable = before.clone();
+    crashes::apply_durable(&mut durable, &log);
+    assert!(durable.same(&after), "{}: not durable when it ends", told());
+    tally
+}
+
+/// Opens an image, and gives the writer with the recorder below it.
+pub(crate) fn recorded(image: Memory) -> (Writer<Recorder>, Recorder) {
+    let recorder = Recorder::new(image);
+    (open(recorder.clone()), recorder)
+}
