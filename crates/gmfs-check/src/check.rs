@@ -19,6 +19,8 @@ pub struct Options {
     pub threads: NonZeroUsize,
     /// Check the contents of blocks against what is recorded of them: reads all sealed data.
     pub data: bool,
+    /// How many findings of each code to keep one by one.
+    pub keep: usize,
 }
 
 /// Checks the region that fills `source`. Reads only; the answer depends on nothing but the bytes and the options.
@@ -33,8 +35,22 @@ pub fn check<S: ReadAt + ?Sized>(
     options: &Options,
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<Report, OpenError> {
-    let superblocks = Superblocks::load(source)?;
+    let superblocks = load(source)?;
     Ok(check_loaded(source, &superblocks, options, progress))
+}
+
+/// Loads the superblocks; if both are lost, makes one anew from what is left.
+///
+/// # Errors
+/// There is no region, or too little left of one.
+pub(crate) fn load<S: ReadAt + ?Sized>(source: &S) -> Result<Superblocks, OpenError> {
+    match Superblocks::load(source) {
+        Err(OpenError::NoRegion { a, b }) => match gmfs_volume::rebuild::superblock(source) {
+            Some(superblock) => Ok(Superblocks::rebuilt(*a, *b, superblock)),
+            None => Err(OpenError::NoRegion { a, b }),
+        },
+        loaded => loaded,
+    }
 }
 
 /// Checks a region whose superblocks have been loaded.
@@ -44,26 +60,41 @@ fn check_loaded<S: ReadAt + ?Sized>(
     options: &Options,
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Report {
-    let mut sink = Sink::default();
+    let mut sink = Sink::new(options.keep);
     let interrupted = superblocks.phase() != Phase::Idle;
     pass::superblock::check(source, superblocks, options.now, &mut sink);
     let features = superblocks.current().features();
     if !features.readable() {
         let mask = Mask(features.unknown().incompat);
         let whole = Span::new(0, superblocks.geometry().size());
-        sink.add(Problem::FeatureIncompatUnknown { mask }, Subject::Superblock, pass::superblock::place(superblocks));
+        sink.add(
+            Problem::FeatureIncompatUnknown { mask },
+            Subject::Superblock,
+            pass::superblock::place(superblocks),
+        );
         sink.skip(Subject::Region, whole, Reason::Stopped);
         return sink.report(true, interrupted);
     }
     let inodes = pass::inodes::check(source, superblocks, options.now, &mut sink);
     pass::tree::check(source, superblocks, &inodes, &mut sink);
-    let blocks = pass::blocks::check(source, superblocks, &inodes, options.threads, progress, &mut sink);
+    let blocks = pass::blocks::check(
+        source,
+        superblocks,
+        &inodes,
+        options.threads,
+        progress,
+        &mut sink,
+    );
     pass::places::check(source, superblocks, &inodes, &blocks, &mut sink);
     pass::counts::check(superblocks, &inodes, &blocks, &mut sink);
     if options.data {
         pass::data::check(source, superblocks, progress, &mut sink);
     }
     let judged = superblocks.judgement();
-    let interrupted = interrupted || judged.a.is_recovery() || judged.b.is_recovery() || blocks.recovery || inodes.recovery;
+    let interrupted = interrupted
+        || judged.a.is_recovery()
+        || judged.b.is_recovery()
+        || blocks.recovery
+        || inodes.recovery;
     sink.report(inodes.missing_pages + blocks.missing_pages > 0, interrupted)
 }

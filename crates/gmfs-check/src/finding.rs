@@ -45,11 +45,22 @@ impl fmt::Display for Subject {
             Self::Superblock => f.write_str("superblock"),
             Self::Inode(ino) => write!(f, "inode {ino}"),
             Self::Blocks { first, count: 1 } => write!(f, "block {first}"),
-            Self::Blocks { first, count } => write!(f, "blocks {first}-{}", first.0.saturating_add(count - 1)),
-            Self::Pages { kind, first, count, copy } => {
+            Self::Blocks { first, count } => {
+                write!(f, "blocks {first}-{}", first.0.saturating_add(count - 1))
+            }
+            Self::Pages {
+                kind,
+                first,
+                count,
+                copy,
+            } => {
                 match count {
                     1 => write!(f, "{kind} page {first}")?,
-                    _ => write!(f, "{kind} pages {first}-{}", first.0.saturating_add(count - 1))?,
+                    _ => write!(
+                        f,
+                        "{kind} pages {first}-{}",
+                        first.0.saturating_add(count - 1)
+                    )?,
                 }
                 copy.map_or(Ok(()), |copy| write!(f, " of copy {copy}"))
             }
@@ -155,13 +166,13 @@ impl Verdict {
     }
 }
 
-/// The findings of one code that are kept one by one; more of them are only counted.
+/// The findings of one code that are usually kept one by one; more of them are only counted.
 pub const KEPT_PER_CODE: usize = 1000;
 
 /// What a check found.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// The findings, by code and then by place. At most [`KEPT_PER_CODE`] of each code.
+    /// The findings, by code and then by place. At most [`Options::keep`](crate::Options) of each code.
     pub findings: Vec<Finding>,
     /// How many more there were of a code.
     pub more: BTreeMap<Code, u64>,
@@ -177,7 +188,10 @@ impl Report {
     /// What it comes to.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        if self.worst().is_some_and(|severity| severity >= Severity::Warning) {
+        if self
+            .worst()
+            .is_some_and(|severity| severity >= Severity::Warning)
+        {
             Verdict::Damaged
         } else if self.incomplete {
             Verdict::Unknown
@@ -197,21 +211,44 @@ impl Report {
     /// How many findings there are of a severity, those that are only counted included.
     #[must_use]
     pub fn count(&self, severity: Severity) -> u64 {
-        let kept = self.findings.iter().filter(|finding| finding.severity() == severity).count() as u64;
-        let more = self.more.iter().filter(|(code, _)| code.severity() == severity);
+        let kept = self
+            .findings
+            .iter()
+            .filter(|finding| finding.severity() == severity)
+            .count() as u64;
+        let more = self
+            .more
+            .iter()
+            .filter(|(code, _)| code.severity() == severity);
         kept + more.map(|(_, count)| count).sum::<u64>()
     }
 }
 
 /// Gathers findings: runs with one cause become one, and no code can fill the memory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Sink {
+    keep: usize,
     findings: BTreeMap<Code, Vec<Finding>>,
     more: BTreeMap<Code, u64>,
     unchecked: Vec<Unchecked>,
 }
 
 impl Sink {
+    /// A sink that keeps so many findings of each code.
+    pub(crate) const fn new(keep: usize) -> Self {
+        Self {
+            keep,
+            findings: BTreeMap::new(),
+            more: BTreeMap::new(),
+            unchecked: Vec::new(),
+        }
+    }
+
+    /// How many findings of each code it keeps.
+    pub(crate) const fn keep(&self) -> usize {
+        self.keep
+    }
+
     /// Adds a finding. If it continues the last one of its code, that one grows.
     pub(crate) fn add(&mut self, problem: Problem, subject: Subject, at: Span) {
         let code = problem.code();
@@ -224,8 +261,12 @@ impl Sink {
             last.at.len = end - last.at.offset;
             return;
         }
-        if kept.len() < KEPT_PER_CODE {
-            kept.push(Finding { problem, subject, at });
+        if kept.len() < self.keep {
+            kept.push(Finding {
+                problem,
+                subject,
+                at,
+            });
         } else {
             *self.more.entry(code).or_default() += 1;
         }
@@ -262,23 +303,46 @@ impl Sink {
     /// The report of what was gathered.
     pub(crate) fn report(self, incomplete: bool, interrupted: bool) -> Report {
         let findings = self.findings.into_values().flatten().collect();
-        Report { findings, more: self.more, unchecked: self.unchecked, incomplete, interrupted }
+        Report {
+            findings,
+            more: self.more,
+            unchecked: self.unchecked,
+            incomplete,
+            interrupted,
+        }
     }
 }
 
 /// Extends `run` by `next` if `next` follows it directly.
 fn join(run: &mut Subject, next: &Subject) -> bool {
     match (run, next) {
-        (Subject::Blocks { first, count }, Subject::Blocks { first: next, count: more })
-            if first.0.checked_add(*count) == Some(next.0) =>
-        {
+        (
+            Subject::Blocks { first, count },
+            Subject::Blocks {
+                first: next,
+                count: more,
+            },
+        ) if first.0.checked_add(*count) == Some(next.0) => {
             *count += more;
             true
         }
         (
-            Subject::Pages { kind, first, count, copy },
-            Subject::Pages { kind: next_kind, first: next, count: more, copy: next_copy },
-        ) if first.0.checked_add(*count) == Some(next.0) && kind == next_kind && copy == next_copy => {
+            Subject::Pages {
+                kind,
+                first,
+                count,
+                copy,
+            },
+            Subject::Pages {
+                kind: next_kind,
+                first: next,
+                count: more,
+                copy: next_copy,
+            },
+        ) if first.0.checked_add(*count) == Some(next.0)
+            && kind == next_kind
+            && copy == next_copy =>
+        {
             *count += more;
             true
         }

@@ -1,17 +1,21 @@
 //! Checks a region: finds what is wrong with it, names it, and says where.
 //!
-//! Nothing here writes, prints or opens a file. [`check()`] gives a [`Report`]; each [`Finding`] carries a [`Problem`] of
-//! the catalogue, which is declared once, in [`problem`].
+//! Nothing here prints or opens a file. [`check()`] gives a [`Report`]; each [`Finding`] carries a [`Problem`] of the
+//! catalogue, which is declared once, in [`problem`]. [`plan()`] turns a report into edits, and only [`apply()`] writes.
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod apply;
 pub mod finding;
 pub mod inject;
+pub mod plan;
 pub mod problem;
 
 mod check;
 mod pass;
 
+pub use apply::{ApplyError, apply, release_reserved};
 pub use check::{Options, check};
 pub use finding::{Finding, Report, Subject, Unchecked, Verdict};
+pub use plan::{Edit, Plan, PlanError, Planned, Policy, plan};
 pub use problem::{Code, Problem, Repair, Severity};

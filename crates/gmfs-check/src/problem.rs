@@ -274,6 +274,9 @@ catalogue! {
     GM0111 = 111, "writer-illegal", Warning, Safe, "0.1",
         WriterIllegal {} => "the writer's name is not printable text padded with NUL";
 
+    GM0112 = 112, "superblocks-lost", Error, Lossy, "0.1",
+        SuperblocksLost {} => "neither copy can be used; it was made anew from the sealed pages of the tables";
+
     // Inodes.
     GM0201 = 201, "inode-number-wrong", Error, Safe, "0.1",
         InodeNumberWrong { found: u32 } => "the record carries the number {found}";

@@ -216,6 +216,7 @@ pub fn seal(page: &mut PageBytes, place: &Place, generation: Generation) {
     header.page = u64::from(place.page.0).into();
     header.uuid = place.uuid.into_bytes();
     header.generation = generation.0.into();
+    header.reserved = [0; 20];
     renew_crc(page);
 }
 

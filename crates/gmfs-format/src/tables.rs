@@ -169,8 +169,10 @@ impl InodeKind {
 pub const INODE_IMMUTABLE: u64 = 1;
 /// Inode flag: allocate at multiples of 1 GiB, so that a VMM can map PUDs.
 pub const INODE_ALIGN_1G: u64 = 2;
+/// Inode flag: places of the file that no block names are lost data, not holes.
+pub const INODE_LOST_DATA: u64 = 4;
 /// All inode flags that are defined.
-pub const INODE_FLAGS: u64 = INODE_IMMUTABLE | INODE_ALIGN_1G;
+pub const INODE_FLAGS: u64 = INODE_IMMUTABLE | INODE_ALIGN_1G | INODE_LOST_DATA;
 /// The mode bits that an inode may have.
 pub const MODE_BITS: u16 = 0o7777;
 

@@ -1,13 +1,13 @@
 //! What one commit changes: runs of descriptors, and inodes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use gmfs_format::geometry::Geometry;
-use gmfs_format::raw::{BlockRaw, BlockTablePage, InodeRaw, InodeTablePage};
+use gmfs_format::raw::{BlockRaw, BlockTablePage, InodeRaw, InodeTablePage, SuperblockRaw};
 use gmfs_format::seal::PageKind;
 use gmfs_format::superblock::Superblock;
-use gmfs_format::tables::BlockState;
+use gmfs_format::tables::{BLOCK_FLAGS, BlockState};
 use gmfs_format::units::{BlockNo, InodeNo, PageBytes, PageNo};
 
 use crate::region::page_descriptors;
@@ -24,18 +24,48 @@ pub enum Assign {
         /// Place of the first block.
         index: u32,
     },
+    /// Withheld from allocation and nobody's: what it holds may be guest memory whose owner is lost.
+    Reserve,
+    /// Data of the file and at the place that the descriptor names already.
+    Confirm,
+    /// As it is, less flags that do not fit and reserved bytes.
+    Scrub,
 }
 
 impl Assign {
     /// The descriptor of the `n`th block of the run, which was `old`.
     fn descriptor(self, n: u32, old: &BlockRaw) -> BlockRaw {
         match self {
-            Self::Release if old.state() == Some(BlockState::Bad) => {
-                BlockRaw { state: BlockState::Bad.byte(), ..BlockRaw::FREE }
-            }
+            Self::Release if old.state() == Some(BlockState::Bad) => BlockRaw {
+                state: BlockState::Bad.byte(),
+                ..BlockRaw::FREE
+            },
             Self::Release => BlockRaw::FREE,
             Self::Data { owner, index } => BlockRaw::data(owner, index + n),
+            Self::Reserve => BlockRaw {
+                state: BlockState::Reserved.byte(),
+                ..BlockRaw::FREE
+            },
+            Self::Confirm => BlockRaw {
+                state: BlockState::Data.byte(),
+                ..scrubbed(old)
+            },
+            Self::Scrub => scrubbed(old),
         }
+    }
+}
+
+/// A descriptor less what is not defined in it.
+fn scrubbed(old: &BlockRaw) -> BlockRaw {
+    let allowed = if old.state() == Some(BlockState::Data) {
+        BLOCK_FLAGS
+    } else {
+        0
+    };
+    BlockRaw {
+        flags: old.flags & allowed,
+        reserved: 0.into(),
+        ..*old
     }
 }
 
@@ -45,6 +75,9 @@ pub struct Change {
     /// Runs by their first block; they do not overlap.
     runs: BTreeMap<u32, (u32, Assign)>,
     inodes: BTreeMap<InodeNo, InodeRaw>,
+    /// Pages to write anew though no entry on them changes.
+    touched: BTreeSet<PageNo>,
+    superblock: Option<SuperblockRaw>,
 }
 
 /// How many blocks and inodes a change puts into each state, less those it takes out of it.
@@ -60,13 +93,30 @@ impl Change {
     /// Assigns a run of blocks. It must not overlap another run of this change.
     pub fn assign(&mut self, blocks: Range<u32>, to: Assign) {
         if !blocks.is_empty() {
-            self.runs.insert(blocks.start, (blocks.end - blocks.start, to));
+            self.runs
+                .insert(blocks.start, (blocks.end - blocks.start, to));
         }
     }
 
     /// Writes an inode whole.
     pub fn set_inode(&mut self, ino: InodeNo, raw: InodeRaw) {
         self.inodes.insert(ino, raw);
+    }
+
+    /// Writes a page anew: its header's reserved bytes and the slots behind its last entry become zero.
+    pub fn touch(&mut self, page: PageNo) {
+        self.touched.insert(page);
+    }
+
+    /// Writes the superblock's fields as in `raw`. Counts that the change itself alters are altered on top of these; the
+    /// layout must be the region's.
+    pub fn set_superblock(&mut self, raw: SuperblockRaw) {
+        self.superblock = Some(raw);
+    }
+
+    /// The superblock's fields before counts and marks are brought up to this change.
+    pub(crate) const fn superblock(&self) -> Option<&SuperblockRaw> {
+        self.superblock.as_ref()
     }
 
     /// The inode as this change leaves it, if it touches it.
@@ -84,8 +134,12 @@ impl Change {
     #[must_use]
     pub fn pages(&self, superblock: &Superblock) -> Vec<PageNo> {
         let geometry = superblock.geometry();
-        let mut pages = Vec::new();
-        let page_of = |block: u32| geometry.descriptor_place(BlockNo(block)).map(|(page, _)| page.0);
+        let mut pages: Vec<u32> = self.touched.iter().map(|page| page.0).collect();
+        let page_of = |block: u32| {
+            geometry
+                .descriptor_place(BlockNo(block))
+                .map(|(page, _)| page.0)
+        };
         for (first, (count, _)) in &self.runs {
             if let (Some(from), Some(to)) = (page_of(*first), page_of(first + (count - 1))) {
                 pages.extend(from..=to);
@@ -107,7 +161,13 @@ impl Change {
     }
 
     /// Changes one page's payload; adds what that does to the counts.
-    pub fn apply(&self, geometry: Geometry, page: PageNo, bytes: &mut PageBytes, balance: &mut Balance) {
+    pub fn apply(
+        &self,
+        geometry: Geometry,
+        page: PageNo,
+        bytes: &mut PageBytes,
+        balance: &mut Balance,
+    ) {
         match geometry.page_kind(page) {
             Some(PageKind::BlockTable) => self.apply_runs(geometry, page, bytes, balance),
             Some(PageKind::InodeTable) => self.apply_inodes(geometry, page, bytes, balance),
@@ -115,21 +175,40 @@ impl Change {
         }
     }
 
-    fn apply_runs(&self, geometry: Geometry, page: PageNo, bytes: &mut PageBytes, balance: &mut Balance) {
+    fn apply_runs(
+        &self,
+        geometry: Geometry,
+        page: PageNo,
+        bytes: &mut PageBytes,
+        balance: &mut Balance,
+    ) {
         let first = geometry.first_block_of(page).0;
         let here = page_descriptors(geometry, page, bytes).count() as u32;
+        for entry in BlockTablePage::view_mut(bytes)
+            .entries
+            .iter_mut()
+            .skip(here as usize)
+        {
+            *entry = BlockRaw::FREE;
+        }
         let mut tally = |entry: &BlockRaw, by: i64| {
             if let Some(count) = balance.blocks.get_mut(usize::from(entry.state)) {
                 *count += by;
             }
         };
         // A run that starts before the page may reach into it: the last one that starts at or before its first block.
-        let from = self.runs.range(..=first).next_back().map_or(first, |(start, _)| *start);
+        let from = self
+            .runs
+            .range(..=first)
+            .next_back()
+            .map_or(first, |(start, _)| *start);
         for (start, (count, to)) in self.runs.range(from..first.saturating_add(here)) {
             let end = (start + count).min(first + here);
             for block in (*start).max(first)..end {
                 let slot = (block - first) as usize;
-                let Some(entry) = BlockTablePage::view_mut(bytes).entries.get_mut(slot) else { continue };
+                let Some(entry) = BlockTablePage::view_mut(bytes).entries.get_mut(slot) else {
+                    continue;
+                };
                 let new = to.descriptor(block - start, entry);
                 tally(entry, -1);
                 tally(&new, 1);
@@ -138,10 +217,19 @@ impl Change {
         }
     }
 
-    fn apply_inodes(&self, geometry: Geometry, page: PageNo, bytes: &mut PageBytes, balance: &mut Balance) {
+    fn apply_inodes(
+        &self,
+        geometry: Geometry,
+        page: PageNo,
+        bytes: &mut PageBytes,
+        balance: &mut Balance,
+    ) {
         let first = geometry.first_inode_of(page);
         let slots = InodeTablePage::view_mut(bytes).inodes.iter_mut();
         for (number, slot) in (first.0..).zip(slots) {
+            if number > geometry.inodes() {
+                *slot = zerocopy::FromZeros::new_zeroed();
+            }
             if let Some(raw) = self.inodes.get(&InodeNo(number)) {
                 balance.inodes += i64::from(raw.in_use()) - i64::from(slot.in_use());
                 *slot = *raw;
@@ -156,7 +244,10 @@ pub(crate) fn blank_page(geometry: Geometry, page: PageNo) -> PageBytes {
     if geometry.page_kind(page) == Some(PageKind::InodeTable) {
         let first = geometry.first_inode_of(page).0;
         let slots = &mut InodeTablePage::view_mut(&mut bytes).inodes;
-        for (number, slot) in (first..).zip(slots).take_while(|(number, _)| *number <= geometry.inodes()) {
+        for (number, slot) in (first..)
+            .zip(slots)
+            .take_while(|(number, _)| *number <= geometry.inodes())
+        {
             *slot = InodeRaw::free(InodeNo(number), 0);
         }
     }

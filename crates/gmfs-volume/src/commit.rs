@@ -10,7 +10,9 @@ use gmfs_format::superblock::{STATE_ACTIVE, STATE_CLEAN, STATE_SEALED, Superbloc
 use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo};
 
 use crate::change::{Balance, Change, blank_page};
-use crate::superblocks::{Superblocks, find_page, same_payload};
+use crate::recover::{Recovery, Survey, writable_superblocks};
+use crate::superblocks::{OpenError, Superblocks, find_page, same_payload};
+use crate::sweep::sweep;
 use crate::writer::ChangeError;
 
 /// Pages written at once.
@@ -25,9 +27,9 @@ pub struct Stamp {
     pub writer: String,
 }
 
-/// A region that is recovered and whole, and the only way to write to it.
+/// A region that is recovered and whole, and the only way to commit to it.
 #[derive(Debug)]
-pub(crate) struct Store<S> {
+pub struct Store<S> {
     source: S,
     superblocks: Superblocks,
     /// The highest generation in any good seal, committed or not: the next one is above it.
@@ -37,12 +39,36 @@ pub(crate) struct Store<S> {
 }
 
 impl<S: WriteAt> Store<S> {
-    /// Takes over a region whose two copies are equal.
-    pub(crate) const fn new(source: S, superblocks: Superblocks, highest: Generation) -> Self {
-        Self { source, superblocks, highest, unfinished: false }
+    /// Opens the region that fills `source` for commits, and recovers it.
+    ///
+    /// # Errors
+    /// No region; features that forbid writing; pages that are damaged in either copy: nothing is written then.
+    pub fn open(mut source: S) -> Result<(Self, Recovery), OpenError> {
+        let mut superblocks = writable_superblocks(&source)?;
+        let superblock = superblocks.current().clone();
+        let mut surveys = vec![Survey::default()];
+        for used in [superblock.used_inode_pages(), superblock.used_table_pages()] {
+            surveys = sweep(&source, &superblocks, used, surveys);
+        }
+        let survey = surveys.pop().unwrap_or_default();
+        survey.require_undamaged(&superblocks)?;
+        let highest = survey.highest(&superblocks);
+        let recovery = survey.recover(&mut source, &mut superblocks)?;
+        Ok((Self::new(source, superblocks, highest), recovery))
     }
 
-    pub(crate) const fn source(&self) -> &S {
+    /// Takes over a region whose two copies are equal.
+    pub(crate) const fn new(source: S, superblocks: Superblocks, highest: Generation) -> Self {
+        Self {
+            source,
+            superblocks,
+            highest,
+            unfinished: false,
+        }
+    }
+
+    /// The medium, for reading.
+    pub const fn source(&self) -> &S {
         &self.source
     }
 
@@ -50,11 +76,13 @@ impl<S: WriteAt> Store<S> {
         &mut self.source
     }
 
-    pub(crate) fn into_source(self) -> S {
+    /// Gives the medium back.
+    pub fn into_source(self) -> S {
         self.source
     }
 
-    pub(crate) const fn superblock(&self) -> &Superblock {
+    /// The superblock as of the last commit.
+    pub const fn superblock(&self) -> &Superblock {
         self.superblocks.current()
     }
 
@@ -63,7 +91,7 @@ impl<S: WriteAt> Store<S> {
     /// # Errors
     /// Nothing has changed if the error comes from before the commit point; whatever was begun is put right by the next
     /// opening for writing. No further commit is possible on this store then.
-    pub(crate) fn commit(&mut self, change: &Change, stamp: &Stamp) -> Result<(), ChangeError> {
+    pub fn commit(&mut self, change: &Change, stamp: &Stamp) -> Result<(), ChangeError> {
         self.ensure_active()?;
         let pages = change.pages(self.superblock());
         self.blank_uncovered(&pages)?;
@@ -74,7 +102,7 @@ impl<S: WriteAt> Store<S> {
             self.write_changed(change, batch, generation, &mut balance)?;
         }
         self.source.barrier()?;
-        let next = self.next_superblock(&pages, generation, &balance, stamp);
+        let next = self.next_superblock(change, &pages, generation, &balance, stamp);
         self.write_superblock(&next, CopyId::A)?;
         for batch in batches(&pages) {
             self.mirror(batch, generation)?;
@@ -98,7 +126,10 @@ impl<S: WriteAt> Store<S> {
     }
 
     /// Marks the region as left in order.
-    pub(crate) fn close(&mut self) -> Result<(), ChangeError> {
+    ///
+    /// # Errors
+    /// The medium failed, or an earlier commit was not finished.
+    pub fn close(&mut self) -> Result<(), ChangeError> {
         if self.unfinished {
             return Err(ChangeError::Unfinished);
         }
@@ -130,7 +161,11 @@ impl<S: WriteAt> Store<S> {
     /// overwritten before the commit; copy B's become blank pages here, so that from the commit point on they are what
     /// every other page of copy B is: older than copy A's.
     fn blank_uncovered(&mut self, pages: &[PageNo]) -> Result<(), ChangeError> {
-        let uncovered: Vec<PageNo> = pages.iter().copied().filter(|page| !self.is_used(*page)).collect();
+        let uncovered: Vec<PageNo> = pages
+            .iter()
+            .copied()
+            .filter(|page| !self.is_used(*page))
+            .collect();
         let (geometry, committed) = (self.superblock().geometry(), self.superblocks.committed());
         for batch in batches(&uncovered) {
             let mut buffer = Vec::with_capacity(batch.len());
@@ -150,7 +185,8 @@ impl<S: WriteAt> Store<S> {
     /// Whether a page lies before its table's mark.
     fn is_used(&self, page: PageNo) -> bool {
         let superblock = self.superblock();
-        superblock.used_table_pages().contains(&page.0) || superblock.used_inode_pages().contains(&page.0)
+        superblock.used_table_pages().contains(&page.0)
+            || superblock.used_inode_pages().contains(&page.0)
     }
 
     /// Step 1 for consecutive pages.
@@ -164,7 +200,11 @@ impl<S: WriteAt> Store<S> {
         let geometry = self.superblock().geometry();
         let mut buffer = vec![[0; PAGE_SIZE]; batch.len()];
         for (page, bytes) in batch.iter().zip(&mut buffer) {
-            *bytes = if self.is_used(*page) { self.whole_page(*page)? } else { blank_page(geometry, *page) };
+            *bytes = if self.is_used(*page) {
+                self.whole_page(*page)?
+            } else {
+                blank_page(geometry, *page)
+            };
             change.apply(geometry, *page, bytes, balance);
             self.seal(CopyId::A, *page, bytes, generation);
         }
@@ -175,7 +215,10 @@ impl<S: WriteAt> Store<S> {
     fn mirror(&mut self, batch: &[PageNo], generation: Generation) -> Result<(), ChangeError> {
         let mut buffer = vec![[0; PAGE_SIZE]; batch.len()];
         for (page, bytes) in batch.iter().zip(&mut buffer) {
-            self.source.read_at(self.superblock().geometry().page_offset(CopyId::A, *page), bytes)?;
+            self.source.read_at(
+                self.superblock().geometry().page_offset(CopyId::A, *page),
+                bytes,
+            )?;
             let place = self.superblocks.place(CopyId::A, *page);
             if place.is_none_or(|place| seal::check(bytes, &place) != Ok(generation)) {
                 return Err(ChangeError::Damaged { page: *page });
@@ -185,7 +228,12 @@ impl<S: WriteAt> Store<S> {
         self.write_batch(CopyId::B, batch, &buffer)
     }
 
-    fn write_batch(&mut self, copy: CopyId, batch: &[PageNo], buffer: &[PageBytes]) -> Result<(), ChangeError> {
+    fn write_batch(
+        &mut self,
+        copy: CopyId,
+        batch: &[PageNo],
+        buffer: &[PageBytes],
+    ) -> Result<(), ChangeError> {
         if let Some(first) = batch.first() {
             let offset = self.superblock().geometry().page_offset(copy, *first);
             self.source.write_at(offset, buffer.as_flattened())?;
@@ -220,20 +268,43 @@ impl<S: WriteAt> Store<S> {
     }
 
     /// The superblock after a change.
-    fn next_superblock(&self, pages: &[PageNo], generation: Generation, by: &Balance, stamp: &Stamp) -> Superblock {
+    fn next_superblock(
+        &self,
+        change: &Change,
+        pages: &[PageNo],
+        generation: Generation,
+        by: &Balance,
+        stamp: &Stamp,
+    ) -> Superblock {
         let mut next = self.superblock().clone();
+        if let Some(raw) = change.superblock() {
+            next.raw = *raw;
+            // A repair of the state flags must not hide that it is itself under way.
+            next.raw.state = (raw.state.get() & !STATE_CLEAN | STATE_ACTIVE).into();
+        }
         let geometry = next.geometry();
         next.generation = generation;
         let raw = &mut next.raw;
-        let counts = [&mut raw.free_blocks, &mut raw.data_blocks, &mut raw.bad_blocks, &mut raw.reserved_blocks];
+        let counts = [
+            &mut raw.free_blocks,
+            &mut raw.data_blocks,
+            &mut raw.bad_blocks,
+            &mut raw.reserved_blocks,
+        ];
         for (count, by) in counts.into_iter().zip(by.blocks) {
             *count = count.get().saturating_add_signed(by).into();
         }
-        raw.used_inodes = raw.used_inodes.get().saturating_add_signed(by.inodes).into();
+        raw.used_inodes = raw
+            .used_inodes
+            .get()
+            .saturating_add_signed(by.inodes)
+            .into();
         for page in pages {
             let (mark, first) = match geometry.page_kind(*page) {
                 Some(PageKind::BlockTable) => (&mut raw.table_used, geometry.first_table_page()),
-                Some(PageKind::InodeTable) => (&mut raw.inodes_used_pages, geometry.first_inode_page()),
+                Some(PageKind::InodeTable) => {
+                    (&mut raw.inodes_used_pages, geometry.first_inode_page())
+                }
                 Some(PageKind::Superblock) | None => continue,
             };
             *mark = mark.get().max(u64::from(page.0 - first.0) + 1).into();
@@ -245,8 +316,15 @@ impl<S: WriteAt> Store<S> {
         next
     }
 
-    fn write_superblock(&mut self, superblock: &Superblock, copy: CopyId) -> Result<(), ChangeError> {
-        self.source.write_at(superblock.geometry().copy_offset(copy), &superblock.page(copy))?;
+    fn write_superblock(
+        &mut self,
+        superblock: &Superblock,
+        copy: CopyId,
+    ) -> Result<(), ChangeError> {
+        self.source.write_at(
+            superblock.geometry().copy_offset(copy),
+            &superblock.page(copy),
+        )?;
         self.source.barrier()?;
         Ok(())
     }
@@ -254,5 +332,7 @@ impl<S: WriteAt> Store<S> {
 
 /// Cuts a sorted list of pages into consecutive stretches of at most [`BATCH`].
 fn batches(pages: &[PageNo]) -> impl Iterator<Item = &[PageNo]> {
-    pages.chunk_by(|a, b| a.0 + 1 == b.0).flat_map(|run| run.chunks(BATCH))
+    pages
+        .chunk_by(|a, b| a.0 + 1 == b.0)
+        .flat_map(|run| run.chunks(BATCH))
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use gmfs_format::geometry::Geometry;
 use gmfs_format::io::{ReadAt, Span};
 use gmfs_format::model::Inode;
+use gmfs_format::tables::INODE_LOST_DATA;
 use gmfs_format::units::BlockNo;
 
 use crate::region::{Mapping, Region};
@@ -33,7 +34,7 @@ pub enum Piece {
 pub enum ContentError {
     /// Descriptors are missing, so what looks like a hole may be lost data.
     #[error(
-        "the file owns {recorded} blocks but only {found} are found; the mappings of bytes {hole} may be lost, not a hole"
+        "mappings of the file are lost ({found} of {recorded} blocks are found): bytes {hole} may be data, not a hole"
     )]
     MappingLost {
         /// Blocks that the inode says it owns.
@@ -59,49 +60,91 @@ pub enum ContentError {
 ///
 /// # Errors
 /// The mapping contradicts itself or is incomplete, so that the content would be a guess.
-pub fn pieces(geometry: Geometry, inode: &Inode, mapping: &Mapping) -> Result<Vec<Piece>, ContentError> {
+pub fn pieces(
+    geometry: Geometry,
+    inode: &Inode,
+    mapping: &Mapping,
+) -> Result<Vec<Piece>, ContentError> {
+    require_distinct(mapping)?;
     let block_bytes = geometry.block_bytes();
     let mut pieces = Vec::new();
     let mut next = 0_u64;
-    for (n, extent) in mapping.extents.iter().enumerate() {
+    for extent in &mapping.extents {
         let start = u64::from(extent.index) * block_bytes;
-        if start < next {
-            let before = mapping.extents.get(n.wrapping_sub(1)).unwrap_or(extent);
-            let inside = extent.index.saturating_sub(before.index);
-            let first = BlockNo(before.block.0.saturating_add(inside));
-            return Err(ContentError::TwoBlocks { index: extent.index, first, second: extent.block });
-        }
         if start >= inode.size {
             break;
         }
         if start > next {
-            pieces.push(Piece::Hole { file: Span::new(next, start - next) });
+            pieces.push(Piece::Hole {
+                file: Span::new(next, start - next),
+            });
         }
         let end = (start + u64::from(extent.count) * block_bytes).min(inode.size);
         let at = geometry.block_offset(extent.block);
-        pieces.push(Piece::Data { file: Span::new(start, end - start), at, bad: extent.bad });
+        pieces.push(Piece::Data {
+            file: Span::new(start, end - start),
+            at,
+            bad: extent.bad,
+        });
         next = start + u64::from(extent.count) * block_bytes;
     }
     if next < inode.size {
-        pieces.push(Piece::Hole { file: Span::new(next, inode.size - next) });
+        pieces.push(Piece::Hole {
+            file: Span::new(next, inode.size - next),
+        });
     }
     refuse_lost(inode, mapping, &pieces)?;
     Ok(pieces)
 }
 
-/// A hole is a hole only if all blocks that the file owns are accounted for.
+/// Refuses a mapping in which two blocks claim one place.
+///
+/// # Errors
+/// [`ContentError::TwoBlocks`].
+pub fn require_distinct(mapping: &Mapping) -> Result<(), ContentError> {
+    for pair in mapping.extents.windows(2) {
+        if let [before, extent] = pair
+            && extent.index < before.end_index()
+        {
+            let first = BlockNo(
+                before
+                    .block
+                    .0
+                    .saturating_add(extent.index.saturating_sub(before.index)),
+            );
+            return Err(ContentError::TwoBlocks {
+                index: extent.index,
+                first,
+                second: extent.block,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A hole is a hole only if all blocks that the file owns are accounted for, and no repair has said otherwise.
 fn refuse_lost(inode: &Inode, mapping: &Mapping, pieces: &[Piece]) -> Result<(), ContentError> {
-    let found = mapping.blocks();
-    if found >= inode.blocks {
+    let flagged = inode
+        .attributes
+        .is_some_and(|attributes| attributes.flags & INODE_LOST_DATA != 0);
+    if !flagged && mapping.blocks() >= inode.blocks {
         return Ok(());
     }
     let hole = pieces.iter().find_map(|piece| match piece {
         Piece::Hole { file } => Some(*file),
         Piece::Data { .. } => None,
     });
-    match hole {
-        Some(hole) => Err(ContentError::MappingLost { recorded: inode.blocks, found, hole }),
-        None => Ok(()),
+    hole.map_or(Ok(()), |hole| Err(ContentError::lost(inode, mapping, hole)))
+}
+
+impl ContentError {
+    /// The mapping of `inode` is not what it records.
+    pub(crate) fn lost(inode: &Inode, mapping: &Mapping, hole: Span) -> Self {
+        Self::MappingLost {
+            recorded: inode.blocks,
+            found: mapping.blocks(),
+            hole,
+        }
     }
 }
 
@@ -116,7 +159,11 @@ pub fn clip(piece: Piece, range: &Range<u64>) -> Option<Piece> {
     match piece {
         Piece::Data { file, at, bad } => {
             let inside = cut(file)?;
-            Some(Piece::Data { file: inside, at: at + (inside.offset - file.offset), bad })
+            Some(Piece::Data {
+                file: inside,
+                at: at + (inside.offset - file.offset),
+                bad,
+            })
         }
         Piece::Hole { file } => Some(Piece::Hole { file: cut(file)? }),
     }
@@ -143,15 +190,35 @@ mod tests {
 
     fn file(size: u64, blocks: u64) -> Inode {
         let (ino, parent) = (InodeNo(2), InodeNo(1));
-        Inode { ino, kind: InodeKind::File, parent, name: (*b"f").into(), size, blocks, attributes: None }
+        Inode {
+            ino,
+            kind: InodeKind::File,
+            parent,
+            name: (*b"f").into(),
+            size,
+            blocks,
+            attributes: None,
+        }
     }
 
     fn mapped(extents: &[(u32, u32, u32)]) -> Mapping {
-        let extent = |&(index, block, count)| Extent { index, block: BlockNo(block), count, bad: false };
-        Mapping { extents: extents.iter().map(extent).collect(), lost_pages: 0 }
+        let extent = |&(index, block, count)| Extent {
+            index,
+            block: BlockNo(block),
+            count,
+            bad: false,
+        };
+        Mapping {
+            extents: extents.iter().map(extent).collect(),
+            lost_pages: 0,
+        }
     }
 
-    fn cut(size: u64, blocks: u64, extents: &[(u32, u32, u32)]) -> Result<Vec<Piece>, ContentError> {
+    fn cut(
+        size: u64,
+        blocks: u64,
+        extents: &[(u32, u32, u32)],
+    ) -> Result<Vec<Piece>, ContentError> {
         let geometry = Geometry::plan(64 << 20, PmdShift::M2, 64).unwrap();
         pieces(geometry, &file(size, blocks), &mapped(extents))
     }
@@ -162,24 +229,53 @@ mod tests {
         assert_eq!(
             found,
             [
-                Piece::Data { file: Span::new(0, MIB2), at: 3 * MIB2, bad: false },
-                Piece::Hole { file: Span::new(MIB2, MIB2) },
-                Piece::Data { file: Span::new(2 * MIB2, 5), at: 9 * MIB2, bad: false },
+                Piece::Data {
+                    file: Span::new(0, MIB2),
+                    at: 3 * MIB2,
+                    bad: false
+                },
+                Piece::Hole {
+                    file: Span::new(MIB2, MIB2)
+                },
+                Piece::Data {
+                    file: Span::new(2 * MIB2, 5),
+                    at: 9 * MIB2,
+                    bad: false
+                },
             ]
         );
         assert_eq!(cut(0, 0, &[]).unwrap(), []);
-        assert_eq!(cut(7, 0, &[]).unwrap(), [Piece::Hole { file: Span::new(0, 7) }]);
+        assert_eq!(
+            cut(7, 0, &[]).unwrap(),
+            [Piece::Hole {
+                file: Span::new(0, 7)
+            }]
+        );
     }
 
     #[test]
     fn a_lost_mapping_is_no_hole() {
         let lost = cut(2 * MIB2, 2, &[(0, 3, 1)]);
-        assert_eq!(lost, Err(ContentError::MappingLost { recorded: 2, found: 1, hole: Span::new(MIB2, MIB2) }));
+        assert_eq!(
+            lost,
+            Err(ContentError::MappingLost {
+                recorded: 2,
+                found: 1,
+                hole: Span::new(MIB2, MIB2)
+            })
+        );
     }
 
     #[test]
     fn two_blocks_for_one_place_are_an_error() {
         let two = cut(2 * MIB2, 3, &[(0, 3, 2), (1, 9, 1)]);
-        assert_eq!(two, Err(ContentError::TwoBlocks { index: 1, first: BlockNo(4), second: BlockNo(9) }));
+        assert_eq!(
+            two,
+            Err(ContentError::TwoBlocks {
+                index: 1,
+                first: BlockNo(4),
+                second: BlockNo(9)
+            })
+        );
     }
 }

@@ -65,14 +65,20 @@ pub fn scan<S: ReadAt + ?Sized>(
     let mut found: Vec<Candidate> = Vec::new();
     let mut at = range.start.next_multiple_of(step);
     while at < range.end {
-        let Some(data) = source.next_data(at..range.end)? else { break };
+        let Some(data) = source.next_data(at..range.end)? else {
+            break;
+        };
         at = at.max(data.start.next_multiple_of(step));
         let end = data.end.min(range.end);
         while at < end {
             if let Some((absent, _)) = source.next_absent(at..end)
                 && absent.offset <= at
             {
-                at = absent.end().max(at + 1).checked_next_multiple_of(step).unwrap_or(u64::MAX);
+                at = absent
+                    .end()
+                    .max(at + 1)
+                    .checked_next_multiple_of(step)
+                    .unwrap_or(u64::MAX);
                 continue;
             }
             if let Some(candidate) = look(source, at) {
@@ -91,7 +97,9 @@ pub fn scan<S: ReadAt + ?Sized>(
 
 /// Keeps the surer of two finds of one region.
 fn add(found: &mut Vec<Candidate>, candidate: Candidate) {
-    let twin = found.iter_mut().find(|other| other.base == candidate.base && other.uuid == candidate.uuid);
+    let twin = found
+        .iter_mut()
+        .find(|other| other.base == candidate.base && other.uuid == candidate.uuid);
     match twin {
         Some(twin) if twin.confidence < candidate.confidence => *twin = candidate,
         Some(_) => {}
@@ -128,11 +136,16 @@ pub fn look<S: ReadAt + ?Sized>(source: &S, offset: u64) -> Option<Candidate> {
 /// Judges a find by the place of its other superblock.
 fn confidence<S: ReadAt>(region: &S, superblock: &Superblock, other: CopyId) -> Confidence {
     let mut page: PageBytes = [0; PAGE_SIZE];
-    if region.read_at(superblock.geometry().copy_offset(other), &mut page).is_err() {
+    if region
+        .read_at(superblock.geometry().copy_offset(other), &mut page)
+        .is_err()
+    {
         return Confidence::Likely;
     }
     match Superblock::read(&page, other) {
-        Ok(twin) if twin.uuid == superblock.uuid && twin.geometry() == superblock.geometry() => Confidence::Certain,
+        Ok(twin) if twin.uuid == superblock.uuid && twin.geometry() == superblock.geometry() => {
+            Confidence::Certain
+        }
         Ok(_) => Confidence::Possible,
         Err(_) if page[64..72] == MAGIC => Confidence::Likely,
         Err(_) => Confidence::Possible,

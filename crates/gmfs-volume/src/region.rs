@@ -40,7 +40,10 @@ impl Mapping {
     /// Blocks that the mapping has.
     #[must_use]
     pub fn blocks(&self) -> u64 {
-        self.extents.iter().map(|extent| u64::from(extent.count)).sum()
+        self.extents
+            .iter()
+            .map(|extent| u64::from(extent.count))
+            .sum()
     }
 }
 
@@ -52,7 +55,18 @@ impl<S: ReadAt> Region<S> {
     pub fn open(source: S) -> Result<Self, OpenError> {
         let superblocks = Superblocks::load(&source)?;
         superblocks.require_readable()?;
-        Ok(Self { source, superblocks })
+        Ok(Self {
+            source,
+            superblocks,
+        })
+    }
+
+    /// The region that fills `source`, judged by superblocks that have been loaded already.
+    pub const fn with(source: S, superblocks: Superblocks) -> Self {
+        Self {
+            source,
+            superblocks,
+        }
     }
 
     /// The source behind the region.
@@ -96,7 +110,12 @@ impl<S: ReadAt> Region<S> {
                 }
             }
         };
-        sweep(&self.source, &self.superblocks, self.superblock().used_inode_pages(), vec![visit]);
+        sweep(
+            &self.source,
+            &self.superblocks,
+            self.superblock().used_inode_pages(),
+            vec![visit],
+        );
         inodes
     }
 
@@ -114,7 +133,12 @@ impl<S: ReadAt> Region<S> {
                 each(block, entry);
             }
         };
-        sweep(&self.source, &self.superblocks, self.superblock().used_table_pages(), vec![visit]);
+        sweep(
+            &self.source,
+            &self.superblocks,
+            self.superblock().used_table_pages(),
+            vec![visit],
+        );
         lost
     }
 
@@ -123,22 +147,39 @@ impl<S: ReadAt> Region<S> {
         let mut extents = Extents::default();
         let lost_pages = self.descriptors(|block, entry| {
             if entry.owner() == ino && entry.is_mapping() {
-                extents.push(entry.index.get(), block, entry.state() == Some(BlockState::Bad));
+                extents.push(
+                    entry.index.get(),
+                    block,
+                    entry.state() == Some(BlockState::Bad),
+                );
             }
         });
-        Mapping { extents: extents.finish(), lost_pages }
+        Mapping {
+            extents: extents.finish(),
+            lost_pages,
+        }
     }
 
     /// Finds the blocks of several files in one pass. Files that own nothing are not in the answer.
     pub fn mappings(&self, wanted: impl Fn(InodeNo) -> bool + Send + Sync) -> Mappings {
-        let mut files: std::collections::BTreeMap<InodeNo, Extents> = std::collections::BTreeMap::new();
+        let mut files: std::collections::BTreeMap<InodeNo, Extents> =
+            std::collections::BTreeMap::new();
         let lost_pages = self.descriptors(|block, entry| {
             if entry.is_mapping() && wanted(entry.owner()) {
                 let bad = entry.state() == Some(BlockState::Bad);
-                files.entry(entry.owner()).or_default().push(entry.index.get(), block, bad);
+                files
+                    .entry(entry.owner())
+                    .or_default()
+                    .push(entry.index.get(), block, bad);
             }
         });
-        Mappings { files: files.into_iter().map(|(ino, extents)| (ino, extents.finish())).collect(), lost_pages }
+        Mappings {
+            files: files
+                .into_iter()
+                .map(|(ino, extents)| (ino, extents.finish()))
+                .collect(),
+            lost_pages,
+        }
     }
 
     /// The descriptor of one block. `None` for metadata blocks and blocks behind the region, and where no copy of the
@@ -154,15 +195,24 @@ impl<S: ReadAt> Region<S> {
 
     /// One metadata page, if either copy can be used.
     pub fn page(&self, page: PageNo) -> Option<Box<[u8; PAGE_SIZE]>> {
-        let mut a = Box::new([0; PAGE_SIZE]);
-        let mut b = Box::new([0; PAGE_SIZE]);
-        let [in_a, in_b] = find_page(&self.source, &self.superblocks, page, [&mut a, &mut b]);
-        let (committed, phase) = (self.superblocks.committed(), self.superblocks.phase());
-        let judged = gmfs_format::copies::judge(in_a, in_b, committed, phase, || same_payload(&a, &b));
-        match judged.take? {
-            gmfs_format::units::CopyId::A => Some(a),
-            gmfs_format::units::CopyId::B => Some(b),
-        }
+        read_page(&self.source, &self.superblocks, page)
+    }
+}
+
+/// One metadata page of a region, if either copy can be used.
+pub fn read_page<S: ReadAt + ?Sized>(
+    source: &S,
+    superblocks: &Superblocks,
+    page: PageNo,
+) -> Option<Box<[u8; PAGE_SIZE]>> {
+    let mut a = Box::new([0; PAGE_SIZE]);
+    let mut b = Box::new([0; PAGE_SIZE]);
+    let [in_a, in_b] = find_page(source, superblocks, page, [&mut a, &mut b]);
+    let (committed, phase) = (superblocks.committed(), superblocks.phase());
+    let judged = gmfs_format::copies::judge(in_a, in_b, committed, phase, || same_payload(&a, &b));
+    match judged.take? {
+        gmfs_format::units::CopyId::A => Some(a),
+        gmfs_format::units::CopyId::B => Some(b),
     }
 }
 
@@ -185,5 +235,8 @@ pub fn page_descriptors(
     let here = geometry.end_data().0.saturating_sub(first.0);
     let entries = &BlockTablePage::view(bytes).entries;
     let count = len64(entries.len()).min(u64::from(here));
-    (first.0..).map(BlockNo).zip(entries).take(gmfs_format::units::small(count))
+    (first.0..)
+        .map(BlockNo)
+        .zip(entries)
+        .take(gmfs_format::units::small(count))
 }

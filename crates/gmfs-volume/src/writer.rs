@@ -5,15 +5,15 @@ use gmfs_format::model::{Extent, Inode, Tree};
 use gmfs_format::name::NameError;
 use gmfs_format::raw::{BlockRaw, InodeRaw, InodeTablePage};
 use gmfs_format::superblock::Superblock;
-use gmfs_format::tables::{INODE_IMMUTABLE, InodeKind};
+use gmfs_format::tables::{INODE_IMMUTABLE, INODE_LOST_DATA, InodeKind};
 use gmfs_format::units::{InodeNo, PageNo};
 
 use crate::alloc::BlockMap;
 use crate::change::{Assign, Change};
 use crate::commit::{Stamp, Store};
-use crate::recover::{Recovery, Survey, require_whole};
+use crate::recover::{Recovery, Survey, writable_superblocks};
 use crate::region::{Mapping, Region, page_descriptors};
-use crate::superblocks::{OpenError, Superblocks};
+use crate::superblocks::OpenError;
 use crate::sweep::{Frame, Visit, sweep};
 
 mod create;
@@ -68,7 +68,9 @@ pub enum ChangeError {
         free: u64,
     },
     /// Enough blocks, but not at multiples of 1 GiB.
-    #[error("no space: {needed} blocks aligned to 1 GiB are needed; {free} blocks are free but do not lie so")]
+    #[error(
+        "no space: {needed} blocks aligned to 1 GiB are needed; {free} blocks are free but do not lie so"
+    )]
     NoAlignedSpace {
         /// Blocks that were asked for.
         needed: u64,
@@ -91,7 +93,9 @@ pub enum ChangeError {
         page: PageNo,
     },
     /// An earlier commit failed half-way.
-    #[error("an earlier change could not be finished; the next program that opens the region puts it right")]
+    #[error(
+        "an earlier change could not be finished; the next program that opens the region puts it right"
+    )]
     Unfinished,
     /// The source of the content could not be read.
     #[error("cannot read the content")]
@@ -165,14 +169,7 @@ impl<S: WriteAt> Writer<S> {
     /// # Errors
     /// No region; features that forbid writing; damage, which is for the checker to repair: nothing is written then.
     pub fn open(mut source: S, options: WriterOptions) -> Result<(Self, Recovery), OpenError> {
-        let mut superblocks = Superblocks::load(&source)?;
-        superblocks.require_readable()?;
-        let features = superblocks.current().features();
-        if !features.writable() {
-            return Err(OpenError::ReadOnlyFeatures(features.unknown().ro_compat));
-        }
-        require_whole(&source, &superblocks)?;
-
+        let mut superblocks = writable_superblocks(&source)?;
         let superblock = superblocks.current().clone();
         let geometry = superblock.geometry();
         let inodes = geometry.inodes() as usize;
@@ -192,19 +189,47 @@ impl<S: WriteAt> Writer<S> {
                 }
             }
         };
-        sweep(&source, &superblocks, superblock.used_inode_pages(), vec![visit]);
+        sweep(
+            &source,
+            &superblocks,
+            superblock.used_inode_pages(),
+            vec![visit],
+        );
 
         let pages = superblock.used_table_pages();
-        let table = TableSurvey { survey, blocks: BlockMap::new(geometry), owners: taken, superblock };
-        let Some(TableSurvey { survey, blocks, owners, .. }) = sweep(&source, &superblocks, pages, vec![table]).pop()
+        let table = TableSurvey {
+            survey,
+            blocks: BlockMap::new(geometry),
+            owners: taken,
+            superblock,
+        };
+        let Some(TableSurvey {
+            survey,
+            blocks,
+            owners,
+            ..
+        }) = sweep(&source, &superblocks, pages, vec![table]).pop()
         else {
-            return Err(OpenError::Damaged { pages: 0, first: PageNo(0) });
+            return Err(OpenError::Damaged {
+                pages: 0,
+                first: PageNo(0),
+            });
         };
         survey.require_undamaged(&superblocks)?;
         let highest = survey.highest(&superblocks);
         let recovery = survey.recover(&mut source, &mut superblocks)?;
         let store = Store::new(source, superblocks, highest);
-        Ok((Self { store, tree, blocks, taken: owners, lowest_free: 0, options }, recovery))
+        Ok((
+            Self {
+                store,
+                tree,
+                blocks,
+                taken: owners,
+                lowest_free: 0,
+                options,
+            },
+            recovery,
+        ))
     }
 
     /// Ends the work: the region is marked as left in order.
@@ -233,12 +258,17 @@ impl<S: WriteAt> Writer<S> {
 
     /// The inode at a path.
     fn at(&self, path: &[u8]) -> Result<&Inode, ChangeError> {
-        self.tree.resolve(path).ok_or_else(|| ChangeError::NotFound(shown(path)))
+        self.tree
+            .resolve(path)
+            .ok_or_else(|| ChangeError::NotFound(shown(path)))
     }
 
     /// The directory and the name that a new entry at `path` would have.
     fn parent_of<'p>(&self, path: &'p [u8]) -> Result<(InodeNo, &'p [u8]), ChangeError> {
-        let end = path.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
+        let end = path
+            .iter()
+            .rposition(|byte| *byte != b'/')
+            .map_or(0, |last| last + 1);
         let trimmed = &path[..end];
         let (directory, name) = match trimmed.iter().rposition(|byte| *byte == b'/') {
             Some(slash) => (&trimmed[..slash], &trimmed[slash + 1..]),
@@ -247,7 +277,10 @@ impl<S: WriteAt> Writer<S> {
         if name.is_empty() {
             return Err(ChangeError::Root);
         }
-        gmfs_format::name::check(name).map_err(|source| ChangeError::Name { path: shown(path), source })?;
+        gmfs_format::name::check(name).map_err(|source| ChangeError::Name {
+            path: shown(path),
+            source,
+        })?;
         let parent = self.at(directory)?;
         if parent.kind != InodeKind::Directory {
             return Err(ChangeError::NotDirectory(shown(directory)));
@@ -257,31 +290,57 @@ impl<S: WriteAt> Writer<S> {
 
     /// The lowest inode that can be given out, with its record as it stands.
     fn free_inode(&mut self) -> Result<InodeNo, ChangeError> {
-        let free = self.taken.iter().skip(self.lowest_free).position(|taken| !taken);
+        let free = self
+            .taken
+            .iter()
+            .skip(self.lowest_free)
+            .position(|taken| !taken);
         let count = self.superblock().geometry().inodes();
         let position = self.lowest_free + free.ok_or(ChangeError::NoInodes(count))?;
         self.lowest_free = position;
-        u32::try_from(position + 1).map(InodeNo).map_err(|_| ChangeError::NoInodes(count))
+        u32::try_from(position + 1)
+            .map(InodeNo)
+            .map_err(|_| ChangeError::NoInodes(count))
     }
 
     /// An inode's record as it stands.
     fn inode_raw(&self, ino: InodeNo) -> Result<InodeRaw, ChangeError> {
         let damaged = ChangeError::Damaged { page: PageNo(0) };
-        let (page, slot) = self.superblock().geometry().inode_place(ino).ok_or(damaged)?;
+        let (page, slot) = self
+            .superblock()
+            .geometry()
+            .inode_place(ino)
+            .ok_or(damaged)?;
         let bytes = self.store.page(page)?;
-        InodeTablePage::view(&bytes).inodes.get(slot).copied().ok_or(ChangeError::Damaged { page })
+        InodeTablePage::view(&bytes)
+            .inodes
+            .get(slot)
+            .copied()
+            .ok_or(ChangeError::Damaged { page })
     }
 
     /// A file's blocks, known to be complete and without contradiction.
     fn mapping(&self, inode: &Inode) -> Result<Mapping, ChangeError> {
         let region = Region::open(self.store.source()).map_err(|_| ChangeError::Unfinished)?;
         let mapping = region.mapping(inode.ino);
-        crate::content::pieces(region.geometry(), inode, &mapping)?;
+        crate::content::require_distinct(&mapping)?;
+        let lost = inode
+            .attributes
+            .is_some_and(|attributes| attributes.flags & INODE_LOST_DATA != 0);
+        if !lost && mapping.blocks() != inode.blocks {
+            let whole = gmfs_format::io::Span::new(0, inode.size);
+            return Err(crate::content::ContentError::lost(inode, &mapping, whole).into());
+        }
         Ok(mapping)
     }
 
     /// The record of a directory whose entries changed.
-    fn touch_directory(&self, change: &mut Change, directory: InodeNo, now: u64) -> Result<(), ChangeError> {
+    fn touch_directory(
+        &self,
+        change: &mut Change,
+        directory: InodeNo,
+        now: u64,
+    ) -> Result<(), ChangeError> {
         let mut raw = match change.inode(directory) {
             Some(raw) => *raw,
             None => self.inode_raw(directory)?,
@@ -298,12 +357,17 @@ impl<S: WriteAt> Writer<S> {
         if flags & INODE_IMMUTABLE == 0 {
             return Ok(());
         }
-        Err(ChangeError::Immutable(shown(&self.tree.path(inode.ino).unwrap_or_default())))
+        Err(ChangeError::Immutable(shown(
+            &self.tree.path(inode.ino).unwrap_or_default(),
+        )))
     }
 
     /// Carries out a change and brings what is kept in memory up to it.
     fn commit(&mut self, change: &Change, now: u64) -> Result<(), ChangeError> {
-        let stamp = Stamp { now, writer: self.options.writer.clone() };
+        let stamp = Stamp {
+            now,
+            writer: self.options.writer.clone(),
+        };
         self.store.commit(change, &stamp)?;
         for (ino, raw) in change.inodes() {
             self.tree.remove(ino);
@@ -326,7 +390,9 @@ impl<S: WriteAt> Writer<S> {
 
     /// The physical base that alignment counts from: as told, or as recorded when the region was made.
     fn base(&self) -> u64 {
-        self.options.base.unwrap_or_else(|| self.superblock().raw.base.get())
+        self.options
+            .base
+            .unwrap_or_else(|| self.superblock().raw.base.get())
     }
 }
 
@@ -350,5 +416,9 @@ fn release_all(change: &mut Change, runs: &[std::ops::Range<u32>]) {
 
 /// A path as it may be shown.
 fn shown(path: &[u8]) -> String {
-    if path.is_empty() { "/".to_owned() } else { gmfs_format::name::escape(path) }
+    if path.is_empty() {
+        "/".to_owned()
+    } else {
+        gmfs_format::name::escape(path)
+    }
 }

@@ -5,8 +5,8 @@
 
 use gmfs_format::io::{ReadAt, Span};
 use gmfs_format::units::{BlockNo, InodeNo};
-use gmfs_volume::region::page_descriptors;
 use gmfs_volume::Superblocks;
+use gmfs_volume::region::page_descriptors;
 use gmfs_volume::sweep::{Frame, sweep};
 
 use crate::finding::{Sink, Subject};
@@ -60,10 +60,14 @@ fn dense_files<S: ReadAt + ?Sized>(
 ) {
     let mut taken = vec![0_u64; bits.div_ceil(64) as usize];
     claims(source, superblocks, |block, owner, index| {
-        let Some(Some(start)) = owner.position().and_then(|position| starts.get(position)) else { return };
+        let Some(Some(start)) = owner.position().and_then(|position| starts.get(position)) else {
+            return;
+        };
         let bit = start + u64::from(index);
         let (word, mask) = ((bit / 64) as usize, 1 << (bit % 64));
-        let Some(word) = taken.get_mut(word) else { return };
+        let Some(word) = taken.get_mut(word) else {
+            return;
+        };
         if *word & mask != 0 {
             report(superblocks, block, owner, index, sink);
         }
@@ -79,7 +83,11 @@ fn sparse_files<S: ReadAt + ?Sized>(
     sparse: &[InodeNo],
     sink: &mut Sink,
 ) {
-    let count = |ino: &InodeNo| ino.position().and_then(|at| blocks.tallies.get(at)).map_or(0, |t| u64::from(t.count));
+    let count = |ino: &InodeNo| {
+        ino.position()
+            .and_then(|at| blocks.tallies.get(at))
+            .map_or(0, |t| u64::from(t.count))
+    };
     let total: u64 = sparse.iter().map(count).sum();
     let shares = total.div_ceil(CLAIMS_AT_ONCE);
     for share in 0..shares {
@@ -95,7 +103,10 @@ fn sparse_files<S: ReadAt + ?Sized>(
             if let [(first, _), (second, block)] = claim
                 && first == second
             {
-                let (owner, index) = (InodeNo((second >> 32) as u32), (second & 0xFFFF_FFFF) as u32);
+                let (owner, index) = (
+                    InodeNo((second >> 32) as u32),
+                    (second & 0xFFFF_FFFF) as u32,
+                );
                 report(superblocks, BlockNo(*block), owner, index, sink);
             }
         }
@@ -118,15 +129,29 @@ fn claims<S: ReadAt + ?Sized>(
     let geometry = superblocks.geometry();
     let visit = |frame: &Frame<'_>| {
         let Some(bytes) = frame.taken() else { return };
-        for (block, entry) in page_descriptors(geometry, frame.page, bytes).filter(|(_, entry)| entry.is_mapping()) {
+        for (block, entry) in
+            page_descriptors(geometry, frame.page, bytes).filter(|(_, entry)| entry.is_mapping())
+        {
             each(block, entry.owner(), entry.index.get());
         }
     };
-    sweep(source, superblocks, superblocks.current().used_table_pages(), vec![visit]);
+    sweep(
+        source,
+        superblocks,
+        superblocks.current().used_table_pages(),
+        vec![visit],
+    );
 }
 
 fn report(superblocks: &Superblocks, block: BlockNo, owner: InodeNo, index: u32, sink: &mut Sink) {
     let geometry = superblocks.geometry();
     let at = Span::new(geometry.block_offset(block), geometry.block_bytes());
-    sink.add(Problem::PlaceTakenTwice { owner, index }, Subject::Blocks { first: block, count: 1 }, at);
+    sink.add(
+        Problem::PlaceTakenTwice { owner, index },
+        Subject::Blocks {
+            first: block,
+            count: 1,
+        },
+        at,
+    );
 }

@@ -3,28 +3,46 @@
 use gmfs_format::io::{ReadAt, Span};
 use gmfs_format::raw::InodeTablePage;
 use gmfs_format::units::{CopyId, InodeNo};
-use gmfs_volume::{Region, Superblocks};
+use gmfs_volume::Superblocks;
 
 use crate::finding::{Sink, Subject};
 use crate::pass::inodes::{Inodes, Known};
 use crate::problem::Problem;
 
 /// Checks parents, cycles and names.
-pub(crate) fn check<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, inodes: &Inodes, sink: &mut Sink) {
+pub(crate) fn check<S: ReadAt + ?Sized>(
+    source: &S,
+    superblocks: &Superblocks,
+    inodes: &Inodes,
+    sink: &mut Sink,
+) {
     let at = |ino| place(superblocks, ino);
-    root(source, inodes, &at, sink);
-    for (ino, record) in inodes.iter().skip(1).filter(|(_, record)| in_use(record.kind)) {
+    let name = |ino| name_of(source, superblocks, ino);
+    root(&name, inodes, &at, sink);
+    for (ino, record) in inodes
+        .iter()
+        .skip(1)
+        .filter(|(_, record)| in_use(record.kind))
+    {
         let parent = record.parent;
         match inodes.get(parent).kind {
             Known::Directory | Known::Lost => {}
-            Known::Free => sink.add(Problem::ParentMissing { parent }, Subject::Inode(ino), at(ino)),
+            Known::Free => sink.add(
+                Problem::ParentMissing { parent },
+                Subject::Inode(ino),
+                at(ino),
+            ),
             Known::File | Known::Other => {
-                sink.add(Problem::ParentNotDirectory { parent }, Subject::Inode(ino), at(ino));
+                sink.add(
+                    Problem::ParentNotDirectory { parent },
+                    Subject::Inode(ino),
+                    at(ino),
+                );
             }
         }
     }
     cycles(inodes, &at, sink);
-    duplicates(source, inodes, &at, sink);
+    duplicates(&name, inodes, &at, sink);
 }
 
 const fn in_use(kind: Known) -> bool {
@@ -32,12 +50,17 @@ const fn in_use(kind: Known) -> bool {
 }
 
 /// The root is a directory, named ".", in itself.
-fn root<S: ReadAt + ?Sized>(source: &S, inodes: &Inodes, at: &impl Fn(InodeNo) -> Span, sink: &mut Sink) {
+fn root(
+    name: &impl Fn(InodeNo) -> Option<Box<[u8]>>,
+    inodes: &Inodes,
+    at: &impl Fn(InodeNo) -> Span,
+    sink: &mut Sink,
+) {
     let root = inodes.get(InodeNo::ROOT);
     let subject = Subject::Inode(InodeNo::ROOT);
     match root.kind {
         Known::Directory => {
-            let named = name_of(source, InodeNo::ROOT).is_none_or(|name| *name == *b".");
+            let named = name(InodeNo::ROOT).is_none_or(|name| *name == *b".");
             if root.parent != InodeNo::ROOT || !named {
                 sink.add(Problem::RootMisnamed {}, subject, at(InodeNo::ROOT));
             }
@@ -51,14 +74,21 @@ fn root<S: ReadAt + ?Sized>(source: &S, inodes: &Inodes, at: &impl Fn(InodeNo) -
 fn cycles(inodes: &Inodes, at: &impl Fn(InodeNo) -> Span, sink: &mut Sink) {
     // 0 = not seen; else the number of the walk that saw it first.
     let mut seen = vec![0_u32; inodes.len() + 1];
-    for (start, record) in inodes.iter().skip(1).filter(|(_, record)| in_use(record.kind)) {
+    for (start, record) in inodes
+        .iter()
+        .skip(1)
+        .filter(|(_, record)| in_use(record.kind))
+    {
         let mut here = start;
         let mut parent = record.parent;
         while seen.get(here.0 as usize) == Some(&0) {
             if let Some(mark) = seen.get_mut(here.0 as usize) {
                 *mark = start.0;
             }
-            if here == InodeNo::ROOT || inodes.get(parent).kind != Known::Directory || parent == InodeNo::ROOT {
+            if here == InodeNo::ROOT
+                || inodes.get(parent).kind != Known::Directory
+                || parent == InodeNo::ROOT
+            {
                 break;
             }
             here = parent;
@@ -79,11 +109,20 @@ fn report_cycle(inodes: &Inodes, inside: InodeNo, at: &impl Fn(InodeNo) -> Span,
         here = inodes.get(here).parent;
     }
     let parent = inodes.get(lowest).parent;
-    sink.add(Problem::ParentCycle { parent }, Subject::Inode(lowest), at(lowest));
+    sink.add(
+        Problem::ParentCycle { parent },
+        Subject::Inode(lowest),
+        at(lowest),
+    );
 }
 
 /// Finds equal names in one directory: sorts by directory and name hash, and compares the names of neighbours.
-fn duplicates<S: ReadAt + ?Sized>(source: &S, inodes: &Inodes, at: &impl Fn(InodeNo) -> Span, sink: &mut Sink) {
+fn duplicates(
+    name: &impl Fn(InodeNo) -> Option<Box<[u8]>>,
+    inodes: &Inodes,
+    at: &impl Fn(InodeNo) -> Span,
+    sink: &mut Sink,
+) {
     let mut named: Vec<(InodeNo, u64, InodeNo)> = inodes
         .iter()
         .skip(1)
@@ -91,25 +130,42 @@ fn duplicates<S: ReadAt + ?Sized>(source: &S, inodes: &Inodes, at: &impl Fn(Inod
         .map(|(ino, record)| (record.parent, record.name_hash, ino))
         .collect();
     named.sort_unstable();
-    for group in named.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)).filter(|group| group.len() > 1) {
-        let mut names: Vec<(Box<[u8]>, InodeNo)> =
-            group.iter().filter_map(|(_, _, ino)| Some((name_of(source, *ino)?, *ino))).collect();
+    for group in named
+        .chunk_by(|a, b| (a.0, a.1) == (b.0, b.1))
+        .filter(|group| group.len() > 1)
+    {
+        let mut names: Vec<(Box<[u8]>, InodeNo)> = group
+            .iter()
+            .filter_map(|(_, _, ino)| Some((name(*ino)?, *ino)))
+            .collect();
         names.sort_unstable();
         for equal in names.chunk_by(|a, b| a.0 == b.0) {
-            let Some(((_, other), rest)) = equal.split_first() else { continue };
+            let Some(((_, other), rest)) = equal.split_first() else {
+                continue;
+            };
             for (_, ino) in rest {
                 let parent = inodes.get(*ino).parent;
-                sink.add(Problem::NameDuplicate { parent, other: *other }, Subject::Inode(*ino), at(*ino));
+                sink.add(
+                    Problem::NameDuplicate {
+                        parent,
+                        other: *other,
+                    },
+                    Subject::Inode(*ino),
+                    at(*ino),
+                );
             }
         }
     }
 }
 
 /// Reads an inode's name again; names are not kept.
-fn name_of<S: ReadAt + ?Sized>(source: &S, ino: InodeNo) -> Option<Box<[u8]>> {
-    let region = Region::open(source).ok()?;
-    let (page, slot) = region.geometry().inode_place(ino)?;
-    let bytes = region.page(page)?;
+fn name_of<S: ReadAt + ?Sized>(
+    source: &S,
+    superblocks: &Superblocks,
+    ino: InodeNo,
+) -> Option<Box<[u8]>> {
+    let (page, slot) = superblocks.geometry().inode_place(ino)?;
+    let bytes = gmfs_volume::region::read_page(source, superblocks, page)?;
     Some(InodeTablePage::view(&bytes).inodes.get(slot)?.name().into())
 }
 
@@ -117,8 +173,8 @@ fn name_of<S: ReadAt + ?Sized>(source: &S, ino: InodeNo) -> Option<Box<[u8]>> {
 pub(crate) fn place(superblocks: &Superblocks, ino: InodeNo) -> Span {
     let geometry = superblocks.geometry();
     let size = size_of::<gmfs_format::raw::InodeRaw>() as u64;
-    let offset = geometry
-        .inode_place(ino)
-        .map_or(0, |(page, slot)| geometry.page_offset(CopyId::A, page) + 64 + slot as u64 * size);
+    let offset = geometry.inode_place(ino).map_or(0, |(page, slot)| {
+        geometry.page_offset(CopyId::A, page) + 64 + slot as u64 * size
+    });
     Span::new(offset, size)
 }

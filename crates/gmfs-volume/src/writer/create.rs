@@ -35,7 +35,11 @@ impl<S: WriteAt> Writer<S> {
         raw.size = options.size.into();
         let needed = self.file_blocks(options.size)?;
         let wish = options.align_1g;
-        let runs = if options.sparse { Vec::new() } else { self.reserve_places(0, needed, wish, None)? };
+        let runs = if options.sparse {
+            Vec::new()
+        } else {
+            self.reserve_places(0, needed, wish, None)?
+        };
         let made = self.finish_create(&mut change, ino, raw, &runs, now);
         self.keep_or_return(made, runs)?;
         Ok(ino)
@@ -60,12 +64,26 @@ impl<S: WriteAt> Writer<S> {
     ///
     /// # Errors
     /// The path or inodes; directories above that were made stay.
-    pub fn mkdir(&mut self, path: &[u8], parents: bool, mode: u16, owner: (u32, u32)) -> Result<(), ChangeError> {
-        let options = CreateOptions { size: 0, sparse: true, align_1g: false, mode, owner };
+    pub fn mkdir(
+        &mut self,
+        path: &[u8],
+        parents: bool,
+        mode: u16,
+        owner: (u32, u32),
+    ) -> Result<(), ChangeError> {
+        let options = CreateOptions {
+            size: 0,
+            sparse: true,
+            align_1g: false,
+            mode,
+            owner,
+        };
         if !parents {
             return self.mkdir_one(path, &options);
         }
-        let parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty());
+        let parts = path
+            .split(|byte| *byte == b'/')
+            .filter(|part| !part.is_empty());
         let mut here = Vec::new();
         for part in parts {
             here.push(b'/');
@@ -99,7 +117,9 @@ impl<S: WriteAt> Writer<S> {
             return Err(ChangeError::Exists(shown(path)));
         }
         let directory = self.tree.get(parent).cloned();
-        directory.iter().try_for_each(|inode| self.require_mutable(inode))?;
+        directory
+            .iter()
+            .try_for_each(|inode| self.require_mutable(inode))?;
         let ino = self.free_inode()?;
         let generation = self.inode_raw(ino)?.generation.get().wrapping_add(1);
         let mut raw = InodeRaw::free(ino, generation);
@@ -110,7 +130,8 @@ impl<S: WriteAt> Writer<S> {
         raw.parent = parent.0.into();
         raw.flags = if options.align_1g { INODE_ALIGN_1G } else { 0 }.into();
         raw.set_name(name);
-        (raw.accessed, raw.modified, raw.changed, raw.created) = (now.into(), now.into(), now.into(), now.into());
+        (raw.accessed, raw.modified, raw.changed, raw.created) =
+            (now.into(), now.into(), now.into(), now.into());
         let mut change = Change::default();
         self.touch_directory(&mut change, parent, now)?;
         Ok((change, ino, raw))
@@ -127,7 +148,10 @@ impl<S: WriteAt> Writer<S> {
         if top.ino == InodeNo::ROOT {
             return Err(ChangeError::Root);
         }
-        if top.kind == InodeKind::Directory && !recursive && self.tree.children(top.ino).next().is_some() {
+        if top.kind == InodeKind::Directory
+            && !recursive
+            && self.tree.children(top.ino).next().is_some()
+        {
             return Err(ChangeError::NotEmpty(shown(path)));
         }
         let doomed = self.subtree(&top);
@@ -138,7 +162,9 @@ impl<S: WriteAt> Writer<S> {
             if inode.kind == InodeKind::File && inode.blocks > 0 {
                 freed.extend(blocks_from(&self.mapping(inode)?.extents, 0));
             }
-            let generation = inode.attributes.map_or(0, |attributes| attributes.generation);
+            let generation = inode
+                .attributes
+                .map_or(0, |attributes| attributes.generation);
             change.set_inode(inode.ino, InodeRaw::free(inode.ino, generation));
         }
         release_all(&mut change, &freed);

@@ -22,7 +22,11 @@ impl<S: WriteAt> Writer<S> {
         }
         self.require_mutable(&moved)?;
         let mut target = to.to_vec();
-        if self.tree.resolve(to).is_some_and(|inode| inode.kind == InodeKind::Directory && inode.ino != moved.ino) {
+        if self
+            .tree
+            .resolve(to)
+            .is_some_and(|inode| inode.kind == InodeKind::Directory && inode.ino != moved.ino)
+        {
             target.push(b'/');
             target.extend_from_slice(&moved.name);
         }
@@ -42,7 +46,9 @@ impl<S: WriteAt> Writer<S> {
             self.require_mutable(&there)?;
             freed = blocks_from(&self.mapping(&there)?.extents, 0);
             release_all(&mut change, &freed);
-            let generation = there.attributes.map_or(0, |attributes| attributes.generation);
+            let generation = there
+                .attributes
+                .map_or(0, |attributes| attributes.generation);
             change.set_inode(there.ino, InodeRaw::free(there.ino, generation));
         }
         let mut raw = self.inode_raw(moved.ino)?;

@@ -7,6 +7,7 @@ pub(crate) mod ops;
 pub(crate) mod oracle;
 pub(crate) mod recorder;
 pub(crate) mod rng;
+pub(crate) mod session;
 pub(crate) mod state;
 
 /// How many random cases a test tries: `usual`, or as many times that as `GMFS_CRASH_CASES` says.

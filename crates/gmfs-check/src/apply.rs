@@ -1,0 +1,285 @@
+//! Carrying a plan out: the only part of a repair that writes.
+//!
+//! Pages are mended from a copy whose seal is good, or written where neither copy is; everything else goes through one
+//! commit. So a repair that is stopped anywhere leaves a region that the next one brings to the same end.
+
+use gmfs_format::copies::Standing;
+use gmfs_format::io::{ReadAt, ReadError, WriteAt, WriteError};
+use gmfs_format::raw::{BlockRaw, BlockTablePage, InodeRaw, InodeTablePage};
+use gmfs_format::seal::{self, PageKind, Place};
+use gmfs_format::tables::BlockState;
+use gmfs_format::units::{CopyId, InodeNo, PAGE_SIZE, PageBytes, PageNo};
+use gmfs_volume::change::{Assign, Change};
+use gmfs_volume::{ChangeError, OpenError, Stamp, Store, Superblocks, mend_page};
+
+use crate::check::load;
+use crate::plan::{Edit, Planned, descriptors_sum};
+
+/// Why a plan was not carried out, or not to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The region is not what the plan was made for.
+    #[error("the region has changed since the plan was made ({0}): check it again")]
+    Changed(String),
+    /// The region cannot be opened.
+    #[error("cannot open the region")]
+    Open(#[from] OpenError),
+    /// The commit failed.
+    #[error("cannot commit the repair")]
+    Commit(#[from] ChangeError),
+    /// Reading failed.
+    #[error("cannot read the region")]
+    Read(#[from] ReadError),
+    /// Writing failed.
+    #[error("cannot write the region")]
+    Write(#[from] WriteError),
+}
+
+/// Carries out the edits of one plan, in their order.
+///
+/// # Errors
+/// What was begun is safe: a further repair ends it.
+pub fn apply<S: WriteAt>(
+    target: &mut S,
+    edits: &[Planned],
+    stamp: &Stamp,
+) -> Result<(), ApplyError> {
+    let superblocks = load(target)?;
+    let mut commit = false;
+    for planned in edits {
+        match &planned.edit {
+            Edit::Superblocks => write_superblocks(target, &superblocks)?,
+            Edit::Mend {
+                kind: PageKind::Superblock,
+                copy,
+                ..
+            } => {
+                target.barrier()?;
+                mend_superblock(target, &superblocks, *copy)?;
+            }
+            Edit::Mend {
+                first, count, copy, ..
+            } => {
+                for page in (first.0..first.0 + count).map(PageNo) {
+                    mend_page(target, &superblocks, page, *copy)?;
+                }
+            }
+            Edit::Replace { first, count, .. } => {
+                for page in (first.0..first.0 + count).map(PageNo) {
+                    replace_page(target, &superblocks, page)?;
+                }
+            }
+            _ => commit = true,
+        }
+    }
+    target.barrier()?;
+    if commit {
+        commit_rest(target, edits, stamp)
+    } else {
+        Ok(())
+    }
+}
+
+/// Everything that is one commit.
+fn commit_rest<S: WriteAt>(
+    target: &mut S,
+    edits: &[Planned],
+    stamp: &Stamp,
+) -> Result<(), ApplyError> {
+    verify(&*target, edits)?;
+    let (mut store, _) = Store::open(target)?;
+    let mut change = Change::default();
+    let mut empty = true;
+    for planned in edits {
+        match &planned.edit {
+            Edit::Inode { ino, after, .. } => change.set_inode(*ino, **after),
+            Edit::Blocks {
+                first, count, to, ..
+            } => change.assign(first.0..first.0 + count, *to),
+            Edit::Superblock { after, .. } => change.set_superblock(**after),
+            Edit::Rewrite { page } => change.touch(*page),
+            _ => continue,
+        }
+        empty = false;
+    }
+    if !empty {
+        store.commit(&change, stamp)?;
+    }
+    store.close()?;
+    Ok(())
+}
+
+/// Compares what is there with what the plan was made from.
+fn verify<S: ReadAt + ?Sized>(source: &S, edits: &[Planned]) -> Result<(), ApplyError> {
+    let superblocks = load(source)?;
+    let changed = |what: &Edit| Err(ApplyError::Changed(what.to_string()));
+    for planned in edits {
+        let edit = &planned.edit;
+        let same = match edit {
+            Edit::Inode { ino, before, .. } => {
+                read_inode(source, &superblocks, *ino).as_ref() == Some(&**before)
+            }
+            Edit::Blocks {
+                first,
+                count,
+                before,
+                ..
+            } => descriptors_sum(source, &superblocks, *first, *count) == *before,
+            Edit::Superblock { before, .. } => superblocks.current().raw == **before,
+            _ => true,
+        };
+        if !same {
+            return changed(edit);
+        }
+    }
+    Ok(())
+}
+
+fn read_inode<S: ReadAt + ?Sized>(
+    source: &S,
+    superblocks: &Superblocks,
+    ino: InodeNo,
+) -> Option<InodeRaw> {
+    let (page, slot) = superblocks.geometry().inode_place(ino)?;
+    if !superblocks.current().used_inode_pages().contains(&page.0) {
+        return Some(InodeRaw::free(ino, 0));
+    }
+    let bytes = gmfs_volume::region::read_page(source, superblocks, page)?;
+    InodeTablePage::view(&bytes).inodes.get(slot).copied()
+}
+
+/// Writes both superblocks as they were made anew, if neither is there.
+fn write_superblocks<S: WriteAt>(
+    target: &mut S,
+    superblocks: &Superblocks,
+) -> Result<(), ApplyError> {
+    if !superblocks.are_rebuilt() {
+        return Err(ApplyError::Changed("there is a superblock".to_owned()));
+    }
+    let superblock = superblocks.current();
+    for copy in [CopyId::B, CopyId::A] {
+        target.write_at(
+            superblock.geometry().copy_offset(copy),
+            &superblock.page(copy),
+        )?;
+        target.barrier()?;
+    }
+    Ok(())
+}
+
+/// Writes one superblock from the one that counts, if it is not good.
+fn mend_superblock<S: WriteAt>(
+    target: &mut S,
+    superblocks: &Superblocks,
+    copy: CopyId,
+) -> Result<(), ApplyError> {
+    let judged = superblocks.judgement();
+    if judged.of(copy) == Standing::Good && !judged.conflict {
+        return Err(ApplyError::Changed(format!("superblock {copy} is good")));
+    }
+    let superblock = superblocks.current();
+    target.write_at(
+        superblock.geometry().copy_offset(copy),
+        &superblock.page(copy),
+    )?;
+    Ok(())
+}
+
+/// Writes a page that neither copy gives.
+fn replace_page<S: WriteAt>(
+    target: &mut S,
+    superblocks: &Superblocks,
+    page: PageNo,
+) -> Result<(), ApplyError> {
+    let geometry = superblocks.geometry();
+    if gmfs_volume::region::read_page(&*target, superblocks, page).is_some() {
+        return Err(ApplyError::Changed(format!("page {page} has a good copy")));
+    }
+    let mut bytes =
+        salvage(&*target, superblocks, page).unwrap_or_else(|| substitute(superblocks, page));
+    for copy in CopyId::BOTH {
+        let Some(place) = superblocks.place(copy, page) else {
+            continue;
+        };
+        seal::seal(&mut bytes, &place, superblocks.committed());
+        target.write_at(geometry.page_offset(copy, page), &bytes)?;
+        target.barrier()?;
+    }
+    Ok(())
+}
+
+/// The page as a commit that did not happen would have left it, if its seal is good in either copy.
+fn salvage<S: ReadAt + ?Sized>(
+    source: &S,
+    superblocks: &Superblocks,
+    page: PageNo,
+) -> Option<PageBytes> {
+    let good = |copy: CopyId| {
+        let place: Place = superblocks.place(copy, page)?;
+        let mut bytes = [0; PAGE_SIZE];
+        source
+            .read_at(superblocks.geometry().page_offset(copy, page), &mut bytes)
+            .ok()?;
+        seal::check(&bytes, &place).ok().map(|_| bytes)
+    };
+    good(CopyId::A).or_else(|| good(CopyId::B))
+}
+
+/// What is known of a page of which nothing is left: of its blocks, that they may hold guest memory; of its inodes,
+/// nothing, so that their blocks bring them back.
+fn substitute(superblocks: &Superblocks, page: PageNo) -> PageBytes {
+    let geometry = superblocks.geometry();
+    let mut bytes = [0; PAGE_SIZE];
+    match geometry.page_kind(page) {
+        Some(PageKind::BlockTable) => {
+            let first = geometry.first_block_of(page).0;
+            let here = geometry.end_data().0.saturating_sub(first);
+            for entry in BlockTablePage::view_mut(&mut bytes)
+                .entries
+                .iter_mut()
+                .take(here as usize)
+            {
+                *entry = BlockRaw {
+                    state: BlockState::Reserved.byte(),
+                    ..BlockRaw::FREE
+                };
+            }
+        }
+        _ => {
+            let first = geometry.first_inode_of(page).0;
+            let slots = (first..).zip(&mut InodeTablePage::view_mut(&mut bytes).inodes);
+            for (ino, slot) in slots.take_while(|(ino, _)| *ino <= geometry.inodes()) {
+                *slot = InodeRaw::free(InodeNo(ino), 0);
+            }
+        }
+    }
+    bytes
+}
+
+/// Gives reserved blocks back, on the user's word: they become free, and are zeroed when they are given out.
+///
+/// # Errors
+/// The region must be in order.
+pub fn release_reserved<S: WriteAt>(target: &mut S, stamp: &Stamp) -> Result<u64, ApplyError> {
+    let (mut store, _) = Store::open(target)?;
+    let mut change = Change::default();
+    let mut runs: Vec<std::ops::Range<u32>> = Vec::new();
+    let region = gmfs_volume::Region::open(store.source())?;
+    region.descriptors(|block, entry| {
+        if entry.state() == Some(BlockState::Reserved) {
+            match runs.last_mut() {
+                Some(run) if run.end == block.0 => run.end += 1,
+                _ => runs.push(block.0..block.0 + 1),
+            }
+        }
+    });
+    let released = runs.iter().map(|run| run.len() as u64).sum();
+    for run in runs {
+        change.assign(run, Assign::Release);
+    }
+    if released > 0 {
+        store.commit(&change, stamp)?;
+    }
+    store.close()?;
+    Ok(released)
+}

@@ -1,0 +1,375 @@
+//! From findings to edits: what is to be written where, because of what, and what that gives up.
+//!
+//! Planning writes nothing. Damaged pages come first: as long as there are any, a plan holds nothing else, for what
+//! the rest would be planned from is not yet what it will be. A repair therefore checks and plans in rounds.
+
+use std::fmt;
+
+use gmfs_format::io::ReadAt;
+use gmfs_format::raw::{InodeRaw, OnMemory, SuperblockRaw};
+use gmfs_format::seal::PageKind;
+use gmfs_format::units::{BlockNo, CopyId, InodeNo, PageNo};
+use gmfs_volume::change::Assign;
+use gmfs_volume::{OpenError, Region};
+
+use crate::check::load;
+use crate::finding::{Finding, Report, Subject};
+use crate::problem::{Code, Problem, Repair};
+
+mod contents;
+mod rules;
+
+pub(crate) use contents::descriptors_sum;
+
+/// One thing to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Edit {
+    /// Write pages of one copy anew from the other copy.
+    Mend {
+        /// Their kind.
+        kind: PageKind,
+        /// The first page.
+        first: PageNo,
+        /// How many.
+        count: u32,
+        /// The copy that is written.
+        copy: CopyId,
+    },
+    /// Write pages that neither copy gives: as they were in a commit that did not happen, if that is left; else block
+    /// table pages with every block reserved, and inode table pages with every inode free.
+    Replace {
+        /// Their kind.
+        kind: PageKind,
+        /// The first page.
+        first: PageNo,
+        /// How many.
+        count: u32,
+    },
+    /// Write both superblocks as they were made anew from the rest.
+    Superblocks,
+    /// Finish or take back what a writer left.
+    Recover,
+    /// Write an inode.
+    Inode {
+        /// Which.
+        ino: InodeNo,
+        /// Its record as it is.
+        before: Box<InodeRaw>,
+        /// Its record as it will be.
+        after: Box<InodeRaw>,
+    },
+    /// Write a run of descriptors.
+    Blocks {
+        /// The first block.
+        first: BlockNo,
+        /// How many.
+        count: u32,
+        /// What becomes of each.
+        to: Assign,
+        /// CRC-32 of the descriptors as they are.
+        before: u32,
+    },
+    /// Write fields of the superblock.
+    Superblock {
+        /// The superblock as it is.
+        before: Box<SuperblockRaw>,
+        /// The superblock as it will be; counts that other edits alter are altered on top.
+        after: Box<SuperblockRaw>,
+    },
+    /// Write a page anew with what is reserved in it as zero.
+    Rewrite {
+        /// Which.
+        page: PageNo,
+    },
+}
+
+/// An edit with its reasons.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// What is to be written.
+    pub edit: Edit,
+    /// The problems that it repairs.
+    pub because: Vec<Code>,
+    /// The worst class among them.
+    pub class: Repair,
+    /// What is given up by it, for lossy ones.
+    pub loses: Option<String>,
+}
+
+/// A finding that is left as it is, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The problem.
+    pub code: Code,
+    /// With what.
+    pub subject: Subject,
+    /// Why nothing is planned.
+    pub why: String,
+}
+
+/// What a repair would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// In the order in which they are carried out.
+    pub edits: Vec<Planned>,
+    /// What is left.
+    pub refused: Vec<Refused>,
+    /// Whether more will be planned once these edits are made.
+    pub more: bool,
+}
+
+/// How much a plan may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Only what another copy or the rest of the metadata proves.
+    Safe,
+    /// Also choices that give something up.
+    Lossy,
+}
+
+/// Why no plan could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// There is no region.
+    #[error("cannot open the region")]
+    Open(#[from] OpenError),
+}
+
+/// Plans the next round of a repair for what `report` found in the region that fills `source`.
+///
+/// # Errors
+/// There is no region any more.
+pub fn plan<S: ReadAt + ?Sized>(
+    source: &S,
+    report: &Report,
+    policy: Policy,
+) -> Result<Plan, PlanError> {
+    let region = Region::with(source, load(source)?);
+    let (pages, rest): (Vec<&Finding>, Vec<&Finding>) =
+        report.findings.iter().partition(|f| concerns_pages(f));
+    let mut plan = Plan::default();
+    rules::pages(&pages, policy, &mut plan);
+    if pages.is_empty() {
+        contents::plan(&region, &rest, policy, &mut plan);
+    } else {
+        plan.more = rest
+            .iter()
+            .any(|finding| matches!(finding.code().repair(), Repair::Safe | Repair::Lossy));
+    }
+    Ok(plan)
+}
+
+/// Whether a finding is about pages as such, so that nothing else can be planned before it is repaired.
+fn concerns_pages(finding: &Finding) -> bool {
+    let code = finding.code();
+    code <= Code::GM0012
+        || matches!(
+            code,
+            Code::GM0101 | Code::GM0102 | Code::GM0105 | Code::GM0112
+        )
+}
+
+impl Plan {
+    /// Adds an edit.
+    fn push(&mut self, edit: Edit, because: Vec<Code>, loses: Option<String>) {
+        let class = because
+            .iter()
+            .map(|code| code.repair())
+            .max()
+            .unwrap_or(Repair::Safe);
+        self.edits.push(Planned {
+            edit,
+            because,
+            class,
+            loses,
+        });
+    }
+
+    /// Leaves a finding as it is.
+    fn refuse(&mut self, finding: &Finding, why: &str) {
+        self.refused.push(Refused {
+            code: finding.code(),
+            subject: finding.subject,
+            why: why.to_owned(),
+        });
+    }
+
+    /// Whether nothing is to be written.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.edits.is_empty()
+    }
+}
+
+impl Policy {
+    /// Whether a repair of this class may be planned.
+    fn allows(self, class: Repair) -> bool {
+        match class {
+            Repair::Safe => true,
+            Repair::Lossy => self == Self::Lossy,
+            Repair::Manual | Repair::None => false,
+        }
+    }
+}
+
+/// A field that an edit changes: its name, and its bytes before and after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldChange {
+    /// The field's name.
+    pub name: &'static str,
+    /// Its bytes as they are.
+    pub before: Vec<u8>,
+    /// Its bytes as they will be.
+    pub after: Vec<u8>,
+}
+
+/// The fields in which two structures differ.
+fn differences<T: OnMemory>(before: &T, after: &T) -> Vec<FieldChange> {
+    let fields = T::FIELDS.iter().filter_map(|field| {
+        let range = field.offset..field.offset + field.size;
+        let (before, after) = (
+            before.bytes().get(range.clone())?,
+            after.bytes().get(range)?,
+        );
+        (before != after).then(|| FieldChange {
+            name: field.name,
+            before: before.to_vec(),
+            after: after.to_vec(),
+        })
+    });
+    fields.collect()
+}
+
+impl Edit {
+    /// The fields that the edit changes, if it changes single fields.
+    #[must_use]
+    pub fn fields(&self) -> Vec<FieldChange> {
+        match self {
+            Self::Inode { before, after, .. } => differences(before.as_ref(), after.as_ref()),
+            Self::Superblock { before, after } => differences(before.as_ref(), after.as_ref()),
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl fmt::Display for FieldChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {} -> {}",
+            self.name,
+            Value(self.name, &self.before),
+            Value(self.name, &self.after)
+        )
+    }
+}
+
+/// A field's bytes as they are shown: names and labels as text, numbers as numbers, the rest in hexadecimal.
+struct Value<'a>(&'static str, &'a [u8]);
+
+impl fmt::Display for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(name, bytes) = self;
+        if matches!(*name, "name" | "label" | "writer") {
+            let end = bytes
+                .iter()
+                .rposition(|byte| *byte != 0)
+                .map_or(0, |last| last + 1);
+            return write!(f, "'{}'", gmfs_format::name::escape(&bytes[..end]));
+        }
+        if bytes.len() <= 8 {
+            let number = bytes
+                .iter()
+                .rev()
+                .fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+            return write!(f, "{number}");
+        }
+        write!(f, "{} bytes", bytes.len())
+    }
+}
+
+impl fmt::Display for Edit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pages = |kind: &PageKind, first: &PageNo, count: &u32| {
+            let subject = Subject::Pages {
+                kind: *kind,
+                first: *first,
+                count: *count,
+                copy: None,
+            };
+            subject.to_string()
+        };
+        match self {
+            Self::Mend {
+                kind,
+                first,
+                count,
+                copy,
+            } => {
+                write!(
+                    f,
+                    "write {} of copy {copy} from copy {}",
+                    pages(kind, first, count),
+                    copy.other()
+                )
+            }
+            Self::Replace { kind, first, count } => {
+                let with = if *kind == PageKind::BlockTable {
+                    "every block reserved"
+                } else {
+                    "every inode free"
+                };
+                write!(
+                    f,
+                    "write {} anew in both copies, with {with} where nothing better is left",
+                    pages(kind, first, count)
+                )
+            }
+            Self::Superblocks => f.write_str("write both superblocks as made anew from the tables"),
+            Self::Recover => f.write_str("finish or take back what a writer left"),
+            Self::Inode { ino, .. } => write!(f, "write inode {ino}"),
+            Self::Superblock { .. } => f.write_str("write the superblock"),
+            Self::Rewrite { page } => {
+                write!(f, "write page {page} with its reserved bytes as zero")
+            }
+            Self::Blocks {
+                first, count, to, ..
+            } => {
+                let run = Subject::Blocks {
+                    first: *first,
+                    count: *count,
+                };
+                match to {
+                    Assign::Reserve => write!(f, "mark {run} as reserved"),
+                    Assign::Confirm => write!(f, "mark {run} as data of the file named there"),
+                    Assign::Scrub => {
+                        write!(f, "clear what is not defined in the descriptors of {run}")
+                    }
+                    Assign::Release => write!(f, "free {run}"),
+                    Assign::Data { owner, index } => {
+                        write!(f, "give {run} to inode {owner} from place {index} on")
+                    }
+                }
+            }
+        }?;
+        let fields = self.fields();
+        if !fields.is_empty() {
+            let listed: Vec<String> = fields.iter().map(ToString::to_string).collect();
+            write!(f, ": {}", listed.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+/// The word that stands for the problem in messages of what is refused.
+fn manual_advice(problem: &Problem) -> &'static str {
+    match problem {
+        Problem::ImageTooSmall { .. } => "make the image as large as the region again",
+        Problem::FeatureIncompatUnknown { .. } => "use a newer gmfs",
+        Problem::ContentChanged { .. } | Problem::ContentNotZero { .. } => {
+            "nothing tells what the content was; restore the guest, or seal the content as it is"
+        }
+        Problem::ContentUnreadable { .. } => "mark the block as bad and restore the guest",
+        _ => "nothing can be proven",
+    }
+}

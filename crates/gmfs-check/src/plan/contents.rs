@@ -1,0 +1,628 @@
+//! What becomes of inodes, descriptors and superblock fields that are wrong under good seals.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gmfs_format::io::ReadAt;
+use gmfs_format::model::Tree;
+use gmfs_format::name;
+use gmfs_format::raw::{BlockTablePage, InodeRaw, InodeTablePage, OnMemory, SuperblockRaw};
+use gmfs_format::superblock::{MAX_LABEL, STATE_ACTIVE, STATE_CLEAN, STATE_FLAGS, text_field};
+use gmfs_format::tables::{BlockState, INODE_FLAGS, INODE_LOST_DATA, InodeKind, MODE_BITS};
+use gmfs_format::units::{BlockNo, InodeNo};
+use gmfs_volume::Region;
+use gmfs_volume::change::Assign;
+use gmfs_volume::region::read_page;
+
+use crate::finding::{Finding, Subject};
+use crate::plan::{Edit, Plan, Policy, manual_advice};
+use crate::problem::{Code, Problem, Repair};
+
+/// Block edits planned in one round: bounds the memory of a plan.
+const EDITS_PER_ROUND: usize = 1 << 16;
+
+/// Where the files go whose directory is lost.
+const LOST_FOUND: &[u8] = b"lost+found";
+
+/// A plan in the making: working copies of everything that it changes.
+struct Planner<'a, S: ReadAt + ?Sized> {
+    region: &'a Region<&'a S>,
+    tree: Tree,
+    inodes: BTreeMap<InodeNo, Working>,
+    blocks: BTreeMap<BlockNo, (u32, Assign, Code)>,
+    superblock: (SuperblockRaw, Vec<Code>),
+    /// Blocks that this plan takes from a file.
+    taken: BTreeMap<InodeNo, u64>,
+    /// Names that this plan gives out, by directory.
+    names: BTreeSet<(InodeNo, Vec<u8>)>,
+    lost_found: Option<InodeNo>,
+    owners: Option<Owners>,
+    losses: BTreeMap<InodeNo, String>,
+    recover: bool,
+    rewrite: BTreeMap<gmfs_format::units::PageNo, Code>,
+}
+
+/// An inode that the plan changes.
+struct Working {
+    before: InodeRaw,
+    after: InodeRaw,
+    because: Vec<Code>,
+}
+
+/// What the block table says of each owner: blocks, and one past the highest place.
+#[derive(Default)]
+struct Owners(BTreeMap<InodeNo, (u64, u32)>);
+
+/// Plans the repair of contents.
+pub(super) fn plan<S: ReadAt + ?Sized>(
+    region: &Region<&S>,
+    findings: &[&Finding],
+    policy: Policy,
+    plan: &mut Plan,
+) {
+    let mut planner = Planner {
+        region,
+        tree: region.inodes().tree,
+        inodes: BTreeMap::new(),
+        blocks: BTreeMap::new(),
+        superblock: (region.superblock().raw, Vec::new()),
+        taken: BTreeMap::new(),
+        names: BTreeSet::new(),
+        lost_found: None,
+        owners: None,
+        losses: BTreeMap::new(),
+        recover: false,
+        rewrite: BTreeMap::new(),
+    };
+    for finding in findings {
+        let code = finding.code();
+        match code.repair() {
+            Repair::None => {}
+            Repair::Manual => plan.refuse(finding, manual_advice(&finding.problem)),
+            class if !policy.allows(class) => {
+                plan.refuse(
+                    finding,
+                    "gives something up: only a repair that may do so is asked for this",
+                );
+            }
+            _ if planner.blocks.len() >= EDITS_PER_ROUND => plan.more = true,
+            _ => {
+                if let Err(why) = planner.resolve(finding) {
+                    plan.refuse(finding, why);
+                }
+            }
+        }
+    }
+    planner.finish(plan);
+}
+
+impl<S: ReadAt + ?Sized> Planner<'_, S> {
+    /// Works one finding into the plan.
+    fn resolve(&mut self, finding: &Finding) -> Result<(), &'static str> {
+        let code = finding.code();
+        match (finding.subject, &finding.problem) {
+            (_, Problem::PageHeaderReserved {} | Problem::BlockSlotBehindEnd {}) => {
+                self.rewrite_pages(finding)
+            }
+            (Subject::Inode(ino), problem) => self.inode_problem(ino, problem, code),
+            (Subject::Blocks { first, count }, problem) => {
+                self.block_problem(first, count, problem, code)
+            }
+            (Subject::Superblock, problem) => {
+                self.superblock_problem(problem, code);
+                Ok(())
+            }
+            (Subject::Pages { .. } | Subject::Region, _) => {
+                self.recover |= (Code::GM0020..=Code::GM0023).contains(&code);
+                Ok(())
+            }
+        }
+    }
+
+    fn rewrite_pages(&mut self, finding: &Finding) -> Result<(), &'static str> {
+        let Subject::Pages { first, count, .. } = finding.subject else {
+            return Err("it is no page");
+        };
+        for page in (first.0..first.0 + count).map(gmfs_format::units::PageNo) {
+            self.rewrite.insert(page, finding.code());
+        }
+        Ok(())
+    }
+
+    fn superblock_problem(&mut self, problem: &Problem, code: Code) {
+        let (raw, because) = &mut self.superblock;
+        because.push(code);
+        match problem {
+            Problem::WriterActive {} => self.recover = true,
+            Problem::StateContradicts { .. } => {
+                raw.state = (raw.state.get() & STATE_FLAGS & !STATE_ACTIVE | STATE_CLEAN).into();
+            }
+            Problem::LabelIllegal {} => raw.label = legal_label(&raw.label),
+            Problem::WriterIllegal {} => raw.writer = text_field("gmfs"),
+            Problem::SuperblockReserved {} => {
+                (raw.reserved_1, raw.reserved_2) = ([0; 3], 0.into());
+                raw.reserved_3 = [0; 3696];
+                raw.first_error.reserved = 0.into();
+                raw.last_error.reserved = 0.into();
+            }
+            Problem::SuperblockTimeFuture { field, .. } => match &*field.0 {
+                "created" => raw.created = 0.into(),
+                "written" => raw.written = 0.into(),
+                "checked" => raw.checked = 0.into(),
+                _ => raw.sealed = 0.into(),
+            },
+            Problem::FreeCountWrong { found, .. } => raw.free_blocks = (*found).into(),
+            Problem::DataCountWrong { found, .. } => raw.data_blocks = (*found).into(),
+            Problem::BadCountWrong { found, .. } => raw.bad_blocks = (*found).into(),
+            Problem::ReservedCountWrong { found, .. } => raw.reserved_blocks = (*found).into(),
+            Problem::InodeCountWrong { found, .. } => raw.used_inodes = (*found).into(),
+            _ => {}
+        }
+    }
+
+    fn inode_problem(
+        &mut self,
+        ino: InodeNo,
+        problem: &Problem,
+        code: Code,
+    ) -> Result<(), &'static str> {
+        match problem {
+            Problem::InodeSlotBehindEnd {} => {
+                let first = self.region.geometry().first_inode_page().0;
+                self.rewrite
+                    .insert(gmfs_format::units::PageNo(first + (ino.0 - 1) / 8), code);
+                return Ok(());
+            }
+            Problem::ParentMissing { .. }
+            | Problem::ParentNotDirectory { .. }
+            | Problem::ParentCycle { .. } => {
+                return self.adopt(ino, code);
+            }
+            Problem::InodeFreeNotEmpty {} => return self.clear_free(ino, code),
+            Problem::InodeKindUnknown { .. } => return self.choose_kind(ino, code),
+            Problem::NameIllegal { .. } | Problem::NameDuplicate { .. } => {
+                return self.rename(ino, code);
+            }
+            Problem::SizeTooLarge { .. } => return self.shrink(ino, code),
+            _ => {}
+        }
+        let taken = self.taken.get(&ino).copied().unwrap_or(0);
+        let raw = self.working(ino, code)?;
+        match problem {
+            Problem::InodeNumberWrong { .. } => raw.number = ino.0.into(),
+            Problem::NamePadding {} => {
+                let name = raw.name().to_vec();
+                raw.set_name(&name);
+            }
+            Problem::ModeIllegal { .. } => raw.mode = (raw.mode.get() & MODE_BITS).into(),
+            Problem::InodeFlagsUnknown { .. } => raw.flags = (raw.flags.get() & INODE_FLAGS).into(),
+            Problem::InodeReserved {} => raw.reserved = [0; 168],
+            Problem::InodeTimeFuture { field, .. } => match &*field.0 {
+                "accessed" => raw.accessed = 0.into(),
+                "modified" => raw.modified = 0.into(),
+                "changed" => raw.changed = 0.into(),
+                _ => raw.created = 0.into(),
+            },
+            Problem::DirectoryHasSize { .. } => (raw.size, raw.blocks) = (0.into(), 0.into()),
+            Problem::RootMissing {} | Problem::RootMisnamed {} => make_root(raw),
+            Problem::BlockCountWrong { recorded, found } => {
+                raw.blocks = found.saturating_sub(taken).into();
+                if found < recorded {
+                    // What the file owned and nobody names is lost: its holes must not be taken for zeros.
+                    raw.flags = (raw.flags.get() | INODE_LOST_DATA).into();
+                }
+            }
+            _ => return Err("no repair is known"),
+        }
+        Ok(())
+    }
+
+    /// A free record with something in it is cleared, unless blocks still name it: then the record is what tells them.
+    fn clear_free(&mut self, ino: InodeNo, code: Code) -> Result<(), &'static str> {
+        if self.owner(ino).is_some() {
+            return Ok(());
+        }
+        let raw = self.working(ino, code)?;
+        *raw = InodeRaw::free(ino, raw.generation.get());
+        Ok(())
+    }
+
+    /// Neither file nor directory: a file if it has size or blocks, a directory if something lies in it, else a file.
+    fn choose_kind(&mut self, ino: InodeNo, code: Code) -> Result<(), &'static str> {
+        let owned = self.owner(ino).is_some();
+        let holds = self.tree.inodes().any(|inode| inode.parent == ino);
+        let raw = self.working(ino, code)?;
+        let directory = holds && !owned && raw.size.get() == 0;
+        let kind = if directory {
+            InodeKind::Directory
+        } else {
+            InodeKind::File
+        };
+        raw.kind = kind.number().into();
+        Ok(())
+    }
+
+    fn shrink(&mut self, ino: InodeNo, code: Code) -> Result<(), &'static str> {
+        let places = self.owner(ino).map_or(0, |(_, places)| places);
+        let block_bytes = self.region.geometry().block_bytes();
+        self.working(ino, code)?.size = (u64::from(places) * block_bytes).into();
+        Ok(())
+    }
+
+    fn rename(&mut self, ino: InodeNo, code: Code) -> Result<(), &'static str> {
+        let (parent, old) = {
+            let raw = self.working(ino, code)?;
+            (raw.parent(), raw.name().to_vec())
+        };
+        let name = self.free_name(parent, ino, &old);
+        self.losses
+            .insert(ino, format!("its name '{}'", name::escape(&old)));
+        self.working(ino, code)?.set_name(&name);
+        Ok(())
+    }
+
+    /// A name that is legal and free in a directory: the old one as far as it serves, with the inode's number behind.
+    fn free_name(&mut self, parent: InodeNo, ino: InodeNo, old: &[u8]) -> Vec<u8> {
+        let mut stem: Vec<u8> = old
+            .iter()
+            .copied()
+            .filter(|byte| !matches!(byte, 0 | b'/'))
+            .collect();
+        stem.truncate(name::MAX_NAME - 24);
+        if matches!(stem.as_slice(), b"." | b"..") {
+            stem.clear();
+        }
+        let mut attempt = 0_u32;
+        loop {
+            let mut name = stem.clone();
+            name.extend_from_slice(format!("#{ino}").as_bytes());
+            if attempt > 0 {
+                name.extend_from_slice(format!(".{attempt}").as_bytes());
+            }
+            let free = self
+                .tree
+                .lookup(parent, &name)
+                .is_none_or(|holder| holder.ino == ino);
+            if free && self.names.insert((parent, name.clone())) {
+                return name;
+            }
+            attempt += 1;
+        }
+    }
+
+    /// Puts an inode into lost+found, under its own name if it can be, else by its number.
+    fn adopt(&mut self, ino: InodeNo, code: Code) -> Result<(), &'static str> {
+        let home = self.home(code)?;
+        let old = self.working(ino, code)?.name().to_vec();
+        let legal = name::check(&old).is_ok() && self.tree.lookup(home, &old).is_none();
+        let name = if legal && self.names.insert((home, old.clone())) {
+            old
+        } else {
+            self.free_name(home, ino, b"")
+        };
+        let raw = self.working(ino, code)?;
+        raw.parent = home.0.into();
+        raw.set_name(&name);
+        Ok(())
+    }
+
+    /// The directory lost+found: the one that is there, or a new one; the root if neither can be.
+    fn home(&mut self, code: Code) -> Result<InodeNo, &'static str> {
+        if let Some(home) = self.lost_found {
+            return Ok(home);
+        }
+        let there = self
+            .tree
+            .lookup(InodeNo::ROOT, LOST_FOUND)
+            .filter(|inode| inode.kind == InodeKind::Directory);
+        let home = match there.map(|inode| inode.ino) {
+            Some(home) => home,
+            None => self.make_home(code)?,
+        };
+        self.lost_found = Some(home);
+        Ok(home)
+    }
+
+    fn make_home(&mut self, code: Code) -> Result<InodeNo, &'static str> {
+        let count = self.region.geometry().inodes();
+        let free = (2..=count).map(InodeNo).find(|ino| {
+            self.tree.get(*ino).is_none() && self.owner(*ino).is_none() && self.record_is_free(*ino)
+        });
+        let Some(ino) = free else {
+            return Ok(InodeNo::ROOT);
+        };
+        let taken = self.tree.lookup(InodeNo::ROOT, LOST_FOUND).is_some();
+        let name = if taken {
+            self.free_name(InodeNo::ROOT, ino, LOST_FOUND)
+        } else {
+            LOST_FOUND.to_vec()
+        };
+        let raw = self.working(ino, code)?;
+        let generation = raw.generation.get().wrapping_add(1);
+        *raw = InodeRaw::free(ino, generation);
+        raw.kind = InodeKind::Directory.number().into();
+        raw.mode = 0o700.into();
+        raw.parent = InodeNo::ROOT.0.into();
+        raw.set_name(&name);
+        Ok(ino)
+    }
+
+    fn record_is_free(&self, ino: InodeNo) -> bool {
+        !self.inodes.contains_key(&ino) && self.read_inode(ino).is_some_and(|raw| !raw.in_use())
+    }
+
+    fn block_problem(
+        &mut self,
+        first: BlockNo,
+        count: u32,
+        problem: &Problem,
+        code: Code,
+    ) -> Result<(), &'static str> {
+        let to = match *problem {
+            Problem::OwnerMissing { owner } => {
+                return self.restore_owner(owner, first, count, code);
+            }
+            Problem::OwnerNotFile { .. }
+            | Problem::DataBlockUnowned {}
+            | Problem::ReservedBlockOwned { .. } => Assign::Reserve,
+            Problem::BlockBehindSize { owner } | Problem::PlaceTakenTwice { owner, .. } => {
+                *self.taken.entry(owner).or_default() += u64::from(count);
+                let raw = self.working(owner, code)?;
+                raw.blocks = raw.blocks.get().saturating_sub(u64::from(count)).into();
+                Assign::Reserve
+            }
+            Problem::BlockStateUnknown { .. } | Problem::FreeBlockNotEmpty { .. } => {
+                return self.judge_blocks(first, count, code);
+            }
+            Problem::BlockFlagsUnknown { .. } | Problem::BlockReserved {} => Assign::Scrub,
+            _ => return Err("no repair is known"),
+        };
+        self.assign(first, count, to, code);
+        Ok(())
+    }
+
+    /// Blocks in no state, or free and yet named: data if the file named there has that place, else reserved. Never free.
+    fn judge_blocks(&mut self, first: BlockNo, count: u32, code: Code) -> Result<(), &'static str> {
+        for block in (first.0..first.0 + count).map(BlockNo) {
+            let entry = self
+                .region
+                .descriptor(block)
+                .ok_or("its descriptor cannot be read")?;
+            let file = self
+                .tree
+                .get(entry.owner())
+                .filter(|inode| inode.kind == InodeKind::File);
+            let places = file
+                .and_then(|inode| self.region.geometry().file_blocks(inode.size))
+                .unwrap_or(0);
+            let to = if entry.index.get() < places {
+                Assign::Confirm
+            } else {
+                Assign::Reserve
+            };
+            self.assign(block, 1, to, code);
+        }
+        Ok(())
+    }
+
+    /// A file whose inode is lost comes back with the order and the content of its blocks.
+    fn restore_owner(
+        &mut self,
+        owner: InodeNo,
+        first: BlockNo,
+        count: u32,
+        code: Code,
+    ) -> Result<(), &'static str> {
+        if owner.0 > self.region.geometry().inodes() {
+            self.assign(first, count, Assign::Reserve, code);
+            return Ok(());
+        }
+        if self
+            .inodes
+            .get(&owner)
+            .is_some_and(|working| working.after.in_use())
+        {
+            return Ok(());
+        }
+        let (blocks, places) = self.owner(owner).unwrap_or_default();
+        let block_bytes = self.region.geometry().block_bytes();
+        let home = self.home(code)?;
+        let name = self.free_name(home, owner, b"");
+        let raw = self.working(owner, code)?;
+        let generation = raw.generation.get().wrapping_add(1);
+        *raw = InodeRaw::free(owner, generation);
+        raw.kind = InodeKind::File.number().into();
+        raw.mode = 0o600.into();
+        raw.parent = home.0.into();
+        raw.size = (u64::from(places) * block_bytes).into();
+        raw.blocks = blocks.into();
+        raw.set_name(&name);
+        if blocks < u64::from(places) {
+            raw.flags = INODE_LOST_DATA.into();
+        }
+        self.losses.insert(
+            owner,
+            "its name, its directory and its size in bytes".to_owned(),
+        );
+        Ok(())
+    }
+
+    fn assign(&mut self, first: BlockNo, count: u32, to: Assign, code: Code) {
+        // Consecutive blocks with one fate are one edit.
+        if let Some((start, (length, fate, because))) = self.blocks.iter_mut().next_back()
+            && start.0 + *length == first.0
+            && (*fate, *because) == (to, code)
+        {
+            *length += count;
+            return;
+        }
+        self.blocks.entry(first).or_insert((count, to, code));
+    }
+
+    /// What the block table says of an inode as an owner.
+    fn owner(&mut self, ino: InodeNo) -> Option<(u64, u32)> {
+        if self.owners.is_none() {
+            let mut owners = Owners::default();
+            let count = self.region.geometry().inodes();
+            self.region.descriptors(|_, entry| {
+                let owner = entry.owner();
+                let names = entry.state() != Some(BlockState::Reserved) && owner != InodeNo::NONE;
+                if names && owner.0 <= count {
+                    let (blocks, places) = owners.0.entry(owner).or_default();
+                    *blocks += 1;
+                    *places = (*places).max(entry.index.get().saturating_add(1));
+                }
+            });
+            self.owners = Some(owners);
+        }
+        self.owners
+            .as_ref()
+            .and_then(|owners| owners.0.get(&ino))
+            .copied()
+    }
+
+    /// The working copy of an inode.
+    fn working(&mut self, ino: InodeNo, code: Code) -> Result<&mut InodeRaw, &'static str> {
+        if !self.inodes.contains_key(&ino) {
+            let before = self.read_inode(ino).ok_or("the inode cannot be read")?;
+            self.inodes.insert(
+                ino,
+                Working {
+                    before,
+                    after: before,
+                    because: Vec::new(),
+                },
+            );
+        }
+        let working = self
+            .inodes
+            .get_mut(&ino)
+            .ok_or("the inode cannot be read")?;
+        if !working.because.contains(&code) {
+            working.because.push(code);
+        }
+        Ok(&mut working.after)
+    }
+
+    /// An inode's record as it is; behind the mark, a free one.
+    fn read_inode(&self, ino: InodeNo) -> Option<InodeRaw> {
+        let (page, slot) = self.region.geometry().inode_place(ino)?;
+        if !self
+            .region
+            .superblock()
+            .used_inode_pages()
+            .contains(&page.0)
+        {
+            return Some(InodeRaw::free(ino, 0));
+        }
+        let bytes = self.region.page(page)?;
+        InodeTablePage::view(&bytes).inodes.get(slot).copied()
+    }
+
+    /// Turns the working copies into edits.
+    fn finish(self, plan: &mut Plan) {
+        if self.recover {
+            plan.push(Edit::Recover, vec![Code::GM0023], None);
+        }
+        for (page, code) in self.rewrite {
+            plan.push(Edit::Rewrite { page }, vec![code], None);
+        }
+        for (first, (count, to, code)) in self.blocks {
+            let before = descriptors_sum(
+                self.region.source(),
+                self.region.superblocks(),
+                first,
+                count,
+            );
+            let loses = (to == Assign::Reserve && code.repair() == Repair::Lossy).then(|| {
+                "the claim of these blocks to a place in a file; their content stays".to_owned()
+            });
+            plan.push(
+                Edit::Blocks {
+                    first,
+                    count,
+                    to,
+                    before,
+                },
+                vec![code],
+                loses,
+            );
+        }
+        for (ino, working) in self.inodes {
+            if working.before != working.after {
+                let (before, after) = (Box::new(working.before), Box::new(working.after));
+                let loses = self.losses.get(&ino).cloned();
+                plan.push(Edit::Inode { ino, before, after }, working.because, loses);
+            }
+        }
+        let (raw, because) = self.superblock;
+        let before = self.region.superblock().raw;
+        if raw != before {
+            plan.push(
+                Edit::Superblock {
+                    before: Box::new(before),
+                    after: Box::new(raw),
+                },
+                because,
+                None,
+            );
+        }
+    }
+}
+
+/// CRC-32 of a run of descriptors as they are; those on pages that cannot be read count for nothing.
+pub(crate) fn descriptors_sum<S: ReadAt + ?Sized>(
+    source: &S,
+    superblocks: &gmfs_volume::Superblocks,
+    first: BlockNo,
+    count: u32,
+) -> u32 {
+    let geometry = superblocks.geometry();
+    let mut sum = crc32fast::Hasher::new();
+    let mut block = first.0;
+    let end = first.0.saturating_add(count);
+    while block < end {
+        let Some((page, slot)) = geometry.descriptor_place(BlockNo(block)) else {
+            break;
+        };
+        let here = (end - block).min(gmfs_format::raw::BLOCKS_PER_PAGE - slot as u32);
+        if let Some(bytes) = read_page(source, superblocks, page) {
+            for entry in BlockTablePage::view(&bytes)
+                .entries
+                .iter()
+                .skip(slot)
+                .take(here as usize)
+            {
+                sum.update(entry.bytes());
+            }
+        }
+        block += here;
+    }
+    sum.finalize()
+}
+
+/// The root directory as it must be; owner, mode and times stay.
+fn make_root(raw: &mut InodeRaw) {
+    if raw.kind() != Some(InodeKind::Directory) {
+        let generation = raw.generation.get().wrapping_add(1);
+        *raw = InodeRaw::free(InodeNo::ROOT, generation);
+        raw.kind = InodeKind::Directory.number().into();
+        raw.mode = 0o755.into();
+    }
+    raw.parent = InodeNo::ROOT.0.into();
+    raw.set_name(b".");
+}
+
+/// A label as far as it is legal.
+fn legal_label(label: &[u8; 64]) -> [u8; 64] {
+    let end = label
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(MAX_LABEL)
+        .min(MAX_LABEL);
+    let text = String::from_utf8_lossy(&label[..end]);
+    let legal: String = text
+        .chars()
+        .filter(|c| !c.is_control() && *c != char::REPLACEMENT_CHARACTER)
+        .collect();
+    text_field(&legal)
+}

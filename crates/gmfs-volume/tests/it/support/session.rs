@@ -1,0 +1,160 @@
+//! A region under test with a model beside it: operations are checked against the model, and crashed everywhere.
+
+use std::collections::BTreeMap;
+
+use gmfs_format::units::InodeNo;
+use gmfs_volume::{Recovery, Region, Writer};
+
+use super::crashes::Limits;
+use super::memory::Memory;
+use super::ops::{Model, Op, error_name, set_clock, writer_options};
+use super::oracle::{Tally, crash_everywhere, recorded};
+use super::recorder::Recorder;
+use super::rng::Rng;
+use super::state::{Snapshot, require_whole};
+
+/// A region with a writer, a model of it, and the state before the operation under way.
+pub(crate) struct Session {
+    writer: Option<Writer<Recorder>>,
+    pub(crate) recorder: Recorder,
+    pub(crate) model: Model,
+    pub(crate) rng: Rng,
+    /// How much is crashed; nothing, if there are none.
+    limits: Option<Limits>,
+    pub(crate) tally: Tally,
+    pub(crate) next_id: u32,
+    /// The file, by inode and its generation, in which an id was seen first.
+    owners: BTreeMap<u32, (InodeNo, u32)>,
+}
+
+impl Session {
+    pub(crate) fn new(image: Memory, seed: u64, limits: Option<Limits>) -> Self {
+        let (writer, recorder) = recorded(image);
+        let (writer, rng) = (Some(writer), Rng::new(seed));
+        Self {
+            writer,
+            recorder,
+            model: Model::default(),
+            rng,
+            limits,
+            tally: Tally::default(),
+            next_id: 1,
+            owners: BTreeMap::new(),
+        }
+    }
+
+    /// Runs one operation, checks it against the model, and crashes it everywhere.
+    pub(crate) fn step(&mut self, op: &Op, told: &dyn Fn() -> String) {
+        set_clock(2_000 + u64::from(self.next_id));
+        self.next_id += 1;
+        let before = self.recorder.image();
+        let free = Snapshot::read(&before)
+            .unwrap()
+            .superblock
+            .free_blocks
+            .get();
+        let mut model = self.model.clone();
+        let expected = model.run(op);
+        let result = op.run(self.writer.as_mut().unwrap());
+        let told = || format!("{} {op:?}", told());
+        match (&result, expected) {
+            (Ok(()), Ok(())) => self.model = model,
+            (Err(error), Err(name)) => assert_eq!(error_name(error), name, "{}", told()),
+            (Err(error), Ok(())) => match error_name(error).as_str() {
+                // Content of unknown length finds out when nothing is left.
+                "NoSpace" if matches!(op, Op::Put { .. }) => {}
+                "NoSpace" => assert!(
+                    error.to_string().ends_with(&format!("{free} are free")),
+                    "{}: {error}",
+                    told()
+                ),
+                "NoAlignedSpace" | "NoInodes" => {}
+                _ => panic!("{}: {error}", told()),
+            },
+            (Ok(()), Err(name)) => panic!("{}: must be {name}", told()),
+        }
+        if result.is_err() {
+            self.tally.refused += 1;
+            let unchanged = Snapshot::read(&self.recorder.image()) == Snapshot::read(&before);
+            assert!(unchanged, "{}: changed something", told());
+            require_whole(&self.recorder.image()).unwrap();
+        }
+        self.crash(&before, result.is_ok(), &told);
+        self.check_owners(&told);
+    }
+
+    /// Crashes what was just done.
+    fn crash(&mut self, before: &Memory, done: bool, told: &dyn Fn() -> String) {
+        match self.limits {
+            Some(limits) => {
+                self.tally +=
+                    crash_everywhere(before, &self.recorder, limits, done, &mut self.rng, told)
+            }
+            None => drop(self.recorder.take_log()),
+        }
+    }
+
+    /// The region is the model's, and each file's blocks hold what this file was given.
+    fn check_owners(&mut self, told: &dyn Fn() -> String) {
+        let image = self.recorder.image();
+        self.model.check(&image);
+        let snapshot = Snapshot::read(&image).unwrap();
+        let mut seen = BTreeMap::new();
+        for path in self.model.files() {
+            let entry = snapshot.at(path.as_bytes());
+            let owner = (entry.inode.ino, entry.inode.attributes.unwrap().generation);
+            for tag in &entry.tags {
+                let first = self.owners.get(&tag.id).copied().unwrap_or(owner);
+                assert_eq!(first, owner, "{}: {path} holds {tag:?}", told());
+                seen.insert(tag.id, owner);
+            }
+        }
+        self.owners.extend(seen);
+        let tree: Vec<_> = self
+            .writer
+            .as_ref()
+            .unwrap()
+            .tree()
+            .inodes()
+            .cloned()
+            .collect();
+        let found: Vec<_> = Region::open(&image)
+            .unwrap()
+            .inodes()
+            .tree
+            .inodes()
+            .cloned()
+            .collect();
+        assert_eq!(tree, found, "{}: the writer's own tree is another", told());
+    }
+
+    /// The guest that has a file as its memory writes to all of it.
+    pub(crate) fn scribble(&mut self) {
+        let files = self.model.files();
+        if files.is_empty() {
+            return;
+        }
+        let path = self.rng.pick(&files).clone();
+        let id = self.next_id;
+        self.next_id += 1;
+        for (offset, bytes) in self.model.scribble(&self.recorder.image(), &path, id) {
+            self.recorder.scribble(offset, &bytes);
+        }
+    }
+
+    /// Closes the region, which is crashed too, and opens it again.
+    pub(crate) fn reopen(&mut self, told: &dyn Fn() -> String) {
+        let before = self.recorder.image();
+        self.writer.take().unwrap().close().unwrap();
+        let told = || format!("{} close", told());
+        self.crash(&before, true, &told);
+        let (writer, recovery) = Writer::open(self.recorder.clone(), writer_options()).unwrap();
+        assert_eq!(recovery, Recovery::default(), "{}", told());
+        assert!(
+            self.recorder.take_log().is_empty(),
+            "{}: opening a closed region writes",
+            told()
+        );
+        self.writer = Some(writer);
+    }
+}
