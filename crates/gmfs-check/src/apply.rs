@@ -39,28 +39,21 @@ pub enum ApplyError {
 ///
 /// # Errors
 /// What was begun is safe: a further repair ends it.
-pub fn apply<S: WriteAt>(
-    target: &mut S,
-    edits: &[Planned],
-    stamp: &Stamp,
-) -> Result<(), ApplyError> {
+pub fn apply<S: WriteAt>(target: &mut S, edits: &[Planned], stamp: &Stamp) -> Result<(), ApplyError> {
     let superblocks = load(target)?;
     let mut commit = false;
     for planned in edits {
         match &planned.edit {
             Edit::Superblocks => write_superblocks(target, &superblocks)?,
-            Edit::Mend {
-                kind: PageKind::Superblock,
-                copy,
-                ..
-            } => {
+            Edit::Mend { kind: PageKind::Superblock, copy, .. } => {
                 target.barrier()?;
                 mend_superblock(target, &superblocks, *copy)?;
             }
-            Edit::Mend {
-                first, count, copy, ..
-            } => {
+            Edit::Mend { first, count, copy, .. } => {
                 for page in (first.0..first.0 + count).map(PageNo) {
+                    if gmfs_volume::region::judge_page(&*target, &superblocks, page).is_whole() {
+                        return Err(ApplyError::Changed(format!("page {page} is good in both copies")));
+                    }
                     mend_page(target, &superblocks, page, *copy)?;
                 }
             }
@@ -69,23 +62,20 @@ pub fn apply<S: WriteAt>(
                     replace_page(target, &superblocks, page)?;
                 }
             }
+            Edit::Reconcile { first, count, .. } => {
+                for page in (first.0..first.0 + count).map(PageNo) {
+                    reconcile_page(target, &superblocks, page)?;
+                }
+            }
             _ => commit = true,
         }
     }
     target.barrier()?;
-    if commit {
-        commit_rest(target, edits, stamp)
-    } else {
-        Ok(())
-    }
+    if commit { commit_rest(target, edits, stamp) } else { Ok(()) }
 }
 
 /// Everything that is one commit.
-fn commit_rest<S: WriteAt>(
-    target: &mut S,
-    edits: &[Planned],
-    stamp: &Stamp,
-) -> Result<(), ApplyError> {
+fn commit_rest<S: WriteAt>(target: &mut S, edits: &[Planned], stamp: &Stamp) -> Result<(), ApplyError> {
     verify(&*target, edits)?;
     let (mut store, _) = Store::open(target)?;
     let mut change = Change::default();
@@ -93,9 +83,7 @@ fn commit_rest<S: WriteAt>(
     for planned in edits {
         match &planned.edit {
             Edit::Inode { ino, after, .. } => change.set_inode(*ino, **after),
-            Edit::Blocks {
-                first, count, to, ..
-            } => change.assign(first.0..first.0 + count, *to),
+            Edit::Blocks { first, count, to, .. } => change.assign(first.0..first.0 + count, *to),
             Edit::Superblock { after, .. } => change.set_superblock(**after),
             Edit::Rewrite { page } => change.touch(*page),
             _ => continue,
@@ -116,15 +104,10 @@ fn verify<S: ReadAt + ?Sized>(source: &S, edits: &[Planned]) -> Result<(), Apply
     for planned in edits {
         let edit = &planned.edit;
         let same = match edit {
-            Edit::Inode { ino, before, .. } => {
-                read_inode(source, &superblocks, *ino).as_ref() == Some(&**before)
+            Edit::Inode { ino, before, .. } => read_inode(source, &superblocks, *ino).as_ref() == Some(&**before),
+            Edit::Blocks { first, count, before, .. } => {
+                descriptors_sum(source, &superblocks, *first, *count) == *before
             }
-            Edit::Blocks {
-                first,
-                count,
-                before,
-                ..
-            } => descriptors_sum(source, &superblocks, *first, *count) == *before,
             Edit::Superblock { before, .. } => superblocks.current().raw == **before,
             _ => true,
         };
@@ -135,11 +118,7 @@ fn verify<S: ReadAt + ?Sized>(source: &S, edits: &[Planned]) -> Result<(), Apply
     Ok(())
 }
 
-fn read_inode<S: ReadAt + ?Sized>(
-    source: &S,
-    superblocks: &Superblocks,
-    ino: InodeNo,
-) -> Option<InodeRaw> {
+fn read_inode<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, ino: InodeNo) -> Option<InodeRaw> {
     let (page, slot) = superblocks.geometry().inode_place(ino)?;
     if !superblocks.current().used_inode_pages().contains(&page.0) {
         return Some(InodeRaw::free(ino, 0));
@@ -149,54 +128,36 @@ fn read_inode<S: ReadAt + ?Sized>(
 }
 
 /// Writes both superblocks as they were made anew, if neither is there.
-fn write_superblocks<S: WriteAt>(
-    target: &mut S,
-    superblocks: &Superblocks,
-) -> Result<(), ApplyError> {
+fn write_superblocks<S: WriteAt>(target: &mut S, superblocks: &Superblocks) -> Result<(), ApplyError> {
     if !superblocks.are_rebuilt() {
         return Err(ApplyError::Changed("there is a superblock".to_owned()));
     }
     let superblock = superblocks.current();
     for copy in [CopyId::B, CopyId::A] {
-        target.write_at(
-            superblock.geometry().copy_offset(copy),
-            &superblock.page(copy),
-        )?;
+        target.write_at(superblock.geometry().copy_offset(copy), &superblock.page(copy))?;
         target.barrier()?;
     }
     Ok(())
 }
 
 /// Writes one superblock from the one that counts, if it is not good.
-fn mend_superblock<S: WriteAt>(
-    target: &mut S,
-    superblocks: &Superblocks,
-    copy: CopyId,
-) -> Result<(), ApplyError> {
+fn mend_superblock<S: WriteAt>(target: &mut S, superblocks: &Superblocks, copy: CopyId) -> Result<(), ApplyError> {
     let judged = superblocks.judgement();
     if judged.of(copy) == Standing::Good && !judged.conflict {
         return Err(ApplyError::Changed(format!("superblock {copy} is good")));
     }
     let superblock = superblocks.current();
-    target.write_at(
-        superblock.geometry().copy_offset(copy),
-        &superblock.page(copy),
-    )?;
+    target.write_at(superblock.geometry().copy_offset(copy), &superblock.page(copy))?;
     Ok(())
 }
 
 /// Writes a page that neither copy gives.
-fn replace_page<S: WriteAt>(
-    target: &mut S,
-    superblocks: &Superblocks,
-    page: PageNo,
-) -> Result<(), ApplyError> {
+fn replace_page<S: WriteAt>(target: &mut S, superblocks: &Superblocks, page: PageNo) -> Result<(), ApplyError> {
     let geometry = superblocks.geometry();
     if gmfs_volume::region::read_page(&*target, superblocks, page).is_some() {
         return Err(ApplyError::Changed(format!("page {page} has a good copy")));
     }
-    let mut bytes =
-        salvage(&*target, superblocks, page).unwrap_or_else(|| substitute(superblocks, page));
+    let mut bytes = salvage(&*target, superblocks, page).unwrap_or_else(|| substitute(superblocks, page));
     for copy in CopyId::BOTH {
         let Some(place) = superblocks.place(copy, page) else {
             continue;
@@ -208,18 +169,64 @@ fn replace_page<S: WriteAt>(
     Ok(())
 }
 
+/// Writes a page from what both copies know. Where only one of two copies is good, and may be older than it should be,
+/// what it says is free may have been given out since: it is reserved.
+fn reconcile_page<S: WriteAt>(target: &mut S, superblocks: &Superblocks, page: PageNo) -> Result<(), ApplyError> {
+    let judged = gmfs_volume::region::judge_page(&*target, superblocks, page);
+    if !judged.conflict && !judged.uncertain {
+        return Err(ApplyError::Changed(format!("page {page} is not in doubt")));
+    }
+    let Some(mut bytes) = gmfs_volume::region::read_page(&*target, superblocks, page) else {
+        return Err(ApplyError::Changed(format!("page {page} has no good copy")));
+    };
+    let geometry = superblocks.geometry();
+    if judged.conflict {
+        let mut other = [0; PAGE_SIZE];
+        target.read_at(geometry.page_offset(CopyId::B, page), &mut other)?;
+        unite(geometry.page_kind(page), &mut bytes, &other);
+    } else if geometry.page_kind(page) == Some(PageKind::BlockTable) {
+        let here = gmfs_volume::region::page_descriptors(geometry, page, &bytes).count();
+        for entry in BlockTablePage::view_mut(&mut bytes).entries.iter_mut().take(here) {
+            if *entry == BlockRaw::FREE {
+                *entry = BlockRaw { state: BlockState::Reserved.byte(), ..BlockRaw::FREE };
+            }
+        }
+    }
+    // Copy A first: where copy B is the only good one, it must stand until A does.
+    for copy in CopyId::BOTH {
+        let Some(place) = superblocks.place(copy, page) else { continue };
+        seal::seal(&mut bytes, &place, superblocks.committed());
+        target.write_at(geometry.page_offset(copy, page), bytes.as_slice())?;
+        target.barrier()?;
+    }
+    Ok(())
+}
+
+/// Takes from `other` what `bytes` has nothing for: descriptors where it says free, and inodes likewise.
+fn unite(kind: Option<PageKind>, bytes: &mut PageBytes, other: &PageBytes) {
+    if kind == Some(PageKind::BlockTable) {
+        let others = BlockTablePage::view(other).entries;
+        for (entry, other) in BlockTablePage::view_mut(bytes).entries.iter_mut().zip(others) {
+            if *entry == BlockRaw::FREE {
+                *entry = other;
+            }
+        }
+    } else {
+        let others = InodeTablePage::view(other).inodes;
+        for (inode, other) in InodeTablePage::view_mut(bytes).inodes.iter_mut().zip(others) {
+            if !inode.in_use() {
+                *inode = other;
+            }
+        }
+    }
+}
+
 /// The page as a commit that did not happen would have left it, if its seal is good in either copy.
-fn salvage<S: ReadAt + ?Sized>(
-    source: &S,
-    superblocks: &Superblocks,
-    page: PageNo,
-) -> Option<PageBytes> {
+fn salvage<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, page: PageNo) -> Option<PageBytes> {
     let good = |copy: CopyId| {
         let place: Place = superblocks.place(copy, page)?;
         let mut bytes = [0; PAGE_SIZE];
-        source
-            .read_at(superblocks.geometry().page_offset(copy, page), &mut bytes)
-            .ok()?;
+        source.read_at(superblocks.geometry().page_offset(copy, page), &mut bytes).ok()?;
         seal::check(&bytes, &place).ok().map(|_| bytes)
     };
     good(CopyId::A).or_else(|| good(CopyId::B))
@@ -234,15 +241,8 @@ fn substitute(superblocks: &Superblocks, page: PageNo) -> PageBytes {
         Some(PageKind::BlockTable) => {
             let first = geometry.first_block_of(page).0;
             let here = geometry.end_data().0.saturating_sub(first);
-            for entry in BlockTablePage::view_mut(&mut bytes)
-                .entries
-                .iter_mut()
-                .take(here as usize)
-            {
-                *entry = BlockRaw {
-                    state: BlockState::Reserved.byte(),
-                    ..BlockRaw::FREE
-                };
+            for entry in BlockTablePage::view_mut(&mut bytes).entries.iter_mut().take(here as usize) {
+                *entry = BlockRaw { state: BlockState::Reserved.byte(), ..BlockRaw::FREE };
             }
         }
         _ => {

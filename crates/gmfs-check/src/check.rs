@@ -67,34 +67,20 @@ fn check_loaded<S: ReadAt + ?Sized>(
     if !features.readable() {
         let mask = Mask(features.unknown().incompat);
         let whole = Span::new(0, superblocks.geometry().size());
-        sink.add(
-            Problem::FeatureIncompatUnknown { mask },
-            Subject::Superblock,
-            pass::superblock::place(superblocks),
-        );
+        sink.add(Problem::FeatureIncompatUnknown { mask }, Subject::Superblock, pass::superblock::place(superblocks));
         sink.skip(Subject::Region, whole, Reason::Stopped);
         return sink.report(true, interrupted);
     }
     let inodes = pass::inodes::check(source, superblocks, options.now, &mut sink);
     pass::tree::check(source, superblocks, &inodes, &mut sink);
-    let blocks = pass::blocks::check(
-        source,
-        superblocks,
-        &inodes,
-        options.threads,
-        progress,
-        &mut sink,
-    );
+    let blocks = pass::blocks::check(source, superblocks, &inodes, options.threads, progress, &mut sink);
     pass::places::check(source, superblocks, &inodes, &blocks, &mut sink);
     pass::counts::check(superblocks, &inodes, &blocks, &mut sink);
     if options.data {
         pass::data::check(source, superblocks, progress, &mut sink);
     }
     let judged = superblocks.judgement();
-    let interrupted = interrupted
-        || judged.a.is_recovery()
-        || judged.b.is_recovery()
-        || blocks.recovery
-        || inodes.recovery;
+    let interrupted =
+        interrupted || judged.a.is_recovery() || judged.b.is_recovery() || blocks.recovery || inodes.recovery;
     sink.report(inodes.missing_pages + blocks.missing_pages > 0, interrupted)
 }

@@ -48,19 +48,10 @@ impl fmt::Display for Subject {
             Self::Blocks { first, count } => {
                 write!(f, "blocks {first}-{}", first.0.saturating_add(count - 1))
             }
-            Self::Pages {
-                kind,
-                first,
-                count,
-                copy,
-            } => {
+            Self::Pages { kind, first, count, copy } => {
                 match count {
                     1 => write!(f, "{kind} page {first}")?,
-                    _ => write!(
-                        f,
-                        "{kind} pages {first}-{}",
-                        first.0.saturating_add(count - 1)
-                    )?,
+                    _ => write!(f, "{kind} pages {first}-{}", first.0.saturating_add(count - 1))?,
                 }
                 copy.map_or(Ok(()), |copy| write!(f, " of copy {copy}"))
             }
@@ -188,10 +179,7 @@ impl Report {
     /// What it comes to.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        if self
-            .worst()
-            .is_some_and(|severity| severity >= Severity::Warning)
-        {
+        if self.worst().is_some_and(|severity| severity >= Severity::Warning) {
             Verdict::Damaged
         } else if self.incomplete {
             Verdict::Unknown
@@ -211,15 +199,8 @@ impl Report {
     /// How many findings there are of a severity, those that are only counted included.
     #[must_use]
     pub fn count(&self, severity: Severity) -> u64 {
-        let kept = self
-            .findings
-            .iter()
-            .filter(|finding| finding.severity() == severity)
-            .count() as u64;
-        let more = self
-            .more
-            .iter()
-            .filter(|(code, _)| code.severity() == severity);
+        let kept = self.findings.iter().filter(|finding| finding.severity() == severity).count() as u64;
+        let more = self.more.iter().filter(|(code, _)| code.severity() == severity);
         kept + more.map(|(_, count)| count).sum::<u64>()
     }
 }
@@ -236,12 +217,7 @@ pub(crate) struct Sink {
 impl Sink {
     /// A sink that keeps so many findings of each code.
     pub(crate) const fn new(keep: usize) -> Self {
-        Self {
-            keep,
-            findings: BTreeMap::new(),
-            more: BTreeMap::new(),
-            unchecked: Vec::new(),
-        }
+        Self { keep, findings: BTreeMap::new(), more: BTreeMap::new(), unchecked: Vec::new() }
     }
 
     /// How many findings of each code it keeps.
@@ -262,11 +238,7 @@ impl Sink {
             return;
         }
         if kept.len() < self.keep {
-            kept.push(Finding {
-                problem,
-                subject,
-                at,
-            });
+            kept.push(Finding { problem, subject, at });
         } else {
             *self.more.entry(code).or_default() += 1;
         }
@@ -303,46 +275,23 @@ impl Sink {
     /// The report of what was gathered.
     pub(crate) fn report(self, incomplete: bool, interrupted: bool) -> Report {
         let findings = self.findings.into_values().flatten().collect();
-        Report {
-            findings,
-            more: self.more,
-            unchecked: self.unchecked,
-            incomplete,
-            interrupted,
-        }
+        Report { findings, more: self.more, unchecked: self.unchecked, incomplete, interrupted }
     }
 }
 
 /// Extends `run` by `next` if `next` follows it directly.
 fn join(run: &mut Subject, next: &Subject) -> bool {
     match (run, next) {
-        (
-            Subject::Blocks { first, count },
-            Subject::Blocks {
-                first: next,
-                count: more,
-            },
-        ) if first.0.checked_add(*count) == Some(next.0) => {
+        (Subject::Blocks { first, count }, Subject::Blocks { first: next, count: more })
+            if first.0.checked_add(*count) == Some(next.0) =>
+        {
             *count += more;
             true
         }
         (
-            Subject::Pages {
-                kind,
-                first,
-                count,
-                copy,
-            },
-            Subject::Pages {
-                kind: next_kind,
-                first: next,
-                count: more,
-                copy: next_copy,
-            },
-        ) if first.0.checked_add(*count) == Some(next.0)
-            && kind == next_kind
-            && copy == next_copy =>
-        {
+            Subject::Pages { kind, first, count, copy },
+            Subject::Pages { kind: next_kind, first: next, count: more, copy: next_copy },
+        ) if first.0.checked_add(*count) == Some(next.0) && kind == next_kind && copy == next_copy => {
             *count += more;
             true
         }

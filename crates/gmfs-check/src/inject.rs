@@ -37,9 +37,7 @@ pub struct Target {
 
 /// A text that names no place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "'{0}' names no place: write page:N, copy:A or copy:B, inode:N or block:N, with commas between"
-)]
+#[error("'{0}' names no place: write page:N, copy:A or copy:B, inode:N or block:N, with commas between")]
 pub struct TargetError(String);
 
 impl FromStr for Target {
@@ -103,11 +101,7 @@ pub enum Injected {
 ///
 /// # Errors
 /// The region lacks what it takes, or is not in order itself.
-pub fn inject<S: WriteAt>(
-    image: &mut S,
-    code: Code,
-    target: Target,
-) -> Result<Injected, InjectError> {
+pub fn inject<S: WriteAt>(image: &mut S, code: Code, target: Target) -> Result<Injected, InjectError> {
     let mut editor = Editor::open(image, code, target)?;
     match code as u32 {
         1..100 => pages::inject(&mut editor),
@@ -123,8 +117,6 @@ pub const fn companions(code: Code) -> &'static [Code] {
     match code {
         Code::GM0012 => &[Code::GM0021, Code::GM0023],
         Code::GM0020 | Code::GM0021 | Code::GM0022 => &[Code::GM0021, Code::GM0023],
-        // What lies in the root lies in something that is no directory.
-        Code::GM0301 => &[Code::GM0304],
         _ => &[],
     }
 }
@@ -140,35 +132,17 @@ struct Editor<'a, S> {
 impl<'a, S: WriteAt> Editor<'a, S> {
     fn open(image: &'a mut S, code: Code, target: Target) -> Result<Self, InjectError> {
         let superblocks = Superblocks::load(image)?;
-        Ok(Self {
-            superblock: superblocks.current().clone(),
-            image,
-            code,
-            target,
-        })
+        Ok(Self { superblock: superblocks.current().clone(), image, code, target })
     }
 
     const fn missing(&self, missing: &'static str) -> InjectError {
-        InjectError::NoTarget {
-            code: self.code,
-            missing,
-        }
+        InjectError::NoTarget { code: self.code, missing }
     }
 
     fn place(&self, copy: CopyId, page: PageNo) -> Result<(Place, u64), InjectError> {
         let geometry = self.superblock.geometry();
-        let kind = geometry
-            .page_kind(page)
-            .ok_or_else(|| self.missing("such page"))?;
-        Ok((
-            Place {
-                kind,
-                copy,
-                page,
-                uuid: self.superblock.uuid,
-            },
-            geometry.page_offset(copy, page),
-        ))
+        let kind = geometry.page_kind(page).ok_or_else(|| self.missing("such page"))?;
+        Ok((Place { kind, copy, page, uuid: self.superblock.uuid }, geometry.page_offset(copy, page)))
     }
 
     fn read_page(&self, copy: CopyId, page: PageNo) -> Result<PageBytes, InjectError> {
@@ -178,12 +152,7 @@ impl<'a, S: WriteAt> Editor<'a, S> {
     }
 
     /// Writes bytes as they are.
-    fn write_page(
-        &mut self,
-        copy: CopyId,
-        page: PageNo,
-        bytes: &PageBytes,
-    ) -> Result<(), InjectError> {
+    fn write_page(&mut self, copy: CopyId, page: PageNo, bytes: &PageBytes) -> Result<(), InjectError> {
         let (_, offset) = self.place(copy, page)?;
         self.image.write_at(offset, bytes)?;
         Ok(())
@@ -203,11 +172,7 @@ impl<'a, S: WriteAt> Editor<'a, S> {
     }
 
     /// Changes a page in both copies under good seals of the generation it has.
-    fn edit_page(
-        &mut self,
-        page: PageNo,
-        edit: impl FnOnce(&mut PageBytes),
-    ) -> Result<Injected, InjectError> {
+    fn edit_page(&mut self, page: PageNo, edit: impl FnOnce(&mut PageBytes)) -> Result<Injected, InjectError> {
         let mut bytes = self.read_page(CopyId::A, page)?;
         let generation = Generation(gmfs_format::raw::PageHeader::of(&bytes).generation.get());
         edit(&mut bytes);
@@ -218,10 +183,7 @@ impl<'a, S: WriteAt> Editor<'a, S> {
     }
 
     /// Changes the superblock in both copies.
-    fn edit_superblock(
-        &mut self,
-        edit: impl FnOnce(&mut SuperblockRaw),
-    ) -> Result<Injected, InjectError> {
+    fn edit_superblock(&mut self, edit: impl FnOnce(&mut SuperblockRaw)) -> Result<Injected, InjectError> {
         edit(&mut self.superblock.raw);
         for copy in CopyId::BOTH {
             let page = self.superblock.page(copy);
@@ -231,11 +193,7 @@ impl<'a, S: WriteAt> Editor<'a, S> {
     }
 
     /// Changes an inode in both copies.
-    fn edit_inode(
-        &mut self,
-        ino: InodeNo,
-        edit: impl FnOnce(&mut InodeRaw),
-    ) -> Result<Injected, InjectError> {
+    fn edit_inode(&mut self, ino: InodeNo, edit: impl FnOnce(&mut InodeRaw)) -> Result<Injected, InjectError> {
         let place = self.superblock.geometry().inode_place(ino);
         let (page, slot) = place.ok_or_else(|| self.missing("such inode"))?;
         self.edit_page(page, |bytes| {
@@ -246,11 +204,7 @@ impl<'a, S: WriteAt> Editor<'a, S> {
     }
 
     /// Changes a descriptor in both copies, and the superblock's counts with it.
-    fn edit_block(
-        &mut self,
-        block: BlockNo,
-        edit: impl FnOnce(&mut BlockRaw),
-    ) -> Result<Injected, InjectError> {
+    fn edit_block(&mut self, block: BlockNo, edit: impl FnOnce(&mut BlockRaw)) -> Result<Injected, InjectError> {
         let place = self.superblock.geometry().descriptor_place(block);
         let (page, slot) = place.ok_or_else(|| self.missing("such data block"))?;
         let mut states = [None; 2];
@@ -271,11 +225,7 @@ impl<'a, S: WriteAt> Editor<'a, S> {
     }
 
     /// The chosen inode, or the first in use that fits.
-    fn inode(
-        &mut self,
-        missing: &'static str,
-        fits: impl Fn(&InodeRaw) -> bool,
-    ) -> Result<InodeNo, InjectError> {
+    fn inode(&mut self, missing: &'static str, fits: impl Fn(&InodeRaw) -> bool) -> Result<InodeNo, InjectError> {
         match self.target.inode {
             Some(ino) => Ok(ino),
             None => self.find_inode(fits).ok_or_else(|| self.missing(missing)),
@@ -287,11 +237,8 @@ impl<'a, S: WriteAt> Editor<'a, S> {
         let geometry = self.superblock.geometry();
         for page in self.superblock.used_inode_pages().map(PageNo) {
             let bytes = self.read_page(CopyId::A, page).ok()?;
-            let slots =
-                (geometry.first_inode_of(page).0..).zip(&InodeTablePage::view(&bytes).inodes);
-            let found = slots
-                .filter(|(ino, _)| *ino > 1 && *ino <= geometry.inodes())
-                .find(|(_, raw)| fits(raw));
+            let slots = (geometry.first_inode_of(page).0..).zip(&InodeTablePage::view(&bytes).inodes);
+            let found = slots.filter(|(ino, _)| *ino > 1 && *ino <= geometry.inodes()).find(|(_, raw)| fits(raw));
             if let Some((ino, _)) = found {
                 return Some(InodeNo(ino));
             }
@@ -334,19 +281,11 @@ impl<'a, S: WriteAt> Editor<'a, S> {
     fn unused_inode(&mut self) -> Result<InodeNo, InjectError> {
         let last = InodeNo(self.superblock.geometry().inodes());
         let free = |raw: &InodeRaw| raw.kind() == Some(InodeKind::Free);
-        let behind = !self.superblock.used_inode_pages().contains(
-            &self
-                .superblock
-                .geometry()
-                .inode_place(last)
-                .map_or(0, |(page, _)| page.0),
-        );
-        if behind {
-            Ok(last)
-        } else {
-            self.find_inode(free)
-                .ok_or_else(|| self.missing("free inode"))
-        }
+        let behind = !self
+            .superblock
+            .used_inode_pages()
+            .contains(&self.superblock.geometry().inode_place(last).map_or(0, |(page, _)| page.0));
+        if behind { Ok(last) } else { self.find_inode(free).ok_or_else(|| self.missing("free inode")) }
     }
 
     /// Whether the image holds anything but zeros in a block.
@@ -387,12 +326,7 @@ fn count(raw: &mut SuperblockRaw, state: BlockState) -> &mut zerocopy::little_en
 ///
 /// # Errors
 /// There is no such page, or the medium failed.
-pub fn damage_page<S: WriteAt>(
-    image: &mut S,
-    page: PageNo,
-    copy: CopyId,
-    how: Damage,
-) -> Result<(), InjectError> {
+pub fn damage_page<S: WriteAt>(image: &mut S, page: PageNo, copy: CopyId, how: Damage) -> Result<(), InjectError> {
     let code = Code::GM0001;
     let mut editor = Editor::open(image, code, Target::default())?;
     pages::damage(&mut editor, copy, page, how).map(|_| ())

@@ -45,6 +45,16 @@ pub enum Edit {
         /// How many.
         count: u32,
     },
+    /// Write both copies of pages of which neither can be trusted alone: whatever either copy knows of a block or an
+    /// inode is kept, and of a page that may be older than it should be, what looks free is reserved.
+    Reconcile {
+        /// Their kind.
+        kind: PageKind,
+        /// The first page.
+        first: PageNo,
+        /// How many.
+        count: u32,
+    },
     /// Write both superblocks as they were made anew from the rest.
     Superblocks,
     /// Finish or take back what a writer left.
@@ -139,22 +149,22 @@ pub enum PlanError {
 ///
 /// # Errors
 /// There is no region any more.
-pub fn plan<S: ReadAt + ?Sized>(
-    source: &S,
-    report: &Report,
-    policy: Policy,
-) -> Result<Plan, PlanError> {
+pub fn plan<S: ReadAt + ?Sized>(source: &S, report: &Report, policy: Policy) -> Result<Plan, PlanError> {
     let region = Region::with(source, load(source)?);
-    let (pages, rest): (Vec<&Finding>, Vec<&Finding>) =
-        report.findings.iter().partition(|f| concerns_pages(f));
+    if !region.superblock().features().writable() {
+        let mut plan = Plan::default();
+        for finding in report.findings.iter().filter(|f| f.code().repair() != Repair::None) {
+            plan.refuse(finding, "the region has features that this program does not know: it does not write here");
+        }
+        return Ok(plan);
+    }
+    let (pages, rest): (Vec<&Finding>, Vec<&Finding>) = report.findings.iter().partition(|f| concerns_pages(f));
     let mut plan = Plan::default();
     rules::pages(&pages, policy, &mut plan);
     if pages.is_empty() {
         contents::plan(&region, &rest, policy, &mut plan);
     } else {
-        plan.more = rest
-            .iter()
-            .any(|finding| matches!(finding.code().repair(), Repair::Safe | Repair::Lossy));
+        plan.more = rest.iter().any(|finding| matches!(finding.code().repair(), Repair::Safe | Repair::Lossy));
     }
     Ok(plan)
 }
@@ -162,36 +172,19 @@ pub fn plan<S: ReadAt + ?Sized>(
 /// Whether a finding is about pages as such, so that nothing else can be planned before it is repaired.
 fn concerns_pages(finding: &Finding) -> bool {
     let code = finding.code();
-    code <= Code::GM0012
-        || matches!(
-            code,
-            Code::GM0101 | Code::GM0102 | Code::GM0105 | Code::GM0112
-        )
+    code <= Code::GM0012 || matches!(code, Code::GM0101 | Code::GM0102 | Code::GM0105 | Code::GM0112)
 }
 
 impl Plan {
     /// Adds an edit.
     fn push(&mut self, edit: Edit, because: Vec<Code>, loses: Option<String>) {
-        let class = because
-            .iter()
-            .map(|code| code.repair())
-            .max()
-            .unwrap_or(Repair::Safe);
-        self.edits.push(Planned {
-            edit,
-            because,
-            class,
-            loses,
-        });
+        let class = because.iter().map(|code| code.repair()).max().unwrap_or(Repair::Safe);
+        self.edits.push(Planned { edit, because, class, loses });
     }
 
     /// Leaves a finding as it is.
     fn refuse(&mut self, finding: &Finding, why: &str) {
-        self.refused.push(Refused {
-            code: finding.code(),
-            subject: finding.subject,
-            why: why.to_owned(),
-        });
+        self.refused.push(Refused { code: finding.code(), subject: finding.subject, why: why.to_owned() });
     }
 
     /// Whether nothing is to be written.
@@ -227,15 +220,8 @@ pub struct FieldChange {
 fn differences<T: OnMemory>(before: &T, after: &T) -> Vec<FieldChange> {
     let fields = T::FIELDS.iter().filter_map(|field| {
         let range = field.offset..field.offset + field.size;
-        let (before, after) = (
-            before.bytes().get(range.clone())?,
-            after.bytes().get(range)?,
-        );
-        (before != after).then(|| FieldChange {
-            name: field.name,
-            before: before.to_vec(),
-            after: after.to_vec(),
-        })
+        let (before, after) = (before.bytes().get(range.clone())?, after.bytes().get(range)?);
+        (before != after).then(|| FieldChange { name: field.name, before: before.to_vec(), after: after.to_vec() })
     });
     fields.collect()
 }
@@ -254,13 +240,7 @@ impl Edit {
 
 impl fmt::Display for FieldChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {} -> {}",
-            self.name,
-            Value(self.name, &self.before),
-            Value(self.name, &self.after)
-        )
+        write!(f, "{} {} -> {}", self.name, Value(self.name, &self.before), Value(self.name, &self.after))
     }
 }
 
@@ -271,17 +251,11 @@ impl fmt::Display for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(name, bytes) = self;
         if matches!(*name, "name" | "label" | "writer") {
-            let end = bytes
-                .iter()
-                .rposition(|byte| *byte != 0)
-                .map_or(0, |last| last + 1);
+            let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
             return write!(f, "'{}'", gmfs_format::name::escape(&bytes[..end]));
         }
         if bytes.len() <= 8 {
-            let number = bytes
-                .iter()
-                .rev()
-                .fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+            let number = bytes.iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
             return write!(f, "{number}");
         }
         write!(f, "{} bytes", bytes.len())
@@ -291,39 +265,23 @@ impl fmt::Display for Value<'_> {
 impl fmt::Display for Edit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let pages = |kind: &PageKind, first: &PageNo, count: &u32| {
-            let subject = Subject::Pages {
-                kind: *kind,
-                first: *first,
-                count: *count,
-                copy: None,
-            };
+            let subject = Subject::Pages { kind: *kind, first: *first, count: *count, copy: None };
             subject.to_string()
         };
         match self {
-            Self::Mend {
-                kind,
-                first,
-                count,
-                copy,
-            } => {
-                write!(
-                    f,
-                    "write {} of copy {copy} from copy {}",
-                    pages(kind, first, count),
-                    copy.other()
-                )
+            Self::Mend { kind, first, count, copy } => {
+                write!(f, "write {} of copy {copy} from copy {}", pages(kind, first, count), copy.other())
             }
             Self::Replace { kind, first, count } => {
-                let with = if *kind == PageKind::BlockTable {
-                    "every block reserved"
-                } else {
-                    "every inode free"
-                };
+                let with = if *kind == PageKind::BlockTable { "every block reserved" } else { "every inode free" };
                 write!(
                     f,
                     "write {} anew in both copies, with {with} where nothing better is left",
                     pages(kind, first, count)
                 )
+            }
+            Self::Reconcile { kind, first, count } => {
+                write!(f, "write {} anew in both copies from what both know", pages(kind, first, count))
             }
             Self::Superblocks => f.write_str("write both superblocks as made anew from the tables"),
             Self::Recover => f.write_str("finish or take back what a writer left"),
@@ -332,13 +290,8 @@ impl fmt::Display for Edit {
             Self::Rewrite { page } => {
                 write!(f, "write page {page} with its reserved bytes as zero")
             }
-            Self::Blocks {
-                first, count, to, ..
-            } => {
-                let run = Subject::Blocks {
-                    first: *first,
-                    count: *count,
-                };
+            Self::Blocks { first, count, to, .. } => {
+                let run = Subject::Blocks { first: *first, count: *count };
                 match to {
                     Assign::Reserve => write!(f, "mark {run} as reserved"),
                     Assign::Confirm => write!(f, "mark {run} as data of the file named there"),

@@ -228,7 +228,7 @@ catalogue! {
     GM0006 = 6, "page-misplaced", Error, Safe, "0.1",
         PageMisplaced { found: Text } => "{found}; the other copy is good";
     GM0007 = 7, "page-stale", Error, Safe, "0.1",
-        PageStale {} => "older than the other copy though no commit was under way: it went back in time";
+        PageStale {} => "older than the other copy though nothing under way explains it: it went back in time";
     GM0008 = 8, "page-version", Error, Safe, "0.1",
         PageVersion { version: u16 } => "sealed as format version {version}, which is not known; the other copy is good";
     GM0009 = 9, "page-unreadable", Error, Safe, "0.1",
@@ -278,7 +278,7 @@ catalogue! {
         SuperblocksLost {} => "neither copy can be used; it was made anew from the sealed pages of the tables";
 
     // Inodes.
-    GM0201 = 201, "inode-number-wrong", Error, Safe, "0.1",
+    GM0201 = 201, "inode-number-wrong", Error, Lossy, "0.1",
         InodeNumberWrong { found: u32 } => "the record carries the number {found}";
     GM0202 = 202, "inode-kind-unknown", Error, Lossy, "0.1",
         InodeKindUnknown { kind: u16 } => "of kind {kind}, which is neither free, file nor directory";
@@ -308,13 +308,13 @@ catalogue! {
         RootMissing {} => "the root is not a directory";
     GM0302 = 302, "root-misnamed", Warning, Safe, "0.1",
         RootMisnamed {} => "the root is not named '.', or is not its own parent";
-    GM0303 = 303, "parent-missing", Error, Safe, "0.1",
+    GM0303 = 303, "parent-missing", Error, Lossy, "0.1",
         ParentMissing { parent: InodeNo } => "its directory, inode {parent}, is not in use";
-    GM0304 = 304, "parent-not-directory", Error, Safe, "0.1",
-        ParentNotDirectory { parent: InodeNo } => "inode {parent}, which it says it lies in, is a file";
-    GM0305 = 305, "parent-cycle", Error, Safe, "0.1",
+    GM0304 = 304, "parent-not-directory", Error, Lossy, "0.1",
+        ParentNotDirectory { parent: InodeNo } => "inode {parent}, which it says it lies in, is no directory";
+    GM0305 = 305, "parent-cycle", Error, Lossy, "0.1",
         ParentCycle { parent: InodeNo } => "its directories lead in a circle, through inode {parent}";
-    GM0306 = 306, "name-duplicate", Error, Safe, "0.1",
+    GM0306 = 306, "name-duplicate", Error, Lossy, "0.1",
         NameDuplicate { parent: InodeNo, other: InodeNo } => "has the same name in directory {parent} as inode {other}";
 
     // Block descriptors.
@@ -334,7 +334,7 @@ catalogue! {
         FreeBlockNotEmpty { owner: InodeNo } => "free, but its descriptor is not empty (it names inode {owner})";
     GM0408 = 408, "data-block-unowned", Error, Lossy, "0.1",
         DataBlockUnowned {} => "holds data that belongs to nobody";
-    GM0409 = 409, "reserved-block-owned", Warning, Safe, "0.1",
+    GM0409 = 409, "reserved-block-owned", Warning, Lossy, "0.1",
         ReservedBlockOwned { owner: InodeNo } => "reserved, but names inode {owner}";
     GM0410 = 410, "block-flags-unknown", Warning, Safe, "0.1",
         BlockFlagsUnknown { flags: Mask } => "its flags {flags} have bits that are not defined, or do not fit its state";
@@ -344,6 +344,9 @@ catalogue! {
         BlockSlotBehindEnd {} => "slots behind the last data block are not zero";
     GM0413 = 413, "bad-block-in-file", Note, None, "0.1",
         BadBlockInFile { owner: InodeNo, index: u32 } => "has a hardware error and belongs to inode {owner}, from place {index} on";
+
+    GM0414 = 414, "descriptor-leftover", Warning, Safe, "0.1",
+        DescriptorLeftover {} => "its descriptor holds a place or a CRC that mean nothing in its state";
 
     // Counts in the superblock.
     GM0501 = 501, "free-count-wrong", Warning, Safe, "0.1",

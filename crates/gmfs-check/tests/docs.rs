@@ -48,17 +48,9 @@ fn group(hundred: u32) -> &'static str {
 
 /// The first sentence under "What".
 fn first_sentence(explanation: &str) -> String {
-    let (_, what) = explanation
-        .split_once("\n## What\n\n")
-        .expect("every explanation has this heading");
-    let paragraph = what
-        .split("\n\n")
-        .next()
-        .unwrap_or_default()
-        .replace('\n', " ");
-    let end = paragraph
-        .find(". ")
-        .map_or(paragraph.trim_end().len(), |at| at + 1);
+    let (_, what) = explanation.split_once("\n## What\n\n").expect("every explanation has this heading");
+    let paragraph = what.split("\n\n").next().unwrap_or_default().replace('\n', " ");
+    let end = paragraph.find(". ").map_or(paragraph.trim_end().len(), |at| at + 1);
     paragraph[..end].replace('|', "\\|")
 }
 
@@ -75,13 +67,7 @@ fn page() -> String {
         let (severity, repair) = (code.severity().name(), code.repair().name());
         let link = format!("[{code}](../crates/gmfs-check/src/explain/{code}.md)");
         let what = first_sentence(code.explanation());
-        writeln!(
-            page,
-            "| {link} | `{}` | {severity} | {repair} | {} | {what} |",
-            code.name(),
-            code.since()
-        )
-        .unwrap();
+        writeln!(page, "| {link} | `{}` | {severity} | {repair} | {} | {what} |", code.name(), code.since()).unwrap();
     }
     page
 }
@@ -94,35 +80,23 @@ fn the_page_of_problems_is_what_the_catalogue_says() {
         std::fs::write(&path, &expected).unwrap();
     }
     let found = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        found == expected,
-        "docs/problems.md is not what the catalogue says: run with GMFS_UPDATE=1"
-    );
+    assert!(found == expected, "docs/problems.md is not what the catalogue says: run with GMFS_UPDATE=1");
 }
 
 /// An explanation speaks of the repair's class in the catalogue's word, so that the two cannot drift apart.
 #[test]
 fn explanations_name_the_class_of_the_repair() {
     for code in Code::ALL {
-        let (_, repair) = code
-            .explanation()
-            .split_once("\n## How gmfs repairs it\n\n")
-            .unwrap();
+        let (_, repair) = code.explanation().split_once("\n## How gmfs repairs it\n\n").unwrap();
         let start = match code.repair().name() {
             "safe" => "A safe repair",
             "lossy" => "A lossy repair",
             "manual" => "Only you can",
             _ => "There is nothing to repair",
         };
-        assert!(
-            repair.starts_with(start),
-            "{code}: must start with '{start}'"
-        );
+        assert!(repair.starts_with(start), "{code}: must start with '{start}'");
         if code.severity() == Severity::Note {
-            assert!(
-                !repair.starts_with("A lossy repair"),
-                "{code}: a note that loses something is no note"
-            );
+            assert!(!repair.starts_with("A lossy repair"), "{code}: a note that loses something is no note");
         }
     }
 }
@@ -131,9 +105,7 @@ fn explanations_name_the_class_of_the_repair() {
 #[test]
 fn explanations_mention_codes_that_exist() {
     for code in Code::ALL {
-        let words = code
-            .explanation()
-            .split(|c: char| !c.is_ascii_alphanumeric());
+        let words = code.explanation().split(|c: char| !c.is_ascii_alphanumeric());
         for word in words.filter(|word| word.len() == 6 && word.starts_with("GM")) {
             assert!(word.parse::<Code>().is_ok(), "{code} mentions {word}");
         }

@@ -112,28 +112,14 @@ impl Judgement {
     /// Whether anything about the page is damage.
     #[must_use]
     pub const fn is_damage(&self) -> bool {
-        self.conflict
-            || self.uncertain
-            || self.take.is_none()
-            || self.a.is_damage()
-            || self.b.is_damage()
+        self.conflict || self.uncertain || self.take.is_none() || self.a.is_damage() || self.b.is_damage()
     }
 }
 
 /// Judges a page by what was found of its copies. `committed` is the region's generation; `equal` compares the payloads
 /// and is asked only when both copies count with the same generation.
-pub fn judge(
-    a: Found,
-    b: Found,
-    committed: Generation,
-    phase: Phase,
-    equal: impl FnOnce() -> bool,
-) -> Judgement {
-    let counts = |found: Found| {
-        found
-            .generation()
-            .filter(|generation| *generation <= committed)
-    };
+pub fn judge(a: Found, b: Found, committed: Generation, phase: Phase, equal: impl FnOnce() -> bool) -> Judgement {
+    let counts = |found: Found| found.generation().filter(|generation| *generation <= committed);
     let alone = |copy: CopyId, found: Found| standing_alone(copy, found, committed, phase);
     match (counts(a), counts(b)) {
         (Some(in_a), Some(in_b)) if in_a == in_b => Judgement {
@@ -146,11 +132,7 @@ pub fn judge(
         (Some(in_a), Some(in_b)) if in_a > in_b => {
             // Only pages of the last commit can still wait for their mirror.
             let expected = phase == Phase::ToB && in_a == committed;
-            let b = if expected {
-                Standing::Lagging
-            } else {
-                Standing::Stale
-            };
+            let b = if expected { Standing::Lagging } else { Standing::Stale };
             taken(CopyId::A, Standing::Good, b)
         }
         // Copy B is never ahead of A: A went back in time.
@@ -159,44 +141,26 @@ pub fn judge(
         (None, Some(in_b)) => {
             let a = alone(CopyId::A, a);
             let uncertain = phase == Phase::ToB && in_b < committed;
-            Judgement {
-                uncertain,
-                ..taken(CopyId::B, a, Standing::Good)
-            }
+            Judgement { uncertain, ..taken(CopyId::B, a, Standing::Good) }
         }
-        (None, None) => Judgement {
-            take: None,
-            a: alone(CopyId::A, a),
-            b: alone(CopyId::B, b),
-            conflict: false,
-            uncertain: false,
-        },
+        (None, None) => {
+            Judgement { take: None, a: alone(CopyId::A, a), b: alone(CopyId::B, b), conflict: false, uncertain: false }
+        }
     }
 }
 
 /// A judgement that takes one copy without a doubt.
 fn taken(take: CopyId, a: Standing, b: Standing) -> Judgement {
-    Judgement {
-        take: Some(take),
-        a,
-        b,
-        conflict: false,
-        uncertain: false,
-    }
+    Judgement { take: Some(take), a, b, conflict: false, uncertain: false }
 }
 
 /// The standing of a copy that does not count.
 fn standing_alone(copy: CopyId, found: Found, committed: Generation, phase: Phase) -> Standing {
-    let being_written = matches!(
-        (phase, copy),
-        (Phase::ToA, CopyId::A) | (Phase::ToB, CopyId::B)
-    );
+    let being_written = matches!((phase, copy), (Phase::ToA, CopyId::A) | (Phase::ToB, CopyId::B));
     match found {
         Found::Good(generation) if generation > committed => Standing::Uncommitted,
         Found::Good(_) => Standing::Good,
-        Found::Bad(SealFault::Torn | SealFault::Flipped { .. }) if being_written => {
-            Standing::Interrupted
-        }
+        Found::Bad(SealFault::Torn | SealFault::Flipped { .. }) if being_written => Standing::Interrupted,
         Found::Bad(fault) => Standing::Damaged(fault),
         Found::Absent(why) => Standing::Absent(why),
         Found::Unreadable => Standing::Unreadable,
@@ -228,10 +192,7 @@ mod tests {
     #[test]
     fn an_aborted_page_is_rolled_back() {
         let judged = at(NEXT, OLD, Phase::ToA);
-        assert_eq!(
-            (judged.take, judged.a),
-            (Some(CopyId::B), Standing::Uncommitted)
-        );
+        assert_eq!((judged.take, judged.a), (Some(CopyId::B), Standing::Uncommitted));
         assert!(!judged.is_damage());
     }
 
@@ -247,15 +208,9 @@ mod tests {
     #[test]
     fn a_torn_page_is_recovery_only_where_a_writer_was() {
         assert_eq!(at(TORN, OLD, Phase::ToA).a, Standing::Interrupted);
-        assert_eq!(
-            at(TORN, OLD, Phase::Idle).a,
-            Standing::Damaged(SealFault::Torn)
-        );
+        assert_eq!(at(TORN, OLD, Phase::Idle).a, Standing::Damaged(SealFault::Torn));
         assert_eq!(at(OLD, TORN, Phase::ToB).b, Standing::Interrupted);
-        assert_eq!(
-            at(OLD, TORN, Phase::ToA).b,
-            Standing::Damaged(SealFault::Torn)
-        );
+        assert_eq!(at(OLD, TORN, Phase::ToA).b, Standing::Damaged(SealFault::Torn));
     }
 
     #[test]
@@ -268,9 +223,6 @@ mod tests {
     #[test]
     fn nothing_is_taken_when_nothing_counts() {
         assert_eq!(at(NEXT, TORN, Phase::ToA).take, None);
-        assert_eq!(
-            at(TORN, Found::Absent(Absence::BeyondEnd), Phase::Idle).take,
-            None
-        );
+        assert_eq!(at(TORN, Found::Absent(Absence::BeyondEnd), Phase::Idle).take, None);
     }
 }

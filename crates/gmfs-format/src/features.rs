@@ -12,11 +12,7 @@ pub struct Features {
 }
 
 /// What this version of the format knows: no feature has been defined yet.
-pub const KNOWN: Features = Features {
-    compat: 0,
-    ro_compat: 0,
-    incompat: 0,
-};
+pub const KNOWN: Features = Features { compat: 0, ro_compat: 0, incompat: 0 };
 
 impl Features {
     /// The bits that this crate does not know.

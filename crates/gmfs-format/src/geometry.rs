@@ -27,9 +27,7 @@ pub enum GeometryError {
         needed: u64,
     },
     /// More blocks than a block number can count.
-    #[error(
-        "a region of {size} bytes has more blocks of {block_bytes} bytes than the format can number (2^32 - 1)"
-    )]
+    #[error("a region of {size} bytes has more blocks of {block_bytes} bytes than the format can number (2^32 - 2)")]
     TooLarge {
         /// The size that was asked for, in bytes.
         size: u64,
@@ -72,31 +70,12 @@ impl Geometry {
         loop {
             let data = blocks.saturating_sub(metadata_blocks.saturating_mul(2));
             let table_pages = data.div_ceil(BLOCKS_PER_PAGE);
-            let planned = Self {
-                pmd,
-                size,
-                blocks,
-                metadata_blocks,
-                table_pages,
-                inodes,
-            };
-            let needed = to_u32(
-                planned
-                    .pages()
-                    .saturating_mul(PAGE_BYTES)
-                    .div_ceil(block_bytes),
-            );
+            let planned = Self { pmd, size, blocks, metadata_blocks, table_pages, inodes };
+            let needed = to_u32(planned.pages().saturating_mul(PAGE_BYTES).div_ceil(block_bytes));
             if data == 0 {
-                let needed = u64::from(needed.max(metadata_blocks))
-                    .saturating_mul(2)
-                    .saturating_add(1);
+                let needed = u64::from(needed.max(metadata_blocks)).saturating_mul(2).saturating_add(1);
                 let needed = needed.saturating_mul(block_bytes);
-                return Err(GeometryError::TooSmall {
-                    size,
-                    inodes,
-                    block_bytes,
-                    needed,
-                });
+                return Err(GeometryError::TooSmall { size, inodes, block_bytes, needed });
             }
             if needed <= metadata_blocks {
                 return Ok(planned);
@@ -116,25 +95,14 @@ impl Geometry {
     /// least, but tables must fit into them and cover all data blocks and inodes.
     #[must_use]
     pub fn recorded(size: u64, pmd: PmdShift, metadata_blocks: u64, inodes: u32) -> Option<Self> {
-        let blocks = u32::try_from(size >> pmd.bits())
-            .ok()
-            .filter(|n| (MIN_BLOCKS..u32::MAX).contains(n))?;
+        let blocks = u32::try_from(size >> pmd.bits()).ok().filter(|n| (MIN_BLOCKS..u32::MAX).contains(n))?;
         let metadata_blocks = u32::try_from(metadata_blocks).ok().filter(|m| *m > 0)?;
-        let data = blocks
-            .checked_sub(metadata_blocks.checked_mul(2)?)
-            .filter(|d| *d > 0)?;
+        let data = blocks.checked_sub(metadata_blocks.checked_mul(2)?).filter(|d| *d > 0)?;
         if inodes == 0 || inodes > MAX_INODES {
             return None;
         }
         let table_pages = data.div_ceil(BLOCKS_PER_PAGE);
-        let geometry = Self {
-            pmd,
-            size,
-            blocks,
-            metadata_blocks,
-            table_pages,
-            inodes,
-        };
+        let geometry = Self { pmd, size, blocks, metadata_blocks, table_pages, inodes };
         let room = u64::from(metadata_blocks).saturating_mul(pmd.block_bytes());
         (geometry.pages().saturating_mul(PAGE_BYTES) <= room).then_some(geometry)
     }
@@ -178,8 +146,7 @@ impl Geometry {
     /// D: data blocks.
     #[must_use]
     pub fn data_blocks(&self) -> u32 {
-        self.blocks
-            .saturating_sub(self.metadata_blocks.saturating_mul(2))
+        self.blocks.saturating_sub(self.metadata_blocks.saturating_mul(2))
     }
 
     /// T: pages of the block table.
@@ -203,9 +170,7 @@ impl Geometry {
     /// Metadata pages of one copy: superblock and both tables.
     #[must_use]
     pub fn pages(&self) -> u64 {
-        u64::from(self.table_pages)
-            .saturating_add(u64::from(self.inode_pages()))
-            .saturating_add(1)
+        u64::from(self.table_pages).saturating_add(u64::from(self.inode_pages())).saturating_add(1)
     }
 
     /// Offset of a copy's first byte in the region.
@@ -213,17 +178,14 @@ impl Geometry {
     pub fn copy_offset(&self, copy: CopyId) -> u64 {
         match copy {
             CopyId::A => 0,
-            CopyId::B => {
-                self.block_offset(BlockNo(self.blocks.saturating_sub(self.metadata_blocks)))
-            }
+            CopyId::B => self.block_offset(BlockNo(self.blocks.saturating_sub(self.metadata_blocks))),
         }
     }
 
     /// Offset of a metadata page in the region.
     #[must_use]
     pub fn page_offset(&self, copy: CopyId, page: PageNo) -> u64 {
-        self.copy_offset(copy)
-            .saturating_add(u64::from(page.0).saturating_mul(PAGE_BYTES))
+        self.copy_offset(copy).saturating_add(u64::from(page.0).saturating_mul(PAGE_BYTES))
     }
 
     /// Offset of a block in the region.
@@ -276,10 +238,7 @@ impl Geometry {
     /// The page and the slot in it that describe a data block; `None` for metadata and blocks behind the region.
     #[must_use]
     pub fn descriptor_place(&self, block: BlockNo) -> Option<(PageNo, usize)> {
-        let k = block
-            .0
-            .checked_sub(self.metadata_blocks)
-            .filter(|_| self.is_data(block))?;
+        let k = block.0.checked_sub(self.metadata_blocks).filter(|_| self.is_data(block))?;
         let slot = usize::try_from(k % BLOCKS_PER_PAGE).ok()?;
         Some((PageNo((k / BLOCKS_PER_PAGE).saturating_add(1)), slot))
     }
@@ -296,23 +255,13 @@ impl Geometry {
     pub fn inode_place(&self, ino: InodeNo) -> Option<(PageNo, usize)> {
         let k = ino.0.checked_sub(1).filter(|_| ino.0 <= self.inodes)?;
         let slot = usize::try_from(k % INODES_PER_PAGE).ok()?;
-        Some((
-            PageNo(
-                self.first_inode_page()
-                    .0
-                    .saturating_add(k / INODES_PER_PAGE),
-            ),
-            slot,
-        ))
+        Some((PageNo(self.first_inode_page().0.saturating_add(k / INODES_PER_PAGE)), slot))
     }
 
     /// The first inode of a page of the inode table. Meaningful for pages of that kind only.
     #[must_use]
     pub fn first_inode_of(&self, page: PageNo) -> InodeNo {
-        let k = page
-            .0
-            .saturating_sub(self.first_inode_page().0)
-            .saturating_mul(INODES_PER_PAGE);
+        let k = page.0.saturating_sub(self.first_inode_page().0).saturating_mul(INODES_PER_PAGE);
         InodeNo(k.saturating_add(1))
     }
 

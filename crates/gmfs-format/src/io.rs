@@ -100,14 +100,8 @@ impl ReadError {
     pub fn rebased(self, base: u64) -> Self {
         let shift = |span: Span| Span::new(span.offset.saturating_sub(base), span.len);
         match self {
-            Self::Absent { span, why } => Self::Absent {
-                span: shift(span),
-                why,
-            },
-            Self::Io { span, source } => Self::Io {
-                span: shift(span),
-                source,
-            },
+            Self::Absent { span, why } => Self::Absent { span: shift(span), why },
+            Self::Io { span, source } => Self::Io { span: shift(span), source },
         }
     }
 }
@@ -151,12 +145,7 @@ pub trait ReadAt: Send + Sync {
     fn next_absent(&self, range: Range<u64>) -> Option<(Span, Absence)> {
         let end = self.end()?;
         let from = range.start.max(end);
-        (from < range.end).then(|| {
-            (
-                Span::new(from, range.end.saturating_sub(from)),
-                Absence::BeyondEnd,
-            )
-        })
+        (from < range.end).then(|| (Span::new(from, range.end.saturating_sub(from)), Absence::BeyondEnd))
     }
 }
 
@@ -232,10 +221,7 @@ impl ReadAt for [u8] {
             None => {
                 let start = offset.max(self.len() as u64);
                 let span = Span::new(start, wanted.end().saturating_sub(start));
-                Err(ReadError::Absent {
-                    span,
-                    why: Absence::BeyondEnd,
-                })
+                Err(ReadError::Absent { span, why: Absence::BeyondEnd })
             }
         }
     }
@@ -264,28 +250,19 @@ impl WriteAt for Vec<u8> {
                 place.copy_from_slice(bytes);
                 Ok(())
             }
-            None => Err(WriteError {
-                span,
-                source: std::io::ErrorKind::UnexpectedEof.into(),
-            }),
+            None => Err(WriteError { span, source: std::io::ErrorKind::UnexpectedEof.into() }),
         }
     }
 
     fn zero(&mut self, span: Span) -> Result<(), WriteError> {
         let from = usize::try_from(span.offset).ok();
         let len = usize::try_from(span.len).ok();
-        match from
-            .zip(len)
-            .and_then(|(from, len)| self.get_mut(from..from.checked_add(len)?))
-        {
+        match from.zip(len).and_then(|(from, len)| self.get_mut(from..from.checked_add(len)?)) {
             Some(place) => {
                 place.fill(0);
                 Ok(())
             }
-            None => Err(WriteError {
-                span,
-                source: std::io::ErrorKind::UnexpectedEof.into(),
-            }),
+            None => Err(WriteError { span, source: std::io::ErrorKind::UnexpectedEof.into() }),
         }
     }
 
@@ -336,53 +313,31 @@ impl<S: ReadAt> Window<S> {
 impl<S: ReadAt> ReadAt for Window<S> {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
         let wanted = Span::new(offset, buf.len() as u64);
-        if offset
-            .checked_add(wanted.len)
-            .is_none_or(|end| end > self.size)
-        {
+        if offset.checked_add(wanted.len).is_none_or(|end| end > self.size) {
             let start = offset.max(self.size);
             let span = Span::new(start, wanted.end().saturating_sub(start));
-            return Err(ReadError::Absent {
-                span,
-                why: Absence::BeyondEnd,
-            });
+            return Err(ReadError::Absent { span, why: Absence::BeyondEnd });
         }
-        self.source
-            .read_at(self.base.saturating_add(offset), buf)
-            .map_err(|e| e.rebased(self.base))
+        self.source.read_at(self.base.saturating_add(offset), buf).map_err(|e| e.rebased(self.base))
     }
 
     fn end(&self) -> Option<u64> {
-        let inner = self
-            .source
-            .end()
-            .map_or(u64::MAX, |end| end.saturating_sub(self.base));
+        let inner = self.source.end().map_or(u64::MAX, |end| end.saturating_sub(self.base));
         Some(self.size.min(inner))
     }
 
     fn next_data(&self, range: Range<u64>) -> Result<Option<Range<u64>>, ReadError> {
-        let found = self
-            .source
-            .next_data(self.outer(&range))
-            .map_err(|e| e.rebased(self.base))?;
+        let found = self.source.next_data(self.outer(&range)).map_err(|e| e.rebased(self.base))?;
         Ok(found.map(|r| r.start.saturating_sub(self.base)..r.end.saturating_sub(self.base)))
     }
 
     fn next_absent(&self, range: Range<u64>) -> Option<(Span, Absence)> {
         let inside = self.outer(&range);
         if let Some((span, why)) = self.source.next_absent(inside) {
-            return Some((
-                Span::new(span.offset.saturating_sub(self.base), span.len),
-                why,
-            ));
+            return Some((Span::new(span.offset.saturating_sub(self.base), span.len), why));
         }
         let from = range.start.max(self.size);
-        (from < range.end).then(|| {
-            (
-                Span::new(from, range.end.saturating_sub(from)),
-                Absence::BeyondEnd,
-            )
-        })
+        (from < range.end).then(|| (Span::new(from, range.end.saturating_sub(from)), Absence::BeyondEnd))
     }
 }
 
@@ -390,14 +345,12 @@ impl<S: WriteAt> WriteAt for Window<S> {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
         let span = Span::new(offset, bytes.len() as u64);
         self.guard(span)?;
-        self.source
-            .write_at(self.base.saturating_add(offset), bytes)
+        self.source.write_at(self.base.saturating_add(offset), bytes)
     }
 
     fn zero(&mut self, span: Span) -> Result<(), WriteError> {
         self.guard(span)?;
-        self.source
-            .zero(Span::new(self.base.saturating_add(span.offset), span.len))
+        self.source.zero(Span::new(self.base.saturating_add(span.offset), span.len))
     }
 
     fn barrier(&mut self) -> Result<(), WriteError> {
@@ -408,16 +361,9 @@ impl<S: WriteAt> WriteAt for Window<S> {
 impl<S> Window<S> {
     /// Refuses a write that would leave the window.
     fn guard(&self, span: Span) -> Result<(), WriteError> {
-        if span
-            .offset
-            .checked_add(span.len)
-            .is_some_and(|end| end <= self.size)
-        {
+        if span.offset.checked_add(span.len).is_some_and(|end| end <= self.size) {
             return Ok(());
         }
-        Err(WriteError {
-            span,
-            source: std::io::ErrorKind::InvalidInput.into(),
-        })
+        Err(WriteError { span, source: std::io::ErrorKind::InvalidInput.into() })
     }
 }

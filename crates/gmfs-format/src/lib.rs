@@ -4,12 +4,7 @@
 //! from reading them. The format itself is described in `docs/FORMAT.md`, whose byte tables are produced from the
 //! declarations in [`raw`].
 #![forbid(unsafe_code)]
-#![deny(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    clippy::as_conversions,
-    clippy::indexing_slicing
-)]
+#![deny(clippy::print_stdout, clippy::print_stderr, clippy::as_conversions, clippy::indexing_slicing)]
 
 pub mod copies;
 pub mod features;

@@ -109,19 +109,13 @@ impl Extents {
     /// Adds a mapping. Mappings that continue the last one cost no memory.
     pub fn push(&mut self, index: u32, block: BlockNo, bad: bool) {
         if let Some(last) = self.0.last_mut() {
-            let continues =
-                last.end_index() == index && last.block.0.saturating_add(last.count) == block.0;
+            let continues = last.end_index() == index && last.block.0.saturating_add(last.count) == block.0;
             if continues && last.bad == bad {
                 last.count = last.count.saturating_add(1);
                 return;
             }
         }
-        self.0.push(Extent {
-            index,
-            block,
-            count: 1,
-            bad,
-        });
+        self.0.push(Extent { index, block, count: 1, bad });
     }
 
     /// The extents, by their place in the file. Where two blocks claim one place, both are there.
@@ -156,10 +150,7 @@ impl Tree {
     /// Adds an inode. Of two with one name in one directory, the lower number keeps the name.
     pub fn insert(&mut self, inode: Inode) {
         if inode.ino != InodeNo::ROOT {
-            let holder = self
-                .entries
-                .entry((inode.parent, inode.name.clone()))
-                .or_insert(inode.ino);
+            let holder = self.entries.entry((inode.parent, inode.name.clone())).or_insert(inode.ino);
             *holder = inode.ino.min(*holder);
         }
         self.inodes.insert(inode.ino, inode);
@@ -207,22 +198,18 @@ impl Tree {
     /// A directory's entries by name.
     pub fn children(&self, directory: InodeNo) -> impl Iterator<Item = &Inode> {
         let from = Bound::Included((directory, Box::<[u8]>::default()));
-        let to = directory.0.checked_add(1).map_or(Bound::Unbounded, |next| {
-            Bound::Excluded((InodeNo(next), Box::<[u8]>::default()))
-        });
-        self.entries
-            .range((from, to))
-            .filter_map(|(_, ino)| self.get(*ino))
+        let to = directory
+            .0
+            .checked_add(1)
+            .map_or(Bound::Unbounded, |next| Bound::Excluded((InodeNo(next), Box::<[u8]>::default())));
+        self.entries.range((from, to)).filter_map(|(_, ino)| self.get(*ino))
     }
 
     /// The inode at a path. Slashes separate, empty parts count for nothing; no part is special.
     #[must_use]
     pub fn resolve(&self, path: &[u8]) -> Option<&Inode> {
         let mut here = self.get(InodeNo::ROOT)?;
-        for part in path
-            .split(|byte| *byte == b'/')
-            .filter(|part| !part.is_empty())
-        {
+        for part in path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
             here = self.lookup(here.ino, part)?;
         }
         Some(here)
@@ -270,15 +257,7 @@ mod tests {
 
     fn inode(ino: u32, kind: InodeKind, parent: u32, name: &str) -> Inode {
         let name = name.as_bytes().into();
-        Inode {
-            ino: InodeNo(ino),
-            kind,
-            parent: InodeNo(parent),
-            name,
-            size: 0,
-            blocks: 0,
-            attributes: None,
-        }
+        Inode { ino: InodeNo(ino), kind, parent: InodeNo(parent), name, size: 0, blocks: 0, attributes: None }
     }
 
     fn sample() -> Tree {
@@ -299,12 +278,7 @@ mod tests {
         assert_eq!(tree.path(InodeNo(3)).unwrap(), b"/vms/a.mem");
         assert_eq!(tree.path(InodeNo(1)).unwrap(), b"/");
         assert!(tree.resolve(b"/vms/b").is_none());
-        assert_eq!(
-            tree.children(InodeNo(1))
-                .map(|i| i.ino.0)
-                .collect::<Vec<_>>(),
-            [2]
-        );
+        assert_eq!(tree.children(InodeNo(1)).map(|i| i.ino.0).collect::<Vec<_>>(), [2]);
     }
 
     #[test]
@@ -331,12 +305,6 @@ mod tests {
             extents.push(index, BlockNo(block), false);
         }
         let found = extents.finish();
-        assert_eq!(
-            found
-                .iter()
-                .map(|e| (e.index, e.block.0, e.count))
-                .collect::<Vec<_>>(),
-            [(0, 10, 5), (5, 30, 1)]
-        );
+        assert_eq!(found.iter().map(|e| (e.index, e.block.0, e.count)).collect::<Vec<_>>(), [(0, 10, 5), (5, 30, 1)]);
     }
 }

@@ -155,10 +155,7 @@ pub fn check(page: &PageBytes, place: &Place) -> Result<Generation, SealFault> {
         return Err(name_damage(page));
     }
     let version = header.version.get();
-    if !PageKind::ALL
-        .iter()
-        .any(|kind| kind.magic() == header.magic)
-    {
+    if !PageKind::ALL.iter().any(|kind| kind.magic() == header.magic) {
         return Err(SealFault::Overwritten);
     }
     if version != PAGE_VERSION {
@@ -176,11 +173,7 @@ pub fn check(page: &PageBytes, place: &Place) -> Result<Generation, SealFault> {
     if here {
         Ok(Generation(header.generation.get()))
     } else {
-        Err(SealFault::Misplaced {
-            kind: header.kind,
-            copy: header.copy,
-            page: number,
-        })
+        Err(SealFault::Misplaced { kind: header.kind, copy: header.copy, page: number })
     }
 }
 
@@ -189,19 +182,10 @@ pub fn check(page: &PageBytes, place: &Place) -> Result<Generation, SealFault> {
 #[must_use]
 pub fn claim(page: &PageBytes) -> Option<(Place, Generation)> {
     let header = PageHeader::of(page);
-    let kind = PageKind::ALL
-        .into_iter()
-        .find(|kind| kind.magic() == header.magic)?;
-    let copy = CopyId::BOTH
-        .into_iter()
-        .find(|copy| copy.byte() == header.copy)?;
+    let kind = PageKind::ALL.into_iter().find(|kind| kind.magic() == header.magic)?;
+    let copy = CopyId::BOTH.into_iter().find(|copy| copy.byte() == header.copy)?;
     let page_no = PageNo(u32::try_from(header.page.get()).ok()?);
-    let place = Place {
-        kind,
-        copy,
-        page: page_no,
-        uuid: Uuid::from_bytes(header.uuid),
-    };
+    let place = Place { kind, copy, page: page_no, uuid: Uuid::from_bytes(header.uuid) };
     let generation = check(page, &place).ok()?;
     Some((place, generation))
 }
@@ -233,9 +217,7 @@ fn name_damage(page: &PageBytes) -> SealFault {
         return SealFault::Zeroed;
     }
     let magic = u32::from_le_bytes(PageHeader::of(page).magic);
-    let near = PageKind::ALL
-        .iter()
-        .any(|kind| (u32::from_le_bytes(kind.magic()) ^ magic).count_ones() <= 1);
+    let near = PageKind::ALL.iter().any(|kind| (u32::from_le_bytes(kind.magic()) ^ magic).count_ones() <= 1);
     if !near {
         return SealFault::Overwritten;
     }
@@ -248,8 +230,7 @@ fn name_damage(page: &PageBytes) -> SealFault {
 /// feeding the checksum three pieces.
 fn crc(page: &PageBytes) -> u32 {
     let [b0, b1, b2, b3] = PageHeader::of(page).crc.get().to_le_bytes();
-    let share =
-        |table: &[u32; 256], byte: u8| table.get(usize::from(byte)).copied().unwrap_or_default();
+    let share = |table: &[u32; 256], byte: u8| table.get(usize::from(byte)).copied().unwrap_or_default();
     let [t0, t1, t2, t3] = &FIELD_SHARES;
     crc32fast::hash(page) ^ share(t0, b0) ^ share(t1, b1) ^ share(t2, b2) ^ share(t3, b3)
 }
@@ -264,19 +245,12 @@ fn find_flip(page: &PageBytes) -> Option<SealFault> {
     if difference.is_power_of_two() {
         // A bit of the stored CRC itself.
         let bit = difference.trailing_zeros();
-        return Some(flip(
-            CRC_OFFSET.saturating_add(small(u64::from(bit >> 3))),
-            bit & 7,
-        ));
+        return Some(flip(CRC_OFFSET.saturating_add(small(u64::from(bit >> 3))), bit & 7));
     }
-    let mut shares: [u32; 8] =
-        std::array::from_fn(|bit| TABLE.get(1 << bit).copied().unwrap_or_default());
+    let mut shares: [u32; 8] = std::array::from_fn(|bit| TABLE.get(1 << bit).copied().unwrap_or_default());
     for byte in (0..PAGE_SIZE).rev() {
         let in_field = byte >= CRC_OFFSET && byte < CRC_OFFSET.saturating_add(4);
-        if let Some(bit) = shares
-            .iter()
-            .position(|share| *share == difference && !in_field)
-        {
+        if let Some(bit) = shares.iter().position(|share| *share == difference && !in_field) {
             return Some(flip(byte, u32::try_from(bit).unwrap_or_default()));
         }
         for share in &mut shares {
@@ -305,11 +279,7 @@ const TABLE: [u32; 256] = crc_table();
 /// What each value of each of the four bytes of the CRC field adds to the page's CRC.
 const FIELD_SHARES: [[u32; 256]; 4] = field_shares();
 
-#[expect(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    reason = "const evaluation: loops are bounded by 256"
-)]
+#[expect(clippy::as_conversions, clippy::indexing_slicing, reason = "const evaluation: loops are bounded by 256")]
 const fn crc_table() -> [u32; 256] {
     let mut table = [0; 256];
     let mut n = 0;
@@ -317,11 +287,7 @@ const fn crc_table() -> [u32; 256] {
         let mut value = n as u32;
         let mut bit = 0;
         while bit < 8 {
-            value = if value & 1 == 1 {
-                (value >> 1) ^ 0xEDB8_8320
-            } else {
-                value >> 1
-            };
+            value = if value & 1 == 1 { (value >> 1) ^ 0xEDB8_8320 } else { value >> 1 };
             bit += 1;
         }
         table[n] = value;
@@ -330,11 +296,7 @@ const fn crc_table() -> [u32; 256] {
     table
 }
 
-#[expect(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    reason = "const evaluation: loops are bounded"
-)]
+#[expect(clippy::as_conversions, clippy::indexing_slicing, reason = "const evaluation: loops are bounded")]
 const fn field_shares() -> [[u32; 256]; 4] {
     let table = crc_table();
     let mut shares = [[0; 256]; 4];

@@ -7,9 +7,7 @@
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
     /// No digits where a number must start.
-    #[error(
-        "'{0}' is not a number: write decimal, 0x hex or 0 octal, with K, M, G, T, P or E behind it"
-    )]
+    #[error("'{0}' is not a number: write decimal, 0x hex or 0 octal, with K, M, G, T, P or E behind it")]
     NotANumber(String),
     /// The number, with its suffix, does not fit in 64 bits.
     #[error("'{0}' does not fit in 64 bits")]
@@ -47,9 +45,7 @@ pub fn memparse(text: &str) -> Result<(u64, &str), SpecError> {
         _ => (10, text),
     };
     // In octal the kernel stops at the first digit that is none: "08" reads as 0, followed by "8".
-    let end = digits
-        .find(|c: char| !c.is_digit(radix))
-        .unwrap_or(digits.len());
+    let end = digits.find(|c: char| !c.is_digit(radix)).unwrap_or(digits.len());
     let (number, rest) = digits.split_at(end);
     if number.is_empty() {
         return Err(not_a_number());
@@ -107,33 +103,21 @@ impl std::str::FromStr for RegionSpec {
             return Err(SpecError::Empty);
         }
         let Some(base) = rest.strip_prefix([':', '@', '$', '!']) else {
-            return if rest.is_empty() {
-                Ok(Self { size, base: None })
-            } else {
-                Err(trailing(text, rest))
-            };
+            return if rest.is_empty() { Ok(Self { size, base: None }) } else { Err(trailing(text, rest)) };
         };
         let base = parse_size(base)?;
         // A region may end at 2^64 exactly, but then its end is no address: refused, no machine has memory there.
         if base.checked_add(size).is_none() {
             return Err(SpecError::PastTheEnd { size, base });
         }
-        Ok(Self {
-            size,
-            base: Some(base),
-        })
+        Ok(Self { size, base: Some(base) })
     }
 }
 
 /// The error for `rest`, which must be a tail of `text`.
 fn trailing(text: &str, rest: &str) -> SpecError {
-    let number = text
-        .get(..text.len().saturating_sub(rest.len()))
-        .unwrap_or_default();
-    SpecError::Trailing {
-        number: number.to_owned(),
-        rest: rest.to_owned(),
-    }
+    let number = text.get(..text.len().saturating_sub(rest.len())).unwrap_or_default();
+    SpecError::Trailing { number: number.to_owned(), rest: rest.to_owned() }
 }
 
 /// The regions that a kernel command line names with `guestmemfs=<size>[:<base>]`.
@@ -141,28 +125,14 @@ fn trailing(text: &str, rest: &str) -> SpecError {
 /// Words that are not understood are left out: the kernel ignores them too.
 #[must_use]
 pub fn from_command_line(command_line: &str) -> Vec<RegionSpec> {
-    command_line
-        .split_ascii_whitespace()
-        .filter_map(|word| word.strip_prefix("guestmemfs=")?.parse().ok())
-        .collect()
+    command_line.split_ascii_whitespace().filter_map(|word| word.strip_prefix("guestmemfs=")?.parse().ok()).collect()
 }
 
 /// `bytes` in the kernel's spelling: the largest suffix that divides it, else hexadecimal.
 #[must_use]
 pub fn format_size(bytes: u64) -> String {
-    const SUFFIXES: [(u32, char); 6] = [
-        (60, 'E'),
-        (50, 'P'),
-        (40, 'T'),
-        (30, 'G'),
-        (20, 'M'),
-        (10, 'K'),
-    ];
-    let zeros = if bytes == 0 {
-        0
-    } else {
-        bytes.trailing_zeros()
-    };
+    const SUFFIXES: [(u32, char); 6] = [(60, 'E'), (50, 'P'), (40, 'T'), (30, 'G'), (20, 'M'), (10, 'K')];
+    let zeros = if bytes == 0 { 0 } else { bytes.trailing_zeros() };
     match SUFFIXES.iter().find(|(shift, _)| zeros >= *shift) {
         Some((shift, suffix)) => format!("{}{suffix}", bytes >> shift),
         None => format!("{bytes:#x}"),
@@ -194,61 +164,29 @@ mod tests {
         assert!(matches!(parse_size(""), Err(SpecError::NotANumber(_))));
         assert!(matches!(parse_size("M"), Err(SpecError::NotANumber(_))));
         assert!(matches!(parse_size("-1"), Err(SpecError::NotANumber(_))));
-        assert!(matches!(
-            parse_size("64MB"),
-            Err(SpecError::Trailing { .. })
-        ));
+        assert!(matches!(parse_size("64MB"), Err(SpecError::Trailing { .. })));
         assert!(matches!(parse_size("08"), Err(SpecError::Trailing { .. })));
         assert!(matches!(parse_size("0x"), Err(SpecError::Trailing { .. })));
         assert!(matches!(parse_size("16E"), Err(SpecError::TooLarge(_))));
-        assert!(matches!(
-            parse_size("18446744073709551616"),
-            Err(SpecError::TooLarge(_))
-        ));
+        assert!(matches!(parse_size("18446744073709551616"), Err(SpecError::TooLarge(_))));
     }
 
     #[test]
     fn reads_every_spelling_of_a_region() {
-        let there = RegionSpec {
-            size: 64 << 20,
-            base: Some(0x1000_0000),
-        };
-        for text in [
-            "64M:0x10000000",
-            "64M@0x10000000",
-            "64M$0x10000000",
-            "64M!256M",
-        ] {
+        let there = RegionSpec { size: 64 << 20, base: Some(0x1000_0000) };
+        for text in ["64M:0x10000000", "64M@0x10000000", "64M$0x10000000", "64M!256M"] {
             assert_eq!(text.parse(), Ok(there), "{text}");
         }
-        assert_eq!(
-            "1G".parse(),
-            Ok(RegionSpec {
-                size: 1 << 30,
-                base: None
-            })
-        );
+        assert_eq!("1G".parse(), Ok(RegionSpec { size: 1 << 30, base: None }));
         assert_eq!("0:1G".parse::<RegionSpec>(), Err(SpecError::Empty));
-        assert!(matches!(
-            "1G#1G".parse::<RegionSpec>(),
-            Err(SpecError::Trailing { .. })
-        ));
-        assert!(matches!(
-            "1G:0xffffffffffffffff".parse::<RegionSpec>(),
-            Err(SpecError::PastTheEnd { .. })
-        ));
+        assert!(matches!("1G#1G".parse::<RegionSpec>(), Err(SpecError::Trailing { .. })));
+        assert!(matches!("1G:0xffffffffffffffff".parse::<RegionSpec>(), Err(SpecError::PastTheEnd { .. })));
     }
 
     #[test]
     fn finds_the_parameter_in_a_command_line() {
         let line = "BOOT_IMAGE=/vmlinuz guestmemfs=64M:0x10000000 quiet guestmemfs=bogus\n";
-        assert_eq!(
-            from_command_line(line),
-            [RegionSpec {
-                size: 64 << 20,
-                base: Some(0x1000_0000)
-            }]
-        );
+        assert_eq!(from_command_line(line), [RegionSpec { size: 64 << 20, base: Some(0x1000_0000) }]);
     }
 
     #[test]

@@ -40,9 +40,7 @@ pub enum SuperblockFault {
     #[error("the PMD shift is {0}; 21, 25 and 29 are possible")]
     PmdShift(u8),
     /// Size, metadata blocks and inode count do not make a region.
-    #[error(
-        "a region of {size} bytes with {metadata_blocks} metadata blocks a copy and {inodes} inodes cannot be"
-    )]
+    #[error("a region of {size} bytes with {metadata_blocks} metadata blocks a copy and {inodes} inodes cannot be")]
     Impossible {
         /// The recorded region size in bytes.
         size: u64,
@@ -74,7 +72,7 @@ pub enum SuperblockFault {
     /// The root directory is not inode 1.
     #[error("the root directory is inode {0}; it must be inode 1")]
     Root(u32),
-    /// The other copy, which is newer, lays the region out otherwise.
+    /// The other copy, which counts, lays the region out otherwise.
     #[error("it lays the region out otherwise than the other copy")]
     Disagrees,
 }
@@ -98,39 +96,20 @@ impl Superblock {
     /// The seal, or the first structural fault. Counts, flags and times are not looked at: they are the checker's.
     pub fn read(page: &PageBytes, copy: CopyId) -> Result<Self, SuperblockFault> {
         let uuid = Uuid::from_bytes(PageHeader::of(page).uuid);
-        let place = Place {
-            kind: PageKind::Superblock,
-            copy,
-            page: PageNo(0),
-            uuid,
-        };
+        let place = Place { kind: PageKind::Superblock, copy, page: PageNo(0), uuid };
         let generation = seal::check(page, &place).map_err(SuperblockFault::Seal)?;
         let raw = SuperblockPage::view(page).superblock;
         let geometry = geometry_of(&raw)?;
-        Ok(Self {
-            raw,
-            uuid,
-            generation,
-            geometry,
-        })
+        Ok(Self { raw, uuid, generation, geometry })
     }
 
     /// A superblock of these contents.
     ///
     /// # Errors
     /// The first structural fault of the contents.
-    pub fn from_raw(
-        raw: SuperblockRaw,
-        uuid: Uuid,
-        generation: Generation,
-    ) -> Result<Self, SuperblockFault> {
+    pub fn from_raw(raw: SuperblockRaw, uuid: Uuid, generation: Generation) -> Result<Self, SuperblockFault> {
         let geometry = geometry_of(&raw)?;
-        Ok(Self {
-            raw,
-            uuid,
-            generation,
-            geometry,
-        })
+        Ok(Self { raw, uuid, generation, geometry })
     }
 
     /// A new superblock for a region laid out so: all free, nothing used, no times.
@@ -149,12 +128,7 @@ impl Superblock {
         raw.root_inode = InodeNo::ROOT.0.into();
         raw.free_blocks = u64::from(geometry.data_blocks()).into();
         raw.state = STATE_CLEAN.into();
-        Self {
-            raw,
-            uuid,
-            generation,
-            geometry,
-        }
+        Self { raw, uuid, generation, geometry }
     }
 
     /// The sealed page of this superblock in a copy.
@@ -162,12 +136,7 @@ impl Superblock {
     pub fn page(&self, copy: CopyId) -> PageBytes {
         let mut page = [0; PAGE_SIZE];
         SuperblockPage::view_mut(&mut page).superblock = self.raw;
-        let place = Place {
-            kind: PageKind::Superblock,
-            copy,
-            page: PageNo(0),
-            uuid: self.uuid,
-        };
+        let place = Place { kind: PageKind::Superblock, copy, page: PageNo(0), uuid: self.uuid };
         seal::seal(&mut page, &place, self.generation);
         page
     }
@@ -217,11 +186,7 @@ impl Superblock {
     /// Metadata pages of one copy that are in use, superblock included.
     #[must_use]
     pub fn used_pages(&self) -> u64 {
-        self.raw
-            .table_used
-            .get()
-            .saturating_add(self.raw.inodes_used_pages.get())
-            .saturating_add(1)
+        self.raw.table_used.get().saturating_add(self.raw.inodes_used_pages.get()).saturating_add(1)
     }
 }
 
@@ -249,18 +214,12 @@ fn geometry_of(raw: &SuperblockRaw) -> Result<Geometry, SuperblockFault> {
         return Err(SuperblockFault::Version(raw.version.get()));
     }
     let pmd = PmdShift::from_bits(raw.pmd_shift).ok_or(SuperblockFault::PmdShift(raw.pmd_shift))?;
-    let (size, metadata_blocks, inodes) = (
-        raw.region_size.get(),
-        raw.metadata_blocks.get(),
-        raw.inodes.get(),
-    );
-    let geometry = Geometry::recorded(size, pmd, metadata_blocks, inodes).ok_or(
-        SuperblockFault::Impossible {
-            size,
-            metadata_blocks,
-            inodes,
-        },
-    )?;
+    let (size, metadata_blocks, inodes) = (raw.region_size.get(), raw.metadata_blocks.get(), raw.inodes.get());
+    let geometry = Geometry::recorded(size, pmd, metadata_blocks, inodes).ok_or(SuperblockFault::Impossible {
+        size,
+        metadata_blocks,
+        inodes,
+    })?;
     let derived = [
         ("blocks", raw.blocks.get(), geometry.blocks()),
         ("table_pages", raw.table_pages.get(), geometry.table_pages()),
@@ -268,28 +227,16 @@ fn geometry_of(raw: &SuperblockRaw) -> Result<Geometry, SuperblockFault> {
     ];
     for (field, found, expected) in derived {
         if found != u64::from(expected) {
-            return Err(SuperblockFault::Derived {
-                field,
-                found,
-                expected: expected.into(),
-            });
+            return Err(SuperblockFault::Derived { field, found, expected: expected.into() });
         }
     }
     let marks = [
         ("table_used", raw.table_used.get(), geometry.table_pages()),
-        (
-            "inodes_used_pages",
-            raw.inodes_used_pages.get(),
-            geometry.inode_pages(),
-        ),
+        ("inodes_used_pages", raw.inodes_used_pages.get(), geometry.inode_pages()),
     ];
     for (field, found, table) in marks {
         if found > u64::from(table) {
-            return Err(SuperblockFault::Mark {
-                field,
-                found,
-                table: table.into(),
-            });
+            return Err(SuperblockFault::Mark { field, found, table: table.into() });
         }
     }
     match InodeNo(raw.root_inode.get()) {
@@ -345,53 +292,23 @@ mod tests {
         for copy in CopyId::BOTH {
             assert_eq!(Superblock::read(&sb.page(copy), copy), Ok(sb.clone()));
         }
-        assert!(matches!(
-            Superblock::read(&sb.page(CopyId::A), CopyId::B),
-            Err(SuperblockFault::Seal(_))
-        ));
+        assert!(matches!(Superblock::read(&sb.page(CopyId::A), CopyId::B), Err(SuperblockFault::Seal(_))));
     }
 
     #[test]
     fn lies_under_a_good_seal_are_named() {
-        assert_eq!(
-            lying(|raw| raw.magic = *b"gmfs-xxx"),
-            Err(SuperblockFault::Magic)
-        );
-        assert_eq!(
-            lying(|raw| raw.version = 9.into()),
-            Err(SuperblockFault::Version(9))
-        );
+        assert_eq!(lying(|raw| raw.magic = *b"gmfs-xxx"), Err(SuperblockFault::Magic));
+        assert_eq!(lying(|raw| raw.version = 9.into()), Err(SuperblockFault::Version(9)));
         for shift in [0, 12, 22, 63, 255] {
-            assert_eq!(
-                lying(|raw| raw.pmd_shift = shift),
-                Err(SuperblockFault::PmdShift(shift))
-            );
+            assert_eq!(lying(|raw| raw.pmd_shift = shift), Err(SuperblockFault::PmdShift(shift)));
         }
         for size in [0, 1, 1 << 63, u64::MAX] {
-            assert!(matches!(
-                lying(|raw| raw.region_size = size.into()),
-                Err(SuperblockFault::Impossible { .. })
-            ));
+            assert!(matches!(lying(|raw| raw.region_size = size.into()), Err(SuperblockFault::Impossible { .. })));
         }
-        assert!(matches!(
-            lying(|raw| raw.blocks = 0.into()),
-            Err(SuperblockFault::Derived {
-                field: "blocks",
-                ..
-            })
-        ));
-        assert!(matches!(
-            lying(|raw| raw.table_used = 99.into()),
-            Err(SuperblockFault::Mark { .. })
-        ));
-        assert!(matches!(
-            lying(|raw| raw.inodes = u32::MAX.into()),
-            Err(SuperblockFault::Impossible { .. })
-        ));
-        assert_eq!(
-            lying(|raw| raw.root_inode = 2.into()),
-            Err(SuperblockFault::Root(2))
-        );
+        assert!(matches!(lying(|raw| raw.blocks = 0.into()), Err(SuperblockFault::Derived { field: "blocks", .. })));
+        assert!(matches!(lying(|raw| raw.table_used = 99.into()), Err(SuperblockFault::Mark { .. })));
+        assert!(matches!(lying(|raw| raw.inodes = u32::MAX.into()), Err(SuperblockFault::Impossible { .. })));
+        assert_eq!(lying(|raw| raw.root_inode = 2.into()), Err(SuperblockFault::Root(2)));
     }
 
     #[test]

@@ -84,12 +84,7 @@ impl BlockRaw {
     /// The descriptor of a block that holds blocks `index` of file `owner`.
     #[must_use]
     pub fn data(owner: InodeNo, index: u32) -> Self {
-        Self {
-            owner: owner.0.into(),
-            index: index.into(),
-            state: BlockState::Data.byte(),
-            ..Self::FREE
-        }
+        Self { owner: owner.0.into(), index: index.into(), state: BlockState::Data.byte(), ..Self::FREE }
     }
 
     /// The state, unless its number is not one.
@@ -192,9 +187,7 @@ impl InodeRaw {
     /// The name, as long as it says it is.
     #[must_use]
     pub fn name(&self) -> &[u8] {
-        self.name
-            .get(..usize::from(self.name_len))
-            .unwrap_or(&self.name)
+        self.name.get(..usize::from(self.name_len)).unwrap_or(&self.name)
     }
 
     /// Sets the name, cut at 255 bytes, and pads it with NUL.

@@ -136,9 +136,7 @@ impl PmdShift {
     /// The shift with this block size in bytes, if there is such a PMD size.
     #[must_use]
     pub fn from_block_bytes(bytes: u64) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|shift| shift.block_bytes() == bytes)
+        Self::ALL.into_iter().find(|shift| shift.block_bytes() == bytes)
     }
 }
 

@@ -12,63 +12,34 @@ const ARROWS: [(&str, &[&str]); 5] = [
     ("gmfs-image", &["gmfs-format"]),
     ("gmfs-volume", &["gmfs-format"]),
     ("gmfs-check", &["gmfs-format", "gmfs-volume"]),
-    (
-        "gmfs",
-        &["gmfs-check", "gmfs-format", "gmfs-image", "gmfs-volume"],
-    ),
+    ("gmfs", &["gmfs-check", "gmfs-format", "gmfs-image", "gmfs-volume"]),
 ];
 
 /// Crates that know no files, no devices, no command line and no JSON, and have no unsafe code.
 const PURE: [&str; 3] = ["gmfs-format", "gmfs-volume", "gmfs-check"];
 
 /// What a pure crate must not depend on.
-const NOT_PURE: [&str; 8] = [
-    "anyhow",
-    "clap",
-    "comfy-table",
-    "libc",
-    "memmap2",
-    "rustix",
-    "serde",
-    "serde_json",
-];
+const NOT_PURE: [&str; 8] = ["anyhow", "clap", "comfy-table", "libc", "memmap2", "rustix", "serde", "serde_json"];
 
 /// The only place of unsafe code: files whose path from the root starts so.
 const UNSAFE: &str = "crates/gmfs-image/src/mapped";
 
 fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../..")
-        .canonicalize()
-        .unwrap()
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
 /// The normal and build dependencies of each package of the workspace.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args([
-            "metadata",
-            "--format-version",
-            "1",
-            "--no-deps",
-            "--offline",
-        ])
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
         .current_dir(root())
         .output()
         .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let members: BTreeSet<&str> = metadata["workspace_members"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter_map(Value::as_str)
-        .collect();
+    let members: BTreeSet<&str> =
+        metadata["workspace_members"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     let packages = metadata["packages"].as_array().unwrap().iter();
     packages
         .filter(|package| members.contains(package["id"].as_str().unwrap()))
@@ -76,9 +47,7 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
             let used = package["dependencies"].as_array().unwrap().iter();
             // A test may use what it likes.
             let used = used.filter(|dependency| dependency["kind"] != "dev");
-            let names = used
-                .map(|dependency| dependency["name"].as_str().unwrap().to_owned())
-                .collect();
+            let names = used.map(|dependency| dependency["name"].as_str().unwrap().to_owned()).collect();
             (package["name"].as_str().unwrap().to_owned(), names)
         })
         .collect()
@@ -89,26 +58,15 @@ fn arrows_point_down() {
     let found: BTreeMap<String, BTreeSet<String>> = dependencies()
         .into_iter()
         .map(|(package, used)| {
-            let within = used
-                .into_iter()
-                .filter(|name| ARROWS.iter().any(|(member, _)| member == name))
-                .collect();
+            let within = used.into_iter().filter(|name| ARROWS.iter().any(|(member, _)| member == name)).collect();
             (package, within)
         })
         .collect();
     let allowed: BTreeMap<String, BTreeSet<String>> = ARROWS
         .iter()
-        .map(|(package, used)| {
-            (
-                (*package).to_owned(),
-                used.iter().map(|name| (*name).to_owned()).collect(),
-            )
-        })
+        .map(|(package, used)| ((*package).to_owned(), used.iter().map(|name| (*name).to_owned()).collect()))
         .collect();
-    assert_eq!(
-        found, allowed,
-        "a new crate or arrow belongs into ARCHITECTURE.md, and then here"
-    );
+    assert_eq!(found, allowed, "a new crate or arrow belongs into ARCHITECTURE.md, and then here");
 }
 
 #[test]
@@ -116,21 +74,11 @@ fn pure_crates_stay_pure() {
     let dependencies = dependencies();
     for package in PURE {
         for name in NOT_PURE {
-            assert!(
-                !dependencies[package].contains(name),
-                "{package} must not depend on {name}"
-            );
+            assert!(!dependencies[package].contains(name), "{package} must not depend on {name}");
         }
-        let lib = std::fs::read_to_string(root().join("crates").join(package).join("src/lib.rs"))
-            .unwrap();
-        assert!(
-            lib.contains("\n#![forbid(unsafe_code)]\n"),
-            "{package} must forbid unsafe code"
-        );
-        assert!(
-            lib.contains("clippy::print_stdout"),
-            "{package} must deny printing"
-        );
+        let lib = std::fs::read_to_string(root().join("crates").join(package).join("src/lib.rs")).unwrap();
+        assert!(lib.contains("\n#![forbid(unsafe_code)]\n"), "{package} must forbid unsafe code");
+        assert!(lib.contains("clippy::print_stdout"), "{package} must deny printing");
     }
 }
 
@@ -151,8 +99,7 @@ fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
 /// Whether a line of code has the keyword: comments and names that contain it do not count.
 fn is_unsafe(line: &str) -> bool {
     let code = line.split("//").next().unwrap_or_default();
-    code.split(|c: char| !c.is_alphanumeric() && c != '_')
-        .any(|word| word == "unsafe")
+    code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe")
 }
 
 #[test]
@@ -163,36 +110,21 @@ fn unsafe_stands_in_one_place() {
     for (package, _) in ARROWS {
         sources(&root.join("crates").join(package).join("src"), &mut files);
     }
-    assert!(
-        files.len() > 20,
-        "only {} source files were found",
-        files.len()
-    );
+    assert!(files.len() > 20, "only {} source files were found", files.len());
     let mut places = 0;
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
-        let relative = file
-            .strip_prefix(&root)
-            .unwrap()
-            .to_string_lossy()
-            .into_owned();
+        let relative = file.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
         for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| is_unsafe(line)) {
             assert!(relative.starts_with(UNSAFE), "{relative}:{number}: {line}");
             places += 1;
         }
     }
-    assert!(
-        places > 0,
-        "no unsafe code was found at all: does this test still look in the right place?"
-    );
+    assert!(places > 0, "no unsafe code was found at all: does this test still look in the right place?");
 }
 
 #[test]
 fn the_keyword_is_told_from_words_that_contain_it() {
     assert!(is_unsafe("    let x = unsafe { *p };") && is_unsafe("unsafe extern \"C\" fn f() {}"));
-    assert!(
-        !is_unsafe("#![forbid(unsafe_code)]")
-            && !is_unsafe("// unsafe")
-            && !is_unsafe("let unsafely = 1;")
-    );
+    assert!(!is_unsafe("#![forbid(unsafe_code)]") && !is_unsafe("// unsafe") && !is_unsafe("let unsafely = 1;"));
 }

@@ -77,9 +77,7 @@ impl Plan {
             return bytes;
         }
         let first = self.geometry.first_block_of(page).0 - self.geometry.first_data().0;
-        for (k, slot) in (first..self.geometry.data_blocks())
-            .zip(&mut BlockTablePage::view_mut(&mut bytes).entries)
-        {
+        for (k, slot) in (first..self.geometry.data_blocks()).zip(&mut BlockTablePage::view_mut(&mut bytes).entries) {
             let (file, index) = self.owner(k);
             *slot = BlockRaw::data(InodeNo(file + 2), index);
         }
@@ -89,32 +87,18 @@ impl Plan {
 
 fn main() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let usage = || {
-        io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "usage: full_region FILE SIZE FILES long|robin",
-        )
-    };
+    let usage = || io::Error::new(io::ErrorKind::InvalidInput, "usage: full_region FILE SIZE FILES long|robin");
     let [path, size, files, order] = arguments.as_slice() else {
         return Err(usage());
     };
     let size = parse_size(size).map_err(|_| usage())?;
     let files: u32 = files.parse().map_err(|_| usage())?;
-    let geometry = Geometry::plan(
-        size,
-        PmdShift::M2,
-        Geometry::default_inodes(size, PmdShift::M2),
-    );
+    let geometry = Geometry::plan(size, PmdShift::M2, Geometry::default_inodes(size, PmdShift::M2));
     let geometry = geometry.map_err(io::Error::other)?;
     let files = files.min(geometry.data_blocks()).min(geometry.inodes() - 1);
-    let plan = Plan {
-        geometry,
-        files,
-        robin: order == "robin",
-    };
+    let plan = Plan { geometry, files, robin: order == "robin" };
 
-    let mut superblock =
-        Superblock::new(geometry, uuid::Uuid::from_u128(0x6d66_7330), Generation(1));
+    let mut superblock = Superblock::new(geometry, uuid::Uuid::from_u128(0x6d66_7330), Generation(1));
     superblock.raw.free_blocks = 0.into();
     superblock.raw.data_blocks = u64::from(geometry.data_blocks()).into();
     superblock.raw.table_used = u64::from(geometry.table_pages()).into();
@@ -126,25 +110,12 @@ fn main() -> io::Result<()> {
     for copy in CopyId::BOTH {
         let mut at = geometry.copy_offset(copy);
         let mut buffer = superblock.page(copy).to_vec();
-        for page in superblock
-            .used_table_pages()
-            .chain(superblock.used_inode_pages())
-            .map(PageNo)
-        {
+        for page in superblock.used_table_pages().chain(superblock.used_inode_pages()).map(PageNo) {
             let mut bytes = plan.page(page);
             let Some(kind) = geometry.page_kind(page) else {
                 continue;
             };
-            seal(
-                &mut bytes,
-                &Place {
-                    kind,
-                    copy,
-                    page,
-                    uuid: superblock.uuid,
-                },
-                superblock.generation,
-            );
+            seal(&mut bytes, &Place { kind, copy, page, uuid: superblock.uuid }, superblock.generation);
             buffer.extend_from_slice(&bytes);
             if buffer.len() >= 1 << 20 {
                 file.write_all_at(&buffer, at)?;
@@ -154,9 +125,5 @@ fn main() -> io::Result<()> {
         }
         file.write_all_at(&buffer, at)?;
     }
-    writeln!(
-        io::stdout(),
-        "{files} files in {} data blocks",
-        geometry.data_blocks()
-    )
+    writeln!(io::stdout(), "{files} files in {} data blocks", geometry.data_blocks())
 }

@@ -9,9 +9,7 @@ use gmfs_format::superblock::Superblock;
 use gmfs_format::units::{CopyId, PAGE_SIZE};
 
 fn main() -> io::Result<()> {
-    let path = std::env::args()
-        .nth(1)
-        .ok_or_else(|| io::Error::other("usage: read_and_sum FILE"))?;
+    let path = std::env::args().nth(1).ok_or_else(|| io::Error::other("usage: read_and_sum FILE"))?;
     let file = File::open(path)?;
     let mut page = [0; PAGE_SIZE];
     file.read_exact_at(&mut page, 0)?;

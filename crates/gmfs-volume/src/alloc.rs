@@ -33,20 +33,13 @@ impl BlockMap {
         if let (Some(last), tail @ 1..) = (taken.last_mut(), count % 64) {
             *last = u64::MAX << tail;
         }
-        Self {
-            taken,
-            first: geometry.first_data().0,
-            count,
-        }
+        Self { taken, first: geometry.first_data().0, count }
     }
 
     /// How many blocks are free.
     #[must_use]
     pub fn free(&self) -> u64 {
-        self.taken
-            .iter()
-            .map(|word| u64::from(word.count_zeros()))
-            .sum()
+        self.taken.iter().map(|word| u64::from(word.count_zeros())).sum()
     }
 
     /// Marks blocks as taken.
@@ -118,11 +111,8 @@ impl BlockMap {
             let in_unit = next % unit;
             let length = (unit - in_unit).min(index + count - next);
             // A place in the file and its block agree modulo 1 GiB.
-            let fits = |start: u32| {
-                (u64::from(start) + u64::from(shift)) % u64::from(unit) == u64::from(in_unit)
-            };
-            let continued =
-                after.filter(|start| fits(*start) && self.is_free(*start..start + length));
+            let fits = |start: u32| (u64::from(start) + u64::from(shift)) % u64::from(unit) == u64::from(in_unit);
+            let continued = after.filter(|start| fits(*start) && self.is_free(*start..start + length));
             let Some(start) = continued.or_else(|| self.lowest_fit(length, unit, fits)) else {
                 for run in taken {
                     self.release(run);
@@ -141,18 +131,13 @@ impl BlockMap {
     fn lowest_fit(&self, length: u32, unit: u32, fits: impl Fn(u32) -> bool) -> Option<u32> {
         self.runs().find_map(|run| {
             let last = run.end.checked_sub(length)?;
-            (run.start..=last)
-                .take(unit as usize)
-                .find(|start| fits(*start))
+            (run.start..=last).take(unit as usize).find(|start| fits(*start))
         })
     }
 
     /// Whether all of these blocks are free data blocks.
     fn is_free(&self, blocks: Range<u32>) -> bool {
-        blocks.clone().all(|block| {
-            self.bit(block)
-                .is_some_and(|(word, mask)| self.taken[word] & mask == 0)
-        })
+        blocks.clone().all(|block| self.bit(block).is_some_and(|(word, mask)| self.taken[word] & mask == 0))
     }
 
     /// The maximal runs of free blocks, lowest first.
@@ -235,13 +220,9 @@ mod tests {
     fn aligns_to_physical_gibibytes() {
         let (geometry, mut map) = map(8 << 30);
         let base = (4 << 30) + (512 << 20);
-        let runs = map
-            .allocate_aligned(geometry, base, 0, 1024 + 10, None)
-            .unwrap();
+        let runs = map.allocate_aligned(geometry, base, 0, 1024 + 10, None).unwrap();
         assert_eq!(runs, [256..768, 768..1280, 1280..1290]);
-        let more = map
-            .allocate_aligned(geometry, base, 1034, 4, Some(BlockNo(1290)))
-            .unwrap();
+        let more = map.allocate_aligned(geometry, base, 1034, 4, Some(BlockNo(1290))).unwrap();
         assert_eq!(more, [1290..1294]);
     }
 

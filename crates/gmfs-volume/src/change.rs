@@ -36,20 +36,13 @@ impl Assign {
     /// The descriptor of the `n`th block of the run, which was `old`.
     fn descriptor(self, n: u32, old: &BlockRaw) -> BlockRaw {
         match self {
-            Self::Release if old.state() == Some(BlockState::Bad) => BlockRaw {
-                state: BlockState::Bad.byte(),
-                ..BlockRaw::FREE
-            },
+            Self::Release if old.state() == Some(BlockState::Bad) => {
+                BlockRaw { state: BlockState::Bad.byte(), ..BlockRaw::FREE }
+            }
             Self::Release => BlockRaw::FREE,
             Self::Data { owner, index } => BlockRaw::data(owner, index + n),
-            Self::Reserve => BlockRaw {
-                state: BlockState::Reserved.byte(),
-                ..BlockRaw::FREE
-            },
-            Self::Confirm => BlockRaw {
-                state: BlockState::Data.byte(),
-                ..scrubbed(old)
-            },
+            Self::Reserve => BlockRaw { state: BlockState::Reserved.byte(), ..BlockRaw::FREE },
+            Self::Confirm => BlockRaw { state: BlockState::Data.byte(), ..scrubbed(old) },
             Self::Scrub => scrubbed(old),
         }
     }
@@ -57,16 +50,15 @@ impl Assign {
 
 /// A descriptor less what is not defined in it.
 fn scrubbed(old: &BlockRaw) -> BlockRaw {
-    let allowed = if old.state() == Some(BlockState::Data) {
-        BLOCK_FLAGS
-    } else {
-        0
-    };
-    BlockRaw {
-        flags: old.flags & allowed,
-        reserved: 0.into(),
-        ..*old
+    let allowed = if old.state() == Some(BlockState::Data) { BLOCK_FLAGS } else { 0 };
+    let mut new = BlockRaw { flags: old.flags & allowed, reserved: 0.into(), ..*old };
+    if new.content_crc().is_none() {
+        new.crc = 0.into();
     }
+    if new.owner() == InodeNo::NONE {
+        new.index = 0.into();
+    }
+    new
 }
 
 /// The content of one commit. An empty one changes nothing but the superblock.
@@ -93,8 +85,7 @@ impl Change {
     /// Assigns a run of blocks. It must not overlap another run of this change.
     pub fn assign(&mut self, blocks: Range<u32>, to: Assign) {
         if !blocks.is_empty() {
-            self.runs
-                .insert(blocks.start, (blocks.end - blocks.start, to));
+            self.runs.insert(blocks.start, (blocks.end - blocks.start, to));
         }
     }
 
@@ -135,11 +126,7 @@ impl Change {
     pub fn pages(&self, superblock: &Superblock) -> Vec<PageNo> {
         let geometry = superblock.geometry();
         let mut pages: Vec<u32> = self.touched.iter().map(|page| page.0).collect();
-        let page_of = |block: u32| {
-            geometry
-                .descriptor_place(BlockNo(block))
-                .map(|(page, _)| page.0)
-        };
+        let page_of = |block: u32| geometry.descriptor_place(BlockNo(block)).map(|(page, _)| page.0);
         for (first, (count, _)) in &self.runs {
             if let (Some(from), Some(to)) = (page_of(*first), page_of(first + (count - 1))) {
                 pages.extend(from..=to);
@@ -161,13 +148,7 @@ impl Change {
     }
 
     /// Changes one page's payload; adds what that does to the counts.
-    pub fn apply(
-        &self,
-        geometry: Geometry,
-        page: PageNo,
-        bytes: &mut PageBytes,
-        balance: &mut Balance,
-    ) {
+    pub fn apply(&self, geometry: Geometry, page: PageNo, bytes: &mut PageBytes, balance: &mut Balance) {
         match geometry.page_kind(page) {
             Some(PageKind::BlockTable) => self.apply_runs(geometry, page, bytes, balance),
             Some(PageKind::InodeTable) => self.apply_inodes(geometry, page, bytes, balance),
@@ -175,20 +156,10 @@ impl Change {
         }
     }
 
-    fn apply_runs(
-        &self,
-        geometry: Geometry,
-        page: PageNo,
-        bytes: &mut PageBytes,
-        balance: &mut Balance,
-    ) {
+    fn apply_runs(&self, geometry: Geometry, page: PageNo, bytes: &mut PageBytes, balance: &mut Balance) {
         let first = geometry.first_block_of(page).0;
         let here = page_descriptors(geometry, page, bytes).count() as u32;
-        for entry in BlockTablePage::view_mut(bytes)
-            .entries
-            .iter_mut()
-            .skip(here as usize)
-        {
+        for entry in BlockTablePage::view_mut(bytes).entries.iter_mut().skip(here as usize) {
             *entry = BlockRaw::FREE;
         }
         let mut tally = |entry: &BlockRaw, by: i64| {
@@ -197,11 +168,7 @@ impl Change {
             }
         };
         // A run that starts before the page may reach into it: the last one that starts at or before its first block.
-        let from = self
-            .runs
-            .range(..=first)
-            .next_back()
-            .map_or(first, |(start, _)| *start);
+        let from = self.runs.range(..=first).next_back().map_or(first, |(start, _)| *start);
         for (start, (count, to)) in self.runs.range(from..first.saturating_add(here)) {
             let end = (start + count).min(first + here);
             for block in (*start).max(first)..end {
@@ -217,13 +184,7 @@ impl Change {
         }
     }
 
-    fn apply_inodes(
-        &self,
-        geometry: Geometry,
-        page: PageNo,
-        bytes: &mut PageBytes,
-        balance: &mut Balance,
-    ) {
+    fn apply_inodes(&self, geometry: Geometry, page: PageNo, bytes: &mut PageBytes, balance: &mut Balance) {
         let first = geometry.first_inode_of(page);
         let slots = InodeTablePage::view_mut(bytes).inodes.iter_mut();
         for (number, slot) in (first.0..).zip(slots) {
@@ -244,10 +205,7 @@ pub(crate) fn blank_page(geometry: Geometry, page: PageNo) -> PageBytes {
     if geometry.page_kind(page) == Some(PageKind::InodeTable) {
         let first = geometry.first_inode_of(page).0;
         let slots = &mut InodeTablePage::view_mut(&mut bytes).inodes;
-        for (number, slot) in (first..)
-            .zip(slots)
-            .take_while(|(number, _)| *number <= geometry.inodes())
-        {
+        for (number, slot) in (first..).zip(slots).take_while(|(number, _)| *number <= geometry.inodes()) {
             *slot = InodeRaw::free(InodeNo(number), 0);
         }
     }

@@ -59,12 +59,7 @@ impl<S: WriteAt> Store<S> {
 
     /// Takes over a region whose two copies are equal.
     pub(crate) const fn new(source: S, superblocks: Superblocks, highest: Generation) -> Self {
-        Self {
-            source,
-            superblocks,
-            highest,
-            unfinished: false,
-        }
+        Self { source, superblocks, highest, unfinished: false }
     }
 
     /// The medium, for reading.
@@ -95,8 +90,8 @@ impl<S: WriteAt> Store<S> {
         self.ensure_active()?;
         let pages = change.pages(self.superblock());
         self.blank_uncovered(&pages)?;
+        let generation = self.next_generation()?;
         self.unfinished = true;
-        let generation = self.next_generation();
         let mut balance = Balance::default();
         for batch in batches(&pages) {
             self.write_changed(change, batch, generation, &mut balance)?;
@@ -116,9 +111,7 @@ impl<S: WriteAt> Store<S> {
 
     /// Marks the region as being written. From here to [`close`](Self::close), what a crash tears is recovery.
     fn ensure_active(&mut self) -> Result<(), ChangeError> {
-        if self.unfinished {
-            return Err(ChangeError::Unfinished);
-        }
+        self.require_finished()?;
         if self.superblock().raw.state.get() & STATE_ACTIVE != 0 {
             return Ok(());
         }
@@ -130,9 +123,7 @@ impl<S: WriteAt> Store<S> {
     /// # Errors
     /// The medium failed, or an earlier commit was not finished.
     pub fn close(&mut self) -> Result<(), ChangeError> {
-        if self.unfinished {
-            return Err(ChangeError::Unfinished);
-        }
+        self.require_finished()?;
         if self.superblock().raw.state.get() & STATE_ACTIVE == 0 {
             return Ok(());
         }
@@ -141,9 +132,9 @@ impl<S: WriteAt> Store<S> {
 
     /// Changes state flags and nothing else: such a store, torn, is known from the other copy.
     fn mark(&mut self, clear: u32, set: u32) -> Result<(), ChangeError> {
-        self.unfinished = true;
         let mut next = self.superblock().clone();
-        next.generation = self.next_generation();
+        next.generation = self.next_generation()?;
+        self.unfinished = true;
         next.raw.state = (next.raw.state.get() & !clear | set).into();
         self.write_superblock(&next, CopyId::A)?;
         self.write_superblock(&next, CopyId::B)?;
@@ -152,20 +143,26 @@ impl<S: WriteAt> Store<S> {
         Ok(())
     }
 
-    fn next_generation(&mut self) -> Generation {
-        self.highest = Generation(self.highest.0 + 1);
-        self.highest
+    /// A generation that was never used. There is none behind a page that lies about its own: no writer gets there.
+    fn next_generation(&mut self) -> Result<Generation, ChangeError> {
+        let next = self.highest.0.checked_add(1);
+        self.highest = Generation(next.ok_or(ChangeError::Damaged { page: PageNo(0) })?);
+        Ok(self.highest)
+    }
+
+    /// Refuses to go on behind a commit that was begun and not ended.
+    pub(crate) const fn require_finished(&self) -> Result<(), ChangeError> {
+        if self.unfinished {
+            return Err(ChangeError::Unfinished);
+        }
+        Ok(())
     }
 
     /// Pages behind a mark hold anything, also good pages of an older region with the same UUID. Copy A's are
     /// overwritten before the commit; copy B's become blank pages here, so that from the commit point on they are what
     /// every other page of copy B is: older than copy A's.
     fn blank_uncovered(&mut self, pages: &[PageNo]) -> Result<(), ChangeError> {
-        let uncovered: Vec<PageNo> = pages
-            .iter()
-            .copied()
-            .filter(|page| !self.is_used(*page))
-            .collect();
+        let uncovered: Vec<PageNo> = pages.iter().copied().filter(|page| !self.is_used(*page)).collect();
         let (geometry, committed) = (self.superblock().geometry(), self.superblocks.committed());
         for batch in batches(&uncovered) {
             let mut buffer = Vec::with_capacity(batch.len());
@@ -185,8 +182,7 @@ impl<S: WriteAt> Store<S> {
     /// Whether a page lies before its table's mark.
     fn is_used(&self, page: PageNo) -> bool {
         let superblock = self.superblock();
-        superblock.used_table_pages().contains(&page.0)
-            || superblock.used_inode_pages().contains(&page.0)
+        superblock.used_table_pages().contains(&page.0) || superblock.used_inode_pages().contains(&page.0)
     }
 
     /// Step 1 for consecutive pages.
@@ -200,11 +196,7 @@ impl<S: WriteAt> Store<S> {
         let geometry = self.superblock().geometry();
         let mut buffer = vec![[0; PAGE_SIZE]; batch.len()];
         for (page, bytes) in batch.iter().zip(&mut buffer) {
-            *bytes = if self.is_used(*page) {
-                self.whole_page(*page)?
-            } else {
-                blank_page(geometry, *page)
-            };
+            *bytes = if self.is_used(*page) { self.whole_page(*page)? } else { blank_page(geometry, *page) };
             change.apply(geometry, *page, bytes, balance);
             self.seal(CopyId::A, *page, bytes, generation);
         }
@@ -215,10 +207,7 @@ impl<S: WriteAt> Store<S> {
     fn mirror(&mut self, batch: &[PageNo], generation: Generation) -> Result<(), ChangeError> {
         let mut buffer = vec![[0; PAGE_SIZE]; batch.len()];
         for (page, bytes) in batch.iter().zip(&mut buffer) {
-            self.source.read_at(
-                self.superblock().geometry().page_offset(CopyId::A, *page),
-                bytes,
-            )?;
+            self.source.read_at(self.superblock().geometry().page_offset(CopyId::A, *page), bytes)?;
             let place = self.superblocks.place(CopyId::A, *page);
             if place.is_none_or(|place| seal::check(bytes, &place) != Ok(generation)) {
                 return Err(ChangeError::Damaged { page: *page });
@@ -228,12 +217,7 @@ impl<S: WriteAt> Store<S> {
         self.write_batch(CopyId::B, batch, &buffer)
     }
 
-    fn write_batch(
-        &mut self,
-        copy: CopyId,
-        batch: &[PageNo],
-        buffer: &[PageBytes],
-    ) -> Result<(), ChangeError> {
+    fn write_batch(&mut self, copy: CopyId, batch: &[PageNo], buffer: &[PageBytes]) -> Result<(), ChangeError> {
         if let Some(first) = batch.first() {
             let offset = self.superblock().geometry().page_offset(copy, *first);
             self.source.write_at(offset, buffer.as_flattened())?;
@@ -260,11 +244,7 @@ impl<S: WriteAt> Store<S> {
 
     /// The committed page for reading; behind the mark, the blank one.
     pub(crate) fn page(&self, page: PageNo) -> Result<PageBytes, ChangeError> {
-        if self.is_used(page) {
-            self.whole_page(page)
-        } else {
-            Ok(blank_page(self.superblock().geometry(), page))
-        }
+        if self.is_used(page) { self.whole_page(page) } else { Ok(blank_page(self.superblock().geometry(), page)) }
     }
 
     /// The superblock after a change.
@@ -285,26 +265,15 @@ impl<S: WriteAt> Store<S> {
         let geometry = next.geometry();
         next.generation = generation;
         let raw = &mut next.raw;
-        let counts = [
-            &mut raw.free_blocks,
-            &mut raw.data_blocks,
-            &mut raw.bad_blocks,
-            &mut raw.reserved_blocks,
-        ];
+        let counts = [&mut raw.free_blocks, &mut raw.data_blocks, &mut raw.bad_blocks, &mut raw.reserved_blocks];
         for (count, by) in counts.into_iter().zip(by.blocks) {
             *count = count.get().saturating_add_signed(by).into();
         }
-        raw.used_inodes = raw
-            .used_inodes
-            .get()
-            .saturating_add_signed(by.inodes)
-            .into();
+        raw.used_inodes = raw.used_inodes.get().saturating_add_signed(by.inodes).into();
         for page in pages {
             let (mark, first) = match geometry.page_kind(*page) {
                 Some(PageKind::BlockTable) => (&mut raw.table_used, geometry.first_table_page()),
-                Some(PageKind::InodeTable) => {
-                    (&mut raw.inodes_used_pages, geometry.first_inode_page())
-                }
+                Some(PageKind::InodeTable) => (&mut raw.inodes_used_pages, geometry.first_inode_page()),
                 Some(PageKind::Superblock) | None => continue,
             };
             *mark = mark.get().max(u64::from(page.0 - first.0) + 1).into();
@@ -316,15 +285,8 @@ impl<S: WriteAt> Store<S> {
         next
     }
 
-    fn write_superblock(
-        &mut self,
-        superblock: &Superblock,
-        copy: CopyId,
-    ) -> Result<(), ChangeError> {
-        self.source.write_at(
-            superblock.geometry().copy_offset(copy),
-            &superblock.page(copy),
-        )?;
+    fn write_superblock(&mut self, superblock: &Superblock, copy: CopyId) -> Result<(), ChangeError> {
+        self.source.write_at(superblock.geometry().copy_offset(copy), &superblock.page(copy))?;
         self.source.barrier()?;
         Ok(())
     }
@@ -332,7 +294,5 @@ impl<S: WriteAt> Store<S> {
 
 /// Cuts a sorted list of pages into consecutive stretches of at most [`BATCH`].
 fn batches(pages: &[PageNo]) -> impl Iterator<Item = &[PageNo]> {
-    pages
-        .chunk_by(|a, b| a.0 + 1 == b.0)
-        .flat_map(|run| run.chunks(BATCH))
+    pages.chunk_by(|a, b| a.0 + 1 == b.0).flat_map(|run| run.chunks(BATCH))
 }

@@ -60,11 +60,7 @@ pub enum ContentError {
 ///
 /// # Errors
 /// The mapping contradicts itself or is incomplete, so that the content would be a guess.
-pub fn pieces(
-    geometry: Geometry,
-    inode: &Inode,
-    mapping: &Mapping,
-) -> Result<Vec<Piece>, ContentError> {
+pub fn pieces(geometry: Geometry, inode: &Inode, mapping: &Mapping) -> Result<Vec<Piece>, ContentError> {
     require_distinct(mapping)?;
     let block_bytes = geometry.block_bytes();
     let mut pieces = Vec::new();
@@ -75,23 +71,15 @@ pub fn pieces(
             break;
         }
         if start > next {
-            pieces.push(Piece::Hole {
-                file: Span::new(next, start - next),
-            });
+            pieces.push(Piece::Hole { file: Span::new(next, start - next) });
         }
         let end = (start + u64::from(extent.count) * block_bytes).min(inode.size);
         let at = geometry.block_offset(extent.block);
-        pieces.push(Piece::Data {
-            file: Span::new(start, end - start),
-            at,
-            bad: extent.bad,
-        });
+        pieces.push(Piece::Data { file: Span::new(start, end - start), at, bad: extent.bad });
         next = start + u64::from(extent.count) * block_bytes;
     }
     if next < inode.size {
-        pieces.push(Piece::Hole {
-            file: Span::new(next, inode.size - next),
-        });
+        pieces.push(Piece::Hole { file: Span::new(next, inode.size - next) });
     }
     refuse_lost(inode, mapping, &pieces)?;
     Ok(pieces)
@@ -106,17 +94,8 @@ pub fn require_distinct(mapping: &Mapping) -> Result<(), ContentError> {
         if let [before, extent] = pair
             && extent.index < before.end_index()
         {
-            let first = BlockNo(
-                before
-                    .block
-                    .0
-                    .saturating_add(extent.index.saturating_sub(before.index)),
-            );
-            return Err(ContentError::TwoBlocks {
-                index: extent.index,
-                first,
-                second: extent.block,
-            });
+            let first = BlockNo(before.block.0.saturating_add(extent.index.saturating_sub(before.index)));
+            return Err(ContentError::TwoBlocks { index: extent.index, first, second: extent.block });
         }
     }
     Ok(())
@@ -124,9 +103,7 @@ pub fn require_distinct(mapping: &Mapping) -> Result<(), ContentError> {
 
 /// A hole is a hole only if all blocks that the file owns are accounted for, and no repair has said otherwise.
 fn refuse_lost(inode: &Inode, mapping: &Mapping, pieces: &[Piece]) -> Result<(), ContentError> {
-    let flagged = inode
-        .attributes
-        .is_some_and(|attributes| attributes.flags & INODE_LOST_DATA != 0);
+    let flagged = inode.attributes.is_some_and(|attributes| attributes.flags & INODE_LOST_DATA != 0);
     if !flagged && mapping.blocks() >= inode.blocks {
         return Ok(());
     }
@@ -140,11 +117,7 @@ fn refuse_lost(inode: &Inode, mapping: &Mapping, pieces: &[Piece]) -> Result<(),
 impl ContentError {
     /// The mapping of `inode` is not what it records.
     pub(crate) fn lost(inode: &Inode, mapping: &Mapping, hole: Span) -> Self {
-        Self::MappingLost {
-            recorded: inode.blocks,
-            found: mapping.blocks(),
-            hole,
-        }
+        Self::MappingLost { recorded: inode.blocks, found: mapping.blocks(), hole }
     }
 }
 
@@ -159,11 +132,7 @@ pub fn clip(piece: Piece, range: &Range<u64>) -> Option<Piece> {
     match piece {
         Piece::Data { file, at, bad } => {
             let inside = cut(file)?;
-            Some(Piece::Data {
-                file: inside,
-                at: at + (inside.offset - file.offset),
-                bad,
-            })
+            Some(Piece::Data { file: inside, at: at + (inside.offset - file.offset), bad })
         }
         Piece::Hole { file } => Some(Piece::Hole { file: cut(file)? }),
     }
@@ -190,35 +159,15 @@ mod tests {
 
     fn file(size: u64, blocks: u64) -> Inode {
         let (ino, parent) = (InodeNo(2), InodeNo(1));
-        Inode {
-            ino,
-            kind: InodeKind::File,
-            parent,
-            name: (*b"f").into(),
-            size,
-            blocks,
-            attributes: None,
-        }
+        Inode { ino, kind: InodeKind::File, parent, name: (*b"f").into(), size, blocks, attributes: None }
     }
 
     fn mapped(extents: &[(u32, u32, u32)]) -> Mapping {
-        let extent = |&(index, block, count)| Extent {
-            index,
-            block: BlockNo(block),
-            count,
-            bad: false,
-        };
-        Mapping {
-            extents: extents.iter().map(extent).collect(),
-            lost_pages: 0,
-        }
+        let extent = |&(index, block, count)| Extent { index, block: BlockNo(block), count, bad: false };
+        Mapping { extents: extents.iter().map(extent).collect(), lost_pages: 0 }
     }
 
-    fn cut(
-        size: u64,
-        blocks: u64,
-        extents: &[(u32, u32, u32)],
-    ) -> Result<Vec<Piece>, ContentError> {
+    fn cut(size: u64, blocks: u64, extents: &[(u32, u32, u32)]) -> Result<Vec<Piece>, ContentError> {
         let geometry = Geometry::plan(64 << 20, PmdShift::M2, 64).unwrap();
         pieces(geometry, &file(size, blocks), &mapped(extents))
     }
@@ -229,53 +178,24 @@ mod tests {
         assert_eq!(
             found,
             [
-                Piece::Data {
-                    file: Span::new(0, MIB2),
-                    at: 3 * MIB2,
-                    bad: false
-                },
-                Piece::Hole {
-                    file: Span::new(MIB2, MIB2)
-                },
-                Piece::Data {
-                    file: Span::new(2 * MIB2, 5),
-                    at: 9 * MIB2,
-                    bad: false
-                },
+                Piece::Data { file: Span::new(0, MIB2), at: 3 * MIB2, bad: false },
+                Piece::Hole { file: Span::new(MIB2, MIB2) },
+                Piece::Data { file: Span::new(2 * MIB2, 5), at: 9 * MIB2, bad: false },
             ]
         );
         assert_eq!(cut(0, 0, &[]).unwrap(), []);
-        assert_eq!(
-            cut(7, 0, &[]).unwrap(),
-            [Piece::Hole {
-                file: Span::new(0, 7)
-            }]
-        );
+        assert_eq!(cut(7, 0, &[]).unwrap(), [Piece::Hole { file: Span::new(0, 7) }]);
     }
 
     #[test]
     fn a_lost_mapping_is_no_hole() {
         let lost = cut(2 * MIB2, 2, &[(0, 3, 1)]);
-        assert_eq!(
-            lost,
-            Err(ContentError::MappingLost {
-                recorded: 2,
-                found: 1,
-                hole: Span::new(MIB2, MIB2)
-            })
-        );
+        assert_eq!(lost, Err(ContentError::MappingLost { recorded: 2, found: 1, hole: Span::new(MIB2, MIB2) }));
     }
 
     #[test]
     fn two_blocks_for_one_place_are_an_error() {
         let two = cut(2 * MIB2, 3, &[(0, 3, 2), (1, 9, 1)]);
-        assert_eq!(
-            two,
-            Err(ContentError::TwoBlocks {
-                index: 1,
-                first: BlockNo(4),
-                second: BlockNo(9)
-            })
-        );
+        assert_eq!(two, Err(ContentError::TwoBlocks { index: 1, first: BlockNo(4), second: BlockNo(9) }));
     }
 }

@@ -74,11 +74,7 @@ pub fn scan<S: ReadAt + ?Sized>(
             if let Some((absent, _)) = source.next_absent(at..end)
                 && absent.offset <= at
             {
-                at = absent
-                    .end()
-                    .max(at + 1)
-                    .checked_next_multiple_of(step)
-                    .unwrap_or(u64::MAX);
+                at = absent.end().max(at + 1).checked_next_multiple_of(step).unwrap_or(u64::MAX);
                 continue;
             }
             if let Some(candidate) = look(source, at) {
@@ -97,9 +93,7 @@ pub fn scan<S: ReadAt + ?Sized>(
 
 /// Keeps the surer of two finds of one region.
 fn add(found: &mut Vec<Candidate>, candidate: Candidate) {
-    let twin = found
-        .iter_mut()
-        .find(|other| other.base == candidate.base && other.uuid == candidate.uuid);
+    let twin = found.iter_mut().find(|other| other.base == candidate.base && other.uuid == candidate.uuid);
     match twin {
         Some(twin) if twin.confidence < candidate.confidence => *twin = candidate,
         Some(_) => {}
@@ -136,16 +130,11 @@ pub fn look<S: ReadAt + ?Sized>(source: &S, offset: u64) -> Option<Candidate> {
 /// Judges a find by the place of its other superblock.
 fn confidence<S: ReadAt>(region: &S, superblock: &Superblock, other: CopyId) -> Confidence {
     let mut page: PageBytes = [0; PAGE_SIZE];
-    if region
-        .read_at(superblock.geometry().copy_offset(other), &mut page)
-        .is_err()
-    {
+    if region.read_at(superblock.geometry().copy_offset(other), &mut page).is_err() {
         return Confidence::Likely;
     }
     match Superblock::read(&page, other) {
-        Ok(twin) if twin.uuid == superblock.uuid && twin.geometry() == superblock.geometry() => {
-            Confidence::Certain
-        }
+        Ok(twin) if twin.uuid == superblock.uuid && twin.geometry() == superblock.geometry() => Confidence::Certain,
         Ok(_) => Confidence::Possible,
         Err(_) if page[64..72] == MAGIC => Confidence::Likely,
         Err(_) => Confidence::Possible,

@@ -39,10 +39,7 @@ pub struct FormatOptions {
 ///
 /// # Errors
 /// The medium failed.
-pub fn format<S: WriteAt>(
-    target: &mut S,
-    options: &FormatOptions,
-) -> Result<Superblock, WriteError> {
+pub fn format<S: WriteAt>(target: &mut S, options: &FormatOptions) -> Result<Superblock, WriteError> {
     let geometry = options.geometry;
     let here = CopyId::BOTH.map(|copy| geometry.copy_offset(copy));
     for offset in options.forget.iter().chain(&here) {
@@ -56,17 +53,9 @@ pub fn format<S: WriteAt>(
         *root = root_inode(options);
     }
     for copy in CopyId::BOTH {
-        let place = Place {
-            kind: PageKind::InodeTable,
-            copy,
-            page: geometry.first_inode_page(),
-            uuid: options.uuid,
-        };
+        let place = Place { kind: PageKind::InodeTable, copy, page: geometry.first_inode_page(), uuid: options.uuid };
         seal::seal(&mut page, &place, generation);
-        target.write_at(
-            geometry.page_offset(copy, geometry.first_inode_page()),
-            &page,
-        )?;
+        target.write_at(geometry.page_offset(copy, geometry.first_inode_page()), &page)?;
     }
     target.barrier()?;
 

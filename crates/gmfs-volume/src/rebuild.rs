@@ -21,12 +21,8 @@ pub fn superblock<S: ReadAt + ?Sized>(source: &S) -> Option<Superblock> {
     let geometry = fewer_inodes(source, geometry, uuid).unwrap_or(geometry);
     let mut found = Superblock::new(geometry, uuid, Generation(1));
     let mut counts = [0_u64; 4];
-    let (mut table_used, mut inodes_used, mut described, mut used_inodes) =
-        (0_u64, 0_u64, 0_u64, 0_u64);
-    for page in (1..geometry.pages())
-        .filter_map(|page| u32::try_from(page).ok())
-        .map(PageNo)
-    {
+    let (mut table_used, mut inodes_used, mut described, mut used_inodes) = (0_u64, 0_u64, 0_u64, 0_u64);
+    for page in (1..geometry.pages()).filter_map(|page| u32::try_from(page).ok()).map(PageNo) {
         let Some((bytes, generation)) = newest(source, geometry, uuid, page) else {
             continue;
         };
@@ -35,10 +31,7 @@ pub fn superblock<S: ReadAt + ?Sized>(source: &S) -> Option<Superblock> {
             table_used = u64::from(page.0);
             for (_, entry) in page_descriptors(geometry, page, &bytes) {
                 described += 1;
-                if let Some(count) = entry
-                    .state()
-                    .and_then(|state| counts.get_mut(usize::from(state.byte())))
-                {
+                if let Some(count) = entry.state().and_then(|state| counts.get_mut(usize::from(state.byte()))) {
                     *count += 1;
                 }
             }
@@ -48,8 +41,7 @@ pub fn superblock<S: ReadAt + ?Sized>(source: &S) -> Option<Superblock> {
             used_inodes += inodes.iter().filter(|inode| inode.in_use()).count() as u64;
         }
     }
-    counts[usize::from(BlockState::Free.byte())] +=
-        u64::from(geometry.data_blocks()).saturating_sub(described);
+    counts[usize::from(BlockState::Free.byte())] += u64::from(geometry.data_blocks()).saturating_sub(described);
     let [free, data, bad, reserved] = counts;
     let raw = &mut found.raw;
     raw.table_used = table_used.into();
@@ -62,20 +54,13 @@ pub fn superblock<S: ReadAt + ?Sized>(source: &S) -> Option<Superblock> {
 
 /// The layout with fewer inodes, if the inode table is seen to end within a page: slots behind the last inode are zero,
 /// while a free inode carries its number.
-fn fewer_inodes<S: ReadAt + ?Sized>(
-    source: &S,
-    geometry: Geometry,
-    uuid: Uuid,
-) -> Option<Geometry> {
+fn fewer_inodes<S: ReadAt + ?Sized>(source: &S, geometry: Geometry, uuid: Uuid) -> Option<Geometry> {
     let first = geometry.first_inode_page().0;
     for page in (first..first + geometry.inode_pages()).map(PageNo) {
         let Some((bytes, _)) = newest(source, geometry, uuid, page) else {
             continue;
         };
-        let numbers = InodeTablePage::view(&bytes)
-            .inodes
-            .iter()
-            .map(|inode| inode.number.get());
+        let numbers = InodeTablePage::view(&bytes).inodes.iter().map(|inode| inode.number.get());
         let here = numbers.take_while(|number| *number != 0).count();
         if let 1..8 = here {
             let inodes = geometry.first_inode_of(page).0 + u32::try_from(here).ok()? - 1;
@@ -95,15 +80,8 @@ fn newest<S: ReadAt + ?Sized>(
 ) -> Option<(PageBytes, Generation)> {
     let read = |copy| {
         let mut bytes = [0; PAGE_SIZE];
-        source
-            .read_at(geometry.page_offset(copy, page), &mut bytes)
-            .ok()?;
-        let place = Place {
-            kind: geometry.page_kind(page)?,
-            copy,
-            page,
-            uuid,
-        };
+        source.read_at(geometry.page_offset(copy, page), &mut bytes).ok()?;
+        let place = Place { kind: geometry.page_kind(page)?, copy, page, uuid };
         let generation = gmfs_format::seal::check(&bytes, &place).ok()?;
         Some((bytes, generation))
     };
@@ -119,9 +97,7 @@ fn layout<S: ReadAt + ?Sized>(source: &S) -> Option<(Geometry, Uuid)> {
     let mut best: Option<(usize, Geometry, Uuid)> = None;
     for pmd in PmdShift::ALL {
         // No copy is larger than this: the largest inode table, and sixteen bytes for each block.
-        let largest = u64::from(MAX_INODES / INODES_PER_PAGE) * PAGE_BYTES
-            + (size >> pmd.bits()) * 17
-            + (1 << 20);
+        let largest = u64::from(MAX_INODES / INODES_PER_PAGE) * PAGE_BYTES + (size >> pmd.bits()) * 17 + (1 << 20);
         for metadata_blocks in 1..=largest.div_ceil(pmd.block_bytes()) {
             let Some(geometry) = with_inodes(size, pmd, metadata_blocks) else {
                 continue;
@@ -139,8 +115,7 @@ fn layout<S: ReadAt + ?Sized>(source: &S) -> Option<(Geometry, Uuid)> {
 /// The layout with so many metadata blocks: with the usual number of inodes if that fits, else with as many as fit.
 fn with_inodes(size: u64, pmd: PmdShift, metadata_blocks: u64) -> Option<Geometry> {
     let usual = Geometry::plan(size, pmd, Geometry::default_inodes(size, pmd)).ok();
-    if let Some(usual) = usual.filter(|usual| u64::from(usual.metadata_blocks()) == metadata_blocks)
-    {
+    if let Some(usual) = usual.filter(|usual| u64::from(usual.metadata_blocks()) == metadata_blocks) {
         return Some(usual);
     }
     let smallest = Geometry::recorded(size, pmd, metadata_blocks, 1)?;
@@ -159,17 +134,13 @@ fn evidence<S: ReadAt + ?Sized>(source: &S, geometry: Geometry) -> Option<(usize
     for copy in [CopyId::B, CopyId::A] {
         for page in [geometry.first_inode_page(), geometry.first_table_page()] {
             let mut bytes = [0; PAGE_SIZE];
-            if source
-                .read_at(geometry.page_offset(copy, page), &mut bytes)
-                .is_err()
-            {
+            if source.read_at(geometry.page_offset(copy, page), &mut bytes).is_err() {
                 continue;
             }
             let Some((place, _)) = claim(&bytes) else {
                 continue;
             };
-            let fits = (place.copy, place.page, Some(place.kind))
-                == (copy, page, geometry.page_kind(page));
+            let fits = (place.copy, place.page, Some(place.kind)) == (copy, page, geometry.page_kind(page));
             if fits && *uuid.get_or_insert(place.uuid) == place.uuid {
                 score += 1;
                 proof |= copy == CopyId::B || place.kind == PageKind::InodeTable;

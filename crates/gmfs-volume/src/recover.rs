@@ -37,17 +37,12 @@ impl Visit for Survey {
             if standing.is_recovery() {
                 self.mend.push((frame.page, copy));
             }
-            if matches!(
-                standing,
-                Standing::Good | Standing::Uncommitted | Standing::Lagging
-            ) {
+            if matches!(standing, Standing::Good | Standing::Uncommitted | Standing::Lagging) {
                 let generation = PageHeader::of(frame.bytes(copy)).generation.get();
                 self.highest = self.highest.max(Generation(generation));
             }
         }
-        let absent = CopyId::BOTH
-            .iter()
-            .any(|copy| matches!(frame.judgement.of(*copy), Standing::Absent(_)));
+        let absent = CopyId::BOTH.iter().any(|copy| matches!(frame.judgement.of(*copy), Standing::Absent(_)));
         if frame.judgement.is_damage() || absent {
             self.damaged += 1;
             self.first_damaged.get_or_insert(frame.page);
@@ -60,28 +55,17 @@ impl Survey {
     pub(crate) fn require_undamaged(&self, superblocks: &Superblocks) -> Result<(), OpenError> {
         let judged = superblocks.judgement();
         let superblock = hinders(judged.a) || hinders(judged.b) || judged.conflict;
-        let first = if superblock {
-            Some(PageNo(0))
-        } else {
-            self.first_damaged
-        };
+        let first = if superblock { Some(PageNo(0)) } else { self.first_damaged };
         match first {
-            Some(first) => Err(OpenError::Damaged {
-                pages: self.damaged + u64::from(superblock),
-                first,
-            }),
+            Some(first) => Err(OpenError::Damaged { pages: self.damaged + u64::from(superblock), first }),
             None => Ok(()),
         }
     }
 
     /// The highest generation in any good seal.
     pub(crate) fn highest(&self, superblocks: &Superblocks) -> Generation {
-        let in_superblocks =
-            [&superblocks.a, &superblocks.b].map(|slot| slot.good().map(|sb| sb.generation));
-        in_superblocks
-            .into_iter()
-            .flatten()
-            .fold(self.highest, Ord::max)
+        let in_superblocks = [&superblocks.a, &superblocks.b].map(|slot| slot.good().map(|sb| sb.generation));
+        in_superblocks.into_iter().flatten().fold(self.highest, Ord::max)
     }
 
     /// Makes both copies equal. Safe to stop at any store: what is written is what each page is judged to be.
@@ -90,10 +74,7 @@ impl Survey {
         source: &mut S,
         superblocks: &mut Superblocks,
     ) -> Result<Recovery, OpenError> {
-        let mut done = Recovery {
-            interrupted: superblocks.phase() != Phase::Idle,
-            ..Recovery::default()
-        };
+        let mut done = Recovery { interrupted: superblocks.phase() != Phase::Idle, ..Recovery::default() };
         for (page, copy) in &self.mend {
             mend_page(source, superblocks, *page, *copy)?;
             match copy {
@@ -135,14 +116,8 @@ pub fn mend_page<S: WriteAt>(
     let geometry = superblocks.geometry();
     let mut bytes = [0; PAGE_SIZE];
     source.read_at(geometry.page_offset(copy.other(), page), &mut bytes)?;
-    let damaged = OpenError::Damaged {
-        pages: 1,
-        first: page,
-    };
-    let Some((from, to)) = superblocks
-        .place(copy.other(), page)
-        .zip(superblocks.place(copy, page))
-    else {
+    let damaged = OpenError::Damaged { pages: 1, first: page };
+    let Some((from, to)) = superblocks.place(copy.other(), page).zip(superblocks.place(copy, page)) else {
         return Err(damaged);
     };
     let Ok(generation) = seal::check(&bytes, &from) else {
@@ -170,10 +145,7 @@ fn require_whole<S: ReadAt>(source: &S, superblocks: &Superblocks) -> Result<(),
     let geometry = superblocks.geometry();
     let region = u64::from(geometry.blocks()) * geometry.block_bytes();
     match source.end() {
-        Some(image) if image < region => Err(OpenError::Short {
-            region: geometry.size(),
-            image,
-        }),
+        Some(image) if image < region => Err(OpenError::Short { region: geometry.size(), image }),
         _ => Ok(()),
     }
 }

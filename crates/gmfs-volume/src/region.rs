@@ -1,5 +1,6 @@
 //! A region opened for reading.
 
+use gmfs_format::copies::Judgement;
 use gmfs_format::geometry::Geometry;
 use gmfs_format::io::ReadAt;
 use gmfs_format::model::{Extent, Extents, Inode, Tree};
@@ -40,10 +41,7 @@ impl Mapping {
     /// Blocks that the mapping has.
     #[must_use]
     pub fn blocks(&self) -> u64 {
-        self.extents
-            .iter()
-            .map(|extent| u64::from(extent.count))
-            .sum()
+        self.extents.iter().map(|extent| u64::from(extent.count)).sum()
     }
 }
 
@@ -55,18 +53,12 @@ impl<S: ReadAt> Region<S> {
     pub fn open(source: S) -> Result<Self, OpenError> {
         let superblocks = Superblocks::load(&source)?;
         superblocks.require_readable()?;
-        Ok(Self {
-            source,
-            superblocks,
-        })
+        Ok(Self { source, superblocks })
     }
 
     /// The region that fills `source`, judged by superblocks that have been loaded already.
     pub const fn with(source: S, superblocks: Superblocks) -> Self {
-        Self {
-            source,
-            superblocks,
-        }
+        Self { source, superblocks }
     }
 
     /// The source behind the region.
@@ -110,12 +102,7 @@ impl<S: ReadAt> Region<S> {
                 }
             }
         };
-        sweep(
-            &self.source,
-            &self.superblocks,
-            self.superblock().used_inode_pages(),
-            vec![visit],
-        );
+        sweep(&self.source, &self.superblocks, self.superblock().used_inode_pages(), vec![visit]);
         inodes
     }
 
@@ -133,12 +120,7 @@ impl<S: ReadAt> Region<S> {
                 each(block, entry);
             }
         };
-        sweep(
-            &self.source,
-            &self.superblocks,
-            self.superblock().used_table_pages(),
-            vec![visit],
-        );
+        sweep(&self.source, &self.superblocks, self.superblock().used_table_pages(), vec![visit]);
         lost
     }
 
@@ -147,39 +129,22 @@ impl<S: ReadAt> Region<S> {
         let mut extents = Extents::default();
         let lost_pages = self.descriptors(|block, entry| {
             if entry.owner() == ino && entry.is_mapping() {
-                extents.push(
-                    entry.index.get(),
-                    block,
-                    entry.state() == Some(BlockState::Bad),
-                );
+                extents.push(entry.index.get(), block, entry.state() == Some(BlockState::Bad));
             }
         });
-        Mapping {
-            extents: extents.finish(),
-            lost_pages,
-        }
+        Mapping { extents: extents.finish(), lost_pages }
     }
 
     /// Finds the blocks of several files in one pass. Files that own nothing are not in the answer.
     pub fn mappings(&self, wanted: impl Fn(InodeNo) -> bool + Send + Sync) -> Mappings {
-        let mut files: std::collections::BTreeMap<InodeNo, Extents> =
-            std::collections::BTreeMap::new();
+        let mut files: std::collections::BTreeMap<InodeNo, Extents> = std::collections::BTreeMap::new();
         let lost_pages = self.descriptors(|block, entry| {
             if entry.is_mapping() && wanted(entry.owner()) {
                 let bad = entry.state() == Some(BlockState::Bad);
-                files
-                    .entry(entry.owner())
-                    .or_default()
-                    .push(entry.index.get(), block, bad);
+                files.entry(entry.owner()).or_default().push(entry.index.get(), block, bad);
             }
         });
-        Mappings {
-            files: files
-                .into_iter()
-                .map(|(ino, extents)| (ino, extents.finish()))
-                .collect(),
-            lost_pages,
-        }
+        Mappings { files: files.into_iter().map(|(ino, extents)| (ino, extents.finish())).collect(), lost_pages }
     }
 
     /// The descriptor of one block. `None` for metadata blocks and blocks behind the region, and where no copy of the
@@ -197,6 +162,14 @@ impl<S: ReadAt> Region<S> {
     pub fn page(&self, page: PageNo) -> Option<Box<[u8; PAGE_SIZE]>> {
         read_page(&self.source, &self.superblocks, page)
     }
+}
+
+/// What a table page's two copies are worth.
+pub fn judge_page<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, page: PageNo) -> Judgement {
+    let (mut a, mut b) = ([0; PAGE_SIZE], [0; PAGE_SIZE]);
+    let [in_a, in_b] = find_page(source, superblocks, page, [&mut a, &mut b]);
+    let (committed, phase) = (superblocks.committed(), superblocks.phase());
+    gmfs_format::copies::judge(in_a, in_b, committed, phase, || same_payload(&a, &b))
 }
 
 /// One metadata page of a region, if either copy can be used.
@@ -235,8 +208,5 @@ pub fn page_descriptors(
     let here = geometry.end_data().0.saturating_sub(first.0);
     let entries = &BlockTablePage::view(bytes).entries;
     let count = len64(entries.len()).min(u64::from(here));
-    (first.0..)
-        .map(BlockNo)
-        .zip(entries)
-        .take(gmfs_format::units::small(count))
+    (first.0..).map(BlockNo).zip(entries).take(gmfs_format::units::small(count))
 }

@@ -6,9 +6,7 @@ use gmfs_format::geometry::{Geometry, MAX_INODES};
 use gmfs_format::io::{Absence, ReadAt, ReadError};
 use gmfs_format::raw::{INODES_PER_PAGE, PageHeader, SuperblockPage};
 use gmfs_format::seal::{PageKind, Place, SealFault};
-use gmfs_format::superblock::{
-    STATE_ACTIVE, STATE_CLEAN, STATE_FLAGS, Superblock, SuperblockFault,
-};
+use gmfs_format::superblock::{STATE_ACTIVE, STATE_CLEAN, STATE_FLAGS, Superblock, SuperblockFault};
 use gmfs_format::units::{CopyId, Generation, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo, PmdShift};
 
 /// What lies where one copy of the superblock must be.
@@ -74,9 +72,7 @@ pub enum OpenError {
         b: Box<Slot>,
     },
     /// Features that this program does not know forbid even reading.
-    #[error(
-        "the region uses features that this program does not know (incompatible mask {0:#x}); use a newer gmfs"
-    )]
+    #[error("the region uses features that this program does not know (incompatible mask {0:#x}); use a newer gmfs")]
     Incompatible(u64),
     /// Features that this program does not know forbid writing.
     #[error(
@@ -84,9 +80,7 @@ pub enum OpenError {
     )]
     ReadOnlyFeatures(u64),
     /// The image is smaller than the region says it is, so it cannot be changed.
-    #[error(
-        "the region has {region} bytes but the image holds {image}; it can be read as far as it is there"
-    )]
+    #[error("the region has {region} bytes but the image holds {image}; it can be read as far as it is there")]
     Short {
         /// Region size in bytes.
         region: u64,
@@ -94,9 +88,7 @@ pub enum OpenError {
         image: u64,
     },
     /// Pages are damaged; nothing is changed until they are repaired.
-    #[error(
-        "{pages} metadata pages are damaged (the first is page {first}): check the region before changing it"
-    )]
+    #[error("{pages} metadata pages are damaged (the first is page {first}): check the region before changing it")]
     Damaged {
         /// How many.
         pages: u64,
@@ -147,42 +139,21 @@ impl Superblocks {
             }
         }
         let Some(current) = newest(&a, &b).cloned() else {
-            return Err(OpenError::NoRegion {
-                a: Box::new(a),
-                b: Box::new(b),
-            });
+            return Err(OpenError::NoRegion { a: Box::new(a), b: Box::new(b) });
         };
         let phase = phase(&a, &b);
         let equal = || a.good().map(|sb| sb.raw) == b.good().map(|sb| sb.raw);
         let mut judgement = judge(a.found(), b.found(), current.generation, phase, equal);
         // The superblock in hand is the newest by definition; a half-written mark is known to be one.
         judgement.uncertain = false;
-        Ok(Self {
-            a,
-            b,
-            current,
-            phase,
-            judgement,
-        })
+        Ok(Self { a, b, current, phase, judgement })
     }
 
     /// Judges a region both of whose superblocks are lost by one that was made anew (see [`crate::rebuild`]).
     #[must_use]
     pub fn rebuilt(a: Slot, b: Slot, superblock: Superblock) -> Self {
-        let judgement = judge(
-            a.found(),
-            b.found(),
-            superblock.generation,
-            Phase::Idle,
-            || false,
-        );
-        Self {
-            a,
-            b,
-            current: superblock,
-            phase: Phase::Idle,
-            judgement,
-        }
+        let judgement = judge(a.found(), b.found(), superblock.generation, Phase::Idle, || false);
+        Self { a, b, current: superblock, phase: Phase::Idle, judgement }
     }
 
     /// Whether neither copy of the superblock was there.
@@ -225,12 +196,7 @@ impl Superblocks {
     #[must_use]
     pub fn place(&self, copy: CopyId, page: PageNo) -> Option<Place> {
         let kind = self.geometry().page_kind(page)?;
-        Some(Place {
-            kind,
-            copy,
-            page,
-            uuid: self.current.uuid,
-        })
+        Some(Place { kind, copy, page, uuid: self.current.uuid })
     }
 
     /// Whether the contents may be read.
@@ -239,22 +205,14 @@ impl Superblocks {
     /// [`OpenError::Incompatible`].
     pub fn require_readable(&self) -> Result<(), OpenError> {
         let features: Features = self.current.features();
-        if features.readable() {
-            Ok(())
-        } else {
-            Err(OpenError::Incompatible(features.unknown().incompat))
-        }
+        if features.readable() { Ok(()) } else { Err(OpenError::Incompatible(features.unknown().incompat)) }
     }
 }
 
 /// Why two good superblocks cannot be of one region, if they cannot.
 fn disagreement(a: &Superblock, b: &Superblock) -> Option<SuperblockFault> {
     if a.uuid != b.uuid {
-        let other = if b.generation > a.generation {
-            a.uuid
-        } else {
-            b.uuid
-        };
+        let other = if b.generation > a.generation { a.uuid } else { b.uuid };
         return Some(SuperblockFault::Seal(SealFault::Foreign(other)));
     }
     (a.geometry() != b.geometry()).then_some(SuperblockFault::Disagrees)
@@ -303,11 +261,7 @@ fn find_copy_b<S: ReadAt + ?Sized>(source: &S) -> Slot {
 /// The superblock that counts: the newer good one.
 fn newest<'a>(a: &'a Slot, b: &'a Slot) -> Option<&'a Superblock> {
     match (a.good(), b.good()) {
-        (Some(in_a), Some(in_b)) => Some(if in_b.generation > in_a.generation {
-            in_b
-        } else {
-            in_a
-        }),
+        (Some(in_a), Some(in_b)) => Some(if in_b.generation > in_a.generation { in_b } else { in_a }),
         (in_a, in_b) => in_a.or(in_b),
     }
 }
@@ -318,17 +272,9 @@ fn phase(a: &Slot, b: &Slot) -> Phase {
     match (a, b) {
         (Slot::Good(in_a), Slot::Good(in_b)) if in_a.generation > in_b.generation => Phase::ToB,
         (Slot::Good(in_a), Slot::Good(in_b)) if active(in_a) || active(in_b) => Phase::ToA,
-        (Slot::Good(in_a), Slot::Bad(_, page))
-            if active(in_a) || is_torn_mark(page, CopyId::B, in_a) =>
-        {
-            Phase::ToB
-        }
+        (Slot::Good(in_a), Slot::Bad(_, page)) if active(in_a) || is_torn_mark(page, CopyId::B, in_a) => Phase::ToB,
         (Slot::Good(in_a), Slot::Absent(_) | Slot::Unreadable(_)) if active(in_a) => Phase::ToB,
-        (Slot::Bad(_, page), Slot::Good(in_b))
-            if active(in_b) || is_torn_mark(page, CopyId::A, in_b) =>
-        {
-            Phase::ToA
-        }
+        (Slot::Bad(_, page), Slot::Good(in_b)) if active(in_b) || is_torn_mark(page, CopyId::A, in_b) => Phase::ToA,
         (Slot::Absent(_) | Slot::Unreadable(_), Slot::Good(in_b)) if active(in_b) => Phase::ToA,
         _ => Phase::Idle,
     }
@@ -337,9 +283,11 @@ fn phase(a: &Slot, b: &Slot) -> Phase {
 /// Whether `page` is what a crash leaves while the mark "active" (or, at the end, "clean") is being stored.
 ///
 /// Such a store changes only the header and the state flags, so both the old and the new page are known from the other
-/// copy; a torn one consists of 64-byte lines of these two and of nothing else. Damage looks otherwise.
+/// copy; a torn one consists of words of these two and of nothing else. Damage looks otherwise. (A power loss tears at
+/// cache lines of 64 bytes, the death of the writing program at any word of its copy.)
 fn is_torn_mark(page: &PageBytes, copy: CopyId, other: &Superblock) -> bool {
-    const LINE: usize = 8;
+    /// Generations that the mark "clean" may skip: each stands for a change that was aborted and is never used again.
+    const SKIPPED: u64 = 32;
     let at = |state: u32, generation: u64| {
         let mut superblock = other.clone();
         superblock.raw.state = state.into();
@@ -350,29 +298,25 @@ fn is_torn_mark(page: &PageBytes, copy: CopyId, other: &Superblock) -> bool {
     let steady = state & !(STATE_CLEAN | STATE_ACTIVE);
     let generation = other.generation.0;
     // In copy A the other copy has what was before; in copy B it has what will be.
-    let (old, new) = match copy {
+    match copy {
         CopyId::A if state & STATE_ACTIVE == 0 => {
-            // The mark may carry any later generation: one that was aborted is never used again.
-            let written = PageHeader::of(page).generation.get();
-            let next = if written > generation {
-                written
-            } else {
-                generation.saturating_add(1)
-            };
-            (at(state, generation), at(steady | STATE_ACTIVE, next))
+            let next = at(steady | STATE_ACTIVE, generation.saturating_add(1));
+            is_mix(page, &at(state, generation), &next)
         }
-        CopyId::B if state & STATE_CLEAN != 0 => (
-            at(steady | STATE_ACTIVE, generation.saturating_sub(1)),
-            at(state, generation),
-        ),
-        _ => return false,
-    };
-    let lines = page
-        .chunks(LINE)
-        .zip(old.chunks(LINE).zip(new.chunks(LINE)));
-    lines
-        .into_iter()
-        .all(|(line, (old, new))| line == old || line == new)
+        CopyId::B if state & STATE_CLEAN != 0 => {
+            let new = at(state, generation);
+            let before = generation.saturating_sub(SKIPPED)..generation;
+            before.rev().any(|generation| is_mix(page, &at(steady | STATE_ACTIVE, generation), &new))
+        }
+        _ => false,
+    }
+}
+
+/// Whether each word of `page` is that of one of two pages.
+fn is_mix(page: &PageBytes, old: &PageBytes, new: &PageBytes) -> bool {
+    const WORD: usize = 8;
+    let mut words = page.chunks(WORD).zip(old.chunks(WORD).zip(new.chunks(WORD)));
+    words.all(|(word, (old, new))| word == old || word == new)
 }
 
 /// Whether state flags make sense together: exactly one of clean and active, and none that is not defined.
@@ -401,12 +345,7 @@ pub(crate) fn find_page<S: ReadAt + ?Sized>(
 }
 
 /// What one copy of a page, already read, is.
-pub(crate) fn look(
-    superblocks: &Superblocks,
-    copy: CopyId,
-    page: PageNo,
-    bytes: &PageBytes,
-) -> Found {
+pub(crate) fn look(superblocks: &Superblocks, copy: CopyId, page: PageNo, bytes: &PageBytes) -> Found {
     let Some(place) = superblocks.place(copy, page) else {
         return Found::Bad(SealFault::Overwritten);
     };
@@ -425,10 +364,7 @@ pub(crate) fn same_payload(a: &PageBytes, b: &PageBytes) -> bool {
 /// The kinds that are tables, with the pages of each that are in use.
 #[must_use]
 pub fn used_tables(superblock: &Superblock) -> [(PageKind, std::ops::Range<u32>); 2] {
-    [
-        (PageKind::BlockTable, superblock.used_table_pages()),
-        (PageKind::InodeTable, superblock.used_inode_pages()),
-    ]
+    [(PageKind::BlockTable, superblock.used_table_pages()), (PageKind::InodeTable, superblock.used_inode_pages())]
 }
 
 /// Whether a standing of a superblock's copy hinders writing (anything but good or recovery).

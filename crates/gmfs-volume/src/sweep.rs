@@ -55,12 +55,7 @@ impl<F: FnMut(&Frame<'_>)> Visit for F {
 
 /// Sweeps `pages` (table pages, not the superblock), one thread for each of `visitors`; gives them back in the order
 /// of their parts.
-pub fn sweep<S, V>(
-    source: &S,
-    superblocks: &Superblocks,
-    pages: Range<u32>,
-    mut visitors: Vec<V>,
-) -> Vec<V>
+pub fn sweep<S, V>(source: &S, superblocks: &Superblocks, pages: Range<u32>, mut visitors: Vec<V>) -> Vec<V>
 where
     S: ReadAt + ?Sized,
     V: Visit + Send,
@@ -84,11 +79,7 @@ fn split(pages: &Range<u32>, parts: usize) -> Vec<Range<u32>> {
     let parts = to_u32(len64(parts.max(1)));
     let each = pages.len() as u64 / u64::from(parts);
     let cut = |n: u32| {
-        let offset = if n == parts {
-            pages.len() as u64
-        } else {
-            each * u64::from(n)
-        };
+        let offset = if n == parts { pages.len() as u64 } else { each * u64::from(n) };
         pages.start + to_u32(offset)
     };
     (0..parts).map(|n| cut(n)..cut(n + 1)).collect()
@@ -106,35 +97,13 @@ where
     let mut start = pages.start;
     while start < pages.end {
         let count = to_usize(BATCH.min(pages.end - start));
-        let found_a = read_batch(
-            source,
-            superblocks,
-            CopyId::A,
-            PageNo(start),
-            &mut a[..count],
-        );
-        let found_b = read_batch(
-            source,
-            superblocks,
-            CopyId::B,
-            PageNo(start),
-            &mut b[..count],
-        );
+        let found_a = read_batch(source, superblocks, CopyId::A, PageNo(start), &mut a[..count]);
+        let found_b = read_batch(source, superblocks, CopyId::B, PageNo(start), &mut b[..count]);
         let pairs = a.iter().zip(&b).zip(found_a.into_iter().zip(found_b));
         for (number, ((a, b), (in_a, in_b))) in (start..).zip(pairs.take(count)) {
             let equal = || same_payload(a, b);
-            let judgement = judge(
-                in_a,
-                in_b,
-                superblocks.committed(),
-                superblocks.phase(),
-                equal,
-            );
-            visitor.visit(&Frame {
-                page: PageNo(number),
-                judgement,
-                copies: [a, b],
-            });
+            let judgement = judge(in_a, in_b, superblocks.committed(), superblocks.phase(), equal);
+            visitor.visit(&Frame { page: PageNo(number), judgement, copies: [a, b] });
         }
         start += to_u32(len64(count));
     }
@@ -149,17 +118,11 @@ fn read_batch<S: ReadAt + ?Sized>(
     pages: &mut [PageBytes],
 ) -> Vec<Found> {
     let offset = |page: PageNo| superblocks.geometry().page_offset(copy, page);
-    let whole = source
-        .read_at(offset(first), pages.as_flattened_mut())
-        .is_ok();
+    let whole = source.read_at(offset(first), pages.as_flattened_mut()).is_ok();
     let mut found = Vec::with_capacity(pages.len());
     for (number, bytes) in (first.0..).zip(pages) {
         let page = PageNo(number);
-        let read = if whole {
-            Ok(())
-        } else {
-            source.read_at(offset(page), bytes.as_mut_slice())
-        };
+        let read = if whole { Ok(()) } else { source.read_at(offset(page), bytes.as_mut_slice()) };
         found.push(match read {
             Ok(()) => look(superblocks, copy, page, bytes),
             Err(ReadError::Absent { why, .. }) => Found::Absent(why),

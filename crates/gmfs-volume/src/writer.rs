@@ -68,9 +68,7 @@ pub enum ChangeError {
         free: u64,
     },
     /// Enough blocks, but not at multiples of 1 GiB.
-    #[error(
-        "no space: {needed} blocks aligned to 1 GiB are needed; {free} blocks are free but do not lie so"
-    )]
+    #[error("no space: {needed} blocks aligned to 1 GiB are needed; {free} blocks are free but do not lie so")]
     NoAlignedSpace {
         /// Blocks that were asked for.
         needed: u64,
@@ -93,9 +91,7 @@ pub enum ChangeError {
         page: PageNo,
     },
     /// An earlier commit failed half-way.
-    #[error(
-        "an earlier change could not be finished; the next program that opens the region puts it right"
-    )]
+    #[error("an earlier change could not be finished; the next program that opens the region puts it right")]
     Unfinished,
     /// The source of the content could not be read.
     #[error("cannot read the content")]
@@ -130,6 +126,8 @@ pub struct Writer<S> {
     blocks: BlockMap,
     /// Inodes that must not be given out: in use, or still named by a descriptor.
     taken: Vec<bool>,
+    /// Inodes that descriptors name which no change of the file alters: reserved ones, and what contradicts itself.
+    named: Vec<bool>,
     /// Every inode below this position is taken.
     lowest_free: usize,
     options: WriterOptions,
@@ -140,6 +138,7 @@ struct TableSurvey {
     survey: Survey,
     blocks: BlockMap,
     owners: Vec<bool>,
+    named: Vec<bool>,
     superblock: Superblock,
 }
 
@@ -151,6 +150,9 @@ impl Visit for TableSurvey {
             if *entry != BlockRaw::FREE {
                 self.blocks.take(block.0..block.0 + 1);
                 mark(&mut self.owners, entry.owner());
+                if !entry.is_mapping() {
+                    mark(&mut self.named, entry.owner());
+                }
             }
         }
     }
@@ -189,47 +191,26 @@ impl<S: WriteAt> Writer<S> {
                 }
             }
         };
-        sweep(
-            &source,
-            &superblocks,
-            superblock.used_inode_pages(),
-            vec![visit],
-        );
+        sweep(&source, &superblocks, superblock.used_inode_pages(), vec![visit]);
 
         let pages = superblock.used_table_pages();
         let table = TableSurvey {
             survey,
             blocks: BlockMap::new(geometry),
             owners: taken,
+            named: vec![false; inodes],
             superblock,
         };
-        let Some(TableSurvey {
-            survey,
-            blocks,
-            owners,
-            ..
-        }) = sweep(&source, &superblocks, pages, vec![table]).pop()
+        let Some(TableSurvey { survey, blocks, owners, named, .. }) =
+            sweep(&source, &superblocks, pages, vec![table]).pop()
         else {
-            return Err(OpenError::Damaged {
-                pages: 0,
-                first: PageNo(0),
-            });
+            return Err(OpenError::Damaged { pages: 0, first: PageNo(0) });
         };
         survey.require_undamaged(&superblocks)?;
         let highest = survey.highest(&superblocks);
         let recovery = survey.recover(&mut source, &mut superblocks)?;
         let store = Store::new(source, superblocks, highest);
-        Ok((
-            Self {
-                store,
-                tree,
-                blocks,
-                taken: owners,
-                lowest_free: 0,
-                options,
-            },
-            recovery,
-        ))
+        Ok((Self { store, tree, blocks, taken: owners, named, lowest_free: 0, options }, recovery))
     }
 
     /// Ends the work: the region is marked as left in order.
@@ -258,17 +239,12 @@ impl<S: WriteAt> Writer<S> {
 
     /// The inode at a path.
     fn at(&self, path: &[u8]) -> Result<&Inode, ChangeError> {
-        self.tree
-            .resolve(path)
-            .ok_or_else(|| ChangeError::NotFound(shown(path)))
+        self.tree.resolve(path).ok_or_else(|| ChangeError::NotFound(shown(path)))
     }
 
     /// The directory and the name that a new entry at `path` would have.
     fn parent_of<'p>(&self, path: &'p [u8]) -> Result<(InodeNo, &'p [u8]), ChangeError> {
-        let end = path
-            .iter()
-            .rposition(|byte| *byte != b'/')
-            .map_or(0, |last| last + 1);
+        let end = path.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
         let trimmed = &path[..end];
         let (directory, name) = match trimmed.iter().rposition(|byte| *byte == b'/') {
             Some(slash) => (&trimmed[..slash], &trimmed[slash + 1..]),
@@ -277,10 +253,7 @@ impl<S: WriteAt> Writer<S> {
         if name.is_empty() {
             return Err(ChangeError::Root);
         }
-        gmfs_format::name::check(name).map_err(|source| ChangeError::Name {
-            path: shown(path),
-            source,
-        })?;
+        gmfs_format::name::check(name).map_err(|source| ChangeError::Name { path: shown(path), source })?;
         let parent = self.at(directory)?;
         if parent.kind != InodeKind::Directory {
             return Err(ChangeError::NotDirectory(shown(directory)));
@@ -290,33 +263,19 @@ impl<S: WriteAt> Writer<S> {
 
     /// The lowest inode that can be given out, with its record as it stands.
     fn free_inode(&mut self) -> Result<InodeNo, ChangeError> {
-        let free = self
-            .taken
-            .iter()
-            .skip(self.lowest_free)
-            .position(|taken| !taken);
+        let free = self.taken.iter().skip(self.lowest_free).position(|taken| !taken);
         let count = self.superblock().geometry().inodes();
         let position = self.lowest_free + free.ok_or(ChangeError::NoInodes(count))?;
         self.lowest_free = position;
-        u32::try_from(position + 1)
-            .map(InodeNo)
-            .map_err(|_| ChangeError::NoInodes(count))
+        u32::try_from(position + 1).map(InodeNo).map_err(|_| ChangeError::NoInodes(count))
     }
 
     /// An inode's record as it stands.
     fn inode_raw(&self, ino: InodeNo) -> Result<InodeRaw, ChangeError> {
         let damaged = ChangeError::Damaged { page: PageNo(0) };
-        let (page, slot) = self
-            .superblock()
-            .geometry()
-            .inode_place(ino)
-            .ok_or(damaged)?;
+        let (page, slot) = self.superblock().geometry().inode_place(ino).ok_or(damaged)?;
         let bytes = self.store.page(page)?;
-        InodeTablePage::view(&bytes)
-            .inodes
-            .get(slot)
-            .copied()
-            .ok_or(ChangeError::Damaged { page })
+        InodeTablePage::view(&bytes).inodes.get(slot).copied().ok_or(ChangeError::Damaged { page })
     }
 
     /// A file's blocks, known to be complete and without contradiction.
@@ -324,9 +283,7 @@ impl<S: WriteAt> Writer<S> {
         let region = Region::open(self.store.source()).map_err(|_| ChangeError::Unfinished)?;
         let mapping = region.mapping(inode.ino);
         crate::content::require_distinct(&mapping)?;
-        let lost = inode
-            .attributes
-            .is_some_and(|attributes| attributes.flags & INODE_LOST_DATA != 0);
+        let lost = inode.attributes.is_some_and(|attributes| attributes.flags & INODE_LOST_DATA != 0);
         if !lost && mapping.blocks() != inode.blocks {
             let whole = gmfs_format::io::Span::new(0, inode.size);
             return Err(crate::content::ContentError::lost(inode, &mapping, whole).into());
@@ -335,12 +292,7 @@ impl<S: WriteAt> Writer<S> {
     }
 
     /// The record of a directory whose entries changed.
-    fn touch_directory(
-        &self,
-        change: &mut Change,
-        directory: InodeNo,
-        now: u64,
-    ) -> Result<(), ChangeError> {
+    fn touch_directory(&self, change: &mut Change, directory: InodeNo, now: u64) -> Result<(), ChangeError> {
         let mut raw = match change.inode(directory) {
             Some(raw) => *raw,
             None => self.inode_raw(directory)?,
@@ -357,23 +309,27 @@ impl<S: WriteAt> Writer<S> {
         if flags & INODE_IMMUTABLE == 0 {
             return Ok(());
         }
-        Err(ChangeError::Immutable(shown(
-            &self.tree.path(inode.ino).unwrap_or_default(),
-        )))
+        Err(ChangeError::Immutable(shown(&self.tree.path(inode.ino).unwrap_or_default())))
+    }
+
+    /// Refuses to change the entries of a directory that has the immutable flag.
+    fn require_mutable_directory(&self, directory: InodeNo) -> Result<(), ChangeError> {
+        match self.tree.get(directory) {
+            Some(inode) => self.require_mutable(inode),
+            None => Ok(()),
+        }
     }
 
     /// Carries out a change and brings what is kept in memory up to it.
     fn commit(&mut self, change: &Change, now: u64) -> Result<(), ChangeError> {
-        let stamp = Stamp {
-            now,
-            writer: self.options.writer.clone(),
-        };
+        let stamp = Stamp { now, writer: self.options.writer.clone() };
         self.store.commit(change, &stamp)?;
         for (ino, raw) in change.inodes() {
             self.tree.remove(ino);
             if let Some(position) = ino.position() {
+                let named = self.named.get(position).is_some_and(|named| *named);
                 if let Some(taken) = self.taken.get_mut(position) {
-                    *taken = raw.in_use();
+                    *taken = raw.in_use() || named;
                 }
                 self.lowest_free = self.lowest_free.min(position);
             }
@@ -384,15 +340,16 @@ impl<S: WriteAt> Writer<S> {
         Ok(())
     }
 
-    fn now(&self) -> u64 {
-        (self.options.clock)()
+    /// The time at which an operation begins; it must not, behind a commit that failed half-way: what seems free may be
+    /// a file's by that commit.
+    fn begin(&self) -> Result<u64, ChangeError> {
+        self.store.require_finished()?;
+        Ok((self.options.clock)())
     }
 
     /// The physical base that alignment counts from: as told, or as recorded when the region was made.
     fn base(&self) -> u64 {
-        self.options
-            .base
-            .unwrap_or_else(|| self.superblock().raw.base.get())
+        self.options.base.unwrap_or_else(|| self.superblock().raw.base.get())
     }
 }
 
@@ -416,9 +373,5 @@ fn release_all(change: &mut Change, runs: &[std::ops::Range<u32>]) {
 
 /// A path as it may be shown.
 fn shown(path: &[u8]) -> String {
-    if path.is_empty() {
-        "/".to_owned()
-    } else {
-        gmfs_format::name::escape(path)
-    }
+    if path.is_empty() { "/".to_owned() } else { gmfs_format::name::escape(path) }
 }

@@ -15,10 +15,7 @@ pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
     match editor.code {
         Code::GM0401 => on_data(editor, |raw| raw.state = 9),
         Code::GM0402 => {
-            let (block, nobody) = (
-                editor.block("free block in a used page", free)?,
-                editor.unused_inode()?,
-            );
+            let (block, nobody) = (editor.block("free block in a used page", free)?, editor.unused_inode()?);
             editor.edit_block(block, |raw| *raw = BlockRaw::data(nobody, 0))
         }
         Code::GM0403 => {
@@ -33,10 +30,7 @@ pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
             editor.edit_inode(owner, |raw| raw.blocks = (raw.blocks.get() + 1).into())
         }
         Code::GM0407 => {
-            let (block, nobody) = (
-                editor.block("free block in a used page", free)?,
-                editor.unused_inode()?,
-            );
+            let (block, nobody) = (editor.block("free block in a used page", free)?, editor.unused_inode()?);
             editor.edit_block(block, |raw| raw.owner = nobody.0.into())
         }
         Code::GM0408 => {
@@ -53,6 +47,7 @@ pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
         Code::GM0410 => on_data(editor, |raw| raw.flags = 0x80),
         Code::GM0411 => on_data(editor, |raw| raw.reserved = 1.into()),
         Code::GM0412 => slot_behind_end(editor),
+        Code::GM0414 => on_data(editor, |raw| raw.crc = 7.into()),
         Code::GM0413 => on_data(editor, |raw| raw.state = BlockState::Bad.byte()),
         Code::GM0601 => on_data(editor, |raw| {
             raw.flags = BLOCK_CRC_VALID;
@@ -60,9 +55,7 @@ pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
         }),
         Code::GM0602 => {
             let candidates = editor.descriptors(data)?;
-            let found = candidates
-                .into_iter()
-                .find(|(block, _)| editor.has_content(*block));
+            let found = candidates.into_iter().find(|(block, _)| editor.has_content(*block));
             let (block, _) = found.ok_or_else(|| editor.missing("data block with content"))?;
             editor.edit_block(block, |raw| raw.flags = BLOCK_ZERO)
         }
@@ -71,21 +64,15 @@ pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
 }
 
 /// Changes the chosen data block's descriptor.
-fn on_data<S: WriteAt>(
-    editor: &mut Editor<'_, S>,
-    edit: fn(&mut BlockRaw),
-) -> Result<Injected, InjectError> {
-    let block = editor.block("data block", |entry| {
-        entry.state() == Some(BlockState::Data)
-    })?;
+fn on_data<S: WriteAt>(editor: &mut Editor<'_, S>, edit: fn(&mut BlockRaw)) -> Result<Injected, InjectError> {
+    let block = editor.block("data block", |entry| entry.state() == Some(BlockState::Data))?;
     editor.edit_block(block, edit)
 }
 
 /// Gives a block of a file the place of the block before it.
 fn place_taken_twice<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, InjectError> {
-    let second = editor.block("file of two blocks", |entry| {
-        entry.state() == Some(BlockState::Data) && entry.index.get() > 0
-    })?;
+    let second =
+        editor.block("file of two blocks", |entry| entry.state() == Some(BlockState::Data) && entry.index.get() > 0)?;
     editor.edit_block(second, |raw| raw.index = (raw.index.get() - 1).into())
 }
 
@@ -97,15 +84,11 @@ fn slot_behind_end<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, I
     if !used || geometry.data_blocks() % gmfs_format::raw::BLOCKS_PER_PAGE == 0 {
         return Err(editor.missing("used slot behind the last data block"));
     }
-    editor.edit_page(last, |bytes| {
-        BlockTablePage::view_mut(bytes).entries[251].crc = 1.into()
-    })
+    editor.edit_page(last, |bytes| BlockTablePage::view_mut(bytes).entries[251].crc = 1.into())
 }
 
 fn owner_of<S: WriteAt>(editor: &Editor<'_, S>, block: BlockNo) -> Result<InodeNo, InjectError> {
     let all = editor.descriptors(|entry| entry.state() == Some(BlockState::Data))?;
     let found = all.into_iter().find(|(found, _)| *found == block);
-    found
-        .map(|(_, entry)| entry.owner())
-        .ok_or_else(|| editor.missing("such data block"))
+    found.map(|(_, entry)| entry.owner()).ok_or_else(|| editor.missing("such data block"))
 }

@@ -38,11 +38,7 @@ pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
     // An empty file: what is changed in it drags no blocks along.
     let empty = |raw: &InodeRaw| file(raw) && raw.blocks.get() == 0;
     let chosen = editor.find_inode(empty).or_else(|| editor.find_inode(file));
-    let ino = editor
-        .target
-        .inode
-        .or(chosen)
-        .ok_or_else(|| editor.missing("file"))?;
+    let ino = editor.target.inode.or(chosen).ok_or_else(|| editor.missing("file"))?;
     editor.edit_inode(ino, edit)
 }
 
@@ -53,18 +49,14 @@ fn slot_behind_end<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, I
     if geometry.inodes() % 8 == 0 || !editor.superblock.used_inode_pages().contains(&last.0) {
         return Err(editor.missing("used slot behind the last inode"));
     }
-    editor.edit_page(last, |bytes| {
-        InodeTablePage::view_mut(bytes).inodes[7].reserved[0] = 1
-    })
+    editor.edit_page(last, |bytes| InodeTablePage::view_mut(bytes).inodes[7].reserved[0] = 1)
 }
 
 fn inject_tree<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, InjectError> {
     let file = |raw: &InodeRaw| raw.kind() == Some(InodeKind::File);
     let directory = |raw: &InodeRaw| raw.kind() == Some(InodeKind::Directory);
     match editor.code {
-        Code::GM0301 => editor.edit_inode(InodeNo::ROOT, |raw| {
-            raw.kind = InodeKind::File.number().into()
-        }),
+        Code::GM0301 => editor.edit_inode(InodeNo::ROOT, |raw| raw.kind = InodeKind::File.number().into()),
         Code::GM0302 => editor.edit_inode(InodeNo::ROOT, |raw| raw.set_name(b"root")),
         Code::GM0303 => {
             let ino = editor.inode("file", file)?;
@@ -72,12 +64,8 @@ fn inject_tree<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, Injec
             editor.edit_inode(ino, |raw| raw.parent = nobody.0.into())
         }
         Code::GM0304 => {
-            let parent = editor
-                .find_inode(file)
-                .ok_or_else(|| editor.missing("file"))?;
-            let ino = editor.inode("second file", |raw| {
-                file(raw) && raw.number.get() != parent.0
-            })?;
+            let parent = editor.find_inode(file).ok_or_else(|| editor.missing("file"))?;
+            let ino = editor.inode("second file", |raw| file(raw) && raw.number.get() != parent.0)?;
             editor.edit_inode(ino, |raw| raw.parent = parent.0.into())
         }
         Code::GM0305 => {
@@ -85,13 +73,9 @@ fn inject_tree<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, Injec
             editor.edit_inode(ino, |raw| raw.parent = ino.0.into())
         }
         Code::GM0306 => {
-            let first = editor
-                .find_inode(file)
-                .ok_or_else(|| editor.missing("file"))?;
+            let first = editor.find_inode(file).ok_or_else(|| editor.missing("file"))?;
             let twin = read_inode(editor, first)?;
-            let ino = editor.inode("second file", |raw| {
-                file(raw) && raw.number.get() != first.0
-            })?;
+            let ino = editor.inode("second file", |raw| file(raw) && raw.number.get() != first.0)?;
             editor.edit_inode(ino, |raw| {
                 raw.parent = twin.parent;
                 raw.set_name(twin.name());
@@ -105,9 +89,5 @@ fn read_inode<S: WriteAt>(editor: &Editor<'_, S>, ino: InodeNo) -> Result<InodeR
     let place = editor.superblock.geometry().inode_place(ino);
     let (page, slot) = place.ok_or_else(|| editor.missing("such inode"))?;
     let bytes = editor.read_page(CopyId::A, page)?;
-    InodeTablePage::view(&bytes)
-        .inodes
-        .get(slot)
-        .copied()
-        .ok_or_else(|| editor.missing("such inode"))
+    InodeTablePage::view(&bytes).inodes.get(slot).copied().ok_or_else(|| editor.missing("such inode"))
 }

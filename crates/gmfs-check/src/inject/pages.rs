@@ -50,10 +50,7 @@ impl Damage {
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = Self::ALL
-            .into_iter()
-            .find(|(damage, _)| damage == self)
-            .map_or("", |(_, name)| name);
+        let name = Self::ALL.into_iter().find(|(damage, _)| damage == self).map_or("", |(_, name)| name);
         f.write_str(name)
     }
 }
@@ -63,9 +60,7 @@ impl FromStr for Damage {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|(_, name)| *name == text);
-        found
-            .map(|(damage, _)| damage)
-            .ok_or_else(|| format!("'{text}' is no way to damage a page"))
+        found.map(|(damage, _)| damage).ok_or_else(|| format!("'{text}' is no way to damage a page"))
     }
 }
 
@@ -85,10 +80,7 @@ pub(super) fn damage<S: WriteAt>(
         Damage::Zero => bytes = [0; PAGE_SIZE],
         Damage::Overwrite => bytes = std::array::from_fn(|n| n.to_le_bytes()[0] ^ 0xA5),
         Damage::Flip => bytes[1000] ^= 0x10,
-        Damage::Tear => bytes
-            .iter_mut()
-            .skip(PAGE_SIZE / 2)
-            .for_each(|byte| *byte = !*byte),
+        Damage::Tear => bytes.iter_mut().skip(PAGE_SIZE / 2).for_each(|byte| *byte = !*byte),
         Damage::Swap => bytes = editor.read_page(copy.other(), page)?,
         Damage::Stale => {
             let before = Generation(generation.0.saturating_sub(1));
@@ -110,10 +102,7 @@ pub(super) fn damage<S: WriteAt>(
 
 /// Makes one of GM00xx.
 pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, InjectError> {
-    let page = editor
-        .target
-        .page
-        .unwrap_or_else(|| editor.superblock.geometry().first_inode_page());
+    let page = editor.target.page.unwrap_or_else(|| editor.superblock.geometry().first_inode_page());
     let copy = editor.target.copy.unwrap_or(CopyId::A);
     let how = match editor.code {
         Code::GM0001 => Damage::Zero,
@@ -130,10 +119,7 @@ pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
 }
 
 /// Problems of both copies, and of a commit that was under way.
-fn inject_both<S: WriteAt>(
-    editor: &mut Editor<'_, S>,
-    page: PageNo,
-) -> Result<Injected, InjectError> {
+fn inject_both<S: WriteAt>(editor: &mut Editor<'_, S>, page: PageNo) -> Result<Injected, InjectError> {
     let now = editor.superblock.generation;
     let next = Generation(now.0 + 1);
     match editor.code {
@@ -180,9 +166,7 @@ fn inject_both<S: WriteAt>(
             editor.pretend(now, now, STATE_ACTIVE)?;
             damage(editor, CopyId::A, page, Damage::Tear)
         }
-        Code::GM0023 => editor
-            .pretend(now, now, STATE_ACTIVE)
-            .map(|()| Injected::Done),
+        Code::GM0023 => editor.pretend(now, now, STATE_ACTIVE).map(|()| Injected::Done),
         code => Err(InjectError::Medium(code)),
     }
 }

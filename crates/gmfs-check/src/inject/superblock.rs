@@ -17,13 +17,9 @@ pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
             let mut lying = editor.superblock.clone();
             lying.raw.root_inode = 2.into();
             let page = lying.page(copy);
-            editor
-                .write_page(copy, PageNo(0), &page)
-                .map(|()| Injected::Done)
+            editor.write_page(copy, PageNo(0), &page).map(|()| Injected::Done)
         }
-        Code::GM0102 => Ok(Injected::CutTo(
-            editor.superblock.geometry().copy_offset(CopyId::B) + 1,
-        )),
+        Code::GM0102 => Ok(Injected::CutTo(editor.superblock.geometry().copy_offset(CopyId::B) + 1)),
         Code::GM0103 => editor.edit_superblock(|raw| raw.feature_compat = 0x8000.into()),
         Code::GM0104 => editor.edit_superblock(|raw| raw.feature_ro_compat = 0x8000.into()),
         Code::GM0105 => editor.edit_superblock(|raw| raw.feature_incompat = 0x8000.into()),
@@ -39,20 +35,11 @@ pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
             }
             Ok(Injected::Done)
         }
-        Code::GM0501 => {
-            editor.edit_superblock(|raw| raw.free_blocks = (raw.free_blocks.get() + 1).into())
-        }
-        Code::GM0502 => {
-            editor.edit_superblock(|raw| raw.data_blocks = (raw.data_blocks.get() + 1).into())
-        }
-        Code::GM0503 => {
-            editor.edit_superblock(|raw| raw.bad_blocks = (raw.bad_blocks.get() + 1).into())
-        }
-        Code::GM0504 => editor
-            .edit_superblock(|raw| raw.reserved_blocks = (raw.reserved_blocks.get() + 1).into()),
-        Code::GM0505 => {
-            editor.edit_superblock(|raw| raw.used_inodes = (raw.used_inodes.get() + 1).into())
-        }
+        Code::GM0501 => editor.edit_superblock(|raw| raw.free_blocks = (raw.free_blocks.get() + 1).into()),
+        Code::GM0502 => editor.edit_superblock(|raw| raw.data_blocks = (raw.data_blocks.get() + 1).into()),
+        Code::GM0503 => editor.edit_superblock(|raw| raw.bad_blocks = (raw.bad_blocks.get() + 1).into()),
+        Code::GM0504 => editor.edit_superblock(|raw| raw.reserved_blocks = (raw.reserved_blocks.get() + 1).into()),
+        Code::GM0505 => editor.edit_superblock(|raw| raw.used_inodes = (raw.used_inodes.get() + 1).into()),
         code => Err(InjectError::Medium(code)),
     }
 }

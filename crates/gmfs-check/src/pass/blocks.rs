@@ -84,54 +84,31 @@ pub(crate) fn check<S: ReadAt + ?Sized>(
 ) -> Blocks {
     let used = superblocks.current().used_table_pages();
     let total = used.len() as u64 * PAGE_BYTES * 2;
-    let progress = Progress {
-        done: AtomicU64::new(0),
-        total,
-        tell,
-    };
+    let progress = Progress { done: AtomicU64::new(0), total, tell };
     let parts = threads.get().min(used.len() / PAGES_PER_THREAD).max(1);
-    let scans = (0..parts)
-        .map(|_| Scan::new(superblocks, inodes, &progress, sink.keep()))
-        .collect();
-    let mut whole = Blocks {
-        tallies: limits(inodes),
-        ..Blocks::default()
-    };
+    let scans = (0..parts).map(|_| Scan::new(superblocks, inodes, &progress, sink.keep())).collect();
+    let mut whole = Blocks { tallies: limits(inodes), ..Blocks::default() };
     let mut disorder = vec![false; inodes.len()];
     for scan in sweep(source, superblocks, used, scans) {
         merge(&mut whole, &mut disorder, scan, sink);
     }
     // Pages behind the mark are free.
-    let described: u64 =
-        superblocks.current().raw.table_used.get() * u64::from(gmfs_format::raw::BLOCKS_PER_PAGE);
+    let described: u64 = superblocks.current().raw.table_used.get() * u64::from(gmfs_format::raw::BLOCKS_PER_PAGE);
     whole.states[0] += u64::from(superblocks.geometry().data_blocks()).saturating_sub(described);
-    let disordered = (1..)
-        .map(InodeNo)
-        .zip(&disorder)
-        .filter(|(_, disorder)| **disorder);
+    let disordered = (1..).map(InodeNo).zip(&disorder).filter(|(_, disorder)| **disorder);
     whole.disordered = disordered.map(|(ino, _)| ino).collect();
     whole
 }
 
 /// Empty tallies with the files' limits.
 fn limits(inodes: &Inodes) -> Vec<Tally> {
-    inodes
-        .iter()
-        .map(|(_, record)| Tally {
-            limit: record.size_blocks,
-            ..Tally::default()
-        })
-        .collect()
+    inodes.iter().map(|(_, record)| Tally { limit: record.size_blocks, ..Tally::default() }).collect()
 }
 
 /// Adds a thread's part, which lies behind what `whole` has already.
 fn merge(whole: &mut Blocks, disorder: &mut [bool], scan: Scan<'_>, sink: &mut Sink) {
-    for (((sum, part), disorder), in_part) in whole
-        .tallies
-        .iter_mut()
-        .zip(&scan.blocks.tallies)
-        .zip(disorder)
-        .zip(&scan.disorder)
+    for (((sum, part), disorder), in_part) in
+        whole.tallies.iter_mut().zip(&scan.blocks.tallies).zip(disorder).zip(&scan.disorder)
     {
         if part.count > 0 {
             *disorder |= *in_part || part.first < sum.next;
@@ -149,21 +126,13 @@ fn merge(whole: &mut Blocks, disorder: &mut [bool], scan: Scan<'_>, sink: &mut S
 }
 
 impl<'a> Scan<'a> {
-    fn new(
-        superblocks: &'a Superblocks,
-        inodes: &'a Inodes,
-        progress: &'a Progress<'a>,
-        keep: usize,
-    ) -> Self {
+    fn new(superblocks: &'a Superblocks, inodes: &'a Inodes, progress: &'a Progress<'a>, keep: usize) -> Self {
         Self {
             superblocks,
             inodes,
             geometry: superblocks.geometry(),
             progress,
-            blocks: Blocks {
-                tallies: limits(inodes),
-                ..Blocks::default()
-            },
+            blocks: Blocks { tallies: limits(inodes), ..Blocks::default() },
             disorder: vec![false; inodes.len()],
             seen: pages::Seen::default(),
             pages: 0,
@@ -174,12 +143,7 @@ impl<'a> Scan<'a> {
     /// Counts a block for its file. Gives false if the owner has no such place.
     fn tally(&mut self, owner: InodeNo, index: u32) -> bool {
         let position = (owner.0 as usize).wrapping_sub(1);
-        let Some(tally) = self
-            .blocks
-            .tallies
-            .get_mut(position)
-            .filter(|tally| index < tally.limit)
-        else {
+        let Some(tally) = self.blocks.tallies.get_mut(position).filter(|tally| index < tally.limit) else {
             return false;
         };
         if tally.count == 0 {
@@ -207,20 +171,12 @@ impl<'a> Scan<'a> {
         match state {
             None => self.say(block, Problem::BlockStateUnknown { state: entry.state }),
             Some(BlockState::Free) => self.say(block, Problem::FreeBlockNotEmpty { owner }),
-            Some(BlockState::Data) if owner == InodeNo::NONE => {
-                self.say(block, Problem::DataBlockUnowned {})
-            }
+            Some(BlockState::Data) if owner == InodeNo::NONE => self.say(block, Problem::DataBlockUnowned {}),
             Some(BlockState::Reserved) if owner != InodeNo::NONE => {
                 self.say(block, Problem::ReservedBlockOwned { owner });
             }
             Some(BlockState::Bad) if owner != InodeNo::NONE => {
-                self.say(
-                    block,
-                    Problem::BadBlockInFile {
-                        owner,
-                        index: entry.index.get(),
-                    },
-                );
+                self.say(block, Problem::BadBlockInFile { owner, index: entry.index.get() });
             }
             Some(_) => {}
         }
@@ -241,22 +197,13 @@ impl<'a> Scan<'a> {
             Known::Free => self.say(block, Problem::OwnerMissing { owner }),
             Known::Directory => self.say(block, Problem::OwnerNotFile { owner }),
             Known::File => {
-                if let Some(tally) = owner
-                    .position()
-                    .and_then(|position| self.blocks.tallies.get_mut(position))
-                {
+                if let Some(tally) = owner.position().and_then(|position| self.blocks.tallies.get_mut(position)) {
                     tally.count += 1;
                 }
                 self.say(block, Problem::BlockBehindSize { owner });
             }
             Known::Other | Known::Lost => {
-                let (subject, at) = (
-                    Subject::Blocks {
-                        first: block,
-                        count: 1,
-                    },
-                    self.place(block),
-                );
+                let (subject, at) = (Subject::Blocks { first: block, count: 1 }, self.place(block));
                 self.sink.skip(subject, at, Reason::MetadataMissing);
             }
         }
@@ -264,42 +211,26 @@ impl<'a> Scan<'a> {
 
     /// Flags and reserved bytes.
     fn check_rest(&mut self, block: BlockNo, entry: &BlockRaw) {
-        let allowed = if entry.state() == Some(BlockState::Data) {
-            BLOCK_FLAGS
-        } else {
-            0
-        };
+        let allowed = if entry.state() == Some(BlockState::Data) { BLOCK_FLAGS } else { 0 };
         if entry.flags & !allowed != 0 {
-            self.say(
-                block,
-                Problem::BlockFlagsUnknown {
-                    flags: Mask(entry.flags.into()),
-                },
-            );
+            self.say(block, Problem::BlockFlagsUnknown { flags: Mask(entry.flags.into()) });
         }
         if entry.reserved.get() != 0 {
             self.say(block, Problem::BlockReserved {});
+        }
+        if has_leftover(entry) {
+            self.say(block, Problem::DescriptorLeftover {});
         }
     }
 
     fn say(&mut self, block: BlockNo, problem: Problem) {
         let at = self.place(block);
-        self.sink.add(
-            problem,
-            Subject::Blocks {
-                first: block,
-                count: 1,
-            },
-            at,
-        );
+        self.sink.add(problem, Subject::Blocks { first: block, count: 1 }, at);
     }
 
     /// Where a block lies.
     fn place(&self, block: BlockNo) -> Span {
-        Span::new(
-            self.geometry.block_offset(block),
-            self.geometry.block_bytes(),
-        )
+        Span::new(self.geometry.block_offset(block), self.geometry.block_bytes())
     }
 
     /// Slots of the last page that describe no block.
@@ -308,11 +239,7 @@ impl<'a> Scan<'a> {
         let behind = BlockTablePage::view(bytes).entries.iter().skip(used);
         if behind.into_iter().any(|entry| *entry != BlockRaw::FREE) {
             let at = pages::place(self.superblocks, CopyId::A, frame.page);
-            self.sink.add(
-                Problem::BlockSlotBehindEnd {},
-                pages::subject(self.superblocks, frame.page, None),
-                at,
-            );
+            self.sink.add(Problem::BlockSlotBehindEnd {}, pages::subject(self.superblocks, frame.page, None), at);
         }
     }
 }
@@ -351,4 +278,11 @@ fn is_plain_data(entry: &BlockRaw) -> bool {
     entry.state == BlockState::Data.byte()
         && entry.flags & !BLOCK_FLAGS == 0
         && entry.reserved.get() == 0
+        && (entry.crc.get() == 0 || entry.content_crc().is_some())
+}
+
+/// Whether a descriptor holds a place without a file, or a CRC that its flags do not vouch for.
+fn has_leftover(entry: &BlockRaw) -> bool {
+    let unowned = entry.owner() == InodeNo::NONE;
+    (unowned && entry.index.get() != 0) || (entry.crc.get() != 0 && entry.content_crc().is_none())
 }

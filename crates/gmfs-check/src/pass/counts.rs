@@ -25,31 +25,19 @@ pub(crate) fn check(superblocks: &Superblocks, inodes: &Inodes, blocks: &Blocks,
         let found = |state: BlockState| blocks.states[usize::from(state.byte())];
         let (recorded, free) = (raw.free_blocks.get(), found(BlockState::Free));
         if recorded != free {
-            say(Problem::FreeCountWrong {
-                recorded,
-                found: free,
-            });
+            say(Problem::FreeCountWrong { recorded, found: free });
         }
         let (recorded, data) = (raw.data_blocks.get(), found(BlockState::Data));
         if recorded != data {
-            say(Problem::DataCountWrong {
-                recorded,
-                found: data,
-            });
+            say(Problem::DataCountWrong { recorded, found: data });
         }
         let (recorded, bad) = (raw.bad_blocks.get(), found(BlockState::Bad));
         if recorded != bad {
-            say(Problem::BadCountWrong {
-                recorded,
-                found: bad,
-            });
+            say(Problem::BadCountWrong { recorded, found: bad });
         }
         let (recorded, reserved) = (raw.reserved_blocks.get(), found(BlockState::Reserved));
         if recorded != reserved {
-            say(Problem::ReservedCountWrong {
-                recorded,
-                found: reserved,
-            });
+            say(Problem::ReservedCountWrong { recorded, found: reserved });
         }
     }
     let (recorded, found) = (raw.used_inodes.get(), inodes.used);
@@ -60,19 +48,11 @@ pub(crate) fn check(superblocks: &Superblocks, inodes: &Inodes, blocks: &Blocks,
 
 /// Each file's recorded blocks against those that name it.
 fn files(superblocks: &Superblocks, inodes: &Inodes, blocks: &Blocks, sink: &mut Sink) {
-    for ((ino, record), tally) in inodes
-        .iter()
-        .zip(&blocks.tallies)
-        .filter(|((_, r), _)| r.kind == Known::File)
-    {
+    for ((ino, record), tally) in inodes.iter().zip(&blocks.tallies).filter(|((_, r), _)| r.kind == Known::File) {
         let (recorded, found) = (record.blocks, u64::from(tally.count));
         if recorded != found {
             let at = tree::place(superblocks, ino);
-            sink.add(
-                Problem::BlockCountWrong { recorded, found },
-                Subject::Inode(ino),
-                at,
-            );
+            sink.add(Problem::BlockCountWrong { recorded, found }, Subject::Inode(ino), at);
         }
     }
 }

@@ -22,12 +22,7 @@ pub(crate) fn check<S: ReadAt + ?Sized>(
     sink: &mut Sink,
 ) {
     let geometry = superblocks.geometry();
-    let total = superblocks
-        .current()
-        .raw
-        .data_blocks
-        .get()
-        .saturating_mul(geometry.block_bytes());
+    let total = superblocks.current().raw.data_blocks.get().saturating_mul(geometry.block_bytes());
     let mut done = 0_u64;
     let mut piece = vec![0; PIECE];
     let visit = |frame: &Frame<'_>| {
@@ -44,12 +39,7 @@ pub(crate) fn check<S: ReadAt + ?Sized>(
             progress(done, total);
         }
     };
-    sweep(
-        source,
-        superblocks,
-        superblocks.current().used_table_pages(),
-        vec![visit],
-    );
+    sweep(source, superblocks, superblocks.current().used_table_pages(), vec![visit]);
 }
 
 /// Compares one block.
@@ -61,18 +51,13 @@ fn check_block<S: ReadAt + ?Sized>(
     piece: &mut [u8],
     sink: &mut Sink,
 ) {
-    let subject = Subject::Blocks {
-        first: block,
-        count: 1,
-    };
+    let subject = Subject::Blocks { first: block, count: 1 };
     let (owner, index) = (entry.owner(), entry.index.get());
     let mut sum = crc32fast::Hasher::new();
     let mut zero = true;
     let mut offset = at.offset;
     while offset < at.end() {
-        let length = piece
-            .len()
-            .min(usize::try_from(at.end() - offset).unwrap_or(usize::MAX));
+        let length = piece.len().min(usize::try_from(at.end() - offset).unwrap_or(usize::MAX));
         let piece = &mut piece[..length];
         match source.read_at(offset, piece) {
             Ok(()) => {

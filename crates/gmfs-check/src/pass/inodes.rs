@@ -52,10 +52,7 @@ pub(crate) struct Inodes {
 impl Inodes {
     /// What is known of an inode; numbers behind the used part of the table are free.
     pub(crate) fn get(&self, ino: InodeNo) -> Record {
-        ino.position()
-            .and_then(|position| self.records.get(position))
-            .copied()
-            .unwrap_or_default()
+        ino.position().and_then(|position| self.records.get(position)).copied().unwrap_or_default()
     }
 
     /// All inodes of the used part with their numbers.
@@ -70,12 +67,7 @@ impl Inodes {
 }
 
 /// Checks every record of the used part.
-pub(crate) fn check<S: ReadAt + ?Sized>(
-    source: &S,
-    superblocks: &Superblocks,
-    now: u64,
-    sink: &mut Sink,
-) -> Inodes {
+pub(crate) fn check<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, now: u64, sink: &mut Sink) -> Inodes {
     let geometry = superblocks.geometry();
     let mut inodes = Inodes::default();
     let mut seen = pages::Seen::default();
@@ -85,10 +77,7 @@ pub(crate) fn check<S: ReadAt + ?Sized>(
         match frame.taken() {
             Some(bytes) => check_page(geometry, frame.page, bytes, now, &mut inodes, sink),
             None => {
-                let lost = Record {
-                    kind: Known::Lost,
-                    ..Record::default()
-                };
+                let lost = Record { kind: Known::Lost, ..Record::default() };
                 inodes.records.extend([lost; 8]);
             }
         }
@@ -101,19 +90,11 @@ pub(crate) fn check<S: ReadAt + ?Sized>(
 }
 
 /// Checks the records of a page.
-fn check_page(
-    geometry: Geometry,
-    page: PageNo,
-    bytes: &PageBytes,
-    now: u64,
-    inodes: &mut Inodes,
-    sink: &mut Sink,
-) {
+fn check_page(geometry: Geometry, page: PageNo, bytes: &PageBytes, now: u64, inodes: &mut Inodes, sink: &mut Sink) {
     let first = geometry.first_inode_of(page).0;
     for (slot, raw) in InodeTablePage::view(bytes).inodes.iter().enumerate() {
         let ino = InodeNo(first + slot as u32);
-        let offset =
-            geometry.page_offset(CopyId::A, page) + 64 + len64(slot * size_of::<InodeRaw>());
+        let offset = geometry.page_offset(CopyId::A, page) + 64 + len64(slot * size_of::<InodeRaw>());
         let at = Span::new(offset, len64(size_of::<InodeRaw>()));
         if ino.0 > geometry.inodes() {
             if raw.bytes().iter().any(|byte| *byte != 0) {
@@ -132,17 +113,9 @@ fn check_page(
 }
 
 /// Checks one record; what is wrong is put into `problems`.
-fn check_record(
-    geometry: Geometry,
-    ino: InodeNo,
-    raw: &InodeRaw,
-    now: u64,
-    problems: &mut Vec<Problem>,
-) -> Record {
+fn check_record(geometry: Geometry, ino: InodeNo, raw: &InodeRaw, now: u64, problems: &mut Vec<Problem>) -> Record {
     if raw.number.get() != ino.0 {
-        problems.push(Problem::InodeNumberWrong {
-            found: raw.number.get(),
-        });
+        problems.push(Problem::InodeNumberWrong { found: raw.number.get() });
     }
     let kind = match raw.kind() {
         Some(InodeKind::Free) => {
@@ -157,9 +130,7 @@ fn check_record(
         Some(InodeKind::File) => Known::File,
         Some(InodeKind::Directory) => Known::Directory,
         None => {
-            problems.push(Problem::InodeKindUnknown {
-                kind: raw.kind.get(),
-            });
+            problems.push(Problem::InodeKindUnknown { kind: raw.kind.get() });
             Known::Other
         }
     };
@@ -175,13 +146,7 @@ fn check_record(
         }
         _ => 0,
     };
-    Record {
-        name_hash: hash(raw.name()),
-        blocks: raw.blocks.get(),
-        parent: raw.parent(),
-        size_blocks,
-        kind,
-    }
+    Record { name_hash: hash(raw.name()), blocks: raw.blocks.get(), parent: raw.parent(), size_blocks, kind }
 }
 
 /// Name, mode, flags, times and reserved bytes.
@@ -189,43 +154,25 @@ fn check_fields(ino: InodeNo, raw: &InodeRaw, now: u64, problems: &mut Vec<Probl
     if ino != InodeNo::ROOT
         && let Err(error) = name::check(raw.name())
     {
-        problems.push(Problem::NameIllegal {
-            why: Text::from(&error),
-        });
+        problems.push(Problem::NameIllegal { why: Text::from(&error) });
     }
-    if raw
-        .name
-        .iter()
-        .skip(usize::from(raw.name_len))
-        .any(|byte| *byte != 0)
-    {
+    if raw.name.iter().skip(usize::from(raw.name_len)).any(|byte| *byte != 0) {
         problems.push(Problem::NamePadding {});
     }
     if raw.mode.get() & !MODE_BITS != 0 {
-        problems.push(Problem::ModeIllegal {
-            mode: Mask(raw.mode.get().into()),
-        });
+        problems.push(Problem::ModeIllegal { mode: Mask(raw.mode.get().into()) });
     }
     if raw.flags.get() & !INODE_FLAGS != 0 {
-        problems.push(Problem::InodeFlagsUnknown {
-            flags: Mask(raw.flags.get()),
-        });
+        problems.push(Problem::InodeFlagsUnknown { flags: Mask(raw.flags.get()) });
     }
     if raw.reserved.iter().any(|byte| *byte != 0) {
         problems.push(Problem::InodeReserved {});
     }
-    let times = [
-        ("accessed", raw.accessed),
-        ("modified", raw.modified),
-        ("changed", raw.changed),
-        ("created", raw.created),
-    ];
+    let times =
+        [("accessed", raw.accessed), ("modified", raw.modified), ("changed", raw.changed), ("created", raw.created)];
     for (field, time) in times {
         if in_future(time.get(), now) {
-            problems.push(Problem::InodeTimeFuture {
-                field: Text(field.into()),
-                time: time.get(),
-            });
+            problems.push(Problem::InodeTimeFuture { field: Text(field.into()), time: time.get() });
         }
     }
 }
@@ -233,16 +180,12 @@ fn check_fields(ino: InodeNo, raw: &InodeRaw, now: u64, problems: &mut Vec<Probl
 /// A file's size in blocks.
 fn check_size(geometry: Geometry, raw: &InodeRaw, problems: &mut Vec<Problem>) -> u32 {
     geometry.file_blocks(raw.size.get()).unwrap_or_else(|| {
-        problems.push(Problem::SizeTooLarge {
-            size: raw.size.get(),
-        });
+        problems.push(Problem::SizeTooLarge { size: raw.size.get() });
         u32::MAX
     })
 }
 
 /// FNV-1a: equal names have equal hashes; names with equal hashes are compared before anything is said.
 fn hash(name: &[u8]) -> u64 {
-    name.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    name.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -21,12 +21,7 @@ pub(crate) struct Seen {
 }
 
 /// Judges a page of a table. Whole pages, the common case, cost two comparisons.
-pub(crate) fn check(
-    frame: &Frame<'_>,
-    superblocks: &Superblocks,
-    seen: &mut Seen,
-    sink: &mut Sink,
-) {
+pub(crate) fn check(frame: &Frame<'_>, superblocks: &Superblocks, seen: &mut Seen, sink: &mut Sink) {
     if !frame.judgement.is_whole() {
         judged(frame.page, frame.judgement, superblocks, sink);
         seen.missing += u64::from(frame.judgement.take.is_none());
@@ -38,12 +33,7 @@ pub(crate) fn check(
 }
 
 /// Says what is wrong with a page's copies.
-pub(crate) fn judged(
-    page: PageNo,
-    judgement: Judgement,
-    superblocks: &Superblocks,
-    sink: &mut Sink,
-) {
+pub(crate) fn judged(page: PageNo, judgement: Judgement, superblocks: &Superblocks, sink: &mut Sink) {
     let both = subject(superblocks, page, None);
     let at = place(superblocks, CopyId::A, page);
     if judgement.conflict {
@@ -55,21 +45,11 @@ pub(crate) fn judged(
     let absent = |copy| matches!(judgement.of(copy), Standing::Absent(_));
     if judgement.take.is_none() && !(absent(CopyId::A) && absent(CopyId::B)) {
         let word = |copy| Text::from(&Word(judgement.of(copy)));
-        sink.add(
-            Problem::PageLost {
-                a: word(CopyId::A),
-                b: word(CopyId::B),
-            },
-            both,
-            at,
-        );
+        sink.add(Problem::PageLost { a: word(CopyId::A), b: word(CopyId::B) }, both, at);
     }
     for copy in CopyId::BOTH {
         let standing = judgement.of(copy);
-        let (subject, at) = (
-            subject(superblocks, page, Some(copy)),
-            place(superblocks, copy, page),
-        );
+        let (subject, at) = (subject(superblocks, page, Some(copy)), place(superblocks, copy, page));
         if let Standing::Absent(why) = standing {
             sink.skip(subject, at, Reason::Absent(why));
         } else if judgement.take.is_some()
@@ -96,12 +76,8 @@ fn problem(standing: Standing) -> Option<Problem> {
             SealFault::Flipped { byte, bit } => Problem::PageFlipped { byte, bit },
             SealFault::Torn => Problem::PageTorn {},
             SealFault::Version(version) => Problem::PageVersion { version },
-            SealFault::Foreign(uuid) => Problem::PageForeign {
-                uuid: Text::from(&uuid),
-            },
-            SealFault::Misplaced { .. } => Problem::PageMisplaced {
-                found: Text::from(&fault),
-            },
+            SealFault::Foreign(uuid) => Problem::PageForeign { uuid: Text::from(&uuid) },
+            SealFault::Misplaced { .. } => Problem::PageMisplaced { found: Text::from(&fault) },
         },
     })
 }
@@ -128,26 +104,14 @@ impl std::fmt::Display for Word {
 fn header(page: PageNo, bytes: &PageBytes, superblocks: &Superblocks, sink: &mut Sink) {
     if PageHeader::of(bytes).reserved != [0; 20] {
         let at = place(superblocks, CopyId::A, page);
-        sink.add(
-            Problem::PageHeaderReserved {},
-            subject(superblocks, page, None),
-            at,
-        );
+        sink.add(Problem::PageHeaderReserved {}, subject(superblocks, page, None), at);
     }
 }
 
 /// A page as a finding's subject.
 pub(crate) fn subject(superblocks: &Superblocks, page: PageNo, copy: Option<CopyId>) -> Subject {
-    let kind = superblocks
-        .geometry()
-        .page_kind(page)
-        .unwrap_or(gmfs_format::seal::PageKind::Superblock);
-    Subject::Pages {
-        kind,
-        first: page,
-        count: 1,
-        copy,
-    }
+    let kind = superblocks.geometry().page_kind(page).unwrap_or(gmfs_format::seal::PageKind::Superblock);
+    Subject::Pages { kind, first: page, count: 1, copy }
 }
 
 /// Where a page lies.

@@ -83,11 +83,7 @@ fn sparse_files<S: ReadAt + ?Sized>(
     sparse: &[InodeNo],
     sink: &mut Sink,
 ) {
-    let count = |ino: &InodeNo| {
-        ino.position()
-            .and_then(|at| blocks.tallies.get(at))
-            .map_or(0, |t| u64::from(t.count))
-    };
+    let count = |ino: &InodeNo| ino.position().and_then(|at| blocks.tallies.get(at)).map_or(0, |t| u64::from(t.count));
     let total: u64 = sparse.iter().map(count).sum();
     let shares = total.div_ceil(CLAIMS_AT_ONCE);
     for share in 0..shares {
@@ -103,10 +99,7 @@ fn sparse_files<S: ReadAt + ?Sized>(
             if let [(first, _), (second, block)] = claim
                 && first == second
             {
-                let (owner, index) = (
-                    InodeNo((second >> 32) as u32),
-                    (second & 0xFFFF_FFFF) as u32,
-                );
+                let (owner, index) = (InodeNo((second >> 32) as u32), (second & 0xFFFF_FFFF) as u32);
                 report(superblocks, BlockNo(*block), owner, index, sink);
             }
         }
@@ -129,29 +122,15 @@ fn claims<S: ReadAt + ?Sized>(
     let geometry = superblocks.geometry();
     let visit = |frame: &Frame<'_>| {
         let Some(bytes) = frame.taken() else { return };
-        for (block, entry) in
-            page_descriptors(geometry, frame.page, bytes).filter(|(_, entry)| entry.is_mapping())
-        {
+        for (block, entry) in page_descriptors(geometry, frame.page, bytes).filter(|(_, entry)| entry.is_mapping()) {
             each(block, entry.owner(), entry.index.get());
         }
     };
-    sweep(
-        source,
-        superblocks,
-        superblocks.current().used_table_pages(),
-        vec![visit],
-    );
+    sweep(source, superblocks, superblocks.current().used_table_pages(), vec![visit]);
 }
 
 fn report(superblocks: &Superblocks, block: BlockNo, owner: InodeNo, index: u32, sink: &mut Sink) {
     let geometry = superblocks.geometry();
     let at = Span::new(geometry.block_offset(block), geometry.block_bytes());
-    sink.add(
-        Problem::PlaceTakenTwice { owner, index },
-        Subject::Blocks {
-            first: block,
-            count: 1,
-        },
-        at,
-    );
+    sink.add(Problem::PlaceTakenTwice { owner, index }, Subject::Blocks { first: block, count: 1 }, at);
 }

@@ -19,18 +19,9 @@ pub(crate) fn place(superblocks: &Superblocks) -> Span {
 }
 
 /// Checks both copies and the contents of the one that counts.
-pub(crate) fn check<S: ReadAt + ?Sized>(
-    source: &S,
-    superblocks: &Superblocks,
-    now: u64,
-    sink: &mut Sink,
-) {
+pub(crate) fn check<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, now: u64, sink: &mut Sink) {
     if superblocks.are_rebuilt() {
-        sink.add(
-            Problem::SuperblocksLost {},
-            Subject::Superblock,
-            place(superblocks),
-        );
+        sink.add(Problem::SuperblocksLost {}, Subject::Superblock, place(superblocks));
         return;
     }
     copies(superblocks, sink);
@@ -44,19 +35,13 @@ pub(crate) fn check<S: ReadAt + ?Sized>(
     let raw = &current.raw;
     let unknown = current.features().unknown();
     if unknown.compat != 0 {
-        add(Problem::FeatureCompatUnknown {
-            mask: Mask(unknown.compat),
-        });
+        add(Problem::FeatureCompatUnknown { mask: Mask(unknown.compat) });
     }
     if unknown.ro_compat != 0 {
-        add(Problem::FeatureRoUnknown {
-            mask: Mask(unknown.ro_compat),
-        });
+        add(Problem::FeatureRoUnknown { mask: Mask(unknown.ro_compat) });
     }
     if !state_is_sound(raw.state.get()) {
-        add(Problem::StateContradicts {
-            state: Mask(raw.state.get().into()),
-        });
+        add(Problem::StateContradicts { state: Mask(raw.state.get().into()) });
     }
     if !is_legal_label(raw) {
         add(Problem::LabelIllegal {});
@@ -69,16 +54,11 @@ pub(crate) fn check<S: ReadAt + ?Sized>(
     }
     for (field, time) in times(raw) {
         if in_future(time, now) {
-            add(Problem::SuperblockTimeFuture {
-                field: Text(field.into()),
-                time,
-            });
+            add(Problem::SuperblockTimeFuture { field: Text(field.into()), time });
         }
     }
     if raw.error_count.get() != 0 {
-        add(Problem::ErrorsRecorded {
-            count: raw.error_count.get(),
-        });
+        add(Problem::ErrorsRecorded { count: raw.error_count.get() });
     }
     header(source, superblocks, sink);
 }
@@ -86,30 +66,17 @@ pub(crate) fn check<S: ReadAt + ?Sized>(
 /// What is wrong with the two pages.
 fn copies(superblocks: &Superblocks, sink: &mut Sink) {
     let mut judgement = superblocks.judgement();
-    for (copy, slot) in CopyId::BOTH
-        .into_iter()
-        .zip([&superblocks.a, &superblocks.b])
-    {
+    for (copy, slot) in CopyId::BOTH.into_iter().zip([&superblocks.a, &superblocks.b]) {
         let Slot::Bad(fault, _) = slot else { continue };
         if matches!(fault, SuperblockFault::Seal(_)) {
             continue;
         }
         // A good seal over a superblock that cannot be: no page fault, and told with its own words.
-        let standing = if copy == CopyId::A {
-            &mut judgement.a
-        } else {
-            &mut judgement.b
-        };
+        let standing = if copy == CopyId::A { &mut judgement.a } else { &mut judgement.b };
         *standing = Standing::Good;
         let at = Span::new(superblocks.geometry().copy_offset(copy), PAGE_BYTES);
         let subject = pages::subject(superblocks, PageNo(0), Some(copy));
-        sink.add(
-            Problem::SuperblockLies {
-                fault: Text::from(fault),
-            },
-            subject,
-            at,
-        );
+        sink.add(Problem::SuperblockLies { fault: Text::from(fault) }, subject, at);
     }
     pages::judged(PageNo(0), judgement, superblocks, sink);
 }
@@ -120,14 +87,7 @@ fn size<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, sink: &mut Si
     let region = u64::from(geometry.blocks()) * geometry.block_bytes();
     if let Some(image) = source.end().filter(|end| *end < region) {
         let at = Span::new(image, region - image);
-        sink.add(
-            Problem::ImageTooSmall {
-                region: geometry.size(),
-                image,
-            },
-            Subject::Region,
-            at,
-        );
+        sink.add(Problem::ImageTooSmall { region: geometry.size(), image }, Subject::Region, at);
     }
 }
 
@@ -136,34 +96,21 @@ fn header<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, sink: &mut 
     let at = place(superblocks);
     let mut page = [0; PAGE_SIZE];
     if source.read_at(at.offset, &mut page).is_ok() && PageHeader::of(&page).reserved != [0; 20] {
-        sink.add(
-            Problem::PageHeaderReserved {},
-            pages::subject(superblocks, PageNo(0), None),
-            at,
-        );
+        sink.add(Problem::PageHeaderReserved {}, pages::subject(superblocks, PageNo(0), None), at);
     }
 }
 
 fn is_legal_label(raw: &SuperblockRaw) -> bool {
-    let end = raw
-        .label
-        .iter()
-        .position(|byte| *byte == 0)
-        .unwrap_or(raw.label.len());
+    let end = raw.label.iter().position(|byte| *byte == 0).unwrap_or(raw.label.len());
     let (text, padding) = raw.label.split_at(end);
     let legal = std::str::from_utf8(text).is_ok_and(|label| check_label(label).is_ok());
     legal && end <= MAX_LABEL && padding.iter().all(|byte| *byte == 0)
 }
 
 fn is_padded_text(field: &[u8]) -> bool {
-    let end = field
-        .iter()
-        .position(|byte| *byte == 0)
-        .unwrap_or(field.len());
+    let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
     let (text, padding) = field.split_at(end);
-    let printable = text
-        .iter()
-        .all(|byte| byte.is_ascii_graphic() || *byte == b' ');
+    let printable = text.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ');
     printable && !padding.is_empty() && padding.iter().all(|byte| *byte == 0)
 }
 

@@ -10,34 +10,19 @@ use crate::pass::inodes::{Inodes, Known};
 use crate::problem::Problem;
 
 /// Checks parents, cycles and names.
-pub(crate) fn check<S: ReadAt + ?Sized>(
-    source: &S,
-    superblocks: &Superblocks,
-    inodes: &Inodes,
-    sink: &mut Sink,
-) {
+pub(crate) fn check<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, inodes: &Inodes, sink: &mut Sink) {
     let at = |ino| place(superblocks, ino);
     let name = |ino| name_of(source, superblocks, ino);
     root(&name, inodes, &at, sink);
-    for (ino, record) in inodes
-        .iter()
-        .skip(1)
-        .filter(|(_, record)| in_use(record.kind))
-    {
+    for (ino, record) in inodes.iter().skip(1).filter(|(_, record)| in_use(record.kind)) {
         let parent = record.parent;
         match inodes.get(parent).kind {
+            // Of the root it has been said already, and what lies in it will lie in it again.
+            _ if parent == InodeNo::ROOT => {}
             Known::Directory | Known::Lost => {}
-            Known::Free => sink.add(
-                Problem::ParentMissing { parent },
-                Subject::Inode(ino),
-                at(ino),
-            ),
+            Known::Free => sink.add(Problem::ParentMissing { parent }, Subject::Inode(ino), at(ino)),
             Known::File | Known::Other => {
-                sink.add(
-                    Problem::ParentNotDirectory { parent },
-                    Subject::Inode(ino),
-                    at(ino),
-                );
+                sink.add(Problem::ParentNotDirectory { parent }, Subject::Inode(ino), at(ino));
             }
         }
     }
@@ -50,12 +35,7 @@ const fn in_use(kind: Known) -> bool {
 }
 
 /// The root is a directory, named ".", in itself.
-fn root(
-    name: &impl Fn(InodeNo) -> Option<Box<[u8]>>,
-    inodes: &Inodes,
-    at: &impl Fn(InodeNo) -> Span,
-    sink: &mut Sink,
-) {
+fn root(name: &impl Fn(InodeNo) -> Option<Box<[u8]>>, inodes: &Inodes, at: &impl Fn(InodeNo) -> Span, sink: &mut Sink) {
     let root = inodes.get(InodeNo::ROOT);
     let subject = Subject::Inode(InodeNo::ROOT);
     match root.kind {
@@ -74,21 +54,14 @@ fn root(
 fn cycles(inodes: &Inodes, at: &impl Fn(InodeNo) -> Span, sink: &mut Sink) {
     // 0 = not seen; else the number of the walk that saw it first.
     let mut seen = vec![0_u32; inodes.len() + 1];
-    for (start, record) in inodes
-        .iter()
-        .skip(1)
-        .filter(|(_, record)| in_use(record.kind))
-    {
+    for (start, record) in inodes.iter().skip(1).filter(|(_, record)| in_use(record.kind)) {
         let mut here = start;
         let mut parent = record.parent;
         while seen.get(here.0 as usize) == Some(&0) {
             if let Some(mark) = seen.get_mut(here.0 as usize) {
                 *mark = start.0;
             }
-            if here == InodeNo::ROOT
-                || inodes.get(parent).kind != Known::Directory
-                || parent == InodeNo::ROOT
-            {
+            if here == InodeNo::ROOT || inodes.get(parent).kind != Known::Directory || parent == InodeNo::ROOT {
                 break;
             }
             here = parent;
@@ -109,11 +82,7 @@ fn report_cycle(inodes: &Inodes, inside: InodeNo, at: &impl Fn(InodeNo) -> Span,
         here = inodes.get(here).parent;
     }
     let parent = inodes.get(lowest).parent;
-    sink.add(
-        Problem::ParentCycle { parent },
-        Subject::Inode(lowest),
-        at(lowest),
-    );
+    sink.add(Problem::ParentCycle { parent }, Subject::Inode(lowest), at(lowest));
 }
 
 /// Finds equal names in one directory: sorts by directory and name hash, and compares the names of neighbours.
@@ -130,14 +99,9 @@ fn duplicates(
         .map(|(ino, record)| (record.parent, record.name_hash, ino))
         .collect();
     named.sort_unstable();
-    for group in named
-        .chunk_by(|a, b| (a.0, a.1) == (b.0, b.1))
-        .filter(|group| group.len() > 1)
-    {
-        let mut names: Vec<(Box<[u8]>, InodeNo)> = group
-            .iter()
-            .filter_map(|(_, _, ino)| Some((name(*ino)?, *ino)))
-            .collect();
+    for group in named.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)).filter(|group| group.len() > 1) {
+        let mut names: Vec<(Box<[u8]>, InodeNo)> =
+            group.iter().filter_map(|(_, _, ino)| Some((name(*ino)?, *ino))).collect();
         names.sort_unstable();
         for equal in names.chunk_by(|a, b| a.0 == b.0) {
             let Some(((_, other), rest)) = equal.split_first() else {
@@ -145,25 +109,14 @@ fn duplicates(
             };
             for (_, ino) in rest {
                 let parent = inodes.get(*ino).parent;
-                sink.add(
-                    Problem::NameDuplicate {
-                        parent,
-                        other: *other,
-                    },
-                    Subject::Inode(*ino),
-                    at(*ino),
-                );
+                sink.add(Problem::NameDuplicate { parent, other: *other }, Subject::Inode(*ino), at(*ino));
             }
         }
     }
 }
 
 /// Reads an inode's name again; names are not kept.
-fn name_of<S: ReadAt + ?Sized>(
-    source: &S,
-    superblocks: &Superblocks,
-    ino: InodeNo,
-) -> Option<Box<[u8]>> {
+fn name_of<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, ino: InodeNo) -> Option<Box<[u8]>> {
     let (page, slot) = superblocks.geometry().inode_place(ino)?;
     let bytes = gmfs_volume::region::read_page(source, superblocks, page)?;
     Some(InodeTablePage::view(&bytes).inodes.get(slot)?.name().into())
@@ -173,8 +126,8 @@ fn name_of<S: ReadAt + ?Sized>(
 pub(crate) fn place(superblocks: &Superblocks, ino: InodeNo) -> Span {
     let geometry = superblocks.geometry();
     let size = size_of::<gmfs_format::raw::InodeRaw>() as u64;
-    let offset = geometry.inode_place(ino).map_or(0, |(page, slot)| {
-        geometry.page_offset(CopyId::A, page) + 64 + slot as u64 * size
-    });
+    let offset = geometry
+        .inode_place(ino)
+        .map_or(0, |(page, slot)| geometry.page_offset(CopyId::A, page) + 64 + slot as u64 * size);
     Span::new(offset, size)
 }

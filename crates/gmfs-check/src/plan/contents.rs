@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gmfs_format::io::ReadAt;
-use gmfs_format::model::Tree;
+use gmfs_format::model::{Extent, Tree};
 use gmfs_format::name;
 use gmfs_format::raw::{BlockTablePage, InodeRaw, InodeTablePage, OnMemory, SuperblockRaw};
 use gmfs_format::superblock::{MAX_LABEL, STATE_ACTIVE, STATE_CLEAN, STATE_FLAGS, text_field};
@@ -37,6 +37,7 @@ struct Planner<'a, S: ReadAt + ?Sized> {
     lost_found: Option<InodeNo>,
     owners: Option<Owners>,
     losses: BTreeMap<InodeNo, String>,
+    mappings: BTreeMap<InodeNo, Vec<Extent>>,
     recover: bool,
     rewrite: BTreeMap<gmfs_format::units::PageNo, Code>,
 }
@@ -53,12 +54,7 @@ struct Working {
 struct Owners(BTreeMap<InodeNo, (u64, u32)>);
 
 /// Plans the repair of contents.
-pub(super) fn plan<S: ReadAt + ?Sized>(
-    region: &Region<&S>,
-    findings: &[&Finding],
-    policy: Policy,
-    plan: &mut Plan,
-) {
+pub(super) fn plan<S: ReadAt + ?Sized>(region: &Region<&S>, findings: &[&Finding], policy: Policy, plan: &mut Plan) {
     let mut planner = Planner {
         region,
         tree: region.inodes().tree,
@@ -70,6 +66,7 @@ pub(super) fn plan<S: ReadAt + ?Sized>(
         lost_found: None,
         owners: None,
         losses: BTreeMap::new(),
+        mappings: BTreeMap::new(),
         recover: false,
         rewrite: BTreeMap::new(),
     };
@@ -79,10 +76,7 @@ pub(super) fn plan<S: ReadAt + ?Sized>(
             Repair::None => {}
             Repair::Manual => plan.refuse(finding, manual_advice(&finding.problem)),
             class if !policy.allows(class) => {
-                plan.refuse(
-                    finding,
-                    "gives something up: only a repair that may do so is asked for this",
-                );
+                plan.refuse(finding, "gives something up: only a repair that may do so is asked for this");
             }
             _ if planner.blocks.len() >= EDITS_PER_ROUND => plan.more = true,
             _ => {
@@ -100,13 +94,9 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
     fn resolve(&mut self, finding: &Finding) -> Result<(), &'static str> {
         let code = finding.code();
         match (finding.subject, &finding.problem) {
-            (_, Problem::PageHeaderReserved {} | Problem::BlockSlotBehindEnd {}) => {
-                self.rewrite_pages(finding)
-            }
+            (_, Problem::PageHeaderReserved {} | Problem::BlockSlotBehindEnd {}) => self.rewrite_pages(finding),
             (Subject::Inode(ino), problem) => self.inode_problem(ino, problem, code),
-            (Subject::Blocks { first, count }, problem) => {
-                self.block_problem(first, count, problem, code)
-            }
+            (Subject::Blocks { first, count }, problem) => self.block_problem(first, count, problem, code),
             (Subject::Superblock, problem) => {
                 self.superblock_problem(problem, code);
                 Ok(())
@@ -159,22 +149,14 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         }
     }
 
-    fn inode_problem(
-        &mut self,
-        ino: InodeNo,
-        problem: &Problem,
-        code: Code,
-    ) -> Result<(), &'static str> {
+    fn inode_problem(&mut self, ino: InodeNo, problem: &Problem, code: Code) -> Result<(), &'static str> {
         match problem {
             Problem::InodeSlotBehindEnd {} => {
                 let first = self.region.geometry().first_inode_page().0;
-                self.rewrite
-                    .insert(gmfs_format::units::PageNo(first + (ino.0 - 1) / 8), code);
+                self.rewrite.insert(gmfs_format::units::PageNo(first + (ino.0 - 1) / 8), code);
                 return Ok(());
             }
-            Problem::ParentMissing { .. }
-            | Problem::ParentNotDirectory { .. }
-            | Problem::ParentCycle { .. } => {
+            Problem::ParentMissing { .. } | Problem::ParentNotDirectory { .. } | Problem::ParentCycle { .. } => {
                 return self.adopt(ino, code);
             }
             Problem::InodeFreeNotEmpty {} => return self.clear_free(ino, code),
@@ -232,11 +214,7 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         let holds = self.tree.inodes().any(|inode| inode.parent == ino);
         let raw = self.working(ino, code)?;
         let directory = holds && !owned && raw.size.get() == 0;
-        let kind = if directory {
-            InodeKind::Directory
-        } else {
-            InodeKind::File
-        };
+        let kind = if directory { InodeKind::Directory } else { InodeKind::File };
         raw.kind = kind.number().into();
         Ok(())
     }
@@ -254,19 +232,14 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
             (raw.parent(), raw.name().to_vec())
         };
         let name = self.free_name(parent, ino, &old);
-        self.losses
-            .insert(ino, format!("its name '{}'", name::escape(&old)));
+        self.losses.insert(ino, format!("its name '{}'", name::escape(&old)));
         self.working(ino, code)?.set_name(&name);
         Ok(())
     }
 
     /// A name that is legal and free in a directory: the old one as far as it serves, with the inode's number behind.
     fn free_name(&mut self, parent: InodeNo, ino: InodeNo, old: &[u8]) -> Vec<u8> {
-        let mut stem: Vec<u8> = old
-            .iter()
-            .copied()
-            .filter(|byte| !matches!(byte, 0 | b'/'))
-            .collect();
+        let mut stem: Vec<u8> = old.iter().copied().filter(|byte| !matches!(byte, 0 | b'/')).collect();
         stem.truncate(name::MAX_NAME - 24);
         if matches!(stem.as_slice(), b"." | b"..") {
             stem.clear();
@@ -278,10 +251,7 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
             if attempt > 0 {
                 name.extend_from_slice(format!(".{attempt}").as_bytes());
             }
-            let free = self
-                .tree
-                .lookup(parent, &name)
-                .is_none_or(|holder| holder.ino == ino);
+            let free = self.tree.lookup(parent, &name).is_none_or(|holder| holder.ino == ino);
             if free && self.names.insert((parent, name.clone())) {
                 return name;
             }
@@ -294,11 +264,7 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         let home = self.home(code)?;
         let old = self.working(ino, code)?.name().to_vec();
         let legal = name::check(&old).is_ok() && self.tree.lookup(home, &old).is_none();
-        let name = if legal && self.names.insert((home, old.clone())) {
-            old
-        } else {
-            self.free_name(home, ino, b"")
-        };
+        let name = if legal && self.names.insert((home, old.clone())) { old } else { self.free_name(home, ino, b"") };
         let raw = self.working(ino, code)?;
         raw.parent = home.0.into();
         raw.set_name(&name);
@@ -310,10 +276,7 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         if let Some(home) = self.lost_found {
             return Ok(home);
         }
-        let there = self
-            .tree
-            .lookup(InodeNo::ROOT, LOST_FOUND)
-            .filter(|inode| inode.kind == InodeKind::Directory);
+        let there = self.tree.lookup(InodeNo::ROOT, LOST_FOUND).filter(|inode| inode.kind == InodeKind::Directory);
         let home = match there.map(|inode| inode.ino) {
             Some(home) => home,
             None => self.make_home(code)?,
@@ -324,18 +287,14 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
 
     fn make_home(&mut self, code: Code) -> Result<InodeNo, &'static str> {
         let count = self.region.geometry().inodes();
-        let free = (2..=count).map(InodeNo).find(|ino| {
-            self.tree.get(*ino).is_none() && self.owner(*ino).is_none() && self.record_is_free(*ino)
-        });
+        let free = (2..=count)
+            .map(InodeNo)
+            .find(|ino| self.tree.get(*ino).is_none() && self.owner(*ino).is_none() && self.record_is_free(*ino));
         let Some(ino) = free else {
             return Ok(InodeNo::ROOT);
         };
         let taken = self.tree.lookup(InodeNo::ROOT, LOST_FOUND).is_some();
-        let name = if taken {
-            self.free_name(InodeNo::ROOT, ino, LOST_FOUND)
-        } else {
-            LOST_FOUND.to_vec()
-        };
+        let name = if taken { self.free_name(InodeNo::ROOT, ino, LOST_FOUND) } else { LOST_FOUND.to_vec() };
         let raw = self.working(ino, code)?;
         let generation = raw.generation.get().wrapping_add(1);
         *raw = InodeRaw::free(ino, generation);
@@ -350,20 +309,15 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         !self.inodes.contains_key(&ino) && self.read_inode(ino).is_some_and(|raw| !raw.in_use())
     }
 
-    fn block_problem(
-        &mut self,
-        first: BlockNo,
-        count: u32,
-        problem: &Problem,
-        code: Code,
-    ) -> Result<(), &'static str> {
+    fn block_problem(&mut self, first: BlockNo, count: u32, problem: &Problem, code: Code) -> Result<(), &'static str> {
         let to = match *problem {
             Problem::OwnerMissing { owner } => {
                 return self.restore_owner(owner, first, count, code);
             }
-            Problem::OwnerNotFile { .. }
-            | Problem::DataBlockUnowned {}
-            | Problem::ReservedBlockOwned { .. } => Assign::Reserve,
+            Problem::OwnerNotFile { .. } | Problem::DataBlockUnowned {} | Problem::ReservedBlockOwned { .. } => {
+                Assign::Reserve
+            }
+            Problem::BlockBehindSize { owner } if self.is_dense(owner) => return self.grow(owner, code),
             Problem::BlockBehindSize { owner } | Problem::PlaceTakenTwice { owner, .. } => {
                 *self.taken.entry(owner).or_default() += u64::from(count);
                 let raw = self.working(owner, code)?;
@@ -373,58 +327,62 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
             Problem::BlockStateUnknown { .. } | Problem::FreeBlockNotEmpty { .. } => {
                 return self.judge_blocks(first, count, code);
             }
-            Problem::BlockFlagsUnknown { .. } | Problem::BlockReserved {} => Assign::Scrub,
+            Problem::BlockFlagsUnknown { .. } | Problem::BlockReserved {} | Problem::DescriptorLeftover {} => {
+                Assign::Scrub
+            }
             _ => return Err("no repair is known"),
         };
         self.assign(first, count, to, code);
         Ok(())
     }
 
+    /// Whether the blocks that name a file fill its places without a gap: then its size is what is wrong.
+    fn is_dense(&mut self, owner: InodeNo) -> bool {
+        self.owner(owner).is_some_and(|(blocks, places)| blocks == u64::from(places))
+    }
+
+    /// A file becomes as large as its blocks reach.
+    fn grow(&mut self, owner: InodeNo, code: Code) -> Result<(), &'static str> {
+        let places = self.owner(owner).map_or(0, |(_, places)| places);
+        let block_bytes = self.region.geometry().block_bytes();
+        self.working(owner, code)?.size = (u64::from(places) * block_bytes).into();
+        self.losses.insert(owner, "its size in bytes".to_owned());
+        Ok(())
+    }
+
     /// Blocks in no state, or free and yet named: data if the file named there has that place, else reserved. Never free.
     fn judge_blocks(&mut self, first: BlockNo, count: u32, code: Code) -> Result<(), &'static str> {
         for block in (first.0..first.0 + count).map(BlockNo) {
-            let entry = self
-                .region
-                .descriptor(block)
-                .ok_or("its descriptor cannot be read")?;
-            let file = self
-                .tree
-                .get(entry.owner())
-                .filter(|inode| inode.kind == InodeKind::File);
-            let places = file
-                .and_then(|inode| self.region.geometry().file_blocks(inode.size))
-                .unwrap_or(0);
-            let to = if entry.index.get() < places {
-                Assign::Confirm
-            } else {
-                Assign::Reserve
-            };
+            let entry = self.region.descriptor(block).ok_or("its descriptor cannot be read")?;
+            let file = self.tree.get(entry.owner()).filter(|inode| inode.kind == InodeKind::File);
+            let places = file.and_then(|inode| self.region.geometry().file_blocks(inode.size)).unwrap_or(0);
+            let vacant = entry.index.get() < places && !self.is_taken(entry.owner(), entry.index.get());
+            let to = if vacant { Assign::Confirm } else { Assign::Reserve };
             self.assign(block, 1, to, code);
         }
         Ok(())
     }
 
+    /// Whether a block that is plainly data has this place of a file.
+    fn is_taken(&mut self, owner: InodeNo, index: u32) -> bool {
+        let extents = self.mappings.entry(owner).or_insert_with(|| self.region.mapping(owner).extents);
+        extents.iter().any(|extent| extent.index <= index && index < extent.end_index())
+    }
+
     /// A file whose inode is lost comes back with the order and the content of its blocks.
-    fn restore_owner(
-        &mut self,
-        owner: InodeNo,
-        first: BlockNo,
-        count: u32,
-        code: Code,
-    ) -> Result<(), &'static str> {
+    fn restore_owner(&mut self, owner: InodeNo, first: BlockNo, count: u32, code: Code) -> Result<(), &'static str> {
         if owner.0 > self.region.geometry().inodes() {
             self.assign(first, count, Assign::Reserve, code);
             return Ok(());
         }
-        if self
-            .inodes
-            .get(&owner)
-            .is_some_and(|working| working.after.in_use())
-        {
+        if self.inodes.get(&owner).is_some_and(|working| working.after.in_use()) {
             return Ok(());
         }
         let (blocks, places) = self.owner(owner).unwrap_or_default();
         let block_bytes = self.region.geometry().block_bytes();
+        if self.revive(owner, blocks, u64::from(places) * block_bytes, code)? {
+            return Ok(());
+        }
         let home = self.home(code)?;
         let name = self.free_name(home, owner, b"");
         let raw = self.working(owner, code)?;
@@ -439,11 +397,29 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         if blocks < u64::from(places) {
             raw.flags = INODE_LOST_DATA.into();
         }
-        self.losses.insert(
-            owner,
-            "its name, its directory and its size in bytes".to_owned(),
-        );
+        self.losses.insert(owner, "its name, its directory and its size in bytes".to_owned());
         Ok(())
+    }
+
+    /// A free record that still says who it was: the file comes back as it was.
+    fn revive(&mut self, owner: InodeNo, blocks: u64, reach: u64, code: Code) -> Result<bool, &'static str> {
+        let record = self.read_inode(owner).ok_or("the inode cannot be read")?;
+        let parent = self.tree.get(record.parent()).filter(|inode| inode.kind == InodeKind::Directory);
+        let known = record.number.get() == owner.0 && name::check(record.name()).is_ok() && parent.is_some();
+        if !known || self.tree.lookup(record.parent(), record.name()).is_some() {
+            return Ok(false);
+        }
+        let block_bytes = self.region.geometry().block_bytes();
+        let raw = self.working(owner, code)?;
+        raw.kind = InodeKind::File.number().into();
+        if raw.size.get().div_ceil(block_bytes).saturating_mul(block_bytes) < reach {
+            raw.size = reach.into();
+        }
+        if raw.blocks.get() > blocks {
+            raw.flags = (raw.flags.get() | INODE_LOST_DATA).into();
+        }
+        raw.blocks = blocks.into();
+        Ok(true)
     }
 
     fn assign(&mut self, first: BlockNo, count: u32, to: Assign, code: Code) {
@@ -474,29 +450,16 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
             });
             self.owners = Some(owners);
         }
-        self.owners
-            .as_ref()
-            .and_then(|owners| owners.0.get(&ino))
-            .copied()
+        self.owners.as_ref().and_then(|owners| owners.0.get(&ino)).copied()
     }
 
     /// The working copy of an inode.
     fn working(&mut self, ino: InodeNo, code: Code) -> Result<&mut InodeRaw, &'static str> {
         if !self.inodes.contains_key(&ino) {
             let before = self.read_inode(ino).ok_or("the inode cannot be read")?;
-            self.inodes.insert(
-                ino,
-                Working {
-                    before,
-                    after: before,
-                    because: Vec::new(),
-                },
-            );
+            self.inodes.insert(ino, Working { before, after: before, because: Vec::new() });
         }
-        let working = self
-            .inodes
-            .get_mut(&ino)
-            .ok_or("the inode cannot be read")?;
+        let working = self.inodes.get_mut(&ino).ok_or("the inode cannot be read")?;
         if !working.because.contains(&code) {
             working.because.push(code);
         }
@@ -506,12 +469,7 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
     /// An inode's record as it is; behind the mark, a free one.
     fn read_inode(&self, ino: InodeNo) -> Option<InodeRaw> {
         let (page, slot) = self.region.geometry().inode_place(ino)?;
-        if !self
-            .region
-            .superblock()
-            .used_inode_pages()
-            .contains(&page.0)
-        {
+        if !self.region.superblock().used_inode_pages().contains(&page.0) {
             return Some(InodeRaw::free(ino, 0));
         }
         let bytes = self.region.page(page)?;
@@ -527,25 +485,10 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
             plan.push(Edit::Rewrite { page }, vec![code], None);
         }
         for (first, (count, to, code)) in self.blocks {
-            let before = descriptors_sum(
-                self.region.source(),
-                self.region.superblocks(),
-                first,
-                count,
-            );
-            let loses = (to == Assign::Reserve && code.repair() == Repair::Lossy).then(|| {
-                "the claim of these blocks to a place in a file; their content stays".to_owned()
-            });
-            plan.push(
-                Edit::Blocks {
-                    first,
-                    count,
-                    to,
-                    before,
-                },
-                vec![code],
-                loses,
-            );
+            let before = descriptors_sum(self.region.source(), self.region.superblocks(), first, count);
+            let loses = (to == Assign::Reserve && code.repair() == Repair::Lossy)
+                .then(|| "the claim of these blocks to a place in a file; their content stays".to_owned());
+            plan.push(Edit::Blocks { first, count, to, before }, vec![code], loses);
         }
         for (ino, working) in self.inodes {
             if working.before != working.after {
@@ -557,14 +500,7 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         let (raw, because) = self.superblock;
         let before = self.region.superblock().raw;
         if raw != before {
-            plan.push(
-                Edit::Superblock {
-                    before: Box::new(before),
-                    after: Box::new(raw),
-                },
-                because,
-                None,
-            );
+            plan.push(Edit::Superblock { before: Box::new(before), after: Box::new(raw) }, because, None);
         }
     }
 }
@@ -586,12 +522,7 @@ pub(crate) fn descriptors_sum<S: ReadAt + ?Sized>(
         };
         let here = (end - block).min(gmfs_format::raw::BLOCKS_PER_PAGE - slot as u32);
         if let Some(bytes) = read_page(source, superblocks, page) {
-            for entry in BlockTablePage::view(&bytes)
-                .entries
-                .iter()
-                .skip(slot)
-                .take(here as usize)
-            {
+            for entry in BlockTablePage::view(&bytes).entries.iter().skip(slot).take(here as usize) {
                 sum.update(entry.bytes());
             }
         }
@@ -614,15 +545,8 @@ fn make_root(raw: &mut InodeRaw) {
 
 /// A label as far as it is legal.
 fn legal_label(label: &[u8; 64]) -> [u8; 64] {
-    let end = label
-        .iter()
-        .position(|byte| *byte == 0)
-        .unwrap_or(MAX_LABEL)
-        .min(MAX_LABEL);
+    let end = label.iter().position(|byte| *byte == 0).unwrap_or(MAX_LABEL).min(MAX_LABEL);
     let text = String::from_utf8_lossy(&label[..end]);
-    let legal: String = text
-        .chars()
-        .filter(|c| !c.is_control() && *c != char::REPLACEMENT_CHARACTER)
-        .collect();
+    let legal: String = text.chars().filter(|c| !c.is_control() && *c != char::REPLACEMENT_CHARACTER).collect();
     text_field(&legal)
 }

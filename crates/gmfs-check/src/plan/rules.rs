@@ -14,78 +14,49 @@ pub(super) fn pages(findings: &[&Finding], policy: Policy, plan: &mut Plan) {
         if matches!(code.repair(), Repair::Manual | Repair::None) {
             plan.refuse(finding, manual_advice(&finding.problem));
         } else if !policy.allows(code.repair()) {
-            plan.refuse(
-                finding,
-                "gives something up: only a repair that may do so is asked for this",
-            );
+            plan.refuse(finding, "gives something up: only a repair that may do so is asked for this");
         } else {
             let (edit, loses) = edit(finding);
             plan.push(edit, vec![code], loses);
         }
     }
     // Superblocks tell which copy of a page is to be trusted: they come last.
-    plan.edits.sort_by_key(|planned| {
-        matches!(
-            planned.edit,
-            Edit::Mend {
-                kind: PageKind::Superblock,
-                ..
-            }
-        )
-    });
+    plan.edits.sort_by_key(|planned| matches!(planned.edit, Edit::Mend { kind: PageKind::Superblock, .. }));
 }
 
 /// The edit for one finding.
 fn edit(finding: &Finding) -> (Edit, Option<String>) {
-    let Subject::Pages {
-        kind,
-        first,
-        count,
-        copy,
-    } = finding.subject
-    else {
+    let Subject::Pages { kind, first, count, copy } = finding.subject else {
         let loses = "the label, the times and the features of the region".to_owned();
         return (Edit::Superblocks, Some(loses));
     };
-    let mend = |copy| Edit::Mend {
-        kind,
-        first,
-        count,
-        copy,
-    };
+    let mend = |copy| Edit::Mend { kind, first, count, copy };
     match finding.code() {
-        Code::GM0010 => (
-            Edit::Replace { kind, first, count },
-            Some(what_is_lost(kind, first, count)),
-        ),
-        Code::GM0011 => (
-            mend(CopyId::B),
-            Some("what copy B says where it differs".to_owned()),
-        ),
-        Code::GM0012 => (
-            mend(CopyId::A),
-            Some("what the interrupted commit changed in it".to_owned()),
-        ),
+        Code::GM0010 => (Edit::Replace { kind, first, count }, Some(what_is_lost(kind, first, count))),
+        Code::GM0011 | Code::GM0012 if kind == PageKind::Superblock => {
+            (mend(CopyId::B), Some("what copy B says where it differs".to_owned()))
+        }
+        Code::GM0011 => {
+            let loses = "what copy B says where both copies say something".to_owned();
+            (Edit::Reconcile { kind, first, count }, Some(loses))
+        }
+        Code::GM0012 => {
+            let loses = "what the interrupted commit changed; blocks that look free are reserved".to_owned();
+            (Edit::Reconcile { kind, first, count }, Some(loses))
+        }
         _ => (mend(copy.unwrap_or(CopyId::B)), None),
     }
 }
 
 /// What goes with pages that neither copy gives.
 fn what_is_lost(kind: PageKind, first: PageNo, count: u32) -> String {
-    let pages = Subject::Pages {
-        kind,
-        first,
-        count,
-        copy: None,
-    };
+    let pages = Subject::Pages { kind, first, count, copy: None };
     match kind {
         PageKind::InodeTable => format!(
             "names, sizes in bytes and directories of the inodes on {pages}; their blocks come back as files in lost+found"
         ),
         PageKind::BlockTable => {
-            format!(
-                "the owners of the blocks on {pages}; the blocks are reserved, their content stays"
-            )
+            format!("the owners of the blocks on {pages}; the blocks are reserved, their content stays")
         }
         PageKind::Superblock => "the superblock".to_owned(),
     }

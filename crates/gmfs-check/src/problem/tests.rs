@@ -21,44 +21,24 @@ fn the_catalogue_is_as_published() {
     let mut rows = String::new();
     for code in Code::ALL {
         let (severity, repair) = (code.severity().name(), code.repair().name());
-        writeln!(
-            rows,
-            "{code} {} {severity} {repair} since {}",
-            code.name(),
-            code.since()
-        )
-        .unwrap();
+        writeln!(rows, "{code} {} {severity} {repair} since {}", code.name(), code.since()).unwrap();
     }
     insta::assert_snapshot!(rows);
 }
 
 #[test]
 fn every_code_is_explained_under_the_same_headings() {
-    const HEADINGS: [&str; 4] = [
-        "## What",
-        "## Why it matters",
-        "## How gmfs repairs it",
-        "## What may be lost",
-    ];
+    const HEADINGS: [&str; 4] = ["## What", "## Why it matters", "## How gmfs repairs it", "## What may be lost"];
     for code in Code::ALL {
         let text = code.explanation();
-        assert!(
-            text.starts_with(&format!("# {code} {}\n", code.name())),
-            "{code}: title"
-        );
+        assert!(text.starts_with(&format!("# {code} {}\n", code.name())), "{code}: title");
         let mut at = 0;
         for heading in HEADINGS {
             let found = text[at..].find(&format!("\n{heading}\n\n"));
-            assert!(
-                found.is_some(),
-                "{code}: {heading} is missing or out of order"
-            );
+            assert!(found.is_some(), "{code}: {heading} is missing or out of order");
             at += found.unwrap() + heading.len();
         }
-        assert!(
-            text.lines().all(|line| line.len() <= 100),
-            "{code}: a line of more than 100 bytes"
-        );
+        assert!(text.lines().all(|line| line.len() <= 100), "{code}: a line of more than 100 bytes");
         assert!(text.len() > 300, "{code}: too short to explain anything");
     }
 }

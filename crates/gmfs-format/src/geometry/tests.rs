@@ -4,25 +4,9 @@ use proptest::prelude::*;
 #[test]
 fn the_smallest_region_is_three_blocks() {
     let three = Geometry::plan(3 << 21, PmdShift::M2, 1024).unwrap();
-    assert_eq!(
-        (
-            three.metadata_blocks(),
-            three.data_blocks(),
-            three.table_pages()
-        ),
-        (1, 1, 1)
-    );
+    assert_eq!((three.metadata_blocks(), three.data_blocks(), three.table_pages()), (1, 1, 1));
     let two = Geometry::plan((3 << 21) - 1, PmdShift::M2, 1024);
-    assert!(
-        matches!(
-            two,
-            Err(GeometryError::TooSmall {
-                needed: 6_291_456,
-                ..
-            })
-        ),
-        "{two:?}"
-    );
+    assert!(matches!(two, Err(GeometryError::TooSmall { needed: 6_291_456, .. })), "{two:?}");
 }
 
 /// The figures that the format's design states.
@@ -38,28 +22,13 @@ fn tables_are_as_small_as_the_design_says() {
 
 #[test]
 fn sizes_that_cannot_be_numbered_are_refused() {
-    assert!(matches!(
-        Geometry::plan(u64::MAX, PmdShift::M2, 8),
-        Err(GeometryError::TooLarge { .. })
-    ));
-    assert!(matches!(
-        Geometry::plan(1 << 63, PmdShift::M2, 8),
-        Err(GeometryError::TooLarge { .. })
-    ));
-    assert!(matches!(
-        Geometry::plan(0, PmdShift::M2, 8),
-        Err(GeometryError::TooSmall { .. })
-    ));
-    assert_eq!(
-        Geometry::plan(1 << 30, PmdShift::M2, 0),
-        Err(GeometryError::Inodes(0))
-    );
+    assert!(matches!(Geometry::plan(u64::MAX, PmdShift::M2, 8), Err(GeometryError::TooLarge { .. })));
+    assert!(matches!(Geometry::plan(1 << 63, PmdShift::M2, 8), Err(GeometryError::TooLarge { .. })));
+    assert!(matches!(Geometry::plan(0, PmdShift::M2, 8), Err(GeometryError::TooSmall { .. })));
+    assert_eq!(Geometry::plan(1 << 30, PmdShift::M2, 0), Err(GeometryError::Inodes(0)));
     assert_eq!(Geometry::recorded(1 << 30, PmdShift::M2, u64::MAX, 8), None);
     assert_eq!(Geometry::recorded(1 << 30, PmdShift::M2, 256, 8), None);
-    assert_eq!(
-        Geometry::recorded(1 << 30, PmdShift::M2, 1, MAX_INODES),
-        None
-    );
+    assert_eq!(Geometry::recorded(1 << 30, PmdShift::M2, 1, MAX_INODES), None);
 }
 
 proptest! {

@@ -2,12 +2,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn place() -> Place {
-    Place {
-        kind: PageKind::BlockTable,
-        copy: CopyId::A,
-        page: PageNo(7),
-        uuid: Uuid::from_u128(0x1234),
-    }
+    Place { kind: PageKind::BlockTable, copy: CopyId::A, page: PageNo(7), uuid: Uuid::from_u128(0x1234) }
 }
 
 fn sealed(payload: &[u8]) -> PageBytes {
@@ -27,11 +22,7 @@ fn the_crc_is_ieee_over_the_page_with_its_field_zero() {
     for byte in plain {
         register ^= u32::from(byte);
         for _ in 0..8 {
-            register = if register & 1 == 1 {
-                (register >> 1) ^ 0xEDB8_8320
-            } else {
-                register >> 1
-            };
+            register = if register & 1 == 1 { (register >> 1) ^ 0xEDB8_8320 } else { register >> 1 };
         }
     }
     assert_eq!(page[40..44], (!register).to_le_bytes());
@@ -42,62 +33,19 @@ fn the_crc_is_ieee_over_the_page_with_its_field_zero() {
 fn each_kind_of_damage_has_its_name() {
     let good = sealed(&[0xA5; 4032]);
     assert_eq!(check(&[0; PAGE_SIZE], &place()), Err(SealFault::Zeroed));
-    assert_eq!(
-        check(&[0x5A; PAGE_SIZE], &place()),
-        Err(SealFault::Overwritten)
-    );
+    assert_eq!(check(&[0x5A; PAGE_SIZE], &place()), Err(SealFault::Overwritten));
 
     let mut torn = good;
     torn[2048..].copy_from_slice(&sealed(&[0x11; 4032])[2048..]);
     assert_eq!(check(&torn, &place()), Err(SealFault::Torn));
 
     let other = Uuid::from_u128(0x9999);
-    assert_eq!(
-        check(
-            &good,
-            &Place {
-                uuid: other,
-                ..place()
-            }
-        ),
-        Err(SealFault::Foreign(place().uuid))
-    );
+    assert_eq!(check(&good, &Place { uuid: other, ..place() }), Err(SealFault::Foreign(place().uuid)));
 
-    let elsewhere = Err(SealFault::Misplaced {
-        kind: 2,
-        copy: b'A',
-        page: 7,
-    });
-    assert_eq!(
-        check(
-            &good,
-            &Place {
-                page: PageNo(8),
-                ..place()
-            }
-        ),
-        elsewhere
-    );
-    assert_eq!(
-        check(
-            &good,
-            &Place {
-                copy: CopyId::B,
-                ..place()
-            }
-        ),
-        elsewhere
-    );
-    assert_eq!(
-        check(
-            &good,
-            &Place {
-                kind: PageKind::InodeTable,
-                ..place()
-            }
-        ),
-        elsewhere
-    );
+    let elsewhere = Err(SealFault::Misplaced { kind: 2, copy: b'A', page: 7 });
+    assert_eq!(check(&good, &Place { page: PageNo(8), ..place() }), elsewhere);
+    assert_eq!(check(&good, &Place { copy: CopyId::B, ..place() }), elsewhere);
+    assert_eq!(check(&good, &Place { kind: PageKind::InodeTable, ..place() }), elsewhere);
 }
 
 #[test]
@@ -119,14 +67,7 @@ fn every_flipped_bit_of_header_and_ends_is_found() {
             let mut page = good;
             page[byte] ^= 1 << bit;
             let found = check(&page, &place());
-            assert_eq!(
-                found,
-                Err(SealFault::Flipped {
-                    byte: byte as u16,
-                    bit
-                }),
-                "byte {byte} bit {bit}"
-            );
+            assert_eq!(found, Err(SealFault::Flipped { byte: byte as u16, bit }), "byte {byte} bit {bit}");
         }
     }
 }

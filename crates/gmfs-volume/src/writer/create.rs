@@ -30,16 +30,12 @@ impl<S: WriteAt> Writer<S> {
     /// # Errors
     /// The path, space or inodes; then nothing has changed.
     pub fn create(&mut self, path: &[u8], options: &CreateOptions) -> Result<InodeNo, ChangeError> {
-        let now = self.now();
+        let now = self.begin()?;
         let (mut change, ino, mut raw) = self.new_entry(path, InodeKind::File, options, now)?;
         raw.size = options.size.into();
         let needed = self.file_blocks(options.size)?;
         let wish = options.align_1g;
-        let runs = if options.sparse {
-            Vec::new()
-        } else {
-            self.reserve_places(0, needed, wish, None)?
-        };
+        let runs = if options.sparse { Vec::new() } else { self.reserve_places(0, needed, wish, None)? };
         let made = self.finish_create(&mut change, ino, raw, &runs, now);
         self.keep_or_return(made, runs)?;
         Ok(ino)
@@ -64,26 +60,12 @@ impl<S: WriteAt> Writer<S> {
     ///
     /// # Errors
     /// The path or inodes; directories above that were made stay.
-    pub fn mkdir(
-        &mut self,
-        path: &[u8],
-        parents: bool,
-        mode: u16,
-        owner: (u32, u32),
-    ) -> Result<(), ChangeError> {
-        let options = CreateOptions {
-            size: 0,
-            sparse: true,
-            align_1g: false,
-            mode,
-            owner,
-        };
+    pub fn mkdir(&mut self, path: &[u8], parents: bool, mode: u16, owner: (u32, u32)) -> Result<(), ChangeError> {
+        let options = CreateOptions { size: 0, sparse: true, align_1g: false, mode, owner };
         if !parents {
             return self.mkdir_one(path, &options);
         }
-        let parts = path
-            .split(|byte| *byte == b'/')
-            .filter(|part| !part.is_empty());
+        let parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty());
         let mut here = Vec::new();
         for part in parts {
             here.push(b'/');
@@ -98,7 +80,7 @@ impl<S: WriteAt> Writer<S> {
     }
 
     fn mkdir_one(&mut self, path: &[u8], options: &CreateOptions) -> Result<(), ChangeError> {
-        let now = self.now();
+        let now = self.begin()?;
         let (mut change, ino, raw) = self.new_entry(path, InodeKind::Directory, options, now)?;
         change.set_inode(ino, raw);
         self.commit(&change, now)
@@ -116,10 +98,7 @@ impl<S: WriteAt> Writer<S> {
         if self.tree.lookup(parent, name).is_some() {
             return Err(ChangeError::Exists(shown(path)));
         }
-        let directory = self.tree.get(parent).cloned();
-        directory
-            .iter()
-            .try_for_each(|inode| self.require_mutable(inode))?;
+        self.require_mutable_directory(parent)?;
         let ino = self.free_inode()?;
         let generation = self.inode_raw(ino)?.generation.get().wrapping_add(1);
         let mut raw = InodeRaw::free(ino, generation);
@@ -130,8 +109,7 @@ impl<S: WriteAt> Writer<S> {
         raw.parent = parent.0.into();
         raw.flags = if options.align_1g { INODE_ALIGN_1G } else { 0 }.into();
         raw.set_name(name);
-        (raw.accessed, raw.modified, raw.changed, raw.created) =
-            (now.into(), now.into(), now.into(), now.into());
+        (raw.accessed, raw.modified, raw.changed, raw.created) = (now.into(), now.into(), now.into(), now.into());
         let mut change = Change::default();
         self.touch_directory(&mut change, parent, now)?;
         Ok((change, ino, raw))
@@ -143,28 +121,24 @@ impl<S: WriteAt> Writer<S> {
     /// # Errors
     /// The path, a directory that is not empty, or an immutable inode; then nothing has changed.
     pub fn remove(&mut self, path: &[u8], recursive: bool) -> Result<(), ChangeError> {
-        let now = self.now();
+        let now = self.begin()?;
         let top = self.at(path)?.clone();
         if top.ino == InodeNo::ROOT {
             return Err(ChangeError::Root);
         }
-        if top.kind == InodeKind::Directory
-            && !recursive
-            && self.tree.children(top.ino).next().is_some()
-        {
+        if top.kind == InodeKind::Directory && !recursive && self.tree.children(top.ino).next().is_some() {
             return Err(ChangeError::NotEmpty(shown(path)));
         }
+        self.require_mutable_directory(top.parent)?;
         let doomed = self.subtree(&top);
         let mut change = Change::default();
         let mut freed = Vec::new();
         for inode in &doomed {
             self.require_mutable(inode)?;
-            if inode.kind == InodeKind::File && inode.blocks > 0 {
+            if inode.kind == InodeKind::File {
                 freed.extend(blocks_from(&self.mapping(inode)?.extents, 0));
             }
-            let generation = inode
-                .attributes
-                .map_or(0, |attributes| attributes.generation);
+            let generation = inode.attributes.map_or(0, |attributes| attributes.generation);
             change.set_inode(inode.ino, InodeRaw::free(inode.ino, generation));
         }
         release_all(&mut change, &freed);

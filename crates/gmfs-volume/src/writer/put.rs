@@ -39,13 +39,8 @@ impl<S: WriteAt> Writer<S> {
     ///
     /// # Errors
     /// The path, space, inodes, or `content`; then nothing has changed.
-    pub fn put(
-        &mut self,
-        path: &[u8],
-        content: &mut dyn Read,
-        options: &PutOptions,
-    ) -> Result<u64, ChangeError> {
-        let now = self.now();
+    pub fn put(&mut self, path: &[u8], content: &mut dyn Read, options: &PutOptions) -> Result<u64, ChangeError> {
+        let now = self.begin()?;
         let old = self.tree.resolve(path).cloned();
         let (mut change, ino, mut raw) = match &old {
             None => self.new_entry(path, InodeKind::File, &options.create, now)?,
@@ -81,24 +76,10 @@ impl<S: WriteAt> Writer<S> {
 
     /// Reserves what is expected, so that it lies in one piece if it can.
     fn begin_filling(&mut self, options: &PutOptions) -> Result<Filling, ChangeError> {
-        let CreateOptions {
-            size,
-            sparse,
-            align_1g,
-            ..
-        } = options.create;
-        let expected = if sparse && !align_1g {
-            0
-        } else {
-            self.file_blocks(size)?
-        };
+        let CreateOptions { size, sparse, align_1g, .. } = options.create;
+        let expected = if sparse && !align_1g { 0 } else { self.file_blocks(size)? };
         let reserved = self.reserve_places(0, expected, align_1g, None)?.into();
-        Ok(Filling {
-            reserved,
-            used: Vec::new(),
-            sparse,
-            size: 0,
-        })
+        Ok(Filling { reserved, used: Vec::new(), sparse, size: 0 })
     }
 
     /// Reads to the end, block by block.
@@ -120,14 +101,8 @@ impl<S: WriteAt> Writer<S> {
     }
 
     /// Puts one piece, which lies within one block, at the file's end.
-    fn fill_piece(
-        &mut self,
-        piece: &[u8],
-        filling: &mut Filling,
-        block_bytes: u64,
-    ) -> Result<(), ChangeError> {
-        let index = u32::try_from(filling.size / block_bytes)
-            .map_err(|_| ChangeError::TooLarge(filling.size))?;
+    fn fill_piece(&mut self, piece: &[u8], filling: &mut Filling, block_bytes: u64) -> Result<(), ChangeError> {
+        let index = u32::try_from(filling.size / block_bytes).map_err(|_| ChangeError::TooLarge(filling.size))?;
         let inside = filling.size % block_bytes;
         let zero = piece.iter().all(|byte| *byte == 0);
         let block = match filling.used.last() {
@@ -151,12 +126,9 @@ impl<S: WriteAt> Writer<S> {
     /// Zeroes what lies behind the content in its last block.
     fn end_block(&mut self, filling: &Filling, block_bytes: u64) -> Result<(), ChangeError> {
         match filling.used.last() {
-            Some((index, block)) if (u64::from(*index) + 1) * block_bytes > filling.size => self
-                .zero_part(
-                    *block,
-                    filling.size - u64::from(*index) * block_bytes,
-                    block_bytes,
-                ),
+            Some((index, block)) if (u64::from(*index) + 1) * block_bytes > filling.size => {
+                self.zero_part(*block, filling.size - u64::from(*index) * block_bytes, block_bytes)
+            }
             _ => Ok(()),
         }
     }
@@ -164,9 +136,7 @@ impl<S: WriteAt> Writer<S> {
     fn zero_part(&mut self, block: u32, from: u64, to: u64) -> Result<(), ChangeError> {
         if from < to {
             let start = self.superblock().geometry().block_offset(BlockNo(block));
-            self.store
-                .source_mut()
-                .zero(Span::new(start + from, to - from))?;
+            self.store.source_mut().zero(Span::new(start + from, to - from))?;
         }
         Ok(())
     }
@@ -202,13 +172,7 @@ impl<S: WriteAt> Writer<S> {
 fn assign_used(change: &mut Change, owner: InodeNo, used: &[(u32, u32)]) {
     for run in used.chunk_by(|a, b| a.0 + 1 == b.0 && a.1 + 1 == b.1) {
         if let (Some((index, first)), Some((_, last))) = (run.first(), run.last()) {
-            change.assign(
-                *first..last + 1,
-                Assign::Data {
-                    owner,
-                    index: *index,
-                },
-            );
+            change.assign(*first..last + 1, Assign::Data { owner, index: *index });
         }
     }
 }

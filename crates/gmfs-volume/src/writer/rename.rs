@@ -15,18 +15,15 @@ impl<S: WriteAt> Writer<S> {
     /// # Errors
     /// The paths, or an immutable inode; then nothing has changed.
     pub fn rename(&mut self, from: &[u8], to: &[u8], replace: bool) -> Result<(), ChangeError> {
-        let now = self.now();
+        let now = self.begin()?;
         let moved = self.at(from)?.clone();
         if moved.ino == InodeNo::ROOT {
             return Err(ChangeError::Root);
         }
         self.require_mutable(&moved)?;
+        self.require_mutable_directory(moved.parent)?;
         let mut target = to.to_vec();
-        if self
-            .tree
-            .resolve(to)
-            .is_some_and(|inode| inode.kind == InodeKind::Directory && inode.ino != moved.ino)
-        {
+        if self.tree.resolve(to).is_some_and(|inode| inode.kind == InodeKind::Directory && inode.ino != moved.ino) {
             target.push(b'/');
             target.extend_from_slice(&moved.name);
         }
@@ -34,6 +31,7 @@ impl<S: WriteAt> Writer<S> {
         if self.tree.is_below(parent, moved.ino) {
             return Err(ChangeError::IntoItself(shown(from)));
         }
+        self.require_mutable_directory(parent)?;
         let mut change = Change::default();
         let mut freed = Vec::new();
         if let Some(there) = self.tree.lookup(parent, name).cloned() {
@@ -46,9 +44,7 @@ impl<S: WriteAt> Writer<S> {
             self.require_mutable(&there)?;
             freed = blocks_from(&self.mapping(&there)?.extents, 0);
             release_all(&mut change, &freed);
-            let generation = there
-                .attributes
-                .map_or(0, |attributes| attributes.generation);
+            let generation = there.attributes.map_or(0, |attributes| attributes.generation);
             change.set_inode(there.ino, InodeRaw::free(there.ino, generation));
         }
         let mut raw = self.inode_raw(moved.ino)?;

@@ -17,7 +17,7 @@ impl<S: WriteAt> Writer<S> {
     /// # Errors
     /// The path, space, or an immutable inode; then nothing has changed.
     pub fn truncate(&mut self, path: &[u8], size: u64, sparse: bool) -> Result<(), ChangeError> {
-        let now = self.now();
+        let now = self.begin()?;
         let inode = self.at(path)?.clone();
         if inode.kind != InodeKind::File {
             return Err(ChangeError::IsDirectory(shown(path)));
@@ -31,18 +31,9 @@ impl<S: WriteAt> Writer<S> {
         if size > inode.size {
             self.zero_tail(&mapping.extents, inode.size, size)?;
         }
-        let grown = if sparse {
-            0
-        } else {
-            new_blocks.saturating_sub(old_blocks)
-        };
-        let aligned = inode
-            .attributes
-            .is_some_and(|attributes| attributes.flags & INODE_ALIGN_1G != 0);
-        let last = mapping
-            .extents
-            .last()
-            .filter(|extent| extent.end_index() == old_blocks);
+        let grown = if sparse { 0 } else { new_blocks.saturating_sub(old_blocks) };
+        let aligned = inode.attributes.is_some_and(|attributes| attributes.flags & INODE_ALIGN_1G != 0);
+        let last = mapping.extents.last().filter(|extent| extent.end_index() == old_blocks);
         let after = last.map(|extent| BlockNo(extent.block.0 + extent.count));
         let runs = self.reserve_places(old_blocks, grown, aligned, after)?;
         Self::assign_places(&mut change, inode.ino, old_blocks, &runs);
@@ -73,19 +64,12 @@ impl<S: WriteAt> Writer<S> {
 
     /// Zeroes what lies behind a file's end in its last block, up to where the file will end: an earlier, longer life
     /// of the file may have left something there.
-    fn zero_tail(
-        &mut self,
-        extents: &[Extent],
-        old_size: u64,
-        new_size: u64,
-    ) -> Result<(), ChangeError> {
+    fn zero_tail(&mut self, extents: &[Extent], old_size: u64, new_size: u64) -> Result<(), ChangeError> {
         let geometry = self.superblock().geometry();
         let block_bytes = geometry.block_bytes();
         let inside = old_size % block_bytes;
         let index = u32::try_from(old_size / block_bytes).unwrap_or(u32::MAX);
-        let holder = extents
-            .iter()
-            .find(|extent| extent.index <= index && index < extent.end_index());
+        let holder = extents.iter().find(|extent| extent.index <= index && index < extent.end_index());
         let (Some(extent), 1..) = (holder, inside) else {
             return Ok(());
         };
@@ -99,10 +83,7 @@ impl<S: WriteAt> Writer<S> {
 
     /// How many blocks a file of `size` bytes spans.
     pub(super) fn file_blocks(&self, size: u64) -> Result<u32, ChangeError> {
-        self.superblock()
-            .geometry()
-            .file_blocks(size)
-            .ok_or(ChangeError::TooLarge(size))
+        self.superblock().geometry().file_blocks(size).ok_or(ChangeError::TooLarge(size))
     }
 
     /// Takes blocks for places `index …` out of the map.
@@ -118,25 +99,15 @@ impl<S: WriteAt> Writer<S> {
             return Err(ChangeError::NoSpace { needed, free });
         }
         if !aligned {
-            return self
-                .blocks
-                .allocate(count)
-                .map_err(|_| ChangeError::NoSpace { needed, free });
+            return self.blocks.allocate(count).map_err(|_| ChangeError::NoSpace { needed, free });
         }
         let (geometry, base) = (self.superblock().geometry(), self.base());
-        let runs = self
-            .blocks
-            .allocate_aligned(geometry, base, index, count, after);
+        let runs = self.blocks.allocate_aligned(geometry, base, index, count, after);
         runs.map_err(|_| ChangeError::NoAlignedSpace { needed, free })
     }
 
     /// Adds to a change that these runs are a file's, from place `index` on.
-    pub(super) fn assign_places(
-        change: &mut Change,
-        owner: InodeNo,
-        index: u32,
-        runs: &[Range<u32>],
-    ) {
+    pub(super) fn assign_places(change: &mut Change, owner: InodeNo, index: u32, runs: &[Range<u32>]) {
         let mut index = index;
         for run in runs {
             change.assign(run.clone(), Assign::Data { owner, index });
@@ -153,9 +124,7 @@ impl<S: WriteAt> Writer<S> {
         for run in runs {
             let start = geometry.block_offset(BlockNo(run.start));
             let end = geometry.block_offset(BlockNo(run.end));
-            self.store
-                .source_mut()
-                .zero(Span::new(start, end - start))?;
+            self.store.source_mut().zero(Span::new(start, end - start))?;
         }
         self.store.source_mut().barrier()?;
         Ok(())
@@ -184,10 +153,7 @@ impl<S: WriteAt> Writer<S> {
                     continue;
                 };
                 let bytes = self.store.page(page)?;
-                let entry = gmfs_format::raw::BlockTablePage::view(&bytes)
-                    .entries
-                    .get(slot)
-                    .copied();
+                let entry = gmfs_format::raw::BlockTablePage::view(&bytes).entries.get(slot).copied();
                 if entry == Some(gmfs_format::raw::BlockRaw::FREE) {
                     self.blocks.release(block..block + 1);
                 }

@@ -12,22 +12,12 @@ use crate::support::session::Session;
 #[test]
 fn a_crash_leaves_the_state_before_or_after() {
     let mut total = Tally::default();
-    let limits = Limits {
-        subsets: 1 << 10,
-        tears: 64,
-    };
-    for seed in 0..cases(60) {
+    let limits = Limits { subsets: 1 << 10, tears: 64 };
+    for seed in 0..cases(30) {
         let mut session = Session::new(fresh(16 << 20, 20), seed, Some(limits));
         for step in 0..14 {
             let told = || format!("seed {seed} step {step}");
-            let op = Op::random(&mut session.rng, 4, session.next_id);
-            session.step(&op, &told);
-            if session.rng.one_in(3) {
-                session.scribble();
-            }
-            if session.rng.one_in(5) {
-                session.reopen(&told);
-            }
+            session.random_step(4, &told);
         }
         total += session.tally;
     }
@@ -37,74 +27,22 @@ fn a_crash_leaves_the_state_before_or_after() {
 /// Operations that change several pages of both tables.
 #[test]
 fn a_crash_of_a_wide_commit_leaves_the_state_before_or_after() {
-    let limits = Limits {
-        subsets: 16,
-        tears: 6,
-    };
+    let limits = Limits { subsets: 16, tears: 6 };
     let mut total = Tally::default();
     for seed in 0..cases(1) {
         let mut session = Session::new(fresh(2 << 30, 64), seed, Some(limits));
         let ops = [
-            Op::Create {
-                path: "/a",
-                size: 100 * BLOCK,
-                sparse: false,
-                aligned: false,
-            },
-            Op::Create {
-                path: "/b",
-                size: 600 * BLOCK,
-                sparse: false,
-                aligned: false,
-            },
-            Op::Truncate {
-                path: "/b",
-                size: 300 * BLOCK + 17,
-                sparse: false,
-            },
-            Op::Create {
-                path: "/c",
-                size: 520 * BLOCK,
-                sparse: false,
-                aligned: true,
-            },
-            Op::Mkdir {
-                path: "/d",
-                parents: false,
-            },
-            Op::Rename {
-                from: "/b",
-                to: "/d/x",
-                replace: false,
-            },
-            Op::Truncate {
-                path: "/d/x",
-                size: 700 * BLOCK,
-                sparse: false,
-            },
-            Op::Rename {
-                from: "/a",
-                to: "/d/x",
-                replace: true,
-            },
-            Op::Put {
-                path: "/d/y",
-                size: 9 * BLOCK + 5000,
-                id: 900,
-                replace: false,
-                sparse: true,
-                told: true,
-            },
-            Op::Create {
-                path: "/b",
-                size: 400 * BLOCK,
-                sparse: false,
-                aligned: false,
-            },
-            Op::Remove {
-                path: "/d",
-                recursive: true,
-            },
+            Op::Create { path: "/a", size: 100 * BLOCK, sparse: false, aligned: false },
+            Op::Create { path: "/b", size: 600 * BLOCK, sparse: false, aligned: false },
+            Op::Truncate { path: "/b", size: 300 * BLOCK + 17, sparse: false },
+            Op::Create { path: "/c", size: 520 * BLOCK, sparse: false, aligned: true },
+            Op::Mkdir { path: "/d", parents: false },
+            Op::Rename { from: "/b", to: "/d/x", replace: false },
+            Op::Truncate { path: "/d/x", size: 700 * BLOCK, sparse: false },
+            Op::Rename { from: "/a", to: "/d/x", replace: true },
+            Op::Put { path: "/d/y", size: 9 * BLOCK + 5000, id: 900, replace: false, sparse: true, told: true },
+            Op::Create { path: "/b", size: 400 * BLOCK, sparse: false, aligned: false },
+            Op::Remove { path: "/d", recursive: true },
         ];
         for (step, op) in ops.iter().enumerate() {
             session.step(op, &|| format!("wide seed {seed} step {step}"));

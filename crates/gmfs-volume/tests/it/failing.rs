@@ -14,23 +14,8 @@ fn region() -> Memory {
     let mut image = fresh(20 << 20, 20);
     let mut writer = open(&mut image);
     set_clock(50);
-    let put = |path, id| Op::Put {
-        path,
-        size: 2 * BLOCK,
-        id,
-        replace: false,
-        sparse: false,
-        told: true,
-    };
-    for op in [
-        put("/a", 1),
-        put("/b", 2),
-        Op::Mkdir {
-            path: "/d",
-            parents: false,
-        },
-        put("/d/x", 4),
-    ] {
+    let put = |path, id| Op::Put { path, size: 2 * BLOCK, id, replace: false, sparse: false, told: true };
+    for op in [put("/a", 1), put("/b", 2), Op::Mkdir { path: "/d", parents: false }, put("/d/x", 4)] {
         op.run(&mut writer).unwrap();
     }
     writer.close().unwrap();
@@ -39,109 +24,37 @@ fn region() -> Memory {
 
 fn operations() -> [Op; 8] {
     [
-        Op::Create {
-            path: "/c",
-            size: BLOCK,
-            sparse: false,
-            aligned: false,
-        },
-        Op::Put {
-            path: "/c",
-            size: 2 * BLOCK,
-            id: 11,
-            replace: false,
-            sparse: false,
-            told: false,
-        },
-        Op::Put {
-            path: "/a",
-            size: BLOCK + 100,
-            id: 11,
-            replace: true,
-            sparse: true,
-            told: true,
-        },
-        Op::Truncate {
-            path: "/a",
-            size: 17,
-            sparse: false,
-        },
-        Op::Truncate {
-            path: "/a",
-            size: 3 * BLOCK,
-            sparse: false,
-        },
-        Op::Rename {
-            from: "/a",
-            to: "/b",
-            replace: true,
-        },
-        Op::Remove {
-            path: "/d",
-            recursive: true,
-        },
-        Op::Mkdir {
-            path: "/e",
-            parents: false,
-        },
+        Op::Create { path: "/c", size: BLOCK, sparse: false, aligned: false },
+        Op::Put { path: "/c", size: 2 * BLOCK, id: 11, replace: false, sparse: false, told: false },
+        Op::Put { path: "/a", size: BLOCK + 100, id: 11, replace: true, sparse: true, told: true },
+        Op::Truncate { path: "/a", size: 17, sparse: false },
+        Op::Truncate { path: "/a", size: 3 * BLOCK, sparse: false },
+        Op::Rename { from: "/a", to: "/b", replace: true },
+        Op::Remove { path: "/d", recursive: true },
+        Op::Mkdir { path: "/e", parents: false },
     ]
 }
 
 /// What the writer is asked to do after it has failed.
 fn attempts() -> [Op; 6] {
     [
-        Op::Put {
-            path: "/z",
-            size: 2 * BLOCK,
-            id: 77,
-            replace: false,
-            sparse: false,
-            told: false,
-        },
-        Op::Create {
-            path: "/y",
-            size: BLOCK,
-            sparse: false,
-            aligned: false,
-        },
-        Op::Truncate {
-            path: "/b",
-            size: 4 * BLOCK,
-            sparse: false,
-        },
-        Op::Mkdir {
-            path: "/n",
-            parents: false,
-        },
-        Op::Rename {
-            from: "/b",
-            to: "/m",
-            replace: false,
-        },
-        Op::Remove {
-            path: "/b",
-            recursive: false,
-        },
+        Op::Put { path: "/z", size: 2 * BLOCK, id: 77, replace: false, sparse: false, told: false },
+        Op::Create { path: "/y", size: BLOCK, sparse: false, aligned: false },
+        Op::Truncate { path: "/b", size: 4 * BLOCK, sparse: false },
+        Op::Mkdir { path: "/n", parents: false },
+        Op::Rename { from: "/b", to: "/m", replace: false },
+        Op::Remove { path: "/b", recursive: false },
     ]
 }
 
 /// Goes on with a writer that has failed. It either refuses all, having written nothing, or has lost nothing.
-fn go_on(
-    mut writer: Writer<Recorder>,
-    recorder: &Recorder,
-    oracle: &Oracle,
-    which: usize,
-    told: &str,
-) {
+fn go_on(mut writer: Writer<Recorder>, recorder: &Recorder, oracle: &Oracle, which: usize, told: &str) {
     let failed = recorder.image();
     for op in attempts() {
         let result = op.run(&mut writer);
         match result.as_ref().map_err(error_name) {
             Err(name) if name == "Unfinished" => {
-                assert!(
-                    recorder.image().same(&failed),
-                    "{told}: {op:?} was refused and has written"
-                );
+                assert!(recorder.image().same(&failed), "{told}: {op:?} was refused and has written");
             }
             Ok(()) | Err(_) => {
                 // Nothing of the failed operation was begun: the next one stands on the state before.
@@ -187,13 +100,7 @@ fn a_failing_medium_leaves_the_state_before_or_after() {
                 if let Err(error) = oracle.check(&failed, &mut rng, &mut tally) {
                     panic!("{told}: {error}");
                 }
-                go_on(
-                    writer,
-                    &recorder,
-                    &oracle,
-                    oracle.which(&failed).unwrap(),
-                    &told,
-                );
+                go_on(writer, &recorder, &oracle, oracle.which(&failed).unwrap(), &told);
             }
         }
     }
@@ -217,8 +124,7 @@ fn a_failing_medium_stops_recovery_and_closing_without_harm() {
         for calls in 0..2 {
             let recorder = Recorder::new(half_closed.clone());
             recorder.fail_after(calls, Failure::Half);
-            let failed =
-                Writer::open(recorder.clone(), crate::support::ops::writer_options()).is_err();
+            let failed = Writer::open(recorder.clone(), crate::support::ops::writer_options()).is_err();
             assert_eq!(failed, recorder.mend());
             assert_eq!(Snapshot::read(&recorder.image()).unwrap(), changed);
             open(recorder.clone()).close().unwrap();

@@ -16,26 +16,18 @@ use crate::support::state::Snapshot;
 fn with_a_file() -> Memory {
     let mut image = fresh(16 << 20, 16);
     let mut writer = open(&mut image);
-    writer
-        .create(b"/a", &create_options(BLOCK, false, false))
-        .unwrap();
+    writer.create(b"/a", &create_options(BLOCK, false, false)).unwrap();
     writer.close().unwrap();
     image
 }
 
 fn blocks_of(image: &Memory, ino: InodeNo) -> Vec<u32> {
     let extents = Region::open(image).unwrap().mapping(ino).extents;
-    extents
-        .iter()
-        .flat_map(|extent| extent.block.0..extent.block.0 + extent.count)
-        .collect()
+    extents.iter().flat_map(|extent| extent.block.0..extent.block.0 + extent.count).collect()
 }
 
 fn state_of(image: &Memory, block: u32) -> BlockRaw {
-    Region::open(image)
-        .unwrap()
-        .descriptor(gmfs_format::units::BlockNo(block))
-        .unwrap()
+    Region::open(image).unwrap().descriptor(gmfs_format::units::BlockNo(block)).unwrap()
 }
 
 #[test]
@@ -46,13 +38,7 @@ fn only_blocks_that_are_free_beyond_doubt_are_given_out() {
         (4, descriptor(BlockState::Reserved, 0, 0)),
         // Marked free, and yet somebody's.
         (5, descriptor(BlockState::Free, 9, 0)),
-        (
-            6,
-            BlockRaw {
-                crc: 1.into(),
-                ..BlockRaw::FREE
-            },
-        ),
+        (6, BlockRaw { crc: 1.into(), ..BlockRaw::FREE }),
     ];
     for (block, raw) in withheld {
         set_descriptor(&mut image, block, raw);
@@ -60,29 +46,18 @@ fn only_blocks_that_are_free_beyond_doubt_are_given_out() {
     let mut writer = open(&mut image);
     assert_eq!(writer.free_blocks(), 1);
     let two = writer.create(b"/b", &create_options(2 * BLOCK, false, false));
-    assert!(
-        matches!(two, Err(ChangeError::NoSpace { needed: 2, free: 1 })),
-        "{two:?}"
-    );
-    let ino = writer
-        .create(b"/b", &create_options(BLOCK, false, false))
-        .unwrap();
+    assert!(matches!(two, Err(ChangeError::NoSpace { needed: 2, free: 1 })), "{two:?}");
+    let ino = writer.create(b"/b", &create_options(BLOCK, false, false)).unwrap();
     writer.truncate(b"/a", 0, false).unwrap();
     writer.truncate(b"/b", 2 * BLOCK, false).unwrap();
     let full = writer.put(
         b"/c",
         &mut &[1_u8][..],
-        &gmfs_volume::PutOptions {
-            create: create_options(0, false, false),
-            replace: false,
-        },
+        &gmfs_volume::PutOptions { create: create_options(0, false, false), replace: false },
     );
     assert!(matches!(full, Err(ChangeError::NoSpace { .. })), "{full:?}");
     writer.close().unwrap();
-    assert_eq!(
-        BTreeSet::from_iter(blocks_of(&image, ino)),
-        BTreeSet::from([1, 2])
-    );
+    assert_eq!(BTreeSet::from_iter(blocks_of(&image, ino)), BTreeSet::from([1, 2]));
     for (block, raw) in withheld {
         assert_eq!(state_of(&image, block), raw);
     }
@@ -99,12 +74,8 @@ fn take_all_inodes(image: &mut Memory) -> Vec<u32> {
         }
     };
     assert!(matches!(error, ChangeError::NoInodes(16)), "{error}");
-    let found = writer
-        .tree()
-        .inodes()
-        .filter(|inode| inode.name.starts_with(b"dir"))
-        .map(|inode| inode.ino.0)
-        .collect();
+    let found =
+        writer.tree().inodes().filter(|inode| inode.name.starts_with(b"dir")).map(|inode| inode.ino.0).collect();
     writer.close().unwrap();
     found
 }
@@ -117,9 +88,7 @@ fn inode_numbers_that_a_descriptor_names_are_not_used_again() {
     set_descriptor(&mut image, 5, descriptor(BlockState::Data, 11, 7));
     set_descriptor(&mut image, 6, descriptor(BlockState::Free, 12, 0));
     let given: BTreeSet<u32> = take_all_inodes(&mut image).into_iter().collect();
-    let expected = (3..=16)
-        .filter(|ino| ![5, 9, 11, 12].contains(ino))
-        .collect();
+    let expected = (3..=16).filter(|ino| ![5, 9, 11, 12].contains(ino)).collect();
     assert_eq!(given, expected);
 }
 
@@ -129,12 +98,7 @@ fn a_number_that_a_descriptor_still_names_is_not_used_again_by_the_writer_that_f
     set_descriptor(&mut image, 3, descriptor(BlockState::Reserved, 2, 0));
     let mut writer = open(&mut image);
     writer.remove(b"/a", false).unwrap();
-    assert_ne!(
-        writer
-            .create(b"/new", &create_options(0, true, false))
-            .unwrap(),
-        InodeNo(2)
-    );
+    assert_ne!(writer.create(b"/new", &create_options(0, true, false)).unwrap(), InodeNo(2));
 }
 
 #[test]
@@ -143,28 +107,18 @@ fn blocks_that_a_file_owns_against_its_own_count_do_not_pass_to_the_next_file() 
     edit_inode(&mut image, InodeNo(2), |raw| raw.blocks = 0.into());
     let mut writer = open(&mut image);
     let removed = writer.remove(b"/a", false);
-    let ino = writer
-        .create(b"/new", &create_options(BLOCK, true, false))
-        .unwrap();
+    let ino = writer.create(b"/new", &create_options(BLOCK, true, false)).unwrap();
     writer.close().unwrap();
-    assert!(
-        removed.is_err() || blocks_of(&image, ino).is_empty(),
-        "{:?}",
-        blocks_of(&image, ino)
-    );
+    assert!(removed.is_err() || blocks_of(&image, ino).is_empty(), "{:?}", blocks_of(&image, ino));
 }
 
 #[test]
 fn a_bad_block_outlives_its_file_and_is_nobodys() {
     let mut image = with_a_file();
     let mut writer = open(&mut image);
-    let ino = writer
-        .create(b"/b", &create_options(3 * BLOCK, false, false))
-        .unwrap();
+    let ino = writer.create(b"/b", &create_options(3 * BLOCK, false, false)).unwrap();
     writer.close().unwrap();
-    let [first, second, third] = blocks_of(&image, ino)[..] else {
-        panic!("not three blocks")
-    };
+    let [first, second, third] = blocks_of(&image, ino)[..] else { panic!("not three blocks") };
     set_descriptor(&mut image, second, descriptor(BlockState::Bad, ino.0, 1));
     set_descriptor(&mut image, third, descriptor(BlockState::Bad, ino.0, 2));
     let mut writer = open(&mut image);
@@ -173,9 +127,7 @@ fn a_bad_block_outlives_its_file_and_is_nobodys() {
     assert_eq!(writer.free_blocks(), 2);
     writer.remove(b"/b", false).unwrap();
     assert_eq!(writer.free_blocks(), 3);
-    writer
-        .create(b"/c", &create_options(3 * BLOCK, false, false))
-        .unwrap();
+    writer.create(b"/c", &create_options(3 * BLOCK, false, false)).unwrap();
     writer.close().unwrap();
     for bad in [second, third] {
         assert_eq!(state_of(&image, bad), descriptor(BlockState::Bad, 0, 0));

@@ -1,8 +1,6 @@
 //! Pages written past the engine, under good seals and in both copies: states that no operation makes.
 
-use gmfs_format::raw::{
-    BlockRaw, BlockTablePage, InodeRaw, InodeTablePage, PageHeader, SuperblockPage, SuperblockRaw,
-};
+use gmfs_format::raw::{BlockRaw, BlockTablePage, InodeRaw, InodeTablePage, PageHeader, SuperblockPage, SuperblockRaw};
 use gmfs_format::seal;
 use gmfs_format::superblock::Superblock;
 use gmfs_format::tables::BlockState;
@@ -29,40 +27,27 @@ pub(crate) fn edit_page(image: &mut Memory, page: PageNo, change: impl Fn(&mut P
         let mut bytes = image.page(offset);
         change(&mut bytes);
         let generation = Generation(PageHeader::of(&bytes).generation.get());
-        seal::seal(
-            &mut bytes,
-            &superblocks.place(copy, page).unwrap(),
-            generation,
-        );
+        seal::seal(&mut bytes, &superblocks.place(copy, page).unwrap(), generation);
         image.put(offset, &bytes);
     }
 }
 
 /// Changes the superblock in both copies.
 pub(crate) fn edit_superblock(image: &mut Memory, change: impl Fn(&mut SuperblockRaw)) {
-    edit_page(image, PageNo(0), |bytes| {
-        change(&mut SuperblockPage::view_mut(bytes).superblock)
-    });
+    edit_page(image, PageNo(0), |bytes| change(&mut SuperblockPage::view_mut(bytes).superblock));
 }
 
 /// Gives both superblocks a generation.
 pub(crate) fn set_generation(image: &mut Memory, generation: u64) {
-    edit_page(image, PageNo(0), |bytes| {
-        PageHeader::of_mut(bytes).generation = generation.into()
-    });
+    edit_page(image, PageNo(0), |bytes| PageHeader::of_mut(bytes).generation = generation.into());
 }
 
 /// Writes a block's descriptor; its page must be in use. The counts follow.
 pub(crate) fn set_descriptor(image: &mut Memory, block: u32, raw: BlockRaw) {
-    let (page, slot) = superblock(image)
-        .geometry()
-        .descriptor_place(BlockNo(block))
-        .unwrap();
+    let (page, slot) = superblock(image).geometry().descriptor_place(BlockNo(block)).unwrap();
     assert!(superblock(image).used_table_pages().contains(&page.0));
     let old = BlockTablePage::view(&image.page(offset(image, CopyId::A, page))).entries[slot];
-    edit_page(image, page, |bytes| {
-        BlockTablePage::view_mut(bytes).entries[slot] = raw
-    });
+    edit_page(image, page, |bytes| BlockTablePage::view_mut(bytes).entries[slot] = raw);
     edit_superblock(image, |superblock| {
         for (state, by) in [(old.state, -1), (raw.state, 1)] {
             let count = match BlockState::from_byte(state).unwrap() {
@@ -78,18 +63,11 @@ pub(crate) fn set_descriptor(image: &mut Memory, block: u32, raw: BlockRaw) {
 
 /// A descriptor of these contents.
 pub(crate) fn descriptor(state: BlockState, owner: u32, index: u32) -> BlockRaw {
-    BlockRaw {
-        state: state.byte(),
-        owner: owner.into(),
-        index: index.into(),
-        ..BlockRaw::FREE
-    }
+    BlockRaw { state: state.byte(), owner: owner.into(), index: index.into(), ..BlockRaw::FREE }
 }
 
 /// Changes an inode; its page must be in use.
 pub(crate) fn edit_inode(image: &mut Memory, ino: InodeNo, change: impl Fn(&mut InodeRaw)) {
     let (page, slot) = superblock(image).geometry().inode_place(ino).unwrap();
-    edit_page(image, page, |bytes| {
-        change(&mut InodeTablePage::view_mut(bytes).inodes[slot])
-    });
+    edit_page(image, page, |bytes| change(&mut InodeTablePage::view_mut(bytes).inodes[slot]));
 }

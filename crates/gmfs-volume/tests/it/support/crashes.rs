@@ -51,17 +51,10 @@ pub(crate) fn states(
 ) -> Made {
     let mut made = Made::default();
     let mut durable = base.clone();
-    for (number, epoch) in log
-        .split(|event| matches!(event, Event::Barrier))
-        .enumerate()
-    {
+    for (number, epoch) in log.split(|event| matches!(event, Event::Barrier)).enumerate() {
         let units = units(epoch);
         let mut tell = |image: &Memory, what: &str, rng: &mut Rng| {
-            visit(
-                image,
-                &|| format!("epoch {number}, {what}; stores: {}", shown(&units)),
-                rng,
-            );
+            visit(image, &|| format!("epoch {number}, {what}; stores: {}", shown(&units)), rng);
         };
         made.subsets += subsets(&durable, &units, limits, rng, &mut tell);
         made.torn += tears(&durable, &units, limits, rng, &mut tell);
@@ -73,14 +66,8 @@ pub(crate) fn states(
 }
 
 fn shown(units: &[Unit]) -> String {
-    let one = |unit: &Unit| {
-        format!(
-            "{:#x}+{:#x}{}",
-            unit.offset,
-            unit.len,
-            if unit.bytes.is_none() { "=0" } else { "" }
-        )
-    };
+    let one =
+        |unit: &Unit| format!("{:#x}+{:#x}{}", unit.offset, unit.len, if unit.bytes.is_none() { "=0" } else { "" });
     units.iter().map(one).collect::<Vec<_>>().join(" ")
 }
 
@@ -92,25 +79,13 @@ fn units(epoch: &[Event]) -> Vec<Unit> {
             Event::Write { offset, bytes } if bytes.len() <= CUT => {
                 for (n, page) in (0_u64..).zip(bytes.chunks(PAGE_SIZE)) {
                     let offset = offset + n * PAGE_BYTES;
-                    units.push(Unit {
-                        offset,
-                        len: page.len() as u64,
-                        bytes: Some(page.into()),
-                    });
+                    units.push(Unit { offset, len: page.len() as u64, bytes: Some(page.into()) });
                 }
             }
             Event::Write { offset, bytes } => {
-                units.push(Unit {
-                    offset: *offset,
-                    len: bytes.len() as u64,
-                    bytes: Some(Arc::clone(bytes)),
-                });
+                units.push(Unit { offset: *offset, len: bytes.len() as u64, bytes: Some(Arc::clone(bytes)) });
             }
-            Event::Zero(span) => units.push(Unit {
-                offset: span.offset,
-                len: span.len,
-                bytes: None,
-            }),
+            Event::Zero(span) => units.push(Unit { offset: span.offset, len: span.len, bytes: None }),
             Event::Barrier => {}
         }
     }
@@ -134,16 +109,10 @@ fn subsets(
 ) -> u64 {
     let mut one = |chosen: &dyn Fn(usize) -> bool, what: &str, rng: &mut Rng| {
         let mut image = durable.clone();
-        units
-            .iter()
-            .enumerate()
-            .filter(|(n, _)| chosen(*n))
-            .for_each(|(_, unit)| store(&mut image, unit));
+        units.iter().enumerate().filter(|(n, _)| chosen(*n)).for_each(|(_, unit)| store(&mut image, unit));
         tell(&image, what, rng);
     };
-    let all = 1_u64
-        .checked_shl(u32::try_from(units.len()).unwrap())
-        .unwrap_or(u64::MAX);
+    let all = 1_u64.checked_shl(u32::try_from(units.len()).unwrap()).unwrap_or(u64::MAX);
     if all <= limits.subsets {
         for mask in 0..all {
             one(&|n| mask >> n & 1 != 0, &format!("subset {mask:#b}"), rng);
@@ -178,9 +147,7 @@ fn tears(
                     false if rng.one_in(2) => store(&mut image, other),
                     false if rng.one_in(4) => {
                         let versions = versions(durable, other, 1, rng);
-                        versions
-                            .iter()
-                            .for_each(|(offset, bytes)| image.put(*offset, bytes));
+                        versions.iter().for_each(|(offset, bytes)| image.put(*offset, bytes));
                     }
                     false => {}
                 }
@@ -196,32 +163,16 @@ fn tears(
 fn versions(durable: &Memory, unit: &Unit, limit: u64, rng: &mut Rng) -> Vec<(u64, Vec<u8>)> {
     if unit.len == PAGE_BYTES && unit.offset % PAGE_BYTES == 0 {
         let old = durable.page(unit.offset);
-        let new: PageBytes = unit
-            .bytes
-            .as_ref()
-            .map_or([0; PAGE_SIZE], |bytes| (**bytes).try_into().unwrap());
-        return torn_pages(&old, &new, limit, rng)
-            .into_iter()
-            .map(|page| (unit.offset, page.to_vec()))
-            .collect();
+        let new: PageBytes = unit.bytes.as_ref().map_or([0; PAGE_SIZE], |bytes| (**bytes).try_into().unwrap());
+        return torn_pages(&old, &new, limit, rng).into_iter().map(|page| (unit.offset, page.to_vec())).collect();
     }
     // Content: a stretch of it is there.
     let mut versions = Vec::new();
     for _ in 0..limit.min(4) {
-        let from = if rng.one_in(2) {
-            0
-        } else {
-            rng.below(unit.len) & !63
-        };
+        let from = if rng.one_in(2) { 0 } else { rng.below(unit.len) & !63 };
         let len = (rng.below(unit.len - from) + 1).min(1 << 20);
-        let (start, end) = (
-            usize::try_from(from).unwrap(),
-            usize::try_from(from + len).unwrap(),
-        );
-        let bytes = unit
-            .bytes
-            .as_ref()
-            .map_or_else(|| vec![0; end - start], |bytes| bytes[start..end].to_vec());
+        let (start, end) = (usize::try_from(from).unwrap(), usize::try_from(from + len).unwrap());
+        let bytes = unit.bytes.as_ref().map_or_else(|| vec![0; end - start], |bytes| bytes[start..end].to_vec());
         versions.push((unit.offset + from, bytes));
     }
     versions
@@ -230,21 +181,12 @@ fn versions(durable: &Memory, unit: &Unit, limit: u64, rng: &mut Rng) -> Vec<(u6
 fn torn_pages(old: &PageBytes, new: &PageBytes, limit: u64, rng: &mut Rng) -> Vec<PageBytes> {
     let mut pages = Vec::new();
     let lines = differing(old, new, 64);
-    let all = 1_u64
-        .checked_shl(u32::try_from(lines.len()).unwrap())
-        .unwrap_or(u64::MAX);
+    let all = 1_u64.checked_shl(u32::try_from(lines.len()).unwrap()).unwrap_or(u64::MAX);
     if all <= limit {
-        pages.extend(
-            (1..all.saturating_sub(1))
-                .map(|mask| mix(old, new, 64, &lines, &|n| mask >> n & 1 != 0)),
-        );
+        pages.extend((1..all.saturating_sub(1)).map(|mask| mix(old, new, 64, &lines, &|n| mask >> n & 1 != 0)));
     } else {
         let step = lines.len().div_ceil(usize::try_from(limit).unwrap()).max(1);
-        pages.extend(
-            (1..lines.len())
-                .step_by(step)
-                .map(|cut| mix(old, new, 64, &lines, &|n| n < cut)),
-        );
+        pages.extend((1..lines.len()).step_by(step).map(|cut| mix(old, new, 64, &lines, &|n| n < cut)));
         for _ in 0..limit / 2 {
             let picked: Vec<bool> = lines.iter().map(|_| rng.one_in(2)).collect();
             pages.push(mix(old, new, 64, &lines, &|n| picked[n]));
@@ -253,11 +195,7 @@ fn torn_pages(old: &PageBytes, new: &PageBytes, limit: u64, rng: &mut Rng) -> Ve
     // The writer itself was killed in the middle of a copy.
     let words = differing(old, new, 8);
     let step = words.len().div_ceil(usize::try_from(limit).unwrap()).max(1);
-    pages.extend(
-        (1..words.len())
-            .step_by(step)
-            .map(|cut| mix(old, new, 8, &words, &|n| n < cut)),
-    );
+    pages.extend((1..words.len()).step_by(step).map(|cut| mix(old, new, 8, &words, &|n| n < cut)));
     pages.truncate(usize::try_from(limit * 2).unwrap());
     pages
 }
@@ -265,19 +203,10 @@ fn torn_pages(old: &PageBytes, new: &PageBytes, limit: u64, rng: &mut Rng) -> Ve
 /// The pieces of `size` bytes in which two pages differ.
 fn differing(old: &PageBytes, new: &PageBytes, size: usize) -> Vec<usize> {
     let pieces = old.chunks(size).zip(new.chunks(size)).enumerate();
-    pieces
-        .filter(|(_, (old, new))| old != new)
-        .map(|(n, _)| n)
-        .collect()
+    pieces.filter(|(_, (old, new))| old != new).map(|(n, _)| n).collect()
 }
 
-fn mix(
-    old: &PageBytes,
-    new: &PageBytes,
-    size: usize,
-    pieces: &[usize],
-    is_new: &dyn Fn(usize) -> bool,
-) -> PageBytes {
+fn mix(old: &PageBytes, new: &PageBytes, size: usize, pieces: &[usize], is_new: &dyn Fn(usize) -> bool) -> PageBytes {
     let mut page = *old;
     for (_, piece) in pieces.iter().enumerate().filter(|(n, _)| is_new(*n)) {
         let range = piece * size..(piece + 1) * size;
@@ -288,10 +217,7 @@ fn mix(
 
 /// Does what is certain to be on the medium after a log: everything before its last barrier.
 pub(crate) fn apply_durable(memory: &mut Memory, log: &[Event]) {
-    let end = log
-        .iter()
-        .rposition(|event| matches!(event, Event::Barrier))
-        .unwrap_or(0);
+    let end = log.iter().rposition(|event| matches!(event, Event::Barrier)).unwrap_or(0);
     for unit in units(&log[..end]) {
         store(memory, &unit);
     }

@@ -42,27 +42,20 @@ pub(crate) struct Memory {
 impl Memory {
     /// `size` bytes of zero.
     pub(crate) const fn new(size: u64) -> Self {
-        Self {
-            size,
-            pages: BTreeMap::new(),
-        }
+        Self { size, pages: BTreeMap::new() }
     }
 
     /// The pages that touch a span and are not zero, with their offsets.
     pub(crate) fn stored(&self, span: Span) -> impl Iterator<Item = (u64, &Stored)> {
         let from = span.offset / PAGE_BYTES;
         let to = span.end().div_ceil(PAGE_BYTES);
-        self.pages
-            .range(from..to)
-            .map(|(number, page)| (number * PAGE_BYTES, &**page))
+        self.pages.range(from..to).map(|(number, page)| (number * PAGE_BYTES, &**page))
     }
 
     /// One whole page.
     pub(crate) fn page(&self, offset: u64) -> PageBytes {
         assert_eq!(offset % PAGE_BYTES, 0);
-        self.pages
-            .get(&(offset / PAGE_BYTES))
-            .map_or([0; PAGE_SIZE], |page| page.bytes)
+        self.pages.get(&(offset / PAGE_BYTES)).map_or([0; PAGE_SIZE], |page| page.bytes)
     }
 
     /// Writes without fail.
@@ -74,33 +67,19 @@ impl Memory {
         if bytes == [0; PAGE_SIZE] {
             self.pages.remove(&number);
         } else {
-            self.pages.insert(
-                number,
-                Arc::new(Stored {
-                    bytes,
-                    digest: OnceLock::new(),
-                }),
-            );
+            self.pages.insert(number, Arc::new(Stored { bytes, digest: OnceLock::new() }));
         }
     }
 
     /// Whether two media hold the same bytes.
     pub(crate) fn same(&self, other: &Self) -> bool {
         let bytes = |(number, page): (&u64, &Arc<Stored>)| (*number, page.bytes);
-        self.size == other.size
-            && self
-                .pages
-                .iter()
-                .map(bytes)
-                .eq(other.pages.iter().map(bytes))
+        self.size == other.size && self.pages.iter().map(bytes).eq(other.pages.iter().map(bytes))
     }
 }
 
 /// The pages that a stretch of bytes touches: page number, place in the page, place in the bytes.
-fn parts(
-    offset: u64,
-    len: usize,
-) -> impl Iterator<Item = (u64, std::ops::Range<usize>, std::ops::Range<usize>)> {
+fn parts(offset: u64, len: usize) -> impl Iterator<Item = (u64, std::ops::Range<usize>, std::ops::Range<usize>)> {
     let mut done = 0;
     std::iter::from_fn(move || {
         if done == len {
@@ -120,10 +99,7 @@ impl ReadAt for Memory {
         let end = offset.saturating_add(buf.len() as u64);
         if end > self.size {
             let start = offset.max(self.size);
-            return Err(ReadError::Absent {
-                span: Span::new(start, end - start),
-                why: Absence::BeyondEnd,
-            });
+            return Err(ReadError::Absent { span: Span::new(start, end - start), why: Absence::BeyondEnd });
         }
         for (number, inside, outside) in parts(offset, buf.len()) {
             match self.pages.get(&number) {
@@ -143,10 +119,7 @@ impl WriteAt for Memory {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
         if offset.saturating_add(bytes.len() as u64) > self.size {
             let span = Span::new(offset, bytes.len() as u64);
-            return Err(WriteError {
-                span,
-                source: std::io::ErrorKind::UnexpectedEof.into(),
-            });
+            return Err(WriteError { span, source: std::io::ErrorKind::UnexpectedEof.into() });
         }
         for (number, inside, outside) in parts(offset, bytes.len()) {
             let mut page = self.page(number * PAGE_BYTES);
@@ -158,10 +131,7 @@ impl WriteAt for Memory {
 
     fn zero(&mut self, span: Span) -> Result<(), WriteError> {
         if span.end() > self.size {
-            return Err(WriteError {
-                span,
-                source: std::io::ErrorKind::UnexpectedEof.into(),
-            });
+            return Err(WriteError { span, source: std::io::ErrorKind::UnexpectedEof.into() });
         }
         let touched: Vec<u64> = self.stored(span).map(|(offset, _)| offset).collect();
         for offset in touched {

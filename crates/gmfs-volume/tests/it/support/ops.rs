@@ -10,8 +10,7 @@ use gmfs_format::model::Inode;
 use gmfs_format::units::{PAGE_BYTES, PageBytes, PmdShift};
 use gmfs_volume::content::Piece;
 use gmfs_volume::{
-    ChangeError, CreateOptions, FormatOptions, PutOptions, Region, Stamp, Writer, WriterOptions,
-    format,
+    ChangeError, CreateOptions, FormatOptions, PutOptions, Region, Stamp, Writer, WriterOptions, format,
 };
 use uuid::Uuid;
 
@@ -36,11 +35,7 @@ pub(crate) fn set_clock(now: u64) {
 
 /// How writers are opened here. The base makes the first data block of a small region one that starts a GiB.
 pub(crate) fn writer_options() -> WriterOptions {
-    WriterOptions {
-        writer: "crash test 1".to_owned(),
-        base: Some(511 * BLOCK),
-        clock: || CLOCK.get(),
-    }
+    WriterOptions { writer: "crash test 1".to_owned(), base: Some(511 * BLOCK), clock: || CLOCK.get() }
 }
 
 /// Opens a region for writing; its recovery must succeed.
@@ -56,10 +51,7 @@ pub(crate) fn format_options(size: u64, inodes: u32, uuid: u128) -> FormatOption
         label: "crash".to_owned(),
         base: 0,
         owner: (0, 0),
-        stamp: Stamp {
-            now: 1,
-            writer: "mkfs 1".to_owned(),
-        },
+        stamp: Stamp { now: 1, writer: "mkfs 1".to_owned() },
         forget: Vec::new(),
     }
 }
@@ -89,19 +81,14 @@ impl Tag {
 
     fn read(bytes: &[u8]) -> Option<Self> {
         let number = |from: usize| u32::from_le_bytes(bytes[from..from + 4].try_into().unwrap());
-        (bytes[..4] == TAG_MAGIC).then(|| Self {
-            id: number(4),
-            index: number(8),
-        })
+        (bytes[..4] == TAG_MAGIC).then(|| Self { id: number(4), index: number(8) })
     }
 }
 
 /// Where in a page of the region tags can lie.
 fn places_in(offset: u64) -> impl Iterator<Item = usize> {
     let inside = offset % BLOCK;
-    let places = PLACES
-        .into_iter()
-        .filter(move |place| (inside..inside + PAGE_BYTES).contains(place));
+    let places = PLACES.into_iter().filter(move |place| (inside..inside + PAGE_BYTES).contains(place));
     places.map(move |place| usize::try_from(place - inside).unwrap())
 }
 
@@ -127,11 +114,7 @@ pub(crate) fn file_tags(region: &Region<&Memory>, inode: &Inode) -> BTreeMap<u64
                 }
             }
             let kept = usize::try_from(PAGE_BYTES.min(span.end() - offset)).unwrap();
-            assert!(
-                page[..kept].iter().all(|byte| *byte == 0),
-                "strange bytes in inode {}",
-                inode.ino
-            );
+            assert!(page[..kept].iter().all(|byte| *byte == 0), "strange bytes in inode {}", inode.ino);
         }
     }
     tags.retain(|offset, _| *offset < inode.size);
@@ -149,10 +132,7 @@ impl Content {
     pub(crate) fn new(id: u32, size: u64) -> Self {
         let mut tags = BTreeMap::new();
         for index in 0..size.div_ceil(BLOCK) {
-            let tag = Tag {
-                id,
-                index: u32::try_from(index).unwrap(),
-            };
+            let tag = Tag { id, index: u32::try_from(index).unwrap() };
             for (n, place) in (0..).zip(PLACES) {
                 let offset = index * BLOCK + place;
                 if (u64::from(id) + index + n) % 4 != 0
@@ -188,38 +168,12 @@ impl Read for Content {
 /// One operation.
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
-    Create {
-        path: &'static str,
-        size: u64,
-        sparse: bool,
-        aligned: bool,
-    },
-    Mkdir {
-        path: &'static str,
-        parents: bool,
-    },
-    Put {
-        path: &'static str,
-        size: u64,
-        id: u32,
-        replace: bool,
-        sparse: bool,
-        told: bool,
-    },
-    Truncate {
-        path: &'static str,
-        size: u64,
-        sparse: bool,
-    },
-    Rename {
-        from: &'static str,
-        to: &'static str,
-        replace: bool,
-    },
-    Remove {
-        path: &'static str,
-        recursive: bool,
-    },
+    Create { path: &'static str, size: u64, sparse: bool, aligned: bool },
+    Mkdir { path: &'static str, parents: bool },
+    Put { path: &'static str, size: u64, id: u32, replace: bool, sparse: bool, told: bool },
+    Truncate { path: &'static str, size: u64, sparse: bool },
+    Rename { from: &'static str, to: &'static str, replace: bool },
+    Remove { path: &'static str, recursive: bool },
 }
 
 const PATHS: [&str; 8] = ["/a", "/b", "/c", "/d", "/d/x", "/d/y", "/d/e", "/d/e/z"];
@@ -232,69 +186,29 @@ impl Op {
         let size = rng.below(most) * BLOCK + inside;
         let sparse = rng.one_in(4);
         match rng.below(12) {
-            0..3 => Self::Create {
-                path,
-                size,
-                sparse,
-                aligned: rng.one_in(4),
-            },
-            3 | 4 => Self::Mkdir {
-                path: *rng.pick(&["/d", "/d/e", "/c"]),
-                parents: false,
-            },
-            5 | 6 => Self::Put {
-                path,
-                size,
-                id,
-                replace: !rng.one_in(4),
-                sparse,
-                told: rng.one_in(2),
-            },
+            0..3 => Self::Create { path, size, sparse, aligned: rng.one_in(4) },
+            3 | 4 => Self::Mkdir { path: *rng.pick(&["/d", "/d/e", "/c"]), parents: false },
+            5 | 6 => Self::Put { path, size, id, replace: !rng.one_in(4), sparse, told: rng.one_in(2) },
             7 | 8 => Self::Truncate { path, size, sparse },
-            9 | 10 => Self::Rename {
-                from: path,
-                to: *rng.pick(&PATHS),
-                replace: !rng.one_in(3),
-            },
-            _ => Self::Remove {
-                path,
-                recursive: !rng.one_in(4),
-            },
+            9 | 10 => Self::Rename { from: path, to: *rng.pick(&PATHS), replace: !rng.one_in(3) },
+            _ => Self::Remove { path, recursive: !rng.one_in(4) },
         }
     }
 
     /// Does it.
     pub(crate) fn run<S: WriteAt>(&self, writer: &mut Writer<S>) -> Result<(), ChangeError> {
         match *self {
-            Self::Create {
-                path,
-                size,
-                sparse,
-                aligned,
-            } => writer
-                .create(path.as_bytes(), &create_options(size, sparse, aligned))
-                .map(drop),
+            Self::Create { path, size, sparse, aligned } => {
+                writer.create(path.as_bytes(), &create_options(size, sparse, aligned)).map(drop)
+            }
             Self::Mkdir { path, parents } => writer.mkdir(path.as_bytes(), parents, 0o755, (1, 2)),
-            Self::Put {
-                path,
-                size,
-                id,
-                replace,
-                sparse,
-                told,
-            } => {
+            Self::Put { path, size, id, replace, sparse, told } => {
                 let create = create_options(if told { size } else { 0 }, sparse, false);
-                let put = writer.put(
-                    path.as_bytes(),
-                    &mut Content::new(id, size),
-                    &PutOptions { create, replace },
-                );
+                let put = writer.put(path.as_bytes(), &mut Content::new(id, size), &PutOptions { create, replace });
                 put.map(|written| assert_eq!(written, size))
             }
             Self::Truncate { path, size, sparse } => writer.truncate(path.as_bytes(), size, sparse),
-            Self::Rename { from, to, replace } => {
-                writer.rename(from.as_bytes(), to.as_bytes(), replace)
-            }
+            Self::Rename { from, to, replace } => writer.rename(from.as_bytes(), to.as_bytes(), replace),
             Self::Remove { path, recursive } => writer.remove(path.as_bytes(), recursive),
         }
     }
@@ -302,13 +216,7 @@ impl Op {
 
 /// Options of a new file.
 pub(crate) const fn create_options(size: u64, sparse: bool, align_1g: bool) -> CreateOptions {
-    CreateOptions {
-        size,
-        sparse,
-        align_1g,
-        mode: 0o640,
-        owner: (3, 4),
-    }
+    CreateOptions { size, sparse, align_1g, mode: 0o640, owner: (3, 4) }
 }
 
 /// What a path holds in the model.
@@ -330,32 +238,11 @@ impl Model {
     /// Does what an operation must do, or tells what kind of error must come.
     pub(crate) fn run(&mut self, op: &Op) -> Result<(), &'static str> {
         match *op {
-            Op::Create { path, size, .. } => self.add(
-                path,
-                Node::File {
-                    size,
-                    tags: BTreeMap::new(),
-                },
-            ),
-            Op::Mkdir {
-                path,
-                parents: false,
-            } => self.add(path, Node::Dir),
-            Op::Mkdir {
-                path,
-                parents: true,
-            } => self.mkdir_all(path),
-            Op::Put {
-                path,
-                size,
-                id,
-                replace,
-                ..
-            } => {
-                let node = Node::File {
-                    size,
-                    tags: Content::new(id, size).tags,
-                };
+            Op::Create { path, size, .. } => self.add(path, Node::File { size, tags: BTreeMap::new() }),
+            Op::Mkdir { path, parents: false } => self.add(path, Node::Dir),
+            Op::Mkdir { path, parents: true } => self.mkdir_all(path),
+            Op::Put { path, size, id, replace, .. } => {
+                let node = Node::File { size, tags: Content::new(id, size).tags };
                 match self.0.get(path) {
                     None => self.add(path, node),
                     Some(Node::Dir) => Err("IsDirectory"),
@@ -390,11 +277,7 @@ impl Model {
     }
 
     fn mkdir_all(&mut self, path: &str) -> Result<(), &'static str> {
-        let ends = path
-            .match_indices('/')
-            .map(|(at, _)| at)
-            .skip(1)
-            .chain([path.len()]);
+        let ends = path.match_indices('/').map(|(at, _)| at).skip(1).chain([path.len()]);
         for end in ends {
             match self.0.get(&path[..end]) {
                 Some(Node::Dir) => {}
@@ -435,16 +318,11 @@ impl Model {
             _ => {}
         }
         let below = format!("{from}/");
-        let paths: Vec<String> = self
-            .0
-            .keys()
-            .filter(|path| *path == from || path.starts_with(&below))
-            .cloned()
-            .collect();
+        let paths: Vec<String> =
+            self.0.keys().filter(|path| *path == from || path.starts_with(&below)).cloned().collect();
         for path in paths {
             let node = self.0.remove(&path).unwrap();
-            self.0
-                .insert(format!("{target}{}", &path[from.len()..]), node);
+            self.0.insert(format!("{target}{}", &path[from.len()..]), node);
         }
         Ok(())
     }
@@ -457,18 +335,12 @@ impl Model {
         if !recursive && self.0.keys().any(|other| other.starts_with(&below)) {
             return Err("NotEmpty");
         }
-        self.0
-            .retain(|other, _| other != path && !other.starts_with(&below));
+        self.0.retain(|other, _| other != path && !other.starts_with(&below));
         Ok(())
     }
 
     /// A guest writes to all of its memory that has blocks, up to their ends. Gives what was written.
-    pub(crate) fn scribble(
-        &mut self,
-        image: &Memory,
-        path: &str,
-        id: u32,
-    ) -> Vec<(u64, [u8; TAG_BYTES])> {
+    pub(crate) fn scribble(&mut self, image: &Memory, path: &str, id: u32) -> Vec<(u64, [u8; TAG_BYTES])> {
         let region = Region::open(image).unwrap();
         let Some(Node::File { size, tags }) = self.0.get_mut(path) else {
             return Vec::new();
@@ -478,10 +350,7 @@ impl Model {
         let mut stores = Vec::new();
         for extent in region.mapping(inode.ino).extents {
             for n in 0..extent.count {
-                let tag = Tag {
-                    id,
-                    index: extent.index + n,
-                };
+                let tag = Tag { id, index: extent.index + n };
                 for place in PLACES {
                     let offset = u64::from(tag.index) * BLOCK + place;
                     stores.push((u64::from(extent.block.0 + n) * BLOCK + place, tag.bytes()));
@@ -509,10 +378,7 @@ impl Model {
             let path = String::from_utf8(tree.path(inode.ino).unwrap()).unwrap();
             let node = match inode.kind {
                 gmfs_format::tables::InodeKind::Directory => Node::Dir,
-                _ => Node::File {
-                    size: inode.size,
-                    tags: file_tags(&region, inode),
-                },
+                _ => Node::File { size: inode.size, tags: file_tags(&region, inode) },
             };
             found.insert(path, node);
         }
@@ -524,9 +390,5 @@ impl Model {
 /// The name of an error's variant.
 pub(crate) fn error_name(error: &ChangeError) -> String {
     let shown = format!("{error:?}");
-    shown
-        .split(|c: char| !c.is_alphanumeric())
-        .next()
-        .unwrap_or_default()
-        .to_owned()
+    shown.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned()
 }

@@ -58,10 +58,7 @@ impl Oracle {
             change_further(&mut image).unwrap();
             state(&image)
         };
-        Self {
-            states: [state(before), state(after)],
-            next: [next(before), next(after)],
-        }
+        Self { states: [state(before), state(after)], next: [next(before), next(after)] }
     }
 
     /// Which of the two states an image is in.
@@ -69,20 +66,12 @@ impl Oracle {
         let found = Snapshot::read(image)?;
         let which = self.states.iter().position(|state| *state == found);
         which.ok_or_else(|| {
-            format!(
-                "neither before nor after:\n{found:?}\nbefore:\n{:?}\nafter:\n{:?}",
-                self.states[0], self.states[1]
-            )
+            format!("neither before nor after:\n{found:?}\nbefore:\n{:?}\nafter:\n{:?}", self.states[0], self.states[1])
         })
     }
 
     /// Checks one crash state.
-    pub(crate) fn check(
-        &self,
-        image: &Memory,
-        rng: &mut Rng,
-        tally: &mut Tally,
-    ) -> Result<(), String> {
+    pub(crate) fn check(&self, image: &Memory, rng: &mut Rng, tally: &mut Tally) -> Result<(), String> {
         let which = self.which(image)?;
         let health = health(image)?;
         if !health.damage.is_empty() {
@@ -118,15 +107,10 @@ impl Oracle {
         }
         let found = Snapshot::read(&image)?;
         if found != self.next[which] {
-            return Err(format!(
-                "a further change made\n{found:?}\ninstead of\n{:?}",
-                self.next[which]
-            ));
+            return Err(format!("a further change made\n{found:?}\ninstead of\n{:?}", self.next[which]));
         }
         require_whole(&image)?;
-        let again = Writer::open(&mut image, writer_options())
-            .map_err(|error| error.to_string())?
-            .1;
+        let again = Writer::open(&mut image, writer_options()).map_err(|error| error.to_string())?.1;
         if again != Recovery::default() {
             return Err(format!("a closed region needs {again:?}"));
         }
@@ -143,10 +127,7 @@ impl Oracle {
         tally: &mut Tally,
     ) -> Result<(), String> {
         let mut result = Ok(());
-        let limits = Limits {
-            subsets: 16,
-            tears: 8,
-        };
+        let limits = Limits { subsets: 16, tears: 8 };
         let log = recorder.take_log();
         let made = crashes::states(image, &log, limits, rng, &mut |image, what, _| {
             let recovered = || {
@@ -159,8 +140,7 @@ impl Oracle {
                 self.check_recovered(&image, which)
             };
             if result.is_ok() {
-                result =
-                    recovered().map_err(|error| format!("crash in recovery, {}: {error}", what()));
+                result = recovered().map_err(|error| format!("crash in recovery, {}: {error}", what()));
             }
         });
         tally.again += made.subsets + made.torn;
@@ -170,8 +150,7 @@ impl Oracle {
 
 /// Opens a region, changes it by two commits, and closes it.
 fn change_further(image: &mut Memory) -> Result<Recovery, String> {
-    let (mut writer, recovery) =
-        Writer::open(image, writer_options()).map_err(|error| error.to_string())?;
+    let (mut writer, recovery) = Writer::open(image, writer_options()).map_err(|error| error.to_string())?;
     set_clock(LATER);
     // Full regions refuse these; what matters is that they end the same way from the same state.
     let _ = writer.mkdir(b"/later", false, 0o700, (0, 0));
@@ -193,10 +172,7 @@ pub(crate) fn crash_everywhere(
     let after = recorder.image();
     let log = recorder.take_log();
     let oracle = Oracle::new(before, &after);
-    let mut tally = Tally {
-        operations: 1,
-        ..Tally::default()
-    };
+    let mut tally = Tally { operations: 1, ..Tally::default() };
     let mut visited = Tally::default();
     let made = crashes::states(before, &log, limits, rng, &mut |image, what, rng| {
         if let Err(error) = oracle.check(image, rng, &mut visited) {

@@ -45,12 +45,7 @@ pub(crate) struct Recorder(Arc<Mutex<Inner>>);
 
 impl Recorder {
     pub(crate) fn new(memory: Memory) -> Self {
-        Self(Arc::new(Mutex::new(Inner {
-            memory,
-            log: Vec::new(),
-            fuse: None,
-            blown: false,
-        })))
+        Self(Arc::new(Mutex::new(Inner { memory, log: Vec::new(), fuse: None, blown: false })))
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -108,10 +103,7 @@ impl Inner {
 }
 
 fn failed(span: Span) -> WriteError {
-    WriteError {
-        span,
-        source: std::io::Error::other("the medium was told to fail"),
-    }
+    WriteError { span, source: std::io::Error::other("the medium was told to fail") }
 }
 
 impl ReadAt for Recorder {
@@ -134,10 +126,7 @@ impl WriteAt for Recorder {
             }
             return Err(failed(Span::new(offset, bytes.len() as u64)));
         }
-        inner.log.push(Event::Write {
-            offset,
-            bytes: bytes.into(),
-        });
+        inner.log.push(Event::Write { offset, bytes: bytes.into() });
         inner.memory.write_at(offset, bytes)
     }
 
@@ -146,10 +135,7 @@ impl WriteAt for Recorder {
         let failure = inner.burn();
         if let Some(how) = failure {
             if how == Failure::Half {
-                inner
-                    .memory
-                    .zero(Span::new(span.offset, span.len / 2))
-                    .unwrap();
+                inner.memory.zero(Span::new(span.offset, span.len / 2)).unwrap();
             }
             return Err(failed(span));
         }

@@ -48,11 +48,7 @@ impl Session {
         set_clock(2_000 + u64::from(self.next_id));
         self.next_id += 1;
         let before = self.recorder.image();
-        let free = Snapshot::read(&before)
-            .unwrap()
-            .superblock
-            .free_blocks
-            .get();
+        let free = Snapshot::read(&before).unwrap().superblock.free_blocks.get();
         let mut model = self.model.clone();
         let expected = model.run(op);
         let result = op.run(self.writer.as_mut().unwrap());
@@ -63,11 +59,7 @@ impl Session {
             (Err(error), Ok(())) => match error_name(error).as_str() {
                 // Content of unknown length finds out when nothing is left.
                 "NoSpace" if matches!(op, Op::Put { .. }) => {}
-                "NoSpace" => assert!(
-                    error.to_string().ends_with(&format!("{free} are free")),
-                    "{}: {error}",
-                    told()
-                ),
+                "NoSpace" => assert!(error.to_string().ends_with(&format!("{free} are free")), "{}: {error}", told()),
                 "NoAlignedSpace" | "NoInodes" => {}
                 _ => panic!("{}: {error}", told()),
             },
@@ -79,6 +71,7 @@ impl Session {
             assert!(unchanged, "{}: changed something", told());
             require_whole(&self.recorder.image()).unwrap();
         }
+        self.tally.operations += u64::from(self.limits.is_none());
         self.crash(&before, result.is_ok(), &told);
         self.check_owners(&told);
     }
@@ -86,10 +79,7 @@ impl Session {
     /// Crashes what was just done.
     fn crash(&mut self, before: &Memory, done: bool, told: &dyn Fn() -> String) {
         match self.limits {
-            Some(limits) => {
-                self.tally +=
-                    crash_everywhere(before, &self.recorder, limits, done, &mut self.rng, told)
-            }
+            Some(limits) => self.tally += crash_everywhere(before, &self.recorder, limits, done, &mut self.rng, told),
             None => drop(self.recorder.take_log()),
         }
     }
@@ -110,22 +100,51 @@ impl Session {
             }
         }
         self.owners.extend(seen);
-        let tree: Vec<_> = self
-            .writer
-            .as_ref()
-            .unwrap()
-            .tree()
-            .inodes()
-            .cloned()
-            .collect();
-        let found: Vec<_> = Region::open(&image)
-            .unwrap()
-            .inodes()
-            .tree
-            .inodes()
-            .cloned()
-            .collect();
+        let tree: Vec<_> = self.writer.as_ref().unwrap().tree().inodes().cloned().collect();
+        let found: Vec<_> = Region::open(&image).unwrap().inodes().tree.inodes().cloned().collect();
         assert_eq!(tree, found, "{}: the writer's own tree is another", told());
+    }
+
+    /// Runs a random operation, mostly one that is possible; now and then a guest writes, or the region is closed.
+    pub(crate) fn random_step(&mut self, most: u64, told: &dyn Fn() -> String) {
+        let mut op = Op::random(&mut self.rng, most, self.next_id);
+        while self.model.clone().run(&op).is_err() && !self.rng.one_in(8) {
+            op = Op::random(&mut self.rng, most, self.next_id);
+        }
+        self.step(&op, told);
+        if self.rng.one_in(3) {
+            self.scribble();
+        }
+        if self.rng.one_in(5) {
+            self.reopen(told);
+        }
+    }
+
+    /// The region as it is now.
+    pub(crate) fn image(&self) -> Memory {
+        self.recorder.image()
+    }
+
+    /// The writer at work.
+    pub(crate) const fn writer(&mut self) -> &mut Writer<Recorder> {
+        self.writer.as_mut().unwrap()
+    }
+
+    /// Uses up the inodes; the model knows nothing of it.
+    pub(crate) fn fill_inodes(&mut self) {
+        for n in 0.. {
+            if self.writer().mkdir(format!("/fill{n}").as_bytes(), false, 0o700, (0, 0)).is_err() {
+                return;
+            }
+            self.recorder.take_log();
+        }
+    }
+
+    /// The guests of all files write.
+    pub(crate) fn scribble_all(&mut self) {
+        for path in self.model.files() {
+            self.scribble_to(&path);
+        }
     }
 
     /// The guest that has a file as its memory writes to all of it.
@@ -135,9 +154,13 @@ impl Session {
             return;
         }
         let path = self.rng.pick(&files).clone();
+        self.scribble_to(&path);
+    }
+
+    fn scribble_to(&mut self, path: &str) {
         let id = self.next_id;
         self.next_id += 1;
-        for (offset, bytes) in self.model.scribble(&self.recorder.image(), &path, id) {
+        for (offset, bytes) in self.model.scribble(&self.recorder.image(), path, id) {
             self.recorder.scribble(offset, &bytes);
         }
     }
@@ -150,11 +173,7 @@ impl Session {
         self.crash(&before, true, &told);
         let (writer, recovery) = Writer::open(self.recorder.clone(), writer_options()).unwrap();
         assert_eq!(recovery, Recovery::default(), "{}", told());
-        assert!(
-            self.recorder.take_log().is_empty(),
-            "{}: opening a closed region writes",
-            told()
-        );
+        assert!(self.recorder.take_log().is_empty(), "{}: opening a closed region writes", told());
         self.writer = Some(writer);
     }
 }

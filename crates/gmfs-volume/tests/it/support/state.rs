@@ -40,25 +40,9 @@ pub(crate) struct Snapshot {
 impl std::fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let raw = &self.superblock;
-        writeln!(
-            f,
-            "free {} data {} inodes {}",
-            raw.free_blocks, raw.data_blocks, raw.used_inodes
-        )?;
-        writeln!(
-            f,
-            "marks {} {}, {} writes",
-            raw.table_used, raw.inodes_used_pages, raw.write_count
-        )?;
-        for (
-            path,
-            Entry {
-                inode,
-                content,
-                tags,
-            },
-        ) in &self.entries
-        {
+        writeln!(f, "free {} data {} inodes {}", raw.free_blocks, raw.data_blocks, raw.used_inodes)?;
+        writeln!(f, "marks {} {}, {} writes", raw.table_used, raw.inodes_used_pages, raw.write_count)?;
+        for (path, Entry { inode, content, tags }) in &self.entries {
             let path = String::from_utf8_lossy(path);
             let (ino, size, blocks) = (inode.ino, inode.size, inode.blocks);
             writeln!(
@@ -68,11 +52,7 @@ impl std::fmt::Debug for Snapshot {
             )?;
         }
         for (block, entry) in self.descriptors.iter().take(20) {
-            writeln!(
-                f,
-                "block {block}: {} place {} state {}",
-                entry.owner, entry.index, entry.state
-            )?;
+            writeln!(f, "block {block}: {} place {} state {}", entry.owner, entry.index, entry.state)?;
         }
         Ok(())
     }
@@ -97,32 +77,18 @@ impl Snapshot {
         }
         let mut entries = BTreeMap::new();
         for inode in found.tree.inodes() {
-            let path = found
-                .tree
-                .path(inode.ino)
-                .ok_or("an inode without a path")?;
+            let path = found.tree.path(inode.ino).ok_or("an inode without a path")?;
             let extents = mappings.files.get(&inode.ino).cloned().unwrap_or_default();
-            let mapping = Mapping {
-                extents,
-                lost_pages: 0,
-            };
+            let mapping = Mapping { extents, lost_pages: 0 };
             if mapping.blocks() != inode.blocks {
-                return Err(format!(
-                    "inode {} has {} blocks",
-                    inode.ino,
-                    mapping.blocks()
-                ));
+                return Err(format!("inode {} has {} blocks", inode.ino, mapping.blocks()));
             }
             let entry = entry(&region, inode, &mapping)?;
             if entries.insert(path, entry).is_some() {
                 return Err("two inodes at one path".to_owned());
             }
         }
-        let snapshot = Self {
-            superblock,
-            entries,
-            descriptors,
-        };
+        let snapshot = Self { superblock, entries, descriptors };
         snapshot.counts_hold(region.geometry().data_blocks())?;
         Ok(snapshot)
     }
@@ -132,18 +98,10 @@ impl Snapshot {
         let mut counts = [0_u64; 4];
         counts[0] = u64::from(data_blocks) - self.descriptors.len() as u64;
         for (_, entry) in &self.descriptors {
-            *counts
-                .get_mut(usize::from(entry.state))
-                .ok_or("a state that is none")? += 1;
+            *counts.get_mut(usize::from(entry.state)).ok_or("a state that is none")? += 1;
         }
         let raw = &self.superblock;
-        let says = [
-            &raw.free_blocks,
-            &raw.data_blocks,
-            &raw.bad_blocks,
-            &raw.reserved_blocks,
-        ]
-        .map(|n| n.get());
+        let says = [&raw.free_blocks, &raw.data_blocks, &raw.bad_blocks, &raw.reserved_blocks].map(|n| n.get());
         if says != counts || raw.used_inodes.get() != self.entries.len() as u64 {
             return Err(format!("the counts are wrong: {says:?} for {counts:?}"));
         }
@@ -152,24 +110,15 @@ impl Snapshot {
 
     /// The entry at a path.
     pub(crate) fn at(&self, path: &[u8]) -> &Entry {
-        self.entries
-            .get(path)
-            .unwrap_or_else(|| panic!("no {}", String::from_utf8_lossy(path)))
+        self.entries.get(path).unwrap_or_else(|| panic!("no {}", String::from_utf8_lossy(path)))
     }
 }
 
 fn entry(region: &Region<&Memory>, inode: &Inode, mapping: &Mapping) -> Result<Entry, String> {
     let geometry = region.geometry();
     let mut tags = BTreeSet::new();
-    for block in mapping
-        .extents
-        .iter()
-        .flat_map(|extent| extent.block.0..extent.block.0 + extent.count)
-    {
-        let span = Span::new(
-            geometry.block_offset(BlockNo(block)),
-            geometry.block_bytes(),
-        );
+    for block in mapping.extents.iter().flat_map(|extent| extent.block.0..extent.block.0 + extent.count) {
+        let span = Span::new(geometry.block_offset(BlockNo(block)), geometry.block_bytes());
         for (offset, page) in region.source().stored(span) {
             tags.extend(ops::tags_of(offset, page.bytes()));
         }
@@ -181,11 +130,7 @@ fn entry(region: &Region<&Memory>, inode: &Inode, mapping: &Mapping) -> Result<E
         }
         _ => None,
     };
-    Ok(Entry {
-        inode: inode.clone(),
-        content,
-        tags,
-    })
+    Ok(Entry { inode: inode.clone(), content, tags })
 }
 
 /// Stands for the bytes of a file: those pages that are not zero, with their places.
@@ -203,11 +148,7 @@ fn content(memory: &Memory, pieces: &[Piece]) -> u64 {
                 continue;
             }
             hasher.write_u64(file.offset + (offset - at));
-            hasher.write_u64(if whole {
-                page.digest()
-            } else {
-                digest(&page.bytes()[..kept])
-            });
+            hasher.write_u64(if whole { page.digest() } else { digest(&page.bytes()[..kept]) });
         }
     }
     hasher.finish()
@@ -227,33 +168,18 @@ pub(crate) struct Health {
 /// Judges all pages in use.
 pub(crate) fn health(memory: &Memory) -> Result<Health, String> {
     let superblocks = Superblocks::load(memory).map_err(|error| error.to_string())?;
-    let mut health = Health {
-        whole: superblocks.judgement().is_whole(),
-        ..Health::default()
-    };
+    let mut health = Health { whole: superblocks.judgement().is_whole(), ..Health::default() };
     if superblocks.judgement().is_damage() {
-        health.damage.push(format!(
-            "superblock: {:?} in {:?}",
-            superblocks.judgement(),
-            superblocks.phase()
-        ));
+        health.damage.push(format!("superblock: {:?} in {:?}", superblocks.judgement(), superblocks.phase()));
     }
     let recovered = |standing: Standing| u64::from(standing.is_recovery());
-    health.recovery += CopyId::BOTH
-        .iter()
-        .map(|copy| recovered(superblocks.judgement().of(*copy)))
-        .sum::<u64>();
+    health.recovery += CopyId::BOTH.iter().map(|copy| recovered(superblocks.judgement().of(*copy))).sum::<u64>();
     for (_, pages) in used_tables(superblocks.current()) {
         let visit = |frame: &Frame<'_>| {
             health.whole &= frame.judgement.is_whole();
-            health.recovery += CopyId::BOTH
-                .iter()
-                .map(|copy| recovered(frame.judgement.of(*copy)))
-                .sum::<u64>();
+            health.recovery += CopyId::BOTH.iter().map(|copy| recovered(frame.judgement.of(*copy))).sum::<u64>();
             if frame.judgement.is_damage() {
-                health
-                    .damage
-                    .push(format!("page {}: {:?}", frame.page, frame.judgement));
+                health.damage.push(format!("page {}: {:?}", frame.page, frame.judgement));
             }
         };
         sweep(memory, &superblocks, pages, vec![visit]);
@@ -264,9 +190,5 @@ pub(crate) fn health(memory: &Memory) -> Result<Health, String> {
 /// Fails unless both copies of every page are good and equal.
 pub(crate) fn require_whole(memory: &Memory) -> Result<(), String> {
     let health = health(memory)?;
-    if health.whole {
-        Ok(())
-    } else {
-        Err(format!("not whole: {health:?}"))
-    }
+    if health.whole { Ok(()) } else { Err(format!("not whole: {health:?}")) }
 }
