@@ -7,6 +7,8 @@
 
 pub mod apply;
 pub mod finding;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod inject;
 pub mod plan;
 pub mod problem;

@@ -1,0 +1,228 @@
+//! Random damage to a region with files: nothing panics or hangs, a repair ends, leaves nothing that it could plan for,
+//! and frees no block that was in use. `GMFS_DAMAGE_CASES` says how many cases.
+
+use gmfs_check::fuzzing::{Image, Patch, damage, exercise_check, exercise_repair, files, look, region, repair};
+use gmfs_check::{Policy, Verdict, apply, plan};
+use gmfs_format::geometry::Geometry;
+use gmfs_format::io::{ReadAt, ReadError, Span, WriteAt, WriteError};
+use gmfs_format::units::{CopyId, PAGE_SIZE, PageNo, PmdShift};
+use gmfs_volume::Stamp;
+use proptest::prelude::*;
+
+fn cases(usual: u32) -> ProptestConfig {
+    let cases = std::env::var("GMFS_DAMAGE_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(usual);
+    ProptestConfig { cases, max_shrink_iters: 2000, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+/// Damage of any kind, seals made good over half of it.
+fn patch() -> impl Strategy<Value = Patch> {
+    let bytes = prop_oneof![
+        prop::collection::vec(any::<u8>(), 1..24),
+        prop::collection::vec(any::<u8>(), 4096),
+        Just(vec![0; 4096]),
+        (1..600_usize).prop_map(|n| vec![0; n]),
+    ];
+    (any::<u8>(), any::<u8>(), any::<u16>(), bytes).prop_map(|(page, how, offset, bytes)| Patch {
+        page,
+        how,
+        offset,
+        bytes,
+    })
+}
+
+/// Damage under no good seal: what clobbers, tears and flips leave.
+fn clobber() -> impl Strategy<Value = Patch> {
+    patch().prop_map(|patch| Patch { how: patch.how & 3, ..patch })
+}
+
+proptest! {
+    #![proptest_config(cases(300))]
+
+    #[test]
+    fn any_damage_is_repaired_to_the_end(patches in prop::collection::vec(patch(), 1..6)) {
+        let mut image = region();
+        for patch in &patches {
+            damage(&mut image, patch);
+        }
+        repair(&mut image);
+    }
+
+    #[test]
+    fn any_bytes_are_survived(data in prop::collection::vec(any::<u8>(), 0..3000)) {
+        exercise_check(&data);
+        exercise_repair(&data);
+    }
+
+    /// Both copies clobbered in different pages, the common case: all back, bit for bit.
+    #[test]
+    fn damage_in_different_pages_of_both_copies_is_undone(
+        in_a in prop::collection::vec(clobber(), 0..5),
+        in_b in prop::collection::vec(clobber(), 0..5),
+        split in prop::collection::vec(any::<bool>(), 14),
+    ) {
+        let healthy = region();
+        let mut image = healthy.clone();
+        for (patches, copy, side) in [(&in_a, 1, true), (&in_b, 2, false)] {
+            for patch in patches.iter().filter(|patch| split[usize::from(patch.page % 14)] == side) {
+                damage(&mut image, &Patch { how: copy, ..patch.clone() });
+            }
+        }
+        prop_assert_eq!(repair(&mut image), Some(Verdict::Clean));
+        prop_assert!(same(&image, &healthy));
+    }
+}
+
+/// Whether the metadata of both copies is the same, as far as it is used.
+fn same(a: &Image, b: &Image) -> bool {
+    let region = gmfs_volume::Region::open(b).unwrap();
+    let (geometry, superblock) = (region.geometry(), region.superblock());
+    let used = (0..1).chain(superblock.used_table_pages()).chain(superblock.used_inode_pages());
+    used.map(PageNo).all(|page| {
+        CopyId::BOTH.into_iter().all(|copy| {
+            let at = geometry.page_offset(copy, page);
+            let (mut in_a, mut in_b) = ([0; PAGE_SIZE], [0; PAGE_SIZE]);
+            a.read_at(at, &mut in_a).unwrap();
+            b.read_at(at, &mut in_b).unwrap();
+            in_a == in_b
+        })
+    })
+}
+
+fn wipe(image: &mut Image, copy: CopyId, pages: std::ops::Range<u32>) {
+    let geometry = Geometry::plan(1536 << 20, PmdShift::M2, 61).unwrap();
+    for page in pages.map(PageNo) {
+        image.write_at(geometry.page_offset(copy, page), &[0xEE; PAGE_SIZE]).unwrap();
+    }
+}
+
+#[test]
+fn all_of_one_copy_comes_back_bit_for_bit() {
+    for copy in CopyId::BOTH {
+        let mut image = region();
+        wipe(&mut image, copy, 0..14);
+        assert_eq!(repair(&mut image), Some(Verdict::Clean));
+        assert!(same(&image, &region()), "copy {copy}");
+    }
+}
+
+#[test]
+fn both_superblocks_come_back_from_the_tables() {
+    let mut image = region();
+    for copy in CopyId::BOTH {
+        wipe(&mut image, copy, 0..1);
+    }
+    let before = files(&region());
+    assert_eq!(repair(&mut image), Some(Verdict::Clean));
+    assert_eq!(files(&image), before);
+}
+
+#[test]
+fn a_lost_inode_page_gives_its_files_back_in_lost_and_found() {
+    let geometry = Geometry::plan(1536 << 20, PmdShift::M2, 61).unwrap();
+    let before = files(&region());
+    let mut image = region();
+    for copy in CopyId::BOTH {
+        let first = geometry.first_inode_page().0;
+        wipe(&mut image, copy, first..first + 1);
+    }
+    assert_eq!(repair(&mut image), Some(Verdict::Clean));
+    let after = files(&image);
+    for (path, (_, blocks)) in before.iter().filter(|(_, (_, blocks))| !blocks.is_empty()) {
+        let found = after.values().any(|(_, others)| others == blocks);
+        assert!(found, "the blocks of {} are not together any more", path.escape_ascii());
+    }
+    assert!(after.keys().any(|path| path.starts_with(b"/lost+found/#")));
+}
+
+#[test]
+fn a_lost_table_page_leaves_its_blocks_reserved() {
+    let mut image = region();
+    for copy in CopyId::BOTH {
+        wipe(&mut image, copy, 1..2);
+    }
+    assert_eq!(repair(&mut image), Some(Verdict::Clean));
+    let region = gmfs_volume::Region::open(&image).unwrap();
+    let geometry = region.geometry();
+    let reserved = (geometry.first_data().0..geometry.first_data().0 + 252).map(gmfs_format::units::BlockNo);
+    for block in reserved {
+        let state = region.descriptor(block).unwrap().state();
+        assert_eq!(state, Some(gmfs_format::tables::BlockState::Reserved), "block {block}");
+    }
+    // What the files have lost is no hole that reads as zeros.
+    let tree = region.inodes().tree;
+    let guest = tree.resolve(b"/vms/guest7").unwrap();
+    assert!(region.content(guest).is_err());
+}
+
+/// Fails at the nth write, and does nothing from then on.
+struct Failing<'a> {
+    inner: &'a mut Image,
+    left: u32,
+}
+
+impl ReadAt for Failing<'_> {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        self.inner.read_at(offset, buf)
+    }
+
+    fn end(&self) -> Option<u64> {
+        self.inner.end()
+    }
+}
+
+impl WriteAt for Failing<'_> {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
+        let span = Span::new(offset, bytes.len() as u64);
+        self.left = self.left.checked_sub(1).ok_or(WriteError { span, source: std::io::Error::other("stopped") })?;
+        self.inner.write_at(offset, bytes)
+    }
+
+    fn zero(&mut self, span: Span) -> Result<(), WriteError> {
+        self.inner.zero(span)
+    }
+
+    fn barrier(&mut self) -> Result<(), WriteError> {
+        self.inner.barrier()
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(60))]
+
+    /// A repair that is stopped at any store is brought to the same end by the next one.
+    #[test]
+    fn a_stopped_repair_is_ended_by_the_next(patches in prop::collection::vec(patch(), 1..4)) {
+        let mut damaged = region();
+        for patch in &patches {
+            damage(&mut damaged, patch);
+        }
+        let mut whole = damaged.clone();
+        let Some(verdict) = repair(&mut whole) else { return Ok(()) };
+        let end = files(&whole);
+        for stop in 0..60 {
+            let mut image = damaged.clone();
+            if run_until(&mut image, stop) {
+                break;
+            }
+            prop_assert_eq!(repair(&mut image), Some(verdict), "stopped at store {}", stop);
+            prop_assert_eq!(files(&image), end.clone(), "stopped at store {}", stop);
+        }
+    }
+}
+
+/// Repairs with so many stores. Gives true if that was enough.
+fn run_until(image: &mut Image, stores: u32) -> bool {
+    let stamp = Stamp { now: gmfs_check::fuzzing::NOW, writer: "fuzz".into() };
+    let mut target = Failing { inner: image, left: stores };
+    for _ in 0..40 {
+        let Some(report) = look(&target) else { return true };
+        let Ok(next) = plan(&target, &report, Policy::Lossy) else { return true };
+        if next.is_empty() {
+            return true;
+        }
+        if apply(&mut target, &next.edits, &stamp).is_err() {
+            return false;
+        }
+    }
+    true
+}
