@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::base64;
 
-/// How long one look at the line waits, so that its user can look after the emulator in between.
+/// How long one look at the line waits, so that the caller's `alive` can look after the emulator in between.
 const TICK: Duration = Duration::from_millis(100);
 /// The kernel's buffer of a serial line whose reader is slow; what a command could lose beyond it would be lost silently.
 const LONGEST_COMMAND: usize = 32 << 10;
@@ -34,25 +34,15 @@ pub(crate) struct Agent {
 impl Agent {
     pub(crate) fn new(stream: UnixStream) -> Result<Self> {
         stream.set_read_timeout(Some(TICK))?;
-        Ok(Self {
-            stream,
-            unread: Vec::new(),
-            commands: 0,
-        })
+        Ok(Self { stream, unread: Vec::new(), commands: 0 })
     }
 
     /// Waits for the word of a guest that has just booted, and gives its boot id, a random number that each kernel draws
     /// anew. What was said before it does not count.
-    pub(crate) fn wait_ready(
-        &mut self,
-        timeout: Duration,
-        alive: &mut dyn FnMut() -> Result<()>,
-    ) -> Result<String> {
+    pub(crate) fn wait_ready(&mut self, timeout: Duration, alive: &mut dyn FnMut() -> Result<()>) -> Result<String> {
         let deadline = Instant::now() + timeout;
         loop {
-            let line = self
-                .line(deadline, alive)
-                .context("waiting for the guest to boot")?;
+            let line = self.line(deadline, alive).context("waiting for the guest to boot")?;
             if let Some(boot_id) = line.strip_prefix("gmfs-vm ready ") {
                 return Ok(boot_id.to_owned());
             }
@@ -86,10 +76,7 @@ impl Agent {
         let (stdout, _) = self.block(&format!("gmfs-vm stderr {id}"), deadline, alive)?;
         let (stderr, status) = self.block(&format!("gmfs-vm end {id}"), deadline, alive)?;
         Ok(Output {
-            status: status
-                .trim()
-                .parse()
-                .with_context(|| format!("not an exit status: {status:?}"))?,
+            status: status.trim().parse().with_context(|| format!("not an exit status: {status:?}"))?,
             stdout,
             stderr: String::from_utf8_lossy(&stderr).into_owned(),
         })
@@ -135,10 +122,7 @@ impl Agent {
             Ok(0) => bail!("the emulator closed the guest's serial line"),
             Ok(length) => self.unread.extend_from_slice(&chunk[..length]),
             Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
-                ) => {}
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
             Err(error) => return Err(error).context("the guest's serial line"),
         }
         Ok(())

@@ -28,10 +28,8 @@ pub(crate) fn decode(line: &str) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(line.len() / 4 * 3);
     let (mut bits, mut count) = (0_u32, 0);
     for digit in line.trim_end_matches('=').bytes() {
-        let value = ALPHABET
-            .iter()
-            .position(|&letter| letter == digit)
-            .with_context(|| format!("not base64: {line:?}"))?;
+        let value =
+            ALPHABET.iter().position(|&letter| letter == digit).with_context(|| format!("not base64: {line:?}"))?;
         bits = (bits << 6) | u32::try_from(value)?;
         count += 6;
         if count >= 8 {

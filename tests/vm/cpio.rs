@@ -40,9 +40,7 @@ impl Archive {
     fn add(&mut self, path: &str, node: Node) {
         let path = path.trim_start_matches('/');
         for (slash, _) in path.match_indices('/') {
-            self.nodes
-                .entry(path[..slash].to_owned())
-                .or_insert(Node::Directory);
+            self.nodes.entry(path[..slash].to_owned()).or_insert(Node::Directory);
         }
         self.nodes.insert(path.to_owned(), node);
     }

@@ -33,8 +33,5 @@ pub(crate) fn create(guest: &mut Guest) -> Result<()> {
 
 /// The device's size, as the kernel tells it.
 pub(crate) fn size(guest: &mut Guest) -> Result<u64> {
-    Ok(guest
-        .check("cat /sys/bus/dax/devices/dax0.0/size")?
-        .trim()
-        .parse()?)
+    Ok(guest.check("cat /sys/bus/dax/devices/dax0.0/size")?.trim().parse()?)
 }

@@ -51,10 +51,7 @@ fn base(tools: &Tools, contents: &Contents<'_>) -> Result<Vec<u8>> {
     let order = modules::load_order(&tools.modules, contents.modules)?;
     for (place, path) in order.iter().enumerate() {
         let name = modules::module_name(&path.to_string_lossy());
-        archive.file(
-            &format!("modules/{place:02}-{name}.ko"),
-            modules::read_module(path)?,
-        );
+        archive.file(&format!("modules/{place:02}-{name}.ko"), modules::read_module(path)?);
     }
     Ok(archive.into_bytes())
 }

@@ -57,13 +57,7 @@ fn finds_ranges() {
          10000000-13ffffff : Reserved\n",
     );
     let iomem = iomem.as_ref();
-    assert_eq!(
-        iomem.and_then(|map| map.name_at(0x1000_0000, 64 << 20)),
-        Some("Reserved")
-    );
-    assert_eq!(
-        iomem.and_then(|map| map.system_ram(64 << 20).ok()),
-        Some(16 << 20)
-    );
+    assert_eq!(iomem.and_then(|map| map.name_at(0x1000_0000, 64 << 20)), Some("Reserved"));
+    assert_eq!(iomem.and_then(|map| map.system_ram(64 << 20).ok()), Some(16 << 20));
     assert!(iomem.is_some_and(|map| map.system_ram(1 << 30).is_err()));
 }

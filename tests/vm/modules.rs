@@ -13,6 +13,9 @@ use crate::tools;
 ///
 /// A module that is built into the kernel needs no file and is left out.
 pub(crate) fn load_order(directory: &Path, wanted: &[&str]) -> Result<Vec<PathBuf>> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
     let table = read(&directory.join("modules.dep"))?;
     let builtin = read(&directory.join("modules.builtin"))?;
     let mut order: Vec<PathBuf> = Vec::new();
@@ -44,10 +47,7 @@ pub(crate) fn read_module(path: &Path) -> Result<Vec<u8>> {
         Some("gz") => "gzip",
         _ => return fs::read(path).with_context(|| format!("cannot read {}", path.display())),
     };
-    let output = Command::new(tools::program(unpack)?)
-        .arg("-dc")
-        .arg(path)
-        .output()?;
+    let output = Command::new(tools::program(unpack)?).arg("-dc").arg(path).output()?;
     ensure!(output.status.success(), "{unpack} of {}", path.display());
     Ok(output.stdout)
 }

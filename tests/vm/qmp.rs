@@ -18,9 +18,7 @@ pub(crate) struct Qmp {
 impl Qmp {
     pub(crate) fn new(stream: UnixStream) -> Result<Self> {
         stream.set_read_timeout(Some(TIMEOUT))?;
-        let mut qmp = Self {
-            stream: BufReader::new(stream),
-        };
+        let mut qmp = Self { stream: BufReader::new(stream) };
         let greeting = qmp.receive()?;
         ensure!(greeting.get("QMP").is_some(), "no greeting: {greeting}");
         qmp.execute("qmp_capabilities", &json!({}))?;

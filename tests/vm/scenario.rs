@@ -54,10 +54,7 @@ pub(crate) struct Sight {
 ///
 /// [`Contents`]: crate::initramfs::Contents
 pub(crate) fn sources() -> Vec<(String, Vec<u8>)> {
-    FILES
-        .iter()
-        .map(|(name, size)| (format!("{SOURCES}/{name}"), content(name, *size)))
-        .collect()
+    FILES.iter().map(|(name, size)| (format!("{SOURCES}/{name}"), content(name, *size))).collect()
 }
 
 /// Formats the region and fills it.
@@ -78,8 +75,7 @@ pub(crate) fn fill(guest: &mut Guest, image: Image<'_>) -> Result<()> {
 /// Looks at the region from within the guest: it has to be clean, and hold what was put into it.
 pub(crate) fn look(guest: &mut Guest, image: Image<'_>) -> Result<Sight> {
     guest.check(&image.command("fsck -n", ""))?;
-    let inspection: Value =
-        serde_json::from_str(&guest.check(&image.command("inspect --json", ""))?)?;
+    let inspection: Value = serde_json::from_str(&guest.check(&image.command("inspect --json", ""))?)?;
     let mut digests = Vec::new();
     for path in paths() {
         let digest = digest_of(guest, &image.command("cat", &path))?;
@@ -97,10 +93,7 @@ pub(crate) fn look(guest: &mut Guest, image: Image<'_>) -> Result<Sight> {
 pub(crate) fn compare_with_sources(guest: &mut Guest, sight: &Sight) -> Result<()> {
     for (name, _) in FILES {
         let expected = digest_of(guest, &format!("cat {SOURCES}/{name}"))?;
-        let found = sight
-            .digests
-            .iter()
-            .find(|(path, _)| *path == path_of(name));
+        let found = sight.digests.iter().find(|(path, _)| *path == path_of(name));
         let found = found.map_or("nothing", |(_, digest)| digest.as_str());
         ensure!(found == expected, "{name}: {found}, put in as {expected}");
     }
@@ -109,28 +102,13 @@ pub(crate) fn compare_with_sources(guest: &mut Guest, sight: &Sight) -> Result<(
 
 /// Looks at a dump or a copy of the region from outside, with the same binary, which has to find the region by itself.
 pub(crate) fn compare_on_host(gmfs: &Path, image: &Path, sight: &Sight) -> Result<()> {
-    let inspection: Value =
-        serde_json::from_slice(&host(gmfs, &["inspect", "--json"], image, &[])?)?;
-    ensure!(
-        inspection["schema"] == "gmfs.inspect/1",
-        "another schema: {inspection}"
-    );
-    ensure!(
-        inspection["health"]["verdict"] == "clean",
-        "not clean: {inspection}"
-    );
-    ensure!(
-        uuid_of(&inspection)? == sight.uuid,
-        "another region than {}: {inspection}",
-        sight.uuid
-    );
+    let inspection: Value = serde_json::from_slice(&host(gmfs, &["inspect", "--json"], image, &[])?)?;
+    ensure!(inspection["schema"] == "gmfs.inspect/1", "another schema: {inspection}");
+    ensure!(inspection["health"]["verdict"] == "clean", "not clean: {inspection}");
+    ensure!(uuid_of(&inspection)? == sight.uuid, "another region than {}: {inspection}", sight.uuid);
     host(gmfs, &["fsck", "-n"], image, &[])?;
     let tree = String::from_utf8(host(gmfs, &["tree"], image, &[])?)?;
-    ensure!(
-        tree == sight.tree,
-        "in the guest:\n{}on the host:\n{tree}",
-        sight.tree
-    );
+    ensure!(tree == sight.tree, "in the guest:\n{}on the host:\n{tree}", sight.tree);
     for (name, size) in FILES {
         let found = host(gmfs, &["cat"], image, &[&path_of(name)])?;
         ensure!(found == content(name, size), "{name} is another one");
@@ -149,11 +127,7 @@ fn digest_of(guest: &mut Guest, command: &str) -> Result<String> {
 
 /// Runs gmfs on this machine; it has to succeed.
 fn host(gmfs: &Path, command: &[&str], image: &Path, operands: &[&str]) -> Result<Vec<u8>> {
-    let output = Command::new(gmfs)
-        .args(command)
-        .arg(image)
-        .args(operands)
-        .output()?;
+    let output = Command::new(gmfs).args(command).arg(image).args(operands).output()?;
     ensure!(
         output.status.success(),
         "gmfs {} {} {}: {}\nstdout: {}\nstderr: {}",
@@ -168,9 +142,7 @@ fn host(gmfs: &Path, command: &[&str], image: &Path, operands: &[&str]) -> Resul
 }
 
 fn uuid_of(inspection: &Value) -> Result<String> {
-    let uuid = inspection["superblock"]["uuid"]
-        .as_str()
-        .with_context(|| format!("no UUID: {inspection}"))?;
+    let uuid = inspection["superblock"]["uuid"].as_str().with_context(|| format!("no UUID: {inspection}"))?;
     Ok(uuid.to_owned())
 }
 
@@ -185,9 +157,9 @@ fn paths() -> Vec<String> {
 
 /// Content that looks like noise, differs from file to file, and is the same at every run.
 fn content(name: &str, size: usize) -> Vec<u8> {
-    let mut state = name.bytes().fold(0x9e37_79b9_7f4a_7c15_u64, |state, byte| {
-        (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let mut state = name
+        .bytes()
+        .fold(0x9e37_79b9_7f4a_7c15_u64, |state, byte| (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let mut bytes = Vec::with_capacity(size + 8);
     while bytes.len() < size {
         state ^= state << 13;

@@ -54,9 +54,8 @@ impl Tools {
 
 /// The path of the static gmfs binary, from `GMFS_STATIC`.
 pub(crate) fn static_gmfs() -> Result<PathBuf> {
-    let path = env::var_os("GMFS_STATIC")
-        .map(PathBuf::from)
-        .context("GMFS_STATIC does not name a statically linked gmfs")?;
+    let path =
+        env::var_os("GMFS_STATIC").map(PathBuf::from).context("GMFS_STATIC does not name a statically linked gmfs")?;
     fs::canonicalize(&path).with_context(|| format!("GMFS_STATIC={}", path.display()))
 }
 
@@ -90,7 +89,7 @@ fn newest_kernel(boot: &Path) -> Result<PathBuf> {
     let mut kernels: Vec<PathBuf> = fs::read_dir(boot)
         .with_context(|| format!("cannot list {}", boot.display()))?
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| release_of(path).ends_with("-amd64"))
+        .filter(|path| !release_of(path).is_empty())
         .collect();
     kernels.sort_by_key(|path| {
         let release = release_of(path);
@@ -98,7 +97,7 @@ fn newest_kernel(boot: &Path) -> Result<PathBuf> {
     });
     match kernels.pop() {
         Some(kernel) => Ok(kernel),
-        None => bail!("no vmlinuz-*-amd64 in {} (Debian: {APT})", boot.display()),
+        None => bail!("no vmlinuz-* in {} (Debian: {APT})", boot.display()),
     }
 }
 
@@ -114,8 +113,5 @@ fn release_of(kernel: &Path) -> String {
 
 /// The numbers in a version, which order versions as people do: 6.9 before 6.10.
 fn numbers_in(version: &str) -> Vec<u32> {
-    version
-        .split(|letter: char| !letter.is_ascii_digit())
-        .filter_map(|number| number.parse().ok())
-        .collect()
+    version.split(|letter: char| !letter.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect()
 }

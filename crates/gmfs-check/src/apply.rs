@@ -184,13 +184,8 @@ fn reconcile_page<S: WriteAt>(target: &mut S, superblocks: &Superblocks, page: P
         let mut other = [0; PAGE_SIZE];
         target.read_at(geometry.page_offset(CopyId::B, page), &mut other)?;
         unite(geometry.page_kind(page), &mut bytes, &other);
-    } else if geometry.page_kind(page) == Some(PageKind::BlockTable) {
-        let here = gmfs_volume::region::page_descriptors(geometry, page, &bytes).count();
-        for entry in BlockTablePage::view_mut(&mut bytes).entries.iter_mut().take(here) {
-            if *entry == BlockRaw::FREE {
-                *entry = BlockRaw { state: BlockState::Reserved.byte(), ..BlockRaw::FREE };
-            }
-        }
+    } else {
+        reserve_free(superblocks, page, &mut bytes);
     }
     // Copy A first: where copy B is the only good one, it must stand until A does.
     for copy in CopyId::BOTH {
@@ -221,7 +216,8 @@ fn unite(kind: Option<PageKind>, bytes: &mut PageBytes, other: &PageBytes) {
     }
 }
 
-/// The page as a commit that did not happen would have left it, if its seal is good in either copy.
+/// The page as a commit that did not happen would have left it, if its seal is good in either copy. What that commit was
+/// about to free is a file's still: it is reserved.
 fn salvage<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, page: PageNo) -> Option<PageBytes> {
     let good = |copy: CopyId| {
         let place: Place = superblocks.place(copy, page)?;
@@ -229,7 +225,23 @@ fn salvage<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, page: Page
         source.read_at(superblocks.geometry().page_offset(copy, page), &mut bytes).ok()?;
         seal::check(&bytes, &place).ok().map(|_| bytes)
     };
-    good(CopyId::A).or_else(|| good(CopyId::B))
+    let mut bytes = good(CopyId::A).or_else(|| good(CopyId::B))?;
+    reserve_free(superblocks, page, &mut bytes);
+    Some(bytes)
+}
+
+/// Reserves what a page of the block table calls free.
+fn reserve_free(superblocks: &Superblocks, page: PageNo, bytes: &mut PageBytes) {
+    let geometry = superblocks.geometry();
+    if geometry.page_kind(page) != Some(PageKind::BlockTable) {
+        return;
+    }
+    let here = gmfs_volume::region::page_descriptors(geometry, page, bytes).count();
+    for entry in BlockTablePage::view_mut(bytes).entries.iter_mut().take(here) {
+        if *entry == BlockRaw::FREE {
+            *entry = BlockRaw { state: BlockState::Reserved.byte(), ..BlockRaw::FREE };
+        }
+    }
 }
 
 /// What is known of a page of which nothing is left: of its blocks, that they may hold guest memory; of its inodes,

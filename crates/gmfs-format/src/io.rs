@@ -47,6 +47,8 @@ pub enum Absence {
     Excluded,
     /// The dump says that the bytes are there, but its file was cut short.
     Truncated,
+    /// The dump has something for the page that cannot be decoded, or whose checksum is wrong.
+    Undecodable,
 }
 
 impl Absence {
@@ -58,6 +60,7 @@ impl Absence {
             Self::NotInDump => "not-in-dump",
             Self::Excluded => "excluded",
             Self::Truncated => "truncated",
+            Self::Undecodable => "undecodable",
         }
     }
 }
@@ -69,6 +72,7 @@ impl fmt::Display for Absence {
             Self::NotInDump => "not in the dump",
             Self::Excluded => "left out of the dump",
             Self::Truncated => "cut off: the dump's file is too short",
+            Self::Undecodable => "damaged: what the dump has for it cannot be decoded",
         })
     }
 }

@@ -18,11 +18,6 @@ use rustix::io::Errno;
 
 pub(crate) use node::{Access, Node, lock as lock_once, node_of, open_device, wrong_device};
 
-/// For reading.
-pub(crate) const ACCESS_READ: Access = Access::Read;
-/// For writing.
-pub(crate) const ACCESS_WRITE: Access = Access::Write;
-
 /// Zeros are written in pieces of this many bytes where no hole can be punched.
 const ZEROS: usize = 1 << 20;
 
@@ -51,7 +46,7 @@ pub enum FileError {
         path: PathBuf,
     },
     /// A block device that is mounted, or that another driver holds.
-    #[error("{} is in use: it is mounted, or part of another device; release it first", path.display())]
+    #[error("{} is in use: it is mounted, or another device or program holds it; release it first", path.display())]
     InUse {
         /// The device.
         path: PathBuf,
@@ -124,7 +119,7 @@ impl RegionFile {
     /// # Errors
     /// [`FileError`], among them [`FileError::WrongKind`] for anything but a regular file or a block device.
     pub fn open(path: &Path) -> Result<Self, FileError> {
-        node::open(path, node::Access::Read)
+        node::open(path, Access::Read)
     }
 
     /// The size in bytes that the file or device had when it was opened.
@@ -171,7 +166,9 @@ impl RegionFile {
                 return Ok((now < to).then_some(now..to));
             }
             // A filesystem without holes: all of it is data.
-            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::SPIPE) => return Ok(Some(from..to)),
+            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::SPIPE) => {
+                return Ok(Some(from..to));
+            }
             Err(other) => return Err(other),
         };
         if start >= to {
@@ -252,7 +249,7 @@ impl WritableFile {
     /// # Errors
     /// [`FileError`]: [`Locked`](FileError::Locked) and [`InUse`](FileError::InUse) among others.
     pub fn open(path: &Path) -> Result<Self, FileError> {
-        let inner = node::open(path, node::Access::Write)?;
+        let inner = node::open(path, Access::Write)?;
         lock(&inner)?;
         // The size was read before the lock was there.
         let size = node::size_of(&inner.file, &inner.path)?;
@@ -280,7 +277,7 @@ impl WritableFile {
                     size => Err(FileError::Exists { path: path.to_owned(), size }),
                 }
             }
-            Err(source) => Err(node::explain(path, node::Access::Write, source)),
+            Err(source) => Err(node::explain(path, Access::Write, source)),
         }
     }
 
@@ -348,11 +345,14 @@ impl WritableFile {
     fn write_zeros(&self, span: Span) -> io::Result<()> {
         let zeros = vec![0; ZEROS.min(usize::try_from(span.len).unwrap_or(ZEROS))];
         let mut at = span.offset;
-        while let Some(data) = self.inner.data_in(at, span.end())? {
+        while at < span.end() {
+            let Some(data) = self.inner.data_in(at, span.end())? else {
+                break;
+            };
             at = data.start;
             while at < data.end {
-                let left = usize::try_from(data.end.saturating_sub(at)).unwrap_or(ZEROS).min(zeros.len());
-                let piece = zeros.get(..left).unwrap_or_default();
+                let left = usize::try_from(data.end.saturating_sub(at)).unwrap_or(ZEROS);
+                let piece = zeros.get(..left.min(zeros.len())).unwrap_or_default();
                 self.inner.file.write_all_at(piece, at)?;
                 at = at.saturating_add(length(piece));
             }
@@ -392,7 +392,9 @@ impl WriteAt for WritableFile {
             match rustix::fs::fallocate(&self.inner.file, hole, span.offset, span.len) {
                 Ok(()) => return Ok(()),
                 Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::INTR) => {}
-                Err(errno) => return Err(WriteError { span, source: errno.into() }),
+                Err(errno) => {
+                    return Err(WriteError { span, source: errno.into() });
+                }
             }
         }
         self.write_zeros(span).map_err(|source| WriteError { span, source })

@@ -15,9 +15,11 @@ pub mod foreign;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod iomem;
+pub mod kdump;
 pub mod mapped;
 pub mod probe;
 mod sysfs;
+pub mod undo;
 
 pub use file::{FileError, RegionFile, WritableFile};
 pub use probe::{Image, Kind, OpenError, WritableImage, open, open_for_writing};

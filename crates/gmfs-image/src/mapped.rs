@@ -4,10 +4,10 @@
 //! memory while it is read, and pages of it may be poisoned; so
 //! - bytes are copied out, word by word, and no reference into a map leaves this module;
 //! - only the pieces that are touched are mapped, a few at a time: a window of a TiB costs no page tables by itself;
-//! - a bus error during a copy becomes an error of that copy, with the address; see [`fault`].
+//! - a bus error during a copy becomes an error of that copy, with the address; see `mapped/fault.rs`.
 //!
 //! [`MappedWindow`] maps with `PROT_READ`, from a descriptor opened `O_RDONLY`. Only a [`WritableWindow`] can be
-//! written, and of `/dev/mem` there is none without [`IoMem`](crate::iomem::IoMem)'s consent.
+//! written, and of `/dev/mem` there is none without [`IoMem`]'s consent.
 
 mod chunks;
 mod fault;
@@ -19,9 +19,10 @@ use std::path::{Path, PathBuf};
 
 use gmfs_format::io::{Absence, ReadAt, ReadError, Span, WriteAt, WriteError};
 
-use crate::file::{FileError, Node, node_of, open_device};
+use crate::file::{Access, FileError, Node, lock_once, node_of, open_device};
 use crate::iomem::{Held, IoMem};
 use crate::sysfs;
+pub use crate::sysfs::SysfsError;
 use chunks::{Chunks, Protection};
 
 /// After so many separate stretches the dirty lines are written back without waiting for a barrier.
@@ -63,7 +64,7 @@ pub enum MapError {
     Held(#[from] Held),
     /// The device's size and alignment are not known.
     #[error(transparent)]
-    Sysfs(#[from] sysfs::SysfsError),
+    Sysfs(#[from] SysfsError),
     /// No handler for bus errors could be installed; without one, poisoned memory would end the process.
     #[error("cannot prepare for bus errors")]
     Signal(#[source] io::Error),
@@ -92,7 +93,7 @@ impl MappedWindow {
     /// # Errors
     /// [`MapError::File`], [`MapError::Window`].
     pub fn dev_mem(path: &Path, window: Span) -> Result<Self, MapError> {
-        let file = open_device(path, crate::file::ACCESS_READ)?;
+        let file = open_device(path, Access::Read)?;
         Self::new(file, path, window, fault::page_size(), None, Protection::Read)
     }
 
@@ -198,10 +199,9 @@ impl WritableWindow {
     /// [`MapError::Held`] with what holds the range; [`MapError::File`], [`MapError::Window`].
     pub fn dev_mem(path: &Path, window: Span, resources: &IoMem) -> Result<Self, MapError> {
         resources.writable(window)?;
-        let durability =
-            if resources.is_persistent(window) { Durability::Persistent } else { Durability::Volatile };
-        let file = open_device(path, crate::file::ACCESS_WRITE)?;
-        crate::file::lock_once(&file, path)?;
+        let durability = if resources.is_persistent(window) { Durability::Persistent } else { Durability::Volatile };
+        let file = open_device(path, Access::Write)?;
+        lock_once(&file, path)?;
         let inner = MappedWindow::new(file, path, window, fault::page_size(), None, Protection::Write)?;
         Ok(Self { inner, durability, dirty: Vec::new() })
     }
@@ -212,7 +212,7 @@ impl WritableWindow {
     /// As [`MappedWindow::dev_dax`], and [`FileError::Locked`].
     pub fn dev_dax(path: &Path, window: Option<Span>) -> Result<Self, MapError> {
         let inner = MappedWindow::dax(path, window, Protection::Write)?;
-        crate::file::lock_once(inner.chunks.file(), path)?;
+        lock_once(inner.chunks.file(), path)?;
         Ok(Self { inner, durability: Durability::Persistent, dirty: Vec::new() })
     }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use gmfs_format::geometry::Geometry;
 use gmfs_format::io::{ReadAt, Span};
-use gmfs_format::model::Inode;
+use gmfs_format::model::{Extent, Inode};
 use gmfs_format::tables::INODE_LOST_DATA;
 use gmfs_format::units::BlockNo;
 
@@ -81,7 +81,9 @@ pub fn pieces(geometry: Geometry, inode: &Inode, mapping: &Mapping) -> Result<Ve
     if next < inode.size {
         pieces.push(Piece::Hole { file: Span::new(next, inode.size - next) });
     }
-    refuse_lost(inode, mapping, &pieces)?;
+    let spanned = u32::try_from(inode.size.div_ceil(block_bytes)).unwrap_or(u32::MAX);
+    let inside = |extent: &Extent| u64::from(extent.end_index().min(spanned).saturating_sub(extent.index));
+    refuse_lost(inode, mapping, mapping.extents.iter().map(inside).sum(), &pieces)?;
     Ok(pieces)
 }
 
@@ -102,9 +104,11 @@ pub fn require_distinct(mapping: &Mapping) -> Result<(), ContentError> {
 }
 
 /// A hole is a hole only if all blocks that the file owns are accounted for, and no repair has said otherwise.
-fn refuse_lost(inode: &Inode, mapping: &Mapping, pieces: &[Piece]) -> Result<(), ContentError> {
+///
+/// `inside` counts the blocks that lie within the file's size: one behind it may be where the hole belongs to.
+fn refuse_lost(inode: &Inode, mapping: &Mapping, inside: u64, pieces: &[Piece]) -> Result<(), ContentError> {
     let flagged = inode.attributes.is_some_and(|attributes| attributes.flags & INODE_LOST_DATA != 0);
-    if !flagged && mapping.blocks() >= inode.blocks {
+    if !flagged && inside >= inode.blocks {
         return Ok(());
     }
     let hole = pieces.iter().find_map(|piece| match piece {
@@ -151,7 +155,6 @@ impl<S: ReadAt> Region<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gmfs_format::model::Extent;
     use gmfs_format::tables::InodeKind;
     use gmfs_format::units::{InodeNo, PmdShift};
 

@@ -24,6 +24,15 @@ pub fn superblock<S: ReadAt + ?Sized>(source: &S) -> Option<Superblock> {
     let (mut table_used, mut inodes_used, mut described, mut used_inodes) = (0_u64, 0_u64, 0_u64, 0_u64);
     for page in (1..geometry.pages()).filter_map(|page| u32::try_from(page).ok()).map(PageNo) {
         let Some((bytes, generation)) = newest(source, geometry, uuid, page) else {
+            // What lies there may be a page that was lost with the superblocks. If it was never written, its blocks
+            // are withheld for nothing; if it was, they hold guest memory.
+            if holds_something(source, geometry, page) {
+                let (mark, first) = match geometry.page_kind(page) {
+                    Some(PageKind::BlockTable) => (&mut table_used, 0),
+                    _ => (&mut inodes_used, geometry.table_pages()),
+                };
+                *mark = u64::from(page.0 - first);
+            }
             continue;
         };
         found.generation = found.generation.max(generation);
@@ -69,6 +78,15 @@ fn fewer_inodes<S: ReadAt + ?Sized>(source: &S, geometry: Geometry, uuid: Uuid) 
         }
     }
     None
+}
+
+/// Whether either copy of a page is anything but zeros, or cannot be read.
+fn holds_something<S: ReadAt + ?Sized>(source: &S, geometry: Geometry, page: PageNo) -> bool {
+    CopyId::BOTH.into_iter().any(|copy| {
+        let mut bytes = [0; PAGE_SIZE];
+        let read = source.read_at(geometry.page_offset(copy, page), &mut bytes);
+        read.is_err() || bytes.iter().any(|byte| *byte != 0)
+    })
 }
 
 /// The page of a kind at a place, from whichever copy has the newer one.

@@ -123,21 +123,7 @@ impl Superblocks {
     /// # Errors
     /// [`OpenError::NoRegion`] if neither can be used.
     pub fn load<S: ReadAt + ?Sized>(source: &S) -> Result<Self, OpenError> {
-        let mut a = read_slot(source, CopyId::A, 0);
-        let mut b = match a.good() {
-            Some(found) => read_slot(source, CopyId::B, found.geometry().copy_offset(CopyId::B)),
-            None => find_copy_b(source),
-        };
-        if let (Some(in_a), Some(in_b)) = (a.good(), b.good())
-            && let Some(fault) = disagreement(in_a, in_b)
-        {
-            // The newer one counts; a tie goes to A, whose place needs no searching.
-            if in_b.generation > in_a.generation {
-                a = Slot::Bad(fault, Box::new(in_a.page(CopyId::A)));
-            } else {
-                b = Slot::Bad(fault, Box::new(in_b.page(CopyId::B)));
-            }
-        }
+        let (a, b) = slots(source);
         let Some(current) = newest(&a, &b).cloned() else {
             return Err(OpenError::NoRegion { a: Box::new(a), b: Box::new(b) });
         };
@@ -209,13 +195,51 @@ impl Superblocks {
     }
 }
 
-/// Why two good superblocks cannot be of one region, if they cannot.
-fn disagreement(a: &Superblock, b: &Superblock) -> Option<SuperblockFault> {
-    if a.uuid != b.uuid {
-        let other = if b.generation > a.generation { a.uuid } else { b.uuid };
-        return Some(SuperblockFault::Seal(SealFault::Foreign(other)));
+/// Reads both superblocks. Of two that cannot be of one region, the one that the tables bear out stays good.
+fn slots<S: ReadAt + ?Sized>(source: &S) -> (Slot, Slot) {
+    let mut a = read_slot(source, CopyId::A, 0);
+    let Some(in_a) = a.good() else { return (a, find_copy_b(source)) };
+    let mut b = read_slot(source, CopyId::B, in_a.geometry().copy_offset(CopyId::B));
+    // A superblock of another region at the start would have copy B looked for in the wrong place.
+    if b.good().is_none() && borne_out(source, in_a) == 0 {
+        let other = find_copy_b(source);
+        if other.good().is_some_and(|in_b| borne_out(source, in_b) > 0) {
+            b = other;
+        }
     }
-    (a.geometry() != b.geometry()).then_some(SuperblockFault::Disagrees)
+    let Some((in_a, in_b)) = a.good().zip(b.good()) else { return (a, b) };
+    let fault = if in_a.uuid != in_b.uuid {
+        |loser: &Superblock| SuperblockFault::Seal(SealFault::Foreign(loser.uuid))
+    } else if in_a.geometry() != in_b.geometry() {
+        |_: &Superblock| SuperblockFault::Disagrees
+    } else {
+        return (a, b);
+    };
+    let rank = |superblock: &Superblock| {
+        // Generations of different filesystems say nothing about each other.
+        let age = if in_a.uuid == in_b.uuid { superblock.generation } else { Generation::default() };
+        (borne_out(source, superblock), age)
+    };
+    // A tie goes to A, whose place needs no searching.
+    if rank(in_b) > rank(in_a) {
+        a = Slot::Bad(fault(in_a), Box::new(in_a.page(CopyId::A)));
+    } else {
+        b = Slot::Bad(fault(in_b), Box::new(in_b.page(CopyId::B)));
+    }
+    (a, b)
+}
+
+/// In how many copies the first page of the inode table, which every region has, lies where a superblock puts it.
+fn borne_out<S: ReadAt + ?Sized>(source: &S, superblock: &Superblock) -> usize {
+    let geometry = superblock.geometry();
+    let page = geometry.first_inode_page();
+    let lies_there = |copy: &CopyId| {
+        let mut bytes = [0; PAGE_SIZE];
+        let place = Place { kind: PageKind::InodeTable, copy: *copy, page, uuid: superblock.uuid };
+        let read = source.read_at(geometry.page_offset(*copy, page), &mut bytes);
+        read.is_ok() && gmfs_format::seal::check(&bytes, &place).is_ok()
+    };
+    CopyId::BOTH.iter().filter(|copy| lies_there(copy)).count()
 }
 
 /// Reads one superblock page.

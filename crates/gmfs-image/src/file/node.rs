@@ -83,8 +83,18 @@ pub(crate) fn open(path: &Path, access: Access) -> Result<RegionFile, FileError>
         Node::Block if block_device => {}
         _ => return Err(wrong_device(path)),
     }
+    if exclusive && set_read_only(Path::new("/sys"), meta.rdev()) {
+        return Err(FileError::ReadOnly { path: path.to_owned() });
+    }
     let size = size_of(&file, path)?;
     Ok(RegionFile { file, path: path.to_owned(), size, block_device })
+}
+
+/// Whether a block device is set read-only. Such a one can be opened for writing; only the writes fail.
+fn set_read_only(sysfs: &Path, device: u64) -> bool {
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let told = std::fs::read_to_string(sysfs.join(format!("dev/block/{major}:{minor}/ro")));
+    told.is_ok_and(|text| text.trim() == "1")
 }
 
 /// Opens a character device that is to be mapped.

@@ -9,7 +9,7 @@ use gmfs_format::io::Span;
 use memmap2::{MmapOptions, MmapRaw};
 
 use super::fault::{self, Fault, Pieces};
-use crate::file::{ACCESS_READ, ACCESS_WRITE, Access};
+use crate::file::Access;
 
 /// How much is mapped at once, unless the device's own alignment is larger.
 const CHUNK: u64 = 64 << 20;
@@ -30,8 +30,8 @@ pub(super) enum Protection {
 impl Protection {
     pub(super) const fn access(self) -> Access {
         match self {
-            Self::Read => ACCESS_READ,
-            Self::Write => ACCESS_WRITE,
+            Self::Read => Access::Read,
+            Self::Write => Access::Write,
         }
     }
 }
@@ -167,11 +167,10 @@ impl Chunks {
         let now = fault::replaced();
         // A page of a map that is older than the last fault may be one of zeros in place of the device's.
         recent.retain(|chunk| chunk.born == now);
-        if let Some(index) = recent.iter().position(|chunk| chunk.holds(offset)) {
-            if let Some(found) = recent.remove(index) {
-                recent.push_front(Arc::clone(&found));
-                return Ok(found);
-            }
+        let known = recent.iter().position(|chunk| chunk.holds(offset));
+        if let Some(found) = known.and_then(|index| recent.remove(index)) {
+            recent.push_front(Arc::clone(&found));
+            return Ok(found);
         }
         let chunk = Arc::new(self.map(offset, now)?);
         recent.truncate(KEPT.saturating_sub(1));

@@ -13,7 +13,7 @@ use crate::support::session::Session;
 fn a_crash_leaves_the_state_before_or_after() {
     let mut total = Tally::default();
     let limits = Limits { subsets: 1 << 10, tears: 64 };
-    for seed in 0..cases(30) {
+    for seed in 0..cases(40) {
         let mut session = Session::new(fresh(16 << 20, 20), seed, Some(limits));
         for step in 0..14 {
             let told = || format!("seed {seed} step {step}");
@@ -27,7 +27,7 @@ fn a_crash_leaves_the_state_before_or_after() {
 /// Operations that change several pages of both tables.
 #[test]
 fn a_crash_of_a_wide_commit_leaves_the_state_before_or_after() {
-    let limits = Limits { subsets: 16, tears: 6 };
+    let limits = Limits { subsets: 32, tears: 10 };
     let mut total = Tally::default();
     for seed in 0..cases(1) {
         let mut session = Session::new(fresh(2 << 30, 64), seed, Some(limits));

@@ -41,7 +41,7 @@ static REGION: LazyLock<Memory> = LazyLock::new(|| {
 
 /// Where a page that is played with lies.
 fn place(n: u64) -> u64 {
-    let copy = if n % 2 == 0 { 0 } else { SIZE - BLOCK };
+    let copy = if n.is_multiple_of(2) { 0 } else { SIZE - BLOCK };
     copy + n / 2 % PAGES * 4096
 }
 
@@ -182,7 +182,7 @@ fn change_all(image: &Memory) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: u32::try_from(cases(500)).unwrap(),
+        cases: u32::try_from(cases(2000)).unwrap(),
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

@@ -32,6 +32,9 @@ pub(crate) struct Limits {
     pub(crate) tears: u64,
 }
 
+/// What is done with a state; it is told in words, too.
+pub(crate) type Visit<'v> = dyn FnMut(&Memory, &dyn Fn() -> String, &mut Rng) + 'v;
+
 /// How many states were made.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Made {
@@ -42,13 +45,7 @@ pub(crate) struct Made {
 }
 
 /// Hands every crash state (as far as the limits let it) to `visit`, with a word for it.
-pub(crate) fn states(
-    base: &Memory,
-    log: &[Event],
-    limits: Limits,
-    rng: &mut Rng,
-    visit: &mut dyn FnMut(&Memory, &dyn Fn() -> String, &mut Rng),
-) -> Made {
+pub(crate) fn states(base: &Memory, log: &[Event], limits: Limits, rng: &mut Rng, visit: &mut Visit<'_>) -> Made {
     let mut made = Made::default();
     let mut durable = base.clone();
     for (number, epoch) in log.split(|event| matches!(event, Event::Barrier)).enumerate() {
@@ -161,7 +158,7 @@ fn tears(
 
 /// Torn versions of a store, as bytes to write. One page is torn in all ways if few of its lines change.
 fn versions(durable: &Memory, unit: &Unit, limit: u64, rng: &mut Rng) -> Vec<(u64, Vec<u8>)> {
-    if unit.len == PAGE_BYTES && unit.offset % PAGE_BYTES == 0 {
+    if unit.len == PAGE_BYTES && unit.offset.is_multiple_of(PAGE_BYTES) {
         let old = durable.page(unit.offset);
         let new: PageBytes = unit.bytes.as_ref().map_or([0; PAGE_SIZE], |bytes| (**bytes).try_into().unwrap());
         return torn_pages(&old, &new, limit, rng).into_iter().map(|page| (unit.offset, page.to_vec())).collect();

@@ -181,16 +181,16 @@ const PATHS: [&str; 8] = ["/a", "/b", "/c", "/d", "/d/x", "/d/y", "/d/e", "/d/e/
 impl Op {
     /// An operation that may well be possible; `most` blocks at most. Ids must not come twice.
     pub(crate) fn random(rng: &mut Rng, most: u64, id: u32) -> Self {
-        let path = *rng.pick(&PATHS);
-        let inside = *rng.pick(&[0, 0, 17, 5000, 1 << 20, (1 << 20) + 100, BLOCK - 1]);
+        let path = rng.pick(&PATHS);
+        let inside = rng.pick(&[0, 0, 17, 5000, 1 << 20, (1 << 20) + 100, BLOCK - 1]);
         let size = rng.below(most) * BLOCK + inside;
         let sparse = rng.one_in(4);
         match rng.below(12) {
             0..3 => Self::Create { path, size, sparse, aligned: rng.one_in(4) },
-            3 | 4 => Self::Mkdir { path: *rng.pick(&["/d", "/d/e", "/c"]), parents: false },
+            3 | 4 => Self::Mkdir { path: rng.pick(&["/d", "/d/e", "/c"]), parents: false },
             5 | 6 => Self::Put { path, size, id, replace: !rng.one_in(4), sparse, told: rng.one_in(2) },
             7 | 8 => Self::Truncate { path, size, sparse },
-            9 | 10 => Self::Rename { from: path, to: *rng.pick(&PATHS), replace: !rng.one_in(3) },
+            9 | 10 => Self::Rename { from: path, to: rng.pick(&PATHS), replace: !rng.one_in(3) },
             _ => Self::Remove { path, recursive: !rng.one_in(4) },
         }
     }

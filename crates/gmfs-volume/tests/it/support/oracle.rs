@@ -64,6 +64,7 @@ impl Oracle {
     /// Which of the two states an image is in.
     pub(crate) fn which(&self, image: &Memory) -> Result<usize, String> {
         let found = Snapshot::read(image)?;
+        found.shows_only_its_own(&self.states)?;
         let which = self.states.iter().position(|state| *state == found);
         which.ok_or_else(|| {
             format!("neither before nor after:\n{found:?}\nbefore:\n{:?}\nafter:\n{:?}", self.states[0], self.states[1])

@@ -153,7 +153,7 @@ impl Session {
         if files.is_empty() {
             return;
         }
-        let path = self.rng.pick(&files).clone();
+        let path = self.rng.pick(&files);
         self.scribble_to(&path);
     }
 

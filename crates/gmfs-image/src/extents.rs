@@ -1,0 +1,125 @@
+//! Pieces of one space that lie in another: the records of a flattened stream, the blocks of a LiME image.
+
+#![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use std::collections::BinaryHeap;
+use std::ops::Range;
+
+/// `len` bytes from `start` of a space that lie from `place` in another. `start + len` does not wrap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extent {
+    pub(crate) start: u64,
+    pub(crate) len: u64,
+    pub(crate) place: u64,
+}
+
+impl Extent {
+    pub(crate) const fn end(&self) -> u64 {
+        self.start.saturating_add(self.len)
+    }
+
+    /// Where the byte at `at` lies.
+    pub(crate) const fn place_of(&self, at: u64) -> u64 {
+        self.place.saturating_add(at.saturating_sub(self.start))
+    }
+}
+
+/// Which of two extents holds the bytes that both claim: the one that lies further on, or the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wins {
+    First,
+    Last,
+}
+
+/// Extents, ascending by their start, none empty, that do not overlap.
+#[derive(Debug, Default)]
+pub(crate) struct Extents(Vec<Extent>);
+
+impl Extents {
+    /// Brings `list` in order and resolves overlaps. O(n log n), and no memory beyond the list where none overlap.
+    pub(crate) fn new(mut list: Vec<Extent>, wins: Wins) -> Self {
+        list.retain(|extent| extent.len > 0);
+        if !list.is_sorted_by_key(|extent| extent.start) {
+            list.sort_unstable_by_key(|extent| (extent.start, extent.place));
+        }
+        let overlap = list.windows(2).any(|pair| match pair {
+            [one, other] => one.end() > other.start,
+            _ => false,
+        });
+        Self(if overlap { sweep(&list, wins) } else { list })
+    }
+
+    /// One past the last byte of the last extent.
+    pub(crate) fn end(&self) -> u64 {
+        self.0.last().map_or(0, Extent::end)
+    }
+
+    /// The extents in the order of their starts.
+    pub(crate) fn list(&self) -> &[Extent] {
+        &self.0
+    }
+
+    /// The extents from the one that holds `at`, or the first behind it.
+    pub(crate) fn from(&self, at: u64) -> &[Extent] {
+        let index = self.0.partition_point(|extent| extent.end() <= at);
+        self.0.get(index..).unwrap_or_default()
+    }
+
+    /// The first stretch of `range` that no extent holds.
+    pub(crate) fn gap(&self, range: Range<u64>) -> Option<Range<u64>> {
+        let mut at = range.start;
+        for extent in self.from(range.start) {
+            if at >= range.end {
+                return None;
+            }
+            if extent.start > at {
+                return Some(at..extent.start.min(range.end));
+            }
+            at = extent.end();
+        }
+        (at < range.end).then_some(at..range.end)
+    }
+
+    /// The first stretch of `range` that extents hold.
+    pub(crate) fn held(&self, range: Range<u64>) -> Option<Range<u64>> {
+        let first = self.from(range.start).first().filter(|extent| extent.start < range.end)?;
+        let start = first.start.max(range.start);
+        let end = self.gap(start..range.end).map_or(range.end, |gap| gap.start);
+        Some(start..end)
+    }
+}
+
+/// Cuts a sorted list so that nothing overlaps. Each turn of the loop passes the start or the end of an extent.
+fn sweep(list: &[Extent], wins: Wins) -> Vec<Extent> {
+    let mut waiting = list.iter().peekable();
+    // What covers `at`; the best on top.
+    let mut open: BinaryHeap<(u64, u64, u64)> = BinaryHeap::new();
+    let rank = |place: u64| if wins == Wins::Last { place } else { u64::MAX.saturating_sub(place) };
+    let mut done: Vec<Extent> = Vec::with_capacity(list.len());
+    let mut at = 0;
+    loop {
+        while open.peek().is_some_and(|(_, end, _)| *end <= at) {
+            open.pop();
+        }
+        if open.is_empty() {
+            match waiting.peek() {
+                Some(next) => at = next.start,
+                None => return done,
+            }
+        }
+        while let Some(extent) = waiting.next_if(|extent| extent.start <= at) {
+            open.push((rank(extent.place), extent.end(), extent.start));
+        }
+        let Some((best, end, start)) = open.peek().copied() else { continue };
+        let until = waiting.peek().map_or(end, |next| next.start.min(end));
+        let first = rank(best);
+        let place = first.saturating_add(at.saturating_sub(start));
+        match done.last_mut() {
+            Some(last) if last.end() == at && last.place_of(at) == place => {
+                last.len = last.len.saturating_add(until.saturating_sub(at));
+            }
+            _ => done.push(Extent { start: at, len: until.saturating_sub(at), place }),
+        }
+        at = until;
+    }
+}

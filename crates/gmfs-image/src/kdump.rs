@@ -1,0 +1,568 @@
+//! Kdump-compressed dumps: what makedumpfile and QEMU write. Read by physical address.
+//!
+//! A dump is opened by its headers and by counting one bitmap; descriptors and pages are read when they are asked for.
+//! In memory is only the count before each 4096 pages (8 bytes for 16 MiB of described memory). The dump lies in
+//! anything that is a [`ReadAt`]: a file, or the rearranged bytes of a flattened stream
+//! ([`FlatFile`](crate::flat::FlatFile)).
+//!
+//! A page that the dump lacks is absent with its reason: [`NotInDump`](Absence::NotInDump) was no RAM,
+//! [`Excluded`](Absence::Excluded) was filtered, [`Truncated`](Absence::Truncated) was lost when the dump was written or
+//! cut, [`Undecodable`](Absence::Undecodable) is damaged. The first three, and descriptors that cannot be right, are told
+//! by [`ReadAt::next_absent`] beforehand; what only decoding shows is told by [`ReadAt::read_at`]. A page that decodes is
+//! not proven intact: only zlib pages carry a checksum.
+//!
+//! Reads of many pages are the fast way: descriptors and data are then read in large pieces, and stretches of 512 KiB
+//! and more are decoded by several threads ([`KdumpDump::set_threads`]). Memory besides the index is bounded: one buffer
+//! of up to a MiB and the codecs' contexts for each thread.
+//!
+//! ```
+//! use gmfs_format::io::{ReadAt as _, ReadError};
+//! use gmfs_image::kdump::KdumpDump;
+//! # fn example(path: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
+//! let dump = KdumpDump::parse(gmfs_image::RegionFile::open(path)?)?;
+//! println!("pages of {} bytes, by Linux {:?}", dump.facts().page_size, dump.facts().notes.release);
+//! let mut page = [0; 4096];
+//! match dump.read_at(0x1000_0000, &mut page) {
+//!     Ok(()) => println!("{:?}", &page[..16]),
+//!     Err(ReadError::Absent { why, .. }) => println!("the dump does not hold it: {why}"),
+//!     Err(error) => return Err(error.into()),
+//! }
+//! // The memory that the dump describes, without a look at any descriptor.
+//! for (range, why) in dump.ranges().take(100) {
+//!     println!("{range}: {}", why.map_or("present", |why| why.name()));
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+#![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+mod bitmap;
+mod codec;
+mod header;
+mod pages;
+mod parts;
+
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use gmfs_format::io::{Absence, ReadAt, ReadError, Span};
+
+use crate::elf::Notes;
+use bitmap::{Bitmaps, Class};
+pub use codec::Codec;
+use header::Header;
+use pages::Worker;
+use parts::Part;
+
+/// More threads than this are not used for one read.
+const MAX_THREADS: usize = 16;
+/// Zero pages are told by [`ReadAt::next_data`] only where so many bytes of them follow one another, so that what is left
+/// is read in large pieces.
+const LEAST_HOLE: u64 = 256 << 10;
+/// So far [`ReadAt::next_data`] looks at most.
+const LOOK_AHEAD: u64 = 4 << 20;
+/// So many descriptors are looked at in one go.
+const AT_ONCE: u64 = 2048;
+
+/// Why a file is not a dump that can be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KdumpError {
+    /// The headers are cut off.
+    #[error("the headers of the dump are cut off: the file has {size} bytes")]
+    Short {
+        /// The file's size in bytes.
+        size: u64,
+    },
+    /// It does not begin as such a dump does.
+    #[error("this is no kdump-compressed dump")]
+    Signature,
+    /// In no byte order and word size do the numbers of the header make sense.
+    #[error("the header of the dump is damaged: page size and bitmap size make no sense in any byte order")]
+    Damaged,
+    /// A version that came after this program.
+    #[error("the header has version {version}; up to 6 are known")]
+    Version {
+        /// The version.
+        version: u32,
+    },
+    /// The bitmap is larger than that of any machine.
+    #[error("the bitmap has {bytes} bytes, which no machine needs")]
+    TooLarge {
+        /// The size that the header claims and the file has.
+        bytes: u64,
+    },
+    /// No part was given.
+    #[error("no part of the dump was given")]
+    NoParts,
+    /// Several files were given, but this one is no part of a split dump.
+    #[error("file {} is no part of a split dump", number.saturating_add(1))]
+    NotSplit {
+        /// Which of the given files, from 0.
+        number: usize,
+    },
+    /// Two files are parts of different dumps.
+    #[error("file {} is no part of the same dump as file {}", number.saturating_add(1), other.saturating_add(1))]
+    Stranger {
+        /// Which of the given files, from 0.
+        number: usize,
+        /// The file that it was compared with.
+        other: usize,
+    },
+    /// Two parts say that they have the same pages: the same part twice, or a damaged header.
+    #[error("files {} and {} hold the same part of the dump", number.saturating_add(1), other.saturating_add(1))]
+    Overlap {
+        /// Which of the given files, from 0.
+        number: usize,
+        /// The other one.
+        other: usize,
+    },
+    /// Parts of a split dump are missing.
+    #[error("this is a split dump, and of its parts {} missing; give all parts", parts::missing(ranges))]
+    MissingParts {
+        /// The physical addresses that they hold.
+        ranges: Vec<Span>,
+    },
+    /// One of several parts could not be read.
+    #[error("cannot read file {}", number.saturating_add(1))]
+    Part {
+        /// Which of the given files, from 0.
+        number: usize,
+        /// Why.
+        source: Box<Self>,
+    },
+    /// The headers or the bitmap could not be read.
+    #[error("cannot read the headers of the dump")]
+    Read(#[from] ReadError),
+}
+
+/// What a dump says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KdumpFacts {
+    /// `header_version`: 0 to 6.
+    pub version: u32,
+    /// Whether the numbers in the file are big-endian.
+    pub big_endian: bool,
+    /// Bits in a `long` of the writer: 32 or 64.
+    pub bits: u8,
+    /// `utsname.machine`; QEMU may write `Unknown`.
+    pub machine: String,
+    /// `utsname.release`, empty in QEMU's dumps.
+    pub release: String,
+    /// Bytes per page.
+    pub page_size: u64,
+    /// The codec that the writer was told to use. Each page has its own.
+    pub codec: Option<Codec>,
+    /// What was filtered: 1 zero pages, 2 page cache, 4 private cache, 8 user pages, 16 free pages.
+    pub dump_level: u32,
+    /// When the dump was written, in seconds since 1970. QEMU does not say.
+    pub timestamp: Option<u64>,
+    /// The writer ran out of space. What was lost is [`Absence::Truncated`].
+    pub incomplete: bool,
+    /// The file is too short for its bitmap.
+    pub cut: bool,
+    /// The parts of a split dump, in the order of their addresses; empty if it is not split.
+    pub parts: Vec<Span>,
+    /// How many pages have a descriptor.
+    pub pages: u64,
+    /// One past the highest physical address that the bitmap has room for.
+    pub reach: u64,
+    /// The notes that matter.
+    pub notes: Notes,
+}
+
+/// A kdump-compressed dump over the bytes of its file, or of the files of its parts.
+pub struct KdumpDump<R> {
+    /// By address; never empty.
+    parts: Vec<Part<R>>,
+    maps: Bitmaps,
+    page: u64,
+    /// The physical address of page 0.
+    origin: u64,
+    facts: KdumpFacts,
+    threads: usize,
+    /// How many threads help in reads right now.
+    helpers: AtomicUsize,
+    idle: Mutex<Vec<Worker>>,
+    /// The last page of which a part was asked for.
+    last: Mutex<Option<(u64, Box<[u8]>)>>,
+    /// What [`ReadAt::next_absent`] found: that all of the range is there, and what comes behind it.
+    checked: Mutex<Option<(Range<u64>, Found)>>,
+}
+
+/// The first absent stretch, if there is one.
+type Found = Option<(Span, Absence)>;
+
+impl<R> std::fmt::Debug for KdumpDump<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KdumpDump").field("facts", &self.facts).finish_non_exhaustive()
+    }
+}
+
+impl<R: ReadAt> KdumpDump<R> {
+    /// Reads the headers of the dump in `file` and counts its bitmap.
+    ///
+    /// # Errors
+    /// [`KdumpError`]; [`KdumpError::MissingParts`] for one part of a split dump. A dump that was cut short is no error.
+    pub fn parse(file: R) -> Result<Self, KdumpError> {
+        let (header, maps, part) = Part::open(file)?;
+        let facts = facts(&header, &maps, &part);
+        Self::assemble(&header, maps, vec![part], facts)
+    }
+
+    /// Reads the parts of a split dump (`makedumpfile --split`), given in any order. One file that is not split will do
+    /// too.
+    ///
+    /// # Errors
+    /// [`KdumpError`], in which files are numbered in the order in which they were given.
+    pub fn parse_parts(files: impl IntoIterator<Item = R>) -> Result<Self, KdumpError> {
+        let (header, maps, parts) = parts::join(files)?;
+        let Some(first) = parts.first() else { return Err(KdumpError::NoParts) };
+        let mut facts = facts(&header, &maps, first);
+        facts.incomplete = parts.iter().any(|part| part.incomplete);
+        Self::assemble(&header, maps, parts, facts)
+    }
+
+    fn assemble(
+        header: &Header,
+        maps: Bitmaps,
+        mut parts: Vec<Part<R>>,
+        mut facts: KdumpFacts,
+    ) -> Result<Self, KdumpError> {
+        let to_span = |from: u64, to: u64| {
+            let address = |page: u64| header.origin().saturating_add(page.saturating_mul(header.page));
+            Span::new(address(from), address(to).saturating_sub(address(from)))
+        };
+        let missing = parts::gaps(&mut parts, &maps)?;
+        if !missing.is_empty() {
+            let ranges = missing.into_iter().map(|(from, to)| to_span(from, to)).collect();
+            return Err(KdumpError::MissingParts { ranges });
+        }
+        if header.split.is_some() {
+            facts.parts = parts.iter().map(|part| to_span(part.start, part.end.min(maps.claimed()))).collect();
+        }
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let dump = Self {
+            parts,
+            page: header.page,
+            origin: header.origin(),
+            facts,
+            threads: threads.min(MAX_THREADS),
+            helpers: AtomicUsize::new(0),
+            idle: Mutex::new(Vec::new()),
+            last: Mutex::new(None),
+            checked: Mutex::new(None),
+            maps,
+        };
+        dump.look_for_zero_page();
+        Ok(dump)
+    }
+
+    /// What the dump says of itself.
+    #[must_use]
+    pub const fn facts(&self) -> &KdumpFacts {
+        &self.facts
+    }
+
+    /// How many threads may decode one read of 512 KiB or more. At first it is the number of processors, at most 16.
+    pub fn set_threads(&mut self, threads: usize) {
+        self.threads = threads.clamp(1, MAX_THREADS);
+    }
+
+    /// The memory that the bitmaps describe, ascending: each range of physical addresses with `None` if its pages have
+    /// descriptors, or with the reason why not. What was no RAM is left out. Descriptors are not looked at, so pages that
+    /// an incomplete dump lost count as present. Each step reads some of the bitmaps; an error of the file ends it.
+    pub fn ranges(&self) -> impl Iterator<Item = (Span, Option<Absence>)> + '_ {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            while at < self.maps.claimed() {
+                let (end, class) = self.maps.run(self.bitmap_file()?, at, self.maps.claimed()).ok()?;
+                let from = std::mem::replace(&mut at, end);
+                let why = match class {
+                    Class::Dumped => None,
+                    Class::Absent(Absence::NotInDump) => continue,
+                    Class::Absent(why) => Some(why),
+                };
+                return Some((Span::new(self.address(from), self.address(end).saturating_sub(self.address(from))), why));
+            }
+            None
+        })
+    }
+
+    /// The file whose bitmaps are used.
+    fn bitmap_file(&self) -> Option<&R> {
+        self.parts.first().map(|part| &part.file)
+    }
+
+    /// The first physical address of a page.
+    const fn address(&self, page: u64) -> u64 {
+        self.origin.saturating_add(page.saturating_mul(self.page))
+    }
+
+    /// The page that an address at or above the origin is in.
+    const fn page_of(&self, address: u64) -> u64 {
+        // A page size is a power of two.
+        address.saturating_sub(self.origin) >> self.page.trailing_zeros()
+    }
+
+    /// The pages that hold the part of `range` from the origin on.
+    fn pages(&self, range: &Range<u64>) -> Range<u64> {
+        let from = range.start.max(self.origin);
+        if from >= range.end {
+            return 0..0;
+        }
+        self.page_of(from)..self.page_of(range.end.saturating_sub(1)).saturating_add(1)
+    }
+
+    /// Like [`ReadAt::next_absent`], but tells failures of the file, and remembers nothing.
+    fn search_absent(&self, range: &Range<u64>) -> Result<Option<(Span, Absence)>, ReadError> {
+        let Some(file) = self.bitmap_file() else { return Ok(None) };
+        let mut found = Stretch::new(range.clone());
+        if range.start < self.origin && !found.add(range.start..self.origin, Some(Absence::NotInDump)) {
+            return Ok(found.found);
+        }
+        let pages = self.pages(range);
+        let mut at = pages.start;
+        while at < pages.end {
+            let (end, class) = self.maps.run(file, at, pages.end)?;
+            match class {
+                Class::Absent(why) => {
+                    if !found.add(self.address(at)..self.address(end), Some(why)) {
+                        return Ok(found.found);
+                    }
+                }
+                Class::Dumped => {
+                    if !self.search_descriptors(at..end, &mut found)? {
+                        return Ok(found.found);
+                    }
+                }
+            }
+            at = end;
+        }
+        Ok(found.found)
+    }
+
+    /// Looks for absent pages among those that have descriptors. Returns false at the end of what was searched for.
+    fn search_descriptors(&self, pages: Range<u64>, found: &mut Stretch) -> Result<bool, ReadError> {
+        let mut verdicts = Vec::new();
+        let mut at = pages.start;
+        while at < pages.end {
+            let to = pages.end.min(at.saturating_add(AT_ONCE));
+            self.verdicts(at..to, &mut verdicts)?;
+            for (page, why) in (at..).zip(&verdicts) {
+                if !found.add(self.address(page)..self.address(page.saturating_add(1)), *why) {
+                    return Ok(false);
+                }
+            }
+            at = to;
+        }
+        Ok(true)
+    }
+}
+
+/// What every part of a dump says alike.
+fn facts<R: ReadAt>(header: &Header, maps: &Bitmaps, part: &Part<R>) -> KdumpFacts {
+    KdumpFacts {
+        version: header.version,
+        big_endian: header.order.big,
+        bits: if header.order.wide { 64 } else { 32 },
+        machine: header.machine.clone(),
+        release: header.release.clone(),
+        page_size: header.page,
+        codec: codec::CODECS.iter().find(|(bit, _)| header.status & bit != 0).map(|(_, codec)| *codec),
+        dump_level: header.level,
+        timestamp: (header.timestamp != 0).then_some(header.timestamp),
+        incomplete: part.incomplete,
+        cut: maps.is_cut(),
+        parts: Vec::new(),
+        pages: maps.total(),
+        reach: header.origin().saturating_add(maps.claimed().saturating_mul(header.page)),
+        notes: part.notes(header),
+    }
+}
+
+/// The first absent stretch of a range, put together piece by piece.
+struct Stretch {
+    range: Range<u64>,
+    found: Option<(Span, Absence)>,
+}
+
+impl Stretch {
+    const fn new(range: Range<u64>) -> Self {
+        Self { range, found: None }
+    }
+
+    /// Adds what comes next. Returns false if nothing that comes later can matter.
+    fn add(&mut self, piece: Range<u64>, why: Option<Absence>) -> bool {
+        let (from, to) = (piece.start.max(self.range.start), piece.end.min(self.range.end));
+        match (&mut self.found, why) {
+            (None, None) => {}
+            (None, Some(why)) => self.found = Some((Span::new(from, to.saturating_sub(from)), why)),
+            (Some((span, same)), Some(why)) if *same == why => span.len = to.saturating_sub(span.offset),
+            (Some(_), _) => return false,
+        }
+        to < self.range.end
+    }
+}
+
+impl<R: ReadAt> ReadAt for KdumpDump<R> {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        if buf.is_empty() {
+            return Ok(());
+        }
+        let length = u64::try_from(buf.len()).unwrap_or(u64::MAX);
+        let whole = Span::new(offset, length);
+        let Some(end) = offset.checked_add(length) else {
+            return Err(ReadError::Absent { span: whole, why: Absence::NotInDump });
+        };
+        let pages = self.pages(&(offset..end));
+        let file = self.bitmap_file();
+        let there = offset >= self.origin
+            && match file {
+                Some(file) => {
+                    self.maps.all_dumped(file, pages.start, pages.end).map_err(|e| of_index(e, whole))?
+                }
+                None => false,
+            };
+        if there {
+            match self.read_pages(offset, buf, pages) {
+                Ok(()) => return Ok(()),
+                Err(ReadError::Absent { span, why: Absence::Undecodable }) => {
+                    return Err(ReadError::Absent { span, why: Absence::Undecodable });
+                }
+                Err(ReadError::Absent { span, why }) => {
+                    // Only where it begins is known from reading.
+                    let found = self.search_absent(&(span.offset..end)).map_err(|e| of_index(e, whole))?;
+                    let (span, why) = found.filter(|(at, _)| at.offset == span.offset).unwrap_or((span, why));
+                    return Err(ReadError::Absent { span, why });
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        let found = self.search_absent(&(offset..end)).map_err(|e| of_index(e, whole))?;
+        let (span, why) = found.unwrap_or((whole, Absence::NotInDump));
+        Err(ReadError::Absent { span, why })
+    }
+
+    /// One past the last page that the dump holds.
+    fn end(&self) -> Option<u64> {
+        Some(self.address(self.maps.end()))
+    }
+
+    fn next_data(&self, range: Range<u64>) -> Result<Option<Range<u64>>, ReadError> {
+        if range.start >= range.end {
+            return Ok(None);
+        }
+        let zero = self.zero_runs(&range)?;
+        Ok(match zero {
+            // All that was looked at is zero: so is the range, or the rest is for another look.
+            Some(zero) if zero.start <= range.start => (zero.end < range.end).then_some(zero.end..range.end),
+            Some(zero) => Some(range.start..zero.start),
+            None => Some(range),
+        })
+    }
+
+    fn next_absent(&self, range: Range<u64>) -> Option<(Span, Absence)> {
+        if range.start >= range.end {
+            return None;
+        }
+        // Whoever copies a large range asks for the rest of it again and again.
+        let known = self.checked.lock().ok().and_then(|known| known.clone());
+        let mut from = range.start;
+        if let Some((present, behind)) = known
+            && present.contains(&from)
+        {
+            if range.end <= present.end {
+                return None;
+            }
+            if let Some((span, why)) = behind {
+                return Some((Span::new(span.offset, span.end().min(range.end).saturating_sub(span.offset)), why));
+            }
+            from = present.end;
+        }
+        let found = match self.search_absent(&(from..range.end)) {
+            Ok(found) => found,
+            // Not absent: the read will tell.
+            Err(_) => return None,
+        };
+        let present = range.start..found.map_or(range.end, |(span, _)| span.offset);
+        // A stretch that was cut by the end of this range may go on behind it.
+        let behind = found.filter(|(span, _)| span.end() < range.end);
+        if let Ok(mut known) = self.checked.lock() {
+            *known = Some((present, behind));
+        }
+        found
+    }
+}
+
+/// A failure to read the bitmaps or descriptors, as one of reading the memory.
+fn of_index(error: ReadError, span: Span) -> ReadError {
+    match error {
+        ReadError::Absent { .. } => ReadError::Absent { span, why: Absence::Truncated },
+        ReadError::Io { source, .. } => ReadError::Io { span, source },
+    }
+}
+
+impl<R: ReadAt> KdumpDump<R> {
+    /// Where the first page of the data is all zero, it is the one that all zero pages share. In each part it is behind
+    /// room for the descriptors of the whole dump.
+    fn look_for_zero_page(&self) {
+        let mut page = vec![0; usize::try_from(self.page).unwrap_or(0)];
+        for part in &self.parts {
+            let at = part.descriptors.saturating_add(self.maps.total().saturating_mul(24));
+            if part.file.read_at(at, &mut page).is_ok() && page.iter().all(|b| *b == 0) {
+                part.zero.store(at, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The first run of zero pages in `range` that is worth telling.
+    fn zero_runs(&self, range: &Range<u64>) -> Result<Option<Range<u64>>, ReadError> {
+        let Some(file) = self.bitmap_file() else { return Ok(None) };
+        if self.parts.iter().all(|part| part.zero.load(Ordering::Relaxed) == 0) {
+            return Ok(None);
+        }
+        let pages = self.pages(range);
+        let whole = Span::new(range.start, range.end.saturating_sub(range.start));
+        let least = LEAST_HOLE.max(self.page).min(whole.len);
+        let (mut at, mut from) = (pages.start, None::<u64>);
+        let mut zeros = Vec::new();
+        while at < pages.end {
+            let stop = pages.end.min(at.saturating_add(AT_ONCE));
+            let (end, class) = self.maps.run(file, at, stop).map_err(|e| of_index(e, whole))?;
+            match class {
+                Class::Dumped => self.zeros(at..end, &mut zeros).map_err(|e| of_index(e, whole))?,
+                Class::Absent(_) => {
+                    zeros.clear();
+                    zeros.push(false);
+                }
+            }
+            for (page, zero) in (at..).zip(&zeros) {
+                if *zero {
+                    from.get_or_insert(page);
+                    continue;
+                }
+                if let Some(run) = from.take().map(|from| self.clip(from..page, range))
+                    && run.end.saturating_sub(run.start) >= least
+                {
+                    return Ok(Some(run));
+                }
+            }
+            at = end;
+            let seen = self.address(at).saturating_sub(range.start);
+            if from.is_none() && seen >= LOOK_AHEAD {
+                return Ok(Some(self.address(at).min(range.end)..self.address(at).min(range.end)));
+            }
+        }
+        let run = from.map(|from| self.clip(from..pages.end, range));
+        Ok(run.filter(|run| run.end.saturating_sub(run.start) >= least))
+    }
+
+    fn clip(&self, pages: Range<u64>, range: &Range<u64>) -> Range<u64> {
+        self.address(pages.start).max(range.start)..self.address(pages.end).min(range.end)
+    }
+}
+

@@ -1,0 +1,113 @@
+use super::*;
+use std::io::Write as _;
+
+fn file(content: &[u8]) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(content).unwrap();
+    file
+}
+
+/// Each known format, how its file begins, and a word that its error must hold.
+const KNOWN: &[(&[u8], DumpFormat, &str)] = &[
+    (b"KDUMP   \x06\0\0\0", DumpFormat::Kdump, "kdump-compressed"),
+    (b"DISKDUMP\x01\0\0\0", DumpFormat::Diskdump, "diskdump"),
+    (b"makedumpfile\0\0\0\0\0\0\0\0\0\0\0\x01", DumpFormat::Flattened, "makedumpfile -R"),
+    (b"EMiL\x01\0\0\0", DumpFormat::Lime, "LiME"),
+    (b"AVML\x02\0\0\0", DumpFormat::Avml, "AVML"),
+    (b"PAGEDU64", DumpFormat::Windows, "Windows"),
+    (b"PAGEDUMP", DumpFormat::Windows, "Windows"),
+    (b"LibvirtQemudSave", DumpFormat::Libvirt, "--memory-only"),
+    (b"LibvirtQemudPart", DumpFormat::Libvirt, "--memory-only"),
+    (b"QEVM\0\0\0\x03", DumpFormat::QemuMigration, "migration"),
+    (b"\xed\x23\x8f\x61\x73\x01\x19\xa8", DumpFormat::Lkcd, "LKCD"),
+    (b"\xa8\x19\x01\x73\x61\x8f\x23\xed", DumpFormat::Lkcd, "LKCD"),
+    (b"\xa8\x19\x01\x73\x61\x8f\x23\xfd", DumpFormat::S390, "zgetdump"),
+    (b"sadump\0\0", DumpFormat::Sadump, "sadump"),
+    (b"\x1f\x8b\x08\0", DumpFormat::Gzip, "gzip"),
+    (b"\x28\xb5\x2f\xfd\0", DumpFormat::Zstd, "decompress it first"),
+    (b"\xfd7zXZ\0\0", DumpFormat::Xz, "xz"),
+    (b"BZh91AY&SY", DumpFormat::Bzip2, "bzip2"),
+];
+
+#[test]
+fn formats_that_are_not_read_are_named_with_what_to_do() {
+    for (head, format, word) in KNOWN {
+        assert_eq!(recognise(head), Content::Dump(*format));
+        let file = file(head);
+        let error = open(file.path(), None).unwrap_err();
+        assert!(matches!(error, OpenError::Format { format: f, .. } if f == *format), "{error}");
+        assert!(error.to_string().contains(word), "{error}");
+        let error = open_for_writing(file.path(), None, Intent::Update).unwrap_err();
+        assert!(matches!(error, OpenError::DumpForWriting { .. }), "{error}");
+        open_for_writing(file.path(), None, Intent::Replace).unwrap();
+    }
+}
+
+#[test]
+fn what_only_resembles_a_dump_is_a_file() {
+    let heads: [&[u8]; 9] =
+        [b"", b"K", b"KDUMP  ", b"\x7fEL", b"\x1f\x8b", b"BZh", b"BZh9xxxx", b"makedumpfile", b"EMiL\x02\0\0\0"];
+    for head in heads {
+        assert_eq!(recognise(head), Content::Plain, "{head:?}");
+        let file = file(head);
+        let image = open(file.path(), None).unwrap();
+        assert_eq!((image.kind, image.source.end()), (Kind::File, Some(head.len() as u64)));
+        assert!(image.elf.is_none() && image.ranges.is_empty());
+    }
+}
+
+#[test]
+fn an_elf_file_that_is_no_core_says_why() {
+    let program = std::env::current_exe().unwrap();
+    let error = open(&program, None).unwrap_err();
+    let OpenError::Elf { source, .. } = &error else { panic!("{error}") };
+    assert!(matches!(source, ElfError::NotCore { kind: 2 | 3 }), "{source}");
+    let error = open_for_writing(file(b"\x7fELF").path(), None, Intent::Update).unwrap_err();
+    assert!(error.to_string().contains("a dump cannot be written"), "{error}");
+}
+
+#[test]
+fn a_region_file_is_opened_for_writing_and_locked() {
+    let file = file(&[0; 8192]);
+    let mut image = open_for_writing(file.path(), None, Intent::Update).unwrap();
+    assert_eq!(image.kind, Kind::File);
+    image.target.write_at(5, b"x").unwrap();
+    let error = open_for_writing(file.path(), None, Intent::Update).unwrap_err();
+    assert!(matches!(error, OpenError::File(FileError::Locked { .. })), "{error}");
+    let mut byte = [0];
+    open(file.path(), None).unwrap().source.read_at(5, &mut byte).unwrap();
+    assert_eq!(&byte, b"x");
+}
+
+#[test]
+fn directories_and_other_devices_are_refused_for_both() {
+    for path in ["/", "/dev/null", "/dev/zero"] {
+        let path = Path::new(path);
+        let errors = [
+            open(path, None).unwrap_err(),
+            open_for_writing(path, Some(Span::new(0, 4096)), Intent::Replace).unwrap_err(),
+        ];
+        for error in errors {
+            assert!(matches!(error, OpenError::File(FileError::WrongKind { .. })), "{error}");
+        }
+    }
+}
+
+#[test]
+fn the_memory_map_is_read_or_the_error_is_named() {
+    let hidden = file(b"00000000-00000000 : System RAM\n");
+    let error = memory_map(hidden.path()).unwrap_err();
+    assert!(matches!(error, OpenError::IoMem(IoMemError::Hidden)), "{error}");
+    let error = memory_map(Path::new("/nonexistent/iomem")).unwrap_err();
+    assert!(matches!(error, OpenError::IoMemRead { .. }), "{error}");
+    let map = memory_map(file(b"1000-1fff : Reserved\n").path()).unwrap();
+    assert_eq!(map.writable_ranges(), [Span::new(0x1000, 0x1000)]);
+}
+
+#[test]
+fn words_for_programs_are_stable() {
+    let kinds = [Kind::File, Kind::BlockDevice, Kind::DevMem, Kind::DevDax, Kind::Elf];
+    assert_eq!(kinds.map(Kind::name), ["file", "block-device", "dev-mem", "dev-dax", "elf"]);
+    assert_eq!(kinds.map(Kind::is_physical), [false, false, true, false, true]);
+    assert_eq!(kinds.map(Kind::is_dump), [false, false, false, false, true]);
+}

@@ -1,0 +1,127 @@
+//! `gmfs fsck`: checks a region, and repairs it when told to.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::Args as Arguments;
+use gmfs_check::{Severity, Verdict};
+
+use crate::ctx::Ctx;
+use crate::exit::Exit;
+use crate::open::{self, ImageArgs};
+use crate::render::findings;
+use crate::render::json::{self, check, region};
+use crate::repairing::{self, Look, Mode, Outcome};
+
+/// Status bit: repaired.
+const REPAIRED: u8 = 1;
+/// Status bit: something is left unrepaired.
+const LEFT: u8 = 4;
+/// Status bit: the check could not be done, or not whole.
+pub(crate) const OPERATIONAL: u8 = 8;
+/// Status bit: the command line was not understood.
+pub(crate) const USAGE: u8 = 16;
+/// Status bit: the user stopped it.
+pub(crate) const CANCELLED: u8 = 32;
+
+/// Check a region, and repair it when told to
+///
+/// Every metadata page of both copies, every inode, the directory tree, every block descriptor and all counts are
+/// checked against each other. Without -n, -p or -y each repair is asked for on the terminal; without a terminal nothing
+/// is written. The exit status is the sum of 0 in order, 1 repaired, 4 left unrepaired, 8 operational error or not
+/// checked to the end, 16 wrong usage, 32 cancelled. An unfinished change, which the next writer puts right, is no damage.
+#[derive(Arguments, Debug)]
+#[command(after_long_help = "Examples:
+  gmfs fsck -n region.img
+  gmfs fsck -p /dev/mem --region 64M:0x10000000
+  gmfs fsck -n --json vmcore | jq .findings")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    image: ImageArgs,
+    /// Only look; write nothing
+    #[arg(short = 'n', long = "no", group = "mode")]
+    look: bool,
+    /// Make the repairs that are proven, without asking (also -a)
+    #[arg(short = 'p', long = "preen", short_alias = 'a', group = "mode")]
+    preen: bool,
+    /// Make all repairs, also those that give something up
+    #[arg(short = 'y', long = "yes", group = "mode")]
+    yes: bool,
+    /// Check even if marked clean: always so, taken for fsck(8)'s sake
+    #[arg(short = 'f', long = "force")]
+    force: bool,
+    /// Also compare the contents of blocks with their recorded CRCs
+    #[arg(long)]
+    data: bool,
+    /// Record what is overwritten, so that `gmfs undo` can take it back
+    #[arg(long, value_name = "FILE")]
+    undo: Option<PathBuf>,
+    /// Show progress, whatever standard error is; fsck(8) hands over a descriptor, which is not used
+    #[arg(short = 'C', long = "progress", value_name = "FD", num_args = 0..=1, require_equals = true, default_missing_value = "0")]
+    progress: Option<u32>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
+    let how = Look { data: args.data, progress: args.progress.is_some() };
+    let (image, shown, outcome) = match args.mode() {
+        Mode::Look => {
+            let located = open::locate(&args.image, ctx)?;
+            let report = repairing::look(&located.source, how, gmfs_check::finding::KEPT_PER_CODE, ctx)
+                .with_context(|| format!("cannot check {}", args.image.image.display()))?;
+            let found = report.findings.iter().map(|finding| (finding.clone(), false)).collect();
+            let outcome = Outcome { found, last: report, ..Outcome::default() };
+            (region::Image::from(&located.place), located.place.path.display().to_string(), outcome)
+        }
+        mode => open::for_repair(&args.image, args.undo.as_deref(), ctx, |mut target, ctx| {
+            repairing::repair(&mut target, how, mode, ctx)
+        })?,
+    };
+    let status = status(&outcome);
+    if args.json {
+        json::print(ctx, "fsck", &check::Fsck::new(image, &outcome.found, &outcome.last, status))?;
+    } else {
+        show(&shown, &outcome, ctx)?;
+    }
+    Ok(Exit::Fsck(status))
+}
+
+impl Args {
+    fn mode(&self) -> Mode {
+        let _ = self.force;
+        match (self.look, self.preen, self.yes) {
+            (_, true, _) => Mode::Safe,
+            (_, _, true) => Mode::All,
+            (false, false, false) if !self.json && std::io::stdin().is_terminal() => Mode::Ask,
+            _ => Mode::Look,
+        }
+    }
+}
+
+/// Prints what was found and what it comes to.
+pub(crate) fn show(image: &str, outcome: &Outcome, ctx: &mut Ctx) -> Result<()> {
+    findings::findings(&outcome.found, ctx)?;
+    findings::rest(&outcome.last, ctx)?;
+    let repaired = outcome.found.iter().filter(|(_, repaired)| *repaired).count();
+    findings::summary(image, &outcome.last, repaired, ctx)?;
+    let first = outcome.found.iter().map(|(finding, _)| finding).find(|finding| finding.severity() > Severity::Note);
+    if let Some(finding) = first.filter(|_| outcome.last.verdict() == Verdict::Damaged) {
+        ctx.line(&format!("`gmfs explain {}` says what that means and what a repair does", finding.code()))?;
+    }
+    Ok(())
+}
+
+/// The exit status as fsck(8) has it.
+pub(crate) fn status(outcome: &Outcome) -> u8 {
+    let repaired = outcome.found.iter().any(|(_, repaired)| *repaired);
+    let mut status = if repaired { REPAIRED } else { 0 };
+    status |= match outcome.last.verdict() {
+        Verdict::Clean | Verdict::Recovery => 0,
+        Verdict::Unknown => OPERATIONAL,
+        Verdict::Damaged => LEFT,
+    };
+    if outcome.cancelled { status | CANCELLED } else { status }
+}

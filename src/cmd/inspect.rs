@@ -1,0 +1,292 @@
+//! `gmfs inspect`: what a region says of itself, in several views.
+
+mod raw;
+mod views;
+
+use anyhow::{Context as _, Result};
+use clap::{Args as Arguments, ValueEnum};
+use gmfs_format::Layout;
+use gmfs_format::copies::Standing;
+use gmfs_format::geometry::Geometry;
+use gmfs_format::superblock::Superblock;
+use gmfs_format::units::CopyId;
+use gmfs_volume::Superblocks;
+
+use crate::ctx::Ctx;
+use crate::exit::Exit;
+use crate::health::{self, Counts, Health, Verdict};
+use crate::open::{self, ImageArgs, Opened, Place};
+use crate::paths;
+use crate::render::json::{self, region};
+use crate::render::style::Role;
+use crate::render::table::Table;
+use crate::render::{size, time, words};
+
+/// Show what a region says of itself
+///
+/// Nothing is written. A region that is damaged is shown as far as it can be read. The exit status is 1 if a listing is
+/// incomplete because pages are lost; whether the region is sound is for `gmfs fsck` to say.
+#[derive(Arguments, Debug)]
+#[command(after_long_help = "Examples:
+  gmfs inspect region.img
+  gmfs inspect vmcore files --json
+  gmfs inspect region.img raw --page 1 --copy b")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    image: ImageArgs,
+    /// What to show
+    #[arg(value_enum, default_value_t = View::Summary)]
+    view: View,
+    /// With raw: which metadata page of the copy, counted from 0, the superblock
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    page: u32,
+    /// With raw: which copy [default: the one that counts]
+    #[arg(long, value_name = "COPY", ignore_case = true)]
+    copy: Option<Which>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum View {
+    /// Identity, size, usage and health
+    Summary,
+    /// Every field of the superblock; reads two pages only
+    Superblock,
+    /// Whose each block is, in runs
+    Blocks,
+    /// Every inode in use
+    Inodes,
+    /// Every file and directory by its path, with its extents
+    Files,
+    /// How both copies of each metadata page stand
+    Pages,
+    /// The fields of one metadata page, with offsets, whatever they hold
+    Raw,
+}
+
+/// A copy of the metadata.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Which {
+    /// At the start of the region
+    A,
+    /// At its end
+    B,
+}
+
+impl From<Which> for CopyId {
+    fn from(which: Which) -> Self {
+        match which {
+            Which::A => Self::A,
+            Which::B => Self::B,
+        }
+    }
+}
+
+pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
+    match args.view {
+        View::Raw => return raw::run(args, ctx),
+        View::Superblock => return superblock(args, ctx),
+        _ => {}
+    }
+    let opened = open::region(&args.image, ctx)?;
+    if args.view == View::Summary && !args.json {
+        summary(&opened, ctx)?;
+        return Ok(Exit::Done);
+    }
+    let mut answer = args.json.then(|| {
+        let mut answer = common(&opened.place, opened.region.superblocks());
+        answer.health = Some(health::assess(&opened.region).into());
+        answer
+    });
+    let exit = match args.view {
+        View::Blocks => views::blocks(&opened, answer.as_mut(), ctx)?,
+        View::Inodes => views::inodes(&opened, answer.as_mut(), ctx)?,
+        View::Files => views::files(&opened, answer.as_mut(), ctx)?,
+        View::Pages => views::pages(&opened, answer.as_mut(), ctx)?,
+        View::Summary | View::Superblock | View::Raw => Exit::Done,
+    };
+    if let Some(answer) = answer {
+        json::print(ctx, "inspect", &answer)?;
+    }
+    Ok(exit)
+}
+
+/// What every view has in JSON.
+fn common(place: &Place, superblocks: &Superblocks) -> region::Inspect {
+    let superblock = superblocks.current();
+    let geometry = superblock.geometry();
+    region::Inspect {
+        image: place.into(),
+        region: region::Span { base: place.base, size: geometry.size() },
+        layout: Layout::Native.name(),
+        superblock: region::Superblock::new(superblock, &superblocks.judgement()),
+        geometry: geometry.into(),
+        usage: superblock.into(),
+        statfs: superblock.into(),
+        health: None,
+        lost_pages: None,
+        blocks: None,
+        inodes: None,
+        files: None,
+        pages: None,
+    }
+}
+
+fn summary(opened: &Opened, ctx: &mut Ctx) -> Result<()> {
+    let superblock = opened.region.superblock();
+    let (geometry, raw) = (superblock.geometry(), &superblock.raw);
+    let health = health::assess(&opened.region);
+    let mut table = Table::bare(&[]);
+    table.row(["Image", &image(&opened.place)]);
+    table.row(["UUID", &superblock.uuid.to_string()]);
+    table.row(["Label", &label(superblock)]);
+    table.row(["Size", &size::both(geometry.size())]);
+    table.row(["Physical base", &base(opened.place.physical_base(superblock))]);
+    table.row(["Blocks", &crate::cmd::mkfs::blocks(geometry)]);
+    for (name, count) in [
+        ("  free", raw.free_blocks.get()),
+        ("  data", raw.data_blocks.get()),
+        ("  bad", raw.bad_blocks.get()),
+        ("  reserved", raw.reserved_blocks.get()),
+    ] {
+        let role = if name == "  bad" && count > 0 { Role::Bad } else { Role::Plain };
+        table.styled([(name, Role::Plain), (&in_blocks(count, geometry), role)]);
+    }
+    table.row(["Inodes", &format!("{} used of {}", raw.used_inodes, geometry.inodes())]);
+    table.row(["State", &words::state(raw.state.get())]);
+    table.row(["Created", &time::human(raw.created.get())]);
+    table.row(["Written", &written(superblock)]);
+    let role = match health.verdict {
+        Verdict::Clean => Role::Good,
+        Verdict::Recovery => Role::Warn,
+        Verdict::Damaged => Role::Bad,
+    };
+    table.styled([("Metadata", Role::Plain), (&verdict(&health), role)]);
+    table.row(["  copy A", &counts(&health.a)]);
+    table.row(["  copy B", &counts(&health.b)]);
+    Ok(table.print(ctx)?)
+}
+
+/// `12 (24 MiB)`
+fn in_blocks(count: u64, geometry: Geometry) -> String {
+    let bytes = count.saturating_mul(geometry.block_bytes());
+    if count == 0 { "0".to_owned() } else { format!("{count} ({})", size::human(bytes)) }
+}
+
+fn image(place: &Place) -> String {
+    let path = crate::failure::printable(&place.path.display().to_string());
+    let at = if place.base == 0 { String::new() } else { format!(", at {:#x}", place.base) };
+    format!("{path} ({}{at})", place.kind.name())
+}
+
+fn label(superblock: &Superblock) -> String {
+    match superblock.label() {
+        [] => "none".to_owned(),
+        label => paths::shown(label),
+    }
+}
+
+fn base(base: Option<u64>) -> String {
+    base.map_or_else(|| "not known".to_owned(), size::hex)
+}
+
+fn written(superblock: &Superblock) -> String {
+    let writer = paths::shown(superblock.writer());
+    format!("{} by {writer}", time::human(superblock.raw.written.get()))
+}
+
+fn verdict(health: &Health) -> String {
+    match health.verdict {
+        Verdict::Clean => "clean".to_owned(),
+        Verdict::Recovery => "a writer did not finish; whoever opens the region for writing recovers it".to_owned(),
+        Verdict::Damaged => "damaged; `gmfs fsck` tells more".to_owned(),
+    }
+}
+
+fn counts(counts: &Counts) -> String {
+    let all = [
+        (counts.good, "good"),
+        (counts.recovery, "to be recovered"),
+        (counts.stale, "stale"),
+        (counts.damaged, "damaged"),
+        (counts.absent, "not in the image"),
+    ];
+    let parts: Vec<String> =
+        all.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    let pages = if all.iter().map(|(count, _)| count).sum::<u64>() == 1 { "page" } else { "pages" };
+    format!("{pages}: {}", parts.join(", "))
+}
+
+/// The superblock alone: of a region whose features forbid more than that, too.
+fn superblock(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
+    let (located, superblocks) = open::superblocks(&args.image, ctx)?;
+    if args.json {
+        json::print(ctx, "inspect", &common(&located.place, &superblocks))?;
+        return Ok(Exit::Done);
+    }
+    let (found, judged) = (superblocks.current(), superblocks.judgement());
+    let (geometry, raw) = (found.geometry(), &found.raw);
+    let mut table = Table::bare(&[]);
+    for (copy, standing, slot) in [("Copy A", judged.a, &superblocks.a), ("Copy B", judged.b, &superblocks.b)] {
+        let role = if standing == Standing::Good { Role::Good } else { Role::Warn };
+        let standing = match standing {
+            Standing::Good => slot.to_string(),
+            other => format!("{}: {slot}", words::standing(other)),
+        };
+        table.styled([(copy, Role::Plain), (&standing, role)]);
+    }
+    for (name, value) in [
+        ("Format version", raw.version.get().to_string()),
+        ("Features", words::features(found.features())),
+        ("UUID", found.uuid.to_string()),
+        ("Label", label(found)),
+        ("Region size", size::both(geometry.size())),
+        ("Base when formatted", base(Some(raw.base.get()).filter(|base| *base != 0))),
+        ("Block size", size::both(geometry.block_bytes())),
+        ("Blocks", geometry.blocks().to_string()),
+        ("Metadata blocks", format!("{} a copy", geometry.metadata_blocks())),
+        ("Block table", format!("{} of {} pages used", raw.table_used, geometry.table_pages())),
+        ("Inode table", format!("{} of {} pages used", raw.inodes_used_pages, geometry.inode_pages())),
+        ("Inodes", format!("{} used of {}", raw.used_inodes, geometry.inodes())),
+        ("Free blocks", raw.free_blocks.to_string()),
+        ("Data blocks", raw.data_blocks.to_string()),
+        ("Bad blocks", raw.bad_blocks.to_string()),
+        ("Reserved blocks", raw.reserved_blocks.to_string()),
+        ("State", words::state(raw.state.get())),
+        ("Created", time::human(raw.created.get())),
+        ("Written", written(found)),
+        ("Checked", time::human(raw.checked.get())),
+        ("Sealed", time::human(raw.sealed.get())),
+        ("Commits", raw.write_count.to_string()),
+        ("Recorded problems", problems(found)),
+    ] {
+        table.row([name, &value]);
+    }
+    table.print(ctx)?;
+    Ok(Exit::Done)
+}
+
+fn problems(found: &Superblock) -> String {
+    let raw = &found.raw;
+    if raw.error_count.get() == 0 {
+        return "none".to_owned();
+    }
+    let one =
+        |record: &gmfs_format::raw::ErrorRecord| format!("GM{:04} at {}", record.code, time::human(record.time.get()));
+    format!("{}, first {}, last {}", raw.error_count, one(&raw.first_error), one(&raw.last_error))
+}
+
+/// The region's place in the image, or why there is none; for views that need no superblock.
+fn located(args: &Args, ctx: &Ctx) -> Result<(open::Located, Option<Superblocks>)> {
+    let located = open::locate(&args.image, ctx)?;
+    let superblocks = Superblocks::load(&located.source);
+    match superblocks {
+        Ok(superblocks) => Ok((located, Some(superblocks))),
+        // Copy A lies at the start, whatever it has come to.
+        Err(_) if args.copy != Some(Which::B) => Ok((located, None)),
+        Err(error) => Err(error).context("nothing says where copy B lies"),
+    }
+}

@@ -1,0 +1,322 @@
+//! The views that are lists.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use gmfs_format::copies::{Judgement, Standing};
+use gmfs_format::model::Inode;
+use gmfs_format::raw::BlockRaw;
+use gmfs_format::tables::{BlockState, InodeKind};
+use gmfs_format::units::{BlockNo, CopyId, InodeNo, PageNo};
+use gmfs_volume::region::Mappings;
+use gmfs_volume::superblocks::used_tables;
+use gmfs_volume::sweep::{Frame, sweep};
+
+use crate::cmd::ls::{role, tell_depth};
+use crate::cmd::{inodes as read_inodes, tell_lost};
+use crate::ctx::Ctx;
+use crate::exit::Exit;
+use crate::open::Opened;
+use crate::paths::{self, Paths};
+use crate::render::json::{files as wire, region};
+use crate::render::style::Role;
+use crate::render::table::Table;
+use crate::render::{size, time, words};
+
+/// Blocks behind one another that have one state and one owner.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Run {
+    first: BlockNo,
+    count: u32,
+    entry: BlockRaw,
+}
+
+impl Run {
+    /// Whether this block continues the run: same state, and the next place of the same file.
+    fn takes(&self, block: BlockNo, entry: &BlockRaw) -> bool {
+        let (own, next) = (&self.entry, self.first.0.checked_add(self.count));
+        let same =
+            (own.owner, own.state, own.flags, own.reserved) == (entry.owner, entry.state, entry.flags, entry.reserved);
+        let index = if entry.is_mapping() { own.index.get().checked_add(self.count) } else { Some(own.index.get()) };
+        next == Some(block.0) && same && index == Some(entry.index.get())
+    }
+}
+
+/// The runs of all data blocks, and the number of pages of the table that are lost.
+fn runs(opened: &Opened) -> (Vec<Run>, u64) {
+    let mut runs: Vec<Run> = Vec::new();
+    let mut add = |block: BlockNo, entry: &BlockRaw| match runs.last_mut() {
+        Some(run) if run.takes(block, entry) => run.count += 1,
+        _ => runs.push(Run { first: block, count: 1, entry: *entry }),
+    };
+    let lost = opened.region.descriptors(&mut add);
+    // Behind the mark everything is free.
+    let geometry = opened.region.geometry();
+    let mark = geometry.first_block_of(PageNo(opened.region.superblock().used_table_pages().end));
+    let end = geometry.end_data();
+    if mark < end {
+        let rest = end.0 - mark.0;
+        match runs.last_mut() {
+            Some(run) if run.takes(mark, &BlockRaw::FREE) => run.count += rest,
+            _ => runs.push(Run { first: mark, count: rest, entry: BlockRaw::FREE }),
+        }
+    }
+    (runs, lost)
+}
+
+pub(super) fn blocks(opened: &Opened, answer: Option<&mut region::Inspect>, ctx: &mut Ctx) -> Result<Exit> {
+    let (inodes, _) = read_inodes(&opened.region, ctx);
+    let (runs, lost) = runs(opened);
+    let exit = tell_lost(lost, "block table", "list", ctx);
+    let geometry = opened.region.geometry();
+    let base = opened.physical_base();
+    if let Some(answer) = answer {
+        answer.lost_pages = Some(lost);
+        let row = |run: &Run| region::Blocks {
+            block: run.first.0,
+            count: run.count.into(),
+            offset: geometry.block_offset(run.first),
+            physical: base.map(|base| base.saturating_add(geometry.block_offset(run.first))),
+            state: state(&run.entry),
+            owner: wire::ino(run.entry.owner()),
+            index: run.entry.is_mapping().then(|| run.entry.index.get()),
+            flags: words::block_flags(run.entry.flags),
+        };
+        answer.blocks = Some(runs.iter().map(row).collect());
+        return Ok(exit);
+    }
+    block_table(opened, &runs, &mut Paths::new(&inodes.tree)).print(ctx)?;
+    Ok(exit)
+}
+
+/// All blocks of the region, metadata included.
+fn block_table(opened: &Opened, runs: &[Run], paths: &mut Paths<'_>) -> Table {
+    let (geometry, base) = (opened.region.geometry(), opened.physical_base());
+    let address = if base.is_some() { "Physical" } else { "Offset" };
+    let mut table = Table::new(&["Block", "Count", "Size", address, "State", "Flags", "File"]).right(&[0, 1, 2, 3]);
+    let mut add = |first: BlockNo, count: u32, state: (&str, Role), flags: &str, file: &str| {
+        let place = size::hex(base.unwrap_or(0).saturating_add(geometry.block_offset(first)));
+        table.styled([
+            (&first.to_string(), Role::Plain),
+            (&count.to_string(), Role::Plain),
+            (&size::human(u64::from(count) * geometry.block_bytes()), Role::Plain),
+            (&place, Role::Plain),
+            state,
+            (flags, Role::Plain),
+            (file, Role::Plain),
+        ]);
+    };
+    let metadata = geometry.metadata_blocks();
+    add(BlockNo(0), metadata, ("metadata A", Role::Dim), "", "");
+    for run in runs {
+        let file = owner(&run.entry, paths, geometry.block_bytes());
+        let flags = words::block_flags(run.entry.flags);
+        add(run.first, run.count, (&state(&run.entry), state_role(&run.entry)), &flags, &file);
+    }
+    add(geometry.end_data(), metadata, ("metadata B", Role::Dim), "", "");
+    table
+}
+
+fn state(entry: &BlockRaw) -> String {
+    entry.state().map_or_else(|| format!("unknown ({})", entry.state), |state| state.name().to_owned())
+}
+
+fn state_role(entry: &BlockRaw) -> Role {
+    match entry.state() {
+        Some(BlockState::Data) => Role::Plain,
+        Some(BlockState::Free) => Role::Dim,
+        Some(BlockState::Reserved) => Role::Warn,
+        Some(BlockState::Bad) | None => Role::Bad,
+    }
+}
+
+/// `/vms/a.mem at 0x200000`
+fn owner(entry: &BlockRaw, paths: &mut Paths<'_>, block_bytes: u64) -> String {
+    let ino = entry.owner();
+    if ino == InodeNo::NONE {
+        return String::new();
+    }
+    let whose = paths.of(ino).map_or_else(|| format!("inode {ino}"), |path| paths::shown(&path));
+    format!("{whose} at {}", size::hex(u64::from(entry.index.get()) * block_bytes))
+}
+
+pub(super) fn inodes(opened: &Opened, answer: Option<&mut region::Inspect>, ctx: &mut Ctx) -> Result<Exit> {
+    let (inodes, exit) = read_inodes(&opened.region, ctx);
+    if let Some(answer) = answer {
+        answer.lost_pages = Some(inodes.lost_pages);
+        answer.inodes = Some(inodes.tree.inodes().map(wire::Inode::from).collect());
+        return Ok(exit);
+    }
+    let mut table =
+        Table::new(&["Inode", "Parent", "Mode", "Owner", "Bytes", "Blocks", "Flags", "Modified (UTC)", "Name"])
+            .right(&[0, 1, 4, 5]);
+    for inode in inodes.tree.inodes() {
+        let attributes = inode.attributes;
+        let mode = attributes.map_or_else(String::new, |a| words::mode(inode.kind, a.mode));
+        table.styled([
+            (&inode.ino.to_string(), Role::Plain),
+            (&inode.parent.to_string(), Role::Plain),
+            (&mode, Role::Plain),
+            (&attributes.map_or_else(String::new, |a| format!("{}:{}", a.uid, a.gid)), Role::Plain),
+            (&inode.size.to_string(), Role::Plain),
+            (&inode.blocks.to_string(), Role::Plain),
+            (&attributes.map_or_else(String::new, |a| words::inode_flags(a.flags)), Role::Plain),
+            (&attributes.map_or_else(String::new, |a| time::short(a.modified)), Role::Plain),
+            (&paths::shown(&inode.name), role(inode)),
+        ]);
+    }
+    table.print(ctx)?;
+    Ok(exit)
+}
+
+/// The list of files in the making, for either kind of output.
+struct Files<'a> {
+    opened: &'a Opened,
+    mappings: Mappings,
+    seen: BTreeSet<InodeNo>,
+    list: Vec<wire::File>,
+    table: Table,
+    json: bool,
+}
+
+impl Files<'_> {
+    /// Adds a file or directory; `path` is `None` if no path leads to it.
+    fn add(&mut self, path: Option<&[u8]>, inode: &Inode) {
+        self.seen.insert(inode.ino);
+        let extents = self.mappings.files.remove(&inode.ino).unwrap_or_default();
+        if self.json {
+            let (geometry, base) = (self.opened.region.geometry(), self.opened.physical_base());
+            let runs = extents.iter().map(|extent| wire::Extent::new(extent, geometry, base)).collect();
+            self.list.push(wire::File::new(path, inode, runs));
+            return;
+        }
+        let file = inode.kind == InodeKind::File;
+        let only = |text: String| if file { text } else { String::new() };
+        let (shown, style) = match path {
+            Some(path) => (paths::shown(path), role(inode)),
+            None => (format!("{} (no path leads to it)", paths::shown(&inode.name)), Role::Bad),
+        };
+        self.table.styled([
+            (&inode.ino.to_string(), Role::Plain),
+            (&only(size::human(inode.size)), Role::Plain),
+            (&only(inode.size.to_string()), Role::Dim),
+            (&only(inode.blocks.to_string()), Role::Plain),
+            (&only(extents.len().to_string()), Role::Plain),
+            (&shown, style),
+        ]);
+    }
+}
+
+pub(super) fn files(opened: &Opened, answer: Option<&mut region::Inspect>, ctx: &mut Ctx) -> Result<Exit> {
+    let (inodes, mut exit) = read_inodes(&opened.region, ctx);
+    let mappings = opened.region.mappings(|_| true);
+    let lost = inodes.lost_pages + mappings.lost_pages;
+    if tell_lost(mappings.lost_pages, "block table", "list of extents", ctx) != Exit::Done {
+        exit = Exit::No;
+    }
+    let table = Table::new(&["Inode", "Size", "Bytes", "Blocks", "Extents", "Path"]).right(&[0, 1, 2, 3, 4]);
+    let json = answer.is_some();
+    let mut files = Files { opened, mappings, seen: BTreeSet::new(), list: Vec::new(), table, json };
+    if let Some(root) = inodes.tree.get(InodeNo::ROOT) {
+        files.add(Some(b"/"), root);
+        let walked = paths::walk(&inodes.tree, (root, b"/"), |step| {
+            files.add(Some(&step.path), step.inode);
+            Ok::<(), std::convert::Infallible>(())
+        });
+        tell_depth(walked.unwrap_or(0), ctx);
+    }
+    for inode in inodes.tree.inodes() {
+        if !files.seen.contains(&inode.ino) {
+            files.add(None, inode);
+        }
+    }
+    match answer {
+        Some(answer) => {
+            answer.lost_pages = Some(lost);
+            answer.files = Some(files.list);
+        }
+        None => files.table.print(ctx)?,
+    }
+    Ok(exit)
+}
+
+/// Pages behind one another that stand alike.
+struct PageRun {
+    first: PageNo,
+    count: u64,
+    judgement: Judgement,
+}
+
+pub(super) fn pages(opened: &Opened, answer: Option<&mut region::Inspect>, ctx: &mut Ctx) -> Result<Exit> {
+    let superblocks = opened.region.superblocks();
+    let geometry = opened.region.geometry();
+    let mut runs = vec![PageRun { first: PageNo(0), count: 1, judgement: superblocks.judgement() }];
+    for (_, pages) in used_tables(opened.region.superblock()) {
+        let kind = geometry.page_kind(PageNo(pages.start));
+        let visit = |frame: &Frame<'_>| match runs.last_mut() {
+            Some(run)
+                if run.judgement == frame.judgement
+                    && geometry.page_kind(run.first) == kind
+                    && u64::from(run.first.0) + run.count == u64::from(frame.page.0) =>
+            {
+                run.count += 1;
+            }
+            _ => runs.push(PageRun { first: frame.page, count: 1, judgement: frame.judgement }),
+        };
+        sweep(opened.region.source(), superblocks, pages, vec![visit]);
+    }
+    let kind_of = |run: &PageRun| geometry.page_kind(run.first).map_or_else(String::new, |kind| kind.to_string());
+    if let Some(answer) = answer {
+        let copy =
+            |run: &PageRun, copy| region::PageCopy::new(run.judgement.of(copy), geometry.page_offset(copy, run.first));
+        let row = |run: &PageRun| region::Pages {
+            page: run.first.0,
+            count: run.count,
+            kind: kind_of(run),
+            take: run.judgement.take.map(|copy| copy.to_string()),
+            conflict: run.judgement.conflict,
+            uncertain: run.judgement.uncertain,
+            a: copy(run, CopyId::A),
+            b: copy(run, CopyId::B),
+        };
+        answer.pages = Some(runs.iter().map(row).collect());
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new(&["Page", "Count", "Kind", "Copy A", "Copy B", "Counts"]).right(&[0, 1]);
+    for run in &runs {
+        let judged = &run.judgement;
+        let counts = match (judged.take, judged.conflict) {
+            (_, true) => ("conflict".to_owned(), Role::Bad),
+            (Some(copy), false) => (copy.to_string(), Role::Plain),
+            (None, false) => ("neither".to_owned(), Role::Bad),
+        };
+        table.styled([
+            (&run.first.to_string(), Role::Plain),
+            (&run.count.to_string(), Role::Plain),
+            (&kind_of(run), Role::Plain),
+            (&standing(judged.a), standing_role(judged.a)),
+            (&standing(judged.b), standing_role(judged.b)),
+            (&counts.0, counts.1),
+        ]);
+    }
+    table.print(ctx)?;
+    Ok(Exit::Done)
+}
+
+fn standing(standing: Standing) -> String {
+    match standing {
+        Standing::Damaged(fault) => fault.to_string(),
+        Standing::Absent(why) => why.to_string(),
+        other => words::standing(other).to_owned(),
+    }
+}
+
+const fn standing_role(standing: Standing) -> Role {
+    if standing.is_damage() {
+        Role::Bad
+    } else if matches!(standing, Standing::Good) {
+        Role::Good
+    } else {
+        Role::Warn
+    }
+}

@@ -1,0 +1,132 @@
+//! `gmfs ls`: what is in a directory.
+
+use std::ffi::OsString;
+
+use anyhow::Result;
+use clap::Args as Arguments;
+use gmfs_format::model::{Inode, Tree};
+use gmfs_format::tables::InodeKind;
+
+use crate::ctx::Ctx;
+use crate::exit::Exit;
+use crate::open::{self, ImageArgs};
+use crate::paths;
+use crate::render::json::{self, files};
+use crate::render::style::{Role, paint};
+use crate::render::table::Table;
+use crate::render::{size, time, words};
+
+/// List files and directories
+///
+/// Names are escaped: a control character or a byte that is no UTF-8 is shown as \n, \x1b, \xff.
+#[derive(Arguments, Debug)]
+#[command(after_long_help = "Examples:
+  gmfs ls region.img
+  gmfs ls -lR /dev/mem /vms --region 64G:0x1000000000")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    image: ImageArgs,
+    /// Their paths in the region [default: /]
+    #[arg(value_name = "PATH")]
+    paths: Vec<OsString>,
+    /// Show mode, owner, group, size, blocks and time of change
+    #[arg(short, long)]
+    long: bool,
+    /// List directories below too, by their paths
+    #[arg(short = 'R', long)]
+    recursive: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A line of the listing: what is shown for a name, the path, and the inode.
+struct Line<'t> {
+    name: String,
+    path: Vec<u8>,
+    inode: &'t Inode,
+}
+
+pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
+    let opened = open::region(&args.image, ctx)?;
+    let (inodes, exit) = super::inodes(&opened.region, ctx);
+    let root = [OsString::from("/")];
+    let wanted = if args.paths.is_empty() { &root[..] } else { &args.paths };
+    let mut lines = Vec::new();
+    for path in wanted {
+        let inode = super::at(&inodes.tree, path)?;
+        let path = inodes.tree.path(inode.ino).unwrap_or_else(|| paths::bytes(path).to_vec());
+        collect(args, &inodes.tree, (inode, path), ctx, &mut lines);
+    }
+    if args.json {
+        let entries = lines.iter().map(|line| files::Entry::new(&line.path, line.inode)).collect();
+        json::print(ctx, "ls", &files::Listing { entries, lost_pages: inodes.lost_pages })?;
+    } else if args.long {
+        long(&lines, ctx)?;
+    } else {
+        for line in &lines {
+            let text = paint(ctx.colour, role(line.inode), &line.name);
+            ctx.line(&text)?;
+        }
+    }
+    Ok(exit)
+}
+
+/// The lines of one path of the command line.
+fn collect<'t>(args: &Args, tree: &'t Tree, top: (&'t Inode, Vec<u8>), ctx: &Ctx, lines: &mut Vec<Line<'t>>) {
+    let (inode, path) = top;
+    if inode.kind != InodeKind::Directory {
+        lines.push(Line { name: paths::shown(&path), path, inode });
+    } else if args.recursive {
+        let walked = paths::walk(tree, (inode, &path), |step| {
+            lines.push(Line { name: paths::shown(&step.path), path: step.path.clone(), inode: step.inode });
+            Ok::<(), std::convert::Infallible>(())
+        });
+        tell_depth(walked.unwrap_or(0), ctx);
+    } else {
+        for child in tree.children(inode.ino) {
+            let path = paths::join(&path, &child.name);
+            lines.push(Line { name: paths::shown(&child.name), path, inode: child });
+        }
+    }
+}
+
+/// Says that directories were left out because their paths are longer than any can be.
+pub(crate) fn tell_depth(directories: u64, ctx: &Ctx) {
+    if directories > 0 {
+        let what = if directories == 1 { "directory has" } else { "directories have" };
+        ctx.warn(&format!("{directories} {what} a path of more than 4096 bytes; what lies below is not shown"));
+    }
+}
+
+fn long(lines: &[Line<'_>], ctx: &mut Ctx) -> Result<()> {
+    let mut table =
+        Table::new(&["Mode", "UID", "GID", "Size", "Bytes", "Blocks", "Changed (UTC)", "Name"]).right(&[1, 2, 3, 4, 5]);
+    for line in lines {
+        let inode = line.inode;
+        let attributes = inode.attributes;
+        let mode = attributes.map_or_else(String::new, |a| words::mode(inode.kind, a.mode));
+        let number = |of: Option<u32>| of.map_or_else(String::new, |n| n.to_string());
+        let only = |text: String| if inode.kind == InodeKind::File { text } else { String::new() };
+        let changed = attributes.map_or_else(String::new, |a| time::short(a.modified));
+        table.styled([
+            (&mode, Role::Plain),
+            (&number(attributes.map(|a| a.uid)), Role::Plain),
+            (&number(attributes.map(|a| a.gid)), Role::Plain),
+            (&only(size::human(inode.size)), Role::Plain),
+            (&only(inode.size.to_string()), Role::Dim),
+            (&only(inode.blocks.to_string()), Role::Plain),
+            (&changed, Role::Plain),
+            (&line.name, role(inode)),
+        ]);
+    }
+    if table.is_empty() {
+        return Ok(());
+    }
+    Ok(table.print(ctx)?)
+}
+
+/// How a name is shown.
+pub(crate) fn role(inode: &Inode) -> Role {
+    if inode.kind == InodeKind::Directory { Role::Directory } else { Role::Plain }
+}

@@ -1,0 +1,44 @@
+//! `gmfs mkdir`: new directories.
+
+use std::ffi::OsString;
+
+use anyhow::{Context as _, Result};
+use clap::Args as Arguments;
+
+use crate::ctx::Ctx;
+use crate::exit::Exit;
+use crate::open::{self, ImageArgs};
+use crate::paths;
+
+/// Make directories
+#[derive(Arguments, Debug)]
+#[command(after_long_help = "Example:
+  gmfs mkdir region.img -p /vms/production")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    image: ImageArgs,
+    /// Their paths in the region
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<OsString>,
+    /// Make the directories above them too, and accept those that exist
+    #[arg(short, long)]
+    parents: bool,
+    /// Permission bits in octal
+    #[arg(long, default_value = "755", value_parser = super::parse_mode)]
+    mode: u16,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
+    let paths: Vec<&[u8]> = args.paths.iter().map(|path| paths::bytes(path)).collect();
+    let changed = open::for_change(&args.image, ctx, |writer| {
+        for path in &paths {
+            writer.mkdir(path, args.parents, args.mode, super::owner())?;
+        }
+        Ok(super::changed(writer, &paths))
+    })
+    .context("cannot make the directory")?;
+    super::tell_change(ctx, "mkdir", &changed)
+}

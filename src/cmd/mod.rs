@@ -1,0 +1,116 @@
+//! The commands, a module each: its arguments, and what it does with them. To add one: a module here with `Args` and
+//! `run`, a variant in [`crate::cli`], types for its JSON in [`crate::render::json`], and its tests in `tests/it/`.
+
+pub(crate) mod cat;
+pub(crate) mod create;
+pub(crate) mod explain;
+pub(crate) mod extract;
+pub(crate) mod fsck;
+pub(crate) mod generate;
+pub(crate) mod inject;
+pub(crate) mod inspect;
+pub(crate) mod ls;
+pub(crate) mod map;
+pub(crate) mod mkdir;
+pub(crate) mod mkfs;
+pub(crate) mod mv;
+pub(crate) mod put;
+pub(crate) mod repair;
+pub(crate) mod rm;
+pub(crate) mod save;
+pub(crate) mod scan;
+pub(crate) mod stat;
+pub(crate) mod tree;
+pub(crate) mod truncate;
+pub(crate) mod undo;
+pub(crate) mod who;
+
+use std::ffi::OsStr;
+
+use anyhow::Result;
+use gmfs_format::io::ReadAt;
+use gmfs_format::model::{Inode, Tree};
+use gmfs_volume::region::Inodes;
+use gmfs_volume::{Region, Writer};
+
+use crate::ctx::Ctx;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::open::{self, Target};
+use crate::paths;
+use crate::render::json::{self, actions, files};
+use crate::render::size;
+
+/// A size as memparse reads it.
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+    gmfs_format::spec::parse_size(text).map_err(|error| error.to_string())
+}
+
+/// Permission bits in octal.
+pub(crate) fn parse_mode(text: &str) -> Result<u16, String> {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    u16::from_str_radix(digits, 8)
+        .ok()
+        .filter(|mode| *mode <= 0o7777)
+        .ok_or_else(|| "permission bits are octal, from 0 to 7777".to_owned())
+}
+
+/// The region's files; says so when some of them are lost.
+pub(crate) fn inodes<S: ReadAt>(region: &Region<S>, ctx: &Ctx) -> (Inodes, Exit) {
+    let inodes = region.inodes();
+    let exit = tell_lost(inodes.lost_pages, "inode table", "listing", ctx);
+    (inodes, exit)
+}
+
+/// Says that an answer is incomplete because pages are lost, and what the command ends with.
+pub(crate) fn tell_lost(pages: u64, table: &str, what: &str, ctx: &Ctx) -> Exit {
+    if pages == 0 {
+        return Exit::Done;
+    }
+    let (pages, verb) = (size::count(pages, "page"), if pages == 1 { "is" } else { "are" });
+    ctx.warn(&format!("{pages} of the {table} {verb} lost; the {what} is incomplete (`gmfs fsck` tells more)"));
+    Exit::No
+}
+
+/// The inode at a path of the command line.
+pub(crate) fn at<'t>(tree: &'t Tree, path: &OsStr) -> Result<&'t Inode, Failure> {
+    let path = paths::bytes(path);
+    tree.resolve(path).ok_or_else(|| open::not_found(path))
+}
+
+/// The user and group that new files belong to.
+pub(crate) fn owner() -> (u32, u32) {
+    (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
+}
+
+/// What a change has made of these paths.
+pub(crate) fn changed(writer: &Writer<Target>, paths: &[&[u8]]) -> actions::Changed {
+    let found = paths.iter().filter_map(|path| Some((*path, writer.tree().resolve(path)?)));
+    let entries = found.map(|(path, inode)| {
+        let path = writer.tree().path(inode.ino).unwrap_or_else(|| path.to_vec());
+        files::Entry::new(&path, inode)
+    });
+    actions::Changed { entries: entries.collect(), free_blocks: writer.free_blocks() }
+}
+
+/// Tells of a change to whoever asked for JSON; others hear nothing, as is the custom.
+pub(crate) fn tell_change(ctx: &mut Ctx, command: &str, changed: &actions::Changed) -> Result<Exit> {
+    if ctx.json {
+        json::print(ctx, command, changed)?;
+    }
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_are_octal() {
+        assert_eq!(parse_mode("0640"), Ok(0o640));
+        assert_eq!(parse_mode("7777"), Ok(0o7777));
+        for wrong in ["8", "10000", "", "rw", "-1"] {
+            assert!(parse_mode(wrong).is_err(), "{wrong}");
+        }
+    }
+}

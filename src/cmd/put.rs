@@ -1,0 +1,88 @@
+//! `gmfs put`: a file from outside into the region.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use clap::Args as Arguments;
+use gmfs_format::tables::InodeKind;
+use gmfs_volume::{CreateOptions, PutOptions};
+
+use crate::ctx::Ctx;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::open::{self, ImageArgs};
+use crate::paths;
+use crate::render::progress::{Counted, Progress};
+
+/// Copy a file into the region
+///
+/// The new content lies in fresh blocks and becomes the file's in one commit: a crash leaves the old content or the new.
+#[derive(Arguments, Debug)]
+#[command(after_long_help = "Examples:
+  gmfs put region.img guest.mem /vms/guest.mem
+  zstdcat guest.mem.zst | gmfs put region.img - /vms/guest.mem --sparse")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    image: ImageArgs,
+    /// The file to copy; - is standard input
+    #[arg(value_name = "SRC")]
+    source: OsString,
+    /// Its path in the region, or a directory there
+    #[arg(value_name = "DEST")]
+    destination: OsString,
+    /// Replace the content of a file that exists
+    #[arg(short, long)]
+    force: bool,
+    /// Give no blocks to stretches of zeros
+    #[arg(long)]
+    sparse: bool,
+    /// Lay each GiB of it at a multiple of 1 GiB of physical address, so that a VMM can map PUDs
+    #[arg(long = "align-1g")]
+    align_1g: bool,
+    /// Permission bits in octal, for a new file
+    #[arg(long, default_value = "600", value_parser = super::parse_mode)]
+    mode: u16,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
+    let shown = if args.source == "-" { "standard input".to_owned() } else { args.source.display().to_string() };
+    let destination = paths::bytes(&args.destination);
+    let cannot = || format!("cannot put {shown} as '{}'", paths::shown(destination));
+    let (content, size) = content(args).with_context(cannot)?;
+    let progress = Progress::new(ctx, "copying", size);
+    let mut content = Counted::new(content, &progress);
+    let create =
+        CreateOptions { size, sparse: args.sparse, align_1g: args.align_1g, mode: args.mode, owner: super::owner() };
+    let options = PutOptions { create, replace: args.force };
+    let changed = open::for_change(&args.image, ctx, |writer| {
+        let into = writer.tree().resolve(destination).is_some_and(|inode| inode.kind == InodeKind::Directory);
+        let name = Path::new(&args.source).file_name().filter(|_| into && args.source != "-");
+        let path = name.map_or_else(|| destination.to_vec(), |name| paths::join(destination, paths::bytes(name)));
+        writer.put(&path, &mut content, &options)?;
+        Ok(super::changed(writer, &[&path]))
+    })
+    .with_context(cannot)?;
+    progress.done();
+    super::tell_change(ctx, "put", &changed)
+}
+
+/// What is to be read, and how long it is expected to be.
+fn content(args: &Args) -> Result<(Box<dyn Read>, u64)> {
+    if args.source == "-" {
+        return Ok((Box::new(io::stdin()), 0));
+    }
+    let file = File::open(&args.source)?;
+    let meta = file.metadata()?;
+    if meta.is_dir() {
+        let failure = Failure::new("is-directory", "it is a directory");
+        return Err(failure.hint("make it with `gmfs mkdir`, and put its files one by one").into());
+    }
+    let size = if meta.is_file() { meta.len() } else { 0 };
+    Ok((Box::new(file), size))
+}

@@ -1,0 +1,114 @@
+//! `gmfs repair`: plans repairs and applies them, in place or in a copy.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::Args as Arguments;
+use gmfs_check::{Policy, plan, release_reserved};
+use gmfs_format::io::WriteAt;
+use gmfs_volume::Stamp;
+
+use crate::cmd::fsck;
+use crate::ctx::Ctx;
+use crate::exit::Exit;
+use crate::open::{self, ImageArgs};
+use crate::render::json::{self, check, region};
+use crate::render::{WRITER, findings};
+use crate::repairing::{self, Look, Mode, Outcome};
+
+/// Plan repairs and apply them, in place or in a copy
+///
+/// Makes every repair for which another copy or the rest of the metadata proves what is right; with -y also those that
+/// give something up. No repair marks a block free that may hold guest memory: such blocks are reserved, until
+/// --release-lost gives them back. The exit status is that of fsck.
+#[derive(Arguments, Debug)]
+#[command(after_long_help = "Examples:
+  gmfs repair --plan region.img
+  gmfs repair -y --undo before.undo region.img
+  gmfs repair -y vmcore -o repaired.img")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    image: ImageArgs,
+    /// Print the plan as a list of edits; write nothing
+    #[arg(long)]
+    plan: bool,
+    /// Also make repairs that give something up
+    #[arg(short = 'y', long = "yes")]
+    yes: bool,
+    /// Leave IMAGE as it is; copy the region into FILE and repair it there
+    #[arg(short = 'o', long, value_name = "FILE", conflicts_with_all = ["plan", "undo"])]
+    output: Option<PathBuf>,
+    /// Record what is overwritten, so that `gmfs undo` can take it back
+    #[arg(long, value_name = "FILE", conflicts_with = "plan")]
+    undo: Option<PathBuf>,
+    /// Free the blocks that repairs have reserved: what they hold is given up
+    #[arg(long, conflicts_with = "plan")]
+    release_lost: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const LOOK: Look = Look { data: false, progress: false };
+
+pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
+    if args.plan {
+        return show_plan(args, ctx);
+    }
+    let mode = if args.yes { Mode::All } else { Mode::Safe };
+    let release = args.release_lost;
+    let work = |target: &mut dyn WriteAt, ctx: &mut Ctx| -> Result<(Outcome, Option<u64>)> {
+        let mut target = target;
+        let outcome = repairing::repair(&mut target, LOOK, mode, ctx)?;
+        let released = if release { Some(release_lost(&mut target)?) } else { None };
+        Ok((outcome, released))
+    };
+    let (image, shown, (outcome, released)) = match &args.output {
+        Some(output) => open::in_copy(&args.image, output, ctx, work)?,
+        None => open::for_repair(&args.image, args.undo.as_deref(), ctx, work)?,
+    };
+    let status = fsck::status(&outcome);
+    if args.json {
+        let fsck = check::Fsck::new(image, &outcome.found, &outcome.last, status);
+        let answer = check::Repair::new(fsck, &outcome.applied, &outcome.refused, false, true);
+        json::print(ctx, "repair", &answer.released(released))?;
+        return Ok(Exit::Fsck(status));
+    }
+    findings::plan(&outcome.applied, &outcome.refused, ctx)?;
+    fsck::show(&shown, &outcome, ctx)?;
+    if let Some(blocks) = released {
+        ctx.line(&format!("{shown}: {} given back", crate::render::size::count(blocks, "reserved block")))?;
+    }
+    Ok(Exit::Fsck(status))
+}
+
+/// Gives reserved blocks back.
+fn release_lost<T: WriteAt>(target: &mut T) -> Result<u64> {
+    let stamp = Stamp { now: crate::clock::now(), writer: WRITER.to_owned() };
+    release_reserved(target, &stamp).context("cannot give the reserved blocks back")
+}
+
+/// Prints what would be done.
+fn show_plan(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
+    let located = open::locate(&args.image, ctx)?;
+    let report = repairing::look(&located.source, LOOK, gmfs_check::finding::KEPT_PER_CODE, ctx)
+        .with_context(|| format!("cannot check {}", args.image.image.display()))?;
+    let policy = if args.yes { Policy::Lossy } else { Policy::Safe };
+    let planned = plan(&located.source, &report, policy)?;
+    let found: Vec<_> = report.findings.iter().map(|finding| (finding.clone(), false)).collect();
+    let outcome = Outcome { found, last: report, ..Outcome::default() };
+    let status = fsck::status(&outcome);
+    if args.json {
+        let fsck = check::Fsck::new(region::Image::from(&located.place), &outcome.found, &outcome.last, status);
+        let answer = check::Repair::new(fsck, &planned.edits, &planned.refused, planned.more, false);
+        json::print(ctx, "repair", &answer)?;
+        return Ok(Exit::Fsck(status));
+    }
+    findings::plan(&planned.edits, &planned.refused, ctx)?;
+    if planned.more {
+        ctx.line("more is planned once these edits are made")?;
+    }
+    let image = located.place.path.display().to_string();
+    findings::summary(&image, &outcome.last, 0, ctx)?;
+    Ok(Exit::Fsck(status))
+}

@@ -1,0 +1,43 @@
+//! `gmfs rm`: files and directories go.
+
+use std::ffi::OsString;
+
+use anyhow::{Context as _, Result};
+use clap::Args as Arguments;
+
+use crate::ctx::Ctx;
+use crate::exit::Exit;
+use crate::open::{self, ImageArgs};
+use crate::paths;
+
+/// Remove files and directories
+///
+/// Each PATH goes in one commit, with all that is below it. Its blocks are free then; they are zeroed when they are
+/// given out again, not before.
+#[derive(Arguments, Debug)]
+#[command(after_long_help = "Example:
+  gmfs rm region.img -r /retired")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    image: ImageArgs,
+    /// Their paths in the region
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<OsString>,
+    /// Remove directories with all that is in them
+    #[arg(short, long)]
+    recursive: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
+    let changed = open::for_change(&args.image, ctx, |writer| {
+        for path in &args.paths {
+            writer.remove(paths::bytes(path), args.recursive)?;
+        }
+        Ok(super::changed(writer, &[]))
+    })
+    .context("cannot remove it")?;
+    super::tell_change(ctx, "rm", &changed)
+}

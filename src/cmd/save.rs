@@ -1,0 +1,135 @@
+//! `gmfs save`: the region itself out of any image.
+
+use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::Args as Arguments;
+use gmfs_format::io::Window;
+use gmfs_volume::Superblocks;
+
+use crate::content::{Gaps, SparseFile, carry};
+use crate::ctx::Ctx;
+use crate::exit::Exit;
+use crate::failure::{Failure, printable};
+use crate::open::{self, ImageArgs, Located, Place};
+use crate::render::json::{self, actions, region};
+use crate::render::progress::Progress;
+use crate::render::size;
+
+/// Copy the region, byte for byte, into a region file
+///
+/// The way to rescue a region from a capture kernel or a dump. Works on any range that --region names, formatted or not.
+/// Pages of zeros become holes. Ranges that the image does not hold, or that cannot be read, become holes too and are
+/// listed; the exit status is 1 then.
+#[derive(Arguments, Debug)]
+#[command(after_long_help = "Examples:
+  gmfs save vmcore -o region.img
+  gmfs save /dev/mem --region 64G:0x1000000000 -o /mnt/region.img")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    image: ImageArgs,
+    /// The file to make
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Replace FILE if it exists
+    #[arg(short, long)]
+    force: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
+    let cannot = || format!("cannot save the region in {}", args.image.image.display());
+    let located = open::locate(&args.image, ctx)?;
+    let source = cut(&args.image, located).with_context(cannot)?;
+    let length = source.source.size();
+    let file = output(&args.output, args.force, &source.place).with_context(cannot)?;
+    let done = copy(&source, file, ctx).inspect_err(|_| {
+        // Half a region is none. The error that is being told is the one that matters.
+        let _ = std::fs::remove_file(&args.output);
+    });
+    let (gaps, written) = done.with_context(|| format!("cannot write {}", args.output.display()))?;
+    let exit = if gaps.is_empty() { Exit::Done } else { Exit::No };
+    if args.json {
+        let answer = actions::Save {
+            image: (&source.place).into(),
+            region: region::Span { base: source.place.base, size: length },
+            output: args.output.to_string_lossy().into_owned(),
+            written,
+            absent: gaps.iter().map(|(span, why)| actions::Gap::new(span, why)).collect(),
+        };
+        json::print(ctx, "save", &answer)?;
+        return Ok(exit);
+    }
+    let (whole, data) = (size::both(length), size::human(written));
+    ctx.line(&printable(&format!("{}: {whole} saved, {data} of it data", args.output.display())))?;
+    tell(&gaps, ctx);
+    Ok(exit)
+}
+
+/// Copies the region into a new file, for another command; what the image does not hold is told.
+pub(crate) fn into_file(image: &ImageArgs, to: &Path, ctx: &Ctx) -> Result<()> {
+    let cannot = || format!("cannot copy the region in {}", image.image.display());
+    let source = cut(image, open::locate(image, ctx)?).with_context(cannot)?;
+    let file = output(to, false, &source.place).with_context(cannot)?;
+    let done = copy(&source, file, ctx).inspect_err(|_| {
+        let _ = std::fs::remove_file(to);
+    });
+    let (gaps, _) = done.with_context(|| format!("cannot write {}", to.display()))?;
+    tell(&gaps, ctx);
+    Ok(())
+}
+
+/// Lists what could not be saved, all of it.
+fn tell(gaps: &Gaps, ctx: &Ctx) {
+    for (span, why) in gaps.iter() {
+        ctx.warn(&format!("{span} of the region is a hole now ({}): {why}", size::human(span.len)));
+    }
+}
+
+/// The part to save: exactly what `--region` names, else the region as long as its superblock says.
+fn cut(args: &ImageArgs, located: Located) -> Result<Located> {
+    if args.region.is_some() {
+        return Ok(located);
+    }
+    let size = Superblocks::load(&located.source)?.geometry().size();
+    let Located { place, source } = located;
+    let source = Window::new(source.into_inner(), place.base, size);
+    Ok(Located { place, source })
+}
+
+fn copy(source: &Located, file: File, ctx: &Ctx) -> Result<(Gaps, u64)> {
+    let length = source.source.size();
+    let progress = Progress::new(ctx, "saving", length);
+    let mut sink = SparseFile::new(file, length, &progress)?;
+    carry(&source.source, 0, 0, length, &mut sink)?;
+    let (_, gaps, written) = sink.finish()?;
+    Ok((gaps, written))
+}
+
+/// A new file, or, if it may be replaced, an emptied one; never the image itself.
+fn output(path: &Path, force: bool, image: &Place) -> Result<File> {
+    let cannot = || format!("cannot make {}", path.display());
+    let mut options = OpenOptions::new();
+    options.write(true);
+    match options.clone().create_new(true).open(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && force => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let failure = Failure::new("exists", "it exists already").hint("-f replaces it");
+            return Err(failure).with_context(cannot);
+        }
+        other => return other.with_context(cannot),
+    }
+    let (there, own) = (std::fs::metadata(path).with_context(cannot)?, std::fs::metadata(&image.path)?);
+    if (there.dev(), there.ino()) == (own.dev(), own.ino()) {
+        return Err(Failure::new("same-file", "it is the image itself")).with_context(cannot);
+    }
+    if !there.is_file() {
+        return Err(Failure::new("wrong-kind", "it is no regular file")).with_context(cannot);
+    }
+    options.truncate(true).open(path).with_context(cannot)
+}

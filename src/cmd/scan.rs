@@ -1,0 +1,105 @@
+//! `gmfs scan`: all regions in an image.
+
+use anyhow::{Context as _, Result};
+use clap::Args as Arguments;
+use gmfs_format::io::ReadAt as _;
+use gmfs_image::probe;
+use gmfs_volume::locate::{Candidate, Confidence, DEFAULT_STEP};
+
+use crate::ctx::Ctx;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::locate;
+use crate::open::ImageArgs;
+use crate::paths;
+use crate::render::json::{self, actions};
+use crate::render::size;
+use crate::render::style::Role;
+use crate::render::table::Table;
+
+/// Find all regions in an image
+///
+/// Looks for superblocks at every multiple of the step, in the range that --region names or in all of the image; in
+/// /dev/mem without --region, in all memory that the kernel calls reserved or persistent. A region is certain if both of
+/// its superblocks are there, likely if one is and the other is damaged or not in the image, possible if nothing is where
+/// the other one belongs: perhaps a leftover. The exit status is 1 if there is none.
+#[derive(Arguments, Debug)]
+#[command(after_long_help = "Examples:
+  gmfs scan vmcore
+  gmfs scan disk.img --step 4K")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    image: ImageArgs,
+    /// Distance of the places that are looked at, a multiple of 4K
+    #[arg(long, value_name = "SIZE", value_parser = super::parse_size, default_value = "2M")]
+    step: u64,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
+    if args.step == 0 || !args.step.is_multiple_of(4096) {
+        let message = format!("a step of {} is not possible", size::both(args.step));
+        return Err(Failure::new("step", message).hint("superblocks lie at multiples of 4 KiB").into());
+    }
+    let found = find(args, ctx).with_context(|| format!("cannot scan {}", args.image.image.display()))?;
+    let exit = if found.is_empty() { Exit::No } else { Exit::Done };
+    if args.json {
+        let regions = found.iter().map(actions::Region::from).collect();
+        json::print(ctx, "scan", &actions::Scan { regions })?;
+        return Ok(exit);
+    }
+    if found.is_empty() {
+        let finer = if args.step > DEFAULT_STEP / 512 { "; a smaller --step looks at more places" } else { "" };
+        ctx.note(&format!("no region was found{finer}"));
+        return Ok(exit);
+    }
+    let mut table = Table::new(&["Base", "Size", "Bytes", "Layout", "UUID", "Label", "Found"]).right(&[0, 1, 2]);
+    for region in &found {
+        table.styled([
+            (&size::hex(region.base), Role::Plain),
+            (&size::human(region.size), Role::Plain),
+            (&region.size.to_string(), Role::Dim),
+            (region.layout.name(), Role::Plain),
+            (&region.uuid.to_string(), Role::Plain),
+            (&paths::shown(&region.label), Role::Plain),
+            (region.confidence.name(), role(region.confidence)),
+        ]);
+    }
+    table.print(ctx)?;
+    Ok(exit)
+}
+
+fn find(args: &Args, ctx: &Ctx) -> Result<Vec<Candidate>> {
+    let path = &args.image.image;
+    let range = args.image.region.map(|spec| {
+        let base = spec.base.unwrap_or(0);
+        base..base.saturating_add(spec.size)
+    });
+    let window = range.clone().map(|range| gmfs_format::io::Span::new(range.start, range.end - range.start));
+    match probe::open(path, window) {
+        Err(probe::OpenError::WindowNeeded { .. }) => {
+            let mut found = Vec::new();
+            for span in locate::memory_ranges()? {
+                let image = probe::open(path, Some(span))?;
+                found.extend(locate::search(&image, span.offset..span.end(), args.step, ctx)?);
+            }
+            Ok(found)
+        }
+        image => {
+            let image = image?;
+            let end = image.source.end();
+            let range = range.or(end.map(|end| 0..end)).unwrap_or(0..u64::MAX);
+            locate::search(&image, range.start..range.end.min(end.unwrap_or(u64::MAX)), args.step, ctx)
+        }
+    }
+}
+
+const fn role(confidence: Confidence) -> Role {
+    match confidence {
+        Confidence::Certain => Role::Good,
+        Confidence::Likely => Role::Warn,
+        Confidence::Possible => Role::Dim,
+    }
+}

@@ -1,0 +1,40 @@
+//! `gmfs undo`: takes back what `--undo FILE` recorded.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::Args as Arguments;
+use gmfs_image::undo::Undo;
+
+use crate::ctx::Ctx;
+use crate::exit::Exit;
+use crate::open::{self, ImageArgs};
+use crate::render::size;
+
+/// Take back what a command run with --undo has written
+///
+/// Every page is put back as it was, bit for bit. The undo file must be whole, and the image as that command left it;
+/// otherwise nothing is written.
+#[derive(Arguments, Debug)]
+#[command(after_long_help = "Example:
+  gmfs fsck -y --undo before.undo region.img
+  gmfs undo before.undo region.img")]
+pub(crate) struct Args {
+    /// The undo file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    image: ImageArgs,
+    /// Put back also into an image that has changed since, or from a file whose command was stopped
+    #[arg(short = 'f', long)]
+    force: bool,
+}
+
+pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
+    let undo = Undo::open(&args.file)?;
+    let mut target = open::whole_for_writing(&args.image, ctx)?;
+    undo.revert(&mut target, args.force).with_context(|| format!("cannot undo in {}", args.image.image.display()))?;
+    let pages = size::count(undo.len() as u64, "page");
+    ctx.line(&format!("{}: {pages} put back", args.image.image.display()))?;
+    Ok(Exit::Done)
+}

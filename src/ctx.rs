@@ -1,0 +1,108 @@
+//! What a command talks through: standard output and standard error, and how much they can show.
+
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::os::fd::AsFd as _;
+
+use clap::ValueEnum;
+
+use crate::failure::printable;
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorWhen {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Standard output failed. That its reader has gone is no error; see [`is_broken_pipe`](Self::is_broken_pipe).
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to standard output")]
+pub(crate) struct OutputError(#[from] io::Error);
+
+impl OutputError {
+    /// Whether the reader has gone.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        self.0.kind() == io::ErrorKind::BrokenPipe
+    }
+}
+
+/// The surroundings of a command.
+pub(crate) struct Ctx {
+    out: BufWriter<Box<dyn Write>>,
+    /// Answers, also errors, are JSON.
+    pub(crate) json: bool,
+    /// Standard output shows colours.
+    pub(crate) colour: bool,
+    /// Columns of the terminal on standard output; `None` where it is none, and nothing is cut or wrapped.
+    pub(crate) width: Option<u16>,
+    /// Standard error is a terminal, which can show a progress bar.
+    pub(crate) progress: bool,
+}
+
+impl Ctx {
+    pub(crate) fn new(color: ColorWhen, json: bool) -> Self {
+        let stdout = io::stdout();
+        let terminal = stdout.is_terminal();
+        let colour = match color {
+            ColorWhen::Always => true,
+            ColorWhen::Never => false,
+            ColorWhen::Auto => terminal && allows_colour(),
+        };
+        let size = terminal.then(|| rustix::termios::tcgetwinsize(stdout.as_fd()).ok()).flatten();
+        let width = size.map(|size| size.ws_col).filter(|columns| *columns > 0);
+        // Not through the standard library's own buffer, which looks for line ends in gigabytes of guest memory.
+        let out: Box<dyn Write> = match stdout.as_fd().try_clone_to_owned() {
+            Ok(fd) => Box::new(File::from(fd)),
+            Err(_) => Box::new(stdout),
+        };
+        let progress = io::stderr().is_terminal();
+        Self { out: BufWriter::with_capacity(64 << 10, out), json, colour, width, progress }
+    }
+
+    /// Writes bytes as they are.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), OutputError> {
+        Ok(self.out.write_all(bytes)?)
+    }
+
+    /// Writes a line.
+    pub(crate) fn line(&mut self, text: &str) -> Result<(), OutputError> {
+        self.out.write_all(text.as_bytes())?;
+        Ok(self.out.write_all(b"\n")?)
+    }
+
+    /// Where serializers write.
+    pub(crate) fn writer(&mut self) -> &mut impl Write {
+        &mut self.out
+    }
+
+    /// Hands everything to the system. To be called once, at the end.
+    pub(crate) fn finish(&mut self) -> Result<(), OutputError> {
+        Ok(self.out.flush()?)
+    }
+
+    /// Tells something beside the answer, on standard error.
+    pub(crate) fn note(&self, text: &str) {
+        say("note", text);
+    }
+
+    /// Tells that the answer is not whole.
+    pub(crate) fn warn(&self, text: &str) {
+        say("warning", text);
+    }
+}
+
+/// One line on standard error. That it cannot be written is nothing that could be told.
+fn say(kind: &str, text: &str) {
+    let _ = writeln!(io::stderr(), "gmfs: {kind}: {}", printable(text));
+}
+
+fn allows_colour() -> bool {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}

@@ -1,0 +1,35 @@
+//! Exit statuses, in one place.
+
+use std::process::ExitCode;
+
+/// How a command ends. `fsck` and `repair` have statuses of their own: the sum of 0 clean, 1 repaired, 4 left
+/// unrepaired, 8 operational error, 16 usage, 32 cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Done.
+    Done,
+    /// Done, and the answer is no, or not all of it could be told.
+    No,
+    /// It could not be done.
+    Failed,
+    /// The sum of bits that `fsck` and `repair` end with.
+    Fsck(u8),
+}
+
+impl Exit {
+    /// The number that the system is given.
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::No => 1,
+            Self::Failed => 2,
+            Self::Fsck(bits) => bits,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}

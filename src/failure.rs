@@ -1,0 +1,193 @@
+//! Errors as a user or a program is told of them: a stable code, a chain of causes, and what to do next.
+
+use std::error::Error;
+use std::io::Write as _;
+
+use gmfs_image::file::FileError;
+use gmfs_image::mapped::MapError;
+use gmfs_image::probe;
+use gmfs_volume::content::ContentError;
+use gmfs_volume::{ChangeError, OpenError};
+
+use crate::ctx::{Ctx, OutputError};
+use crate::exit::Exit;
+use crate::render::json;
+
+/// An error that this layer finds itself.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Failure {
+    code: &'static str,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// `code` is for programs: stable, lower case, no spaces.
+    pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: None }
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// Code and next step of an error.
+type Told = (&'static str, Option<String>);
+
+/// Tells of the error that ended a command, and says what the command ends with.
+pub(crate) fn report(error: &anyhow::Error, ctx: &mut Ctx) -> Exit {
+    let output = error.downcast_ref::<OutputError>();
+    if output.is_some_and(OutputError::is_broken_pipe) {
+        return Exit::Done;
+    }
+    let (code, hint) = error.chain().find_map(known).unwrap_or(("failed", None));
+    // Standard output itself may be what failed.
+    if ctx.json && output.is_none() {
+        let causes = error.chain().skip(1).map(|cause| printable(&cause.to_string())).collect();
+        let told = json::error(ctx, code, printable(&error.to_string()), causes, hint.clone());
+        if told.and_then(|()| ctx.finish()).is_ok() {
+            return Exit::Failed;
+        }
+    }
+    let mut text = format!("gmfs: {}\n", printable(&format!("{error:#}")));
+    if let Some(hint) = hint {
+        text.push_str(&format!("  next: {}\n", printable(&hint)));
+    }
+    let _ = std::io::stderr().write_all(text.as_bytes());
+    Exit::Failed
+}
+
+/// A text without anything that steers a terminal. What is escaped already stays as it is.
+pub(crate) fn printable(text: &str) -> String {
+    let parts: Vec<String> = text.split('\\').map(|part| gmfs_format::name::escape(part.as_bytes())).collect();
+    parts.join("\\")
+}
+
+/// What is known of one error of a chain.
+fn known(cause: &(dyn Error + 'static)) -> Option<Told> {
+    if let Some(failure) = cause.downcast_ref::<Failure>() {
+        return Some((failure.code, failure.hint.clone()));
+    }
+    cause
+        .downcast_ref()
+        .map(image)
+        .or_else(|| cause.downcast_ref().map(file))
+        .or_else(|| cause.downcast_ref().map(region))
+        .or_else(|| cause.downcast_ref().map(change))
+        .or_else(|| cause.downcast_ref().map(content))
+        .or_else(|| cause.downcast_ref::<OutputError>().map(|_| ("output", None)))
+}
+
+fn with(code: &'static str, hint: &str) -> Told {
+    (code, Some(hint.to_owned()))
+}
+
+fn image(error: &probe::OpenError) -> Told {
+    match error {
+        probe::OpenError::File(error) => file(error),
+        probe::OpenError::Map(error) => match error {
+            MapError::File(error) => file(error),
+            MapError::Held(_) => with(
+                "memory-in-use",
+                "reserve the range when the kernel boots (memmap=SIZE$BASE), or correct the base of --region",
+            ),
+            MapError::Window { .. } | MapError::Outside { .. } => with("outside", "correct --region SIZE:BASE"),
+            _ => ("device", None),
+        },
+        probe::OpenError::WindowNeeded { .. } => with("no-window", "give --region SIZE:BASE"),
+        probe::OpenError::Format { .. } => ("dump-format", None),
+        probe::OpenError::Elf { .. } => ("elf", None),
+        probe::OpenError::DumpForWriting { .. } => {
+            with("read-only", "`gmfs save IMAGE -o FILE` copies the region into a file, which can be changed")
+        }
+        probe::OpenError::IoMemRead { .. } | probe::OpenError::IoMem(_) => with("memory-map", "run as root"),
+        probe::OpenError::Read { .. } => ("read", None),
+        _ => ("image", None),
+    }
+}
+
+fn file(error: &FileError) -> Told {
+    match error {
+        FileError::NotFound { .. } => ("not-found", None),
+        FileError::Denied { .. } => ("permission", None),
+        FileError::ReadOnly { .. } => ("read-only", None),
+        FileError::InUse { .. } => ("in-use", None),
+        FileError::Locked { .. } => ("locked", None),
+        FileError::WrongKind { .. } => {
+            with("wrong-kind", "IMAGE is a region file, a block device, /dev/mem, a devdax device or an ELF dump")
+        }
+        FileError::Exists { .. } => ("exists", None),
+        FileError::NoSpace { .. } => ("no-space", None),
+        FileError::TooLarge { .. } => ("too-large", None),
+        _ => ("io", None),
+    }
+}
+
+fn region(error: &OpenError) -> Told {
+    match error {
+        OpenError::NoRegion { .. } => with(
+            "no-region",
+            "`gmfs scan IMAGE` looks for regions anywhere in it; --region SIZE:BASE says where one lies; `gmfs mkfs IMAGE` makes one",
+        ),
+        OpenError::Incompatible(_) => with("features", "`gmfs inspect IMAGE superblock` shows what can be told"),
+        OpenError::ReadOnlyFeatures(_) => ("features", None),
+        OpenError::Short { .. } => with("short", "work on a whole copy of the region"),
+        OpenError::Damaged { .. } => with("damaged", "`gmfs fsck IMAGE` tells what is wrong"),
+        OpenError::Read(_) => ("read", None),
+        OpenError::Write(_) => ("write", None),
+    }
+}
+
+fn change(error: &ChangeError) -> Told {
+    match error {
+        ChangeError::NotFound(_) => with("not-found", "`gmfs tree IMAGE` shows what is there"),
+        ChangeError::Exists(_) => ("exists", None),
+        ChangeError::NotDirectory(_) => ("not-directory", None),
+        ChangeError::IsDirectory(_) => ("is-directory", None),
+        ChangeError::NotEmpty(_) => with("not-empty", "`gmfs rm -r` removes a directory with all that is in it"),
+        ChangeError::Root => ("root", None),
+        ChangeError::IntoItself(_) => ("into-itself", None),
+        ChangeError::Immutable(_) => ("immutable", None),
+        ChangeError::Name { .. } => ("name", None),
+        ChangeError::NoSpace { .. } | ChangeError::NoAlignedSpace { .. } => {
+            with("no-space", "`gmfs inspect IMAGE` shows what is free, `gmfs rm` frees")
+        }
+        ChangeError::NoInodes(_) => with("no-inodes", "remove files; a region's inodes are counted out by mkfs -N"),
+        ChangeError::TooLarge(_) => ("too-large", None),
+        ChangeError::Mapping(_) | ChangeError::Damaged { .. } => {
+            with("damaged", "`gmfs fsck IMAGE` tells what is wrong")
+        }
+        ChangeError::Unfinished => ("unfinished", None),
+        ChangeError::Content(_) => ("content", None),
+        ChangeError::Read(_) => ("read", None),
+        ChangeError::Write(_) => ("write", None),
+    }
+}
+
+fn content(_: &ContentError) -> Told {
+    with("damaged", "`gmfs fsck IMAGE` tells what is wrong")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_printable_steers_a_terminal() {
+        assert_eq!(printable("a\x1b[2Jb\nc"), "a\\x1b[2Jb\\nc");
+        assert_eq!(printable("'x\\n' ü"), "'x\\n' ü");
+    }
+
+    #[test]
+    fn a_known_cause_gives_code_and_hint() {
+        let error = anyhow::Error::new(ChangeError::NotEmpty("/d".to_owned())).context("cannot remove /d");
+        let (code, hint) = error.chain().find_map(known).unwrap();
+        assert_eq!(code, "not-empty");
+        assert!(hint.unwrap().contains("rm -r"));
+    }
+}

@@ -1,0 +1,25 @@
+//! gmfs: tools for guestmemfs regions, as e2fsprogs are for ext4.
+//!
+//! This is the top layer and knows all others: it reads the command line, opens images, calls the engine and shows what
+//! comes of it. Each command is one module of [`cmd`]; whatever formats numbers, tables or JSON is in [`render`].
+
+mod cli;
+mod clock;
+mod cmd;
+mod content;
+mod ctx;
+mod exit;
+mod failure;
+mod health;
+mod locate;
+mod multicall;
+mod open;
+mod paths;
+mod render;
+mod repairing;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run(std::env::args_os().collect())
+}

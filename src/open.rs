@@ -1,0 +1,240 @@
+//! From the command line's IMAGE and `--region` to a region that is open, for reading or for changing.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use gmfs_format::io::{ReadAt, Span, Window, WriteAt};
+use gmfs_format::spec::RegionSpec;
+use gmfs_format::superblock::Superblock;
+use gmfs_image::probe::{self, Intent};
+use gmfs_image::undo::Recorded;
+use gmfs_image::{Image, Kind};
+use gmfs_volume::{ChangeError, Recovery, Region, Superblocks, Writer, WriterOptions};
+
+use crate::clock;
+use crate::ctx::Ctx;
+use crate::failure::Failure;
+use crate::locate;
+use crate::render::{json, size};
+
+/// Which region.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ImageArgs {
+    /// Region file, block device, /dev/mem, devdax device or ELF dump
+    pub(crate) image: PathBuf,
+    /// Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE
+    ///
+    /// Numbers are decimal, 0x hex or 0 octal, with K, M, G, T, P or E behind them. SIZE@BASE, SIZE$BASE and SIZE!BASE
+    /// mean the same. BASE is a physical address in /dev/mem and dumps, an offset (default 0) in files and other
+    /// devices. Without --region a file or device is the region as a whole; in dumps, and in /dev/mem without the kernel
+    /// parameter guestmemfs=, the region is found by its superblock.
+    #[arg(long, value_name = "SIZE[:BASE]", value_parser = locate::parse_region)]
+    pub(crate) region: Option<RegionSpec>,
+}
+
+/// Reading goes through this.
+pub(crate) type Source = Window<Box<dyn ReadAt>>;
+/// Writing goes through this.
+pub(crate) type Target = Window<Box<dyn WriteAt>>;
+
+/// What an image is, and where in it the region starts.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) kind: Kind,
+    pub(crate) path: PathBuf,
+    /// Physical address if the image has such, else an offset.
+    pub(crate) base: u64,
+}
+
+impl Place {
+    /// The region's physical base: where it was found in memory or in a dump, else what its superblock records.
+    pub(crate) fn physical_base(&self, superblock: &Superblock) -> Option<u64> {
+        if self.kind.is_physical() {
+            return Some(self.base);
+        }
+        Some(superblock.raw.base.get()).filter(|base| *base != 0)
+    }
+}
+
+/// A part of an image that holds, or may hold, a region.
+pub(crate) struct Located {
+    pub(crate) place: Place,
+    pub(crate) source: Source,
+}
+
+/// A region open for reading.
+pub(crate) struct Opened {
+    pub(crate) place: Place,
+    pub(crate) region: Region<Source>,
+}
+
+impl Opened {
+    /// See [`Place::physical_base`].
+    pub(crate) fn physical_base(&self) -> Option<u64> {
+        self.place.physical_base(self.region.superblock())
+    }
+}
+
+/// Opens the image for reading and finds the region's place in it.
+pub(crate) fn locate(args: &ImageArgs, ctx: &Ctx) -> Result<Located> {
+    let (image, span) = find(args, ctx).map_err(|error| about(error, "open", &args.image))?;
+    let place = Place { kind: image.kind, path: image.path, base: span.offset };
+    Ok(Located { place, source: Window::new(image.source, span.offset, span.len) })
+}
+
+/// Reads the region's superblocks, and nothing else.
+pub(crate) fn superblocks(args: &ImageArgs, ctx: &Ctx) -> Result<(Located, Superblocks)> {
+    let located = locate(args, ctx)?;
+    let superblocks = Superblocks::load(&located.source).with_context(|| cannot_open(&args.image))?;
+    Ok((located, superblocks))
+}
+
+/// Opens the region for reading.
+pub(crate) fn region(args: &ImageArgs, ctx: &Ctx) -> Result<Opened> {
+    let located = locate(args, ctx)?;
+    let region = Region::open(located.source).with_context(|| cannot_open(&args.image))?;
+    Ok(Opened { place: located.place, region })
+}
+
+/// Opens the region for repair: locked, recorded if that is asked for, and not looked at yet.
+pub(crate) fn for_repair<T>(
+    args: &ImageArgs,
+    undo: Option<&Path>,
+    ctx: &mut Ctx,
+    work: impl FnOnce(&mut dyn WriteAt, &mut Ctx) -> Result<T>,
+) -> Result<(json::region::Image, String, T)> {
+    let (kind, mut target) = for_writing(args, ctx)?;
+    let place = Place { kind, path: args.image.clone(), base: target.base() };
+    let done = match undo {
+        None => work(&mut target, ctx)?,
+        Some(file) => {
+            let mut recorded = Recorded::new(target, file)?;
+            let done = work(&mut recorded, ctx);
+            // Also of a repair that failed: what it wrote can be taken back.
+            let (_, pages) = recorded.finish()?;
+            ctx.note(&format!("{} recorded in {}", size::count(pages, "page"), file.display()));
+            done?
+        }
+    };
+    Ok(((&place).into(), place.path.display().to_string(), done))
+}
+
+/// Copies the region into a new file and opens that for repair.
+pub(crate) fn in_copy<T>(
+    args: &ImageArgs,
+    output: &Path,
+    ctx: &mut Ctx,
+    work: impl FnOnce(&mut dyn WriteAt, &mut Ctx) -> Result<T>,
+) -> Result<(json::region::Image, String, T)> {
+    crate::cmd::save::into_file(args, output, ctx)?;
+    let copy = ImageArgs { image: output.to_owned(), region: None };
+    for_repair(&copy, None, ctx, work)
+}
+
+/// The image, open for writing and locked, cut to what --region says and not looked into.
+pub(crate) fn whole_for_writing(args: &ImageArgs, ctx: &Ctx) -> Result<Target> {
+    Ok(for_writing(args, ctx)?.1)
+}
+
+/// Refuses to change a region that is damaged: a change would be built on what is not so.
+fn require_sound(target: &Target, ctx: &Ctx) -> Result<()> {
+    let look = crate::repairing::Look { data: false, progress: false };
+    let report = crate::repairing::look(target, look, 1, ctx)?;
+    let damaged = report.verdict() == gmfs_check::Verdict::Damaged;
+    let Some(finding) = report.findings.iter().max_by_key(|finding| finding.severity()).filter(|_| damaged) else {
+        return Ok(());
+    };
+    let message = format!("the region is damaged and is not changed ({} {finding})", finding.code());
+    Err(Failure::new("damaged", message).hint("`gmfs fsck IMAGE` tells what is wrong and repairs it").into())
+}
+
+/// Opens the region for changing, lets `work` change it, and closes it, also if that failed.
+pub(crate) fn for_change<T>(
+    args: &ImageArgs,
+    ctx: &Ctx,
+    work: impl FnOnce(&mut Writer<Target>) -> Result<T, ChangeError>,
+) -> Result<T> {
+    clock::check()?;
+    let (kind, target) = for_writing(args, ctx).map_err(|error| about(error, "open", &args.image))?;
+    require_sound(&target, ctx).with_context(|| format!("cannot change the region in {}", args.image.display()))?;
+    let base = kind.is_physical().then(|| target.base());
+    let options = WriterOptions { writer: crate::render::WRITER.to_owned(), base, clock: clock::now };
+    let (mut writer, recovery) = Writer::open(target, options)
+        .with_context(|| format!("cannot change the region in {}", args.image.display()))?;
+    tell_recovery(&recovery, ctx);
+    let done = work(&mut writer);
+    let closed = writer.close();
+    let done = done?;
+    closed.context("the change was made, but the region could not be marked as clean")?;
+    Ok(done)
+}
+
+fn tell_recovery(recovery: &Recovery, ctx: &Ctx) {
+    if recovery.interrupted || recovery.rolled_back > 0 || recovery.mirrored > 0 {
+        ctx.note(&format!(
+            "the region was left by a writer that did not finish; recovered: {} pages of an unfinished change taken \
+             back, {} pages of a finished one carried over",
+            recovery.rolled_back, recovery.mirrored
+        ));
+    }
+}
+
+/// Says of an error what could not be done to the image; its path only where the error does not name it already.
+pub(crate) fn about(error: anyhow::Error, doing: &str, image: &Path) -> anyhow::Error {
+    let path = image.display().to_string();
+    if error.to_string().contains(&path) {
+        return error.context(format!("cannot {doing} the image"));
+    }
+    error.context(format!("cannot {doing} {path}"))
+}
+
+fn cannot_open(image: &Path) -> String {
+    format!("cannot open the region in {}", image.display())
+}
+
+/// The image, open for reading, and the part of it that is the region.
+fn find(args: &ImageArgs, ctx: &Ctx) -> Result<(Image, Span)> {
+    let asked = args.region;
+    let exact = asked.and_then(|spec| Some(Span::new(spec.base?, spec.size)));
+    let size = asked.map(|spec| spec.size);
+    let image = match probe::open(&args.image, exact) {
+        Err(probe::OpenError::WindowNeeded { .. }) => {
+            let span = locate::in_memory(&args.image, size, ctx)?;
+            return Ok((probe::open(&args.image, Some(span))?, span));
+        }
+        other => other?,
+    };
+    let span = match (exact, size) {
+        (Some(span), _) => span,
+        (None, _) if locate::must_search(image.kind) => locate::in_dump(&image, size, ctx)?,
+        (None, Some(size)) => Span::new(0, size),
+        (None, None) => Span::new(0, image.source.end().unwrap_or(u64::MAX)),
+    };
+    Ok((image, span))
+}
+
+/// The image, open for writing and locked, cut to the region.
+pub(crate) fn for_writing(args: &ImageArgs, ctx: &Ctx) -> Result<(Kind, Target)> {
+    let asked = args.region;
+    let exact = asked.and_then(|spec| Some(Span::new(spec.base?, spec.size)));
+    let size = asked.map(|spec| spec.size);
+    let (image, span) = match probe::open_for_writing(&args.image, exact, Intent::Update) {
+        Err(probe::OpenError::WindowNeeded { .. }) => {
+            let span = locate::in_memory(&args.image, size, ctx)?;
+            (probe::open_for_writing(&args.image, Some(span), Intent::Update)?, span)
+        }
+        other => {
+            let image = other?;
+            let end = image.target.end().unwrap_or(u64::MAX);
+            (image, exact.unwrap_or(Span::new(0, size.unwrap_or(end))))
+        }
+    };
+    Ok((image.kind, Window::new(image.target, span.offset, span.len)))
+}
+
+/// Refuses what only a path from the root can be.
+pub(crate) fn not_found(path: &[u8]) -> Failure {
+    let message = format!("there is no '{}' in the region", crate::paths::shown(path));
+    Failure::new("not-found", message).hint("`gmfs tree IMAGE` shows what is there")
+}

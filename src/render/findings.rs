@@ -1,0 +1,89 @@
+//! Findings and plans as people read them.
+
+use gmfs_check::plan::Refused;
+use gmfs_check::{Finding, Planned, Report, Severity, Verdict};
+
+use crate::ctx::{Ctx, OutputError};
+use crate::render::size;
+use crate::render::style::{Role, paint};
+
+/// Prints findings, one a line, with what became of each.
+pub(crate) fn findings(found: &[(Finding, bool)], ctx: &mut Ctx) -> Result<(), OutputError> {
+    for (finding, repaired) in found {
+        let severity = finding.severity();
+        let code = paint(ctx.colour, role(severity), finding.code().text());
+        let done = if *repaired { paint(ctx.colour, Role::Good, " [repaired]") } else { String::new() };
+        let text = crate::failure::printable(&finding.to_string());
+        ctx.line(&format!("{code} {}: {text} (at {:#x}){done}", severity.name(), finding.at.offset))?;
+    }
+    Ok(())
+}
+
+/// Prints what was not looked at one by one, and what could not be checked.
+pub(crate) fn rest(report: &Report, ctx: &mut Ctx) -> Result<(), OutputError> {
+    for (code, count) in &report.more {
+        ctx.line(&format!("{code} {}: {count} more, not listed", code.severity().name()))?;
+    }
+    for skipped in &report.unchecked {
+        let text = format!("{}: {} (at {:#x})", skipped.subject, skipped.why, skipped.at.offset);
+        ctx.line(&format!("{} {text}", paint(ctx.colour, Role::Dim, "not checked")))?;
+    }
+    Ok(())
+}
+
+/// Prints the edits of a plan.
+pub(crate) fn plan(edits: &[Planned], refused: &[Refused], ctx: &mut Ctx) -> Result<(), OutputError> {
+    for planned in edits {
+        let codes: Vec<&str> = planned.because.iter().map(|code| code.text()).collect();
+        let edit = crate::failure::printable(&planned.edit.to_string());
+        ctx.line(&format!("{} {}: {edit}", codes.join("+"), planned.class.name()))?;
+        if let Some(loses) = &planned.loses {
+            ctx.line(&format!("  gives up: {}", crate::failure::printable(loses)))?;
+        }
+    }
+    for left in refused {
+        ctx.line(&format!("{} left: {}: {}", left.code, left.subject, crate::failure::printable(&left.why)))?;
+    }
+    Ok(())
+}
+
+/// One line that sums a check up.
+pub(crate) fn summary(image: &str, report: &Report, repaired: usize, ctx: &mut Ctx) -> Result<(), OutputError> {
+    let verdict = report.verdict();
+    let role = match verdict {
+        Verdict::Clean => Role::Good,
+        Verdict::Recovery | Verdict::Unknown => Role::Warn,
+        Verdict::Damaged => Role::Bad,
+    };
+    let mut parts = Vec::new();
+    for severity in [Severity::Fatal, Severity::Error, Severity::Warning, Severity::Note] {
+        let count = report.count(severity);
+        if count > 0 {
+            // "fatal" has no plural.
+            let noun = if severity == Severity::Fatal { "fatal problem" } else { severity.name() };
+            parts.push(size::count(count, noun));
+        }
+    }
+    if repaired > 0 {
+        parts.push(format!("{repaired} repaired"));
+    }
+    if !report.unchecked.is_empty() {
+        parts.push(format!("{} not checked", report.unchecked.len()));
+    }
+    let word = match verdict {
+        Verdict::Clean => "clean",
+        Verdict::Recovery => "in order, but a writer did not finish; the next one puts that right",
+        Verdict::Unknown => "nothing wrong was seen, but metadata is missing: whether it is clean cannot be told",
+        Verdict::Damaged => "damaged",
+    };
+    let detail = if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) };
+    ctx.line(&format!("{image}: {}{detail}", paint(ctx.colour, role, word)))
+}
+
+const fn role(severity: Severity) -> Role {
+    match severity {
+        Severity::Note => Role::Dim,
+        Severity::Warning => Role::Warn,
+        Severity::Error | Severity::Fatal => Role::Bad,
+    }
+}

@@ -1,0 +1,222 @@
+//! `gmfs.fsck/1`, `gmfs.repair/1` and `gmfs.explain/1`.
+
+use std::collections::BTreeMap;
+
+use gmfs_check::plan::Refused;
+use gmfs_check::problem::Fact;
+use gmfs_check::{Code, Finding as Found, Planned, Report, Severity, Unchecked as Skipped};
+use gmfs_format::io::Span;
+use gmfs_format::units::CopyId;
+use serde::Serialize;
+
+use crate::render::json::region;
+
+/// A place in the region.
+#[derive(Serialize)]
+struct At {
+    offset: u64,
+    length: u64,
+    copy: Option<&'static str>,
+}
+
+impl At {
+    fn new(span: Span, copy: Option<CopyId>) -> Self {
+        let copy = copy.map(|copy| match copy {
+            CopyId::A => "A",
+            CopyId::B => "B",
+        });
+        Self { offset: span.offset, length: span.len, copy }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Value {
+    Number(u64),
+    Text(String),
+}
+
+impl From<Fact> for Value {
+    fn from(fact: Fact) -> Self {
+        match fact {
+            Fact::Number(number) => Self::Number(number),
+            Fact::Text(text) => Self::Text(text),
+        }
+    }
+}
+
+/// A finding.
+#[derive(Serialize)]
+pub(crate) struct Finding {
+    code: &'static str,
+    name: &'static str,
+    severity: &'static str,
+    message: String,
+    subject: String,
+    at: At,
+    facts: BTreeMap<&'static str, Value>,
+    repair: &'static str,
+    repaired: bool,
+}
+
+impl Finding {
+    pub(crate) fn new(found: &Found, repaired: bool) -> Self {
+        let code = found.code();
+        Self {
+            code: code.text(),
+            name: code.name(),
+            severity: code.severity().name(),
+            message: found.to_string(),
+            subject: found.subject.to_string(),
+            at: At::new(found.at, found.copy()),
+            facts: found.problem.facts().into_iter().map(|(name, fact)| (name, fact.into())).collect(),
+            repair: code.repair().name(),
+            repaired,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Unchecked {
+    subject: String,
+    at: At,
+    reason: String,
+}
+
+impl From<&Skipped> for Unchecked {
+    fn from(skipped: &Skipped) -> Self {
+        Self { subject: skipped.subject.to_string(), at: At::new(skipped.at, None), reason: skipped.why.to_string() }
+    }
+}
+
+/// An edit of a plan.
+#[derive(Serialize)]
+struct Edit {
+    edit: String,
+    fields: Vec<Field>,
+    because: Vec<&'static str>,
+    class: &'static str,
+    loses: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Field {
+    name: &'static str,
+    before: String,
+    after: String,
+}
+
+impl From<&Planned> for Edit {
+    fn from(planned: &Planned) -> Self {
+        let field = |change: gmfs_check::plan::FieldChange| Field {
+            name: change.name,
+            before: crate::render::json::hex(&change.before),
+            after: crate::render::json::hex(&change.after),
+        };
+        Self {
+            edit: planned.edit.to_string(),
+            fields: planned.edit.fields().into_iter().map(field).collect(),
+            because: planned.because.iter().map(|code| code.text()).collect(),
+            class: planned.class.name(),
+            loses: planned.loses.clone(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Left {
+    code: &'static str,
+    subject: String,
+    why: String,
+}
+
+impl From<&Refused> for Left {
+    fn from(refused: &Refused) -> Self {
+        Self { code: refused.code.text(), subject: refused.subject.to_string(), why: refused.why.clone() }
+    }
+}
+
+/// The answer of `fsck`.
+#[derive(Serialize)]
+pub(crate) struct Fsck {
+    pub(crate) image: region::Image,
+    clean: bool,
+    verdict: &'static str,
+    findings: Vec<Finding>,
+    not_listed: BTreeMap<&'static str, u64>,
+    summary: BTreeMap<&'static str, u64>,
+    unchecked: Vec<Unchecked>,
+    exit_status: u8,
+}
+
+impl Fsck {
+    pub(crate) fn new(image: region::Image, found: &[(Found, bool)], report: &Report, exit_status: u8) -> Self {
+        let severities = [Severity::Note, Severity::Warning, Severity::Error, Severity::Fatal];
+        Self {
+            image,
+            clean: report.verdict() == gmfs_check::Verdict::Clean,
+            verdict: report.verdict().name(),
+            findings: found.iter().map(|(finding, repaired)| Finding::new(finding, *repaired)).collect(),
+            not_listed: report.more.iter().map(|(code, count)| (code.text(), *count)).collect(),
+            summary: severities.into_iter().map(|severity| (severity.name(), report.count(severity))).collect(),
+            unchecked: report.unchecked.iter().map(Unchecked::from).collect(),
+            exit_status,
+        }
+    }
+}
+
+/// The answer of `repair`: what `fsck` says, and the plan.
+#[derive(Serialize)]
+pub(crate) struct Repair {
+    #[serde(flatten)]
+    pub(crate) fsck: Fsck,
+    edits: Vec<Edit>,
+    left: Vec<Left>,
+    /// More will be planned once these edits are made.
+    more: bool,
+    applied: bool,
+    /// Reserved blocks that were given back.
+    released: Option<u64>,
+}
+
+impl Repair {
+    pub(crate) fn new(fsck: Fsck, edits: &[Planned], left: &[Refused], more: bool, applied: bool) -> Self {
+        let edits = edits.iter().map(Edit::from).collect();
+        Self { fsck, edits, left: left.iter().map(Left::from).collect(), more, applied, released: None }
+    }
+
+    pub(crate) fn released(mut self, blocks: Option<u64>) -> Self {
+        self.released = blocks;
+        self
+    }
+}
+
+/// One problem of the catalogue.
+#[derive(Serialize)]
+pub(crate) struct Problem {
+    code: &'static str,
+    name: &'static str,
+    severity: &'static str,
+    repair: &'static str,
+    since: &'static str,
+    explanation: &'static str,
+}
+
+impl From<Code> for Problem {
+    fn from(code: Code) -> Self {
+        Self {
+            code: code.text(),
+            name: code.name(),
+            severity: code.severity().name(),
+            repair: code.repair().name(),
+            since: code.since(),
+            explanation: code.explanation(),
+        }
+    }
+}
+
+/// The answer of `explain`.
+#[derive(Serialize)]
+pub(crate) struct Explain {
+    pub(crate) problems: Vec<Problem>,
+}

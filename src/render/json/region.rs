@@ -1,0 +1,350 @@
+//! `gmfs.inspect/1` and what other answers share with it.
+
+use gmfs_format::copies::{Judgement, Standing};
+use gmfs_format::geometry::Geometry as Layout;
+use gmfs_format::raw::ErrorRecord;
+use gmfs_format::superblock::{STATE_SEALED, Superblock as Found};
+use serde::Serialize;
+
+use crate::health;
+use crate::open::Place;
+use crate::render::json::{files, mask, text};
+use crate::render::{time, words};
+
+/// The image.
+#[derive(Serialize)]
+pub(crate) struct Image {
+    kind: &'static str,
+    path: String,
+}
+
+impl From<&Place> for Image {
+    fn from(place: &Place) -> Self {
+        Self { kind: place.kind.name(), path: place.path.to_string_lossy().into_owned() }
+    }
+}
+
+/// Where the region lies in the image.
+#[derive(Serialize)]
+pub(crate) struct Span {
+    pub(crate) base: u64,
+    pub(crate) size: u64,
+}
+
+#[derive(Serialize)]
+struct Features {
+    compat: String,
+    ro_compat: String,
+    incompat: String,
+}
+
+#[derive(Serialize)]
+struct Error {
+    time: String,
+    code: String,
+}
+
+impl Error {
+    fn new(record: &ErrorRecord) -> Option<Self> {
+        let time = time::rfc3339(record.time.get())?;
+        Some(Self { time, code: format!("GM{:04}", record.code.get()) })
+    }
+}
+
+#[derive(Serialize)]
+struct Errors {
+    count: u64,
+    first: Option<Error>,
+    last: Option<Error>,
+}
+
+#[derive(Serialize)]
+struct Copies {
+    a: &'static str,
+    b: &'static str,
+}
+
+/// The superblock that counts.
+#[derive(Serialize)]
+pub(crate) struct Superblock {
+    uuid: String,
+    label: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label_bytes: Option<String>,
+    version: u32,
+    generation: u64,
+    state: String,
+    sealed: bool,
+    features: Features,
+    pmd_shift: u8,
+    region_size: u64,
+    base: u64,
+    table_pages: u64,
+    inode_pages: u64,
+    table_used: u64,
+    inodes_used_pages: u64,
+    created: Option<String>,
+    written: Option<String>,
+    checked: Option<String>,
+    sealed_at: Option<String>,
+    write_count: u64,
+    writer: String,
+    errors: Errors,
+    copies: Copies,
+}
+
+impl Superblock {
+    pub(crate) fn new(found: &Found, judged: &Judgement) -> Self {
+        let raw = &found.raw;
+        let (label, label_bytes) = text(found.label());
+        let features = found.features();
+        Self {
+            uuid: found.uuid.to_string(),
+            label,
+            label_bytes,
+            version: raw.version.get(),
+            generation: found.generation.0,
+            state: words::state(raw.state.get()),
+            sealed: raw.state.get() & STATE_SEALED != 0,
+            features: Features {
+                compat: mask(features.compat),
+                ro_compat: mask(features.ro_compat),
+                incompat: mask(features.incompat),
+            },
+            pmd_shift: raw.pmd_shift,
+            region_size: raw.region_size.get(),
+            base: raw.base.get(),
+            table_pages: raw.table_pages.get(),
+            inode_pages: raw.inode_pages.get(),
+            table_used: raw.table_used.get(),
+            inodes_used_pages: raw.inodes_used_pages.get(),
+            created: time::rfc3339(raw.created.get()),
+            written: time::rfc3339(raw.written.get()),
+            checked: time::rfc3339(raw.checked.get()),
+            sealed_at: time::rfc3339(raw.sealed.get()),
+            write_count: raw.write_count.get(),
+            writer: text(found.writer()).0,
+            errors: Errors {
+                count: raw.error_count.get(),
+                first: Error::new(&raw.first_error),
+                last: Error::new(&raw.last_error),
+            },
+            copies: Copies { a: words::standing(judged.a), b: words::standing(judged.b) },
+        }
+    }
+}
+
+/// How the region is laid out.
+#[derive(Serialize)]
+pub(crate) struct Geometry {
+    block_size: u64,
+    blocks: u32,
+    data_blocks: u32,
+    metadata_blocks: u32,
+    table_pages: u32,
+    inode_pages: u32,
+    inodes: u32,
+    tail: u64,
+}
+
+impl From<Layout> for Geometry {
+    fn from(layout: Layout) -> Self {
+        Self {
+            block_size: layout.block_bytes(),
+            blocks: layout.blocks(),
+            data_blocks: layout.data_blocks(),
+            metadata_blocks: layout.metadata_blocks(),
+            table_pages: layout.table_pages(),
+            inode_pages: layout.inode_pages(),
+            inodes: layout.inodes(),
+            tail: layout.tail(),
+        }
+    }
+}
+
+/// Blocks and inodes by what they are used for, as the superblock counts them.
+#[derive(Serialize)]
+pub(crate) struct Usage {
+    free: u64,
+    data: u64,
+    bad: u64,
+    reserved: u64,
+    metadata: u64,
+    inodes_used: u64,
+}
+
+impl From<&Found> for Usage {
+    fn from(found: &Found) -> Self {
+        let raw = &found.raw;
+        Self {
+            free: raw.free_blocks.get(),
+            data: raw.data_blocks.get(),
+            bad: raw.bad_blocks.get(),
+            reserved: raw.reserved_blocks.get(),
+            metadata: u64::from(found.geometry().metadata_blocks()) * 2,
+            inodes_used: raw.used_inodes.get(),
+        }
+    }
+}
+
+/// What statfs(2) reports of the mounted region.
+#[derive(Serialize)]
+pub(crate) struct Statfs {
+    f_bsize: u64,
+    f_blocks: u64,
+    f_bfree: u64,
+    f_bavail: u64,
+    f_files: u64,
+    f_ffree: u64,
+}
+
+impl From<&Found> for Statfs {
+    fn from(found: &Found) -> Self {
+        let (geometry, raw) = (found.geometry(), &found.raw);
+        let inodes = u64::from(geometry.inodes());
+        Self {
+            f_bsize: geometry.block_bytes(),
+            f_blocks: geometry.blocks().into(),
+            f_bfree: raw.free_blocks.get(),
+            f_bavail: raw.free_blocks.get(),
+            f_files: inodes,
+            f_ffree: inodes.saturating_sub(raw.used_inodes.get()),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Counts {
+    good: u64,
+    stale: u64,
+    damaged: u64,
+    absent: u64,
+    recovery: u64,
+}
+
+impl From<health::Counts> for Counts {
+    fn from(counts: health::Counts) -> Self {
+        let health::Counts { good, recovery, stale, damaged, absent } = counts;
+        Self { good, stale, damaged, absent, recovery }
+    }
+}
+
+#[derive(Serialize)]
+struct PageCounts {
+    a: Counts,
+    b: Counts,
+}
+
+/// How the metadata stands.
+#[derive(Serialize)]
+pub(crate) struct Health {
+    verdict: &'static str,
+    pages: PageCounts,
+}
+
+impl From<health::Health> for Health {
+    fn from(health: health::Health) -> Self {
+        let pages = PageCounts { a: health.a.into(), b: health.b.into() };
+        Self { verdict: health.verdict.name(), pages }
+    }
+}
+
+/// A run of blocks of one state and one owner.
+#[derive(Serialize)]
+pub(crate) struct Blocks {
+    pub(crate) block: u32,
+    pub(crate) count: u64,
+    pub(crate) offset: u64,
+    pub(crate) physical: Option<u64>,
+    pub(crate) state: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) owner: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) index: Option<u32>,
+    pub(crate) flags: String,
+}
+
+/// One copy of a run of pages.
+#[derive(Serialize)]
+pub(crate) struct PageCopy {
+    standing: &'static str,
+    detail: Option<String>,
+    offset: u64,
+}
+
+impl PageCopy {
+    pub(crate) fn new(standing: Standing, offset: u64) -> Self {
+        let detail = match standing {
+            Standing::Damaged(fault) => Some(fault.to_string()),
+            Standing::Absent(why) => Some(why.to_string()),
+            _ => None,
+        };
+        Self { standing: words::standing(standing), detail, offset }
+    }
+}
+
+/// A run of metadata pages that stand alike.
+#[derive(Serialize)]
+pub(crate) struct Pages {
+    pub(crate) page: u32,
+    pub(crate) count: u64,
+    pub(crate) kind: String,
+    pub(crate) take: Option<String>,
+    pub(crate) conflict: bool,
+    pub(crate) uncertain: bool,
+    pub(crate) a: PageCopy,
+    pub(crate) b: PageCopy,
+}
+
+/// One field of a raw structure.
+#[derive(Serialize)]
+pub(crate) struct Field {
+    pub(crate) name: String,
+    pub(crate) offset: usize,
+    pub(crate) size: usize,
+    pub(crate) kind: &'static str,
+    pub(crate) value: String,
+    pub(crate) meaning: &'static str,
+}
+
+/// A metadata page as its bytes read.
+#[derive(Serialize)]
+pub(crate) struct Raw {
+    pub(crate) page: u32,
+    pub(crate) copy: String,
+    pub(crate) offset: u64,
+    pub(crate) structure: &'static str,
+    pub(crate) seal: String,
+    pub(crate) fields: Vec<Field>,
+}
+
+/// The answer of `inspect`.
+#[derive(Serialize)]
+pub(crate) struct Inspect {
+    pub(crate) image: Image,
+    pub(crate) region: Span,
+    pub(crate) layout: &'static str,
+    pub(crate) superblock: Superblock,
+    pub(crate) geometry: Geometry,
+    pub(crate) usage: Usage,
+    pub(crate) statfs: Statfs,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) health: Option<Health>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) lost_pages: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) blocks: Option<Vec<Blocks>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) inodes: Option<Vec<files::Inode>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) files: Option<Vec<files::File>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pages: Option<Vec<Pages>>,
+}
+
+/// The answer of `inspect raw`, which needs no region.
+#[derive(Serialize)]
+pub(crate) struct InspectRaw {
+    pub(crate) image: Image,
+    pub(crate) raw: Raw,
+}

@@ -1,0 +1,48 @@
+//! Sizes for people, with the exact number beside them, and addresses.
+
+use humansize::{BINARY, FormatSizeOptions};
+
+/// `2 MiB`, `1.5 GiB`: two decimals at most. Not exact.
+pub(crate) fn human(bytes: u64) -> String {
+    let text = humansize::format_size(bytes, FormatSizeOptions::from(BINARY).decimal_places(2));
+    match text.split_once(' ') {
+        Some((number, unit)) if number.contains('.') => {
+            format!("{} {unit}", number.trim_end_matches('0').trim_end_matches('.'))
+        }
+        _ => text,
+    }
+}
+
+/// `2 MiB (2097152 bytes)`; below one KiB only the bytes.
+pub(crate) fn both(bytes: u64) -> String {
+    match bytes {
+        1 => "1 byte".to_owned(),
+        0..1024 => format!("{bytes} bytes"),
+        _ => format!("{} ({bytes} bytes)", human(bytes)),
+    }
+}
+
+/// An address or an offset.
+pub(crate) fn hex(address: u64) -> String {
+    format!("{address:#x}")
+}
+
+/// A count with its noun, in the plural where it is one.
+pub(crate) fn count(n: u64, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_exact_beside_the_round_ones() {
+        assert_eq!(both(0), "0 bytes");
+        assert_eq!(both(1), "1 byte");
+        assert_eq!(both(2 << 20), "2 MiB (2097152 bytes)");
+        assert_eq!(both((3 << 30) / 2), "1.5 GiB (1610612736 bytes)");
+        assert_eq!(both(u64::MAX), "16 EiB (18446744073709551615 bytes)");
+        assert_eq!((count(1, "page"), count(0, "page")), ("1 page".to_owned(), "0 pages".to_owned()));
+    }
+}

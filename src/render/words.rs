@@ -1,0 +1,108 @@
+//! Words and strings of letters for what the format stores as bits.
+
+use std::fmt::Write as _;
+
+use gmfs_format::copies::Standing;
+use gmfs_format::features::Features;
+use gmfs_format::io::Absence;
+use gmfs_format::superblock::{STATE_ACTIVE, STATE_CLEAN, STATE_FLAGS, STATE_SEALED};
+use gmfs_format::tables::{
+    BLOCK_CRC_VALID, BLOCK_FLAGS, BLOCK_ZERO, INODE_ALIGN_1G, INODE_FLAGS, INODE_IMMUTABLE, InodeKind,
+};
+
+/// `drwxr-xr-x`
+pub(crate) fn mode(kind: InodeKind, mode: u16) -> String {
+    let mut text = String::with_capacity(10);
+    text.push(match kind {
+        InodeKind::Directory => 'd',
+        InodeKind::File => '-',
+        InodeKind::Free => '?',
+    });
+    for (shift, special, letter) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {
+        let bits = mode >> shift;
+        text.push(if bits & 4 != 0 { 'r' } else { '-' });
+        text.push(if bits & 2 != 0 { 'w' } else { '-' });
+        text.push(match (bits & 1 != 0, mode & special != 0) {
+            (true, true) => letter,
+            (false, true) => letter.to_ascii_uppercase(),
+            (true, false) => 'x',
+            (false, false) => '-',
+        });
+    }
+    text
+}
+
+/// The named bits of a mask, and the rest of it in hexadecimal.
+fn bits(mask: u64, names: &[(u64, &str)], known: u64) -> String {
+    let mut text = String::new();
+    for (bit, name) in names {
+        if mask & bit != 0 {
+            let comma = if text.is_empty() { "" } else { "," };
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{comma}{name}");
+        }
+    }
+    if mask & !known != 0 {
+        let comma = if text.is_empty() { "" } else { "," };
+        let _ = write!(text, "{comma}{:#x}", mask & !known);
+    }
+    text
+}
+
+/// `clean`, `active`, `clean,sealed`; `none` if no flag is set.
+pub(crate) fn state(flags: u32) -> String {
+    let names =
+        [(u64::from(STATE_CLEAN), "clean"), (u64::from(STATE_ACTIVE), "active"), (u64::from(STATE_SEALED), "sealed")];
+    let text = bits(flags.into(), &names, STATE_FLAGS.into());
+    if text.is_empty() { "none".to_owned() } else { text }
+}
+
+/// `immutable,align-1g`; empty if no flag is set.
+pub(crate) fn inode_flags(flags: u64) -> String {
+    bits(flags, &[(INODE_IMMUTABLE, "immutable"), (INODE_ALIGN_1G, "align-1g")], INODE_FLAGS)
+}
+
+/// `crc,zero`; empty if no flag is set.
+pub(crate) fn block_flags(flags: u8) -> String {
+    let names = [(u64::from(BLOCK_CRC_VALID), "crc"), (u64::from(BLOCK_ZERO), "zero")];
+    bits(flags.into(), &names, BLOCK_FLAGS.into())
+}
+
+/// The three masks, or that there are none.
+pub(crate) fn features(features: Features) -> String {
+    if features == Features::default() {
+        return "none".to_owned();
+    }
+    format!("compat {:#x}, ro-compat {:#x}, incompat {:#x}", features.compat, features.ro_compat, features.incompat)
+}
+
+/// A word for what a copy of a page is worth.
+pub(crate) fn standing(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Good => "good",
+        Standing::Uncommitted => "uncommitted",
+        Standing::Lagging => "lagging",
+        Standing::Interrupted => "interrupted",
+        Standing::Stale => "stale",
+        Standing::Damaged(fault) => fault.name(),
+        Standing::Absent(Absence::BeyondEnd) => "beyond-end",
+        Standing::Absent(_) => "absent",
+        Standing::Unreadable => "unreadable",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_have_names_and_unknown_ones_a_number() {
+        assert_eq!(mode(InodeKind::Directory, 0o755), "drwxr-xr-x");
+        assert_eq!(mode(InodeKind::File, 0o5600), "-rwS-----T");
+        assert_eq!(state(1), "clean");
+        assert_eq!(state(0x15), "clean,sealed,0x10");
+        assert_eq!(state(0), "none");
+        assert_eq!(inode_flags(2), "align-1g");
+        assert_eq!(block_flags(0), "");
+    }
+}

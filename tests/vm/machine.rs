@@ -1,0 +1,122 @@
+//! The process behind a guest: QEMU, the directory that it lives in, and the certainty that neither is left over.
+
+use std::env;
+use std::fs::{self, File};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use tempfile::TempDir;
+
+use crate::tools::Tools;
+
+/// How long QEMU may take to open its sockets.
+const SOCKET_TIMEOUT: Duration = Duration::from_secs(20);
+/// The guest's memory. QEMU puts the initramfs at its very end: a reservation has to lie well below.
+const MEMORY: &str = "512M";
+/// The kernel's parameters in every guest: a quiet console, randomness at once, and a crash ends QEMU.
+const PARAMETERS: &str = "console=ttyS0 loglevel=5 random.trust_cpu=on panic=-1";
+
+/// The socket of the guest's second serial port.
+pub(crate) const AGENT: &str = "agent";
+/// The socket of QEMU's machine protocol.
+pub(crate) const QMP: &str = "qmp";
+/// What the guest's kernel says.
+const CONSOLE: &str = "console";
+/// What QEMU itself complains about.
+const LOG: &str = "qemu.log";
+
+/// A running QEMU. It is killed with this value, whatever brings that to its end.
+pub(crate) struct Machine {
+    qemu: Child,
+    /// Holds the sockets, the initramfs and the logs.
+    directory: TempDir,
+}
+
+impl Machine {
+    /// Starts QEMU with a kernel, its parameters and its initramfs.
+    pub(crate) fn start(tools: &Tools, parameters: &str, initramfs: &[u8]) -> Result<Self> {
+        let directory = TempDir::with_prefix("gmfs-vm-")?;
+        fs::write(directory.path().join("initramfs"), initramfs)?;
+        let log = File::create(directory.path().join(LOG))?;
+        let qemu = command(tools, parameters, directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("cannot start {}", tools.qemu.display()))?;
+        Ok(Self { qemu, directory })
+    }
+
+    /// Connects to one of QEMU's sockets as soon as it is there.
+    pub(crate) fn connect(&mut self, socket: &str) -> Result<UnixStream> {
+        let deadline = Instant::now() + SOCKET_TIMEOUT;
+        let path = self.directory.path().join(socket);
+        loop {
+            match UnixStream::connect(&path) {
+                Ok(stream) => return Ok(stream),
+                Err(error) if Instant::now() > deadline => {
+                    return Err(error).with_context(|| self.last_words());
+                }
+                Err(_) => thread::sleep(Duration::from_millis(20)),
+            }
+            self.check().with_context(|| self.last_words())?;
+        }
+    }
+
+    /// Fails when QEMU has ended, which it only does by itself when the guest crashed or it could not start.
+    pub(crate) fn check(&mut self) -> Result<()> {
+        match self.qemu.try_wait()? {
+            None => Ok(()),
+            Some(status) => bail!("QEMU ended by itself: {status}"),
+        }
+    }
+
+    /// What QEMU complained about and the last lines of the console: why there is no answer.
+    pub(crate) fn last_words(&self) -> String {
+        let console = self.read(CONSOLE);
+        let lines: Vec<&str> = console.lines().collect();
+        let tail = lines[lines.len().saturating_sub(40)..].join("\n");
+        format!("QEMU says: {}\nthe guest's console ends with:\n{tail}", self.read(LOG))
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read(self.directory.path().join(name))
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if let Err(error) = self.qemu.kill().and_then(|()| self.qemu.wait()) {
+            eprintln!("cannot end QEMU: {error}");
+        }
+    }
+}
+
+/// QEMU's command line: a plain PC with two serial ports, and all its files in one directory.
+fn command(tools: &Tools, parameters: &str, directory: &Path) -> Command {
+    let accelerator = env::var("GMFS_VM_ACCEL").unwrap_or_else(|_| "tcg".to_owned());
+    // The wrapper has QEMU killed when the test that started it is itself killed, where no value is dropped.
+    let mut command = Command::new(&tools.setpriv);
+    command
+        .args(["--pdeathsig", "KILL", "--"])
+        .arg(&tools.qemu)
+        .current_dir(directory)
+        .args(["-nodefaults", "-no-user-config", "-no-reboot"])
+        .args(["-display", "none", "-vga", "none"])
+        .args(["-accel", &accelerator, "-cpu", "max", "-smp", "1"])
+        .args(["-m", MEMORY])
+        .arg("-kernel")
+        .arg(&tools.kernel)
+        .args(["-initrd", "initramfs"])
+        .args(["-append", &format!("{PARAMETERS} {parameters}")])
+        .args(["-serial", &format!("file:{CONSOLE}")])
+        .args(["-serial", &format!("unix:{AGENT},server=on,wait=off")])
+        .args(["-qmp", &format!("unix:{QMP},server=on,wait=off")]);
+    command
+}
