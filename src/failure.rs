@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io::Write as _;
 
+use gmfs_format::geometry::GeometryError;
 use gmfs_image::file::FileError;
 use gmfs_image::mapped::MapError;
 use gmfs_image::probe;
@@ -80,6 +81,7 @@ fn known(cause: &(dyn Error + 'static)) -> Option<Told> {
         .or_else(|| cause.downcast_ref().map(region))
         .or_else(|| cause.downcast_ref().map(change))
         .or_else(|| cause.downcast_ref().map(content))
+        .or_else(|| cause.downcast_ref().map(geometry))
         .or_else(|| cause.downcast_ref::<OutputError>().map(|_| ("output", None)))
 }
 
@@ -166,6 +168,14 @@ fn change(error: &ChangeError) -> Told {
         ChangeError::Content(_) => ("content", None),
         ChangeError::Read(_) => ("read", None),
         ChangeError::Write(_) => ("write", None),
+    }
+}
+
+fn geometry(error: &GeometryError) -> Told {
+    match error {
+        GeometryError::TooSmall { .. } => with("too-small", "give it more room, fewer inodes or smaller blocks"),
+        GeometryError::TooLarge { .. } => with("too-large", "larger blocks make larger regions possible: --pmd-size"),
+        GeometryError::Inodes(_) => ("inodes", None),
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, Write as _};
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result};
 use gmfs_check::plan::Refused;
@@ -132,11 +132,7 @@ impl Answers {
     }
 
     /// Splits edits into those to make and those that the user does not want.
-    fn choose(
-        &mut self,
-        edits: Vec<Planned>,
-        ctx: &Ctx,
-    ) -> Result<(Vec<Planned>, Vec<Refused>)> {
+    fn choose(&mut self, edits: Vec<Planned>, ctx: &Ctx) -> Result<(Vec<Planned>, Vec<Refused>)> {
         let mut accepted = Vec::new();
         let mut declined = Vec::new();
         for planned in edits {

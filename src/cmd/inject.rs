@@ -70,5 +70,6 @@ fn parse(text: &str) -> Result<(Code, Target)> {
 fn cut(args: &Args, size: u64) -> Result<()> {
     let base = args.image.region.and_then(|spec| spec.base).unwrap_or(0);
     let file = std::fs::OpenOptions::new().write(true).open(&args.image.image);
-    file.and_then(|file| file.set_len(base + size)).with_context(|| format!("cannot cut {}", args.image.image.display()))
+    file.and_then(|file| file.set_len(base + size))
+        .with_context(|| format!("cannot cut {}", args.image.image.display()))
 }

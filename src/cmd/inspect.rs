@@ -232,9 +232,9 @@ fn superblock(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let mut table = Table::bare(&[]);
     for (copy, standing, slot) in [("Copy A", judged.a, &superblocks.a), ("Copy B", judged.b, &superblocks.b)] {
         let role = if standing == Standing::Good { Role::Good } else { Role::Warn };
-        let standing = match standing {
-            Standing::Good => slot.to_string(),
-            other => format!("{}: {slot}", words::standing(other)),
+        let standing = match (standing, slot.good()) {
+            (Standing::Good, _) | (_, None) => slot.to_string(),
+            (other, Some(found)) => format!("{}, generation {}", words::standing(other), found.generation),
         };
         table.styled([(copy, Role::Plain), (&standing, role)]);
     }

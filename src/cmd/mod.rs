@@ -30,6 +30,7 @@ use std::ffi::OsStr;
 use anyhow::Result;
 use gmfs_format::io::ReadAt;
 use gmfs_format::model::{Inode, Tree};
+use gmfs_format::units::InodeNo;
 use gmfs_volume::region::Inodes;
 use gmfs_volume::{Region, Writer};
 
@@ -75,6 +76,10 @@ pub(crate) fn tell_lost(pages: u64, table: &str, what: &str, ctx: &Ctx) -> Exit 
 /// The inode at a path of the command line.
 pub(crate) fn at<'t>(tree: &'t Tree, path: &OsStr) -> Result<&'t Inode, Failure> {
     let path = paths::bytes(path);
+    if tree.get(InodeNo::ROOT).is_none() {
+        let failure = Failure::new("no-root", "the root directory is lost, so no path leads anywhere");
+        return Err(failure.hint("`gmfs inspect IMAGE files` shows what can be told"));
+    }
     tree.resolve(path).ok_or_else(|| open::not_found(path))
 }
 

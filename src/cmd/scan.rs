@@ -55,12 +55,11 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         ctx.note(&format!("no region was found{finer}"));
         return Ok(exit);
     }
-    let mut table = Table::new(&["Base", "Size", "Bytes", "Layout", "UUID", "Label", "Found"]).right(&[0, 1, 2]);
+    // The first column is what --region takes, and exact.
+    let mut table = Table::new(&["Region", "Layout", "UUID", "Label", "Found"]);
     for region in &found {
         table.styled([
-            (&size::hex(region.base), Role::Plain),
-            (&size::human(region.size), Role::Plain),
-            (&region.size.to_string(), Role::Dim),
+            (&locate::spelled(region.base, region.size), Role::Plain),
             (region.layout.name(), Role::Plain),
             (&region.uuid.to_string(), Role::Plain),
             (&paths::shown(&region.label), Role::Plain),

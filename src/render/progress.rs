@@ -24,7 +24,14 @@ pub(crate) struct Progress {
 impl Progress {
     /// `total` is 0 if it is not known.
     pub(crate) fn new(ctx: &Ctx, doing: &'static str, total: u64) -> Self {
-        Self { bar: RefCell::new(None), shown: ctx.progress, started: Instant::now(), doing, total: Cell::new(total), patience: PATIENCE }
+        Self {
+            bar: RefCell::new(None),
+            shown: ctx.progress,
+            started: Instant::now(),
+            doing,
+            total: Cell::new(total),
+            patience: PATIENCE,
+        }
     }
 
     /// As [`new`](Self::new), and shown from the start if `forced`.

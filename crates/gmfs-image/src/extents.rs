@@ -54,11 +54,6 @@ impl Extents {
         self.0.last().map_or(0, Extent::end)
     }
 
-    /// The extents in the order of their starts.
-    pub(crate) fn list(&self) -> &[Extent] {
-        &self.0
-    }
-
     /// The extents from the one that holds `at`, or the first behind it.
     pub(crate) fn from(&self, at: u64) -> &[Extent] {
         let index = self.0.partition_point(|extent| extent.end() <= at);
@@ -123,3 +118,7 @@ fn sweep(list: &[Extent], wins: Wins) -> Vec<Extent> {
         at = until;
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::as_conversions, clippy::arithmetic_side_effects, reason = "the numbers are the tests' own")]
+mod tests;

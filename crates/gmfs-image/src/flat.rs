@@ -123,7 +123,9 @@ impl<R: ReadAt> FlatFile<R> {
         }
         file.read_at(0, &mut head)?;
         // Type 1 and version 1, big-endian.
-        if !head.starts_with(b"makedumpfile\0\0\0\0") || !head.ends_with(&[0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1]) {
+        if !head.starts_with(b"makedumpfile\0\0\0\0")
+            || !head.ends_with(&[0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1])
+        {
             return Err(FlatError::Signature);
         }
         let (list, cut) = walk(&file, size)?;
@@ -240,3 +242,7 @@ impl<R: ReadAt> ReadAt for FlatFile<R> {
         (from.start < from.end).then(|| (Span::new(from.start, from.end.saturating_sub(from.start)), why))
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::as_conversions, clippy::arithmetic_side_effects, reason = "the numbers are the tests' own")]
+mod tests;

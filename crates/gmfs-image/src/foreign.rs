@@ -44,6 +44,9 @@ fn dump(source: &dyn ReadAt) -> Option<Foreign> {
     let name = match recognise(&head) {
         Content::Plain => return None,
         Content::Elf => "ELF file",
+        Content::Kdump => "kdump-compressed dump",
+        Content::Flattened => "flattened dump",
+        Content::Lime => "LiME or AVML memory image",
         Content::Dump(format) => format.describe().trim_start_matches("an ").trim_start_matches("a "),
     };
     Some(Foreign { name, offset: 0 })

@@ -286,7 +286,10 @@ impl<R: ReadAt> KdumpDump<R> {
                     Class::Absent(Absence::NotInDump) => continue,
                     Class::Absent(why) => Some(why),
                 };
-                return Some((Span::new(self.address(from), self.address(end).saturating_sub(self.address(from))), why));
+                return Some((
+                    Span::new(self.address(from), self.address(end).saturating_sub(self.address(from))),
+                    why,
+                ));
             }
             None
         })
@@ -422,9 +425,7 @@ impl<R: ReadAt> ReadAt for KdumpDump<R> {
         let file = self.bitmap_file();
         let there = offset >= self.origin
             && match file {
-                Some(file) => {
-                    self.maps.all_dumped(file, pages.start, pages.end).map_err(|e| of_index(e, whole))?
-                }
+                Some(file) => self.maps.all_dumped(file, pages.start, pages.end).map_err(|e| of_index(e, whole))?,
                 None => false,
             };
         if there {
@@ -566,3 +567,6 @@ impl<R: ReadAt> KdumpDump<R> {
     }
 }
 
+#[cfg(test)]
+#[expect(clippy::as_conversions, clippy::arithmetic_side_effects, reason = "the numbers are the tests' own")]
+mod tests;

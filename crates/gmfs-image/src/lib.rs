@@ -9,17 +9,25 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+#[cfg(test)]
+#[expect(clippy::as_conversions, clippy::arithmetic_side_effects, reason = "the numbers are the tests' own")]
+mod captured;
 pub mod elf;
+mod extents;
 pub mod file;
+pub mod flat;
 pub mod foreign;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod in_order;
 pub mod iomem;
 pub mod kdump;
+pub mod lime;
 pub mod mapped;
 pub mod probe;
+pub mod raw;
 mod sysfs;
 pub mod undo;
 
 pub use file::{FileError, RegionFile, WritableFile};
-pub use probe::{Image, Kind, OpenError, WritableImage, open, open_for_writing};
+pub use probe::{DumpFacts, Image, Kind, OpenError, WritableImage, open, open_for_writing, open_parts, open_raw};

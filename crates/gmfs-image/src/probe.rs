@@ -3,20 +3,45 @@
 //! The order: `/dev/mem` and devdax by their device; then files and block devices by their first bytes (dumps); whatever
 //! is left is a file that may hold a region. Whether it does is for the layers above to say.
 //!
+//! Dumps can be inside a flattened stream ([`flat`](crate::flat)), and a split dump lies in several files
+//! ([`open_parts`]). Raw memory is told by nothing but its user ([`open_raw`]).
+//!
+//! ```
+//! # fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::path::Path;
+//! let image = gmfs_image::open(Path::new("vmcore"), None)?;
+//! if let Some(dump) = &image.dump {
+//!     println!("{}, kernel {:?}, crashed at {:?}", dump.format, dump.release, dump.crash_time);
+//! }
+//! for (range, why) in image.memory(100) {
+//!     println!("{range}: {}", why.map_or("present", |why| why.name()));
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! A new kind of dump is a row less in [`formats`], a variant of [`Content`] and an arm in `open_dump`.
 
+mod facts;
 pub mod formats;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use gmfs_format::io::{ReadAt, ReadError, Span, WriteAt};
+use gmfs_format::io::{Absence, ReadAt, ReadError, Span, WriteAt};
 
 use crate::elf::{ElfDump, ElfError, ElfFacts};
 use crate::file::{FileError, Node, RegionFile, WritableFile, node_of, wrong_device};
+use crate::flat::{FlatError, FlatFacts, FlatFile};
 use crate::iomem::{IoMem, IoMemError};
+use crate::kdump::{KdumpDump, KdumpError};
+use crate::lime::{LimeDump, LimeError};
 use crate::mapped::{MapError, MappedWindow, WritableWindow};
+use crate::raw::RawMemory;
 use crate::sysfs;
+pub use facts::DumpFacts;
+use facts::Outline;
 pub use formats::{DumpFormat, HEAD, recognise};
 
 /// What an image is.
@@ -33,6 +58,12 @@ pub enum Kind {
     DevDax,
     /// An ELF core dump of a machine.
     Elf,
+    /// A kdump-compressed dump, of makedumpfile or QEMU.
+    Kdump,
+    /// A LiME image, or AVML's compressed form of it.
+    Lime,
+    /// Memory as it is, whose physical address the user gave.
+    Raw,
 }
 
 impl Kind {
@@ -45,19 +76,22 @@ impl Kind {
             Self::DevMem => "dev-mem",
             Self::DevDax => "dev-dax",
             Self::Elf => "elf",
+            Self::Kdump => "kdump",
+            Self::Lime => "lime",
+            Self::Raw => "raw",
         }
     }
 
     /// Whether offsets in the image are physical addresses.
     #[must_use]
     pub const fn is_physical(self) -> bool {
-        matches!(self, Self::DevMem | Self::Elf)
+        matches!(self, Self::DevMem) || self.is_dump()
     }
 
     /// Whether the image is a crash dump, which cannot be written.
     #[must_use]
     pub const fn is_dump(self) -> bool {
-        matches!(self, Self::Elf)
+        matches!(self, Self::Elf | Self::Kdump | Self::Lime | Self::Raw)
     }
 }
 
@@ -67,10 +101,31 @@ impl Kind {
 pub enum Content {
     /// An ELF file; whether it is a core is for [`ElfDump::parse`] to say.
     Elf,
+    /// A kdump-compressed dump.
+    Kdump,
+    /// A flattened stream: a dump in one of the other formats is inside.
+    Flattened,
+    /// A LiME image, or a compressed one of AVML.
+    Lime,
     /// A dump in a format that is known by name, and not read.
     Dump(DumpFormat),
     /// Nothing known: a region, a raw image, or anything else.
     Plain,
+}
+
+impl Content {
+    /// What it is, with its article.
+    #[must_use]
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::Elf => "an ELF file",
+            Self::Kdump => "a kdump-compressed dump",
+            Self::Flattened => "a flattened dump",
+            Self::Lime => "a LiME or AVML image",
+            Self::Dump(format) => format.describe(),
+            Self::Plain => "a file",
+        }
+    }
 }
 
 /// Why an image could not be opened.
@@ -113,6 +168,32 @@ pub enum OpenError {
         /// What is wrong with it.
         source: ElfError,
     },
+    /// A dump of a known format that is no usable one.
+    #[error("{} is {what}, but no dump that can be read", path.display())]
+    Dump {
+        /// The file.
+        path: PathBuf,
+        /// What it is, with its article.
+        what: &'static str,
+        /// What is wrong with it.
+        source: DumpError,
+    },
+    /// Several files that are not the parts of one dump.
+    #[error("these are not the parts of one dump: {}", numbered(paths))]
+    Parts {
+        /// The files in the order in which they were given.
+        paths: Vec<PathBuf>,
+        /// What is wrong with them.
+        source: KdumpError,
+    },
+    /// A dump was to be opened as raw memory.
+    #[error("{} is {what}, not raw memory: open it without a base", path.display())]
+    NotRaw {
+        /// The dump.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
     /// A dump was to be written.
     #[error("{} is {what}: a dump cannot be written; copy the region out of it and write the copy", path.display())]
     DumpForWriting {
@@ -134,6 +215,33 @@ pub enum OpenError {
     IoMem(#[from] IoMemError),
 }
 
+/// What is wrong with a dump.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DumpError {
+    /// With a kdump-compressed one.
+    #[error(transparent)]
+    Kdump(#[from] KdumpError),
+    /// With a flattened stream.
+    #[error(transparent)]
+    Flat(#[from] FlatError),
+    /// With a LiME or AVML image.
+    #[error(transparent)]
+    Lime(#[from] LimeError),
+    /// A flattened stream holds nothing that is known. It may be because it was cut.
+    #[error("the flattened stream holds no ELF or kdump-compressed dump{}", if *cut { ": it was cut off" } else { "" })]
+    Inside {
+        /// Whether the stream's end is missing.
+        cut: bool,
+    },
+}
+
+/// The files with the numbers by which errors call them.
+fn numbered(paths: &[PathBuf]) -> String {
+    let list = paths.iter().zip(1..).map(|(path, number)| format!("file {number} {}", path.display()));
+    list.collect::<Vec<_>>().join(", ")
+}
+
 /// An image, open for reading.
 pub struct Image {
     /// What it is.
@@ -142,11 +250,35 @@ pub struct Image {
     pub path: PathBuf,
     /// Its bytes. Offsets are physical addresses if [`Kind::is_physical`], else offsets in the file or device.
     pub source: Box<dyn ReadAt>,
-    /// What an ELF dump says of itself.
+    /// What a dump says of itself.
+    pub dump: Option<DumpFacts>,
+    /// What an ELF dump says besides.
     pub elf: Option<ElfFacts>,
-    /// The memory that a dump describes, each range with the reason why its bytes are absent, or `None`. Empty for
-    /// what is no dump.
-    pub ranges: Vec<(Span, Option<gmfs_format::io::Absence>)>,
+    /// The memory that an ELF dump describes, each range with the reason why its bytes are absent, or `None`. Empty for
+    /// everything else: see [`Image::memory`].
+    pub ranges: Vec<(Span, Option<Absence>)>,
+    outline: Option<Arc<dyn Outline>>,
+}
+
+impl Image {
+    /// What is no dump.
+    fn plain(kind: Kind, path: &Path, source: Box<dyn ReadAt>) -> Self {
+        Self { kind, path: path.to_owned(), source, dump: None, elf: None, ranges: Vec::new(), outline: None }
+    }
+
+    /// A dump.
+    fn dumped<D: ReadAt + Outline + 'static>(kind: Kind, path: &Path, facts: DumpFacts, dump: D) -> Self {
+        let dump = Arc::new(dump);
+        Self { outline: Some(Arc::<D>::clone(&dump)), dump: Some(facts), ..Self::plain(kind, path, Box::new(dump)) }
+    }
+
+    /// The memory that a dump of any format describes, ascending, `limit` ranges at most: each with `None` if the dump
+    /// holds it, or with the reason why not. Of a kdump-compressed dump this reads the bitmaps only, so pages that it
+    /// lost count as held. Empty for what is no dump.
+    #[must_use]
+    pub fn memory(&self, limit: usize) -> Vec<(Span, Option<Absence>)> {
+        self.outline.as_ref().map(|outline| outline.list(limit)).unwrap_or_default()
+    }
 }
 
 /// An image, open for reading and writing, and locked.
@@ -191,20 +323,18 @@ impl std::fmt::Debug for WritableImage {
 /// # Errors
 /// [`OpenError`], of which [`OpenError::Format`] names the formats that are not read.
 pub fn open(path: &Path, window: Option<Span>) -> Result<Image, OpenError> {
-    let path_owned = path.to_owned();
-    let plain = |kind, source| Image { kind, path: path_owned, source, elf: None, ranges: Vec::new() };
     match device_kind(path)? {
         Some(Kind::DevMem) => {
             let window = window.ok_or_else(|| OpenError::WindowNeeded { path: path.to_owned() })?;
-            Ok(plain(Kind::DevMem, Box::new(MappedWindow::dev_mem(path, window)?)))
+            Ok(Image::plain(Kind::DevMem, path, Box::new(MappedWindow::dev_mem(path, window)?)))
         }
-        Some(kind) => Ok(plain(kind, Box::new(MappedWindow::dev_dax(path, window)?))),
+        Some(kind) => Ok(Image::plain(kind, path, Box::new(MappedWindow::dev_dax(path, window)?))),
         None => {
             let file = RegionFile::open(path)?;
             match content_of(&file, path)? {
                 Content::Plain => {
                     let kind = if file.is_block_device() { Kind::BlockDevice } else { Kind::File };
-                    Ok(plain(kind, Box::new(file)))
+                    Ok(Image::plain(kind, path, Box::new(file)))
                 }
                 content => open_dump(content, file, path),
             }
@@ -214,21 +344,105 @@ pub fn open(path: &Path, window: Option<Span>) -> Result<Image, OpenError> {
 
 /// The seam for formats of dumps: one arm each.
 fn open_dump(content: Content, file: RegionFile, path: &Path) -> Result<Image, OpenError> {
-    let path = path.to_owned();
     match content {
-        Content::Elf => match ElfDump::parse(file) {
-            Ok(dump) => Ok(Image {
-                kind: Kind::Elf,
-                path,
-                elf: Some(dump.facts().clone()),
-                ranges: dump.ranges().collect(),
-                source: Box::new(dump),
-            }),
-            Err(source) => Err(OpenError::Elf { path, source }),
+        Content::Elf => open_elf(file, path, None),
+        Content::Kdump => open_kdump(file, path, None),
+        Content::Flattened => {
+            let failed =
+                |source: DumpError| OpenError::Dump { path: path.to_owned(), what: content.describe(), source };
+            let flat = FlatFile::parse(file).map_err(|error| failed(error.into()))?;
+            let facts = Some(flat.facts().clone());
+            match inside(&flat, path)? {
+                Content::Elf => open_elf(flat, path, facts),
+                Content::Kdump => open_kdump(flat, path, facts),
+                _ => Err(failed(DumpError::Inside { cut: flat.facts().cut })),
+            }
+        }
+        Content::Lime => match LimeDump::parse(file) {
+            Ok(dump) => Ok(Image::dumped(Kind::Lime, path, dump.facts().into(), dump)),
+            Err(error) => {
+                Err(OpenError::Dump { path: path.to_owned(), what: content.describe(), source: error.into() })
+            }
         },
-        Content::Dump(format) => Err(OpenError::Format { path, format }),
-        Content::Plain => Ok(Image { kind: Kind::File, path, source: Box::new(file), elf: None, ranges: Vec::new() }),
+        Content::Dump(format) => Err(OpenError::Format { path: path.to_owned(), format }),
+        Content::Plain => Ok(Image::plain(Kind::File, path, Box::new(file))),
     }
+}
+
+fn open_elf<R: ReadAt + 'static>(file: R, path: &Path, flattened: Option<FlatFacts>) -> Result<Image, OpenError> {
+    let dump = ElfDump::parse(file).map_err(|source| OpenError::Elf { path: path.to_owned(), source })?;
+    let (elf, ranges) = (dump.facts().clone(), dump.ranges().collect());
+    let facts = DumpFacts::from(&elf).within(flattened);
+    Ok(Image { elf: Some(elf), ranges, ..Image::dumped(Kind::Elf, path, facts, dump) })
+}
+
+fn open_kdump<R: ReadAt + 'static>(file: R, path: &Path, flattened: Option<FlatFacts>) -> Result<Image, OpenError> {
+    let what = Content::Kdump.describe();
+    let dump = KdumpDump::parse(file).map_err(|error| OpenError::Dump {
+        path: path.to_owned(),
+        what,
+        source: error.into(),
+    })?;
+    let facts = DumpFacts::from(dump.facts()).within(flattened);
+    Ok(Image::dumped(Kind::Kdump, path, facts, dump))
+}
+
+/// What a flattened stream holds; [`Content::Plain`] if its beginning was lost.
+fn inside(flat: &FlatFile<RegionFile>, path: &Path) -> Result<Content, OpenError> {
+    match content_of(flat, path) {
+        Err(OpenError::Read { source: ReadError::Absent { .. }, .. }) => Ok(Content::Plain),
+        other => other,
+    }
+}
+
+/// Opens the parts of a split dump (`makedumpfile --split`), in any order and flattened or not, as one image. A single
+/// path is opened as [`open`] does.
+///
+/// # Errors
+/// [`OpenError`], of which [`OpenError::Parts`] tells what is wrong with them together: a part that is missing, given
+/// twice, or of another dump.
+pub fn open_parts(paths: &[&Path]) -> Result<Image, OpenError> {
+    if let [path] = paths {
+        return open(path, None);
+    }
+    let owned = || paths.iter().map(|path| (*path).to_owned()).collect();
+    let mut files: Vec<Box<dyn ReadAt>> = Vec::new();
+    let mut flattened = None;
+    for (number, path) in paths.iter().enumerate() {
+        let file = RegionFile::open(path)?;
+        match content_of(&file, path)? {
+            Content::Kdump => files.push(Box::new(file)),
+            content @ Content::Flattened => {
+                let flat = FlatFile::parse(file).map_err(|error| OpenError::Dump {
+                    path: (*path).to_owned(),
+                    what: content.describe(),
+                    source: error.into(),
+                })?;
+                flattened = Some(flat.facts().clone());
+                files.push(Box::new(flat));
+            }
+            _ => return Err(OpenError::Parts { paths: owned(), source: KdumpError::NotSplit { number } }),
+        }
+    }
+    let dump = KdumpDump::parse_parts(files).map_err(|source| OpenError::Parts { paths: owned(), source })?;
+    let facts = DumpFacts::from(dump.facts()).within(flattened);
+    let path = paths.first().map_or(Path::new(""), |path| *path);
+    Ok(Image::dumped(Kind::Kdump, path, facts, dump))
+}
+
+/// Opens the file or block device at `path` as memory that begins at the physical address `base`.
+///
+/// # Errors
+/// [`OpenError::NotRaw`] for what is a dump by its content.
+pub fn open_raw(path: &Path, base: u64) -> Result<Image, OpenError> {
+    let file = RegionFile::open(path)?;
+    match content_of(&file, path)? {
+        Content::Plain => {}
+        // Memory may begin with a program.
+        Content::Elf if matches!(ElfDump::parse(&file), Err(ElfError::NotCore { .. })) => {}
+        content => return Err(OpenError::NotRaw { path: path.to_owned(), what: content.describe() }),
+    }
+    Ok(Image::plain(Kind::Raw, path, Box::new(RawMemory::new(file, base))))
 }
 
 /// Opens the image at `path` for writing and locks it. `window` is as for [`open`]; one of `/dev/mem` must lie in
@@ -262,11 +476,11 @@ pub fn open_for_writing(path: &Path, window: Option<Span>, intent: Intent) -> Re
 }
 
 fn refuse_dump(file: &impl ReadAt, path: &Path) -> Result<(), OpenError> {
-    let what = match content_of(file, path)? {
-        Content::Plain => return Ok(()),
-        Content::Elf => "an ELF file",
-        Content::Dump(format) => format.describe(),
-    };
+    let content = content_of(file, path)?;
+    if content == Content::Plain {
+        return Ok(());
+    }
+    let what = content.describe();
     Err(OpenError::DumpForWriting { path: path.to_owned(), what })
 }
 

@@ -127,7 +127,7 @@ fn rows(page: &PageBytes, kind: PageKind) -> (&'static str, Vec<Row>, u64) {
     let behind = size_of::<PageHeader>();
     match kind {
         PageKind::Superblock => {
-            push(&mut rows, page, "superblock", behind, SuperblockRaw::FIELDS);
+            push(&mut rows, page, "", behind, SuperblockRaw::FIELDS);
             (SuperblockPage::NAME, rows, 0)
         }
         PageKind::BlockTable => {
@@ -158,7 +158,8 @@ fn entries(rows: &mut Vec<Row>, page: &PageBytes, name: &str, each: usize, field
 fn push(rows: &mut Vec<Row>, page: &PageBytes, prefix: &str, start: usize, fields: &[Field]) {
     for field in fields {
         let offset = start + field.offset;
-        let name = format!("{prefix}.{}", field.name);
+        let dot = if prefix.is_empty() { "" } else { "." };
+        let name = format!("{prefix}{dot}{}", field.name);
         if field.kind == ErrorRecord::NAME {
             push(rows, page, &name, offset, ErrorRecord::FIELDS);
             continue;
@@ -176,7 +177,7 @@ fn value(field: &Field, bytes: &[u8]) -> String {
         return uuid.to_string();
     }
     if field.kind.starts_with('[') {
-        return text(bytes);
+        return text(field.name, bytes);
     }
     let mut wide = [0; 8];
     let length = bytes.len().min(8);
@@ -187,7 +188,7 @@ fn value(field: &Field, bytes: &[u8]) -> String {
     }
     let is_time = ["accessed", "modified", "changed", "created", "written", "checked", "sealed", "time"];
     if is_time.contains(&field.name) && number != 0 {
-        return format!("{number} ({})", time::human(number));
+        return format!("{number} ({})", time::iso(number));
     }
     let masked = ["crc", "state", "flags", "base", "mode"].contains(&field.name) || field.name.starts_with("feature_");
     match (field.name, masked && number != 0) {
@@ -197,20 +198,18 @@ fn value(field: &Field, bytes: &[u8]) -> String {
     }
 }
 
-/// Text up to its padding if it is text, else hexadecimal, shortened where it repeats.
-fn text(bytes: &[u8]) -> String {
+/// Text up to its padding where text belongs, else hexadecimal, the first of it.
+fn text(name: &str, bytes: &[u8]) -> String {
+    const SHOWN: usize = 16;
     let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     let used = &bytes[..end];
     if used.is_empty() {
         return "all zero".to_owned();
     }
-    if std::str::from_utf8(used).is_ok_and(|text| !text.chars().any(char::is_control)) {
+    let is_text = ["magic", "label", "writer", "name"].contains(&name);
+    if is_text && std::str::from_utf8(used).is_ok_and(|text| !text.chars().any(char::is_control)) {
         return format!("\"{}\"", paths::shown(used));
     }
-    const SHOWN: usize = 32;
-    let mut shown = json::hex(&used[..used.len().min(SHOWN)]);
-    if used.len() > SHOWN {
-        shown.push_str(&format!("… ({} bytes)", used.len()));
-    }
-    shown
+    let shown = json::hex(&used[..used.len().min(SHOWN)]);
+    if used.len() > SHOWN { format!("{shown}… ({} bytes)", used.len()) } else { shown }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use gmfs_format::copies::{Judgement, Standing};
-use gmfs_format::model::Inode;
+use gmfs_format::model::{Attributes, Inode};
 use gmfs_format::raw::BlockRaw;
 use gmfs_format::tables::{BlockState, InodeKind};
 use gmfs_format::units::{BlockNo, CopyId, InodeNo, PageNo};
@@ -21,7 +21,7 @@ use crate::paths::{self, Paths};
 use crate::render::json::{files as wire, region};
 use crate::render::style::Role;
 use crate::render::table::Table;
-use crate::render::{size, time, words};
+use crate::render::{size, words};
 
 /// Blocks behind one another that have one state and one owner.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -147,21 +147,21 @@ pub(super) fn inodes(opened: &Opened, answer: Option<&mut region::Inspect>, ctx:
         answer.inodes = Some(inodes.tree.inodes().map(wire::Inode::from).collect());
         return Ok(exit);
     }
-    let mut table =
-        Table::new(&["Inode", "Parent", "Mode", "Owner", "Bytes", "Blocks", "Flags", "Modified (UTC)", "Name"])
-            .right(&[0, 1, 4, 5]);
+    let heads = ["Inode", "Gen", "Parent", "Mode", "Owner", "Bytes", "Blocks", "Flags", "Name"];
+    let mut table = Table::new(&heads).right(&[0, 1, 2, 5, 6]);
     for inode in inodes.tree.inodes() {
-        let attributes = inode.attributes;
-        let mode = attributes.map_or_else(String::new, |a| words::mode(inode.kind, a.mode));
+        let of = |text: fn(&Inode, &Attributes) -> String| {
+            inode.attributes.map_or_else(String::new, |attributes| text(inode, &attributes))
+        };
         table.styled([
             (&inode.ino.to_string(), Role::Plain),
+            (&of(|_, a| a.generation.to_string()), Role::Dim),
             (&inode.parent.to_string(), Role::Plain),
-            (&mode, Role::Plain),
-            (&attributes.map_or_else(String::new, |a| format!("{}:{}", a.uid, a.gid)), Role::Plain),
+            (&of(|inode, a| words::mode(inode.kind, a.mode)), Role::Plain),
+            (&of(|_, a| format!("{}:{}", a.uid, a.gid)), Role::Plain),
             (&inode.size.to_string(), Role::Plain),
             (&inode.blocks.to_string(), Role::Plain),
-            (&attributes.map_or_else(String::new, |a| words::inode_flags(a.flags)), Role::Plain),
-            (&attributes.map_or_else(String::new, |a| time::short(a.modified)), Role::Plain),
+            (&of(|_, a| words::inode_flags(a.flags)), Role::Plain),
             (&paths::shown(&inode.name), role(inode)),
         ]);
     }

@@ -310,10 +310,7 @@ impl<R: ReadAt> KdumpDump<R> {
 
     /// Whether the page is the zero page that others share.
     fn is_shared_zero(&self, descriptor: Descriptor, zero: u64) -> bool {
-        descriptor.offset == zero
-            && zero != 0
-            && descriptor.flags == 0
-            && u64::from(descriptor.size) == self.page
+        descriptor.offset == zero && zero != 0 && descriptor.flags == 0 && u64::from(descriptor.size) == self.page
     }
 
     /// Fills `out` by the worker's descriptors.
@@ -420,9 +417,7 @@ impl<R: ReadAt> KdumpDump<R> {
 
     /// Which of `pages`, that all have descriptors, are the zero page that others share.
     pub(super) fn zeros(&self, pages: Range<u64>, out: &mut Vec<bool>) -> Result<(), ReadError> {
-        self.look(pages, out, |descriptor, part| {
-            self.is_shared_zero(descriptor, part.zero.load(Ordering::Relaxed))
-        })
+        self.look(pages, out, |descriptor, part| self.is_shared_zero(descriptor, part.zero.load(Ordering::Relaxed)))
     }
 
     fn look<T>(

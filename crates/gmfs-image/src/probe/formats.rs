@@ -9,16 +9,8 @@ pub const HEAD: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DumpFormat {
-    /// `KDUMP   `: makedumpfile, QEMU.
-    Kdump,
     /// `DISKDUMP`: what kdump-compressed came from.
     Diskdump,
-    /// `makedumpfile`: the stream form of the others.
-    Flattened,
-    /// LiME: `EMiL`.
-    Lime,
-    /// AVML with compression: `AVML`.
-    Avml,
     /// `PAGEDU64`, `PAGEDUMP`
     Windows,
     /// `LibvirtQemudSave`, `LibvirtQemudPart`
@@ -46,11 +38,7 @@ impl DumpFormat {
     #[must_use]
     pub const fn describe(self) -> &'static str {
         match self {
-            Self::Kdump => "a kdump-compressed dump",
             Self::Diskdump => "a diskdump",
-            Self::Flattened => "a flattened dump (makedumpfile -F)",
-            Self::Lime => "a LiME image",
-            Self::Avml => "a compressed AVML image",
             Self::Windows => "a Windows crash dump",
             Self::Libvirt => "a saved virtual machine of libvirt",
             Self::QemuMigration => "a migration stream of QEMU",
@@ -68,14 +56,7 @@ impl DumpFormat {
     #[must_use]
     pub const fn hint(self) -> &'static str {
         match self {
-            Self::Kdump | Self::Diskdump => {
-                "this version reads no compressed dumps; make an ELF dump of it with `makedumpfile -E`, or of a guest \
-                 with `dump-guest-memory` without a format"
-            }
-            Self::Flattened => "rearrange it with `makedumpfile -R`, or make an ELF dump",
-            Self::Lime | Self::Avml => {
-                "it holds System RAM only, so a carved-out region is not in it; save the region itself"
-            }
+            Self::Diskdump => "no tool has written it since 2007; convert it with the tool that made it",
             Self::Windows => "make an ELF dump with `dump-guest-memory` without -w",
             Self::Libvirt | Self::QemuMigration => "make a dump with `virsh dump --memory-only --format elf`",
             Self::Lkcd | Self::Sadump => "make an ELF dump with makedumpfile",
@@ -88,11 +69,11 @@ impl DumpFormat {
 /// First bytes and what they mean.
 const HEADS: &[(&[u8], Content)] = &[
     (b"\x7fELF", Content::Elf),
-    (b"KDUMP   ", Content::Dump(DumpFormat::Kdump)),
+    (b"KDUMP   ", Content::Kdump),
     (b"DISKDUMP", Content::Dump(DumpFormat::Diskdump)),
-    (b"makedumpfile\0\0\0\0", Content::Dump(DumpFormat::Flattened)),
-    (b"EMiL\x01\0\0\0", Content::Dump(DumpFormat::Lime)),
-    (b"AVML\x02\0\0\0", Content::Dump(DumpFormat::Avml)),
+    (b"makedumpfile\0\0\0\0", Content::Flattened),
+    (b"EMiL\x01\0\0\0", Content::Lime),
+    (b"AVML\x02\0\0\0", Content::Lime),
     (b"PAGEDU64", Content::Dump(DumpFormat::Windows)),
     (b"PAGEDUMP", Content::Dump(DumpFormat::Windows)),
     (b"LibvirtQemudSave", Content::Dump(DumpFormat::Libvirt)),

@@ -9,11 +9,7 @@ fn file(content: &[u8]) -> tempfile::NamedTempFile {
 
 /// Each known format, how its file begins, and a word that its error must hold.
 const KNOWN: &[(&[u8], DumpFormat, &str)] = &[
-    (b"KDUMP   \x06\0\0\0", DumpFormat::Kdump, "kdump-compressed"),
     (b"DISKDUMP\x01\0\0\0", DumpFormat::Diskdump, "diskdump"),
-    (b"makedumpfile\0\0\0\0\0\0\0\0\0\0\0\x01", DumpFormat::Flattened, "makedumpfile -R"),
-    (b"EMiL\x01\0\0\0", DumpFormat::Lime, "LiME"),
-    (b"AVML\x02\0\0\0", DumpFormat::Avml, "AVML"),
     (b"PAGEDU64", DumpFormat::Windows, "Windows"),
     (b"PAGEDUMP", DumpFormat::Windows, "Windows"),
     (b"LibvirtQemudSave", DumpFormat::Libvirt, "--memory-only"),

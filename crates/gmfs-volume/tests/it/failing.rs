@@ -59,7 +59,10 @@ fn go_on(mut writer: Writer<Recorder>, recorder: &Recorder, oracle: &Oracle, whi
             Ok(()) | Err(_) => {
                 // Nothing of the failed operation was begun: the next one stands on the state before.
                 assert_eq!(which, 0, "{told}: {op:?} gave {result:?}");
-                require_whole(&recorder.image()).unwrap();
+                let image = recorder.image();
+                require_whole(&image).unwrap();
+                let free = Snapshot::read(&image).unwrap().superblock.free_blocks.get();
+                assert_eq!(writer.free_blocks(), free, "{told}: {op:?}");
             }
         }
     }

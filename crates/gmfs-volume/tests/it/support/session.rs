@@ -100,6 +100,8 @@ impl Session {
             }
         }
         self.owners.extend(seen);
+        let free = self.writer.as_ref().unwrap().free_blocks();
+        assert_eq!(free, snapshot.superblock.free_blocks.get(), "{}: the writer's own map is another", told());
         let tree: Vec<_> = self.writer.as_ref().unwrap().tree().inodes().cloned().collect();
         let found: Vec<_> = Region::open(&image).unwrap().inodes().tree.inodes().cloned().collect();
         assert_eq!(tree, found, "{}: the writer's own tree is another", told());

@@ -1,0 +1,265 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_gmfs_global_optspecs
+    string join \n color= h/help V/version
+end
+
+function __fish_gmfs_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_gmfs_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_gmfs_using_subcommand
+    set -l cmd (__fish_gmfs_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c gmfs -n "__fish_gmfs_needs_command" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gmfs -n "__fish_gmfs_needs_command" -s V -l version -d 'Print version'
+complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "mkfs" -d 'Make a region in a file, a device or a range of memory'
+complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "fsck" -d 'Check a region, and repair it when told to'
+complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "repair" -d 'Plan repairs and apply them, in place or in a copy'
+complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "explain" -d 'Explain what a finding of fsck means and how it is repaired'
+complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "inspect" -d 'Show what a region says of itself'
+complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "scan" -d 'Find all regions in an image'
+complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "save" -d 'Copy the region, byte for byte, into a region file'
+complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "ls" -d 'List files and directories'
+complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "tree" -d 'Show directories and files as a tree'
+complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "stat" -d 'Show everything that is recorded of files or directories'
+complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "cat" -d 'Write the content of files to standard output'
+complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "extract" -d 'Copy files or directories out of the region'
+complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "map" -d 'Show where a file lies in physical memory, also as arguments for a VMM'
+complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "who" -d 'Name the file and offset that an address belongs to'
+complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "create" -d 'Make a file of a given size that reads as zeros'
+complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "mkdir" -d 'Make directories'
+complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "put" -d 'Copy a file into the region'
+complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "truncate" -d 'Set the size of a file'
+complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "mv" -d 'Rename or move a file or directory'
+complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "rm" -d 'Remove files and directories'
+complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "undo" -d 'Take back what a command run with --undo has written'
+complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "inject" -d 'Make problems on purpose, in a region file'
+complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "generate" -d 'Write man pages or completions'
+complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -l region -d 'Where in IMAGE the region is to lie; in /dev/mem BASE is a physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -l size -d 'Size of the region in bytes, K, M, G, T; makes the file, or grows an empty one' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -s L -l label -d 'Label, up to 63 bytes of UTF-8' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -s U -l uuid -d 'UUID of the region [default: a random one]' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -s N -l inodes -d 'How many files and directories it can hold, up to 1048576 [default: by size, from 1024 to 65536]' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -l pmd-size -d 'Block size: 2M, 32M or 512M [default: the PMD size of the running kernel]' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -l base -d 'Physical address to record as the region\'s base, for a file that is to be loaded there' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -s f -l force -d 'Format whatever the image holds'
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -s n -l dry-run -d 'Print what would be made, and write nothing'
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -s q -l quiet -d 'Print nothing but errors'
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -l json -d 'Print JSON'
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l undo -d 'Record what is overwritten, so that `gmfs undo` can take it back' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -s C -l progress -d 'Show progress, whatever standard error is; fsck(8) hands over a descriptor, which is not used' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -s n -l no -d 'Only look; write nothing'
+complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -s p -l preen -d 'Make the repairs that are proven, without asking (also -a)'
+complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -s y -l yes -d 'Make all repairs, also those that give something up'
+complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -s f -l force -d 'Check even if marked clean: always so, taken for fsck(8)\'s sake'
+complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l data -d 'Also compare the contents of blocks with their recorded CRCs'
+complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l json -d 'Print JSON'
+complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -s o -l output -d 'Leave IMAGE as it is; copy the region into FILE and repair it there' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l undo -d 'Record what is overwritten, so that `gmfs undo` can take it back' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l plan -d 'Print the plan as a list of edits; write nothing'
+complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -s y -l yes -d 'Also make repairs that give something up'
+complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l release-lost -d 'Free the blocks that repairs have reserved: what they hold is given up'
+complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l json -d 'Print JSON'
+complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gmfs -n "__fish_gmfs_using_subcommand explain" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand explain" -l json -d 'Print JSON'
+complete -c gmfs -n "__fish_gmfs_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l page -d 'With raw: which metadata page of the copy, counted from 0, the superblock' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l copy -d 'With raw: which copy [default: the one that counts]' -r -f -a "a\t'At the start of the region'
+b\t'At its end'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l json -d 'Print JSON'
+complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gmfs -n "__fish_gmfs_using_subcommand scan" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand scan" -l step -d 'Distance of the places that are looked at, a multiple of 4K' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand scan" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand scan" -l json -d 'Print JSON'
+complete -c gmfs -n "__fish_gmfs_using_subcommand scan" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gmfs -n "__fish_gmfs_using_subcommand save" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand save" -s o -l output -d 'The file to make' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand save" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand save" -s f -l force -d 'Replace FILE if it exists'
+complete -c gmfs -n "__fish_gmfs_using_subcommand save" -l json -d 'Print JSON'
+complete -c gmfs -n "__fish_gmfs_using_subcommand save" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -s l -l long -d 'Show mode, owner, group, size, blocks and time of change'
+complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -s R -l recursive -d 'List directories below too, by their paths'
+complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -l json -d 'Print JSON'
+complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gmfs -n "__fish_gmfs_using_subcommand tree" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand tree" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand tree" -l json -d 'Print JSON'
+complete -c gmfs -n "__fish_gmfs_using_subcommand tree" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gmfs -n "__fish_gmfs_using_subcommand stat" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand stat" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand stat" -l json -d 'Print JSON'
+complete -c gmfs -n "__fish_gmfs_using_subcommand stat" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -l offset -d 'Where to start in each file, in bytes, K, M, G, T' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -l length -d 'How much of each file, in bytes, K, M, G, T [default: all]' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -s f -l force -d 'Replace files that exist'
+complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -l partial -d 'Take what is there; leave holes where it is not'
+complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -l json -d 'Print JSON'
+complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gmfs -n "__fish_gmfs_using_subcommand map" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand map" -l vmm -d 'Print the arguments that make the file a guest\'s memory' -r -f -a "qemu\t'QEMU 8.1 or newer: memory-backend-file objects with an offset'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand map" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand map" -l json -d 'Print JSON'
+complete -c gmfs -n "__fish_gmfs_using_subcommand map" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gmfs -n "__fish_gmfs_using_subcommand who" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand who" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand who" -l json -d 'Print JSON'
+complete -c gmfs -n "__fish_gmfs_using_subcommand who" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l size -d 'Its size in bytes, K, M, G, T' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l mode -d 'Permission bits in octal' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l sparse -d 'Give it no blocks: all of it is a hole'
+complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l align-1g -d 'Lay each GiB of it at a multiple of 1 GiB of physical address, so that a VMM can map PUDs'
+complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l json -d 'Print JSON'
+complete -c gmfs -n "__fish_gmfs_using_subcommand create" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l mode -d 'Permission bits in octal' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -s p -l parents -d 'Make the directories above them too, and accept those that exist'
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l json -d 'Print JSON'
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l mode -d 'Permission bits in octal, for a new file' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand put" -s f -l force -d 'Replace the content of a file that exists'
+complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l sparse -d 'Give no blocks to stretches of zeros'
+complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l align-1g -d 'Lay each GiB of it at a multiple of 1 GiB of physical address, so that a VMM can map PUDs'
+complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l json -d 'Print JSON'
+complete -c gmfs -n "__fish_gmfs_using_subcommand put" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -s s -l size -d 'Its new size in bytes, K, M, G, T' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l sparse -d 'Give no blocks to what it grows by: that is a hole'
+complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l json -d 'Print JSON'
+complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -s f -l force -d 'Take the place of a file that exists, which is lost'
+complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l json -d 'Print JSON'
+complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -s r -l recursive -d 'Remove directories with all that is in them'
+complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -l json -d 'Print JSON'
+complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -s f -l force -d 'Put back also into an image that has changed since, or from a file whose command was stopped'
+complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l page -d 'Damage this metadata page (0 is the superblock)' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l copy -d 'In this copy' -r -f -a "A\t''
+B\t''"
+complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l how -d 'How: zero, overwrite, flip, tear, swap, stale, foreign, version' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gmfs -n "__fish_gmfs_using_subcommand generate" -l out -d 'The directory to write them into' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand generate" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand generate" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gmfs -n "__fish_gmfs_using_subcommand help; and not __fish_seen_subcommand_from mkfs fsck repair explain inspect scan save ls tree stat cat extract map who create mkdir put truncate mv rm undo inject generate help" -f -a "mkfs" -d 'Make a region in a file, a device or a range of memory'
+complete -c gmfs -n "__fish_gmfs_using_subcommand help; and not __fish_seen_subcommand_from mkfs fsck repair explain inspect scan save ls tree stat cat extract map who create mkdir put truncate mv rm undo inject generate help" -f -a "fsck" -d 'Check a region, and repair it when told to'
+complete -c gmfs -n "__fish_gmfs_using_subcommand help; and not __fish_seen_subcommand_from mkfs fsck repair explain inspect scan save ls tree stat cat extract map who create mkdir put truncate mv rm undo inject generate help" -f -a "repair" -d 'Plan repairs and apply them, in place or in a copy'
+complete -c gmfs -n "__fish_gmfs_using_subcommand help; and not __fish_seen_subcommand_from mkfs fsck repair explain inspect scan save ls tree stat cat extract map who create mkdir put truncate mv rm undo inject generate help" -f -a "explain" -d 'Explain what a finding of fsck means and how it is repaired'
+complete -c gmfs -n "__fish_gmfs_using_subcommand help; and not __fish_seen_subcommand_from mkfs fsck repair explain inspect scan save ls tree stat cat extract map who create mkdir put truncate mv rm undo inject generate help" -f -a "inspect" -d 'Show what a region says of itself'
+complete -c gmfs -n "__fish_gmfs_using_subcommand help; and not __fish_seen_subcommand_from mkfs fsck repair explain inspect scan save ls tree stat cat extract map who create mkdir put truncate mv rm undo inject generate help" -f -a "scan" -d 'Find all regions in an image'
+complete -c gmfs -n "__fish_gmfs_using_subcommand help; and not __fish_seen_subcommand_from mkfs fsck repair explain inspect scan save ls tree stat cat extract map who create mkdir put truncate mv rm undo inject generate help" -f -a "save" -d 'Copy the region, byte for byte, into a region file'
+complete -c gmfs -n "__fish_gmfs_using_subcommand help; and not __fish_seen_subcommand_from mkfs fsck repair explain inspect scan save ls tree stat cat extract map who create mkdir put truncate mv rm undo inject generate help" -f -a "ls" -d 'List files and directories'
+complete -c gmfs -n "__fish_gmfs_using_subcommand help; and not __fish_seen_subcommand_from mkfs fsck repair explain inspect scan save ls tree stat cat extract map who create mkdir put truncate mv rm undo inject generate help" -f -a "tree" -d 'Show directories and files as a tree'
+complete -c gmfs -n "__fish_gmfs_using_subcommand help; and not __fish_seen_subcommand_from mkfs fsck repair explain inspect scan save ls tree stat cat extract map who create mkdir put truncate mv rm undo inject generate help" -f -a "stat" -d 'Show everything that is recorded of files or directories'
+complete -c gmfs -n "__fish_gmfs_using_subcommand help; and not __fish_seen_subcommand_from mkfs fsck repair explain inspect scan save ls tree stat cat extract map who create mkdir put truncate mv rm undo inject generate help" -f -a "cat" -d 'Write the content of files to standard output'
+complete -c gmfs -n "__fish_gmfs_using_subcommand help; and not __fish_seen_subcommand_from mkfs fsck repair explain inspect scan save ls tree stat cat extract map who create mkdir put truncate mv rm undo inject generate help" -f -a "extract" -d 'Copy files or directories out of the region'
+complete -c gmfs -n "__fish_gmfs_using_subcommand help; and not __fish_seen_subcommand_from mkfs fsck repair explain inspect scan save ls tree stat cat extract map who create mkdir put truncate mv rm undo inject generate help" -f -a "map" -d 'Show where a file lies in physical memory, also as arguments for a VMM'
+complete -c gmfs -n "__fish_gmfs_using_subcommand help; and not __fish_seen_subcommand_from mkfs fsck repair explain inspect scan save ls tree stat cat extract map who create mkdir put truncate mv rm undo inject generate help" -f -a "who" -d 'Name the file and offset that an address belongs to'
+complete -c gmfs -n "__fish_gmfs_using_subcommand help; and not __fish_seen_subcommand_from mkfs fsck repair explain inspect scan save ls tree stat cat extract map who create mkdir put truncate mv rm undo inject generate help" -f -a "create" -d 'Make a file of a given size that reads as zeros'
+complete -c gmfs -n "__fish_gmfs_using_subcommand help; and not __fish_seen_subcommand_from mkfs fsck repair explain inspect scan save ls tree stat cat extract map who create mkdir put truncate mv rm undo inject generate help" -f -a "mkdir" -d 'Make directories'
+complete -c gmfs -n "__fish_gmfs_using_subcommand help; and not __fish_seen_subcommand_from mkfs fsck repair explain inspect scan save ls tree stat cat extract map who create mkdir put truncate mv rm undo inject generate help" -f -a "put" -d 'Copy a file into the region'
+complete -c gmfs -n "__fish_gmfs_using_subcommand help; and not __fish_seen_subcommand_from mkfs fsck repair explain inspect scan save ls tree stat cat extract map who create mkdir put truncate mv rm undo inject generate help" -f -a "truncate" -d 'Set the size of a file'
+complete -c gmfs -n "__fish_gmfs_using_subcommand help; and not __fish_seen_subcommand_from mkfs fsck repair explain inspect scan save ls tree stat cat extract map who create mkdir put truncate mv rm undo inject generate help" -f -a "mv" -d 'Rename or move a file or directory'
+complete -c gmfs -n "__fish_gmfs_using_subcommand help; and not __fish_seen_subcommand_from mkfs fsck repair explain inspect scan save ls tree stat cat extract map who create mkdir put truncate mv rm undo inject generate help" -f -a "rm" -d 'Remove files and directories'
+complete -c gmfs -n "__fish_gmfs_using_subcommand help; and not __fish_seen_subcommand_from mkfs fsck repair explain inspect scan save ls tree stat cat extract map who create mkdir put truncate mv rm undo inject generate help" -f -a "undo" -d 'Take back what a command run with --undo has written'
+complete -c gmfs -n "__fish_gmfs_using_subcommand help; and not __fish_seen_subcommand_from mkfs fsck repair explain inspect scan save ls tree stat cat extract map who create mkdir put truncate mv rm undo inject generate help" -f -a "inject" -d 'Make problems on purpose, in a region file'
+complete -c gmfs -n "__fish_gmfs_using_subcommand help; and not __fish_seen_subcommand_from mkfs fsck repair explain inspect scan save ls tree stat cat extract map who create mkdir put truncate mv rm undo inject generate help" -f -a "generate" -d 'Write man pages or completions'
+complete -c gmfs -n "__fish_gmfs_using_subcommand help; and not __fish_seen_subcommand_from mkfs fsck repair explain inspect scan save ls tree stat cat extract map who create mkdir put truncate mv rm undo inject generate help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

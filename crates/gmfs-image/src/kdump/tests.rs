@@ -1,0 +1,6 @@
+mod build;
+mod captured;
+mod hostile;
+mod model;
+
+use super::*;

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Runs every test, those on a real kernel included. Needs Rust, gcc and, for what it installs, root on Debian 12.
+# GMFS_SKIP_INSTALL=1 installs nothing: tests that then lack something say so and are skipped.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages=(linux-image-cloud-amd64 qemu-system-x86 busybox-static kexec-tools)
+
+missing() {
+    local package
+    for package in "${packages[@]}"; do
+        dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || return 0
+    done
+    return 1
+}
+
+install_packages() {
+    if [ "$(id -u)" != 0 ]; then
+        echo "not root: the tests on a real kernel need ${packages[*]}" >&2
+        return 0
+    fi
+    apt-get update -qq
+    # No initramfs is wanted of the kernel: the tests make their own.
+    INITRD=No DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+}
+
+if [ -z "${GMFS_SKIP_INSTALL:-}" ] && command -v apt-get >/dev/null && missing; then
+    install_packages
+fi
+
+target=$(rustc -vV | sed -n 's/^host: //p')
+echo "building the static binary for $target"
+RUSTFLAGS='-C target-feature=+crt-static' cargo build --quiet --locked --release --target "$target" --bin gmfs
+GMFS_STATIC="${CARGO_TARGET_DIR:-target}/$target/release/gmfs"
+GMFS_STATIC=$(realpath "$GMFS_STATIC")
+export GMFS_STATIC
+
+echo "running the tests"
+cargo test --quiet --locked --workspace "$@"

@@ -1,0 +1,22 @@
+//! gmfs as its users meet it: the built program, run as a process, on images in a directory of its own.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed; clippy knows test functions, not what they call"
+)]
+
+mod bad_input;
+mod changing;
+mod damage;
+mod dumps;
+mod generated;
+mod help;
+mod images;
+mod json;
+mod mkfs;
+mod multicall;
+mod names;
+mod output;
+mod reading;
+mod sandbox;

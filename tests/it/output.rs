@@ -1,0 +1,130 @@
+//! Standard output as others have it: pipes that close, devices that are full, colours.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::process::Stdio;
+
+use crate::images;
+use crate::sandbox::{Done, Sandbox};
+
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    images::sample(&sandbox);
+    sandbox
+}
+
+#[test]
+fn a_reader_that_goes_is_no_error() {
+    let sandbox = sandbox();
+    for line in
+        ["cat region.img /vms/first.mem", "inspect region.img blocks", "ls -lR region.img", "tree region.img --json"]
+    {
+        let args: Vec<&str> = line.split_whitespace().collect();
+        let mut child = sandbox.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdout = child.stdout.take().unwrap();
+        // One byte, or none, and then nobody listens any more.
+        let _ = stdout.read(&mut [0; 1]);
+        drop(stdout);
+        let done: Done = child.wait_with_output().unwrap().into();
+        assert_eq!((done.code, done.stderr.as_str()), (0, ""), "{line}");
+    }
+}
+
+#[test]
+fn a_full_device_is_an_error() {
+    let sandbox = sandbox();
+    for line in [
+        "cat region.img /vms/first.mem",
+        "ls region.img",
+        "inspect region.img --json",
+        "inspect region.img",
+        "scan region.img",
+    ] {
+        let args: Vec<&str> = line.split_whitespace().collect();
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let done: Done = sandbox.command(&args).stdout(full).output().unwrap().into();
+        assert_eq!(done.code, 2, "{line}: {done:?}");
+        assert!(done.stderr.contains("cannot write to standard output: No space left on device"), "{line}: {done:?}");
+    }
+}
+
+#[test]
+fn a_limit_on_file_sizes_is_an_error_and_leaves_nothing() {
+    let sandbox = sandbox();
+    // In blocks of 512 or 1024 bytes: a few MiB at most, and the signal ignored, as the shell does with trap ''.
+    for (line, made) in [("save region.img -o out", "out"), ("extract region.img /vms/first.mem out", "out")] {
+        let script = format!("trap '' XFSZ; ulimit -f 2000; exec \"$0\" {line}");
+        let output = std::process::Command::new("sh")
+            .args(["-c", &script, crate::sandbox::GMFS])
+            .current_dir(sandbox.path("."))
+            .output()
+            .unwrap();
+        let done: Done = output.into();
+        assert_eq!(done.code, 2, "{line}: {done:?}");
+        assert!(done.stderr.starts_with("gmfs: cannot "), "{line}: {done:?}");
+        assert!(!sandbox.exists(made), "{line}");
+    }
+}
+
+#[test]
+fn colours_only_where_they_are_wanted() {
+    let sandbox = sandbox();
+    let escapes = |line: &str, env: &[(&str, &str)]| {
+        let args: Vec<&str> = line.split_whitespace().collect();
+        let output = sandbox.command(&args).envs(env.iter().copied()).output().unwrap();
+        output.stdout.contains(&0x1b)
+    };
+    for line in ["inspect region.img", "ls region.img", "ls -l region.img", "tree region.img", "scan region.img"] {
+        assert!(!escapes(line, &[]), "{line}: no terminal");
+        assert!(!escapes(&format!("{line} --color never"), &[]), "{line}");
+        assert!(escapes(&format!("{line} --color always"), &[]), "{line}");
+        assert!(escapes(&format!("{line} --color=always"), &[("NO_COLOR", "1")]), "{line}: asked for");
+        assert!(!escapes(&format!("{line} --color auto"), &[("CLICOLOR_FORCE", "0")]), "{line}");
+    }
+    let json = sandbox.ok("inspect region.img --json --color always");
+    assert!(!json.stdout.contains(&0x1b), "JSON has no colours");
+}
+
+/// On a terminal of 80 columns, by script(1).
+fn on_a_terminal(sandbox: &Sandbox, line: &str, env: &[(&str, &str)]) -> Option<String> {
+    let inner = format!("stty cols 80; {} {line}", crate::sandbox::GMFS);
+    let output = std::process::Command::new("script")
+        .args(["-qec", &inner, "/dev/null"])
+        .current_dir(sandbox.path("."))
+        .env("TERM", "xterm")
+        .env_remove("NO_COLOR")
+        .envs(env.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn a_terminal_gets_colours_and_lines_that_fit() {
+    let sandbox = sandbox();
+    let Some(text) = on_a_terminal(&sandbox, "inspect region.img", &[]) else { return };
+    assert!(text.contains("\x1b[32m") || text.contains("\x1b[38;5;2m"), "{text:?}");
+    let plain = on_a_terminal(&sandbox, "ls -l region.img", &[("NO_COLOR", "1")]).unwrap();
+    assert!(!plain.contains('\x1b'), "{plain:?}");
+    let long = "n".repeat(200);
+    sandbox.ok(&format!("create region.img /{long} --size 0"));
+    let narrow = on_a_terminal(&sandbox, "inspect region.img files --color never", &[]).unwrap();
+    for line in narrow.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    let piped = sandbox.ok("inspect region.img files").text();
+    assert!(piped.lines().any(|line| line.contains(&long)), "nothing is cut in a pipe");
+}
+
+#[test]
+fn closed_standard_streams_are_survived() {
+    let sandbox = sandbox();
+    let script = "exec \"$0\" ls region.img >&- 2>&- <&-";
+    let status = std::process::Command::new("sh")
+        .args(["-c", script, crate::sandbox::GMFS])
+        .current_dir(sandbox.path("."))
+        .status()
+        .unwrap();
+    assert!(status.code().is_some_and(|code| code == 0 || code == 2), "{status:?}");
+}
