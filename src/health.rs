@@ -1,11 +1,16 @@
 //! How a region's metadata stands: every page in use, both copies.
 
+use std::num::NonZeroUsize;
+
+use gmfs_check::{Options, check};
 use gmfs_format::copies::{Judgement, Phase, Standing};
 use gmfs_format::io::ReadAt;
 use gmfs_format::units::CopyId;
 use gmfs_volume::Region;
 use gmfs_volume::superblocks::used_tables;
 use gmfs_volume::sweep::{Frame, sweep};
+
+use crate::clock;
 
 /// What it comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +85,14 @@ impl Tally {
     }
 }
 
-/// Judges every page in use.
+/// Whether the checker finds anything wrong.
+fn finds_damage<S: ReadAt>(region: &Region<S>) -> bool {
+    let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let options = Options { now: clock::now(), threads, data: false, keep: 1 };
+    check(region.source(), &options, &|_, _| {}).map_or(true, |report| report.verdict() == gmfs_check::Verdict::Damaged)
+}
+
+/// Judges every page in use, and what the pages say.
 pub(crate) fn assess<S: ReadAt>(region: &Region<S>) -> Health {
     let superblocks = region.superblocks();
     let mut tally = Tally::default();
@@ -92,7 +104,9 @@ pub(crate) fn assess<S: ReadAt>(region: &Region<S>) -> Health {
     // What is absent is no damage as long as one copy is there from end to end.
     let incomplete = absent && !tally.a.is_whole() && !tally.b.is_whole();
     let recovery = tally.a.recovery + tally.b.recovery > 0 || superblocks.phase() != Phase::Idle;
-    let verdict = match (tally.damage || incomplete, recovery) {
+    // Pages may be good and say what cannot be: nothing is called clean that the checker would not.
+    let unsound = finds_damage(region);
+    let verdict = match (tally.damage || incomplete || unsound, recovery) {
         (true, _) => Verdict::Damaged,
         (false, true) => Verdict::Recovery,
         (false, false) => Verdict::Clean,

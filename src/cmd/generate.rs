@@ -12,6 +12,7 @@ use clap_mangen::Man;
 use crate::cli::Cli;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
+use crate::render::VERSION;
 
 /// Write man pages or completions
 #[derive(Arguments, Debug)]
@@ -95,9 +96,10 @@ fn pages(command: &Command, out: &Path) -> Result<()> {
 /// One page. The parts are clap_mangen's; examples and exit status are sections of their own.
 fn page(command: Command, name: &str, subcommands: &[&Command], out: &Path) -> Result<()> {
     let examples = command.get_after_long_help().map(ToString::to_string);
-    let man = Man::new(command).title(name.to_uppercase()).section("8").manual("gmfs").date("");
+    let man = Man::new(command).section("8");
     let mut text = Vec::new();
-    man.render_title(&mut text)?;
+    // Without a date, so that the same version makes the same page on any day.
+    writeln!(text, ".TH \"{}\" \"8\" \"\" \"gmfs {VERSION}\" \"gmfs\"", name.to_uppercase())?;
     man.render_name_section(&mut text)?;
     man.render_synopsis_section(&mut text)?;
     man.render_description_section(&mut text)?;

@@ -6,15 +6,15 @@ use crate::sandbox::Sandbox;
 /// Where the region was in the machine's memory.
 const BASE: u64 = 1 << 32;
 
-/// A dump of a machine with some low memory and the sample region, of which `parts` are in the file.
-fn dump(sandbox: &Sandbox, parts: &[std::ops::Range<u64>]) {
+/// A dump of a machine with some low memory and the sample region, of which `parts` (from, to) are in the file.
+fn dump(sandbox: &Sandbox, parts: &[(u64, u64)]) {
     images::sample(sandbox);
     let region = sandbox.read("region.img");
     let mut segments = vec![Segment { address: 0, size: 1 << 20, bytes: vec![0xaa; 1 << 20] }];
-    segments.extend(parts.iter().map(|part| Segment {
-        address: BASE + part.start,
-        size: part.end - part.start,
-        bytes: region[usize::try_from(part.start).unwrap()..usize::try_from(part.end).unwrap()].to_vec(),
+    segments.extend(parts.iter().map(|(from, to)| Segment {
+        address: BASE + from,
+        size: to - from,
+        bytes: region[usize::try_from(*from).unwrap()..usize::try_from(*to).unwrap()].to_vec(),
     }));
     sandbox.write("vmcore", &images::elf(&segments));
 }
@@ -22,7 +22,7 @@ fn dump(sandbox: &Sandbox, parts: &[std::ops::Range<u64>]) {
 #[test]
 fn a_region_in_a_dump_is_found_and_read() {
     let sandbox = Sandbox::new();
-    dump(&sandbox, &[0..SIZE]);
+    dump(&sandbox, &[(0, SIZE)]);
     assert!(sandbox.ok("cat vmcore /vms/first.mem").stdout == images::content());
     insta::assert_snapshot!("dump_inspect", sandbox.ok("inspect vmcore").all());
     let found = sandbox.ok("inspect vmcore --json").json();
@@ -45,7 +45,7 @@ fn a_region_in_a_dump_is_found_and_read() {
 #[test]
 fn a_dump_cannot_be_written() {
     let sandbox = Sandbox::new();
-    dump(&sandbox, &[0..SIZE]);
+    dump(&sandbox, &[(0, SIZE)]);
     let before = sandbox.read("vmcore");
     sandbox.write("content", b"x");
     for line in [
@@ -67,7 +67,7 @@ fn a_dump_cannot_be_written() {
 fn what_is_not_in_the_dump_is_absent() {
     let sandbox = Sandbox::new();
     // Without the second block of /vms/first.mem and without copy B.
-    dump(&sandbox, &[0..2 * BLOCK, 3 * BLOCK..SIZE - BLOCK]);
+    dump(&sandbox, &[(0, 2 * BLOCK), (3 * BLOCK, SIZE - BLOCK)]);
     let found = sandbox.ok("inspect vmcore --json").json();
     assert_eq!(found["health"]["verdict"], "clean");
     assert_eq!(found["health"]["pages"]["b"]["absent"], 3);

@@ -155,6 +155,27 @@ fn a_broken_superblock_of_an_idle_region_is_damage() {
     }
 }
 
+#[test]
+fn a_page_that_went_back_in_time_is_damage_and_the_newer_one_counts() {
+    let old = region();
+    let mut image = old.clone();
+    let mut writer = open(&mut image);
+    writer.remove(b"/a", false).unwrap();
+    writer.close().unwrap();
+    for copy in CopyId::BOTH {
+        for page in [1, 2] {
+            let mut stale = image.clone();
+            let place = offset(&image, copy, PageNo(page));
+            assert_ne!(old.page(place), image.page(place));
+            stale.put(place, &old.page(place));
+            assert_eq!(Snapshot::read(&stale), Snapshot::read(&image));
+            assert!(!health(&stale).unwrap().damage.is_empty());
+            let error = Writer::open(&mut stale, writer_options()).unwrap_err();
+            assert!(matches!(error, OpenError::Damaged { pages: 1, first: PageNo(n) } if n == page), "{error}");
+        }
+    }
+}
+
 /// Crashes of the marks alone: of an idle region at the first change, and of an active one when it is closed.
 #[test]
 fn a_torn_mark_is_recovery() {
