@@ -81,6 +81,7 @@ commands! {
     Truncate(truncate) json;
     Mv(mv) json;
     Rm(rm) json;
+    Bad(bad) json;
     Undo(undo);
     Inject(inject);
     #[command(hide = true)] Generate(generate);

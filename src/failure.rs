@@ -164,6 +164,7 @@ fn change(error: &ChangeError) -> Told {
         ChangeError::Mapping(_) | ChangeError::Damaged { .. } => {
             with("damaged", "`gmfs fsck IMAGE` tells what is wrong")
         }
+        ChangeError::NotData(_) => ("not-data", None),
         ChangeError::Unfinished => ("unfinished", None),
         ChangeError::Content(_) => ("content", None),
         ChangeError::Read(_) => ("read", None),

@@ -3,7 +3,7 @@
 mod refuse;
 mod target;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
@@ -12,6 +12,7 @@ use gmfs_format::geometry::Geometry;
 use gmfs_format::spec::RegionSpec;
 use gmfs_format::superblock::check_label;
 use gmfs_format::units::PmdShift;
+use gmfs_image::undo::Recorded;
 use gmfs_volume::{FormatOptions, Stamp, format};
 use uuid::Uuid;
 
@@ -66,6 +67,9 @@ pub(crate) struct Args {
     /// Print what would be made, and write nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
+    /// Record what is overwritten, so that `gmfs undo` can take it back
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    undo: Option<PathBuf>,
     /// Print nothing but errors
     #[arg(short, long)]
     quiet: bool,
@@ -99,12 +103,26 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         forget: target.old_superblocks(),
     };
     if !args.dry_run {
-        format(target.writable()?, &options).map_err(anyhow::Error::new).map_err(cannot)?;
+        write(&mut target, &options, args.undo.as_deref()).map_err(cannot)?;
         target.keep();
     }
     let place = Place { kind: target.kind, path: args.image.clone(), base: target.base };
     show(args, &place, &options, ctx)?;
     Ok(Exit::Done)
+}
+
+/// Formats, with a record of what was there if that is asked for.
+fn write(target: &mut target::Target, options: &FormatOptions, undo: Option<&Path>) -> Result<()> {
+    match undo {
+        None => format(target.writable()?, options).map(drop)?,
+        Some(file) => {
+            let mut recorded = Recorded::new(target.writable()?, file)?;
+            let done = format(&mut recorded, options);
+            recorded.finish()?;
+            done?;
+        }
+    }
+    Ok(())
 }
 
 /// The layout, or why there is none.

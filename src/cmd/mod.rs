@@ -1,6 +1,7 @@
 //! The commands, a module each: its arguments, and what it does with them. To add one: a module here with `Args` and
 //! `run`, a variant in [`crate::cli`], types for its JSON in [`crate::render::json`], and its tests in `tests/it/`.
 
+pub(crate) mod bad;
 pub(crate) mod cat;
 pub(crate) mod create;
 pub(crate) mod explain;

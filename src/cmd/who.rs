@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use clap::Args as Arguments;
+use gmfs_format::geometry::Geometry;
 use gmfs_format::model::Tree;
 use gmfs_format::raw::BlockRaw;
 use gmfs_format::spec;
@@ -45,11 +46,27 @@ struct Asked {
     address: Address,
 }
 
+/// A place in a region as people name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Address {
+pub(crate) enum Address {
+    /// A physical address; an offset in the region where its base is not known.
     Bytes(u64),
+    /// A block of the region.
     Block(u64),
+    /// A page of the kernel.
     Pfn(u64),
+}
+
+impl Address {
+    /// Where it lies in the region, in bytes, if it does. `base` is the region's physical base, 0 if not known.
+    pub(crate) fn offset(self, geometry: Geometry, base: u64) -> Option<u64> {
+        let offset = match self {
+            Self::Bytes(address) => address.checked_sub(base)?,
+            Self::Block(block) => block.checked_mul(geometry.block_bytes())?,
+            Self::Pfn(pfn) => pfn.checked_mul(kernel_page(geometry.pmd()))?.checked_sub(base)?,
+        };
+        (offset < geometry.size()).then_some(offset)
+    }
 }
 
 fn parse(text: &str) -> Result<Asked, String> {
@@ -122,21 +139,9 @@ struct Asker<'a> {
 }
 
 impl Asker<'_> {
-    /// The offset in the region, if it can be one.
-    fn offset(&self, address: Address) -> Option<u64> {
-        let geometry = self.opened.region.geometry();
-        let base = self.opened.physical_base().unwrap_or(0);
-        let offset = match address {
-            Address::Bytes(address) => address.checked_sub(base)?,
-            Address::Block(block) => block.checked_mul(geometry.block_bytes())?,
-            Address::Pfn(pfn) => pfn.checked_mul(kernel_page(geometry.pmd()))?.checked_sub(base)?,
-        };
-        (offset < geometry.size()).then_some(offset)
-    }
-
     fn answer(&self, asked: &Asked, paths: &mut Paths<'_>) -> files::Owner {
         let mut answer = files::Owner::outside(asked.text.clone());
-        let Some(offset) = self.offset(asked.address) else { return answer };
+        let Some(offset) = asked.address.offset(self.opened.region.geometry(), self.opened.physical_base().unwrap_or(0)) else { return answer };
         let region = &self.opened.region;
         let geometry = region.geometry();
         answer.offset = Some(offset);

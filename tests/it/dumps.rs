@@ -16,6 +16,8 @@ fn dump(sandbox: &Sandbox, parts: &[(u64, u64)]) {
         size: to - from,
         bytes: region[usize::try_from(*from).unwrap()..usize::try_from(*to).unwrap()].to_vec(),
     }));
+    // Memory goes on behind the region.
+    segments.push(Segment { address: BASE + SIZE, size: 1 << 20, bytes: vec![0x55; 1 << 20] });
     sandbox.write("vmcore", &images::elf(&segments));
 }
 

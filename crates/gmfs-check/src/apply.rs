@@ -10,7 +10,7 @@ use gmfs_format::seal::{self, PageKind, Place};
 use gmfs_format::tables::BlockState;
 use gmfs_format::units::{CopyId, InodeNo, PAGE_SIZE, PageBytes, PageNo};
 use gmfs_volume::change::{Assign, Change};
-use gmfs_volume::{ChangeError, OpenError, Stamp, Store, Superblocks, mend_page};
+use gmfs_volume::{ChangeError, OpenError, Stamp, Store, Superblocks, mend_pages};
 
 use crate::check::load;
 use crate::plan::{Edit, Planned, descriptors_sum};
@@ -50,12 +50,11 @@ pub fn apply<S: WriteAt>(target: &mut S, edits: &[Planned], stamp: &Stamp) -> Re
                 mend_superblock(target, &superblocks, *copy)?;
             }
             Edit::Mend { first, count, copy, .. } => {
-                for page in (first.0..first.0 + count).map(PageNo) {
-                    if gmfs_volume::region::judge_page(&*target, &superblocks, page).is_whole() {
-                        return Err(ApplyError::Changed(format!("page {page} is good in both copies")));
-                    }
-                    mend_page(target, &superblocks, page, *copy)?;
+                // The first page stands for the run: it was found damaged, and nobody else may write meanwhile.
+                if gmfs_volume::region::judge_page(&*target, &superblocks, *first).is_whole() {
+                    return Err(ApplyError::Changed(format!("page {first} is good in both copies")));
                 }
+                mend_pages(target, &superblocks, *first, *count, *copy)?;
             }
             Edit::Replace { first, count, .. } => {
                 for page in (first.0..first.0 + count).map(PageNo) {

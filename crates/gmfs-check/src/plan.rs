@@ -295,6 +295,8 @@ impl fmt::Display for Edit {
                 match to {
                     Assign::Reserve => write!(f, "mark {run} as reserved"),
                     Assign::Confirm => write!(f, "mark {run} as data of the file named there"),
+                    Assign::Bad => write!(f, "mark {run} as bad"),
+                    Assign::Healed => write!(f, "mark {run} as no longer bad"),
                     Assign::Scrub => {
                         write!(f, "clear what is not defined in the descriptors of {run}")
                     }

@@ -1,8 +1,13 @@
 //! Bodies for fuzz targets: any bytes, no panic, no loop without end, and what is said of a range agrees with itself.
 
-use gmfs_format::io::{ReadAt, ReadError};
+use std::ops::Range;
+
+use gmfs_format::io::{Absence, ReadAt, ReadError};
 
 use crate::elf::ElfDump;
+use crate::flat::FlatFile;
+use crate::kdump::KdumpDump;
+use crate::lime::LimeDump;
 use crate::{foreign, iomem, probe};
 
 /// Reads `data` in all the ways that a hostile file can be read here.
@@ -43,5 +48,81 @@ fn check_read(dump: &ElfDump<Vec<u8>>, from: u64, len: usize) {
         Ok(()) => assert!(!absent, "read {from:#x}, which is absent"),
         Err(ReadError::Absent { .. }) => assert!(absent, "{from:#x} is said to be there"),
         Err(ReadError::Io { .. }) => {}
+    }
+}
+
+/// Reads `data` as a kdump-compressed dump, alone and as the only part.
+///
+/// # Panics
+/// If two answers contradict each other.
+pub fn exercise_kdump(data: &[u8]) {
+    let owned = data.to_vec();
+    let _ = KdumpDump::parse_parts([&owned]);
+    let Ok(mut dump) = KdumpDump::parse(owned) else { return };
+    dump.set_threads(1);
+    let end = dump.end().unwrap_or(0);
+    for (span, _) in dump.ranges().take(64) {
+        assert!(span.len > 0 && span.offset <= end.max(dump.facts().reach), "{span}");
+        check_source(&dump, span.offset.saturating_sub(3)..span.offset.saturating_add(4));
+        check_source(&dump, span.offset..span.end().min(span.offset.saturating_add(40_000)));
+        check_source(&dump, span.end().saturating_sub(5)..span.end().saturating_add(6));
+    }
+    check_source(&dump, u64::MAX - 7..u64::MAX);
+    let _ = (dump.next_data(0..u64::MAX), dump.next_absent(0..u64::MAX));
+}
+
+/// Reads `data` as a flattened stream, and what is in it as a dump.
+///
+/// # Panics
+/// If two answers contradict each other.
+pub fn exercise_flat(data: &[u8]) {
+    let Ok(flat) = FlatFile::parse(data.to_vec()) else { return };
+    let end = flat.end().unwrap_or(0);
+    for range in [0..1000, 4090..9000, end.saturating_sub(300)..end, end.saturating_sub(5)..end.saturating_add(5)] {
+        check_source(&flat, range);
+    }
+    let _ = flat.next_data(0..u64::MAX);
+    let _ = ElfDump::parse(&flat);
+    if let Ok(dump) = KdumpDump::parse(&flat) {
+        for (span, _) in dump.ranges().take(16) {
+            check_source(&dump, span.offset..span.end().min(span.offset.saturating_add(20_000)));
+        }
+    }
+}
+
+/// Reads `data` as a LiME or AVML image.
+///
+/// # Panics
+/// If two answers contradict each other.
+pub fn exercise_lime(data: &[u8]) {
+    let Ok(image) = LimeDump::parse(data.to_vec()) else { return };
+    for (span, _) in image.ranges().take(64) {
+        check_source(&image, span.offset.saturating_sub(3)..span.offset.saturating_add(4));
+        check_source(&image, span.offset..span.end().min(span.offset.saturating_add(140_000)));
+        check_source(&image, span.end().saturating_sub(5)..span.end().saturating_add(6));
+    }
+    let _ = image.next_data(0..u64::MAX);
+}
+
+/// What is said beforehand of a range agrees with what reading it gives; only what decoding shows comes as a surprise.
+fn check_source(source: &dyn ReadAt, range: Range<u64>) {
+    let told = source.next_absent(range.clone());
+    if let Some((span, _)) = told {
+        assert!(span.len > 0 && range.start <= span.offset && span.end() <= range.end, "{span} in {range:?}");
+    }
+    let mut buf = vec![0xee; usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0)];
+    match source.read_at(range.start, &mut buf) {
+        Ok(()) => assert!(told.is_none() || buf.is_empty(), "read {range:?}, of which {told:?} is absent"),
+        Err(ReadError::Absent { span, why: Absence::Undecodable }) => {
+            assert!(told.is_none_or(|(told, _)| span.offset <= told.offset), "{span} comes after {told:?}");
+        }
+        Err(ReadError::Absent { span, why }) => {
+            assert_eq!(told.map(|(told, why)| (told.offset, why)), Some((span.offset, why)), "{range:?}");
+        }
+        Err(ReadError::Io { .. }) => {}
+    }
+    match source.next_data(range.clone()) {
+        Ok(Some(data)) => assert!(range.start <= data.start && data.start < data.end && data.end <= range.end),
+        Ok(None) | Err(_) => {}
     }
 }

@@ -26,6 +26,10 @@ pub enum Assign {
     },
     /// Withheld from allocation and nobody's: what it holds may be guest memory whose owner is lost.
     Reserve,
+    /// With a hardware error; a block that is a file's stays its.
+    Bad,
+    /// No longer with a hardware error: a file's data again, or, as nobody's, reserved.
+    Healed,
     /// Data of the file and at the place that the descriptor names already.
     Confirm,
     /// As it is, less flags that do not fit and reserved bytes.
@@ -41,6 +45,13 @@ impl Assign {
             }
             Self::Release => BlockRaw::FREE,
             Self::Data { owner, index } => BlockRaw::data(owner, index + n),
+            Self::Bad if old.is_mapping() => {
+                BlockRaw { state: BlockState::Bad.byte(), flags: 0, crc: 0.into(), ..scrubbed(old) }
+            }
+            Self::Bad => BlockRaw { state: BlockState::Bad.byte(), ..BlockRaw::FREE },
+            Self::Healed if old.state() != Some(BlockState::Bad) => *old,
+            Self::Healed if old.is_mapping() => BlockRaw { state: BlockState::Data.byte(), ..*old },
+            Self::Healed => BlockRaw { state: BlockState::Reserved.byte(), ..BlockRaw::FREE },
             Self::Reserve => BlockRaw { state: BlockState::Reserved.byte(), ..BlockRaw::FREE },
             Self::Confirm => BlockRaw { state: BlockState::Data.byte(), ..scrubbed(old) },
             Self::Scrub => scrubbed(old),

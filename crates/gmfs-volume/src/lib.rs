@@ -21,7 +21,7 @@ mod recover;
 
 pub use commit::{Stamp, Store};
 pub use mkfs::{FormatOptions, format};
-pub use recover::{Recovery, mend_page};
+pub use recover::{Recovery, mend_pages};
 pub use region::Region;
 pub use superblocks::{OpenError, Superblocks};
 pub use writer::{ChangeError, CreateOptions, PutOptions, Writer, WriterOptions};

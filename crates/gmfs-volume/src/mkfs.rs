@@ -33,7 +33,8 @@ pub struct FormatOptions {
 }
 
 /// Formats the region that fills `target`, which must hold at least its whole blocks. Whatever was there is gone from
-/// the first store on; until the last one, there is no region.
+/// the first store on. Until superblock B is written there is no region; from there to the last store there is one whose
+/// superblock A has to be repaired.
 ///
 /// Writes a handful of pages at any size: tables are written as far as they are used.
 ///

@@ -76,7 +76,7 @@ impl Survey {
     ) -> Result<Recovery, OpenError> {
         let mut done = Recovery { interrupted: superblocks.phase() != Phase::Idle, ..Recovery::default() };
         for (page, copy) in &self.mend {
-            mend_page(source, superblocks, *page, *copy)?;
+            mend_pages(source, superblocks, *page, 1, *copy)?;
             match copy {
                 CopyId::A => done.rolled_back += 1,
                 CopyId::B => done.mirrored += 1,
@@ -102,29 +102,38 @@ impl Survey {
     }
 }
 
-/// Writes one copy of a table page anew from the other one, whose seal must be good. The page keeps its generation, so
-/// that it is again what it was.
+/// Pages mended at once.
+const BATCH: u32 = 64;
+
+/// Writes consecutive table pages of one copy anew from the other one, whose seals must be good. The pages keep their
+/// generations, so that they are again what they were. Durable behind the next barrier.
 ///
 /// # Errors
-/// The other copy is not good, or the medium failed.
-pub fn mend_page<S: WriteAt>(
+/// A page of the other copy is not good, or the medium failed. Pages before it may have been written.
+pub fn mend_pages<S: WriteAt>(
     source: &mut S,
     superblocks: &Superblocks,
-    page: PageNo,
+    first: PageNo,
+    count: u32,
     copy: CopyId,
 ) -> Result<(), OpenError> {
     let geometry = superblocks.geometry();
-    let mut bytes = [0; PAGE_SIZE];
-    source.read_at(geometry.page_offset(copy.other(), page), &mut bytes)?;
-    let damaged = OpenError::Damaged { pages: 1, first: page };
-    let Some((from, to)) = superblocks.place(copy.other(), page).zip(superblocks.place(copy, page)) else {
-        return Err(damaged);
-    };
-    let Ok(generation) = seal::check(&bytes, &from) else {
-        return Err(damaged);
-    };
-    seal::seal(&mut bytes, &to, generation);
-    source.write_at(geometry.page_offset(copy, page), &bytes)?;
+    let mut buffer = vec![[0; PAGE_SIZE]; BATCH.min(count) as usize];
+    let end = first.0.saturating_add(count);
+    let mut start = first.0;
+    while start < end {
+        let here = BATCH.min(end - start);
+        let batch = &mut buffer[..here as usize];
+        source.read_at(geometry.page_offset(copy.other(), PageNo(start)), batch.as_flattened_mut())?;
+        for (page, bytes) in (start..).map(PageNo).zip(batch.iter_mut()) {
+            let places = superblocks.place(copy.other(), page).zip(superblocks.place(copy, page));
+            let good = places.and_then(|(from, to)| Some((seal::check(bytes, &from).ok()?, to)));
+            let (generation, to) = good.ok_or(OpenError::Damaged { pages: 1, first: page })?;
+            seal::seal(bytes, &to, generation);
+        }
+        source.write_at(geometry.page_offset(copy, PageNo(start)), batch.as_flattened())?;
+        start += here;
+    }
     Ok(())
 }
 

@@ -16,6 +16,7 @@ use crate::region::{Mapping, Region, page_descriptors};
 use crate::superblocks::OpenError;
 use crate::sweep::{Frame, Visit, sweep};
 
+mod bad;
 mod create;
 mod put;
 mod rename;
@@ -84,6 +85,9 @@ pub enum ChangeError {
     /// The file's mapping contradicts itself.
     #[error("the file's mapping is damaged: check the region")]
     Mapping(#[from] crate::content::ContentError),
+    /// A block that holds metadata, or lies behind the region.
+    #[error("block {0} is no data block")]
+    NotData(gmfs_format::units::BlockNo),
     /// A metadata page is not as it was when the region was opened.
     #[error("metadata page {page} is damaged: check the region")]
     Damaged {

@@ -3,8 +3,6 @@
 
 #![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use flate2::{Decompress, FlushDecompress, Status};
-
 /// How a page is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -49,14 +47,14 @@ impl Codec {
 
 /// What decoding needs, to be used again.
 pub(super) struct Contexts {
-    zlib: Decompress,
+    zlib: zlib_page::Context,
     snappy: snap::raw::Decoder,
     zstd: zstd_page::Context,
 }
 
 impl Contexts {
     pub(super) fn new() -> Self {
-        Self { zlib: Decompress::new(true), snappy: snap::raw::Decoder::new(), zstd: zstd_page::Context::new() }
+        Self { zlib: zlib_page::Context::new(), snappy: snap::raw::Decoder::new(), zstd: zstd_page::Context::new() }
     }
 
     /// Decodes `from`, which must make exactly `page`. What `page` holds after a failure is unspecified.
@@ -69,7 +67,7 @@ impl Contexts {
                 }
                 fits
             }
-            Codec::Zlib => self.zlib(from, page),
+            Codec::Zlib => self.zlib.decode(from, page),
             Codec::Lzo => lzo::decompress_into(from, page) == Ok(page.len()),
             Codec::Snappy => {
                 snap::raw::decompress_len(from) == Ok(page.len())
@@ -77,13 +75,6 @@ impl Contexts {
             }
             Codec::Zstd => frame_fits(from, page.len()) && self.zstd.decode(from, page),
         }
-    }
-
-    fn zlib(&mut self, from: &[u8], page: &mut [u8]) -> bool {
-        self.zlib.reset(true);
-        let done = self.zlib.decompress(from, page, FlushDecompress::Finish);
-        // The end of the stream is behind its checksum, which was compared.
-        matches!(done, Ok(Status::StreamEnd)) && usize::try_from(self.zlib.total_out()) == Ok(page.len())
     }
 }
 
@@ -120,6 +111,44 @@ fn frame_fits(from: &[u8], page: usize) -> bool {
     to.copy_from_slice(from);
     let content = u64::from_le_bytes(bytes).saturating_add(if width == 2 { 256 } else { 0 });
     content == page
+}
+
+/// zlib in Rust.
+#[cfg(not(feature = "deflate-c"))]
+mod zlib_page {
+    use flate2::{Decompress, FlushDecompress, Status};
+
+    pub(super) struct Context(Decompress);
+
+    impl Context {
+        pub(super) fn new() -> Self {
+            Self(Decompress::new(true))
+        }
+
+        pub(super) fn decode(&mut self, from: &[u8], page: &mut [u8]) -> bool {
+            self.0.reset(true);
+            let done = self.0.decompress(from, page, FlushDecompress::Finish);
+            // The end of the stream is behind its checksum, which was compared.
+            matches!(done, Ok(Status::StreamEnd)) && usize::try_from(self.0.total_out()) == Ok(page.len())
+        }
+    }
+}
+
+/// zlib by libdeflate.
+#[cfg(feature = "deflate-c")]
+mod zlib_page {
+    pub(super) struct Context(libdeflater::Decompressor);
+
+    impl Context {
+        pub(super) fn new() -> Self {
+            Self(libdeflater::Decompressor::new())
+        }
+
+        pub(super) fn decode(&mut self, from: &[u8], page: &mut [u8]) -> bool {
+            // It compares the checksum.
+            self.0.zlib_decompress(from, page) == Ok(page.len())
+        }
+    }
 }
 
 /// Zstandard in Rust.

@@ -148,15 +148,22 @@ impl<S: WriteAt> Writer<S> {
     pub(super) fn return_blocks(&mut self, runs: Vec<Range<u32>>) -> Result<(), ChangeError> {
         let geometry = self.superblock().geometry();
         for run in runs {
-            for block in run {
+            let mut block = run.start;
+            while block < run.end {
                 let Some((page, slot)) = geometry.descriptor_place(BlockNo(block)) else {
-                    continue;
+                    break;
                 };
                 let bytes = self.store.page(page)?;
-                let entry = gmfs_format::raw::BlockTablePage::view(&bytes).entries.get(slot).copied();
-                if entry == Some(gmfs_format::raw::BlockRaw::FREE) {
-                    self.blocks.release(block..block + 1);
+                let entries = gmfs_format::raw::BlockTablePage::view(&bytes).entries.iter().skip(slot);
+                // As many as this page describes; the next page is read for the rest.
+                let mut here = block;
+                for entry in entries.take((run.end - block) as usize) {
+                    if *entry == gmfs_format::raw::BlockRaw::FREE {
+                        self.blocks.release(here..here + 1);
+                    }
+                    here += 1;
                 }
+                block = here;
             }
         }
         Ok(())
