@@ -16,6 +16,9 @@ _gmfs() {
             ",$1")
                 cmd="gmfs"
                 ;;
+            gmfs,bad)
+                cmd="gmfs__subcmd__bad"
+                ;;
             gmfs,cat)
                 cmd="gmfs__subcmd__cat"
                 ;;
@@ -87,6 +90,33 @@ _gmfs() {
                 ;;
             gmfs,who)
                 cmd="gmfs__subcmd__who"
+                ;;
+            gmfs__subcmd__bad,add)
+                cmd="gmfs__subcmd__bad__subcmd__add"
+                ;;
+            gmfs__subcmd__bad,del)
+                cmd="gmfs__subcmd__bad__subcmd__del"
+                ;;
+            gmfs__subcmd__bad,help)
+                cmd="gmfs__subcmd__bad__subcmd__help"
+                ;;
+            gmfs__subcmd__bad,list)
+                cmd="gmfs__subcmd__bad__subcmd__list"
+                ;;
+            gmfs__subcmd__bad__subcmd__help,add)
+                cmd="gmfs__subcmd__bad__subcmd__help__subcmd__add"
+                ;;
+            gmfs__subcmd__bad__subcmd__help,del)
+                cmd="gmfs__subcmd__bad__subcmd__help__subcmd__del"
+                ;;
+            gmfs__subcmd__bad__subcmd__help,help)
+                cmd="gmfs__subcmd__bad__subcmd__help__subcmd__help"
+                ;;
+            gmfs__subcmd__bad__subcmd__help,list)
+                cmd="gmfs__subcmd__bad__subcmd__help__subcmd__list"
+                ;;
+            gmfs__subcmd__help,bad)
+                cmd="gmfs__subcmd__help__subcmd__bad"
                 ;;
             gmfs__subcmd__help,cat)
                 cmd="gmfs__subcmd__help__subcmd__cat"
@@ -160,6 +190,15 @@ _gmfs() {
             gmfs__subcmd__help,who)
                 cmd="gmfs__subcmd__help__subcmd__who"
                 ;;
+            gmfs__subcmd__help__subcmd__bad,add)
+                cmd="gmfs__subcmd__help__subcmd__bad__subcmd__add"
+                ;;
+            gmfs__subcmd__help__subcmd__bad,del)
+                cmd="gmfs__subcmd__help__subcmd__bad__subcmd__del"
+                ;;
+            gmfs__subcmd__help__subcmd__bad,list)
+                cmd="gmfs__subcmd__help__subcmd__bad__subcmd__list"
+                ;;
             *)
                 ;;
         esac
@@ -167,12 +206,166 @@ _gmfs() {
 
     case "${cmd}" in
         gmfs)
-            opts="-h -V --color --help --version mkfs fsck repair explain inspect scan save ls tree stat cat extract map who create mkdir put truncate mv rm undo inject generate help"
+            opts="-h -V --color --help --version mkfs fsck repair explain inspect scan save ls tree stat cat extract map who create mkdir put truncate mv rm bad undo inject generate help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        gmfs__subcmd__bad)
+            opts="-h --json --color --help add del list help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        gmfs__subcmd__bad__subcmd__add)
+            opts="-h --region --json --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --region)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        gmfs__subcmd__bad__subcmd__del)
+            opts="-h --region --json --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --region)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        gmfs__subcmd__bad__subcmd__help)
+            opts="add del list help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        gmfs__subcmd__bad__subcmd__help__subcmd__add)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        gmfs__subcmd__bad__subcmd__help__subcmd__del)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        gmfs__subcmd__bad__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        gmfs__subcmd__bad__subcmd__help__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        gmfs__subcmd__bad__subcmd__list)
+            opts="-h --region --json --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --region)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
@@ -341,8 +534,64 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__help)
-            opts="mkfs fsck repair explain inspect scan save ls tree stat cat extract map who create mkdir put truncate mv rm undo inject generate help"
+            opts="mkfs fsck repair explain inspect scan save ls tree stat cat extract map who create mkdir put truncate mv rm bad undo inject generate help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        gmfs__subcmd__help__subcmd__bad)
+            opts="add del list"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        gmfs__subcmd__help__subcmd__bad__subcmd__add)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        gmfs__subcmd__help__subcmd__bad__subcmd__del)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        gmfs__subcmd__help__subcmd__bad__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -829,7 +1078,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__mkfs)
-            opts="-L -U -N -f -n -q -h --region --size --label --uuid --inodes --pmd-size --base --force --dry-run --quiet --json --color --help"
+            opts="-L -U -N -f -n -q -h --region --size --label --uuid --inodes --pmd-size --base --force --dry-run --undo --quiet --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -872,6 +1121,10 @@ _gmfs() {
                     return 0
                     ;;
                 --base)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --undo)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -141,7 +141,11 @@ struct Asker<'a> {
 impl Asker<'_> {
     fn answer(&self, asked: &Asked, paths: &mut Paths<'_>) -> files::Owner {
         let mut answer = files::Owner::outside(asked.text.clone());
-        let Some(offset) = asked.address.offset(self.opened.region.geometry(), self.opened.physical_base().unwrap_or(0)) else { return answer };
+        let Some(offset) =
+            asked.address.offset(self.opened.region.geometry(), self.opened.physical_base().unwrap_or(0))
+        else {
+            return answer;
+        };
         let region = &self.opened.region;
         let geometry = region.geometry();
         answer.offset = Some(offset);

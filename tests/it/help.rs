@@ -2,16 +2,22 @@
 
 use crate::sandbox::Sandbox;
 
-/// Every command that is shown. A new one is to be added here, which makes its snapshot.
-const COMMANDS: [&str; 22] = [
-    "fsck", "repair", "explain", "undo", "inject", "mkfs", "inspect", "scan", "save", "ls", "tree", "stat", "cat",
-    "extract", "map", "who", "create", "mkdir", "put", "truncate", "mv", "rm",
-];
+/// Every command that the help lists.
+fn commands(sandbox: &Sandbox) -> Vec<String> {
+    let help = sandbox.ok("--help").text();
+    let listed = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    // What a name is followed by may go on in the next line, further to the right.
+    let names =
+        listed.lines().filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
+    names.filter(|name| *name != "help").map(str::to_owned).collect()
+}
 
 #[test]
 fn help_of_every_command() {
     let sandbox = Sandbox::new();
-    for command in COMMANDS {
+    let commands = commands(&sandbox);
+    assert!(commands.len() > 20, "{commands:?}");
+    for command in commands {
         let long = sandbox.ok(&format!("{command} --help")).text();
         insta::assert_snapshot!(format!("help_{command}"), long);
         let short = sandbox.ok(&format!("{command} -h")).text();
@@ -19,19 +25,6 @@ fn help_of_every_command() {
             assert!(line.chars().count() <= 80, "{command}: {line}");
         }
     }
-}
-
-#[test]
-fn every_command_is_tested_here() {
-    let help = Sandbox::new().ok("--help").text();
-    let listed = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
-    let names: Vec<&str> = listed
-        .lines()
-        .filter(|line| !line.starts_with("   "))
-        .filter_map(|line| line.split_whitespace().next())
-        .collect();
-    let missing: Vec<_> = names.iter().filter(|name| **name != "help" && !COMMANDS.contains(name)).collect();
-    assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[test]

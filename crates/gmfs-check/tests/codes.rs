@@ -1,4 +1,5 @@
 //! Every code of the catalogue, made on purpose, is found: it, and nothing that does not come with it.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;

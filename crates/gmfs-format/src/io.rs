@@ -215,7 +215,7 @@ delegate_write!(&mut T, Box<T>);
 
 impl ReadAt for [u8] {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
-        let wanted = Span::new(offset, buf.len() as u64);
+        let wanted = Span::new(offset, crate::units::len64(buf.len()));
         let from = usize::try_from(offset).ok();
         match from.and_then(|from| self.get(from..from.checked_add(buf.len())?)) {
             Some(bytes) => {
@@ -223,7 +223,7 @@ impl ReadAt for [u8] {
                 Ok(())
             }
             None => {
-                let start = offset.max(self.len() as u64);
+                let start = offset.max(crate::units::len64(self.len()));
                 let span = Span::new(start, wanted.end().saturating_sub(start));
                 Err(ReadError::Absent { span, why: Absence::BeyondEnd })
             }
@@ -231,7 +231,7 @@ impl ReadAt for [u8] {
     }
 
     fn end(&self) -> Option<u64> {
-        Some(self.len() as u64)
+        Some(crate::units::len64(self.len()))
     }
 }
 
@@ -247,7 +247,7 @@ impl ReadAt for Vec<u8> {
 
 impl WriteAt for Vec<u8> {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
-        let span = Span::new(offset, bytes.len() as u64);
+        let span = Span::new(offset, crate::units::len64(bytes.len()));
         let from = usize::try_from(offset).ok();
         match from.and_then(|from| self.get_mut(from..from.checked_add(bytes.len())?)) {
             Some(place) => {
@@ -316,7 +316,7 @@ impl<S: ReadAt> Window<S> {
 
 impl<S: ReadAt> ReadAt for Window<S> {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
-        let wanted = Span::new(offset, buf.len() as u64);
+        let wanted = Span::new(offset, crate::units::len64(buf.len()));
         if offset.checked_add(wanted.len).is_none_or(|end| end > self.size) {
             let start = offset.max(self.size);
             let span = Span::new(start, wanted.end().saturating_sub(start));
@@ -347,7 +347,7 @@ impl<S: ReadAt> ReadAt for Window<S> {
 
 impl<S: WriteAt> WriteAt for Window<S> {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
-        let span = Span::new(offset, bytes.len() as u64);
+        let span = Span::new(offset, crate::units::len64(bytes.len()));
         self.guard(span)?;
         self.source.write_at(self.base.saturating_add(offset), bytes)
     }

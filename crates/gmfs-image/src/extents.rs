@@ -120,5 +120,5 @@ fn sweep(list: &[Extent], wins: Wins) -> Vec<Extent> {
 }
 
 #[cfg(test)]
-#[expect(clippy::as_conversions, clippy::arithmetic_side_effects, reason = "the numbers are the tests' own")]
+#[expect(clippy::arithmetic_side_effects, reason = "the numbers are the tests' own")]
 mod tests;

@@ -244,5 +244,5 @@ impl<R: ReadAt> ReadAt for FlatFile<R> {
 }
 
 #[cfg(test)]
-#[expect(clippy::as_conversions, clippy::arithmetic_side_effects, reason = "the numbers are the tests' own")]
+#[expect(clippy::as_conversions, reason = "the numbers are the tests' own")]
 mod tests;

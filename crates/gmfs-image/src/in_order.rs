@@ -139,3 +139,53 @@ fn fill<S: ReadAt + ?Sized>(source: &S, at: u64, len: u64, mut buf: Vec<u8>) -> 
     let done = source.read_at(at, buf.get_mut(..used).unwrap_or_default());
     (buf, used, done)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(threads: usize, chunk: usize, range: Range<u64>) -> Vec<(u64, Option<Vec<u8>>)> {
+        let source: Vec<u8> = (0..=255).cycle().take(10_000).collect();
+        let mut seen = Vec::new();
+        let done: Result<(), ()> = in_order(&source, range, Shape { chunk, threads }, |at, bytes| {
+            seen.push((at, bytes.ok().map(<[u8]>::to_vec)));
+            Ok(())
+        });
+        assert_eq!(done, Ok(()));
+        seen
+    }
+
+    #[test]
+    fn chunks_come_in_order_whoever_reads_them() {
+        let one = run(1, 300, 7..9_999);
+        assert_eq!(one.len(), 34);
+        assert_eq!(one[33].1.as_ref().map(Vec::len), Some(92));
+        for threads in [2, 3, 7, 100] {
+            assert_eq!(run(threads, 300, 7..9_999), one);
+        }
+        assert_eq!(run(2, 0, 0..3).len(), 3);
+        assert_eq!(run(4, 10, 5..5), []);
+    }
+
+    #[test]
+    fn a_chunk_that_is_absent_is_told_and_the_others_come() {
+        for threads in [1, 3] {
+            let seen = run(threads, 4000, 0..16_000);
+            let there: Vec<bool> = seen.iter().map(|(_, bytes)| bytes.is_some()).collect();
+            assert_eq!(there, [true, true, false, false]);
+        }
+    }
+
+    #[test]
+    fn an_error_of_the_taker_ends_it() {
+        let source = vec![0; 1 << 20];
+        for threads in [1, 4] {
+            let mut taken = 0;
+            let done = in_order(&source, 0..1 << 20, Shape { chunk: 100, threads }, |at, _| {
+                taken += 1;
+                if at >= 1000 { Err(at) } else { Ok(()) }
+            });
+            assert_eq!((done, taken), (Err(1000), 11));
+        }
+    }
+}

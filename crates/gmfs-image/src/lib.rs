@@ -24,6 +24,7 @@ pub mod iomem;
 pub mod kdump;
 pub mod lime;
 pub mod mapped;
+pub mod metadump;
 pub mod probe;
 pub mod raw;
 mod sysfs;

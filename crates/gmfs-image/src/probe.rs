@@ -38,6 +38,7 @@ use crate::iomem::{IoMem, IoMemError};
 use crate::kdump::{KdumpDump, KdumpError};
 use crate::lime::{LimeDump, LimeError};
 use crate::mapped::{MapError, MappedWindow, WritableWindow};
+use crate::metadump::{MetaDump, MetaDumpError};
 use crate::raw::RawMemory;
 use crate::sysfs;
 pub use facts::DumpFacts;
@@ -64,6 +65,8 @@ pub enum Kind {
     Lime,
     /// Memory as it is, whose physical address the user gave.
     Raw,
+    /// A metadata dump of this program. Its offsets are those of the region.
+    MetaDump,
 }
 
 impl Kind {
@@ -79,19 +82,20 @@ impl Kind {
             Self::Kdump => "kdump",
             Self::Lime => "lime",
             Self::Raw => "raw",
+            Self::MetaDump => "metadata-dump",
         }
     }
 
     /// Whether offsets in the image are physical addresses.
     #[must_use]
     pub const fn is_physical(self) -> bool {
-        matches!(self, Self::DevMem) || self.is_dump()
+        matches!(self, Self::DevMem | Self::Elf | Self::Kdump | Self::Lime | Self::Raw)
     }
 
-    /// Whether the image is a crash dump, which cannot be written.
+    /// Whether the image is a dump, of memory or of metadata, which cannot be written.
     #[must_use]
     pub const fn is_dump(self) -> bool {
-        matches!(self, Self::Elf | Self::Kdump | Self::Lime | Self::Raw)
+        matches!(self, Self::Elf | Self::Kdump | Self::Lime | Self::Raw | Self::MetaDump)
     }
 }
 
@@ -107,6 +111,8 @@ pub enum Content {
     Flattened,
     /// A LiME image, or a compressed one of AVML.
     Lime,
+    /// A metadata dump.
+    MetaDump,
     /// A dump in a format that is known by name, and not read.
     Dump(DumpFormat),
     /// Nothing known: a region, a raw image, or anything else.
@@ -122,6 +128,7 @@ impl Content {
             Self::Kdump => "a kdump-compressed dump",
             Self::Flattened => "a flattened dump",
             Self::Lime => "a LiME or AVML image",
+            Self::MetaDump => "a metadata dump",
             Self::Dump(format) => format.describe(),
             Self::Plain => "a file",
         }
@@ -228,6 +235,9 @@ pub enum DumpError {
     /// With a LiME or AVML image.
     #[error(transparent)]
     Lime(#[from] LimeError),
+    /// With a metadata dump.
+    #[error(transparent)]
+    Meta(#[from] MetaDumpError),
     /// A flattened stream holds nothing that is known. It may be because it was cut.
     #[error("the flattened stream holds no ELF or kdump-compressed dump{}", if *cut { ": it was cut off" } else { "" })]
     Inside {
@@ -360,6 +370,12 @@ fn open_dump(content: Content, file: RegionFile, path: &Path) -> Result<Image, O
         }
         Content::Lime => match LimeDump::parse(file) {
             Ok(dump) => Ok(Image::dumped(Kind::Lime, path, dump.facts().into(), dump)),
+            Err(error) => {
+                Err(OpenError::Dump { path: path.to_owned(), what: content.describe(), source: error.into() })
+            }
+        },
+        Content::MetaDump => match MetaDump::parse(file) {
+            Ok(dump) => Ok(Image::dumped(Kind::MetaDump, path, dump.facts().into(), dump)),
             Err(error) => {
                 Err(OpenError::Dump { path: path.to_owned(), what: content.describe(), source: error.into() })
             }

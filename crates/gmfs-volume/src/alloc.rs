@@ -77,7 +77,8 @@ impl BlockMap {
         let mut left = count;
         for run in self.runs() {
             if run.len() >= count as usize {
-                return Some(vec![run.start..run.start + count]);
+                let whole = run.start..run.start + count;
+                return Some(Vec::from([whole]));
             }
             if left > 0 {
                 let piece = run.start..run.end.min(run.start + left);

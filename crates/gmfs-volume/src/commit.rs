@@ -1,6 +1,10 @@
 //! The four steps that make a change of many pages one change.
 //!
-//! 1. the changed pages into copy A, 2. superblock A: the commit point, 3. the same pages into copy B, 4. superblock B;
+//! 1. the changed pages into copy A,
+//! 2. superblock A: the commit point,
+//! 3. the same pages into copy B,
+//! 4. superblock B,
+//!
 //! with a barrier behind each. A crash between any two stores leaves the state before or the state after.
 
 use gmfs_format::copies::judge;

@@ -64,7 +64,7 @@ impl std::fmt::Display for Slot {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// There is no region, or both of its superblocks are lost.
-    #[error("no region: superblock A is {a}; superblock B is {b}")]
+    #[error("no region: superblock A: {a}; superblock B: {b}")]
     NoRegion {
         /// What lies at the start.
         a: Box<Slot>,

@@ -81,7 +81,7 @@ fn slot_behind_end<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, I
     let geometry = editor.superblock.geometry();
     let last = PageNo(geometry.table_pages());
     let used = editor.superblock.used_table_pages().contains(&last.0);
-    if !used || geometry.data_blocks() % gmfs_format::raw::BLOCKS_PER_PAGE == 0 {
+    if !used || geometry.data_blocks().is_multiple_of(gmfs_format::raw::BLOCKS_PER_PAGE) {
         return Err(editor.missing("used slot behind the last data block"));
     }
     editor.edit_page(last, |bytes| BlockTablePage::view_mut(bytes).entries[251].crc = 1.into())

@@ -46,7 +46,7 @@ pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
 fn slot_behind_end<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, InjectError> {
     let geometry = editor.superblock.geometry();
     let last = PageNo(geometry.first_inode_page().0 + geometry.inode_pages() - 1);
-    if geometry.inodes() % 8 == 0 || !editor.superblock.used_inode_pages().contains(&last.0) {
+    if geometry.inodes().is_multiple_of(8) || !editor.superblock.used_inode_pages().contains(&last.0) {
         return Err(editor.missing("used slot behind the last inode"));
     }
     editor.edit_page(last, |bytes| InodeTablePage::view_mut(bytes).inodes[7].reserved[0] = 1)

@@ -1,7 +1,7 @@
 //! The superblocks: their two pages, and what the one that counts says of itself.
 
 use gmfs_format::copies::{Phase, Standing};
-use gmfs_format::io::{ReadAt, Span};
+use gmfs_format::io::{Absence, ReadAt, Span};
 use gmfs_format::raw::{PageHeader, SuperblockRaw};
 use gmfs_format::superblock::{MAX_LABEL, SuperblockFault, check_label};
 use gmfs_format::units::{CopyId, PAGE_BYTES, PAGE_SIZE, PageNo};
@@ -85,7 +85,9 @@ fn copies(superblocks: &Superblocks, sink: &mut Sink) {
 fn size<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, sink: &mut Sink) {
     let geometry = superblocks.geometry();
     let region = u64::from(geometry.blocks()) * geometry.block_bytes();
-    if let Some(image) = source.end().filter(|end| *end < region) {
+    let last = region.saturating_sub(1)..region;
+    let cut = matches!(source.next_absent(last), Some((_, Absence::BeyondEnd)));
+    if let Some(image) = source.end().filter(|end| cut && *end < region) {
         let at = Span::new(image, region - image);
         sink.add(Problem::ImageTooSmall { region: geometry.size(), image }, Subject::Region, at);
     }

@@ -215,6 +215,9 @@ impl Bitmaps {
             }
             at = base;
             take = WORDS;
+            if value && map == Map::Ram && at < to {
+                at = self.skip_hole(file, at, to)?;
+            }
         }
         Ok(to)
     }
@@ -231,6 +234,14 @@ impl Bitmaps {
         let wanted = usize::try_from(to.saturating_sub(from).div_ceil(GROUP)).unwrap_or(usize::MAX);
         let passed = u64::try_from(groups.take(wanted).count()).unwrap_or(0);
         from.saturating_add(passed.saturating_mul(GROUP))
+    }
+
+    /// Passes over a hole of the file in the map of RAM, for which there is no index.
+    fn skip_hole(&self, file: &impl ReadAt, from: u64, to: u64) -> Result<u64, ReadError> {
+        let place = |page: u64| self.ram.saturating_add(page >> 3);
+        let data = file.next_data(place(from)..place(to).saturating_add(1))?;
+        let first = data.map_or(to, |data| data.start.saturating_sub(self.ram).saturating_mul(8));
+        Ok(first.clamp(from, to))
     }
 
     /// Words of a map; bits that are not known are 0.

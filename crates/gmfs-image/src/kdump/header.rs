@@ -58,21 +58,27 @@ impl Layout {
         self.order.u32(main, self.fields.saturating_add(number.saturating_mul(4)))
     }
 
-    /// Whether these can be the numbers of a header.
-    fn fits(self, main: &[u8]) -> bool {
+    /// Whether these can be the numbers of a header; strictly, with a bitmap that has room for all pages.
+    fn fits(self, main: &[u8], strictly: bool) -> bool {
         let page = self.field(main, 1);
         let bits = u64::from(self.field(main, 3)).saturating_mul(page.into()).saturating_mul(8);
         page.is_power_of_two()
             && PAGES.contains(&page)
             && (1..=MAX_SUB).contains(&self.field(main, 2))
             && self.order.u32(main, 8) <= 0xff
-            && bits >= self.field(main, 4).into()
+            && bits > 0
+            && (!strictly || bits >= self.field(main, 4).into())
     }
 
     /// The layout that the bytes have, where several are possible that of the machine they name.
     fn find(main: &[u8]) -> Option<Self> {
+        Self::best(main, true).or_else(|| Self::best(main, false))
+    }
+
+    fn best(main: &[u8], strictly: bool) -> Option<Self> {
         let all = [(false, true), (true, true), (false, false), (true, false)];
-        let mut fitting = all.into_iter().map(|(big, wide)| Self::new(big, wide)).filter(|layout| layout.fits(main));
+        let mut fitting =
+            all.into_iter().map(|(big, wide)| Self::new(big, wide)).filter(|layout| layout.fits(main, strictly));
         let first = fitting.next()?;
         let named = natural(&text(main, MACHINE));
         if Some(first.order) == named {

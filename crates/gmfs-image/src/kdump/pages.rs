@@ -302,6 +302,10 @@ impl<R: ReadAt> KdumpDump<R> {
         let at = rank.saturating_sub(part.before).saturating_mul(entry).saturating_add(part.descriptors);
         worker.raw.resize(count.saturating_mul(DESCRIPTOR), 0);
         read_what_is_there(&part.file, at, &mut worker.raw)?;
+        // One that is cut off says nothing.
+        let there = usize::try_from(part.size.saturating_sub(at)).unwrap_or(usize::MAX);
+        let whole = there.saturating_sub(there.checked_rem(DESCRIPTOR).unwrap_or(0));
+        worker.raw.get_mut(whole..).unwrap_or_default().fill(0);
         let big = self.facts.big_endian;
         worker.descriptors.clear();
         worker.descriptors.extend(worker.raw.chunks_exact(DESCRIPTOR).map(|raw| Descriptor::take(raw, big)));

@@ -6,6 +6,7 @@ use crate::elf::{ElfDump, ElfFacts};
 use crate::flat::FlatFacts;
 use crate::kdump::{KdumpDump, KdumpFacts};
 use crate::lime::{LimeDump, LimeFacts};
+use crate::metadump::{MetaDump, MetaFacts};
 
 /// What a dump says of itself. Formats differ in what they can say: what they cannot is `None` or empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,6 +104,18 @@ impl From<&LimeFacts> for DumpFacts {
     }
 }
 
+impl From<&MetaFacts> for DumpFacts {
+    fn from(_: &MetaFacts) -> Self {
+        Self {
+            format: "gmfs metadata",
+            version: Some(crate::metadump::VERSION),
+            big_endian: Some(false),
+            page_size: Some(gmfs_format::units::PAGE_BYTES),
+            ..Self::default()
+        }
+    }
+}
+
 /// The name that `uname -m` has for an ELF machine, or its number.
 fn machine(number: u16, bits: u8, big_endian: bool) -> String {
     let name = match (number, bits, big_endian) {
@@ -139,4 +152,4 @@ macro_rules! outline {
         }
     )*};
 }
-outline!(ElfDump, KdumpDump, LimeDump);
+outline!(ElfDump, KdumpDump, LimeDump, MetaDump);

@@ -74,6 +74,7 @@ const HEADS: &[(&[u8], Content)] = &[
     (b"makedumpfile\0\0\0\0", Content::Flattened),
     (b"EMiL\x01\0\0\0", Content::Lime),
     (b"AVML\x02\0\0\0", Content::Lime),
+    (&crate::metadump::MAGIC, Content::MetaDump),
     (b"PAGEDU64", Content::Dump(DumpFormat::Windows)),
     (b"PAGEDUMP", Content::Dump(DumpFormat::Windows)),
     (b"LibvirtQemudSave", Content::Dump(DumpFormat::Libvirt)),

@@ -102,8 +102,57 @@ fn the_memory_map_is_read_or_the_error_is_named() {
 
 #[test]
 fn words_for_programs_are_stable() {
-    let kinds = [Kind::File, Kind::BlockDevice, Kind::DevMem, Kind::DevDax, Kind::Elf];
-    assert_eq!(kinds.map(Kind::name), ["file", "block-device", "dev-mem", "dev-dax", "elf"]);
-    assert_eq!(kinds.map(Kind::is_physical), [false, false, true, false, true]);
-    assert_eq!(kinds.map(Kind::is_dump), [false, false, false, false, true]);
+    let kinds =
+        [Kind::File, Kind::BlockDevice, Kind::DevMem, Kind::DevDax, Kind::Elf, Kind::Kdump, Kind::Lime, Kind::Raw];
+    assert_eq!(kinds.map(Kind::name), ["file", "block-device", "dev-mem", "dev-dax", "elf", "kdump", "lime", "raw"]);
+    assert_eq!(kinds.map(Kind::is_physical), [false, false, true, false, true, true, true, true]);
+    assert_eq!(kinds.map(Kind::is_dump), [false, false, false, false, true, true, true, true]);
+}
+
+#[test]
+fn raw_memory_is_what_its_user_says_and_no_dump() {
+    let memory = file(&[7; 8192]);
+    let image = open_raw(memory.path(), 0x10_0000).unwrap();
+    assert_eq!((image.kind, image.source.end()), (Kind::Raw, Some(0x10_2000)));
+    let mut byte = [0];
+    image.source.read_at(0x10_1fff, &mut byte).unwrap();
+    assert_eq!(byte, [7]);
+    assert!(image.memory(9).is_empty() && image.dump.is_none());
+    // Memory may begin with a program, but not with a dump.
+    open_raw(&std::env::current_exe().unwrap(), 0).unwrap();
+    for head in [&b"KDUMP   "[..], b"EMiL\x01\0\0\0", b"makedumpfile\0\0\0\0", b"\x7fELF\x02\x01", b"PAGEDU64"] {
+        let error = open_raw(file(head).path(), 0).unwrap_err();
+        assert!(matches!(error, OpenError::NotRaw { .. }), "{error}");
+    }
+}
+
+#[test]
+fn dumps_that_are_read_say_what_is_wrong_with_them() {
+    for (head, word) in [
+        (&b"KDUMP   \x06\0\0\0"[..], "kdump-compressed"),
+        (b"makedumpfile\0\0\0\0\0\0\0\0\0\0\0\x01", "flattened"),
+        (b"AVML\x02\0\0\0", "AVML"),
+    ] {
+        let file = file(head);
+        let error = open(file.path(), None).unwrap_err();
+        assert!(matches!(error, OpenError::Dump { .. }) && error.to_string().contains(word), "{error}");
+        let error = open_for_writing(file.path(), None, Intent::Update).unwrap_err();
+        assert!(matches!(error, OpenError::DumpForWriting { .. }), "{error}");
+    }
+    let (one, other) = (file(b"KDUMP   "), file(b"text"));
+    let error = open_parts(&[one.path(), other.path()]).unwrap_err();
+    assert!(matches!(&error, OpenError::Parts { source: KdumpError::NotSplit { number: 1 }, .. }), "{error}");
+    assert!(error.to_string().contains(&format!("file 2 {}", other.path().display())), "{error}");
+    assert!(matches!(open_parts(&[]), Err(OpenError::Parts { source: KdumpError::NoParts, .. })));
+}
+
+#[test]
+fn a_lime_image_tells_its_memory() {
+    let mut bytes = b"EMiL\x01\0\0\0".to_vec();
+    bytes.extend(0x5000_u64.to_le_bytes());
+    bytes.extend(0x5003_u64.to_le_bytes());
+    bytes.extend(*b"\0\0\0\0\0\0\0\0data");
+    let image = open(file(&bytes).path(), None).unwrap();
+    assert_eq!((image.kind, image.memory(9)), (Kind::Lime, vec![(Span::new(0x5000, 4), None)]));
+    assert_eq!(image.dump.unwrap().format, "LiME");
 }

@@ -228,7 +228,11 @@ fn zstd(page: &[u8]) -> Vec<u8> {
     }
     let header = (page.len() as u32) << 3 | if run { 2 } else { 0 } | 1;
     frame.extend_from_slice(&header.to_le_bytes()[..3]);
-    if run { frame.push(page[0]) } else { frame.extend_from_slice(page) }
+    if run {
+        frame.push(page[0])
+    } else {
+        frame.extend_from_slice(page)
+    }
     frame
 }
 

@@ -59,14 +59,16 @@ fn page(size: usize) -> impl Strategy<Value = Page> {
 
 fn dumps() -> impl Strategy<Value = Builder> {
     let page_size = prop_oneof![Just(512_usize), Just(1024), Just(4096)];
-    (page_size, any::<bool>(), any::<bool>(), any::<bool>(), 1..=6_u32).prop_flat_map(|(size, big, wide, padded, version)| {
-        let near = prop::collection::btree_map(0..40_u64, page(size), 0..30);
-        let far = prop::collection::btree_map(3900..4200_u64, page(size), 0..30);
-        (near, far).prop_map(move |(mut pages, far)| {
-            pages.extend(far);
-            Builder { page: size, big, wide, padded, version, pages, ..Builder::new() }
-        })
-    })
+    (page_size, any::<bool>(), any::<bool>(), any::<bool>(), 1..=6_u32).prop_flat_map(
+        |(size, big, wide, padded, version)| {
+            let near = prop::collection::btree_map(0..40_u64, page(size), 0..30);
+            let far = prop::collection::btree_map(3900..4200_u64, page(size), 0..30);
+            (near, far).prop_map(move |(mut pages, far)| {
+                pages.extend(far);
+                Builder { page: size, big, wide, padded, version, pages, ..Builder::new() }
+            })
+        },
+    )
 }
 
 proptest! {

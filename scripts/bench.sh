@@ -1,0 +1,420 @@
+#!/usr/bin/env bash
+# Measures gmfs beside a yardstick and its peers, and prints a Markdown report (docs/PERFORMANCE.md holds one).
+#
+# Wants root on Debian: it then installs the peers, gives what it measures real-time priority, and mounts the peers'
+# filesystems to fill them. Without root it does what it can and says what is missing. Needs Rust (or GMFS_BIN), and
+# 7 GiB free in a tmpfs. Everything can be set from the environment:
+#   RUNS=5            rounds of what takes long; the commands of a table take turns in each round
+#   SHORT_RUNS=21     rounds of what takes milliseconds
+#   SIZES='1G 1T 16T 64T'
+#   PEER_SIZE=16T     what the checkers of the peers are compared on
+#   FILL_SECONDS=240  stop filling the peers' filesystems after so long, and compare by mapping
+#   SECTIONS='mkfs answer check peers list'
+#   GMFS_BIN=folder   use gmfs, full_region and read_and_sum from here instead of building them
+#   WORK=folder       make images here, and keep them for the next run
+#   SKIP_INSTALL=1    install nothing
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+RUNS=${RUNS:-5}
+SHORT_RUNS=${SHORT_RUNS:-21}
+SIZES=${SIZES:-1G 1T 16T 64T}
+PEER_SIZE=${PEER_SIZE:-16T}
+FILL_SECONDS=${FILL_SECONDS:-240}
+SECTIONS=${SECTIONS:-mkfs answer check peers list}
+FILES=1000
+LARGEST=${SIZES##* }
+# Beyond this much spread between the quartiles, a table is measured for longer.
+SPREAD=30
+export LC_ALL=C
+PATH=$PATH:/usr/sbin:/sbin
+
+say() { printf '%s\n' "$*" >&2; }
+root() { [ "$(id -u)" = 0 ]; }
+have() { command -v "$1" >/dev/null; }
+
+# --- what it needs ---------------------------------------------------------------------------------------------------
+
+if root && [ -z "${SKIP_INSTALL:-}" ] && have apt-get; then
+    for tool in mkfs.btrfs e2fsck xfs_repair thin_check; do
+        have "$tool" && [ -x /usr/bin/time ] && continue
+        say "installing the peers"
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+            btrfs-progs e2fsprogs xfsprogs thin-provisioning-tools time >/dev/null
+        break
+    done
+fi
+if [ -z "${GMFS_BIN:-}" ]; then
+    say "building"
+    cargo build --quiet --locked --release --bin gmfs
+    cargo build --quiet --locked --release -p gmfs-volume --examples
+    release=$(realpath "${CARGO_TARGET_DIR:-target}/release")
+    PATH="$release:$release/examples:$PATH"
+else
+    PATH="$(realpath "$GMFS_BIN"):$PATH"
+fi
+revision=$(git describe --always --dirty 2>/dev/null || echo unknown)
+
+if [ -n "${WORK:-}" ]; then
+    mkdir -p "$WORK"
+    folder=$(realpath "$WORK")
+else
+    folder=$(mktemp -d "$(findmnt -n -o TARGET -T /dev/shm)/gmfs-bench.XXXXXX")
+fi
+[ "$(stat -f -c %T "$folder")" = tmpfs ] || say "warning: $folder is not on a tmpfs; the figures will be the disk's"
+if [ "$(($(stat -f -c '%a * %S' "$folder")))" -lt $((7 << 30)) ]; then
+    say "warning: less than 7 GiB free in $folder"
+fi
+cleanup() {
+    chrt -o -p 0 $$ 2>/dev/null || true
+    local mounted
+    for mounted in "$folder"/mnt.*; do
+        umount "$mounted" 2>/dev/null || true
+        rmdir "$mounted" 2>/dev/null || true
+    done
+    rm -rf "${private:-}"
+    [ -n "${WORK:-}" ] || rm -rf "$folder"
+}
+trap cleanup EXIT
+cd "$folder"
+private=$(mktemp -d "$folder/samples.XXXXXX")
+missing=()
+
+# --- measuring -------------------------------------------------------------------------------------------------------
+
+# Whatever is started between these two runs on one CPU, and before everything else that wants it.
+priority=none
+quiet_begin() {
+    taskset -cp 0 $$ >/dev/null 2>&1 || true
+    if chrt -f -p 10 $$ 2>/dev/null; then priority="real-time (chrt -f 10)"; fi
+}
+quiet_end() {
+    chrt -o -p 0 $$ 2>/dev/null || true
+    taskset -cp "$all_cpus" $$ >/dev/null 2>&1 || true
+}
+all_cpus=$(taskset -cp $$ | sed 's/.*: //')
+
+# Rows of the next table: row COMMAND [PREPARATION [FILE OF WHICH TO TELL THE SIZE]]
+commands=() prepares=() outputs=()
+row() {
+    have "${1%% *}" || { missing+=("${1%% *}"); return 0; }
+    commands+=("$1") prepares+=("${2:-}") outputs+=("${3:-}")
+}
+
+# One run of row $1 in round $2: a line "row round microseconds CPU-milliseconds status".
+once() {
+    local start end status=0 user system
+    eval "${prepares[$1]}"
+    TIMEFORMAT='%U %S'
+    start=${EPOCHREALTIME/[.,]/}
+    { time eval "${commands[$1]}" >/dev/null 2>&1; } 2>"$private/cpu" || status=$?
+    end=${EPOCHREALTIME/[.,]/}
+    read -r user system <"$private/cpu"
+    echo "$1 $2 $((end - start)) $(awk "BEGIN { print ($user + $system) * 1000 }") $status" >>"$private/samples"
+}
+
+# measure ROUNDS REFERENCE: runs the rows in turn and prints the table. REFERENCE is the row to which the others are
+# compared, round by round; -1 for none. With UNITS (one for each row, or empty), a column tells the time for each.
+measure() {
+    local rounds=$1 reference=$2 round=0 goal=$1 k
+    : >"$private/samples"
+    : >"$private/extra"
+    quiet_begin
+    while [ "$round" -lt "$goal" ]; do
+        round=$((round + 1))
+        for k in "${!commands[@]}"; do
+            # What takes seconds is run thrice only.
+            if [ "$round" -gt 3 ] && awk -v k="$k" '$1 == k { t += $3 } END { exit !(t > 6e6) }' "$private/samples"; then
+                continue
+            fi
+            once "$k" "$round"
+        done
+        if [ "$round" = "$goal" ] && [ "$goal" = "$rounds" ] && ! report "$reference" >/dev/null; then
+            goal=$((rounds * 3))
+        fi
+    done
+    for k in "${!commands[@]}"; do
+        eval "${prepares[$k]}"
+        local peak=- size=-
+        # The shell's own words (VAR=x, redirections) are not for time(1): commands here are plain.
+        if [ -x /usr/bin/time ]; then
+            # shellcheck disable=SC2086 # the command is words
+            /usr/bin/time -q -f %M -o "$private/peak" ${commands[$k]} >/dev/null 2>&1 || true
+            peak=$(tail -n 1 "$private/peak")
+        fi
+        [ -z "${outputs[$k]}" ] || size=$(du -B1 "${outputs[$k]}" | cut -f1)
+        printf '%s\t%s\t%s\t%s\t%s\n' "$k" "$peak" "$size" "${UNITS[$k]:-0}" "${commands[$k]}" >>"$private/extra"
+    done
+    quiet_end
+    report "$reference" || true
+    commands=() prepares=() outputs=() UNITS=()
+}
+UNITS=()
+
+# The table of what has been measured. Fails when a row spreads too much.
+report() {
+    awk -v reference="$1" -v limit="$SPREAD" -v extra="$private/extra" '
+        function sorted(list, n,    i, j, v) {
+            for (i = 2; i <= n; i++) {
+                v = list[i]
+                for (j = i - 1; j >= 1 && list[j] > v; j--) list[j + 1] = list[j]
+                list[j + 1] = v
+            }
+        }
+        function at(list, n, part) { return list[1 + int((n - 1) * part + 0.5)] }
+        function bytes(v) {
+            if (v == "-") return v
+            return (v >= 8388608) ? sprintf("%.0f MiB", v / 1048576) : sprintf("%.0f KiB", v / 1024)
+        }
+        function ms(v) { return (v < 100) ? sprintf("%.2f ms", v) : sprintf("%.0f ms", v) }
+        { n[$1]++; wall[$1, $2] = $3 / 1000; cpu[$1, $2] = $4; if ($5) status[$1] = $5; if ($1 > last) last = $1
+          if ($2 > rounds) rounds = $2 }
+        END {
+            while ((getline line < extra) > 0) {
+                split(line, part, "\t")
+                peak[part[1]] = part[2]; size[part[1]] = part[3]; units[part[1]] = part[4]; command[part[1]] = part[5]
+                if (part[3] != "-") sizes = 1
+                if (part[4] > 0) per = 1
+            }
+            printf "| Command | Median | Least | Spread | CPU | Peak memory |%s%s%s\n", sizes ? " Written |" : "",
+                per ? " Per mapping |" : "", (reference >= 0) ? " Ratio |" : ""
+            printf "| --- | --: | --: | --: | --: | --: |%s%s%s\n", sizes ? " --: |" : "", per ? " --: |" : "",
+                (reference >= 0) ? " --: |" : ""
+            for (k = 0; k <= last; k++) {
+                m = 0; c = 0; p = 0
+                for (r = 1; r <= rounds; r++) if ((k, r) in wall) {
+                    w[++m] = wall[k, r]; u[++c] = cpu[k, r]
+                    if ((reference, r) in wall) q[++p] = wall[k, r] / wall[reference, r]
+                }
+                sorted(w, m); sorted(u, c); sorted(q, p)
+                median = at(w, m, 0.5)
+                spread = (at(w, m, 0.75) - at(w, m, 0.25)) * 100 / median
+                if (spread > limit) bad = 1
+                printf "| `%s`%s | %s | %s | %d %% | %s |", command[k], (k in status) ? " (exit " status[k] ")" : "",
+                    ms(median), ms(w[1]), spread, sprintf("%.0f ms", at(u, c, 0.5))
+                printf " %.1f MiB |", peak[k] / 1024
+                if (sizes) printf " %s |", bytes(size[k])
+                if (per) printf " %s |", (units[k] > 0) ? sprintf("%.1f ns", median * 1e6 / units[k]) : ""
+                if (reference >= 0) printf " %s |", k == reference ? "1" : sprintf("%.2f", at(q, p, 0.5))
+                printf "\n"
+            }
+            exit bad
+        }' "$private/samples"
+}
+
+# --- images ----------------------------------------------------------------------------------------------------------
+
+blank() { rm -f "$2" && truncate -s "$1" "$2"; }
+
+empty() {
+    [ -e "empty-$1.gmfs" ] || gmfs mkfs -q "empty-$1.gmfs" --size "$1"
+}
+
+full() {
+    [ -e "full-$1-$2.gmfs" ] || full_region "full-$1-$2.gmfs" "$1" "$FILES" "$2" >/dev/null
+}
+
+# Gives each of FILES files 2 MiB in turn until there is no more room or time; tells how many times.
+deal_out() {
+    perl -e '
+        my ($folder, $files, $seconds) = @ARGV;
+        my ($number) = map { /x86_64/ ? 285 : 47 } `uname -m`;
+        my @open = map { open(my $h, "+>", "$folder/vm$_.mem") or die "$!"; $h } 1 .. $files;
+        my ($end, $count) = (time + $seconds, 0);
+        ROUND: for my $round (0 .. 1 << 30) {
+            last if time > $end;
+            for my $h (@open) {
+                syscall($number, fileno($h), 0, $round << 21, 1 << 21) == 0 or last ROUND;
+                $count++;
+            }
+        }
+        print "$count\n";' "$1" "$FILES" "$FILL_SECONDS"
+}
+
+# A filesystem of a peer whose blocks have been dealt out: peer_filesystem IMAGE MKFS...
+peer_filesystem() {
+    local image=$1 mount="mnt.$1"
+    shift
+    [ ! -e "$image.count" ] || return 0
+    blank "$PEER_SIZE" "$image"
+    "$@" "$image" >/dev/null 2>&1
+    mkdir -p "$mount"
+    if ! root || ! have perl || ! mount -o loop "$image" "$mount" 2>/dev/null; then
+        say "cannot mount $image, so it is checked empty"
+        rmdir "$mount"
+        echo 0 >"$image.count"
+        return 0
+    fi
+    (ulimit -n 4096 && deal_out "$mount" >"$image.count.new") || true
+    umount "$mount"
+    rmdir "$mount"
+    mv "$image.count.new" "$image.count"
+}
+
+# Metadata of a thin pool of PEER_SIZE in which FILES devices have all blocks in turn.
+thin_metadata() {
+    [ ! -e thin.count ] || return 0
+    local blocks
+    blocks=$(gmfs inspect "full-$PEER_SIZE-robin.gmfs" superblock | awk '/^Data blocks/ { print $3 }')
+    awk -v devices="$FILES" -v blocks="$blocks" 'BEGIN {
+        printf "<superblock uuid=\"\" time=\"0\" transaction=\"1\" data_block_size=\"4096\" nr_data_blocks=\"%d\">\n", blocks
+        for (d = 0; d < devices; d++) {
+            mapped = int(blocks / devices) + (d < blocks % devices)
+            printf "<device dev_id=\"%d\" mapped_blocks=\"%d\" transaction=\"0\" creation_time=\"0\" snap_time=\"0\">\n", d, mapped
+            for (k = 0; k < mapped; k++)
+                printf "<single_mapping origin_block=\"%d\" data_block=\"%d\" time=\"0\"/>\n", k, k * devices + d
+            print "</device>"
+        }
+        print "</superblock>" }' >thin.xml
+    blank 1G thin.meta
+    thin_restore -i thin.xml -o thin.meta >/dev/null
+    rm thin.xml
+    echo "$blocks" >thin.count
+}
+
+# --- sections --------------------------------------------------------------------------------------------------------
+
+section_mkfs() {
+    printf '\n## Formatting\n'
+    local size image
+    for size in $SIZES; do
+        printf '\n%s, a new sparse file each time. Ratio: to `gmfs mkfs`.\n\n' "$size"
+        image="new-$size"
+        row "gmfs mkfs $image.gmfs" "blank $size $image.gmfs" "$image.gmfs"
+        row "mkfs.btrfs -q $image.btrfs" "blank $size $image.btrfs" "$image.btrfs"
+        row "mke2fs -q -F -t ext4 -O bigalloc -C 2M $image.ext4" "blank $size $image.ext4" "$image.ext4"
+        row "mkfs.xfs -q $image.xfs" "blank $size $image.xfs" "$image.xfs"
+        row /bin/true
+        measure "$SHORT_RUNS" 0
+        rm -f "$image".*
+    done
+}
+
+section_answer() {
+    printf '\n## First answer\n\nThe superblock, shown. Ratio: to the first row.\n\n'
+    local size image=peer-$PEER_SIZE
+    for size in $SIZES; do
+        empty "$size"
+        row "gmfs inspect empty-$size.gmfs superblock"
+        full "$size" robin
+        row "gmfs inspect full-$size-robin.gmfs superblock"
+    done
+    blank "$PEER_SIZE" "$image.btrfs"
+    have mkfs.btrfs && mkfs.btrfs -q "$image.btrfs" >/dev/null
+    row "btrfs inspect-internal dump-super $image.btrfs"
+    local of
+    for of in empty full; do
+        if [ "$of" = empty ]; then
+            blank "$PEER_SIZE" empty.ext4
+            blank "$PEER_SIZE" empty.xfs
+            have mke2fs && mke2fs -q -F -t ext4 -O bigalloc -C 2M empty.ext4
+            have mkfs.xfs && mkfs.xfs -q empty.xfs
+        elif [ ! -e full.ext4.count ] || [ ! -e full.xfs.count ]; then
+            continue
+        fi
+        row "dumpe2fs -h $of.ext4"
+        row "xfs_db -r -f -c sb -c p $of.xfs"
+    done
+    row "gmfs --version"
+    row /bin/true
+    measure "$SHORT_RUNS" 0
+    rm -f "$image".* empty.ext4 empty.xfs
+}
+
+section_check() {
+    printf '\n## Check beside the yardstick\n\n'
+    printf '`read_and_sum` reads the used metadata of both copies and computes the CRC-32 of each page, on one thread.\n'
+    printf 'Ratio: to `read_and_sum`. With `taskset -c 0,1` on two CPUs, else on one.\n'
+    local size order image
+    for size in $SIZES; do
+        for order in empty long robin; do
+            if [ "$order" = empty ]; then
+                empty "$size"
+                image=empty-$size.gmfs
+                printf '\n%s, empty:\n\n' "$size"
+            else
+                full "$size" "$order"
+                image=full-$size-$order.gmfs
+                printf '\n%s, full, %s:\n\n' "$size" "$([ "$order" = long ] && echo 'long extents' || echo 'every extent one block')"
+            fi
+            row "read_and_sum $image"
+            row "gmfs fsck -n $image"
+            row "taskset -c 0,1 gmfs fsck -n $image"
+            measure "$(case $image in *1G* | empty*) echo "$SHORT_RUNS" ;; *) echo "$RUNS" ;; esac)" 0
+            [ "$order" != long ] || rm -f "$image"
+        done
+    done
+}
+
+section_peers() {
+    full "$PEER_SIZE" robin
+    local ext4 xfs thin region
+    ext4=$(cat full.ext4.count 2>/dev/null || echo 0)
+    xfs=$(cat full.xfs.count 2>/dev/null || echo 0)
+    thin=$(cat thin.count 2>/dev/null || echo 0)
+    region=$(gmfs inspect "full-$PEER_SIZE-robin.gmfs" superblock | awk '/^Data blocks/ { print $3 }')
+    printf '\n## Check beside the peers\n\n%s, %s files, every extent one block of 2 MiB: ' "$PEER_SIZE" "$FILES"
+    printf '%s mappings in the region, %s in ext4 with bigalloc, %s in XFS, %s in the thin pool.\n' \
+        "$region" "$ext4" "$xfs" "$thin"
+    printf 'One CPU. Ratio: to `gmfs fsck`.\n\n'
+    UNITS=()
+    row "gmfs fsck -n full-$PEER_SIZE-robin.gmfs" && UNITS+=("$region")
+    row "read_and_sum full-$PEER_SIZE-robin.gmfs" && UNITS+=("$region")
+    [ ! -e full.ext4.count ] || { row "e2fsck -fn full.ext4" && UNITS+=("$ext4"); }
+    [ ! -e full.xfs.count ] || { row "xfs_repair -n -f full.xfs" && UNITS+=("$xfs"); }
+    [ ! -e thin.count ] || { row "thin_check -q thin.meta" && UNITS+=("$thin"); }
+    measure "$RUNS" 0
+}
+
+section_list() {
+    empty "$LARGEST"
+    full "$LARGEST" robin
+    printf '\n## Open and list\n\n%s, each opening the region anew. Ratio: to the first row.\n\n' "$LARGEST"
+    local image=full-$LARGEST-robin.gmfs
+    row "gmfs inspect $image superblock"
+    row "gmfs ls empty-$LARGEST.gmfs"
+    row "gmfs ls $image"
+    row "gmfs stat $image /vm0007.mem"
+    row "gmfs inspect $image"
+    row "gmfs map $image /vm0007.mem"
+    row "gmfs who $image 0x20000000000"
+    measure "$RUNS" 0
+}
+
+# --- the run ---------------------------------------------------------------------------------------------------------
+
+version() { have "$1" && "$@" 2>&1 | head -n 1 | sed 's/,.*part of/, part of/'; }
+
+started=$(date +%s)
+load=$(cut -d' ' -f1-3 /proc/loadavg)
+case " $SECTIONS " in *" peers "*)
+    say "making the peers' filesystems (up to $FILL_SECONDS s)"
+    full "$PEER_SIZE" robin
+    have e2fsck && peer_filesystem full.ext4 mke2fs -q -F -t ext4 -O bigalloc -C 2M &
+    have xfs_repair && peer_filesystem full.xfs mkfs.xfs -q &
+    wait
+    ! have thin_restore || thin_metadata
+    ;;
+esac
+{
+    for section in $SECTIONS; do
+        say "measuring: $section"
+        "section_$section"
+    done
+} >"$private/report"
+
+cat <<REPORT
+- Date: $(date -u +%F), gmfs $(gmfs --version | awk '{ print $2 }') at $revision
+- Machine: $(sed -n 's/^model name\t*: //p' /proc/cpuinfo | head -n 1), $(getconf _NPROCESSORS_ONLN) CPUs,
+  $(awk '/^MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo) of memory, Linux $(uname -r), files on $(stat -f -c %T .)
+- Load average at the start: $load, at the end: $(cut -d' ' -f1-3 /proc/loadavg); priority of what is measured: $priority
+- Peers: $(version mkfs.btrfs --version); $(version mke2fs -V); $(version mkfs.xfs -V); thin_check $(version thin_check --version)
+- Not there, so not measured: $(printf '%s\n' "${missing[@]:-nothing}" | sort -u | paste -sd' ')
+- The run took $((($(date +%s) - started) / 60)) minutes.
+
+Times are wall-clock. "Spread" is the distance of the quartiles in percent of the median. Ratios are medians of the
+ratios round by round. Starting a program that does nothing (\`true\`, where listed) is in every figure.
+REPORT
+cat "$private/report"
+
