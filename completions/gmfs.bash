@@ -25,6 +25,9 @@ _gmfs() {
             gmfs,create)
                 cmd="gmfs__subcmd__create"
                 ;;
+            gmfs,dump)
+                cmd="gmfs__subcmd__dump"
+                ;;
             gmfs,explain)
                 cmd="gmfs__subcmd__explain"
                 ;;
@@ -66,6 +69,9 @@ _gmfs() {
                 ;;
             gmfs,repair)
                 cmd="gmfs__subcmd__repair"
+                ;;
+            gmfs,restore)
+                cmd="gmfs__subcmd__restore"
                 ;;
             gmfs,rm)
                 cmd="gmfs__subcmd__rm"
@@ -124,6 +130,9 @@ _gmfs() {
             gmfs__subcmd__help,create)
                 cmd="gmfs__subcmd__help__subcmd__create"
                 ;;
+            gmfs__subcmd__help,dump)
+                cmd="gmfs__subcmd__help__subcmd__dump"
+                ;;
             gmfs__subcmd__help,explain)
                 cmd="gmfs__subcmd__help__subcmd__explain"
                 ;;
@@ -166,6 +175,9 @@ _gmfs() {
             gmfs__subcmd__help,repair)
                 cmd="gmfs__subcmd__help__subcmd__repair"
                 ;;
+            gmfs__subcmd__help,restore)
+                cmd="gmfs__subcmd__help__subcmd__restore"
+                ;;
             gmfs__subcmd__help,rm)
                 cmd="gmfs__subcmd__help__subcmd__rm"
                 ;;
@@ -206,7 +218,7 @@ _gmfs() {
 
     case "${cmd}" in
         gmfs)
-            opts="-h -V --color --help --version mkfs fsck repair explain inspect scan save ls tree stat cat extract map who create mkdir put truncate mv rm bad undo inject generate help"
+            opts="-h -V --color --help --version mkfs fsck repair explain inspect scan save dump restore ls tree stat cat extract map who create mkdir put truncate mv rm bad undo inject generate help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -437,6 +449,36 @@ _gmfs() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        gmfs__subcmd__dump)
+            opts="-o -f -h --region --output --force --obfuscate --text --json --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --region)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         gmfs__subcmd__explain)
             opts="-h --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -534,7 +576,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__help)
-            opts="mkfs fsck repair explain inspect scan save ls tree stat cat extract map who create mkdir put truncate mv rm bad undo inject generate help"
+            opts="mkfs fsck repair explain inspect scan save dump restore ls tree stat cat extract map who create mkdir put truncate mv rm bad undo inject generate help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -618,6 +660,20 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__help__subcmd__create)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        gmfs__subcmd__help__subcmd__dump)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -814,6 +870,20 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__help__subcmd__repair)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        gmfs__subcmd__help__subcmd__restore)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1203,6 +1273,32 @@ _gmfs() {
                     return 0
                     ;;
                 -o)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --undo)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        gmfs__subcmd__restore)
+            opts="-f -y -h --region --force --yes --undo --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --region)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

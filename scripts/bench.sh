@@ -10,7 +10,8 @@
 #   PEER_SIZE=16T     what the checkers of the peers are compared on
 #   FILL_SECONDS=240  stop filling the peers' filesystems after so long, and compare by mapping
 #   SECTIONS='mkfs answer check peers list'
-#   GMFS_BIN=folder   use gmfs, full_region and read_and_sum from here instead of building them
+#   STATIC=1          measure the static binary, as it goes into an initramfs
+#   GMFS_BIN=folder   use gmfs, full_region and read_and_sum from here instead of building them (REVISION names them)
 #   WORK=folder       make images here, and keep them for the next run
 #   SKIP_INSTALL=1    install nothing
 set -euo pipefail
@@ -47,20 +48,29 @@ if root && [ -z "${SKIP_INSTALL:-}" ] && have apt-get; then
 fi
 if [ -z "${GMFS_BIN:-}" ]; then
     say "building"
-    cargo build --quiet --locked --release --bin gmfs
-    cargo build --quiet --locked --release -p gmfs-volume --examples
-    release=$(realpath "${CARGO_TARGET_DIR:-target}/release")
+    target=() release=${CARGO_TARGET_DIR:-target}/release
+    if [ -n "${STATIC:-}" ]; then
+        # The same words as scripts/test.sh, so that what is built is shared.
+        host=$(rustc -vV | sed -n 's/^host: //p')
+        target=(--target "$host") release=${CARGO_TARGET_DIR:-target}/$host/release
+        export RUSTFLAGS='-C target-feature=+crt-static'
+    fi
+    cargo build --quiet --locked --release "${target[@]}" --bin gmfs
+    cargo build --quiet --locked --release "${target[@]}" -p gmfs-volume --examples
+    release=$(realpath "$release")
     PATH="$release:$release/examples:$PATH"
 else
     PATH="$(realpath "$GMFS_BIN"):$PATH"
 fi
-revision=$(git describe --always --dirty 2>/dev/null || echo unknown)
+revision="at $(git describe --always --dirty 2>/dev/null || echo 'an unknown revision')"
+[ -z "${GMFS_BIN:-}" ] || revision=${REVISION:-as given by GMFS_BIN}
+[ -z "${STATIC:-}" ] || revision="$revision, static binary"
 
 if [ -n "${WORK:-}" ]; then
     mkdir -p "$WORK"
     folder=$(realpath "$WORK")
 else
-    folder=$(mktemp -d "$(findmnt -n -o TARGET -T /dev/shm)/gmfs-bench.XXXXXX")
+    folder=$(mktemp -d /dev/shm/gmfs-bench.XXXXXX)
 fi
 [ "$(stat -f -c %T "$folder")" = tmpfs ] || say "warning: $folder is not on a tmpfs; the figures will be the disk's"
 if [ "$(($(stat -f -c '%a * %S' "$folder")))" -lt $((7 << 30)) ]; then
@@ -193,7 +203,7 @@ report() {
                 if (spread > limit) bad = 1
                 printf "| `%s`%s | %s | %s | %d %% | %s |", command[k], (k in status) ? " (exit " status[k] ")" : "",
                     ms(median), ms(w[1]), spread, sprintf("%.0f ms", at(u, c, 0.5))
-                printf " %.1f MiB |", peak[k] / 1024
+                printf " %s |", (peak[k] == "-") ? "-" : sprintf("%.1f MiB", peak[k] / 1024)
                 if (sizes) printf " %s |", bytes(size[k])
                 if (per) printf " %s |", (units[k] > 0) ? sprintf("%.1f ns", median * 1e6 / units[k]) : ""
                 if (reference >= 0) printf " %s |", k == reference ? "1" : sprintf("%.2f", at(q, p, 0.5))
@@ -357,6 +367,7 @@ section_peers() {
     printf '\n## Check beside the peers\n\n%s, %s files, every extent one block of 2 MiB: ' "$PEER_SIZE" "$FILES"
     printf '%s mappings in the region, %s in ext4 with bigalloc, %s in XFS, %s in the thin pool.\n' \
         "$region" "$ext4" "$xfs" "$thin"
+    printf 'What has fewer mappings was not filled to its end (0: could not be mounted here): compare by mapping.\n'
     printf 'One CPU. Ratio: to `gmfs fsck`.\n\n'
     UNITS=()
     row "gmfs fsck -n full-$PEER_SIZE-robin.gmfs" && UNITS+=("$region")
@@ -378,7 +389,7 @@ section_list() {
     row "gmfs stat $image /vm0007.mem"
     row "gmfs inspect $image"
     row "gmfs map $image /vm0007.mem"
-    row "gmfs who $image 0x20000000000"
+    row "gmfs who $image 0x20000000"
     measure "$RUNS" 0
 }
 
@@ -405,16 +416,16 @@ esac
 } >"$private/report"
 
 cat <<REPORT
-- Date: $(date -u +%F), gmfs $(gmfs --version | awk '{ print $2 }') at $revision
+- Date: $(date -u +%F), gmfs $(gmfs --version | awk '{ print $2 }') $revision
 - Machine: $(sed -n 's/^model name\t*: //p' /proc/cpuinfo | head -n 1), $(getconf _NPROCESSORS_ONLN) CPUs,
   $(awk '/^MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo) of memory, Linux $(uname -r), files on $(stat -f -c %T .)
 - Load average at the start: $load, at the end: $(cut -d' ' -f1-3 /proc/loadavg); priority of what is measured: $priority
 - Peers: $(version mkfs.btrfs --version); $(version mke2fs -V); $(version mkfs.xfs -V); thin_check $(version thin_check --version)
 - Not there, so not measured: $(printf '%s\n' "${missing[@]:-nothing}" | sort -u | paste -sd' ')
-- The run took $((($(date +%s) - started) / 60)) minutes.
+- The run took $(($(date +%s) - started)) seconds.
 
 Times are wall-clock. "Spread" is the distance of the quartiles in percent of the median. Ratios are medians of the
-ratios round by round. Starting a program that does nothing (\`true\`, where listed) is in every figure.
+ratios round by round. Starting a program that does nothing (\`/bin/true\`, where listed) is in every figure.
 REPORT
 cat "$private/report"
 

@@ -68,6 +68,8 @@ commands! {
     Inspect(inspect) json;
     Scan(scan) json;
     Save(save) json;
+    Dump(dump) json;
+    Restore(restore);
     Ls(ls) json;
     Tree(tree) json;
     Stat(stat) json;

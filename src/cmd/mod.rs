@@ -4,6 +4,7 @@
 pub(crate) mod bad;
 pub(crate) mod cat;
 pub(crate) mod create;
+pub(crate) mod dump;
 pub(crate) mod explain;
 pub(crate) mod extract;
 pub(crate) mod fsck;
@@ -17,6 +18,7 @@ pub(crate) mod mkfs;
 pub(crate) mod mv;
 pub(crate) mod put;
 pub(crate) mod repair;
+pub(crate) mod restore;
 pub(crate) mod rm;
 pub(crate) mod save;
 pub(crate) mod scan;

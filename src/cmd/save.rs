@@ -112,7 +112,7 @@ fn copy(source: &Located, file: File, ctx: &Ctx) -> Result<(Gaps, u64)> {
 }
 
 /// A new file, or, if it may be replaced, an emptied one; never the image itself.
-fn output(path: &Path, force: bool, image: &Place) -> Result<File> {
+pub(crate) fn output(path: &Path, force: bool, image: &Place) -> Result<File> {
     let cannot = || format!("cannot make {}", path.display());
     let mut options = OpenOptions::new();
     options.write(true);

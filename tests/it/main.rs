@@ -14,6 +14,7 @@ mod generated;
 mod help;
 mod images;
 mod json;
+mod metadump;
 mod mkfs;
 mod multicall;
 mod names;

@@ -47,6 +47,7 @@ fn dump(source: &dyn ReadAt) -> Option<Foreign> {
         Content::Kdump => "kdump-compressed dump",
         Content::Flattened => "flattened dump",
         Content::Lime => "LiME or AVML memory image",
+        Content::MetaDump => "metadata dump",
         Content::Dump(format) => format.describe().trim_start_matches("an ").trim_start_matches("a "),
     };
     Some(Foreign { name, offset: 0 })

@@ -231,7 +231,8 @@ impl<R: ReadAt> MetaDump<R> {
         for (stretch, place) in stretches.iter().filter(|(stretch, _)| !stretch.zeros) {
             compare(&file, stretch, *place)?;
         }
-        let extent = |(stretch, place): &(Stretch, u64)| Extent { start: stretch.offset, len: stretch.len, place: *place };
+        let extent =
+            |(stretch, place): &(Stretch, u64)| Extent { start: stretch.offset, len: stretch.len, place: *place };
         let held = Extents::new(stretches.iter().map(extent).collect(), Wins::First);
         Ok(Self { file, facts, stretches, held })
     }

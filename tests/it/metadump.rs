@@ -1,0 +1,152 @@
+//! Metadata dumps: made, read as images, obfuscated, and put back.
+
+use crate::images;
+use crate::sandbox::Sandbox;
+
+/// The findings' codes of a check.
+fn codes(sandbox: &Sandbox, image: &str) -> Vec<String> {
+    let found = sandbox.gmfs(&format!("fsck -n --json {image}")).json();
+    let findings = found["findings"].as_array().unwrap_or_else(|| panic!("{found}"));
+    findings.iter().map(|finding| finding["code"].to_string()).collect()
+}
+
+/// What the reading commands say of an image, without its name.
+fn read(sandbox: &Sandbox, image: &str) -> Vec<String> {
+    let lines =
+        ["ls -l IMAGE", "tree IMAGE", "map IMAGE /vms/first.mem", "inspect IMAGE pages", "inspect IMAGE inodes"];
+    let said = |line: &&str| sandbox.gmfs(&line.replace("IMAGE", image)).all().replace(image, "IMAGE");
+    lines.iter().map(said).collect()
+}
+
+fn damage(sandbox: &Sandbox) {
+    for (page, copy, how) in
+        [(0, "A", "zero"), (1, "B", "flip"), (2, "A", "overwrite"), (2, "B", "flip"), (3, "A", "tear")]
+    {
+        sandbox.ok_any(&format!("inject region.img --page {page} --copy {copy} --how {how}"));
+    }
+}
+
+impl Sandbox {
+    /// Runs a command line that has to succeed, whatever it says.
+    fn ok_any(&self, line: &str) -> String {
+        let done = self.gmfs(line);
+        assert_eq!(done.code, 0, "gmfs {line}: {done:?}");
+        done.text()
+    }
+}
+
+#[test]
+fn a_dump_is_an_image_of_its_own() {
+    let sandbox = Sandbox::new();
+    images::sample(&sandbox);
+    for (file, damaged) in [("whole", false), ("damaged", true)] {
+        if damaged {
+            damage(&sandbox);
+        }
+        sandbox.ok_any(&format!("dump region.img -o {file}"));
+        assert!(sandbox.read(file).len() < 1 << 20);
+        assert_eq!(codes(&sandbox, file), codes(&sandbox, "region.img"));
+        assert_eq!(codes(&sandbox, file).is_empty(), !damaged);
+        assert_eq!(read(&sandbox, file), read(&sandbox, "region.img"));
+        sandbox.ok_any(&format!("dump {file} -o again-{file}"));
+        assert!(sandbox.read(file) == sandbox.read(&format!("again-{file}")));
+    }
+    let done = sandbox.gmfs("cat whole /vms/first.mem");
+    assert!(done.code != 0 && done.stderr.contains("left out of the dump"), "{done:?}");
+    sandbox.fails("mkdir whole /x", "a dump cannot be written");
+    sandbox.fails("dump region.img -o whole", "it exists already");
+    let cut = sandbox.read("whole");
+    sandbox.write("cut", &cut[..cut.len() - 1]);
+    sandbox.fails("ls cut", "the metadata dump is cut");
+}
+
+#[test]
+fn without_superblocks_everything_is_dumped() {
+    let sandbox = Sandbox::new();
+    images::sample(&sandbox);
+    for copy in ["A", "B"] {
+        sandbox.ok_any(&format!("inject region.img --page 0 --copy {copy} --how overwrite"));
+    }
+    sandbox.ok_any("dump region.img -o lost");
+    assert_eq!(codes(&sandbox, "lost"), codes(&sandbox, "region.img"));
+}
+
+#[test]
+fn a_dump_that_is_put_back_is_dumped_again() {
+    let sandbox = Sandbox::new();
+    images::sample(&sandbox);
+    for damaged in [false, true] {
+        if damaged {
+            damage(&sandbox);
+        }
+        sandbox.ok_any("dump region.img -f -o before");
+        let before = sandbox.read("region.img");
+        if damaged {
+            sandbox.gmfs("repair -y region.img");
+        } else {
+            sandbox.ok_any("mv region.img /vms/first.mem /moved");
+        }
+        let changed = sandbox.read("region.img");
+        assert!(before != changed);
+        sandbox.fails("restore before region.img", "nobody said yes");
+        assert!(sandbox.read("region.img") == changed);
+        let undo = format!("undo-{damaged}");
+        let said = sandbox.ok_any(&format!("restore -y --undo {undo} before region.img"));
+        assert!(damaged || said.contains("/moved: is not in the dump and goes"), "{said}");
+        sandbox.ok_any("dump region.img -f -o after");
+        assert!(sandbox.read("before") == sandbox.read("after"));
+        sandbox.ok_any(&format!("undo {undo} region.img"));
+        assert!(sandbox.read("region.img") == changed);
+        sandbox.ok_any("restore -y before region.img");
+        assert!(sandbox.ok_any("restore before region.img").contains("nothing has changed"));
+    }
+}
+
+#[test]
+fn dumps_of_other_regions_are_refused() {
+    let sandbox = Sandbox::new();
+    images::sample(&sandbox);
+    sandbox.ok_any("mkfs other.img --size 64M");
+    sandbox.ok_any("mkfs small.img --size 16M");
+    sandbox.ok_any("dump region.img -o dump");
+    sandbox.ok_any("dump --obfuscate region.img -o strange");
+    sandbox.ok_any("dump strange -o strange-too");
+    sandbox.fails("restore -y dump other.img", "-f puts it back");
+    sandbox.fails("restore -y -f dump small.img", "cannot hold");
+    sandbox.fails("restore -y -f strange region.img", "obfuscated");
+    sandbox.fails("restore -y -f strange-too region.img", "obfuscated");
+    sandbox.fails("restore -y region.img region.img", "no metadata dump");
+    sandbox.ok_any("restore -y -f dump other.img");
+    assert_eq!(read(&sandbox, "other.img"), read(&sandbox, "region.img"));
+}
+
+#[test]
+fn an_obfuscated_dump_names_nothing_and_is_checked_alike() {
+    let sandbox = Sandbox::new();
+    images::sample(&sandbox);
+    for damaged in [false, true] {
+        if damaged {
+            damage(&sandbox);
+        }
+        let names: Vec<Vec<u8>> = ["first", "second", "sparse", "vms", "guests"].map(Into::into).into();
+        sandbox.ok_any("dump --obfuscate region.img -f -o strange");
+        let bytes = sandbox.read("strange");
+        for name in &names {
+            assert!(!bytes.windows(name.len()).any(|window| window == name), "{name:?}");
+        }
+        assert_eq!(codes(&sandbox, "strange"), codes(&sandbox, "region.img"));
+    }
+}
+
+#[test]
+fn the_text_is_stable() {
+    let sandbox = Sandbox::new();
+    images::sample(&sandbox);
+    let text = sandbox.ok("dump --text region.img").text();
+    insta::assert_snapshot!("metadump_text", text.replace(env!("CARGO_PKG_VERSION"), "[version]"));
+    sandbox.ok("dump region.img --text -o text");
+    assert_eq!(sandbox.read("text"), text.as_bytes());
+    sandbox.ok_any("dump region.img -o dump");
+    assert_eq!(sandbox.ok("dump --text dump").text(), text);
+    assert_eq!(sandbox.ok("dump region.img --json -f -o dump").json()["absent"], 0);
+}
