@@ -366,7 +366,7 @@ section_peers() {
     thin=$(cat thin.count 2>/dev/null || echo 0)
     region=$(gmfs inspect "full-$PEER_SIZE-robin.gmfs" superblock | awk '/^Data blocks/ { print $3 }')
     printf '\n## Check beside the peers\n\n%s, %s files, every extent one block of 2 MiB: ' "$PEER_SIZE" "$FILES"
-    printf '%s mappings in the region, %s in ext4 with bigalloc, %s in XFS, %s in the thin pool.\n' \
+    printf '%s mappings\nin the region, %s in ext4 with bigalloc,\n%s in XFS, %s in the thin pool.\n' \
         "$region" "$ext4" "$xfs" "$thin"
     printf 'What has fewer mappings was not filled to its end (0: could not be mounted here): compare by mapping.\n'
     printf 'One CPU. Ratio: to `gmfs fsck`.\n\n'
@@ -420,7 +420,8 @@ cat <<REPORT
 - Date: $(date -u +%F), gmfs $(gmfs --version | awk '{ print $2 }') $revision
 - Machine: $(sed -n 's/^model name\t*: //p' /proc/cpuinfo | head -n 1), $(getconf _NPROCESSORS_ONLN) CPUs,
   $(awk '/^MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo) of memory, Linux $(uname -r), files on $(stat -f -c %T .)
-- Load average at the start: $load, at the end: $(cut -d' ' -f1-3 /proc/loadavg); priority of what is measured: $priority
+- Load average at the start: $load, at the end: $(cut -d' ' -f1-3 /proc/loadavg)
+- Priority of what is measured: $priority
 - Peers: $(version mkfs.btrfs --version); $(version mke2fs -V); $(version mkfs.xfs -V); thin_check $(version thin_check --version)
 - Not there, so not measured: $(printf '%s\n' "${missing[@]:-nothing}" | sort -u | paste -sd' ')
 - The run took $(($(date +%s) - started)) seconds.
