@@ -366,7 +366,7 @@ section_peers() {
     thin=$(cat thin.count 2>/dev/null || echo 0)
     region=$(gmfs inspect "full-$PEER_SIZE-robin.gmfs" superblock | awk '/^Data blocks/ { print $3 }')
     printf '\n## Check beside the peers\n\n%s, %s files, every extent one block of 2 MiB: ' "$PEER_SIZE" "$FILES"
-    printf '%s mappings\nin the region, %s in ext4 with bigalloc,\n%s in XFS, %s in the thin pool.\n' \
+    printf '%s mappings\nin the region, %s in ext4 with bigalloc, %s in XFS, %s in the thin pool.\n' \
         "$region" "$ext4" "$xfs" "$thin"
     printf 'What has fewer mappings was not filled to its end (0: could not be mounted here): compare by mapping.\n'
     printf 'One CPU. Ratio: to `gmfs fsck`.\n\n'

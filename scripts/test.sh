@@ -36,4 +36,10 @@ GMFS_STATIC=$(realpath "$GMFS_STATIC")
 export GMFS_STATIC
 
 echo "running the tests"
-cargo test --quiet --locked --workspace "$@"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+cargo test --quiet --locked --workspace "$@" 2>&1 | tee "$log"
+
+# Cargo sums up each test binary by itself; this is the sum of all.
+awk '/^test result:/ { passed += $4; failed += $6; skipped += $8 }
+     END { printf "\ntests: %d passed, %d failed, %d skipped\n", passed, failed, skipped }' "$log"
