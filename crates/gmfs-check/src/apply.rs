@@ -5,10 +5,10 @@
 
 use gmfs_format::copies::Standing;
 use gmfs_format::io::{ReadAt, ReadError, WriteAt, WriteError};
-use gmfs_format::raw::{BlockRaw, BlockTablePage, InodeRaw, InodeTablePage};
+use gmfs_format::raw::{BlockRaw, BlockTablePage, InodeTablePage};
 use gmfs_format::seal::{self, PageKind, Place};
 use gmfs_format::tables::BlockState;
-use gmfs_format::units::{CopyId, InodeNo, PAGE_SIZE, PageBytes, PageNo};
+use gmfs_format::units::{CopyId, PAGE_SIZE, PageBytes, PageNo};
 use gmfs_volume::change::{Assign, Change};
 use gmfs_volume::{ChangeError, OpenError, Stamp, Store, Superblocks, mend_pages};
 
@@ -103,7 +103,9 @@ fn verify<S: ReadAt + ?Sized>(source: &S, edits: &[Planned]) -> Result<(), Apply
     for planned in edits {
         let edit = &planned.edit;
         let same = match edit {
-            Edit::Inode { ino, before, .. } => read_inode(source, &superblocks, *ino).as_ref() == Some(&**before),
+            Edit::Inode { ino, before, .. } => {
+                gmfs_volume::region::read_inode(source, &superblocks, *ino).as_ref() == Some(&**before)
+            }
             Edit::Blocks { first, count, before, .. } => {
                 descriptors_sum(source, &superblocks, *first, *count) == *before
             }
@@ -115,15 +117,6 @@ fn verify<S: ReadAt + ?Sized>(source: &S, edits: &[Planned]) -> Result<(), Apply
         }
     }
     Ok(())
-}
-
-fn read_inode<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, ino: InodeNo) -> Option<InodeRaw> {
-    let (page, slot) = superblocks.geometry().inode_place(ino)?;
-    if !superblocks.current().used_inode_pages().contains(&page.0) {
-        return Some(InodeRaw::free(ino, 0));
-    }
-    let bytes = gmfs_volume::region::read_page(source, superblocks, page)?;
-    InodeTablePage::view(&bytes).inodes.get(slot).copied()
 }
 
 /// Writes both superblocks as they were made anew, if neither is there.
@@ -152,20 +145,11 @@ fn mend_superblock<S: WriteAt>(target: &mut S, superblocks: &Superblocks, copy: 
 
 /// Writes a page that neither copy gives.
 fn replace_page<S: WriteAt>(target: &mut S, superblocks: &Superblocks, page: PageNo) -> Result<(), ApplyError> {
-    let geometry = superblocks.geometry();
     if gmfs_volume::region::read_page(&*target, superblocks, page).is_some() {
         return Err(ApplyError::Changed(format!("page {page} has a good copy")));
     }
     let mut bytes = salvage(&*target, superblocks, page).unwrap_or_else(|| substitute(superblocks, page));
-    for copy in CopyId::BOTH {
-        let Some(place) = superblocks.place(copy, page) else {
-            continue;
-        };
-        seal::seal(&mut bytes, &place, superblocks.committed());
-        target.write_at(geometry.page_offset(copy, page), &bytes)?;
-        target.barrier()?;
-    }
-    Ok(())
+    write_both(target, superblocks, page, &mut bytes)
 }
 
 /// Writes a page from what both copies know. Where only one of two copies is good, and may be older than it should be,
@@ -186,11 +170,21 @@ fn reconcile_page<S: WriteAt>(target: &mut S, superblocks: &Superblocks, page: P
     } else {
         reserve_free(superblocks, page, &mut bytes);
     }
-    // Copy A first: where copy B is the only good one, it must stand until A does.
+    write_both(target, superblocks, page, &mut bytes)
+}
+
+/// Writes a page into both copies with the region's generation. Copy A first: where copy B is the only good one, it must
+/// stand until A does.
+fn write_both<S: WriteAt>(
+    target: &mut S,
+    superblocks: &Superblocks,
+    page: PageNo,
+    bytes: &mut PageBytes,
+) -> Result<(), ApplyError> {
     for copy in CopyId::BOTH {
         let Some(place) = superblocks.place(copy, page) else { continue };
-        seal::seal(&mut bytes, &place, superblocks.committed());
-        target.write_at(geometry.page_offset(copy, page), bytes.as_slice())?;
+        seal::seal(bytes, &place, superblocks.committed());
+        target.write_at(superblocks.geometry().page_offset(copy, page), bytes.as_slice())?;
         target.barrier()?;
     }
     Ok(())
@@ -246,24 +240,8 @@ fn reserve_free(superblocks: &Superblocks, page: PageNo, bytes: &mut PageBytes) 
 /// What is known of a page of which nothing is left: of its blocks, that they may hold guest memory; of its inodes,
 /// nothing, so that their blocks bring them back.
 fn substitute(superblocks: &Superblocks, page: PageNo) -> PageBytes {
-    let geometry = superblocks.geometry();
-    let mut bytes = [0; PAGE_SIZE];
-    match geometry.page_kind(page) {
-        Some(PageKind::BlockTable) => {
-            let first = geometry.first_block_of(page).0;
-            let here = geometry.end_data().0.saturating_sub(first);
-            for entry in BlockTablePage::view_mut(&mut bytes).entries.iter_mut().take(here as usize) {
-                *entry = BlockRaw { state: BlockState::Reserved.byte(), ..BlockRaw::FREE };
-            }
-        }
-        _ => {
-            let first = geometry.first_inode_of(page).0;
-            let slots = (first..).zip(&mut InodeTablePage::view_mut(&mut bytes).inodes);
-            for (ino, slot) in slots.take_while(|(ino, _)| *ino <= geometry.inodes()) {
-                *slot = InodeRaw::free(InodeNo(ino), 0);
-            }
-        }
-    }
+    let mut bytes = gmfs_volume::change::blank_page(superblocks.geometry(), page);
+    reserve_free(superblocks, page, &mut bytes);
     bytes
 }
 

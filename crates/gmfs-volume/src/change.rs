@@ -210,8 +210,9 @@ impl Change {
     }
 }
 
-/// The payload of a table page that has never been written.
-pub(crate) fn blank_page(geometry: Geometry, page: PageNo) -> PageBytes {
+/// A table page that has never been written, unsealed: every block, every inode free.
+#[must_use]
+pub fn blank_page(geometry: Geometry, page: PageNo) -> PageBytes {
     let mut bytes = [0; gmfs_format::units::PAGE_SIZE];
     if geometry.page_kind(page) == Some(PageKind::InodeTable) {
         let first = geometry.first_inode_of(page).0;

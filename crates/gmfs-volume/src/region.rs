@@ -4,7 +4,7 @@ use gmfs_format::copies::Judgement;
 use gmfs_format::geometry::Geometry;
 use gmfs_format::io::ReadAt;
 use gmfs_format::model::{Extent, Extents, Inode, Tree};
-use gmfs_format::raw::{BlockRaw, BlockTablePage, InodeTablePage};
+use gmfs_format::raw::{BlockRaw, BlockTablePage, InodeRaw, InodeTablePage};
 use gmfs_format::superblock::Superblock;
 use gmfs_format::tables::BlockState;
 use gmfs_format::units::{BlockNo, InodeNo, PAGE_SIZE, PageNo, len64};
@@ -187,6 +187,17 @@ pub fn read_page<S: ReadAt + ?Sized>(
         gmfs_format::units::CopyId::A => Some(a),
         gmfs_format::units::CopyId::B => Some(b),
     }
+}
+
+/// An inode's record as it is; behind the mark, a free one. `None` for numbers that the table does not have, and where
+/// neither copy of the page can be used.
+pub fn read_inode<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, ino: InodeNo) -> Option<InodeRaw> {
+    let (page, slot) = superblocks.geometry().inode_place(ino)?;
+    if !superblocks.current().used_inode_pages().contains(&page.0) {
+        return Some(InodeRaw::free(ino, 0));
+    }
+    let bytes = read_page(source, superblocks, page)?;
+    InodeTablePage::view(&bytes).inodes.get(slot).copied()
 }
 
 /// The mappings of several files.

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use gmfs_format::io::ReadAt;
 use gmfs_format::model::{Extent, Tree};
 use gmfs_format::name;
-use gmfs_format::raw::{BlockTablePage, InodeRaw, InodeTablePage, OnMemory, SuperblockRaw};
+use gmfs_format::raw::{BlockTablePage, InodeRaw, OnMemory, SuperblockRaw};
 use gmfs_format::superblock::{MAX_LABEL, STATE_ACTIVE, STATE_CLEAN, STATE_FLAGS, text_field};
 use gmfs_format::tables::{BlockState, INODE_FLAGS, INODE_LOST_DATA, InodeKind, MODE_BITS};
 use gmfs_format::units::{BlockNo, InodeNo};
 use gmfs_volume::Region;
 use gmfs_volume::change::Assign;
-use gmfs_volume::region::read_page;
+use gmfs_volume::region::{read_inode, read_page};
 
 use crate::finding::{Finding, Subject};
 use crate::plan::{Edit, Plan, Policy, manual_advice};
@@ -466,14 +466,8 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         Ok(&mut working.after)
     }
 
-    /// An inode's record as it is; behind the mark, a free one.
     fn read_inode(&self, ino: InodeNo) -> Option<InodeRaw> {
-        let (page, slot) = self.region.geometry().inode_place(ino)?;
-        if !self.region.superblock().used_inode_pages().contains(&page.0) {
-            return Some(InodeRaw::free(ino, 0));
-        }
-        let bytes = self.region.page(page)?;
-        InodeTablePage::view(&bytes).inodes.get(slot).copied()
+        read_inode(self.region.source(), self.region.superblocks(), ino)
     }
 
     /// Turns the working copies into edits.
