@@ -381,7 +381,6 @@ impl<R: ReadAt> ReadAt for MetaDump<R> {
 }
 
 #[cfg(test)]
-#[expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "the numbers are the tests' own")]
 mod tests {
     use super::*;
 

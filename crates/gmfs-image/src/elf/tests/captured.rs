@@ -1,43 +1,8 @@
 //! Real dumps, whose window holds pages that tell their own address. They lie beside the checkout.
 
 use super::*;
+use crate::captured::{fixtures, unpack};
 use sha2::{Digest, Sha256};
-use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
-
-/// The captures are compressed with a window of 128 MiB.
-const WINDOW: u64 = 128 << 20;
-
-/// The directory of the captures, or `None`, said aloud, on a machine that does not have them. In CI they must be there.
-fn fixtures() -> Option<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures/dumps");
-    if dir.is_dir() {
-        return Some(dir);
-    }
-    assert!(std::env::var_os("CI").is_none_or(|v| v != "true"), "no captured dumps in {}", dir.display());
-    eprintln!("skipped: no captured dumps in {}", dir.display());
-    None
-}
-
-fn unpack(dir: &Path, name: &str) -> tempfile::NamedTempFile {
-    let packed = BufReader::new(File::open(dir.join(format!("{name}.zst"))).unwrap());
-    let mut decoder = ruzstd::decoding::FrameDecoder::new();
-    decoder.set_max_window_size(WINDOW);
-    let mut stream = ruzstd::decoding::StreamingDecoder::new_with_decoder(packed, decoder).unwrap();
-    let file = tempfile::NamedTempFile::new().unwrap();
-    let mut out = BufWriter::new(file.as_file());
-    let mut buf = vec![0; 1 << 20];
-    loop {
-        match stream.read(&mut buf).unwrap() {
-            0 => break,
-            n => out.write_all(&buf[..n]).unwrap(),
-        }
-    }
-    out.flush().unwrap();
-    drop(out);
-    file
-}
 
 fn check(dump: &str, fixture: &str, machine: u16, big: bool, qemu: bool) {
     let Some(dir) = fixtures() else { return };
