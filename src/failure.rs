@@ -139,7 +139,9 @@ fn region(error: &OpenError) -> Told {
         OpenError::Incompatible(_) => with("features", "`gmfs inspect IMAGE superblock` shows what can be told"),
         OpenError::ReadOnlyFeatures(_) => ("features", None),
         OpenError::Short { .. } => with("short", "work on a whole copy of the region"),
-        OpenError::Damaged { .. } => with("damaged", "`gmfs fsck IMAGE` tells what is wrong"),
+        OpenError::Damaged { .. } | OpenError::BehindMarks { .. } => {
+            with("damaged", "`gmfs fsck IMAGE` tells what is wrong")
+        }
         OpenError::Read(_) => ("read", None),
         OpenError::Write(_) => ("write", None),
     }

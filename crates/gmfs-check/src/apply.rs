@@ -3,9 +3,11 @@
 //! Pages are mended from a copy whose seal is good, or written where neither copy is; everything else goes through one
 //! commit. So a repair that is stopped anywhere leaves a region that the next one brings to the same end.
 
+use std::ops::Range;
+
 use gmfs_format::copies::Standing;
 use gmfs_format::io::{ReadAt, ReadError, WriteAt, WriteError};
-use gmfs_format::raw::{BlockRaw, BlockTablePage, InodeTablePage};
+use gmfs_format::raw::{BlockRaw, BlockTablePage, InodeTablePage, SuperblockRaw};
 use gmfs_format::seal::{self, PageKind, Place};
 use gmfs_format::tables::BlockState;
 use gmfs_format::units::{CopyId, PAGE_SIZE, PageBytes, PageNo};
@@ -76,9 +78,17 @@ pub fn apply<S: WriteAt>(target: &mut S, edits: &[Planned], stamp: &Stamp) -> Re
 /// Everything that is one commit.
 fn commit_rest<S: WriteAt>(target: &mut S, edits: &[Planned], stamp: &Stamp) -> Result<(), ApplyError> {
     verify(&*target, edits)?;
+    let moved = if edits.iter().any(|planned| matches!(planned.edit, Edit::Uncover { .. })) {
+        Some(move_marks(target)?)
+    } else {
+        None
+    };
     let (mut store, _) = Store::open(target)?;
     let mut change = Change::default();
-    let mut empty = true;
+    let mut empty = moved.is_none();
+    if let Some(moved) = moved {
+        change.set_superblock(moved);
+    }
     for planned in edits {
         match &planned.edit {
             Edit::Inode { ino, after, .. } => change.set_inode(*ino, **after),
@@ -109,6 +119,10 @@ fn verify<S: ReadAt + ?Sized>(source: &S, edits: &[Planned]) -> Result<(), Apply
             Edit::Blocks { first, count, before, .. } => {
                 descriptors_sum(source, &superblocks, *first, *count) == *before
             }
+            Edit::Uncover { first, count, .. } => {
+                let found = gmfs_volume::behind::used_behind_marks(source, &superblocks);
+                found.iter().any(|run| run.start == first.0 && run.len() == *count as usize)
+            }
             Edit::Superblock { before, .. } => superblocks.current().raw == **before,
             _ => true,
         };
@@ -117,6 +131,27 @@ fn verify<S: ReadAt + ?Sized>(source: &S, edits: &[Planned]) -> Result<(), Apply
         }
     }
     Ok(())
+}
+
+/// Makes pages behind the marks blank as far as the marks are to move, but for those in use; gives the superblock with
+/// the marks moved. What is written here nobody reads before that superblock is committed.
+fn move_marks<S: WriteAt>(target: &mut S) -> Result<SuperblockRaw, ApplyError> {
+    let superblocks = load(target)?;
+    let geometry = superblocks.geometry();
+    let found = gmfs_volume::behind::used_behind_marks(&*target, &superblocks);
+    let mut raw = superblocks.current().raw;
+    for (kind, used) in gmfs_volume::superblocks::used_tables(superblocks.current()) {
+        let of_table = |run: &&Range<u32>| geometry.page_kind(PageNo(run.start)) == Some(kind);
+        let Some(end) = found.iter().filter(of_table).map(|run| run.end).max() else { continue };
+        let unused = (used.end..end).filter(|page| !found.iter().any(|run| run.contains(page)));
+        for page in unused.map(PageNo) {
+            let mut bytes = gmfs_volume::change::blank_page(geometry, page);
+            write_both(target, &superblocks, page, &mut bytes)?;
+        }
+        let mark = if kind == PageKind::BlockTable { &mut raw.table_used } else { &mut raw.inodes_used_pages };
+        *mark = u64::from(end - used.start).into();
+    }
+    Ok(raw)
 }
 
 /// Writes both superblocks as they were made anew, if neither is there.
@@ -251,8 +286,9 @@ fn substitute(superblocks: &Superblocks, page: PageNo) -> PageBytes {
 /// The region must be in order.
 pub fn release_reserved<S: WriteAt>(target: &mut S, stamp: &Stamp) -> Result<u64, ApplyError> {
     let (mut store, _) = Store::open(target)?;
+    gmfs_volume::behind::require_none(store.source(), &load(store.source())?)?;
     let mut change = Change::default();
-    let mut runs: Vec<std::ops::Range<u32>> = Vec::new();
+    let mut runs: Vec<Range<u32>> = Vec::new();
     let region = gmfs_volume::Region::open(store.source())?;
     region.descriptors(|block, entry| {
         if entry.state() == Some(BlockState::Reserved) {

@@ -55,6 +55,15 @@ pub enum Edit {
         /// How many.
         count: u32,
     },
+    /// Move a mark over pages behind it that are in use; pages between that are not become blank ones.
+    Uncover {
+        /// The table.
+        kind: PageKind,
+        /// The first page.
+        first: PageNo,
+        /// How many.
+        count: u32,
+    },
     /// Write both superblocks as they were made anew from the rest.
     Superblocks,
     /// Finish or take back what a writer left.
@@ -159,11 +168,15 @@ pub fn plan<S: ReadAt + ?Sized>(source: &S, report: &Report, policy: Policy) -> 
         return Ok(plan);
     }
     let (pages, rest): (Vec<&Finding>, Vec<&Finding>) = report.findings.iter().partition(|f| concerns_pages(f));
+    let (marks, rest): (Vec<&Finding>, Vec<&Finding>) = rest.iter().partition(|f| f.code() == Code::GM0113);
     let mut plan = Plan::default();
-    rules::pages(&pages, policy, &mut plan);
-    if pages.is_empty() {
+    // As long as pages lie behind the marks, nothing may be written that could move a mark over them unseen.
+    let first = if pages.is_empty() { &marks } else { &pages };
+    rules::pages(first, policy, &mut plan);
+    if first.is_empty() {
         contents::plan(&region, &rest, policy, &mut plan);
     } else {
+        let rest = if pages.is_empty() { rest } else { rest.into_iter().chain(marks).collect() };
         plan.more = rest.iter().any(|finding| matches!(finding.code().repair(), Repair::Safe | Repair::Lossy));
     }
     Ok(plan)
@@ -282,6 +295,9 @@ impl fmt::Display for Edit {
             }
             Self::Reconcile { kind, first, count } => {
                 write!(f, "write {} anew in both copies from what both know", pages(kind, first, count))
+            }
+            Self::Uncover { kind, first, count } => {
+                write!(f, "move the mark of its table behind {}", pages(kind, first, count))
             }
             Self::Superblocks => f.write_str("write both superblocks as made anew from the tables"),
             Self::Recover => f.write_str("finish or take back what a writer left"),

@@ -276,6 +276,8 @@ catalogue! {
 
     GM0112 = 112, "superblocks-lost", Error, Lossy, "0.1",
         SuperblocksLost {} => "neither copy can be used; it was made anew from the sealed pages of the tables";
+    GM0113 = 113, "pages-behind-mark", Error, Lossy, "0.1",
+        PagesBehindMark { mark: u64 } => "in use, but behind the mark of its table ({mark} pages): what it holds counts as free";
 
     // Inodes.
     GM0201 = 201, "inode-number-wrong", Error, Lossy, "0.1",

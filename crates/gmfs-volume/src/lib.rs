@@ -6,6 +6,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod alloc;
+pub mod behind;
 pub mod change;
 pub mod content;
 pub mod locate;

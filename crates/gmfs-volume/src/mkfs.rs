@@ -7,7 +7,7 @@ use gmfs_format::seal;
 use gmfs_format::seal::{PageKind, Place};
 use gmfs_format::superblock::{Superblock, text_field};
 use gmfs_format::tables::InodeKind;
-use gmfs_format::units::{CopyId, Generation, InodeNo, PAGE_BYTES};
+use gmfs_format::units::{CopyId, Generation, InodeNo, PAGE_BYTES, PAGE_SIZE};
 use uuid::Uuid;
 
 use crate::change::blank_page;
@@ -42,13 +42,13 @@ pub struct FormatOptions {
 /// The medium failed.
 pub fn format<S: WriteAt>(target: &mut S, options: &FormatOptions) -> Result<Superblock, WriteError> {
     let geometry = options.geometry;
+    let generation = first_generation(target, options);
     let here = CopyId::BOTH.map(|copy| geometry.copy_offset(copy));
     for offset in options.forget.iter().chain(&here) {
         target.zero(Span::new(*offset, PAGE_BYTES))?;
     }
     target.barrier()?;
 
-    let generation = Generation(1);
     let mut page = blank_page(geometry, geometry.first_inode_page());
     if let Some(root) = InodeTablePage::view_mut(&mut page).inodes.first_mut() {
         *root = root_inode(options);
@@ -66,6 +66,33 @@ pub fn format<S: WriteAt>(target: &mut S, options: &FormatOptions) -> Result<Sup
         target.barrier()?;
     }
     Ok(superblock)
+}
+
+/// The generation that the region starts with: 1, or above those of an older region with the same UUID, so that no page
+/// that the older one left behind the marks can be taken for one of this region.
+fn first_generation<S: WriteAt>(target: &S, options: &FormatOptions) -> Generation {
+    let geometry = options.geometry;
+    let mut highest = Generation::default();
+    let mut page = [0; PAGE_SIZE];
+    for copy in CopyId::BOTH {
+        let here = geometry.copy_offset(copy);
+        for offset in options.forget.iter().copied().chain([here]) {
+            // What cannot be read is no page of anything.
+            let read = target.read_at(offset, &mut page).ok().and_then(|()| Superblock::read(&page, copy).ok());
+            if let Some(older) = read.filter(|older| older.uuid == options.uuid) {
+                highest = highest.max(older.generation);
+            }
+        }
+        // What is left of a region whose superblocks an interrupted run has zeroed.
+        let first = geometry.first_inode_page();
+        let place = Place { kind: PageKind::InodeTable, copy, page: first, uuid: options.uuid };
+        let read = target.read_at(geometry.page_offset(copy, first), &mut page).ok();
+        if let Some(generation) = read.and_then(|()| seal::check(&page, &place).ok()) {
+            highest = highest.max(generation);
+        }
+    }
+    // A generation that has no next one is a lie, and stands for none.
+    Generation(highest.0.checked_add(1).filter(|next| *next < u64::MAX / 2).unwrap_or(1))
 }
 
 /// The first superblock of the region.

@@ -95,6 +95,16 @@ pub enum OpenError {
         /// The first of them.
         first: PageNo,
     },
+    /// Pages behind the marks hold files or blocks of files: to write over them would lose what they tell.
+    #[error(
+        "{pages} metadata pages behind the marks are in use (the first is page {first}): check the region before changing it"
+    )]
+    BehindMarks {
+        /// How many.
+        pages: u64,
+        /// The first of them.
+        first: PageNo,
+    },
     /// Reading failed.
     #[error("cannot read the region")]
     Read(#[from] ReadError),

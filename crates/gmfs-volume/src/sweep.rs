@@ -110,7 +110,7 @@ where
 }
 
 /// Reads consecutive pages of one copy, at once if that works, else one by one to tell good ones from the rest.
-fn read_batch<S: ReadAt + ?Sized>(
+pub(crate) fn read_batch<S: ReadAt + ?Sized>(
     source: &S,
     superblocks: &Superblocks,
     copy: CopyId,

@@ -211,6 +211,7 @@ impl<S: WriteAt> Writer<S> {
             return Err(OpenError::Damaged { pages: 0, first: PageNo(0) });
         };
         survey.require_undamaged(&superblocks)?;
+        crate::behind::require_none(&source, &superblocks)?;
         let highest = survey.highest(&superblocks);
         let recovery = survey.recover(&mut source, &mut superblocks)?;
         let store = Store::new(source, superblocks, highest);

@@ -1,5 +1,7 @@
 //! The inode table: each record by itself, and the compact table of inodes that later passes look owners up in.
 
+use std::ops::Range;
+
 use gmfs_format::geometry::Geometry;
 use gmfs_format::io::{ReadAt, Span};
 use gmfs_format::name;
@@ -53,6 +55,17 @@ impl Inodes {
     /// What is known of an inode; numbers behind the used part of the table are free.
     pub(crate) fn get(&self, ino: InodeNo) -> Record {
         ino.position().and_then(|position| self.records.get(position)).copied().unwrap_or_default()
+    }
+
+    /// Takes the inodes on these pages, behind the used part, for unknown.
+    pub(crate) fn lose(&mut self, geometry: Geometry, pages: &[Range<u32>]) {
+        for page in pages.iter().cloned().flatten().map(PageNo) {
+            let before = geometry.first_inode_of(page).0.saturating_sub(1);
+            self.records.resize(before as usize, Record::default());
+            self.records.extend([Record { kind: Known::Lost, ..Record::default() }; 8]);
+            self.missing_pages += 1;
+        }
+        self.records.truncate(geometry.inodes() as usize);
     }
 
     /// All inodes of the used part with their numbers.

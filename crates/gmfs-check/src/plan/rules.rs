@@ -44,6 +44,10 @@ fn edit(finding: &Finding) -> (Edit, Option<String>) {
             let loses = "what the interrupted commit changed; blocks that look free are reserved".to_owned();
             (Edit::Reconcile { kind, first, count }, Some(loses))
         }
+        Code::GM0113 => {
+            let loses = "blocks that are free, if an older region with the same UUID left these pages".to_owned();
+            (Edit::Uncover { kind, first, count }, Some(loses))
+        }
         _ => (mend(copy.unwrap_or(CopyId::B)), None),
     }
 }

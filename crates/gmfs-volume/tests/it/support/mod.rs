@@ -1,14 +1,13 @@
 //! What the tests share: media in memory, crash states, logical states, operations, crafted pages.
 
 pub(crate) mod craft;
-pub(crate) mod crashes;
-pub(crate) mod memory;
+pub(crate) mod media;
 pub(crate) mod ops;
 pub(crate) mod oracle;
-pub(crate) mod recorder;
-pub(crate) mod rng;
 pub(crate) mod session;
 pub(crate) mod state;
+
+pub(crate) use media::{crashes, memory, recorder, rng};
 
 /// How many random cases a test tries: `usual`, or as many times that as `GMFS_CRASH_CASES` says.
 pub(crate) fn cases(usual: u64) -> u64 {
