@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use gmfs_format::copies::Standing;
 use gmfs_format::io::{ReadAt, ReadError, WriteAt, WriteError};
-use gmfs_format::raw::{BlockRaw, BlockTablePage, InodeTablePage, SuperblockRaw};
+use gmfs_format::raw::{BlockRaw, BlockTablePage, SuperblockRaw};
 use gmfs_format::seal::{self, PageKind, Place};
 use gmfs_format::tables::BlockState;
 use gmfs_format::units::{CopyId, PAGE_SIZE, PageBytes, PageNo};
@@ -146,7 +146,7 @@ fn move_marks<S: WriteAt>(target: &mut S) -> Result<SuperblockRaw, ApplyError> {
         let unused = (used.end..end).filter(|page| !found.iter().any(|run| run.contains(page)));
         for page in unused.map(PageNo) {
             let mut bytes = gmfs_volume::change::blank_page(geometry, page);
-            write_both(target, &superblocks, page, &mut bytes)?;
+            write_both(target, &superblocks, page, &mut bytes, CopyId::B)?;
         }
         let mark = if kind == PageKind::BlockTable { &mut raw.table_used } else { &mut raw.inodes_used_pages };
         *mark = u64::from(end - used.start).into();
@@ -183,8 +183,9 @@ fn replace_page<S: WriteAt>(target: &mut S, superblocks: &Superblocks, page: Pag
     if gmfs_volume::region::read_page(&*target, superblocks, page).is_some() {
         return Err(ApplyError::Changed(format!("page {page} has a good copy")));
     }
-    let mut bytes = salvage(&*target, superblocks, page).unwrap_or_else(|| substitute(superblocks, page));
-    write_both(target, superblocks, page, &mut bytes)
+    let (from, mut bytes) =
+        salvage(&*target, superblocks, page).unwrap_or_else(|| (CopyId::B, substitute(superblocks, page)));
+    write_both(target, superblocks, page, &mut bytes, from)
 }
 
 /// Writes a page from what both copies know. Where only one of two copies is good, and may be older than it should be,
@@ -194,29 +195,27 @@ fn reconcile_page<S: WriteAt>(target: &mut S, superblocks: &Superblocks, page: P
     if !judged.conflict && !judged.uncertain {
         return Err(ApplyError::Changed(format!("page {page} is not in doubt")));
     }
-    let Some(mut bytes) = gmfs_volume::region::read_page(&*target, superblocks, page) else {
+    if judged.conflict {
+        return Ok(gmfs_volume::unite_page(target, superblocks, page)?);
+    }
+    let read = gmfs_volume::region::read_page(&*target, superblocks, page);
+    let Some((from, mut bytes)) = judged.take.zip(read) else {
         return Err(ApplyError::Changed(format!("page {page} has no good copy")));
     };
-    let geometry = superblocks.geometry();
-    if judged.conflict {
-        let mut other = [0; PAGE_SIZE];
-        target.read_at(geometry.page_offset(CopyId::B, page), &mut other)?;
-        unite(geometry.page_kind(page), &mut bytes, &other);
-    } else {
-        reserve_free(superblocks, page, &mut bytes);
-    }
-    write_both(target, superblocks, page, &mut bytes)
+    reserve_free(superblocks, page, &mut bytes);
+    write_both(target, superblocks, page, &mut bytes, from)
 }
 
-/// Writes a page into both copies with the region's generation. Copy A first: where copy B is the only good one, it must
-/// stand until A does.
+/// Writes a page into both copies with the region's generation. The copy that it comes from is last: it must stand until
+/// the other one does.
 fn write_both<S: WriteAt>(
     target: &mut S,
     superblocks: &Superblocks,
     page: PageNo,
     bytes: &mut PageBytes,
+    from: CopyId,
 ) -> Result<(), ApplyError> {
-    for copy in CopyId::BOTH {
+    for copy in [from.other(), from] {
         let Some(place) = superblocks.place(copy, page) else { continue };
         seal::seal(bytes, &place, superblocks.committed());
         target.write_at(superblocks.geometry().page_offset(copy, page), bytes.as_slice())?;
@@ -225,37 +224,18 @@ fn write_both<S: WriteAt>(
     Ok(())
 }
 
-/// Takes from `other` what `bytes` has nothing for: descriptors where it says free, and inodes likewise.
-fn unite(kind: Option<PageKind>, bytes: &mut PageBytes, other: &PageBytes) {
-    if kind == Some(PageKind::BlockTable) {
-        let others = BlockTablePage::view(other).entries;
-        for (entry, other) in BlockTablePage::view_mut(bytes).entries.iter_mut().zip(others) {
-            if *entry == BlockRaw::FREE {
-                *entry = other;
-            }
-        }
-    } else {
-        let others = InodeTablePage::view(other).inodes;
-        for (inode, other) in InodeTablePage::view_mut(bytes).inodes.iter_mut().zip(others) {
-            if !inode.in_use() {
-                *inode = other;
-            }
-        }
-    }
-}
-
 /// The page as a commit that did not happen would have left it, if its seal is good in either copy. What that commit was
 /// about to free is a file's still: it is reserved.
-fn salvage<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, page: PageNo) -> Option<PageBytes> {
+fn salvage<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, page: PageNo) -> Option<(CopyId, PageBytes)> {
     let good = |copy: CopyId| {
         let place: Place = superblocks.place(copy, page)?;
         let mut bytes = [0; PAGE_SIZE];
         source.read_at(superblocks.geometry().page_offset(copy, page), &mut bytes).ok()?;
-        seal::check(&bytes, &place).ok().map(|_| bytes)
+        seal::check(&bytes, &place).ok().map(|_| (copy, bytes))
     };
-    let mut bytes = good(CopyId::A).or_else(|| good(CopyId::B))?;
+    let (copy, mut bytes) = good(CopyId::A).or_else(|| good(CopyId::B))?;
     reserve_free(superblocks, page, &mut bytes);
-    Some(bytes)
+    Some((copy, bytes))
 }
 
 /// Reserves what a page of the block table calls free.

@@ -8,7 +8,7 @@ use gmfs_volume::{OpenError, Superblocks};
 
 use crate::finding::{Reason, Report, Sink, Subject};
 use crate::pass;
-use crate::problem::{Mask, Problem};
+use crate::problem::{Mask, Problem, Text};
 
 /// How to check.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +62,12 @@ fn check_loaded<S: ReadAt + ?Sized>(
 ) -> Report {
     let mut sink = Sink::new(options.keep);
     let interrupted = superblocks.phase() != Phase::Idle;
+    if let Some([a, b]) = superblocks.rivals() {
+        let whole = Span::new(0, superblocks.geometry().size());
+        sink.add(Problem::TwoRegions { a: Text::from(&a), b: Text::from(&b) }, Subject::Region, whole);
+        sink.skip(Subject::Region, whole, Reason::Stopped);
+        return sink.report(true, interrupted);
+    }
     pass::superblock::check(source, superblocks, options.now, &mut sink);
     let features = superblocks.current().features();
     if !features.readable() {

@@ -269,8 +269,10 @@ impl<'a, S: WriteAt> Editor<'a, S> {
     /// Sets both superblocks' state and generation so that a commit seems to be under way.
     fn pretend(&mut self, a: Generation, b: Generation, state: u32) -> Result<(), InjectError> {
         self.superblock.raw.state = state.into();
+        let commits = self.superblock.raw.write_count.get();
         for (copy, generation) in CopyId::BOTH.into_iter().zip([a, b]) {
             self.superblock.generation = generation;
+            self.superblock.raw.write_count = commits.wrapping_add(u64::from(generation > b)).into();
             let page = self.superblock.page(copy);
             self.write_page(copy, PageNo(0), &page)?;
         }

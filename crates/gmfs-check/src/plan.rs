@@ -185,7 +185,7 @@ pub fn plan<S: ReadAt + ?Sized>(source: &S, report: &Report, policy: Policy) -> 
 /// Whether a finding is about pages as such, so that nothing else can be planned before it is repaired.
 fn concerns_pages(finding: &Finding) -> bool {
     let code = finding.code();
-    code <= Code::GM0012 || matches!(code, Code::GM0101 | Code::GM0102 | Code::GM0105 | Code::GM0112)
+    code <= Code::GM0012 || matches!(code, Code::GM0101 | Code::GM0102 | Code::GM0105 | Code::GM0112 | Code::GM0114)
 }
 
 impl Plan {
@@ -336,6 +336,7 @@ impl fmt::Display for Edit {
 fn manual_advice(problem: &Problem) -> &'static str {
     match problem {
         Problem::ImageTooSmall { .. } => "make the image as large as the region again",
+        Problem::TwoRegions { .. } => "only you can tell which region it is",
         Problem::FeatureIncompatUnknown { .. } => "use a newer gmfs",
         Problem::ContentChanged { .. } | Problem::ContentNotZero { .. } => {
             "nothing tells what the content was; restore the guest, or seal the content as it is"

@@ -236,7 +236,7 @@ catalogue! {
     GM0010 = 10, "page-lost", Error, Lossy, "0.1",
         PageLost { a: Text, b: Text } => "no good copy: A is {a}, B is {b}";
     GM0011 = 11, "copies-conflict", Error, Lossy, "0.1",
-        CopiesConflict {} => "both copies are good, of one generation, and differ";
+        CopiesConflict {} => "both copies are good and differ, and nothing tells which is right";
     GM0012 = 12, "page-uncertain", Error, Lossy, "0.1",
         PageUncertain {} => "copy A is lost while a commit was being mirrored: copy B may be older than what was committed";
     GM0013 = 13, "page-header-reserved", Warning, Safe, "0.1",
@@ -278,6 +278,8 @@ catalogue! {
         SuperblocksLost {} => "neither copy can be used; it was made anew from the sealed pages of the tables";
     GM0113 = 113, "pages-behind-mark", Error, Lossy, "0.1",
         PagesBehindMark { mark: u64 } => "in use, but behind the mark of its table ({mark} pages): what it holds counts as free";
+    GM0114 = 114, "two-regions", Fatal, Manual, "0.1",
+        TwoRegions { a: Text, b: Text } => "copy A is that of region {a}, copy B that of region {b}: nothing tells whose this is";
 
     // Inodes.
     GM0201 = 201, "inode-number-wrong", Error, Lossy, "0.1",

@@ -123,7 +123,7 @@ fn the_window_follows_what_it_finds() {
 }
 
 /// An older region with the same UUID and many generations, filled to its last page; the new one is checked after each
-/// of many sessions, while its generations pass those of the old pages.
+/// of many sessions, with few and with many commits.
 #[test]
 fn an_older_region_with_the_same_uuid_is_never_taken_in() {
     let size = 3 << 30;

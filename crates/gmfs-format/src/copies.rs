@@ -41,6 +41,8 @@ pub enum Phase {
     ToA,
     /// A commit stands in copy A, and copy B may lag behind it (steps 3 and 4).
     ToB,
+    /// Both superblocks are lost: nothing tells whether the newest generation was committed.
+    Unknown,
 }
 
 /// What one copy of a page is worth.
@@ -87,7 +89,8 @@ pub struct Judgement {
     pub a: Standing,
     /// What copy B is worth.
     pub b: Standing,
-    /// Both count, with one generation and different contents: nothing tells which is right.
+    /// Both count and differ, and nothing tells which is right: they have one generation, or the newer one may never have
+    /// been committed.
     pub conflict: bool,
     /// The copy to read may be older than the one that is lost: a commit was half mirrored.
     pub uncertain: bool,
@@ -129,6 +132,9 @@ pub fn judge(a: Found, b: Found, committed: Generation, phase: Phase, equal: imp
             conflict: !equal(),
             uncertain: false,
         },
+        (Some(in_a), Some(in_b)) if in_a > in_b && in_a == committed && phase == Phase::Unknown => {
+            Judgement { conflict: true, ..taken(CopyId::A, Standing::Good, Standing::Good) }
+        }
         (Some(in_a), Some(in_b)) if in_a > in_b => {
             // Only pages of the last commit can still wait for their mirror.
             let expected = phase == Phase::ToB && in_a == committed;
@@ -211,6 +217,15 @@ mod tests {
         assert_eq!(at(TORN, OLD, Phase::Idle).a, Standing::Damaged(SealFault::Torn));
         assert_eq!(at(OLD, TORN, Phase::ToB).b, Standing::Interrupted);
         assert_eq!(at(OLD, TORN, Phase::ToA).b, Standing::Damaged(SealFault::Torn));
+    }
+
+    #[test]
+    fn what_may_never_have_been_committed_is_a_conflict_when_no_superblock_tells() {
+        let judged = at(NOW, OLD, Phase::Unknown);
+        assert!(judged.conflict && judged.is_damage());
+        assert_eq!(at(NOW, OLD, Phase::Idle).b, Standing::Stale);
+        assert_eq!(at(Found::Good(Generation(4)), OLD, Phase::Unknown).b, Standing::Stale);
+        assert_eq!(at(OLD, NOW, Phase::Unknown).a, Standing::Stale);
     }
 
     #[test]

@@ -237,7 +237,7 @@ impl<S: WriteAt> Store<S> {
     fn whole_page(&self, page: PageNo) -> Result<PageBytes, ChangeError> {
         let (mut a, mut b) = ([0; PAGE_SIZE], [0; PAGE_SIZE]);
         let [in_a, in_b] = find_page(&self.source, &self.superblocks, page, [&mut a, &mut b]);
-        let (committed, phase) = (self.superblocks.committed(), self.superblocks.phase());
+        let (committed, phase) = (self.superblocks.committed(), self.superblocks.page_phase());
         if judge(in_a, in_b, committed, phase, || same_payload(&a, &b)).is_whole() {
             return Ok(a);
         }

@@ -19,10 +19,12 @@ pub mod writer;
 mod commit;
 mod mkfs;
 mod recover;
+mod unite;
 
 pub use commit::{Stamp, Store};
 pub use mkfs::{FormatOptions, format};
 pub use recover::{Recovery, mend_pages};
 pub use region::Region;
 pub use superblocks::{OpenError, Superblocks};
+pub use unite::unite_page;
 pub use writer::{ChangeError, CreateOptions, PutOptions, Writer, WriterOptions};

@@ -8,6 +8,7 @@ use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageNo};
 
 use crate::superblocks::{OpenError, Superblocks, hinders};
 use crate::sweep::{Frame, Visit};
+use crate::unite::{finish, half_united};
 
 /// What recovery did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -129,6 +130,13 @@ pub fn mend_pages<S: WriteAt>(
             let places = superblocks.place(copy.other(), page).zip(superblocks.place(copy, page));
             let good = places.and_then(|(from, to)| Some((seal::check(bytes, &from).ok()?, to)));
             let (generation, to) = good.ok_or(OpenError::Damaged { pages: 1, first: page })?;
+            if copy == CopyId::B
+                && let Some((mut united, theirs)) = half_united(source, superblocks, page, bytes)
+            {
+                // Copy B knows something that copy A does not: what was begun is ended.
+                finish(source, superblocks, page, &mut united, [generation, theirs])?;
+                *bytes = united;
+            }
             seal::seal(bytes, &to, generation);
         }
         source.write_at(geometry.page_offset(copy, PageNo(start)), batch.as_flattened())?;

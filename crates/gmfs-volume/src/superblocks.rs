@@ -8,6 +8,7 @@ use gmfs_format::raw::{INODES_PER_PAGE, PageHeader, SuperblockPage};
 use gmfs_format::seal::{PageKind, Place, SealFault};
 use gmfs_format::superblock::{STATE_ACTIVE, STATE_CLEAN, STATE_FLAGS, Superblock, SuperblockFault};
 use gmfs_format::units::{CopyId, Generation, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo, PmdShift};
+use uuid::Uuid;
 
 /// What lies where one copy of the superblock must be.
 #[derive(Debug)]
@@ -122,7 +123,9 @@ pub struct Superblocks {
     pub b: Slot,
     current: Superblock,
     phase: Phase,
+    page_phase: Phase,
     judgement: Judgement,
+    rivals: Option<[Uuid; 2]>,
 }
 
 impl Superblocks {
@@ -133,7 +136,7 @@ impl Superblocks {
     /// # Errors
     /// [`OpenError::NoRegion`] if neither can be used.
     pub fn load<S: ReadAt + ?Sized>(source: &S) -> Result<Self, OpenError> {
-        let (a, b) = slots(source);
+        let (a, b, rivals) = slots(source);
         let Some(current) = newest(&a, &b).cloned() else {
             return Err(OpenError::NoRegion { a: Box::new(a), b: Box::new(b) });
         };
@@ -142,14 +145,16 @@ impl Superblocks {
         let mut judgement = judge(a.found(), b.found(), current.generation, phase, equal);
         // The superblock in hand is the newest by definition; a half-written mark is known to be one.
         judgement.uncertain = false;
-        Ok(Self { a, b, current, phase, judgement })
+        let page_phase = page_phase(&a, &b, phase);
+        Ok(Self { a, b, current, phase, page_phase, judgement, rivals })
     }
 
     /// Judges a region both of whose superblocks are lost by one that was made anew (see [`crate::rebuild`]).
     #[must_use]
     pub fn rebuilt(a: Slot, b: Slot, superblock: Superblock) -> Self {
         let judgement = judge(a.found(), b.found(), superblock.generation, Phase::Idle, || false);
-        Self { a, b, current: superblock, phase: Phase::Idle, judgement }
+        let page_phase = Phase::Unknown;
+        Self { a, b, current: superblock, phase: Phase::Idle, page_phase, judgement, rivals: None }
     }
 
     /// Whether neither copy of the superblock was there.
@@ -182,6 +187,18 @@ impl Superblocks {
         self.phase
     }
 
+    /// What may be under way in the pages of the tables: nothing, where it is only a mark in the superblocks.
+    #[must_use]
+    pub const fn page_phase(&self) -> Phase {
+        self.page_phase
+    }
+
+    /// The UUIDs of copy A and copy B, if each is the whole copy of another region: nothing tells whose the range is.
+    #[must_use]
+    pub const fn rivals(&self) -> Option<[Uuid; 2]> {
+        self.rivals
+    }
+
     /// What the two superblock pages are worth.
     #[must_use]
     pub const fn judgement(&self) -> Judgement {
@@ -206,9 +223,9 @@ impl Superblocks {
 }
 
 /// Reads both superblocks. Of two that cannot be of one region, the one that the tables bear out stays good.
-fn slots<S: ReadAt + ?Sized>(source: &S) -> (Slot, Slot) {
+fn slots<S: ReadAt + ?Sized>(source: &S) -> (Slot, Slot, Option<[Uuid; 2]>) {
     let mut a = read_slot(source, CopyId::A, 0);
-    let Some(in_a) = a.good() else { return (a, find_copy_b(source)) };
+    let Some(in_a) = a.good() else { return (a, find_copy_b(source), None) };
     let mut b = read_slot(source, CopyId::B, in_a.geometry().copy_offset(CopyId::B));
     // A superblock of another region at the start would have copy B looked for in the wrong place.
     if b.good().is_none() && borne_out(source, in_a) == 0 {
@@ -217,26 +234,45 @@ fn slots<S: ReadAt + ?Sized>(source: &S) -> (Slot, Slot) {
             b = other;
         }
     }
-    let Some((in_a, in_b)) = a.good().zip(b.good()) else { return (a, b) };
+    let Some((in_a, in_b)) = a.good().zip(b.good()) else { return (a, b, None) };
     let fault = if in_a.uuid != in_b.uuid {
         |loser: &Superblock| SuperblockFault::Seal(SealFault::Foreign(loser.uuid))
     } else if in_a.geometry() != in_b.geometry() {
         |_: &Superblock| SuperblockFault::Disagrees
     } else {
-        return (a, b);
+        return (a, b, None);
     };
-    let rank = |superblock: &Superblock| {
+    let mut rank = [in_a, in_b].map(|superblock| {
         // Generations of different filesystems say nothing about each other.
         let age = if in_a.uuid == in_b.uuid { superblock.generation } else { Generation::default() };
         (borne_out(source, superblock), age)
-    };
-    // A tie goes to A, whose place needs no searching.
-    if rank(in_b) > rank(in_a) {
+    });
+    if rank[0] == rank[1] {
+        // The one that was written over has left pages in both copies.
+        rank = [in_a, in_b].map(|superblock| (left_in(source, superblock), Generation::default()));
+    }
+    let rivals = (rank[0] == rank[1] && in_a.uuid != in_b.uuid).then_some([in_a.uuid, in_b.uuid]);
+    // A tie is read as A, whose place needs no searching; nothing is written then.
+    if rank[1] > rank[0] {
         a = Slot::Bad(fault(in_a), Box::new(in_a.page(CopyId::A)));
     } else {
         b = Slot::Bad(fault(in_b), Box::new(in_b.page(CopyId::B)));
     }
-    (a, b)
+    (a, b, rivals)
+}
+
+/// In how many copies any page in use, by a superblock's marks, is one of its region.
+fn left_in<S: ReadAt + ?Sized>(source: &S, superblock: &Superblock) -> usize {
+    let geometry = superblock.geometry();
+    let is_left = |copy: CopyId, page: u32| {
+        let mut bytes = [0; PAGE_SIZE];
+        let kind = geometry.page_kind(PageNo(page));
+        let place = kind.map(|kind| Place { kind, copy, page: PageNo(page), uuid: superblock.uuid });
+        let read = source.read_at(geometry.page_offset(copy, PageNo(page)), &mut bytes);
+        read.is_ok() && place.is_some_and(|place| gmfs_format::seal::check(&bytes, &place).is_ok())
+    };
+    let pages = || used_tables(superblock).into_iter().flat_map(|(_, pages)| pages);
+    CopyId::BOTH.into_iter().filter(|copy| pages().any(|page| is_left(*copy, page))).count()
 }
 
 /// In how many copies the first page of the inode table, which every region has, lies where a superblock puts it.
@@ -304,6 +340,12 @@ fn newest<'a>(a: &'a Slot, b: &'a Slot) -> Option<&'a Superblock> {
 fn phase(a: &Slot, b: &Slot) -> Phase {
     let active = |sb: &Superblock| sb.raw.state.get() & STATE_ACTIVE != 0;
     match (a, b) {
+        // Behind a clean superblock only the mark itself can be under way: an older one went back in time.
+        (Slot::Good(in_a), Slot::Good(in_b))
+            if in_a.generation > in_b.generation && !active(in_a) && in_a.raw.write_count != in_b.raw.write_count =>
+        {
+            Phase::Idle
+        }
         (Slot::Good(in_a), Slot::Good(in_b)) if in_a.generation > in_b.generation => Phase::ToB,
         (Slot::Good(in_a), Slot::Good(in_b)) if active(in_a) || active(in_b) => Phase::ToA,
         (Slot::Good(in_a), Slot::Bad(_, page)) if active(in_a) || is_torn_mark(page, CopyId::B, in_a) => Phase::ToB,
@@ -311,6 +353,18 @@ fn phase(a: &Slot, b: &Slot) -> Phase {
         (Slot::Bad(_, page), Slot::Good(in_b)) if active(in_b) || is_torn_mark(page, CopyId::A, in_b) => Phase::ToA,
         (Slot::Absent(_) | Slot::Unreadable(_), Slot::Good(in_b)) if active(in_b) => Phase::ToA,
         _ => Phase::Idle,
+    }
+}
+
+/// What may be under way in the pages of the tables. A mark is stored only while both copies of all pages are equal: when
+/// copy A's superblock is clean, or no commit lies between the two, no page is being written.
+fn page_phase(a: &Slot, b: &Slot, phase: Phase) -> Phase {
+    let clean = |sb: &Superblock| sb.raw.state.get() & STATE_ACTIVE == 0;
+    match (phase, a.good(), b.good()) {
+        (Phase::ToB, Some(in_a), Some(in_b)) if in_a.raw.write_count == in_b.raw.write_count => Phase::Idle,
+        (Phase::ToB, Some(in_a), _) if clean(in_a) => Phase::Idle,
+        (Phase::ToA, None, Some(in_b)) if clean(in_b) => Phase::Idle,
+        _ => phase,
     }
 }
 
@@ -419,6 +473,7 @@ impl Superblocks {
         self.b = Slot::Good(Box::new(superblock.clone()));
         self.current = superblock;
         self.phase = phase(&self.a, &self.b);
+        self.page_phase = page_phase(&self.a, &self.b, self.phase);
         let found = self.a.found();
         self.judgement = judge(found, found, self.current.generation, self.phase, || true);
     }

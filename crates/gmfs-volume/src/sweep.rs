@@ -102,7 +102,7 @@ where
         let pairs = a.iter().zip(&b).zip(found_a.into_iter().zip(found_b));
         for (number, ((a, b), (in_a, in_b))) in (start..).zip(pairs.take(count)) {
             let equal = || same_payload(a, b);
-            let judgement = judge(in_a, in_b, superblocks.committed(), superblocks.phase(), equal);
+            let judgement = judge(in_a, in_b, superblocks.committed(), superblocks.page_phase(), equal);
             visitor.visit(&Frame { page: PageNo(number), judgement, copies: [a, b] });
         }
         start += to_u32(len64(count));

@@ -1,10 +1,15 @@
 //! Lies of the superblock, under good seals.
 
 use gmfs_format::io::WriteAt;
-use gmfs_format::units::{CopyId, PageNo};
+use gmfs_format::raw::PageHeader;
+use gmfs_format::units::{CopyId, Generation, PageNo};
+use uuid::Uuid;
 
 use crate::inject::{Editor, InjectError, Injected};
 use crate::problem::Code;
+
+/// The UUID of another region.
+const OTHER: Uuid = Uuid::from_u128(0x000F_0E16_5678);
 
 /// A time far in the future, in nanoseconds since the epoch.
 pub(super) const FAR_FUTURE: u64 = i64::MAX as u64;
@@ -36,6 +41,7 @@ pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
             Ok(Injected::Done)
         }
         Code::GM0113 => pages_behind_mark(editor),
+        Code::GM0114 => two_regions(editor),
         Code::GM0501 => editor.edit_superblock(|raw| raw.free_blocks = (raw.free_blocks.get() + 1).into()),
         Code::GM0502 => editor.edit_superblock(|raw| raw.data_blocks = (raw.data_blocks.get() + 1).into()),
         Code::GM0503 => editor.edit_superblock(|raw| raw.bad_blocks = (raw.bad_blocks.get() + 1).into()),
@@ -80,4 +86,21 @@ fn pages_behind_mark<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
         let field = if in_table { &mut raw.table_used } else { &mut raw.inodes_used_pages };
         *field = mark.into();
     })
+}
+
+/// Makes all of one copy that of another region.
+fn two_regions<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, InjectError> {
+    let copy = editor.target.copy.unwrap_or(CopyId::A);
+    let own = editor.superblock.uuid;
+    let tables = gmfs_volume::superblocks::used_tables(&editor.superblock);
+    for page in tables.into_iter().flat_map(|(_, pages)| pages).map(PageNo) {
+        let mut bytes = editor.read_page(copy, page)?;
+        let generation = Generation(PageHeader::of(&bytes).generation.get());
+        editor.superblock.uuid = OTHER;
+        editor.seal_page(copy, page, &mut bytes, generation)?;
+        editor.superblock.uuid = own;
+    }
+    editor.superblock.uuid = OTHER;
+    let page = editor.superblock.page(copy);
+    editor.write_page(copy, PageNo(0), &page).map(|()| Injected::Done)
 }

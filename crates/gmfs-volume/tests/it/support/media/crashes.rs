@@ -167,7 +167,8 @@ fn versions(durable: &Memory, unit: &Unit, limit: u64, rng: &mut Rng) -> Vec<(u6
     let mut versions = Vec::new();
     for _ in 0..limit.min(4) {
         let from = if rng.one_in(2) { 0 } else { rng.below(unit.len) & !63 };
-        let len = (rng.below(unit.len - from) + 1).min(1 << 20);
+        // Whole words, as everywhere.
+        let len = (rng.below(unit.len - from) + 1).next_multiple_of(8).min(1 << 20).min(unit.len - from);
         let (start, end) = (usize::try_from(from).unwrap(), usize::try_from(from + len).unwrap());
         let bytes = unit.bytes.as_ref().map_or_else(|| vec![0; end - start], |bytes| bytes[start..end].to_vec());
         versions.push((unit.offset + from, bytes));

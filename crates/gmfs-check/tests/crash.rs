@@ -1,0 +1,216 @@
+//! A repair that a crash stops is ended by the next one, at the same end: at each of its stores, with any subset of the
+//! stores since the last barrier, and with torn ones. `GMFS_CRASH_CASES` raises the number of states; `--nocapture`
+//! shows how many were tried.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+use std::collections::BTreeMap;
+
+use gmfs_check::inject::{Injected, Target, inject};
+use gmfs_check::{Code, Policy, Repair};
+use gmfs_format::raw::PageHeader;
+use gmfs_format::seal::{self, Place};
+use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageNo};
+use gmfs_volume::Superblocks;
+
+mod support;
+use support::media::crashes::{self, Limits};
+use support::media::recorder::Recorder;
+use support::media::rng::Rng;
+use support::{End, Memory, offset, repair, small, used_pages, wide};
+
+/// How many times as much as usual is to be tried.
+fn times() -> u64 {
+    std::env::var("GMFS_CRASH_CASES").ok().and_then(|times| times.parse().ok()).unwrap_or(1)
+}
+
+/// What was tried.
+#[derive(Debug, Default)]
+struct Tally {
+    repairs: u64,
+    stores: u64,
+    subsets: u64,
+    torn: u64,
+}
+
+/// Repairs a region, and crashes that everywhere: each state must come to the same end.
+fn crash_repair(damaged: &Memory, policy: Policy, limits: Limits, rng: &mut Rng, tally: &mut Tally, told: &str) {
+    let recorder = Recorder::new(damaged.clone());
+    repair(&mut recorder.clone(), policy).unwrap_or_else(|error| panic!("{told}: {error}"));
+    let end = End::of(&recorder.image()).unwrap();
+    assert_nothing_is_freed(damaged, &end, told);
+    let log = recorder.take_log();
+    tally.repairs += 1;
+    tally.stores +=
+        log.iter().filter(|event| !matches!(event, support::media::recorder::Event::Barrier)).count() as u64;
+    let made = crashes::states(damaged, &log, limits, rng, &mut |state, what, _| {
+        let mut image = state.clone();
+        if let Err(error) = repair(&mut image, policy) {
+            panic!("{told}: {}: the second repair: {error}", what());
+        }
+        let found = End::of(&image).unwrap_or_else(|error| panic!("{told}: {}: {error}", what()));
+        if found != end {
+            panic!("{told}: {}: another end\n{found:?}\ninstead of\n{end:?}", what());
+        }
+    });
+    tally.subsets += made.subsets;
+    tally.torn += made.torn;
+}
+
+/// What is in use by the copy that counts in the damaged region is in use at the end.
+fn assert_nothing_is_freed(damaged: &Memory, end: &End, told: &str) {
+    let Ok(before) = End::of(damaged) else { return };
+    for block in before.used.keys() {
+        assert!(end.used.contains_key(block), "{told}: block {block} was in use and is free");
+    }
+}
+
+#[test]
+fn a_repair_of_any_problem_crashes_well() {
+    let healthy = small();
+    let mut tally = Tally::default();
+    let limits = Limits { subsets: 32 * times(), tears: 8 * times() };
+    for code in Code::ALL.iter().copied() {
+        let mut image = healthy.clone();
+        let made = inject(&mut image, code, Target::default());
+        if !matches!(made, Ok(Injected::Done)) || !matches!(code.repair(), Repair::Safe | Repair::Lossy) {
+            continue;
+        }
+        crash_repair(&image, Policy::Lossy, limits, &mut Rng::new(code as u64), &mut tally, code.text());
+        if code.repair() == Repair::Safe {
+            crash_repair(&image, Policy::Safe, limits, &mut Rng::new(code as u64), &mut tally, code.text());
+        }
+    }
+    assert!(tally.repairs > 90, "{tally:?}");
+    eprintln!("every problem: {tally:?}");
+}
+
+/// Writes bytes that are no page.
+fn wipe(image: &mut Memory, copy: CopyId, pages: impl IntoIterator<Item = PageNo>) {
+    let geometry = Superblocks::load(&wide()[0]).unwrap().geometry();
+    for page in pages {
+        image.put(geometry.page_offset(copy, page), &[0xEE; PAGE_SIZE]);
+    }
+}
+
+#[test]
+fn a_repair_of_many_pages_crashes_well() {
+    let [healthy, ..] = wide();
+    let pages = used_pages(&healthy);
+    let inodes = Superblocks::load(&healthy).unwrap().geometry().first_inode_page();
+    let mut damages: BTreeMap<&str, Memory> = BTreeMap::new();
+    let mut damage = |name, parts: &[(CopyId, Vec<PageNo>)]| {
+        let mut image = healthy.clone();
+        for (copy, pages) in parts {
+            wipe(&mut image, *copy, pages.iter().copied());
+        }
+        damages.insert(name, image);
+    };
+    let both = |pages: &[PageNo]| CopyId::BOTH.map(|copy| (copy, pages.to_vec()));
+    let (even, odd) = pages.iter().copied().partition(|page| page.0 % 2 == 0);
+    damage("all of copy A", &[(CopyId::A, pages.clone())]);
+    damage("all of copy B", &[(CopyId::B, pages.clone())]);
+    damage("different pages of both copies", &[(CopyId::A, even), (CopyId::B, odd)]);
+    damage("an inode page in both copies", &both(&[PageNo(inodes.0 + 1)]));
+    damage("the first inode page in both copies", &both(&[inodes]));
+    damage("a table page in both copies", &both(&[PageNo(2)]));
+    damage("both superblocks", &both(&[PageNo(0)]));
+    damage(
+        "both superblocks and a table page of copy A",
+        &[(CopyId::A, vec![PageNo(0), PageNo(3)]), (CopyId::B, vec![PageNo(0)])],
+    );
+    let mut hidden = healthy.clone();
+    for page in [2, inodes.0 + 1] {
+        inject(&mut hidden, Code::GM0113, Target { page: Some(PageNo(page)), ..Target::default() }).unwrap();
+    }
+    damages.insert("pages behind both marks", hidden);
+    let mut tally = Tally::default();
+    let limits = Limits { subsets: 64 * times(), tears: 8 * times() };
+    for (name, image) in damages {
+        crash_repair(&image, Policy::Lossy, limits, &mut Rng::new(1), &mut tally, name);
+    }
+    eprintln!("many pages: {tally:?}");
+}
+
+/// Damages some pages: in one copy or both, under good seals or not.
+fn damage_at_random(image: &mut Memory, rng: &mut Rng) {
+    let pages = used_pages(image);
+    let superblocks = Superblocks::load(&*image).unwrap();
+    let (geometry, uuid) = (superblocks.geometry(), superblocks.current().uuid);
+    for _ in 0..=rng.below(3) {
+        let page = rng.pick(&pages);
+        let (from, len) = (rng.below(4096) as usize, 1 + rng.below(64) as usize);
+        let (byte, sealed, copies) = (rng.next().to_le_bytes()[0], rng.one_in(2), rng.below(3));
+        for (n, copy) in (0..).zip(CopyId::BOTH) {
+            if copies == n {
+                continue;
+            }
+            let at = geometry.page_offset(copy, page);
+            let mut bytes = image.page(at);
+            bytes.iter_mut().skip(from).take(len).for_each(|place| *place = byte);
+            if sealed {
+                let kind = geometry.page_kind(page).unwrap();
+                let generation = Generation(PageHeader::of(&bytes).generation.get());
+                seal::seal(&mut bytes, &Place { kind, copy, page, uuid }, generation);
+            }
+            image.put(at, &bytes);
+        }
+    }
+}
+
+#[test]
+fn a_repair_of_random_damage_crashes_well() {
+    let [wide, ..] = wide();
+    let small = small();
+    let mut tally = Tally::default();
+    let limits = Limits { subsets: 16, tears: 4 };
+    for seed in 0..60 * times() {
+        let mut rng = Rng::new(seed);
+        let mut image = if rng.one_in(3) { wide.clone() } else { small.clone() };
+        damage_at_random(&mut image, &mut rng);
+        if End::of(&image).is_err() {
+            // No region is left that can be opened without a repair; its repair is crashed all the same.
+            if gmfs_check::fuzzing::look(&image).is_none() {
+                continue;
+            }
+        }
+        crash_repair(&image, Policy::Lossy, limits, &mut rng, &mut tally, &format!("seed {seed}"));
+    }
+    eprintln!("random damage: {tally:?}");
+}
+
+/// The same page of both copies lies where the tests think.
+#[test]
+fn the_regions_are_what_the_tests_rely_on() {
+    let [last, ..] = wide();
+    assert_eq!(used_pages(&last).iter().filter(|page| (1..=3).contains(&page.0)).count(), 3);
+    assert!(used_pages(&last).len() >= 7 && offset(&last, CopyId::A, PageNo(2)) == 8192);
+}
+
+/// A writer is stopped anywhere, and then both superblocks are lost, which alone tell whether its commit happened: no block
+/// that is a file's before or after it is free behind the repair.
+#[test]
+fn an_interrupted_commit_without_superblocks_frees_nothing() {
+    let healthy = small();
+    let mut tried = 0;
+    for change in 0..3 {
+        let recorder = Recorder::new(healthy.clone());
+        let mut writer = support::open(recorder.clone());
+        match change {
+            0 => writer.remove(b"/dir/guest", false).unwrap(),
+            1 => support::put(&mut writer, "/dir/new", 9, 2),
+            _ => writer.truncate(b"/dir/guest", support::BLOCK, false).unwrap(),
+        }
+        let limits = Limits { subsets: 64 * times(), tears: 8 * times() };
+        crashes::states(&healthy, &recorder.take_log(), limits, &mut Rng::new(change), &mut |state, what, _| {
+            let mut image = state.clone();
+            for copy in CopyId::BOTH {
+                image.put(offset(&healthy, copy, PageNo(0)), &[0; PAGE_SIZE]);
+            }
+            let (report, _) = repair(&mut image, Policy::Lossy).unwrap();
+            assert!(report.findings.is_empty(), "{}: {:?}", what(), report.findings);
+            assert_nothing_is_freed(state, &End::of(&image).unwrap(), &what());
+            tried += 1;
+        });
+    }
+    eprintln!("interrupted commits without superblocks: {tried} states");
+}

@@ -1,0 +1,107 @@
+//! Two good copies of a page that differ, made one without losing what either of them knows.
+//!
+//! Nothing may be lost by a crash either, though each copy has to be overwritten while it alone knows something. So copy
+//! B goes first, and before its payload its seal: the CRC that the united page will have. From there on, whatever part of
+//! the payload is stored, copy A and the torn copy B come to the same united page, and that CRC proves it.
+
+use gmfs_format::io::{ReadAt, WriteAt};
+use gmfs_format::raw::{BlockRaw, BlockTablePage, InodeTablePage, PageHeader};
+use gmfs_format::seal::{self, PageKind, SealFault};
+use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo};
+
+use crate::superblocks::{OpenError, Superblocks, same_payload};
+
+/// The word of the header that holds the CRC.
+const CRC_WORD: std::ops::Range<usize> = 40..48;
+
+/// Takes from `other` what `bytes` has nothing for: descriptors where it says free, and inodes likewise.
+fn unite(kind: PageKind, bytes: &mut PageBytes, other: &PageBytes) {
+    if kind == PageKind::BlockTable {
+        let others = BlockTablePage::view(other).entries;
+        for (entry, other) in BlockTablePage::view_mut(bytes).entries.iter_mut().zip(others) {
+            if *entry == BlockRaw::FREE {
+                *entry = other;
+            }
+        }
+    } else {
+        let others = InodeTablePage::view(other).inodes;
+        for (inode, other) in InodeTablePage::view_mut(bytes).inodes.iter_mut().zip(others) {
+            if !inode.in_use() {
+                *inode = other;
+            }
+        }
+    }
+}
+
+/// Writes both copies of a page, each of which is good, as what both know; copy A goes before copy B where both say
+/// something. A crash at any store is brought to the same end by [`mend_pages`](crate::mend_pages) or by this.
+///
+/// # Errors
+/// A copy is not good, or the medium failed.
+pub fn unite_page<S: WriteAt>(target: &mut S, superblocks: &Superblocks, page: PageNo) -> Result<(), OpenError> {
+    let (mut a, mut b) = ([0; PAGE_SIZE], [0; PAGE_SIZE]);
+    let generation_a = read_good(target, superblocks, CopyId::A, page, &mut a)?;
+    let generation_b = read_good(target, superblocks, CopyId::B, page, &mut b)?;
+    let damaged = || OpenError::Damaged { pages: 1, first: page };
+    let place = superblocks.place(CopyId::B, page).ok_or_else(damaged)?;
+    unite(place.kind, &mut a, &b);
+    if !same_payload(&a, &b) {
+        let mut sealed = a;
+        seal::seal(&mut sealed, &place, generation_b);
+        let offset = superblocks.geometry().page_offset(CopyId::B, page);
+        target.write_at(offset + CRC_WORD.start as u64, &sealed[CRC_WORD])?;
+        target.barrier()?;
+    }
+    finish(target, superblocks, page, &mut a, [generation_a, generation_b])
+}
+
+/// Writes the united page: into copy B under the seal that it has already, into copy A, and into copy B once more with
+/// copy A's generation.
+pub(crate) fn finish<S: WriteAt>(
+    target: &mut S,
+    superblocks: &Superblocks,
+    page: PageNo,
+    united: &mut PageBytes,
+    [generation_a, generation_b]: [Generation; 2],
+) -> Result<(), OpenError> {
+    for (copy, generation) in [(CopyId::B, generation_b), (CopyId::A, generation_a), (CopyId::B, generation_a)] {
+        let Some(place) = superblocks.place(copy, page) else { continue };
+        seal::seal(united, &place, generation);
+        target.write_at(superblocks.geometry().page_offset(copy, page), united.as_slice())?;
+        target.barrier()?;
+    }
+    Ok(())
+}
+
+/// The united page, if copy B is what a crash leaves while it is being written, and its generation. `a` is copy A, good.
+pub(crate) fn half_united<S: ReadAt + ?Sized>(
+    source: &S,
+    superblocks: &Superblocks,
+    page: PageNo,
+    a: &PageBytes,
+) -> Option<(PageBytes, Generation)> {
+    let place = superblocks.place(CopyId::B, page)?;
+    let mut torn = [0; PAGE_SIZE];
+    source.read_at(superblocks.geometry().page_offset(CopyId::B, page), &mut torn).ok()?;
+    if !matches!(seal::check(&torn, &place), Err(SealFault::Torn | SealFault::Flipped { .. })) {
+        return None;
+    }
+    let generation = Generation(PageHeader::of(&torn).generation.get());
+    let mut united = *a;
+    unite(place.kind, &mut united, &torn);
+    seal::seal(&mut united, &place, generation);
+    let proven = PageHeader::of(&united).crc == PageHeader::of(&torn).crc && !same_payload(&united, a);
+    proven.then_some((united, generation))
+}
+
+fn read_good<S: ReadAt + ?Sized>(
+    source: &S,
+    superblocks: &Superblocks,
+    copy: CopyId,
+    page: PageNo,
+    bytes: &mut PageBytes,
+) -> Result<Generation, OpenError> {
+    source.read_at(superblocks.geometry().page_offset(copy, page), bytes.as_mut_slice())?;
+    let good = superblocks.place(copy, page).and_then(|place| seal::check(bytes, &place).ok());
+    good.ok_or(OpenError::Damaged { pages: 1, first: page })
+}
