@@ -5,8 +5,9 @@ use std::io::Write as _;
 
 use gmfs_format::geometry::GeometryError;
 use gmfs_image::file::FileError;
+use gmfs_image::kdump::KdumpError;
 use gmfs_image::mapped::MapError;
-use gmfs_image::probe;
+use gmfs_image::probe::{self, DumpError};
 use gmfs_volume::content::ContentError;
 use gmfs_volume::{ChangeError, OpenError};
 
@@ -103,13 +104,43 @@ fn image(error: &probe::OpenError) -> Told {
         },
         probe::OpenError::WindowNeeded { .. } => with("no-window", "give --region SIZE:BASE"),
         probe::OpenError::Format { .. } => ("dump-format", None),
-        probe::OpenError::Elf { .. } => ("elf", None),
+        probe::OpenError::Elf { .. } => with(
+            "elf",
+            "a dump is an ELF core of a whole machine: /proc/vmcore, or what dump-guest-memory and `virsh dump --memory-only` write",
+        ),
+        probe::OpenError::Dump { source, .. } => dump(source),
+        probe::OpenError::Parts { source, .. } => parts(source),
+        probe::OpenError::NotRaw { .. } => with("not-raw", "leave --base away: what it is tells its own addresses"),
         probe::OpenError::DumpForWriting { .. } => {
             with("read-only", "`gmfs save IMAGE -o FILE` copies the region into a file, which can be changed")
         }
         probe::OpenError::IoMemRead { .. } | probe::OpenError::IoMem(_) => with("memory-map", "run as root"),
         probe::OpenError::Read { .. } => ("read", None),
         _ => ("image", None),
+    }
+}
+
+fn dump(error: &DumpError) -> Told {
+    match error {
+        DumpError::Kdump(error @ KdumpError::MissingParts { .. }) => parts(error),
+        DumpError::Kdump(KdumpError::Version { .. }) => with("dump-version", "use a newer gmfs"),
+        DumpError::Inside { cut: true } | DumpError::Kdump(KdumpError::Short { .. }) => {
+            with("dump-cut", "copy the dump again, whole")
+        }
+        _ => ("dump", None),
+    }
+}
+
+fn parts(error: &KdumpError) -> Told {
+    match error {
+        KdumpError::MissingParts { .. } => with("missing-part", "give each other part of the dump with --part FILE"),
+        KdumpError::NotSplit { .. } => {
+            with("not-split", "--part is for dumps of `makedumpfile --split` only: leave it away")
+        }
+        KdumpError::Stranger { .. } => with("other-dump", "give the parts of one dump, and no others"),
+        KdumpError::Overlap { .. } => with("same-part", "give each part once"),
+        KdumpError::Part { source, .. } => parts(source),
+        _ => ("parts", None),
     }
 }
 
@@ -121,7 +152,7 @@ fn file(error: &FileError) -> Told {
         FileError::InUse { .. } => ("in-use", None),
         FileError::Locked { .. } => ("locked", None),
         FileError::WrongKind { .. } => {
-            with("wrong-kind", "IMAGE is a region file, a block device, /dev/mem, a devdax device or an ELF dump")
+            with("wrong-kind", "IMAGE is a region file, a block device, /dev/mem, a devdax device or a crash dump")
         }
         FileError::Exists { .. } => ("exists", None),
         FileError::NoSpace { .. } => ("no-space", None),

@@ -12,6 +12,7 @@ use gmfs_volume::locate::{Candidate, Confidence, DEFAULT_STEP, scan};
 
 use crate::ctx::Ctx;
 use crate::failure::Failure;
+use crate::lacking;
 use crate::paths;
 use crate::render::progress::Progress;
 use crate::render::size;
@@ -52,8 +53,9 @@ pub(crate) fn in_memory(path: &Path, size: Option<u64>, ctx: &Ctx) -> Result<Spa
 pub(crate) fn in_dump(image: &Image, size: Option<u64>, ctx: &Ctx) -> Result<Span> {
     let end = image.source.end().unwrap_or(u64::MAX);
     let found = search(image, 0..end, DEFAULT_STEP, ctx)?;
-    if found.is_empty() {
-        tell_gaps(image, ctx);
+    let fits = |candidate: &Candidate| size.is_none_or(|size| size == candidate.size);
+    if let Some(dump) = image.description().filter(|_| !found.iter().any(fits)) {
+        return Err(lacking::nowhere(image.kind, &dump, &of_size(size)).into());
     }
     let candidate = choose(found, size)?;
     Ok(Span::new(candidate.base, candidate.size))
@@ -88,8 +90,7 @@ fn choose(found: Vec<Candidate>, size: Option<u64>) -> Result<Candidate, Failure
     }
     let hint = "say where the region lies: --region SIZE:BASE";
     if fitting.is_empty() {
-        let which = size.map_or_else(String::new, |size| format!(" of {}", size::both(size)));
-        let message = format!("no region{which} was found: no superblock at any multiple of 2 MiB");
+        let message = format!("no region{} was found: no superblock at any multiple of 2 MiB", of_size(size));
         return Err(Failure::new("no-region", message).hint(hint));
     }
     let list: Vec<String> = fitting.iter().map(described).collect();
@@ -111,23 +112,19 @@ pub(crate) fn spelled(base: u64, size: u64) -> String {
     format!("{}:{base:#x}", spec::format_size(size))
 }
 
-/// Says why a dump may lack what is looked for.
-fn tell_gaps(image: &Image, ctx: &Ctx) {
-    let Some(facts) = &image.elf else { return };
-    if facts.unaddressed > 0 {
-        let size = size::both(facts.unaddressed);
-        ctx.warn(&format!(
-            "{size} of memory in the dump have no address: it was made with paging=on; dump again without it"
-        ));
-    }
-    if facts.incomplete || facts.missing_headers > 0 {
-        ctx.warn("the dump is incomplete: its writer ran out of space, or its file was cut short");
-    }
+/// The size that was asked for, if one was, as a part of a sentence.
+fn of_size(size: Option<u64>) -> String {
+    size.map_or_else(String::new, |size| format!(" of {}", size::both(size)))
 }
 
 /// `--region` as clap reads it.
 pub(crate) fn parse_region(text: &str) -> Result<RegionSpec, String> {
     text.parse().map_err(|error: spec::SpecError| error.to_string())
+}
+
+/// A physical address as clap reads it.
+pub(crate) fn parse_address(text: &str) -> Result<u64, String> {
+    spec::parse_size(text).map_err(|error| error.to_string())
 }
 
 /// Whether the image's offsets are physical addresses that have to be searched without `--region`.

@@ -11,6 +11,7 @@ mod ctx;
 mod exit;
 mod failure;
 mod health;
+mod lacking;
 mod locate;
 mod multicall;
 mod open;

@@ -7,21 +7,23 @@ use clap::Args;
 use gmfs_format::io::{ReadAt, Span, Window, WriteAt};
 use gmfs_format::spec::RegionSpec;
 use gmfs_format::superblock::Superblock;
+use gmfs_format::units::PAGE_BYTES;
 use gmfs_image::probe::{self, Intent};
 use gmfs_image::undo::Recorded;
-use gmfs_image::{Image, Kind};
-use gmfs_volume::{ChangeError, Recovery, Region, Superblocks, Writer, WriterOptions};
+use gmfs_image::{Description, Image, Kind, WritableImage};
+use gmfs_volume::{ChangeError, OpenError, Recovery, Region, Superblocks, Writer, WriterOptions};
 
 use crate::clock;
 use crate::ctx::Ctx;
 use crate::failure::Failure;
+use crate::lacking;
 use crate::locate;
 use crate::render::{json, size};
 
 /// Which region.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ImageArgs {
-    /// Region file, block device, /dev/mem, devdax device or ELF dump
+    /// Region file, block device, /dev/mem, devdax device or crash dump
     pub(crate) image: PathBuf,
     /// Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE
     ///
@@ -31,6 +33,49 @@ pub(crate) struct ImageArgs {
     /// parameter guestmemfs=, the region is found by its superblock.
     #[arg(long, value_name = "SIZE[:BASE]", value_parser = locate::parse_region)]
     pub(crate) region: Option<RegionSpec>,
+    /// Another part of the split dump that IMAGE is a part of; give all of them, in any order
+    #[arg(long = "part", value_name = "FILE")]
+    pub(crate) parts: Vec<PathBuf>,
+    /// IMAGE is raw memory whose first byte was at this physical address
+    ///
+    /// For what QEMU's pmemsave wrote, memory files of virtual machines and copies of /dev/mem: nothing in them tells
+    /// where they were. It makes the image a dump: BASE of --region is a physical address, and nothing is written. A file
+    /// that leaves out a hole of the address space has one address for each of its pieces: cut it at the hole.
+    #[arg(long, value_name = "ADDRESS", value_parser = locate::parse_address, conflicts_with = "parts")]
+    pub(crate) base: Option<u64>,
+}
+
+impl ImageArgs {
+    /// A file without anything that would have to be said of it.
+    pub(crate) const fn file(image: PathBuf) -> Self {
+        Self { image, region: None, parts: Vec::new(), base: None }
+    }
+
+    /// All files that the image consists of.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        std::iter::once(self.image.as_path()).chain(self.parts.iter().map(PathBuf::as_path))
+    }
+
+    /// Opens the image for reading; `window` is the part of `/dev/mem` that is to be seen.
+    pub(crate) fn open(&self, window: Option<Span>) -> Result<Image, probe::OpenError> {
+        match self.base {
+            Some(base) => probe::open_raw(&self.image, base),
+            None if self.parts.is_empty() => probe::open(&self.image, window),
+            None => probe::open_parts(&self.files().collect::<Vec<_>>()),
+        }
+    }
+
+    /// Opens the image for reading and writing, as [`open`](Self::open) does.
+    fn open_for_writing(&self, window: Option<Span>) -> Result<WritableImage, probe::OpenError> {
+        let what = match (self.base, self.parts.as_slice()) {
+            (None, []) => return probe::open_for_writing(&self.image, window, Intent::Update),
+            (Some(_), _) => "raw memory with a base",
+            (None, _) => "a split dump",
+        };
+        // What it is not must be told first.
+        self.open(window)?;
+        Err(probe::OpenError::DumpForWriting { path: self.image.clone(), what })
+    }
 }
 
 /// Reading goes through this.
@@ -61,12 +106,16 @@ impl Place {
 pub(crate) struct Located {
     pub(crate) place: Place,
     pub(crate) source: Source,
+    /// What the image says of itself, if it is a dump.
+    pub(crate) dump: Option<Description>,
 }
 
 /// A region open for reading.
 pub(crate) struct Opened {
     pub(crate) place: Place,
     pub(crate) region: Region<Source>,
+    /// What the image says of itself, if it is a dump.
+    pub(crate) dump: Option<Description>,
 }
 
 impl Opened {
@@ -79,22 +128,47 @@ impl Opened {
 /// Opens the image for reading and finds the region's place in it.
 pub(crate) fn locate(args: &ImageArgs, ctx: &Ctx) -> Result<Located> {
     let (image, span) = find(args, ctx).map_err(|error| about(error, "open", &args.image))?;
+    Ok(located(image, span))
+}
+
+/// The part of an image that is the region.
+pub(crate) fn located(image: Image, span: Span) -> Located {
+    let dump = image.description();
     let place = Place { kind: image.kind, path: image.path, base: span.offset };
-    Ok(Located { place, source: Window::new(image.source, span.offset, span.len) })
+    Located { place, source: Window::new(image.source, span.offset, span.len), dump }
+}
+
+/// The region's superblocks; where the dump does not hold them, what it lacks and why.
+fn load(located: &Located) -> Result<Superblocks> {
+    let error = match Superblocks::load(&located.source) {
+        Err(error @ OpenError::NoRegion { .. }) => error,
+        other => return Ok(other?),
+    };
+    let first = located.source.next_absent(0..PAGE_BYTES);
+    match (&located.dump, first) {
+        (Some(dump), Some((_, why))) => {
+            let range = Span::new(located.place.base, located.source.size());
+            let failure = lacking::failure(located.place.kind, dump, range, why);
+            Err(anyhow::Error::new(failure).context(error.to_string()))
+        }
+        _ => Err(error.into()),
+    }
 }
 
 /// Reads the region's superblocks, and nothing else.
 pub(crate) fn superblocks(args: &ImageArgs, ctx: &Ctx) -> Result<(Located, Superblocks)> {
     let located = locate(args, ctx)?;
-    let superblocks = Superblocks::load(&located.source).with_context(|| cannot_open(&args.image))?;
+    let superblocks = load(&located).with_context(|| cannot_open(&args.image))?;
     Ok((located, superblocks))
 }
 
 /// Opens the region for reading.
 pub(crate) fn region(args: &ImageArgs, ctx: &Ctx) -> Result<Opened> {
     let located = locate(args, ctx)?;
-    let region = Region::open(located.source).with_context(|| cannot_open(&args.image))?;
-    Ok(Opened { place: located.place, region })
+    let superblocks = load(&located).with_context(|| cannot_open(&args.image))?;
+    superblocks.require_readable().with_context(|| cannot_open(&args.image))?;
+    let Located { place, source, dump } = located;
+    Ok(Opened { place, region: Region::with(source, superblocks), dump })
 }
 
 /// Opens the region for repair: locked, recorded if that is asked for, and not looked at yet.
@@ -128,7 +202,7 @@ pub(crate) fn in_copy<T>(
     work: impl FnOnce(&mut dyn WriteAt, &mut Ctx) -> Result<T>,
 ) -> Result<(json::region::Image, String, T)> {
     crate::cmd::save::into_file(args, output, ctx)?;
-    let copy = ImageArgs { image: output.to_owned(), region: None };
+    let copy = ImageArgs::file(output.to_owned());
     for_repair(&copy, None, ctx, work)
 }
 
@@ -198,10 +272,10 @@ fn find(args: &ImageArgs, ctx: &Ctx) -> Result<(Image, Span)> {
     let asked = args.region;
     let exact = asked.and_then(|spec| Some(Span::new(spec.base?, spec.size)));
     let size = asked.map(|spec| spec.size);
-    let image = match probe::open(&args.image, exact) {
+    let image = match args.open(exact) {
         Err(probe::OpenError::WindowNeeded { .. }) => {
             let span = locate::in_memory(&args.image, size, ctx)?;
-            return Ok((probe::open(&args.image, Some(span))?, span));
+            return Ok((args.open(Some(span))?, span));
         }
         other => other?,
     };
@@ -211,6 +285,9 @@ fn find(args: &ImageArgs, ctx: &Ctx) -> Result<(Image, Span)> {
         (None, Some(size)) => Span::new(0, size),
         (None, None) => Span::new(0, image.source.end().unwrap_or(u64::MAX)),
     };
+    if let (Some(dump), Some(span)) = (image.description(), exact) {
+        lacking::require(&image, &dump, span)?;
+    }
     Ok((image, span))
 }
 
@@ -219,10 +296,10 @@ pub(crate) fn for_writing(args: &ImageArgs, ctx: &Ctx) -> Result<(Kind, Target)>
     let asked = args.region;
     let exact = asked.and_then(|spec| Some(Span::new(spec.base?, spec.size)));
     let size = asked.map(|spec| spec.size);
-    let (image, span) = match probe::open_for_writing(&args.image, exact, Intent::Update) {
+    let (image, span) = match args.open_for_writing(exact) {
         Err(probe::OpenError::WindowNeeded { .. }) => {
             let span = locate::in_memory(&args.image, size, ctx)?;
-            (probe::open_for_writing(&args.image, Some(span), Intent::Update)?, span)
+            (args.open_for_writing(Some(span))?, span)
         }
         other => {
             let image = other?;

@@ -97,9 +97,9 @@ fn cut(args: &ImageArgs, located: Located) -> Result<Located> {
         return Ok(located);
     }
     let size = Superblocks::load(&located.source)?.geometry().size();
-    let Located { place, source } = located;
+    let Located { place, source, dump } = located;
     let source = Window::new(source.into_inner(), place.base, size);
-    Ok(Located { place, source })
+    Ok(Located { place, source, dump })
 }
 
 fn copy(source: &Located, file: File, ctx: &Ctx) -> Result<(Gaps, u64)> {

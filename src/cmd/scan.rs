@@ -71,17 +71,16 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
 }
 
 fn find(args: &Args, ctx: &Ctx) -> Result<Vec<Candidate>> {
-    let path = &args.image.image;
     let range = args.image.region.map(|spec| {
         let base = spec.base.unwrap_or(0);
         base..base.saturating_add(spec.size)
     });
     let window = range.clone().map(|range| gmfs_format::io::Span::new(range.start, range.end - range.start));
-    match probe::open(path, window) {
+    match args.image.open(window) {
         Err(probe::OpenError::WindowNeeded { .. }) => {
             let mut found = Vec::new();
             for span in locate::memory_ranges()? {
-                let image = probe::open(path, Some(span))?;
+                let image = args.image.open(Some(span))?;
                 found.extend(locate::search(&image, span.offset..span.end(), args.step, ctx)?);
             }
             Ok(found)

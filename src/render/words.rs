@@ -49,6 +49,13 @@ fn bits(mask: u64, names: &[(u64, &str)], known: u64) -> String {
     text
 }
 
+/// What makedumpfile leaves out at this level, in words.
+pub(crate) fn dump_level(level: u32) -> String {
+    let names = [(1, "zero pages"), (2, "page cache"), (4, "private cache"), (8, "user pages"), (16, "free pages")];
+    let named: Vec<&str> = names.iter().filter(|(bit, _)| level & bit != 0).map(|(_, name)| *name).collect();
+    if named.is_empty() { "nothing".to_owned() } else { named.join(", ") }
+}
+
 /// `clean`, `active`, `clean,sealed`; `none` if no flag is set.
 pub(crate) fn state(flags: u32) -> String {
     let names =

@@ -41,7 +41,7 @@ use crate::mapped::{MapError, MappedWindow, WritableWindow};
 use crate::metadump::{MetaDump, MetaDumpError};
 use crate::raw::RawMemory;
 use crate::sysfs;
-pub use facts::DumpFacts;
+pub use facts::{Description, DumpFacts};
 use facts::Outline;
 pub use formats::{DumpFormat, HEAD, recognise};
 
@@ -287,7 +287,13 @@ impl Image {
     /// lost count as held. Empty for what is no dump.
     #[must_use]
     pub fn memory(&self, limit: usize) -> Vec<(Span, Option<Absence>)> {
-        self.outline.as_ref().map(|outline| outline.list(limit)).unwrap_or_default()
+        self.description().map(|description| description.memory(limit)).unwrap_or_default()
+    }
+
+    /// What a dump says of itself and of its memory, for whoever hands the bytes on; `None` for what is no dump.
+    #[must_use]
+    pub fn description(&self) -> Option<Description> {
+        Some(Description::new(self.dump.clone()?, Arc::clone(self.outline.as_ref()?)))
     }
 }
 
@@ -449,8 +455,13 @@ pub fn open_parts(paths: &[&Path]) -> Result<Image, OpenError> {
 /// Opens the file or block device at `path` as memory that begins at the physical address `base`.
 ///
 /// # Errors
-/// [`OpenError::NotRaw`] for what is a dump by its content.
+/// [`OpenError::NotRaw`] for what is a dump by its content, and for `/dev/mem` and devdax, which have addresses of their
+/// own.
 pub fn open_raw(path: &Path, base: u64) -> Result<Image, OpenError> {
+    if let Some(kind) = device_kind(path)? {
+        let what = if kind == Kind::DevMem { "live memory" } else { "a devdax device" };
+        return Err(OpenError::NotRaw { path: path.to_owned(), what });
+    }
     let file = RegionFile::open(path)?;
     match content_of(&file, path)? {
         Content::Plain => {}
@@ -458,7 +469,8 @@ pub fn open_raw(path: &Path, base: u64) -> Result<Image, OpenError> {
         Content::Elf if matches!(ElfDump::parse(&file), Err(ElfError::NotCore { .. })) => {}
         content => return Err(OpenError::NotRaw { path: path.to_owned(), what: content.describe() }),
     }
-    Ok(Image::plain(Kind::Raw, path, Box::new(RawMemory::new(file, base))))
+    let facts = DumpFacts { format: "raw memory", ..DumpFacts::default() };
+    Ok(Image::dumped(Kind::Raw, path, facts, RawMemory::new(file, base)))
 }
 
 /// Opens the image at `path` for writing and locks it. `window` is as for [`open`]; one of `/dev/mem` must lie in

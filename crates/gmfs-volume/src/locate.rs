@@ -1,7 +1,7 @@
 //! Finding regions in an image: a file, a device, memory, a dump.
 
 use gmfs_format::Layout;
-use gmfs_format::io::{ReadAt, ReadError, Window};
+use gmfs_format::io::{Absence, ReadAt, ReadError, Span, Window};
 use gmfs_format::seal::{PageKind, claim};
 use gmfs_format::superblock::{MAGIC, Superblock};
 use gmfs_format::units::{CopyId, PAGE_BYTES, PAGE_SIZE, PageBytes, PmdShift};
@@ -54,7 +54,13 @@ pub const DEFAULT_STEP: u64 = PmdShift::M2.block_bytes();
 /// Looks for superblocks at every multiple of `step` bytes in `range`; holes and absent stretches are skipped. Gives
 /// what was found by rising base; a region is found once, whichever of its superblocks led to it.
 ///
+/// Each place is read, eight bytes of it. Only where they are zero, or absent, the source is asked how far that goes:
+/// a dump answers with a pass over its descriptors, which costs more than the places themselves.
+///
 /// `seen` is told how far the search has come, in bytes of the image.
+///
+/// # Errors
+/// [`ReadError::Io`] if the source cannot tell where its holes are.
 pub fn scan<S: ReadAt + ?Sized>(
     source: &S,
     range: Range<u64>,
@@ -62,33 +68,43 @@ pub fn scan<S: ReadAt + ?Sized>(
     mut seen: impl FnMut(u64),
 ) -> Result<Vec<Candidate>, ReadError> {
     let step = step.max(PAGE_BYTES);
+    let behind = |at: u64| at.checked_next_multiple_of(step).unwrap_or(u64::MAX);
     let mut found: Vec<Candidate> = Vec::new();
-    let mut at = range.start.next_multiple_of(step);
+    let mut at = behind(range.start);
     while at < range.end {
-        let Some(data) = source.next_data(at..range.end)? else {
-            break;
-        };
-        at = at.max(data.start.next_multiple_of(step));
-        let end = data.end.min(range.end);
-        while at < end {
-            if let Some((absent, _)) = source.next_absent(at..end)
-                && absent.offset <= at
-            {
-                at = absent.end().max(at + 1).checked_next_multiple_of(step).unwrap_or(u64::MAX);
-                continue;
+        let mut next = at.saturating_add(step);
+        match magic(source, at) {
+            Ok(MAGIC) => {
+                if let Some(candidate) = look(source, at) {
+                    add(&mut found, candidate);
+                }
             }
-            if let Some(candidate) = look(source, at) {
-                add(&mut found, candidate);
+            Ok(magic) if magic == [0; 8] => match source.next_data(at..range.end)? {
+                None => break,
+                Some(data) => next = next.max(behind(data.start)),
+            },
+            Err(ReadError::Absent { .. }) => {
+                if let Some((absent, _)) = source.next_absent(at..range.end)
+                    && absent.offset <= at
+                {
+                    next = next.max(behind(absent.end()));
+                }
             }
-            seen(at);
-            at = at.saturating_add(step);
+            Ok(_) | Err(ReadError::Io { .. }) => {}
         }
-        if at < data.end {
-            break;
-        }
+        seen(at);
+        at = next;
     }
     found.sort_by_key(|candidate| candidate.base);
     Ok(found)
+}
+
+/// The bytes where a superblock at `offset` has its magic.
+fn magic<S: ReadAt + ?Sized>(source: &S, offset: u64) -> Result<[u8; 8], ReadError> {
+    let mut magic = [0; 8];
+    let beyond = || ReadError::Absent { span: Span::new(offset, 8), why: Absence::BeyondEnd };
+    source.read_at(offset.checked_add(64).ok_or_else(beyond)?, &mut magic)?;
+    Ok(magic)
 }
 
 /// Keeps the surer of two finds of one region.
@@ -104,9 +120,7 @@ fn add(found: &mut Vec<Candidate>, candidate: Candidate) {
 /// The region that a superblock at `offset` belongs to.
 #[must_use]
 pub fn look<S: ReadAt + ?Sized>(source: &S, offset: u64) -> Option<Candidate> {
-    let mut magic = [0; 8];
-    source.read_at(offset.checked_add(64)?, &mut magic).ok()?;
-    if magic != MAGIC {
+    if magic(source, offset).ok()? != MAGIC {
         return None;
     }
     let mut page = [0; PAGE_SIZE];

@@ -1,5 +1,8 @@
 //! What any dump says of itself, in one form for all formats.
 
+use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
+
 use gmfs_format::io::{Absence, ReadAt, Span};
 
 use crate::elf::{ElfDump, ElfFacts};
@@ -7,6 +10,11 @@ use crate::flat::FlatFacts;
 use crate::kdump::{KdumpDump, KdumpFacts};
 use crate::lime::{LimeDump, LimeFacts};
 use crate::metadump::{MetaDump, MetaFacts};
+use crate::raw::RawMemory;
+
+/// Who wrote the dump, as its author calls it.
+const MAKEDUMPFILE: &str = "makedumpfile";
+const QEMU: &str = "QEMU";
 
 /// What a dump says of itself. Formats differ in what they can say: what they cannot is `None` or empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,8 +44,13 @@ pub struct DumpFacts {
     pub crash_time: Option<u64>,
     /// When the dump was written, in seconds since 1970.
     pub dump_time: Option<u64>,
-    /// QEMU wrote it.
+    /// It has the note that QEMU leaves in its dumps, and makedumpfile keeps.
     pub qemu: bool,
+    /// The program that wrote it, where the dump shows that.
+    pub writer: Option<&'static str>,
+    /// In a dump by QEMU: bytes of memory in the file to which nothing gives an address, which is what `paging=on` does
+    /// (see [`ElfFacts::unaddressed`]).
+    pub unaddressed: u64,
     /// The parts of a split dump, by their physical addresses.
     pub parts: Vec<Span>,
     /// Something of it is missing: its writer ran out of space, its file was cut, or is damaged.
@@ -48,7 +61,9 @@ impl DumpFacts {
     /// The same, of a dump that came in a flattened stream, if it did.
     pub(super) fn within(self, flattened: Option<FlatFacts>) -> Self {
         let cut = flattened.as_ref().is_some_and(|stream| stream.cut);
-        Self { incomplete: self.incomplete || cut, flattened, ..self }
+        // Nothing else writes such streams.
+        let writer = if flattened.is_some() { Some(MAKEDUMPFILE) } else { self.writer };
+        Self { incomplete: self.incomplete || cut, flattened, writer, ..self }
     }
 }
 
@@ -62,6 +77,8 @@ impl From<&ElfFacts> for DumpFacts {
             release: elf.notes.release.clone(),
             crash_time: elf.notes.crash_time,
             qemu: elf.notes.qemu,
+            writer: if elf.incomplete { Some(MAKEDUMPFILE) } else { elf.notes.qemu.then_some(QEMU) },
+            unaddressed: elf.unaddressed,
             incomplete: elf.incomplete || elf.missing_headers > 0,
             ..Self::default()
         }
@@ -71,6 +88,8 @@ impl From<&ElfFacts> for DumpFacts {
 impl From<&KdumpFacts> for DumpFacts {
     fn from(kdump: &KdumpFacts) -> Self {
         let named = |name: &String| (!name.is_empty() && name != "Unknown").then(|| name.clone());
+        // QEMU names the machine and never the release; makedumpfile takes both from the kernel.
+        let qemu = kdump.notes.qemu && !kdump.machine.is_empty() && kdump.release.is_empty() && kdump.parts.is_empty();
         Self {
             format: "kdump-compressed",
             version: Some(kdump.version),
@@ -84,6 +103,7 @@ impl From<&KdumpFacts> for DumpFacts {
             crash_time: kdump.notes.crash_time,
             dump_time: kdump.timestamp,
             qemu: kdump.notes.qemu,
+            writer: Some(if qemu { QEMU } else { MAKEDUMPFILE }),
             parts: kdump.parts.clone(),
             incomplete: kdump.incomplete || kdump.cut,
             ..Self::default()
@@ -98,6 +118,7 @@ impl From<&LimeFacts> for DumpFacts {
             version: Some(if lime.compressed { 2 } else { 1 }),
             big_endian: Some(false),
             codec: Some(if lime.compressed { "snappy" } else { "stored" }),
+            writer: lime.compressed.then_some("AVML"),
             incomplete: lime.cut || lime.damaged,
             ..Self::default()
         }
@@ -138,18 +159,73 @@ fn machine(number: u16, bits: u8, big_endian: bool) -> String {
     name.to_owned()
 }
 
-/// The memory that a dump describes, up to a number of ranges.
+/// A dump apart from its bytes: what it says of itself, and of the memory in it.
+#[derive(Clone)]
+pub struct Description {
+    /// What it says of itself.
+    pub facts: DumpFacts,
+    outline: Arc<dyn Outline>,
+}
+
+impl std::fmt::Debug for Description {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Description").field("facts", &self.facts).finish_non_exhaustive()
+    }
+}
+
+impl Description {
+    pub(super) fn new(facts: DumpFacts, outline: Arc<dyn Outline>) -> Self {
+        Self { facts, outline }
+    }
+
+    /// As [`Image::memory`](super::Image::memory).
+    #[must_use]
+    pub fn memory(&self, limit: usize) -> Vec<(Span, Option<Absence>)> {
+        let mut list = Vec::new();
+        self.visit(0..u64::MAX, |span, why| {
+            if list.len() < limit {
+                list.push((span, why));
+            }
+            if list.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        list
+    }
+
+    /// Hands the memory that the dump describes in `range` to `each`, as in [`Image::memory`](super::Image::memory) but
+    /// without a limit, until `each` breaks off. Ranges are cut to `range`; what the dump does not describe is passed
+    /// over.
+    pub fn visit(&self, range: Range<u64>, mut each: impl FnMut(Span, Option<Absence>) -> ControlFlow<()>) {
+        self.outline.visit(&mut |span, why| {
+            let (from, to) = (span.offset.max(range.start), span.end().min(range.end));
+            match (span.offset >= range.end, from < to) {
+                (true, _) => ControlFlow::Break(()),
+                (false, true) => each(Span::new(from, to.saturating_sub(from)), why),
+                (false, false) => ControlFlow::Continue(()),
+            }
+        });
+    }
+}
+
+/// The memory that a dump describes, ascending.
 pub(super) trait Outline: Send + Sync {
-    fn list(&self, limit: usize) -> Vec<(Span, Option<Absence>)>;
+    /// Hands each range over until it is told to stop.
+    fn visit(&self, each: &mut dyn FnMut(Span, Option<Absence>) -> ControlFlow<()>);
 }
 
 macro_rules! outline {
     ($($dump:ident),*) => {$(
         impl<R: ReadAt> Outline for $dump<R> {
-            fn list(&self, limit: usize) -> Vec<(Span, Option<Absence>)> {
-                self.ranges().take(limit).collect()
+            fn visit(&self, each: &mut dyn FnMut(Span, Option<Absence>) -> ControlFlow<()>) {
+                let _ = self.ranges().try_for_each(|(span, why)| each(span, why));
             }
         }
     )*};
 }
 outline!(ElfDump, KdumpDump, LimeDump, MetaDump);
+
+impl<R: ReadAt> Outline for RawMemory<R> {
+    fn visit(&self, each: &mut dyn FnMut(Span, Option<Absence>) -> ControlFlow<()>) {
+        let end = self.end().unwrap_or(u64::MAX);
+        let _ = each(Span::new(self.base(), end.saturating_sub(self.base())), None);
+    }
+}

@@ -117,7 +117,8 @@ fn raw_memory_is_what_its_user_says_and_no_dump() {
     let mut byte = [0];
     image.source.read_at(0x10_1fff, &mut byte).unwrap();
     assert_eq!(byte, [7]);
-    assert!(image.memory(9).is_empty() && image.dump.is_none());
+    assert_eq!(image.memory(9), [(Span::new(0x10_0000, 0x2000), None)]);
+    assert_eq!(image.dump.unwrap().format, "raw memory");
     // Memory may begin with a program, but not with a dump.
     open_raw(&std::env::current_exe().unwrap(), 0).unwrap();
     for head in [&b"KDUMP   "[..], b"EMiL\x01\0\0\0", b"makedumpfile\0\0\0\0", b"\x7fELF\x02\x01", b"PAGEDU64"] {
