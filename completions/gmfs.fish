@@ -73,6 +73,8 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -s q -l quiet -d 'Print 
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l undo -d 'Record what is overwritten, so that `gmfs undo` can take it back' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -s C -l progress -d 'Show progress, whatever standard error is; fsck(8) hands over a descriptor, which is not used' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
@@ -86,6 +88,8 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l data -d 'Also compare
 complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -s o -l output -d 'Leave IMAGE as it is; copy the region into FILE and repair it there' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l undo -d 'Record what is overwritten, so that `gmfs undo` can take it back' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
@@ -102,6 +106,8 @@ never\t'Never'"
 complete -c gmfs -n "__fish_gmfs_using_subcommand explain" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l page -d 'With raw: which metadata page of the copy, counted from 0, the superblock' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l copy -d 'With raw: which copy [default: the one that counts]' -r -f -a "a\t'At the start of the region'
 b\t'At its end'"
@@ -111,6 +117,8 @@ never\t'Never'"
 complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand scan" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand scan" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand scan" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand scan" -l step -d 'Distance of the places that are looked at, a multiple of 4K' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand scan" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
@@ -118,6 +126,8 @@ never\t'Never'"
 complete -c gmfs -n "__fish_gmfs_using_subcommand scan" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand scan" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand save" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand save" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand save" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand save" -s o -l output -d 'The file to make' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand save" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
@@ -126,6 +136,8 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand save" -s f -l force -d 'Replac
 complete -c gmfs -n "__fish_gmfs_using_subcommand save" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand save" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -s o -l output -d 'The file to make' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
@@ -136,6 +148,8 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -l text -d 'Print text, 
 complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -l undo -d 'Record what is overwritten, so that `gmfs undo` can take it back' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
@@ -144,6 +158,8 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -s f -l force -d 'Put
 complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -s y -l yes -d 'Do not ask'
 complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -152,33 +168,46 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -s R -l recursive -d 'List
 complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand tree" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand tree" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand tree" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand tree" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
 complete -c gmfs -n "__fish_gmfs_using_subcommand tree" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand tree" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand stat" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand stat" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand stat" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand stat" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
 complete -c gmfs -n "__fish_gmfs_using_subcommand stat" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand stat" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -l offset -d 'Where to start in each file, in bytes, K, M, G, T' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -l length -d 'How much of each file, in bytes, K, M, G, T [default: all]' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -l missing -d 'With --sparse-absent: where the list goes' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -l sparse-absent -d 'Leave holes in standard output, a file, where the image does not hold the content, and list them'
 complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -l missing -d 'With --sparse-absent: one list for all files, made also if nothing is missing [default: FILE.missing beside each file in which something is]' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
 complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -s f -l force -d 'Replace files that exist'
-complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -l partial -d 'Take what is there; leave holes where it is not'
+complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -l sparse-absent -d 'Leave holes where the image does not hold the content, and list them'
 complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand map" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand map" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand map" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand map" -l vmm -d 'Print the arguments that make the file a guest\'s memory' -r -f -a "qemu\t'QEMU 8.1 or newer: memory-backend-file objects with an offset'"
 complete -c gmfs -n "__fish_gmfs_using_subcommand map" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
@@ -186,12 +215,16 @@ never\t'Never'"
 complete -c gmfs -n "__fish_gmfs_using_subcommand map" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand map" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand who" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand who" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand who" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand who" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
 complete -c gmfs -n "__fish_gmfs_using_subcommand who" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand who" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l size -d 'Its size in bytes, K, M, G, T' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l mode -d 'Permission bits in octal' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
@@ -202,6 +235,8 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l align-1g -d 'Lay ea
 complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand create" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l mode -d 'Permission bits in octal' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
@@ -210,6 +245,8 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -s p -l parents -d 'Mak
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l mode -d 'Permission bits in octal, for a new file' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
@@ -220,6 +257,8 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l align-1g -d 'Lay each 
 complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand put" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -s s -l size -d 'Its new size in bytes, K, M, G, T' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
@@ -228,6 +267,8 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l sparse -d 'Give n
 complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -235,6 +276,8 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -s f -l force -d 'Take the
 complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -251,18 +294,24 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and not __fish_seen_subco
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and not __fish_seen_subcommand_from add del list help" -f -a "list" -d 'List marked blocks and whose they are'
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and not __fish_seen_subcommand_from add del list help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from add" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from add" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from add" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from add" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from add" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from add" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from del" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from del" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from del" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from del" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from del" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from del" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from list" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from list" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from list" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from list" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -273,12 +322,16 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcomman
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from help" -f -a "list" -d 'List marked blocks and whose they are'
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
 complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -s f -l force -d 'Put back also into an image that has changed since, or from a file whose command was stopped'
 complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l page -d 'Damage this metadata page (0 is the superblock)' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l copy -d 'In this copy' -r -f -a "A\t''
 B\t''"

@@ -4,20 +4,28 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
 use anyhow::Result;
 use gmfs_format::io::{Absence, ReadAt, ReadError, Span};
 use gmfs_format::units::{PAGE_BYTES, PAGE_SIZE};
+use gmfs_image::in_order::{Shape, Step, steps_in_order};
 use gmfs_volume::content::Piece;
 
 use crate::failure::Failure;
+use crate::output;
+use crate::render::progress::Progress;
 use crate::render::size;
 
 /// Bytes read at once.
-const CHUNK: usize = 1 << 20;
+const CHUNK: u64 = 256 << 10;
+/// So far a source is asked at first for what is absent and what is zero. Farther wherever there is nothing else.
+const LOOK: u64 = 64 << 20;
 /// So many ranges are named in one message.
 const NAMED: usize = 4;
+/// A page of zeros.
+static ZEROS: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
 
 /// Why bytes cannot be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,17 +59,32 @@ impl fmt::Display for Why {
     }
 }
 
+/// A stretch that cannot be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gap {
+    /// Where in the output.
+    pub(crate) span: Span,
+    /// Where in the region it lies.
+    pub(crate) at: u64,
+    /// Why.
+    pub(crate) why: Why,
+}
+
 /// Ranges that cannot be told, neighbours joined.
 #[derive(Debug, Default)]
-pub(crate) struct Gaps(Vec<(Span, Why)>);
+pub(crate) struct Gaps(Vec<Gap>);
 
 impl Gaps {
-    pub(crate) fn add(&mut self, span: Span, why: Why) {
+    pub(crate) fn add(&mut self, gap: Gap) {
         match self.0.last_mut() {
-            Some((last, same)) if last.end() == span.offset && *same == why => {
-                last.len = last.len.saturating_add(span.len);
+            Some(last)
+                if last.span.end() == gap.span.offset
+                    && last.at.saturating_add(last.span.len) == gap.at
+                    && last.why == gap.why =>
+            {
+                last.span.len = last.span.len.saturating_add(gap.span.len);
             }
-            _ => self.0.push((span, why)),
+            _ => self.0.push(gap),
         }
     }
 
@@ -69,17 +92,25 @@ impl Gaps {
         self.0.is_empty()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Span, Why)> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Gap> + '_ {
         self.0.iter().copied()
     }
 
-    /// All of them in a sentence, the first few by place.
-    pub(crate) fn describe(&self) -> String {
-        let bytes: u64 = self.0.iter().map(|(span, _)| span.len).sum();
-        let mut text = format!("{} cannot be told: ", size::both(bytes));
-        for (n, (span, why)) in self.0.iter().take(NAMED).enumerate() {
+    /// All bytes of them.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.iter().map(|gap| gap.span.len).sum()
+    }
+
+    /// All of them in a sentence, the first few by place; with the memory's address if the region's base is known.
+    pub(crate) fn describe(&self, base: Option<u64>) -> String {
+        let mut text = format!("{} cannot be told: ", size::both(self.bytes()));
+        for (n, gap) in self.0.iter().take(NAMED).enumerate() {
             let separator = if n == 0 { "" } else { "; " };
-            text.push_str(&format!("{separator}{span} {why}"));
+            let place = match base {
+                Some(base) => format!("memory at {:#x}", base.saturating_add(gap.at)),
+                None => format!("{:#x} in the region", gap.at),
+            };
+            text.push_str(&format!("{separator}{} {} ({place})", gap.span, gap.why));
         }
         if self.0.len() > NAMED {
             text.push_str(&format!("; and {} more ranges", self.0.len() - NAMED));
@@ -88,84 +119,137 @@ impl Gaps {
     }
 
     /// The error for whoever wants all of the bytes or none.
-    pub(crate) fn refuse(&self) -> Failure {
-        Failure::new("absent", self.describe())
+    pub(crate) fn refuse(&self, base: Option<u64>) -> Failure {
+        Failure::new("absent", self.describe(base))
     }
 }
 
-/// Where bytes go. Offsets are the output's.
+/// Where bytes go. Offsets are the output's, and rise.
 pub(crate) trait Sink {
     /// These bytes are there.
     fn data(&mut self, at: u64, bytes: &[u8]) -> Result<()>;
     /// These are known to be zero.
     fn zeros(&mut self, span: Span) -> Result<()>;
     /// These cannot be told.
-    fn gap(&mut self, span: Span, why: Why) -> Result<()>;
+    fn gap(&mut self, gap: Gap) -> Result<()>;
 }
 
-/// Carries `len` bytes of `source` from `from` to `to` of the sink.
-pub(crate) fn carry<S: ReadAt + ?Sized>(source: &S, from: u64, to: u64, len: u64, sink: &mut impl Sink) -> Result<()> {
-    let out = |at: u64| to.saturating_add(at.saturating_sub(from));
-    let end = from.saturating_add(len);
-    let mut at = from;
-    let mut buf = vec![0; CHUNK];
-    while at < end {
-        // What is absent first, then what is a hole; what is left is read.
-        let absent = source.next_absent(at..end);
-        if let Some((span, why)) = absent
-            && span.offset <= at
-        {
-            let stop = span.end().min(end).max(at + 1);
-            sink.gap(Span::new(out(at), stop - at), Why::Absent(why))?;
-            at = stop;
-            continue;
+/// What a step of a plan means. Places are the output's.
+#[derive(Clone, Copy, Debug)]
+enum What {
+    /// Bytes, and where in the source they are.
+    Data { to: Span, from: u64 },
+    /// Known zeros.
+    Zeros(Span),
+    /// Nothing that can be told.
+    Gap(Gap),
+}
+
+/// How to carry one stretch of a source: what is absent, what is a hole, and what is left, chunk by chunk.
+struct Plan<'s, S: ?Sized> {
+    source: &'s S,
+    range: Range<u64>,
+    /// Where `range.start` of the beginning goes.
+    shift: (u64, u64),
+    /// How far what comes next is known to be data.
+    data: u64,
+    look: u64,
+}
+
+impl<'s, S: ReadAt + ?Sized> Plan<'s, S> {
+    fn new(source: &'s S, from: u64, to: Span) -> Self {
+        let range = from..from.saturating_add(to.len);
+        Self { source, range, shift: (from, to.offset), data: 0, look: LOOK }
+    }
+
+    /// From the front of the range up to here, which is then passed: in the output's places.
+    fn pass(&mut self, stop: u64) -> Span {
+        let from = std::mem::replace(&mut self.range.start, stop);
+        let (start, out) = self.shift;
+        Span::new(out.saturating_add(from.saturating_sub(start)), stop.saturating_sub(from))
+    }
+
+    fn chunk(&mut self) -> Step<What> {
+        let from = self.range.start;
+        let stop = self.data.min(from.saturating_add(CHUNK));
+        Step { read: Some(from..stop), what: What::Data { to: self.pass(stop), from } }
+    }
+}
+
+impl<S: ReadAt + ?Sized> Iterator for Plan<'_, S> {
+    type Item = Step<What>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (at, end) = (self.range.start, self.range.end);
+        if at >= end {
+            return None;
         }
-        let stop = absent.map_or(end, |(span, _)| span.offset.min(end));
-        let data = source.next_data(at..stop).unwrap_or(Some(at..stop));
-        let start = data.as_ref().map_or(stop, |range| range.start.clamp(at, stop));
+        if at < self.data {
+            return Some(self.chunk());
+        }
+        let stop = end.min(at.saturating_add(self.look));
+        self.look = self.look.saturating_mul(2);
+        let absent = self.source.next_absent(at..stop);
+        if let Some((span, why)) = absent.filter(|(span, _)| span.offset <= at) {
+            let span = self.pass(span.end().clamp(at.saturating_add(1), stop));
+            return Some(Step { read: None, what: What::Gap(Gap { span, at, why: Why::Absent(why) }) });
+        }
+        let stop = absent.map_or(stop, |(span, _)| span.offset.min(stop));
+        // A source that cannot tell is read.
+        let data = self.source.next_data(at..stop).unwrap_or(Some(at..stop));
+        let start = data.as_ref().map_or(stop, |data| data.start.clamp(at, stop));
+        self.data = data.map_or(start, |data| data.end.clamp(start, stop));
         if start > at {
-            sink.zeros(Span::new(out(at), start - at))?;
-            at = start;
-            continue;
+            return Some(Step { read: None, what: What::Zeros(self.pass(start)) });
         }
-        let stop = data.map_or(stop, |range| range.end.clamp(at, stop)).min(at.saturating_add(CHUNK as u64));
-        let length = usize::try_from(stop - at).unwrap_or(CHUNK).max(1);
-        read(source, at, out(at), &mut buf[..length], sink)?;
-        at += length as u64;
+        self.look = LOOK;
+        // Nothing may stand still, whatever a source says.
+        self.data = self.data.max(at.saturating_add(1));
+        Some(self.chunk())
     }
-    Ok(())
 }
 
-/// Reads a stretch: at once, or, if that fails, page by page, so that only what is lost is lost.
-fn read<S: ReadAt + ?Sized>(source: &S, from: u64, to: u64, buf: &mut [u8], sink: &mut impl Sink) -> Result<()> {
-    if source.read_at(from, buf).is_ok() {
-        return sink.data(to, buf);
+/// The steps for a file's piece.
+fn steps<'s, S: ReadAt + ?Sized>(source: &'s S, piece: &Piece) -> Box<dyn Iterator<Item = Step<What>> + 's> {
+    let one = |what| Box::new(std::iter::once(Step { read: None, what }));
+    match *piece {
+        Piece::Hole { file } => one(What::Zeros(file)),
+        Piece::Data { file, at, bad: true } => one(What::Gap(Gap { span: file, at, why: Why::Bad })),
+        Piece::Data { file, at, bad: false } => Box::new(Plan::new(source, at, file)),
     }
-    let end = from.saturating_add(buf.len() as u64);
+}
+
+/// Carries a file's pieces from the region in `source`: read by several threads, handed over in order.
+pub(crate) fn carry_pieces<S: ReadAt + ?Sized>(source: &S, pieces: &[Piece], sink: &mut impl Sink) -> Result<()> {
+    let plan = pieces.iter().flat_map(|piece| steps(source, piece));
+    steps_in_order(source, plan, Shape::default().threads, |what, bytes| match (what, bytes) {
+        (What::Data { to, .. }, Some(Ok(bytes))) => sink.data(to.offset, bytes),
+        (What::Data { to, from }, _) => by_page(source, from, to, sink),
+        (What::Zeros(span), _) => sink.zeros(span),
+        (What::Gap(gap), _) => sink.gap(gap),
+    })
+}
+
+/// Carries the first `len` bytes of `source`.
+pub(crate) fn carry<S: ReadAt + ?Sized>(source: &S, len: u64, sink: &mut impl Sink) -> Result<()> {
+    carry_pieces(source, &[Piece::Data { file: Span::new(0, len), at: 0, bad: false }], sink)
+}
+
+/// Reads page by page what could not be read at once, so that only what is lost is lost.
+fn by_page<S: ReadAt + ?Sized>(source: &S, from: u64, to: Span, sink: &mut impl Sink) -> Result<()> {
+    let end = from.saturating_add(to.len);
     let mut at = from;
     let mut page = [0; PAGE_SIZE];
     while at < end {
         let stop = (at / PAGE_BYTES).saturating_add(1).saturating_mul(PAGE_BYTES).min(end);
         let length = usize::try_from(stop - at).unwrap_or(PAGE_SIZE);
-        let place = to + (at - from);
+        let span = Span::new(to.offset + (at - from), stop - at);
         match source.read_at(at, &mut page[..length]) {
-            Ok(()) => sink.data(place, &page[..length])?,
-            Err(ReadError::Absent { why, .. }) => sink.gap(Span::new(place, stop - at), Why::Absent(why))?,
-            Err(ReadError::Io { .. }) => sink.gap(Span::new(place, stop - at), Why::Unreadable)?,
+            Ok(()) => sink.data(span.offset, &page[..length])?,
+            Err(ReadError::Absent { why, .. }) => sink.gap(Gap { span, at, why: Why::Absent(why) })?,
+            Err(ReadError::Io { .. }) => sink.gap(Gap { span, at, why: Why::Unreadable })?,
         }
         at = stop;
-    }
-    Ok(())
-}
-
-/// Carries a file's pieces.
-pub(crate) fn carry_pieces<S: ReadAt + ?Sized>(source: &S, pieces: &[Piece], sink: &mut impl Sink) -> Result<()> {
-    for piece in pieces {
-        match *piece {
-            Piece::Hole { file } => sink.zeros(file)?,
-            Piece::Data { file, bad: true, .. } => sink.gap(file, Why::Bad)?,
-            Piece::Data { file, at, bad: false } => carry(source, at, file.offset, file.len, sink)?,
-        }
     }
     Ok(())
 }
@@ -176,79 +260,80 @@ pub(crate) fn known_gaps<S: ReadAt + ?Sized>(source: &S, pieces: &[Piece]) -> Ga
     for piece in pieces {
         let Piece::Data { file, at, bad } = *piece else { continue };
         if bad {
-            gaps.add(file, Why::Bad);
+            gaps.add(Gap { span: file, at, why: Why::Bad });
             continue;
         }
         let end = at.saturating_add(file.len);
         let mut next = at;
         while let Some((span, why)) = source.next_absent(next..end) {
-            gaps.add(Span::new(file.offset + (span.offset.max(at) - at), span.len), Why::Absent(why));
-            next = span.end().max(next + 1);
+            let from = span.offset.max(at);
+            let span = Span::new(file.offset + (from - at), span.end().min(end).saturating_sub(from));
+            gaps.add(Gap { span, at: from, why: Why::Absent(why) });
+            next = from.saturating_add(span.len).max(next + 1);
         }
     }
     gaps
 }
 
-/// A sparse file on its way: zero pages stay holes.
-pub(crate) struct SparseFile<'p> {
-    file: File,
+/// A sparse file on its way: zero pages stay holes. It grows as bytes arrive, and has its whole length only at the end.
+pub(crate) struct SparseFile<'a> {
+    file: &'a File,
+    size: u64,
     /// What could not be told: holes too.
     pub(crate) gaps: Gaps,
     /// Bytes that were written.
     pub(crate) written: u64,
-    progress: &'p crate::render::progress::Progress,
+    progress: &'a Progress,
 }
 
-impl<'p> SparseFile<'p> {
+impl<'a> SparseFile<'a> {
     /// `file` is new and empty.
-    pub(crate) fn new(file: File, size: u64, progress: &'p crate::render::progress::Progress) -> io::Result<Self> {
-        file.set_len(size)?;
-        Ok(Self { file, gaps: Gaps::default(), written: 0, progress })
+    pub(crate) fn new(file: &'a File, size: u64, progress: &'a Progress) -> Self {
+        Self { file, size, gaps: Gaps::default(), written: 0, progress }
     }
 
-    /// Ends the work: everything is with the system, errors included.
-    pub(crate) fn finish(self) -> io::Result<(File, Gaps, u64)> {
+    /// Ends the work: the file has its length, and everything is with the medium, errors included.
+    pub(crate) fn finish(self) -> io::Result<(Gaps, u64)> {
+        self.file.set_len(self.size)?;
         self.file.sync_all()?;
-        Ok((self.file, self.gaps, self.written))
+        Ok((self.gaps, self.written))
+    }
+
+    fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.written = self.written.saturating_add(bytes.len() as u64);
+        self.file.write_all_at(bytes, at)
     }
 }
 
 impl Sink for SparseFile<'_> {
     fn data(&mut self, at: u64, bytes: &[u8]) -> Result<()> {
+        output::go_on()?;
         self.progress.at(at);
-        let pages = bytes.chunks(PAGE_SIZE).enumerate();
-        let full = |(_, page): &(usize, &[u8])| page.iter().any(|byte| *byte != 0);
-        let mut run: Option<(usize, usize)> = None;
-        for (n, page) in pages.filter(full) {
-            let (start, end) = (n * PAGE_SIZE, n * PAGE_SIZE + page.len());
-            match &mut run {
-                Some((_, last)) if *last == start => *last = end,
-                _ => {
-                    self.flush(at, bytes, run)?;
-                    run = Some((start, end));
+        let mut start = 0;
+        for (n, page) in bytes.chunks(PAGE_SIZE).enumerate() {
+            if *page == ZEROS[..page.len()] {
+                let end = n * PAGE_SIZE;
+                if start < end {
+                    self.write(at + start as u64, &bytes[start..end])?;
                 }
+                start = end + page.len();
             }
         }
-        self.flush(at, bytes, run)
+        if start < bytes.len() {
+            self.write(at + start as u64, &bytes[start..])?;
+        }
+        Ok(())
     }
 
     fn zeros(&mut self, span: Span) -> Result<()> {
+        output::go_on()?;
         self.progress.at(span.end());
         Ok(())
     }
 
-    fn gap(&mut self, span: Span, why: Why) -> Result<()> {
-        self.gaps.add(span, why);
-        Ok(())
-    }
-}
-
-impl SparseFile<'_> {
-    fn flush(&mut self, at: u64, bytes: &[u8], run: Option<(usize, usize)>) -> Result<()> {
-        if let Some((start, end)) = run {
-            self.file.write_all_at(&bytes[start..end], at + start as u64)?;
-            self.written += (end - start) as u64;
-        }
+    fn gap(&mut self, gap: Gap) -> Result<()> {
+        output::go_on()?;
+        self.gaps.add(gap);
         Ok(())
     }
 }
@@ -286,8 +371,8 @@ mod tests {
             self.0.push(format!("zeros {span}"));
             Ok(())
         }
-        fn gap(&mut self, span: Span, why: Why) -> Result<()> {
-            self.0.push(format!("gap {span} {}", why.name()));
+        fn gap(&mut self, gap: Gap) -> Result<()> {
+            self.0.push(format!("gap {} of {:#x} {}", gap.span, gap.at, gap.why.name()));
             Ok(())
         }
     }
@@ -295,24 +380,31 @@ mod tests {
     #[test]
     fn only_what_is_lost_is_lost() {
         let mut log = Log::default();
-        carry(&Holey, 0, 100, 6 * 4096, &mut log).unwrap();
-        let expected =
-            ["data 100 4096", "gap 0x1064..0x2064 unreadable", "data 8292 4096", "data 12388 4096", "data 16484 4096"];
-        assert_eq!(log.0[..5], expected);
-        assert_eq!(log.0[5], "gap 0x5064..0x6064 beyond-end");
+        let piece = Piece::Data { file: Span::new(100, 6 * 4096), at: 0, bad: false };
+        carry_pieces(&Holey, &[piece], &mut log).unwrap();
+        let expected = [
+            "data 100 4096",
+            "gap 0x1064..0x2064 of 0x1000 unreadable",
+            "data 8292 4096",
+            "data 12388 4096",
+            "data 16484 4096",
+            "gap 0x5064..0x6064 of 0x5000 beyond-end",
+        ];
+        assert_eq!(log.0, expected);
     }
 
     #[test]
     fn gaps_join_and_are_named() {
         let mut gaps = Gaps::default();
-        gaps.add(Span::new(0, 4096), Why::Bad);
-        gaps.add(Span::new(4096, 4096), Why::Bad);
-        gaps.add(Span::new(8192, 1), Why::Absent(Absence::NotInDump));
-        let told = gaps.describe();
+        let gap = |offset, len, why| Gap { span: Span::new(offset, len), at: offset + 0x100, why };
+        gaps.add(gap(0, 4096, Why::Bad));
+        gaps.add(gap(4096, 4096, Why::Bad));
+        gaps.add(gap(8192, 1, Why::Absent(Absence::NotInDump)));
         assert_eq!(
-            told,
-            "8 KiB (8193 bytes) cannot be told: 0x0..0x2000 in a block with a hardware error; 0x2000..0x2001 not in \
-             the dump"
+            gaps.describe(Some(1 << 32)),
+            "8 KiB (8193 bytes) cannot be told: 0x0..0x2000 in a block with a hardware error (memory at 0x100000100); \
+             0x2000..0x2001 not in the dump (memory at 0x100002100)"
         );
+        assert!(gaps.describe(None).contains("0x2000..0x2001 not in the dump (0x2100 in the region)"));
     }
 }

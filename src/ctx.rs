@@ -76,6 +76,41 @@ impl Ctx {
         Ok(self.out.write_all(b"\n")?)
     }
 
+    /// Whether standard output is a file in which bytes can be left out: one that is written in its place, with nothing
+    /// behind it that would shine through.
+    pub(crate) fn can_have_holes(&mut self) -> Result<bool, OutputError> {
+        self.out.flush()?;
+        let stdout = io::stdout();
+        let status = rustix::fs::fstat(&stdout).map_err(io::Error::from)?;
+        let regular = rustix::fs::FileType::from_raw_mode(status.st_mode).is_file();
+        let flags = rustix::fs::fcntl_getfl(&stdout).map_err(io::Error::from)?;
+        if !regular || flags.contains(rustix::fs::OFlags::APPEND) {
+            return Ok(false);
+        }
+        let at = rustix::fs::tell(&stdout).map_err(io::Error::from)?;
+        Ok(u64::try_from(status.st_size).is_ok_and(|size| size <= at))
+    }
+
+    /// Leaves bytes of standard output out.
+    pub(crate) fn hole(&mut self, length: u64) -> Result<(), OutputError> {
+        self.out.flush()?;
+        let by = i64::try_from(length).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+        rustix::fs::seek(io::stdout(), rustix::fs::SeekFrom::Current(by)).map_err(io::Error::from)?;
+        Ok(())
+    }
+
+    /// Gives standard output its whole length, if a hole is at its end.
+    pub(crate) fn end_holes(&mut self) -> Result<(), OutputError> {
+        self.out.flush()?;
+        let stdout = io::stdout();
+        let at = rustix::fs::tell(&stdout).map_err(io::Error::from)?;
+        let size = rustix::fs::fstat(&stdout).map_err(io::Error::from)?.st_size;
+        if u64::try_from(size).is_ok_and(|size| size < at) {
+            rustix::fs::ftruncate(&stdout, at).map_err(io::Error::from)?;
+        }
+        Ok(())
+    }
+
     /// Where serializers write.
     pub(crate) fn writer(&mut self) -> &mut impl Write {
         &mut self.out

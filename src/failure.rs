@@ -1,7 +1,7 @@
 //! Errors as a user or a program is told of them: a stable code, a chain of causes, and what to do next.
 
 use std::error::Error;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 
 use gmfs_format::geometry::GeometryError;
 use gmfs_image::file::FileError;
@@ -84,6 +84,18 @@ fn known(cause: &(dyn Error + 'static)) -> Option<Told> {
         .or_else(|| cause.downcast_ref().map(content))
         .or_else(|| cause.downcast_ref().map(geometry))
         .or_else(|| cause.downcast_ref::<OutputError>().map(|_| ("output", None)))
+        .or_else(|| cause.downcast_ref().and_then(system))
+}
+
+/// What the system said, where that tells enough.
+fn system(error: &std::io::Error) -> Option<Told> {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some(with("no-space", "make room, or write elsewhere")),
+        ErrorKind::FileTooLarge => {
+            Some(with("too-large", "write to a filesystem, and with a limit, that allows such a file"))
+        }
+        _ => None,
+    }
 }
 
 fn with(code: &'static str, hint: &str) -> Told {

@@ -37,7 +37,7 @@ pub(crate) fn require(image: &Image, dump: &Description, range: Span) -> Result<
 pub(crate) fn failure(kind: Kind, dump: &Description, range: Span, why: Absence) -> Failure {
     let facts = &dump.facts;
     let message = format!(
-        "the dump does not hold the memory at {range} ({}): {}; {}",
+        "the dump does not hold the memory at {range} ({}): {}; it holds {}",
         size::human(range.len),
         reason(kind, facts, why),
         held(dump)
@@ -47,12 +47,15 @@ pub(crate) fn failure(kind: Kind, dump: &Description, range: Span, why: Absence)
 
 /// The error for a dump in which no region was found. `which` is empty, or says more of what was looked for.
 pub(crate) fn nowhere(kind: Kind, dump: &Description, which: &str) -> Failure {
-    let mut message = format!("no region{which} was found: no superblock at any multiple of 2 MiB; {}", held(dump));
+    let mut message =
+        format!("no region{which} was found: no superblock at any multiple of 2 MiB; the dump holds {}", held(dump));
     let facts = &dump.facts;
     if facts.incomplete || facts.unaddressed > 0 {
         let _ = write!(message, "; {}", reason(kind, facts, Absence::NotInDump));
     }
-    Failure::new("no-region", message).hint(remedy(kind, facts, Absence::NotInDump, None))
+    let remedy = remedy(kind, facts, Absence::NotInDump, None);
+    Failure::new("no-region", message)
+        .hint(format!("--region SIZE:BASE says where one lies; if the dump does not hold it: {remedy}"))
 }
 
 /// The memory that the dump holds: the first ranges and the sum.
@@ -78,9 +81,9 @@ fn held(dump: &Description) -> String {
     let named: Vec<String> = ranges.iter().take(NAMED).map(Span::to_string).collect();
     let more = count.saturating_sub(named.len() as u64);
     match (named.is_empty(), more) {
-        (true, _) => "it holds no memory".to_owned(),
-        (false, 0) => format!("it holds {} at {}", size::human(bytes), named.join(", ")),
-        (false, _) => format!("it holds {} at {} and {more} more ranges", size::human(bytes), named.join(", ")),
+        (true, _) => "no memory".to_owned(),
+        (false, 0) => format!("{} at {}", size::human(bytes), named.join(", ")),
+        (false, _) => format!("{} at {} and {more} more ranges", size::human(bytes), named.join(", ")),
     }
 }
 
@@ -122,10 +125,16 @@ fn remedy(kind: Kind, facts: &DumpFacts, why: Absence, range: Option<Span>) -> S
         (Kind::MetaDump, _) => "use the image that it was made of".to_owned(),
         (Kind::Raw, _) => "correct --base or --region".to_owned(),
         (_, Absence::Excluded) => format!("dump with makedumpfile -d 1, or without -d; {ways}"),
-        (_, Absence::Truncated | Absence::Undecodable) => format!("copy the dump again, or dump where there is room; {ways}"),
+        (_, Absence::Truncated | Absence::Undecodable) => {
+            format!("copy the dump again, or dump where there is room; {ways}")
+        }
         _ if facts.unaddressed > 0 => format!("dump again with dump-guest-memory without -p; {ways}"),
-        _ if facts.qemu => format!("dump with dump-guest-memory without -p and limits, or use pmemsave and --base; {ways}"),
+        _ if facts.qemu => {
+            format!("dump with dump-guest-memory without -p and limits, or use pmemsave and --base; {ways}")
+        }
         (Kind::Lime, _) => format!("{rescue}; {ways}"),
-        _ => format!("{rescue}; or load the capture kernel with `kexec -p -c` where /proc/iomem calls it System RAM; {ways}"),
+        _ => format!(
+            "{rescue}; or load the capture kernel with `kexec -p -c` where /proc/iomem calls it System RAM; {ways}"
+        ),
     }
 }

@@ -93,12 +93,14 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// The region's physical base, if that is known without a look at the region.
+    pub(crate) fn address(&self) -> Option<u64> {
+        self.kind.is_physical().then_some(self.base)
+    }
+
     /// The region's physical base: where it was found in memory or in a dump, else what its superblock records.
     pub(crate) fn physical_base(&self, superblock: &Superblock) -> Option<u64> {
-        if self.kind.is_physical() {
-            return Some(self.base);
-        }
-        Some(superblock.raw.base.get()).filter(|base| *base != 0)
+        self.address().or_else(|| Some(superblock.raw.base.get()).filter(|base| *base != 0))
     }
 }
 

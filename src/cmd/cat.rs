@@ -1,6 +1,7 @@
 //! `gmfs cat`: a file's content on standard output.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
@@ -8,17 +9,19 @@ use gmfs_format::io::Span;
 use gmfs_format::tables::InodeKind;
 use gmfs_volume::content::clip;
 
-use crate::content::{Gaps, Sink, Why, carry_pieces, known_gaps};
+use crate::content::{Gap, Gaps, Sink, carry_pieces, known_gaps};
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::missing::Missing;
 use crate::open::{self, ImageArgs, Opened};
 use crate::paths;
 
 /// Write the content of files to standard output
 ///
 /// Holes are zeros. A range that the image does not hold, or that cannot be read, is an error that names it, never
-/// zeros.
+/// zeros, unless --sparse-absent is given: then it becomes a hole in the file that standard output is, and the exit
+/// status is 1.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs cat region.img /vms/a.mem > a.mem
@@ -35,39 +38,87 @@ pub(crate) struct Args {
     /// How much of each file, in bytes, K, M, G, T [default: all]
     #[arg(long, value_name = "BYTES", value_parser = super::parse_size)]
     length: Option<u64>,
+    /// Leave holes in standard output, a file, where the image does not hold the content, and list them
+    ///
+    /// The list goes to standard error, or into LIST: a line for each range, with its offset and length in the file in
+    /// the region in bytes, the reason, and the physical address, or - where that is not known.
+    #[arg(long)]
+    sparse_absent: bool,
+    /// With --sparse-absent: where the list goes
+    #[arg(long, value_name = "LIST", requires = "sparse_absent")]
+    missing: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let opened = open::region(&args.image, ctx)?;
     let (inodes, _) = super::inodes(&opened.region, ctx);
+    let mut missing = Missing::default();
+    let mut exit = Exit::Done;
     for path in &args.paths {
-        let cannot = || format!("cannot read '{}'", paths::shown(paths::bytes(path)));
+        let name = paths::shown(paths::bytes(path));
+        let cannot = || format!("cannot read '{name}'");
         let inode = super::at(&inodes.tree, path).with_context(cannot)?;
         if inode.kind != InodeKind::File {
             return Err(Failure::new("is-directory", "it is a directory")).with_context(cannot);
         }
-        write(args, &opened, inode, ctx).with_context(cannot)?;
+        let gaps = write(args, &opened, inode, ctx).with_context(cannot)?;
+        if !gaps.is_empty() {
+            exit = Exit::No;
+        }
+        missing.add(&name, gaps);
     }
-    Ok(Exit::Done)
+    let base = opened.physical_base();
+    match &args.missing {
+        Some(list) => missing.save(base, list, false, args.image.files())?,
+        None if exit == Exit::No => missing.write(base, &mut std::io::stderr())?,
+        None => {}
+    }
+    Ok(exit)
 }
 
-fn write(args: &Args, opened: &Opened, inode: &gmfs_format::model::Inode, ctx: &mut Ctx) -> Result<()> {
+fn write(args: &Args, opened: &Opened, inode: &gmfs_format::model::Inode, ctx: &mut Ctx) -> Result<Gaps> {
     let range = args.offset..args.length.map_or(u64::MAX, |length| args.offset.saturating_add(length));
     let pieces = opened.region.content(inode)?;
     let pieces: Vec<_> = pieces.into_iter().filter_map(|piece| clip(piece, &range)).collect();
+    let base = opened.physical_base();
     // Before the first byte goes out.
     let gaps = known_gaps(opened.region.source(), &pieces);
     if !gaps.is_empty() {
-        return Err(gaps.refuse().into());
+        require_holes(args, &gaps, base, ctx)?;
     }
-    carry_pieces(opened.region.source(), &pieces, &mut Stdout(ctx))
+    let mut sink = Stdout { args, ctx, base, gaps: Gaps::default() };
+    carry_pieces(opened.region.source(), &pieces, &mut sink)?;
+    let Stdout { ctx, gaps, .. } = sink;
+    if !gaps.is_empty() {
+        ctx.end_holes()?;
+    }
+    Ok(gaps)
 }
 
-struct Stdout<'c>(&'c mut Ctx);
+/// Refuses gaps where nobody asked for holes, or where there can be none.
+fn require_holes(args: &Args, gaps: &Gaps, base: Option<u64>, ctx: &mut Ctx) -> Result<()> {
+    if !args.sparse_absent {
+        let hint = "--sparse-absent leaves holes there, and lists them";
+        return Err(gaps.refuse(base).hint(hint).into());
+    }
+    if !ctx.can_have_holes()? {
+        let message = format!("{}; standard output is no file in which holes can be left", gaps.describe(base));
+        let hint = "`gmfs extract --sparse-absent` makes such a file";
+        return Err(Failure::new("no-holes", message).hint(hint).into());
+    }
+    Ok(())
+}
+
+struct Stdout<'c> {
+    args: &'c Args,
+    ctx: &'c mut Ctx,
+    base: Option<u64>,
+    gaps: Gaps,
+}
 
 impl Sink for Stdout<'_> {
     fn data(&mut self, _: u64, bytes: &[u8]) -> Result<()> {
-        Ok(self.0.bytes(bytes)?)
+        Ok(self.ctx.bytes(bytes)?)
     }
 
     fn zeros(&mut self, span: Span) -> Result<()> {
@@ -75,15 +126,20 @@ impl Sink for Stdout<'_> {
         let mut left = span.len;
         while left > 0 {
             let now = left.min(ZEROS.len() as u64);
-            self.0.bytes(&ZEROS[..usize::try_from(now).unwrap_or(ZEROS.len())])?;
+            self.ctx.bytes(&ZEROS[..usize::try_from(now).unwrap_or(ZEROS.len())])?;
             left -= now;
         }
         Ok(())
     }
 
-    fn gap(&mut self, span: Span, why: Why) -> Result<()> {
-        let mut gaps = Gaps::default();
-        gaps.add(span, why);
-        Err(gaps.refuse().into())
+    fn gap(&mut self, gap: Gap) -> Result<()> {
+        if self.gaps.is_empty() {
+            // One that only reading has shown.
+            let mut first = Gaps::default();
+            first.add(gap);
+            require_holes(self.args, &first, self.base, self.ctx)?;
+        }
+        self.gaps.add(gap);
+        Ok(self.ctx.hole(gap.span.len)?)
     }
 }

@@ -1,10 +1,10 @@
 //! `gmfs extract`: files and directories out of a region.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -20,8 +20,9 @@ use crate::cmd::ls::tell_depth;
 use crate::content::{Gaps, SparseFile, carry_pieces, known_gaps};
 use crate::ctx::Ctx;
 use crate::exit::Exit;
-use crate::failure::{Failure, printable};
+use crate::missing::{self, Missing};
 use crate::open::{self, ImageArgs, Opened};
+use crate::output::NewFile;
 use crate::paths;
 use crate::render::json::{self, actions, files};
 use crate::render::progress::Progress;
@@ -29,11 +30,12 @@ use crate::render::progress::Progress;
 /// Copy files or directories out of the region
 ///
 /// Holes stay holes. A range that the image does not hold, or that cannot be read, is an error that names it, unless
-/// --partial is given: then it becomes a hole, is listed, and the exit status is 1.
+/// --sparse-absent is given: then it becomes a hole, the ranges are listed in a file, and the exit status is 1. A file has
+/// its name when it is whole, and is called FILE.partial until then.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs extract region.img /vms/a.mem
-  gmfs extract vmcore / rescued --partial")]
+  gmfs extract vmcore / rescued --sparse-absent")]
 pub(crate) struct Args {
     #[command(flatten)]
     image: ImageArgs,
@@ -45,9 +47,16 @@ pub(crate) struct Args {
     /// Replace files that exist
     #[arg(short, long)]
     force: bool,
-    /// Take what is there; leave holes where it is not
+    /// Leave holes where the image does not hold the content, and list them
+    ///
+    /// The list is text, a line for each range: its offset and length in the file in bytes, the reason, and the physical
+    /// address, or - where that is not known.
     #[arg(long)]
-    partial: bool,
+    sparse_absent: bool,
+    /// With --sparse-absent: one list for all files, made also if nothing is missing [default: FILE.missing beside each
+    /// file in which something is]
+    #[arg(long, value_name = "LIST", requires = "sparse_absent")]
+    missing: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -59,6 +68,7 @@ struct Work<'a> {
     opened: &'a Opened,
     mappings: Mappings,
     done: Vec<actions::Extracted>,
+    missing: Missing,
     gaps: bool,
 }
 
@@ -72,7 +82,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let target = target(args, top).with_context(cannot)?;
     let single = (top.kind == InodeKind::File).then_some(top.ino);
     let mappings = opened.region.mappings(|ino| single.is_none_or(|only| only == ino));
-    let mut work = Work { args, opened: &opened, mappings, done: Vec::new(), gaps: false };
+    let mut work = Work { args, opened: &opened, mappings, done: Vec::new(), missing: Missing::default(), gaps: false };
     let path = tree.path(top.ino).unwrap_or_else(|| path.to_vec());
     // A directory that was named is taken as it is, also as a link.
     if top.kind == InodeKind::File || !target.is_dir() {
@@ -92,6 +102,9 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         exit = if too_deep > 0 { Exit::No } else { exit };
     }
     exit = if work.gaps { Exit::No } else { exit };
+    if let Some(list) = &args.missing {
+        work.missing.save(opened.physical_base(), list, args.force, args.image.files()).with_context(cannot)?;
+    }
     if args.json {
         json::print(ctx, "extract", &actions::Extract { files: work.done })?;
     }
@@ -129,49 +142,47 @@ impl Work<'_> {
         let extents = self.mappings.files.get(&inode.ino).cloned().unwrap_or_default();
         let mapping = Mapping { extents, lost_pages: self.mappings.lost_pages };
         let pieces = pieces(self.opened.region.geometry(), inode, &mapping)?;
+        let base = self.opened.physical_base();
+        let hint = "--sparse-absent leaves holes there, and lists them";
         let gaps = known_gaps(self.opened.region.source(), &pieces);
-        if !gaps.is_empty() && !self.args.partial {
-            return Err(gaps.refuse().hint("--partial leaves holes there").into());
+        if !gaps.is_empty() && !self.args.sparse_absent {
+            return Err(gaps.refuse(base).hint(hint).into());
         }
-        let file = self.file(to, mode)?;
-        let made = copy(self.opened, inode, &pieces, file, ctx).and_then(|gaps| {
-            if gaps.is_empty() || self.args.partial {
-                return Ok(gaps);
-            }
-            Err(gaps.refuse().hint("--partial leaves holes there").into())
-        });
-        let gaps = made.inspect_err(|_| {
-            // What is not whole does not stay. The error that is being told is the one that matters.
-            let _ = std::fs::remove_file(to);
-        })?;
-        if !gaps.is_empty() {
-            self.gaps = true;
-            ctx.warn(&format!("{}: {}", to.display(), gaps.describe()));
+        let inputs = self.args.image.files();
+        let file = NewFile::begin(to, self.args.force, mode, inputs)?;
+        let gaps = copy(self.opened, inode, &pieces, file.file(), ctx)?;
+        if !gaps.is_empty() && !self.args.sparse_absent {
+            return Err(gaps.refuse(base).hint(hint).into());
         }
+        file.keep()?;
         self.done.push(actions::Extracted {
             path: files::Path::new(Some(path)),
             output: to.to_string_lossy().into_owned(),
             size: inode.size,
-            absent: gaps.iter().map(|(span, why)| actions::Gap::new(span, why)).collect(),
+            absent: actions::Gap::list(&gaps, base),
         });
-        Ok(())
+        self.list(to, gaps, ctx)
     }
 
-    /// A new file. One that exists is taken away first, never written through: it may be a link.
-    fn file(&self, to: &Path, mode: u32) -> Result<File> {
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(mode);
-        let cannot = || printable(&format!("cannot make {}", to.display()));
-        match options.open(to) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists && self.args.force => {
-                std::fs::remove_file(to).with_context(cannot)?;
-                options.open(to).with_context(cannot)
-            }
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                Err(Failure::new("exists", "it exists already").hint("-f replaces it")).with_context(cannot)
-            }
-            other => other.with_context(cannot),
+    /// Tells of what is missing in a file.
+    fn list(&mut self, to: &Path, gaps: Gaps, ctx: &Ctx) -> Result<()> {
+        let base = self.opened.physical_base();
+        let list = missing::beside(to);
+        let own = self.args.missing.is_none();
+        if own && self.args.force {
+            missing::forget(to);
         }
+        if gaps.is_empty() {
+            return Ok(());
+        }
+        self.gaps = true;
+        ctx.warn(&format!("{}: {}", to.display(), gaps.describe(base)));
+        self.missing.add(&to.to_string_lossy(), gaps);
+        if own {
+            let files = std::mem::take(&mut self.missing);
+            files.save(base, &list, self.args.force, self.args.image.files())?;
+        }
+        Ok(())
     }
 }
 
@@ -186,11 +197,11 @@ fn directory(to: &Path, mode: u32) -> Result<()> {
     }
 }
 
-fn copy(opened: &Opened, inode: &Inode, pieces: &[Piece], file: File, ctx: &Ctx) -> Result<Gaps> {
+fn copy(opened: &Opened, inode: &Inode, pieces: &[Piece], file: &File, ctx: &Ctx) -> Result<Gaps> {
     let progress = Progress::new(ctx, "extracting", inode.size);
-    let mut sink = SparseFile::new(file, inode.size, &progress)?;
+    let mut sink = SparseFile::new(file, inode.size, &progress);
     carry_pieces(opened.region.source(), pieces, &mut sink)?;
-    let (file, gaps, _) = sink.finish()?;
+    let (gaps, _) = sink.finish()?;
     if let Some(modified) = inode.attributes.map(|attributes| attributes.modified).filter(|time| *time != 0) {
         // A time that the filesystem outside cannot keep is no reason to fail.
         let _ = file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_nanos(modified));

@@ -10,11 +10,12 @@ use clap::Args as Arguments;
 use gmfs_format::io::Window;
 use gmfs_volume::Superblocks;
 
-use crate::content::{Gaps, SparseFile, carry};
+use crate::content::{Gap, Gaps, SparseFile, carry};
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::{Failure, printable};
 use crate::open::{self, ImageArgs, Located, Place};
+use crate::output::NewFile;
 use crate::render::json::{self, actions, region};
 use crate::render::progress::Progress;
 use crate::render::size;
@@ -23,10 +24,12 @@ use crate::render::size;
 ///
 /// The way to rescue a region from a capture kernel or a dump. Works on any range that --region names, formatted or not.
 /// Pages of zeros become holes. Ranges that the image does not hold, or that cannot be read, become holes too and are
-/// listed; the exit status is 1 then.
+/// listed; the exit status is 1 then. It is called FILE.partial until it is whole; after an error or an interrupt
+/// nothing is left of it.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs save vmcore -o region.img
+  gmfs save part.1 --part part.2 --part part.3 -o region.img
   gmfs save /dev/mem --region 64G:0x1000000000 -o /mnt/region.img")]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -47,12 +50,8 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let located = open::locate(&args.image, ctx)?;
     let source = cut(&args.image, located).with_context(cannot)?;
     let length = source.source.size();
-    let file = output(&args.output, args.force, &source.place).with_context(cannot)?;
-    let done = copy(&source, file, ctx).inspect_err(|_| {
-        // Half a region is none. The error that is being told is the one that matters.
-        let _ = std::fs::remove_file(&args.output);
-    });
-    let (gaps, written) = done.with_context(|| format!("cannot write {}", args.output.display()))?;
+    let file = NewFile::begin(&args.output, args.force, 0o666, args.image.files()).with_context(cannot)?;
+    let (gaps, written) = copy(&source, file, ctx).with_context(|| unfinished(&args.output))?;
     let exit = if gaps.is_empty() { Exit::Done } else { Exit::No };
     if args.json {
         let answer = actions::Save {
@@ -60,7 +59,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             region: region::Span { base: source.place.base, size: length },
             output: args.output.to_string_lossy().into_owned(),
             written,
-            absent: gaps.iter().map(|(span, why)| actions::Gap::new(span, why)).collect(),
+            absent: actions::Gap::list(&gaps, None),
         };
         json::print(ctx, "save", &answer)?;
         return Ok(exit);
@@ -75,18 +74,20 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
 pub(crate) fn into_file(image: &ImageArgs, to: &Path, ctx: &Ctx) -> Result<()> {
     let cannot = || format!("cannot copy the region in {}", image.image.display());
     let source = cut(image, open::locate(image, ctx)?).with_context(cannot)?;
-    let file = output(to, false, &source.place).with_context(cannot)?;
-    let done = copy(&source, file, ctx).inspect_err(|_| {
-        let _ = std::fs::remove_file(to);
-    });
-    let (gaps, _) = done.with_context(|| format!("cannot write {}", to.display()))?;
+    let file = NewFile::begin(to, false, 0o666, image.files()).with_context(cannot)?;
+    let (gaps, _) = copy(&source, file, ctx).with_context(|| unfinished(to))?;
     tell(&gaps, ctx);
     Ok(())
 }
 
+/// What is said of a file that could not be written.
+fn unfinished(to: &Path) -> String {
+    format!("cannot write {} (what was written is removed)", to.display())
+}
+
 /// Lists what could not be saved, all of it.
 fn tell(gaps: &Gaps, ctx: &Ctx) {
-    for (span, why) in gaps.iter() {
+    for Gap { span, why, .. } in gaps.iter() {
         ctx.warn(&format!("{span} of the region is a hole now ({}): {why}", size::human(span.len)));
     }
 }
@@ -102,13 +103,14 @@ fn cut(args: &ImageArgs, located: Located) -> Result<Located> {
     Ok(Located { place, source, dump })
 }
 
-fn copy(source: &Located, file: File, ctx: &Ctx) -> Result<(Gaps, u64)> {
+fn copy(source: &Located, file: NewFile, ctx: &Ctx) -> Result<(Gaps, u64)> {
     let length = source.source.size();
     let progress = Progress::new(ctx, "saving", length);
-    let mut sink = SparseFile::new(file, length, &progress)?;
-    carry(&source.source, 0, 0, length, &mut sink)?;
-    let (_, gaps, written) = sink.finish()?;
-    Ok((gaps, written))
+    let mut sink = SparseFile::new(file.file(), length, &progress);
+    carry(&source.source, length, &mut sink)?;
+    let done = sink.finish()?;
+    file.keep()?;
+    Ok(done)
 }
 
 /// A new file, or, if it may be replaced, an emptied one; never the image itself.

@@ -90,7 +90,7 @@ fn a_cut_region_is_read_as_far_as_it_is_there() {
     assert!(sandbox.ok("cat region.img /vms/first.mem --length 2M").stdout == images::content()[..2 << 20]);
     sandbox.fails("extract region.img /vms/first.mem", "cannot be told");
     assert!(!sandbox.exists("first.mem"));
-    let done = sandbox.gmfs("extract region.img /vms/first.mem --partial --json");
+    let done = sandbox.gmfs("extract region.img /vms/first.mem --sparse-absent --json");
     assert_eq!(done.code, 1);
     let gaps = &done.json()["files"][0]["absent"];
     assert_eq!(
@@ -122,7 +122,7 @@ fn a_block_with_a_hardware_error_is_not_read() {
         images::poke(&sandbox, "region.img", start + 4096, &page);
     }
     sandbox.fails("cat region.img /vms/first.mem", "0x200000..0x400000 in a block with a hardware error");
-    let done = sandbox.gmfs("extract region.img /vms/first.mem --partial");
+    let done = sandbox.gmfs("extract region.img /vms/first.mem --sparse-absent");
     assert_eq!(done.code, 1, "{done:?}");
     let (found, content) = (sandbox.read("first.mem"), images::content());
     assert!(found[..2 << 20] == content[..2 << 20] && found[4 << 20..] == content[4 << 20..]);

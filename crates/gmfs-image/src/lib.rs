@@ -31,4 +31,6 @@ mod sysfs;
 pub mod undo;
 
 pub use file::{FileError, RegionFile, WritableFile};
-pub use probe::{Description, DumpFacts, Image, Kind, OpenError, WritableImage, open, open_for_writing, open_parts, open_raw};
+pub use probe::{
+    Description, DumpFacts, Image, Kind, OpenError, WritableImage, open, open_for_writing, open_parts, open_raw,
+};

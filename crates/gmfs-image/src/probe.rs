@@ -41,8 +41,8 @@ use crate::mapped::{MapError, MappedWindow, WritableWindow};
 use crate::metadump::{MetaDump, MetaDumpError};
 use crate::raw::RawMemory;
 use crate::sysfs;
-pub use facts::{Description, DumpFacts};
 use facts::Outline;
+pub use facts::{Description, DumpFacts};
 pub use formats::{DumpFormat, HEAD, recognise};
 
 /// What an image is.

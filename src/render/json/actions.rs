@@ -1,11 +1,10 @@
 //! What was done or found: `gmfs.mkfs/1`, `gmfs.scan/1`, `gmfs.save/1`, `gmfs.extract/1` and the commands that change
 //! files.
 
-use gmfs_format::io::Span;
 use gmfs_volume::locate::Candidate;
 use serde::Serialize;
 
-use crate::content::Why;
+use crate::content::{self, Gaps};
 use crate::render::json::{files, region, text};
 
 /// The answer of `mkfs`.
@@ -62,11 +61,21 @@ pub(crate) struct Gap {
     offset: u64,
     length: u64,
     reason: &'static str,
+    /// Physical address, of a file's gap in a region whose base is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    physical: Option<u64>,
 }
 
 impl Gap {
-    pub(crate) fn new(span: Span, why: Why) -> Self {
-        Self { offset: span.offset, length: span.len, reason: why.name() }
+    /// All gaps of a file, for a region at this base.
+    pub(crate) fn list(gaps: &Gaps, base: Option<u64>) -> Vec<Self> {
+        let one = |gap: content::Gap| Self {
+            offset: gap.span.offset,
+            length: gap.span.len,
+            reason: gap.why.name(),
+            physical: base.map(|base| base.saturating_add(gap.at)),
+        };
+        gaps.iter().map(one).collect()
     }
 }
 
