@@ -122,7 +122,7 @@ fn image(error: &probe::OpenError) -> Told {
         ),
         probe::OpenError::Dump { source, .. } => dump(source),
         probe::OpenError::Parts { source, .. } => parts(source),
-        probe::OpenError::NotRaw { .. } => with("not-raw", "leave --base away: what it is tells its own addresses"),
+        probe::OpenError::NotRaw { .. } => with("not-raw", "leave --base out: it tells its own addresses"),
         probe::OpenError::DumpForWriting { .. } => {
             with("read-only", "`gmfs save IMAGE -o FILE` copies the region into a file, which can be changed")
         }
@@ -146,9 +146,7 @@ fn dump(error: &DumpError) -> Told {
 fn parts(error: &KdumpError) -> Told {
     match error {
         KdumpError::MissingParts { .. } => with("missing-part", "give each other part of the dump with --part FILE"),
-        KdumpError::NotSplit { .. } => {
-            with("not-split", "--part is for dumps of `makedumpfile --split` only: leave it away")
-        }
+        KdumpError::NotSplit { .. } => with("not-split", "--part is for dumps of `makedumpfile --split` only"),
         KdumpError::Stranger { .. } => with("other-dump", "give the parts of one dump, and no others"),
         KdumpError::Overlap { .. } => with("same-part", "give each part once"),
         KdumpError::Part { source, .. } => parts(source),

@@ -1,6 +1,6 @@
 //! What a dump does not hold, why, and how to take one that has it.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::ops::ControlFlow;
 
 use gmfs_format::io::{Absence, ReadAt as _, Span};
@@ -47,43 +47,72 @@ pub(crate) fn failure(kind: Kind, dump: &Description, range: Span, why: Absence)
 
 /// The error for a dump in which no region was found. `which` is empty, or says more of what was looked for.
 pub(crate) fn nowhere(kind: Kind, dump: &Description, which: &str) -> Failure {
-    let mut message =
-        format!("no region{which} was found: no superblock at any multiple of 2 MiB; the dump holds {}", held(dump));
     let facts = &dump.facts;
+    let held = held(dump);
+    let mut message =
+        format!("no region{which} was found: no superblock at any multiple of 2 MiB; the dump holds {held}");
+    let mut why = Absence::NotInDump;
     if facts.incomplete || facts.unaddressed > 0 {
-        let _ = write!(message, "; {}", reason(kind, facts, Absence::NotInDump));
+        let _ = write!(message, "; {}", reason(kind, facts, why));
+    } else if held.excluded > 0 {
+        why = Absence::Excluded;
+        let _ = write!(message, "; besides {}: {}", size::human(held.excluded), reason(kind, facts, why));
     }
-    let remedy = remedy(kind, facts, Absence::NotInDump, None);
+    let remedy = remedy(kind, facts, why, None);
     Failure::new("no-region", message)
         .hint(format!("--region SIZE:BASE says where one lies; if the dump does not hold it: {remedy}"))
 }
 
-/// The memory that the dump holds: the first ranges and the sum.
-fn held(dump: &Description) -> String {
-    let mut ranges: Vec<Span> = Vec::new();
-    let (mut count, mut bytes) = (0_u64, 0_u64);
+/// The memory that a dump holds: the first ranges and the sum.
+#[derive(Default)]
+struct Held {
+    ranges: Vec<Span>,
+    count: usize,
+    bytes: u64,
+    /// What it knows and leaves out.
+    excluded: u64,
+}
+
+fn held(dump: &Description) -> Held {
+    let mut held = Held::default();
     dump.visit(0..u64::MAX, |span, why| {
-        if why.is_none() {
-            bytes = bytes.saturating_add(span.len);
-            match ranges.last_mut() {
-                Some(last) if last.end() == span.offset => last.len = last.len.saturating_add(span.len),
-                _ => {
-                    count += 1;
-                    // One more than are named, so that the last one named is whole.
-                    if ranges.len() <= NAMED {
-                        ranges.push(span);
-                    }
-                }
-            }
+        match why {
+            None => held.add(span),
+            Some(Absence::Excluded) => held.excluded = held.excluded.saturating_add(span.len),
+            Some(_) => {}
         }
         ControlFlow::Continue(())
     });
-    let named: Vec<String> = ranges.iter().take(NAMED).map(Span::to_string).collect();
-    let more = count.saturating_sub(named.len() as u64);
-    match (named.is_empty(), more) {
-        (true, _) => "no memory".to_owned(),
-        (false, 0) => format!("{} at {}", size::human(bytes), named.join(", ")),
-        (false, _) => format!("{} at {} and {more} more ranges", size::human(bytes), named.join(", ")),
+    held
+}
+
+impl Held {
+    fn add(&mut self, span: Span) {
+        self.bytes = self.bytes.saturating_add(span.len);
+        match self.ranges.last_mut() {
+            Some(last) if last.end() == span.offset => last.len = last.len.saturating_add(span.len),
+            _ => {
+                self.count += 1;
+                // One more than are named, so that the last one named is whole.
+                if self.ranges.len() <= NAMED {
+                    self.ranges.push(span);
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.ranges.is_empty() {
+            return f.write_str("no memory");
+        }
+        let named: Vec<String> = self.ranges.iter().take(NAMED).map(Span::to_string).collect();
+        write!(f, "{} at {}", size::human(self.bytes), named.join(", "))?;
+        match self.count.saturating_sub(named.len()) {
+            0 => Ok(()),
+            more => write!(f, " and in {}", size::count(more as u64, "more range")),
+        }
     }
 }
 

@@ -61,6 +61,13 @@ pub(crate) fn in_dump(image: &Image, size: Option<u64>, ctx: &Ctx) -> Result<Spa
     Ok(Span::new(candidate.base, candidate.size))
 }
 
+/// The region in a dump, if there is one, and it is clear which.
+pub(crate) fn only(image: &Image, size: Option<u64>, ctx: &Ctx) -> Result<Option<Span>> {
+    let end = image.source.end().unwrap_or(u64::MAX);
+    let found = search(image, 0..end, DEFAULT_STEP, ctx)?;
+    Ok(choose(found, size).ok().map(|candidate| Span::new(candidate.base, candidate.size)))
+}
+
 /// The parts of physical memory in which a region can lie.
 pub(crate) fn memory_ranges() -> Result<Vec<Span>> {
     let map = probe::memory_map(Path::new("/proc/iomem"))?;

@@ -18,6 +18,7 @@ mod multicall;
 mod open;
 mod output;
 mod paths;
+mod presence;
 mod render;
 mod repairing;
 

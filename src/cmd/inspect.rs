@@ -1,5 +1,6 @@
 //! `gmfs inspect`: what a region says of itself, in several views.
 
+pub(crate) mod image;
 mod raw;
 mod views;
 
@@ -8,6 +9,7 @@ use clap::{Args as Arguments, ValueEnum};
 use gmfs_format::Layout;
 use gmfs_format::copies::Standing;
 use gmfs_format::geometry::Geometry;
+use gmfs_format::io::ReadAt as _;
 use gmfs_format::superblock::Superblock;
 use gmfs_format::units::CopyId;
 use gmfs_volume::Superblocks;
@@ -17,6 +19,7 @@ use crate::exit::Exit;
 use crate::health::{self, Counts, Health, Verdict};
 use crate::open::{self, ImageArgs, Opened, Place};
 use crate::paths;
+use crate::presence::{self, Index, Presence};
 use crate::render::json::{self, region};
 use crate::render::style::Role;
 use crate::render::table::Table;
@@ -30,6 +33,7 @@ use crate::render::{size, time, words};
 #[command(after_long_help = "Examples:
   gmfs inspect region.img
   gmfs inspect vmcore files --json
+  gmfs inspect vmcore --image
   gmfs inspect region.img raw --page 1 --copy b")]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -37,6 +41,12 @@ pub(crate) struct Args {
     /// What to show
     #[arg(value_enum, default_value_t = View::Summary)]
     view: View,
+    /// Show what IMAGE itself is: a dump's format, kernel and memory, and how much of the region it holds
+    ///
+    /// Works without a region too. How much is there is told by the index of a dump that is whole; pages that turn out to
+    /// be damaged when they are read count as being there.
+    #[arg(long = "image", conflicts_with_all = ["view", "page", "copy"])]
+    about: bool,
     /// With raw: which metadata page of the copy, counted from 0, the superblock
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     page: u32,
@@ -86,6 +96,9 @@ impl From<Which> for CopyId {
 }
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
+    if args.about {
+        return image::run(args, ctx);
+    }
     match args.view {
         View::Raw => return raw::run(args, ctx),
         View::Superblock => return superblock(args, ctx),
@@ -99,6 +112,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let mut answer = args.json.then(|| {
         let mut answer = common(&opened.place, opened.region.superblocks());
         answer.health = Some(health::assess(&opened.region).into());
+        answer.presence = presence(&opened).as_ref().map(Into::into);
         answer
     });
     let exit = match args.view {
@@ -127,6 +141,7 @@ fn common(place: &Place, superblocks: &Superblocks) -> region::Inspect {
         usage: superblock.into(),
         statfs: superblock.into(),
         health: None,
+        presence: None,
         lost_pages: None,
         blocks: None,
         inodes: None,
@@ -167,7 +182,19 @@ fn summary(opened: &Opened, ctx: &mut Ctx) -> Result<()> {
     table.styled([("Metadata", Role::Plain), (&verdict(&health), role)]);
     table.row(["  copy A", &counts(&health.a)]);
     table.row(["  copy B", &counts(&health.b)]);
+    if let Some(found) = presence(opened) {
+        table.row(["In the image", ""]);
+        image::presence_rows(&found, &mut table);
+    }
     Ok(table.print(ctx)?)
+}
+
+/// How much of the region is there, of an image that may lack some of it: a dump, or a file that is too short.
+fn presence(opened: &Opened) -> Option<Presence> {
+    let (source, region) = (opened.region.source(), &opened.region);
+    let short = source.end().is_some_and(|end| end < region.geometry().size());
+    (opened.dump.is_some() || short)
+        .then(|| presence::of_region(&Index::new(&opened.place, source, opened.dump.as_ref()), region))
 }
 
 /// `12 (24 MiB)`

@@ -6,6 +6,7 @@ use gmfs_format::io::ReadAt as _;
 use gmfs_image::probe;
 use gmfs_volume::locate::{Candidate, Confidence, DEFAULT_STEP};
 
+use crate::cmd::inspect::image::About;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -43,12 +44,15 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         let message = format!("a step of {} is not possible", size::both(args.step));
         return Err(Failure::new("step", message).hint("superblocks lie at multiples of 4 KiB").into());
     }
-    let found = find(args, ctx).with_context(|| format!("cannot scan {}", args.image.image.display()))?;
+    let (about, found) = find(args, ctx).with_context(|| format!("cannot scan {}", args.image.image.display()))?;
     let exit = if found.is_empty() { Exit::No } else { Exit::Done };
     if args.json {
         let regions = found.iter().map(actions::Region::from).collect();
-        json::print(ctx, "scan", &actions::Scan { regions })?;
+        json::print(ctx, "scan", &actions::Scan { image: about.wire(), regions })?;
         return Ok(exit);
+    }
+    if let Some(line) = about.line() {
+        ctx.line(&line)?;
     }
     if found.is_empty() {
         let finer = if args.step > DEFAULT_STEP / 512 { "; a smaller --step looks at more places" } else { "" };
@@ -70,7 +74,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Ok(exit)
 }
 
-fn find(args: &Args, ctx: &Ctx) -> Result<Vec<Candidate>> {
+fn find(args: &Args, ctx: &Ctx) -> Result<(About, Vec<Candidate>)> {
     let range = args.image.region.map(|spec| {
         let base = spec.base.unwrap_or(0);
         base..base.saturating_add(spec.size)
@@ -83,13 +87,14 @@ fn find(args: &Args, ctx: &Ctx) -> Result<Vec<Candidate>> {
                 let image = args.image.open(Some(span))?;
                 found.extend(locate::search(&image, span.offset..span.end(), args.step, ctx)?);
             }
-            Ok(found)
+            Ok((About::memory(&args.image.image), found))
         }
         image => {
             let image = image?;
             let end = image.source.end();
             let range = range.or(end.map(|end| 0..end)).unwrap_or(0..u64::MAX);
-            locate::search(&image, range.start..range.end.min(end.unwrap_or(u64::MAX)), args.step, ctx)
+            let range = range.start..range.end.min(end.unwrap_or(u64::MAX));
+            Ok((About::of(&image), locate::search(&image, range, args.step, ctx)?))
         }
     }
 }

@@ -5,7 +5,7 @@ use gmfs_volume::locate::Candidate;
 use serde::Serialize;
 
 use crate::content::{self, Gaps};
-use crate::render::json::{files, region, text};
+use crate::render::json::{dump, files, region, text};
 
 /// The answer of `mkfs`.
 #[derive(Serialize)]
@@ -52,6 +52,7 @@ impl From<&Candidate> for Region {
 /// The answer of `scan`.
 #[derive(Serialize)]
 pub(crate) struct Scan {
+    pub(crate) image: dump::Image,
     pub(crate) regions: Vec<Region>,
 }
 

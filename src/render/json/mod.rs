@@ -3,6 +3,7 @@
 
 pub(crate) mod actions;
 pub(crate) mod check;
+pub(crate) mod dump;
 pub(crate) mod files;
 pub(crate) mod region;
 

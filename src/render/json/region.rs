@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::health;
 use crate::open::Place;
-use crate::render::json::{files, mask, text};
+use crate::render::json::{dump, files, mask, text};
 use crate::render::{time, words};
 
 /// The image.
@@ -18,9 +18,15 @@ pub(crate) struct Image {
     path: String,
 }
 
+impl Image {
+    pub(crate) fn new(kind: gmfs_image::Kind, path: &std::path::Path) -> Self {
+        Self { kind: kind.name(), path: path.to_string_lossy().into_owned() }
+    }
+}
+
 impl From<&Place> for Image {
     fn from(place: &Place) -> Self {
-        Self { kind: place.kind.name(), path: place.path.to_string_lossy().into_owned() }
+        Self::new(place.kind, &place.path)
     }
 }
 
@@ -330,6 +336,9 @@ pub(crate) struct Inspect {
     pub(crate) statfs: Statfs,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) health: Option<Health>,
+    /// Of an image that does not hold everything by its nature: a dump, or a file that was cut.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) presence: Option<dump::Presence>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) lost_pages: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -61,9 +61,7 @@ impl DumpFacts {
     /// The same, of a dump that came in a flattened stream, if it did.
     pub(super) fn within(self, flattened: Option<FlatFacts>) -> Self {
         let cut = flattened.as_ref().is_some_and(|stream| stream.cut);
-        // Nothing else writes such streams.
-        let writer = if flattened.is_some() { Some(MAKEDUMPFILE) } else { self.writer };
-        Self { incomplete: self.incomplete || cut, flattened, writer, ..self }
+        Self { incomplete: self.incomplete || cut, flattened, ..self }
     }
 }
 

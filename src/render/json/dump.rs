@@ -1,0 +1,144 @@
+//! What an image is, as `inspect --image` and `scan` tell it, and how much of a region it holds.
+
+use std::collections::BTreeMap;
+
+use gmfs_format::io::{Absence, Span};
+use gmfs_image::DumpFacts;
+use serde::Serialize;
+
+use crate::presence;
+use crate::render::json::region;
+use crate::render::time;
+
+/// The image, with what it says of itself if it is a dump.
+#[derive(Serialize)]
+pub(crate) struct Image {
+    #[serde(flatten)]
+    pub(crate) image: region::Image,
+    /// Bytes from the start, or, of a dump, the address behind the last byte; `null` if that is not known.
+    pub(crate) end: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dump: Option<Dump>,
+}
+
+/// What a dump says of itself: `null` for what it does not say.
+#[derive(Serialize)]
+pub(crate) struct Dump {
+    format: &'static str,
+    version: Option<u32>,
+    flattened: bool,
+    writer: Option<&'static str>,
+    architecture: Option<String>,
+    bits: Option<u8>,
+    byte_order: Option<&'static str>,
+    page_size: Option<u64>,
+    codec: Option<&'static str>,
+    dump_level: Option<u32>,
+    kernel: Option<String>,
+    crashed: Option<String>,
+    dumped: Option<String>,
+    incomplete: bool,
+    /// Bytes of memory in the file to which nothing gives an address.
+    unaddressed: u64,
+    /// The parts of a split dump.
+    parts: Vec<region::Span>,
+}
+
+impl From<&DumpFacts> for Dump {
+    fn from(facts: &DumpFacts) -> Self {
+        let when = |seconds: Option<u64>| time::rfc3339(seconds?.saturating_mul(1_000_000_000));
+        Self {
+            format: facts.format,
+            version: facts.version,
+            flattened: facts.flattened.is_some(),
+            writer: facts.writer,
+            architecture: facts.architecture.clone(),
+            bits: facts.bits,
+            byte_order: facts.big_endian.map(|big| if big { "big" } else { "little" }),
+            page_size: facts.page_size,
+            codec: facts.codec,
+            dump_level: facts.dump_level,
+            kernel: facts.release.clone(),
+            crashed: when(facts.crash_time),
+            dumped: when(facts.dump_time),
+            incomplete: facts.incomplete,
+            unaddressed: facts.unaddressed,
+            parts: facts.parts.iter().map(|part| region::Span { base: part.offset, size: part.len }).collect(),
+        }
+    }
+}
+
+/// A range of memory that a dump describes.
+#[derive(Serialize)]
+pub(crate) struct Memory {
+    base: u64,
+    size: u64,
+    /// `present`, or the reason why its bytes are absent.
+    state: &'static str,
+}
+
+impl Memory {
+    pub(crate) fn new(span: Span, why: Option<Absence>) -> Self {
+        Self { base: span.offset, size: span.len, state: why.map_or("present", Absence::name) }
+    }
+}
+
+/// Bytes by whether they are there.
+#[derive(Serialize)]
+pub(crate) struct Tally {
+    bytes: u64,
+    present: u64,
+    absent: BTreeMap<&'static str, u64>,
+}
+
+impl From<&presence::Tally> for Tally {
+    fn from(tally: &presence::Tally) -> Self {
+        let absent = tally.absent.iter().map(|(why, bytes)| (why.name(), *bytes)).collect();
+        Self { bytes: tally.total(), present: tally.present, absent }
+    }
+}
+
+#[derive(Serialize)]
+struct Blocks {
+    present: u64,
+    partly: u64,
+    absent: u64,
+}
+
+/// How much of a region the image holds, in bytes.
+#[derive(Serialize)]
+pub(crate) struct Presence {
+    metadata: Tally,
+    data: Tally,
+    blocks: Blocks,
+    /// Pages of the block table that no copy gives: what they say that files own is not counted.
+    lost_pages: u64,
+}
+
+impl From<&presence::Presence> for Presence {
+    fn from(found: &presence::Presence) -> Self {
+        let presence::Blocks { present, partly, absent } = found.blocks;
+        Self {
+            metadata: (&found.metadata).into(),
+            data: (&found.data).into(),
+            blocks: Blocks { present, partly, absent },
+            lost_pages: found.lost_pages,
+        }
+    }
+}
+
+/// The answer of `inspect --image`.
+#[derive(Serialize)]
+pub(crate) struct InspectImage {
+    pub(crate) image: Image,
+    /// The first of the ranges of memory.
+    pub(crate) memory: Vec<Memory>,
+    /// How many ranges are not listed.
+    pub(crate) more_memory: u64,
+    /// The region that was named or found.
+    pub(crate) region: Option<region::Span>,
+    /// How much there is of a region whose superblock can be read.
+    pub(crate) presence: Option<Presence>,
+    /// How much there is of the range that the region is in, used or not.
+    pub(crate) range: Option<Tally>,
+}
