@@ -313,6 +313,8 @@ fn find_copy_b<S: ReadAt + ?Sized>(source: &S) -> Slot {
     let window = inode_bytes + (end / step) * 17 + 3 * largest;
     let lowest = end.saturating_sub(window) / step * step;
     let mut offset = end / step * step;
+    // How far below a page of zeros a hole is looked for: further each time that there was one.
+    let mut reach = step;
     let mut page = [0; PAGE_SIZE];
     while offset > lowest {
         offset -= step;
@@ -323,6 +325,13 @@ fn find_copy_b<S: ReadAt + ?Sized>(source: &S) -> Slot {
             && superblock.geometry().copy_offset(CopyId::B) == offset
         {
             return Slot::Good(Box::new(superblock));
+        }
+        let below = offset.saturating_sub(reach).max(lowest);
+        if page == [0; PAGE_SIZE] && matches!(source.next_data(below..offset), Ok(None)) {
+            offset = below;
+            reach = reach.saturating_mul(2);
+        } else {
+            reach = step;
         }
     }
     Slot::Unknown
