@@ -1,5 +1,7 @@
 //! A region opened for changing: each operation is one commit.
 
+use std::collections::BTreeMap;
+
 use gmfs_format::io::{ReadError, WriteAt, WriteError};
 use gmfs_format::model::{Extent, Inode, Tree};
 use gmfs_format::name::NameError;
@@ -287,13 +289,21 @@ impl<S: WriteAt> Writer<S> {
     fn mapping(&self, inode: &Inode) -> Result<Mapping, ChangeError> {
         let region = Region::open(self.store.source()).map_err(|_| ChangeError::Unfinished)?;
         let mapping = region.mapping(inode.ino);
-        crate::content::require_distinct(&mapping)?;
-        let lost = inode.attributes.is_some_and(|attributes| attributes.flags & INODE_LOST_DATA != 0);
-        if !lost && mapping.blocks() != inode.blocks {
-            let whole = gmfs_format::io::Span::new(0, inode.size);
-            return Err(crate::content::ContentError::lost(inode, &mapping, whole).into());
-        }
+        require_complete(inode, &mapping)?;
         Ok(mapping)
+    }
+
+    /// Likewise the blocks of several files, found in one pass over the block table.
+    fn mappings<'a>(&self, files: impl Iterator<Item = &'a Inode>) -> Result<Vec<Mapping>, ChangeError> {
+        let files: BTreeMap<InodeNo, &Inode> = files.map(|file| (file.ino, file)).collect();
+        let region = Region::open(self.store.source()).map_err(|_| ChangeError::Unfinished)?;
+        let mut found = region.mappings(|ino| files.contains_key(&ino));
+        let mapping = |(ino, inode): (&InodeNo, &&Inode)| {
+            let extents = found.files.remove(ino).unwrap_or_default();
+            let mapping = Mapping { extents, lost_pages: found.lost_pages };
+            require_complete(inode, &mapping).map(|()| mapping)
+        };
+        files.iter().map(mapping).collect()
     }
 
     /// The record of a directory whose entries changed.
@@ -356,6 +366,17 @@ impl<S: WriteAt> Writer<S> {
     fn base(&self) -> u64 {
         self.options.base.unwrap_or_else(|| self.superblock().raw.base.get())
     }
+}
+
+/// Refuses a mapping that contradicts itself, or that lacks blocks which the file does not know to be lost.
+fn require_complete(inode: &Inode, mapping: &Mapping) -> Result<(), ChangeError> {
+    crate::content::require_distinct(mapping)?;
+    let lost = inode.attributes.is_some_and(|attributes| attributes.flags & INODE_LOST_DATA != 0);
+    if !lost && mapping.blocks() != inode.blocks {
+        let whole = gmfs_format::io::Span::new(0, inode.size);
+        return Err(crate::content::ContentError::lost(inode, mapping, whole).into());
+    }
+    Ok(())
 }
 
 /// The runs of blocks behind place `from` of a file.

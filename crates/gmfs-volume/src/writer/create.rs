@@ -131,13 +131,15 @@ impl<S: WriteAt> Writer<S> {
         }
         self.require_mutable_directory(top.parent)?;
         let doomed = self.subtree(&top);
-        let mut change = Change::default();
-        let mut freed = Vec::new();
         for inode in &doomed {
             self.require_mutable(inode)?;
-            if inode.kind == InodeKind::File {
-                freed.extend(blocks_from(&self.mapping(inode)?.extents, 0));
-            }
+        }
+        let mut change = Change::default();
+        let mut freed = Vec::new();
+        for mapping in self.mappings(doomed.iter().filter(|inode| inode.kind == InodeKind::File))? {
+            freed.extend(blocks_from(&mapping.extents, 0));
+        }
+        for inode in &doomed {
             let generation = inode.attributes.map_or(0, |attributes| attributes.generation);
             change.set_inode(inode.ino, InodeRaw::free(inode.ino, generation));
         }
