@@ -1,16 +1,11 @@
 //! How a region's metadata stands: every page in use, both copies.
 
-use std::num::NonZeroUsize;
-
-use gmfs_check::{Options, check};
-use gmfs_format::copies::{Judgement, Phase, Standing};
+use anyhow::{Context as _, Result};
+use gmfs_check::{Options, PageStandings, check};
 use gmfs_format::io::ReadAt;
-use gmfs_format::units::CopyId;
 use gmfs_volume::Region;
-use gmfs_volume::superblocks::used_tables;
-use gmfs_volume::sweep::{Frame, sweep};
 
-use crate::clock;
+use crate::{clock, repairing};
 
 /// What it comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,82 +29,24 @@ impl Verdict {
     }
 }
 
-/// Pages of one copy by what they are worth.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    pub(crate) good: u64,
-    pub(crate) recovery: u64,
-    pub(crate) stale: u64,
-    pub(crate) damaged: u64,
-    pub(crate) absent: u64,
-}
-
-impl Counts {
-    fn add(&mut self, standing: Standing) {
-        let place = match standing {
-            Standing::Good => &mut self.good,
-            Standing::Uncommitted | Standing::Lagging | Standing::Interrupted => &mut self.recovery,
-            Standing::Stale => &mut self.stale,
-            Standing::Damaged(_) | Standing::Unreadable => &mut self.damaged,
-            Standing::Absent(_) => &mut self.absent,
-        };
-        *place += 1;
-    }
-
-    /// Whether there is nothing but good pages.
-    const fn is_whole(&self) -> bool {
-        self.recovery == 0 && self.stale == 0 && self.damaged == 0 && self.absent == 0
-    }
-}
-
 /// The state of a region's metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Health {
     pub(crate) verdict: Verdict,
-    pub(crate) a: Counts,
-    pub(crate) b: Counts,
+    pub(crate) pages: PageStandings,
 }
 
-#[derive(Default)]
-struct Tally {
-    a: Counts,
-    b: Counts,
-    damage: bool,
-}
-
-impl Tally {
-    fn add(&mut self, judged: &Judgement) {
-        self.a.add(judged.of(CopyId::A));
-        self.b.add(judged.of(CopyId::B));
-        self.damage |= judged.is_damage();
-    }
-}
-
-/// Whether the checker finds anything wrong.
-fn finds_damage<S: ReadAt>(region: &Region<S>) -> bool {
-    let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let options = Options { now: clock::now(), threads, data: false, keep: 1 };
-    check(region.source(), &options, &|_, _| {}).map_or(true, |report| report.verdict() == gmfs_check::Verdict::Damaged)
-}
-
-/// Judges every page in use, and what the pages say.
-pub(crate) fn assess<S: ReadAt>(region: &Region<S>) -> Health {
-    let superblocks = region.superblocks();
-    let mut tally = Tally::default();
-    tally.add(&superblocks.judgement());
-    for (_, pages) in used_tables(region.superblock()) {
-        sweep(region.source(), superblocks, pages, vec![|frame: &Frame<'_>| tally.add(&frame.judgement)]);
-    }
-    let absent = tally.a.absent + tally.b.absent > 0;
+/// Judges every page in use, and what the pages say: nothing is called clean here that the checker would not.
+pub(crate) fn assess<S: ReadAt>(region: &Region<S>) -> Result<Health> {
+    let options = Options { now: clock::now(), threads: repairing::threads(), data: false, keep: 1 };
+    let report = check(region.source(), &options, &|_, _| {}).context("cannot check the region")?;
+    let PageStandings { a, b } = report.pages;
     // What is absent is no damage as long as one copy is there from end to end.
-    let incomplete = absent && !tally.a.is_whole() && !tally.b.is_whole();
-    let recovery = tally.a.recovery + tally.b.recovery > 0 || superblocks.phase() != Phase::Idle;
-    // Pages may be good and say what cannot be: nothing is called clean that the checker would not.
-    let unsound = finds_damage(region);
-    let verdict = match (tally.damage || incomplete || unsound, recovery) {
+    let incomplete = a.absent + b.absent > 0 && !a.is_whole() && !b.is_whole();
+    let verdict = match (report.verdict() == gmfs_check::Verdict::Damaged || incomplete, report.interrupted) {
         (true, _) => Verdict::Damaged,
         (false, true) => Verdict::Recovery,
         (false, false) => Verdict::Clean,
     };
-    Health { verdict, a: tally.a, b: tally.b }
+    Ok(Health { verdict, pages: report.pages })
 }

@@ -1,12 +1,14 @@
 //! Checking, planning and applying in rounds, as `fsck` and `repair` both do it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{BufRead as _, Write as _};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result};
+use gmfs_check::finding::KEPT_PER_CODE;
 use gmfs_check::plan::Refused;
 use gmfs_check::{Code, Finding, Options, Planned, Policy, Repair, Report, Subject, apply, check, plan};
 use gmfs_format::io::{ReadAt, WriteAt};
@@ -17,8 +19,10 @@ use crate::ctx::Ctx;
 use crate::render::WRITER;
 use crate::render::progress::Progress;
 
-/// More rounds than any repair takes; a bound, so that no image can keep one busy for ever.
+/// More rounds than any repair takes until there is less to do; a bound, so that no image can keep one busy for ever.
 const ROUNDS: u32 = 64;
+/// Edits that are told one by one; more of them are only counted.
+const TOLD_EDITS: usize = 1000;
 /// Findings of each code that a repair works on at a time.
 const KEPT_FOR_REPAIR: usize = 16384;
 
@@ -47,12 +51,16 @@ pub(crate) struct Look {
 /// What came of it.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
-    /// Everything that was found, in any round, with whether it is gone.
+    /// What was found, in any round, with whether it is gone: the first findings of each code.
     pub(crate) found: Vec<(Finding, bool)>,
+    /// How many findings are gone, those that are not among the first ones included.
+    pub(crate) repaired: u64,
     /// What is there at the end.
     pub(crate) last: Report,
-    /// Edits that were made.
+    /// Edits that were made: the first ones.
     pub(crate) applied: Vec<Planned>,
+    /// How many more were made.
+    pub(crate) more_applied: u64,
     /// What was left, and why.
     pub(crate) refused: Vec<Refused>,
     /// The user said stop.
@@ -70,10 +78,14 @@ pub(crate) fn interrupts() -> Result<Arc<AtomicBool>> {
     Ok(flag)
 }
 
+/// As many threads as there are CPUs for this process.
+pub(crate) fn threads() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
 /// Looks at a region.
 pub(crate) fn look<S: ReadAt + ?Sized>(source: &S, look: Look, keep: usize, ctx: &Ctx) -> Result<Report, OpenError> {
-    let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let options = Options { now: clock::now(), threads, data: look.data, keep };
+    let options = Options { now: clock::now(), threads: threads(), data: look.data, keep };
     let bar = Mutex::new(Progress::forced(ctx, "checking", look.progress));
     let done = AtomicU64::new(0);
     check(source, &options, &|now, of| {
@@ -91,13 +103,13 @@ pub(crate) fn repair<T: WriteAt>(target: &mut T, how: Look, mode: Mode, ctx: &mu
     let stop = interrupts()?;
     let mut outcome = Outcome::default();
     let mut answers = Answers::new(mode);
-    let mut seen: Vec<Finding> = Vec::new();
-    for _ in 0..ROUNDS {
+    let mut seen = Seen::default();
+    loop {
+        // Two reports at once would be the most that a repair keeps in memory.
+        outcome.last = Report::default();
         outcome.last = look(target, how, KEPT_FOR_REPAIR, ctx)?;
-        for finding in &outcome.last.findings {
-            if !seen.contains(finding) {
-                seen.push(finding.clone());
-            }
+        if !seen.add(&outcome.last) {
+            break;
         }
         let policy = if mode == Mode::Safe { Policy::Safe } else { Policy::Lossy };
         let next = plan(target, &outcome.last, policy)?;
@@ -110,12 +122,68 @@ pub(crate) fn repair<T: WriteAt>(target: &mut T, how: Look, mode: Mode, ctx: &mu
         }
         let stamp = Stamp { now: clock::now(), writer: WRITER.to_owned() };
         apply(target, &accepted, &stamp).context("the repair did not come to its end; run it again")?;
-        outcome.applied.extend(accepted);
+        let room = TOLD_EDITS.saturating_sub(outcome.applied.len());
+        outcome.more_applied += accepted.len().saturating_sub(room) as u64;
+        outcome.applied.extend(accepted.into_iter().take(room));
     }
-    let left = &outcome.last;
-    let gone = |finding: &Finding| !outcome.applied.is_empty() && !left.findings.contains(finding);
-    outcome.found = seen.into_iter().map(|finding| (finding.clone(), gone(&finding))).collect();
+    outcome.repaired = seen.repaired;
+    let gone = |finding: &Finding| !outcome.applied.is_empty() && !seen.last.contains(&key(finding));
+    let found = seen.first.values().flatten().map(|finding| (finding.clone(), gone(finding)));
+    outcome.found = found.collect();
     Ok(outcome)
+}
+
+/// What the rounds of a repair have found: the first findings of each code, and how many of all are gone.
+#[derive(Default)]
+struct Seen {
+    first: BTreeMap<Code, Vec<Finding>>,
+    /// The last round's: those that it kept, and how many there were of each code.
+    last: BTreeSet<Key>,
+    totals: BTreeMap<Code, u64>,
+    repaired: u64,
+    /// The fewest findings of any round, and the rounds since.
+    fewest: Option<u64>,
+    rounds: u32,
+}
+
+/// What a finding is known by from round to round: its code, and a hash of all that it says.
+type Key = (Code, u64);
+
+fn key(finding: &Finding) -> Key {
+    let mut hasher = DefaultHasher::new();
+    (finding.to_string(), finding.at.offset).hash(&mut hasher);
+    (finding.code(), hasher.finish())
+}
+
+impl Seen {
+    /// Adds the findings of a round. Says whether a further round may bring the repair on.
+    fn add(&mut self, report: &Report) -> bool {
+        let now: BTreeSet<Key> = report.findings.iter().map(key).collect();
+        for finding in report.findings.iter().filter(|finding| !self.last.contains(&key(finding))) {
+            let first = self.first.entry(finding.code()).or_default();
+            // What was gone and came back is told once.
+            if first.len() < KEPT_PER_CODE && !first.contains(finding) {
+                first.push(finding.clone());
+            }
+        }
+        let mut totals = report.more.clone();
+        for finding in &report.findings {
+            *totals.entry(finding.code()).or_default() += 1;
+        }
+        for (code, before) in &self.totals {
+            let listed = self.last.iter().filter(|key| key.0 == *code && !now.contains(key)).count() as u64;
+            // Some may have gone without ever having been listed.
+            let fewer = before.saturating_sub(totals.get(code).copied().unwrap_or_default());
+            self.repaired += listed.max(fewer);
+        }
+        let total = totals.values().sum();
+        (self.last, self.totals) = (now, totals);
+        if self.fewest.is_none_or(|fewest| total < fewest) {
+            (self.fewest, self.rounds) = (Some(total), 0);
+        }
+        self.rounds += 1;
+        self.rounds <= ROUNDS
+    }
 }
 
 /// What the user has said so far.
@@ -189,5 +257,44 @@ impl Answers {
                 _ => ctx.note("y, n, a or q"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gmfs_check::Problem;
+    use gmfs_format::io::Span;
+    use gmfs_format::units::{BlockNo, InodeNo};
+
+    /// Findings about these blocks, and how many more were not kept.
+    fn report(blocks: std::ops::Range<u32>, more: u64) -> Report {
+        let finding = |block| Finding {
+            problem: Problem::OwnerMissing { owner: InodeNo(7) },
+            subject: Subject::Blocks { first: BlockNo(block), count: 1 },
+            at: Span::new(u64::from(block), 1),
+        };
+        let more = BTreeMap::from([(Code::GM0402, more)]);
+        Report { findings: blocks.map(finding).collect(), more, ..Report::default() }
+    }
+
+    #[test]
+    fn findings_that_were_never_listed_count_as_repaired_too() {
+        let mut seen = Seen::default();
+        assert!(seen.add(&report(0..10, 90)));
+        assert!(seen.add(&report(10..20, 80)));
+        assert_eq!(seen.repaired, 10);
+        assert!(seen.add(&report(0..0, 0)));
+        assert_eq!((seen.repaired, seen.first[&Code::GM0402].len()), (100, 20));
+    }
+
+    #[test]
+    fn a_repair_goes_on_as_long_as_there_is_less_to_do() {
+        let mut seen = Seen::default();
+        for left in (100..1000).rev() {
+            assert!(seen.add(&report(0..1, left)));
+        }
+        let idle = (0..1000).take_while(|_| seen.add(&report(0..1, 100))).count();
+        assert_eq!(idle, ROUNDS as usize - 1);
     }
 }

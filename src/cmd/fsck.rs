@@ -105,8 +105,7 @@ impl Args {
 pub(crate) fn show(image: &str, outcome: &Outcome, ctx: &mut Ctx) -> Result<()> {
     findings::findings(&outcome.found, ctx)?;
     findings::rest(&outcome.last, ctx)?;
-    let repaired = outcome.found.iter().filter(|(_, repaired)| *repaired).count();
-    findings::summary(image, &outcome.last, repaired, ctx)?;
+    findings::summary(image, &outcome.last, outcome.repaired, ctx)?;
     let first = outcome.found.iter().map(|(finding, _)| finding).find(|finding| finding.severity() > Severity::Note);
     if let Some(finding) = first.filter(|_| outcome.last.verdict() == Verdict::Damaged) {
         ctx.line(&format!("`gmfs explain {}` says what that means and what a repair does", finding.code()))?;
@@ -116,8 +115,7 @@ pub(crate) fn show(image: &str, outcome: &Outcome, ctx: &mut Ctx) -> Result<()> 
 
 /// The exit status as fsck(8) has it.
 pub(crate) fn status(outcome: &Outcome) -> u8 {
-    let repaired = outcome.found.iter().any(|(_, repaired)| *repaired);
-    let mut status = if repaired { REPAIRED } else { 0 };
+    let mut status = if outcome.repaired > 0 { REPAIRED } else { 0 };
     status |= match outcome.last.verdict() {
         Verdict::Clean | Verdict::Recovery => 0,
         Verdict::Unknown => OPERATIONAL,

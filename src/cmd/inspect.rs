@@ -6,6 +6,7 @@ mod views;
 
 use anyhow::{Context as _, Result};
 use clap::{Args as Arguments, ValueEnum};
+use gmfs_check::Standings;
 use gmfs_format::Layout;
 use gmfs_format::copies::Standing;
 use gmfs_format::geometry::Geometry;
@@ -16,7 +17,7 @@ use gmfs_volume::Superblocks;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
-use crate::health::{self, Counts, Health, Verdict};
+use crate::health::{self, Health, Verdict};
 use crate::open::{self, ImageArgs, Opened, Place};
 use crate::paths;
 use crate::presence::{self, Index, Presence};
@@ -109,12 +110,13 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         summary(&opened, ctx)?;
         return Ok(Exit::Done);
     }
-    let mut answer = args.json.then(|| {
+    let answer = args.json.then(|| {
         let mut answer = common(&opened.place, opened.region.superblocks());
-        answer.health = Some(health::assess(&opened.region).into());
+        answer.health = Some(health::assess(&opened.region)?.into());
         answer.presence = presence(&opened).as_ref().map(Into::into);
-        answer
+        Ok::<_, anyhow::Error>(answer)
     });
+    let mut answer = answer.transpose()?;
     let exit = match args.view {
         View::Blocks => views::blocks(&opened, answer.as_mut(), ctx)?,
         View::Inodes => views::inodes(&opened, answer.as_mut(), ctx)?,
@@ -153,7 +155,7 @@ fn common(place: &Place, superblocks: &Superblocks) -> region::Inspect {
 fn summary(opened: &Opened, ctx: &mut Ctx) -> Result<()> {
     let superblock = opened.region.superblock();
     let (geometry, raw) = (superblock.geometry(), &superblock.raw);
-    let health = health::assess(&opened.region);
+    let health = health::assess(&opened.region)?;
     let mut table = Table::bare(&[]);
     table.row(["Image", &image(&opened.place)]);
     table.row(["UUID", &superblock.uuid.to_string()]);
@@ -180,8 +182,8 @@ fn summary(opened: &Opened, ctx: &mut Ctx) -> Result<()> {
         Verdict::Damaged => Role::Bad,
     };
     table.styled([("Metadata", Role::Plain), (&verdict(&health), role)]);
-    table.row(["  copy A", &counts(&health.a)]);
-    table.row(["  copy B", &counts(&health.b)]);
+    table.row(["  copy A", &counts(&health.pages.a)]);
+    table.row(["  copy B", &counts(&health.pages.b)]);
     if let Some(found) = presence(opened) {
         table.row(["In the image", ""]);
         image::presence_rows(&found, &mut table);
@@ -233,7 +235,7 @@ fn verdict(health: &Health) -> String {
     }
 }
 
-fn counts(counts: &Counts) -> String {
+fn counts(counts: &Standings) -> String {
     let all = [
         (counts.good, "good"),
         (counts.recovery, "to be recovered"),

@@ -71,10 +71,13 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     if args.json {
         let fsck = check::Fsck::new(image, &outcome.found, &outcome.last, status);
         let answer = check::Repair::new(fsck, &outcome.applied, &outcome.refused, false, true);
-        json::print(ctx, "repair", &answer.released(released))?;
+        json::print(ctx, "repair", &answer.more_edits(outcome.more_applied).released(released))?;
         return Ok(Exit::Fsck(status));
     }
     findings::plan(&outcome.applied, &outcome.refused, ctx)?;
+    if outcome.more_applied > 0 {
+        ctx.line(&format!("{}, not listed", crate::render::size::count(outcome.more_applied, "more edit")))?;
+    }
     fsck::show(&shown, &outcome, ctx)?;
     if let Some(blocks) = released {
         ctx.line(&format!("{shown}: {} given back", crate::render::size::count(blocks, "reserved block")))?;

@@ -48,7 +48,7 @@ pub(crate) fn plan(edits: &[Planned], refused: &[Refused], ctx: &mut Ctx) -> Res
 }
 
 /// One line that sums a check up.
-pub(crate) fn summary(image: &str, report: &Report, repaired: usize, ctx: &mut Ctx) -> Result<(), OutputError> {
+pub(crate) fn summary(image: &str, report: &Report, repaired: u64, ctx: &mut Ctx) -> Result<(), OutputError> {
     let verdict = report.verdict();
     let role = match verdict {
         Verdict::Clean => Role::Good,

@@ -15,7 +15,7 @@ use gmfs_volume::change::{Assign, Change};
 use gmfs_volume::{ChangeError, OpenError, Stamp, Store, Superblocks, mend_pages};
 
 use crate::check::load;
-use crate::plan::{Edit, Planned, descriptors_sum};
+use crate::plan::{Descriptors, Edit, Planned};
 
 /// Why a plan was not carried out, or not to its end.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +109,7 @@ fn commit_rest<S: WriteAt>(target: &mut S, edits: &[Planned], stamp: &Stamp) -> 
 /// Compares what is there with what the plan was made from.
 fn verify<S: ReadAt + ?Sized>(source: &S, edits: &[Planned]) -> Result<(), ApplyError> {
     let superblocks = load(source)?;
+    let mut descriptors = Descriptors::new(source, &superblocks);
     let changed = |what: &Edit| Err(ApplyError::Changed(what.to_string()));
     for planned in edits {
         let edit = &planned.edit;
@@ -116,9 +117,7 @@ fn verify<S: ReadAt + ?Sized>(source: &S, edits: &[Planned]) -> Result<(), Apply
             Edit::Inode { ino, before, .. } => {
                 gmfs_volume::region::read_inode(source, &superblocks, *ino).as_ref() == Some(&**before)
             }
-            Edit::Blocks { first, count, before, .. } => {
-                descriptors_sum(source, &superblocks, *first, *count) == *before
-            }
+            Edit::Blocks { first, count, before, .. } => descriptors.sum(*first, *count) == *before,
             Edit::Uncover { first, count, .. } => {
                 let found = gmfs_volume::behind::used_behind_marks(source, &superblocks);
                 found.iter().any(|run| run.start == first.0 && run.len() == *count as usize)

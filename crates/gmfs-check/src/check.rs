@@ -6,9 +6,11 @@ use gmfs_format::copies::Phase;
 use gmfs_format::io::{ReadAt, Span};
 use gmfs_volume::{OpenError, Superblocks};
 
-use crate::finding::{Reason, Report, Sink, Subject};
+use crate::finding::{Reason, Report, Subject};
 use crate::pass;
 use crate::problem::{Mask, Problem, Text};
+use crate::sink::Sink;
+use crate::standings::PageStandings;
 
 /// How to check.
 #[derive(Clone, Copy, Debug)]
@@ -62,11 +64,13 @@ fn check_loaded<S: ReadAt + ?Sized>(
 ) -> Report {
     let mut sink = Sink::new(options.keep);
     let interrupted = superblocks.phase() != Phase::Idle;
+    let mut pages = PageStandings::default();
+    pages.add(&superblocks.judgement());
     if let Some([a, b]) = superblocks.rivals() {
         let whole = Span::new(0, superblocks.geometry().size());
         sink.add(Problem::TwoRegions { a: Text::from(&a), b: Text::from(&b) }, Subject::Region, whole);
         sink.skip(Subject::Region, whole, Reason::Stopped);
-        return sink.report(true, interrupted);
+        return sink.report(true, interrupted, pages);
     }
     pass::superblock::check(source, superblocks, options.now, &mut sink);
     let features = superblocks.current().features();
@@ -75,7 +79,7 @@ fn check_loaded<S: ReadAt + ?Sized>(
         let whole = Span::new(0, superblocks.geometry().size());
         sink.add(Problem::FeatureIncompatUnknown { mask }, Subject::Superblock, pass::superblock::place(superblocks));
         sink.skip(Subject::Region, whole, Reason::Stopped);
-        return sink.report(true, interrupted);
+        return sink.report(true, interrupted, pages);
     }
     // What a page behind a mark holds is not told yet: it counts as missing, and nothing is concluded from that.
     let behind = pass::behind::check(source, superblocks, &mut sink);
@@ -90,7 +94,8 @@ fn check_loaded<S: ReadAt + ?Sized>(
         pass::data::check(source, superblocks, progress, &mut sink);
     }
     let judged = superblocks.judgement();
+    pages = pages.plus(inodes.standings).plus(blocks.standings);
     let interrupted =
         interrupted || judged.a.is_recovery() || judged.b.is_recovery() || blocks.recovery || inodes.recovery;
-    sink.report(inodes.missing_pages + blocks.missing_pages > 0, interrupted)
+    sink.report(inodes.missing_pages + blocks.missing_pages > 0, interrupted, pages)
 }

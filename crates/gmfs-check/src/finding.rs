@@ -8,6 +8,7 @@ use gmfs_format::seal::PageKind;
 use gmfs_format::units::{BlockNo, CopyId, InodeNo, PageNo};
 
 use crate::problem::{Code, Problem, Severity};
+use crate::standings::PageStandings;
 
 /// What a finding is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -173,6 +174,8 @@ pub struct Report {
     pub incomplete: bool,
     /// Whether a writer had not finished.
     pub interrupted: bool,
+    /// How the pages in use stand, as far as the check came.
+    pub pages: PageStandings,
 }
 
 impl Report {
@@ -202,99 +205,5 @@ impl Report {
         let kept = self.findings.iter().filter(|finding| finding.severity() == severity).count() as u64;
         let more = self.more.iter().filter(|(code, _)| code.severity() == severity);
         kept + more.map(|(_, count)| count).sum::<u64>()
-    }
-}
-
-/// Gathers findings: runs with one cause become one, and no code can fill the memory.
-#[derive(Debug)]
-pub(crate) struct Sink {
-    keep: usize,
-    findings: BTreeMap<Code, Vec<Finding>>,
-    more: BTreeMap<Code, u64>,
-    unchecked: Vec<Unchecked>,
-}
-
-impl Sink {
-    /// A sink that keeps so many findings of each code.
-    pub(crate) const fn new(keep: usize) -> Self {
-        Self { keep, findings: BTreeMap::new(), more: BTreeMap::new(), unchecked: Vec::new() }
-    }
-
-    /// How many findings of each code it keeps.
-    pub(crate) const fn keep(&self) -> usize {
-        self.keep
-    }
-
-    /// Adds a finding. If it continues the last one of its code, that one grows.
-    pub(crate) fn add(&mut self, problem: Problem, subject: Subject, at: Span) {
-        let code = problem.code();
-        let kept = self.findings.entry(code).or_default();
-        if let Some(last) = kept.last_mut()
-            && last.problem == problem
-            && join(&mut last.subject, &subject)
-        {
-            let end = at.end().max(last.at.end());
-            last.at.len = end - last.at.offset;
-            return;
-        }
-        if kept.len() < self.keep {
-            kept.push(Finding { problem, subject, at });
-        } else {
-            *self.more.entry(code).or_default() += 1;
-        }
-    }
-
-    /// Adds something that could not be checked; runs are joined likewise.
-    pub(crate) fn skip(&mut self, subject: Subject, at: Span, why: Reason) {
-        // Pages come with their two copies in turn, so the run to continue may be the last but one.
-        for last in self.unchecked.iter_mut().rev().take(2) {
-            if last.why == why && join(&mut last.subject, &subject) {
-                let end = at.end().max(last.at.end());
-                last.at.len = end - last.at.offset;
-                return;
-            }
-        }
-        if self.unchecked.len() < KEPT_PER_CODE {
-            self.unchecked.push(Unchecked { subject, at, why });
-        }
-    }
-
-    /// Takes over what another sink gathered behind this one's.
-    pub(crate) fn append(&mut self, other: Self) {
-        for finding in other.findings.into_values().flatten() {
-            self.add(finding.problem, finding.subject, finding.at);
-        }
-        for (code, count) in other.more {
-            *self.more.entry(code).or_default() += count;
-        }
-        for skipped in other.unchecked {
-            self.skip(skipped.subject, skipped.at, skipped.why);
-        }
-    }
-
-    /// The report of what was gathered.
-    pub(crate) fn report(self, incomplete: bool, interrupted: bool) -> Report {
-        let findings = self.findings.into_values().flatten().collect();
-        Report { findings, more: self.more, unchecked: self.unchecked, incomplete, interrupted }
-    }
-}
-
-/// Extends `run` by `next` if `next` follows it directly.
-fn join(run: &mut Subject, next: &Subject) -> bool {
-    match (run, next) {
-        (Subject::Blocks { first, count }, Subject::Blocks { first: next, count: more })
-            if first.0.checked_add(*count) == Some(next.0) =>
-        {
-            *count += more;
-            true
-        }
-        (
-            Subject::Pages { kind, first, count, copy },
-            Subject::Pages { kind: next_kind, first: next, count: more, copy: next_copy },
-        ) if first.0.checked_add(*count) == Some(next.0) && kind == next_kind && copy == next_copy => {
-            *count += more;
-            true
-        }
-        _ => false,
     }
 }

@@ -12,12 +12,15 @@ pub mod fuzzing;
 pub mod inject;
 pub mod plan;
 pub mod problem;
+pub mod standings;
 
 mod check;
 mod pass;
+mod sink;
 
 pub use apply::{ApplyError, apply, release_reserved};
 pub use check::{Options, check};
 pub use finding::{Finding, Report, Subject, Unchecked, Verdict};
 pub use plan::{Edit, Plan, PlanError, Planned, Policy, plan};
 pub use problem::{Code, Problem, Repair, Severity};
+pub use standings::{PageStandings, Standings};

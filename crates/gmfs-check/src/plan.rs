@@ -17,9 +17,11 @@ use crate::finding::{Finding, Report, Subject};
 use crate::problem::{Code, Problem, Repair};
 
 mod contents;
+mod descriptors;
+mod places;
 mod rules;
 
-pub(crate) use contents::descriptors_sum;
+pub(crate) use descriptors::Descriptors;
 
 /// One thing to write.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -171,6 +171,9 @@ pub(crate) struct Repair {
     #[serde(flatten)]
     pub(crate) fsck: Fsck,
     edits: Vec<Edit>,
+    /// Edits that were made and are not listed.
+    #[serde(skip_serializing_if = "is_zero")]
+    more_edits: u64,
     left: Vec<Left>,
     /// More will be planned once these edits are made.
     more: bool,
@@ -182,13 +185,23 @@ pub(crate) struct Repair {
 impl Repair {
     pub(crate) fn new(fsck: Fsck, edits: &[Planned], left: &[Refused], more: bool, applied: bool) -> Self {
         let edits = edits.iter().map(Edit::from).collect();
-        Self { fsck, edits, left: left.iter().map(Left::from).collect(), more, applied, released: None }
+        Self { fsck, edits, left: left.iter().map(Left::from).collect(), more, applied, released: None, more_edits: 0 }
+    }
+
+    pub(crate) const fn more_edits(mut self, count: u64) -> Self {
+        self.more_edits = count;
+        self
     }
 
     pub(crate) fn released(mut self, blocks: Option<u64>) -> Self {
         self.released = blocks;
         self
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// One problem of the catalogue.

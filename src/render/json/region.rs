@@ -1,5 +1,6 @@
 //! `gmfs.inspect/1` and what other answers share with it.
 
+use gmfs_check::Standings;
 use gmfs_format::copies::{Judgement, Standing};
 use gmfs_format::geometry::Geometry as Layout;
 use gmfs_format::raw::ErrorRecord;
@@ -228,9 +229,9 @@ struct Counts {
     recovery: u64,
 }
 
-impl From<health::Counts> for Counts {
-    fn from(counts: health::Counts) -> Self {
-        let health::Counts { good, recovery, stale, damaged, absent } = counts;
+impl From<Standings> for Counts {
+    fn from(counts: Standings) -> Self {
+        let Standings { good, recovery, stale, damaged, absent } = counts;
         Self { good, stale, damaged, absent, recovery }
     }
 }
@@ -250,7 +251,7 @@ pub(crate) struct Health {
 
 impl From<health::Health> for Health {
     fn from(health: health::Health) -> Self {
-        let pages = PageCounts { a: health.a.into(), b: health.b.into() };
+        let pages = PageCounts { a: health.pages.a.into(), b: health.pages.b.into() };
         Self { verdict: health.verdict.name(), pages }
     }
 }

@@ -8,9 +8,9 @@ use gmfs_format::units::{CopyId, PageNo};
 use gmfs_volume::Superblocks;
 use gmfs_volume::behind::used_behind_marks;
 
-use crate::finding::Sink;
 use crate::pass::pages;
 use crate::problem::Problem;
+use crate::sink::Sink;
 
 /// The pages behind the marks that are in use, by table.
 #[derive(Debug, Default)]

@@ -15,10 +15,12 @@ use gmfs_volume::Superblocks;
 use gmfs_volume::region::page_descriptors;
 use gmfs_volume::sweep::{Frame, Visit, sweep};
 
-use crate::finding::{Reason, Sink, Subject};
+use crate::finding::{Reason, Subject};
 use crate::pass::inodes::{Inodes, Known};
 use crate::pass::pages;
 use crate::problem::{Mask, Problem};
+use crate::sink::Sink;
+use crate::standings::PageStandings;
 
 /// Pages between two words about progress.
 const PROGRESS_PAGES: u64 = 256;
@@ -51,6 +53,7 @@ pub(crate) struct Blocks {
     pub(crate) contradicting: u64,
     pub(crate) missing_pages: u64,
     pub(crate) recovery: bool,
+    pub(crate) standings: PageStandings,
 }
 
 /// One thread's part of the pass.
@@ -122,6 +125,7 @@ fn merge(whole: &mut Blocks, disorder: &mut [bool], scan: Scan<'_>, sink: &mut S
     whole.contradicting += scan.blocks.contradicting;
     whole.missing_pages += scan.seen.missing;
     whole.recovery |= scan.seen.recovery;
+    whole.standings = whole.standings.plus(scan.seen.standings);
     sink.append(scan.sink);
 }
 

@@ -3,11 +3,12 @@
 use gmfs_format::tables::BlockState;
 use gmfs_volume::Superblocks;
 
-use crate::finding::{Reason, Sink, Subject};
+use crate::finding::{Reason, Subject};
 use crate::pass::blocks::Blocks;
 use crate::pass::inodes::{Inodes, Known};
 use crate::pass::{superblock, tree};
 use crate::problem::Problem;
+use crate::sink::Sink;
 
 /// Compares counts. What depends on pages that are missing is not judged.
 pub(crate) fn check(superblocks: &Superblocks, inodes: &Inodes, blocks: &Blocks, sink: &mut Sink) {

@@ -8,8 +8,9 @@ use gmfs_volume::Superblocks;
 use gmfs_volume::region::page_descriptors;
 use gmfs_volume::sweep::{Frame, sweep};
 
-use crate::finding::{Reason, Sink, Subject};
+use crate::finding::{Reason, Subject};
 use crate::problem::Problem;
+use crate::sink::Sink;
 
 /// Bytes read at once.
 const PIECE: usize = 1 << 20;

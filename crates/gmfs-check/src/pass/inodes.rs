@@ -11,9 +11,11 @@ use gmfs_format::units::{CopyId, InodeNo, PageBytes, PageNo, len64};
 use gmfs_volume::Superblocks;
 use gmfs_volume::sweep::{Frame, sweep};
 
-use crate::finding::{Sink, Subject};
+use crate::finding::Subject;
 use crate::pass::{in_future, pages};
 use crate::problem::{Mask, Problem, Text};
+use crate::sink::Sink;
+use crate::standings::PageStandings;
 
 /// What later passes need of an inode: 32 bytes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,6 +51,7 @@ pub(crate) struct Inodes {
     pub(crate) used: u64,
     pub(crate) missing_pages: u64,
     pub(crate) recovery: bool,
+    pub(crate) standings: PageStandings,
 }
 
 impl Inodes {
@@ -99,6 +102,7 @@ pub(crate) fn check<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, n
     inodes.records.truncate(geometry.inodes() as usize);
     inodes.missing_pages = seen.missing;
     inodes.recovery = seen.recovery;
+    inodes.standings = seen.standings;
     inodes
 }
 

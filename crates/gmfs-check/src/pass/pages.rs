@@ -8,8 +8,10 @@ use gmfs_format::units::{CopyId, PAGE_BYTES, PageBytes, PageNo};
 use gmfs_volume::Superblocks;
 use gmfs_volume::sweep::Frame;
 
-use crate::finding::{Reason, Sink, Subject};
+use crate::finding::{Reason, Subject};
 use crate::problem::{Problem, Text};
+use crate::sink::Sink;
+use crate::standings::PageStandings;
 
 /// What a pass over pages has seen of them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,10 +20,13 @@ pub(crate) struct Seen {
     pub(crate) missing: u64,
     /// Whether recovery has something to do.
     pub(crate) recovery: bool,
+    /// How both copies stand.
+    pub(crate) standings: PageStandings,
 }
 
 /// Judges a page of a table. Whole pages, the common case, cost two comparisons.
 pub(crate) fn check(frame: &Frame<'_>, superblocks: &Superblocks, seen: &mut Seen, sink: &mut Sink) {
+    seen.standings.add(&frame.judgement);
     if !frame.judgement.is_whole() {
         judged(frame.page, frame.judgement, superblocks, sink);
         seen.missing += u64::from(frame.judgement.take.is_none());

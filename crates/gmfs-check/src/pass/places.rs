@@ -9,10 +9,11 @@ use gmfs_volume::Superblocks;
 use gmfs_volume::region::page_descriptors;
 use gmfs_volume::sweep::{Frame, sweep};
 
-use crate::finding::{Sink, Subject};
+use crate::finding::Subject;
 use crate::pass::blocks::Blocks;
 use crate::pass::inodes::Inodes;
 use crate::problem::Problem;
+use crate::sink::Sink;
 
 /// Claims that are sorted at once: 16 bytes each.
 const CLAIMS_AT_ONCE: u64 = 1 << 18;

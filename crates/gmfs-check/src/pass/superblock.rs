@@ -8,9 +8,10 @@ use gmfs_format::units::{CopyId, PAGE_BYTES, PAGE_SIZE, PageNo};
 use gmfs_volume::Superblocks;
 use gmfs_volume::superblocks::{Slot, state_is_sound};
 
-use crate::finding::{Sink, Subject};
+use crate::finding::Subject;
 use crate::pass::{in_future, pages};
 use crate::problem::{Mask, Problem, Text};
+use crate::sink::Sink;
 
 /// Where the superblock that counts lies.
 pub(crate) fn place(superblocks: &Superblocks) -> Span {

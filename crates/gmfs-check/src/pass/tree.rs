@@ -5,9 +5,10 @@ use gmfs_format::raw::InodeTablePage;
 use gmfs_format::units::{CopyId, InodeNo};
 use gmfs_volume::Superblocks;
 
-use crate::finding::{Sink, Subject};
+use crate::finding::Subject;
 use crate::pass::inodes::{Inodes, Known};
 use crate::problem::Problem;
+use crate::sink::Sink;
 
 /// Checks parents, cycles and names.
 pub(crate) fn check<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, inodes: &Inodes, sink: &mut Sink) {

@@ -3,22 +3,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gmfs_format::io::ReadAt;
-use gmfs_format::model::{Extent, Tree};
+use gmfs_format::model::Tree;
 use gmfs_format::name;
-use gmfs_format::raw::{BlockTablePage, InodeRaw, OnMemory, SuperblockRaw};
+use gmfs_format::raw::{InodeRaw, SuperblockRaw};
 use gmfs_format::superblock::{MAX_LABEL, STATE_ACTIVE, STATE_CLEAN, STATE_FLAGS, text_field};
 use gmfs_format::tables::{BlockState, INODE_FLAGS, INODE_LOST_DATA, InodeKind, MODE_BITS};
-use gmfs_format::units::{BlockNo, InodeNo};
+use gmfs_format::units::{BlockNo, InodeNo, PageNo};
 use gmfs_volume::Region;
 use gmfs_volume::change::Assign;
-use gmfs_volume::region::{read_inode, read_page};
+use gmfs_volume::region::read_inode;
 
 use crate::finding::{Finding, Subject};
+use crate::plan::descriptors::Descriptors;
+use crate::plan::places::Places;
 use crate::plan::{Edit, Plan, Policy, manual_advice};
 use crate::problem::{Code, Problem, Repair};
 
 /// Block edits planned in one round: bounds the memory of a plan.
-const EDITS_PER_ROUND: usize = 1 << 16;
+const EDITS_PER_ROUND: usize = 1 << 14;
+/// Inodes likewise, whose edits take a kilobyte each.
+const INODES_PER_ROUND: usize = 1 << 10;
 
 /// Where the files go whose directory is lost.
 const LOST_FOUND: &[u8] = b"lost+found";
@@ -37,9 +41,10 @@ struct Planner<'a, S: ReadAt + ?Sized> {
     lost_found: Option<InodeNo>,
     owners: Option<Owners>,
     losses: BTreeMap<InodeNo, String>,
-    mappings: BTreeMap<InodeNo, Vec<Extent>>,
+    places: Option<Places>,
+    descriptors: Descriptors<'a, S>,
     recover: bool,
-    rewrite: BTreeMap<gmfs_format::units::PageNo, Code>,
+    rewrite: BTreeMap<PageNo, Code>,
 }
 
 /// An inode that the plan changes.
@@ -66,7 +71,8 @@ pub(super) fn plan<S: ReadAt + ?Sized>(region: &Region<&S>, findings: &[&Finding
         lost_found: None,
         owners: None,
         losses: BTreeMap::new(),
-        mappings: BTreeMap::new(),
+        places: None,
+        descriptors: Descriptors::new(*region.source(), region.superblocks()),
         recover: false,
         rewrite: BTreeMap::new(),
     };
@@ -78,7 +84,9 @@ pub(super) fn plan<S: ReadAt + ?Sized>(region: &Region<&S>, findings: &[&Finding
             class if !policy.allows(class) => {
                 plan.refuse(finding, "gives something up: only a repair that may do so is asked for this");
             }
-            _ if planner.blocks.len() >= EDITS_PER_ROUND => plan.more = true,
+            _ if planner.blocks.len() >= EDITS_PER_ROUND || planner.inodes.len() >= INODES_PER_ROUND => {
+                plan.more = true
+            }
             _ => {
                 if let Err(why) = planner.resolve(finding) {
                     plan.refuse(finding, why);
@@ -112,7 +120,7 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         let Subject::Pages { first, count, .. } = finding.subject else {
             return Err("it is no page");
         };
-        for page in (first.0..first.0 + count).map(gmfs_format::units::PageNo) {
+        for page in (first.0..first.0 + count).map(PageNo) {
             self.rewrite.insert(page, finding.code());
         }
         Ok(())
@@ -153,7 +161,7 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         match problem {
             Problem::InodeSlotBehindEnd {} => {
                 let first = self.region.geometry().first_inode_page().0;
-                self.rewrite.insert(gmfs_format::units::PageNo(first + (ino.0 - 1) / 8), code);
+                self.rewrite.insert(PageNo(first + (ino.0 - 1) / 8), code);
                 return Ok(());
             }
             Problem::ParentMissing { .. } | Problem::ParentNotDirectory { .. } | Problem::ParentCycle { .. } => {
@@ -353,7 +361,7 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
     /// Blocks in no state, or free and yet named: data if the file named there has that place, else reserved. Never free.
     fn judge_blocks(&mut self, first: BlockNo, count: u32, code: Code) -> Result<(), &'static str> {
         for block in (first.0..first.0 + count).map(BlockNo) {
-            let entry = self.region.descriptor(block).ok_or("its descriptor cannot be read")?;
+            let entry = self.descriptors.get(block).ok_or("its descriptor cannot be read")?;
             let file = self.tree.get(entry.owner()).filter(|inode| inode.kind == InodeKind::File);
             let places = file.and_then(|inode| self.region.geometry().file_blocks(inode.size)).unwrap_or(0);
             let vacant = entry.index.get() < places && !self.is_taken(entry.owner(), entry.index.get());
@@ -365,8 +373,8 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
 
     /// Whether a block that is plainly data has this place of a file.
     fn is_taken(&mut self, owner: InodeNo, index: u32) -> bool {
-        let extents = self.mappings.entry(owner).or_insert_with(|| self.region.mapping(owner).extents);
-        extents.iter().any(|extent| extent.index <= index && index < extent.end_index())
+        let places = self.places.get_or_insert_with(|| Places::new(self.region, &self.tree));
+        places.is_taken(self.region, owner, index)
     }
 
     /// A file whose inode is lost comes back with the order and the content of its blocks.
@@ -472,6 +480,7 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
 
     /// Turns the working copies into edits.
     fn finish(self, plan: &mut Plan) {
+        let mut descriptors = self.descriptors;
         if self.recover {
             plan.push(Edit::Recover, vec![Code::GM0023], None);
         }
@@ -479,7 +488,7 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
             plan.push(Edit::Rewrite { page }, vec![code], None);
         }
         for (first, (count, to, code)) in self.blocks {
-            let before = descriptors_sum(self.region.source(), self.region.superblocks(), first, count);
+            let before = descriptors.sum(first, count);
             let loses = (to == Assign::Reserve && code.repair() == Repair::Lossy)
                 .then(|| "the claim of these blocks to a place in a file; their content stays".to_owned());
             plan.push(Edit::Blocks { first, count, to, before }, vec![code], loses);
@@ -497,32 +506,6 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
             plan.push(Edit::Superblock { before: Box::new(before), after: Box::new(raw) }, because, None);
         }
     }
-}
-
-/// CRC-32 of a run of descriptors as they are; those on pages that cannot be read count for nothing.
-pub(crate) fn descriptors_sum<S: ReadAt + ?Sized>(
-    source: &S,
-    superblocks: &gmfs_volume::Superblocks,
-    first: BlockNo,
-    count: u32,
-) -> u32 {
-    let geometry = superblocks.geometry();
-    let mut sum = crc32fast::Hasher::new();
-    let mut block = first.0;
-    let end = first.0.saturating_add(count);
-    while block < end {
-        let Some((page, slot)) = geometry.descriptor_place(BlockNo(block)) else {
-            break;
-        };
-        let here = (end - block).min(gmfs_format::raw::BLOCKS_PER_PAGE - slot as u32);
-        if let Some(bytes) = read_page(source, superblocks, page) {
-            for entry in BlockTablePage::view(&bytes).entries.iter().skip(slot).take(here as usize) {
-                sum.update(entry.bytes());
-            }
-        }
-        block += here;
-    }
-    sum.finalize()
 }
 
 /// The root directory as it must be; owner, mode and times stay.

@@ -1,0 +1,54 @@
+//! Descriptors read one after the other: a page of them is read once for all that lie on it.
+
+use gmfs_format::io::ReadAt;
+use gmfs_format::raw::{BLOCKS_PER_PAGE, BlockRaw, BlockTablePage, OnMemory};
+use gmfs_format::units::{BlockNo, PageBytes, PageNo};
+use gmfs_volume::Superblocks;
+use gmfs_volume::region::read_page;
+
+/// Reads descriptors, best by rising blocks.
+pub(crate) struct Descriptors<'a, S: ?Sized> {
+    source: &'a S,
+    superblocks: &'a Superblocks,
+    /// The page that was read last; without bytes if neither copy gives it.
+    page: Option<(PageNo, Option<Box<PageBytes>>)>,
+}
+
+impl<'a, S: ReadAt + ?Sized> Descriptors<'a, S> {
+    pub(crate) const fn new(source: &'a S, superblocks: &'a Superblocks) -> Self {
+        Self { source, superblocks, page: None }
+    }
+
+    fn page(&mut self, page: PageNo) -> Option<&PageBytes> {
+        if self.page.as_ref().is_none_or(|(read, _)| *read != page) {
+            self.page = Some((page, read_page(self.source, self.superblocks, page)));
+        }
+        self.page.as_ref()?.1.as_deref()
+    }
+
+    /// The descriptor of a block of the used part of the table.
+    pub(crate) fn get(&mut self, block: BlockNo) -> Option<BlockRaw> {
+        let (page, slot) = self.superblocks.geometry().descriptor_place(block)?;
+        BlockTablePage::view(self.page(page)?).entries.get(slot).copied()
+    }
+
+    /// CRC-32 of a run of descriptors as they are; those on pages that cannot be read count for nothing.
+    pub(crate) fn sum(&mut self, first: BlockNo, count: u32) -> u32 {
+        let mut sum = crc32fast::Hasher::new();
+        let mut block = first.0;
+        let end = first.0.saturating_add(count);
+        while block < end {
+            let Some((page, slot)) = self.superblocks.geometry().descriptor_place(BlockNo(block)) else {
+                break;
+            };
+            let here = (end - block).min(BLOCKS_PER_PAGE - slot as u32);
+            if let Some(bytes) = self.page(page) {
+                for entry in BlockTablePage::view(bytes).entries.iter().skip(slot).take(here as usize) {
+                    sum.update(entry.bytes());
+                }
+            }
+            block += here;
+        }
+        sum.finalize()
+    }
+}

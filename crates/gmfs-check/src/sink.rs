@@ -1,0 +1,160 @@
+//! Where the passes put what they find: runs with one cause become one finding, and no code can fill the memory.
+
+use std::collections::BTreeMap;
+
+use gmfs_format::io::Span;
+
+use crate::finding::{Finding, KEPT_PER_CODE, Reason, Report, Subject, Unchecked};
+use crate::problem::{Code, Problem};
+use crate::standings::PageStandings;
+
+/// Gathers findings.
+#[derive(Debug)]
+pub(crate) struct Sink {
+    keep: usize,
+    findings: BTreeMap<Code, Findings>,
+    unchecked: Vec<Unchecked>,
+}
+
+/// The findings of one code.
+#[derive(Debug, Default)]
+struct Findings {
+    /// The first ones.
+    kept: Vec<Finding>,
+    /// How many there are beyond these.
+    more: u64,
+    /// The last of those beyond: what follows it directly is a part of it, and no finding of its own.
+    last: Option<Finding>,
+}
+
+impl Findings {
+    fn add(&mut self, found: Finding, keep: usize) {
+        let last = if self.more > 0 { self.last.as_mut() } else { self.kept.last_mut() };
+        if let Some(last) = last
+            && last.problem == found.problem
+            && join(&mut last.subject, &found.subject)
+        {
+            let end = found.at.end().max(last.at.end());
+            last.at.len = end - last.at.offset;
+        } else if self.kept.len() < keep {
+            self.kept.push(found);
+        } else {
+            self.more += 1;
+            self.last = Some(found);
+        }
+    }
+
+    /// Takes over what another sink found behind these.
+    fn append(&mut self, other: Self, keep: usize) {
+        for found in other.kept {
+            self.add(found, keep);
+        }
+        if other.more > 0 {
+            self.more += other.more;
+            self.last = other.last;
+        }
+    }
+}
+
+impl Sink {
+    /// A sink that keeps so many findings of each code.
+    pub(crate) const fn new(keep: usize) -> Self {
+        Self { keep, findings: BTreeMap::new(), unchecked: Vec::new() }
+    }
+
+    /// How many findings of each code it keeps.
+    pub(crate) const fn keep(&self) -> usize {
+        self.keep
+    }
+
+    /// Adds a finding. If it continues the last one of its code, that one grows.
+    pub(crate) fn add(&mut self, problem: Problem, subject: Subject, at: Span) {
+        let code = problem.code();
+        self.findings.entry(code).or_default().add(Finding { problem, subject, at }, self.keep);
+    }
+
+    /// Adds something that could not be checked; runs are joined likewise.
+    pub(crate) fn skip(&mut self, subject: Subject, at: Span, why: Reason) {
+        // Pages come with their two copies in turn, so the run to continue may be the last but one.
+        for last in self.unchecked.iter_mut().rev().take(2) {
+            if last.why == why && join(&mut last.subject, &subject) {
+                let end = at.end().max(last.at.end());
+                last.at.len = end - last.at.offset;
+                return;
+            }
+        }
+        if self.unchecked.len() < KEPT_PER_CODE {
+            self.unchecked.push(Unchecked { subject, at, why });
+        }
+    }
+
+    /// Takes over what another sink gathered behind this one's.
+    pub(crate) fn append(&mut self, other: Self) {
+        for (code, findings) in other.findings {
+            self.findings.entry(code).or_default().append(findings, self.keep);
+        }
+        for skipped in other.unchecked {
+            self.skip(skipped.subject, skipped.at, skipped.why);
+        }
+    }
+
+    /// The report of what was gathered.
+    pub(crate) fn report(self, incomplete: bool, interrupted: bool, pages: PageStandings) -> Report {
+        let beyond = self.findings.iter().filter(|(_, findings)| findings.more > 0);
+        let more = beyond.map(|(code, findings)| (*code, findings.more)).collect();
+        let findings = self.findings.into_values().flat_map(|findings| findings.kept).collect();
+        Report { findings, more, unchecked: self.unchecked, incomplete, interrupted, pages }
+    }
+}
+
+/// Extends `run` by `next` if `next` follows it directly.
+fn join(run: &mut Subject, next: &Subject) -> bool {
+    match (run, next) {
+        (Subject::Blocks { first, count }, Subject::Blocks { first: next, count: more })
+            if first.0.checked_add(*count) == Some(next.0) =>
+        {
+            *count += more;
+            true
+        }
+        (
+            Subject::Pages { kind, first, count, copy },
+            Subject::Pages { kind: next_kind, first: next, count: more, copy: next_copy },
+        ) if first.0.checked_add(*count) == Some(next.0) && kind == next_kind && copy == next_copy => {
+            *count += more;
+            true
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gmfs_format::units::{BlockNo, InodeNo};
+
+    use super::*;
+
+    /// Adds one finding for each block of `blocks`, of which 16 behind one another have one owner.
+    fn fill(sink: &mut Sink, blocks: std::ops::Range<u32>) {
+        for block in blocks {
+            let problem = Problem::OwnerMissing { owner: InodeNo(block / 16) };
+            let subject = Subject::Blocks { first: BlockNo(block), count: 1 };
+            sink.add(problem, subject, Span::new(u64::from(block) << 21, 1 << 21));
+        }
+    }
+
+    #[test]
+    fn what_is_not_kept_is_counted_in_runs_too_however_it_was_gathered() {
+        let mut whole = Sink::new(3);
+        fill(&mut whole, 0..160);
+        let whole = whole.report(false, false, PageStandings::default());
+        assert_eq!((whole.findings.len(), whole.more[&Code::GM0402]), (3, 7));
+        for cut in 0..=160 {
+            let (mut sink, mut behind) = (Sink::new(3), Sink::new(3));
+            fill(&mut sink, 0..cut);
+            fill(&mut behind, cut..160);
+            sink.append(behind);
+            let report = sink.report(false, false, PageStandings::default());
+            assert_eq!((&report.findings, &report.more), (&whole.findings, &whole.more), "cut at {cut}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! How many pages of each copy stand how.
+
+use gmfs_format::copies::{Judgement, Standing};
+use gmfs_format::units::CopyId;
+
+/// Pages of one copy by what they are worth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standings {
+    /// Good and current.
+    pub good: u64,
+    /// Left by a writer that did not finish; the next one puts them right.
+    pub recovery: u64,
+    /// Good, but older than the other copy without a reason.
+    pub stale: u64,
+    /// With a broken seal, or unreadable.
+    pub damaged: u64,
+    /// Not in the image.
+    pub absent: u64,
+}
+
+impl Standings {
+    /// Counts a page.
+    fn add(&mut self, standing: Standing) {
+        let place = match standing {
+            Standing::Good => &mut self.good,
+            Standing::Uncommitted | Standing::Lagging | Standing::Interrupted => &mut self.recovery,
+            Standing::Stale => &mut self.stale,
+            Standing::Damaged(_) | Standing::Unreadable => &mut self.damaged,
+            Standing::Absent(_) => &mut self.absent,
+        };
+        *place += 1;
+    }
+
+    /// Whether there is nothing but good pages.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.recovery == 0 && self.stale == 0 && self.damaged == 0 && self.absent == 0
+    }
+
+    const fn plus(self, other: Self) -> Self {
+        Self {
+            good: self.good + other.good,
+            recovery: self.recovery + other.recovery,
+            stale: self.stale + other.stale,
+            damaged: self.damaged + other.damaged,
+            absent: self.absent + other.absent,
+        }
+    }
+}
+
+/// The pages in use, superblocks included, of both copies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PageStandings {
+    /// Copy A's.
+    pub a: Standings,
+    /// Copy B's.
+    pub b: Standings,
+}
+
+impl PageStandings {
+    /// Counts a page's two copies.
+    pub(crate) fn add(&mut self, judged: &Judgement) {
+        self.a.add(judged.of(CopyId::A));
+        self.b.add(judged.of(CopyId::B));
+    }
+
+    /// What two parts of the tables come to.
+    pub(crate) const fn plus(self, other: Self) -> Self {
+        Self { a: self.a.plus(other.a), b: self.b.plus(other.b) }
+    }
+}
