@@ -9,9 +9,9 @@
 #   SIZES='1G 1T 16T 64T'
 #   PEER_SIZE=16T     what the checkers of the peers are compared on
 #   FILL_SECONDS=240  stop filling the peers' filesystems after so long, and compare by mapping
-#   SECTIONS='mkfs answer check peers list'
+#   SECTIONS='mkfs answer check peers list repair findings'
 #   STATIC=1          measure the static binary, as it goes into an initramfs
-#   GMFS_BIN=folder   use gmfs, full_region and read_and_sum from here instead of building them (REVISION names them)
+#   GMFS_BIN=folder   use gmfs, full_region, damage_region and read_and_sum from here instead of building them (REVISION names them)
 #   WORK=folder       make images here, and keep them for the next run
 #   SKIP_INSTALL=1    install nothing
 set -euo pipefail
@@ -22,7 +22,7 @@ SHORT_RUNS=${SHORT_RUNS:-21}
 SIZES=${SIZES:-1G 1T 16T 64T}
 PEER_SIZE=${PEER_SIZE:-16T}
 FILL_SECONDS=${FILL_SECONDS:-240}
-SECTIONS=${SECTIONS:-mkfs answer check peers list}
+SECTIONS=${SECTIONS:-mkfs answer check peers list repair findings}
 FILES=1000
 LARGEST=${SIZES##* }
 # Beyond this much spread between the quartiles, a table is measured for longer.
@@ -390,8 +390,54 @@ section_list() {
     row "gmfs stat $image /vm0007.mem"
     row "gmfs inspect $image"
     row "gmfs map $image /vm0007.mem"
+    row "gmfs inspect $image blocks"
     row "gmfs who $image 0x20000000"
     measure "$RUNS" 0
+}
+
+# All of copy A is gone; beside writing it from copy B with dd, which computes no CRC.
+section_repair() {
+    local image=full-$LARGEST-robin.gmfs copy blocks
+    full "$LARGEST" robin
+    read -r copy blocks < <(gmfs inspect "$image" superblock | awk '
+        /^Region size/ { gsub(/[(),]/, " "); for (n = 1; n <= NF; n++) if ($n ~ /^[0-9]+$/ && $n > size) size = $n }
+        /^Metadata blocks/ { blocks = $3 }
+        END { printf "%.0f %d\n", size - blocks * 2097152, blocks }')
+    printf '\n## Repair\n\n%s, every extent one block, all of copy A gone. On two CPUs. ' "$LARGEST"
+    printf 'Ratio: to dd, which writes copy A from\ncopy B and checks nothing.\n\n'
+    local gone="fallocate -p -o 0 -l $((blocks * 2097152)) $image"
+    row "taskset -c 0,1 dd if=$image of=$image bs=2M iflag=skip_bytes skip=$copy count=$blocks conv=notrunc" "$gone"
+    row "taskset -c 0,1 gmfs fsck -p $image" "$gone"
+    row "taskset -c 0,1 gmfs fsck -n $image" "$gone"
+    measure "$RUNS" 0
+    # What dd wrote is no copy A: its pages name copy B.
+    $gone && gmfs fsck -p "$image" >/dev/null || true
+}
+
+# Millions of findings: what is wrong is told in examples/damage_region.rs.
+section_findings() {
+    full "$PEER_SIZE" robin
+    printf '\n## Millions of findings\n\n%s, %s files, every extent one block, damaged by `damage_region FILE KIND`. ' \
+        "$PEER_SIZE" "$FILES"
+    printf 'On two CPUs; one run of each,\nfor a repair takes up to minutes.\n\n'
+    printf '| Damage | Command | Time | CPU | Peak memory | Says |\n| --- | --- | --: | --: | --: | --- |\n'
+    local kind command took
+    quiet_begin
+    for kind in owners states inodes pages lost; do
+        rm -f damaged.gmfs
+        cp --sparse=always "full-$PEER_SIZE-robin.gmfs" damaged.gmfs
+        damage_region damaged.gmfs "$kind"
+        for command in 'fsck -n' 'repair --plan -y' 'fsck -y' 'fsck -n'; do
+            # shellcheck disable=SC2086 # the command is words
+            taskset -c 0,1 /usr/bin/time -q -f '%e %U %S %M' -o "$private/took" \
+                gmfs $command damaged.gmfs >"$private/said" 2>/dev/null || true
+            took=$(tail -n 1 "$private/took" | awk '{ printf "%.2f s | %.2f s | %.1f MiB", $1, $2 + $3, $4 / 1024 }')
+            printf '| %s | `gmfs %s` | %s | %s |\n' "$kind" "$command" "$took" \
+                "$(grep -a '^damaged.gmfs: ' "$private/said" | tail -n 1 | sed 's/^damaged.gmfs: //')"
+        done
+    done
+    quiet_end
+    rm -f damaged.gmfs
 }
 
 # --- the run ---------------------------------------------------------------------------------------------------------

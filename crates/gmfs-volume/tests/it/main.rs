@@ -14,6 +14,7 @@ mod failing;
 mod hostile;
 mod marks;
 mod model;
+mod passes;
 mod refusals;
 mod stale;
 mod support;

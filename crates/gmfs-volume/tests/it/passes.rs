@@ -1,0 +1,113 @@
+//! How much is read for what: passes that must not be made page by page, or file by file.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use gmfs_format::io::{ReadAt, ReadError, Span, WriteAt, WriteError};
+use gmfs_format::units::{CopyId, PAGE_BYTES, PAGE_SIZE};
+use gmfs_volume::Superblocks;
+
+use crate::support::memory::Memory;
+use crate::support::ops::{BLOCK, create_options, fresh, open};
+
+/// A medium that counts what is read, and that knows its holes or does not.
+struct Counted {
+    inner: Memory,
+    knows_holes: bool,
+    reads: Arc<AtomicU64>,
+}
+
+impl Counted {
+    fn new(inner: &Memory, knows_holes: bool) -> Self {
+        Self { inner: inner.clone(), knows_holes, reads: Arc::default() }
+    }
+
+    fn reads(&self) -> u64 {
+        self.reads.swap(0, Ordering::Relaxed)
+    }
+}
+
+impl ReadAt for Counted {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.inner.read_at(offset, buf)
+    }
+
+    fn end(&self) -> Option<u64> {
+        self.inner.end()
+    }
+
+    fn next_data(&self, range: Range<u64>) -> Result<Option<Range<u64>>, ReadError> {
+        let mut pages = range.clone().step_by(PAGE_SIZE);
+        let first =
+            if self.knows_holes { pages.find(|at| self.inner.page(*at) != [0; PAGE_SIZE]) } else { pages.next() };
+        Ok(first.map(|at| at..at + PAGE_BYTES))
+    }
+}
+
+impl WriteAt for Counted {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
+        self.inner.write_at(offset, bytes)
+    }
+
+    fn zero(&mut self, span: Span) -> Result<(), WriteError> {
+        self.inner.zero(span)
+    }
+
+    fn barrier(&mut self) -> Result<(), WriteError> {
+        self.inner.barrier()
+    }
+}
+
+#[test]
+fn copy_b_is_found_beside_holes_and_without_knowing_of_them() {
+    // Copy B ends in blocks that are not used, and a tail lies behind it.
+    let mut image = fresh(3 << 30, 16384);
+    let geometry = Superblocks::load(&image).unwrap().geometry();
+    assert!(geometry.metadata_blocks() > 2);
+    image.zero(Span::new(0, geometry.copy_offset(CopyId::B))).unwrap();
+    for knows_holes in [true, false] {
+        let source = Counted::new(&image, knows_holes);
+        let found = Superblocks::load(&source).unwrap();
+        assert_eq!(found.geometry(), geometry);
+        assert!(found.a.good().is_none() && found.b.good().is_some());
+    }
+}
+
+#[test]
+fn an_empty_medium_is_not_searched_where_it_is_a_hole() {
+    let image = Memory::new(64 << 30);
+    let source = Counted::new(&image, true);
+    assert!(Superblocks::load(&source).is_err());
+    let knowing = source.reads();
+    let source = Counted::new(&image, false);
+    assert!(Superblocks::load(&source).is_err());
+    let searching = source.reads();
+    assert!(knowing < 20 && searching > 500, "{knowing} and {searching} reads");
+}
+
+#[test]
+fn removing_a_directory_reads_the_table_once() {
+    let mut image = fresh(1 << 30, 64);
+    let mut writer = open(&mut image);
+    for directory in [&b"/few"[..], b"/many"] {
+        writer.mkdir(directory, false, 0o755, (0, 0)).unwrap();
+    }
+    for n in 0..21 {
+        let directory = if n == 0 { "few" } else { "many" };
+        writer.create(format!("/{directory}/{n}").as_bytes(), &create_options(BLOCK, false, false)).unwrap();
+    }
+    writer.close().unwrap();
+    let reads = |path: &[u8]| {
+        let source = Counted::new(&image, true);
+        let counter = Arc::clone(&source.reads);
+        let mut writer = open(source);
+        let before = counter.load(Ordering::Relaxed);
+        writer.remove(path, true).unwrap();
+        counter.load(Ordering::Relaxed) - before
+    };
+    let (few, many) = (reads(b"/few"), reads(b"/many"));
+    // More inodes lie on more pages, which the commit reads; a pass for each file would be four reads for each.
+    assert!(many < few + 20, "{few} reads for one file, {many} for twenty");
+}
