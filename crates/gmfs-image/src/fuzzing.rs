@@ -1,4 +1,16 @@
 //! Bodies for fuzz targets: any bytes, no panic, no loop without end, and what is said of a range agrees with itself.
+//!
+//! Those here take the bytes for a file. Those in [`made`] take them for choices by which a good file is made and then
+//! damaged in the places that matter; what was not damaged has to read as it was. Those in [`codecs`] decode one page by
+//! each codec, by Rust and by C.
+
+mod choices;
+pub mod codecs;
+#[cfg_attr(not(test), expect(dead_code, reason = "tests make more kinds of files"))]
+pub(crate) mod elf_file;
+#[cfg_attr(not(test), expect(dead_code, reason = "tests make more kinds of files"))]
+pub(crate) mod kdump_file;
+pub mod made;
 
 use std::ops::Range;
 
@@ -9,6 +21,25 @@ use crate::flat::FlatFile;
 use crate::kdump::KdumpDump;
 use crate::lime::LimeDump;
 use crate::{foreign, iomem, probe};
+
+/// A body.
+pub type Target = fn(&[u8]);
+
+/// All bodies by their names, which are those of the fuzz targets.
+pub const TARGETS: [(&str, Target); 12] = [
+    ("elf", exercise),
+    ("kdump", exercise_kdump),
+    ("flat", exercise_flat),
+    ("lime", exercise_lime),
+    ("made_elf", made::elf),
+    ("made_kdump", made::kdump),
+    ("made_flat", made::flat),
+    ("made_lime", made::lime),
+    ("codec_zlib", codecs::by_zlib),
+    ("codec_lzo", codecs::by_lzo),
+    ("codec_snappy", codecs::by_snappy),
+    ("codec_zstd", codecs::by_zstd),
+];
 
 /// Reads `data` in all the ways that a hostile file can be read here.
 ///
@@ -125,3 +156,6 @@ fn check_source(source: &dyn ReadAt, range: Range<u64>) {
         assert!(range.start <= data.start && data.start < data.end && data.end <= range.end);
     }
 }
+
+#[cfg(test)]
+mod tests;

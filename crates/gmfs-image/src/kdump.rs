@@ -38,7 +38,7 @@
 #![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod bitmap;
-mod codec;
+pub(crate) mod codec;
 mod header;
 mod pages;
 mod parts;

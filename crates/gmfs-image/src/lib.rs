@@ -17,7 +17,14 @@ mod extents;
 pub mod file;
 pub mod flat;
 pub mod foreign;
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
+#[allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "it makes files for tests, and is no part of what is built to be used"
+)]
 pub mod fuzzing;
 pub mod in_order;
 pub mod iomem;

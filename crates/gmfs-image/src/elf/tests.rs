@@ -1,10 +1,9 @@
-mod build;
 mod captured;
 mod hostile;
 mod model;
 
 use super::*;
-use build::{Builder, Load};
+use crate::fuzzing::elf_file::{Builder, Load};
 
 fn parse(builder: &Builder) -> ElfDump<Vec<u8>> {
     ElfDump::parse(builder.bytes()).unwrap()

@@ -416,21 +416,38 @@ impl<R: ReadAt> KdumpDump<R> {
 
     /// What the descriptors of `pages` say without decoding. All of them have one.
     pub(super) fn verdicts(&self, pages: Range<u64>, out: &mut Vec<Option<Absence>>) -> Result<(), ReadError> {
-        self.look(pages, out, |descriptor, part| descriptor.judge(self.page, part.size).err())
+        out.clear();
+        self.look(pages, |descriptors, part| {
+            out.extend(descriptors.iter().map(|descriptor| descriptor.judge(self.page, part.size).err()));
+            // A flattened stream that was cut has gaps before its end.
+            let from = out.len().saturating_sub(descriptors.len());
+            let verdicts = out.get_mut(from..).unwrap_or_default();
+            let good = || descriptors.iter().zip(verdicts.iter()).filter(|(_, verdict)| verdict.is_none());
+            let start = good().map(|(descriptor, _)| descriptor.offset).min();
+            let end = good().map(|(descriptor, _)| descriptor.end()).max();
+            let (Some(start), Some(end)) = (start, end) else { return };
+            if part.file.next_absent(start..end).is_none() {
+                return;
+            }
+            for (descriptor, verdict) in descriptors.iter().zip(verdicts) {
+                if verdict.is_none() && part.file.next_absent(descriptor.offset..descriptor.end()).is_some() {
+                    *verdict = Some(Absence::Truncated);
+                }
+            }
+        })
     }
 
     /// Which of `pages`, that all have descriptors, are the zero page that others share.
     pub(super) fn zeros(&self, pages: Range<u64>, out: &mut Vec<bool>) -> Result<(), ReadError> {
-        self.look(pages, out, |descriptor, part| self.is_shared_zero(descriptor, part.zero.load(Ordering::Relaxed)))
+        out.clear();
+        self.look(pages, |descriptors, part| {
+            let zero = part.zero.load(Ordering::Relaxed);
+            out.extend(descriptors.iter().map(|descriptor| self.is_shared_zero(*descriptor, zero)));
+        })
     }
 
-    fn look<T>(
-        &self,
-        pages: Range<u64>,
-        out: &mut Vec<T>,
-        tell: impl Fn(Descriptor, &Part<R>) -> T,
-    ) -> Result<(), ReadError> {
-        out.clear();
+    /// Hands out the descriptors of `pages`, part by part.
+    fn look(&self, pages: Range<u64>, mut take: impl FnMut(&[Descriptor], &Part<R>)) -> Result<(), ReadError> {
         let Some(file) = self.bitmap_file() else { return Ok(()) };
         let mut rank = self.maps.rank(file, pages.start)?;
         let mut page = pages.start;
@@ -439,7 +456,7 @@ impl<R: ReadAt> KdumpDump<R> {
             let Some(part) = self.part_of(page) else { break };
             let count = pages.end.min(part.end).saturating_sub(page);
             self.load(part, rank, usize::try_from(count).unwrap_or(0), &mut worker)?;
-            out.extend(worker.descriptors.iter().map(|descriptor| tell(*descriptor, part)));
+            take(&worker.descriptors, part);
             (page, rank) = (page.saturating_add(count), rank.saturating_add(count));
         }
         self.dismiss(worker);

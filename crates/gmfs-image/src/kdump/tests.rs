@@ -1,10 +1,9 @@
-mod build;
 mod captured;
 mod hostile;
 mod model;
 
 use super::*;
-use build::{Builder, Page};
+use crate::fuzzing::kdump_file::{self as build, Builder, Page};
 
 const ALL: [Codec; 5] = [Codec::Stored, Codec::Zlib, Codec::Lzo, Codec::Snappy, Codec::Zstd];
 

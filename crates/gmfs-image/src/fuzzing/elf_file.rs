@@ -2,51 +2,51 @@
 
 /// A PT_LOAD.
 #[derive(Clone, Debug)]
-pub(super) struct Load {
-    pub(super) address: u64,
-    pub(super) bytes: Vec<u8>,
+pub(crate) struct Load {
+    pub(crate) address: u64,
+    pub(crate) bytes: Vec<u8>,
     /// `p_filesz`, if it is not the number of bytes.
-    pub(super) in_file: Option<u64>,
+    pub(crate) in_file: Option<u64>,
     /// `p_memsz`, if it is not `p_filesz`.
-    pub(super) in_memory: Option<u64>,
+    pub(crate) in_memory: Option<u64>,
     /// `p_offset`, if it is not where the bytes are.
-    pub(super) place: Option<u64>,
+    pub(crate) place: Option<u64>,
 }
 
 impl Load {
-    pub(super) fn new(address: u64, bytes: &[u8]) -> Self {
+    pub(crate) fn new(address: u64, bytes: &[u8]) -> Self {
         Self { address, bytes: bytes.to_vec(), in_file: None, in_memory: None, place: None }
     }
 
-    pub(super) fn memory(self, size: u64) -> Self {
+    pub(crate) fn memory(self, size: u64) -> Self {
         Self { in_memory: Some(size), ..self }
     }
 
-    pub(super) fn file(self, size: u64) -> Self {
+    pub(crate) fn file(self, size: u64) -> Self {
         Self { in_file: Some(size), ..self }
     }
 
-    pub(super) fn at(self, place: u64) -> Self {
+    pub(crate) fn at(self, place: u64) -> Self {
         Self { place: Some(place), ..self }
     }
 }
 
 /// A file: header, section 0, program headers, notes, the bytes of the segments.
 #[derive(Clone, Debug)]
-pub(super) struct Builder {
-    pub(super) wide: bool,
-    pub(super) big: bool,
-    pub(super) flags: u32,
-    pub(super) kind: u16,
-    pub(super) entry: u16,
+pub(crate) struct Builder {
+    pub(crate) wide: bool,
+    pub(crate) big: bool,
+    pub(crate) flags: u32,
+    pub(crate) kind: u16,
+    pub(crate) entry: u16,
     /// The count is in section 0.
-    pub(super) extended: bool,
-    pub(super) notes: Vec<u8>,
-    pub(super) loads: Vec<Load>,
+    pub(crate) extended: bool,
+    pub(crate) notes: Vec<u8>,
+    pub(crate) loads: Vec<Load>,
 }
 
 impl Builder {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             wide: true,
             big: false,
@@ -60,15 +60,15 @@ impl Builder {
     }
 
     /// To be said before any note is added.
-    pub(super) fn order(self, wide: bool, big: bool) -> Self {
+    pub(crate) fn order(self, wide: bool, big: bool) -> Self {
         Self { wide, big, entry: if wide { 56 } else { 32 }, ..self }
     }
 
-    pub(super) fn loads(self, loads: impl IntoIterator<Item = Load>) -> Self {
+    pub(crate) fn loads(self, loads: impl IntoIterator<Item = Load>) -> Self {
         Self { loads: loads.into_iter().collect(), ..self }
     }
 
-    pub(super) fn note(mut self, name: &str, text: &[u8]) -> Self {
+    pub(crate) fn note(mut self, name: &str, text: &[u8]) -> Self {
         let sizes = [name.len() as u64 + 1, text.len() as u64, 0];
         for size in sizes {
             self.notes.extend(self.number(size, 4));
@@ -80,7 +80,7 @@ impl Builder {
         self
     }
 
-    pub(super) fn number(&self, value: u64, size: usize) -> Vec<u8> {
+    pub(crate) fn number(&self, value: u64, size: usize) -> Vec<u8> {
         if self.big { value.to_be_bytes()[8 - size..].to_vec() } else { value.to_le_bytes()[..size].to_vec() }
     }
 
@@ -89,7 +89,7 @@ impl Builder {
     }
 
     /// Where the program headers are.
-    pub(super) const fn table(&self) -> u64 {
+    pub(crate) const fn table(&self) -> u64 {
         if self.wide { 64 + 64 } else { 52 + 40 }
     }
 
@@ -98,7 +98,7 @@ impl Builder {
     }
 
     /// Where the bytes of the segments begin.
-    pub(super) fn body(&self) -> u64 {
+    pub(crate) fn body(&self) -> u64 {
         self.table() + self.count() * u64::from(self.entry) + self.notes.len() as u64
     }
 
@@ -145,7 +145,7 @@ impl Builder {
         out
     }
 
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut out = self.header();
         assert_eq!(out.len() as u64, self.table());
         let mut place = self.body();

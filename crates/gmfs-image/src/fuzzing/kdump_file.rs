@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 
-use super::super::codec::Codec;
+use crate::kdump::Codec;
 
 /// What a page is written as.
 #[derive(Clone, Debug)]
-pub(super) enum Page {
+pub(crate) enum Page {
     /// Memory, by a codec; as it is where the codec does not make it smaller.
     Memory(Vec<u8>, Codec),
     /// The zero page that others share.
@@ -22,29 +22,38 @@ pub(super) enum Page {
     Pointed { offset: u64, size: u32, flags: u32 },
 }
 
+/// Where in the file a page is.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) page: u64,
+    pub(crate) descriptor: usize,
+    /// Empty for pages that share their bytes or have none.
+    pub(crate) data: std::ops::Range<usize>,
+}
+
 /// A dump to be written.
 #[derive(Clone, Debug)]
-pub(super) struct Builder {
-    pub(super) version: u32,
-    pub(super) big: bool,
-    pub(super) wide: bool,
+pub(crate) struct Builder {
+    pub(crate) version: u32,
+    pub(crate) big: bool,
+    pub(crate) wide: bool,
     /// The 32-bit sub header as ARM's compiler lays it out.
-    pub(super) padded: bool,
-    pub(super) page: usize,
-    pub(super) status: u32,
-    pub(super) level: u32,
-    pub(super) machine: &'static str,
-    pub(super) release: &'static str,
-    pub(super) phys_base: u64,
-    pub(super) split: Option<(u64, u64)>,
-    pub(super) pages: BTreeMap<u64, Page>,
+    pub(crate) padded: bool,
+    pub(crate) page: usize,
+    pub(crate) status: u32,
+    pub(crate) level: u32,
+    pub(crate) machine: &'static str,
+    pub(crate) release: &'static str,
+    pub(crate) phys_base: u64,
+    pub(crate) split: Option<(u64, u64)>,
+    pub(crate) pages: BTreeMap<u64, Page>,
     /// Instead of the page behind the last one.
-    pub(super) max_mapnr: Option<u64>,
-    pub(super) info: &'static str,
+    pub(crate) max_mapnr: Option<u64>,
+    pub(crate) info: &'static str,
 }
 
 impl Builder {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             version: 6,
             big: false,
@@ -63,7 +72,7 @@ impl Builder {
         }
     }
 
-    pub(super) fn page(mut self, number: u64, page: Page) -> Self {
+    pub(crate) fn page(mut self, number: u64, page: Page) -> Self {
         self.pages.insert(number, page);
         self
     }
@@ -151,7 +160,12 @@ impl Builder {
     }
 
     /// The file.
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.bytes_and_places().0
+    }
+
+    /// The file, and where each page of this part has its descriptor and its data.
+    pub(crate) fn bytes_and_places(&self) -> (Vec<u8>, Vec<Place>) {
         let maps = self.map_blocks();
         let mut file = vec![0; (2 + maps) * self.page];
         self.main(&mut file[..self.page]);
@@ -172,8 +186,9 @@ impl Builder {
         let zero = file.len() as u64;
         file.resize(file.len() + self.page, 0);
         let (start, end) = self.split.unwrap_or((0, u64::MAX));
-        let own = inside.into_iter().filter(|(number, _)| (start..end).contains(number));
-        for (index, (_, page)) in own.enumerate() {
+        let own = inside.iter().filter(|(number, _)| (start..end).contains(number));
+        let mut places = Vec::new();
+        for (index, (number, page)) in own.enumerate() {
             let here = file.len() as u64;
             let (offset, size, flags) = match page {
                 Page::Memory(bytes, codec) => {
@@ -193,13 +208,14 @@ impl Builder {
             self.u64(&mut file, entry, offset);
             self.u32(&mut file, entry + 8, size);
             self.u32(&mut file, entry + 12, flags);
+            places.push(Place { page: *number, descriptor: entry, data: here as usize..file.len() });
         }
-        file
+        (file, places)
     }
 }
 
 /// What a page is stored as, and the flags of its descriptor.
-pub(super) fn encode(page: &[u8], codec: Codec) -> (Vec<u8>, u32) {
+pub(crate) fn encode(page: &[u8], codec: Codec) -> (Vec<u8>, u32) {
     let (data, flags) = match codec {
         Codec::Stored => return (page.to_vec(), 0),
         Codec::Zlib => {
