@@ -128,7 +128,7 @@ impl<R: ReadAt> FlatFile<R> {
         {
             return Err(FlatError::Signature);
         }
-        let (list, cut) = walk(&file, size)?;
+        let (list, cut) = walk(&file, size, MAX_RECORDS)?;
         if list.is_empty() {
             return Err(FlatError::Empty);
         }
@@ -158,8 +158,8 @@ impl<R: ReadAt> FlatFile<R> {
     }
 }
 
-/// All records in the order of the file, and whether some are missing.
-fn walk(file: &impl ReadAt, size: u64) -> Result<(Vec<Extent>, bool), FlatError> {
+/// All records in the order of the file, `most` of them, and whether some are missing.
+fn walk(file: &impl ReadAt, size: u64, most: u64) -> Result<(Vec<Extent>, bool), FlatError> {
     let mut list = Vec::new();
     let mut headers = Headers { file, size, buf: Vec::new(), start: 0, small: true };
     let mut at = FIRST;
@@ -174,7 +174,7 @@ fn walk(file: &impl ReadAt, size: u64) -> Result<(Vec<Extent>, bool), FlatError>
         if len == 0 || offset.checked_add(length).is_none() {
             return Ok((list, true));
         }
-        if u64::try_from(list.len()).is_ok_and(|count| count >= MAX_RECORDS) {
+        if u64::try_from(list.len()).is_ok_and(|count| count >= most) {
             return Err(FlatError::TooManyRecords);
         }
         let place = at.saturating_add(HEADER);

@@ -95,6 +95,15 @@ fn many_small_records() {
 }
 
 #[test]
+fn too_many_records_are_refused_with_the_remedy() {
+    let file = stream(&[(0, b"a"), (1, b"b"), (2, b"c")], true);
+    let size = file.len() as u64;
+    assert_eq!(walk(&file, size, 3).unwrap().0.len(), 3);
+    let error = walk(&file, size, 2).unwrap_err();
+    assert!(matches!(error, FlatError::TooManyRecords) && error.to_string().contains("makedumpfile -R"), "{error}");
+}
+
+#[test]
 fn mutations_neither_panic_nor_contradict_themselves() {
     let mut state = 1_u64;
     let mut next = |limit: usize| {

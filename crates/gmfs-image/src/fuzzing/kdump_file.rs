@@ -225,7 +225,7 @@ pub(crate) fn encode(page: &[u8], codec: Codec) -> (Vec<u8>, u32) {
         }
         Codec::Lzo => (lzo(page), 2),
         Codec::Snappy => (snap::raw::Encoder::new().compress_vec(page).unwrap(), 4),
-        Codec::Zstd => (zstd(page), 0x20),
+        _ => (zstd(page), 0x20),
     };
     if data.len() < page.len() { (data, flags) } else { (page.to_vec(), 0) }
 }
