@@ -9,20 +9,23 @@
 #   SIZES='1G 1T 16T 64T'
 #   PEER_SIZE=16T     what the checkers of the peers are compared on
 #   FILL_SECONDS=240  stop filling the peers' filesystems after so long, and compare by mapping
-#   SECTIONS='mkfs answer check peers list repair findings'
+#   SECTIONS='mkfs answer check peers list repair findings dumps'
+#   DUMP_MIB=1024     memory in each dump of the section dumps; it takes 5 times as much in WORK
 #   STATIC=1          measure the static binary, as it goes into an initramfs
-#   GMFS_BIN=folder   use gmfs, full_region, damage_region and read_and_sum from here instead of building them (REVISION names them)
+#   GMFS_BIN=folder   use gmfs and the examples that are called here from there instead of building them (REVISION names them)
 #   WORK=folder       make images here, and keep them for the next run
 #   SKIP_INSTALL=1    install nothing
 set -euo pipefail
 cd "$(dirname "$0")/.."
+root_folder=$PWD
 
 RUNS=${RUNS:-5}
 SHORT_RUNS=${SHORT_RUNS:-21}
 SIZES=${SIZES:-1G 1T 16T 64T}
 PEER_SIZE=${PEER_SIZE:-16T}
 FILL_SECONDS=${FILL_SECONDS:-240}
-SECTIONS=${SECTIONS:-mkfs answer check peers list repair findings}
+SECTIONS=${SECTIONS:-mkfs answer check peers list repair findings dumps}
+DUMP_MIB=${DUMP_MIB:-1024}
 FILES=1000
 LARGEST=${SIZES##* }
 # Beyond this much spread between the quartiles, a table is measured for longer.
@@ -45,6 +48,15 @@ if root && [ -z "${SKIP_INSTALL:-}" ] && have apt-get; then
             btrfs-progs e2fsprogs xfsprogs thin-provisioning-tools time >/dev/null
         break
     done
+    case " $SECTIONS " in *" dumps "*)
+        if ! have makedumpfile || [ ! -e /usr/include/libkdumpfile/kdumpfile.h ]; then
+            say "installing the peers of the readers of dumps"
+            apt-get update -qq
+            DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+                makedumpfile libkdumpfile-dev gcc libc6-dev >/dev/null
+        fi
+        ;;
+    esac
 fi
 if [ -z "${GMFS_BIN:-}" ]; then
     say "building"
@@ -57,6 +69,8 @@ if [ -z "${GMFS_BIN:-}" ]; then
     fi
     cargo build --quiet --locked --release "${target[@]}" --bin gmfs
     cargo build --quiet --locked --release "${target[@]}" -p gmfs-volume --examples
+    cargo build --quiet --locked --release "${target[@]}" -p gmfs-image --features deflate-c,zstd-c \
+        --example make_dump --example save_window
     release=$(realpath "$release")
     PATH="$release:$release/examples:$PATH"
 else
@@ -440,6 +454,130 @@ section_findings() {
     rm -f damaged.gmfs
 }
 
+# One dump in each codec: by makedumpfile where it can, else by our own writer. What was made is in dumps.by.
+make_dumps() {
+    [ ! -e dumps.by ] || return 0
+    gmfs mkfs -q dumps.region --size 64M
+    make_dump elf dump.elf "$DUMP_MIB" dumps.region
+    # Ours takes turns with theirs on the CPUs.
+    for codec in none snappy zstd flat-zlib; do
+        make_dump "$codec" "dump.$codec" "$DUMP_MIB" dumps.region &
+        [ "$codec" != snappy ] || wait
+    done
+    local codec option by=
+    for codec in zlib lzo; do
+        option=-c
+        [ "$codec" = zlib ] || option=-l
+        if have makedumpfile && makedumpfile "$option" -d 1 dump.elf "dump.$codec" >/dev/null 2>&1; then
+            by="$by $codec"
+        else
+            make_dump "$codec" "dump.$codec" "$DUMP_MIB" dumps.region
+        fi
+    done
+    wait
+    echo "${by:- none}" >dumps.by
+}
+
+section_dumps() {
+    say "making dumps"
+    make_dumps
+    if have cc && cc -O2 -o libkdumpfile "$root_folder/scripts/libkdumpfile.c" -lkdumpfile 2>/dev/null; then
+        PATH="$PWD:$PATH"
+    fi
+    printf '\n## Dumps: reading all of the memory\n\n'
+    printf '%s MiB of memory, of which half can be compressed; those by makedumpfile: %s, the others by\n' \
+        "$DUMP_MIB" "$(cat dumps.by)"
+    printf '`make_dump`. `save_window` reads as `save` does, on one thread (`-t 1`), and `libkdumpfile` with\n'
+    printf 'kdump_read() in pieces of 1 MiB. One CPU. Rate: by CPU time. Ratio: of the rates.\n\n'
+    rates_begin
+    local codec
+    for codec in zlib lzo snappy zstd none elf; do
+        rate "$codec" "save_window -t 1 dump.$codec" "libkdumpfile dump.$codec $DUMP_MIB"
+    done
+    rate flat-zlib "save_window -t 1 dump.flat-zlib" ""
+    rates_end 'MiB of memory per CPU second'
+
+    printf '\n## Dumps: an ELF dump beside dd\n\nBoth in pieces of 256 KiB. One CPU. Ratio: to the first row.\n\n'
+    row "dd if=dump.elf of=/dev/null bs=256k status=none"
+    row "save_window -t 1 dump.elf"
+    measure "$SHORT_RUNS" 0
+
+    printf '\n## Dumps: two threads\n\nWith `taskset -c 0,1` on two CPUs. Ratio: to the first row of each codec.\n'
+    for codec in zlib lzo snappy zstd; do
+        printf '\n'
+        row "save_window -t 1 dump.$codec"
+        row "taskset -c 0,1 save_window -t 2 dump.$codec"
+        measure "$RUNS" 0
+    done
+
+    printf '\n## Dumps: the first answer\n\n'
+    printf 'Opening included. `libkdumpfile ... first` opens and reads one page. Ratio: to the first row.\n\n'
+    for codec in zlib flat-zlib zstd elf; do
+        row "gmfs inspect --region 64M:0x10000000 dump.$codec superblock"
+        [ "$codec" = flat-zlib ] || row "libkdumpfile dump.$codec first"
+    done
+    row "gmfs --version"
+    row /bin/true
+    measure "$SHORT_RUNS" 0
+    rm -f dump.* dumps.by dumps.region libkdumpfile
+}
+
+# Rows of codec, command, and the peer's command, whose CPU times are compared in RUNS rounds, each after the other.
+rates_begin() { : >"$private/rates"; names=() ours=() theirs=(); }
+rate() {
+    local peer=$3
+    have "${peer%% *}" || peer=
+    names+=("$1") ours+=("$2") theirs+=("$peer")
+}
+rates_end() {
+    local round k which command user system
+    quiet_begin
+    TIMEFORMAT='%U %S'
+    for ((round = 0; round < RUNS; round++)); do
+        for k in "${!names[@]}"; do
+            for which in 0 1; do
+                command=${ours[$k]}
+                [ "$which" = 0 ] || command=${theirs[$k]}
+                [ -n "$command" ] || continue
+                # shellcheck disable=SC2086 # the command is words
+                if ! { time $command >/dev/null 2>"$private/error"; } 2>"$private/cpu"; then
+                    say "$command: $(cat "$private/error")"
+                    continue
+                fi
+                read -r user system <"$private/cpu"
+                echo "$k $which $user $system" >>"$private/rates"
+            done
+        done
+    done
+    quiet_end
+    printf '| Dump | `save_window` | libkdumpfile | Ratio |\n| --- | --: | --: | --: |\n'
+    printf '%s\n' "${names[@]}" >"$private/names"
+    awk -v mib="$DUMP_MIB" -v unit="$1" -v names="$private/names" '
+        function median(list, n,    i, j, v) {
+            for (i = 2; i <= n; i++) {
+                v = list[i]
+                for (j = i - 1; j >= 1 && list[j] > v; j--) list[j + 1] = list[j]
+                list[j + 1] = v
+            }
+            return list[1 + int((n - 1) / 2 + 0.5)]
+        }
+        { seconds = $3 + $4; rate[$1, $2, ++n[$1, $2]] = mib / seconds; if ($1 > last) last = $1 }
+        END {
+            while ((getline line < names) > 0) name[count++] = line
+            for (k = 0; k <= last; k++) {
+                for (which = 0; which < 2; which++) {
+                    for (i = 1; i <= n[k, which]; i++) list[i] = rate[k, which, i]
+                    middle[which] = n[k, which] ? median(list, n[k, which]) : 0
+                }
+                both = n[k, 0] < n[k, 1] ? n[k, 0] : n[k, 1]
+                for (i = 1; i <= both; i++) list[i] = rate[k, 0, i] / rate[k, 1, i]
+                printf "| %s | %.0f | %s | %s |\n", name[k], middle[0],
+                    middle[1] ? sprintf("%.0f", middle[1]) : "-", both ? sprintf("%.2f", median(list, both)) : "-"
+            }
+        }' "$private/rates"
+    printf '\nIn %s, medians of %s rounds.\n' "$1" "$RUNS"
+}
+
 # --- the run ---------------------------------------------------------------------------------------------------------
 
 version() { have "$1" && "$@" 2>&1 | head -n 1 | sed 's/,.*part of/, part of/'; }
@@ -469,6 +607,9 @@ cat <<REPORT
 - Load average at the start: $load, at the end: $(cut -d' ' -f1-3 /proc/loadavg)
 - Priority of what is measured: $priority
 - Peers: $(version mkfs.btrfs --version); $(version mke2fs -V); $(version mkfs.xfs -V); thin_check $(version thin_check --version)
+$(case " $SECTIONS " in *" dumps "*)
+    echo "- Readers of dumps: $(version makedumpfile -v | sed 's/ (released.*//')," \
+        "libkdumpfile $(pkg-config --modversion libkdumpfile 2>/dev/null || echo 'of an unknown version')" ;; esac)
 - Not there, so not measured: $(printf '%s\n' "${missing[@]:-nothing}" | sort -u | paste -sd' ')
 - The run took $(($(date +%s) - started)) seconds.
 

@@ -11,6 +11,11 @@
 //! by [`ReadAt::next_absent`] beforehand; what only decoding shows is told by [`ReadAt::read_at`]. A page that decodes is
 //! not proven intact: only zlib pages carry a checksum.
 //!
+//! Addresses are physical, in bytes. Opening fails ([`KdumpError`]) where the headers are none, of an unknown version,
+//! or of one part of several; [`KdumpDump::parse_parts`] takes all parts of a split dump. The layouts are those of the C
+//! structures of makedumpfile (`diskdump_mod.h`) and QEMU (`dump.h`), which differ by the writer's word size, byte order
+//! and padding; nothing in the file says which it is, so the one is taken in which the numbers make sense.
+//!
 //! Reads of many pages are the fast way: descriptors and data are then read in large pieces, and stretches of 512 KiB
 //! and more are decoded by several threads ([`KdumpDump::set_threads`]). Memory besides the index is bounded: one buffer
 //! of up to a MiB and the codecs' contexts for each thread.
