@@ -49,8 +49,8 @@ mod pages;
 mod parts;
 
 use std::ops::Range;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 use gmfs_format::io::{Absence, ReadAt, ReadError, Span};
 
@@ -188,7 +188,8 @@ pub struct KdumpDump<R> {
     /// The physical address of page 0.
     origin: u64,
     facts: KdumpFacts,
-    threads: usize,
+    /// Found out when it matters, for the system takes some time to tell.
+    threads: OnceLock<usize>,
     /// How many threads help in reads right now.
     helpers: AtomicUsize,
     idle: Mutex<Vec<Worker>>,
@@ -249,13 +250,12 @@ impl<R: ReadAt> KdumpDump<R> {
         if header.split.is_some() {
             facts.parts = parts.iter().map(|part| to_span(part.start, part.end.min(maps.claimed()))).collect();
         }
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let dump = Self {
             parts,
             page: header.page,
             origin: header.origin(),
             facts,
-            threads: threads.min(MAX_THREADS),
+            threads: OnceLock::new(),
             helpers: AtomicUsize::new(0),
             idle: Mutex::new(Vec::new()),
             last: Mutex::new(None),
@@ -274,7 +274,7 @@ impl<R: ReadAt> KdumpDump<R> {
 
     /// How many threads may decode one read of 512 KiB or more. At first it is the number of processors, at most 16.
     pub fn set_threads(&mut self, threads: usize) {
-        self.threads = threads.clamp(1, MAX_THREADS);
+        self.threads = OnceLock::from(threads.clamp(1, MAX_THREADS));
     }
 
     /// The memory that the bitmaps describe, ascending: each range of physical addresses with `None` if its pages have

@@ -79,8 +79,9 @@ impl Bitmaps {
         let groups = self.known.div_ceil(GROUP);
         let mut total = 0;
         let mut buf = vec![0; READ.min(usize::try_from(groups.saturating_mul(GROUP >> 3)).unwrap_or(READ))];
-        // Through a file with holes one gets at the pace of its data.
-        let mut data = 0..0;
+        // Through a file with holes one gets at the pace of its data. To ask for them costs a file without holes more than
+        // reading does, so it is asked only behind a stretch of zeros.
+        let mut data = 0..u64::MAX;
         let mut group = 0;
         self.counts.reserve_exact(usize::try_from(groups.saturating_add(1)).unwrap_or(0));
         while group < groups {
@@ -91,16 +92,21 @@ impl Bitmaps {
             }
             let left = usize::try_from(to.saturating_sub(from)).unwrap_or(READ);
             let now = buf.get_mut(..left.min(READ)).unwrap_or_default();
-            let holds = data.start < from.saturating_add(u64::try_from(now.len()).unwrap_or(0));
+            let end = from.saturating_add(u64::try_from(now.len()).unwrap_or(0));
+            let holds = data.start < end;
             if holds {
                 file.read_at(from, now)?;
             }
+            let before = total;
             for chunk in now.chunks(512) {
                 self.counts.push(total);
                 if holds {
                     self.take_group(chunk, group, &mut total);
                 }
                 group = group.saturating_add(1);
+            }
+            if holds && total == before {
+                data = 0..end;
             }
         }
         self.counts.push(total);

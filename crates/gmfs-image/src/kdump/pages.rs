@@ -11,7 +11,7 @@ use gmfs_format::io::{Absence, ReadAt, ReadError, Span};
 
 use super::bitmap::read_what_is_there;
 use super::codec::{Codec, Contexts};
-use super::{KdumpDump, Part};
+use super::{KdumpDump, MAX_THREADS, Part};
 
 /// A descriptor's size in the file.
 const DESCRIPTOR: usize = 24;
@@ -145,13 +145,18 @@ impl<R: ReadAt> KdumpDump<R> {
         usize::try_from(self.page).unwrap_or(usize::MAX)
     }
 
+    fn threads(&self) -> usize {
+        let processors = || std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+        *self.threads.get_or_init(processors)
+    }
+
     fn worker(&self) -> Worker {
         self.idle.lock().ok().and_then(|mut idle| idle.pop()).unwrap_or_else(Worker::new)
     }
 
     fn dismiss(&self, worker: Worker) {
         if let Ok(mut idle) = self.idle.lock()
-            && idle.len() < self.threads
+            && idle.len() < MAX_THREADS
         {
             idle.push(worker);
         }
@@ -222,8 +227,8 @@ impl<R: ReadAt> KdumpDump<R> {
         let per_job = JOB.checked_div(self.page_len()).unwrap_or(1).max(1);
         let bytes = per_job.saturating_mul(self.page_len());
         let jobs = out.len().div_ceil(bytes);
-        let wanted = if out.len() < WORTH_HELP { 1 } else { self.threads.min(jobs) };
-        let helpers = self.hire(wanted.saturating_sub(1));
+        let wanted = if out.len() < WORTH_HELP { 1 } else { self.threads().min(jobs) };
+        let helpers = if wanted > 1 { self.hire(wanted.saturating_sub(1)) } else { 0 };
         let work = Jobs { queue: Mutex::new(out.chunks_mut(bytes).enumerate()), failure: Mutex::new(None) };
         std::thread::scope(|scope| {
             for _ in 0..helpers {
@@ -241,7 +246,7 @@ impl<R: ReadAt> KdumpDump<R> {
     fn hire(&self, wanted: usize) -> usize {
         let mut got = 0;
         let _ = self.helpers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |busy| {
-            got = wanted.min(self.threads.saturating_sub(1).saturating_sub(busy));
+            got = wanted.min(self.threads().saturating_sub(1).saturating_sub(busy));
             Some(busy.saturating_add(got))
         });
         got
