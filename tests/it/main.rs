@@ -12,6 +12,7 @@ mod damage;
 mod dumps;
 mod generated;
 mod help;
+mod hooks;
 mod images;
 mod json;
 mod metadump;
