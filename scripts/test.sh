@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(linux-image-cloud-amd64 qemu-system-x86 busybox-static kexec-tools)
+packages=(linux-image-cloud-amd64 qemu-system-x86 busybox-static kexec-tools makedumpfile e2fsprogs shellcheck)
 
 missing() {
     local package

@@ -14,14 +14,18 @@ use crate::tools::Tools;
 
 /// How long a kernel may take until its init script answers. Emulated, on a busy machine, that is not little.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(120);
-/// How long a command in the guest may take.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long a command in the guest may take: makedumpfile, emulated and on a busy machine, for one.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What makes one guest different from another.
 #[derive(Default)]
 pub(crate) struct Config<'a> {
     /// Kernel parameters besides the harness's own, such as `memmap=64M$0x10000000`. The next kernels get them too.
     pub(crate) parameters: &'a str,
+    /// Its memory as QEMU is told it; empty for [`machine::MEMORY`]. The initramfs comes to lie at its very end.
+    pub(crate) memory: &'a str,
+    /// A file that is its disk, `/dev/vda` with the modules [`disk::MODULES`](crate::disk::MODULES).
+    pub(crate) disk: Option<&'a Path>,
     /// What its root file system holds.
     pub(crate) contents: Contents<'a>,
 }
@@ -57,7 +61,7 @@ impl Guest {
     /// Boots a guest, and waits until it takes commands.
     pub(crate) fn boot(tools: &Tools, config: &Config<'_>) -> Result<Self> {
         let initramfs = initramfs::build(tools, &config.contents)?;
-        let mut machine = Machine::start(tools, config.parameters, &initramfs)?;
+        let mut machine = Machine::start(tools, config, &initramfs)?;
         let mut guest = Self {
             agent: Agent::new(machine.connect(machine::AGENT)?)?,
             qmp: Qmp::new(machine.connect(machine::QMP)?)?,
@@ -118,6 +122,31 @@ impl Guest {
         self.agent.send("kexec -e")?;
         self.wait_ready().context("after kexec")?;
         ensure!(self.boot_id != before, "the kernel is still the one before kexec");
+        Ok(())
+    }
+
+    /// Loads the kernel that takes over after a crash, with the same root file system, what `/etc` holds by now, and
+    /// parameters as kdump-tools makes them: the same without `crashkernel=`, and some more.
+    pub(crate) fn load_capture_kernel(&mut self, call: KexecCall) -> Result<()> {
+        self.check(&format!(
+            "{{ cat {base}; cd / && find etc | cpio -o -H newc; }} >/tmp/initramfs 2>/tmp/cpio.log &&
+             parameters=$(sed 's/crashkernel=[^ ]*//' /proc/cmdline) &&
+             kexec {option} -p {kernel} --initrd=/tmp/initramfs --append=\"$parameters reset_devices nr_cpus=1\" &&
+             rm /tmp/initramfs && [ $(cat /sys/kernel/kexec_crash_loaded) = 1 ]",
+            base = initramfs::BASE,
+            kernel = initramfs::KERNEL,
+            option = call.option(),
+        ))?;
+        Ok(())
+    }
+
+    /// Crashes the kernel, and waits for the one that takes over.
+    pub(crate) fn crash(&mut self) -> Result<()> {
+        let before = self.boot_id.clone();
+        self.agent.send("echo c >/proc/sysrq-trigger")?;
+        self.wait_ready().context("after the crash")?;
+        ensure!(self.boot_id != before, "the kernel is still the one before the crash");
+        self.check("[ -s /proc/vmcore ]")?;
         Ok(())
     }
 

@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
+use crate::guest::Config;
 use crate::tools::Tools;
 
 /// How long QEMU may take to open its sockets.
 const SOCKET_TIMEOUT: Duration = Duration::from_secs(20);
-/// The guest's memory. QEMU puts the initramfs at its very end: a reservation has to lie well below.
-const MEMORY: &str = "512M";
+/// The guest's memory unless it asks for more. A reservation has to lie well below the initramfs at its end.
+pub(crate) const MEMORY: &str = "512M";
 /// The kernel's parameters in every guest: a quiet console, randomness at once, and a crash ends QEMU.
 const PARAMETERS: &str = "console=ttyS0 loglevel=5 random.trust_cpu=on panic=-1";
 
@@ -37,12 +38,12 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Starts QEMU with a kernel, its parameters and its initramfs.
-    pub(crate) fn start(tools: &Tools, parameters: &str, initramfs: &[u8]) -> Result<Self> {
+    /// Starts QEMU with a kernel, what the guest asks for, and its initramfs.
+    pub(crate) fn start(tools: &Tools, config: &Config<'_>, initramfs: &[u8]) -> Result<Self> {
         let directory = TempDir::with_prefix("gmfs-vm-")?;
         fs::write(directory.path().join("initramfs"), initramfs)?;
         let log = File::create(directory.path().join(LOG))?;
-        let qemu = command(tools, parameters, directory.path())
+        let qemu = command(tools, config, directory.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -99,7 +100,7 @@ impl Drop for Machine {
 }
 
 /// QEMU's command line: a plain PC with two serial ports, and all its files in one directory.
-fn command(tools: &Tools, parameters: &str, directory: &Path) -> Command {
+fn command(tools: &Tools, config: &Config<'_>, directory: &Path) -> Command {
     let accelerator = env::var("GMFS_VM_ACCEL").unwrap_or_else(|_| "tcg".to_owned());
     // The wrapper has QEMU killed when the test that started it is itself killed, where no value is dropped.
     let mut command = Command::new(&tools.setpriv);
@@ -110,13 +111,18 @@ fn command(tools: &Tools, parameters: &str, directory: &Path) -> Command {
         .args(["-nodefaults", "-no-user-config", "-no-reboot"])
         .args(["-display", "none", "-vga", "none"])
         .args(["-accel", &accelerator, "-cpu", "max", "-smp", "1"])
-        .args(["-m", MEMORY])
+        .args(["-m", if config.memory.is_empty() { MEMORY } else { config.memory }])
         .arg("-kernel")
         .arg(&tools.kernel)
         .args(["-initrd", "initramfs"])
-        .args(["-append", &format!("{PARAMETERS} {parameters}")])
+        .args(["-append", &format!("{PARAMETERS} {}", config.parameters)])
         .args(["-serial", &format!("file:{CONSOLE}")])
         .args(["-serial", &format!("unix:{AGENT},server=on,wait=off")])
         .args(["-qmp", &format!("unix:{QMP},server=on,wait=off")]);
+    if let Some(disk) = config.disk {
+        // Nothing outlives the test: the host's own caching is safe enough.
+        let drive = format!("file={},format=raw,if=none,id=disk,cache=unsafe", disk.display());
+        command.args(["-drive", &drive, "-device", "virtio-blk-pci,drive=disk"]);
+    }
     command
 }

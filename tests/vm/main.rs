@@ -8,7 +8,9 @@
 mod agent;
 mod base64;
 mod cpio;
+mod crash;
 mod devdax;
+mod disk;
 mod guest;
 mod initramfs;
 mod iomem;
@@ -94,7 +96,8 @@ fn a_region_in_dev_mem_survives_kexec() -> Result<()> {
     let dumps = dump_all(&mut guest, directory.path(), BASE, SIZE)?;
     drop(guest);
     for dump in dumps {
-        scenario::compare_on_host(&gmfs, &dump, &before).with_context(|| format!("{}", dump.display()))?;
+        scenario::compare_on_host(&gmfs, &[dump.as_os_str()], &before)
+            .with_context(|| format!("{}", dump.display()))?;
     }
     Ok(())
 }
@@ -126,7 +129,7 @@ fn a_region_on_devdax_survives_kexec() -> Result<()> {
     let region = directory.path().join("region");
     guest.save_memory(BASE + devdax::KEPT, size, &region)?;
     drop(guest);
-    scenario::compare_on_host(&gmfs, &region, &before)
+    scenario::compare_on_host(&gmfs, &[region.as_os_str()], &before)
 }
 
 /// All that a test of gmfs itself needs, besides the guest's kernel.
@@ -145,6 +148,7 @@ fn boot(tools: &Tools, gmfs: &Path, parameters: &str, modules: &[&str]) -> Resul
                 files: scenario::sources(),
                 modules,
             },
+            ..Config::default()
         },
     )
 }

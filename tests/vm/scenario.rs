@@ -1,6 +1,7 @@
 //! What every kind of image has to stand: a region is made and filled, carried into other kernels and into dumps, and has
 //! to look the same from everywhere.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 
@@ -101,7 +102,9 @@ pub(crate) fn compare_with_sources(guest: &mut Guest, sight: &Sight) -> Result<(
 }
 
 /// Looks at a dump or a copy of the region from outside, with the same binary, which has to find the region by itself.
-pub(crate) fn compare_on_host(gmfs: &Path, image: &Path, sight: &Sight) -> Result<()> {
+///
+/// The image is given as the words of a command line: of a split dump, one part and `--part` with each other one.
+pub(crate) fn compare_on_host(gmfs: &Path, image: &[&OsStr], sight: &Sight) -> Result<()> {
     let inspection: Value = serde_json::from_slice(&host(gmfs, &["inspect", "--json"], image, &[])?)?;
     ensure!(inspection["schema"] == "gmfs.inspect/1", "another schema: {inspection}");
     ensure!(inspection["health"]["verdict"] == "clean", "not clean: {inspection}");
@@ -118,6 +121,33 @@ pub(crate) fn compare_on_host(gmfs: &Path, image: &Path, sight: &Sight) -> Resul
     Ok(())
 }
 
+/// Looks from outside at a dump without the pages of zeros: all is there but [`CREATED`], which is zeros, and must not be
+/// shown as such, for the dump could have lost it in another way.
+pub(crate) fn compare_without_zeros_on_host(gmfs: &Path, image: &Path, sight: &Sight) -> Result<()> {
+    let image = [image.as_os_str()];
+    let tree = String::from_utf8(host(gmfs, &["tree"], &image, &[])?)?;
+    ensure!(tree == sight.tree, "in the guest:\n{}on the host:\n{tree}", sight.tree);
+    for (name, size) in FILES {
+        ensure!(host(gmfs, &["cat"], &image, &[&path_of(name)])? == content(name, size), "{name} is another one");
+    }
+    let output = Command::new(gmfs).arg("cat").args(image).arg(CREATED).output()?;
+    ensure!(output.status.code() == Some(2), "{CREATED}: {}", output.status);
+    let message = String::from_utf8_lossy(&output.stderr);
+    ensure!(message.contains("left out of the dump"), "{message}");
+    Ok(())
+}
+
+/// Looks at a metadata image from outside: names and sizes are the region's; its contents are absent.
+pub(crate) fn compare_metadata_on_host(gmfs: &Path, image: &Path, sight: &Sight) -> Result<()> {
+    let image = [image.as_os_str()];
+    host(gmfs, &["fsck", "-n"], &image, &[])?;
+    let tree = String::from_utf8(host(gmfs, &["tree"], &image, &[])?)?;
+    ensure!(tree == sight.tree, "in the guest:\n{}on the host:\n{tree}", sight.tree);
+    let output = Command::new(gmfs).arg("cat").args(image).arg(path_of("memory")).output()?;
+    ensure!(!output.status.success(), "contents out of a metadata image");
+    Ok(())
+}
+
 /// The SHA-256 of what a command in the guest writes out.
 fn digest_of(guest: &mut Guest, command: &str) -> Result<String> {
     let line = guest.check(&format!("set -o pipefail; {command} | sha256sum"))?;
@@ -126,13 +156,13 @@ fn digest_of(guest: &mut Guest, command: &str) -> Result<String> {
 }
 
 /// Runs gmfs on this machine; it has to succeed.
-fn host(gmfs: &Path, command: &[&str], image: &Path, operands: &[&str]) -> Result<Vec<u8>> {
-    let output = Command::new(gmfs).args(command).arg(image).args(operands).output()?;
+fn host(gmfs: &Path, command: &[&str], image: &[&OsStr], operands: &[&str]) -> Result<Vec<u8>> {
+    let output = Command::new(gmfs).args(command).args(image).args(operands).output()?;
     ensure!(
         output.status.success(),
         "gmfs {} {} {}: {}\nstdout: {}\nstderr: {}",
         command.join(" "),
-        image.display(),
+        image.join(OsStr::new(" ")).display(),
         operands.join(" "),
         output.status,
         String::from_utf8_lossy(&output.stdout),

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 
 /// How to get everything on Debian, for the message that says what is missing.
 const APT: &str = "INITRD=No apt-get install --no-install-recommends \
-    linux-image-cloud-amd64 qemu-system-x86 busybox-static kexec-tools";
+    linux-image-cloud-amd64 qemu-system-x86 busybox-static kexec-tools makedumpfile e2fsprogs";
 
 /// The programs and the kernel of a guest, as found on this machine.
 pub(crate) struct Tools {

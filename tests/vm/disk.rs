@@ -1,0 +1,61 @@
+//! A disk on which a guest leaves files for this machine: ext4, made and read here without root by e2fsprogs.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::guest::Guest;
+use crate::tools;
+
+/// The modules that make [`DEVICE`] of it. ext4 itself is built into Debian's cloud kernel.
+pub(crate) const MODULES: [&str; 2] = ["virtio_pci", "virtio_blk"];
+/// What a guest sees.
+const DEVICE: &str = "/dev/vda";
+/// Where [`mount`] puts it.
+pub(crate) const MOUNTED: &str = "/mnt";
+
+/// The file that is the disk, and the program that takes files out of it.
+pub(crate) struct Disk {
+    image: PathBuf,
+    debugfs: PathBuf,
+}
+
+impl Disk {
+    /// Makes an empty one of this size, as a sparse file.
+    pub(crate) fn create(image: PathBuf, size: u64) -> Result<Self> {
+        let debugfs = tools::program("debugfs")?;
+        File::create(&image)?.set_len(size)?;
+        let status = Command::new(tools::program("mke2fs")?).args(["-q", "-F", "-t", "ext4"]).arg(&image).status()?;
+        ensure!(status.success(), "mke2fs: {status}");
+        Ok(Self { image, debugfs })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.image
+    }
+
+    /// Copies a file out of it, which a guest left there and has since unmounted.
+    pub(crate) fn take(&self, name: &str, directory: &Path) -> Result<PathBuf> {
+        let to = directory.join(name.replace('/', "_"));
+        let request = format!("dump {name} {}", to.display());
+        let output = Command::new(&self.debugfs).args(["-R", &request]).arg(&self.image).output()?;
+        ensure!(output.status.success(), "debugfs: {}", output.status);
+        let size = fs::metadata(&to).map(|metadata| metadata.len()).unwrap_or_default();
+        ensure!(size > 0, "the guest left no {name}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(to)
+    }
+}
+
+/// Mounts it in the guest.
+pub(crate) fn mount(guest: &mut Guest) -> Result<()> {
+    guest.check(&format!("mkdir -p {MOUNTED} && mount -t ext4 {DEVICE} {MOUNTED}")).context("the disk")?;
+    Ok(())
+}
+
+/// Unmounts it, after which all is in the file.
+pub(crate) fn unmount(guest: &mut Guest) -> Result<()> {
+    guest.check(&format!("umount {MOUNTED}"))?;
+    Ok(())
+}
