@@ -12,6 +12,7 @@ pub mod content;
 pub mod locate;
 pub mod rebuild;
 pub mod region;
+pub mod restore;
 pub mod superblocks;
 pub mod sweep;
 pub mod writer;

@@ -16,6 +16,7 @@ mod marks;
 mod model;
 mod passes;
 mod refusals;
+mod restore;
 mod stale;
 mod support;
 mod withheld;

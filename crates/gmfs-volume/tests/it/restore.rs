@@ -1,0 +1,115 @@
+//! Metadata put back: whatever a crash keeps of the stores since the last barrier, the region is as before or as after,
+//! and putting back once more ends it. Region and dump are of two histories, which share generations.
+
+use gmfs_format::io::{Span, Window, WriteAt};
+use gmfs_format::units::{CopyId, PageNo};
+use gmfs_volume::Superblocks;
+use gmfs_volume::restore::{Restore, RestoreError};
+
+use crate::support::cases;
+use crate::support::craft;
+use crate::support::crashes::{Limits, states};
+use crate::support::memory::Memory;
+use crate::support::ops::fresh;
+use crate::support::recorder::Recorder;
+use crate::support::rng::Rng;
+use crate::support::session::Session;
+use crate::support::state::Snapshot;
+
+/// A region after some operations.
+fn history(seed: u64, steps: u64, inodes: u32) -> Memory {
+    let mut session = Session::new(fresh(16 << 20, inodes), seed, None);
+    for step in 0..steps {
+        session.random_step(4, &|| format!("seed {seed} step {step}"));
+    }
+    if seed % 2 == 0 {
+        session.reopen(&|| "history".to_owned());
+    }
+    let mut image = session.recorder.image();
+    // Contents are not put back, so whose they are is no matter here.
+    let geometry = craft::superblock(&image).geometry();
+    let start = u64::from(geometry.metadata_blocks()) * geometry.block_bytes();
+    image.zero(Span::new(start, geometry.copy_offset(CopyId::B) - start)).unwrap();
+    image
+}
+
+fn put_back(dump: &Memory, target: &mut impl WriteAt) -> Result<u64, RestoreError> {
+    let superblocks = Superblocks::load(dump)?;
+    Restore::new(dump, &superblocks).put_back(target)
+}
+
+/// Puts a dump back with a crash everywhere. Gives the number of states.
+fn crash_everywhere(dump: &Memory, before: &Memory, limits: Limits, seed: u64) -> u64 {
+    let mut recorder = Recorder::new(before.clone());
+    put_back(dump, &mut recorder).unwrap();
+    let after = recorder.image();
+    let expected = [before, &after].map(|image| Snapshot::read(image).unwrap());
+    assert_eq!(put_back(dump, &mut after.clone()).unwrap(), 0);
+    let log = recorder.take_log();
+    let mut count = 0;
+    let mut seen = [false; 2];
+    states(before, &log, limits, &mut Rng::new(seed), &mut |image, told, _| {
+        count += 1;
+        let found = Snapshot::read(image).unwrap_or_else(|error| panic!("seed {seed}: {}: {error}", told()));
+        let which = expected.iter().position(|state| *state == found);
+        seen[which.unwrap_or_else(|| panic!("seed {seed}: {}: a mixture: {found:?}", told()))] = true;
+        let mut again = image.clone();
+        put_back(dump, &mut again).unwrap();
+        assert!(again.same(&after), "seed {seed}: {}: the second time ends elsewhere", told());
+    });
+    assert!(seen[1] && (seen[0] || expected[0] == expected[1]));
+    count
+}
+
+#[test]
+fn a_crash_leaves_what_was_there_or_what_is_put_back() {
+    let limits = Limits { subsets: 64, tears: 6 };
+    let mut count = 0;
+    for seed in 0..cases(12) {
+        let dump = history(2 * seed + seed % 3, 3 + seed % 7, 20);
+        let before = history(1000 + seed, 10 - seed % 7, 20);
+        count += crash_everywhere(&dump, &before, limits, seed);
+    }
+    eprintln!("restore: {count} crash states");
+}
+
+/// Damage in the copy that is not needed: nothing of it shows in any state.
+#[test]
+fn a_damaged_region_and_a_damaged_dump_are_put_back_alike() {
+    let limits = Limits { subsets: 16, tears: 2 };
+    for (seed, copy) in (0..cases(3)).flat_map(|seed| CopyId::BOTH.map(|copy| (seed, copy))) {
+        let mut dump = history(seed, 6, 20);
+        let mut before = history(50 + seed, 6, 20);
+        for page in [1, 2] {
+            let at = craft::offset(&before, copy, PageNo(page));
+            before.put(at + 100, b"damage");
+        }
+        crash_everywhere(&dump, &before, limits, seed);
+        let at = craft::offset(&dump, copy, PageNo(2));
+        dump.put(at + 100, b"damage");
+        crash_everywhere(&dump, &before, limits, seed);
+    }
+}
+
+/// What a dump lacks in one copy comes from the other; what it lacks in both is refused, and nothing is written.
+#[test]
+fn what_is_missing_in_one_copy_is_mirrored() {
+    let dump = history(2, 6, 20);
+    let superblocks = Superblocks::load(&dump).unwrap();
+    let cut = Window::new(dump.clone(), 0, superblocks.geometry().copy_offset(CopyId::B));
+    let mut target = history(70, 6, 20);
+    let loaded = Superblocks::load(&cut).unwrap();
+    assert!(Restore::new(&cut, &loaded).put_back(&mut target).unwrap() > 0);
+    let mut whole = target.clone();
+    put_back(&dump, &mut whole).unwrap();
+    assert_eq!(Snapshot::read(&target).unwrap(), Snapshot::read(&whole).unwrap());
+    crate::support::state::require_whole(&target).unwrap();
+
+    let cut = Window::new(dump, 0, 2 * 4096);
+    let loaded = Superblocks::load(&cut).unwrap();
+    let before = history(71, 6, 20);
+    let mut target = before.clone();
+    let refused = Restore::new(&cut, &loaded).put_back(&mut target);
+    assert!(matches!(refused, Err(RestoreError::Missing { first: PageNo(2), .. })), "{refused:?}");
+    assert!(target.same(&before));
+}
