@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use crate::cmd;
 use crate::ctx::{ColorWhen, Ctx};
 use crate::exit::Exit;
-use crate::{failure, multicall};
+use crate::{failure, interrupt, multicall};
 
 /// Tools for guestmemfs regions: memory that holds guests' RAM across kexec
 ///
@@ -96,12 +96,14 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error, &args).into(),
     };
+    interrupt::survive_file_limit();
     let mut ctx = Ctx::new(cli.color, cli.command.json());
     let done = cli.command.run(&mut ctx).and_then(|exit| {
         ctx.finish()?;
         Ok(exit)
     });
     done.unwrap_or_else(|error| match (failure::report(&error, &mut ctx), &cli.command) {
+        (Exit::Failed, Command::Fsck(_) | Command::Repair(_)) if interrupt::asked() => Exit::Fsck(cmd::fsck::CANCELLED),
         (Exit::Failed, Command::Fsck(_) | Command::Repair(_)) => Exit::Fsck(cmd::fsck::OPERATIONAL),
         (exit, _) => exit,
     })

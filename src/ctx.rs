@@ -34,7 +34,7 @@ impl OutputError {
 
 /// The surroundings of a command.
 pub(crate) struct Ctx {
-    out: BufWriter<Box<dyn Write>>,
+    out: BufWriter<Box<dyn Write + Send>>,
     /// Answers, also errors, are JSON.
     pub(crate) json: bool,
     /// Standard output shows colours.
@@ -57,7 +57,7 @@ impl Ctx {
         let size = terminal.then(|| rustix::termios::tcgetwinsize(stdout.as_fd()).ok()).flatten();
         let width = size.map(|size| size.ws_col).filter(|columns| *columns > 0);
         // Not through the standard library's own buffer, which looks for line ends in gigabytes of guest memory.
-        let out: Box<dyn Write> = match stdout.as_fd().try_clone_to_owned() {
+        let out: Box<dyn Write + Send> = match stdout.as_fd().try_clone_to_owned() {
             Ok(fd) => Box::new(File::from(fd)),
             Err(_) => Box::new(stdout),
         };

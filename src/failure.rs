@@ -4,11 +4,15 @@ use std::error::Error;
 use std::io::{ErrorKind, Write as _};
 
 use gmfs_format::geometry::GeometryError;
+use gmfs_format::io::WriteError;
 use gmfs_image::file::FileError;
 use gmfs_image::kdump::KdumpError;
 use gmfs_image::mapped::MapError;
+use gmfs_image::metadump::MetaDumpError;
 use gmfs_image::probe::{self, DumpError};
+use gmfs_image::undo::UndoError;
 use gmfs_volume::content::ContentError;
+use gmfs_volume::restore::RestoreError;
 use gmfs_volume::{ChangeError, OpenError};
 
 use crate::ctx::{Ctx, OutputError};
@@ -75,6 +79,11 @@ fn known(cause: &(dyn Error + 'static)) -> Option<Told> {
     if let Some(failure) = cause.downcast_ref::<Failure>() {
         return Some((failure.code, failure.hint.clone()));
     }
+    // What a medium could not do may be told within what the system said.
+    let within = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    if let Some(error) = within.and_then(|error| error.downcast_ref()) {
+        return Some(undo(error));
+    }
     cause
         .downcast_ref()
         .map(image)
@@ -83,6 +92,10 @@ fn known(cause: &(dyn Error + 'static)) -> Option<Told> {
         .or_else(|| cause.downcast_ref().map(change))
         .or_else(|| cause.downcast_ref().map(content))
         .or_else(|| cause.downcast_ref().map(geometry))
+        .or_else(|| cause.downcast_ref().map(metadump))
+        .or_else(|| cause.downcast_ref().map(undo))
+        .or_else(|| cause.downcast_ref().map(restore))
+        .or_else(|| cause.downcast_ref().map(write))
         .or_else(|| cause.downcast_ref::<OutputError>().map(|_| ("output", None)))
         .or_else(|| cause.downcast_ref().and_then(system))
 }
@@ -184,7 +197,7 @@ fn region(error: &OpenError) -> Told {
             with("damaged", "`gmfs fsck IMAGE` tells what is wrong")
         }
         OpenError::Read(_) => ("read", None),
-        OpenError::Write(_) => ("write", None),
+        OpenError::Write(error) => write(error),
     }
 }
 
@@ -211,7 +224,7 @@ fn change(error: &ChangeError) -> Told {
         ChangeError::Unfinished => ("unfinished", None),
         ChangeError::Content(_) => ("content", None),
         ChangeError::Read(_) => ("read", None),
-        ChangeError::Write(_) => ("write", None),
+        ChangeError::Write(error) => write(error),
     }
 }
 
@@ -221,6 +234,59 @@ fn geometry(error: &GeometryError) -> Told {
         GeometryError::TooLarge { .. } => with("too-large", "larger blocks make larger regions possible: --pmd-size"),
         GeometryError::Inodes(_) => ("inodes", None),
     }
+}
+
+fn metadump(error: &MetaDumpError) -> Told {
+    match error {
+        MetaDumpError::Signature => with("wrong-kind", "`gmfs dump IMAGE -o FILE` makes metadata dumps"),
+        MetaDumpError::Version(_) => with("version", "use the gmfs that made it"),
+        MetaDumpError::Read(_) => ("read", None),
+        _ => with("dump-damaged", "use another copy of the dump, or make it again"),
+    }
+}
+
+fn undo(error: &UndoError) -> Told {
+    match error {
+        UndoError::File { source, .. } => match source.kind() {
+            ErrorKind::AlreadyExists => with("exists", "name a new file: each undo file belongs to one command"),
+            kind if is_full(kind) => with("no-space", "--undo FILE with FILE where there is room"),
+            _ => ("undo-file", None),
+        },
+        UndoError::NotUndo(_) => with("wrong-kind", "--undo FILE makes undo files"),
+        UndoError::Damaged { .. } => with("undo-damaged", "use another copy of the undo file"),
+        UndoError::Unfinished(_) => with("undo-unfinished", "`gmfs undo -f` undoes what it holds"),
+        UndoError::Changed { .. } | UndoError::Length { .. } => with(
+            "changed",
+            "`gmfs undo -f` undoes it nevertheless, and with it what has changed since: only on the right image",
+        ),
+        UndoError::Write(error) => write(error),
+        _ => ("read", None),
+    }
+}
+
+fn restore(error: &RestoreError) -> Told {
+    match error {
+        RestoreError::Missing { .. } => with("absent", "dump a copy of the region that holds them"),
+        RestoreError::Write(error) => write(error),
+        _ => ("restore", None),
+    }
+}
+
+/// What a target could not take.
+fn write(error: &WriteError) -> Told {
+    if let Some(error) = error.source.get_ref().and_then(|error| error.downcast_ref()) {
+        return undo(error);
+    }
+    match error.source.kind() {
+        kind if is_full(kind) => {
+            with("no-space", "make room where IMAGE lies, or -o FILE where there is room; then run it again")
+        }
+        _ => ("write", None),
+    }
+}
+
+fn is_full(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
 }
 
 fn content(_: &ContentError) -> Told {

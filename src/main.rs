@@ -11,6 +11,7 @@ mod ctx;
 mod exit;
 mod failure;
 mod health;
+mod interrupt;
 mod lacking;
 mod locate;
 mod missing;
@@ -19,6 +20,7 @@ mod open;
 mod output;
 mod paths;
 mod presence;
+mod prompt;
 mod render;
 mod repairing;
 

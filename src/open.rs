@@ -8,6 +8,7 @@ use gmfs_format::io::{ReadAt, Span, Window, WriteAt};
 use gmfs_format::spec::RegionSpec;
 use gmfs_format::superblock::Superblock;
 use gmfs_format::units::PAGE_BYTES;
+use gmfs_image::file::FileError;
 use gmfs_image::probe::{self, Intent};
 use gmfs_image::undo::Recorded;
 use gmfs_image::{Description, Image, Kind, WritableImage};
@@ -18,6 +19,7 @@ use crate::ctx::Ctx;
 use crate::failure::Failure;
 use crate::lacking;
 use crate::locate;
+use crate::output::NewFile;
 use crate::render::{json, size};
 
 /// Which region.
@@ -180,32 +182,70 @@ pub(crate) fn for_repair<T>(
     ctx: &mut Ctx,
     work: impl FnOnce(&mut dyn WriteAt, &mut Ctx) -> Result<T>,
 ) -> Result<(json::region::Image, String, T)> {
-    let (kind, mut target) = for_writing(args, ctx)?;
+    let (kind, mut target) = for_writing(args, ctx).map_err(|error| elsewhere(error, undo.is_some()))?;
     let place = Place { kind, path: args.image.clone(), base: target.base() };
-    let done = match undo {
-        None => work(&mut target, ctx)?,
-        Some(file) => {
-            let mut recorded = Recorded::new(target, file)?;
-            let done = work(&mut recorded, ctx);
-            // Also of a repair that failed: what it wrote can be taken back.
-            let (_, pages) = recorded.finish()?;
-            ctx.note(&format!("{} recorded in {}", size::count(pages, "page"), file.display()));
-            done?
-        }
-    };
+    let done = recorded(&mut target, undo, ctx, work)?;
     Ok(((&place).into(), place.path.display().to_string(), done))
 }
 
-/// Copies the region into a new file and opens that for repair.
+/// Lets `work` write to a target, with what it overwrites recorded if that is asked for.
+pub(crate) fn recorded<T>(
+    target: &mut Target,
+    undo: Option<&Path>,
+    ctx: &mut Ctx,
+    work: impl FnOnce(&mut dyn WriteAt, &mut Ctx) -> Result<T>,
+) -> Result<T> {
+    let Some(file) = undo else { return work(target, ctx) };
+    let mut recorded = Recorded::new(target, file)?;
+    let done = work(&mut recorded, ctx);
+    // Also of work that failed: what it wrote can be taken back.
+    match recorded.finish() {
+        Ok((_, 0)) if done.is_err() => {}
+        Ok((_, pages)) => ctx.note(&format!("{} recorded in {}", size::count(pages, "page"), file.display())),
+        Err(error) if done.is_ok() => return Err(error.into()),
+        Err(_) => ctx.warn(&format!(
+            "{} has no end; `gmfs undo -f {}` undoes what was written",
+            file.display(),
+            file.display()
+        )),
+    }
+    done
+}
+
+/// What cannot be written can be repaired in a copy.
+fn elsewhere(error: anyhow::Error, with_undo: bool) -> anyhow::Error {
+    let file = |error: &FileError| matches!(error, FileError::ReadOnly { .. } | FileError::Denied { .. });
+    let for_reading = match error.downcast_ref() {
+        Some(probe::OpenError::DumpForWriting { .. }) => true,
+        Some(probe::OpenError::File(error)) => file(error),
+        _ => error.downcast_ref().is_some_and(file),
+    };
+    if !for_reading {
+        return error;
+    }
+    let undo = if with_undo { " (without --undo)" } else { "" };
+    let failure = Failure::new("read-only", format!("{error:#}"));
+    failure
+        .hint(format!("`gmfs repair IMAGE -o FILE`{undo} repairs a copy of the region, and leaves IMAGE as it is"))
+        .into()
+}
+
+/// Copies the region into a new file, repairs that, and gives it its name: what has the name was repaired.
 pub(crate) fn in_copy<T>(
     args: &ImageArgs,
     output: &Path,
     ctx: &mut Ctx,
     work: impl FnOnce(&mut dyn WriteAt, &mut Ctx) -> Result<T>,
 ) -> Result<(json::region::Image, String, T)> {
-    crate::cmd::save::into_file(args, output, ctx)?;
-    let copy = ImageArgs::file(output.to_owned());
-    for_repair(&copy, None, ctx, work)
+    let cannot = || format!("cannot repair a copy in {}", output.display());
+    crate::interrupt::watch(crate::cmd::fsck::CANCELLED)?;
+    let file = NewFile::begin(output, false, 0o666, args.files())?;
+    crate::cmd::save::into_file(args, &file, ctx).with_context(cannot)?;
+    let copy = ImageArgs::file(file.partial().to_owned());
+    let (_, _, done) = for_repair(&copy, None, ctx, work).with_context(cannot)?;
+    file.keep()?;
+    let place = Place { kind: Kind::File, path: output.to_owned(), base: 0 };
+    Ok(((&place).into(), output.display().to_string(), done))
 }
 
 /// The image, open for writing and locked, cut to what --region says and not looked into.

@@ -6,39 +6,22 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, Result};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use crate::failure::{Failure, printable};
+use crate::interrupt;
 
 /// So many leftovers of commands that were killed are passed over.
 const LEFTOVERS: u32 = 100;
 /// What a second signal ends the program with: as the shell tells of SIGINT.
-const KILLED: i32 = 130;
-
-static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-
-/// From here on an interrupt, or a request to end, is heard by [`go_on`]. A second one ends the program at once.
-fn listen() -> Result<()> {
-    if STOP.get().is_some() {
-        return Ok(());
-    }
-    let flag = Arc::clone(STOP.get_or_init(Arc::default));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, KILLED, Arc::clone(&flag))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)))
-            .context("cannot watch for interrupts")?;
-    }
-    Ok(())
-}
+const KILLED: u8 = 130;
 
 /// Refuses to go on after an interrupt.
 pub(crate) fn go_on() -> Result<(), Failure> {
-    if STOP.get().is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+    if interrupt::asked() {
         return Err(Failure::new("interrupted", "interrupted: the file that was being made is removed"));
     }
     Ok(())
@@ -64,7 +47,7 @@ impl NewFile {
     ) -> Result<Self> {
         let cannot = || printable(&format!("cannot make {}", target.display()));
         check_target(target, replace, inputs).with_context(cannot)?;
-        listen()?;
+        interrupt::watch(KILLED)?;
         let (file, partial) = partial(target, mode).with_context(cannot)?;
         Ok(Self { file, partial, target: target.to_owned(), replace, kept: false })
     }
@@ -72,6 +55,11 @@ impl NewFile {
     /// Where bytes go.
     pub(crate) const fn file(&self) -> &File {
         &self.file
+    }
+
+    /// What the file is called until it is whole.
+    pub(crate) fn partial(&self) -> &Path {
+        &self.partial
     }
 
     /// Gives the file its name. It must be whole, and with the medium.

@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::io::{BufRead as _, Write as _};
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result};
 use gmfs_check::finding::KEPT_PER_CODE;
@@ -16,6 +15,8 @@ use gmfs_volume::{OpenError, Stamp};
 
 use crate::clock;
 use crate::ctx::Ctx;
+use crate::interrupt;
+use crate::prompt::{self, Answer};
 use crate::render::WRITER;
 use crate::render::progress::Progress;
 
@@ -67,17 +68,6 @@ pub(crate) struct Outcome {
     pub(crate) cancelled: bool,
 }
 
-/// Set when the user interrupts; a second interrupt ends the program at once.
-pub(crate) fn interrupts() -> Result<Arc<AtomicBool>> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let signal = signal_hook::consts::SIGINT;
-    let code = i32::from(crate::cmd::fsck::CANCELLED);
-    signal_hook::flag::register_conditional_shutdown(signal, code, Arc::clone(&flag))
-        .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)))
-        .context("cannot watch for interrupts")?;
-    Ok(flag)
-}
-
 /// As many threads as there are CPUs for this process.
 pub(crate) fn threads() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
@@ -100,7 +90,7 @@ pub(crate) fn look<S: ReadAt + ?Sized>(source: &S, look: Look, keep: usize, ctx:
 /// Asks, plans and applies until nothing more is to be done.
 pub(crate) fn repair<T: WriteAt>(target: &mut T, how: Look, mode: Mode, ctx: &mut Ctx) -> Result<Outcome> {
     clock::check()?;
-    let stop = interrupts()?;
+    interrupt::watch(crate::cmd::fsck::CANCELLED)?;
     let mut outcome = Outcome::default();
     let mut answers = Answers::new(mode);
     let mut seen = Seen::default();
@@ -115,7 +105,7 @@ pub(crate) fn repair<T: WriteAt>(target: &mut T, how: Look, mode: Mode, ctx: &mu
         let next = plan(target, &outcome.last, policy)?;
         outcome.refused = next.refused;
         let (accepted, declined) = answers.choose(next.edits, ctx)?;
-        outcome.cancelled = answers.quit || stop.load(Ordering::Relaxed);
+        outcome.cancelled = answers.quit || interrupt::asked();
         outcome.refused.extend(declined);
         if accepted.is_empty() || outcome.cancelled {
             break;
@@ -228,18 +218,15 @@ impl Answers {
         if let Some(answer) = self.always.get(&code) {
             return Ok(*answer);
         }
-        let mut terminal = std::io::stderr();
         loop {
             let loses = planned.loses.as_ref().map_or(String::new(), |what| format!("\n  gives up: {what}"));
             let text = crate::failure::printable(&format!("{code} {}: {}", code.name(), planned.edit));
-            write!(terminal, "{text}{loses}\nDo it? [y]es, [n]o, [a]ll {code}, [q]uit: ")?;
-            terminal.flush()?;
-            let mut line = String::new();
-            if std::io::stdin().lock().read_line(&mut line).context("cannot read the answer")? == 0 {
+            let question = format!("{text}{loses}\nDo it? [y]es, [n]o, [a]ll {code}, [q]uit: ");
+            let Answer::Line(line) = prompt::ask(&question)? else {
                 self.quit = true;
                 return Ok(false);
-            }
-            match line.trim() {
+            };
+            match line.as_str() {
                 "y" | "yes" => return Ok(true),
                 "n" | "no" => {
                     // Asked once: the same edit comes again in the next round.

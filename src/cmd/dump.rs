@@ -1,41 +1,53 @@
 //! `gmfs dump`: a region's metadata as a small file, or as text.
 
 mod obfuscate;
+mod out;
 mod text;
 
-use std::collections::BTreeSet;
+use std::io::{self, Write as _};
+use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
 use gmfs_format::io::ReadAt;
-use gmfs_format::units::{CopyId, PAGE_SIZE, PageNo, to_u32};
+use gmfs_format::units::{CopyId, PAGE_SIZE, PageBytes, PageNo, to_u32, to_usize};
 use gmfs_image::metadump::{MetaDump, MetaDumpWriter, MetaFacts};
 use gmfs_image::{Kind, RegionFile};
 use gmfs_volume::superblocks::used_tables;
 use gmfs_volume::{OpenError, Superblocks};
 use serde::Serialize;
 
+use self::obfuscate::{Names, Obfuscated};
+use self::out::Output;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
-use crate::failure::printable;
+use crate::failure::{Failure, printable};
+use crate::interrupt;
 use crate::open::{self, ImageArgs, Located};
+use crate::output;
 use crate::render::{json, size};
+
+/// Pages read at once.
+const BATCH: u32 = 64;
 
 /// Copy the metadata into a small file, or print it as text
 ///
 /// Every page of metadata that is in use, of both copies and exactly as it is, also of a damaged region; no contents of
 /// files. Every command that reads takes FILE as an image, and `gmfs restore` puts it back. Pages that IMAGE does not hold
-/// are not in FILE either; the exit status is 1 then.
+/// are not in FILE either; the exit status is 1 then. FILE is there when it is whole, and what it replaces until then; `-`
+/// is standard output.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs dump region.img -o region.meta
   gmfs dump --obfuscate /dev/mem -o for-a-stranger.meta
+  gmfs dump region.img -o - | zstd > region.meta.zst
   gmfs dump --text region.img > before.txt")]
 pub(crate) struct Args {
     #[command(flatten)]
     image: ImageArgs,
-    /// The file to make
+    /// The file to make, - for standard output
     #[arg(short, long, value_name = "FILE", required_unless_present = "text")]
     output: Option<PathBuf>,
     /// Replace FILE if it exists
@@ -64,38 +76,37 @@ struct Answer {
     obfuscated: bool,
 }
 
-/// What a dump is made of.
-struct Gathered {
-    bytes: Vec<u8>,
-    pages: u64,
-    absent: u64,
-    obfuscated: bool,
-}
-
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let cannot = || format!("cannot dump the metadata in {}", args.image.image.display());
-    let located = open::locate(&args.image, ctx)?;
-    let gathered = gather(&located, args.obfuscate).with_context(cannot)?;
-    let made = if args.text { text::write(gathered.bytes)? } else { gathered.bytes };
-    match &args.output {
-        Some(path) => {
-            let mut file = super::save::output(path, args.force, &located.place).with_context(cannot)?;
-            std::io::Write::write_all(&mut file, &made)
-                .and_then(|()| file.sync_all())
-                .with_context(|| format!("cannot write {}", path.display()))?;
-        }
-        None => ctx.bytes(&made)?,
+    let standard = args.output.as_deref().is_none_or(out::is_standard);
+    if standard && args.json {
+        let failure = Failure::new("usage", "with --json, the answer goes to standard output, and the dump cannot");
+        return Err(failure.hint("-o FILE names a file")).with_context(cannot);
     }
-    let (pages, absent) = (gathered.pages, gathered.absent);
+    if standard && !args.text {
+        out::refuse_terminal().with_context(cannot)?;
+    }
+    interrupt::watch(Exit::Failed.code())?;
+    let located = open::locate(&args.image, ctx)?;
+    let superblocks = load(&located.source).with_context(cannot)?;
+    let facts = facts(&located, &superblocks, args.obfuscate).with_context(cannot)?;
+    let mut out = Output::open(args.output.as_deref(), args.force, &args.image, ctx).with_context(cannot)?;
+    let (pages, absent) = if args.text {
+        text(&located.source, &superblocks, args.obfuscate, &mut out)
+    } else {
+        binary(&located.source, &superblocks, &facts, args.obfuscate, &mut out)
+    }
+    .and_then(|done| out.finish().map(|()| done))
+    .with_context(cannot)?;
     if absent > 0 {
         ctx.warn(&format!("{} of metadata cannot be read and are not in the dump", size::count(absent, "page")));
     }
     let output = args.output.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
     if args.json {
         let image = (&located.place).into();
-        json::print(ctx, "dump", &Answer { image, output, pages, absent, obfuscated: gathered.obfuscated })?;
-    } else if !args.text {
-        let how = if gathered.obfuscated { ", obfuscated" } else { "" };
+        json::print(ctx, "dump", &Answer { image, output, pages, absent, obfuscated: facts.obfuscated })?;
+    } else if !args.text && !standard {
+        let how = if facts.obfuscated { ", obfuscated" } else { "" };
         ctx.line(&printable(&format!("{output}: {} of metadata{how}", size::count(pages, "page"))))?;
     }
     Ok(if absent > 0 { Exit::No } else { Exit::Done })
@@ -113,23 +124,20 @@ pub(super) fn load<S: ReadAt + ?Sized>(source: &S) -> Result<Superblocks, OpenEr
 }
 
 /// The metadata pages that are in use; all of them where nobody recorded which are.
-fn used(superblocks: &Superblocks) -> BTreeSet<u32> {
+fn used(superblocks: &Superblocks) -> Vec<Range<u32>> {
     if superblocks.are_rebuilt() {
-        return (0..to_u32(superblocks.geometry().pages())).collect();
+        return vec![0..to_u32(superblocks.geometry().pages())];
     }
-    let tables = used_tables(superblocks.current());
-    std::iter::once(0).chain(tables.into_iter().flat_map(|(_, pages)| pages)).collect()
+    let tables = used_tables(superblocks.current()).map(|(_, pages)| pages);
+    std::iter::once(0..1).chain(tables).collect()
 }
 
-/// Reads the metadata.
-fn gather(located: &Located, obfuscated: bool) -> Result<Gathered> {
-    let source = &located.source;
-    let superblocks = load(source)?;
-    let geometry = superblocks.geometry();
-    let current = superblocks.current();
+/// What the dump says of the region.
+fn facts(located: &Located, superblocks: &Superblocks, obfuscated: bool) -> Result<MetaFacts> {
+    let (geometry, current) = (superblocks.geometry(), superblocks.current());
     let mut facts = MetaFacts {
         obfuscated,
-        end: source.end().unwrap_or(geometry.size()),
+        end: located.source.end().unwrap_or(geometry.size()),
         size: geometry.size(),
         base: located.place.physical_base(current).unwrap_or(0),
         uuid: current.uuid.into_bytes(),
@@ -140,27 +148,95 @@ fn gather(located: &Located, obfuscated: bool) -> Result<Gathered> {
         facts.obfuscated |= first.obfuscated;
         facts.base = first.base;
     }
-    let mut writer = MetaDumpWriter::new(facts);
-    let mut names = obfuscate::Names::default();
+    Ok(facts)
+}
+
+/// Writes the dump page by page. Gives the numbers of pages that are in it, and that are absent.
+fn binary<S: ReadAt>(
+    source: &S,
+    superblocks: &Superblocks,
+    facts: &MetaFacts,
+    obfuscated: bool,
+    out: &mut Output<'_>,
+) -> Result<(u64, u64)> {
+    let mut names = obfuscated.then(Names::default);
+    let mut failed = None;
+    let mut writer = match MetaDumpWriter::new(&mut *out, facts) {
+        Ok(writer) => writer,
+        Err(error) => return Err(out.explain(error)),
+    };
+    let absent = walk(source, superblocks, names.as_mut(), |offset, page| {
+        writer.page(offset, page).map_err(|error| failed = Some(error)).is_ok()
+    })?;
+    let pages = writer.pages();
+    let ended = match failed {
+        Some(error) => Err(error),
+        None => writer.finish().map(|_| ()),
+    };
+    ended.map_err(|error| out.explain(error))?;
+    Ok((pages, absent))
+}
+
+/// Writes the text. Names become in it what they become in a dump.
+fn text<S: ReadAt>(
+    source: &S,
+    superblocks: &Superblocks,
+    obfuscated: bool,
+    out: &mut Output<'_>,
+) -> Result<(u64, u64)> {
+    let mut names = obfuscated.then(Names::default);
+    let mut pages = 0;
+    let absent = walk(source, superblocks, names.as_mut(), |_, _| {
+        pages += 1;
+        true
+    })?;
+    let mut lines = io::BufWriter::with_capacity(1 << 16, &mut *out);
+    let written = match names {
+        None => text::write(source, superblocks, &mut lines),
+        Some(names) => {
+            let shown = Obfuscated { source, superblocks, names: Mutex::new(names) };
+            text::write(&shown, &load(&shown)?, &mut lines)
+        }
+    };
+    let written = written.and_then(|()| lines.flush());
+    drop(lines);
+    written.map_err(|error| out.explain(error))?;
+    output::go_on()?;
+    Ok((pages, absent))
+}
+
+/// Hands each page of metadata in use that is there to `each`, copy A's first, until that gives false. Gives the number of
+/// those that are not there.
+fn walk<S: ReadAt + ?Sized>(
+    source: &S,
+    superblocks: &Superblocks,
+    mut names: Option<&mut Names>,
+    mut each: impl FnMut(u64, &PageBytes) -> bool,
+) -> Result<u64> {
+    let geometry = superblocks.geometry();
+    let mut buffer = vec![[0; PAGE_SIZE]; to_usize(BATCH)];
     let mut absent = 0;
-    for copy in CopyId::BOTH {
-        for page in used(&superblocks).into_iter().map(PageNo) {
-            let mut bytes = [0; PAGE_SIZE];
-            let offset = geometry.page_offset(copy, page);
-            let place = superblocks.place(copy, page);
-            match (source.read_at(offset, &mut bytes), place) {
-                (Ok(()), Some(place)) => {
-                    if obfuscated {
-                        obfuscate::page(&mut bytes, &place, &mut names);
-                    }
-                    writer.page(offset, &bytes);
+    for (copy, range) in CopyId::BOTH.iter().flat_map(|copy| used(superblocks).into_iter().map(move |r| (*copy, r))) {
+        for first in range.clone().step_by(to_usize(BATCH)) {
+            output::go_on()?;
+            let pages = first..range.end.min(first.saturating_add(BATCH));
+            let batch = buffer.get_mut(..pages.len()).unwrap_or_default().as_flattened_mut();
+            let whole = source.read_at(geometry.page_offset(copy, PageNo(first)), batch).is_ok();
+            for (page, bytes) in pages.map(PageNo).zip(&mut buffer) {
+                let offset = geometry.page_offset(copy, page);
+                let there = whole || source.read_at(offset, bytes).is_ok();
+                let Some(place) = superblocks.place(copy, page).filter(|_| there) else {
+                    absent += 1;
+                    continue;
+                };
+                if let Some(names) = &mut names {
+                    obfuscate::page(bytes, &place, names);
                 }
-                _ => absent += 1,
+                if !each(offset, bytes) {
+                    return Ok(absent);
+                }
             }
         }
     }
-    let pages = writer.pages();
-    let mut bytes = Vec::new();
-    writer.write_to(&mut bytes).context("cannot make the dump")?;
-    Ok(Gathered { bytes, pages, absent, obfuscated: facts.obfuscated })
+    Ok(absent)
 }

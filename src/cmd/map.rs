@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use anyhow::{Context as _, Result};
 use clap::{Args as Arguments, ValueEnum};
 use gmfs_format::model::{Extent, Inode};
-use gmfs_format::tables::InodeKind;
+use gmfs_format::tables::{INODE_LOST_DATA, InodeKind};
 use gmfs_image::Kind;
 use gmfs_volume::content::{Piece, pieces};
 
@@ -150,13 +150,21 @@ fn answer(
     let (geometry, base) = (opened.region.geometry(), opened.physical_base());
     let runs = extents.iter().map(|extent| files::Extent::new(extent, geometry, base)).collect();
     let holes = holes(extents, inode.size, geometry.block_bytes());
+    let holes: Vec<_> = holes.into_iter().map(|(offset, length)| files::Hole { offset, length }).collect();
+    let (holes, lost) = if may_be_lost(inode) { (Vec::new(), holes) } else { (holes, Vec::new()) };
     files::Map {
         file: files::File::new(path, inode, runs),
         block_size: geometry.block_bytes(),
         base,
-        holes: holes.into_iter().map(|(offset, length)| files::Hole { offset, length }).collect(),
+        holes,
+        lost,
         arguments,
     }
+}
+
+/// Whether places that no block stands for held data that is lost.
+fn may_be_lost(inode: &Inode) -> bool {
+    inode.attributes.is_some_and(|attributes| attributes.flags & INODE_LOST_DATA != 0)
 }
 
 /// What no extent covers: offset and length.
@@ -185,16 +193,11 @@ fn show(opened: &Opened, inode: &Inode, extents: &[Extent], ctx: &mut Ctx) -> Re
     rows.extend(extents.iter().map(|e| (u64::from(e.index) * block, Some(e), u64::from(e.count) * block)));
     rows.extend(holes(extents, inode.size, block).into_iter().map(|(offset, length)| (offset, None, length)));
     rows.sort_by_key(|(offset, ..)| *offset);
+    let gap = if may_be_lost(inode) { ("lost", Role::Bad) } else { ("hole", Role::Dim) };
     for (offset, extent, length) in rows {
         let (offset, length) = (size::hex(offset), size::human(length));
         let Some(extent) = extent else {
-            table.styled([
-                (&offset, Role::Dim),
-                (&length, Role::Dim),
-                ("hole", Role::Dim),
-                ("", Role::Dim),
-                ("", Role::Dim),
-            ]);
+            table.styled([(&offset, Role::Dim), (&length, Role::Dim), gap, ("", Role::Dim), ("", Role::Dim)]);
             continue;
         };
         let place = size::hex(base.unwrap_or(0).saturating_add(geometry.block_offset(extent.block)));

@@ -1,30 +1,33 @@
 //! `gmfs restore`: puts a metadata dump back.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs_format::io::{ReadAt, Span, WriteAt};
-use gmfs_format::model::Extent;
-use gmfs_format::units::{CopyId, PAGE_BYTES, PAGE_SIZE};
+use gmfs_format::io::{ReadAt, WriteAt};
+use gmfs_format::units::InodeNo;
 use gmfs_image::RegionFile;
 use gmfs_image::metadump::MetaDump;
+use gmfs_volume::restore::Restore;
 use gmfs_volume::{Region, Superblocks};
 
 use crate::cmd::dump::load;
-use crate::ctx::Ctx;
+use crate::ctx::{Ctx, OutputError};
 use crate::exit::Exit;
 use crate::failure::{Failure, printable};
 use crate::open::{self, ImageArgs};
 use crate::paths;
+use crate::prompt::{self, Answer};
 use crate::render::size;
 
 /// Put the metadata of a dump back
 ///
 /// Says first what has changed since the dump was made, and asks. The contents of files are not in a dump: a file that was
-/// changed since has its old blocks again, and in them whatever is there now.
+/// changed since has its old blocks again, and in them whatever is there now. Stopped in the middle, it is ended by the
+/// same command.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Example:
   gmfs dump region.img -o region.meta
@@ -46,8 +49,6 @@ pub(crate) struct Args {
     undo: Option<PathBuf>,
 }
 
-type Dump = MetaDump<RegionFile>;
-
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let cannot = || format!("cannot restore {}", args.file.display());
     let dump = MetaDump::parse(RegionFile::open(&args.file)?).with_context(cannot)?;
@@ -56,29 +57,29 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         return Err(failure).with_context(cannot);
     }
     let superblocks = load(&dump).with_context(cannot)?;
-    // Looked at before the undo file is made.
-    {
-        let target = open::whole_for_writing(&args.image, ctx)?;
-        let there = compare_regions(&superblocks, &target, args.force).with_context(cannot)?;
-        let pages = differing(&dump, &target)?;
-        if pages == 0 {
-            ctx.line("nothing has changed since the dump was made")?;
-            return Ok(Exit::Done);
-        }
-        ctx.line(&format!("{} have changed since the dump was made", size::count(pages, "page")))?;
-        if let Some(there) = there {
-            let old = files(Region::with(&dump, load(&dump)?));
-            tell_files(&old, &files(Region::with(&target, there)), ctx)?;
-        }
-        std::io::Write::flush(ctx.writer())?;
+    let restore = Restore::new(&dump, &superblocks);
+    // Locked from here to the end: what is compared is what is overwritten.
+    let mut target = open::whole_for_writing(&args.image, ctx)?;
+    let there = compare_regions(&superblocks, &target, args.force).with_context(cannot)?;
+    let pages = restore.differing(&target).with_context(cannot)?;
+    if pages == 0 {
+        ctx.line("nothing has changed since the dump was made")?;
+        return Ok(Exit::Done);
     }
+    ctx.line(&format!("{} have changed since the dump was made", size::count(pages, "page")))?;
+    if let Some(there) = there {
+        let old = files(Region::with(&dump, load(&dump)?));
+        tell_files(&old, &files(Region::with(&target, there)), ctx)?;
+    }
+    ctx.writer().flush().map_err(OutputError::from)?;
     if !args.yes && !agreed()? {
         let failure = Failure::new("not-confirmed", "nothing was written: nobody said yes");
         return Err(failure.hint("-y says it")).with_context(cannot);
     }
-    let work = |target: &mut dyn WriteAt, _: &mut Ctx| put_back(&dump, &superblocks, target);
-    let (_, shown, pages) = open::for_repair(&args.image, args.undo.as_deref(), ctx, work).with_context(cannot)?;
-    ctx.line(&printable(&format!("{shown}: {} put back", size::count(pages, "page"))))?;
+    let work = |target: &mut dyn WriteAt, _: &mut Ctx| Ok(restore.put_back(target)?);
+    open::recorded(&mut target, args.undo.as_deref(), ctx, work).with_context(cannot)?;
+    let shown = args.image.image.display();
+    ctx.line(&printable(&format!("{shown}: the metadata is what it was in the dump")))?;
     Ok(Exit::Done)
 }
 
@@ -107,33 +108,25 @@ fn compare_regions<S: ReadAt>(dump: &Superblocks, target: &S, force: bool) -> Re
     }
 }
 
-/// The offsets of the pages in a dump.
-fn pages(dump: &Dump) -> impl Iterator<Item = u64> + '_ {
-    dump.ranges()
-        .flat_map(|(span, _)| (span.offset / PAGE_BYTES..span.end() / PAGE_BYTES).map(|page| page * PAGE_BYTES))
-}
+/// What is compared of a file: its size, how many blocks it has, and a number that stands for which.
+type Files = BTreeMap<Vec<u8>, (u64, u64, u64)>;
 
-/// How many pages are not what they are in the dump.
-fn differing<S: ReadAt>(dump: &Dump, target: &S) -> Result<u64> {
-    let (mut old, mut new) = ([0; PAGE_SIZE], [0; PAGE_SIZE]);
-    let mut count = 0;
-    for offset in pages(dump) {
-        dump.read_at(offset, &mut old)?;
-        count += u64::from(target.read_at(offset, &mut new).is_err() || old != new);
-    }
-    Ok(count)
-}
-
-/// Files by their path: size and extents.
-type Files = BTreeMap<Vec<u8>, (u64, Vec<Extent>)>;
-
+/// Files by their path. Memory is that of the files, however many blocks they have.
 fn files<S: ReadAt>(region: Region<S>) -> Files {
     let tree = region.inodes().tree;
-    let mut mappings = region.mappings(|_| true).files;
+    let mut mappings: BTreeMap<InodeNo, (u64, u64)> = BTreeMap::new();
+    region.descriptors(|block, entry| {
+        if entry.is_mapping() {
+            let mut hasher = DefaultHasher::new();
+            (entry.index.get(), block.0, entry.state).hash(&mut hasher);
+            let (count, sum) = mappings.entry(entry.owner()).or_default();
+            *count += 1;
+            *sum = sum.wrapping_add(hasher.finish());
+        }
+    });
     let path = |ino| tree.path(ino).unwrap_or_else(|| format!("inode {ino}").into_bytes());
-    tree.inodes()
-        .map(|inode| (path(inode.ino), (inode.size, mappings.remove(&inode.ino).unwrap_or_default())))
-        .collect()
+    let blocks = |ino| mappings.get(&ino).copied().unwrap_or_default();
+    tree.inodes().map(|inode| (path(inode.ino), (inode.size, blocks(inode.ino).0, blocks(inode.ino).1))).collect()
 }
 
 /// Says which files come, go and change.
@@ -141,7 +134,7 @@ fn tell_files(old: &Files, new: &Files, ctx: &mut Ctx) -> Result<()> {
     for (path, then) in old {
         let what = match new.get(path) {
             None => "comes back",
-            Some(now) if now.1 != then.1 => "has other blocks than in the dump",
+            Some(now) if (now.1, now.2) != (then.1, then.2) => "has other blocks than in the dump",
             Some(now) if now.0 != then.0 => "has another size than in the dump",
             Some(_) => continue,
         };
@@ -158,39 +151,6 @@ fn agreed() -> Result<bool> {
     if !std::io::stdin().is_terminal() {
         return Ok(false);
     }
-    let mut terminal = std::io::stderr();
-    write!(terminal, "Put the metadata back? [y]es, [n]o: ")?;
-    terminal.flush()?;
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line).context("cannot read the answer")?;
-    Ok(matches!(line.trim(), "y" | "yes"))
-}
-
-/// Writes one copy whole, then the other. While one is being written its superblock is zero, so that a crash leaves a
-/// region that is seen to be damaged; the other copy's superblock is there all the time.
-fn put_back(dump: &Dump, superblocks: &Superblocks, target: &mut dyn WriteAt) -> Result<u64> {
-    let mut written = 0;
-    for copy in [CopyId::B, CopyId::A] {
-        let start = superblocks.geometry().copy_offset(copy);
-        let own = start..start + superblocks.geometry().pages() * PAGE_BYTES;
-        let mut first = [0; PAGE_SIZE];
-        let superblock = dump.read_at(start, &mut first).is_ok();
-        if superblock {
-            target.zero(Span::new(start, PAGE_BYTES))?;
-            target.barrier()?;
-        }
-        let mut bytes = [0; PAGE_SIZE];
-        for offset in pages(dump).filter(|offset| own.contains(offset) && *offset != start) {
-            dump.read_at(offset, &mut bytes)?;
-            target.write_at(offset, &bytes)?;
-            written += 1;
-        }
-        target.barrier()?;
-        if superblock {
-            target.write_at(start, &first)?;
-            target.barrier()?;
-            written += 1;
-        }
-    }
-    Ok(written)
+    let answer = prompt::ask("Put the metadata back? [y]es, [n]o: ")?;
+    Ok(matches!(answer, Answer::Line(line) if matches!(line.as_str(), "y" | "yes")))
 }

@@ -1,8 +1,5 @@
 //! `gmfs save`: the region itself out of any image.
 
-use std::fs::{File, OpenOptions};
-use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -13,8 +10,8 @@ use gmfs_volume::Superblocks;
 use crate::content::{Gap, Gaps, SparseFile, carry};
 use crate::ctx::Ctx;
 use crate::exit::Exit;
-use crate::failure::{Failure, printable};
-use crate::open::{self, ImageArgs, Located, Place};
+use crate::failure::printable;
+use crate::open::{self, ImageArgs, Located};
 use crate::output::NewFile;
 use crate::render::json::{self, actions, region};
 use crate::render::progress::Progress;
@@ -51,7 +48,9 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let source = cut(&args.image, located).with_context(cannot)?;
     let length = source.source.size();
     let file = NewFile::begin(&args.output, args.force, 0o666, args.image.files()).with_context(cannot)?;
-    let (gaps, written) = copy(&source, file, ctx).with_context(|| unfinished(&args.output))?;
+    let (gaps, written) = copy(&source, &file, ctx)
+        .and_then(|done| file.keep().map(|()| done))
+        .with_context(|| unfinished(&args.output))?;
     let exit = if gaps.is_empty() { Exit::Done } else { Exit::No };
     if args.json {
         let answer = actions::Save {
@@ -70,13 +69,11 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Ok(exit)
 }
 
-/// Copies the region into a new file, for another command; what the image does not hold is told.
-pub(crate) fn into_file(image: &ImageArgs, to: &Path, ctx: &Ctx) -> Result<()> {
+/// Copies the region into a file in the making, for another command; what the image does not hold is told.
+pub(crate) fn into_file(image: &ImageArgs, to: &NewFile, ctx: &Ctx) -> Result<()> {
     let cannot = || format!("cannot copy the region in {}", image.image.display());
     let source = cut(image, open::locate(image, ctx)?).with_context(cannot)?;
-    let file = NewFile::begin(to, false, 0o666, image.files()).with_context(cannot)?;
-    let (gaps, _) = copy(&source, file, ctx).with_context(|| unfinished(to))?;
-    tell(&gaps, ctx);
+    tell(&copy(&source, to, ctx)?.0, ctx);
     Ok(())
 }
 
@@ -103,35 +100,10 @@ fn cut(args: &ImageArgs, located: Located) -> Result<Located> {
     Ok(Located { place, source, dump })
 }
 
-fn copy(source: &Located, file: NewFile, ctx: &Ctx) -> Result<(Gaps, u64)> {
+fn copy(source: &Located, file: &NewFile, ctx: &Ctx) -> Result<(Gaps, u64)> {
     let length = source.source.size();
     let progress = Progress::new(ctx, "saving", length);
     let mut sink = SparseFile::new(file.file(), length, &progress);
     carry(&source.source, length, &mut sink)?;
-    let done = sink.finish()?;
-    file.keep()?;
-    Ok(done)
-}
-
-/// A new file, or, if it may be replaced, an emptied one; never the image itself.
-pub(crate) fn output(path: &Path, force: bool, image: &Place) -> Result<File> {
-    let cannot = || format!("cannot make {}", path.display());
-    let mut options = OpenOptions::new();
-    options.write(true);
-    match options.clone().create_new(true).open(path) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists && force => {}
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            let failure = Failure::new("exists", "it exists already").hint("-f replaces it");
-            return Err(failure).with_context(cannot);
-        }
-        other => return other.with_context(cannot),
-    }
-    let (there, own) = (std::fs::metadata(path).with_context(cannot)?, std::fs::metadata(&image.path)?);
-    if (there.dev(), there.ino()) == (own.dev(), own.ino()) {
-        return Err(Failure::new("same-file", "it is the image itself")).with_context(cannot);
-    }
-    if !there.is_file() {
-        return Err(Failure::new("wrong-kind", "it is no regular file")).with_context(cannot);
-    }
-    options.truncate(true).open(path).with_context(cannot)
+    Ok(sink.finish()?)
 }

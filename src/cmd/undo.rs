@@ -8,13 +8,14 @@ use gmfs_image::undo::Undo;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
+use crate::failure::printable;
 use crate::open::{self, ImageArgs};
 use crate::render::size;
 
 /// Take back what a command run with --undo has written
 ///
-/// Every page is put back as it was, bit for bit. The undo file must be whole, and the image as that command left it;
-/// otherwise nothing is written.
+/// Every page is put back as it was, bit for bit. The undo file must be whole, and the image as that command left it, or
+/// as an undo that was stopped; otherwise nothing is written.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Example:
   gmfs fsck -y --undo before.undo region.img
@@ -31,10 +32,15 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
-    let undo = Undo::open(&args.file)?;
+    let cannot = || format!("cannot undo in {}", args.image.image.display());
+    let undo = Undo::open(&args.file).with_context(cannot)?;
     let mut target = open::whole_for_writing(&args.image, ctx)?;
-    undo.revert(&mut target, args.force).with_context(|| format!("cannot undo in {}", args.image.image.display()))?;
-    let pages = size::count(undo.len() as u64, "page");
-    ctx.line(&format!("{}: {pages} put back", args.image.image.display()))?;
+    let written = undo.revert(&mut target, args.force).with_context(cannot)?;
+    let shown = args.image.image.display();
+    let text = match written {
+        0 => format!("{shown}: nothing to undo: it is as it was before"),
+        pages => format!("{shown}: {} put back", size::count(pages, "page")),
+    };
+    ctx.line(&printable(&text))?;
     Ok(Exit::Done)
 }

@@ -21,4 +21,6 @@ mod multicall;
 mod names;
 mod output;
 mod reading;
+mod repair_trouble;
 mod sandbox;
+mod terminal;

@@ -1,7 +1,8 @@
 //! Metadata dumps: made, read as images, obfuscated, and put back.
 
 use crate::images;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Done, GMFS, Sandbox};
+use crate::terminal::Terminal;
 
 /// The findings' codes of a check.
 fn codes(sandbox: &Sandbox, image: &str) -> Vec<String> {
@@ -149,4 +150,111 @@ fn the_text_is_stable() {
     sandbox.ok_any("dump region.img -o dump");
     assert_eq!(sandbox.ok("dump --text dump").text(), text);
     assert_eq!(sandbox.ok("dump region.img --json -f -o dump").json()["absent"], 0);
+}
+
+/// A dump that could not be written to its end is not there, and what it was to replace is.
+#[test]
+fn a_dump_is_there_whole_or_not_at_all() {
+    let sandbox = Sandbox::new();
+    images::sample(&sandbox);
+    sandbox.write("there", b"something else");
+    let limited = |line: &str| {
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &format!("ulimit -f 8; exec {GMFS} {line}")]).current_dir(sandbox.path(""));
+        Done::from(command.output().unwrap())
+    };
+    for line in ["dump region.img -o new", "dump --text region.img -o new", "dump region.img -f -o there"] {
+        let done = limited(line);
+        assert!(done.code == 2 && done.stderr.contains("\n  next: "), "{line}: {done:?}");
+    }
+    let mut names: Vec<_> =
+        std::fs::read_dir(sandbox.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["region.img", "there"]);
+    assert_eq!(sandbox.read("there"), b"something else");
+    sandbox.ok_any("dump region.img -f -o there");
+    sandbox.fails("dump region.img -f -o region.img", "it is the image itself");
+}
+
+#[test]
+fn a_dump_goes_down_a_pipe() {
+    let sandbox = Sandbox::new();
+    images::sample(&sandbox);
+    sandbox.ok_any("dump region.img -o file");
+    for name in ["-", "/dev/stdout"] {
+        let done = sandbox.ok(&format!("dump region.img -o {name}"));
+        assert!(done.stdout == sandbox.read("file"), "{name}");
+    }
+    let done = sandbox.gmfs("dump region.img --json -o -");
+    assert_eq!((done.code, &done.json()["error"]["code"]), (2, &"usage".into()));
+    let mut terminal = Terminal::start(&sandbox, "dump region.img -o -");
+    assert_eq!(terminal.end(), 2);
+    assert!(terminal.shown.contains("a dump is no text"), "{}", terminal.shown);
+}
+
+/// The text of an obfuscated dump is that of the region, told with the same names.
+#[test]
+fn text_and_dump_are_obfuscated_alike() {
+    let sandbox = Sandbox::new();
+    images::sample(&sandbox);
+    for damaged in [false, true] {
+        if damaged {
+            damage(&sandbox);
+        }
+        sandbox.ok_any("dump --obfuscate region.img -f -o strange");
+        let told = sandbox.ok("dump --obfuscate --text region.img").text();
+        assert_eq!(told, sandbox.ok("dump --text strange").text());
+        assert!(!told.contains("first") && !told.contains("guests"), "{told}");
+        assert_eq!(told.lines().count(), sandbox.ok("dump --text region.img").text().lines().count());
+    }
+}
+
+#[test]
+fn putting_back_is_asked_for() {
+    let sandbox = Sandbox::new();
+    images::sample(&sandbox);
+    sandbox.ok_any("dump region.img -o dump");
+    sandbox.ok_any("mv region.img /sparse /vms/other");
+    let changed = sandbox.read("region.img");
+    let question = "Put the metadata back? [y]es, [n]o: ";
+    for answer in ["n\n", "\n", "what\n", "\x04"] {
+        let mut terminal = Terminal::start(&sandbox, "restore --undo undo dump region.img");
+        terminal.answer(question, answer);
+        assert_eq!(terminal.end(), 2, "{}", terminal.shown);
+        assert!(terminal.shown.contains("nothing was written: nobody said yes"), "{}", terminal.shown);
+        assert!(sandbox.read("region.img") == changed && !sandbox.exists("undo"));
+    }
+    let mut terminal = Terminal::start(&sandbox, "restore --undo undo dump region.img");
+    // Nobody else gets at it while the question stands.
+    assert!(terminal.shows(question));
+    sandbox.fails("rm region.img /vms/other", "is locked");
+    terminal.say("yes\n");
+    assert_eq!(terminal.end(), 0, "{}", terminal.shown);
+    assert!(terminal.shown.contains("/sparse: comes back"), "{}", terminal.shown);
+    sandbox.ok_any("dump region.img -o again");
+    assert!(sandbox.read("again") == sandbox.read("dump"));
+    sandbox.ok_any("undo undo region.img");
+    assert!(sandbox.read("region.img") == changed);
+}
+
+#[test]
+fn a_dump_that_is_not_whole_is_not_put_back() {
+    let sandbox = Sandbox::new();
+    images::sample(&sandbox);
+    sandbox.ok_any("dump region.img -o dump");
+    sandbox.ok_any("mv region.img /sparse /moved");
+    let before = sandbox.read("region.img");
+    let good = sandbox.read("dump");
+    let refused = |bytes: &[u8]| {
+        sandbox.write("bad", bytes);
+        let done = sandbox.fails("restore -y -f --undo undo bad region.img", "\n  next: ");
+        assert!(sandbox.read("region.img") == before && !sandbox.exists("undo"), "{done:?}");
+    };
+    for at in (0..good.len()).step_by(good.len() / 13) {
+        let mut flipped = good.clone();
+        flipped[at] ^= 0x10;
+        refused(&flipped);
+        refused(&good[..at]);
+    }
+    refused(&good[..good.len() - 24]);
 }

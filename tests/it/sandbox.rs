@@ -93,6 +93,13 @@ impl Sandbox {
         done
     }
 
+    /// Runs a command line that has to end with a status, and with this in what it says on standard error.
+    pub(crate) fn fails_with(&self, status: i32, line: &str, saying: &str) -> Done {
+        let done = self.gmfs(line);
+        assert!(done.code == status && done.stderr.contains(saying), "gmfs {line}: {done:?}");
+        done
+    }
+
     /// Runs a command line with this on its standard input.
     pub(crate) fn feed(&self, line: &str, input: &[u8]) -> Done {
         let args: Vec<&str> = line.split_whitespace().collect();

@@ -4,20 +4,23 @@
 //! | bytes | what |
 //! | --- | --- |
 //! | 8 | magic `GMFSMETA` |
-//! | 4 | version: 1 |
+//! | 4 | version: 2 |
 //! | 4 | flags: 1 names are obfuscated |
 //! | 8 | length of the image that the region was read from, counted from the region's start |
 //! | 8 | size of the region |
 //! | 8 | its physical base; 0 = not known |
 //! | 16 | its UUID |
-//! | 4 | number n of stretches |
+//! | 4 | zero |
 //! | 4 | CRC-32 of these 60 bytes |
-//! | n × 24 | per stretch, ascending and apart: offset (8), length (8), kind (4; 0 bytes, 1 zeros), CRC-32 of its bytes (4) |
-//! | 4 | CRC-32 of all stretches |
-//! | | the bytes of the stretches of kind 0, one behind the other, to the end of the file |
+//! | 24 + n | per stretch, ascending and apart: offset (8), length (8), kind (4; 0 bytes, 1 zeros), CRC-32 (4); then, of kind 0, its bytes |
+//! | 24 | the end: number of stretches (8), number of pages (8), kind (4; 2), CRC-32 (4) |
 //!
-//! All numbers are little-endian; offsets and lengths are multiples of 4096. Opening reads the whole file and compares
-//! every checksum, so that a dump that is cut, longer or changed anywhere is refused with what is wrong.
+//! The CRC of a stretch is that of its 20 bytes before the CRC and of its bytes; that of the end goes over its 20 bytes
+//! and the CRCs of all stretches in their order. All numbers are little-endian; offsets and lengths are multiples of 4096.
+//!
+//! A dump is written from its start to its end in one pass, also into a pipe, and holds one stretch in memory. One whose
+//! writer did not come to the end lacks the end, and is refused like one that was cut. Opening reads the whole file and
+//! compares every checksum, so that a dump that is cut, longer or changed anywhere is refused with what is wrong.
 
 #![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
@@ -32,14 +35,16 @@ use crate::extents::{Extent, Extents, Wins};
 /// The first bytes of the file.
 pub const MAGIC: [u8; 8] = *b"GMFSMETA";
 /// The version that is written and read.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Flag: names are obfuscated.
 const OBFUSCATED: u32 = 1;
 const HEADER: u64 = 64;
-const ENTRY: u64 = 24;
+const ENTRY: usize = 24;
+const BYTES: u32 = 0;
 const ZEROS: u32 = 1;
-/// Bytes read at once when checksums are compared.
-const PIECE: u64 = 1 << 20;
+const END: u32 = 2;
+/// Bytes of a stretch that a writer holds, and that a reader reads at once.
+const PIECE: usize = 1 << 20;
 
 /// Why a file is no metadata dump that can be read.
 #[derive(Debug, thiserror::Error)]
@@ -48,16 +53,14 @@ pub enum MetaDumpError {
     /// The first bytes are other ones.
     #[error("this is no metadata dump")]
     Signature,
-    /// A newer version.
-    #[error("the metadata dump is of version {0}; this program knows version {VERSION}")]
+    /// Another version.
+    #[error("the metadata dump is of version {0}; this program reads version {VERSION}")]
     Version(u32),
-    /// The file is shorter than what it describes.
-    #[error("the metadata dump is cut: it has {size} bytes and needs {needed}")]
+    /// The file has no end: it was cut, or its writer was stopped.
+    #[error("the metadata dump is cut: it has no end within its {size} bytes")]
     Cut {
         /// Bytes in the file.
         size: u64,
-        /// Bytes that it must have.
-        needed: u64,
     },
     /// The file is longer than what it describes.
     #[error("{0} bytes lie behind the end of the metadata dump")]
@@ -90,58 +93,87 @@ pub struct MetaFacts {
     pub uuid: [u8; 16],
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Stretch {
+/// Writes a metadata dump, page by page. It holds at most a mebibyte.
+#[derive(Debug)]
+pub struct MetaDumpWriter<W> {
+    out: W,
+    end: u64,
+    /// The stretch that grows: where it starts, its length, and its bytes unless they are zeros.
     offset: u64,
     len: u64,
-    zeros: bool,
-    crc: u32,
-}
-
-/// Gathers pages for a metadata dump, and writes it.
-#[derive(Debug)]
-pub struct MetaDumpWriter {
-    facts: MetaFacts,
-    stretches: Vec<(Stretch, crc32fast::Hasher)>,
     bytes: Vec<u8>,
+    /// The CRCs of the stretches so far.
+    sums: crc32fast::Hasher,
+    stretches: u64,
     pages: u64,
 }
 
-impl MetaDumpWriter {
-    /// A dump without any pages yet.
-    #[must_use]
-    pub const fn new(facts: MetaFacts) -> Self {
-        Self { facts, stretches: Vec::new(), bytes: Vec::new(), pages: 0 }
+impl<W: Write> MetaDumpWriter<W> {
+    /// Begins a dump.
+    ///
+    /// # Errors
+    /// What the writer said.
+    pub fn new(mut out: W, facts: &MetaFacts) -> io::Result<Self> {
+        let mut head = MAGIC.to_vec();
+        head.extend_from_slice(&VERSION.to_le_bytes());
+        head.extend_from_slice(&(if facts.obfuscated { OBFUSCATED } else { 0 }).to_le_bytes());
+        for number in [facts.end, facts.size, facts.base] {
+            head.extend_from_slice(&number.to_le_bytes());
+        }
+        head.extend_from_slice(&facts.uuid);
+        head.extend_from_slice(&[0; 4]);
+        let sum = crc32fast::hash(&head);
+        head.extend_from_slice(&sum.to_le_bytes());
+        out.write_all(&head)?;
+        let (end, sums) = (facts.end, crc32fast::Hasher::new());
+        Ok(Self { out, end, offset: 0, len: 0, bytes: Vec::new(), sums, stretches: 0, pages: 0 })
     }
 
     /// Adds the page at an offset of the region: a multiple of 4096 behind that of the page added last. Others are
     /// left out.
-    pub fn page(&mut self, offset: u64, page: &PageBytes) {
-        let zeros = page.iter().all(|byte| *byte == 0);
-        let end = self.stretches.last().map_or(0, |(last, _)| last.offset.saturating_add(last.len));
-        let fits = offset.checked_add(PAGE_BYTES).is_some_and(|page_end| page_end <= self.facts.end);
-        if offset < end || !offset.is_multiple_of(PAGE_BYTES) || !fits {
-            return;
+    ///
+    /// # Errors
+    /// What the writer said.
+    pub fn page(&mut self, offset: u64, page: &PageBytes) -> io::Result<()> {
+        let behind = self.offset.saturating_add(self.len);
+        let fits = offset.checked_add(PAGE_BYTES).is_some_and(|page_end| page_end <= self.end);
+        if offset < behind || !offset.is_multiple_of(PAGE_BYTES) || !fits {
+            return Ok(());
         }
-        match self.stretches.last_mut() {
-            Some((last, sum)) if end == offset && last.zeros == zeros => {
-                last.len = last.len.saturating_add(PAGE_BYTES);
-                if !zeros {
-                    sum.update(page);
-                }
-            }
-            _ => {
-                let mut sum = crc32fast::Hasher::new();
-                if !zeros {
-                    sum.update(page);
-                }
-                self.stretches.push((Stretch { offset, len: PAGE_BYTES, zeros, crc: 0 }, sum));
-            }
+        let zeros = page.iter().all(|byte| *byte == 0);
+        let alike = zeros == self.bytes.is_empty() && self.bytes.len() < PIECE;
+        if offset != behind || !alike {
+            self.flush()?;
+            self.offset = offset;
         }
         if !zeros {
             self.bytes.extend_from_slice(page);
         }
+        self.len = self.len.saturating_add(PAGE_BYTES);
         self.pages = self.pages.saturating_add(1);
+        Ok(())
+    }
+
+    /// Writes the stretch that has grown.
+    fn flush(&mut self) -> io::Result<()> {
+        if self.len == 0 {
+            return Ok(());
+        }
+        let kind = if self.bytes.is_empty() { ZEROS } else { BYTES };
+        let head = entry(self.offset, self.len, kind);
+        let mut sum = crc32fast::Hasher::new();
+        sum.update(&head);
+        sum.update(&self.bytes);
+        let sum = sum.finalize().to_le_bytes();
+        self.sums.update(&sum);
+        self.out.write_all(&head)?;
+        self.out.write_all(&sum)?;
+        self.out.write_all(&self.bytes)?;
+        self.bytes.clear();
+        self.offset = self.offset.saturating_add(self.len);
+        self.len = 0;
+        self.stretches = self.stretches.saturating_add(1);
+        Ok(())
     }
 
     /// Pages added so far.
@@ -150,35 +182,32 @@ impl MetaDumpWriter {
         self.pages
     }
 
-    /// Writes the dump.
+    /// Writes the end. Without it, nobody takes the file for a dump that is whole.
     ///
     /// # Errors
     /// What the writer said.
-    pub fn write_to(self, out: &mut impl Write) -> io::Result<()> {
-        let mut head = MAGIC.to_vec();
-        head.extend_from_slice(&VERSION.to_le_bytes());
-        head.extend_from_slice(&(if self.facts.obfuscated { OBFUSCATED } else { 0 }).to_le_bytes());
-        for number in [self.facts.end, self.facts.size, self.facts.base] {
-            head.extend_from_slice(&number.to_le_bytes());
-        }
-        head.extend_from_slice(&self.facts.uuid);
-        let count = u32::try_from(self.stretches.len()).map_err(io::Error::other)?;
-        head.extend_from_slice(&count.to_le_bytes());
-        let sum = crc32fast::hash(&head);
-        head.extend_from_slice(&sum.to_le_bytes());
-        let mut table = Vec::new();
-        for (stretch, sum) in self.stretches {
-            table.extend_from_slice(&stretch.offset.to_le_bytes());
-            table.extend_from_slice(&stretch.len.to_le_bytes());
-            table.extend_from_slice(&u32::from(stretch.zeros).to_le_bytes());
-            table.extend_from_slice(&(if stretch.zeros { 0 } else { sum.finalize() }).to_le_bytes());
-        }
-        let sum = crc32fast::hash(&table);
-        table.extend_from_slice(&sum.to_le_bytes());
-        out.write_all(&head)?;
-        out.write_all(&table)?;
-        out.write_all(&self.bytes)
+    pub fn finish(mut self) -> io::Result<W> {
+        self.flush()?;
+        let end = entry(self.stretches, self.pages, END);
+        self.sums.update(&end);
+        self.out.write_all(&end)?;
+        self.out.write_all(&self.sums.finalize().to_le_bytes())?;
+        self.out.flush()?;
+        Ok(self.out)
     }
+}
+
+/// What stands before a stretch or is the end, but for the CRC.
+fn entry(first: u64, second: u64, kind: u32) -> Vec<u8> {
+    [&first.to_le_bytes()[..], &second.to_le_bytes(), &kind.to_le_bytes()].concat()
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    offset: u64,
+    len: u64,
+    /// Where its bytes lie in the file; `None` for zeros.
+    place: Option<u64>,
 }
 
 /// A metadata dump over the bytes of its file, read by offset in the region.
@@ -186,8 +215,7 @@ impl MetaDumpWriter {
 pub struct MetaDump<R> {
     file: R,
     facts: MetaFacts,
-    /// Where the bytes lie in the file; [`u64::MAX`] for zeros.
-    stretches: Vec<(Stretch, u64)>,
+    stretches: Vec<Stretch>,
     held: Extents,
 }
 
@@ -198,41 +226,21 @@ impl<R: ReadAt> MetaDump<R> {
     /// [`MetaDumpError`].
     pub fn parse(file: R) -> Result<Self, MetaDumpError> {
         let size = file.end().unwrap_or(u64::MAX);
-        let (facts, count) = header(&file, size)?;
-        let table_len = u64::from(count).saturating_mul(ENTRY);
-        let behind = HEADER.saturating_add(table_len).saturating_add(4);
-        if behind > size {
-            return Err(MetaDumpError::Cut { size, needed: behind });
-        }
-        let mut table = vec![0; usize::try_from(table_len).unwrap_or_default()];
-        file.read_at(HEADER, &mut table)?;
-        let mut sum = [0; 4];
-        file.read_at(HEADER.saturating_add(table_len), &mut sum)?;
-        if crc32fast::hash(&table) != u32::from_le_bytes(sum) {
-            return Err(MetaDumpError::Damaged { what: "the table of stretches", at: HEADER });
-        }
-        let mut stretches = Vec::new();
-        let mut place = behind;
-        let mut last = 0;
-        for entry in table.chunks_exact(24) {
-            let stretch = stretch(entry)
-                .filter(|stretch| stretch.offset >= last && stretch.end_within(facts.end))
-                .ok_or(MetaDumpError::Damaged { what: "a stretch that cannot be", at: HEADER })?;
+        let facts = header(&file, size)?;
+        let mut walk = Walk { file: &file, size, at: HEADER, sums: crc32fast::Hasher::new(), buffer: vec![0; PIECE] };
+        let (mut stretches, mut last, mut pages) = (Vec::new(), 0, 0_u64);
+        while let Some(stretch) = walk.next(u64::try_from(stretches.len()).unwrap_or(u64::MAX), pages)? {
+            if stretch.offset < last || !stretch.end_within(facts.end) {
+                return Err(MetaDumpError::Damaged { what: "a stretch that cannot be", at: walk.at });
+            }
             last = stretch.offset.saturating_add(stretch.len);
-            stretches.push((stretch, place));
-            place = if stretch.zeros { place } else { place.saturating_add(stretch.len) };
+            pages = pages.saturating_add(stretch.len / PAGE_BYTES);
+            stretches.push(stretch);
         }
-        if place > size {
-            return Err(MetaDumpError::Cut { size, needed: place });
-        }
-        if place < size {
-            return Err(MetaDumpError::Longer(size.saturating_sub(place)));
-        }
-        for (stretch, place) in stretches.iter().filter(|(stretch, _)| !stretch.zeros) {
-            compare(&file, stretch, *place)?;
-        }
-        let extent =
-            |(stretch, place): &(Stretch, u64)| Extent { start: stretch.offset, len: stretch.len, place: *place };
+        let extent = |stretch: &Stretch| {
+            let place = stretch.place.unwrap_or(u64::MAX);
+            Extent { start: stretch.offset, len: stretch.len, place }
+        };
         let held = Extents::new(stretches.iter().map(extent).collect(), Wins::First);
         Ok(Self { file, facts, stretches, held })
     }
@@ -260,8 +268,8 @@ impl Stretch {
     }
 }
 
-/// Reads and checks the header: what it says, and the number of stretches.
-fn header(file: &impl ReadAt, size: u64) -> Result<(MetaFacts, u32), MetaDumpError> {
+/// Reads and checks the header.
+fn header(file: &impl ReadAt, size: u64) -> Result<MetaFacts, MetaDumpError> {
     let mut magic = [0; 8];
     if size >= 8 {
         file.read_at(0, &mut magic)?;
@@ -270,7 +278,7 @@ fn header(file: &impl ReadAt, size: u64) -> Result<(MetaFacts, u32), MetaDumpErr
         return Err(MetaDumpError::Signature);
     }
     if size < HEADER {
-        return Err(MetaDumpError::Cut { size, needed: HEADER });
+        return Err(MetaDumpError::Cut { size });
     }
     let mut head = [0; 64];
     file.read_at(0, &mut head)?;
@@ -282,45 +290,85 @@ fn header(file: &impl ReadAt, size: u64) -> Result<(MetaFacts, u32), MetaDumpErr
     if version != VERSION {
         return Err(MetaDumpError::Version(version));
     }
-    if flags & !OBFUSCATED != 0 {
+    if flags & !OBFUSCATED != 0 || part(&head, 56, word) != 0 {
         return Err(MetaDumpError::Damaged { what: "unknown flags", at: 12 });
     }
     let mut uuid = [0; 16];
     uuid.iter_mut().zip(head.iter().skip(40)).for_each(|(to, from)| *to = *from);
-    let facts = MetaFacts {
-        obfuscated: flags & OBFUSCATED != 0,
-        end: part(&head, 16, long),
-        size: part(&head, 24, long),
-        base: part(&head, 32, long),
-        uuid,
-    };
-    Ok((facts, part(&head, 56, word)))
+    let (end, size, base) = (part(&head, 16, long), part(&head, 24, long), part(&head, 32, long));
+    Ok(MetaFacts { obfuscated: flags & OBFUSCATED != 0, end, size, base, uuid })
 }
 
-/// One entry of the table.
-fn stretch(entry: &[u8]) -> Option<Stretch> {
-    let (offset, len) = (part(entry, 0, long), part(entry, 8, long));
-    let (kind, crc) = (part(entry, 16, word), part(entry, 20, word));
-    let whole = offset.is_multiple_of(PAGE_BYTES) && len.is_multiple_of(PAGE_BYTES) && len > 0;
-    (whole && kind <= ZEROS).then_some(Stretch { offset, len, zeros: kind == ZEROS, crc })
+/// The way through a dump's stretches, each compared with its checksum.
+struct Walk<'a, R> {
+    file: &'a R,
+    size: u64,
+    at: u64,
+    sums: crc32fast::Hasher,
+    buffer: Vec<u8>,
 }
 
-/// Compares a stretch with its checksum.
-fn compare(file: &impl ReadAt, stretch: &Stretch, place: u64) -> Result<(), MetaDumpError> {
-    let mut sum = crc32fast::Hasher::new();
-    let mut buffer = vec![0; usize::try_from(stretch.len.min(PIECE)).unwrap_or_default()];
-    let mut done = 0;
-    while done < stretch.len {
-        let now = usize::try_from(stretch.len.saturating_sub(done).min(PIECE)).unwrap_or_default();
-        let piece = buffer.get_mut(..now).unwrap_or_default();
-        file.read_at(place.saturating_add(done), piece)?;
-        sum.update(piece);
-        done = done.saturating_add(PIECE);
+impl<R: ReadAt> Walk<'_, R> {
+    /// The next stretch, or `None` at the end, which must name what came before it.
+    fn next(&mut self, stretches: u64, pages: u64) -> Result<Option<Stretch>, MetaDumpError> {
+        let start = self.at;
+        let damaged = |what| MetaDumpError::Damaged { what, at: start };
+        let mut head = [0; ENTRY];
+        self.read(&mut head)?;
+        let (summed, sum) = head.split_at(20);
+        let (first, second, kind) = (part(&head, 0, long), part(&head, 8, long), part(&head, 16, word));
+        if kind == END {
+            self.sums.update(summed);
+            if self.sums.clone().finalize() != word(sum) || (first, second) != (stretches, pages) {
+                return Err(damaged("the end"));
+            }
+            let behind = self.size.saturating_sub(self.at);
+            return if behind == 0 { Ok(None) } else { Err(MetaDumpError::Longer(behind)) };
+        }
+        let whole = first.is_multiple_of(PAGE_BYTES) && second.is_multiple_of(PAGE_BYTES) && second > 0;
+        if !whole || kind > ZEROS {
+            return Err(damaged("a stretch that cannot be"));
+        }
+        let mut own = crc32fast::Hasher::new();
+        own.update(summed);
+        let place = (kind == BYTES).then_some(self.at);
+        if place.is_some() {
+            self.sum_bytes(second, &mut own)?;
+        }
+        if own.finalize() != word(sum) {
+            return Err(damaged("the pages"));
+        }
+        self.sums.update(sum);
+        Ok(Some(Stretch { offset: first, len: second, place }))
     }
-    if sum.finalize() == stretch.crc {
-        return Ok(());
+
+    /// Adds the bytes of a stretch to its checksum.
+    fn sum_bytes(&mut self, len: u64, sum: &mut crc32fast::Hasher) -> Result<(), MetaDumpError> {
+        if len > self.size.saturating_sub(self.at) {
+            return Err(MetaDumpError::Cut { size: self.size });
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut left = len;
+        while left > 0 {
+            let now = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
+            let piece = buffer.get_mut(..now).unwrap_or_default();
+            self.read(piece)?;
+            sum.update(piece);
+            left = left.saturating_sub(u64::try_from(now).unwrap_or(u64::MAX));
+        }
+        self.buffer = buffer;
+        Ok(())
     }
-    Err(MetaDumpError::Damaged { what: "the pages", at: place })
+
+    fn read(&mut self, bytes: &mut [u8]) -> Result<(), MetaDumpError> {
+        let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if len > self.size.saturating_sub(self.at) {
+            return Err(MetaDumpError::Cut { size: self.size });
+        }
+        self.file.read_at(self.at, bytes)?;
+        self.at = self.at.saturating_add(len);
+        Ok(())
+    }
 }
 
 fn part<T>(bytes: &[u8], at: usize, read: impl Fn(&[u8]) -> T) -> T {
@@ -341,20 +389,19 @@ impl<R: ReadAt> ReadAt for MetaDump<R> {
         if let Some((span, why)) = self.next_absent(offset..wanted.end()) {
             return Err(ReadError::Absent { span, why });
         }
-        let first = self.stretches.partition_point(|(stretch, _)| stretch.offset.saturating_add(stretch.len) <= offset);
+        let first = self.stretches.partition_point(|stretch| stretch.offset.saturating_add(stretch.len) <= offset);
         let mut rest = buf;
         let mut at = offset;
-        for (stretch, place) in self.stretches.iter().skip(first) {
+        for stretch in self.stretches.iter().skip(first) {
             if rest.is_empty() {
                 break;
             }
             let inside = at.saturating_sub(stretch.offset);
             let left = usize::try_from(stretch.len.saturating_sub(inside)).unwrap_or(usize::MAX);
             let (now, later) = rest.split_at_mut(left.min(rest.len()));
-            if stretch.zeros {
-                now.fill(0);
-            } else {
-                self.file.read_at(place.saturating_add(inside), now)?;
+            match stretch.place {
+                None => now.fill(0),
+                Some(place) => self.file.read_at(place.saturating_add(inside), now)?,
             }
             rest = later;
             at = stretch.offset.saturating_add(stretch.len);
@@ -387,14 +434,12 @@ mod tests {
     const FACTS: MetaFacts = MetaFacts { obfuscated: false, end: 1 << 20, size: 1 << 20, base: 0, uuid: [7; 16] };
 
     fn sample() -> Vec<u8> {
-        let mut writer = MetaDumpWriter::new(FACTS);
-        writer.page(0, &[1; 4096]);
-        writer.page(4096, &[0; 4096]);
-        writer.page(1 << 19, &[2; 4096]);
+        let mut writer = MetaDumpWriter::new(Vec::new(), &FACTS).unwrap();
+        writer.page(0, &[1; 4096]).unwrap();
+        writer.page(4096, &[0; 4096]).unwrap();
+        writer.page(1 << 19, &[2; 4096]).unwrap();
         assert_eq!(writer.pages(), 3);
-        let mut file = Vec::new();
-        writer.write_to(&mut file).unwrap();
-        file
+        writer.finish().unwrap()
     }
 
     #[test]
@@ -428,7 +473,32 @@ mod tests {
             let error = MetaDump::parse(file[..at].to_vec()).unwrap_err();
             assert!(matches!(error, MetaDumpError::Cut { .. } | MetaDumpError::Signature), "cut at {at}: {error}");
         }
+        let whole = MetaDump::parse(file.clone()).unwrap();
+        assert_eq!(whole.stretches.len(), 3);
         let longer = [file.as_slice(), &[0]].concat();
         assert!(matches!(MetaDump::parse(longer), Err(MetaDumpError::Longer(1))));
+    }
+
+    #[test]
+    fn stretches_that_change_places_are_an_error() {
+        let file = sample();
+        let (head, one, two) = (&file[..64], &file[64..64 + 24 + 4096], &file[64 + 24 + 4096..]);
+        assert!(MetaDump::parse([head, one, two].concat()).is_ok());
+        // Zeros, and the page behind them, taken out or put first: each good by itself.
+        let left_out = [head, one, &two[24..]].concat();
+        assert!(matches!(MetaDump::parse(left_out), Err(MetaDumpError::Damaged { what: "the end", .. })));
+        let moved = [head, &two[..24], one, &two[24..]].concat();
+        assert!(MetaDump::parse(moved).is_err());
+    }
+
+    #[test]
+    fn a_writer_holds_no_more_than_a_stretch() {
+        let facts = MetaFacts { end: 1 << 30, ..FACTS };
+        let mut writer = MetaDumpWriter::new(io::sink(), &facts).unwrap();
+        for page in 0..4096 {
+            writer.page(page * PAGE_BYTES, &[1; 4096]).unwrap();
+            assert!(writer.bytes.capacity() <= 2 * PIECE);
+        }
+        assert_eq!((writer.pages(), writer.stretches), (4096, 15));
     }
 }

@@ -18,7 +18,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, Read, Seek as _, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -58,10 +58,20 @@ pub enum UndoError {
     )]
     Unfinished(PathBuf),
     /// The image is not what was left behind.
-    #[error("the image has changed at {offset:#x} since the undo file was written, or is another image")]
+    #[error(
+        "the image has changed at {offset:#x} since the undo file was written, or is another image: nothing is undone"
+    )]
     Changed {
         /// Where in the image, in bytes.
         offset: u64,
+    },
+    /// The image is not as long as the one that the file is of.
+    #[error("the image has {now} bytes, and the undo file is of one with {then}: nothing is undone")]
+    Length {
+        /// Bytes in the image.
+        now: u64,
+        /// Bytes in it when the undo file was begun.
+        then: u64,
     },
     /// The image could not be read.
     #[error("cannot read the image")]
@@ -76,6 +86,10 @@ pub struct Recorded<T> {
     target: T,
     file: File,
     path: PathBuf,
+    /// Length of the file as far as it is whole.
+    length: u64,
+    /// A page could not be recorded: nothing may be written any more.
+    failed: bool,
     /// Pages recorded, with what they were last left as.
     pages: BTreeMap<u64, u32>,
 }
@@ -92,15 +106,25 @@ impl<T: WriteAt> Recorded<T> {
         head.extend_from_slice(&target.end().unwrap_or(u64::MAX).to_le_bytes());
         let sum = crc32fast::hash(&head);
         head.extend_from_slice(&sum.to_le_bytes());
-        file.write_all(&head).and_then(|()| file.sync_data()).map_err(failed)?;
-        Ok(Self { target, file, path: path.to_owned(), pages: BTreeMap::new() })
+        file.write_all(&head).and_then(|()| file.sync_data()).map_err(failed).inspect_err(|_| {
+            // The file is ours, and holds nothing.
+            let _ = std::fs::remove_file(path);
+        })?;
+        let length = head.len() as u64;
+        Ok(Self { target, file, path: path.to_owned(), length, failed: false, pages: BTreeMap::new() })
     }
 
-    /// Ends the record; gives the target back, and how many pages it holds.
+    /// Ends the record; gives the target back, and how many pages it holds. A file that holds none, because not even the
+    /// first page could be recorded, goes.
     ///
     /// # Errors
     /// [`UndoError::File`].
     pub fn finish(mut self) -> Result<(T, u64), UndoError> {
+        if self.failed && self.pages.is_empty() {
+            // What is being told is why.
+            let _ = std::fs::remove_file(&self.path);
+            return Ok((self.target, 0));
+        }
         let mut tail = END.to_le_bytes().to_vec();
         tail.extend_from_slice(&(self.pages.len() as u64).to_le_bytes());
         for (offset, sum) in &self.pages {
@@ -114,25 +138,39 @@ impl<T: WriteAt> Recorded<T> {
         Ok((self.target, self.pages.len() as u64))
     }
 
-    /// Records the pages of a span that have not been recorded yet, durably.
+    /// Records the pages of a span that have not been recorded yet, durably. If that fails, the file ends with the last
+    /// page that is whole in it, and nothing is written to the target ever after.
     fn record(&mut self, span: Span) -> Result<(), WriteError> {
-        let failed = |source| WriteError { span, source };
-        let mut batch = Vec::new();
-        for offset in pages(span) {
-            if self.pages.contains_key(&offset) {
-                continue;
-            }
-            let bytes = read_page(&self.target, offset).map_err(|error| failed(io::Error::other(error)))?;
+        let failed = |source| {
+            let error = UndoError::File { path: self.path.clone(), source };
+            WriteError { span, source: io::Error::other(error) }
+        };
+        if self.failed {
+            return Err(failed(io::Error::other("an earlier page could not be recorded")));
+        }
+        let (mut batch, mut recorded) = (Vec::new(), Vec::new());
+        for offset in pages(span).filter(|offset| !self.pages.contains_key(offset)) {
+            let bytes = read_page(&self.target, offset)
+                .map_err(|error| WriteError { span, source: io::Error::other(error) })?;
             batch.extend_from_slice(&offset.to_le_bytes());
             batch.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
             batch.extend_from_slice(&record_sum(offset, &bytes).to_le_bytes());
             batch.extend_from_slice(&bytes);
-            self.pages.insert(offset, 0);
+            recorded.push((offset, crc32fast::hash(&bytes)));
         }
         if batch.is_empty() {
             return Ok(());
         }
-        self.file.write_all(&batch).and_then(|()| self.file.sync_data()).map_err(failed)
+        if let Err(error) = self.file.write_all(&batch).and_then(|()| self.file.sync_data()) {
+            let error = failed(error);
+            self.failed = true;
+            // Where that fails too, the end will be missed.
+            let _ = self.file.set_len(self.length).and_then(|()| self.file.seek(SeekFrom::Start(self.length)));
+            return Err(error);
+        }
+        self.length += batch.len() as u64;
+        self.pages.extend(recorded);
+        Ok(())
     }
 
     /// Notes what the pages of a span have been left as.
@@ -189,14 +227,17 @@ impl<T: WriteAt> WriteAt for Recorded<T> {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
         let span = Span::new(offset, bytes.len() as u64);
         self.record(span)?;
-        self.target.write_at(offset, bytes)?;
-        self.note(span)
+        // Also of a write that failed: a part of it may be there.
+        let done = self.target.write_at(offset, bytes);
+        self.note(span)?;
+        done
     }
 
     fn zero(&mut self, span: Span) -> Result<(), WriteError> {
         self.record(span)?;
-        self.target.zero(span)?;
-        self.note(span)
+        let done = self.target.zero(span);
+        self.note(span)?;
+        done
     }
 
     fn barrier(&mut self) -> Result<(), WriteError> {
@@ -284,38 +325,63 @@ impl Undo {
         self.length
     }
 
-    /// Puts every page back. Before the first write, the image is compared with what was left behind; `force` leaves
-    /// that out, and is what a file without an end takes.
+    /// Puts every page back. Gives the number of those that were not already what they were before. Before the first
+    /// write, the image is compared with what was left behind; a page may also be as it was before, so that an undo that
+    /// was stopped can be run again. `force` leaves that out, and is what a file without an end takes.
     ///
     /// # Errors
-    /// [`UndoError::Unfinished`], [`UndoError::Changed`]: nothing has been written then. Or the medium failed.
-    pub fn revert<T: WriteAt>(&self, target: &mut T, force: bool) -> Result<(), UndoError> {
-        match &self.left {
-            _ if force => {}
-            None => return Err(UndoError::Unfinished(self.path.clone())),
-            Some(left) => {
-                for (offset, sum) in left {
-                    let same = read_page(target, *offset).is_ok_and(|bytes| crc32fast::hash(&bytes) == *sum);
-                    if !same {
-                        return Err(UndoError::Changed { offset: *offset });
-                    }
-                }
-            }
-        }
+    /// [`UndoError::Unfinished`], [`UndoError::Changed`], [`UndoError::Length`]: nothing has been written then. Or the
+    /// medium failed.
+    pub fn revert<T: WriteAt>(&self, target: &mut T, force: bool) -> Result<u64, UndoError> {
         let failed = |source| UndoError::File { path: self.path.clone(), source };
         let file = crate::RegionFile::open(&self.path).map_err(|error| failed(io::Error::other(error)))?;
-        for (offset, (place, length)) in &self.pages {
-            let mut bytes = vec![0; *length as usize];
-            file.read_at(*place, &mut bytes)?;
+        if !force {
+            self.compare(&file, target)?;
+        }
+        let mut written = 0;
+        for offset in self.pages.keys() {
+            let bytes = self.before(&file, *offset)?;
+            if read_page(target, *offset).is_ok_and(|now| now == bytes) {
+                continue;
+            }
+            written += 1;
             if bytes.iter().all(|byte| *byte == 0) {
                 // What was a hole becomes one again.
-                target.zero(Span::new(*offset, u64::from(*length)))?;
+                target.zero(Span::new(*offset, bytes.len() as u64))?;
             } else {
                 target.write_at(*offset, &bytes)?;
             }
         }
         target.barrier()?;
+        Ok(written)
+    }
+
+    /// Refuses an image that is not what was left behind.
+    fn compare<T: ReadAt>(&self, file: &crate::RegionFile, target: &T) -> Result<(), UndoError> {
+        let Some(left) = &self.left else { return Err(UndoError::Unfinished(self.path.clone())) };
+        if let (Some(then), Some(now)) = (self.length, target.end())
+            && now < then
+        {
+            return Err(UndoError::Length { now, then });
+        }
+        for (offset, sum) in left {
+            let same = match read_page(target, *offset) {
+                Ok(bytes) => crc32fast::hash(&bytes) == *sum || bytes == self.before(file, *offset)?,
+                Err(_) => false,
+            };
+            if !same {
+                return Err(UndoError::Changed { offset: *offset });
+            }
+        }
         Ok(())
+    }
+
+    /// A page as it was before the first write.
+    fn before(&self, file: &crate::RegionFile, offset: u64) -> Result<Vec<u8>, UndoError> {
+        let Some((place, length)) = self.pages.get(&offset) else { return Ok(Vec::new()) };
+        let mut bytes = vec![0; *length as usize];
+        file.read_at(*place, &mut bytes)?;
+        Ok(bytes)
     }
 }
 
@@ -421,24 +487,90 @@ mod tests {
         assert_eq!(image, untouched);
     }
 
+    /// Damages an undo file in every way at these places; nothing is ever written then.
+    fn refuses(image: &[u8], path: &Path, step: usize) {
+        let good = std::fs::read(path).unwrap();
+        let bad = path.with_extension("bad");
+        let refused = |bytes: &[u8], what: &str, at: usize| {
+            std::fs::write(&bad, bytes).unwrap();
+            let mut target = image.to_vec();
+            let done = Undo::open(&bad).and_then(|undo| undo.revert(&mut target, false));
+            assert!(done.is_err() && target == image, "{what} at {at}");
+        };
+        for at in (0..good.len()).step_by(step) {
+            for bit in [0x01, 0x80] {
+                let mut flipped = good.clone();
+                flipped[at] ^= bit;
+                refused(&flipped, "flip", at);
+            }
+            refused(&good[..at], "cut", at);
+        }
+        refused(&[good.as_slice(), &[0]].concat(), "a byte more", good.len());
+    }
+
     #[test]
     fn any_flipped_byte_and_any_cut_is_noticed() {
-        let (_, image, folder, path) = recorded();
-        let good = std::fs::read(&path).unwrap();
-        let bad = folder.path().join("bad");
-        for at in 0..good.len() {
-            let mut flipped = good.clone();
-            flipped[at] ^= 0x40;
-            std::fs::write(&bad, &flipped).unwrap();
-            let mut target = image.clone();
-            let done = Undo::open(&bad).and_then(|undo| undo.revert(&mut target, false));
-            assert!(done.is_err() && target == image, "byte {at}");
+        let (_, image, _folder, path) = recorded();
+        refuses(&image, &path, 61);
+        // A small one at each of its bytes: two pages, the second of them with 90 bytes.
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("undo");
+        let mut image = vec![3; 4096 + 90];
+        let mut target = Recorded::new(&mut image, &path).unwrap();
+        target.write_at(4100, &[1; 50]).unwrap();
+        target.finish().unwrap();
+        assert!(std::fs::metadata(&path).unwrap().len() < 200);
+        refuses(&image, &path, 1);
+    }
+
+    #[test]
+    fn an_undo_that_was_stopped_is_ended_by_the_next_and_a_second_one_does_nothing() {
+        let (before, left, _folder, path) = recorded();
+        let undo = Undo::open(&path).unwrap();
+        for done in 0..=4 {
+            let mut image = left.clone();
+            for offset in undo.pages.keys().take(done) {
+                let page = *offset as usize..(*offset as usize + 4096).min(before.len());
+                image[page.clone()].copy_from_slice(&before[page]);
+            }
+            assert_eq!(undo.revert(&mut image, false).unwrap(), 4 - done as u64);
+            assert!(image == before);
+            assert_eq!(undo.revert(&mut image, false).unwrap(), 0);
+            // Of a page that was torn nothing is known.
+            image[5000] = 77;
+            assert!(matches!(undo.revert(&mut image, false), Err(UndoError::Changed { offset: 4096 })));
         }
-        for cut in (0..good.len()).step_by(97) {
-            std::fs::write(&bad, &good[..cut]).unwrap();
-            let mut target = image.clone();
-            let done = Undo::open(&bad).and_then(|undo| undo.revert(&mut target, false));
-            assert!(done.is_err() && target == image, "cut at {cut}");
+        let mut short = left[..left.len() - 1].to_vec();
+        assert!(matches!(undo.revert(&mut short, false), Err(UndoError::Length { now: 39_999, then: 40_000 })));
+    }
+
+    /// Once a page could not be recorded nothing is written, however often it is tried.
+    #[test]
+    fn nothing_is_written_that_was_not_recorded() {
+        let folder = tempfile::tempdir().unwrap();
+        for good in [0, 2] {
+            let path = folder.path().join(format!("undo-{good}"));
+            let before = vec![7; 40_000];
+            let mut image = before.clone();
+            let mut target = Recorded::new(&mut image, &path).unwrap();
+            for page in 0..good {
+                target.write_at(page * PAGE, &[9; 100]).unwrap();
+            }
+            let writable = std::mem::replace(&mut target.file, File::open(&path).unwrap());
+            let written = target.target.clone();
+            for _ in 0..2 {
+                let error = target.write_at(20_000, &[1; 4096]).unwrap_err();
+                assert!(error.source.to_string().contains("cannot use the undo file"), "{error:?}");
+                assert!(target.zero(Span::new(0, 4096)).is_err());
+            }
+            assert!(*target.target == written);
+            target.file = writable;
+            target.finish().unwrap();
+            assert_eq!(path.exists(), good > 0);
+            if good > 0 {
+                assert_eq!(Undo::open(&path).unwrap().revert(&mut image, false).unwrap(), good);
+                assert!(image == before);
+            }
         }
     }
 

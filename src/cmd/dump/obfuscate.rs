@@ -1,68 +1,129 @@
 //! Names taken out of metadata pages, whose seals are then what they were: a good one good, a broken one broken in the
-//! same way.
+//! same way. Where that cannot be had without keeping bytes that may be a name, the bytes go.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Mutex, PoisonError};
 
-use gmfs_format::raw::{BlockRaw, BlockTablePage, InodeRaw, InodeTablePage, OnMemory as _, PageHeader, SuperblockPage};
-use gmfs_format::seal::{self, PageKind, Place, SealFault};
-use gmfs_format::superblock::{MAGIC, STATE_FLAGS};
-use gmfs_format::units::PageBytes;
+use gmfs_format::io::{Absence, ReadAt, ReadError, Span};
+use gmfs_format::raw::{InodeRaw, InodeTablePage, PageHeader, SuperblockPage};
+use gmfs_format::seal::{self, PAGE_VERSION, PageKind, Place, SealFault};
+use gmfs_format::superblock::check_label;
+use gmfs_format::units::{CopyId, Generation, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo, to_u32};
+use gmfs_volume::Superblocks;
 
 /// Letters and digits first, so that what is made of them is pleasant to read.
 const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 /// Names up to this length may need every byte there is to stay apart.
 const SHORT: usize = 3;
-/// Candidates tried for a name that is no legal one.
-const TRIES: u32 = 100_000;
 /// What stands for a byte that is not shown.
 const FILL: u8 = b'x';
 
 /// What each name has become. The first name of a length becomes `aaa`, the next one `baa`: nothing but the order in
-/// which they lie in the region tells of them.
+/// which they lie in the region tells of them. Of a name its number and 128 bits of a hash are kept, so that memory grows
+/// with how many names there are, and not with their length.
 #[derive(Default)]
 pub(super) struct Names {
-    known: BTreeMap<Vec<u8>, Vec<u8>>,
-    taken: BTreeSet<Vec<u8>>,
-    next: BTreeMap<usize, u64>,
+    keys: [RandomState; 2],
+    known: HashMap<[u64; 2], u64>,
+    /// The next number of each sort of name: those of one length, whose slashes and NULs are at the same places.
+    next: BTreeMap<Vec<u8>, u64>,
 }
 
 impl Names {
     /// The name that stands for another, of the same length. Slashes and NULs, which no name should have, stay.
     fn of(&mut self, name: &[u8]) -> Vec<u8> {
-        if matches!(name, b"" | b"." | b"..") || name.iter().all(|byte| matches!(byte, 0 | b'/')) {
+        if matches!(name, b"" | b"." | b"..") || name.iter().all(|byte| is_kept(*byte)) {
             return name.to_vec();
         }
-        if let Some(known) = self.known.get(name) {
-            return known.clone();
+        let hash = self.keys.each_ref().map(|key| key.hash_one(name));
+        if let Some(number) = self.known.get(&hash) {
+            return spell(*number, name);
         }
-        let mut made = name.to_vec();
-        for _ in 0..TRIES {
-            let next = self.next.entry(name.len()).or_default();
-            made = spell(*next, name);
+        let sort = name.iter().map(|byte| if is_kept(*byte) { *byte } else { FILL }).collect();
+        let next = self.next.entry(sort).or_default();
+        if spell(*next, name) == b".." {
             *next += 1;
-            if made != b".." && self.taken.insert(made.clone()) {
-                break;
-            }
         }
-        self.known.insert(name.to_vec(), made.clone());
-        made
+        let number = *next;
+        *next += 1;
+        self.known.insert(hash, number);
+        spell(number, name)
     }
 }
 
-/// A number in as many digits as the name has bytes, the lowest first.
+const fn is_kept(byte: u8) -> bool {
+    matches!(byte, 0 | b'/')
+}
+
+/// A number in as many digits as the name has bytes that go, the lowest first.
 fn spell(mut number: u64, name: &[u8]) -> Vec<u8> {
     let mut digits = LETTERS.to_vec();
     if name.len() <= SHORT {
-        let others = (1..=u8::MAX).filter(|byte| !matches!(byte, b'/' | b'.') && !LETTERS.contains(byte));
-        digits.extend(others);
+        digits.extend((1..=u8::MAX).filter(|byte| !matches!(byte, b'/' | b'.') && !LETTERS.contains(byte)));
+    }
+    if (2..=SHORT).contains(&name.len()) {
+        digits.push(b'.');
     }
     let base = digits.len() as u64;
     let mut digit = |old: &u8| {
+        if is_kept(*old) {
+            return *old;
+        }
         let digit = digits.get((number % base) as usize).copied().unwrap_or(FILL);
         number /= base;
-        if matches!(old, 0 | b'/') { *old } else { digit }
+        digit
     };
     name.iter().map(&mut digit).collect()
+}
+
+/// A region as it is seen with other names.
+pub(super) struct Obfuscated<'a, S> {
+    pub(super) source: &'a S,
+    pub(super) superblocks: &'a Superblocks,
+    pub(super) names: Mutex<Names>,
+}
+
+impl<S: ReadAt> Obfuscated<'_, S> {
+    /// What the metadata page at an offset must be.
+    fn place(&self, offset: u64) -> Option<Place> {
+        let geometry = self.superblocks.geometry();
+        let page = |copy| {
+            let inside = offset.checked_sub(geometry.copy_offset(copy))? / PAGE_BYTES;
+            (inside < geometry.pages()).then(|| PageNo(to_u32(inside)))
+        };
+        CopyId::BOTH.into_iter().rev().find_map(|copy| self.superblocks.place(copy, page(copy)?))
+    }
+}
+
+impl<S: ReadAt> ReadAt for Obfuscated<'_, S> {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        let (mut at, mut rest) = (offset, buf);
+        while !rest.is_empty() {
+            let inside = (at % PAGE_BYTES) as usize;
+            let (now, later) = rest.split_at_mut((PAGE_SIZE - inside).min(rest.len()));
+            let start = at - at % PAGE_BYTES;
+            if let Some(place) = self.place(start) {
+                let mut bytes = [0; PAGE_SIZE];
+                self.source.read_at(start, &mut bytes)?;
+                page(&mut bytes, &place, &mut self.names.lock().unwrap_or_else(PoisonError::into_inner));
+                now.copy_from_slice(&bytes[inside..inside + now.len()]);
+            } else {
+                self.source.read_at(at, now)?;
+            }
+            at += now.len() as u64;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    fn end(&self) -> Option<u64> {
+        self.source.end()
+    }
+
+    fn next_absent(&self, range: std::ops::Range<u64>) -> Option<(Span, Absence)> {
+        self.source.next_absent(range)
+    }
 }
 
 /// Obfuscates a page that lies at `place`.
@@ -84,17 +145,14 @@ pub(super) fn page(bytes: &mut PageBytes, place: &Place, names: &mut Names) {
             flip(bytes);
         }
         Some(SealFault::Torn) => {
+            // Anything may lie anywhere in it, a name too. That the CRC is wrong, and by how much, is all that counts.
             let syndrome = stored(bytes) ^ right(bytes);
-            PageHeader::of_mut(bytes).reserved.iter_mut().for_each(hide);
-            torn(bytes, place, names);
-            let sum = right(bytes) ^ syndrome;
+            behind_header(bytes).for_each(hide);
+            seal::seal(bytes, place, Generation(0));
+            let sum = stored(bytes) ^ syndrome;
             PageHeader::of_mut(bytes).crc = sum.into();
         }
-        Some(SealFault::Version(_)) => {
-            bytes.iter_mut().skip(size_of::<PageHeader>()).for_each(hide);
-            seal::renew_crc(bytes);
-        }
-        Some(SealFault::Foreign(_) | SealFault::Misplaced { .. }) | None => {
+        Some(SealFault::Version(_) | SealFault::Foreign(_) | SealFault::Misplaced { .. }) | None => {
             payload(bytes, names);
             seal::renew_crc(bytes);
         }
@@ -123,21 +181,29 @@ fn hide(byte: &mut u8) {
     }
 }
 
+fn behind_header(bytes: &mut PageBytes) -> impl Iterator<Item = &mut u8> {
+    bytes.iter_mut().skip(size_of::<PageHeader>())
+}
+
 /// A page that is no metadata page, the same at one place every time.
 fn junk(bytes: &mut PageBytes, place: &Place) {
     let text = format!("no metadata page: copy {} page {} ", place.copy, place.page);
     bytes.iter_mut().zip(text.bytes().cycle()).for_each(|(to, from)| *to = from);
 }
 
-/// Takes the names out of a page that is what its magic says.
+/// Takes the names out of a page that is what its magic says; out of one of another version, everything.
 fn payload(bytes: &mut PageBytes, names: &mut Names) {
-    let magic = PageHeader::of(bytes).magic;
-    match PageKind::ALL.into_iter().find(|kind| kind.magic() == magic) {
+    let header = PageHeader::of_mut(bytes);
+    header.reserved.iter_mut().for_each(hide);
+    let known = header.version.get() == PAGE_VERSION;
+    let magic = header.magic;
+    match PageKind::ALL.into_iter().find(|kind| known && kind.magic() == magic) {
         Some(PageKind::InodeTable) => {
             InodeTablePage::view_mut(bytes).inodes.iter_mut().for_each(|inode| rename(inode, names));
         }
         Some(PageKind::Superblock) => label(bytes),
-        Some(PageKind::BlockTable) | None => {}
+        Some(PageKind::BlockTable) => {}
+        None => behind_header(bytes).for_each(hide),
     }
 }
 
@@ -151,98 +217,16 @@ fn rename(inode: &mut InodeRaw, names: &mut Names) {
 
 fn label(bytes: &mut PageBytes) {
     let raw = &mut SuperblockPage::view_mut(bytes).superblock;
+    let text = raw.label.split(|byte| *byte == 0).next().unwrap_or_default();
+    let legal = std::str::from_utf8(text).is_ok_and(|label| check_label(label).is_ok());
     raw.label.iter_mut().for_each(hide);
-    raw.reserved_3.iter_mut().for_each(hide);
-}
-
-/// Takes names, and whatever else may have been written over a part of the page, out of a page that is torn.
-fn torn(bytes: &mut PageBytes, place: &Place, names: &mut Names) {
-    match place.kind {
-        PageKind::InodeTable => {
-            for inode in &mut InodeTablePage::view_mut(bytes).inodes {
-                let plain = inode.kind.get() <= 2 && inode.mode.get() <= 0o7777 && inode.flags.get() < 8;
-                let padded = inode.name.iter().skip(usize::from(inode.name_len)).all(|byte| *byte == 0);
-                if plain && padded && inode.reserved.iter().all(|byte| *byte == 0) {
-                    rename(inode, names);
-                } else {
-                    *inode = hidden(inode.bytes()).unwrap_or(*inode);
-                }
-            }
-        }
-        PageKind::BlockTable => {
-            for entry in &mut BlockTablePage::view_mut(bytes).entries {
-                if entry.state > 3 || entry.flags > 3 || entry.reserved.get() != 0 {
-                    *entry = BlockRaw { reserved: u16::MAX.into(), state: u8::MAX, ..BlockRaw::FREE };
-                }
-            }
-        }
-        PageKind::Superblock => {
-            let raw = SuperblockPage::view(bytes).superblock;
-            if raw.magic == MAGIC && raw.state.get() <= STATE_FLAGS && raw.reserved_3.iter().all(|byte| *byte == 0) {
-                label(bytes);
-            } else {
-                bytes.iter_mut().skip(size_of::<PageHeader>()).for_each(hide);
-            }
-        }
+    if !legal {
+        // As illegal as it was.
+        raw.label[0] = 1;
     }
-}
-
-/// An inode of which nothing shows but where it is zero.
-fn hidden(bytes: &[u8]) -> Option<InodeRaw> {
-    let mut bytes = bytes.to_vec();
-    bytes.iter_mut().for_each(hide);
-    let mut page = [0; gmfs_format::units::PAGE_SIZE];
-    let from = size_of::<PageHeader>();
-    page.get_mut(from..from + bytes.len())?.copy_from_slice(&bytes);
-    InodeTablePage::view(&page).inodes.first().copied()
+    raw.writer.iter_mut().skip_while(|byte| **byte != 0).for_each(hide);
+    raw.reserved_1.iter_mut().chain(&mut raw.reserved_3).for_each(hide);
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageNo};
-
-    #[test]
-    fn names_keep_their_length_and_stay_apart() {
-        let mut names = Names::default();
-        let mut made = BTreeSet::new();
-        for byte in (1..=255_u8).filter(|byte| !matches!(byte, b'/' | b'.')) {
-            assert!(made.insert(names.of(&[byte])));
-        }
-        for number in 0..20_000 {
-            let name = format!("guest-{number}");
-            let other = names.of(name.as_bytes());
-            assert_eq!((other.len(), names.of(name.as_bytes())), (name.len(), other.clone()));
-            assert_eq!(gmfs_format::name::check(&other), Ok(()));
-            assert!(made.insert(other));
-        }
-        assert_eq!(names.of(b"."), b".");
-        assert_eq!(names.of(b"a/b")[1], b'/');
-    }
-
-    #[test]
-    fn every_damage_stays_what_it_is() {
-        let place = Place { kind: PageKind::InodeTable, copy: CopyId::A, page: PageNo(2), uuid: uuid::Uuid::nil() };
-        let mut good = [0; PAGE_SIZE];
-        let inode = &mut InodeTablePage::view_mut(&mut good).inodes[0];
-        inode.name_len = 6;
-        inode.name[..6].copy_from_slice(b"secret");
-        seal::seal(&mut good, &place, Generation(3));
-        let check = |mut bytes: PageBytes| {
-            let before = seal::check(&bytes, &place);
-            page(&mut bytes, &place, &mut Names::default());
-            assert_eq!(seal::check(&bytes, &place), before);
-            assert!(!bytes.windows(6).any(|window| window == b"secret"));
-        };
-        check(good);
-        for at in (0..PAGE_SIZE).step_by(7) {
-            let mut bytes = good;
-            bytes[at] ^= 4;
-            check(bytes);
-            bytes[at] ^= 0x58;
-            check(bytes);
-        }
-        check(std::array::from_fn(|at| b"secret"[at % 6]));
-        check([0; PAGE_SIZE]);
-    }
-}
+mod tests;

@@ -1,65 +1,80 @@
-//! The readable form of a dump: one fact a line, in an order that is always the same.
+//! The readable form of a dump: one fact a line, in an order that is always the same. Written as it is read, so that no
+//! region is too large for it.
 
-use std::fmt::Write as _;
+use std::io::{self, Write};
 
-use anyhow::Result;
-use gmfs_format::io::Window;
+use gmfs_format::io::ReadAt;
 use gmfs_format::name::escape;
-use gmfs_format::raw::{InodeRaw, InodeTablePage, OnMemory, SuperblockRaw};
-use gmfs_format::tables::BlockState;
-use gmfs_format::units::{BlockNo, CopyId, InodeNo};
-use gmfs_image::metadump::MetaDump;
-use gmfs_volume::Region;
+use gmfs_format::raw::{BlockRaw, InodeRaw, InodeTablePage, OnMemory, SuperblockRaw};
+use gmfs_format::seal::PageKind;
+use gmfs_format::units::{BlockNo, CopyId};
+use gmfs_volume::Superblocks;
+use gmfs_volume::region::page_descriptors;
 use gmfs_volume::superblocks::used_tables;
 use gmfs_volume::sweep::{Frame, sweep};
 
+use crate::interrupt;
 use crate::render::words;
 
-/// The text of a dump.
-pub(super) fn write(dump: Vec<u8>) -> Result<Vec<u8>> {
-    let dump = MetaDump::parse(dump)?;
-    let superblocks = super::load(&dump)?;
-    let end = dump.facts().end;
-    let region = Region::with(Window::new(dump, 0, end), superblocks);
-    let mut out = String::new();
-    let (superblocks, current) = (region.superblocks(), region.superblock());
+type Out<'w> = dyn Write + Send + 'w;
+
+/// The text of a region's metadata.
+pub(super) fn write<S: ReadAt>(source: &S, superblocks: &Superblocks, out: &mut Out<'_>) -> io::Result<()> {
+    let current = superblocks.current();
     writeln!(out, "region uuid {}", current.uuid)?;
     writeln!(out, "region generation {}", current.generation)?;
     for (name, slot) in [("A", &superblocks.a), ("B", &superblocks.b)] {
         writeln!(out, "superblock {name} {slot}")?;
     }
-    fields::<SuperblockRaw>(&mut out, "superblock", &current.raw)?;
-    for (kind, pages) in used_tables(current) {
-        let visit = |frame: &Frame<'_>| {
+    fields::<SuperblockRaw>(out, "superblock", &current.raw)?;
+    for (kind, _) in used_tables(current) {
+        each(source, superblocks, kind, |frame| {
             for copy in CopyId::BOTH {
                 let standing = words::standing(frame.judgement.of(copy));
-                // Writing to a String cannot fail.
-                let _ = writeln!(out, "page {copy} {} {kind}: {standing}", frame.page);
+                writeln!(out, "page {copy} {} {kind}: {standing}", frame.page)?;
+            }
+            Ok(())
+        })?;
+    }
+    each(source, superblocks, PageKind::InodeTable, |frame| {
+        let Some(bytes) = frame.taken() else { return Ok(()) };
+        let first = superblocks.geometry().first_inode_of(frame.page).0;
+        for (number, inode) in (first..).zip(&InodeTablePage::view(bytes).inodes).filter(|(_, inode)| inode.in_use()) {
+            fields::<InodeRaw>(out, &format!("inode {number}"), inode)?;
+        }
+        Ok(())
+    })?;
+    let mut run = Run { first: BlockNo(0), count: 0, entry: BlockRaw::FREE };
+    each(source, superblocks, PageKind::BlockTable, |frame| {
+        let Some(bytes) = frame.taken() else { return Ok(()) };
+        page_descriptors(superblocks.geometry(), frame.page, bytes)
+            .try_for_each(|(block, entry)| run.add(block, entry, out))
+    })?;
+    run.tell(out)
+}
+
+/// Hands the pages of a table to `visit`, until that fails.
+fn each<S: ReadAt>(
+    source: &S,
+    superblocks: &Superblocks,
+    kind: PageKind,
+    mut visit: impl FnMut(&Frame<'_>) -> io::Result<()> + Send,
+) -> io::Result<()> {
+    let mut done = Ok(());
+    let tables = used_tables(superblocks.current());
+    for (_, pages) in tables.into_iter().filter(|(table, _)| *table == kind) {
+        let visit = |frame: &Frame<'_>| {
+            if done.is_ok() && !interrupt::asked() {
+                done = visit(frame);
             }
         };
-        sweep(region.source(), superblocks, pages, vec![visit]);
+        sweep(source, superblocks, pages, vec![visit]);
     }
-    for page in current.used_inode_pages().map(gmfs_format::units::PageNo) {
-        let Some(bytes) = region.page(page) else { continue };
-        let first = region.geometry().first_inode_of(page).0;
-        for (number, inode) in (first..).zip(&InodeTablePage::view(&bytes).inodes) {
-            if inode.in_use() {
-                fields::<InodeRaw>(&mut out, &format!("inode {number}"), inode)?;
-            }
-        }
-    }
-    for (ino, extents) in region.mappings(|_| true).files {
-        for extent in extents {
-            let bad = if extent.bad { " bad" } else { "" };
-            writeln!(out, "file {ino} index {} block {} count {}{bad}", extent.index, extent.block, extent.count)?;
-        }
-    }
-    runs(&region, &mut out)?;
-    Ok(out.into_bytes())
+    done
 }
 
 /// The fields of a structure, those that are reserved only if they hold something.
-fn fields<T: OnMemory>(out: &mut String, what: &str, value: &T) -> Result<()> {
+fn fields<T: OnMemory>(out: &mut Out<'_>, what: &str, value: &T) -> io::Result<()> {
     for field in T::FIELDS {
         let bytes = value.bytes().get(field.offset..field.offset + field.size).unwrap_or_default();
         if field.name.starts_with("reserved") && bytes.iter().all(|byte| *byte == 0) {
@@ -78,22 +93,42 @@ fn fields<T: OnMemory>(out: &mut String, what: &str, value: &T) -> Result<()> {
     Ok(())
 }
 
-/// Runs of bad and of reserved blocks.
-fn runs<S: gmfs_format::io::ReadAt>(region: &Region<S>, out: &mut String) -> Result<()> {
-    let mut runs: Vec<(BlockState, InodeNo, BlockNo, u32)> = Vec::new();
-    region.descriptors(|block, entry| {
-        let Some(state @ (BlockState::Bad | BlockState::Reserved)) = entry.state() else { return };
-        match runs.last_mut() {
-            Some((last, owner, first, count))
-                if (*last, *owner) == (state, entry.owner()) && first.0 + *count == block.0 =>
-            {
-                *count += 1;
-            }
-            _ => runs.push((state, entry.owner(), block, 1)),
+/// Blocks one behind the other that are alike, with indices one behind the other.
+struct Run {
+    first: BlockNo,
+    count: u32,
+    entry: BlockRaw,
+}
+
+impl Run {
+    fn add(&mut self, block: BlockNo, entry: &BlockRaw, out: &mut Out<'_>) -> io::Result<()> {
+        let mut next = self.entry;
+        if next.is_mapping() {
+            next.index = next.index.get().wrapping_add(self.count).into();
         }
-    });
-    for (state, owner, first, count) in runs {
-        writeln!(out, "blocks {} first {first} count {count} inode {owner}", state.name())?;
+        if self.count > 0 && next == *entry && self.first.0.checked_add(self.count) == Some(block.0) {
+            self.count += 1;
+            return Ok(());
+        }
+        self.tell(out)?;
+        *self = Self { first: block, count: 1, entry: *entry };
+        Ok(())
     }
-    Ok(())
+
+    /// Free blocks go without saying.
+    fn tell(&self, out: &mut Out<'_>) -> io::Result<()> {
+        let Self { first, count, entry } = self;
+        if *count == 0 || *entry == BlockRaw::FREE {
+            return Ok(());
+        }
+        let state = entry.state().map_or_else(|| format!("state {}", entry.state), |state| state.name().to_owned());
+        write!(out, "blocks {state} first {first} count {count} inode {} index {}", entry.owner(), entry.index)?;
+        if entry.flags != 0 || entry.crc.get() != 0 {
+            write!(out, " flags {} crc {:#010x}", entry.flags, entry.crc)?;
+        }
+        if entry.reserved.get() != 0 {
+            write!(out, " reserved {:#06x}", entry.reserved)?;
+        }
+        writeln!(out)
+    }
 }

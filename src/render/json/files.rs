@@ -176,6 +176,9 @@ pub(crate) struct Map {
     pub(crate) block_size: u64,
     pub(crate) base: Option<u64>,
     pub(crate) holes: Vec<Hole>,
+    /// What no block stands for any more, though it held data.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) lost: Vec<Hole>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) arguments: Option<Vec<String>>,
 }

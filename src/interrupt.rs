@@ -1,0 +1,34 @@
+//! Interrupts: a first one asks a command to come to an end in good order, a second one ends it at once.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use anyhow::{Context as _, Result};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+
+static ASKED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+/// From here on the first SIGINT or SIGTERM is only noted. The second one ends the program with this status.
+pub(crate) fn watch(status: u8) -> Result<()> {
+    if ASKED.get().is_some() {
+        return Ok(());
+    }
+    let flag = Arc::clone(ASKED.get_or_init(Arc::default));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, i32::from(status), Arc::clone(&flag))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)))
+            .context("cannot watch for interrupts")?;
+    }
+    Ok(())
+}
+
+/// Whether the user wants an end.
+pub(crate) fn asked() -> bool {
+    ASKED.get().is_some_and(|flag| flag.load(Ordering::Relaxed))
+}
+
+/// A file that grows over the limit of its size (`ulimit -f`) is an error to tell of, and not the end of the program.
+pub(crate) fn survive_file_limit() {
+    // That it cannot be set leaves what the system does anyway.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
+}

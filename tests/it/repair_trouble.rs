@@ -1,0 +1,383 @@
+//! Repairs that do not come to their end: refused, cancelled, killed, out of room. The image is as it was or what a second
+//! run ends, and what is said tells what to do.
+
+use std::process::{Child, Stdio};
+
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+
+use crate::images;
+use crate::sandbox::{Done, GMFS, Sandbox};
+use crate::terminal::Terminal;
+
+fn damaged() -> Sandbox {
+    let sandbox = Sandbox::new();
+    images::sample(&sandbox);
+    for (page, copy, how) in [(0, "B", "zero"), (1, "A", "flip"), (2, "B", "zero")] {
+        sandbox.ok(&format!("inject region.img --page {page} --copy {copy} --how {how}"));
+    }
+    sandbox
+}
+
+/// Both copies of the block table's page are gone: a repair gives something up.
+fn lossy() -> Sandbox {
+    let sandbox = Sandbox::new();
+    images::sample(&sandbox);
+    for copy in ["A", "B"] {
+        sandbox.ok(&format!("inject region.img --page 1 --copy {copy} --how zero"));
+    }
+    sandbox
+}
+
+fn code(sandbox: &Sandbox, line: &str) -> i32 {
+    sandbox.gmfs(line).code
+}
+
+/// Runs a command line under a limit on the size of files, in KiB, as a full disk would have it.
+fn limited(sandbox: &Sandbox, kib: u32, line: &str) -> Done {
+    let mut command = sandbox.command::<&str>(&[]);
+    let program = std::mem::replace(&mut command, std::process::Command::new("sh"));
+    drop(program);
+    command.current_dir(sandbox.path("")).stdin(Stdio::null());
+    // The unit of the limit is 512 bytes or 1024, as the shell likes; the signal is left as it is.
+    command.args(["-c", &format!("ulimit -f {}; exec {GMFS} {line}", kib * 2)]);
+    command.output().unwrap().into()
+}
+
+#[test]
+fn each_exit_status() {
+    let sandbox = damaged();
+    assert_eq!(code(&sandbox, "fsck -n region.img"), 4);
+    assert_eq!(code(&sandbox, "repair --plan region.img"), 4);
+    assert_eq!(code(&sandbox, "fsck -p region.img"), 1);
+    assert_eq!(code(&sandbox, "fsck -p region.img"), 0);
+    assert_eq!(code(&sandbox, "repair region.img"), 0);
+    assert_eq!(code(&sandbox, "fsck nothing.img"), 8);
+    assert_eq!(code(&sandbox, "repair nothing.img --json"), 8);
+    assert_eq!(code(&sandbox, "fsck --what region.img"), 16);
+    assert_eq!(code(&sandbox, "repair"), 16);
+    let sandbox = lossy();
+    sandbox.ok("inject region.img --page 2 --copy A --how zero");
+    // One repair is proven, the other one is not made without being told.
+    assert_eq!(code(&sandbox, "fsck -p region.img"), 1 + 4);
+    assert_eq!(code(&sandbox, "repair -y region.img"), 1);
+    assert_eq!(code(&sandbox, "repair -y --json region.img"), 0);
+}
+
+#[test]
+fn the_user_is_asked_about_each_edit() {
+    let sandbox = damaged();
+    let before = sandbox.read("region.img");
+    let ask = |answers: &[(&str, &str)]| {
+        sandbox.write("region.img", &before);
+        let mut terminal = Terminal::start(&sandbox, "fsck region.img");
+        answers.iter().for_each(|(question, answer)| terminal.answer(question, answer));
+        let status = terminal.end();
+        (status, terminal.shown)
+    };
+    let zeroed = "[a]ll GM0001, [q]uit: ";
+    let flipped = "[a]ll GM0003, [q]uit: ";
+    // The inode table's page and the superblock are zeroed; one answer is for both.
+    let (status, shown) = ask(&[(zeroed, "a\n"), (flipped, "y\n")]);
+    assert_eq!((status, shown.matches("Do it?").count()), (1, 2), "{shown}");
+    assert!(shown.contains("write inode table page 2 of copy B from copy A"), "{shown}");
+    let (status, shown) = ask(&[(zeroed, "what?\n"), (zeroed, "yes\n"), (flipped, "n\n"), (zeroed, "y\n")]);
+    assert_eq!(status, 1 + 4, "{shown}");
+    assert!(shown.contains("y, n, a or q") && shown.contains("2 repaired"), "{shown}");
+    assert_eq!(code(&sandbox, "fsck -p region.img"), 1);
+    // No answer, or the end of all answers, in the middle: nothing of it is done.
+    for answers in [[(zeroed, "y\n"), (flipped, "q\n")], [(zeroed, "y\n"), (flipped, "\x04")]] {
+        let (status, shown) = ask(&answers);
+        assert_eq!(status, 4 + 32, "{shown}");
+        assert!(sandbox.read("region.img") == before, "{shown}");
+    }
+    // Without a terminal nothing is asked and nothing is done.
+    for line in ["fsck region.img", "fsck --json region.img"] {
+        let done = sandbox.feed(line, b"y\ny\ny\n");
+        assert!(done.code == 4 && !done.stderr.contains("Do it?"), "{done:?}");
+        assert!(sandbox.read("region.img") == before);
+    }
+}
+
+#[test]
+fn an_interrupt_while_it_asks_ends_it() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let sandbox = damaged();
+        let before = sandbox.read("region.img");
+        let mut terminal = Terminal::start(&sandbox, "fsck --undo taken region.img");
+        assert!(terminal.shows("Do it?"));
+        terminal.signal(signal);
+        assert_eq!(terminal.end(), 4 + 32, "{}", terminal.shown);
+        assert!(sandbox.read("region.img") == before);
+        assert_eq!(code(&sandbox, "fsck -y region.img"), 1);
+    }
+}
+
+/// A region all of whose copy A is gone, and a repair of it that was stopped by SIGSTOP after a part of its stores.
+struct Halfway {
+    sandbox: Sandbox,
+    child: Child,
+    before: Vec<u8>,
+}
+
+fn halfway(line: &str) -> Halfway {
+    for _ in 0..100 {
+        let sandbox = Sandbox::new();
+        sandbox.ok("mkfs region.img --size 128G -N 1024 -q");
+        sandbox.ok("create region.img /big --size 126G");
+        images::poke(&sandbox, "region.img", 0, &vec![0x5a; 300 * 4096]);
+        let before = metadata(&sandbox);
+        let mut command = sandbox.command(&line.split_whitespace().collect::<Vec<_>>());
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        let recorded = || std::fs::metadata(sandbox.path("taken")).map_or(0, |found| found.len());
+        // Pages are recorded, durably, before they are written, 64 at a time: there are some in the file, and not all.
+        while recorded() < 4096 {
+            std::thread::yield_now();
+        }
+        kill_process(pid, Signal::STOP).unwrap();
+        let stopped = waitpid(Some(pid), WaitOptions::UNTRACED).unwrap().unwrap().1.stopped();
+        if !stopped {
+            // It was too fast: once more.
+            continue;
+        }
+        if recorded() < 220 * 4096 {
+            return Halfway { sandbox, child, before };
+        }
+        kill_process(pid, Signal::CONT).unwrap();
+        child.wait_with_output().unwrap();
+    }
+    panic!("a repair could not be stopped in its middle");
+}
+
+/// The metadata of both copies.
+fn metadata(sandbox: &Sandbox) -> Vec<u8> {
+    use std::os::unix::fs::FileExt as _;
+    let file = std::fs::File::open(sandbox.path("region.img")).unwrap();
+    let mut bytes = vec![0; 4 << 20];
+    file.read_exact_at(&mut bytes[..2 << 20], 0).unwrap();
+    file.read_exact_at(&mut bytes[2 << 20..], (128 << 30) - (2 << 20)).unwrap();
+    bytes
+}
+
+#[test]
+fn an_interrupt_while_it_writes_ends_it_in_good_order() {
+    for line in ["fsck -y --undo taken region.img", "repair -y --undo taken region.img"] {
+        let Halfway { sandbox, child, before } = halfway(line);
+        let pid = Pid::from_child(&child);
+        kill_process(pid, Signal::INT).unwrap();
+        kill_process(pid, Signal::CONT).unwrap();
+        let done: Done = child.wait_with_output().unwrap().into();
+        assert_eq!(done.code & 32, 32, "{done:?}");
+        assert!(done.stderr.contains("pages recorded in taken"), "{done:?}");
+        let repaired = metadata(&sandbox);
+        // What was done can be taken back, and a second run brings it to the end.
+        assert_eq!(code(&sandbox, "undo taken region.img"), 0);
+        assert!(metadata(&sandbox) == before && repaired != before);
+        assert_eq!(code(&sandbox, "fsck -y region.img"), 1);
+        assert_eq!(code(&sandbox, "fsck -n region.img"), 0);
+    }
+}
+
+#[test]
+fn a_repair_that_is_killed_is_ended_by_the_next_or_taken_back() {
+    let Halfway { sandbox, mut child, before } = halfway("fsck -y --undo taken region.img");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let torn = metadata(&sandbox);
+    sandbox.fails("undo taken region.img", "`gmfs undo -f` undoes what it holds");
+    assert!(metadata(&sandbox) == torn);
+    assert_eq!(code(&sandbox, "undo -f taken region.img"), 0);
+    assert!(metadata(&sandbox) == before);
+    let Halfway { sandbox, mut child, .. } = halfway("fsck -y --undo taken region.img");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(code(&sandbox, "fsck -y region.img"), 1);
+    assert_eq!(code(&sandbox, "fsck -n region.img"), 0);
+}
+
+#[test]
+fn without_room_for_the_undo_file_nothing_is_written() {
+    let sandbox = damaged();
+    let before = sandbox.read("region.img");
+    for (kib, kept) in [(0, false), (2, false), (6, true)] {
+        let done = limited(&sandbox, kib, "fsck -y --undo taken region.img");
+        assert_eq!(done.code, 8, "{done:?}");
+        assert!(done.stderr.contains("cannot use the undo file taken: File too large"), "{done:?}");
+        assert!(done.stderr.contains("--undo FILE with FILE where there is room"), "{done:?}");
+        assert_eq!(sandbox.exists("taken"), kept, "{kib}: {done:?}");
+        if kept {
+            assert_eq!(code(&sandbox, "undo taken region.img"), 0);
+        }
+        assert!(sandbox.read("region.img") == before);
+    }
+    sandbox.fails_with(8, "fsck -y --undo taken region.img", "name a new file");
+    assert!(sandbox.read("region.img") == before);
+}
+
+#[test]
+fn without_room_for_the_copy_there_is_none() {
+    let sandbox = damaged();
+    let before = sandbox.read("region.img");
+    let done = limited(&sandbox, 1024, "repair -y region.img -o copy.img");
+    assert_eq!(done.code, 8, "{done:?}");
+    assert!(done.stderr.contains("File too large") && done.stderr.contains("\n  next: "), "{done:?}");
+    let names: Vec<_> = std::fs::read_dir(sandbox.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["region.img"]);
+    assert!(sandbox.read("region.img") == before);
+    let done = sandbox.gmfs("repair -y region.img -o copy.img --json");
+    assert_eq!((done.code, &done.json()["image"]["path"]), (1, &"copy.img".into()));
+    assert_eq!(code(&sandbox, "fsck -n copy.img"), 0);
+    assert!(sandbox.read("region.img") == before);
+    sandbox.fails_with(8, "repair -y region.img -o copy.img", "exists already");
+    sandbox.fails_with(8, "repair -y region.img -o region.img", "it is the image itself");
+}
+
+/// A mount that is only for reading, as long as this lives. `None` where that may not be made.
+struct ReadOnly(std::path::PathBuf);
+
+impl ReadOnly {
+    fn new(sandbox: &Sandbox) -> Option<Self> {
+        use rustix::mount::{MountFlags, mount_bind, mount_remount};
+        let (from, to) = (sandbox.path(""), sandbox.path("ro"));
+        std::fs::create_dir(&to).unwrap();
+        if let Err(error) = mount_bind(&from, &to) {
+            assert!(std::env::var_os("CI").is_none(), "nothing can be mounted: {error}");
+            eprintln!("skipped: nothing can be mounted here: {error}");
+            return None;
+        }
+        let mount = Self(to);
+        mount_remount(&mount.0, MountFlags::BIND | MountFlags::RDONLY, "").unwrap();
+        Some(mount)
+    }
+}
+
+impl Drop for ReadOnly {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+#[test]
+fn what_cannot_be_written_is_repaired_in_a_copy() {
+    let sandbox = damaged();
+    let Some(_mount) = ReadOnly::new(&sandbox) else { return };
+    let before = sandbox.read("region.img");
+    for line in ["fsck -y ro/region.img", "fsck -p --undo taken ro/region.img", "repair ro/region.img"] {
+        sandbox.fails_with(8, line, "it is on a read-only medium");
+        sandbox.fails_with(8, line, "repairs a copy of the region");
+    }
+    assert!(!sandbox.exists("taken"));
+    assert_eq!(code(&sandbox, "fsck -n ro/region.img"), 4);
+    assert_eq!(code(&sandbox, "repair -y ro/region.img -o copy.img"), 1);
+    assert_eq!(code(&sandbox, "fsck -n copy.img"), 0);
+    assert!(sandbox.read("region.img") == before);
+    sandbox.fails_with(8, "repair -y region.img -o ro/new.img", "Read-only file system");
+}
+
+/// Of a dump the region is extracted and repaired; what one copy lacks comes from the other.
+#[test]
+fn a_region_in_a_dump_is_repaired_in_a_copy() {
+    let sandbox = damaged();
+    sandbox.ok("dump region.img -o region.meta");
+    let region = sandbox.read("region.img");
+    // Copy A's second and third page are not in the dump, and copy B has all but the superblock and the inode table.
+    sandbox.gmfs("fsck -p region.img");
+    let whole = sandbox.read("region.img");
+    let base = 1 << 32;
+    let parts = [(0, 4096), (3 * 4096, images::SIZE)].map(|(from, to)| images::Segment {
+        address: base + from,
+        size: to - from,
+        bytes: whole[usize::try_from(from).unwrap()..usize::try_from(to).unwrap()].to_vec(),
+    });
+    sandbox.write("vmcore", &images::elf(&parts));
+    for dump in ["vmcore", "region.meta"] {
+        let before = sandbox.read(dump);
+        for line in ["fsck -y", "fsck -p --undo taken", "repair -y"] {
+            sandbox.fails_with(8, &format!("{line} {dump}"), "`gmfs repair IMAGE -o FILE`");
+        }
+        assert!(!sandbox.exists("taken"));
+        let copy = format!("{dump}.img");
+        let done = sandbox.gmfs(&format!("repair {dump} -o {copy}"));
+        assert!(done.code == 1 && done.stderr.contains("of the region is a hole now"), "{done:?}");
+        assert_eq!(code(&sandbox, &format!("fsck -n {copy}")), 0);
+        assert_eq!(sandbox.ok(&format!("tree {copy}")).text(), sandbox.ok("tree region.img").text());
+        assert!(sandbox.read(dump) == before);
+    }
+    // Nothing but the two pages was missing: bit for bit, it is all back.
+    assert!(sandbox.read("vmcore.img") == whole && whole != region);
+}
+
+/// Nothing says any more whose blocks they were: they stay withheld until somebody gives them up by name.
+#[test]
+fn lost_blocks_are_withheld_until_they_are_released() {
+    let sandbox = lossy();
+    let before = sandbox.read("region.img");
+    let plan = sandbox.gmfs("repair --plan -y region.img");
+    assert!(plan.text().contains("gives up: the owners of the blocks on block table page 1"), "{plan:?}");
+    assert_eq!(code(&sandbox, "repair -y --undo taken region.img"), 1);
+    let usage = || sandbox.ok("inspect --json region.img").json()["usage"].clone();
+    let reserved = usage();
+    assert_eq!((&reserved["free"], &reserved["data"]), (&0.into(), &0.into()));
+    // The places that were data are named by their bytes and are no zeros.
+    sandbox.fails("cat region.img /vms/first.mem", "bytes 0x0..0x500000 may be data, not a hole");
+    sandbox.fails("extract region.img /vms/second.mem", "bytes 0x0..0x400000 may be data");
+    assert!(sandbox.ok("stat region.img /vms/first.mem").text().contains("lost-data"));
+    let map = sandbox.gmfs("map region.img /vms/first.mem");
+    assert!(map.text().contains("lost") && !map.text().contains("hole"), "{map:?}");
+    // No further repair and no writer gets at them.
+    for line in ["repair -y region.img", "fsck -y region.img", "fsck -p region.img", "repair region.img"] {
+        assert_eq!(code(&sandbox, line), 0);
+        assert_eq!(usage(), reserved);
+    }
+    sandbox.fails("create region.img /new --size 2M", "no space");
+    let repaired = sandbox.read("region.img");
+    let content = images::content();
+    let block = usize::try_from(images::BLOCK).unwrap();
+    assert!(repaired[block..2 * block] == content[..block]);
+    let done = sandbox.gmfs("repair --release-lost --undo released region.img");
+    assert!(done.code == 0 && done.text().contains("30 reserved blocks given back"), "{done:?}");
+    assert_eq!((&usage()["free"], &usage()["reserved"]), (&30.into(), &0.into()));
+    assert_eq!(code(&sandbox, "fsck -n region.img"), 0);
+    for (undo, state) in [("released", &repaired), ("taken", &before)] {
+        assert_eq!(code(&sandbox, &format!("undo {undo} region.img")), 0);
+        assert!(sandbox.read("region.img") == **state, "{undo}");
+    }
+}
+
+/// Undo files that are not what they should be: refused, with the image as it was.
+#[test]
+fn undo_refuses_what_is_not_its_own() {
+    let sandbox = damaged();
+    let before = sandbox.read("region.img");
+    assert_eq!(code(&sandbox, "fsck -p --undo taken region.img"), 1);
+    let repaired = sandbox.read("region.img");
+    let good = sandbox.read("taken");
+    let refused = |saying: &str| {
+        let done = sandbox.fails("undo taken region.img", saying);
+        assert!(done.stderr.contains("\n  next: "), "{done:?}");
+        assert!(sandbox.read("region.img") == repaired);
+    };
+    for at in (0..good.len()).step_by(good.len() / 11) {
+        let mut flipped = good.clone();
+        flipped[at] ^= 1;
+        sandbox.write("taken", &flipped);
+        refused(if at < 8 { "is no undo file" } else { "undo file taken is damaged" });
+    }
+    for cut in [good.len() - 1, good.len() - 20] {
+        sandbox.write("taken", &good[..cut]);
+        refused("undo file taken is damaged");
+    }
+    sandbox.write("taken", &good[..20 + 16 + 4096]);
+    refused("undo file taken has no end");
+    sandbox.write("taken", &good);
+    sandbox.ok("mkfs other.img --size 64M -q");
+    sandbox.fails("undo taken other.img", "or is another image: nothing is undone");
+    sandbox.ok("mkfs small.img --size 16M -q");
+    sandbox.fails("undo taken small.img", "16777216 bytes");
+    sandbox.ok("mv region.img /sparse /moved");
+    sandbox.fails("undo taken region.img", "has changed at");
+    sandbox.write("region.img", &repaired);
+    sandbox.ok("undo taken region.img");
+    assert!(sandbox.read("region.img") == before);
+    assert!(sandbox.ok("undo taken region.img").text().contains("nothing to undo"));
+}

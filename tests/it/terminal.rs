@@ -1,0 +1,75 @@
+//! A terminal to run gmfs on: what it asks is read, what a user would type is typed.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::process::Child;
+
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+use crate::sandbox::Sandbox;
+
+/// A command that runs on a terminal of its own.
+pub(crate) struct Terminal {
+    master: File,
+    pub(crate) child: Child,
+    /// All that was on the terminal so far.
+    pub(crate) shown: String,
+    /// How far it was looked at.
+    seen: usize,
+}
+
+impl Terminal {
+    /// Starts a command line on it.
+    pub(crate) fn start(sandbox: &Sandbox, line: &str) -> Self {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let open = || OpenOptions::new().read(true).write(true).open(std::ffi::OsStr::from_bytes(name.to_bytes()));
+        let mut command = sandbox.command(&line.split_whitespace().collect::<Vec<_>>());
+        command.stdin(open().unwrap()).stdout(open().unwrap()).stderr(open().unwrap());
+        let child = command.env("NO_COLOR", "1").spawn().unwrap();
+        // What the command holds of the terminal ends with it, and with that the terminal.
+        drop(command);
+        Self { master: master.into(), child, shown: String::new(), seen: 0 }
+    }
+
+    /// Reads until this is shown. Gives false if the command ends before.
+    pub(crate) fn shows(&mut self, text: &str) -> bool {
+        let found = |shown: &str, from: usize| {
+            shown.get(from..).and_then(|rest| rest.find(text)).map(|at| from + at + text.len())
+        };
+        while found(&self.shown, self.seen).is_none() {
+            let mut bytes = [0; 4096];
+            match self.master.read(&mut bytes) {
+                Ok(0) | Err(_) => return false,
+                Ok(count) => self.shown.push_str(&String::from_utf8_lossy(&bytes[..count])),
+            }
+        }
+        self.seen = found(&self.shown, self.seen).unwrap_or(self.seen);
+        true
+    }
+
+    /// Waits for a question, and answers it. Control-D is `\x04`.
+    pub(crate) fn answer(&mut self, question: &str, answer: &str) {
+        assert!(self.shows(question), "never asked {question:?}: {}", self.shown);
+        self.say(answer);
+    }
+
+    /// Types something.
+    pub(crate) fn say(&mut self, text: &str) {
+        self.master.write_all(text.as_bytes()).unwrap();
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for the end. Gives the exit status; all that was shown is in `shown`.
+    pub(crate) fn end(&mut self) -> i32 {
+        self.shows("\0 nothing that is ever shown");
+        self.child.wait().unwrap().code().unwrap_or_else(|| panic!("killed: {}", self.shown))
+    }
+}
