@@ -1124,7 +1124,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__inspect)
-            opts="-h --region --part --base --page --copy --json --color --help summary superblock blocks inodes files pages raw"
+            opts="-h --region --part --base --image --page --copy --json --color --help summary superblock blocks inodes files pages raw"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

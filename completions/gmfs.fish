@@ -114,6 +114,7 @@ b\t'At its end'"
 complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l image -d 'Show what IMAGE itself is: a dump\'s format, kernel and memory, and how much of the region it holds'
 complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand scan" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
@@ -138,7 +139,7 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand save" -s h -l help -d 'Print h
 complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
-complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -s o -l output -d 'The file to make' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -s o -l output -d 'The file to make, - for standard output' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"

@@ -239,6 +239,10 @@ pub(crate) fn in_copy<T>(
 ) -> Result<(json::region::Image, String, T)> {
     let cannot = || format!("cannot repair a copy in {}", output.display());
     crate::interrupt::watch(crate::cmd::fsck::CANCELLED)?;
+    if output.symlink_metadata().is_ok() {
+        let failure = Failure::new("exists", format!("{} exists already", output.display()));
+        return Err(failure.hint("name a new file: the copy replaces none")).with_context(cannot);
+    }
     let file = NewFile::begin(output, false, 0o666, args.files())?;
     crate::cmd::save::into_file(args, &file, ctx).with_context(cannot)?;
     let copy = ImageArgs::file(file.partial().to_owned());
