@@ -5,17 +5,16 @@ mod out;
 mod text;
 
 use std::io::{self, Write as _};
-use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
 use gmfs_format::io::ReadAt;
-use gmfs_format::units::{CopyId, PAGE_SIZE, PageBytes, PageNo, to_u32, to_usize};
+use gmfs_format::units::{CopyId, PAGE_SIZE, PageBytes, PageNo, to_usize};
 use gmfs_image::metadump::{MetaDump, MetaDumpWriter, MetaFacts};
 use gmfs_image::{Kind, RegionFile};
-use gmfs_volume::superblocks::used_tables;
+use gmfs_volume::superblocks::used_ranges;
 use gmfs_volume::{OpenError, Superblocks};
 use serde::Serialize;
 
@@ -123,15 +122,6 @@ pub(super) fn load<S: ReadAt + ?Sized>(source: &S) -> Result<Superblocks, OpenEr
     }
 }
 
-/// The metadata pages that are in use; all of them where nobody recorded which are.
-fn used(superblocks: &Superblocks) -> Vec<Range<u32>> {
-    if superblocks.are_rebuilt() {
-        return vec![0..to_u32(superblocks.geometry().pages())];
-    }
-    let tables = used_tables(superblocks.current()).map(|(_, pages)| pages);
-    std::iter::once(0..1).chain(tables).collect()
-}
-
 /// What the dump says of the region.
 fn facts(located: &Located, superblocks: &Superblocks, obfuscated: bool) -> Result<MetaFacts> {
     let (geometry, current) = (superblocks.geometry(), superblocks.current());
@@ -216,7 +206,9 @@ fn walk<S: ReadAt + ?Sized>(
     let geometry = superblocks.geometry();
     let mut buffer = vec![[0; PAGE_SIZE]; to_usize(BATCH)];
     let mut absent = 0;
-    for (copy, range) in CopyId::BOTH.iter().flat_map(|copy| used(superblocks).into_iter().map(move |r| (*copy, r))) {
+    for (copy, range) in
+        CopyId::BOTH.iter().flat_map(|copy| used_ranges(superblocks).into_iter().map(move |r| (*copy, r)))
+    {
         for first in range.clone().step_by(to_usize(BATCH)) {
             output::go_on()?;
             let pages = first..range.end.min(first.saturating_add(BATCH));

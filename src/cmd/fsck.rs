@@ -103,6 +103,9 @@ impl Args {
 
 /// Prints what was found and what it comes to.
 pub(crate) fn show(image: &str, outcome: &Outcome, ctx: &mut Ctx) -> Result<()> {
+    if outcome.cancelled {
+        ctx.note("cancelled; what was begun is whole, and a further run does the rest");
+    }
     findings::findings(&outcome.found, ctx)?;
     findings::rest(&outcome.last, ctx)?;
     findings::summary(image, &outcome.last, outcome.repaired, ctx)?;

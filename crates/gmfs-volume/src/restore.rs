@@ -13,15 +13,13 @@
 //!
 //! There is a barrier behind each part. At no time do both copies count with different contents.
 
-use std::ops::Range;
-
 use gmfs_format::copies::Standing;
 use gmfs_format::io::{ReadAt, ReadError, Span, WriteAt, WriteError};
 use gmfs_format::seal;
-use gmfs_format::units::{CopyId, Generation, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo, to_u32};
+use gmfs_format::units::{CopyId, Generation, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo};
 
 use crate::region::{judge_page, read_page};
-use crate::superblocks::{OpenError, Superblocks, used_tables};
+use crate::superblocks::{OpenError, Superblocks, used_ranges};
 
 /// Why metadata was not put back, or not to the end.
 #[derive(Debug, thiserror::Error)]
@@ -129,7 +127,7 @@ impl<'a, D: ReadAt + ?Sized> Restore<'a, D> {
 
     /// The pages that are in use in what is put back; all where nobody recorded which are.
     fn pages(&self) -> impl Iterator<Item = PageNo> + use<D> {
-        used(self.superblocks).into_iter().flatten().map(PageNo)
+        used_pages(self.superblocks)
     }
 
     /// The pages that are not, in one copy or both, what they are to be.
@@ -200,18 +198,15 @@ fn tables(pages: &[PageNo]) -> impl Iterator<Item = PageNo> + '_ {
     pages.iter().copied().filter(|page| *page != PageNo(0))
 }
 
-fn used(superblocks: &Superblocks) -> Vec<Range<u32>> {
-    if superblocks.are_rebuilt() {
-        return vec![0..to_u32(superblocks.geometry().pages())];
-    }
-    let tables = used_tables(superblocks.current()).map(|(_, pages)| pages);
-    std::iter::once(0..1).chain(tables).collect()
+/// The pages in use, superblock first.
+fn used_pages(superblocks: &Superblocks) -> impl Iterator<Item = PageNo> + use<> {
+    used_ranges(superblocks).into_iter().flatten().map(PageNo)
 }
 
 /// How many pages of each copy are not good.
 fn broken<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks) -> [u64; 2] {
     let mut broken = CopyId::BOTH.map(|copy| u64::from(superblocks.judgement().of(copy) != Standing::Good));
-    for page in used(superblocks).into_iter().flatten().map(PageNo).filter(|page| page.0 > 0) {
+    for page in used_pages(superblocks).filter(|page| page.0 > 0) {
         let judged = judge_page(source, superblocks, page);
         for (count, standing) in broken.iter_mut().zip([judged.a, judged.b]) {
             *count += u64::from(standing != Standing::Good);
@@ -226,7 +221,7 @@ fn highest<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks) -> Generat
     for slot in [&superblocks.a, &superblocks.b] {
         highest = highest.max(slot.good().map_or(highest, |superblock| superblock.generation));
     }
-    for page in used(superblocks).into_iter().flatten().map(PageNo) {
+    for page in used_pages(superblocks) {
         for copy in CopyId::BOTH {
             let mut bytes = [0; PAGE_SIZE];
             let read = source.read_at(superblocks.geometry().page_offset(copy, page), &mut bytes);

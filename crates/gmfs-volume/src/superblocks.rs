@@ -464,6 +464,17 @@ pub fn used_tables(superblock: &Superblock) -> [(PageKind, std::ops::Range<u32>)
     [(PageKind::BlockTable, superblock.used_table_pages()), (PageKind::InodeTable, superblock.used_inode_pages())]
 }
 
+/// The metadata pages that are in use, ascending, superblock first; all of them where nobody recorded which are.
+#[must_use]
+pub fn used_ranges(superblocks: &Superblocks) -> Vec<std::ops::Range<u32>> {
+    if superblocks.are_rebuilt() {
+        let pages = gmfs_format::units::to_u32(superblocks.geometry().pages());
+        return std::iter::once(0..pages).collect();
+    }
+    let tables = used_tables(superblocks.current()).map(|(_, pages)| pages);
+    std::iter::once(0..1).chain(tables).collect()
+}
+
 /// Whether a standing of a superblock's copy hinders writing (anything but good or recovery).
 pub(crate) fn hinders(standing: Standing) -> bool {
     !matches!(standing, Standing::Good) && !standing.is_recovery()

@@ -22,7 +22,7 @@ fn history(seed: u64, steps: u64, inodes: u32) -> Memory {
     for step in 0..steps {
         session.random_step(4, &|| format!("seed {seed} step {step}"));
     }
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         session.reopen(&|| "history".to_owned());
     }
     let mut image = session.recorder.image();
