@@ -25,7 +25,7 @@ const ROUNDS: u32 = 64;
 /// Edits that are told one by one; more of them are only counted.
 const TOLD_EDITS: usize = 1000;
 /// Findings of each code that a repair works on at a time.
-const KEPT_FOR_REPAIR: usize = 16384;
+pub(crate) const KEPT_FOR_REPAIR: usize = 16384;
 
 /// What may be repaired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::open::{self, ImageArgs};
 use crate::render::json::{self, check, region};
-use crate::render::{WRITER, findings};
+use crate::render::{WRITER, findings, size};
 use crate::repairing::{self, Look, Mode, Outcome};
 
 /// Plan repairs and apply them, in place or in a copy
@@ -80,7 +80,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     }
     fsck::show(&shown, &outcome, ctx)?;
     if let Some(blocks) = released {
-        ctx.line(&format!("{shown}: {} given back", crate::render::size::count(blocks, "reserved block")))?;
+        ctx.line(&format!("{shown}: {} given back", size::count(blocks, "reserved block")))?;
     }
     Ok(Exit::Fsck(status))
 }
@@ -94,7 +94,7 @@ fn release_lost<T: WriteAt>(target: &mut T) -> Result<u64> {
 /// Prints what would be done.
 fn show_plan(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let located = open::locate(&args.image, ctx)?;
-    let report = repairing::look(&located.source, LOOK, gmfs_check::finding::KEPT_PER_CODE, ctx)
+    let report = repairing::look(&located.source, LOOK, repairing::KEPT_FOR_REPAIR, ctx)
         .with_context(|| format!("cannot check {}", args.image.image.display()))?;
     let policy = if args.yes { Policy::Lossy } else { Policy::Safe };
     let planned = plan(&located.source, &report, policy)?;
@@ -110,6 +110,13 @@ fn show_plan(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     findings::plan(&planned.edits, &planned.refused, ctx)?;
     if planned.more {
         ctx.line("more is planned once these edits are made")?;
+    }
+    let rest: u64 = outcome.last.more.iter().map(|(_, count)| *count).sum();
+    if rest > 0 {
+        ctx.line(&format!(
+            "{} more are not in this list; a repair takes them in its further rounds",
+            size::count(rest, "finding")
+        ))?;
     }
     let image = located.place.path.display().to_string();
     findings::summary(&image, &outcome.last, 0, ctx)?;
