@@ -121,7 +121,8 @@ fn target(args: &Args, top: &Inode) -> Result<PathBuf> {
         return Ok(named);
     }
     name::check(&top.name).with_context(|| format!("its name, '{}', cannot be a file's", paths::shown(&top.name)))?;
-    Ok(named.join(OsStr::from_bytes(&top.name)))
+    let to = named.join(OsStr::from_bytes(&top.name));
+    Ok(to.strip_prefix(".").map(Path::to_owned).unwrap_or(to))
 }
 
 /// Refuses names that lead out of the directory.
@@ -154,14 +155,15 @@ impl Work<'_> {
         if !gaps.is_empty() && !self.args.sparse_absent {
             return Err(gaps.refuse(base).hint(hint).into());
         }
-        file.keep()?;
         self.done.push(actions::Extracted {
             path: files::Path::new(Some(path)),
             output: to.to_string_lossy().into_owned(),
             size: inode.size,
             absent: actions::Gap::list(&gaps, base),
         });
-        self.list(to, gaps, ctx)
+        // No file with holes without the list of them.
+        self.list(to, gaps, ctx)?;
+        file.keep()
     }
 
     /// Tells of what is missing in a file.
@@ -176,12 +178,13 @@ impl Work<'_> {
             return Ok(());
         }
         self.gaps = true;
-        ctx.warn(&format!("{}: {}", to.display(), gaps.describe(base)));
+        let told = format!("{}: {}", to.display(), gaps.describe(base));
         self.missing.add(&to.to_string_lossy(), gaps);
         if own {
             let files = std::mem::take(&mut self.missing);
             files.save(base, &list, self.args.force, self.args.image.files())?;
         }
+        ctx.warn(&told);
         Ok(())
     }
 }

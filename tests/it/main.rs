@@ -7,9 +7,12 @@
 )]
 
 mod bad_input;
+mod captured;
 mod changing;
 mod damage;
+mod dumpfiles;
 mod dumps;
+mod formats;
 mod generated;
 mod help;
 mod hooks;
