@@ -1,6 +1,6 @@
 //! What a dump does not hold, why, and how to take one that has it.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::ops::ControlFlow;
 
 use gmfs_format::io::{Absence, ReadAt as _, Span};
@@ -49,15 +49,13 @@ pub(crate) fn failure(kind: Kind, dump: &Description, range: Span, why: Absence)
 pub(crate) fn nowhere(kind: Kind, dump: &Description, which: &str) -> Failure {
     let facts = &dump.facts;
     let held = held(dump);
-    let mut message =
-        format!("no region{which} was found: no superblock at any multiple of 2 MiB; the dump holds {held}");
-    let mut why = Absence::NotInDump;
-    if facts.incomplete || facts.unaddressed > 0 {
-        let _ = write!(message, "; {}", reason(kind, facts, why));
-    } else if held.excluded > 0 {
-        why = Absence::Excluded;
-        let _ = write!(message, "; besides {}: {}", size::human(held.excluded), reason(kind, facts, why));
-    }
+    let known = facts.incomplete || facts.unaddressed > 0;
+    let why = if held.excluded > 0 && !known { Absence::Excluded } else { Absence::NotInDump };
+    let message = format!(
+        "no region{which} was found: no superblock at any multiple of 2 MiB; the dump holds {held}; if the region's memory \
+         is not among it: {}",
+        reason(kind, facts, why)
+    );
     let remedy = remedy(kind, facts, why, None);
     Failure::new("no-region", message)
         .hint(format!("--region SIZE:BASE says where one lies; if the dump does not hold it: {remedy}"))

@@ -137,3 +137,58 @@ fn partial(target: &Path, mode: u32) -> Result<(File, PathBuf)> {
     let message = format!("{LEFTOVERS} files named .partial are beside it, left by commands that were killed");
     Err(Failure::new("exists", message).hint("remove them").into())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn begin(path: &Path, replace: bool, inputs: &[&Path]) -> Result<NewFile> {
+        NewFile::begin(path, replace, 0o600, inputs.iter().copied())
+    }
+
+    #[test]
+    fn a_file_has_its_name_when_it_is_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let (target, partial) = (dir.path().join("out"), dir.path().join("out.partial"));
+        let file = begin(&target, false, &[]).unwrap();
+        (&mut file.file()).write_all(b"half").unwrap();
+        assert!(partial.exists() && !target.exists());
+        drop(file);
+        assert!(!partial.exists() && !target.exists(), "nothing is left of what was not kept");
+        // What somebody else has left there stays.
+        fs::write(&partial, b"left").unwrap();
+        let file = begin(&target, false, &[]).unwrap();
+        (&mut file.file()).write_all(b"whole").unwrap();
+        file.keep().unwrap();
+        assert_eq!((fs::read(&target).unwrap(), fs::read(&partial).unwrap()), (b"whole".to_vec(), b"left".to_vec()));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn nothing_is_replaced_unasked() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("out");
+        let late = begin(&target, false, &[]).unwrap();
+        fs::write(&target, b"old").unwrap();
+        assert!(begin(&target, false, &[]).err().unwrap().root_cause().to_string().contains("exists"));
+        assert!(late.keep().is_err(), "what came meanwhile stays");
+        assert_eq!(fs::read(&target).unwrap(), b"old");
+        let refused = begin(&target, true, &[&target]).err().unwrap();
+        assert!(refused.root_cause().to_string().contains("the image itself"));
+        drop(begin(&target, true, &[]).unwrap());
+        assert_eq!(fs::read(&target).unwrap(), b"old", "not replaced before the new one is whole");
+        begin(&target, true, &[]).unwrap().keep().unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"");
+        assert!(begin(dir.path(), true, &[]).is_err());
+    }
+
+    #[test]
+    fn a_name_may_be_as_long_as_it_can_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("n".repeat(255));
+        begin(&target, false, &[]).unwrap().keep().unwrap();
+        assert!(target.exists());
+    }
+}

@@ -62,7 +62,35 @@ fn a_limit_on_file_sizes_is_an_error_and_leaves_nothing() {
         let done: Done = output.into();
         assert_eq!(done.code, 2, "{line}: {done:?}");
         assert!(done.stderr.starts_with("gmfs: cannot "), "{line}: {done:?}");
-        assert!(!sandbox.exists(made), "{line}");
+        assert!(!sandbox.exists(made) && !sandbox.exists(&format!("{made}.partial")), "{line}");
+    }
+}
+
+#[test]
+fn an_interrupt_leaves_no_file_that_looks_whole() {
+    let sandbox = Sandbox::new();
+    // Large enough that the copy takes a while; it does not matter whether the signal comes in time.
+    sandbox.ok("mkfs large.img --size 160M");
+    let noise = images::content();
+    let content: Vec<u8> = noise.iter().cycle().take(128 << 20).copied().collect();
+    sandbox.write("content", &content);
+    sandbox.ok("put large.img content /f");
+    for (line, out) in [("save large.img -o out", "out"), ("extract large.img /f got", "got")] {
+        let partial = format!("{out}.partial");
+        let args: Vec<&str> = line.split_whitespace().collect();
+        let child = sandbox.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        while !sandbox.exists(&partial) && !sandbox.exists(out) {
+            std::thread::yield_now();
+        }
+        let pid = child.id().to_string();
+        std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap();
+        let done: Done = child.wait_with_output().unwrap().into();
+        assert!(!sandbox.exists(&partial), "{line}: {done:?}");
+        if done.code == 2 {
+            assert!(!sandbox.exists(out) && done.stderr.contains("interrupted"), "{line}: {done:?}");
+        } else {
+            assert!(done.code == 0 && sandbox.exists(out), "{line}: {done:?}");
+        }
     }
 }
 

@@ -61,7 +61,10 @@ impl DumpFacts {
     /// The same, of a dump that came in a flattened stream, if it did.
     pub(super) fn within(self, flattened: Option<FlatFacts>) -> Self {
         let cut = flattened.as_ref().is_some_and(|stream| stream.cut);
-        Self { incomplete: self.incomplete || cut, flattened, ..self }
+        // QEMU's streams are of compressed dumps.
+        let makedumpfile = flattened.is_some() && self.page_size.is_none();
+        let writer = if makedumpfile { Some(MAKEDUMPFILE) } else { self.writer };
+        Self { incomplete: self.incomplete || cut, flattened, writer, ..self }
     }
 }
 
