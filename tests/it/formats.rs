@@ -1,4 +1,5 @@
 //! A region in dumps of every format that is read: the same files come out, whatever it was taken with.
+#![allow(clippy::single_range_in_vec_init, reason = "a list of ranges may have one")]
 
 use std::ops::Range;
 use std::process::Stdio;
