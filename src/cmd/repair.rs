@@ -76,7 +76,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     }
     findings::plan(&outcome.applied, &outcome.refused, ctx)?;
     if outcome.more_applied > 0 {
-        ctx.line(&format!("{}, not listed", crate::render::size::count(outcome.more_applied, "more edit")))?;
+        ctx.line(&format!("{}, not listed", size::count(outcome.more_applied, "more edit")))?;
     }
     fsck::show(&shown, &outcome, ctx)?;
     if let Some(blocks) = released {
