@@ -48,7 +48,7 @@ fn new_region(base: u64) -> Vec<u8> {
 
 /// Writes a region into a file with holes. Not by way of the image crate: its locks would outlive the writer for as long
 /// as a process that another test is about to start has the file open.
-fn write(path: &Path, bytes: &[u8]) {
+pub(crate) fn write(path: &Path, bytes: &[u8]) {
     use std::os::unix::fs::FileExt as _;
     let file = std::fs::File::create_new(path).unwrap();
     file.set_len(bytes.len() as u64).unwrap();

@@ -18,6 +18,7 @@ mod help;
 mod hooks;
 mod images;
 mod json;
+mod matrix;
 mod metadump;
 mod mkfs;
 mod multicall;

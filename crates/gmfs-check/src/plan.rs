@@ -16,6 +16,7 @@ use crate::check::load;
 use crate::finding::{Finding, Report, Subject};
 use crate::problem::{Code, Problem, Repair};
 
+mod claims;
 mod contents;
 mod descriptors;
 mod places;

@@ -14,6 +14,7 @@ use gmfs_volume::change::Assign;
 use gmfs_volume::region::read_inode;
 
 use crate::finding::{Finding, Subject};
+use crate::plan::claims::claims;
 use crate::plan::descriptors::Descriptors;
 use crate::plan::places::Places;
 use crate::plan::{Edit, Plan, Policy, manual_advice};
@@ -272,7 +273,12 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         let home = self.home(code)?;
         let old = self.working(ino, code)?.name().to_vec();
         let legal = name::check(&old).is_ok() && self.tree.lookup(home, &old).is_none();
-        let name = if legal && self.names.insert((home, old.clone())) { old } else { self.free_name(home, ino, b"") };
+        let keeps = legal && self.names.insert((home, old.clone()));
+        let (name, lost) = match keeps {
+            true => (old, "the directory that it was in"),
+            false => (self.free_name(home, ino, b""), "its name, and the directory that it was in"),
+        };
+        self.losses.insert(ino, lost.to_owned());
         let raw = self.working(ino, code)?;
         raw.parent = home.0.into();
         raw.set_name(&name);
@@ -295,8 +301,11 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
 
     fn make_home(&mut self, code: Code) -> Result<InodeNo, &'static str> {
         let count = self.region.geometry().inodes();
+        // Not the number of a directory that is lost: what lay in that one would lie in this one without a word.
+        let named: BTreeSet<InodeNo> = self.tree.inodes().map(|inode| inode.parent).collect();
         let free = (2..=count)
             .map(InodeNo)
+            .filter(|ino| !named.contains(ino))
             .find(|ino| self.tree.get(*ino).is_none() && self.owner(*ino).is_none() && self.record_is_free(*ino));
         let Some(ino) = free else {
             return Ok(InodeNo::ROOT);
@@ -490,7 +499,7 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         for (first, (count, to, code)) in self.blocks {
             let before = descriptors.sum(first, count);
             let loses = (to == Assign::Reserve && code.repair() == Repair::Lossy)
-                .then(|| "the claim of these blocks to a place in a file; their content stays".to_owned());
+                .then(|| claims(&mut descriptors, first, count));
             plan.push(Edit::Blocks { first, count, to, before }, vec![code], loses);
         }
         for (ino, working) in self.inodes {
