@@ -6,7 +6,7 @@ use gmfs_check::fuzzing::{Image, Patch, damage, exercise_check, exercise_repair,
 use gmfs_check::{Policy, Verdict, apply, plan};
 use gmfs_format::geometry::Geometry;
 use gmfs_format::io::{ReadAt, ReadError, Span, WriteAt, WriteError};
-use gmfs_format::units::{CopyId, PAGE_SIZE, PageNo, PmdShift};
+use gmfs_format::units::{BlockNo, CopyId, InodeNo, PAGE_SIZE, PageNo, PmdShift};
 use gmfs_volume::Stamp;
 use proptest::prelude::*;
 
@@ -70,6 +70,75 @@ proptest! {
         }
         prop_assert_eq!(repair(&mut image), Some(Verdict::Clean));
         prop_assert!(same(&image, &healthy));
+    }
+}
+
+/// A block of a file: which, whose, which place, and what its first page holds.
+type Owned = (BlockNo, InodeNo, u32, [u8; PAGE_SIZE]);
+
+/// Every block of a file in a region, by the page of the block table that describes it.
+fn owned(image: &Image) -> Vec<(PageNo, Owned)> {
+    let region = gmfs_volume::Region::open(image).unwrap();
+    let geometry = region.geometry();
+    let mut found = Vec::new();
+    region.descriptors(|block, entry| {
+        if entry.is_mapping() {
+            let mut content = [0; PAGE_SIZE];
+            image.read_at(geometry.block_offset(block), &mut content).unwrap();
+            let page = geometry.descriptor_place(block).unwrap().0;
+            found.push((page, (block, entry.owner(), entry.index.get(), content)));
+        }
+    });
+    found
+}
+
+/// Whether a page is in either copy what it was.
+fn survives(image: &Image, healthy: &Image, page: PageNo) -> bool {
+    let geometry = Geometry::plan(1536 << 20, PmdShift::M2, 61).unwrap();
+    CopyId::BOTH.into_iter().any(|copy| {
+        let at = geometry.page_offset(copy, page);
+        let (mut is, mut was) = ([0; PAGE_SIZE], [0; PAGE_SIZE]);
+        image.read_at(at, &mut is).unwrap();
+        healthy.read_at(at, &mut was).unwrap();
+        is == was
+    })
+}
+
+proptest! {
+    #![proptest_config(cases(100))]
+
+    /// Whatever is lost beside it: a file's block whose descriptor survives in either copy is that file's at the end, at its
+    /// place, with its content, and a path leads to it.
+    #[test]
+    fn what_survives_in_either_copy_is_there(patches in prop::collection::vec(clobber(), 1..12)) {
+        let healthy = region();
+        let mut image = healthy.clone();
+        for patch in &patches {
+            damage(&mut image, patch);
+        }
+        let mut before = owned(&healthy);
+        let (all, marks) = (before.clone(), survives(&image, &healthy, PageNo(0)));
+        before.retain(|(page, _)| survives(&image, &healthy, *page));
+        if repair(&mut image).is_none() {
+            // Nothing tells any more where anything lies.
+            let first = Geometry::plan(1536 << 20, PmdShift::M2, 61).unwrap().first_inode_page();
+            prop_assert!(!survives(&image, &healthy, PageNo(0)) && !survives(&image, &healthy, first));
+            return Ok(());
+        }
+        let after: std::collections::BTreeMap<BlockNo, Owned> =
+            owned(&image).into_iter().map(|(_, owned)| (owned.0, owned)).collect();
+        let repaired = gmfs_volume::Region::open(&image).unwrap();
+        let tree = repaired.inodes().tree;
+        // Also what no copy tells of any more is not free, as long as a superblock tells how far the tables reach.
+        for (_, owned) in all.iter().filter(|_| marks) {
+            let state = repaired.descriptor(owned.0).and_then(|entry| entry.state());
+            prop_assert_ne!(state, Some(gmfs_format::tables::BlockState::Free), "block {}", owned.0);
+        }
+        for (_, owned) in before {
+            prop_assert!(after.get(&owned.0) == Some(&owned), "block {} of {} is not there", owned.0, owned.1);
+            let file = tree.get(owned.1).filter(|inode| inode.size > u64::from(owned.2) * (2 << 20));
+            prop_assert!(file.is_some_and(|file| tree.path(file.ino).is_some()), "no path to block {}", owned.0);
+        }
     }
 }
 
@@ -144,7 +213,7 @@ fn a_lost_table_page_leaves_its_blocks_reserved() {
     assert_eq!(repair(&mut image), Some(Verdict::Clean));
     let region = gmfs_volume::Region::open(&image).unwrap();
     let geometry = region.geometry();
-    let reserved = (geometry.first_data().0..geometry.first_data().0 + 252).map(gmfs_format::units::BlockNo);
+    let reserved = (geometry.first_data().0..geometry.first_data().0 + 252).map(BlockNo);
     for block in reserved {
         let state = region.descriptor(block).unwrap().state();
         assert_eq!(state, Some(gmfs_format::tables::BlockState::Reserved), "block {block}");
