@@ -112,8 +112,12 @@ pub(crate) fn offset(image: &Memory, copy: CopyId, page: PageNo) -> u64 {
 }
 
 pub(crate) fn look<S: ReadAt>(image: &S) -> Report {
+    try_look(image).unwrap()
+}
+
+fn try_look<S: ReadAt>(image: &S) -> Result<Report, String> {
     let options = Options { now: NOW, threads: NonZeroUsize::MIN, data: false, keep: 1000 };
-    check(image, &options, &|_, _| {}).unwrap()
+    check(image, &options, &|_, _| {}).map_err(|error| error.to_string())
 }
 
 pub(crate) fn codes(report: &Report) -> BTreeSet<Code> {
@@ -123,7 +127,7 @@ pub(crate) fn codes(report: &Report) -> BTreeSet<Code> {
 /// Repairs in rounds, as a user's program does; gives the last report and the codes that were refused last.
 pub(crate) fn repair<S: WriteAt>(image: &mut S, policy: Policy) -> Result<(Report, BTreeSet<Code>), String> {
     for _ in 0..40 {
-        let report = look(image);
+        let report = try_look(image)?;
         let next = plan(image, &report, policy).map_err(|error| error.to_string())?;
         if next.is_empty() {
             return Ok((report, next.refused.iter().map(|refused| refused.code).collect()));
@@ -146,7 +150,7 @@ pub(crate) struct End {
 
 impl End {
     pub(crate) fn of(image: &Memory) -> Result<Self, String> {
-        let left = codes(&look(image));
+        let left = codes(&try_look(image)?);
         let region = Region::open(image).map_err(|error| error.to_string())?;
         let mut used = BTreeMap::new();
         region.descriptors(|block, entry| {
