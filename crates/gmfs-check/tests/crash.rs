@@ -104,7 +104,7 @@ fn a_repair_of_any_problem_crashes_well() {
             crash_repair(&healthy, &image, Policy::Safe, limits, &mut Rng::new(code as u64), &mut tally, code.text());
         }
     }
-    assert!(tally.repairs > 90, "{tally:?}");
+    assert!(tally.repairs > 90 && tally.undone == 0, "{tally:?}");
     eprintln!("every problem: {tally:?}");
 }
 
@@ -152,6 +152,7 @@ fn a_repair_of_many_pages_crashes_well() {
     for (name, image) in damages {
         crash_repair(&healthy, &image, Policy::Lossy, limits, &mut Rng::new(1), &mut tally, name);
     }
+    assert_eq!(tally.undone, 0);
     eprintln!("many pages: {tally:?}");
 }
 
@@ -198,6 +199,7 @@ fn a_repair_of_random_damage_crashes_well() {
         }
         crash_repair(healthy, &image, Policy::Lossy, limits, &mut rng, &mut tally, &format!("seed {seed}"));
     }
+    assert!(tally.undone * 1000 <= tally.torn, "{tally:?}");
     eprintln!("random damage: {tally:?}");
 }
 
