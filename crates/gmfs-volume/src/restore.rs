@@ -12,6 +12,9 @@
 //!    superblock.
 //!
 //! There is a barrier behind each part. At no time do both copies count with different contents.
+//!
+//! The marks may go back by that. In the first copy, pages that are behind them then are zeroed in part 2: in both copies
+//! they would pass for pages that a writer used without moving the marks ([`behind`](crate::behind)).
 
 use gmfs_format::copies::Standing;
 use gmfs_format::io::{ReadAt, ReadError, Span, WriteAt, WriteError};
@@ -98,6 +101,9 @@ impl<'a, D: ReadAt + ?Sized> Restore<'a, D> {
         let changing: Vec<PageNo> = self.changing(&*target);
         let mut written = 0;
         self.drop_superblock(target, first)?;
+        for page in self.uncovered(there.as_ref()) {
+            target.zero(Span::new(self.offset(first, page), PAGE_BYTES))?;
+        }
         for page in tables(&changing) {
             if let Some(bytes) = self.lifted(first, page, above) {
                 target.write_at(self.offset(first, page), bytes.as_slice())?;
@@ -135,6 +141,15 @@ impl<'a, D: ReadAt + ?Sized> Restore<'a, D> {
         let differs =
             |page: PageNo, copy| self.to_be(copy, page).is_some_and(|to| !self.is_there(target, copy, page, &to));
         self.pages().filter(|page| CopyId::BOTH.iter().any(|copy| differs(*page, *copy))).collect()
+    }
+
+    /// The pages in use in what is there that will be behind the marks.
+    fn uncovered(&self, there: Option<&Superblocks>) -> Vec<PageNo> {
+        let Some(there) = there.filter(|there| there.geometry() == self.superblocks.geometry()) else {
+            return Vec::new();
+        };
+        let kept = used_ranges(self.superblocks);
+        used_pages(there).filter(|page| !kept.iter().any(|range| range.contains(&page.0))).collect()
     }
 
     fn offset(&self, copy: CopyId, page: PageNo) -> u64 {

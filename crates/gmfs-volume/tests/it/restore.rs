@@ -3,14 +3,15 @@
 
 use gmfs_format::io::{Span, Window, WriteAt};
 use gmfs_format::units::{CopyId, PageNo};
-use gmfs_volume::Superblocks;
+use gmfs_volume::behind::used_behind_marks;
 use gmfs_volume::restore::{Restore, RestoreError};
+use gmfs_volume::{CreateOptions, Superblocks, Writer};
 
 use crate::support::cases;
 use crate::support::craft;
 use crate::support::crashes::{Limits, states};
 use crate::support::memory::Memory;
-use crate::support::ops::fresh;
+use crate::support::ops::{fresh, writer_options};
 use crate::support::recorder::Recorder;
 use crate::support::rng::Rng;
 use crate::support::session::Session;
@@ -112,4 +113,37 @@ fn what_is_missing_in_one_copy_is_mirrored() {
     let refused = Restore::new(&cut, &loaded).put_back(&mut target);
     assert!(matches!(refused, Err(RestoreError::Missing { first: PageNo(2), .. })), "{refused:?}");
     assert!(target.same(&before));
+}
+
+/// The marks go back with an older dump. What lies behind them then is no evidence of a writer that did not move them,
+/// however many commits follow.
+#[test]
+fn what_falls_behind_the_marks_is_forgotten() {
+    let empty = CreateOptions { size: 0, sparse: true, align_1g: false, mode: 0o600, owner: (0, 0) };
+    let with_files = |files: usize| {
+        let mut image = fresh(16 << 20, 200);
+        let (mut writer, _) = Writer::open(&mut image, writer_options()).unwrap();
+        for file in 0..files {
+            writer.create(format!("/f{file}").as_bytes(), &empty).unwrap();
+        }
+        writer.close().unwrap();
+        image
+    };
+    let (dump, before) = (with_files(3), with_files(40));
+    let mut recorder = Recorder::new(before.clone());
+    put_back(&dump, &mut recorder).unwrap();
+    let log = recorder.take_log();
+    let limits = Limits { subsets: 4, tears: 1 };
+    states(&before, &log, limits, &mut Rng::new(1), &mut |image, told, _| {
+        let mut again = image.clone();
+        put_back(&dump, &mut again).unwrap();
+        // Past the generations that the region had before.
+        for _ in 0..25 {
+            let (mut writer, _) = Writer::open(&mut again, writer_options()).unwrap();
+            writer.create(b"/new", &empty).unwrap();
+            writer.remove(b"/new", false).unwrap();
+            writer.close().unwrap();
+            assert_eq!(used_behind_marks(&again, &Superblocks::load(&again).unwrap()), [], "{}", told());
+        }
+    });
 }
