@@ -111,7 +111,7 @@ fn show_plan(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     if planned.more {
         ctx.line("more is planned once these edits are made")?;
     }
-    let rest: u64 = outcome.last.more.iter().map(|(_, count)| *count).sum();
+    let rest: u64 = outcome.last.more.values().map(|count| *count).sum();
     if rest > 0 {
         ctx.line(&format!(
             "{} more are not in this list; a repair takes them in its further rounds",

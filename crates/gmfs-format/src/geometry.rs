@@ -273,4 +273,5 @@ impl Geometry {
 }
 
 #[cfg(test)]
+#[expect(clippy::as_conversions, reason = "the numbers are the tests' own")]
 mod tests;

@@ -326,4 +326,5 @@ impl PageHeader {
 }
 
 #[cfg(test)]
+#[expect(clippy::as_conversions, reason = "the numbers are the tests' own")]
 mod tests;

@@ -332,4 +332,5 @@ const fn field_shares() -> [[u32; 256]; 4] {
 }
 
 #[cfg(test)]
+#[expect(clippy::as_conversions, reason = "the numbers are the tests' own")]
 mod tests;

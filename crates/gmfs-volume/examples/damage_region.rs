@@ -66,14 +66,14 @@ fn inodes(superblock: &Superblock, _: CopyId, page: PageNo, bytes: &mut PageByte
 }
 
 fn pages(_: &Superblock, copy: CopyId, page: PageNo, bytes: &mut PageBytes) -> bool {
-    if (page.0 % 2 == 0) == (copy == CopyId::A) {
+    if page.0.is_multiple_of(2) == (copy == CopyId::A) {
         bytes[PAGE_SIZE / 2] ^= 0xFF;
     }
     false
 }
 
 fn lost(superblock: &Superblock, _: CopyId, page: PageNo, bytes: &mut PageBytes) -> bool {
-    if page.0 % 2 == 0 && superblock.geometry().page_kind(page) == Some(PageKind::BlockTable) {
+    if page.0.is_multiple_of(2) && superblock.geometry().page_kind(page) == Some(PageKind::BlockTable) {
         bytes[PAGE_SIZE / 2] ^= 0xFF;
     }
     false

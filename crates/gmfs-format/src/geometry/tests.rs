@@ -16,7 +16,7 @@ fn tables_are_as_small_as_the_design_says() {
     let table = u64::from(tib.table_pages()) * PAGE_BYTES;
     assert!((8_500_000..8_530_000).contains(&table), "{table}");
     let large = Geometry::plan(64 << 40, PmdShift::M2, 65536).unwrap();
-    assert_eq!(u64::from(large.table_pages()) * PAGE_BYTES >> 20, 520);
+    assert_eq!((u64::from(large.table_pages()) * PAGE_BYTES) >> 20, 520);
     assert!(large.data_blocks() > 33_500_000);
 }
 
