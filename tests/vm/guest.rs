@@ -152,17 +152,22 @@ impl Guest {
 
     /// Writes all physical memory into an ELF crash dump.
     pub(crate) fn dump_elf(&mut self, file: &Path) -> Result<()> {
-        self.dump(file, "elf")
+        self.dump(file, "elf", false)
     }
 
     /// Writes all physical memory into a kdump-compressed crash dump, of the flattened kind, pages by zlib.
     pub(crate) fn dump_kdump(&mut self, file: &Path) -> Result<()> {
-        self.dump(file, "kdump-zlib")
+        self.dump(file, "kdump-zlib", false)
     }
 
-    fn dump(&mut self, file: &Path, format: &str) -> Result<()> {
+    /// Writes an ELF crash dump in which memory has the addresses that the guest's page tables map, and no other.
+    pub(crate) fn dump_paged(&mut self, file: &Path) -> Result<()> {
+        self.dump(file, "elf", true)
+    }
+
+    fn dump(&mut self, file: &Path, format: &str, paging: bool) -> Result<()> {
         let protocol = format!("file:{}", file.display());
-        self.qmp.execute("dump-guest-memory", &json!({ "paging": false, "protocol": protocol, "format": format }))?;
+        self.qmp.execute("dump-guest-memory", &json!({ "paging": paging, "protocol": protocol, "format": format }))?;
         Ok(())
     }
 

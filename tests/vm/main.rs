@@ -94,12 +94,16 @@ fn a_region_in_dev_mem_survives_kexec() -> Result<()> {
 
     let directory = TempDir::with_prefix("gmfs-vm-")?;
     let dumps = dump_all(&mut guest, directory.path(), BASE, SIZE)?;
+    let paged = directory.path().join("paged");
+    guest.dump_paged(&paged)?;
     drop(guest);
     for dump in dumps {
         scenario::compare_on_host(&gmfs, &[dump.as_os_str()], &before)
             .with_context(|| format!("{}", dump.display()))?;
     }
-    Ok(())
+    // The kernel maps no memory that is not its own, so no page table gives the region an address.
+    let words = ["paging=on (-p)", "in its file have no address", "without -p", "docs/DUMPS.md"];
+    scenario::refused_on_host(&gmfs, &paged, REGION, &words)
 }
 
 #[test]

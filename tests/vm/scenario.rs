@@ -137,6 +137,21 @@ pub(crate) fn compare_without_zeros_on_host(gmfs: &Path, image: &Path, sight: &S
     Ok(())
 }
 
+/// Looks from outside at a dump that lacks the region: gmfs has to say why, and how to take one that has it.
+pub(crate) fn refused_on_host(gmfs: &Path, image: &Path, region: &str, words: &[&str]) -> Result<()> {
+    let scan = Command::new(gmfs).arg("scan").arg(image).output()?;
+    ensure!(scan.status.code() == Some(1), "gmfs scan: {}", scan.status);
+    for (command, status) in [("fsck", 8), ("inspect", 2)] {
+        let output = Command::new(gmfs).arg(command).arg(image).args(region.split(' ')).output()?;
+        let message = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(status), "gmfs {command}: {}: {message}", output.status);
+        for word in words {
+            ensure!(message.contains(word), "gmfs {command} does not say {word}: {message}");
+        }
+    }
+    Ok(())
+}
+
 /// Looks at a metadata image from outside: names and sizes are the region's; its contents are absent.
 pub(crate) fn compare_metadata_on_host(gmfs: &Path, image: &Path, sight: &Sight) -> Result<()> {
     let image = [image.as_os_str()];
