@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context as _, Result};
 use gmfs_check::finding::KEPT_PER_CODE;
 use gmfs_check::plan::Refused;
-use gmfs_check::{Code, Finding, Options, Planned, Policy, Repair, Report, Subject, apply, check, plan};
+use gmfs_check::{Code, Finding, Options, Planned, Policy, Repair, Report, Severity, Subject, apply, check, plan};
 use gmfs_format::io::{ReadAt, WriteAt};
 use gmfs_volume::{OpenError, Stamp};
 
@@ -54,8 +54,8 @@ pub(crate) struct Look {
 pub(crate) struct Outcome {
     /// What was found, in any round, with whether it is gone: the first findings of each code.
     pub(crate) found: Vec<(Finding, bool)>,
-    /// How many findings are gone, those that are not among the first ones included.
-    pub(crate) repaired: u64,
+    /// How many more were found of a code, and how many of these are gone.
+    pub(crate) more: BTreeMap<Code, More>,
     /// What is there at the end.
     pub(crate) last: Report,
     /// Edits that were made: the first ones.
@@ -66,6 +66,37 @@ pub(crate) struct Outcome {
     pub(crate) refused: Vec<Refused>,
     /// The user said stop.
     pub(crate) cancelled: bool,
+}
+
+/// Findings of one code that are only counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct More {
+    /// How many were found.
+    pub(crate) found: u64,
+    /// How many of them are gone.
+    pub(crate) repaired: u64,
+}
+
+impl Outcome {
+    /// What a look says: nothing is gone.
+    pub(crate) fn looked(report: Report) -> Self {
+        let found = report.findings.iter().map(|finding| (finding.clone(), false)).collect();
+        let more = report.more.iter().map(|(code, found)| (*code, More { found: *found, repaired: 0 })).collect();
+        Self { found, more, last: report, ..Self::default() }
+    }
+
+    /// How many findings are gone, those that are only counted included.
+    pub(crate) fn repaired(&self) -> u64 {
+        let listed = self.found.iter().filter(|(_, repaired)| *repaired).count() as u64;
+        listed + self.more.values().map(|more| more.repaired).sum::<u64>()
+    }
+
+    /// How many findings of a severity there were in any round, those that are only counted included.
+    pub(crate) fn count(&self, severity: Severity) -> u64 {
+        let listed = self.found.iter().filter(|(finding, _)| finding.severity() == severity).count() as u64;
+        let more = self.more.iter().filter(|(code, _)| code.severity() == severity);
+        listed + more.map(|(_, more)| more.found).sum::<u64>()
+    }
 }
 
 /// As many threads as there are CPUs for this process.
@@ -116,10 +147,7 @@ pub(crate) fn repair<T: WriteAt>(target: &mut T, how: Look, mode: Mode, ctx: &mu
         outcome.more_applied += accepted.len().saturating_sub(room) as u64;
         outcome.applied.extend(accepted.into_iter().take(room));
     }
-    outcome.repaired = seen.repaired;
-    let gone = |finding: &Finding| !outcome.applied.is_empty() && !seen.last.contains(&key(finding));
-    let found = seen.first.values().flatten().map(|finding| (finding.clone(), gone(finding)));
-    outcome.found = found.collect();
+    (outcome.found, outcome.more) = seen.told();
     Ok(outcome)
 }
 
@@ -130,7 +158,7 @@ struct Seen {
     /// The last round's: those that it kept, and how many there were of each code.
     last: BTreeSet<Key>,
     totals: BTreeMap<Code, u64>,
-    repaired: u64,
+    repaired: BTreeMap<Code, u64>,
     /// The fewest findings of any round, and the rounds since.
     fewest: Option<u64>,
     rounds: u32,
@@ -164,7 +192,7 @@ impl Seen {
             let listed = self.last.iter().filter(|key| key.0 == *code && !now.contains(key)).count() as u64;
             // Some may have gone without ever having been listed.
             let fewer = before.saturating_sub(totals.get(code).copied().unwrap_or_default());
-            self.repaired += listed.max(fewer);
+            *self.repaired.entry(*code).or_default() += listed.max(fewer);
         }
         let total = totals.values().sum();
         (self.last, self.totals) = (now, totals);
@@ -173,6 +201,28 @@ impl Seen {
         }
         self.rounds += 1;
         self.rounds <= ROUNDS
+    }
+}
+
+impl Seen {
+    /// The first findings of each code with whether they are gone, and how many more there were.
+    fn told(self) -> (Vec<(Finding, bool)>, BTreeMap<Code, More>) {
+        let (mut told, mut more) = (Vec::new(), BTreeMap::new());
+        for (code, first) in self.first {
+            let (listed, mut listed_gone) = (first.len() as u64, 0);
+            for finding in first {
+                let gone = !self.last.contains(&key(&finding));
+                listed_gone += u64::from(gone);
+                told.push((finding, gone));
+            }
+            let gone = self.repaired.get(&code).copied().unwrap_or_default();
+            let left = self.totals.get(&code).copied().unwrap_or_default();
+            let found = (gone + left).saturating_sub(listed);
+            if found > 0 {
+                more.insert(code, More { found, repaired: gone.saturating_sub(listed_gone).min(found) });
+            }
+        }
+        (told, more)
     }
 }
 
@@ -266,13 +316,17 @@ mod tests {
     }
 
     #[test]
-    fn findings_that_were_never_listed_count_as_repaired_too() {
+    fn findings_that_were_never_listed_count_too() {
         let mut seen = Seen::default();
         assert!(seen.add(&report(0..10, 90)));
         assert!(seen.add(&report(10..20, 80)));
-        assert_eq!(seen.repaired, 10);
-        assert!(seen.add(&report(0..0, 0)));
-        assert_eq!((seen.repaired, seen.first[&Code::GM0402].len()), (100, 20));
+        assert_eq!(seen.repaired[&Code::GM0402], 10);
+        assert!(seen.add(&report(20..21, 1)));
+        let (found, more) = seen.told();
+        assert_eq!((found.len(), found.iter().filter(|(_, gone)| *gone).count()), (21, 20));
+        assert_eq!(more[&Code::GM0402], More { found: 79, repaired: 78 });
+        let outcome = Outcome { found, more, ..Outcome::default() };
+        assert_eq!((outcome.count(Severity::Error), outcome.repaired()), (100, 98));
     }
 
     #[test]

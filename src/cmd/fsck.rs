@@ -72,9 +72,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             let located = open::locate(&args.image, ctx)?;
             let report = repairing::look(&located.source, how, gmfs_check::finding::KEPT_PER_CODE, ctx)
                 .with_context(|| format!("cannot check {}", args.image.image.display()))?;
-            let found = report.findings.iter().map(|finding| (finding.clone(), false)).collect();
-            let outcome = Outcome { found, last: report, ..Outcome::default() };
-            (region::Image::from(&located.place), located.place.path.display().to_string(), outcome)
+            (region::Image::from(&located.place), located.place.path.display().to_string(), Outcome::looked(report))
         }
         mode => open::for_repair(&args.image, args.undo.as_deref(), ctx, |mut target, ctx| {
             repairing::repair(&mut target, how, mode, ctx)
@@ -82,7 +80,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     };
     let status = status(&outcome);
     if args.json {
-        json::print(ctx, "fsck", &check::Fsck::new(image, &outcome.found, &outcome.last, status))?;
+        json::print(ctx, "fsck", &check::Fsck::new(image, &outcome, status))?;
     } else {
         show(&shown, &outcome, ctx)?;
     }
@@ -107,8 +105,8 @@ pub(crate) fn show(image: &str, outcome: &Outcome, ctx: &mut Ctx) -> Result<()> 
         ctx.note("cancelled; what was begun is whole, and a further run does the rest");
     }
     findings::findings(&outcome.found, ctx)?;
-    findings::rest(&outcome.last, ctx)?;
-    findings::summary(image, &outcome.last, outcome.repaired, ctx)?;
+    findings::rest(outcome, ctx)?;
+    findings::summary(image, &outcome.last, outcome.repaired(), ctx)?;
     let first = outcome.found.iter().map(|(finding, _)| finding).find(|finding| finding.severity() > Severity::Note);
     if let Some(finding) = first.filter(|_| outcome.last.verdict() == Verdict::Damaged) {
         ctx.line(&format!("`gmfs explain {}` says what that means and what a repair does", finding.code()))?;
@@ -118,7 +116,7 @@ pub(crate) fn show(image: &str, outcome: &Outcome, ctx: &mut Ctx) -> Result<()> 
 
 /// The exit status as fsck(8) has it.
 pub(crate) fn status(outcome: &Outcome) -> u8 {
-    let mut status = if outcome.repaired > 0 { REPAIRED } else { 0 };
+    let mut status = if outcome.repaired() > 0 { REPAIRED } else { 0 };
     status |= match outcome.last.verdict() {
         Verdict::Clean | Verdict::Recovery => 0,
         Verdict::Unknown => OPERATIONAL,

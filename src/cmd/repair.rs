@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     };
     let status = fsck::status(&outcome);
     if args.json {
-        let fsck = check::Fsck::new(image, &outcome.found, &outcome.last, status);
+        let fsck = check::Fsck::new(image, &outcome, status);
         let answer = check::Repair::new(fsck, &outcome.applied, &outcome.refused, false, true);
         json::print(ctx, "repair", &answer.more_edits(outcome.more_applied).released(released))?;
         return Ok(Exit::Fsck(status));
@@ -98,11 +98,10 @@ fn show_plan(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         .with_context(|| format!("cannot check {}", args.image.image.display()))?;
     let policy = if args.yes { Policy::Lossy } else { Policy::Safe };
     let planned = plan(&located.source, &report, policy)?;
-    let found: Vec<_> = report.findings.iter().map(|finding| (finding.clone(), false)).collect();
-    let outcome = Outcome { found, last: report, ..Outcome::default() };
+    let outcome = Outcome::looked(report);
     let status = fsck::status(&outcome);
     if args.json {
-        let fsck = check::Fsck::new(region::Image::from(&located.place), &outcome.found, &outcome.last, status);
+        let fsck = check::Fsck::new(region::Image::from(&located.place), &outcome, status);
         let answer = check::Repair::new(fsck, &planned.edits, &planned.refused, planned.more, false);
         json::print(ctx, "repair", &answer)?;
         return Ok(Exit::Fsck(status));
@@ -111,7 +110,7 @@ fn show_plan(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     if planned.more {
         ctx.line("more is planned once these edits are made")?;
     }
-    let rest: u64 = outcome.last.more.values().map(|count| *count).sum();
+    let rest: u64 = outcome.more.values().map(|more| more.found).sum();
     if rest > 0 {
         ctx.line(&format!(
             "{} more are not in this list; a repair takes them in its further rounds",

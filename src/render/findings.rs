@@ -6,6 +6,7 @@ use gmfs_check::{Finding, Planned, Report, Severity, Verdict};
 use crate::ctx::{Ctx, OutputError};
 use crate::render::size;
 use crate::render::style::{Role, paint};
+use crate::repairing::Outcome;
 
 /// Prints findings, one a line, with what became of each.
 pub(crate) fn findings(found: &[(Finding, bool)], ctx: &mut Ctx) -> Result<(), OutputError> {
@@ -19,14 +20,20 @@ pub(crate) fn findings(found: &[(Finding, bool)], ctx: &mut Ctx) -> Result<(), O
     Ok(())
 }
 
-/// Prints what was not looked at one by one, and what could not be checked.
-pub(crate) fn rest(report: &Report, ctx: &mut Ctx) -> Result<(), OutputError> {
-    for (code, count) in &report.more {
-        ctx.line(&format!("{code} {}: {count} more, not listed", code.severity().name()))?;
+/// Prints what is not listed one by one, and what could not be checked.
+pub(crate) fn rest(outcome: &Outcome, ctx: &mut Ctx) -> Result<(), OutputError> {
+    for (code, more) in &outcome.more {
+        let repaired = if more.repaired > 0 { format!(", {} of them repaired", more.repaired) } else { String::new() };
+        ctx.line(&format!("{code} {}: {} more, not listed{repaired}", code.severity().name(), more.found))?;
     }
+    let report = &outcome.last;
     for skipped in &report.unchecked {
         let text = format!("{}: {} (at {:#x})", skipped.subject, skipped.why, skipped.at.offset);
         ctx.line(&format!("{} {text}", paint(ctx.colour, Role::Dim, "not checked")))?;
+    }
+    if report.more_unchecked > 0 {
+        let text = format!("{} more, not listed", report.more_unchecked);
+        ctx.line(&format!("{}: {text}", paint(ctx.colour, Role::Dim, "not checked")))?;
     }
     Ok(())
 }
@@ -67,8 +74,8 @@ pub(crate) fn summary(image: &str, report: &Report, repaired: u64, ctx: &mut Ctx
     if repaired > 0 {
         parts.push(format!("{repaired} repaired"));
     }
-    if !report.unchecked.is_empty() {
-        parts.push(format!("{} not checked", report.unchecked.len()));
+    if report.count_unchecked() > 0 {
+        parts.push(format!("{} not checked", report.count_unchecked()));
     }
     let word = match verdict {
         Verdict::Clean => "clean",

@@ -123,3 +123,27 @@ fn errors_are_objects_too() {
         assert!(value["error"]["message"].is_string() && value["error"]["causes"].is_array(), "{line}");
     }
 }
+
+#[test]
+fn findings_that_are_not_listed_are_in_the_summary_repaired_or_not() {
+    const DAMAGED: u64 = 1200;
+    let sandbox = Sandbox::new();
+    sandbox.ok("mkfs region.img --size 1400G -N 1024 -q");
+    sandbox.ok("create region.img /big --size 1300G");
+    // No two neighbours: they would be one finding.
+    for page in (1..).step_by(2).take(1200) {
+        images::poke(&sandbox, "region.img", page * 4096 + 100, b"damage");
+    }
+    let before = sandbox.gmfs("fsck -n region.img --json");
+    assert_eq!(before.code, 4);
+    let after = sandbox.gmfs("fsck -y region.img --json");
+    assert_eq!(after.code, 1);
+    for (found, repaired) in [(before.json(), 0), (after.json(), DAMAGED)] {
+        let listed = found["findings"].as_array().unwrap().len() as u64;
+        let more: u64 = found["not_listed"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
+        assert!(more > 0 && listed + more == DAMAGED, "{listed} listed, {more} not");
+        assert_eq!(found["summary"], serde_json::json!({"note": 0, "warning": 0, "error": DAMAGED, "fatal": 0}));
+        assert_eq!((&found["repaired"], &found["more_unchecked"]), (&repaired.into(), &0.into()));
+    }
+    assert_eq!(after.json()["verdict"], "clean");
+}

@@ -5,7 +5,7 @@ use std::fmt;
 
 use gmfs_format::io::{Absence, Span};
 use gmfs_format::seal::PageKind;
-use gmfs_format::units::{BlockNo, CopyId, InodeNo, PageNo};
+use gmfs_format::units::{BlockNo, CopyId, InodeNo, PageNo, len64};
 
 use crate::problem::{Code, Problem, Severity};
 use crate::standings::PageStandings;
@@ -168,8 +168,10 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// How many more there were of a code.
     pub more: BTreeMap<Code, u64>,
-    /// What could not be checked.
+    /// What could not be checked: the first [`KEPT_PER_CODE`] runs.
     pub unchecked: Vec<Unchecked>,
+    /// How many more runs could not be checked.
+    pub more_unchecked: u64,
     /// Whether a page that the check needs is in neither copy of the image.
     pub incomplete: bool,
     /// Whether a writer had not finished.
@@ -193,10 +195,11 @@ impl Report {
         }
     }
 
-    /// The worst severity among the findings.
+    /// The worst severity among the findings, those that are only counted included.
     #[must_use]
     pub fn worst(&self) -> Option<Severity> {
-        self.findings.iter().map(Finding::severity).max()
+        let only_counted = self.more.keys().map(|code| code.severity());
+        self.findings.iter().map(Finding::severity).chain(only_counted).max()
     }
 
     /// How many findings there are of a severity, those that are only counted included.
@@ -205,5 +208,11 @@ impl Report {
         let kept = self.findings.iter().filter(|finding| finding.severity() == severity).count() as u64;
         let more = self.more.iter().filter(|(code, _)| code.severity() == severity);
         kept + more.map(|(_, count)| count).sum::<u64>()
+    }
+
+    /// How many runs could not be checked, those that are only counted included.
+    #[must_use]
+    pub fn count_unchecked(&self) -> u64 {
+        len64(self.unchecked.len()).saturating_add(self.more_unchecked)
     }
 }

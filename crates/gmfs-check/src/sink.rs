@@ -1,6 +1,6 @@
 //! Where the passes put what they find: runs with one cause become one finding, and no code can fill the memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use gmfs_format::io::Span;
 
@@ -8,12 +8,63 @@ use crate::finding::{Finding, KEPT_PER_CODE, Reason, Report, Subject, Unchecked}
 use crate::problem::{Code, Problem};
 use crate::standings::PageStandings;
 
+/// Runs of what could not be checked that may be continued: pages come with their two copies in turn.
+const OPEN_RUNS: usize = 2;
+
 /// Gathers findings.
 #[derive(Debug)]
 pub(crate) struct Sink {
     keep: usize,
     findings: BTreeMap<Code, Findings>,
-    unchecked: Vec<Unchecked>,
+    skipped: Skipped,
+}
+
+/// What could not be checked.
+#[derive(Debug, Default)]
+struct Skipped {
+    /// The first of it.
+    kept: Vec<Unchecked>,
+    /// How much there is beyond that.
+    more: u64,
+    /// The last of what is beyond, as far as it may be continued.
+    last: VecDeque<Unchecked>,
+}
+
+impl Skipped {
+    fn add(&mut self, next: Unchecked) {
+        let beyond = self.last.iter_mut().rev();
+        for run in beyond.chain(self.kept.iter_mut().rev()).take(OPEN_RUNS) {
+            if run.why == next.why && join(&mut run.subject, &next.subject) {
+                let end = next.at.end().max(run.at.end());
+                run.at.len = end - run.at.offset;
+                return;
+            }
+        }
+        if self.kept.len() < KEPT_PER_CODE {
+            self.kept.push(next);
+        } else {
+            self.more += 1;
+            self.hold(next);
+        }
+    }
+
+    /// Takes over what another sink skipped behind this.
+    fn append(&mut self, other: Self) {
+        for skipped in other.kept {
+            self.add(skipped);
+        }
+        self.more += other.more;
+        for skipped in other.last {
+            self.hold(skipped);
+        }
+    }
+
+    fn hold(&mut self, last: Unchecked) {
+        if self.last.len() == OPEN_RUNS {
+            self.last.pop_front();
+        }
+        self.last.push_back(last);
+    }
 }
 
 /// The findings of one code.
@@ -58,8 +109,8 @@ impl Findings {
 
 impl Sink {
     /// A sink that keeps so many findings of each code.
-    pub(crate) const fn new(keep: usize) -> Self {
-        Self { keep, findings: BTreeMap::new(), unchecked: Vec::new() }
+    pub(crate) fn new(keep: usize) -> Self {
+        Self { keep, findings: BTreeMap::new(), skipped: Skipped::default() }
     }
 
     /// How many findings of each code it keeps.
@@ -75,17 +126,7 @@ impl Sink {
 
     /// Adds something that could not be checked; runs are joined likewise.
     pub(crate) fn skip(&mut self, subject: Subject, at: Span, why: Reason) {
-        // Pages come with their two copies in turn, so the run to continue may be the last but one.
-        for last in self.unchecked.iter_mut().rev().take(2) {
-            if last.why == why && join(&mut last.subject, &subject) {
-                let end = at.end().max(last.at.end());
-                last.at.len = end - last.at.offset;
-                return;
-            }
-        }
-        if self.unchecked.len() < KEPT_PER_CODE {
-            self.unchecked.push(Unchecked { subject, at, why });
-        }
+        self.skipped.add(Unchecked { subject, at, why });
     }
 
     /// Takes over what another sink gathered behind this one's.
@@ -93,9 +134,7 @@ impl Sink {
         for (code, findings) in other.findings {
             self.findings.entry(code).or_default().append(findings, self.keep);
         }
-        for skipped in other.unchecked {
-            self.skip(skipped.subject, skipped.at, skipped.why);
-        }
+        self.skipped.append(other.skipped);
     }
 
     /// The report of what was gathered.
@@ -103,7 +142,8 @@ impl Sink {
         let beyond = self.findings.iter().filter(|(_, findings)| findings.more > 0);
         let more = beyond.map(|(code, findings)| (*code, findings.more)).collect();
         let findings = self.findings.into_values().flat_map(|findings| findings.kept).collect();
-        Report { findings, more, unchecked: self.unchecked, incomplete, interrupted, pages }
+        let Skipped { kept: unchecked, more: more_unchecked, .. } = self.skipped;
+        Report { findings, more, unchecked, more_unchecked, incomplete, interrupted, pages }
     }
 }
 
@@ -129,7 +169,9 @@ fn join(run: &mut Subject, next: &Subject) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use gmfs_format::units::{BlockNo, InodeNo};
+    use gmfs_format::io::Absence;
+    use gmfs_format::seal::PageKind;
+    use gmfs_format::units::{BlockNo, CopyId, InodeNo, PageNo};
 
     use super::*;
 
@@ -155,6 +197,35 @@ mod tests {
             sink.append(behind);
             let report = sink.report(false, false, PageStandings::default());
             assert_eq!((&report.findings, &report.more), (&whole.findings, &whole.more), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_checked_is_counted_beyond_what_is_listed_however_it_was_gathered() {
+        // Runs of two pages, of both copies in turn, with a gap behind each.
+        let fill = |sink: &mut Sink, pages: std::ops::Range<u32>| {
+            for page in pages.filter(|page| page % 3 > 0) {
+                for copy in CopyId::BOTH {
+                    let subject =
+                        Subject::Pages { kind: PageKind::BlockTable, first: PageNo(page), count: 1, copy: Some(copy) };
+                    sink.skip(subject, Span::new(u64::from(page) << 12, 1 << 12), Reason::Absent(Absence::Excluded));
+                }
+            }
+        };
+        const RUNS: u32 = 600;
+        let mut whole = Sink::new(1);
+        fill(&mut whole, 0..3 * RUNS);
+        let whole = whole.report(true, false, PageStandings::default());
+        assert_eq!(whole.unchecked.len(), KEPT_PER_CODE);
+        assert_eq!(whole.count_unchecked(), u64::from(2 * RUNS));
+        for cut in (0..=3 * RUNS).step_by(7) {
+            let (mut sink, mut behind) = (Sink::new(1), Sink::new(1));
+            fill(&mut sink, 0..cut);
+            fill(&mut behind, cut..3 * RUNS);
+            sink.append(behind);
+            let report = sink.report(true, false, PageStandings::default());
+            let counted = (&report.unchecked, report.more_unchecked);
+            assert_eq!(counted, (&whole.unchecked, whole.more_unchecked), "cut at {cut}");
         }
     }
 }

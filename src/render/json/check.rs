@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use gmfs_check::plan::Refused;
 use gmfs_check::problem::Fact;
-use gmfs_check::{Code, Finding as Found, Planned, Report, Severity, Unchecked as Skipped};
+use gmfs_check::{Code, Finding as Found, Planned, Severity, Unchecked as Skipped};
 use gmfs_format::io::Span;
 use gmfs_format::units::CopyId;
 use serde::Serialize;
 
 use crate::render::json::region;
+use crate::repairing::Outcome;
 
 /// A place in the region.
 #[derive(Serialize)]
@@ -143,23 +144,32 @@ pub(crate) struct Fsck {
     clean: bool,
     verdict: &'static str,
     findings: Vec<Finding>,
+    /// By code, findings beyond those listed.
     not_listed: BTreeMap<&'static str, u64>,
+    /// By severity, all that was found: listed or not, repaired or not.
     summary: BTreeMap<&'static str, u64>,
+    /// How many of all findings are gone.
+    repaired: u64,
     unchecked: Vec<Unchecked>,
+    /// What could not be checked beyond what is listed.
+    more_unchecked: u64,
     exit_status: u8,
 }
 
 impl Fsck {
-    pub(crate) fn new(image: region::Image, found: &[(Found, bool)], report: &Report, exit_status: u8) -> Self {
+    pub(crate) fn new(image: region::Image, outcome: &Outcome, exit_status: u8) -> Self {
         let severities = [Severity::Note, Severity::Warning, Severity::Error, Severity::Fatal];
+        let report = &outcome.last;
         Self {
             image,
             clean: report.verdict() == gmfs_check::Verdict::Clean,
             verdict: report.verdict().name(),
-            findings: found.iter().map(|(finding, repaired)| Finding::new(finding, *repaired)).collect(),
-            not_listed: report.more.iter().map(|(code, count)| (code.text(), *count)).collect(),
-            summary: severities.into_iter().map(|severity| (severity.name(), report.count(severity))).collect(),
+            findings: outcome.found.iter().map(|(finding, repaired)| Finding::new(finding, *repaired)).collect(),
+            not_listed: outcome.more.iter().map(|(code, more)| (code.text(), more.found)).collect(),
+            summary: severities.into_iter().map(|severity| (severity.name(), outcome.count(severity))).collect(),
+            repaired: outcome.repaired(),
             unchecked: report.unchecked.iter().map(Unchecked::from).collect(),
+            more_unchecked: report.more_unchecked,
             exit_status,
         }
     }
