@@ -12,7 +12,7 @@ use gmfs_format::units::{CopyId, PAGE_SIZE, PageBytes, PageNo, len64, to_u32, to
 use crate::superblocks::{Superblocks, look, same_payload};
 
 /// Pages read at once from each copy.
-const BATCH: u32 = 64;
+const BATCH: u32 = 32;
 
 /// A page as the sweep found it.
 #[derive(Clone, Copy, Debug)]

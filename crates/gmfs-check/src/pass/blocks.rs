@@ -4,6 +4,7 @@
 //! distinct follows from their rising; where they do not rise, the next pass looks closer.
 
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use gmfs_format::geometry::Geometry;
@@ -30,14 +31,21 @@ const PAGES_PER_THREAD: usize = 512;
 /// What names a file, summed up: 16 bytes a file.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tally {
-    /// Place of the first block.
-    first: u32,
+    /// The lowest place so far, if there is a block.
+    lowest: u32,
     /// One past the highest place so far.
     next: u32,
     /// Blocks that name the file.
     pub(crate) count: u32,
     /// The file's size in blocks; 0 for what is no file.
     limit: u32,
+}
+
+impl Tally {
+    /// The places between the lowest and the highest that the file has, both included.
+    pub(crate) const fn places(&self) -> Range<u32> {
+        self.lowest..self.next
+    }
 }
 
 /// What the pass has established.
@@ -113,10 +121,11 @@ fn merge(whole: &mut Blocks, disorder: &mut [bool], scan: Scan<'_>, sink: &mut S
     for (((sum, part), disorder), in_part) in
         whole.tallies.iter_mut().zip(&scan.blocks.tallies).zip(disorder).zip(&scan.disorder)
     {
-        if part.count > 0 {
-            *disorder |= *in_part || part.first < sum.next;
+        sum.count += part.count;
+        if part.next > 0 {
+            *disorder |= *in_part || part.lowest < sum.next;
+            sum.lowest = if sum.next == 0 { part.lowest } else { sum.lowest.min(part.lowest) };
             sum.next = sum.next.max(part.next);
-            sum.count += part.count;
         }
     }
     for (sum, part) in whole.states.iter_mut().zip(scan.blocks.states) {
@@ -150,13 +159,16 @@ impl<'a> Scan<'a> {
         let Some(tally) = self.blocks.tallies.get_mut(position).filter(|tally| index < tally.limit) else {
             return false;
         };
-        if tally.count == 0 {
-            tally.first = index;
-        }
         if index >= tally.next {
+            if tally.next == 0 {
+                tally.lowest = index;
+            }
             tally.next = index + 1;
-        } else if let Some(disorder) = self.disorder.get_mut(position) {
-            *disorder = true;
+        } else {
+            tally.lowest = tally.lowest.min(index);
+            if let Some(disorder) = self.disorder.get_mut(position) {
+                *disorder = true;
+            }
         }
         tally.count += 1;
         true

@@ -1,22 +1,24 @@
 //! Places of files that more than one block claims.
 //!
-//! Only files whose places do not rise are looked at. Dense ones get one bit for each of their places; for the others
-//! the claims themselves are sorted, in as many passes as keeps them within a fixed amount of memory.
+//! Only files whose places do not rise are looked at. Dense ones get one bit for each place between their lowest and
+//! their highest; of the others, the places themselves are kept, as many at a time as fit a fixed amount of memory.
+
+use std::ops::Range;
 
 use gmfs_format::io::{ReadAt, Span};
-use gmfs_format::units::{BlockNo, InodeNo};
+use gmfs_format::units::{BlockNo, InodeNo, len64, to_u32, to_usize};
 use gmfs_volume::Superblocks;
 use gmfs_volume::region::page_descriptors;
 use gmfs_volume::sweep::{Frame, sweep};
 
 use crate::finding::Subject;
-use crate::pass::blocks::Blocks;
+use crate::pass::blocks::{Blocks, Tally};
 use crate::pass::inodes::Inodes;
 use crate::problem::Problem;
 use crate::sink::Sink;
 
-/// Claims that are sorted at once: 16 bytes each.
-const CLAIMS_AT_ONCE: u64 = 1 << 18;
+/// Places of sparse files that are looked at in one go: 8 bytes each, and as much again while they are gathered.
+const PLACES_AT_ONCE: usize = 1 << 18;
 
 /// Looks for places taken twice.
 pub(crate) fn check<S: ReadAt + ?Sized>(
@@ -29,109 +31,217 @@ pub(crate) fn check<S: ReadAt + ?Sized>(
     if blocks.disordered.is_empty() {
         return;
     }
+    let claims = Claims { source, superblocks };
     // One bit for each data block of the region bounds the bits that dense files can need.
     let mut budget = u64::from(superblocks.geometry().data_blocks());
     let mut dense = vec![None; inodes.len()];
+    let mut sparse = vec![None; inodes.len()];
     let mut bits = 0_u64;
-    let mut sparse = Vec::new();
-    for ino in &blocks.disordered {
-        let size = u64::from(inodes.get(*ino).size_blocks);
-        match ino.position().and_then(|position| dense.get_mut(position)) {
-            Some(start) if size <= budget => {
-                *start = Some(bits);
-                bits += size;
-                budget -= size;
-            }
-            _ => sparse.push(*ino),
+    let mut any_sparse = false;
+    for position in blocks.disordered.iter().filter_map(|ino| ino.position()) {
+        let places = blocks.tallies.get(position).map(Tally::places).unwrap_or_default();
+        let span = places.len() as u64;
+        let fits = span <= budget;
+        let list = if fits { &mut dense } else { &mut sparse };
+        if let Some(file) = list.get_mut(position) {
+            *file = Some((bits, places));
+        }
+        if fits {
+            bits += span;
+            budget -= span;
+        } else {
+            any_sparse = true;
         }
     }
     if bits > 0 {
-        dense_files(source, superblocks, &dense, bits, sink);
+        dense_files(&claims, &dense, bits, sink);
     }
-    sparse_files(source, superblocks, blocks, &sparse, sink);
+    if any_sparse {
+        sparse_files(&claims, &sparse, PLACES_AT_ONCE, sink);
+    }
+}
+
+/// The files that are looked at, by inode: where their bits start, and the places that they have. What claims another
+/// place lies behind the file's size, which is a finding already.
+type Files = [Option<(u64, Range<u32>)>];
+
+/// The file among these, if the place is one of its.
+fn file_of(files: &Files, owner: InodeNo, index: u32) -> Option<(u64, u32)> {
+    let (start, places) = files.get(owner.position()?)?.as_ref()?;
+    places.contains(&index).then_some((*start, places.start))
 }
 
 /// Marks each place of the dense files; a second mark is a second claim.
-fn dense_files<S: ReadAt + ?Sized>(
-    source: &S,
-    superblocks: &Superblocks,
-    starts: &[Option<u64>],
-    bits: u64,
-    sink: &mut Sink,
-) {
-    let mut taken = vec![0_u64; bits.div_ceil(64) as usize];
-    claims(source, superblocks, |block, owner, index| {
-        let Some(Some(start)) = owner.position().and_then(|position| starts.get(position)) else {
-            return;
-        };
-        let bit = start + u64::from(index);
-        let (word, mask) = ((bit / 64) as usize, 1 << (bit % 64));
-        let Some(word) = taken.get_mut(word) else {
-            return;
-        };
-        if *word & mask != 0 {
-            report(superblocks, block, owner, index, sink);
+fn dense_files<S: ReadAt + ?Sized>(claims: &Claims<'_, S>, files: &Files, bits: u64, sink: &mut Sink) {
+    let mut taken = Marks::new(bits);
+    claims.each(|block, owner, index| {
+        if let Some((start, lowest)) = file_of(files, owner, index)
+            && taken.mark(start + u64::from(index - lowest))
+        {
+            claims.report(block, owner, index, sink);
         }
-        *word |= mask;
     });
 }
 
-/// Sorts the claims of the sparse files, a share of them at a time.
-fn sparse_files<S: ReadAt + ?Sized>(
-    source: &S,
-    superblocks: &Superblocks,
-    blocks: &Blocks,
-    sparse: &[InodeNo],
-    sink: &mut Sink,
-) {
-    let count = |ino: &InodeNo| ino.position().and_then(|at| blocks.tallies.get(at)).map_or(0, |t| u64::from(t.count));
-    let total: u64 = sparse.iter().map(count).sum();
-    let shares = total.div_ceil(CLAIMS_AT_ONCE);
-    for share in 0..shares {
-        let mut here: Vec<(u64, u32)> = Vec::new();
-        claims(source, superblocks, |block, owner, index| {
-            let key = u64::from(owner.0) << 32 | u64::from(index);
-            if sparse.binary_search(&owner).is_ok() && spread(key) % shares == share {
-                here.push((key, block.0));
+/// Looks at the places of the sparse files, the lowest `at_once` at a time: one pass finds out which these are, another
+/// marks them.
+fn sparse_files<S: ReadAt + ?Sized>(claims: &Claims<'_, S>, files: &Files, at_once: usize, sink: &mut Sink) {
+    let key = |owner: InodeNo, index: u32| u64::from(owner.0) << 32 | u64::from(index);
+    let mut from = 0;
+    loop {
+        let mut keys = Lowest::new(at_once);
+        claims.each(|_, owner, index| {
+            let key = key(owner, index);
+            if key >= from && file_of(files, owner, index).is_some() {
+                keys.add(key);
             }
         });
-        here.sort_unstable();
-        for claim in here.windows(2) {
-            if let [(first, _), (second, block)] = claim
-                && first == second
+        let keys = keys.finish();
+        let Some(last) = keys.last() else { return };
+        let mut taken = Marks::new(len64(keys.len()));
+        claims.each(|block, owner, index| {
+            if let Ok(position) = keys.binary_search(&key(owner, index))
+                && taken.mark(len64(position))
             {
-                let (owner, index) = (InodeNo((second >> 32) as u32), (second & 0xFFFF_FFFF) as u32);
-                report(superblocks, BlockNo(*block), owner, index, sink);
+                claims.report(block, owner, index, sink);
             }
+        });
+        if keys.len() < at_once {
+            return;
         }
+        from = last + 1;
     }
 }
 
-/// Spreads keys evenly (the finaliser of splitmix64), so that no share is much larger than another.
-const fn spread(key: u64) -> u64 {
-    let key = (key ^ (key >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let key = (key ^ (key >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    key ^ (key >> 31)
+/// The lowest of many numbers, each once.
+struct Lowest {
+    limit: usize,
+    /// At most twice as many as the limit.
+    kept: Vec<u64>,
+    /// What is above this has been dropped.
+    highest: u64,
 }
 
-/// Hands out every claim of a block to a place in a file.
-fn claims<S: ReadAt + ?Sized>(
-    source: &S,
-    superblocks: &Superblocks,
-    mut each: impl FnMut(BlockNo, InodeNo, u32) + Send,
-) {
-    let geometry = superblocks.geometry();
-    let visit = |frame: &Frame<'_>| {
-        let Some(bytes) = frame.taken() else { return };
-        for (block, entry) in page_descriptors(geometry, frame.page, bytes).filter(|(_, entry)| entry.is_mapping()) {
-            each(block, entry.owner(), entry.index.get());
+impl Lowest {
+    fn new(limit: usize) -> Self {
+        Self { limit, kept: Vec::with_capacity(2 * limit), highest: u64::MAX }
+    }
+
+    fn add(&mut self, number: u64) {
+        if number > self.highest {
+            return;
         }
-    };
-    sweep(source, superblocks, superblocks.current().used_table_pages(), vec![visit]);
+        if self.kept.len() >= 2 * self.limit {
+            self.tidy();
+        }
+        self.kept.push(number);
+    }
+
+    fn tidy(&mut self) {
+        self.kept.sort_unstable();
+        self.kept.dedup();
+        if self.kept.len() >= self.limit {
+            self.kept.truncate(self.limit);
+            self.highest = self.kept.last().copied().unwrap_or(u64::MAX);
+        }
+    }
+
+    /// They, in their order.
+    fn finish(mut self) -> Vec<u64> {
+        self.tidy();
+        self.kept
+    }
 }
 
-fn report(superblocks: &Superblocks, block: BlockNo, owner: InodeNo, index: u32, sink: &mut Sink) {
-    let geometry = superblocks.geometry();
-    let at = Span::new(geometry.block_offset(block), geometry.block_bytes());
-    sink.add(Problem::PlaceTakenTwice { owner, index }, Subject::Blocks { first: block, count: 1 }, at);
+/// One bit for each of a row of places.
+struct Marks(Vec<u64>);
+
+impl Marks {
+    fn new(bits: u64) -> Self {
+        Self(vec![0; to_usize(to_u32(bits.div_ceil(64)))])
+    }
+
+    /// Marks a place. Says whether it was marked already.
+    fn mark(&mut self, bit: u64) -> bool {
+        let mask = 1 << (bit % 64);
+        let Some(word) = self.0.get_mut((bit / 64) as usize) else { return false };
+        let before = *word & mask != 0;
+        *word |= mask;
+        before
+    }
+}
+
+/// What blocks claim.
+struct Claims<'a, S: ?Sized> {
+    source: &'a S,
+    superblocks: &'a Superblocks,
+}
+
+impl<S: ReadAt + ?Sized> Claims<'_, S> {
+    /// Hands out every claim of a block to a place in a file, by rising blocks.
+    fn each(&self, mut each: impl FnMut(BlockNo, InodeNo, u32) + Send) {
+        let geometry = self.superblocks.geometry();
+        let visit = |frame: &Frame<'_>| {
+            let Some(bytes) = frame.taken() else { return };
+            let entries = page_descriptors(geometry, frame.page, bytes);
+            for (block, entry) in entries.filter(|(_, entry)| entry.is_mapping()) {
+                each(block, entry.owner(), entry.index.get());
+            }
+        };
+        sweep(self.source, self.superblocks, self.superblocks.current().used_table_pages(), vec![visit]);
+    }
+
+    fn report(&self, block: BlockNo, owner: InodeNo, index: u32, sink: &mut Sink) {
+        let geometry = self.superblocks.geometry();
+        let at = Span::new(geometry.block_offset(block), geometry.block_bytes());
+        sink.add(Problem::PlaceTakenTwice { owner, index }, Subject::Blocks { first: block, count: 1 }, at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::Finding;
+    use crate::fuzzing::region;
+    use crate::inject::{Target, inject};
+    use crate::problem::Code;
+    use crate::standings::PageStandings;
+
+    #[test]
+    fn sparse_files_are_looked_at_as_dense_ones_are() {
+        let mut image = region();
+        inject(&mut image, Code::GM0405, Target::default()).unwrap();
+        let superblocks = crate::check::load(&image).unwrap();
+        let claims = Claims { source: &image, superblocks: &superblocks };
+        let places = 1000;
+        let files: Vec<_> = (0..20).map(|file| Some((file * u64::from(places), 0..places))).collect();
+        let found = |look: &dyn Fn(&mut Sink)| -> Vec<Finding> {
+            let mut sink = Sink::new(10);
+            look(&mut sink);
+            sink.report(false, false, PageStandings::default()).findings
+        };
+        let dense = found(&|sink| dense_files(&claims, &files, 20 * u64::from(places), sink));
+        assert_eq!(dense.len(), 1);
+        for at_once in [1, 7, 10_000] {
+            assert_eq!(found(&|sink| sparse_files(&claims, &files, at_once, sink)), dense, "{at_once} at once");
+        }
+        // What lies behind the places of a file is another finding.
+        let none = vec![Some((0, 0..0)); 20];
+        assert_eq!(found(&|sink| sparse_files(&claims, &none, 7, sink)), []);
+    }
+
+    #[test]
+    fn the_lowest_numbers_are_kept_each_once_in_bounded_memory() {
+        let mut lowest = Lowest::new(4);
+        for number in [9, 9, 9, 9, 9, 9, 9, 9, 9, 7, 8, 1, 9, 3, 3, 3, 2, 5, 9, 2, 4, 4, 0, 6] {
+            lowest.add(number);
+            assert!(lowest.kept.len() <= 8);
+        }
+        assert_eq!(lowest.finish(), [0, 1, 2, 3]);
+        let mut few = Lowest::new(4);
+        for number in [5, 3, 5] {
+            few.add(number);
+        }
+        assert_eq!(few.finish(), [3, 5]);
+    }
 }

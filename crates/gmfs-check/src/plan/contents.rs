@@ -50,8 +50,8 @@ struct Planner<'a, S: ReadAt + ?Sized> {
 
 /// An inode that the plan changes.
 struct Working {
-    before: InodeRaw,
-    after: InodeRaw,
+    before: Box<InodeRaw>,
+    after: Box<InodeRaw>,
     because: Vec<Code>,
 }
 
@@ -473,8 +473,8 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
     /// The working copy of an inode.
     fn working(&mut self, ino: InodeNo, code: Code) -> Result<&mut InodeRaw, &'static str> {
         if !self.inodes.contains_key(&ino) {
-            let before = self.read_inode(ino).ok_or("the inode cannot be read")?;
-            self.inodes.insert(ino, Working { before, after: before, because: Vec::new() });
+            let before = Box::new(self.read_inode(ino).ok_or("the inode cannot be read")?);
+            self.inodes.insert(ino, Working { after: before.clone(), before, because: Vec::new() });
         }
         let working = self.inodes.get_mut(&ino).ok_or("the inode cannot be read")?;
         if !working.because.contains(&code) {
@@ -504,9 +504,9 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         }
         for (ino, working) in self.inodes {
             if working.before != working.after {
-                let (before, after) = (Box::new(working.before), Box::new(working.after));
                 let loses = self.losses.get(&ino).cloned();
-                plan.push(Edit::Inode { ino, before, after }, working.because, loses);
+                let edit = Edit::Inode { ino, before: working.before, after: working.after };
+                plan.push(edit, working.because, loses);
             }
         }
         let (raw, because) = self.superblock;
