@@ -92,7 +92,7 @@ impl Gaps {
         self.0.is_empty()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Gap> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Gap> + Clone + '_ {
         self.0.iter().copied()
     }
 

@@ -238,7 +238,9 @@ fn geometry(error: &GeometryError) -> Told {
 
 fn metadump(error: &MetaDumpError) -> Told {
     match error {
-        MetaDumpError::Signature => with("wrong-kind", "`gmfs dump IMAGE -o FILE` makes metadata dumps"),
+        MetaDumpError::Signature => {
+            with("wrong-kind", "the dump comes first: gmfs restore FILE IMAGE; `gmfs dump IMAGE -o FILE` makes one")
+        }
         MetaDumpError::Version(_) => with("version", "use the gmfs that made it"),
         MetaDumpError::Read(_) => ("read", None),
         _ => with("dump-damaged", "use another copy of the dump, or make it again"),
@@ -252,7 +254,9 @@ fn undo(error: &UndoError) -> Told {
             kind if is_full(kind) => with("no-space", "--undo FILE with FILE where there is room"),
             _ => ("undo-file", None),
         },
-        UndoError::NotUndo(_) => with("wrong-kind", "--undo FILE makes undo files"),
+        UndoError::NotUndo(_) => {
+            with("wrong-kind", "the undo file comes first: gmfs undo FILE IMAGE; --undo FILE makes one")
+        }
         UndoError::Damaged { .. } => with("undo-damaged", "use another copy of the undo file"),
         UndoError::Unfinished(_) => with("undo-unfinished", "`gmfs undo -f` undoes what it holds"),
         UndoError::Changed { .. } | UndoError::Length { .. } => with(

@@ -34,10 +34,19 @@ pub(crate) fn require(image: &Image, dump: &Description, range: Span) -> Result<
 }
 
 /// The error for a range that a dump does not hold for `why`.
-pub(crate) fn failure(kind: Kind, dump: &Description, range: Span, why: Absence) -> Failure {
+fn failure(kind: Kind, dump: &Description, range: Span, why: Absence) -> Failure {
+    of("the memory", kind, dump, range, why)
+}
+
+/// The error for a range of which a dump does not hold what is needed, for `why`.
+pub(crate) fn partly(kind: Kind, dump: &Description, range: Span, why: Absence) -> Failure {
+    of("all of the memory", kind, dump, range, why)
+}
+
+fn of(which: &str, kind: Kind, dump: &Description, range: Span, why: Absence) -> Failure {
     let facts = &dump.facts;
     let message = format!(
-        "the dump does not hold the memory at {range} ({}): {}; it holds {}",
+        "the dump does not hold {which} at {range} ({}): {}; it holds {}",
         size::human(range.len),
         reason(kind, facts, why),
         held(dump)

@@ -4,23 +4,28 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use gmfs_check::Report;
 use gmfs_format::io::{ReadAt, Span, Window, WriteAt};
 use gmfs_format::spec::RegionSpec;
 use gmfs_format::superblock::Superblock;
+use gmfs_format::tables::BlockState;
 use gmfs_format::units::PAGE_BYTES;
 use gmfs_image::file::FileError;
 use gmfs_image::probe::{self, Intent};
 use gmfs_image::undo::Recorded;
-use gmfs_image::{Description, Image, Kind, WritableImage};
+use gmfs_image::{Description, Image, Kind, RegionFile, WritableImage};
+use gmfs_volume::rebuild;
 use gmfs_volume::{ChangeError, OpenError, Recovery, Region, Superblocks, Writer, WriterOptions};
 
 use crate::clock;
+use crate::content::{Gap, Gaps};
 use crate::ctx::Ctx;
 use crate::failure::Failure;
 use crate::lacking;
 use crate::locate;
 use crate::output::NewFile;
 use crate::render::{json, size};
+use crate::repairing::{self, Look};
 
 /// Which region.
 #[derive(Args, Clone, Debug)]
@@ -142,21 +147,45 @@ pub(crate) fn located(image: Image, span: Span) -> Located {
     Located { place, source: Window::new(image.source, span.offset, span.len), dump }
 }
 
-/// The region's superblocks; where the dump does not hold them, what it lacks and why.
+/// The region's superblocks; where they are lost, what helps.
 fn load(located: &Located) -> Result<Superblocks> {
-    let error = match Superblocks::load(&located.source) {
-        Err(error @ OpenError::NoRegion { .. }) => error,
-        other => return Ok(other?),
-    };
+    Superblocks::load(&located.source).map_err(|error| no_superblock(located, error))
+}
+
+/// The region's superblocks; where both are lost, one made anew from what is left.
+pub(crate) fn load_or_rebuild(located: &Located) -> Result<Superblocks> {
+    rebuild::load(&located.source).map_err(|error| no_superblock(located, error))
+}
+
+/// What to say of a region whose superblocks cannot be used: that the rest of it is there, or what the dump lacks and why.
+pub(crate) fn no_superblock(located: &Located, error: OpenError) -> anyhow::Error {
+    let OpenError::NoRegion { a, b } = &error else { return error.into() };
+    if rebuild::superblock(&located.source).is_some() {
+        let message = format!("both copies of the superblock are lost (A: {a}; B: {b}), and the rest is there");
+        let failure = Failure::new("superblocks-lost", message);
+        return failure
+            .hint(
+                "`gmfs fsck -y IMAGE` makes the superblock anew, `gmfs repair -y IMAGE -o FILE` does so in a copy of the \
+                 region; both take --region SIZE:BASE",
+            )
+            .into();
+    }
     let first = located.source.next_absent(0..PAGE_BYTES);
     match (&located.dump, first) {
         (Some(dump), Some((_, why))) => {
             let range = Span::new(located.place.base, located.source.size());
-            let failure = lacking::failure(located.place.kind, dump, range, why);
-            Err(anyhow::Error::new(failure).context(error.to_string()))
+            let failure = lacking::partly(located.place.kind, dump, range, why);
+            anyhow::Error::new(failure).context(error.to_string())
         }
-        _ => Err(error.into()),
+        _ => error.into(),
     }
+}
+
+/// Checks the region without changing it.
+pub(crate) fn look(located: &Located, how: Look, keep: usize, ctx: &Ctx) -> Result<Report> {
+    repairing::look(&located.source, how, keep, ctx)
+        .map_err(|error| no_superblock(located, error))
+        .with_context(|| format!("cannot check {}", located.place.path.display()))
 }
 
 /// Reads the region's superblocks, and nothing else.
@@ -236,7 +265,7 @@ pub(crate) fn in_copy<T>(
     output: &Path,
     ctx: &mut Ctx,
     work: impl FnOnce(&mut dyn WriteAt, &mut Ctx) -> Result<T>,
-) -> Result<(json::region::Image, String, T)> {
+) -> Result<(json::region::Image, String, T, Gaps)> {
     let cannot = || format!("cannot repair a copy in {}", output.display());
     crate::interrupt::watch(crate::cmd::fsck::CANCELLED)?;
     if output.symlink_metadata().is_ok() {
@@ -244,12 +273,40 @@ pub(crate) fn in_copy<T>(
         return Err(failure.hint("name a new file: the copy replaces none")).with_context(cannot);
     }
     let file = NewFile::begin(output, false, 0o666, args.files())?;
-    crate::cmd::save::into_file(args, &file, ctx).with_context(cannot)?;
+    let gaps = crate::cmd::save::into_file(args, &file, ctx).with_context(cannot)?;
     let copy = ImageArgs::file(file.partial().to_owned());
     let (_, _, done) = for_repair(&copy, None, ctx, work).with_context(cannot)?;
+    let gaps = within_files(gaps, file.partial())?;
     file.keep()?;
     let place = Place { kind: Kind::File, path: output.to_owned(), base: 0 };
-    Ok(((&place).into(), output.display().to_string(), done))
+    Ok(((&place).into(), output.display().to_string(), done, gaps))
+}
+
+/// Those of a copy's gaps that lie in blocks that may hold guest memory: what a repair does not bring back.
+fn within_files(gaps: Gaps, copy: &Path) -> Result<Gaps> {
+    let mut kept = Gaps::default();
+    if gaps.is_empty() {
+        return Ok(kept);
+    }
+    // A copy that could not be repaired has nothing to tell what its blocks are.
+    let Ok(region) = Region::open(RegionFile::open(copy)?) else { return Ok(gaps) };
+    let geometry = region.geometry();
+    let mut rest = gaps.iter().peekable();
+    region.descriptors(|block, entry| {
+        let start = geometry.block_offset(block);
+        let end = start.saturating_add(geometry.block_bytes());
+        if entry.state() == Some(BlockState::Free) {
+            return;
+        }
+        while rest.next_if(|gap| gap.span.end() <= start).is_some() {}
+        let mut ahead = rest.clone();
+        while let Some(gap) = ahead.next_if(|gap| gap.span.offset < end) {
+            let from = gap.span.offset.max(start);
+            let span = Span::new(from, gap.span.end().min(end).saturating_sub(from));
+            kept.add(Gap { span, at: from, why: gap.why });
+        }
+    });
+    Ok(kept)
 }
 
 /// The image, open for writing and locked, cut to what --region says and not looked into.
@@ -259,8 +316,8 @@ pub(crate) fn whole_for_writing(args: &ImageArgs, ctx: &Ctx) -> Result<Target> {
 
 /// Refuses to change a region that is damaged: a change would be built on what is not so.
 fn require_sound(target: &Target, ctx: &Ctx) -> Result<()> {
-    let look = crate::repairing::Look { data: false, progress: false };
-    let report = crate::repairing::look(target, look, 1, ctx)?;
+    let look = Look { data: false, progress: false };
+    let report = repairing::look(target, look, 1, ctx)?;
     let damaged = report.verdict() == gmfs_check::Verdict::Damaged;
     let Some(finding) = report.findings.iter().max_by_key(|finding| finding.severity()).filter(|_| damaged) else {
         return Ok(());

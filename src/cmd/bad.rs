@@ -202,7 +202,7 @@ fn blocks(named: &[Named], geometry: Geometry, base: u64) -> Result<Vec<Range<u3
     for (first, last) in named {
         let place = |address: &Address| address.offset(geometry, base).map(|at| to_u32(at / geometry.block_bytes()));
         let Some((first, last)) = place(first).zip(place(last)) else {
-            let message = format!("{first:?} to {last:?} does not lie in the region");
+            let message = format!("{first} to {last} does not lie in the region");
             return Err(Failure::new("outside", message).hint("`gmfs inspect IMAGE` shows its base and size").into());
         };
         set.extend(first..=last);

@@ -14,8 +14,9 @@ use gmfs_format::io::ReadAt;
 use gmfs_format::units::{CopyId, PAGE_SIZE, PageBytes, PageNo, to_usize};
 use gmfs_image::metadump::{MetaDump, MetaDumpWriter, MetaFacts};
 use gmfs_image::{Kind, RegionFile};
+use gmfs_volume::Superblocks;
+use gmfs_volume::rebuild;
 use gmfs_volume::superblocks::used_ranges;
-use gmfs_volume::{OpenError, Superblocks};
 use serde::Serialize;
 
 use self::obfuscate::{Names, Obfuscated};
@@ -87,7 +88,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     }
     interrupt::watch(Exit::Failed.code())?;
     let located = open::locate(&args.image, ctx)?;
-    let superblocks = load(&located.source).with_context(cannot)?;
+    let superblocks = open::load_or_rebuild(&located).with_context(cannot)?;
     let facts = facts(&located, &superblocks, args.obfuscate).with_context(cannot)?;
     let mut out = Output::open(args.output.as_deref(), args.force, &args.image, ctx).with_context(cannot)?;
     let (pages, absent) = if args.text {
@@ -109,17 +110,6 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         ctx.line(&printable(&format!("{output}: {} of metadata{how}", size::count(pages, "page"))))?;
     }
     Ok(if absent > 0 { Exit::No } else { Exit::Done })
-}
-
-/// Loads the superblocks; if both are lost, makes one anew from what is left.
-pub(super) fn load<S: ReadAt + ?Sized>(source: &S) -> Result<Superblocks, OpenError> {
-    match Superblocks::load(source) {
-        Err(OpenError::NoRegion { a, b }) => match gmfs_volume::rebuild::superblock(source) {
-            Some(superblock) => Ok(Superblocks::rebuilt(*a, *b, superblock)),
-            None => Err(OpenError::NoRegion { a, b }),
-        },
-        loaded => loaded,
-    }
 }
 
 /// What the dump says of the region.
@@ -185,7 +175,7 @@ fn text<S: ReadAt>(
         None => text::write(source, superblocks, &mut lines),
         Some(names) => {
             let shown = Obfuscated { source, superblocks, names: Mutex::new(names) };
-            text::write(&shown, &load(&shown)?, &mut lines)
+            text::write(&shown, &rebuild::load(&shown)?, &mut lines)
         }
     };
     let written = written.and_then(|()| lines.flush());

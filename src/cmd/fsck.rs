@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args as Arguments;
 use gmfs_check::{Severity, Verdict};
 
@@ -70,8 +70,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let (image, shown, outcome) = match args.mode() {
         Mode::Look => {
             let located = open::locate(&args.image, ctx)?;
-            let report = repairing::look(&located.source, how, gmfs_check::finding::KEPT_PER_CODE, ctx)
-                .with_context(|| format!("cannot check {}", args.image.image.display()))?;
+            let report = open::look(&located, how, gmfs_check::finding::KEPT_PER_CODE, ctx)?;
             (region::Image::from(&located.place), located.place.path.display().to_string(), Outcome::looked(report))
         }
         mode => open::for_repair(&args.image, args.undo.as_deref(), ctx, |mut target, ctx| {

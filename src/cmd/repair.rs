@@ -9,6 +9,7 @@ use gmfs_format::io::WriteAt;
 use gmfs_volume::Stamp;
 
 use crate::cmd::fsck;
+use crate::content::Gaps;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::open::{self, ImageArgs};
@@ -20,7 +21,8 @@ use crate::repairing::{self, Look, Mode, Outcome};
 ///
 /// Makes every repair for which another copy or the rest of the metadata proves what is right; with -y also those that
 /// give something up. No repair marks a block free that may hold guest memory: such blocks are reserved, until
-/// --release-lost gives them back. The exit status is that of fsck.
+/// --release-lost gives them back. The exit status is that of fsck; with -o, 8 is in it also if IMAGE does not hold all
+/// memory of the files: what is missing is a hole in FILE.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs repair --plan region.img
@@ -63,15 +65,23 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         let released = if release { Some(release_lost(&mut target)?) } else { None };
         Ok((outcome, released))
     };
-    let (image, shown, (outcome, released)) = match &args.output {
+    let (image, shown, (outcome, released), gaps) = match &args.output {
         Some(output) => open::in_copy(&args.image, output, ctx, work)?,
-        None => open::for_repair(&args.image, args.undo.as_deref(), ctx, work)?,
+        None => {
+            let (image, shown, done) = open::for_repair(&args.image, args.undo.as_deref(), ctx, work)?;
+            (image, shown, done, Gaps::default())
+        }
     };
-    let status = fsck::status(&outcome);
+    let incomplete = if gaps.is_empty() { 0 } else { fsck::OPERATIONAL };
+    let status = fsck::status(&outcome) | incomplete;
+    if !gaps.is_empty() {
+        let lost = size::human(gaps.bytes());
+        ctx.warn(&format!("{shown}: {lost} in blocks that hold guest memory are holes, for IMAGE does not hold them"));
+    }
     if args.json {
         let fsck = check::Fsck::new(image, &outcome, status);
         let answer = check::Repair::new(fsck, &outcome.applied, &outcome.refused, false, true);
-        json::print(ctx, "repair", &answer.more_edits(outcome.more_applied).released(released))?;
+        json::print(ctx, "repair", &answer.more_edits(outcome.more_applied).released(released).absent(&gaps))?;
         return Ok(Exit::Fsck(status));
     }
     findings::plan(&outcome.applied, &outcome.refused, ctx)?;
@@ -94,8 +104,7 @@ fn release_lost<T: WriteAt>(target: &mut T) -> Result<u64> {
 /// Prints what would be done.
 fn show_plan(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let located = open::locate(&args.image, ctx)?;
-    let report = repairing::look(&located.source, LOOK, repairing::KEPT_FOR_REPAIR, ctx)
-        .with_context(|| format!("cannot check {}", args.image.image.display()))?;
+    let report = open::look(&located, LOOK, repairing::KEPT_FOR_REPAIR, ctx)?;
     let policy = if args.yes { Policy::Lossy } else { Policy::Safe };
     let planned = plan(&located.source, &report, policy)?;
     let outcome = Outcome::looked(report);

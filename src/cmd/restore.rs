@@ -11,10 +11,10 @@ use gmfs_format::io::{ReadAt, WriteAt};
 use gmfs_format::units::InodeNo;
 use gmfs_image::RegionFile;
 use gmfs_image::metadump::MetaDump;
+use gmfs_volume::rebuild::load;
 use gmfs_volume::restore::Restore;
 use gmfs_volume::{Region, Superblocks};
 
-use crate::cmd::dump::load;
 use crate::ctx::{Ctx, OutputError};
 use crate::exit::Exit;
 use crate::failure::{Failure, printable};

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
 use gmfs_format::io::Window;
-use gmfs_volume::Superblocks;
 
 use crate::content::{Gap, Gaps, SparseFile, carry};
 use crate::ctx::Ctx;
@@ -69,12 +68,13 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Ok(exit)
 }
 
-/// Copies the region into a file in the making, for another command; what the image does not hold is told.
-pub(crate) fn into_file(image: &ImageArgs, to: &NewFile, ctx: &Ctx) -> Result<()> {
+/// Copies the region into a file in the making, for another command. Tells and gives what the image does not hold.
+pub(crate) fn into_file(image: &ImageArgs, to: &NewFile, ctx: &Ctx) -> Result<Gaps> {
     let cannot = || format!("cannot copy the region in {}", image.image.display());
     let source = cut(image, open::locate(image, ctx)?).with_context(cannot)?;
-    tell(&copy(&source, to, ctx)?.0, ctx);
-    Ok(())
+    let (gaps, _) = copy(&source, to, ctx)?;
+    tell(&gaps, ctx);
+    Ok(gaps)
 }
 
 /// What is said of a file that could not be written.
@@ -89,12 +89,12 @@ fn tell(gaps: &Gaps, ctx: &Ctx) {
     }
 }
 
-/// The part to save: exactly what `--region` names, else the region as long as its superblock says.
+/// The part to save: exactly what `--region` names, else the region as long as its superblock says, or one made anew.
 fn cut(args: &ImageArgs, located: Located) -> Result<Located> {
     if args.region.is_some() {
         return Ok(located);
     }
-    let size = Superblocks::load(&located.source)?.geometry().size();
+    let size = open::load_or_rebuild(&located)?.geometry().size();
     let Located { place, source, dump } = located;
     let source = Window::new(source.into_inner(), place.base, size);
     Ok(Located { place, source, dump })

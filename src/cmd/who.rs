@@ -1,5 +1,7 @@
 //! `gmfs who`: whose an address is.
 
+use std::fmt;
+
 use anyhow::Result;
 use clap::Args as Arguments;
 use gmfs_format::geometry::Geometry;
@@ -55,6 +57,16 @@ pub(crate) enum Address {
     Block(u64),
     /// A page of the kernel.
     Pfn(u64),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(address) => f.write_str(&size::hex(*address)),
+            Self::Block(block) => write!(f, "block:{block}"),
+            Self::Pfn(pfn) => write!(f, "pfn:{pfn:#x}"),
+        }
+    }
 }
 
 impl Address {

@@ -221,6 +221,77 @@ fn a_dump_without_the_region_says_so_and_what_to_do() {
     sandbox.fails("ls incomplete", "its writer ran out of space");
 }
 
+/// Of superblocks that are not there, nobody knows whether anything is wrong with them; a copy gets new ones.
+#[test]
+fn a_region_whose_superblocks_were_left_out_is_not_called_damaged() {
+    let sandbox = Sandbox::new();
+    let memory = memory(&sandbox);
+    let excluded = vec![COPY_A.start..TABLES_A.start, COPY_B.start..TABLES_B.start];
+    let (text, value) = lacking(&sandbox, Kdump { level: 31, excluded, ..Kdump::new(&memory) });
+    assert!(text.code == 8 && text.text().contains("whether it is clean cannot be told"), "{text:?}");
+    assert_eq!((&value["verdict"], &value["findings"]), (&json!("unknown"), &json!([])), "{value}");
+    let copies: Vec<_> = value["unchecked"].as_array().unwrap().iter().map(|one| &one["at"]["copy"]).collect();
+    assert_eq!(copies, [&json!("A"), &json!("B")], "{value}");
+    let done = sandbox.fails("ls dump --region 64M:1G", "both copies of the superblock are lost");
+    assert!(done.stderr.contains("`gmfs repair -y IMAGE -o FILE`"), "{done:?}");
+    assert_eq!(sandbox.gmfs("repair -y dump --region 64M:1G -o copy").code, 1);
+    assert_eq!(sandbox.ok("tree copy").text(), sandbox.ok("tree region.img").text());
+    assert!(sandbox.ok("cat copy /vms/first.mem").stdout == images::content());
+}
+
+/// A repaired copy whose files have holes where the dump had nothing is not the region.
+#[test]
+fn a_repaired_copy_says_what_memory_it_lacks() {
+    let sandbox = Sandbox::new();
+    let memory = memory(&sandbox);
+    // The second block of /vms/first.mem, copy A's tables, and a block that is free.
+    let excluded = vec![TABLES_A, BASE + 2 * BLOCK..BASE + 3 * BLOCK, BASE + 25 * BLOCK..BASE + 26 * BLOCK];
+    sandbox.write("dump", &Kdump { level: 31, excluded, ..Kdump::new(&memory) }.bytes());
+    let done = sandbox.gmfs("repair dump -o copy --json");
+    assert!(done.code == 9 && done.stderr.contains("2 MiB in blocks that hold guest memory are holes"), "{done:?}");
+    let value = done.json();
+    assert_eq!(value["absent"], json!([{"offset": 2 * BLOCK, "length": BLOCK, "reason": "excluded"}]));
+    assert_eq!(value["exit_status"], 9);
+    // What is brought back, or holds nothing, is not missed.
+    sandbox.write("dump", &Kdump { level: 31, excluded: vec![TABLES_A], ..Kdump::new(&memory) }.bytes());
+    let done = sandbox.gmfs("repair dump -o whole --json");
+    assert_eq!((done.code, &done.json()["absent"]), (1, &json!([])));
+    assert!(sandbox.read("whole") == sandbox.read("region.img"));
+}
+
+/// QEMU's dump-guest-memory writes a note of its own; with paging=on, what it has no physical address for is of no use.
+#[test]
+fn a_dump_of_qemu_without_the_region_says_why() {
+    let sandbox = Sandbox::new();
+    let mut memory = memory(&sandbox);
+    let note =
+        [&5_u32.to_le_bytes()[..], &8_u32.to_le_bytes(), &0_u32.to_le_bytes(), b"QEMU\0\0\0\0", &[0; 8]].concat();
+    memory.push(Segment { address: 0, size: note.len() as u64, bytes: note });
+    let header = |number: usize| 64 + 56 * number;
+    let mut paging = images::elf(&memory);
+    paging[header(2)..][..4].copy_from_slice(&4_u32.to_le_bytes());
+    paging[header(1) + 24..][..8].fill(0xff);
+    sandbox.write("paging", &paging);
+    memory.remove(1);
+    let mut limited = images::elf(&memory);
+    limited[header(1)..][..4].copy_from_slice(&4_u32.to_le_bytes());
+    sandbox.write("limited", &limited);
+    for (name, why, next) in [
+        (
+            "paging",
+            "it was made with paging=on (-p), and 64 MiB in its file have no address",
+            "dump-guest-memory without -p",
+        ),
+        ("limited", "the machine had no memory there, or the dump was limited", "without -p and limits"),
+    ] {
+        for line in ["ls NAME", "ls NAME --region 64M:1G", "save NAME --region 64M:1G -o out"] {
+            let done = sandbox.fails(&line.replace("NAME", name), why);
+            assert!(done.stderr.contains(next), "{done:?}");
+        }
+    }
+    assert!(sandbox.ok("inspect --image paging").text().contains("have no address (paging=on)"));
+}
+
 #[test]
 fn what_is_missing_of_a_file_is_named_or_left_out_and_listed() {
     let sandbox = Sandbox::new();

@@ -12,9 +12,9 @@ use gmfs_format::seal::{self, PageKind, Place};
 use gmfs_format::tables::BlockState;
 use gmfs_format::units::{CopyId, PAGE_SIZE, PageBytes, PageNo};
 use gmfs_volume::change::{Assign, Change};
+use gmfs_volume::rebuild::load;
 use gmfs_volume::{ChangeError, OpenError, Stamp, Store, Superblocks, mend_pages};
 
-use crate::check::load;
 use crate::plan::{Descriptors, Edit, Planned};
 
 /// Why a plan was not carried out, or not to its end.

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 
 use gmfs_format::copies::Phase;
 use gmfs_format::io::{ReadAt, Span};
+use gmfs_volume::rebuild::load;
 use gmfs_volume::{OpenError, Superblocks};
 
 use crate::finding::{Reason, Report, Subject};
@@ -41,20 +42,6 @@ pub fn check<S: ReadAt + ?Sized>(
     Ok(check_loaded(source, &superblocks, options, progress))
 }
 
-/// Loads the superblocks; if both are lost, makes one anew from what is left.
-///
-/// # Errors
-/// There is no region, or too little left of one.
-pub(crate) fn load<S: ReadAt + ?Sized>(source: &S) -> Result<Superblocks, OpenError> {
-    match Superblocks::load(source) {
-        Err(OpenError::NoRegion { a, b }) => match gmfs_volume::rebuild::superblock(source) {
-            Some(superblock) => Ok(Superblocks::rebuilt(*a, *b, superblock)),
-            None => Err(OpenError::NoRegion { a, b }),
-        },
-        loaded => loaded,
-    }
-}
-
 /// Checks a region whose superblocks have been loaded.
 fn check_loaded<S: ReadAt + ?Sized>(
     source: &S,
@@ -72,7 +59,7 @@ fn check_loaded<S: ReadAt + ?Sized>(
         sink.skip(Subject::Region, whole, Reason::Stopped);
         return sink.report(true, interrupted, pages);
     }
-    pass::superblock::check(source, superblocks, options.now, &mut sink);
+    let unseen = pass::superblock::check(source, superblocks, options.now, &mut sink);
     let features = superblocks.current().features();
     if !features.readable() {
         let mask = Mask(features.unknown().incompat);
@@ -97,5 +84,5 @@ fn check_loaded<S: ReadAt + ?Sized>(
     pages = pages.plus(inodes.standings).plus(blocks.standings);
     let interrupted =
         interrupted || judged.a.is_recovery() || judged.b.is_recovery() || blocks.recovery || inodes.recovery;
-    sink.report(inodes.missing_pages + blocks.missing_pages > 0, interrupted, pages)
+    sink.report(unseen || inodes.missing_pages + blocks.missing_pages > 0, interrupted, pages)
 }

@@ -39,6 +39,17 @@ pub enum Subject {
     },
 }
 
+impl Subject {
+    /// The copy that it lies in, if it lies in one.
+    #[must_use]
+    pub const fn copy(&self) -> Option<CopyId> {
+        match self {
+            Self::Pages { copy, .. } => *copy,
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
@@ -87,10 +98,7 @@ impl Finding {
     /// The copy that it is about, if it is about one.
     #[must_use]
     pub const fn copy(&self) -> Option<CopyId> {
-        match self.subject {
-            Subject::Pages { copy, .. } => copy,
-            _ => None,
-        }
+        self.subject.copy()
     }
 }
 

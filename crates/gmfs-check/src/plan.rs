@@ -10,9 +10,9 @@ use gmfs_format::raw::{InodeRaw, OnMemory, SuperblockRaw};
 use gmfs_format::seal::PageKind;
 use gmfs_format::units::{BlockNo, CopyId, InodeNo, PageNo};
 use gmfs_volume::change::Assign;
+use gmfs_volume::rebuild::load;
 use gmfs_volume::{OpenError, Region};
 
-use crate::check::load;
 use crate::finding::{Finding, Report, Subject};
 use crate::problem::{Code, Problem, Repair};
 

@@ -11,6 +11,21 @@ use gmfs_format::units::{CopyId, Generation, PAGE_BYTES, PAGE_SIZE, PageBytes, P
 use uuid::Uuid;
 
 use crate::region::page_descriptors;
+use crate::superblocks::{OpenError, Superblocks};
+
+/// Loads the superblocks; if both are lost, makes one anew from what is left.
+///
+/// # Errors
+/// There is no region, or too little left of one.
+pub fn load<S: ReadAt + ?Sized>(source: &S) -> Result<Superblocks, OpenError> {
+    match Superblocks::load(source) {
+        Err(OpenError::NoRegion { a, b }) => match superblock(source) {
+            Some(superblock) => Ok(Superblocks::rebuilt(*a, *b, superblock)),
+            None => Err(OpenError::NoRegion { a, b }),
+        },
+        loaded => loaded,
+    }
+}
 
 /// Rebuilds the superblock of the region that fills `source`, or gives `None` if too little of it is left.
 ///

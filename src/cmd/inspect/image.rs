@@ -272,7 +272,7 @@ pub(crate) fn presence_rows(found: &Presence, table: &mut Table) {
     }
     if found.lost_pages > 0 {
         let pages = size::count(found.lost_pages, "page");
-        text.push_str(&format!("; {pages} of the block table are lost, and what they say is not counted"));
+        text.push_str(&format!("; {pages} of the block table lost, and what is said there is not counted"));
     }
     table.row(["  data", &text]);
 }

@@ -9,6 +9,8 @@ use gmfs_format::io::Span;
 use gmfs_format::units::CopyId;
 use serde::Serialize;
 
+use crate::content::Gaps;
+use crate::render::json::actions::Gap;
 use crate::render::json::region;
 use crate::repairing::Outcome;
 
@@ -86,7 +88,11 @@ struct Unchecked {
 
 impl From<&Skipped> for Unchecked {
     fn from(skipped: &Skipped) -> Self {
-        Self { subject: skipped.subject.to_string(), at: At::new(skipped.at, None), reason: skipped.why.to_string() }
+        Self {
+            subject: skipped.subject.to_string(),
+            at: At::new(skipped.at, skipped.subject.copy()),
+            reason: skipped.why.to_string(),
+        }
     }
 }
 
@@ -190,21 +196,37 @@ pub(crate) struct Repair {
     applied: bool,
     /// Reserved blocks that were given back.
     released: Option<u64>,
+    /// What the image lacks of blocks that may hold guest memory, of a repair in a copy.
+    absent: Vec<Gap>,
 }
 
 impl Repair {
     pub(crate) fn new(fsck: Fsck, edits: &[Planned], left: &[Refused], more: bool, applied: bool) -> Self {
         let edits = edits.iter().map(Edit::from).collect();
-        Self { fsck, edits, left: left.iter().map(Left::from).collect(), more, applied, released: None, more_edits: 0 }
+        Self {
+            fsck,
+            edits,
+            left: left.iter().map(Left::from).collect(),
+            more,
+            applied,
+            released: None,
+            more_edits: 0,
+            absent: Vec::new(),
+        }
     }
 
-    pub(crate) const fn more_edits(mut self, count: u64) -> Self {
+    pub(crate) fn more_edits(mut self, count: u64) -> Self {
         self.more_edits = count;
         self
     }
 
     pub(crate) fn released(mut self, blocks: Option<u64>) -> Self {
         self.released = blocks;
+        self
+    }
+
+    pub(crate) fn absent(mut self, gaps: &Gaps) -> Self {
+        self.absent = Gap::list(gaps, None);
         self
     }
 }

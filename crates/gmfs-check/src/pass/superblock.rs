@@ -8,7 +8,7 @@ use gmfs_format::units::{CopyId, PAGE_BYTES, PAGE_SIZE, PageNo};
 use gmfs_volume::Superblocks;
 use gmfs_volume::superblocks::{Slot, state_is_sound};
 
-use crate::finding::Subject;
+use crate::finding::{Reason, Subject};
 use crate::pass::{in_future, pages};
 use crate::problem::{Mask, Problem, Text};
 use crate::sink::Sink;
@@ -19,11 +19,10 @@ pub(crate) fn place(superblocks: &Superblocks) -> Span {
     Span::new(superblocks.geometry().copy_offset(copy), PAGE_BYTES)
 }
 
-/// Checks both copies and the contents of the one that counts.
-pub(crate) fn check<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, now: u64, sink: &mut Sink) {
+/// Checks both copies and the contents of the one that counts. Says whether there was nothing to check.
+pub(crate) fn check<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, now: u64, sink: &mut Sink) -> bool {
     if superblocks.are_rebuilt() {
-        sink.add(Problem::SuperblocksLost {}, Subject::Superblock, place(superblocks));
-        return;
+        return lost(source, superblocks, sink);
     }
     copies(superblocks, sink);
     size(source, superblocks, sink);
@@ -62,6 +61,23 @@ pub(crate) fn check<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, n
         add(Problem::ErrorsRecorded { count: raw.error_count.get() });
     }
     header(source, superblocks, sink);
+    false
+}
+
+/// What is said when neither copy can be used. Of what the image does not hold, nobody knows whether anything is wrong with
+/// it; says whether that is so.
+fn lost<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, sink: &mut Sink) -> bool {
+    let page = |copy| Span::new(superblocks.geometry().copy_offset(copy), PAGE_BYTES);
+    let absent =
+        CopyId::BOTH.map(|copy| source.next_absent(page(copy).offset..page(copy).end()).map(|(_, why)| (copy, why)));
+    let [Some(a), Some(b)] = absent else {
+        sink.add(Problem::SuperblocksLost {}, Subject::Superblock, place(superblocks));
+        return false;
+    };
+    for (copy, why) in [a, b] {
+        sink.skip(pages::subject(superblocks, PageNo(0), Some(copy)), page(copy), Reason::Absent(why));
+    }
+    true
 }
 
 /// What is wrong with the two pages.

@@ -83,7 +83,7 @@ pub(super) fn plan<S: ReadAt + ?Sized>(region: &Region<&S>, findings: &[&Finding
             Repair::None => {}
             Repair::Manual => plan.refuse(finding, manual_advice(&finding.problem)),
             class if !policy.allows(class) => {
-                plan.refuse(finding, "gives something up: only a repair that may do so is asked for this");
+                plan.refuse(finding, "gives something up, and only repairs that do not were asked for");
             }
             _ if planner.blocks.len() >= EDITS_PER_ROUND || planner.inodes.len() >= INODES_PER_ROUND => {
                 plan.more = true

@@ -14,7 +14,7 @@ pub(super) fn pages(findings: &[&Finding], policy: Policy, plan: &mut Plan) {
         if matches!(code.repair(), Repair::Manual | Repair::None) {
             plan.refuse(finding, manual_advice(&finding.problem));
         } else if !policy.allows(code.repair()) {
-            plan.refuse(finding, "gives something up: only a repair that may do so is asked for this");
+            plan.refuse(finding, "gives something up, and only repairs that do not were asked for");
         } else {
             let (edit, loses) = edit(finding);
             plan.push(edit, vec![code], loses);
