@@ -193,7 +193,7 @@ fn superblocks_that_lie() {
     for lie in LIES {
         sandbox.write("liar", &region);
         images::lie(&sandbox, "liar", lie);
-        no_region(&sandbox, "liar");
+        sandbox.fails("ls liar", "superblock");
     }
 }
 

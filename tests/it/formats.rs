@@ -266,15 +266,15 @@ fn a_dump_of_qemu_without_the_region_says_why() {
     let mut memory = memory(&sandbox);
     let note =
         [&5_u32.to_le_bytes()[..], &8_u32.to_le_bytes(), &0_u32.to_le_bytes(), b"QEMU\0\0\0\0", &[0; 8]].concat();
-    memory.push(Segment { address: 0, size: note.len() as u64, bytes: note });
+    memory.insert(0, Segment { address: 0, size: note.len() as u64, bytes: note });
     let header = |number: usize| 64 + 56 * number;
     let mut paging = images::elf(&memory);
-    paging[header(2)..][..4].copy_from_slice(&4_u32.to_le_bytes());
-    paging[header(1) + 24..][..8].fill(0xff);
+    paging[header(0)..][..4].copy_from_slice(&4_u32.to_le_bytes());
+    paging[header(2) + 24..][..8].fill(0xff);
     sandbox.write("paging", &paging);
-    memory.remove(1);
+    memory.remove(2);
     let mut limited = images::elf(&memory);
-    limited[header(1)..][..4].copy_from_slice(&4_u32.to_le_bytes());
+    limited[header(0)..][..4].copy_from_slice(&4_u32.to_le_bytes());
     sandbox.write("limited", &limited);
     for (name, why, next) in [
         (

@@ -68,6 +68,10 @@ fn part_of_a_file() {
     sandbox.write("region.img", &vec![0; 32 << 20]);
     sandbox.ok("mkfs region.img --region 16M:8M -q");
     sandbox.fails("ls region.img", "no region");
+    // The end of the region is no proof of a larger one.
+    let before = sandbox.read("region.img");
+    assert_eq!(sandbox.gmfs("fsck -y region.img").code, 8);
+    assert!(sandbox.read("region.img") == before);
     sandbox.ok("mkdir region.img /here --region 16M:8M");
     assert_eq!(sandbox.ok("ls region.img --region 0x1000000@0x800000").text(), "here\n");
     let found = sandbox.ok("scan region.img --json").json();

@@ -180,7 +180,9 @@ pub fn plan<S: ReadAt + ?Sized>(source: &S, report: &Report, policy: Policy) -> 
         contents::plan(&region, &rest, policy, &mut plan);
     } else {
         let rest = if pages.is_empty() { rest } else { rest.into_iter().chain(marks).collect() };
-        plan.more = rest.iter().any(|finding| matches!(finding.code().repair(), Repair::Safe | Repair::Lossy));
+        // What hangs on a page that is lost is seen only when the page is there again.
+        let unseen = report.incomplete && !plan.is_empty();
+        plan.more = unseen || rest.iter().any(|f| matches!(f.code().repair(), Repair::Safe | Repair::Lossy));
     }
     Ok(plan)
 }

@@ -161,6 +161,14 @@ fn with_inodes(size: u64, pmd: PmdShift, metadata_blocks: u64) -> Option<Geometr
 /// How many of the first pages of both tables lie in both copies where this layout puts them; copy B's count, for its
 /// place depends on everything. `None` if nothing proves it.
 fn evidence<S: ReadAt + ?Sized>(source: &S, geometry: Geometry) -> Option<(usize, Uuid)> {
+    // A superblock that is whole there is not lost: it belongs to a region laid out otherwise, which lies elsewhere.
+    let whole = |copy| {
+        let mut page = [0; PAGE_SIZE];
+        source.read_at(geometry.copy_offset(copy), &mut page).is_ok() && Superblock::read(&page, copy).is_ok()
+    };
+    if CopyId::BOTH.into_iter().any(whole) {
+        return None;
+    }
     let mut uuid = None;
     let mut score = 0;
     let mut proof = false;
