@@ -7,6 +7,7 @@ mod views;
 use anyhow::{Context as _, Result};
 use clap::{Args as Arguments, ValueEnum};
 use gmfs_check::Standings;
+use gmfs_check::Verdict;
 use gmfs_format::Layout;
 use gmfs_format::copies::Standing;
 use gmfs_format::geometry::Geometry;
@@ -17,7 +18,7 @@ use gmfs_volume::Superblocks;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
-use crate::health::{self, Health, Verdict};
+use crate::health::{self, Health};
 use crate::open::{self, ImageArgs, Opened, Place};
 use crate::paths;
 use crate::presence::{self, Index, Presence};
@@ -178,7 +179,7 @@ fn summary(opened: &Opened, ctx: &mut Ctx) -> Result<()> {
     table.row(["Written", &written(superblock)]);
     let role = match health.verdict {
         Verdict::Clean => Role::Good,
-        Verdict::Recovery => Role::Warn,
+        Verdict::Recovery | Verdict::Unknown => Role::Warn,
         Verdict::Damaged => Role::Bad,
     };
     table.styled([("Metadata", Role::Plain), (&verdict(&health), role)]);
@@ -231,6 +232,9 @@ fn verdict(health: &Health) -> String {
     match health.verdict {
         Verdict::Clean => "clean".to_owned(),
         Verdict::Recovery => "a writer did not finish; whoever opens the region for writing recovers it".to_owned(),
+        Verdict::Unknown => {
+            "nothing wrong was seen, but some of it is missing: whether it is clean cannot be told".to_owned()
+        }
         Verdict::Damaged => "damaged; `gmfs fsck` tells more".to_owned(),
     }
 }

@@ -84,5 +84,8 @@ fn check_loaded<S: ReadAt + ?Sized>(
     pages = pages.plus(inodes.standings).plus(blocks.standings);
     let interrupted =
         interrupted || judged.a.is_recovery() || judged.b.is_recovery() || blocks.recovery || inodes.recovery;
-    sink.report(unseen || inodes.missing_pages + blocks.missing_pages > 0, interrupted, pages)
+    let missing = inodes.missing_pages + blocks.missing_pages > 0;
+    // Where pages are absent, "clean" takes one copy that is there from end to end, and good.
+    let neither_whole = pages.a.absent + pages.b.absent > 0 && !pages.a.is_whole() && !pages.b.is_whole();
+    sink.report(unseen || missing || neither_whole, interrupted, pages)
 }

@@ -257,6 +257,12 @@ fn absent_pages_are_neither_damage_nor_clean() {
     let report = look(&neither);
     assert_eq!(codes(&report), [Code::GM0010].into());
 
+    // Each page is there once, but neither copy from end to end.
+    let start = page_span(CopyId::A, PageNo(2)).offset;
+    let middle = Span::new(start, page_span(CopyId::B, PageNo(1)).end() - start);
+    let report = look(&Holed { image: region(), hole: middle, absent: Some(Absence::NotInDump) });
+    assert_eq!(report.verdict(), Verdict::Unknown, "{:?}", report.findings);
+
     let start = page_span(CopyId::A, PageNo(1)).offset;
     let all = Span::new(start, page_span(CopyId::B, PageNo(1)).end() - start);
     let report = look(&Holed { image: region(), hole: all, absent: Some(Absence::NotInDump) });
