@@ -205,6 +205,23 @@ pub fn seal(page: &mut PageBytes, place: &Place, generation: Generation) {
     renew_crc(page);
 }
 
+/// What the CRC of any page changes by when the page becomes one of the other copy: CRCs are linear.
+#[must_use]
+pub fn copy_share() -> u32 {
+    let mut page = [0; PAGE_SIZE];
+    let without = crc(&page);
+    PageHeader::of_mut(&mut page).copy = CopyId::A.byte() ^ CopyId::B.byte();
+    crc(&page) ^ without
+}
+
+/// Makes a page whose seal is good in one copy the same page of the other, `to`, without a pass over its bytes. `share` is
+/// [`copy_share`].
+pub fn turn(page: &mut PageBytes, to: CopyId, share: u32) {
+    let header = PageHeader::of_mut(page);
+    header.copy = to.byte();
+    header.crc = (header.crc.get() ^ share).into();
+}
+
 /// Makes the CRC of `page` match its bytes, whatever its header says.
 pub fn renew_crc(page: &mut PageBytes) {
     PageHeader::of_mut(page).crc = 0.into();

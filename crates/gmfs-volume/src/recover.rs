@@ -120,6 +120,7 @@ pub fn mend_pages<S: WriteAt>(
 ) -> Result<(), OpenError> {
     let geometry = superblocks.geometry();
     let mut buffer = vec![[0; PAGE_SIZE]; BATCH.min(count) as usize];
+    let share = seal::copy_share();
     let end = first.0.saturating_add(count);
     let mut start = first.0;
     while start < end {
@@ -127,17 +128,19 @@ pub fn mend_pages<S: WriteAt>(
         let batch = &mut buffer[..here as usize];
         source.read_at(geometry.page_offset(copy.other(), PageNo(start)), batch.as_flattened_mut())?;
         for (page, bytes) in (start..).map(PageNo).zip(batch.iter_mut()) {
-            let places = superblocks.place(copy.other(), page).zip(superblocks.place(copy, page));
-            let good = places.and_then(|(from, to)| Some((seal::check(bytes, &from).ok()?, to)));
-            let (generation, to) = good.ok_or(OpenError::Damaged { pages: 1, first: page })?;
+            let from = superblocks.place(copy.other(), page);
+            let generation = from
+                .and_then(|from| seal::check(bytes, &from).ok())
+                .ok_or(OpenError::Damaged { pages: 1, first: page })?;
             if copy == CopyId::B
                 && let Some((mut united, theirs)) = half_united(source, superblocks, page, bytes)
             {
                 // Copy B knows something that copy A does not: what was begun is ended.
                 finish(source, superblocks, page, &mut united, [generation, theirs])?;
                 *bytes = united;
+            } else {
+                seal::turn(bytes, copy, share);
             }
-            seal::seal(bytes, &to, generation);
         }
         source.write_at(geometry.page_offset(copy, PageNo(start)), batch.as_flattened())?;
         start += here;

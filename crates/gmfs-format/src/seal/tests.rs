@@ -95,3 +95,18 @@ proptest! {
         prop_assert_eq!(claim(&page), None);
     }
 }
+
+#[test]
+fn a_turned_page_is_the_other_copys() {
+    for payload in [&b""[..], b"payload", &[0xFF; 4000]] {
+        let mut page = sealed(payload);
+        turn(&mut page, CopyId::B, copy_share());
+        let there = Place { copy: CopyId::B, ..place() };
+        assert_eq!(check(&page, &there), Ok(Generation(5)));
+        let mut afresh = sealed(payload);
+        seal(&mut afresh, &there, Generation(5));
+        assert_eq!(page, afresh);
+        turn(&mut page, CopyId::A, copy_share());
+        assert_eq!(page, sealed(payload));
+    }
+}
