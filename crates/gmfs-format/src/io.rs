@@ -172,6 +172,13 @@ pub trait WriteAt: ReadAt {
     /// # Errors
     /// The medium failed; nothing can be said of what was written since the last barrier.
     fn barrier(&mut self) -> Result<(), WriteError>;
+
+    /// A reader of the same bytes, so that another thread can read ahead while this one writes; `None` where there is
+    /// none to be had. It sees what was written before a read began. Of a range that is being written meanwhile it may
+    /// get old bytes, new ones or a mixture.
+    fn reader(&self) -> Option<Box<dyn ReadAt>> {
+        None
+    }
 }
 
 /// Delegates the reading trait to whatever a smart pointer or reference points at.
@@ -207,6 +214,9 @@ macro_rules! delegate_write {
             }
             fn barrier(&mut self) -> Result<(), WriteError> {
                 (**self).barrier()
+            }
+            fn reader(&self) -> Option<Box<dyn ReadAt>> {
+                (**self).reader()
             }
         }
     )*};
@@ -359,6 +369,11 @@ impl<S: WriteAt> WriteAt for Window<S> {
 
     fn barrier(&mut self) -> Result<(), WriteError> {
         self.source.barrier()
+    }
+
+    fn reader(&self) -> Option<Box<dyn ReadAt>> {
+        let reader = self.source.reader()?;
+        Some(Box::new(Window::new(reader, self.base, self.size)))
     }
 }
 

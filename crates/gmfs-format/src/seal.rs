@@ -16,6 +16,9 @@ pub const PAGE_VERSION: u16 = 1;
 /// Where the CRC lies in a page.
 const CRC_OFFSET: usize = std::mem::offset_of!(PageHeader, crc);
 
+/// Where the payload of a page begins.
+const PAYLOAD: usize = size_of::<PageHeader>();
+
 /// The kinds of metadata pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PageKind {
@@ -220,6 +223,16 @@ pub fn turn(page: &mut PageBytes, to: CopyId, share: u32) {
     let header = PageHeader::of_mut(page);
     header.copy = to.byte();
     header.crc = (header.crc.get() ^ share).into();
+}
+
+/// Whether `other` is what [`turn`] makes of `page` for the copy `to`. Then its seal is as good as that of `page`, which
+/// must have been checked, and no pass over its bytes for the CRC is needed.
+#[must_use]
+pub fn is_turned(page: &PageBytes, other: &PageBytes, to: CopyId, share: u32) -> bool {
+    let (mut header, turned) = (*PageHeader::of(page), PageHeader::of(other));
+    header.copy = to.byte();
+    header.crc = (header.crc.get() ^ share).into();
+    header == *turned && page[PAYLOAD..] == other[PAYLOAD..]
 }
 
 /// Makes the CRC of `page` match its bytes, whatever its header says.

@@ -404,6 +404,12 @@ impl WriteAt for WritableFile {
         let span = Span::new(0, self.inner.size);
         self.inner.file.sync_data().map_err(|source| WriteError { span, source })
     }
+
+    /// The same open file once more. The lock is the open file's: it stays until both are gone.
+    fn reader(&self) -> Option<Box<dyn ReadAt>> {
+        let file = self.inner.file.try_clone().ok()?;
+        Some(Box::new(RegionFile { file, path: self.inner.path.clone(), ..self.inner }))
+    }
 }
 
 /// Takes the exclusive lock. On a block device, whoever probes it after it was closed holds the lock for a moment, so

@@ -294,6 +294,11 @@ impl WriteAt for WritableWindow {
         std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
         Ok(())
     }
+
+    /// The same open device once more, with maps of its own that can only be read.
+    fn reader(&self) -> Option<Box<dyn ReadAt>> {
+        Some(Box::new(MappedWindow { chunks: self.inner.chunks.reader()?, ..self.inner }))
+    }
 }
 
 #[cfg(test)]

@@ -243,6 +243,10 @@ impl<T: WriteAt> WriteAt for Recorded<T> {
     fn barrier(&mut self) -> Result<(), WriteError> {
         self.target.barrier()
     }
+
+    fn reader(&self) -> Option<Box<dyn ReadAt>> {
+        self.target.reader()
+    }
 }
 
 /// An undo file that has been read and found whole.

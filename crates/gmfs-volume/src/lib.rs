@@ -18,13 +18,15 @@ pub mod sweep;
 pub mod writer;
 
 mod commit;
+mod mend;
 mod mkfs;
 mod recover;
 mod unite;
 
 pub use commit::{Stamp, Store};
+pub use mend::mend_pages;
 pub use mkfs::{FormatOptions, format};
-pub use recover::{Recovery, mend_pages};
+pub use recover::Recovery;
 pub use region::Region;
 pub use superblocks::{OpenError, Superblocks};
 pub use unite::unite_page;

@@ -3,12 +3,11 @@
 use gmfs_format::copies::{Phase, Standing};
 use gmfs_format::io::{ReadAt, WriteAt};
 use gmfs_format::raw::PageHeader;
-use gmfs_format::seal;
-use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageNo};
+use gmfs_format::units::{CopyId, Generation, PageNo, len64, to_u32};
 
+use crate::mend::mend_pages;
 use crate::superblocks::{OpenError, Superblocks, hinders};
 use crate::sweep::{Frame, Visit};
-use crate::unite::{finish, half_united};
 
 /// What recovery did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,11 +75,12 @@ impl Survey {
         superblocks: &mut Superblocks,
     ) -> Result<Recovery, OpenError> {
         let mut done = Recovery { interrupted: superblocks.phase() != Phase::Idle, ..Recovery::default() };
-        for (page, copy) in &self.mend {
-            mend_pages(source, superblocks, *page, 1, *copy)?;
+        for run in self.mend.chunk_by(|(page, copy), (next, other)| page.0 + 1 == next.0 && copy == other) {
+            let Some((first, copy)) = run.first() else { continue };
+            mend_pages(source, superblocks, *first, to_u32(len64(run.len())), *copy)?;
             match copy {
-                CopyId::A => done.rolled_back += 1,
-                CopyId::B => done.mirrored += 1,
+                CopyId::A => done.rolled_back += len64(run.len()),
+                CopyId::B => done.mirrored += len64(run.len()),
             }
         }
         if !self.mend.is_empty() {
@@ -101,51 +101,6 @@ impl Survey {
         superblocks.replace(current);
         Ok(done)
     }
-}
-
-/// Pages mended at once.
-const BATCH: u32 = 64;
-
-/// Writes consecutive table pages of one copy anew from the other one, whose seals must be good. The pages keep their
-/// generations, so that they are again what they were. Durable behind the next barrier.
-///
-/// # Errors
-/// A page of the other copy is not good, or the medium failed. Pages before it may have been written.
-pub fn mend_pages<S: WriteAt>(
-    source: &mut S,
-    superblocks: &Superblocks,
-    first: PageNo,
-    count: u32,
-    copy: CopyId,
-) -> Result<(), OpenError> {
-    let geometry = superblocks.geometry();
-    let mut buffer = vec![[0; PAGE_SIZE]; BATCH.min(count) as usize];
-    let share = seal::copy_share();
-    let end = first.0.saturating_add(count);
-    let mut start = first.0;
-    while start < end {
-        let here = BATCH.min(end - start);
-        let batch = &mut buffer[..here as usize];
-        source.read_at(geometry.page_offset(copy.other(), PageNo(start)), batch.as_flattened_mut())?;
-        for (page, bytes) in (start..).map(PageNo).zip(batch.iter_mut()) {
-            let from = superblocks.place(copy.other(), page);
-            let generation = from
-                .and_then(|from| seal::check(bytes, &from).ok())
-                .ok_or(OpenError::Damaged { pages: 1, first: page })?;
-            if copy == CopyId::B
-                && let Some((mut united, theirs)) = half_united(source, superblocks, page, bytes)
-            {
-                // Copy B knows something that copy A does not: what was begun is ended.
-                finish(source, superblocks, page, &mut united, [generation, theirs])?;
-                *bytes = united;
-            } else {
-                seal::turn(bytes, copy, share);
-            }
-        }
-        source.write_at(geometry.page_offset(copy, PageNo(start)), batch.as_flattened())?;
-        start += here;
-    }
-    Ok(())
 }
 
 /// Loads the superblocks of a region that may be written.

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use gmfs_format::copies::{Found, Judgement, judge};
 use gmfs_format::io::{ReadAt, ReadError};
+use gmfs_format::seal;
 use gmfs_format::units::{CopyId, PAGE_SIZE, PageBytes, PageNo, len64, to_u32, to_usize};
 
 use crate::superblocks::{Superblocks, look, same_payload};
@@ -94,22 +95,28 @@ where
     let batch = to_usize(BATCH.min(to_u32(pages.len() as u64)));
     let mut a = vec![[0; PAGE_SIZE]; batch];
     let mut b = vec![[0; PAGE_SIZE]; batch];
+    let share = seal::copy_share();
     let mut start = pages.start;
     while start < pages.end {
         let count = to_usize(BATCH.min(pages.end - start));
-        let found_a = read_batch(source, superblocks, CopyId::A, PageNo(start), &mut a[..count]);
-        let found_b = read_batch(source, superblocks, CopyId::B, PageNo(start), &mut b[..count]);
-        let pairs = a.iter().zip(&b).zip(found_a.into_iter().zip(found_b));
-        for (number, ((a, b), (in_a, in_b))) in (start..).zip(pairs.take(count)) {
-            let equal = || same_payload(a, b);
+        let lacks_a = read_pages(source, superblocks, CopyId::A, PageNo(start), &mut a[..count]);
+        let lacks_b = read_pages(source, superblocks, CopyId::B, PageNo(start), &mut b[..count]);
+        let pairs = a.iter().zip(&b).zip(lacks_a.into_iter().zip(lacks_b));
+        for (number, ((a, b), (lacks_a, lacks_b))) in (start..).zip(pairs.take(count)) {
+            let page = PageNo(number);
+            let in_a = lacks_a.unwrap_or_else(|| look(superblocks, CopyId::A, page, a));
+            // What the two copies have in common, which is nearly always everything, is summed up once.
+            let twins = in_a.generation().is_some() && lacks_b.is_none() && seal::is_turned(a, b, CopyId::B, share);
+            let in_b = if twins { in_a } else { lacks_b.unwrap_or_else(|| look(superblocks, CopyId::B, page, b)) };
+            let equal = || twins || same_payload(a, b);
             let judgement = judge(in_a, in_b, superblocks.committed(), superblocks.page_phase(), equal);
-            visitor.visit(&Frame { page: PageNo(number), judgement, copies: [a, b] });
+            visitor.visit(&Frame { page, judgement, copies: [a, b] });
         }
         start += to_u32(len64(count));
     }
 }
 
-/// Reads consecutive pages of one copy, at once if that works, else one by one to tell good ones from the rest.
+/// Reads consecutive pages of one copy and looks at each.
 pub(crate) fn read_batch<S: ReadAt + ?Sized>(
     source: &S,
     superblocks: &Superblocks,
@@ -117,19 +124,30 @@ pub(crate) fn read_batch<S: ReadAt + ?Sized>(
     first: PageNo,
     pages: &mut [PageBytes],
 ) -> Vec<Found> {
+    let lacks = read_pages(source, superblocks, copy, first, pages);
+    let numbered = (first.0..).map(PageNo).zip(pages).zip(lacks);
+    numbered.map(|((page, bytes), lacks)| lacks.unwrap_or_else(|| look(superblocks, copy, page, bytes))).collect()
+}
+
+/// Reads consecutive pages of one copy, at once if that works, else one by one to tell those that are there from the
+/// rest. Gives for each page why its bytes are not there, if so.
+fn read_pages<S: ReadAt + ?Sized>(
+    source: &S,
+    superblocks: &Superblocks,
+    copy: CopyId,
+    first: PageNo,
+    pages: &mut [PageBytes],
+) -> Vec<Option<Found>> {
     let offset = |page: PageNo| superblocks.geometry().page_offset(copy, page);
-    let whole = source.read_at(offset(first), pages.as_flattened_mut()).is_ok();
-    let mut found = Vec::with_capacity(pages.len());
-    for (number, bytes) in (first.0..).zip(pages) {
-        let page = PageNo(number);
-        let read = if whole { Ok(()) } else { source.read_at(offset(page), bytes.as_mut_slice()) };
-        found.push(match read {
-            Ok(()) => look(superblocks, copy, page, bytes),
-            Err(ReadError::Absent { why, .. }) => Found::Absent(why),
-            Err(ReadError::Io { .. }) => Found::Unreadable,
-        });
+    if source.read_at(offset(first), pages.as_flattened_mut()).is_ok() {
+        return vec![None; pages.len()];
     }
-    found
+    let one = |(page, bytes): (PageNo, &mut PageBytes)| match source.read_at(offset(page), bytes.as_mut_slice()) {
+        Ok(()) => None,
+        Err(ReadError::Absent { why, .. }) => Some(Found::Absent(why)),
+        Err(ReadError::Io { .. }) => Some(Found::Unreadable),
+    };
+    (first.0..).map(PageNo).zip(pages).map(one).collect()
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@
 //! B goes first, and before its payload its seal: the CRC that the united page will have. From there on, whatever part of
 //! the payload is stored, copy A and the torn copy B come to the same united page, and that CRC proves it.
 
+use gmfs_format::copies::Found;
 use gmfs_format::io::{ReadAt, WriteAt};
 use gmfs_format::raw::{BlockRaw, BlockTablePage, InodeTablePage, PageHeader};
-use gmfs_format::seal::{self, PageKind, SealFault};
+use gmfs_format::seal::{self, PageKind, Place, SealFault};
 use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo};
 
 use crate::superblocks::{OpenError, Superblocks, same_payload};
@@ -73,24 +74,22 @@ pub(crate) fn finish<S: WriteAt>(
     Ok(())
 }
 
-/// The united page, if copy B is what a crash leaves while it is being written, and its generation. `a` is copy A, good.
-pub(crate) fn half_united<S: ReadAt + ?Sized>(
-    source: &S,
-    superblocks: &Superblocks,
-    page: PageNo,
+/// The united page, if copy B is what a crash leaves while it is being written, and copy B's generation. `a` is copy A,
+/// good; `b` is copy B, and `found` what it was found to be.
+pub(crate) fn half_united(
+    place: &Place,
     a: &PageBytes,
+    b: &PageBytes,
+    found: Found,
 ) -> Option<(PageBytes, Generation)> {
-    let place = superblocks.place(CopyId::B, page)?;
-    let mut torn = [0; PAGE_SIZE];
-    source.read_at(superblocks.geometry().page_offset(CopyId::B, page), &mut torn).ok()?;
-    if !matches!(seal::check(&torn, &place), Err(SealFault::Torn | SealFault::Flipped { .. })) {
+    if !matches!(found, Found::Bad(SealFault::Torn | SealFault::Flipped { .. })) {
         return None;
     }
-    let generation = Generation(PageHeader::of(&torn).generation.get());
+    let generation = Generation(PageHeader::of(b).generation.get());
     let mut united = *a;
-    unite(place.kind, &mut united, &torn);
-    seal::seal(&mut united, &place, generation);
-    let proven = PageHeader::of(&united).crc == PageHeader::of(&torn).crc && !same_payload(&united, a);
+    unite(place.kind, &mut united, b);
+    seal::seal(&mut united, place, generation);
+    let proven = PageHeader::of(&united).crc == PageHeader::of(b).crc && !same_payload(&united, a);
     proven.then_some((united, generation))
 }
 

@@ -106,7 +106,15 @@ fn a_turned_page_is_the_other_copys() {
         let mut afresh = sealed(payload);
         seal(&mut afresh, &there, Generation(5));
         assert_eq!(page, afresh);
+        let original = sealed(payload);
+        assert!(is_turned(&original, &page, CopyId::B, copy_share()));
+        assert!(!is_turned(&original, &original, CopyId::B, copy_share()));
+        for byte in 0..PAGE_SIZE {
+            let mut damaged = page;
+            damaged[byte] ^= 1;
+            assert!(!is_turned(&original, &damaged, CopyId::B, copy_share()), "byte {byte}");
+        }
         turn(&mut page, CopyId::A, copy_share());
-        assert_eq!(page, sealed(payload));
+        assert_eq!(page, original);
     }
 }

@@ -218,3 +218,24 @@ fn errors_of_open_have_names() {
     assert!(matches!(explain(Errno::NOSPC), FileError::NoSpace { .. }));
     assert!(matches!(explain(Errno::IO), FileError::Io { .. }));
 }
+
+#[test]
+fn a_reader_of_what_is_written_sees_it_and_keeps_the_lock() {
+    let dir = Dir::new();
+    let path = dir.file("r", &[0; 100]);
+    let mut file = WritableFile::open(&path).unwrap();
+    let reader = file.reader().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| file.write_at(10, b"written").unwrap()).join().unwrap();
+        scope.spawn(|| {
+            let mut buf = [0; 7];
+            reader.read_at(10, &mut buf).unwrap();
+            assert_eq!(&buf, b"written");
+            assert_eq!(absent(reader.read_at(99, &mut buf).unwrap_err()), (Span::new(100, 6), Absence::BeyondEnd));
+        });
+    });
+    drop(file);
+    assert!(matches!(WritableFile::open(&path), Err(FileError::Locked { .. })));
+    drop(reader);
+    WritableFile::open(&path).unwrap();
+}

@@ -70,6 +70,12 @@ impl Chunks {
         Self { file, bounds, granule, chunk: CHUNK.max(granule), protection, recent: Mutex::default() }
     }
 
+    /// The same window of the same open device, to be read through maps of its own.
+    pub(super) fn reader(&self) -> Option<Self> {
+        let file = self.file.try_clone().ok()?;
+        Some(Self { file, protection: Protection::Read, recent: Mutex::default(), ..*self })
+    }
+
     pub(super) const fn file(&self) -> &File {
         &self.file
     }

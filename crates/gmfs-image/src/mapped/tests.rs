@@ -231,3 +231,21 @@ fn a_bus_error_that_is_not_of_a_copy_still_ends_the_process() {
     let status = child.args(["--exact", name]).env(CHILD, "1").output().unwrap().status;
     assert_eq!(status.signal(), Some(libc::SIGBUS), "{status}");
 }
+
+#[test]
+fn a_reader_of_a_window_sees_what_is_stored_and_nothing_outside() {
+    let file = memory(8);
+    let span = Span::new(PAGE, 4 * PAGE);
+    let mut window = WritableWindow::map_file(file.path(), span, Durability::Persistent).unwrap();
+    let reader = window.reader().unwrap();
+    assert_eq!(read(&reader, PAGE, 3).unwrap(), [content(PAGE); 3]);
+    std::thread::scope(|scope| {
+        // Other pages are stored meanwhile.
+        scope.spawn(|| (0..1000).for_each(|n: u32| window.write_at(3 * PAGE, &n.to_le_bytes()).unwrap()));
+        for _ in 0..1000 {
+            assert_eq!(read(&reader, 2 * PAGE, 16).unwrap(), [content(2 * PAGE); 16]);
+        }
+    });
+    assert_eq!(read(&reader, 3 * PAGE, 4).unwrap(), 999_u32.to_le_bytes());
+    assert!(matches!(read(&reader, 5 * PAGE, 1), Err(ReadError::Absent { .. })));
+}

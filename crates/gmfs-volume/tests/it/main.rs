@@ -13,6 +13,7 @@ mod crash;
 mod failing;
 mod hostile;
 mod marks;
+mod mending;
 mod model;
 mod passes;
 mod refusals;

@@ -151,4 +151,8 @@ impl WriteAt for Recorder {
         inner.log.push(Event::Barrier);
         Ok(())
     }
+
+    fn reader(&self) -> Option<Box<dyn ReadAt>> {
+        Some(Box::new(self.clone()))
+    }
 }
