@@ -97,6 +97,11 @@ impl Findings {
 
     /// Takes over what another sink found behind these.
     fn append(&mut self, other: Self, keep: usize) {
+        if self.kept.is_empty() {
+            // The first part is taken as it is: a second copy of it would be the most that a check has in memory.
+            *self = other;
+            return;
+        }
         for found in other.kept {
             self.add(found, keep);
         }
@@ -141,7 +146,8 @@ impl Sink {
     pub(crate) fn report(self, incomplete: bool, interrupted: bool, pages: PageStandings) -> Report {
         let beyond = self.findings.iter().filter(|(_, findings)| findings.more > 0);
         let more = beyond.map(|(code, findings)| (*code, findings.more)).collect();
-        let findings = self.findings.into_values().flat_map(|findings| findings.kept).collect();
+        let mut findings = Vec::with_capacity(self.findings.values().map(|findings| findings.kept.len()).sum());
+        findings.extend(self.findings.into_values().flat_map(|findings| findings.kept));
         let Skipped { kept: unchecked, more: more_unchecked, .. } = self.skipped;
         Report { findings, more, unchecked, more_unchecked, incomplete, interrupted, pages }
     }
