@@ -1,26 +1,21 @@
 //! `gmfs bad`: blocks with hardware errors.
 
-use std::collections::BTreeSet;
-use std::ops::Range;
-use std::path::Path;
+mod ranges;
 
 use anyhow::{Context as _, Result};
 use clap::{Args as Arguments, Subcommand};
-use gmfs_format::geometry::Geometry;
-use gmfs_format::spec::parse_size;
 use gmfs_format::tables::BlockState;
-use gmfs_format::units::{BlockNo, InodeNo, to_u32};
-use serde_json::Value;
+use gmfs_format::units::{BlockNo, InodeNo};
+use gmfs_volume::Writer;
 
-use crate::cmd::who::Address;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::open::{self, ImageArgs};
+use crate::open::{self, ImageArgs, Target};
 use crate::paths::Paths;
 use crate::render::json::{self, files};
 use crate::render::size;
 use crate::render::table::Table;
+use ranges::Origin;
 
 /// Mark blocks with hardware errors, unmark them, or list them
 ///
@@ -30,7 +25,7 @@ use crate::render::table::Table;
 #[command(after_long_help = "Examples:
   gmfs bad add /dev/mem 0x1000200000
   gmfs bad add region.img block:17-19 pfn:@bad-pfns
-  ndctl list --media-errors | gmfs bad add /dev/dax0.0 @-
+  ndctl list --media-errors -n namespace0.0 | gmfs bad add /dev/dax0.0 @-
   gmfs bad list region.img")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -57,7 +52,8 @@ struct Change {
     /// ADDR, ADDR-LAST, ADDR+LENGTH, block:N[-M], pfn:N[-M], pfn:@FILE, or @FILE
     ///
     /// pfn:@FILE has one page frame number a line. @FILE has one RANGE a line, or sectors and lengths as
-    /// /sys/block/pmemN/badblocks has them, or what `ndctl list --media-errors` prints; @- is standard input.
+    /// /sys/block/pmemN/badblocks has them, or what `ndctl list --media-errors` prints; @- is standard input. Sectors count
+    /// from the start of the device: IMAGE must be that device, and of a list of several devices it must be one.
     #[arg(value_name = "RANGE", required = true)]
     ranges: Vec<String>,
 }
@@ -79,19 +75,28 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
 /// Marks or unmarks.
 fn mark(args: &Change, add: bool, ctx: &mut Ctx) -> Result<Exit> {
     // Ranges are read before anything is locked: they may come from a pipe.
-    let spans = args.ranges.iter().map(|text| parse(text)).collect::<Result<Vec<_>>>()?.concat();
+    let device = args.image.image.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let named = args.ranges.iter().map(|text| ranges::parse(text, &device)).collect::<Result<Vec<_>>>()?.concat();
     let opened = open::region(&args.image, ctx)?;
-    let (geometry, base) = (opened.region.geometry(), opened.physical_base().unwrap_or(0));
-    let blocks = blocks(&spans, geometry, base)?;
+    let origin = Origin {
+        geometry: opened.region.geometry(),
+        base: opened.physical_base().unwrap_or(0),
+        in_device: (!opened.place.kind.is_physical()).then_some(opened.place.base),
+    };
+    let (blocks, outside) = ranges::blocks(&named, &origin)?;
     drop(opened);
-    let count = blocks.iter().map(|run| run.len() as u64).sum();
-    let changed = open::for_change(&args.image, ctx, |writer| {
+    if outside > 0 {
+        ctx.note(&format!("{} of the device lie outside of the region", size::count(outside, "bad range")));
+    }
+    let bad = |writer: &Writer<Target>| writer.superblock().raw.bad_blocks.get();
+    let (changed, count) = open::for_change(&args.image, ctx, |writer| {
+        let before = bad(writer);
         if add {
             writer.add_bad(&blocks)?
         } else {
             writer.remove_bad(&blocks)?
         }
-        Ok(super::changed(writer, &[]))
+        Ok((super::changed(writer, &[]), bad(writer).abs_diff(before)))
     })
     .context("cannot change the marks")?;
     if ctx.json {
@@ -100,121 +105,6 @@ fn mark(args: &Change, add: bool, ctx: &mut Ctx) -> Result<Exit> {
     let done = if add { "marked as bad" } else { "no longer marked as bad" };
     ctx.line(&format!("{}: {} {done}", args.image.image.display(), size::count(count, "block")))?;
     Ok(Exit::Done)
-}
-
-/// A stretch as it was named: its first and its last address.
-type Named = (Address, Address);
-
-/// One RANGE of the command line.
-fn parse(text: &str) -> Result<Vec<Named>> {
-    if let Some(file) = text.strip_prefix("pfn:@") {
-        return lines(&read(file)?, |line| Ok(vec![single(&format!("pfn:{line}"))?]));
-    }
-    let Some(file) = text.strip_prefix('@') else { return Ok(vec![single(text)?]) };
-    let content = read(file)?;
-    if let Ok(json) = serde_json::from_str::<Value>(&content) {
-        let mut found = Vec::new();
-        media_errors(&json, &mut found);
-        return Ok(found);
-    }
-    lines(&content, |line| match line.split_once(char::is_whitespace) {
-        Some((sector, count)) => Ok(vec![sectors(number(sector)?, number(count.trim())?)]),
-        None => Ok(vec![single(line)?]),
-    })
-}
-
-/// Reads a file, or standard input for `-`.
-fn read(file: &str) -> Result<String> {
-    if file == "-" {
-        return std::io::read_to_string(std::io::stdin()).context("cannot read standard input");
-    }
-    std::fs::read_to_string(Path::new(file)).with_context(|| format!("cannot read {file}"))
-}
-
-fn lines(content: &str, parse: impl Fn(&str) -> Result<Vec<Named>>) -> Result<Vec<Named>> {
-    let lines = content.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    Ok(lines.map(parse).collect::<Result<Vec<_>>>()?.concat())
-}
-
-fn number(text: &str) -> Result<u64> {
-    Ok(parse_size(text)?)
-}
-
-/// `ADDR`, `ADDR-LAST`, `ADDR+LENGTH`, with what stands before it deciding the unit.
-fn single(text: &str) -> Result<Named> {
-    let (unit, rest): (fn(u64) -> Address, &str) = match text.split_once(':') {
-        Some(("block", rest)) => (Address::Block, rest),
-        Some(("pfn", rest)) => (Address::Pfn, rest),
-        Some((other, _)) => {
-            let message = format!("'{other}:' is neither block: nor pfn:");
-            return Err(Failure::new("range", message).into());
-        }
-        None => (Address::Bytes, text),
-    };
-    let (first, last) = match (rest.split_once('-'), rest.split_once('+')) {
-        (Some((first, last)), _) => (number(first)?, number(last)?),
-        (None, Some((first, length))) => {
-            let first = number(first)?;
-            (first, first.saturating_add(number(length)?.saturating_sub(1)))
-        }
-        (None, None) => (number(rest)?, number(rest)?),
-    };
-    if last < first {
-        return Err(Failure::new("range", format!("'{text}' ends before it begins")).into());
-    }
-    Ok((unit(first), unit(last)))
-}
-
-/// Sectors of 512 bytes, counted from the start of the device.
-const fn sectors(first: u64, count: u64) -> Named {
-    let start = first.saturating_mul(512);
-    let length = count.saturating_mul(512);
-    let last = start.saturating_add(if length == 0 { 0 } else { length - 1 });
-    (Address::Bytes(start), Address::Bytes(last))
-}
-
-/// All `badblocks` lists in what ndctl prints, however deep.
-fn media_errors(json: &Value, found: &mut Vec<Named>) {
-    match json {
-        Value::Array(items) => items.iter().for_each(|item| media_errors(item, found)),
-        Value::Object(fields) => {
-            for (name, value) in fields {
-                let Value::Array(items) = value else {
-                    media_errors(value, found);
-                    continue;
-                };
-                for item in items {
-                    let field = |name: &str| item.get(name).and_then(Value::as_u64);
-                    match (name.as_str(), field("offset"), field("length")) {
-                        ("badblocks", Some(offset), Some(length)) => found.push(sectors(offset, length)),
-                        _ => media_errors(item, found),
-                    }
-                }
-            }
-        }
-        _ => {}
-    }
-}
-
-/// The blocks that stretches touch, as runs without overlap.
-fn blocks(named: &[Named], geometry: Geometry, base: u64) -> Result<Vec<Range<u32>>> {
-    let mut set = BTreeSet::new();
-    for (first, last) in named {
-        let place = |address: &Address| address.offset(geometry, base).map(|at| to_u32(at / geometry.block_bytes()));
-        let Some((first, last)) = place(first).zip(place(last)) else {
-            let message = format!("{first} to {last} does not lie in the region");
-            return Err(Failure::new("outside", message).hint("`gmfs inspect IMAGE` shows its base and size").into());
-        };
-        set.extend(first..=last);
-    }
-    let mut runs: Vec<Range<u32>> = Vec::new();
-    for block in set {
-        match runs.last_mut() {
-            Some(run) if run.end == block => run.end += 1,
-            _ => runs.push(block..block + 1),
-        }
-    }
-    Ok(runs)
 }
 
 /// Lists the marked blocks.
@@ -260,40 +150,4 @@ fn list(args: &List, ctx: &mut Ctx) -> Result<Exit> {
     }
     table.print(ctx)?;
     Ok(exit)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_are_read_in_every_spelling() {
-        let bytes = |first, last| vec![(Address::Bytes(first), Address::Bytes(last))];
-        assert_eq!(parse("0x1000").unwrap(), bytes(4096, 4096));
-        assert_eq!(parse("4K-8191").unwrap(), bytes(4096, 8191));
-        assert_eq!(parse("2M+2M").unwrap(), bytes(2 << 20, (4 << 20) - 1));
-        assert_eq!(parse("block:3-5").unwrap(), [(Address::Block(3), Address::Block(5))]);
-        assert_eq!(parse("pfn:0x10").unwrap(), [(Address::Pfn(16), Address::Pfn(16))]);
-        for wrong in ["5-3", "frame:1", "", "block:", "x"] {
-            assert!(parse(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn what_ndctl_prints_is_understood() {
-        let text =
-            r#"[{"dev":"region0","badblock_count":8,"badblocks":[{"offset":4096,"length":8,"dimms":["nmem0"]}]}]"#;
-        let mut found = Vec::new();
-        media_errors(&serde_json::from_str(text).unwrap(), &mut found);
-        assert_eq!(found, [(Address::Bytes(2 << 20), Address::Bytes((2 << 20) + 4095))]);
-    }
-
-    #[test]
-    fn stretches_become_runs_of_blocks() {
-        let geometry = Geometry::plan(64 << 20, gmfs_format::units::PmdShift::M2, 64).unwrap();
-        let named = [parse("0x200000").unwrap(), parse("block:2-3").unwrap(), parse("block:3").unwrap()].concat();
-        let runs = blocks(&named, geometry, 0).unwrap();
-        assert_eq!(runs.into_iter().flatten().collect::<Vec<_>>(), [1, 2, 3]);
-        assert!(blocks(&parse("1G").unwrap(), geometry, 0).is_err());
-    }
 }
