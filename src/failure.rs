@@ -258,11 +258,15 @@ fn undo(error: &UndoError) -> Told {
             with("wrong-kind", "the undo file comes first: gmfs undo FILE IMAGE; --undo FILE makes one")
         }
         UndoError::Damaged { .. } => with("undo-damaged", "use another copy of the undo file"),
-        UndoError::Unfinished(_) => with("undo-unfinished", "`gmfs undo -f` undoes what it holds"),
-        UndoError::Changed { .. } | UndoError::Length { .. } => with(
+        UndoError::Unfinished(_) => with(
+            "undo-unfinished",
+            "`gmfs undo -f` undoes what it holds, on a copy of the image first: if the file was cut, that is a part only",
+        ),
+        UndoError::Changed { .. } => with(
             "changed",
             "`gmfs undo -f` undoes it nevertheless, and with it what has changed since: only on the right image",
         ),
+        UndoError::Length { .. } | UndoError::Unrelated => with("wrong-image", "name the image that the file is of"),
         UndoError::Write(error) => write(error),
         _ => ("read", None),
     }

@@ -53,7 +53,7 @@ pub enum UndoError {
     },
     /// The program that wrote the file did not come to its end, or the file is cut.
     #[error(
-        "the undo file {} has no end: it is cut, or its program was stopped; what it holds can be undone if forced",
+        "the undo file {} has no end: it is cut, or its program was stopped; what it holds may be a part only",
         .0.display()
     )]
     Unfinished(PathBuf),
@@ -73,6 +73,9 @@ pub enum UndoError {
         /// Bytes in it when the undo file was begun.
         then: u64,
     },
+    /// Not a page of the image is what the file knows of it.
+    #[error("no page of the image is what the undo file knows of it: it is another image, and nothing is undone")]
+    Unrelated,
     /// The image could not be read.
     #[error("cannot read the image")]
     Read(#[from] ReadError),
@@ -134,7 +137,11 @@ impl<T: WriteAt> Recorded<T> {
         let sum = crc32fast::hash(&tail);
         tail.extend_from_slice(&sum.to_le_bytes());
         let written = self.file.write_all(&tail).and_then(|()| self.file.sync_all());
-        written.map_err(|source| UndoError::File { path: self.path.clone(), source })?;
+        written.map_err(|source| {
+            // Without its end it is what a program that was stopped leaves. Where even that fails, the end is missed.
+            let _ = self.file.set_len(self.length);
+            UndoError::File { path: self.path.clone(), source }
+        })?;
         Ok((self.target, self.pages.len() as u64))
     }
 
@@ -284,7 +291,7 @@ impl Undo {
         while let Some(offset) = reader.take::<8>()? {
             let offset = long(&offset);
             if offset == END {
-                undo.left = Some(reader.end(undo.pages.len() as u64)?);
+                undo.left = reader.end(undo.pages.len() as u64)?;
                 break;
             }
             if !undo.read_record(&mut reader, offset)? {
@@ -331,16 +338,25 @@ impl Undo {
 
     /// Puts every page back. Gives the number of those that were not already what they were before. Before the first
     /// write, the image is compared with what was left behind; a page may also be as it was before, so that an undo that
-    /// was stopped can be run again. `force` leaves that out, and is what a file without an end takes.
+    /// was stopped can be run again. `force` leaves that out, and is what a file without an end takes; the image must be
+    /// long enough all the same, and, if the file has its end, some page in it what the file knows.
     ///
     /// # Errors
-    /// [`UndoError::Unfinished`], [`UndoError::Changed`], [`UndoError::Length`]: nothing has been written then. Or the
-    /// medium failed.
+    /// [`UndoError::Unfinished`], [`UndoError::Changed`], [`UndoError::Length`], [`UndoError::Unrelated`]: nothing has been
+    /// written then. Or the medium failed.
     pub fn revert<T: WriteAt>(&self, target: &mut T, force: bool) -> Result<u64, UndoError> {
         let failed = |source| UndoError::File { path: self.path.clone(), source };
         let file = crate::RegionFile::open(&self.path).map_err(|error| failed(io::Error::other(error)))?;
-        if !force {
-            self.compare(&file, target)?;
+        if let (Some(then), Some(now)) = (self.length, target.end())
+            && now < then
+        {
+            return Err(UndoError::Length { now, then });
+        }
+        match &self.left {
+            Some(left) if force => self.require_related(&file, left, target)?,
+            // Without its end, nothing tells what the image was left as.
+            None if force => {}
+            _ => self.compare(&file, target)?,
         }
         let mut written = 0;
         for offset in self.pages.keys() {
@@ -363,11 +379,6 @@ impl Undo {
     /// Refuses an image that is not what was left behind.
     fn compare<T: ReadAt>(&self, file: &crate::RegionFile, target: &T) -> Result<(), UndoError> {
         let Some(left) = &self.left else { return Err(UndoError::Unfinished(self.path.clone())) };
-        if let (Some(then), Some(now)) = (self.length, target.end())
-            && now < then
-        {
-            return Err(UndoError::Length { now, then });
-        }
         for (offset, sum) in left {
             let same = match read_page(target, *offset) {
                 Ok(bytes) => crc32fast::hash(&bytes) == *sum || bytes == self.before(file, *offset)?,
@@ -378,6 +389,30 @@ impl Undo {
             }
         }
         Ok(())
+    }
+
+    /// Refuses an image that has nothing in common with the one that the file is of. Pages of zeros are alike everywhere,
+    /// and count only where there are no others.
+    fn require_related<T: ReadAt>(
+        &self,
+        file: &crate::RegionFile,
+        left: &BTreeMap<u64, u32>,
+        target: &T,
+    ) -> Result<(), UndoError> {
+        let mut blank = true;
+        for offset in self.pages.keys() {
+            let before = self.before(file, *offset)?;
+            let now = read_page(target, *offset).ok();
+            let is_zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+            let is_left = |now: &[u8]| left.get(offset) == Some(&crc32fast::hash(now));
+            let known = now.as_deref().is_some_and(|now| now == before || is_left(now));
+            match now {
+                Some(now) if is_zero(&now) => {}
+                _ if known => return Ok(()),
+                _ => blank = false,
+            }
+        }
+        if blank { Ok(()) } else { Err(UndoError::Unrelated) }
     }
 
     /// A page as it was before the first write.
@@ -418,13 +453,17 @@ impl Reader<'_> {
         Ok(self.take_vec(N)?.and_then(|bytes| bytes.try_into().ok()))
     }
 
-    /// The table behind the end mark.
-    fn end(&mut self, pages: u64) -> Result<BTreeMap<u64, u32>, UndoError> {
+    /// The table behind the end mark; `None` if the file is cut within it, as a full disk leaves it.
+    fn end(&mut self, pages: u64) -> Result<Option<BTreeMap<u64, u32>>, UndoError> {
         let start = self.at;
         let cut = |reader: &Self| reader.damaged(start);
-        let count: [u8; 8] = self.take()?.ok_or_else(|| cut(self))?;
-        if long(&count) != pages || self.size - self.at != pages.saturating_mul(12).saturating_add(4) {
+        let Some(count) = self.take::<8>()? else { return Ok(None) };
+        let length = pages.saturating_mul(12).saturating_add(4);
+        if long(&count) != pages || self.size - self.at > length {
             return Err(cut(self));
+        }
+        if self.size - self.at < length {
+            return Ok(None);
         }
         let mut sum = crc32fast::Hasher::new();
         sum.update(&END.to_le_bytes());
@@ -439,7 +478,7 @@ impl Reader<'_> {
         if word(&recorded) != sum.finalize() {
             return Err(cut(self));
         }
-        Ok(left)
+        Ok(Some(left))
     }
 }
 
