@@ -36,6 +36,8 @@ pub(crate) enum Why {
     Bad,
     /// They are there and cannot be read.
     Unreadable,
+    /// The descriptor that told where they are is lost.
+    Lost,
 }
 
 impl Why {
@@ -45,6 +47,7 @@ impl Why {
             Self::Absent(why) => why.name(),
             Self::Bad => "bad-block",
             Self::Unreadable => "unreadable",
+            Self::Lost => "lost",
         }
     }
 }
@@ -55,6 +58,7 @@ impl fmt::Display for Why {
             Self::Absent(why) => why.fmt(f),
             Self::Bad => f.write_str("in a block with a hardware error"),
             Self::Unreadable => f.write_str("cannot be read"),
+            Self::Lost => f.write_str("lost: nothing tells any more which block held it"),
         }
     }
 }
@@ -64,8 +68,8 @@ impl fmt::Display for Why {
 pub(crate) struct Gap {
     /// Where in the output.
     pub(crate) span: Span,
-    /// Where in the region it lies.
-    pub(crate) at: u64,
+    /// Where in the region it lies, if that is known.
+    pub(crate) at: Option<u64>,
     /// Why.
     pub(crate) why: Why,
 }
@@ -79,7 +83,7 @@ impl Gaps {
         match self.0.last_mut() {
             Some(last)
                 if last.span.end() == gap.span.offset
-                    && last.at.saturating_add(last.span.len) == gap.at
+                    && last.at.map(|at| at.saturating_add(last.span.len)) == gap.at
                     && last.why == gap.why =>
             {
                 last.span.len = last.span.len.saturating_add(gap.span.len);
@@ -106,11 +110,12 @@ impl Gaps {
         let mut text = format!("{} cannot be told: ", size::both(self.bytes()));
         for (n, gap) in self.0.iter().take(NAMED).enumerate() {
             let separator = if n == 0 { "" } else { "; " };
-            let place = match base {
-                Some(base) => format!("memory at {:#x}", base.saturating_add(gap.at)),
-                None => format!("{:#x} in the region", gap.at),
+            let place = match (base, gap.at) {
+                (Some(base), Some(at)) => format!(" (memory at {:#x})", base.saturating_add(at)),
+                (None, Some(at)) => format!(" ({at:#x} in the region)"),
+                (_, None) => String::new(),
             };
-            text.push_str(&format!("{separator}{} {} ({place})", gap.span, gap.why));
+            text.push_str(&format!("{separator}{} {}{place}", gap.span, gap.why));
         }
         if self.0.len() > NAMED {
             text.push_str(&format!("; and {} more ranges", self.0.len() - NAMED));
@@ -192,7 +197,7 @@ impl<S: ReadAt + ?Sized> Iterator for Plan<'_, S> {
         let absent = self.source.next_absent(at..stop);
         if let Some((span, why)) = absent.filter(|(span, _)| span.offset <= at) {
             let span = self.pass(span.end().clamp(at.saturating_add(1), stop));
-            return Some(Step { read: None, what: What::Gap(Gap { span, at, why: Why::Absent(why) }) });
+            return Some(Step { read: None, what: What::Gap(Gap { span, at: Some(at), why: Why::Absent(why) }) });
         }
         let stop = absent.map_or(stop, |(span, _)| span.offset.min(stop));
         // A source that cannot tell is read.
@@ -214,7 +219,8 @@ fn steps<'s, S: ReadAt + ?Sized>(source: &'s S, piece: &Piece) -> Box<dyn Iterat
     let one = |what| Box::new(std::iter::once(Step { read: None, what }));
     match *piece {
         Piece::Hole { file } => one(What::Zeros(file)),
-        Piece::Data { file, at, bad: true } => one(What::Gap(Gap { span: file, at, why: Why::Bad })),
+        Piece::Data { file, at, bad: true } => one(What::Gap(Gap { span: file, at: Some(at), why: Why::Bad })),
+        Piece::Lost { file } => one(What::Gap(Gap { span: file, at: None, why: Why::Lost })),
         Piece::Data { file, at, bad: false } => Box::new(Plan::new(source, at, file)),
     }
 }
@@ -246,8 +252,8 @@ fn by_page<S: ReadAt + ?Sized>(source: &S, from: u64, to: Span, sink: &mut impl 
         let span = Span::new(to.offset + (at - from), stop - at);
         match source.read_at(at, &mut page[..length]) {
             Ok(()) => sink.data(span.offset, &page[..length])?,
-            Err(ReadError::Absent { why, .. }) => sink.gap(Gap { span, at, why: Why::Absent(why) })?,
-            Err(ReadError::Io { .. }) => sink.gap(Gap { span, at, why: Why::Unreadable })?,
+            Err(ReadError::Absent { why, .. }) => sink.gap(Gap { span, at: Some(at), why: Why::Absent(why) })?,
+            Err(ReadError::Io { .. }) => sink.gap(Gap { span, at: Some(at), why: Why::Unreadable })?,
         }
         at = stop;
     }
@@ -258,17 +264,24 @@ fn by_page<S: ReadAt + ?Sized>(source: &S, from: u64, to: Span, sink: &mut impl 
 pub(crate) fn known_gaps<S: ReadAt + ?Sized>(source: &S, pieces: &[Piece]) -> Gaps {
     let mut gaps = Gaps::default();
     for piece in pieces {
-        let Piece::Data { file, at, bad } = *piece else { continue };
-        if bad {
-            gaps.add(Gap { span: file, at, why: Why::Bad });
-            continue;
-        }
+        let (file, at) = match *piece {
+            Piece::Hole { .. } => continue,
+            Piece::Lost { file } => {
+                gaps.add(Gap { span: file, at: None, why: Why::Lost });
+                continue;
+            }
+            Piece::Data { file, at, bad: true } => {
+                gaps.add(Gap { span: file, at: Some(at), why: Why::Bad });
+                continue;
+            }
+            Piece::Data { file, at, bad: false } => (file, at),
+        };
         let end = at.saturating_add(file.len);
         let mut next = at;
         while let Some((span, why)) = source.next_absent(next..end) {
             let from = span.offset.max(at);
             let span = Span::new(file.offset + (from - at), span.end().min(end).saturating_sub(from));
-            gaps.add(Gap { span, at: from, why: Why::Absent(why) });
+            gaps.add(Gap { span, at: Some(from), why: Why::Absent(why) });
             next = from.saturating_add(span.len).max(next + 1);
         }
     }
@@ -372,7 +385,7 @@ mod tests {
             Ok(())
         }
         fn gap(&mut self, gap: Gap) -> Result<()> {
-            self.0.push(format!("gap {} of {:#x} {}", gap.span, gap.at, gap.why.name()));
+            self.0.push(format!("gap {} of {:#x} {}", gap.span, gap.at.unwrap(), gap.why.name()));
             Ok(())
         }
     }
@@ -396,7 +409,7 @@ mod tests {
     #[test]
     fn gaps_join_and_are_named() {
         let mut gaps = Gaps::default();
-        let gap = |offset, len, why| Gap { span: Span::new(offset, len), at: offset + 0x100, why };
+        let gap = |offset, len, why| Gap { span: Span::new(offset, len), at: Some(offset + 0x100), why };
         gaps.add(gap(0, 4096, Why::Bad));
         gaps.add(gap(4096, 4096, Why::Bad));
         gaps.add(gap(8192, 1, Why::Absent(Absence::NotInDump)));

@@ -30,7 +30,8 @@ impl Missing {
         for (name, gaps) in &self.0 {
             writeln!(out, "# file: {name}")?;
             for gap in gaps.iter() {
-                let address = base.map_or_else(|| "-".to_owned(), |base| format!("{:#x}", base.saturating_add(gap.at)));
+                let address = base.zip(gap.at).map(|(base, at)| format!("{:#x}", base.saturating_add(at)));
+                let address = address.as_deref().unwrap_or("-");
                 writeln!(out, "{} {} {} {address}", gap.span.offset, gap.span.len, gap.why.name())?;
             }
         }

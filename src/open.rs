@@ -170,6 +170,11 @@ pub(crate) fn no_superblock(located: &Located, error: OpenError) -> anyhow::Erro
             )
             .into();
     }
+    if let Some((geometry, _)) = rebuild::layout(&located.source) {
+        let message = format!("no superblock is there, but pages of a region of {} bytes are", geometry.size());
+        let hint = "--region SIZE:BASE with that size tells where all of it is";
+        return anyhow::Error::new(Failure::new("region-elsewhere", message).hint(hint)).context(error.to_string());
+    }
     let first = located.source.next_absent(0..PAGE_BYTES);
     match (&located.dump, first) {
         (Some(dump), Some((_, why))) => {
@@ -303,7 +308,7 @@ fn within_files(gaps: Gaps, copy: &Path) -> Result<Gaps> {
         while let Some(gap) = ahead.next_if(|gap| gap.span.offset < end) {
             let from = gap.span.offset.max(start);
             let span = Span::new(from, gap.span.end().min(end).saturating_sub(from));
-            kept.add(Gap { span, at: from, why: gap.why });
+            kept.add(Gap { span, at: Some(from), why: gap.why });
         }
     });
     Ok(kept)

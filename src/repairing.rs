@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result};
 use gmfs_check::finding::KEPT_PER_CODE;
-use gmfs_check::plan::Refused;
+use gmfs_check::plan::{Edit, Refused};
 use gmfs_check::{Code, Finding, Options, Planned, Policy, Repair, Report, Severity, Subject, apply, check, plan};
 use gmfs_format::io::{ReadAt, WriteAt};
 use gmfs_volume::{OpenError, Stamp};
@@ -18,6 +18,7 @@ use crate::ctx::Ctx;
 use crate::interrupt;
 use crate::prompt::{self, Answer};
 use crate::render::WRITER;
+use crate::render::findings;
 use crate::render::progress::Progress;
 
 /// More rounds than any repair takes until there is less to do; a bound, so that no image can keep one busy for ever.
@@ -135,6 +136,11 @@ pub(crate) fn repair<T: WriteAt>(target: &mut T, how: Look, mode: Mode, ctx: &mu
         let policy = if mode == Mode::Safe { Policy::Safe } else { Policy::Lossy };
         let next = plan(target, &outcome.last, policy)?;
         outcome.refused = next.refused;
+        if mode == Mode::Ask && !next.edits.is_empty() {
+            // Whoever is asked must know what it is about.
+            let found: Vec<(Finding, bool)> = seen.fresh().map(|finding| (finding.clone(), false)).collect();
+            findings::findings(&found, ctx)?;
+        }
         let (accepted, declined) = answers.choose(next.edits, ctx)?;
         outcome.cancelled = answers.quit || interrupt::asked();
         outcome.refused.extend(declined);
@@ -155,6 +161,8 @@ pub(crate) fn repair<T: WriteAt>(target: &mut T, how: Look, mode: Mode, ctx: &mu
 #[derive(Default)]
 struct Seen {
     first: BTreeMap<Code, Vec<Finding>>,
+    /// Those of the first ones that the last round has added.
+    fresh: Vec<Finding>,
     /// The last round's: those that it kept, and how many there were of each code.
     last: BTreeSet<Key>,
     totals: BTreeMap<Code, u64>,
@@ -162,6 +170,13 @@ struct Seen {
     /// The fewest findings of any round, and the rounds since.
     fewest: Option<u64>,
     rounds: u32,
+}
+
+/// What an edit is known by from round to round.
+fn edit_key(planned: &Planned) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    planned.edit.to_string().hash(&mut hasher);
+    hasher.finish()
 }
 
 /// What a finding is known by from round to round: its code, and a hash of all that it says.
@@ -177,11 +192,13 @@ impl Seen {
     /// Adds the findings of a round. Says whether a further round may bring the repair on.
     fn add(&mut self, report: &Report) -> bool {
         let now: BTreeSet<Key> = report.findings.iter().map(key).collect();
+        self.fresh.clear();
         for finding in report.findings.iter().filter(|finding| !self.last.contains(&key(finding))) {
             let first = self.first.entry(finding.code()).or_default();
             // What was gone and came back is told once.
             if first.len() < KEPT_PER_CODE && !first.contains(finding) {
                 first.push(finding.clone());
+                self.fresh.push(finding.clone());
             }
         }
         let mut totals = report.more.clone();
@@ -205,6 +222,11 @@ impl Seen {
 }
 
 impl Seen {
+    /// What the last round has found first.
+    fn fresh(&self) -> impl Iterator<Item = &Finding> {
+        self.fresh.iter()
+    }
+
     /// The first findings of each code with whether they are gone, and how many more there were.
     fn told(self) -> (Vec<(Finding, bool)>, BTreeMap<Code, More>) {
         let (mut told, mut more) = (Vec::new(), BTreeMap::new());
@@ -229,20 +251,21 @@ impl Seen {
 /// What the user has said so far.
 struct Answers {
     mode: Mode,
-    /// Codes for which everything is to be repaired, or nothing.
-    always: BTreeMap<Code, bool>,
+    /// Codes for which everything is to be repaired.
+    all: BTreeSet<Code>,
+    /// Edits that are not wanted: they come again in every round.
+    unwanted: BTreeSet<u64>,
     quit: bool,
 }
 
 impl Answers {
     const fn new(mode: Mode) -> Self {
-        Self { mode, always: BTreeMap::new(), quit: false }
+        Self { mode, all: BTreeSet::new(), unwanted: BTreeSet::new(), quit: false }
     }
 
     /// Splits edits into those to make and those that the user does not want.
     fn choose(&mut self, edits: Vec<Planned>, ctx: &Ctx) -> Result<(Vec<Planned>, Vec<Refused>)> {
-        let mut accepted = Vec::new();
-        let mut declined = Vec::new();
+        let (mut accepted, mut declined) = (Vec::new(), Vec::new());
         for planned in edits {
             let wanted = match self.mode {
                 Mode::All => true,
@@ -250,28 +273,34 @@ impl Answers {
                 Mode::Look => false,
                 Mode::Ask => !self.quit && self.ask(&planned, ctx)?,
             };
-            if wanted {
-                accepted.push(planned);
-                continue;
-            }
-            for code in &planned.because {
-                let why = "not wanted".to_owned();
-                declined.push(Refused { code: *code, subject: Subject::Region, why });
-            }
+            if wanted { accepted.push(planned) } else { declined.push(planned) }
         }
-        Ok((accepted, declined))
+        let (accepted, mut apart) = whole_repairs(accepted, &declined);
+        declined.append(&mut apart);
+        let refused = |planned: &Planned| {
+            let why = format!("not wanted: {}", planned.edit);
+            let refuse = |code: &Code| Refused { code: *code, subject: Subject::Region, why: why.clone() };
+            planned.because.iter().map(refuse).collect::<Vec<_>>()
+        };
+        Ok((accepted, declined.iter().flat_map(refused).collect()))
     }
 
     /// Asks about one edit.
     fn ask(&mut self, planned: &Planned, ctx: &Ctx) -> Result<bool> {
-        let Some(code) = planned.because.first().copied() else { return Ok(true) };
-        if let Some(answer) = self.always.get(&code) {
-            return Ok(*answer);
+        if planned.because.iter().all(|code| self.all.contains(code)) {
+            return Ok(true);
         }
+        if self.unwanted.contains(&edit_key(planned)) {
+            return Ok(false);
+        }
+        let codes: Vec<&str> = planned.because.iter().map(|code| code.text()).collect();
+        let codes = codes.join("+");
         loop {
-            let loses = planned.loses.as_ref().map_or(String::new(), |what| format!("\n  gives up: {what}"));
-            let text = crate::failure::printable(&format!("{code} {}: {}", code.name(), planned.edit));
-            let question = format!("{text}{loses}\nDo it? [y]es, [n]o, [a]ll {code}, [q]uit: ");
+            let gives_up = |what: &String| format!("\n  gives up: {}", crate::failure::printable(what));
+            let loses = planned.loses.as_ref().map_or(String::new(), gives_up);
+            let name = planned.because.first().map_or("", |code| code.name());
+            let text = crate::failure::printable(&format!("{codes} {name}: {}", planned.edit));
+            let question = format!("{text}{loses}\nDo it? [y]es, [n]o, [a]ll {codes}, [q]uit: ");
             let Answer::Line(line) = prompt::ask(&question)? else {
                 self.quit = true;
                 return Ok(false);
@@ -279,12 +308,11 @@ impl Answers {
             match line.as_str() {
                 "y" | "yes" => return Ok(true),
                 "n" | "no" => {
-                    // Asked once: the same edit comes again in the next round.
-                    self.always.insert(code, false);
+                    self.unwanted.insert(edit_key(planned));
                     return Ok(false);
                 }
                 "a" | "all" => {
-                    self.always.insert(code, true);
+                    self.all.extend(&planned.because);
                     return Ok(true);
                 }
                 "q" | "quit" => {
@@ -295,6 +323,20 @@ impl Answers {
             }
         }
     }
+}
+
+/// Takes out what is no repair by itself without the edits that are not wanted. What becomes of blocks and what their
+/// file records of them go together; and a superblock that went back in time tells which pages are in doubt, so it stays
+/// as long as they are.
+fn whole_repairs(accepted: Vec<Planned>, declined: &[Planned]) -> (Vec<Planned>, Vec<Planned>) {
+    let of_both = |planned: &&Planned| matches!(planned.edit, Edit::Blocks { .. } | Edit::Inode { .. });
+    let coupled: BTreeSet<Code> = declined.iter().filter(of_both).flat_map(|planned| planned.because.clone()).collect();
+    let of_blocks = |code: &Code| matches!(code, Code::GM0404 | Code::GM0405);
+    let doubts = declined.iter().any(|planned| matches!(planned.edit, Edit::Reconcile { .. }));
+    accepted.into_iter().partition(|planned| {
+        let half = of_both(&planned) && planned.because.iter().any(|code| of_blocks(code) && coupled.contains(code));
+        !half && !(doubts && planned.edit.is_of_superblock())
+    })
 }
 
 #[cfg(test)]

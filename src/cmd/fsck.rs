@@ -81,6 +81,10 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     if args.json {
         json::print(ctx, "fsck", &check::Fsck::new(image, &outcome, status))?;
     } else {
+        findings::given_up(&outcome.applied, ctx)?;
+        if args.mode() != Mode::Look {
+            findings::plan(&[], &outcome.refused, ctx)?;
+        }
         show(&shown, &outcome, ctx)?;
     }
     Ok(Exit::Fsck(status))

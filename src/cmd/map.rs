@@ -5,9 +5,10 @@ use std::ffi::OsString;
 use anyhow::{Context as _, Result};
 use clap::{Args as Arguments, ValueEnum};
 use gmfs_format::model::{Extent, Inode};
-use gmfs_format::tables::{INODE_LOST_DATA, InodeKind};
+use gmfs_format::tables::InodeKind;
 use gmfs_image::Kind;
-use gmfs_volume::content::{Piece, pieces};
+use gmfs_volume::content::{Piece, has_lost, pieces};
+use gmfs_volume::region::Mapping;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
@@ -67,14 +68,14 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     };
     if args.json {
         let path = inodes.tree.path(inode.ino);
-        let answer = answer(&opened, inode, path.as_deref(), &mapping.extents, arguments);
+        let answer = answer(&opened, inode, path.as_deref(), &mapping, arguments);
         json::print(ctx, "map", &answer)?;
     } else if let Some(arguments) = arguments {
         for argument in arguments {
             ctx.line(&argument)?;
         }
     } else {
-        show(&opened, inode, &mapping.extents, ctx)?;
+        show(&opened, inode, &mapping, ctx)?;
     }
     Ok(exit)
 }
@@ -106,6 +107,13 @@ fn qemu(opened: &Opened, inode: &Inode, pieces: &[Piece]) -> Result<Vec<String>,
                 return failure(
                     "bad-block",
                     format!("bytes {file} lie in a block with a hardware error"),
+                    "extract what is left of it",
+                );
+            }
+            Piece::Lost { file } => {
+                return failure(
+                    "lost",
+                    format!("bytes {file} are lost: nothing tells any more which block held them"),
                     "extract what is left of it",
                 );
             }
@@ -144,14 +152,14 @@ fn answer(
     opened: &Opened,
     inode: &Inode,
     path: Option<&[u8]>,
-    extents: &[Extent],
+    mapping: &Mapping,
     arguments: Option<Vec<String>>,
 ) -> files::Map {
-    let (geometry, base) = (opened.region.geometry(), opened.physical_base());
+    let (geometry, base, extents) = (opened.region.geometry(), opened.physical_base(), &mapping.extents);
     let runs = extents.iter().map(|extent| files::Extent::new(extent, geometry, base)).collect();
     let holes = holes(extents, inode.size, geometry.block_bytes());
     let holes: Vec<_> = holes.into_iter().map(|(offset, length)| files::Hole { offset, length }).collect();
-    let (holes, lost) = if may_be_lost(inode) { (Vec::new(), holes) } else { (holes, Vec::new()) };
+    let (holes, lost) = if has_lost(geometry, inode, mapping) { (Vec::new(), holes) } else { (holes, Vec::new()) };
     files::Map {
         file: files::File::new(path, inode, runs),
         block_size: geometry.block_bytes(),
@@ -160,11 +168,6 @@ fn answer(
         lost,
         arguments,
     }
-}
-
-/// Whether places that no block stands for held data that is lost.
-fn may_be_lost(inode: &Inode) -> bool {
-    inode.attributes.is_some_and(|attributes| attributes.flags & INODE_LOST_DATA != 0)
 }
 
 /// What no extent covers: offset and length.
@@ -184,8 +187,8 @@ fn holes(extents: &[Extent], size: u64, block: u64) -> Vec<(u64, u64)> {
     holes
 }
 
-fn show(opened: &Opened, inode: &Inode, extents: &[Extent], ctx: &mut Ctx) -> Result<()> {
-    let (geometry, base) = (opened.region.geometry(), opened.physical_base());
+fn show(opened: &Opened, inode: &Inode, mapping: &Mapping, ctx: &mut Ctx) -> Result<()> {
+    let (geometry, base, extents) = (opened.region.geometry(), opened.physical_base(), &mapping.extents);
     let block = geometry.block_bytes();
     let address = if base.is_some() { "Physical address" } else { "Offset in region" };
     let mut table = Table::new(&["File offset", "Length", "Blocks", "First block", address]).right(&[0, 1, 2, 3, 4]);
@@ -193,7 +196,7 @@ fn show(opened: &Opened, inode: &Inode, extents: &[Extent], ctx: &mut Ctx) -> Re
     rows.extend(extents.iter().map(|e| (u64::from(e.index) * block, Some(e), u64::from(e.count) * block)));
     rows.extend(holes(extents, inode.size, block).into_iter().map(|(offset, length)| (offset, None, length)));
     rows.sort_by_key(|(offset, ..)| *offset);
-    let gap = if may_be_lost(inode) { ("lost", Role::Bad) } else { ("hole", Role::Dim) };
+    let gap = if has_lost(geometry, inode, mapping) { ("lost", Role::Bad) } else { ("hole", Role::Dim) };
     for (offset, extent, length) in rows {
         let (offset, length) = (size::hex(offset), size::human(length));
         let Some(extent) = extent else {

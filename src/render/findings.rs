@@ -54,6 +54,16 @@ pub(crate) fn plan(edits: &[Planned], refused: &[Refused], ctx: &mut Ctx) -> Res
     Ok(())
 }
 
+/// Prints what repairs have given up.
+pub(crate) fn given_up(edits: &[Planned], ctx: &mut Ctx) -> Result<(), OutputError> {
+    for planned in edits {
+        let Some(loses) = &planned.loses else { continue };
+        let codes: Vec<&str> = planned.because.iter().map(|code| code.text()).collect();
+        ctx.line(&format!("{} gave up {}", codes.join("+"), crate::failure::printable(loses)))?;
+    }
+    Ok(())
+}
+
 /// One line that sums a check up.
 pub(crate) fn summary(image: &str, report: &Report, repaired: u64, ctx: &mut Ctx) -> Result<(), OutputError> {
     let verdict = report.verdict();

@@ -61,12 +61,16 @@ fn lost_mappings_are_no_holes() {
     for copy in [0, B] {
         images::poke(&sandbox, "region.img", copy + 4096 + 100, b"damage");
     }
-    sandbox.fails("cat region.img /vms/first.mem", "mappings of the file are lost (0 of 3 blocks are found)");
-    sandbox.fails("extract region.img /vms/first.mem", "0 of 3 blocks");
+    sandbox.fails("cat region.img /vms/first.mem", "0x0..0x500000 lost: nothing tells any more which block held it");
+    sandbox.fails("extract region.img /vms/first.mem", "0x0..0x500000 lost");
     assert!(!sandbox.exists("first.mem"));
     let map = sandbox.gmfs("map region.img /vms/first.mem");
     assert_eq!(map.code, 1);
     assert!(map.stderr.contains("1 page of the block table is lost; the mapping is incomplete"), "{map:?}");
+    assert!(map.text().contains("lost") && !map.text().contains("hole"), "{map:?}");
+    // What is left can be taken out, with a list of what is not.
+    assert_eq!(sandbox.gmfs("extract region.img /vms/first.mem --sparse-absent").code, 1);
+    assert!(String::from_utf8_lossy(&sandbox.read("first.mem.missing")).contains("0 5242880 lost -"));
     assert_eq!(sandbox.gmfs("stat region.img /vms/first.mem").code, 1);
     let who = sandbox.gmfs("who region.img block:1 --json").json();
     assert_eq!(who["addresses"][0]["what"], "lost");
@@ -117,7 +121,8 @@ fn a_block_with_a_hardware_error_is_not_read() {
         raw::BlockTablePage::view_mut(&mut page).entries[1].state = 2;
         let generation = raw::PageHeader::of(&page).generation.get();
         let kind = seal::PageKind::BlockTable;
-        let place = seal::Place { kind, copy, page: units::PageNo(1), uuid: superblock.uuid };
+        let place =
+            seal::Place { kind, copy, page: units::PageNo(1), uuid: superblock.uuid, geometry: superblock.geometry() };
         seal::seal(&mut page, &place, units::Generation(generation));
         images::poke(&sandbox, "region.img", start + 4096, &page);
     }

@@ -355,8 +355,8 @@ fn lost_blocks_are_withheld_until_they_are_released() {
     let reserved = usage();
     assert_eq!((&reserved["free"], &reserved["data"]), (&0.into(), &0.into()));
     // The places that were data are named by their bytes and are no zeros.
-    sandbox.fails("cat region.img /vms/first.mem", "bytes 0x0..0x500000 may be data, not a hole");
-    sandbox.fails("extract region.img /vms/second.mem", "bytes 0x0..0x400000 may be data");
+    sandbox.fails("cat region.img /vms/first.mem", "0x0..0x500000 lost: nothing tells any more which block held it");
+    sandbox.fails("extract region.img /vms/second.mem", "0x0..0x400000 lost");
     assert!(sandbox.ok("stat region.img /vms/first.mem").text().contains("lost-data"));
     let map = sandbox.gmfs("map region.img /vms/first.mem");
     assert!(map.text().contains("lost") && !map.text().contains("hole"), "{map:?}");
@@ -401,19 +401,55 @@ fn undo_refuses_what_is_not_its_own() {
     }
     for cut in [good.len() - 1, good.len() - 20] {
         sandbox.write("taken", &good[..cut]);
-        refused("undo file taken is damaged");
+        refused("undo file taken has no end");
     }
     sandbox.write("taken", &good[..20 + 16 + 4096]);
     refused("undo file taken has no end");
     sandbox.write("taken", &good);
     sandbox.ok("mkfs other.img --size 64M -q");
     sandbox.fails("undo taken other.img", "or is another image: nothing is undone");
+    let other = sandbox.read("other.img");
+    sandbox.fails("undo -f taken other.img", "no page of the image is what the undo file knows of it");
+    assert!(sandbox.read("other.img") == other);
     sandbox.ok("mkfs small.img --size 16M -q");
-    sandbox.fails("undo taken small.img", "16777216 bytes");
+    for line in ["undo taken small.img", "undo -f taken small.img"] {
+        sandbox.fails(line, "16777216 bytes");
+        sandbox.ok("fsck -n small.img");
+    }
     sandbox.ok("mv region.img /sparse /moved");
     sandbox.fails("undo taken region.img", "has changed at");
     sandbox.write("region.img", &repaired);
     sandbox.ok("undo taken region.img");
     assert!(sandbox.read("region.img") == before);
     assert!(sandbox.ok("undo taken region.img").text().contains("nothing to undo"));
+}
+
+/// Both superblocks are lost, and the image is not as long as the region: each page tells how it is laid out.
+#[test]
+fn superblocks_are_made_anew_for_the_region_that_the_pages_tell_of() {
+    let sandbox = Sandbox::new();
+    images::sample(&sandbox);
+    let content = images::content();
+    sandbox.ok("inject region.img GM0112");
+    let lost = sandbox.read("region.img");
+    for more in [0, 1 << 20, 2 << 20, 10 << 20, 192 << 20] {
+        let mut longer = lost.clone();
+        longer.resize(lost.len() + more, 0);
+        sandbox.write("region.img", &longer);
+        assert_eq!(code(&sandbox, "fsck -y region.img"), 1);
+        assert!(sandbox.ok("cat region.img /vms/first.mem").stdout == content, "{more} bytes more");
+        sandbox.ok("fsck -n region.img");
+        assert!(sandbox.read("region.img")[lost.len()..] == longer[lost.len()..]);
+    }
+    for less in [2 << 20, 20 << 20] {
+        let shorter = &lost[..lost.len() - less];
+        sandbox.write("region.img", shorter);
+        let done = sandbox.gmfs("repair -y region.img");
+        assert_ne!(done.code & 12, 0, "{done:?}");
+        assert!(sandbox.read("region.img") == shorter, "{less} bytes less: {done:?}");
+    }
+    sandbox.write("region.img", &lost);
+    let done = sandbox.gmfs("repair -y --region 48M region.img");
+    assert!(done.code == 4 && done.text().contains("a region of 67108864 bytes"), "{done:?}");
+    assert!(sandbox.read("region.img") == lost);
 }

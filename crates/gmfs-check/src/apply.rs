@@ -132,8 +132,11 @@ fn verify<S: ReadAt + ?Sized>(source: &S, edits: &[Planned]) -> Result<(), Apply
     Ok(())
 }
 
-/// Makes pages behind the marks blank as far as the marks are to move, but for those in use; gives the superblock with
-/// the marks moved. What is written here nobody reads before that superblock is committed.
+/// Makes pages behind the marks good as far as the marks are to move; gives the superblock with the marks moved. What is
+/// written here nobody reads before that superblock is committed.
+///
+/// A page that is good in either copy stays what it is, for it may be this region's, and its blocks in use. Where neither
+/// is and something lies there, every block is reserved; only what is empty becomes a blank page.
 fn move_marks<S: WriteAt>(target: &mut S) -> Result<SuperblockRaw, ApplyError> {
     let superblocks = load(target)?;
     let geometry = superblocks.geometry();
@@ -144,13 +147,28 @@ fn move_marks<S: WriteAt>(target: &mut S) -> Result<SuperblockRaw, ApplyError> {
         let Some(end) = found.iter().filter(of_table).map(|run| run.end).max() else { continue };
         let unused = (used.end..end).filter(|page| !found.iter().any(|run| run.contains(page)));
         for page in unused.map(PageNo) {
-            let mut bytes = gmfs_volume::change::blank_page(geometry, page);
+            if gmfs_volume::region::read_page(&*target, &superblocks, page).is_some() {
+                continue;
+            }
+            let mut bytes = match is_empty(&*target, &superblocks, page) {
+                true => gmfs_volume::change::blank_page(geometry, page),
+                false => substitute(&superblocks, page),
+            };
             write_both(target, &superblocks, page, &mut bytes, CopyId::B)?;
         }
         let mark = if kind == PageKind::BlockTable { &mut raw.table_used } else { &mut raw.inodes_used_pages };
         *mark = u64::from(end - used.start).into();
     }
     Ok(raw)
+}
+
+/// Whether both copies of a page are nothing but zeros.
+fn is_empty<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, page: PageNo) -> bool {
+    CopyId::BOTH.into_iter().all(|copy| {
+        let mut bytes = [0; PAGE_SIZE];
+        let read = source.read_at(superblocks.geometry().page_offset(copy, page), &mut bytes);
+        read.is_ok() && bytes == [0; PAGE_SIZE]
+    })
 }
 
 /// Writes both superblocks as they were made anew, if neither is there.
@@ -196,6 +214,9 @@ fn reconcile_page<S: WriteAt>(target: &mut S, superblocks: &Superblocks, page: P
     }
     if judged.conflict {
         return Ok(gmfs_volume::unite_page(target, superblocks, page)?);
+    }
+    if gmfs_volume::end_union(target, superblocks, page)? {
+        return Ok(());
     }
     let read = gmfs_volume::region::read_page(&*target, superblocks, page);
     let Some((from, mut bytes)) = judged.take.zip(read) else {

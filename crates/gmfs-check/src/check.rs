@@ -77,9 +77,7 @@ fn check_loaded<S: ReadAt + ?Sized>(
     blocks.missing_pages += behind.blocks;
     pass::places::check(source, superblocks, &inodes, &blocks, &mut sink);
     pass::counts::check(superblocks, &inodes, &blocks, &mut sink);
-    if options.data {
-        pass::data::check(source, superblocks, progress, &mut sink);
-    }
+    let unseen = unseen | (options.data && pass::data::check(source, superblocks, progress, &mut sink));
     let judged = superblocks.judgement();
     pages = pages.plus(inodes.standings).plus(blocks.standings);
     let interrupted =

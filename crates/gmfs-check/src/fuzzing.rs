@@ -212,7 +212,7 @@ pub fn damage(image: &mut Image, patch: &Patch) {
         if patch.how & 4 != 0 {
             let generation = PageHeader::of(&bytes).generation.get();
             let generation = generation.saturating_add(u64::from(patch.how >> 3 & 1));
-            let place = Place { kind, copy, page, uuid: Uuid::from_u128(0xf00d) };
+            let place = Place { kind, copy, page, uuid: Uuid::from_u128(0xf00d), geometry };
             seal::seal(&mut bytes, &place, Generation(generation));
         }
         // A page of the image can always be written.

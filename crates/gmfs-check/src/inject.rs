@@ -142,7 +142,7 @@ impl<'a, S: WriteAt> Editor<'a, S> {
     fn place(&self, copy: CopyId, page: PageNo) -> Result<(Place, u64), InjectError> {
         let geometry = self.superblock.geometry();
         let kind = geometry.page_kind(page).ok_or_else(|| self.missing("such page"))?;
-        Ok((Place { kind, copy, page, uuid: self.superblock.uuid }, geometry.page_offset(copy, page)))
+        Ok((Place { kind, copy, page, uuid: self.superblock.uuid, geometry }, geometry.page_offset(copy, page)))
     }
 
     fn read_page(&self, copy: CopyId, page: PageNo) -> Result<PageBytes, InjectError> {

@@ -11,7 +11,7 @@ use gmfs_format::seal::PageKind;
 use gmfs_format::units::{BlockNo, CopyId, InodeNo, PageNo};
 use gmfs_volume::change::Assign;
 use gmfs_volume::rebuild::load;
-use gmfs_volume::{OpenError, Region};
+use gmfs_volume::{OpenError, Region, Superblocks};
 
 use crate::finding::{Finding, Report, Subject};
 use crate::problem::{Code, Problem, Repair};
@@ -19,6 +19,7 @@ use crate::problem::{Code, Problem, Repair};
 mod claims;
 mod contents;
 mod descriptors;
+mod lost;
 mod places;
 mod rules;
 
@@ -163,10 +164,10 @@ pub enum PlanError {
 /// There is no region any more.
 pub fn plan<S: ReadAt + ?Sized>(source: &S, report: &Report, policy: Policy) -> Result<Plan, PlanError> {
     let region = Region::with(source, load(source)?);
-    if !region.superblock().features().writable() {
+    if let Some(why) = unfit(source, region.superblocks()) {
         let mut plan = Plan::default();
         for finding in report.findings.iter().filter(|f| f.code().repair() != Repair::None) {
-            plan.refuse(finding, "the region has features that this program does not know: it does not write here");
+            plan.refuse(finding, &why);
         }
         return Ok(plan);
     }
@@ -176,6 +177,7 @@ pub fn plan<S: ReadAt + ?Sized>(source: &S, report: &Report, policy: Policy) -> 
     // As long as pages lie behind the marks, nothing may be written that could move a mark over them unseen.
     let first = if pages.is_empty() { &marks } else { &pages };
     rules::pages(first, policy, &mut plan);
+    rules::keep_doubts(first, report.more.keys().any(|code| rules::is_doubt(*code)), &mut plan);
     if first.is_empty() {
         contents::plan(&region, &rest, policy, &mut plan);
     } else {
@@ -185,6 +187,19 @@ pub fn plan<S: ReadAt + ?Sized>(source: &S, report: &Report, policy: Policy) -> 
         plan.more = unseen || rest.iter().any(|f| matches!(f.code().repair(), Repair::Safe | Repair::Lossy));
     }
     Ok(plan)
+}
+
+/// Why nothing at all is to be written here.
+fn unfit<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks) -> Option<String> {
+    if !superblocks.current().features().writable() {
+        return Some("the region has features that this program does not know: it does not write here".to_owned());
+    }
+    let geometry = superblocks.geometry();
+    let short = source.end().filter(|end| *end < geometry.size() && superblocks.are_rebuilt())?;
+    Some(format!(
+        "its pages are of a region of {} bytes, and {short} are here: a superblock is made anew only where all of it is",
+        geometry.size()
+    ))
 }
 
 /// Whether a finding is about pages as such, so that nothing else can be planned before it is repaired.
@@ -245,6 +260,20 @@ fn differences<T: OnMemory>(before: &T, after: &T) -> Vec<FieldChange> {
 }
 
 impl Edit {
+    /// Whether it writes one superblock from the other one.
+    #[must_use]
+    pub const fn is_of_superblock(&self) -> bool {
+        matches!(self, Self::Mend { kind: PageKind::Superblock, .. })
+    }
+
+    /// The first of the pages that it makes good, if it is about pages.
+    const fn first_page(&self) -> Option<PageNo> {
+        match self {
+            Self::Mend { first, .. } | Self::Replace { first, .. } | Self::Reconcile { first, .. } => Some(*first),
+            _ => None,
+        }
+    }
+
     /// The fields that the edit changes, if it changes single fields.
     #[must_use]
     pub fn fields(&self) -> Vec<FieldChange> {

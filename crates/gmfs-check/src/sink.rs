@@ -134,6 +134,11 @@ impl Sink {
         self.skipped.add(Unchecked { subject, at, why });
     }
 
+    /// Whether anything could not be checked.
+    pub(crate) const fn has_skipped(&self) -> bool {
+        !self.skipped.kept.is_empty()
+    }
+
     /// Takes over what another sink gathered behind this one's.
     pub(crate) fn append(&mut self, other: Self) {
         for (code, findings) in other.findings {

@@ -175,7 +175,7 @@ fn damage_at_random(image: &mut Memory, rng: &mut Rng) {
             if sealed {
                 let kind = geometry.page_kind(page).unwrap();
                 let generation = Generation(PageHeader::of(&bytes).generation.get());
-                seal::seal(&mut bytes, &Place { kind, copy, page, uuid }, generation);
+                seal::seal(&mut bytes, &Place { kind, copy, page, uuid, geometry }, generation);
             }
             image.put(at, &bytes);
         }

@@ -92,7 +92,7 @@ pub struct Judgement {
     /// Both count and differ, and nothing tells which is right: they have one generation, or the newer one may never have
     /// been committed.
     pub conflict: bool,
-    /// The copy to read may be older than the one that is lost: a commit was half mirrored.
+    /// The copy to read may be older than the one that is lost, or of a commit that never happened.
     pub uncertain: bool,
 }
 
@@ -143,10 +143,14 @@ pub fn judge(a: Found, b: Found, committed: Generation, phase: Phase, equal: imp
         }
         // Copy B is never ahead of A: A went back in time.
         (Some(_), Some(_)) => taken(CopyId::B, Standing::Stale, Standing::Good),
-        (Some(_), None) => taken(CopyId::A, Standing::Good, alone(CopyId::B, b)),
+        (Some(in_a), None) => {
+            // Of the newest generation, nobody knows whether it was committed.
+            let uncertain = phase == Phase::Unknown && in_a == committed;
+            Judgement { uncertain, ..taken(CopyId::A, Standing::Good, alone(CopyId::B, b)) }
+        }
         (None, Some(in_b)) => {
             let a = alone(CopyId::A, a);
-            let uncertain = phase == Phase::ToB && in_b < committed;
+            let uncertain = matches!(phase, Phase::ToB | Phase::Unknown) && in_b < committed;
             Judgement { uncertain, ..taken(CopyId::B, a, Standing::Good) }
         }
         (None, None) => {
@@ -233,6 +237,13 @@ mod tests {
         assert!(at(TORN, OLD, Phase::ToB).uncertain);
         assert!(!at(TORN, NOW, Phase::ToB).uncertain);
         assert!(!at(TORN, OLD, Phase::Idle).uncertain);
+        assert!(at(TORN, OLD, Phase::Unknown).uncertain && !at(TORN, NOW, Phase::Unknown).uncertain);
+    }
+
+    #[test]
+    fn a_page_of_the_newest_generation_alone_is_not_taken_for_certain_when_no_superblock_tells() {
+        assert!(at(NOW, TORN, Phase::Unknown).uncertain && !at(OLD, TORN, Phase::Unknown).uncertain);
+        assert!(!at(NOW, TORN, Phase::Idle).uncertain && !at(NOW, TORN, Phase::ToB).uncertain);
     }
 
     #[test]

@@ -91,8 +91,17 @@ on_memory! {
         generation: U64,
         /// CRC-32 (IEEE 802.3) of the whole page, with this field as zero.
         crc: U32,
+        /// N: blocks in the region that the page belongs to.
+        blocks: U32,
+
+        /// M: blocks of one metadata copy.
+        metadata_blocks: U32,
+        /// Inodes in the table.
+        inodes: U32,
+        /// Block size as a power of two: 21, 25 or 29.
+        pmd_shift: u8,
         /// Zero.
-        reserved: [u8; 20],
+        reserved: [u8; 7],
     }
 }
 

@@ -1,14 +1,16 @@
 //! The seal of a metadata page: made, checked, and, where it is broken, named.
 //!
-//! A seal says what a page is (kind, copy, position, filesystem, generation) and proves it with a CRC-32. A page whose
-//! seal is good is exactly what some commit wrote for exactly that place.
+//! A seal says what a page is (kind, copy, position, filesystem, generation), how its region is laid out, and proves it
+//! with a CRC-32. A page whose seal is good is exactly what some commit wrote for exactly that place. Any one page tells
+//! where all the others lie.
 
 use std::fmt;
 
 use uuid::Uuid;
 
+use crate::geometry::Geometry;
 use crate::raw::PageHeader;
-use crate::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo, len64, small};
+use crate::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo, PmdShift, len64, small};
 
 /// Version of the page format that this crate writes and reads.
 pub const PAGE_VERSION: u16 = 1;
@@ -76,6 +78,8 @@ pub struct Place {
     pub page: PageNo,
     /// The filesystem.
     pub uuid: Uuid,
+    /// The layout of the region. Bytes behind its last block do not count.
+    pub geometry: Geometry,
 }
 
 /// What is wrong with a page's seal.
@@ -107,6 +111,15 @@ pub enum SealFault {
         /// The position it carries.
         page: u64,
     },
+    /// The seal is good, but the page is of a region with the same UUID that is laid out otherwise.
+    OtherLayout {
+        /// Blocks in that region.
+        blocks: u32,
+        /// Blocks of one metadata copy there.
+        metadata_blocks: u32,
+        /// Inodes in its table.
+        inodes: u32,
+    },
 }
 
 impl SealFault {
@@ -121,6 +134,7 @@ impl SealFault {
             Self::Version(_) => "version",
             Self::Foreign(_) => "foreign",
             Self::Misplaced { .. } => "misplaced",
+            Self::OtherLayout { .. } => "other-layout",
         }
     }
 }
@@ -144,6 +158,11 @@ impl fmt::Display for SealFault {
                     _ => write!(f, "misplaced: it is page {page} of no known kind"),
                 }
             }
+            Self::OtherLayout { blocks, metadata_blocks, inodes } => write!(
+                f,
+                "of a region that is laid out otherwise: {blocks} blocks, {metadata_blocks} for a copy of the metadata, \
+                 {inodes} inodes"
+            ),
         }
     }
 }
@@ -153,6 +172,46 @@ impl fmt::Display for SealFault {
 /// # Errors
 /// What is wrong with it.
 pub fn check(page: &PageBytes, place: &Place) -> Result<Generation, SealFault> {
+    let Place { kind, copy, page: number, uuid, geometry } = *place;
+    let generation = check_identity(page, kind, copy, number, uuid)?;
+    check_layout(page, geometry).map(|()| generation)
+}
+
+/// Checks that the region that a page belongs to is laid out so.
+///
+/// # Errors
+/// [`SealFault::OtherLayout`].
+pub(crate) fn check_layout(page: &PageBytes, geometry: Geometry) -> Result<(), SealFault> {
+    let header = PageHeader::of(page);
+    let (blocks, metadata_blocks, inodes) = (header.blocks.get(), header.metadata_blocks.get(), header.inodes.get());
+    let here = blocks == geometry.blocks()
+        && metadata_blocks == geometry.metadata_blocks()
+        && inodes == geometry.inodes()
+        && header.pmd_shift == geometry.pmd().bits();
+    if here { Ok(()) } else { Err(SealFault::OtherLayout { blocks, metadata_blocks, inodes }) }
+}
+
+/// The layout of the region that a page says it belongs to, without bytes behind its last block; `None` if its numbers
+/// do not agree with each other. Worth something only where the seal is good.
+#[must_use]
+pub fn layout_of(page: &PageBytes) -> Option<Geometry> {
+    let header = PageHeader::of(page);
+    let pmd = PmdShift::ALL.into_iter().find(|pmd| pmd.bits() == header.pmd_shift)?;
+    let size = u64::from(header.blocks.get()).checked_mul(pmd.block_bytes())?;
+    Geometry::recorded(size, pmd, header.metadata_blocks.get().into(), header.inodes.get())
+}
+
+/// Checks all of a seal but the layout.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn check_identity(
+    page: &PageBytes,
+    kind: PageKind,
+    copy: CopyId,
+    page_no: PageNo,
+    uuid: Uuid,
+) -> Result<Generation, SealFault> {
     let header = PageHeader::of(page);
     // A page without a magic is named without its CRC: where a copy is gone, that is every page.
     if header.magic == [0; 4] || crc(page) != header.crc.get() {
@@ -165,15 +224,14 @@ pub fn check(page: &PageBytes, place: &Place) -> Result<Generation, SealFault> {
     if version != PAGE_VERSION {
         return Err(SealFault::Version(version));
     }
-    let uuid = Uuid::from_bytes(header.uuid);
-    if uuid != place.uuid {
-        return Err(SealFault::Foreign(uuid));
+    if header.uuid != uuid.into_bytes() {
+        return Err(SealFault::Foreign(Uuid::from_bytes(header.uuid)));
     }
     let number = header.page.get();
-    let here = header.magic == place.kind.magic()
-        && header.kind == place.kind.byte()
-        && header.copy == place.copy.byte()
-        && number == u64::from(place.page.0);
+    let here = header.magic == kind.magic()
+        && header.kind == kind.byte()
+        && header.copy == copy.byte()
+        && number == u64::from(page_no.0);
     if here {
         Ok(Generation(header.generation.get()))
     } else {
@@ -189,7 +247,8 @@ pub fn claim(page: &PageBytes) -> Option<(Place, Generation)> {
     let kind = PageKind::ALL.into_iter().find(|kind| kind.magic() == header.magic)?;
     let copy = CopyId::BOTH.into_iter().find(|copy| copy.byte() == header.copy)?;
     let page_no = PageNo(u32::try_from(header.page.get()).ok()?);
-    let place = Place { kind, copy, page: page_no, uuid: Uuid::from_bytes(header.uuid) };
+    let uuid = Uuid::from_bytes(header.uuid);
+    let place = Place { kind, copy, page: page_no, uuid, geometry: layout_of(page)? };
     let generation = check(page, &place).ok()?;
     Some((place, generation))
 }
@@ -204,7 +263,11 @@ pub fn seal(page: &mut PageBytes, place: &Place, generation: Generation) {
     header.page = u64::from(place.page.0).into();
     header.uuid = place.uuid.into_bytes();
     header.generation = generation.0.into();
-    header.reserved = [0; 20];
+    header.blocks = place.geometry.blocks().into();
+    header.metadata_blocks = place.geometry.metadata_blocks().into();
+    header.inodes = place.geometry.inodes().into();
+    header.pmd_shift = place.geometry.pmd().bits();
+    header.reserved = [0; 7];
     renew_crc(page);
 }
 

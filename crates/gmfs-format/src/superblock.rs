@@ -96,10 +96,11 @@ impl Superblock {
     /// The seal, or the first structural fault. Counts, flags and times are not looked at: they are the checker's.
     pub fn read(page: &PageBytes, copy: CopyId) -> Result<Self, SuperblockFault> {
         let uuid = Uuid::from_bytes(PageHeader::of(page).uuid);
-        let place = Place { kind: PageKind::Superblock, copy, page: PageNo(0), uuid };
-        let generation = seal::check(page, &place).map_err(SuperblockFault::Seal)?;
+        let identity = seal::check_identity(page, PageKind::Superblock, copy, PageNo(0), uuid);
+        let generation = identity.map_err(SuperblockFault::Seal)?;
         let raw = SuperblockPage::view(page).superblock;
         let geometry = geometry_of(&raw)?;
+        seal::check_layout(page, geometry).map_err(SuperblockFault::Seal)?;
         Ok(Self { raw, uuid, generation, geometry })
     }
 
@@ -136,7 +137,8 @@ impl Superblock {
     pub fn page(&self, copy: CopyId) -> PageBytes {
         let mut page = [0; PAGE_SIZE];
         SuperblockPage::view_mut(&mut page).superblock = self.raw;
-        let place = Place { kind: PageKind::Superblock, copy, page: PageNo(0), uuid: self.uuid };
+        let place =
+            Place { kind: PageKind::Superblock, copy, page: PageNo(0), uuid: self.uuid, geometry: self.geometry };
         seal::seal(&mut page, &place, self.generation);
         page
     }

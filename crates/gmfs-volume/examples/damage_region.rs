@@ -115,7 +115,11 @@ fn damage_batch(
     for (page, bytes) in pages.map(PageNo).zip(&mut buffer) {
         let Some(kind) = superblock.geometry().page_kind(page) else { continue };
         if damage(superblock, copy, page, bytes) {
-            seal(bytes, &Place { kind, copy, page, uuid: superblock.uuid }, superblock.generation);
+            seal(
+                bytes,
+                &Place { kind, copy, page, uuid: superblock.uuid, geometry: superblock.geometry() },
+                superblock.generation,
+            );
         }
     }
     file.write_all_at(buffer.as_flattened(), offset)

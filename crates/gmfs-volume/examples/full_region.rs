@@ -115,7 +115,11 @@ fn main() -> io::Result<()> {
             let Some(kind) = geometry.page_kind(page) else {
                 continue;
             };
-            seal(&mut bytes, &Place { kind, copy, page, uuid: superblock.uuid }, superblock.generation);
+            seal(
+                &mut bytes,
+                &Place { kind, copy, page, uuid: superblock.uuid, geometry: superblock.geometry() },
+                superblock.generation,
+            );
             buffer.extend_from_slice(&bytes);
             if buffer.len() >= 1 << 20 {
                 file.write_all_at(&buffer, at)?;

@@ -33,17 +33,18 @@ pub fn used_behind_marks<S: ReadAt + ?Sized>(source: &S, superblocks: &Superbloc
             PageKind::BlockTable => geometry.first_inode_page().0,
             _ => geometry.first_inode_page().0.saturating_add(geometry.inode_pages()),
         };
-        let mut from = used.end;
+        let (mut from, first) = (used.end, runs.len());
         let mut limit = from.saturating_add(WINDOW).min(end);
         while from < limit {
             for page in evidence(source, superblocks, from..limit, floor) {
-                match runs.last_mut() {
+                // Not those of the other table, which may end where this one begins.
+                match runs.get_mut(first..).and_then(<[_]>::last_mut) {
                     Some(run) if run.end == page => run.end += 1,
                     _ => runs.push(page..page + 1),
                 }
             }
             from = limit;
-            let found = runs.last().map_or(0, |run| run.end);
+            let found = runs.get(first..).and_then(<[_]>::last).map_or(0, |run| run.end);
             limit = limit.max(found.saturating_add(WINDOW).min(end));
         }
     }

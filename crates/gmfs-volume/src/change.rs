@@ -52,6 +52,10 @@ impl Assign {
             Self::Healed if old.state() != Some(BlockState::Bad) => *old,
             Self::Healed if old.is_mapping() => BlockRaw { state: BlockState::Data.byte(), ..*old },
             Self::Healed => BlockRaw { state: BlockState::Reserved.byte(), ..BlockRaw::FREE },
+            // A block with a hardware error stays bad, and nobody's.
+            Self::Reserve if old.state() == Some(BlockState::Bad) => {
+                BlockRaw { state: BlockState::Bad.byte(), ..BlockRaw::FREE }
+            }
             Self::Reserve => BlockRaw { state: BlockState::Reserved.byte(), ..BlockRaw::FREE },
             Self::Confirm => BlockRaw { state: BlockState::Data.byte(), ..scrubbed(old) },
             Self::Scrub => scrubbed(old),
@@ -153,6 +157,8 @@ impl Change {
                 pages.extend(used.end..=last);
             }
         }
+        // The superblock is written by each commit, and by nothing else.
+        pages.retain(|page| *page != 0);
         pages.sort_unstable();
         pages.dedup();
         pages.into_iter().map(PageNo).collect()

@@ -7,7 +7,6 @@
 //!
 //! with a barrier behind each. A crash between any two stores leaves the state before or the state after.
 
-use gmfs_format::copies::judge;
 use gmfs_format::io::WriteAt;
 use gmfs_format::seal::{self, PageKind};
 use gmfs_format::superblock::{STATE_ACTIVE, STATE_CLEAN, STATE_SEALED, Superblock, text_field};
@@ -237,8 +236,7 @@ impl<S: WriteAt> Store<S> {
     fn whole_page(&self, page: PageNo) -> Result<PageBytes, ChangeError> {
         let (mut a, mut b) = ([0; PAGE_SIZE], [0; PAGE_SIZE]);
         let [in_a, in_b] = find_page(&self.source, &self.superblocks, page, [&mut a, &mut b]);
-        let (committed, phase) = (self.superblocks.committed(), self.superblocks.page_phase());
-        if judge(in_a, in_b, committed, phase, || same_payload(&a, &b)).is_whole() {
+        if self.superblocks.judge_page(in_a, in_b, || same_payload(&a, &b)).is_whole() {
             return Ok(a);
         }
         Err(ChangeError::Damaged { page })

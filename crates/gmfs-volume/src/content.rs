@@ -27,6 +27,12 @@ pub enum Piece {
         /// The stretch within the file, in bytes.
         file: Span,
     },
+    /// Bytes that no block stands for, though data may have been there: what a file owned is not all found, or a repair
+    /// says so.
+    Lost {
+        /// The stretch within the file, in bytes.
+        file: Span,
+    },
 }
 
 /// Why a file's content cannot be told.
@@ -59,9 +65,11 @@ pub enum ContentError {
 /// Cuts the whole file into pieces, in order, without a gap.
 ///
 /// # Errors
-/// The mapping contradicts itself or is incomplete, so that the content would be a guess.
+/// Two blocks claim one place, so that the content would be a guess.
 pub fn pieces(geometry: Geometry, inode: &Inode, mapping: &Mapping) -> Result<Vec<Piece>, ContentError> {
     require_distinct(mapping)?;
+    let lost = has_lost(geometry, inode, mapping);
+    let gap = |file| if lost { Piece::Lost { file } } else { Piece::Hole { file } };
     let block_bytes = geometry.block_bytes();
     let mut pieces = Vec::new();
     let mut next = 0_u64;
@@ -71,7 +79,7 @@ pub fn pieces(geometry: Geometry, inode: &Inode, mapping: &Mapping) -> Result<Ve
             break;
         }
         if start > next {
-            pieces.push(Piece::Hole { file: Span::new(next, start - next) });
+            pieces.push(gap(Span::new(next, start - next)));
         }
         let end = (start + u64::from(extent.count) * block_bytes).min(inode.size);
         let at = geometry.block_offset(extent.block);
@@ -79,12 +87,19 @@ pub fn pieces(geometry: Geometry, inode: &Inode, mapping: &Mapping) -> Result<Ve
         next = start + u64::from(extent.count) * block_bytes;
     }
     if next < inode.size {
-        pieces.push(Piece::Hole { file: Span::new(next, inode.size - next) });
+        pieces.push(gap(Span::new(next, inode.size - next)));
     }
-    let spanned = u32::try_from(inode.size.div_ceil(block_bytes)).unwrap_or(u32::MAX);
-    let inside = |extent: &Extent| u64::from(extent.end_index().min(spanned).saturating_sub(extent.index));
-    refuse_lost(inode, mapping, mapping.extents.iter().map(inside).sum(), &pieces)?;
     Ok(pieces)
+}
+
+/// Whether what looks like a hole may be lost data: a hole is one only if all blocks that the file owns are accounted for,
+/// and no repair has said otherwise. A block behind the file's size may be where the hole belongs to.
+#[must_use]
+pub fn has_lost(geometry: Geometry, inode: &Inode, mapping: &Mapping) -> bool {
+    let spanned = u32::try_from(inode.size.div_ceil(geometry.block_bytes())).unwrap_or(u32::MAX);
+    let inside = |extent: &Extent| u64::from(extent.end_index().min(spanned).saturating_sub(extent.index));
+    let flagged = inode.attributes.is_some_and(|attributes| attributes.flags & INODE_LOST_DATA != 0);
+    flagged || mapping.extents.iter().map(inside).sum::<u64>() < inode.blocks
 }
 
 /// Refuses a mapping in which two blocks claim one place.
@@ -101,21 +116,6 @@ pub fn require_distinct(mapping: &Mapping) -> Result<(), ContentError> {
         }
     }
     Ok(())
-}
-
-/// A hole is a hole only if all blocks that the file owns are accounted for, and no repair has said otherwise.
-///
-/// `inside` counts the blocks that lie within the file's size: one behind it may be where the hole belongs to.
-fn refuse_lost(inode: &Inode, mapping: &Mapping, inside: u64, pieces: &[Piece]) -> Result<(), ContentError> {
-    let flagged = inode.attributes.is_some_and(|attributes| attributes.flags & INODE_LOST_DATA != 0);
-    if !flagged && inside >= inode.blocks {
-        return Ok(());
-    }
-    let hole = pieces.iter().find_map(|piece| match piece {
-        Piece::Hole { file } => Some(*file),
-        Piece::Data { .. } => None,
-    });
-    hole.map_or(Ok(()), |hole| Err(ContentError::lost(inode, mapping, hole)))
 }
 
 impl ContentError {
@@ -139,6 +139,7 @@ pub fn clip(piece: Piece, range: &Range<u64>) -> Option<Piece> {
             Some(Piece::Data { file: inside, at: at + (inside.offset - file.offset), bad })
         }
         Piece::Hole { file } => Some(Piece::Hole { file: cut(file)? }),
+        Piece::Lost { file } => Some(Piece::Lost { file: cut(file)? }),
     }
 }
 
@@ -192,8 +193,8 @@ mod tests {
 
     #[test]
     fn a_lost_mapping_is_no_hole() {
-        let lost = cut(2 * MIB2, 2, &[(0, 3, 1)]);
-        assert_eq!(lost, Err(ContentError::MappingLost { recorded: 2, found: 1, hole: Span::new(MIB2, MIB2) }));
+        let lost = cut(2 * MIB2, 2, &[(0, 3, 1)]).unwrap();
+        assert_eq!(lost[1..], [Piece::Lost { file: Span::new(MIB2, MIB2) }]);
     }
 
     #[test]

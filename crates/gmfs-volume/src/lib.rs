@@ -29,5 +29,5 @@ pub use mkfs::{FormatOptions, format};
 pub use recover::Recovery;
 pub use region::Region;
 pub use superblocks::{OpenError, Superblocks};
-pub use unite::unite_page;
+pub use unite::{end_union, unite_page};
 pub use writer::{ChangeError, CreateOptions, PutOptions, Writer, WriterOptions};

@@ -54,7 +54,8 @@ pub fn format<S: WriteAt>(target: &mut S, options: &FormatOptions) -> Result<Sup
         *root = root_inode(options);
     }
     for copy in CopyId::BOTH {
-        let place = Place { kind: PageKind::InodeTable, copy, page: geometry.first_inode_page(), uuid: options.uuid };
+        let (kind, page_no) = (PageKind::InodeTable, geometry.first_inode_page());
+        let place = Place { kind, copy, page: page_no, uuid: options.uuid, geometry };
         seal::seal(&mut page, &place, generation);
         target.write_at(geometry.page_offset(copy, geometry.first_inode_page()), &page)?;
     }
@@ -85,7 +86,7 @@ fn first_generation<S: WriteAt>(target: &S, options: &FormatOptions) -> Generati
         }
         // What is left of a region whose superblocks an interrupted run has zeroed.
         let first = geometry.first_inode_page();
-        let place = Place { kind: PageKind::InodeTable, copy, page: first, uuid: options.uuid };
+        let place = Place { kind: PageKind::InodeTable, copy, page: first, uuid: options.uuid, geometry };
         let read = target.read_at(geometry.page_offset(copy, first), &mut page).ok();
         if let Some(generation) = read.and_then(|()| seal::check(&page, &place).ok()) {
             highest = highest.max(generation);

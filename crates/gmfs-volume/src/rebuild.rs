@@ -1,5 +1,7 @@
-//! A superblock made anew when both copies are lost: from the sealed pages of the tables, which carry position, copy,
-//! UUID and generation, and from the size of what holds the region.
+//! A superblock made anew when both copies are lost: from the sealed pages of the tables. Each of them carries position,
+//! copy, UUID, generation, and the layout of its region.
+
+use std::ops::Range;
 
 use gmfs_format::geometry::{Geometry, MAX_INODES};
 use gmfs_format::io::ReadAt;
@@ -7,7 +9,7 @@ use gmfs_format::raw::{INODES_PER_PAGE, InodeTablePage};
 use gmfs_format::seal::{PageKind, Place, claim};
 use gmfs_format::superblock::Superblock;
 use gmfs_format::tables::BlockState;
-use gmfs_format::units::{CopyId, Generation, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo, PmdShift};
+use gmfs_format::units::{CopyId, Generation, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo, PmdShift, len64, small};
 use uuid::Uuid;
 
 use crate::region::page_descriptors;
@@ -33,7 +35,14 @@ pub fn load<S: ReadAt + ?Sized>(source: &S) -> Result<Superblocks, OpenError> {
 #[must_use]
 pub fn superblock<S: ReadAt + ?Sized>(source: &S) -> Option<Superblock> {
     let (geometry, uuid) = layout(source)?;
-    let geometry = fewer_inodes(source, geometry, uuid).unwrap_or(geometry);
+    // A superblock that is whole there is not lost: the source does not end where its region does.
+    let is_whole = |copy| {
+        let mut page = [0; PAGE_SIZE];
+        source.read_at(geometry.copy_offset(copy), &mut page).is_ok() && Superblock::read(&page, copy).is_ok()
+    };
+    if CopyId::BOTH.into_iter().any(is_whole) {
+        return None;
+    }
     let mut found = Superblock::new(geometry, uuid, Generation(1));
     let mut counts = [0_u64; 4];
     let (mut table_used, mut inodes_used, mut described, mut used_inodes) = (0_u64, 0_u64, 0_u64, 0_u64);
@@ -76,25 +85,6 @@ pub fn superblock<S: ReadAt + ?Sized>(source: &S) -> Option<Superblock> {
     Some(found)
 }
 
-/// The layout with fewer inodes, if the inode table is seen to end within a page: slots behind the last inode are zero,
-/// while a free inode carries its number.
-fn fewer_inodes<S: ReadAt + ?Sized>(source: &S, geometry: Geometry, uuid: Uuid) -> Option<Geometry> {
-    let first = geometry.first_inode_page().0;
-    for page in (first..first + geometry.inode_pages()).map(PageNo) {
-        let Some((bytes, _)) = newest(source, geometry, uuid, page) else {
-            continue;
-        };
-        let numbers = InodeTablePage::view(&bytes).inodes.iter().map(|inode| inode.number.get());
-        let here = numbers.take_while(|number| *number != 0).count();
-        if let 1..8 = here {
-            let inodes = geometry.first_inode_of(page).0 + u32::try_from(here).ok()? - 1;
-            let metadata_blocks = geometry.metadata_blocks().into();
-            return Geometry::recorded(geometry.size(), geometry.pmd(), metadata_blocks, inodes);
-        }
-    }
-    None
-}
-
 /// Whether either copy of a page is anything but zeros, or cannot be read.
 fn holds_something<S: ReadAt + ?Sized>(source: &S, geometry: Geometry, page: PageNo) -> bool {
     CopyId::BOTH.into_iter().any(|copy| {
@@ -114,7 +104,7 @@ fn newest<S: ReadAt + ?Sized>(
     let read = |copy| {
         let mut bytes = [0; PAGE_SIZE];
         source.read_at(geometry.page_offset(copy, page), &mut bytes).ok()?;
-        let place = Place { kind: geometry.page_kind(page)?, copy, page, uuid };
+        let place = Place { kind: geometry.page_kind(page)?, copy, page, uuid, geometry };
         let generation = gmfs_format::seal::check(&bytes, &place).ok()?;
         Some((bytes, generation))
     };
@@ -124,69 +114,124 @@ fn newest<S: ReadAt + ?Sized>(
     }
 }
 
-/// The layout that explains the most of the pages found where it puts them.
-fn layout<S: ReadAt + ?Sized>(source: &S) -> Option<(Geometry, Uuid)> {
-    let size = source.end()?;
-    let mut best: Option<(usize, Geometry, Uuid)> = None;
+/// Pages read at once in the search for one that is left.
+const BATCH: usize = 32;
+/// So many bytes are searched page by page at the start, where copy A begins, and at the end, where copy B lies.
+const SEARCHED: u64 = 16 << 20;
+/// So many pages of one copy are enough to know whose they are.
+const ENOUGH: u32 = 64;
+
+/// A region that pages tell of.
+#[derive(Debug)]
+struct Candidate {
+    uuid: Uuid,
+    geometry: Geometry,
+    /// When its root directory was made, in nanoseconds since the epoch, if that page is there: it is written by mkfs,
+    /// and lies in both copies.
+    made: Option<u64>,
+    /// Whether the first page of the block table, which has its place in every layout, is its own.
+    first: bool,
+}
+
+/// The layout of the region that the pages left in `source` tell of, and its UUID. Each sealed page says where it belongs
+/// and how its region is laid out; only those that lie where they say count. `None` if there are none, or if what is left
+/// is of several regions and nothing tells which is the newest.
+#[must_use]
+pub fn layout<S: ReadAt + ?Sized>(source: &S) -> Option<(Geometry, Uuid)> {
+    let end = source.end()?;
+    let mut found = Found::default();
+    // Blocks begin where pages do; what lies behind the last whole page of the source is none.
+    let whole = end / PAGE_BYTES * PAGE_BYTES;
+    found.search(source, CopyId::A, 0..SEARCHED.min(whole));
+    found.search(source, CopyId::B, whole.saturating_sub(SEARCHED)..whole);
     for pmd in PmdShift::ALL {
+        found.probe(source, end, pmd);
+    }
+    let found = found.0;
+    let candidates: Vec<Candidate> =
+        found.into_iter().map(|(geometry, uuid)| candidate(source, geometry, uuid)).collect();
+    let newest = newest_of(&candidates)?;
+    // A tail behind the last block belongs to the region if nothing says otherwise.
+    let Candidate { geometry, uuid, .. } = *newest;
+    let same = end >> geometry.pmd().bits() == u64::from(geometry.blocks());
+    let with_tail = || Geometry::recorded(end, geometry.pmd(), geometry.metadata_blocks().into(), geometry.inodes());
+    Some((if same { with_tail()? } else { geometry }, uuid))
+}
+
+/// The regions that pages tell of.
+#[derive(Default)]
+struct Found(Vec<(Geometry, Uuid)>);
+
+impl Found {
+    /// Looks at every page in `range` as one of a copy, until that is enough.
+    fn search<S: ReadAt + ?Sized>(&mut self, source: &S, copy: CopyId, range: Range<u64>) {
+        let mut pages = vec![[0; PAGE_SIZE]; BATCH];
+        let (mut at, mut proven) = (range.start, 0);
+        while at < range.end && proven < ENOUGH {
+            let count = small((range.end - at) / PAGE_BYTES).min(BATCH);
+            let Some(batch) = pages.get_mut(..count).filter(|batch| !batch.is_empty()) else { return };
+            let whole = source.read_at(at, batch.as_flattened_mut()).is_ok();
+            for (offset, bytes) in (at..).step_by(PAGE_SIZE).zip(batch) {
+                if whole || source.read_at(offset, bytes).is_ok() {
+                    proven += u32::from(self.add(copy, offset, bytes));
+                }
+            }
+            at += len64(count) * PAGE_BYTES;
+        }
+    }
+
+    /// Looks where both tables begin in both copies, in every layout of a region that ends with the source, and for copy B
+    /// of one that ends before it.
+    fn probe<S: ReadAt + ?Sized>(&mut self, source: &S, end: u64, pmd: PmdShift) {
         // No copy is larger than this: the largest inode table, and sixteen bytes for each block.
-        let largest = u64::from(MAX_INODES / INODES_PER_PAGE) * PAGE_BYTES + (size >> pmd.bits()) * 17 + (1 << 20);
+        let largest = u64::from(MAX_INODES / INODES_PER_PAGE) * PAGE_BYTES + (end >> pmd.bits()) * 17 + (1 << 20);
         for metadata_blocks in 1..=largest.div_ceil(pmd.block_bytes()) {
-            let Some(geometry) = with_inodes(size, pmd, metadata_blocks) else {
-                continue;
-            };
-            if let Some((score, uuid)) = evidence(source, geometry)
-                && best.is_none_or(|(found, ..)| score > found)
-            {
-                best = Some((score, geometry, uuid));
+            let Some(geometry) = Geometry::recorded(end, pmd, metadata_blocks, 1) else { continue };
+            for copy in CopyId::BOTH {
+                for page in [geometry.first_table_page(), geometry.first_inode_page()] {
+                    let (mut bytes, offset) = ([0; PAGE_SIZE], geometry.page_offset(copy, page));
+                    if source.read_at(offset, &mut bytes).is_ok() {
+                        self.add(copy, offset, &bytes);
+                    }
+                }
             }
         }
     }
-    best.map(|(_, geometry, uuid)| (geometry, uuid))
-}
 
-/// The layout with so many metadata blocks: with the usual number of inodes if that fits, else with as many as fit.
-fn with_inodes(size: u64, pmd: PmdShift, metadata_blocks: u64) -> Option<Geometry> {
-    let usual = Geometry::plan(size, pmd, Geometry::default_inodes(size, pmd)).ok();
-    if let Some(usual) = usual.filter(|usual| u64::from(usual.metadata_blocks()) == metadata_blocks) {
-        return Some(usual);
+    /// Adds what a page tells, if it lies where it says.
+    fn add(&mut self, copy: CopyId, offset: u64, bytes: &PageBytes) -> bool {
+        let Some((place, _)) = claim(bytes).filter(|(place, _)| lies_there(place, copy, offset)) else { return false };
+        if !self.0.contains(&(place.geometry, place.uuid)) {
+            self.0.push((place.geometry, place.uuid));
+        }
+        true
     }
-    let smallest = Geometry::recorded(size, pmd, metadata_blocks, 1)?;
-    let room = metadata_blocks * (pmd.block_bytes() / PAGE_BYTES);
-    let pages = room.checked_sub(1 + u64::from(smallest.table_pages()))?;
-    let inodes = (pages * u64::from(INODES_PER_PAGE)).min(u64::from(MAX_INODES));
-    Geometry::recorded(size, pmd, metadata_blocks, u32::try_from(inodes).ok()?)
 }
 
-/// How many of the first pages of both tables lie in both copies where this layout puts them; copy B's count, for its
-/// place depends on everything. `None` if nothing proves it.
-fn evidence<S: ReadAt + ?Sized>(source: &S, geometry: Geometry) -> Option<(usize, Uuid)> {
-    // A superblock that is whole there is not lost: it belongs to a region laid out otherwise, which lies elsewhere.
-    let whole = |copy| {
-        let mut page = [0; PAGE_SIZE];
-        source.read_at(geometry.copy_offset(copy), &mut page).is_ok() && Superblock::read(&page, copy).is_ok()
+/// Whether a page of a table lies where it says that it belongs.
+fn lies_there(place: &Place, copy: CopyId, offset: u64) -> bool {
+    place.copy == copy
+        && place.geometry.page_kind(place.page) == Some(place.kind)
+        && place.geometry.page_offset(copy, place.page) == offset
+}
+
+/// What else is left of a region.
+fn candidate<S: ReadAt + ?Sized>(source: &S, geometry: Geometry, uuid: Uuid) -> Candidate {
+    let root = newest(source, geometry, uuid, geometry.first_inode_page());
+    let made = root.and_then(|(bytes, _)| InodeTablePage::view(&bytes).inodes.first().map(|root| root.created.get()));
+    let first = newest(source, geometry, uuid, geometry.first_table_page()).is_some();
+    Candidate { uuid, geometry, made, first }
+}
+
+/// The region that was made last, where that is plain.
+fn newest_of(candidates: &[Candidate]) -> Option<&Candidate> {
+    let newest = candidates.iter().max_by_key(|candidate| candidate.made)?;
+    let others = || candidates.iter().filter(|other| !std::ptr::eq(*other, newest));
+    let in_doubt = |other: &Candidate| match (other.made, newest.made) {
+        (Some(other), Some(newest)) => other == newest,
+        // It may have lost the page that tells when it was made. Whose the first page of the table is was there last.
+        (None, Some(_)) => other.first && !newest.first,
+        _ => true,
     };
-    if CopyId::BOTH.into_iter().any(whole) {
-        return None;
-    }
-    let mut uuid = None;
-    let mut score = 0;
-    let mut proof = false;
-    for copy in [CopyId::B, CopyId::A] {
-        for page in [geometry.first_inode_page(), geometry.first_table_page()] {
-            let mut bytes = [0; PAGE_SIZE];
-            if source.read_at(geometry.page_offset(copy, page), &mut bytes).is_err() {
-                continue;
-            }
-            let Some((place, _)) = claim(&bytes) else {
-                continue;
-            };
-            let fits = (place.copy, place.page, Some(place.kind)) == (copy, page, geometry.page_kind(page));
-            if fits && *uuid.get_or_insert(place.uuid) == place.uuid {
-                score += 1;
-                proof |= copy == CopyId::B || place.kind == PageKind::InodeTable;
-            }
-        }
-    }
-    uuid.filter(|_| proof).map(|uuid| (score, uuid))
+    (!others().any(in_doubt)).then_some(newest)
 }

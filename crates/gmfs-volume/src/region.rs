@@ -168,8 +168,7 @@ impl<S: ReadAt> Region<S> {
 pub fn judge_page<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, page: PageNo) -> Judgement {
     let (mut a, mut b) = ([0; PAGE_SIZE], [0; PAGE_SIZE]);
     let [in_a, in_b] = find_page(source, superblocks, page, [&mut a, &mut b]);
-    let (committed, phase) = (superblocks.committed(), superblocks.page_phase());
-    gmfs_format::copies::judge(in_a, in_b, committed, phase, || same_payload(&a, &b))
+    superblocks.judge_page(in_a, in_b, || same_payload(&a, &b))
 }
 
 /// One metadata page of a region, if either copy can be used.
@@ -181,8 +180,7 @@ pub fn read_page<S: ReadAt + ?Sized>(
     let mut a = Box::new([0; PAGE_SIZE]);
     let mut b = Box::new([0; PAGE_SIZE]);
     let [in_a, in_b] = find_page(source, superblocks, page, [&mut a, &mut b]);
-    let (committed, phase) = (superblocks.committed(), superblocks.page_phase());
-    let judged = gmfs_format::copies::judge(in_a, in_b, committed, phase, || same_payload(&a, &b));
+    let judged = superblocks.judge_page(in_a, in_b, || same_payload(&a, &b));
     match judged.take? {
         gmfs_format::units::CopyId::A => Some(a),
         gmfs_format::units::CopyId::B => Some(b),

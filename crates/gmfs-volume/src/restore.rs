@@ -100,6 +100,9 @@ impl<'a, D: ReadAt + ?Sized> Restore<'a, D> {
         let second = if first == CopyId::A { CopyId::B } else { CopyId::A };
         let changing: Vec<PageNo> = self.changing(&*target);
         let mut written = 0;
+        if let Some(there) = &there {
+            mend_copy(target, there, second)?;
+        }
         self.drop_superblock(target, first)?;
         for page in self.uncovered(there.as_ref()) {
             target.zero(Span::new(self.offset(first, page), PAGE_BYTES))?;
@@ -206,6 +209,25 @@ impl<'a, D: ReadAt + ?Sized> Restore<'a, D> {
         target.zero(Span::new(self.offset(copy, PageNo(0)), PAGE_BYTES))?;
         target.barrier()
     }
+}
+
+/// Writes the pages of one copy that only the other one has: it will have to carry the region by itself.
+fn mend_copy<T: WriteAt + ?Sized>(target: &mut T, there: &Superblocks, copy: CopyId) -> Result<(), WriteError> {
+    let mut mended = false;
+    for page in used_pages(there).filter(|page| *page != PageNo(0)) {
+        let judged = judge_page(&*target, there, page);
+        let alone = judged.take == Some(copy.other()) && judged.of(copy) != Standing::Good && !judged.uncertain;
+        let Some((mut bytes, place)) =
+            alone.then(|| read_page(&*target, there, page)).flatten().zip(there.place(copy, page))
+        else {
+            continue;
+        };
+        let generation = Generation(gmfs_format::raw::PageHeader::of(&bytes).generation.get());
+        seal::seal(&mut bytes, &place, generation);
+        target.write_at(there.geometry().page_offset(copy, page), bytes.as_slice())?;
+        mended = true;
+    }
+    if mended { target.barrier() } else { Ok(()) }
 }
 
 /// Pages without the superblock.

@@ -126,6 +126,8 @@ pub struct Superblocks {
     page_phase: Phase,
     judgement: Judgement,
     rivals: Option<[Uuid; 2]>,
+    /// The copy that is as it was some commits ago, and the generation that it had then.
+    went_back: Option<(CopyId, Generation)>,
 }
 
 impl Superblocks {
@@ -146,7 +148,8 @@ impl Superblocks {
         // The superblock in hand is the newest by definition; a half-written mark is known to be one.
         judgement.uncertain = false;
         let page_phase = page_phase(&a, &b, phase);
-        Ok(Self { a, b, current, phase, page_phase, judgement, rivals })
+        let went_back = went_back(&a, &b, judgement);
+        Ok(Self { a, b, current, phase, page_phase, judgement, rivals, went_back })
     }
 
     /// Judges a region both of whose superblocks are lost by one that was made anew (see [`crate::rebuild`]).
@@ -154,7 +157,7 @@ impl Superblocks {
     pub fn rebuilt(a: Slot, b: Slot, superblock: Superblock) -> Self {
         let judgement = judge(a.found(), b.found(), superblock.generation, Phase::Idle, || false);
         let page_phase = Phase::Unknown;
-        Self { a, b, current: superblock, phase: Phase::Idle, page_phase, judgement, rivals: None }
+        Self { a, b, current: superblock, phase: Phase::Idle, page_phase, judgement, rivals: None, went_back: None }
     }
 
     /// Whether neither copy of the superblock was there.
@@ -205,11 +208,26 @@ impl Superblocks {
         self.judgement
     }
 
+    /// What a table page's two copies come to. `equal` is asked as by [`judge`].
+    ///
+    /// A copy whose superblock went back in time is no proof of what its pages say, unless the other copy says the same.
+    pub fn judge_page(&self, a: Found, b: Found, equal: impl FnOnce() -> bool) -> Judgement {
+        let mut judged = judge(a, b, self.committed(), self.page_phase, equal);
+        if let (Some((stale, then)), Some(take)) = (self.went_back, judged.take)
+            && stale == take
+            && judged.of(take.other()) != Standing::Good
+        {
+            let found = if take == CopyId::A { a } else { b };
+            judged.uncertain |= found.generation().is_some_and(|generation| generation <= then);
+        }
+        judged
+    }
+
     /// What a page must be at its place in a copy; `None` behind the last page.
     #[must_use]
     pub fn place(&self, copy: CopyId, page: PageNo) -> Option<Place> {
         let kind = self.geometry().page_kind(page)?;
-        Some(Place { kind, copy, page, uuid: self.current.uuid })
+        Some(Place { kind, copy, page, uuid: self.current.uuid, geometry: self.geometry() })
     }
 
     /// Whether the contents may be read.
@@ -267,7 +285,7 @@ fn left_in<S: ReadAt + ?Sized>(source: &S, superblock: &Superblock) -> usize {
     let is_left = |copy: CopyId, page: u32| {
         let mut bytes = [0; PAGE_SIZE];
         let kind = geometry.page_kind(PageNo(page));
-        let place = kind.map(|kind| Place { kind, copy, page: PageNo(page), uuid: superblock.uuid });
+        let place = kind.map(|kind| Place { kind, copy, page: PageNo(page), uuid: superblock.uuid, geometry });
         let read = source.read_at(geometry.page_offset(copy, PageNo(page)), &mut bytes);
         read.is_ok() && place.is_some_and(|place| gmfs_format::seal::check(&bytes, &place).is_ok())
     };
@@ -281,7 +299,7 @@ fn borne_out<S: ReadAt + ?Sized>(source: &S, superblock: &Superblock) -> usize {
     let page = geometry.first_inode_page();
     let lies_there = |copy: &CopyId| {
         let mut bytes = [0; PAGE_SIZE];
-        let place = Place { kind: PageKind::InodeTable, copy: *copy, page, uuid: superblock.uuid };
+        let place = Place { kind: PageKind::InodeTable, copy: *copy, page, uuid: superblock.uuid, geometry };
         let read = source.read_at(geometry.page_offset(*copy, page), &mut bytes);
         read.is_ok() && gmfs_format::seal::check(&bytes, &place).is_ok()
     };
@@ -363,6 +381,13 @@ fn phase(a: &Slot, b: &Slot) -> Phase {
         (Slot::Absent(_) | Slot::Unreadable(_), Slot::Good(in_b)) if active(in_b) => Phase::ToA,
         _ => Phase::Idle,
     }
+}
+
+/// The copy whose superblock is older than the other one for no reason that a writer gives.
+fn went_back(a: &Slot, b: &Slot, judgement: Judgement) -> Option<(CopyId, Generation)> {
+    let stale = CopyId::BOTH.into_iter().find(|copy| judgement.of(*copy) == Standing::Stale)?;
+    let slot = if stale == CopyId::A { a } else { b };
+    slot.good().map(|superblock| (stale, superblock.generation))
 }
 
 /// What may be under way in the pages of the tables. A mark is stored only while both copies of all pages are equal: when
@@ -496,5 +521,6 @@ impl Superblocks {
         self.page_phase = page_phase(&self.a, &self.b, self.phase);
         let found = self.a.found();
         self.judgement = judge(found, found, self.current.generation, self.phase, || true);
+        self.went_back = None;
     }
 }

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use gmfs_format::copies::{Found, Judgement, judge};
+use gmfs_format::copies::{Found, Judgement};
 use gmfs_format::io::{ReadAt, ReadError};
 use gmfs_format::seal;
 use gmfs_format::units::{CopyId, PAGE_SIZE, PageBytes, PageNo, len64, to_u32, to_usize};
@@ -109,7 +109,7 @@ where
             let twins = in_a.generation().is_some() && lacks_b.is_none() && seal::is_turned(a, b, CopyId::B, share);
             let in_b = if twins { in_a } else { lacks_b.unwrap_or_else(|| look(superblocks, CopyId::B, page, b)) };
             let equal = || twins || same_payload(a, b);
-            let judgement = judge(in_a, in_b, superblocks.committed(), superblocks.page_phase(), equal);
+            let judgement = superblocks.judge_page(in_a, in_b, equal);
             visitor.visit(&Frame { page, judgement, copies: [a, b] });
         }
         start += to_u32(len64(count));

@@ -10,7 +10,7 @@ use gmfs_format::raw::{BlockRaw, BlockTablePage, InodeTablePage, PageHeader};
 use gmfs_format::seal::{self, PageKind, Place, SealFault};
 use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo};
 
-use crate::superblocks::{OpenError, Superblocks, same_payload};
+use crate::superblocks::{OpenError, Superblocks, find_page, same_payload};
 
 /// The word of the header that holds the CRC.
 const CRC_WORD: std::ops::Range<usize> = 40..48;
@@ -91,6 +91,20 @@ pub(crate) fn half_united(
     seal::seal(&mut united, place, generation);
     let proven = PageHeader::of(&united).crc == PageHeader::of(b).crc && !same_payload(&united, a);
     proven.then_some((united, generation))
+}
+
+/// Ends the uniting of two copies of a page if a crash has interrupted it; gives whether that was so.
+///
+/// # Errors
+/// The medium failed.
+pub fn end_union<S: WriteAt>(target: &mut S, superblocks: &Superblocks, page: PageNo) -> Result<bool, OpenError> {
+    let (mut a, mut b) = ([0; PAGE_SIZE], [0; PAGE_SIZE]);
+    let [in_a, in_b] = find_page(target, superblocks, page, [&mut a, &mut b]);
+    let place = superblocks.place(CopyId::B, page);
+    let half = place.and_then(|place| half_united(&place, &a, &b, in_b));
+    let Some((generation, (mut united, theirs))) = in_a.generation().zip(half) else { return Ok(false) };
+    finish(target, superblocks, page, &mut united, [generation, theirs])?;
+    Ok(true)
 }
 
 fn read_good<S: ReadAt + ?Sized>(

@@ -152,7 +152,10 @@ pub(super) fn page(bytes: &mut PageBytes, place: &Place, names: &mut Names) {
             let sum = stored(bytes) ^ syndrome;
             PageHeader::of_mut(bytes).crc = sum.into();
         }
-        Some(SealFault::Version(_) | SealFault::Foreign(_) | SealFault::Misplaced { .. }) | None => {
+        Some(
+            SealFault::Version(_) | SealFault::Foreign(_) | SealFault::Misplaced { .. } | SealFault::OtherLayout { .. },
+        )
+        | None => {
             payload(bytes, names);
             seal::renew_crc(bytes);
         }

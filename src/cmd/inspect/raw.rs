@@ -114,7 +114,12 @@ fn seal_of(
     superblocks: Option<&Superblocks>,
 ) -> (String, Role) {
     let uuid = superblocks.map_or_else(|| Uuid::from_bytes(PageHeader::of(page).uuid), |found| found.current().uuid);
-    match seal::check(page, &Place { kind, copy, page: number, uuid }) {
+    // Where nothing tells how the region is laid out, what the page says of itself has to do.
+    let geometry = superblocks.map(Superblocks::geometry).or_else(|| seal::layout_of(page));
+    let Some(geometry) = geometry else {
+        return ("of a region whose layout does not agree with itself".to_owned(), Role::Bad);
+    };
+    match seal::check(page, &Place { kind, copy, page: number, uuid, geometry }) {
         Ok(generation) => (format!("good, generation {generation}"), Role::Good),
         Err(fault) => (fault.to_string(), Role::Bad),
     }

@@ -74,7 +74,7 @@ impl Gap {
             offset: gap.span.offset,
             length: gap.span.len,
             reason: gap.why.name(),
-            physical: base.map(|base| base.saturating_add(gap.at)),
+            physical: base.zip(gap.at).map(|(base, at)| base.saturating_add(at)),
         };
         gaps.iter().map(one).collect()
     }

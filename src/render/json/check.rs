@@ -159,7 +159,16 @@ pub(crate) struct Fsck {
     unchecked: Vec<Unchecked>,
     /// What could not be checked beyond what is listed.
     more_unchecked: u64,
+    /// What the repairs that were made have given up.
+    given_up: Vec<GivenUp>,
     exit_status: u8,
+}
+
+/// What a repair that was made has given up.
+#[derive(Serialize)]
+struct GivenUp {
+    because: Vec<&'static str>,
+    loses: String,
 }
 
 impl Fsck {
@@ -176,8 +185,16 @@ impl Fsck {
             repaired: outcome.repaired(),
             unchecked: report.unchecked.iter().map(Unchecked::from).collect(),
             more_unchecked: report.more_unchecked,
+            given_up: outcome.applied.iter().filter_map(GivenUp::of).collect(),
             exit_status,
         }
+    }
+}
+
+impl GivenUp {
+    fn of(planned: &Planned) -> Option<Self> {
+        let because = planned.because.iter().map(|code| code.text()).collect();
+        Some(Self { because, loses: planned.loses.clone()? })
     }
 }
 

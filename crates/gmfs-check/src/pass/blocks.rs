@@ -55,6 +55,8 @@ pub(crate) struct Blocks {
     pub(crate) tallies: Vec<Tally>,
     /// Files whose places do not rise with their blocks, and may hold a place twice.
     pub(crate) disordered: Vec<InodeNo>,
+    /// By inode: whether a block that contradicts itself names it, so that nobody knows whether it counts.
+    pub(crate) doubtful: Vec<bool>,
     /// Blocks by state, in the order of the states' numbers.
     pub(crate) states: [u64; 4],
     /// Blocks whose descriptor contradicts itself, so that they count for no state.
@@ -98,7 +100,7 @@ pub(crate) fn check<S: ReadAt + ?Sized>(
     let progress = Progress { done: AtomicU64::new(0), total, tell };
     let parts = threads.get().min(used.len() / PAGES_PER_THREAD).max(1);
     let scans = (0..parts).map(|_| Scan::new(superblocks, inodes, &progress, sink.keep())).collect();
-    let mut whole = Blocks { tallies: limits(inodes), ..Blocks::default() };
+    let mut whole = Blocks { tallies: limits(inodes), doubtful: vec![false; inodes.len()], ..Blocks::default() };
     let mut disorder = vec![false; inodes.len()];
     for scan in sweep(source, superblocks, used, scans) {
         merge(&mut whole, &mut disorder, scan, sink);
@@ -128,6 +130,9 @@ fn merge(whole: &mut Blocks, disorder: &mut [bool], scan: Scan<'_>, sink: &mut S
             sum.next = sum.next.max(part.next);
         }
     }
+    for (doubtful, part) in whole.doubtful.iter_mut().zip(&scan.blocks.doubtful) {
+        *doubtful |= part;
+    }
     for (sum, part) in whole.states.iter_mut().zip(scan.blocks.states) {
         *sum += part;
     }
@@ -145,7 +150,7 @@ impl<'a> Scan<'a> {
             inodes,
             geometry: superblocks.geometry(),
             progress,
-            blocks: Blocks { tallies: limits(inodes), ..Blocks::default() },
+            blocks: Blocks { tallies: limits(inodes), doubtful: vec![false; inodes.len()], ..Blocks::default() },
             disorder: vec![false; inodes.len()],
             seen: pages::Seen::default(),
             pages: 0,
@@ -195,6 +200,11 @@ impl<'a> Scan<'a> {
                 self.say(block, Problem::BadBlockInFile { owner, index: entry.index.get() });
             }
             Some(_) => {}
+        }
+        if contradicts
+            && let Some(doubtful) = owner.position().and_then(|position| self.blocks.doubtful.get_mut(position))
+        {
+            *doubtful = true;
         }
         let holds_place = contradicts || entry.is_mapping();
         if owner != InodeNo::NONE && holds_place && !self.tally(owner, entry.index.get()) {

@@ -49,7 +49,11 @@ pub(crate) fn check(superblocks: &Superblocks, inodes: &Inodes, blocks: &Blocks,
 
 /// Each file's recorded blocks against those that name it.
 fn files(superblocks: &Superblocks, inodes: &Inodes, blocks: &Blocks, sink: &mut Sink) {
-    for ((ino, record), tally) in inodes.iter().zip(&blocks.tallies).filter(|((_, r), _)| r.kind == Known::File) {
+    let tallies = blocks.tallies.iter().zip(&blocks.doubtful);
+    for ((ino, record), (tally, doubtful)) in inodes.iter().zip(tallies).filter(|((_, r), _)| r.kind == Known::File) {
+        if *doubtful {
+            continue;
+        }
         let (recorded, found) = (record.blocks, u64::from(tally.count));
         if recorded != found {
             let at = tree::place(superblocks, ino);

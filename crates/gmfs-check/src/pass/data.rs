@@ -15,17 +15,19 @@ use crate::sink::Sink;
 /// Bytes read at once.
 const PIECE: usize = 1 << 20;
 
-/// Reads every block whose content is recorded, and compares.
+/// Reads every block whose content is recorded, and compares. Gives whether there was any that the image does not hold:
+/// nobody can say of that that it is as it was.
 pub(crate) fn check<S: ReadAt + ?Sized>(
     source: &S,
     superblocks: &Superblocks,
     progress: &(dyn Fn(u64, u64) + Sync),
     sink: &mut Sink,
-) {
+) -> bool {
     let geometry = superblocks.geometry();
     let total = superblocks.current().raw.data_blocks.get().saturating_mul(geometry.block_bytes());
     let mut done = 0_u64;
     let mut piece = vec![0; PIECE];
+    let mut found = Sink::new(sink.keep());
     let visit = |frame: &Frame<'_>| {
         let Some(bytes) = frame.taken() else { return };
         for (block, entry) in page_descriptors(geometry, frame.page, bytes) {
@@ -34,13 +36,16 @@ pub(crate) fn check<S: ReadAt + ?Sized>(
             }
             let at = Span::new(geometry.block_offset(block), geometry.block_bytes());
             if entry.content_crc().is_some() || entry.flags & BLOCK_ZERO != 0 {
-                check_block(source, block, entry, at, &mut piece, sink);
+                check_block(source, block, entry, at, &mut piece, &mut found);
             }
             done = done.saturating_add(at.len);
             progress(done, total);
         }
     };
     sweep(source, superblocks, superblocks.current().used_table_pages(), vec![visit]);
+    let unseen = found.has_skipped();
+    sink.append(found);
+    unseen
 }
 
 /// Compares one block.

@@ -29,7 +29,7 @@ pub(crate) fn check(frame: &Frame<'_>, superblocks: &Superblocks, seen: &mut See
     seen.standings.add(&frame.judgement);
     if !frame.judgement.is_whole() {
         judged(frame.page, frame.judgement, superblocks, sink);
-        seen.missing += u64::from(frame.judgement.take.is_none());
+        seen.missing += u64::from(frame.judgement.take.is_none() || is_withheld(&frame.judgement));
         seen.recovery |= frame.judgement.a.is_recovery() || frame.judgement.b.is_recovery();
     }
     if let Some(bytes) = frame.taken() {
@@ -44,7 +44,7 @@ pub(crate) fn judged(page: PageNo, judgement: Judgement, superblocks: &Superbloc
     if judgement.conflict {
         sink.add(Problem::CopiesConflict {}, both, at);
     }
-    if judgement.uncertain {
+    if judgement.uncertain && !is_withheld(&judgement) {
         sink.add(Problem::PageUncertain {}, both, at);
     }
     let absent = |copy| matches!(judgement.of(copy), Standing::Absent(_));
@@ -66,6 +66,12 @@ pub(crate) fn judged(page: PageNo, judgement: Judgement, superblocks: &Superbloc
     }
 }
 
+/// Whether the page could be told if the image held its other copy: that is no damage.
+fn is_withheld(judgement: &Judgement) -> bool {
+    let absent = |copy: CopyId| matches!(judgement.of(copy), Standing::Absent(_));
+    judgement.uncertain && judgement.take.is_some_and(|take| absent(take.other()))
+}
+
 /// The problem that a copy's standing is, the other copy being good.
 fn problem(standing: Standing) -> Option<Problem> {
     Some(match standing {
@@ -82,7 +88,9 @@ fn problem(standing: Standing) -> Option<Problem> {
             SealFault::Torn => Problem::PageTorn {},
             SealFault::Version(version) => Problem::PageVersion { version },
             SealFault::Foreign(uuid) => Problem::PageForeign { uuid: Text::from(&uuid) },
-            SealFault::Misplaced { .. } => Problem::PageMisplaced { found: Text::from(&fault) },
+            SealFault::Misplaced { .. } | SealFault::OtherLayout { .. } => {
+                Problem::PageMisplaced { found: Text::from(&fault) }
+            }
         },
     })
 }
@@ -107,7 +115,7 @@ impl std::fmt::Display for Word {
 
 /// Reserved bytes under a good seal.
 fn header(page: PageNo, bytes: &PageBytes, superblocks: &Superblocks, sink: &mut Sink) {
-    if PageHeader::of(bytes).reserved != [0; 20] {
+    if PageHeader::of(bytes).reserved != [0; 7] {
         let at = place(superblocks, CopyId::A, page);
         sink.add(Problem::PageHeaderReserved {}, subject(superblocks, page, None), at);
     }

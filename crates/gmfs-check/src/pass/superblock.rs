@@ -114,7 +114,7 @@ fn size<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, sink: &mut Si
 fn header<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, sink: &mut Sink) {
     let at = place(superblocks);
     let mut page = [0; PAGE_SIZE];
-    if source.read_at(at.offset, &mut page).is_ok() && PageHeader::of(&page).reserved != [0; 20] {
+    if source.read_at(at.offset, &mut page).is_ok() && PageHeader::of(&page).reserved != [0; 7] {
         sink.add(Problem::PageHeaderReserved {}, pages::subject(superblocks, PageNo(0), None), at);
     }
 }

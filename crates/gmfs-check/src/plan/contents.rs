@@ -16,6 +16,7 @@ use gmfs_volume::region::read_inode;
 use crate::finding::{Finding, Subject};
 use crate::plan::claims::claims;
 use crate::plan::descriptors::Descriptors;
+use crate::plan::lost;
 use crate::plan::places::Places;
 use crate::plan::{Edit, Plan, Policy, manual_advice};
 use crate::problem::{Code, Problem, Repair};
@@ -212,8 +213,24 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         if self.owner(ino).is_some() {
             return Ok(());
         }
+        if self.tree.inodes().any(|inode| inode.parent == ino) {
+            return self.revive_directory(ino, code);
+        }
         let raw = self.working(ino, code)?;
         *raw = InodeRaw::free(ino, raw.generation.get());
+        Ok(())
+    }
+
+    /// A free record in which others lie is a directory's, if what it says of itself fits; else it stays what it is, until
+    /// they lie elsewhere.
+    fn revive_directory(&mut self, ino: InodeNo, code: Code) -> Result<(), &'static str> {
+        let record = self.read_inode(ino).ok_or("the inode cannot be read")?;
+        let parent = self.tree.get(record.parent()).filter(|inode| inode.kind == InodeKind::Directory);
+        let legal = name::check(record.name()).is_ok() && self.tree.lookup(record.parent(), record.name()).is_none();
+        let empty = record.size.get() == 0 && record.blocks.get() == 0;
+        if record.number.get() == ino.0 && parent.is_some() && legal && empty {
+            self.working(ino, code)?.kind = InodeKind::Directory.number().into();
+        }
         Ok(())
     }
 
@@ -270,6 +287,13 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
 
     /// Puts an inode into lost+found, under its own name if it can be, else by its number.
     fn adopt(&mut self, ino: InodeNo, code: Code) -> Result<(), &'static str> {
+        let parent = self.read_inode(ino).map(|raw| raw.parent()).filter(|parent| *parent != ino);
+        let planned = parent.and_then(|parent| self.inodes.get(&parent));
+        let is_directory = |raw: &InodeRaw| raw.kind() == Some(InodeKind::Directory);
+        if planned.is_some_and(|parent| is_directory(&parent.after) && !is_directory(&parent.before)) {
+            // The same plan makes its directory one again.
+            return Ok(());
+        }
         let home = self.home(code)?;
         let old = self.working(ino, code)?.name().to_vec();
         let legal = name::check(&old).is_ok() && self.tree.lookup(home, &old).is_none();
@@ -502,11 +526,22 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
                 .then(|| claims(&mut descriptors, first, count));
             plan.push(Edit::Blocks { first, count, to, before }, vec![code], loses);
         }
-        for (ino, working) in self.inodes {
+        let mut inodes = self.inodes;
+        for (ino, working) in &mut inodes {
+            // Less blocks than it records: a place in it has lost its block, and must not read as zeros.
+            if self.taken.contains_key(ino) && working.after.blocks.get() < working.before.blocks.get() {
+                working.after.flags = (working.after.flags.get() | INODE_LOST_DATA).into();
+            }
+        }
+        let loses_data = |raw: &InodeRaw| raw.flags.get() & INODE_LOST_DATA != 0;
+        let losing = inodes.iter().filter(|(_, working)| loses_data(&working.after) && !loses_data(&working.before));
+        let ranges = lost::ranges(self.region, &self.tree, losing.map(|(ino, _)| *ino));
+        for (ino, working) in inodes {
             if working.before != working.after {
-                let loses = self.losses.get(&ino).cloned();
+                let losses = [self.losses.get(&ino), ranges.get(&ino)];
+                let loses: Vec<&str> = losses.into_iter().flatten().map(String::as_str).collect();
                 let edit = Edit::Inode { ino, before: working.before, after: working.after };
-                plan.push(edit, working.because, loses);
+                plan.push(edit, working.because, (!loses.is_empty()).then(|| loses.join("; ")));
             }
         }
         let (raw, because) = self.superblock;

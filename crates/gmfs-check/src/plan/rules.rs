@@ -21,7 +21,37 @@ pub(super) fn pages(findings: &[&Finding], policy: Policy, plan: &mut Plan) {
         }
     }
     // Superblocks tell which copy of a page is to be trusted: they come last.
-    plan.edits.sort_by_key(|planned| matches!(planned.edit, Edit::Mend { kind: PageKind::Superblock, .. }));
+    plan.edits.sort_by_key(|planned| planned.edit.is_of_superblock());
+}
+
+/// Whether findings of this code hang on what the superblocks tell of their copies.
+pub(super) const fn is_doubt(code: Code) -> bool {
+    matches!(code, Code::GM0011 | Code::GM0012)
+}
+
+/// Leaves the superblocks as they are while a page is in doubt that this plan does not settle: they tell that it is.
+pub(super) fn keep_doubts(findings: &[&Finding], more: bool, plan: &mut Plan) {
+    let settled = |finding: &&Finding| {
+        let Subject::Pages { first, .. } = finding.subject else { return true };
+        plan.edits.iter().any(|planned| planned.edit.first_page() == Some(first))
+    };
+    let doubtful = findings.iter().filter(|finding| is_doubt(finding.code()) && finding.subject != SUPERBLOCK);
+    if !more && doubtful.copied().all(|finding| settled(&finding)) {
+        return;
+    }
+    plan.edits.retain(|planned| !planned.edit.is_of_superblock());
+    for finding in
+        findings.iter().filter(|finding| is_of_superblock(finding) && finding.code().repair() == Repair::Safe)
+    {
+        plan.refuse(finding, "it tells that pages of this copy are in doubt; they come first");
+    }
+}
+
+/// Both copies of the superblock's page.
+const SUPERBLOCK: Subject = Subject::Pages { kind: PageKind::Superblock, first: PageNo(0), count: 1, copy: None };
+
+const fn is_of_superblock(finding: &Finding) -> bool {
+    matches!(finding.subject, Subject::Pages { kind: PageKind::Superblock, .. })
 }
 
 /// The edit for one finding.

@@ -2,7 +2,8 @@ use super::*;
 use proptest::prelude::*;
 
 fn place() -> Place {
-    Place { kind: PageKind::BlockTable, copy: CopyId::A, page: PageNo(7), uuid: Uuid::from_u128(0x1234) }
+    let geometry = Geometry::plan(5 << 30, PmdShift::M2, 100).unwrap();
+    Place { kind: PageKind::BlockTable, copy: CopyId::A, page: PageNo(7), uuid: Uuid::from_u128(0x1234), geometry }
 }
 
 fn sealed(payload: &[u8]) -> PageBytes {

@@ -148,7 +148,7 @@ fn read_all(image: &Memory) {
         let _ = found.tree.children(inode.ino).count();
         let Ok(pieces) = region.content(inode) else { continue };
         let covered = |piece: &Piece| match piece {
-            Piece::Data { file, .. } | Piece::Hole { file } => file.len,
+            Piece::Data { file, .. } | Piece::Hole { file } | Piece::Lost { file } => file.len,
         };
         assert_eq!(pieces.iter().map(covered).sum::<u64>(), inode.size, "inode {}", inode.ino);
     }
@@ -235,7 +235,8 @@ fn a_small_image_that_claims_to_be_huge_is_read_in_bearable_time() {
     superblock.raw.inodes_used_pages = superblock.raw.inode_pages;
     image.put(0, &superblock.page(CopyId::A));
     let kind = PageKind::BlockTable;
-    let place = Place { kind, copy: CopyId::A, page: PageNo(1), uuid: superblock.uuid };
+    let place =
+        Place { kind, copy: CopyId::A, page: PageNo(1), uuid: superblock.uuid, geometry: superblock.geometry() };
     let mut page = [0; PAGE_SIZE];
     seal::seal(&mut page, &place, Generation(2));
     assert_eq!(PageHeader::of(&page).generation.get(), 2);

@@ -1,7 +1,9 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use gmfs_format::geometry::Geometry;
 use gmfs_format::name::check;
+use gmfs_format::units::PmdShift;
 
 #[test]
 fn names_keep_their_length_and_stay_apart() {
@@ -36,8 +38,9 @@ fn names_keep_their_length_and_stay_apart() {
 const NAMES: [&[u8]; 4] = [b"Qsecret7", b"Wz#4", b"Kunde-Nord!%vm", b"YtopY"];
 const LABEL: &[u8] = b"Zlabel$of&owner";
 
-const fn place(kind: PageKind) -> Place {
-    Place { kind, copy: CopyId::A, page: PageNo(2), uuid: uuid::Uuid::nil() }
+fn place(kind: PageKind) -> Place {
+    let geometry = Geometry::plan(1 << 30, PmdShift::M2, 64).unwrap();
+    Place { kind, copy: CopyId::A, page: PageNo(2), uuid: uuid::Uuid::nil(), geometry }
 }
 
 /// Four bytes of a name or of the label anywhere in a page.

@@ -1,0 +1,52 @@
+//! Which bytes of files are lost, told when a plan marks the files.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use gmfs_format::io::ReadAt;
+use gmfs_format::model::Tree;
+use gmfs_format::name;
+use gmfs_format::units::InodeNo;
+use gmfs_volume::Region;
+use gmfs_volume::content::{Piece, pieces};
+use gmfs_volume::region::Mapping;
+
+/// Files of which the ranges are told: their blocks are held in memory for that.
+const FILES: usize = 16;
+/// Ranges that are listed one by one for each.
+const LISTED: usize = 8;
+
+/// What is lost of these files, as far as that is told here: path, and byte ranges. One pass over the block table.
+pub(super) fn ranges<S: ReadAt + ?Sized>(
+    region: &Region<&S>,
+    tree: &Tree,
+    files: impl Iterator<Item = InodeNo>,
+) -> BTreeMap<InodeNo, String> {
+    let wanted: BTreeSet<InodeNo> = files.take(FILES).collect();
+    if wanted.is_empty() {
+        return BTreeMap::new();
+    }
+    let mut found = region.mappings(|ino| wanted.contains(&ino));
+    let told = |ino: InodeNo| {
+        let inode = tree.get(ino)?;
+        let extents = found.files.remove(&ino).unwrap_or_default();
+        let mapping = Mapping { extents, lost_pages: found.lost_pages };
+        let pieces = pieces(region.geometry(), inode, &mapping).ok()?;
+        let lost = pieces.iter().filter_map(|piece| match piece {
+            Piece::Lost { file } => Some(*file),
+            Piece::Data { .. } | Piece::Hole { .. } => None,
+        });
+        let path = tree.path(ino).unwrap_or_else(|| inode.name.to_vec());
+        let mut text = format!("of '{}' what lay at bytes", name::escape(&path));
+        let (count, mut separator) = (lost.clone().count(), " ");
+        for span in lost.take(LISTED) {
+            let _ = write!(text, "{separator}{span}");
+            separator = ", ";
+        }
+        if count > LISTED {
+            let _ = write!(text, " and {} more ranges", count - LISTED);
+        }
+        (count > 0).then_some((ino, text))
+    };
+    wanted.iter().copied().filter_map(told).collect()
+}
