@@ -335,7 +335,7 @@ fn whole_repairs(accepted: Vec<Planned>, declined: &[Planned]) -> (Vec<Planned>,
     let doubts = declined.iter().any(|planned| matches!(planned.edit, Edit::Reconcile { .. }));
     accepted.into_iter().partition(|planned| {
         let half = of_both(&planned) && planned.because.iter().any(|code| of_blocks(code) && coupled.contains(code));
-        !half && !(doubts && planned.edit.is_of_superblock())
+        !(half || doubts && planned.edit.is_of_superblock())
     })
 }
 

@@ -104,18 +104,12 @@ fn qemu(opened: &Opened, inode: &Inode, pieces: &[Piece]) -> Result<Vec<String>,
         match *piece {
             Piece::Data { file, at, bad: false } => objects.push((opened.place.base + at, file.len)),
             Piece::Data { file, .. } => {
-                return failure(
-                    "bad-block",
-                    format!("bytes {file} lie in a block with a hardware error"),
-                    "extract what is left of it",
-                );
+                let message = format!("bytes {file} lie in a block with a hardware error");
+                return failure("bad-block", message, "extract what is left of it");
             }
             Piece::Lost { file } => {
-                return failure(
-                    "lost",
-                    format!("bytes {file} are lost: nothing tells any more which block held them"),
-                    "extract what is left of it",
-                );
+                let message = format!("bytes {file} are lost: nothing tells any more which block held them");
+                return failure("lost", message, "extract what is left of it");
             }
             Piece::Hole { file } => {
                 return failure(

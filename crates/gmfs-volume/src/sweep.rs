@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use gmfs_format::copies::{Found, Judgement};
 use gmfs_format::io::{ReadAt, ReadError};
-use gmfs_format::seal;
-use gmfs_format::units::{CopyId, PAGE_SIZE, PageBytes, PageNo, len64, to_u32, to_usize};
+use gmfs_format::seal::{self, SealFault};
+use gmfs_format::units::{CopyId, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo, len64, to_u32, to_usize};
 
 use crate::superblocks::{Superblocks, look, same_payload};
 
@@ -93,15 +93,13 @@ where
     V: Visit,
 {
     let batch = to_usize(BATCH.min(to_u32(pages.len() as u64)));
-    let mut a = vec![[0; PAGE_SIZE]; batch];
-    let mut b = vec![[0; PAGE_SIZE]; batch];
+    let [mut a, mut b] = CopyId::BOTH.map(|copy| Side::new(source, superblocks, copy, pages.end, batch));
     let share = seal::copy_share();
     let mut start = pages.start;
     while start < pages.end {
         let count = to_usize(BATCH.min(pages.end - start));
-        let lacks_a = read_pages(source, superblocks, CopyId::A, PageNo(start), &mut a[..count]);
-        let lacks_b = read_pages(source, superblocks, CopyId::B, PageNo(start), &mut b[..count]);
-        let pairs = a.iter().zip(&b).zip(lacks_a.into_iter().zip(lacks_b));
+        let (lacks_a, lacks_b) = (a.read(start, count), b.read(start, count));
+        let pairs = a.pages.iter().zip(&b.pages).zip(lacks_a.into_iter().zip(lacks_b));
         for (number, ((a, b), (lacks_a, lacks_b))) in (start..).zip(pairs.take(count)) {
             let page = PageNo(number);
             let in_a = lacks_a.unwrap_or_else(|| look(superblocks, CopyId::A, page, a));
@@ -113,6 +111,50 @@ where
             visitor.visit(&Frame { page, judgement, copies: [a, b] });
         }
         start += to_u32(len64(count));
+    }
+}
+
+/// One copy, read batch by batch.
+struct Side<'s, S: ?Sized> {
+    source: &'s S,
+    superblocks: &'s Superblocks,
+    copy: CopyId,
+    /// One past the last page of the sweep.
+    end: u32,
+    /// The batch that was read last.
+    pages: Vec<PageBytes>,
+    /// Up to this page the copy is a hole, and the batch is zeros: there is nothing to read.
+    hole: u32,
+}
+
+impl<'s, S: ReadAt + ?Sized> Side<'s, S> {
+    fn new(source: &'s S, superblocks: &'s Superblocks, copy: CopyId, end: u32, batch: usize) -> Self {
+        Self { source, superblocks, copy, end, pages: vec![[0; PAGE_SIZE]; batch], hole: 0 }
+    }
+
+    /// Reads pages into the batch. Gives for each page what it is, as far as that is known without a look at it.
+    fn read(&mut self, start: u32, count: usize) -> Vec<Option<Found>> {
+        let next = start.saturating_add(to_u32(len64(count)));
+        if next <= self.hole {
+            return vec![Some(Found::Bad(SealFault::Zeroed)); count];
+        }
+        let batch = self.pages.get_mut(..count).unwrap_or_default();
+        let lacks = read_pages(self.source, self.superblocks, self.copy, PageNo(start), batch);
+        // Asked only where there are zeros: a copy that is there costs nothing by this.
+        if lacks.iter().all(Option::is_none) && self.pages.iter().all(|page| *page == [0; PAGE_SIZE]) {
+            self.hole = self.end_of_hole(next);
+        }
+        lacks
+    }
+
+    /// The first page from here on that may hold anything, as far as the source knows; `from` if it does not.
+    fn end_of_hole(&self, from: u32) -> u32 {
+        let offset = |page: u32| self.superblocks.geometry().page_offset(self.copy, PageNo(page));
+        match self.source.next_data(offset(from)..offset(self.end)) {
+            Ok(None) => self.end,
+            Ok(Some(data)) => from.saturating_add(to_u32(data.start.saturating_sub(offset(from)) / PAGE_BYTES)),
+            Err(_) => from,
+        }
     }
 }
 

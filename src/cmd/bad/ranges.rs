@@ -226,7 +226,7 @@ mod tests {
     fn sectors_count_from_the_start_of_the_device_whatever_the_base_is() {
         let named = [Named::InDevice(72 << 20, (72 << 20) + 511), Named::InDevice(0, 511)];
         let found = blocks(&named, &origin(1 << 32, Some(64 << 20))).unwrap();
-        assert_eq!(found, (vec![4..5], 1));
+        assert_eq!((found.0.into_iter().flatten().collect::<Vec<_>>(), found.1), (vec![4], 1));
         assert!(blocks(&named, &origin(1 << 32, None)).is_err());
     }
 

@@ -283,9 +283,12 @@ impl Visit for Scan<'_> {
         let mut free = 0;
         let mut data = 0;
         for (block, entry) in page_descriptors(self.geometry, frame.page, bytes) {
-            if *entry == BlockRaw::FREE {
+            // By how often each is the case.
+            if entry.is_plain() && self.tally(entry.owner(), entry.index.get()) {
+                data += 1;
+            } else if *entry == BlockRaw::FREE {
                 free += 1;
-            } else if is_plain_data(entry) && self.tally(entry.owner(), entry.index.get()) {
+            } else if !entry.is_plain() && is_plain_data(entry) && self.tally(entry.owner(), entry.index.get()) {
                 data += 1;
             } else {
                 self.check_closely(block, entry);

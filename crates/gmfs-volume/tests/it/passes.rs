@@ -4,9 +4,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use gmfs_format::copies::Standing;
 use gmfs_format::io::{ReadAt, ReadError, Span, WriteAt, WriteError};
-use gmfs_format::units::{CopyId, PAGE_BYTES, PAGE_SIZE};
+use gmfs_format::units::{CopyId, PAGE_BYTES, PAGE_SIZE, PageNo};
 use gmfs_volume::Superblocks;
+use gmfs_volume::sweep::Frame;
 
 use crate::support::memory::Memory;
 use crate::support::ops::{BLOCK, create_options, fresh, open};
@@ -110,4 +112,31 @@ fn removing_a_directory_reads_the_table_once() {
     let (few, many) = (reads(b"/few"), reads(b"/many"));
     // Some pages are read for each file; a pass for each would be four reads more for each.
     assert!(many < few + 60, "{few} reads for one file, {many} for twenty");
+}
+
+#[test]
+fn a_copy_that_is_a_hole_is_not_read_and_is_told_all_the_same() {
+    let blocks = 300 * 252;
+    let mut image = fresh((blocks + 1000) * BLOCK, 16);
+    let mut writer = open(&mut image);
+    writer.create(b"/guest", &create_options(blocks * BLOCK, false, false)).unwrap();
+    writer.close().unwrap();
+    let superblocks = Superblocks::load(&image).unwrap();
+    let geometry = superblocks.geometry();
+    // All of copy A but the superblock and one page in the middle.
+    for page in (1..=300).filter(|page| *page != 200) {
+        image.zero(Span::new(geometry.page_offset(CopyId::A, PageNo(page)), PAGE_BYTES)).unwrap();
+    }
+    let sweep = |knows_holes| {
+        let source = Counted::new(&image, knows_holes);
+        let mut told = Vec::new();
+        let visit = |frame: &Frame<'_>| told.push((frame.page, frame.judgement, *frame.bytes(CopyId::A)));
+        gmfs_volume::sweep::sweep(&source, &superblocks, 1..301, vec![visit]);
+        (told, source.reads())
+    };
+    let ((knowing, few), (reading, all)) = (sweep(true), sweep(false));
+    assert!(knowing == reading && knowing.len() == 300);
+    assert!(few + 6 <= all, "{few} and {all} reads");
+    let good = knowing.iter().filter(|(_, judgement, _)| judgement.a == Standing::Good);
+    assert_eq!(good.map(|(page, ..)| *page).collect::<Vec<_>>(), [PageNo(200)]);
 }
