@@ -238,7 +238,7 @@ catalogue! {
     GM0011 = 11, "copies-conflict", Error, Lossy, "0.1",
         CopiesConflict {} => "both copies are good and differ, and nothing tells which is right";
     GM0012 = 12, "page-uncertain", Error, Lossy, "0.1",
-        PageUncertain {} => "copy A is lost while a commit was being mirrored: copy B may be older than what was committed";
+        PageUncertain {} => "one copy is lost, and the other one may not be what was committed last";
     GM0013 = 13, "page-header-reserved", Warning, Safe, "0.1",
         PageHeaderReserved {} => "reserved bytes of the page header are not zero";
     GM0020 = 20, "change-uncommitted", Note, Safe, "0.1",
