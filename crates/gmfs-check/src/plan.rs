@@ -5,15 +5,16 @@
 
 use std::fmt;
 
-use gmfs_format::io::ReadAt;
+use gmfs_format::io::{ReadAt, Span};
 use gmfs_format::raw::{InodeRaw, OnMemory, SuperblockRaw};
 use gmfs_format::seal::PageKind;
-use gmfs_format::units::{BlockNo, CopyId, InodeNo, PageNo};
+use gmfs_format::units::{BlockNo, CopyId, InodeNo, PAGE_BYTES, PageNo};
 use gmfs_volume::change::Assign;
 use gmfs_volume::rebuild::load;
 use gmfs_volume::{OpenError, Region, Superblocks};
 
 use crate::finding::{Finding, Report, Subject};
+use crate::pass;
 use crate::problem::{Code, Problem, Repair};
 
 mod claims;
@@ -111,6 +112,10 @@ pub enum Edit {
 pub struct Planned {
     /// What is to be written.
     pub edit: Edit,
+    /// What it is about.
+    pub subject: Subject,
+    /// Where that lies in the region, in bytes. Of what is written in both copies: copy A's place.
+    pub at: Span,
     /// The problems that it repairs.
     pub because: Vec<Code>,
     /// The worst class among them.
@@ -186,6 +191,9 @@ pub fn plan<S: ReadAt + ?Sized>(source: &S, report: &Report, policy: Policy) -> 
         let unseen = report.incomplete && !plan.is_empty();
         plan.more = unseen || rest.iter().any(|f| matches!(f.code().repair(), Repair::Safe | Repair::Lossy));
     }
+    for planned in &mut plan.edits {
+        (planned.subject, planned.at) = planned.edit.place(region.superblocks());
+    }
     Ok(plan)
 }
 
@@ -212,7 +220,8 @@ impl Plan {
     /// Adds an edit.
     fn push(&mut self, edit: Edit, because: Vec<Code>, loses: Option<String>) {
         let class = because.iter().map(|code| code.repair()).max().unwrap_or(Repair::Safe);
-        self.edits.push(Planned { edit, because, class, loses });
+        let (subject, at) = (Subject::Region, Span::new(0, 0));
+        self.edits.push(Planned { edit, subject, at, because, class, loses });
     }
 
     /// Leaves a finding as it is.
@@ -260,6 +269,29 @@ fn differences<T: OnMemory>(before: &T, after: &T) -> Vec<FieldChange> {
 }
 
 impl Edit {
+    /// What it is about, and where that lies in the region; copy A's place for what is written in both copies.
+    fn place(&self, superblocks: &Superblocks) -> (Subject, Span) {
+        let geometry = superblocks.geometry();
+        let pages = |kind: PageKind, first: PageNo, count: u32, copy: Option<CopyId>| {
+            let offset = geometry.page_offset(copy.unwrap_or(CopyId::A), first);
+            (Subject::Pages { kind, first, count, copy }, Span::new(offset, u64::from(count) * PAGE_BYTES))
+        };
+        match *self {
+            Self::Mend { kind, first, count, copy } => pages(kind, first, count, Some(copy)),
+            Self::Replace { kind, first, count }
+            | Self::Reconcile { kind, first, count }
+            | Self::Uncover { kind, first, count } => pages(kind, first, count, None),
+            Self::Rewrite { page } => pages(geometry.page_kind(page).unwrap_or(PageKind::Superblock), page, 1, None),
+            Self::Superblocks | Self::Superblock { .. } => (Subject::Superblock, Span::new(0, PAGE_BYTES)),
+            Self::Recover => (Subject::Region, Span::new(0, geometry.size())),
+            Self::Inode { ino, .. } => (Subject::Inode(ino), pass::tree::place(superblocks, ino)),
+            Self::Blocks { first, count, .. } => {
+                let length = u64::from(count) * geometry.block_bytes();
+                (Subject::Blocks { first, count }, Span::new(geometry.block_offset(first), length))
+            }
+        }
+    }
+
     /// Whether it writes one superblock from the other one.
     #[must_use]
     pub const fn is_of_superblock(&self) -> bool {

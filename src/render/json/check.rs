@@ -100,6 +100,8 @@ impl From<&Skipped> for Unchecked {
 #[derive(Serialize)]
 struct Edit {
     edit: String,
+    subject: String,
+    at: At,
     fields: Vec<Field>,
     because: Vec<&'static str>,
     class: &'static str,
@@ -122,6 +124,8 @@ impl From<&Planned> for Edit {
         };
         Self {
             edit: planned.edit.to_string(),
+            subject: planned.subject.to_string(),
+            at: At::new(planned.at, planned.subject.copy()),
             fields: planned.edit.fields().into_iter().map(field).collect(),
             because: planned.because.iter().map(|code| code.text()).collect(),
             class: planned.class.name(),
