@@ -150,9 +150,9 @@ fn move_marks<S: WriteAt>(target: &mut S) -> Result<SuperblockRaw, ApplyError> {
             if gmfs_volume::region::read_page(&*target, &superblocks, page).is_some() {
                 continue;
             }
-            let mut bytes = match is_empty(&*target, &superblocks, page) {
-                true => gmfs_volume::change::blank_page(geometry, page),
-                false => substitute(&superblocks, page),
+            let mut bytes = match gmfs_volume::rebuild::holds_something(&*target, geometry, page) {
+                true => substitute(&superblocks, page),
+                false => gmfs_volume::change::blank_page(geometry, page),
             };
             write_both(target, &superblocks, page, &mut bytes, CopyId::B)?;
         }
@@ -160,15 +160,6 @@ fn move_marks<S: WriteAt>(target: &mut S) -> Result<SuperblockRaw, ApplyError> {
         *mark = u64::from(end - used.start).into();
     }
     Ok(raw)
-}
-
-/// Whether both copies of a page are nothing but zeros.
-fn is_empty<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, page: PageNo) -> bool {
-    CopyId::BOTH.into_iter().all(|copy| {
-        let mut bytes = [0; PAGE_SIZE];
-        let read = source.read_at(superblocks.geometry().page_offset(copy, page), &mut bytes);
-        read.is_ok() && bytes == [0; PAGE_SIZE]
-    })
 }
 
 /// Writes both superblocks as they were made anew, if neither is there.

@@ -182,7 +182,7 @@ pub fn plan<S: ReadAt + ?Sized>(source: &S, report: &Report, policy: Policy) -> 
     // As long as pages lie behind the marks, nothing may be written that could move a mark over them unseen.
     let first = if pages.is_empty() { &marks } else { &pages };
     rules::pages(first, policy, &mut plan);
-    rules::keep_doubts(first, report.more.keys().any(|code| rules::is_doubt(*code)), &mut plan);
+    rules::keep_doubts(first, policy, report.more.keys().any(|code| rules::is_doubt(*code)), &mut plan);
     if first.is_empty() {
         contents::plan(&region, &rest, policy, &mut plan);
     } else {
@@ -296,14 +296,6 @@ impl Edit {
     #[must_use]
     pub const fn is_of_superblock(&self) -> bool {
         matches!(self, Self::Mend { kind: PageKind::Superblock, .. })
-    }
-
-    /// The first of the pages that it makes good, if it is about pages.
-    const fn first_page(&self) -> Option<PageNo> {
-        match self {
-            Self::Mend { first, .. } | Self::Replace { first, .. } | Self::Reconcile { first, .. } => Some(*first),
-            _ => None,
-        }
     }
 
     /// The fields that the edit changes, if it changes single fields.

@@ -86,7 +86,7 @@ pub fn superblock<S: ReadAt + ?Sized>(source: &S) -> Option<Superblock> {
 }
 
 /// Whether either copy of a page is anything but zeros, or cannot be read.
-fn holds_something<S: ReadAt + ?Sized>(source: &S, geometry: Geometry, page: PageNo) -> bool {
+pub fn holds_something<S: ReadAt + ?Sized>(source: &S, geometry: Geometry, page: PageNo) -> bool {
     CopyId::BOTH.into_iter().any(|copy| {
         let mut bytes = [0; PAGE_SIZE];
         let read = source.read_at(geometry.page_offset(copy, page), &mut bytes);

@@ -29,14 +29,13 @@ pub(super) const fn is_doubt(code: Code) -> bool {
     matches!(code, Code::GM0011 | Code::GM0012)
 }
 
-/// Leaves the superblocks as they are while a page is in doubt that this plan does not settle: they tell that it is.
-pub(super) fn keep_doubts(findings: &[&Finding], more: bool, plan: &mut Plan) {
-    let settled = |finding: &&Finding| {
-        let Subject::Pages { first, .. } = finding.subject else { return true };
-        plan.edits.iter().any(|planned| planned.edit.first_page() == Some(first))
-    };
-    let doubtful = findings.iter().filter(|finding| is_doubt(finding.code()) && finding.subject != SUPERBLOCK);
-    if !more && doubtful.copied().all(|finding| settled(&finding)) {
+/// Leaves the superblocks as they are while a page is in doubt that this plan does not settle: they tell that it is. `more`
+/// says that there are pages in doubt beyond `findings`.
+pub(super) fn keep_doubts(findings: &[&Finding], policy: Policy, more: bool, plan: &mut Plan) {
+    // A plan that may settle doubts has an edit for each.
+    let in_doubt = findings.iter().any(|finding| is_doubt(finding.code()) && !is_of_superblock(finding));
+    let settles = !in_doubt || policy.allows(Repair::Lossy);
+    if !more && settles {
         return;
     }
     plan.edits.retain(|planned| !planned.edit.is_of_superblock());
@@ -46,9 +45,6 @@ pub(super) fn keep_doubts(findings: &[&Finding], more: bool, plan: &mut Plan) {
         plan.refuse(finding, "it tells that pages of this copy are in doubt; they come first");
     }
 }
-
-/// Both copies of the superblock's page.
-const SUPERBLOCK: Subject = Subject::Pages { kind: PageKind::Superblock, first: PageNo(0), count: 1, copy: None };
 
 const fn is_of_superblock(finding: &Finding) -> bool {
     matches!(finding.subject, Subject::Pages { kind: PageKind::Superblock, .. })
