@@ -15,6 +15,11 @@ pub(crate) fn now() -> u64 {
     })
 }
 
+/// Whether `SOURCE_DATE_EPOCH` decides what time it is.
+pub(crate) fn is_fixed() -> bool {
+    matches!(fixed(), Ok(Some(_)))
+}
+
 /// Refuses a `SOURCE_DATE_EPOCH` that is no time: whoever sets it wants it to count.
 pub(crate) fn check() -> Result<(), Failure> {
     fixed().map(|_| ())

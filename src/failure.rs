@@ -193,8 +193,9 @@ fn region(error: &OpenError) -> Told {
         OpenError::Incompatible(_) => with("features", "`gmfs inspect IMAGE superblock` shows what can be told"),
         OpenError::ReadOnlyFeatures(_) => ("features", None),
         OpenError::Short { .. } => with("short", "work on a whole copy of the region"),
-        OpenError::Damaged { .. } | OpenError::BehindMarks { .. } => {
-            with("damaged", "`gmfs fsck IMAGE` tells what is wrong")
+        OpenError::Damaged { .. } | OpenError::Doubt => with("damaged", "`gmfs fsck IMAGE` tells what is wrong"),
+        OpenError::Contended { .. } => {
+            with("several-regions", "`gmfs fsck -y --uuid UUID.BIRTH IMAGE` repairs the one that you name")
         }
         OpenError::Read(_) => ("read", None),
         OpenError::Write(error) => write(error),

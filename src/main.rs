@@ -21,6 +21,7 @@ mod output;
 mod paths;
 mod presence;
 mod prompt;
+mod random;
 mod render;
 mod repairing;
 

@@ -160,12 +160,12 @@ pub(crate) fn load_or_rebuild(located: &Located) -> Result<Superblocks> {
 /// What to say of a region whose superblocks cannot be used: that the rest of it is there, or what the dump lacks and why.
 pub(crate) fn no_superblock(located: &Located, error: OpenError) -> anyhow::Error {
     let OpenError::NoRegion { a, b } = &error else { return error.into() };
-    if rebuild::superblock(&located.source).is_some() {
+    if rebuild::load(&located.source).is_ok() {
         let message = format!("both copies of the superblock are lost (A: {a}; B: {b}), and the rest is there");
         let failure = Failure::new("superblocks-lost", message);
         return failure
             .hint(
-                "`gmfs fsck -y IMAGE` makes the superblock anew, `gmfs repair -y IMAGE -o FILE` does so in a copy of the \
+                "`gmfs fsck -p IMAGE` writes the superblocks again, `gmfs repair IMAGE -o FILE` does so in a copy of the \
                  region; both take --region SIZE:BASE",
             )
             .into();
@@ -321,7 +321,7 @@ pub(crate) fn whole_for_writing(args: &ImageArgs, ctx: &Ctx) -> Result<Target> {
 
 /// Refuses to change a region that is damaged: a change would be built on what is not so.
 fn require_sound(target: &Target, ctx: &Ctx) -> Result<()> {
-    let look = Look { data: false, progress: false };
+    let look = Look { data: false, progress: false, region: None };
     let report = repairing::look(target, look, 1, ctx)?;
     let damaged = report.verdict() == gmfs_check::Verdict::Damaged;
     let Some(finding) = report.findings.iter().max_by_key(|finding| finding.severity()).filter(|_| damaged) else {

@@ -11,7 +11,7 @@ use gmfs_check::finding::KEPT_PER_CODE;
 use gmfs_check::plan::{Edit, Refused};
 use gmfs_check::{Code, Finding, Options, Planned, Policy, Repair, Report, Severity, Subject, apply, check, plan};
 use gmfs_format::io::{ReadAt, WriteAt};
-use gmfs_volume::{OpenError, Stamp};
+use gmfs_volume::{Chosen, Class, OpenError, Stamp};
 
 use crate::clock;
 use crate::ctx::Ctx;
@@ -48,6 +48,8 @@ pub(crate) struct Look {
     pub(crate) data: bool,
     /// Show progress also where it would not be shown by itself.
     pub(crate) progress: bool,
+    /// The region that is meant, where pages of several are left.
+    pub(crate) region: Option<Chosen>,
 }
 
 /// What came of it.
@@ -107,7 +109,7 @@ pub(crate) fn threads() -> NonZeroUsize {
 
 /// Looks at a region.
 pub(crate) fn look<S: ReadAt + ?Sized>(source: &S, look: Look, keep: usize, ctx: &Ctx) -> Result<Report, OpenError> {
-    let options = Options { now: clock::now(), threads: threads(), data: look.data, keep };
+    let options = Options { now: clock::now(), threads: threads(), data: look.data, keep, region: look.region };
     let bar = Mutex::new(Progress::forced(ctx, "checking", look.progress));
     let done = AtomicU64::new(0);
     check(source, &options, &|now, of| {
@@ -148,7 +150,14 @@ pub(crate) fn repair<T: WriteAt>(target: &mut T, how: Look, mode: Mode, ctx: &mu
             break;
         }
         let stamp = Stamp { now: clock::now(), writer: WRITER.to_owned() };
-        apply(target, &accepted, &stamp).context("the repair did not come to its end; run it again")?;
+        let Some(state) = outcome.last.state.take() else { break };
+        let class = if mode == Mode::Safe { Class::Safe } else { Class::Lossy };
+        let forgot = apply(target, &state, &accepted, class, &stamp)
+            .context("the repair did not come to its end; run it again")?;
+        forgot.first.iter().for_each(|what| ctx.warn(what));
+        if forgot.more > 0 {
+            ctx.warn(&format!("{} more like this", forgot.more));
+        }
         let room = TOLD_EDITS.saturating_sub(outcome.applied.len());
         outcome.more_applied += accepted.len().saturating_sub(room) as u64;
         outcome.applied.extend(accepted.into_iter().take(room));
@@ -325,17 +334,15 @@ impl Answers {
     }
 }
 
-/// Takes out what is no repair by itself without the edits that are not wanted. What becomes of blocks and what their
-/// file records of them go together; and a superblock that went back in time tells which pages are in doubt, so it stays
-/// as long as they are.
+/// Takes out what is no repair by itself without the edits that are not wanted: what becomes of blocks and what their file
+/// records of them go together.
 fn whole_repairs(accepted: Vec<Planned>, declined: &[Planned]) -> (Vec<Planned>, Vec<Planned>) {
     let of_both = |planned: &&Planned| matches!(planned.edit, Edit::Blocks { .. } | Edit::Inode { .. });
     let coupled: BTreeSet<Code> = declined.iter().filter(of_both).flat_map(|planned| planned.because.clone()).collect();
     let of_blocks = |code: &Code| matches!(code, Code::GM0404 | Code::GM0405);
-    let doubts = declined.iter().any(|planned| matches!(planned.edit, Edit::Reconcile { .. }));
     accepted.into_iter().partition(|planned| {
         let half = of_both(&planned) && planned.because.iter().any(|code| of_blocks(code) && coupled.contains(code));
-        !(half || doubts && planned.edit.is_of_superblock())
+        !half
     })
 }
 

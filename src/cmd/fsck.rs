@@ -3,14 +3,16 @@
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs_check::{Severity, Verdict};
+use gmfs_check::{Severity, Verdict, accept_doubtful};
+use gmfs_format::io::WriteAt;
+use gmfs_volume::{Chosen, Stamp};
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::open::{self, ImageArgs};
-use crate::render::findings;
+use crate::render::{WRITER, findings, size};
 use crate::render::json::{self, check, region};
 use crate::repairing::{self, Look, Mode, Outcome};
 
@@ -57,6 +59,12 @@ pub(crate) struct Args {
     /// Record what is overwritten, so that `gmfs undo` can take it back
     #[arg(long, value_name = "FILE")]
     undo: Option<PathBuf>,
+    /// Which region it is, where pages of several are left: as messages name it
+    #[arg(long, value_name = "UUID[.BIRTH]")]
+    uuid: Option<Chosen>,
+    /// Take the doubt off all files that are flagged doubtful: they are as they should be
+    #[arg(long, conflicts_with = "look")]
+    accept: bool,
     /// Show progress, whatever standard error is; fsck(8) hands over a descriptor, which is not used
     #[arg(short = 'C', long = "progress", value_name = "FD", num_args = 0..=1, require_equals = true, default_missing_value = "0")]
     progress: Option<u32>,
@@ -66,7 +74,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
-    let how = Look { data: args.data, progress: args.progress.is_some() };
+    let how = Look { data: args.data, progress: args.progress.is_some(), region: args.uuid };
+    let mut accepted = None;
     let (image, shown, outcome) = match args.mode() {
         Mode::Look => {
             let located = open::locate(&args.image, ctx)?;
@@ -74,7 +83,11 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             (region::Image::from(&located.place), located.place.path.display().to_string(), Outcome::looked(report))
         }
         mode => open::for_repair(&args.image, args.undo.as_deref(), ctx, |mut target, ctx| {
-            repairing::repair(&mut target, how, mode, ctx)
+            let outcome = repairing::repair(&mut target, how, mode, ctx)?;
+            if args.accept {
+                accepted = Some(accept(&mut target)?);
+            }
+            Ok(outcome)
         })?,
     };
     let status = status(&outcome);
@@ -86,14 +99,23 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             findings::plan(&[], &outcome.refused, ctx)?;
         }
         show(&shown, &outcome, ctx)?;
+        if let Some(files) = accepted {
+            ctx.line(&format!("{shown}: {} accepted", size::count(files, "doubtful file")))?;
+        }
     }
     Ok(Exit::Fsck(status))
+}
+
+/// Takes the flag off all files that are doubtful.
+fn accept<T: WriteAt>(target: &mut T) -> Result<u64> {
+    let stamp = Stamp { now: crate::clock::now(), writer: WRITER.to_owned() };
+    accept_doubtful(target, &stamp).context("cannot accept the doubtful files")
 }
 
 impl Args {
     fn mode(&self) -> Mode {
         let _ = self.force;
-        match (self.look, self.preen, self.yes) {
+        match (self.look, self.preen || self.accept && !self.yes, self.yes) {
             (_, true, _) => Mode::Safe,
             (_, _, true) => Mode::All,
             (false, false, false) if !self.json && std::io::stdin().is_terminal() => Mode::Ask,

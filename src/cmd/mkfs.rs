@@ -93,9 +93,16 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         refuse::check(&target).map_err(anyhow::Error::new).map_err(cannot)?;
     }
     let base = recorded_base(args, &target, geometry).map_err(anyhow::Error::new).map_err(cannot)?;
+    let uuid = args.uuid.map_or_else(random_uuid, Ok)?;
+    let birth = match (args.uuid, clock::is_fixed()) {
+        // The same bytes each time.
+        (Some(uuid), true) => derived_birth(uuid, clock::now()),
+        _ => crate::random::birth()?,
+    };
     let options = FormatOptions {
         geometry,
-        uuid: args.uuid.map_or_else(random_uuid, Ok)?,
+        uuid,
+        birth,
         label: args.label.clone(),
         base,
         owner: (0, 0),
@@ -208,10 +215,12 @@ fn parse_pmd(text: &str) -> Result<PmdShift, String> {
 
 /// A UUID of version 4.
 fn random_uuid() -> Result<Uuid> {
-    let mut bytes = [0; 16];
-    let length = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    match length {
-        Ok(16) => Ok(uuid::Builder::from_random_bytes(bytes).into_uuid()),
-        _ => Err(Failure::new("random", "the system gives no random numbers").hint("give a UUID with --uuid").into()),
-    }
+    Ok(uuid::Builder::from_random_bytes(crate::random::bytes()?).into_uuid())
+}
+
+/// The birth of a region that is made with a UUID and at a time that were both given.
+fn derived_birth(uuid: Uuid, now: u64) -> u64 {
+    let (high, low) = uuid.as_u64_pair();
+    let sum = gmfs_format::sum::Sum::of(gmfs_format::units::PageNo(0), gmfs_format::units::Generation(high ^ now));
+    sum.first ^ low.rotate_left(32) ^ sum.second
 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
 use gmfs_check::{Policy, plan, release_reserved};
 use gmfs_format::io::WriteAt;
-use gmfs_volume::Stamp;
+use gmfs_volume::{Chosen, Stamp};
 
 use crate::cmd::fsck;
 use crate::content::Gaps;
@@ -46,12 +46,19 @@ pub(crate) struct Args {
     /// Free the blocks that repairs have reserved: what they hold is given up
     #[arg(long, conflicts_with = "plan")]
     release_lost: bool,
+    /// Which region it is, where pages of several are left: as messages name it
+    #[arg(long, value_name = "UUID[.BIRTH]")]
+    uuid: Option<Chosen>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-const LOOK: Look = Look { data: false, progress: false };
+impl Args {
+    const fn look(&self) -> Look {
+        Look { data: false, progress: false, region: self.uuid }
+    }
+}
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     if args.plan {
@@ -61,7 +68,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let release = args.release_lost;
     let work = |target: &mut dyn WriteAt, ctx: &mut Ctx| -> Result<(Outcome, Option<u64>)> {
         let mut target = target;
-        let outcome = repairing::repair(&mut target, LOOK, mode, ctx)?;
+        let outcome = repairing::repair(&mut target, args.look(), mode, ctx)?;
         let released = if release { Some(release_lost(&mut target)?) } else { None };
         Ok((outcome, released))
     };
@@ -104,7 +111,7 @@ fn release_lost<T: WriteAt>(target: &mut T) -> Result<u64> {
 /// Prints what would be done.
 fn show_plan(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let located = open::locate(&args.image, ctx)?;
-    let report = open::look(&located, LOOK, repairing::KEPT_FOR_REPAIR, ctx)?;
+    let report = open::look(&located, args.look(), repairing::KEPT_FOR_REPAIR, ctx)?;
     let policy = if args.yes { Policy::Lossy } else { Policy::Safe };
     let planned = plan(&located.source, &report, policy)?;
     let outcome = Outcome::looked(report);

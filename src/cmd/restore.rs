@@ -11,6 +11,7 @@ use gmfs_format::io::{ReadAt, WriteAt};
 use gmfs_format::units::InodeNo;
 use gmfs_image::RegionFile;
 use gmfs_image::metadump::MetaDump;
+use gmfs_volume::census::Identity;
 use gmfs_volume::rebuild::load;
 use gmfs_volume::restore::Restore;
 use gmfs_volume::{Region, Superblocks};
@@ -57,7 +58,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         return Err(failure).with_context(cannot);
     }
     let superblocks = load(&dump).with_context(cannot)?;
-    let restore = Restore::new(&dump, &superblocks);
+    let restore = Restore::new(&dump, &superblocks, crate::random::birth()?);
     // Locked from here to the end: what is compared is what is overwritten.
     let mut target = open::whole_for_writing(&args.image, ctx)?;
     let there = compare_regions(&superblocks, &target, args.force).with_context(cannot)?;
@@ -96,7 +97,10 @@ fn compare_regions<S: ReadAt>(dump: &Superblocks, target: &S, force: bool) -> Re
         Err(_) if force => return Ok(None),
         Err(error) => return Err(Failure::new("no-region", error.to_string()).hint(hint).into()),
     };
-    let same = found.current().uuid == uuid && (found.geometry() == geometry || found.are_rebuilt());
+    // Which of several regions it is, is not asked of one that is to be replaced.
+    let mine = |identity: &Identity| identity.uuid == uuid && identity.geometry == geometry.without_tail();
+    let same = found.current().uuid == uuid && (found.geometry() == geometry || found.are_rebuilt())
+        || found.rivals().iter().any(mine);
     match (same, force) {
         (true, _) => Ok(Some(found)),
         (false, true) => Ok(None),

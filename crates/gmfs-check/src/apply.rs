@@ -7,13 +7,13 @@ use std::ops::Range;
 
 use gmfs_format::copies::Standing;
 use gmfs_format::io::{ReadAt, ReadError, WriteAt, WriteError};
-use gmfs_format::raw::{BlockRaw, BlockTablePage, SuperblockRaw};
-use gmfs_format::seal::{self, PageKind, Place};
-use gmfs_format::tables::BlockState;
-use gmfs_format::units::{CopyId, PAGE_SIZE, PageBytes, PageNo};
+use gmfs_format::seal::PageKind;
+use gmfs_format::model::Inode;
+use gmfs_format::tables::{BlockState, INODE_DOUBTFUL};
+use gmfs_format::units::{CopyId, InodeNo};
 use gmfs_volume::change::{Assign, Change};
-use gmfs_volume::rebuild::load;
-use gmfs_volume::{ChangeError, OpenError, Stamp, Store, Superblocks, mend_pages};
+use gmfs_volume::settle::settle;
+use gmfs_volume::{ChangeError, Class, Gate, OpenError, Stamp, Store, Superblocks, mend_pages};
 
 use crate::plan::{Descriptors, Edit, Planned};
 
@@ -37,58 +37,80 @@ pub enum ApplyError {
     Write(#[from] WriteError),
 }
 
-/// Carries out the edits of one plan, in their order.
+/// What the gate had to do because a plan forgot it: the first things, and how many more there were.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// In words.
+    pub first: Vec<String>,
+    /// How many more.
+    pub more: u64,
+}
+
+/// Carries out the edits of one plan, in their order. `state` is what the plan was made from. Every store goes through the
+/// [`Gate`], which refuses what this class of repair must not do.
 ///
 /// # Errors
 /// What was begun is safe: a further repair ends it.
-pub fn apply<S: WriteAt>(target: &mut S, edits: &[Planned], stamp: &Stamp) -> Result<(), ApplyError> {
-    let superblocks = load(target)?;
+pub fn apply<S: WriteAt>(
+    target: &mut S,
+    state: &Superblocks,
+    edits: &[Planned],
+    class: Class,
+    stamp: &Stamp,
+) -> Result<Forgotten, ApplyError> {
+    state.require_uncontended()?;
+    if !state.is_still_there(&*target) {
+        return Err(ApplyError::Changed("its superblocks are not what they were".to_owned()));
+    }
+    let distrust = edits.iter().any(|planned| planned.edit == Edit::Settle { distrust: true });
+    let mut gate = Gate::new(target, state, class, distrust).ok_or(OpenError::Doubt)?;
+    carry_out(&mut gate, state, edits, stamp)?;
+    let (first, more) = gate.forgot();
+    Ok(Forgotten { first, more })
+}
+
+fn carry_out<S: WriteAt>(
+    target: &mut S,
+    state: &Superblocks,
+    edits: &[Planned],
+    stamp: &Stamp,
+) -> Result<(), ApplyError> {
     let mut commit = false;
     for planned in edits {
         match &planned.edit {
-            Edit::Superblocks => write_superblocks(target, &superblocks)?,
+            Edit::Superblocks => write_superblocks(target, state)?,
             Edit::Mend { kind: PageKind::Superblock, copy, .. } => {
                 target.barrier()?;
-                mend_superblock(target, &superblocks, *copy)?;
+                mend_superblock(target, state, *copy)?;
             }
             Edit::Mend { first, count, copy, .. } => {
                 // The first page stands for the run: it was found damaged, and nobody else may write meanwhile.
-                if gmfs_volume::region::judge_page(&*target, &superblocks, *first).is_whole() {
+                if gmfs_volume::region::judge_page(&*target, state, *first).is_whole() {
                     return Err(ApplyError::Changed(format!("page {first} is good in both copies")));
                 }
-                mend_pages(target, &superblocks, *first, *count, *copy)?;
+                mend_pages(target, state, *first, *count, *copy)?;
             }
-            Edit::Replace { first, count, .. } => {
-                for page in (first.0..first.0 + count).map(PageNo) {
-                    replace_page(target, &superblocks, page)?;
-                }
-            }
-            Edit::Reconcile { first, count, .. } => {
-                for page in (first.0..first.0 + count).map(PageNo) {
-                    reconcile_page(target, &superblocks, page)?;
-                }
+            Edit::Settle { distrust } => {
+                settle(target, state, *distrust, stamp)?;
             }
             _ => commit = true,
         }
     }
     target.barrier()?;
-    if commit { commit_rest(target, edits, stamp) } else { Ok(()) }
+    if commit { commit_rest(target, state, edits, stamp) } else { Ok(()) }
 }
 
 /// Everything that is one commit.
-fn commit_rest<S: WriteAt>(target: &mut S, edits: &[Planned], stamp: &Stamp) -> Result<(), ApplyError> {
-    verify(&*target, edits)?;
-    let moved = if edits.iter().any(|planned| matches!(planned.edit, Edit::Uncover { .. })) {
-        Some(move_marks(target)?)
-    } else {
-        None
-    };
+fn commit_rest<S: WriteAt>(
+    target: &mut S,
+    state: &Superblocks,
+    edits: &[Planned],
+    stamp: &Stamp,
+) -> Result<(), ApplyError> {
+    verify(&*target, state, edits)?;
     let (mut store, _) = Store::open(target)?;
     let mut change = Change::default();
-    let mut empty = moved.is_none();
-    if let Some(moved) = moved {
-        change.set_superblock(moved);
-    }
+    let mut empty = true;
     for planned in edits {
         match &planned.edit {
             Edit::Inode { ino, after, .. } => change.set_inode(*ino, **after),
@@ -107,67 +129,29 @@ fn commit_rest<S: WriteAt>(target: &mut S, edits: &[Planned], stamp: &Stamp) -> 
 }
 
 /// Compares what is there with what the plan was made from.
-fn verify<S: ReadAt + ?Sized>(source: &S, edits: &[Planned]) -> Result<(), ApplyError> {
-    let superblocks = load(source)?;
-    let mut descriptors = Descriptors::new(source, &superblocks);
-    let changed = |what: &Edit| Err(ApplyError::Changed(what.to_string()));
+fn verify<S: ReadAt + ?Sized>(source: &S, state: &Superblocks, edits: &[Planned]) -> Result<(), ApplyError> {
+    let mut descriptors = Descriptors::new(source, state);
     for planned in edits {
         let edit = &planned.edit;
         let same = match edit {
             Edit::Inode { ino, before, .. } => {
-                gmfs_volume::region::read_inode(source, &superblocks, *ino).as_ref() == Some(&**before)
+                gmfs_volume::region::read_inode(source, state, *ino).as_ref() == Some(&**before)
             }
             Edit::Blocks { first, count, before, .. } => descriptors.sum(*first, *count) == *before,
-            Edit::Uncover { first, count, .. } => {
-                let found = gmfs_volume::behind::used_behind_marks(source, &superblocks);
-                found.iter().any(|run| run.start == first.0 && run.len() == *count as usize)
-            }
-            Edit::Superblock { before, .. } => superblocks.current().raw == **before,
+            Edit::Superblock { before, .. } => state.current().raw == **before,
             _ => true,
         };
         if !same {
-            return changed(edit);
+            return Err(ApplyError::Changed(edit.to_string()));
         }
     }
     Ok(())
 }
 
-/// Makes pages behind the marks good as far as the marks are to move; gives the superblock with the marks moved. What is
-/// written here nobody reads before that superblock is committed.
-///
-/// A page that is good in either copy stays what it is, for it may be this region's, and its blocks in use. Where neither
-/// is and something lies there, every block is reserved; only what is empty becomes a blank page.
-fn move_marks<S: WriteAt>(target: &mut S) -> Result<SuperblockRaw, ApplyError> {
-    let superblocks = load(target)?;
-    let geometry = superblocks.geometry();
-    let found = gmfs_volume::behind::used_behind_marks(&*target, &superblocks);
-    let mut raw = superblocks.current().raw;
-    for (kind, used) in gmfs_volume::superblocks::used_tables(superblocks.current()) {
-        let of_table = |run: &&Range<u32>| geometry.page_kind(PageNo(run.start)) == Some(kind);
-        let Some(end) = found.iter().filter(of_table).map(|run| run.end).max() else { continue };
-        let unused = (used.end..end).filter(|page| !found.iter().any(|run| run.contains(page)));
-        for page in unused.map(PageNo) {
-            if gmfs_volume::region::read_page(&*target, &superblocks, page).is_some() {
-                continue;
-            }
-            let mut bytes = match gmfs_volume::rebuild::holds_something(&*target, geometry, page) {
-                true => substitute(&superblocks, page),
-                false => gmfs_volume::change::blank_page(geometry, page),
-            };
-            write_both(target, &superblocks, page, &mut bytes, CopyId::B)?;
-        }
-        let mark = if kind == PageKind::BlockTable { &mut raw.table_used } else { &mut raw.inodes_used_pages };
-        *mark = u64::from(end - used.start).into();
-    }
-    Ok(raw)
-}
-
-/// Writes both superblocks as they were made anew, if neither is there.
-fn write_superblocks<S: WriteAt>(target: &mut S, superblocks: &Superblocks) -> Result<(), ApplyError> {
-    if !superblocks.are_rebuilt() {
-        return Err(ApplyError::Changed("there is a superblock".to_owned()));
-    }
-    let superblock = superblocks.current();
+/// Writes both superblocks as the pages of the tables prove them to be.
+fn write_superblocks<S: WriteAt>(target: &mut S, state: &Superblocks) -> Result<(), ApplyError> {
+    target.barrier()?;
+    let superblock = state.current();
     for copy in [CopyId::B, CopyId::A] {
         target.write_at(superblock.geometry().copy_offset(copy), &superblock.page(copy))?;
         target.barrier()?;
@@ -186,101 +170,15 @@ fn mend_superblock<S: WriteAt>(target: &mut S, superblocks: &Superblocks, copy: 
     Ok(())
 }
 
-/// Writes a page that neither copy gives.
-fn replace_page<S: WriteAt>(target: &mut S, superblocks: &Superblocks, page: PageNo) -> Result<(), ApplyError> {
-    if gmfs_volume::region::read_page(&*target, superblocks, page).is_some() {
-        return Err(ApplyError::Changed(format!("page {page} has a good copy")));
-    }
-    let (from, mut bytes) =
-        salvage(&*target, superblocks, page).unwrap_or_else(|| (CopyId::B, substitute(superblocks, page)));
-    write_both(target, superblocks, page, &mut bytes, from)
-}
-
-/// Writes a page from what both copies know. Where only one of two copies is good, and may be older than it should be,
-/// what it says is free may have been given out since: it is reserved.
-fn reconcile_page<S: WriteAt>(target: &mut S, superblocks: &Superblocks, page: PageNo) -> Result<(), ApplyError> {
-    let judged = gmfs_volume::region::judge_page(&*target, superblocks, page);
-    if !judged.conflict && !judged.uncertain {
-        return Err(ApplyError::Changed(format!("page {page} is not in doubt")));
-    }
-    if judged.conflict {
-        return Ok(gmfs_volume::unite_page(target, superblocks, page)?);
-    }
-    if gmfs_volume::end_union(target, superblocks, page)? {
-        return Ok(());
-    }
-    let read = gmfs_volume::region::read_page(&*target, superblocks, page);
-    let Some((from, mut bytes)) = judged.take.zip(read) else {
-        return Err(ApplyError::Changed(format!("page {page} has no good copy")));
-    };
-    reserve_free(superblocks, page, &mut bytes);
-    write_both(target, superblocks, page, &mut bytes, from)
-}
-
-/// Writes a page into both copies with the region's generation. The copy that it comes from is last: it must stand until
-/// the other one does.
-fn write_both<S: WriteAt>(
-    target: &mut S,
-    superblocks: &Superblocks,
-    page: PageNo,
-    bytes: &mut PageBytes,
-    from: CopyId,
-) -> Result<(), ApplyError> {
-    for copy in [from.other(), from] {
-        let Some(place) = superblocks.place(copy, page) else { continue };
-        seal::seal(bytes, &place, superblocks.committed());
-        target.write_at(superblocks.geometry().page_offset(copy, page), bytes.as_slice())?;
-        target.barrier()?;
-    }
-    Ok(())
-}
-
-/// The page as a commit that did not happen would have left it, if its seal is good in either copy. What that commit was
-/// about to free is a file's still: it is reserved.
-fn salvage<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, page: PageNo) -> Option<(CopyId, PageBytes)> {
-    let good = |copy: CopyId| {
-        let place: Place = superblocks.place(copy, page)?;
-        let mut bytes = [0; PAGE_SIZE];
-        source.read_at(superblocks.geometry().page_offset(copy, page), &mut bytes).ok()?;
-        seal::check(&bytes, &place).ok().map(|_| (copy, bytes))
-    };
-    let (copy, mut bytes) = good(CopyId::A).or_else(|| good(CopyId::B))?;
-    reserve_free(superblocks, page, &mut bytes);
-    Some((copy, bytes))
-}
-
-/// Reserves what a page of the block table calls free.
-fn reserve_free(superblocks: &Superblocks, page: PageNo, bytes: &mut PageBytes) {
-    let geometry = superblocks.geometry();
-    if geometry.page_kind(page) != Some(PageKind::BlockTable) {
-        return;
-    }
-    let here = gmfs_volume::region::page_descriptors(geometry, page, bytes).count();
-    for entry in BlockTablePage::view_mut(bytes).entries.iter_mut().take(here) {
-        if *entry == BlockRaw::FREE {
-            *entry = BlockRaw { state: BlockState::Reserved.byte(), ..BlockRaw::FREE };
-        }
-    }
-}
-
-/// What is known of a page of which nothing is left: of its blocks, that they may hold guest memory; of its inodes,
-/// nothing, so that their blocks bring them back.
-fn substitute(superblocks: &Superblocks, page: PageNo) -> PageBytes {
-    let mut bytes = gmfs_volume::change::blank_page(superblocks.geometry(), page);
-    reserve_free(superblocks, page, &mut bytes);
-    bytes
-}
-
 /// Gives reserved blocks back, on the user's word: they become free, and are zeroed when they are given out.
 ///
 /// # Errors
 /// The region must be in order.
 pub fn release_reserved<S: WriteAt>(target: &mut S, stamp: &Stamp) -> Result<u64, ApplyError> {
     let (mut store, _) = Store::open(target)?;
-    gmfs_volume::behind::require_none(store.source(), &load(store.source())?)?;
     let mut change = Change::default();
     let mut runs: Vec<Range<u32>> = Vec::new();
-    let region = gmfs_volume::Region::open(store.source())?;
+    let region = gmfs_volume::Region::with(store.source(), store.superblocks());
     region.descriptors(|block, entry| {
         if entry.state() == Some(BlockState::Reserved) {
             match runs.last_mut() {
@@ -298,4 +196,31 @@ pub fn release_reserved<S: WriteAt>(target: &mut S, stamp: &Stamp) -> Result<u64
     }
     store.close()?;
     Ok(released)
+}
+
+/// Inodes whose flag is taken off in one commit: bounds the memory of a change.
+const ACCEPTED_AT_ONCE: usize = 1 << 10;
+
+/// Takes the flag *doubtful* off all files, on the user's word. Gives how many had it.
+///
+/// # Errors
+/// The region must be clean.
+pub fn accept_doubtful<S: WriteAt>(target: &mut S, stamp: &Stamp) -> Result<u64, ApplyError> {
+    let (mut store, _) = Store::open(target)?;
+    let region = gmfs_volume::Region::with(store.source(), store.superblocks());
+    let tree = region.inodes().tree;
+    let is_doubtful = |inode: &&Inode| inode.attributes.is_some_and(|found| found.flags & INODE_DOUBTFUL != 0);
+    let doubtful: Vec<InodeNo> = tree.inodes().filter(is_doubtful).map(|inode| inode.ino).collect();
+    for batch in doubtful.chunks(ACCEPTED_AT_ONCE) {
+        let mut change = Change::default();
+        for ino in batch {
+            if let Some(mut raw) = gmfs_volume::region::read_inode(store.source(), store.superblocks(), *ino) {
+                raw.flags = (raw.flags.get() & !INODE_DOUBTFUL).into();
+                change.set_inode(*ino, raw);
+            }
+        }
+        store.commit(&change, stamp)?;
+    }
+    store.close()?;
+    Ok(gmfs_format::units::len64(doubtful.len()))
 }

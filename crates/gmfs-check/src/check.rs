@@ -1,11 +1,12 @@
 //! The passes in their order, and what they hand to each other.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use gmfs_format::copies::Phase;
 use gmfs_format::io::{ReadAt, Span};
-use gmfs_volume::rebuild::load;
-use gmfs_volume::{OpenError, Superblocks};
+use gmfs_volume::census::Census;
+use gmfs_volume::{Chosen, OpenError, Superblocks};
 
 use crate::finding::{Reason, Report, Subject};
 use crate::pass;
@@ -24,6 +25,8 @@ pub struct Options {
     pub data: bool,
     /// How many findings of each code to keep one by one.
     pub keep: usize,
+    /// The region that is meant, where pages of several are left.
+    pub region: Option<Chosen>,
 }
 
 /// Checks the region that fills `source`. Reads only; the answer depends on nothing but the bytes and the options.
@@ -38,8 +41,15 @@ pub fn check<S: ReadAt + ?Sized>(
     options: &Options,
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<Report, OpenError> {
-    let superblocks = load(source)?;
-    Ok(check_loaded(source, &superblocks, options, progress))
+    let mut superblocks = Superblocks::presume(source, options.region)?;
+    let (mut report, census) = check_loaded(source, &superblocks, options, progress);
+    // What the superblocks say was taken for granted, which saves a pass where it is right.
+    if !superblocks.confirm(source, census) {
+        superblocks = Superblocks::decide(source, options.region)?;
+        (report, _) = check_loaded(source, &superblocks, options, progress);
+    }
+    report.state = Some(Arc::new(superblocks));
+    Ok(report)
 }
 
 /// Checks a region whose superblocks have been loaded.
@@ -48,16 +58,20 @@ fn check_loaded<S: ReadAt + ?Sized>(
     superblocks: &Superblocks,
     options: &Options,
     progress: &(dyn Fn(u64, u64) + Sync),
-) -> Report {
+) -> (Report, Census) {
     let mut sink = Sink::new(options.keep);
     let interrupted = superblocks.phase() != Phase::Idle;
     let mut pages = PageStandings::default();
     pages.add(&superblocks.judgement());
-    if let Some([a, b]) = superblocks.rivals() {
+    if let Err(contended) = superblocks.require_uncontended() {
         let whole = Span::new(0, superblocks.geometry().size());
-        sink.add(Problem::TwoRegions { a: Text::from(&a), b: Text::from(&b) }, Subject::Region, whole);
+        let regions = match contended {
+            OpenError::Contended { regions } => regions,
+            other => other.to_string(),
+        };
+        sink.add(Problem::TwoRegions { regions: Text(regions.into()) }, Subject::Region, whole);
         sink.skip(Subject::Region, whole, Reason::Stopped);
-        return sink.report(true, interrupted, pages);
+        return (sink.report(true, interrupted, pages), Census::default());
     }
     let unseen = pass::superblock::check(source, superblocks, options.now, &mut sink);
     let features = superblocks.current().features();
@@ -66,15 +80,11 @@ fn check_loaded<S: ReadAt + ?Sized>(
         let whole = Span::new(0, superblocks.geometry().size());
         sink.add(Problem::FeatureIncompatUnknown { mask }, Subject::Superblock, pass::superblock::place(superblocks));
         sink.skip(Subject::Region, whole, Reason::Stopped);
-        return sink.report(true, interrupted, pages);
+        return (sink.report(true, interrupted, pages), Census::default());
     }
-    // What a page behind a mark holds is not told yet: it counts as missing, and nothing is concluded from that.
-    let behind = pass::behind::check(source, superblocks, &mut sink);
     let mut inodes = pass::inodes::check(source, superblocks, options.now, &mut sink);
-    inodes.lose(superblocks.geometry(), &behind.inodes);
     pass::tree::check(source, superblocks, &inodes, &mut sink);
     let mut blocks = pass::blocks::check(source, superblocks, &inodes, options.threads, progress, &mut sink);
-    blocks.missing_pages += behind.blocks;
     pass::places::check(source, superblocks, &inodes, &blocks, &mut sink);
     pass::counts::check(superblocks, &inodes, &blocks, &mut sink);
     let unseen = unseen | (options.data && pass::data::check(source, superblocks, progress, &mut sink));
@@ -85,5 +95,7 @@ fn check_loaded<S: ReadAt + ?Sized>(
     let missing = inodes.missing_pages + blocks.missing_pages > 0;
     // Where pages are absent, "clean" takes one copy that is there from end to end, and good.
     let neither_whole = pages.a.absent + pages.b.absent > 0 && !pages.a.is_whole() && !pages.b.is_whole();
-    sink.report(unseen || missing || neither_whole, interrupted, pages)
+    let mut census = std::mem::take(&mut inodes.census);
+    census.append(std::mem::take(&mut blocks.census));
+    (sink.report(unseen || missing || neither_whole, interrupted, pages), census)
 }

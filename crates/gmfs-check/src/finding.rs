@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use gmfs_format::io::{Absence, Span};
 use gmfs_format::seal::PageKind;
 use gmfs_format::units::{BlockNo, CopyId, InodeNo, PageNo, len64};
+
+use gmfs_volume::Superblocks;
 
 use crate::problem::{Code, Problem, Severity};
 use crate::standings::PageStandings;
@@ -186,6 +189,8 @@ pub struct Report {
     pub interrupted: bool,
     /// How the pages in use stand, as far as the check came.
     pub pages: PageStandings,
+    /// What was decided about the region: what a repair starts from.
+    pub state: Option<Arc<Superblocks>>,
 }
 
 impl Report {

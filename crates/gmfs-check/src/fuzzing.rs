@@ -12,11 +12,13 @@ use gmfs_format::raw::PageHeader;
 use gmfs_format::seal::{self, Place};
 use gmfs_format::tables::{BlockState, InodeKind};
 use gmfs_format::units::{BlockNo, CopyId, Generation, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo, PmdShift};
-use gmfs_volume::{CreateOptions, FormatOptions, PutOptions, Region, Stamp, Writer, WriterOptions};
+use gmfs_volume::{Class, CreateOptions, FormatOptions, PutOptions, Region, Stamp, Writer, WriterOptions};
 use uuid::Uuid;
 
 use crate::{Code, Options, Policy, Repair, Report, Verdict, apply, check, plan};
 
+/// The region's birth.
+const BIRTH: u64 = 0xb17;
 /// The time at which everything happens.
 pub const NOW: u64 = 1_700_000_000_000_000_000;
 
@@ -134,6 +136,7 @@ fn make() -> Result<Image, Box<dyn std::error::Error>> {
     let options = FormatOptions {
         geometry: Geometry::plan(size, PmdShift::M2, 61)?,
         uuid: Uuid::from_u128(0xf00d),
+        birth: BIRTH,
         label: "fuzz".into(),
         base: 0,
         owner: (0, 0),
@@ -212,7 +215,7 @@ pub fn damage(image: &mut Image, patch: &Patch) {
         if patch.how & 4 != 0 {
             let generation = PageHeader::of(&bytes).generation.get();
             let generation = generation.saturating_add(u64::from(patch.how >> 3 & 1));
-            let place = Place { kind, copy, page, uuid: Uuid::from_u128(0xf00d), geometry };
+            let place = Place { kind, copy, page, uuid: Uuid::from_u128(0xf00d), birth: BIRTH, geometry };
             seal::seal(&mut bytes, &place, Generation(generation));
         }
         // A page of the image can always be written.
@@ -223,7 +226,7 @@ pub fn damage(image: &mut Image, patch: &Patch) {
 /// Checks an image; `None` if there is no region.
 #[must_use]
 pub fn look<S: ReadAt>(image: &S) -> Option<Report> {
-    let options = Options { now: NOW, threads: NonZeroUsize::MIN, data: false, keep: 1000 };
+    let options = Options { now: NOW, threads: NonZeroUsize::MIN, data: false, keep: 1000, region: None };
     check(image, &options, &|_, _| {}).ok()
 }
 
@@ -270,7 +273,8 @@ pub fn repair(image: &mut Image) -> Option<Verdict> {
             assert_laws(image, &report, &before);
             return Some(report.verdict());
         }
-        if let Err(error) = apply(image, &next.edits, &stamp) {
+        let state = report.state.clone()?;
+        if let Err(error) = apply(image, &state, &next.edits, Class::Lossy, &stamp) {
             panic!("a plan cannot be carried out: {error:?}: {:?}", next.edits);
         }
         report = look(image)?;

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use gmfs_format::io::{ReadAt, ReadError, Span, WriteAt, WriteError};
 use gmfs_format::raw::{BlockRaw, BlockTablePage, InodeRaw, InodeTablePage, SuperblockRaw};
 use gmfs_format::seal::{self, Place};
+use gmfs_format::sum::{Sum, group};
 use gmfs_format::superblock::Superblock;
 use gmfs_format::tables::{BlockState, InodeKind};
 use gmfs_format::units::{BlockNo, CopyId, Generation, InodeNo, PAGE_SIZE, PageBytes, PageNo};
@@ -115,7 +116,6 @@ pub fn inject<S: WriteAt>(image: &mut S, code: Code, target: Target) -> Result<I
 #[must_use]
 pub const fn companions(code: Code) -> &'static [Code] {
     match code {
-        Code::GM0012 => &[Code::GM0021, Code::GM0023],
         Code::GM0020 | Code::GM0021 | Code::GM0022 => &[Code::GM0021, Code::GM0023],
         _ => &[],
     }
@@ -142,7 +142,8 @@ impl<'a, S: WriteAt> Editor<'a, S> {
     fn place(&self, copy: CopyId, page: PageNo) -> Result<(Place, u64), InjectError> {
         let geometry = self.superblock.geometry();
         let kind = geometry.page_kind(page).ok_or_else(|| self.missing("such page"))?;
-        Ok((Place { kind, copy, page, uuid: self.superblock.uuid, geometry }, geometry.page_offset(copy, page)))
+        let Superblock { uuid, birth, .. } = self.superblock;
+        Ok((Place { kind, copy, page, uuid, birth, geometry }, geometry.page_offset(copy, page)))
     }
 
     fn read_page(&self, copy: CopyId, page: PageNo) -> Result<PageBytes, InjectError> {
@@ -266,11 +267,26 @@ impl<'a, S: WriteAt> Editor<'a, S> {
         Err(self.missing(missing))
     }
 
-    /// Sets both superblocks' state and generation so that a commit seems to be under way.
-    fn pretend(&mut self, a: Generation, b: Generation, state: u32) -> Result<(), InjectError> {
+    /// Sets both superblocks' state and generation so that a commit seems to be under way. `page` is one that copy A's
+    /// superblock takes for written by it, with the generation that it had before.
+    fn pretend(
+        &mut self,
+        a: Generation,
+        b: Generation,
+        state: u32,
+        page: Option<(PageNo, Generation)>,
+    ) -> Result<(), InjectError> {
         self.superblock.raw.state = state.into();
         let commits = self.superblock.raw.write_count.get();
+        let before = self.superblock.group_sums();
         for (copy, generation) in CopyId::BOTH.into_iter().zip([a, b]) {
+            let mut sums = before;
+            if let Some((page, age)) = page.filter(|_| copy == CopyId::A)
+                && let Some(sum) = sums.get_mut(group(page))
+            {
+                *sum = *sum - Sum::of(page, age) + Sum::of(page, generation);
+            }
+            self.superblock.set_group_sums(&sums);
             self.superblock.generation = generation;
             self.superblock.raw.write_count = commits.wrapping_add(u64::from(generation > b)).into();
             let page = self.superblock.page(copy);

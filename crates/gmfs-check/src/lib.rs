@@ -18,7 +18,7 @@ mod check;
 mod pass;
 mod sink;
 
-pub use apply::{ApplyError, apply, release_reserved};
+pub use apply::{ApplyError, Forgotten, accept_doubtful, apply, release_reserved};
 pub use check::{Options, check};
 pub use finding::{Finding, Report, Subject, Unchecked, Verdict};
 pub use plan::{Edit, Plan, PlanError, Planned, Policy, plan};

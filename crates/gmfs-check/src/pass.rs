@@ -1,6 +1,5 @@
 //! The passes, in the order in which they run: each relies on what those before it have established.
 
-pub(crate) mod behind;
 pub(crate) mod blocks;
 pub(crate) mod counts;
 pub(crate) mod data;

@@ -10,8 +10,7 @@ use gmfs_format::raw::{InodeRaw, OnMemory, SuperblockRaw};
 use gmfs_format::seal::PageKind;
 use gmfs_format::units::{BlockNo, CopyId, InodeNo, PAGE_BYTES, PageNo};
 use gmfs_volume::change::Assign;
-use gmfs_volume::rebuild::load;
-use gmfs_volume::{OpenError, Region, Superblocks};
+use gmfs_volume::{OpenError, Superblocks};
 
 use crate::finding::{Finding, Report, Subject};
 use crate::pass;
@@ -20,6 +19,7 @@ use crate::problem::{Code, Problem, Repair};
 mod claims;
 mod contents;
 mod descriptors;
+mod doubt;
 mod lost;
 mod places;
 mod rules;
@@ -40,36 +40,13 @@ pub enum Edit {
         /// The copy that is written.
         copy: CopyId,
     },
-    /// Write pages that neither copy gives: as they were in a commit that did not happen, if that is left; else block
-    /// table pages with every block reserved, and inode table pages with every inode free.
-    Replace {
-        /// Their kind.
-        kind: PageKind,
-        /// The first page.
-        first: PageNo,
-        /// How many.
-        count: u32,
+    /// Write all pages before the marks once more, so that they are one proven state: on pages that are not proven, what
+    /// looks free is reserved, and files are flagged doubtful.
+    Settle {
+        /// Nothing counts as proven, because files contradict the pages that ought to be.
+        distrust: bool,
     },
-    /// Write both copies of pages of which neither can be trusted alone: whatever either copy knows of a block or an
-    /// inode is kept, and of a page that may be older than it should be, what looks free is reserved.
-    Reconcile {
-        /// Their kind.
-        kind: PageKind,
-        /// The first page.
-        first: PageNo,
-        /// How many.
-        count: u32,
-    },
-    /// Move a mark over pages behind it that are in use; pages between that are not become blank ones.
-    Uncover {
-        /// The table.
-        kind: PageKind,
-        /// The first page.
-        first: PageNo,
-        /// How many.
-        count: u32,
-    },
-    /// Write both superblocks as they were made anew from the rest.
+    /// Write both superblocks as the pages of the tables prove them to be.
     Superblocks,
     /// Finish or take back what a writer left.
     Recover,
@@ -168,31 +145,31 @@ pub enum PlanError {
 /// # Errors
 /// There is no region any more.
 pub fn plan<S: ReadAt + ?Sized>(source: &S, report: &Report, policy: Policy) -> Result<Plan, PlanError> {
-    let region = Region::with(source, load(source)?);
-    if let Some(why) = unfit(source, region.superblocks()) {
-        let mut plan = Plan::default();
-        for finding in report.findings.iter().filter(|f| f.code().repair() != Repair::None) {
-            plan.refuse(finding, &why);
-        }
+    let mut plan = Plan::default();
+    let Some(state) = &report.state else { return Ok(plan) };
+    let state: &Superblocks = state;
+    let all = || report.findings.iter().filter(|finding| finding.code().repair() != Repair::None);
+    if let Some(why) = unfit(source, state) {
+        all().for_each(|finding| plan.refuse(finding, &why));
         return Ok(plan);
     }
     let (pages, rest): (Vec<&Finding>, Vec<&Finding>) = report.findings.iter().partition(|f| concerns_pages(f));
-    let (marks, rest): (Vec<&Finding>, Vec<&Finding>) = rest.iter().partition(|f| f.code() == Code::GM0113);
-    let mut plan = Plan::default();
-    // As long as pages lie behind the marks, nothing may be written that could move a mark over them unseen.
-    let first = if pages.is_empty() { &marks } else { &pages };
-    rules::pages(first, policy, &mut plan);
-    rules::keep_doubts(first, policy, report.more.keys().any(|code| rules::is_doubt(*code)), &mut plan);
-    if first.is_empty() {
-        contents::plan(&region, &rest, policy, &mut plan);
+    if !state.decision().is_whole() {
+        doubt::plan(source, state, &pages, policy, &mut plan);
+    } else if !pages.is_empty() {
+        rules::pages(&pages, state, policy, &mut plan);
+    } else if doubt::contradicts(source, state, &rest) {
+        doubt::distrust(source, state, &rest, policy, &mut plan);
     } else {
-        let rest = if pages.is_empty() { rest } else { rest.into_iter().chain(marks).collect() };
+        contents::plan(source, state, &rest, policy, &mut plan);
+    }
+    if !pages.is_empty() || !state.decision().is_whole() {
         // What hangs on a page that is lost is seen only when the page is there again.
         let unseen = report.incomplete && !plan.is_empty();
         plan.more = unseen || rest.iter().any(|f| matches!(f.code().repair(), Repair::Safe | Repair::Lossy));
     }
     for planned in &mut plan.edits {
-        (planned.subject, planned.at) = planned.edit.place(region.superblocks());
+        (planned.subject, planned.at) = planned.edit.place(state);
     }
     Ok(plan)
 }
@@ -202,18 +179,20 @@ fn unfit<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks) -> Option<St
     if !superblocks.current().features().writable() {
         return Some("the region has features that this program does not know: it does not write here".to_owned());
     }
+    if !superblocks.rivals().is_empty() {
+        return Some("only you can tell which region this is: name it by its UUID".to_owned());
+    }
     let geometry = superblocks.geometry();
-    let short = source.end().filter(|end| *end < geometry.size() && superblocks.are_rebuilt())?;
-    Some(format!(
-        "its pages are of a region of {} bytes, and {short} are here: a superblock is made anew only where all of it is",
-        geometry.size()
-    ))
+    let region = u64::from(geometry.blocks()) * geometry.block_bytes();
+    let short = source.end().filter(|end| *end < region)?;
+    Some(format!("the region has {region} bytes, and the image {short}: make it as large as the region again"))
 }
 
 /// Whether a finding is about pages as such, so that nothing else can be planned before it is repaired.
 fn concerns_pages(finding: &Finding) -> bool {
     let code = finding.code();
-    code <= Code::GM0012 || matches!(code, Code::GM0101 | Code::GM0102 | Code::GM0105 | Code::GM0112 | Code::GM0114)
+    let of_superblocks = matches!(code, Code::GM0101 | Code::GM0102 | Code::GM0105) || code >= Code::GM0112;
+    code <= Code::GM0012 || of_superblocks && code <= Code::GM0115
 }
 
 impl Plan {
@@ -278,12 +257,9 @@ impl Edit {
         };
         match *self {
             Self::Mend { kind, first, count, copy } => pages(kind, first, count, Some(copy)),
-            Self::Replace { kind, first, count }
-            | Self::Reconcile { kind, first, count }
-            | Self::Uncover { kind, first, count } => pages(kind, first, count, None),
             Self::Rewrite { page } => pages(geometry.page_kind(page).unwrap_or(PageKind::Superblock), page, 1, None),
             Self::Superblocks | Self::Superblock { .. } => (Subject::Superblock, Span::new(0, PAGE_BYTES)),
-            Self::Recover => (Subject::Region, Span::new(0, geometry.size())),
+            Self::Recover | Self::Settle { .. } => (Subject::Region, Span::new(0, geometry.size())),
             Self::Inode { ino, .. } => (Subject::Inode(ino), pass::tree::place(superblocks, ino)),
             Self::Blocks { first, count, .. } => {
                 let length = u64::from(count) * geometry.block_bytes();
@@ -343,21 +319,13 @@ impl fmt::Display for Edit {
             Self::Mend { kind, first, count, copy } => {
                 write!(f, "write {} of copy {copy} from copy {}", pages(kind, first, count), copy.other())
             }
-            Self::Replace { kind, first, count } => {
-                let with = if *kind == PageKind::BlockTable { "every block reserved" } else { "every inode free" };
-                write!(
-                    f,
-                    "write {} anew in both copies, with {with} where nothing better is left",
-                    pages(kind, first, count)
-                )
+            Self::Settle { distrust: false } => f.write_str(
+                "write all metadata pages once more: reserve what looks free on pages that are not proven, and flag files that hang on them as doubtful",
+            ),
+            Self::Settle { distrust: true } => {
+                f.write_str("take nothing for proven: reserve all blocks that look free, and flag all files as doubtful")
             }
-            Self::Reconcile { kind, first, count } => {
-                write!(f, "write {} anew in both copies from what both know", pages(kind, first, count))
-            }
-            Self::Uncover { kind, first, count } => {
-                write!(f, "move the mark of its table behind {}", pages(kind, first, count))
-            }
-            Self::Superblocks => f.write_str("write both superblocks as made anew from the tables"),
+            Self::Superblocks => f.write_str("write both superblocks as the pages of the tables prove them to be"),
             Self::Recover => f.write_str("finish or take back what a writer left"),
             Self::Inode { ino, .. } => write!(f, "write inode {ino}"),
             Self::Superblock { .. } => f.write_str("write the superblock"),
@@ -394,7 +362,7 @@ impl fmt::Display for Edit {
 fn manual_advice(problem: &Problem) -> &'static str {
     match problem {
         Problem::ImageTooSmall { .. } => "make the image as large as the region again",
-        Problem::TwoRegions { .. } => "only you can tell which region it is",
+        Problem::TwoRegions { .. } => "only you can tell which region this is: name it by its UUID",
         Problem::FeatureIncompatUnknown { .. } => "use a newer gmfs",
         Problem::ContentChanged { .. } | Problem::ContentNotZero { .. } => {
             "nothing tells what the content was; restore the guest, or seal the content as it is"

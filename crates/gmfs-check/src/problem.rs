@@ -233,12 +233,12 @@ catalogue! {
         PageVersion { version: u16 } => "sealed as format version {version}, which is not known; the other copy is good";
     GM0009 = 9, "page-unreadable", Error, Safe, "0.1",
         PageUnreadable {} => "the medium cannot read it; the other copy is good";
-    GM0010 = 10, "page-lost", Error, Lossy, "0.1",
+    GM0010 = 10, "page-lost", Error, Safe, "0.1",
         PageLost { a: Text, b: Text } => "no good copy: A is {a}, B is {b}";
-    GM0011 = 11, "copies-conflict", Error, Lossy, "0.1",
+    GM0011 = 11, "copies-conflict", Error, Safe, "0.1",
         CopiesConflict {} => "both copies are good and differ, and nothing tells which is right";
-    GM0012 = 12, "page-uncertain", Error, Lossy, "0.1",
-        PageUncertain {} => "one copy is lost, and the other one may not be what was committed last";
+    GM0012 = 12, "page-uncertain", Error, Safe, "0.1",
+        PageUncertain {} => "good, but nothing proves that it is the newest state of the page";
     GM0013 = 13, "page-header-reserved", Warning, Safe, "0.1",
         PageHeaderReserved {} => "reserved bytes of the page header are not zero";
     GM0020 = 20, "change-uncommitted", Note, Safe, "0.1",
@@ -274,12 +274,14 @@ catalogue! {
     GM0111 = 111, "writer-illegal", Warning, Safe, "0.1",
         WriterIllegal {} => "the writer's name is not printable text padded with NUL";
 
-    GM0112 = 112, "superblocks-lost", Error, Lossy, "0.1",
-        SuperblocksLost {} => "neither copy can be used; it was made anew from the sealed pages of the tables";
-    GM0113 = 113, "pages-behind-mark", Error, Lossy, "0.1",
-        PagesBehindMark { mark: u64 } => "in use, but behind the mark of its table ({mark} pages): what it holds counts as free";
+    GM0112 = 112, "superblocks-lost", Error, Safe, "0.1",
+        SuperblocksLost {} => "neither copy can be used; the sealed pages of the tables tell what it was";
+    GM0113 = 113, "pages-behind-mark", Error, Safe, "0.1",
+        PagesBehindMark { table: u64, inodes: u64 } => "its high-water marks are lower than what the pages prove: {table} pages of the block table, {inodes} of the inode table";
     GM0114 = 114, "two-regions", Fatal, Manual, "0.1",
-        TwoRegions { a: Text, b: Text } => "copy A is that of region {a}, copy B that of region {b}: nothing tells whose this is";
+        TwoRegions { regions: Text } => "pages of several regions lie in each other's places, and nothing tells whose they are: {regions}";
+    GM0115 = 115, "sums-wrong", Error, Safe, "0.1",
+        SumsWrong {} => "its sums are not those of the pages, which prove themselves";
 
     // Inodes.
     GM0201 = 201, "inode-number-wrong", Error, Lossy, "0.1",
@@ -306,6 +308,8 @@ catalogue! {
         DirectoryHasSize { size: u64, blocks: u64 } => "a directory with a size of {size} bytes and {blocks} blocks";
     GM0212 = 212, "inode-slot-behind-end", Warning, Safe, "0.1",
         InodeSlotBehindEnd {} => "the slot lies behind the last inode and is not zero";
+    GM0213 = 213, "file-doubtful", Note, None, "0.1",
+        FileDoubtful {} => "flagged doubtful: a repair could not prove that this is its newest state";
 
     // The tree.
     GM0301 = 301, "root-missing", Error, Safe, "0.1",

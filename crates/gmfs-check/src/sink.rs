@@ -154,7 +154,7 @@ impl Sink {
         let mut findings = Vec::with_capacity(self.findings.values().map(|findings| findings.kept.len()).sum());
         findings.extend(self.findings.into_values().flat_map(|findings| findings.kept));
         let Skipped { kept: unchecked, more: more_unchecked, .. } = self.skipped;
-        Report { findings, more, unchecked, more_unchecked, incomplete, interrupted, pages }
+        Report { findings, more, unchecked, more_unchecked, incomplete, interrupted, pages, state: None }
     }
 }
 

@@ -41,8 +41,6 @@ pub enum Phase {
     ToA,
     /// A commit stands in copy A, and copy B may lag behind it (steps 3 and 4).
     ToB,
-    /// Both superblocks are lost: nothing tells whether the newest generation was committed.
-    Unknown,
 }
 
 /// What one copy of a page is worth.
@@ -89,10 +87,9 @@ pub struct Judgement {
     pub a: Standing,
     /// What copy B is worth.
     pub b: Standing,
-    /// Both count and differ, and nothing tells which is right: they have one generation, or the newer one may never have
-    /// been committed.
+    /// Both count, have one generation, and differ: nothing tells which is right.
     pub conflict: bool,
-    /// The copy to read may be older than the one that is lost, or of a commit that never happened.
+    /// Nothing proves that the copy to read is the newest state of the page. [`judge`] cannot tell, and says no.
     pub uncertain: bool,
 }
 
@@ -132,9 +129,6 @@ pub fn judge(a: Found, b: Found, committed: Generation, phase: Phase, equal: imp
             conflict: !equal(),
             uncertain: false,
         },
-        (Some(in_a), Some(in_b)) if in_a > in_b && in_a == committed && phase == Phase::Unknown => {
-            Judgement { conflict: true, ..taken(CopyId::A, Standing::Good, Standing::Good) }
-        }
         (Some(in_a), Some(in_b)) if in_a > in_b => {
             // Only pages of the last commit can still wait for their mirror.
             let expected = phase == Phase::ToB && in_a == committed;
@@ -143,16 +137,8 @@ pub fn judge(a: Found, b: Found, committed: Generation, phase: Phase, equal: imp
         }
         // Copy B is never ahead of A: A went back in time.
         (Some(_), Some(_)) => taken(CopyId::B, Standing::Stale, Standing::Good),
-        (Some(in_a), None) => {
-            // Of the newest generation, nobody knows whether it was committed.
-            let uncertain = phase == Phase::Unknown && in_a == committed;
-            Judgement { uncertain, ..taken(CopyId::A, Standing::Good, alone(CopyId::B, b)) }
-        }
-        (None, Some(in_b)) => {
-            let a = alone(CopyId::A, a);
-            let uncertain = matches!(phase, Phase::ToB | Phase::Unknown) && in_b < committed;
-            Judgement { uncertain, ..taken(CopyId::B, a, Standing::Good) }
-        }
+        (Some(_), None) => taken(CopyId::A, Standing::Good, alone(CopyId::B, b)),
+        (None, Some(_)) => taken(CopyId::B, alone(CopyId::A, a), Standing::Good),
         (None, None) => {
             Judgement { take: None, a: alone(CopyId::A, a), b: alone(CopyId::B, b), conflict: false, uncertain: false }
         }
@@ -221,29 +207,6 @@ mod tests {
         assert_eq!(at(TORN, OLD, Phase::Idle).a, Standing::Damaged(SealFault::Torn));
         assert_eq!(at(OLD, TORN, Phase::ToB).b, Standing::Interrupted);
         assert_eq!(at(OLD, TORN, Phase::ToA).b, Standing::Damaged(SealFault::Torn));
-    }
-
-    #[test]
-    fn what_may_never_have_been_committed_is_a_conflict_when_no_superblock_tells() {
-        let judged = at(NOW, OLD, Phase::Unknown);
-        assert!(judged.conflict && judged.is_damage());
-        assert_eq!(at(NOW, OLD, Phase::Idle).b, Standing::Stale);
-        assert_eq!(at(Found::Good(Generation(4)), OLD, Phase::Unknown).b, Standing::Stale);
-        assert_eq!(at(OLD, NOW, Phase::Unknown).a, Standing::Stale);
-    }
-
-    #[test]
-    fn an_old_mirror_of_a_lost_page_is_not_taken_for_certain() {
-        assert!(at(TORN, OLD, Phase::ToB).uncertain);
-        assert!(!at(TORN, NOW, Phase::ToB).uncertain);
-        assert!(!at(TORN, OLD, Phase::Idle).uncertain);
-        assert!(at(TORN, OLD, Phase::Unknown).uncertain && !at(TORN, NOW, Phase::Unknown).uncertain);
-    }
-
-    #[test]
-    fn a_page_of_the_newest_generation_alone_is_not_taken_for_certain_when_no_superblock_tells() {
-        assert!(at(NOW, TORN, Phase::Unknown).uncertain && !at(OLD, TORN, Phase::Unknown).uncertain);
-        assert!(!at(NOW, TORN, Phase::Idle).uncertain && !at(NOW, TORN, Phase::ToB).uncertain);
     }
 
     #[test]

@@ -107,6 +107,12 @@ impl Geometry {
         (geometry.pages().saturating_mul(PAGE_BYTES) <= room).then_some(geometry)
     }
 
+    /// The same layout without the bytes past the last whole block: what pages record of it.
+    #[must_use]
+    pub fn without_tail(self) -> Self {
+        Self { size: self.size.saturating_sub(self.tail()), ..self }
+    }
+
     /// Block size.
     #[must_use]
     pub const fn pmd(&self) -> PmdShift {

@@ -5,7 +5,7 @@ use std::fmt;
 /// Which on-memory layout a region has. Closed: every place that depends on the layout is found by the compiler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Layout {
-    /// The sealed, doubled format of this project, version 1 (`docs/FORMAT.md`).
+    /// The sealed, doubled format of this project, version 2 (`docs/FORMAT.md`).
     Native,
 }
 
@@ -14,7 +14,7 @@ impl Layout {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Native => "gmfs1",
+            Self::Native => "gmfs2",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The bytes of a guestmemfs region, version 1: structures, seals, geometry, and what they mean.
+//! The bytes of a guestmemfs region, version 2: structures, seals, geometry, and what they mean.
 //!
 //! This crate does no I/O and has no unsafe code. Any bytes decode without a panic; what they mean is checked apart
 //! from reading them. The format itself is described in `docs/FORMAT.md`, whose byte tables are produced from the
@@ -15,6 +15,7 @@ pub mod name;
 pub mod raw;
 pub mod seal;
 pub mod spec;
+pub mod sum;
 pub mod superblock;
 pub mod tables;
 pub mod units;

@@ -75,7 +75,7 @@ on_memory! {
     PageHeader[64] {
         /// `GMsb` superblock, `GMbt` block table, `GMit` inode table.
         magic: [u8; 4],
-        /// Version of the page format: 1.
+        /// Version of the page format: 2.
         version: U16,
         /// 1 superblock, 2 block table, 3 inode table.
         kind: u8,
@@ -106,6 +106,20 @@ on_memory! {
 }
 
 on_memory! {
+    /// The last 32 bytes of every metadata page: what any one page says about all of them.
+    PageTrailer[32] {
+        /// Drawn at random when the region is made or restored. UUID and birth together are the region's identity.
+        birth: U64,
+        /// High-water mark of the block table after the commit that wrote the page.
+        table_used: U32,
+        /// High-water mark of the inode table after that commit.
+        inodes_used: U32,
+        /// Two sums over all table pages before these marks, after that commit.
+        sum: [U64; 2],
+    }
+}
+
+on_memory! {
     /// A time and a problem's code: when something first or last went wrong.
     ErrorRecord[16] {
         /// Nanoseconds since the epoch; 0 = never.
@@ -119,10 +133,10 @@ on_memory! {
 
 on_memory! {
     /// The superblock: the payload of page 0.
-    SuperblockRaw[4032] {
+    SuperblockRaw[4000] {
         /// `gmfs-rgn`: found by `file`, blkid and a scan of memory.
         magic: [u8; 8],
-        /// Version of the region format: 1.
+        /// Version of the region format: 2.
         version: U32,
         /// Block size as a power of two: 21, 25 or 29.
         pmd_shift: u8,
@@ -194,8 +208,12 @@ on_memory! {
         first_error: ErrorRecord,
         /// The last of them.
         last_error: ErrorRecord,
+        /// The two sums of the trailer again, for each of 64 groups of pages: page `p` is in group `p mod 64`.
+        group_sums: [[U64; 2]; 64],
+        /// The birth of the region that a restore replaces, while it is under way; otherwise 0.
+        replaces: U64,
         /// Zero.
-        reserved_3: [u8; 3696],
+        reserved_3: [u8; 2632],
     }
 }
 
@@ -219,7 +237,7 @@ on_memory! {
 
 on_memory! {
     /// One inode.
-    InodeRaw[504] {
+    InodeRaw[500] {
         /// The inode's own number: its position in the table plus 1.
         number: U32,
         /// Grows each time the inode is used anew.
@@ -240,7 +258,7 @@ on_memory! {
 
         /// Blocks that the file owns.
         blocks: U64,
-        /// Flags: 1 immutable, 2 allocate aligned to 1 GiB, 4 places without a block are lost data, not holes.
+        /// Flags: 1 immutable, 2 allocate aligned to 1 GiB, 4 places without a block are lost data, not holes, 8 doubtful.
         flags: U64,
 
         /// Last access, nanoseconds since the epoch.
@@ -259,14 +277,14 @@ on_memory! {
         name: [u8; 255],
 
         /// Zero.
-        reserved: [u8; 168],
+        reserved: [u8; 164],
     }
 }
 
-/// Bytes of a page behind its header.
-pub const PAYLOAD: usize = PAGE_SIZE - size_of::<PageHeader>();
+/// Bytes of a page between its header and its trailer.
+pub const PAYLOAD: usize = PAGE_SIZE - size_of::<PageHeader>() - size_of::<PageTrailer>();
 /// Descriptors in a page of the block table.
-pub const BLOCKS_PER_PAGE: u32 = 252;
+pub const BLOCKS_PER_PAGE: u32 = 250;
 /// Inodes in a page of the inode table.
 pub const INODES_PER_PAGE: u32 = 8;
 
@@ -277,6 +295,8 @@ on_memory! {
         header: PageHeader,
         /// Superblock.
         superblock: SuperblockRaw,
+        /// Trailer.
+        trailer: PageTrailer,
     }
 }
 
@@ -286,7 +306,9 @@ on_memory! {
         /// Header.
         header: PageHeader,
         /// Descriptors, in the order of the blocks.
-        entries: [BlockRaw; 252],
+        entries: [BlockRaw; 250],
+        /// Trailer.
+        trailer: PageTrailer,
     }
 }
 
@@ -297,6 +319,8 @@ on_memory! {
         header: PageHeader,
         /// Inodes, in the order of their numbers.
         inodes: [InodeRaw; 8],
+        /// Trailer.
+        trailer: PageTrailer,
     }
 }
 
@@ -331,6 +355,20 @@ impl PageHeader {
     #[must_use]
     pub fn of_mut(page: &mut PageBytes) -> &mut Self {
         &mut BlockTablePage::view_mut(page).header
+    }
+}
+
+impl PageTrailer {
+    /// The trailer of a page.
+    #[must_use]
+    pub fn of(page: &PageBytes) -> &Self {
+        &BlockTablePage::view(page).trailer
+    }
+
+    /// The trailer of a page, to be changed.
+    #[must_use]
+    pub fn of_mut(page: &mut PageBytes) -> &mut Self {
+        &mut BlockTablePage::view_mut(page).trailer
     }
 }
 

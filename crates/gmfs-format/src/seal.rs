@@ -2,18 +2,19 @@
 //!
 //! A seal says what a page is (kind, copy, position, filesystem, generation), how its region is laid out, and proves it
 //! with a CRC-32. A page whose seal is good is exactly what some commit wrote for exactly that place. Any one page tells
-//! where all the others lie.
+//! where all the others lie, and its trailer tells what all of them come to (see [`crate::sum`]).
 
 use std::fmt;
 
 use uuid::Uuid;
 
 use crate::geometry::Geometry;
-use crate::raw::PageHeader;
+use crate::raw::{PageHeader, PageTrailer};
+use crate::sum::Trailer;
 use crate::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo, PmdShift, len64, small};
 
 /// Version of the page format that this crate writes and reads.
-pub const PAGE_VERSION: u16 = 1;
+pub const PAGE_VERSION: u16 = 2;
 
 /// Where the CRC lies in a page.
 const CRC_OFFSET: usize = std::mem::offset_of!(PageHeader, crc);
@@ -78,6 +79,8 @@ pub struct Place {
     pub page: PageNo,
     /// The filesystem.
     pub uuid: Uuid,
+    /// The region's birth: tells it from other regions with this UUID.
+    pub birth: u64,
     /// The layout of the region. Bytes behind its last block do not count.
     pub geometry: Geometry,
 }
@@ -102,6 +105,10 @@ pub enum SealFault {
     Version(u16),
     /// The seal is good, but another filesystem's.
     Foreign(Uuid),
+    /// The seal is good, but the page is of another region with the same UUID: an older one, or one that was restored.
+    OtherBirth(u64),
+    /// The seal is good, but the page lies past its own high-water mark: a commit has prepared it and never used it.
+    Prepared,
     /// The seal is good, but the page belongs elsewhere in this filesystem.
     Misplaced {
         /// The kind byte it carries.
@@ -133,6 +140,8 @@ impl SealFault {
             Self::Torn => "torn",
             Self::Version(_) => "version",
             Self::Foreign(_) => "foreign",
+            Self::OtherBirth(_) => "other-birth",
+            Self::Prepared => "prepared",
             Self::Misplaced { .. } => "misplaced",
             Self::OtherLayout { .. } => "other-layout",
         }
@@ -148,6 +157,8 @@ impl fmt::Display for SealFault {
             Self::Torn => f.write_str("torn or partly overwritten: the CRC does not match"),
             Self::Version(version) => write!(f, "of format version {version}, which is not known"),
             Self::Foreign(uuid) => write!(f, "of another filesystem, {uuid}"),
+            Self::OtherBirth(birth) => write!(f, "of another region with the same UUID, birth {birth:016x}"),
+            Self::Prepared => f.write_str("past its own high-water mark: prepared for a change and not used"),
             Self::Misplaced { kind, copy, page } => {
                 let kind = PageKind::ALL.into_iter().find(|k| k.byte() == kind);
                 let copy = CopyId::BOTH.into_iter().find(|c| c.byte() == copy);
@@ -172,9 +183,14 @@ impl fmt::Display for SealFault {
 /// # Errors
 /// What is wrong with it.
 pub fn check(page: &PageBytes, place: &Place) -> Result<Generation, SealFault> {
-    let Place { kind, copy, page: number, uuid, geometry } = *place;
+    let Place { kind, copy, page: number, uuid, birth, geometry } = *place;
     let generation = check_identity(page, kind, copy, number, uuid)?;
-    check_layout(page, geometry).map(|()| generation)
+    let trailer = Trailer::of(page);
+    if trailer.birth != birth {
+        return Err(SealFault::OtherBirth(trailer.birth));
+    }
+    check_layout(page, geometry)?;
+    if trailer.marks.cover(geometry, number) { Ok(generation) } else { Err(SealFault::Prepared) }
 }
 
 /// Checks that the region that a page belongs to is laid out so.
@@ -248,12 +264,14 @@ pub fn claim(page: &PageBytes) -> Option<(Place, Generation)> {
     let copy = CopyId::BOTH.into_iter().find(|copy| copy.byte() == header.copy)?;
     let page_no = PageNo(u32::try_from(header.page.get()).ok()?);
     let uuid = Uuid::from_bytes(header.uuid);
-    let place = Place { kind, copy, page: page_no, uuid, geometry: layout_of(page)? };
+    let birth = PageTrailer::of(page).birth.get();
+    let place = Place { kind, copy, page: page_no, uuid, birth, geometry: layout_of(page)? };
     let generation = check(page, &place).ok()?;
     Some((place, generation))
 }
 
-/// Writes the header of `page` for `place` and `generation`, and the CRC over all of it. The payload must be final.
+/// Writes the header of `page` for `place` and `generation`, the region's birth, and the CRC over all of it. The payload
+/// must be final, and so must what the trailer says of the marks and the sum ([`Trailer::write`]).
 pub fn seal(page: &mut PageBytes, place: &Place, generation: Generation) {
     let header = PageHeader::of_mut(page);
     header.magic = place.kind.magic();
@@ -268,6 +286,7 @@ pub fn seal(page: &mut PageBytes, place: &Place, generation: Generation) {
     header.inodes = place.geometry.inodes().into();
     header.pmd_shift = place.geometry.pmd().bits();
     header.reserved = [0; 7];
+    PageTrailer::of_mut(page).birth = place.birth.into();
     renew_crc(page);
 }
 

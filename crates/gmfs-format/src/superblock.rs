@@ -6,12 +6,13 @@ use crate::features::Features;
 use crate::geometry::Geometry;
 use crate::raw::{PageHeader, SuperblockPage, SuperblockRaw};
 use crate::seal::{self, PageKind, Place, SealFault};
+use crate::sum::{GROUPS, Marks, Sum, Trailer};
 use crate::units::{CopyId, Generation, InodeNo, PAGE_SIZE, PageBytes, PageNo, PmdShift, len64};
 
 /// The eight bytes that every superblock carries behind its page header.
 pub const MAGIC: [u8; 8] = *b"gmfs-rgn";
 /// Version of the region format.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The longest label in bytes.
 pub const MAX_LABEL: usize = 63;
 
@@ -72,6 +73,9 @@ pub enum SuperblockFault {
     /// The root directory is not inode 1.
     #[error("the root directory is inode {0}; it must be inode 1")]
     Root(u32),
+    /// The trailer's marks are not those of the superblock's fields.
+    #[error("its trailer gives other high-water marks than its fields")]
+    Trailer,
     /// The other copy, which counts, lays the region out otherwise.
     #[error("it lays the region out otherwise than the other copy")]
     Disagrees,
@@ -84,8 +88,12 @@ pub struct Superblock {
     pub raw: SuperblockRaw,
     /// The filesystem.
     pub uuid: Uuid,
+    /// The region's birth.
+    pub birth: u64,
     /// The commit that wrote it.
     pub generation: Generation,
+    /// The sum over all table pages before the marks, after that commit.
+    pub sum: Sum,
     geometry: Geometry,
 }
 
@@ -101,21 +109,23 @@ impl Superblock {
         let raw = SuperblockPage::view(page).superblock;
         let geometry = geometry_of(&raw)?;
         seal::check_layout(page, geometry).map_err(SuperblockFault::Seal)?;
-        Ok(Self { raw, uuid, generation, geometry })
+        let Trailer { birth, marks, sum } = Trailer::of(page);
+        let superblock = Self { raw, uuid, birth, generation, sum, geometry };
+        if superblock.marks() == marks { Ok(superblock) } else { Err(SuperblockFault::Trailer) }
     }
 
-    /// A superblock of these contents.
+    /// A superblock with these contents in place of its own.
     ///
     /// # Errors
     /// The first structural fault of the contents.
-    pub fn from_raw(raw: SuperblockRaw, uuid: Uuid, generation: Generation) -> Result<Self, SuperblockFault> {
+    pub fn with_raw(&self, raw: SuperblockRaw) -> Result<Self, SuperblockFault> {
         let geometry = geometry_of(&raw)?;
-        Ok(Self { raw, uuid, generation, geometry })
+        Ok(Self { raw, geometry, ..self.clone() })
     }
 
     /// A new superblock for a region laid out so: all free, nothing used, no times.
     #[must_use]
-    pub fn new(geometry: Geometry, uuid: Uuid, generation: Generation) -> Self {
+    pub fn new(geometry: Geometry, uuid: Uuid, birth: u64, generation: Generation) -> Self {
         let mut raw: SuperblockRaw = zerocopy::FromZeros::new_zeroed();
         raw.magic = MAGIC;
         raw.version = VERSION.into();
@@ -129,7 +139,7 @@ impl Superblock {
         raw.root_inode = InodeNo::ROOT.0.into();
         raw.free_blocks = u64::from(geometry.data_blocks()).into();
         raw.state = STATE_CLEAN.into();
-        Self { raw, uuid, generation, geometry }
+        Self { raw, uuid, birth, generation, sum: Sum::default(), geometry }
     }
 
     /// The sealed page of this superblock in a copy.
@@ -137,10 +147,42 @@ impl Superblock {
     pub fn page(&self, copy: CopyId) -> PageBytes {
         let mut page = [0; PAGE_SIZE];
         SuperblockPage::view_mut(&mut page).superblock = self.raw;
-        let place =
-            Place { kind: PageKind::Superblock, copy, page: PageNo(0), uuid: self.uuid, geometry: self.geometry };
+        self.trailer().write(&mut page);
+        let (uuid, birth, geometry) = (self.uuid, self.birth, self.geometry);
+        let place = Place { kind: PageKind::Superblock, copy, page: PageNo(0), uuid, birth, geometry };
         seal::seal(&mut page, &place, self.generation);
         page
+    }
+
+    /// What the trailer of a page says that is written together with this superblock.
+    #[must_use]
+    pub fn trailer(&self) -> Trailer {
+        Trailer { birth: self.birth, marks: self.marks(), sum: self.sum }
+    }
+
+    /// The high-water marks.
+    #[must_use]
+    pub fn marks(&self) -> Marks {
+        let small = |mark: zerocopy::little_endian::U64| crate::units::to_u32(mark.get());
+        Marks { table: small(self.raw.table_used), inodes: small(self.raw.inodes_used_pages) }
+    }
+
+    /// Sets the high-water marks.
+    pub fn set_marks(&mut self, marks: Marks) {
+        self.raw.table_used = u64::from(marks.table).into();
+        self.raw.inodes_used_pages = u64::from(marks.inodes).into();
+    }
+
+    /// The sum over the pages of each group.
+    #[must_use]
+    pub fn group_sums(&self) -> [Sum; GROUPS] {
+        self.raw.group_sums.map(|[first, second]| Sum { first: first.get(), second: second.get() })
+    }
+
+    /// Sets the sums of the groups, and with them the sum over all pages.
+    pub fn set_group_sums(&mut self, sums: &[Sum; GROUPS]) {
+        self.raw.group_sums = sums.map(|sum| [sum.first.into(), sum.second.into()]);
+        self.sum = sums.iter().fold(Sum::default(), |all, sum| all + *sum);
     }
 
     /// The region's layout.
@@ -278,7 +320,7 @@ mod tests {
 
     fn fresh() -> Superblock {
         let geometry = Geometry::plan(64 << 20, PmdShift::M2, 1024).unwrap();
-        Superblock::new(geometry, Uuid::from_u128(7), Generation(1))
+        Superblock::new(geometry, Uuid::from_u128(7), 9, Generation(1))
     }
 
     /// Reads a superblock whose payload was changed and sealed anew: a lie under a good seal.

@@ -7,13 +7,17 @@
 //!
 //! with a barrier behind each. A crash between any two stores leaves the state before or the state after.
 
+use gmfs_format::geometry::Geometry;
 use gmfs_format::io::WriteAt;
 use gmfs_format::seal::{self, PageKind};
+use gmfs_format::sum::{GROUPS, Marks, Sum, Trailer, group};
 use gmfs_format::superblock::{STATE_ACTIVE, STATE_CLEAN, STATE_SEALED, Superblock, text_field};
-use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo};
+use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo, to_usize};
 
+use crate::census::Census;
 use crate::change::{Balance, Change, blank_page};
-use crate::recover::{Recovery, Survey, writable_superblocks};
+use crate::decide::Outcome;
+use crate::recover::{Recovery, Survey, open_whole};
 use crate::superblocks::{OpenError, Superblocks, find_page, same_payload};
 use crate::sweep::sweep;
 use crate::writer::ChangeError;
@@ -37,6 +41,10 @@ pub struct Store<S> {
     superblocks: Superblocks,
     /// The highest generation in any good seal, committed or not: the next one is above it.
     highest: Generation,
+    /// The generation of each table page before the marks.
+    ages: Ages,
+    /// Whether the mark that begins this session is stored.
+    begun: bool,
     /// A commit was begun and not ended: nothing more may be written before recovery.
     unfinished: bool,
 }
@@ -47,22 +55,20 @@ impl<S: WriteAt> Store<S> {
     /// # Errors
     /// No region; features that forbid writing; pages that are damaged in either copy: nothing is written then.
     pub fn open(mut source: S) -> Result<(Self, Recovery), OpenError> {
-        let mut superblocks = writable_superblocks(&source)?;
-        let superblock = superblocks.current().clone();
-        let mut surveys = vec![Survey::default()];
-        for used in [superblock.used_inode_pages(), superblock.used_table_pages()] {
-            surveys = sweep(&source, &superblocks, used, surveys);
-        }
-        let survey = surveys.pop().unwrap_or_default();
-        survey.require_undamaged(&superblocks)?;
-        let highest = survey.highest(&superblocks);
-        let recovery = survey.recover(&mut source, &mut superblocks)?;
-        Ok((Self::new(source, superblocks, highest), recovery))
+        let (mut superblocks, survey) = open_whole(&source, |superblocks| {
+            let mut surveys = vec![Survey::default()];
+            for used in [superblocks.current().used_inode_pages(), superblocks.current().used_table_pages()] {
+                surveys = sweep(&source, superblocks, used, surveys);
+            }
+            surveys.pop().unwrap_or_default()
+        })?;
+        let store = survey.recover(&mut source, &mut superblocks)?;
+        Ok((Self::new(source, superblocks, store.highest, store.ages), store.recovery))
     }
 
     /// Takes over a region whose two copies are equal.
-    pub(crate) const fn new(source: S, superblocks: Superblocks, highest: Generation) -> Self {
-        Self { source, superblocks, highest, unfinished: false }
+    pub(crate) const fn new(source: S, superblocks: Superblocks, highest: Generation, ages: Ages) -> Self {
+        Self { source, superblocks, highest, ages, begun: false, unfinished: false }
     }
 
     /// The medium, for reading.
@@ -84,6 +90,11 @@ impl<S: WriteAt> Store<S> {
         self.superblocks.current()
     }
 
+    /// What the region is read by: both superblocks as of the last commit.
+    pub const fn superblocks(&self) -> &Superblocks {
+        &self.superblocks
+    }
+
     /// Carries out a change as one commit.
     ///
     /// # Errors
@@ -94,31 +105,46 @@ impl<S: WriteAt> Store<S> {
         let pages = change.pages(self.superblock());
         self.blank_uncovered(&pages)?;
         let generation = self.next_generation()?;
+        let mut next = self.superblock().clone();
+        next.generation = generation;
+        next.set_marks(self.marks_after(&pages));
+        next.set_group_sums(&self.sums_after(&pages, generation));
+        let trailer = next.trailer();
         self.unfinished = true;
         let mut balance = Balance::default();
         for batch in batches(&pages) {
-            self.write_changed(change, batch, generation, &mut balance)?;
+            self.write_changed(change, batch, generation, trailer, &mut balance)?;
         }
         self.source.barrier()?;
-        let next = self.next_superblock(change, &pages, generation, &balance, stamp);
+        complete(&mut next, change, &balance, stamp);
         self.write_superblock(&next, CopyId::A)?;
         for batch in batches(&pages) {
             self.mirror(batch, generation)?;
         }
         self.source.barrier()?;
         self.write_superblock(&next, CopyId::B)?;
+        for page in &pages {
+            self.ages.set(*page, generation);
+        }
         self.superblocks.replace(next);
         self.unfinished = false;
         Ok(())
     }
 
-    /// Marks the region as being written. From here to [`close`](Self::close), what a crash tears is recovery.
+    /// Marks the region as being written. From here to [`close`](Self::close), what a crash tears is recovery. A session
+    /// begins at a round generation, so that no generation of a torn commit, which nobody may be able to read any more,
+    /// is used again.
     fn ensure_active(&mut self) -> Result<(), ChangeError> {
         self.require_finished()?;
-        if self.superblock().raw.state.get() & STATE_ACTIVE != 0 {
+        if self.begun {
             return Ok(());
         }
-        self.mark(STATE_CLEAN, STATE_ACTIVE)
+        let round = session_generation(self.highest).ok_or(ChangeError::Damaged { page: PageNo(0) })?;
+        // One less, for the mark takes the next one.
+        self.highest = Generation(round.0.saturating_sub(1));
+        self.mark(STATE_CLEAN, STATE_ACTIVE)?;
+        self.begun = true;
+        Ok(())
     }
 
     /// Marks the region as left in order.
@@ -130,7 +156,9 @@ impl<S: WriteAt> Store<S> {
         if self.superblock().raw.state.get() & STATE_ACTIVE == 0 {
             return Ok(());
         }
-        self.mark(STATE_ACTIVE, STATE_CLEAN)
+        self.mark(STATE_ACTIVE, STATE_CLEAN)?;
+        self.begun = false;
+        Ok(())
     }
 
     /// Changes state flags and nothing else: such a store, torn, is known from the other copy.
@@ -161,16 +189,17 @@ impl<S: WriteAt> Store<S> {
         Ok(())
     }
 
-    /// Pages behind a mark hold anything, also good pages of an older region with the same UUID. Copy A's are
-    /// overwritten before the commit; copy B's become blank pages here, so that from the commit point on they are what
-    /// every other page of copy B is: older than copy A's.
+    /// Pages past a mark hold anything. Copy A's are overwritten before the commit; copy B's become blank pages here. They
+    /// carry the marks as they are, so that they are no statements of anything: a page past its own marks never counts.
     fn blank_uncovered(&mut self, pages: &[PageNo]) -> Result<(), ChangeError> {
         let uncovered: Vec<PageNo> = pages.iter().copied().filter(|page| !self.is_used(*page)).collect();
         let (geometry, committed) = (self.superblock().geometry(), self.superblocks.committed());
+        let trailer = self.superblock().trailer();
         for batch in batches(&uncovered) {
             let mut buffer = Vec::with_capacity(batch.len());
             for page in batch {
                 let mut bytes = blank_page(geometry, *page);
+                trailer.write(&mut bytes);
                 self.seal(CopyId::B, *page, &mut bytes, committed);
                 buffer.push(bytes);
             }
@@ -192,6 +221,7 @@ impl<S: WriteAt> Store<S> {
         change: &Change,
         batch: &[PageNo],
         generation: Generation,
+        trailer: Trailer,
         balance: &mut Balance,
     ) -> Result<(), ChangeError> {
         let geometry = self.superblock().geometry();
@@ -199,6 +229,7 @@ impl<S: WriteAt> Store<S> {
         for (page, bytes) in batch.iter().zip(&mut buffer) {
             *bytes = if self.is_used(*page) { self.whole_page(*page)? } else { blank_page(geometry, *page) };
             change.apply(geometry, *page, bytes, balance);
+            trailer.write(bytes);
             self.seal(CopyId::A, *page, bytes, generation);
         }
         self.write_batch(CopyId::A, batch, &buffer)
@@ -236,7 +267,9 @@ impl<S: WriteAt> Store<S> {
     fn whole_page(&self, page: PageNo) -> Result<PageBytes, ChangeError> {
         let (mut a, mut b) = ([0; PAGE_SIZE], [0; PAGE_SIZE]);
         let [in_a, in_b] = find_page(&self.source, &self.superblocks, page, [&mut a, &mut b]);
-        if self.superblocks.judge_page(in_a, in_b, || same_payload(&a, &b)).is_whole() {
+        let whole = self.superblocks.judge_page(page, in_a, in_b, || same_payload(&a, &b)).is_whole();
+        // Nobody else has written it: it is as old as it was when the region was opened, or written last.
+        if whole && in_a.generation() == self.ages.get(page) {
             return Ok(a);
         }
         Err(ChangeError::Damaged { page })
@@ -247,42 +280,31 @@ impl<S: WriteAt> Store<S> {
         if self.is_used(page) { self.whole_page(page) } else { Ok(blank_page(self.superblock().geometry(), page)) }
     }
 
-    /// The superblock after a change.
-    fn next_superblock(
-        &self,
-        change: &Change,
-        pages: &[PageNo],
-        generation: Generation,
-        by: &Balance,
-        stamp: &Stamp,
-    ) -> Superblock {
-        let mut next = self.superblock().clone();
-        if let Some(raw) = change.superblock() {
-            next.raw = *raw;
-            // A repair of the state flags must not hide that it is itself under way.
-            next.raw.state = (raw.state.get() & !STATE_CLEAN | STATE_ACTIVE).into();
-        }
-        let geometry = next.geometry();
-        next.generation = generation;
-        let raw = &mut next.raw;
-        let counts = [&mut raw.free_blocks, &mut raw.data_blocks, &mut raw.bad_blocks, &mut raw.reserved_blocks];
-        for (count, by) in counts.into_iter().zip(by.blocks) {
-            *count = count.get().saturating_add_signed(by).into();
-        }
-        raw.used_inodes = raw.used_inodes.get().saturating_add_signed(by.inodes).into();
+    /// The marks once these pages are written.
+    fn marks_after(&self, pages: &[PageNo]) -> Marks {
+        let geometry = self.superblock().geometry();
+        let mut marks = self.superblock().marks();
         for page in pages {
-            let (mark, first) = match geometry.page_kind(*page) {
-                Some(PageKind::BlockTable) => (&mut raw.table_used, geometry.first_table_page()),
-                Some(PageKind::InodeTable) => (&mut raw.inodes_used_pages, geometry.first_inode_page()),
-                Some(PageKind::Superblock) | None => continue,
-            };
-            *mark = mark.get().max(u64::from(page.0 - first.0) + 1).into();
+            match geometry.page_kind(*page) {
+                Some(PageKind::BlockTable) => marks.table = marks.table.max(page.0),
+                Some(PageKind::InodeTable) => marks.inodes = marks.inodes.max(page.0 - geometry.table_pages()),
+                Some(PageKind::Superblock) | None => {}
+            }
         }
-        raw.state = (raw.state.get() & !STATE_SEALED).into();
-        raw.written = stamp.now.into();
-        raw.write_count = raw.write_count.get().saturating_add(1).into();
-        raw.writer = text_field(&stamp.writer);
-        next
+        marks
+    }
+
+    /// The sums of all groups once these pages have this generation.
+    fn sums_after(&self, pages: &[PageNo], generation: Generation) -> [Sum; GROUPS] {
+        let mut sums = self.superblock().group_sums();
+        for page in pages {
+            let Some(sum) = sums.get_mut(group(*page)) else { continue };
+            if let Some(age) = self.ages.get(*page) {
+                *sum = *sum - Sum::of(*page, age);
+            }
+            *sum = *sum + Sum::of(*page, generation);
+        }
+        sums
     }
 
     fn write_superblock(&mut self, superblock: &Superblock, copy: CopyId) -> Result<(), ChangeError> {
@@ -295,4 +317,82 @@ impl<S: WriteAt> Store<S> {
 /// Cuts a sorted list of pages into consecutive stretches of at most [`BATCH`].
 fn batches(pages: &[PageNo]) -> impl Iterator<Item = &[PageNo]> {
     pages.chunk_by(|a, b| a.0 + 1 == b.0).flat_map(|run| run.chunks(BATCH))
+}
+
+/// The first generation of a session: the first multiple of 256 above the highest that was found plus 1, for that one may
+/// have been torn to pieces by a crash.
+#[must_use]
+pub(crate) fn session_generation(highest: Generation) -> Option<Generation> {
+    const STEP: u64 = 256;
+    let torn = highest.0.checked_add(1)?;
+    (torn / STEP).checked_add(1)?.checked_mul(STEP).map(Generation)
+}
+
+/// Gives the superblock of a commit what the change does to counts, flags and times. Its generation, marks and sums are
+/// there already.
+fn complete(next: &mut Superblock, change: &Change, by: &Balance, stamp: &Stamp) {
+    let (marks, sums) = (next.marks(), next.group_sums());
+    if let Some(raw) = change.superblock() {
+        next.raw = *raw;
+        // A repair of the state flags must not hide that it is itself under way.
+        next.raw.state = (raw.state.get() & !STATE_CLEAN | STATE_ACTIVE).into();
+        next.set_marks(marks);
+        next.set_group_sums(&sums);
+    }
+    let raw = &mut next.raw;
+    let counts = [&mut raw.free_blocks, &mut raw.data_blocks, &mut raw.bad_blocks, &mut raw.reserved_blocks];
+    for (count, by) in counts.into_iter().zip(by.blocks) {
+        *count = count.get().saturating_add_signed(by).into();
+    }
+    raw.used_inodes = raw.used_inodes.get().saturating_add_signed(by.inodes).into();
+    raw.state = (raw.state.get() & !STATE_SEALED).into();
+    raw.written = stamp.now.into();
+    raw.write_count = raw.write_count.get().saturating_add(1).into();
+    raw.writer = text_field(&stamp.writer);
+}
+
+/// The generations of the table pages before the marks. Eight bytes a page.
+#[derive(Clone, Debug)]
+pub(crate) struct Ages {
+    geometry: Geometry,
+    table: Vec<u64>,
+    inodes: Vec<u64>,
+}
+
+impl Ages {
+    /// Those of the state that was decided.
+    pub(crate) fn of(superblocks: &Superblocks, census: &Census) -> Self {
+        let geometry = superblocks.geometry();
+        let decision = superblocks.decision();
+        let [table, inodes] = decision.marks.ranges(geometry).map(|pages| {
+            let age = |page| match decision.outcome {
+                Outcome::RolledBack => census.statement(CopyId::B, page),
+                _ => census.newest(page).map(|(generation, _)| generation),
+            };
+            pages.map(|page| age(PageNo(page)).unwrap_or_default().0).collect()
+        });
+        Self { geometry, table, inodes }
+    }
+
+    /// The place of a page in its column.
+    fn place(&self, page: PageNo) -> usize {
+        let first = if page.0 > self.geometry.table_pages() { self.geometry.first_inode_page().0 } else { 1 };
+        to_usize(page.0.saturating_sub(first))
+    }
+
+    fn get(&self, page: PageNo) -> Option<Generation> {
+        let column = if page.0 > self.geometry.table_pages() { &self.inodes } else { &self.table };
+        column.get(self.place(page)).copied().map(Generation)
+    }
+
+    fn set(&mut self, page: PageNo, generation: Generation) {
+        let place = self.place(page);
+        let column = if page.0 > self.geometry.table_pages() { &mut self.inodes } else { &mut self.table };
+        if column.len() <= place {
+            column.resize(place.saturating_add(1), 0);
+        }
+        if let Some(age) = column.get_mut(place) {
+            *age = generation.0;
+        }
+    }
 }

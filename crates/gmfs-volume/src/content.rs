@@ -1,5 +1,6 @@
 //! A file's content: which bytes of the region hold which bytes of the file, and what cannot be told.
 
+use std::borrow::Borrow;
 use std::ops::Range;
 
 use gmfs_format::geometry::Geometry;
@@ -9,6 +10,7 @@ use gmfs_format::tables::INODE_LOST_DATA;
 use gmfs_format::units::BlockNo;
 
 use crate::region::{Mapping, Region};
+use crate::superblocks::Superblocks;
 
 /// A stretch of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +145,7 @@ pub fn clip(piece: Piece, range: &Range<u64>) -> Option<Piece> {
     }
 }
 
-impl<S: ReadAt> Region<S> {
+impl<S: ReadAt, B: Borrow<Superblocks>> Region<S, B> {
     /// The content of a file as pieces.
     ///
     /// # Errors

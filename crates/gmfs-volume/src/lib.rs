@@ -6,13 +6,16 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod alloc;
-pub mod behind;
+pub mod census;
 pub mod change;
 pub mod content;
+pub mod decide;
+pub mod gate;
 pub mod locate;
 pub mod rebuild;
 pub mod region;
 pub mod restore;
+pub mod settle;
 pub mod superblocks;
 pub mod sweep;
 pub mod writer;
@@ -21,13 +24,15 @@ mod commit;
 mod mend;
 mod mkfs;
 mod recover;
+mod regions;
 mod unite;
 
 pub use commit::{Stamp, Store};
+pub use gate::{Class, Gate};
 pub use mend::mend_pages;
 pub use mkfs::{FormatOptions, format};
 pub use recover::Recovery;
 pub use region::Region;
-pub use superblocks::{OpenError, Superblocks};
+pub use superblocks::{Chosen, OpenError, Superblocks};
 pub use unite::{end_union, unite_page};
 pub use writer::{ChangeError, CreateOptions, PutOptions, Writer, WriterOptions};

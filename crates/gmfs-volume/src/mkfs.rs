@@ -2,16 +2,20 @@
 
 use gmfs_format::geometry::Geometry;
 use gmfs_format::io::{Span, WriteAt, WriteError};
-use gmfs_format::raw::{InodeRaw, InodeTablePage};
+use gmfs_format::raw::{InodeRaw, InodeTablePage, PageHeader};
 use gmfs_format::seal;
 use gmfs_format::seal::{PageKind, Place};
 use gmfs_format::superblock::{Superblock, text_field};
 use gmfs_format::tables::InodeKind;
-use gmfs_format::units::{CopyId, Generation, InodeNo, PAGE_BYTES, PAGE_SIZE};
+use gmfs_format::units::{CopyId, Generation, InodeNo, PAGE_BYTES};
 use uuid::Uuid;
 
+use crate::census::Identity;
 use crate::change::blank_page;
 use crate::commit::Stamp;
+use crate::decide::group_sums;
+use crate::superblocks::Superblocks;
+use crate::sweep::{Frame, sweep};
 
 /// What a new region is to be.
 #[derive(Clone, Debug)]
@@ -20,6 +24,8 @@ pub struct FormatOptions {
     pub geometry: Geometry,
     /// Its UUID.
     pub uuid: Uuid,
+    /// Its birth: a random number, or one derived from UUID and time where the same bytes are to come out each time.
+    pub birth: u64,
     /// Its label; see [`gmfs_format::superblock::check_label`].
     pub label: String,
     /// Its physical base address; 0 = not known.
@@ -42,7 +48,8 @@ pub struct FormatOptions {
 /// The medium failed.
 pub fn format<S: WriteAt>(target: &mut S, options: &FormatOptions) -> Result<Superblock, WriteError> {
     let geometry = options.geometry;
-    let generation = first_generation(target, options);
+    let generation = Generation(1);
+    let birth = unused_birth(target, options);
     let here = CopyId::BOTH.map(|copy| geometry.copy_offset(copy));
     for offset in options.forget.iter().chain(&here) {
         target.zero(Span::new(*offset, PAGE_BYTES))?;
@@ -53,15 +60,16 @@ pub fn format<S: WriteAt>(target: &mut S, options: &FormatOptions) -> Result<Sup
     if let Some(root) = InodeTablePage::view_mut(&mut page).inodes.first_mut() {
         *root = root_inode(options);
     }
+    let superblock = superblock(options, birth, generation);
+    superblock.trailer().write(&mut page);
     for copy in CopyId::BOTH {
         let (kind, page_no) = (PageKind::InodeTable, geometry.first_inode_page());
-        let place = Place { kind, copy, page: page_no, uuid: options.uuid, geometry };
+        let place = Place { kind, copy, page: page_no, uuid: options.uuid, birth, geometry };
         seal::seal(&mut page, &place, generation);
         target.write_at(geometry.page_offset(copy, geometry.first_inode_page()), &page)?;
     }
     target.barrier()?;
 
-    let superblock = superblock(options, generation);
     for copy in [CopyId::B, CopyId::A] {
         target.write_at(geometry.copy_offset(copy), &superblock.page(copy))?;
         target.barrier()?;
@@ -69,36 +77,40 @@ pub fn format<S: WriteAt>(target: &mut S, options: &FormatOptions) -> Result<Sup
     Ok(superblock)
 }
 
-/// The generation that the region starts with: 1, or above those of an older region with the same UUID, so that no page
-/// that the older one left behind the marks can be taken for one of this region.
-fn first_generation<S: WriteAt>(target: &S, options: &FormatOptions) -> Generation {
+/// The birth that the region gets: the one that was asked for, or the next one of which no page is left where a page of this
+/// region can come to lie. A page that an older region with this identity left would be taken for one of this region.
+fn unused_birth<S: WriteAt>(target: &S, options: &FormatOptions) -> u64 {
     let geometry = options.geometry;
-    let mut highest = Generation::default();
-    let mut page = [0; PAGE_SIZE];
-    for copy in CopyId::BOTH {
-        let here = geometry.copy_offset(copy);
-        for offset in options.forget.iter().copied().chain([here]) {
-            // What cannot be read is no page of anything.
-            let read = target.read_at(offset, &mut page).ok().and_then(|()| Superblock::read(&page, copy).ok());
-            if let Some(older) = read.filter(|older| older.uuid == options.uuid) {
-                highest = highest.max(older.generation);
+    let mut taken = std::collections::BTreeSet::new();
+    let visit = |frame: &Frame<'_>| {
+        for copy in CopyId::BOTH {
+            let bytes = frame.bytes(copy);
+            if PageHeader::of(bytes).uuid == options.uuid.into_bytes()
+                && let Some((place, _)) = seal::claim(bytes)
+                && taken.len() < MOST_BIRTHS
+            {
+                taken.insert(place.birth);
             }
         }
-        // What is left of a region whose superblocks an interrupted run has zeroed.
-        let first = geometry.first_inode_page();
-        let place = Place { kind: PageKind::InodeTable, copy, page: first, uuid: options.uuid, geometry };
-        let read = target.read_at(geometry.page_offset(copy, first), &mut page).ok();
-        if let Some(generation) = read.and_then(|()| seal::check(&page, &place).ok()) {
-            highest = highest.max(generation);
-        }
+    };
+    let identity = Identity { uuid: options.uuid, birth: options.birth, geometry: geometry.without_tail() };
+    let pages = gmfs_format::units::to_u32(geometry.pages());
+    sweep(target, &Superblocks::unseen(identity), 0..pages, vec![visit]);
+    let mut birth = options.birth;
+    while taken.contains(&birth) {
+        birth = birth.wrapping_add(1);
     }
-    // A generation that has no next one is a lie, and stands for none.
-    Generation(highest.0.checked_add(1).filter(|next| *next < u64::MAX / 2).unwrap_or(1))
+    birth
 }
 
+/// Births of older regions with one UUID that are told apart.
+const MOST_BIRTHS: usize = 1 << 16;
+
 /// The first superblock of the region.
-fn superblock(options: &FormatOptions, generation: Generation) -> Superblock {
-    let mut superblock = Superblock::new(options.geometry, options.uuid, generation);
+fn superblock(options: &FormatOptions, birth: u64, generation: Generation) -> Superblock {
+    let mut superblock = Superblock::new(options.geometry, options.uuid, birth, generation);
+    let first = options.geometry.first_inode_page();
+    superblock.set_group_sums(&group_sums(std::iter::once((first, generation))));
     let raw = &mut superblock.raw;
     raw.base = options.base.into();
     raw.inodes_used_pages = 1.into();

@@ -2,9 +2,12 @@
 
 use gmfs_format::copies::{Phase, Standing};
 use gmfs_format::io::{ReadAt, WriteAt};
-use gmfs_format::raw::PageHeader;
+use gmfs_format::superblock::Superblock;
 use gmfs_format::units::{CopyId, Generation, PageNo, len64, to_u32};
 
+use crate::census::Census;
+use crate::commit::Ages;
+use crate::gate::{Class, Gate};
 use crate::mend::mend_pages;
 use crate::superblocks::{OpenError, Superblocks, hinders};
 use crate::sweep::{Frame, Visit};
@@ -27,7 +30,15 @@ pub(crate) struct Survey {
     mend: Vec<(PageNo, CopyId)>,
     damaged: u64,
     first_damaged: Option<PageNo>,
-    highest: Generation,
+    census: Census,
+}
+
+/// A region that was made whole: what its next commits start from.
+pub(crate) struct Recovered {
+    pub(crate) recovery: Recovery,
+    /// The highest generation of any statement.
+    pub(crate) highest: Generation,
+    pub(crate) ages: Ages,
 }
 
 impl Visit for Survey {
@@ -37,11 +48,8 @@ impl Visit for Survey {
             if standing.is_recovery() {
                 self.mend.push((frame.page, copy));
             }
-            if matches!(standing, Standing::Good | Standing::Uncommitted | Standing::Lagging) {
-                let generation = PageHeader::of(frame.bytes(copy)).generation.get();
-                self.highest = self.highest.max(Generation(generation));
-            }
         }
+        self.census.visit(frame);
         let absent = CopyId::BOTH.iter().any(|copy| matches!(frame.judgement.of(*copy), Standing::Absent(_)));
         if frame.judgement.is_damage() || absent {
             self.damaged += 1;
@@ -62,10 +70,9 @@ impl Survey {
         }
     }
 
-    /// The highest generation in any good seal.
-    pub(crate) fn highest(&self, superblocks: &Superblocks) -> Generation {
-        let in_superblocks = [&superblocks.a, &superblocks.b].map(|slot| slot.good().map(|sb| sb.generation));
-        in_superblocks.into_iter().flatten().fold(self.highest, Ord::max)
+    /// The facts that it has gathered.
+    pub(crate) fn take_census(&mut self) -> Census {
+        std::mem::take(&mut self.census)
     }
 
     /// Makes both copies equal. Safe to stop at any store: what is written is what each page is judged to be.
@@ -73,46 +80,91 @@ impl Survey {
         &self,
         source: &mut S,
         superblocks: &mut Superblocks,
-    ) -> Result<Recovery, OpenError> {
+    ) -> Result<Recovered, OpenError> {
         let mut done = Recovery { interrupted: superblocks.phase() != Phase::Idle, ..Recovery::default() };
-        for run in self.mend.chunk_by(|(page, copy), (next, other)| page.0 + 1 == next.0 && copy == other) {
-            let Some((first, copy)) = run.first() else { continue };
-            mend_pages(source, superblocks, *first, to_u32(len64(run.len())), *copy)?;
-            match copy {
-                CopyId::A => done.rolled_back += len64(run.len()),
-                CopyId::B => done.mirrored += len64(run.len()),
-            }
-        }
-        if !self.mend.is_empty() {
-            source.barrier()?;
-        }
-        // Last, for the superblocks tell which copy of a page is to be trusted.
+        let census = superblocks.census().ok_or(OpenError::Doubt)?;
+        let (highest, ages) = (census.top(), Ages::of(superblocks, census));
         let current = superblocks.current().clone();
-        let mut mended = false;
-        for copy in CopyId::BOTH {
-            if superblocks.judgement().of(copy).is_recovery() {
-                source.write_at(current.geometry().copy_offset(copy), &current.page(copy))?;
-                mended = true;
+        // A commit whose pages are all in copy A, and of which no superblock tells: superblock A comes first, as it does in
+        // a commit.
+        let untold = [&superblocks.a, &superblocks.b]
+            .into_iter()
+            .all(|slot| slot.good().is_none_or(|superblock| superblock.generation < current.generation));
+        let lagging = |copy| superblocks.judgement().of(copy).is_recovery();
+        if untold || !self.mend.is_empty() || CopyId::BOTH.into_iter().any(lagging) {
+            let mut gate = Gate::new(&mut *source, superblocks, Class::Safe, false).ok_or(OpenError::Doubt)?;
+            if untold {
+                write_superblock(&mut gate, &current, CopyId::A)?;
             }
-        }
-        if mended {
-            source.barrier()?;
+            for run in self.mend.chunk_by(|(page, copy), (next, other)| page.0 + 1 == next.0 && copy == other) {
+                let Some((first, copy)) = run.first() else { continue };
+                mend_pages(&mut gate, superblocks, *first, to_u32(len64(run.len())), *copy)?;
+                match copy {
+                    CopyId::A => done.rolled_back += len64(run.len()),
+                    CopyId::B => done.mirrored += len64(run.len()),
+                }
+            }
+            if !self.mend.is_empty() {
+                gate.barrier()?;
+            }
+            // Last, for the superblocks tell which copy of a page is to be trusted.
+            for copy in CopyId::BOTH.into_iter().filter(|copy| lagging(*copy)) {
+                write_superblock(&mut gate, &current, copy)?;
+            }
         }
         superblocks.replace(current);
-        Ok(done)
+        Ok(Recovered { recovery: done, highest, ages })
     }
 }
 
-/// Loads the superblocks of a region that may be written.
-pub(crate) fn writable_superblocks<S: ReadAt>(source: &S) -> Result<Superblocks, OpenError> {
-    let superblocks = Superblocks::load(source)?;
+/// Stores a superblock, durably.
+fn write_superblock<S: WriteAt>(target: &mut S, superblock: &Superblock, copy: CopyId) -> Result<(), OpenError> {
+    target.write_at(superblock.geometry().copy_offset(copy), &superblock.page(copy))?;
+    target.barrier()?;
+    Ok(())
+}
+
+/// Opens a region for writing: passes over all of its pages with `gather`, and refuses it if it is not whole.
+///
+/// The pass is made once, with what the superblocks say taken for granted, and a second time only if it was wrong.
+pub(crate) fn open_whole<S: ReadAt, G: AsMut<Survey>>(
+    source: &S,
+    mut gather: impl FnMut(&Superblocks) -> G,
+) -> Result<(Superblocks, G), OpenError> {
+    let mut superblocks = Superblocks::presume(source, None)?;
+    require_writable(source, &superblocks)?;
+    let mut gathered = gather(&superblocks);
+    let census = gathered.as_mut().take_census();
+    if !superblocks.confirm(source, census) {
+        superblocks = Superblocks::decide(source, None)?;
+        require_writable(source, &superblocks)?;
+        gathered = gather(&superblocks);
+    }
+    gathered.as_mut().require_undamaged(&superblocks)?;
+    if !superblocks.decision().is_whole() {
+        return Err(OpenError::Doubt);
+    }
+    Ok((superblocks, gathered))
+}
+
+impl AsMut<Self> for Survey {
+    fn as_mut(&mut self) -> &mut Self {
+        self
+    }
+}
+
+/// Refuses a region that must not be written, whatever its pages say.
+fn require_writable<S: ReadAt>(source: &S, superblocks: &Superblocks) -> Result<(), OpenError> {
+    if superblocks.are_rebuilt() {
+        return Err(Superblocks::load(source).map_or_else(|error| error, |_| OpenError::Doubt));
+    }
     superblocks.require_readable()?;
     let features = superblocks.current().features();
     if !features.writable() {
         return Err(OpenError::ReadOnlyFeatures(features.unknown().ro_compat));
     }
-    require_whole(source, &superblocks)?;
-    Ok(superblocks)
+    superblocks.require_uncontended()?;
+    require_whole(source, superblocks)
 }
 
 /// Refuses to change a region of which a part lies behind the image's end.

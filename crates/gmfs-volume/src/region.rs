@@ -1,5 +1,7 @@
 //! A region opened for reading.
 
+use std::borrow::Borrow;
+
 use gmfs_format::copies::Judgement;
 use gmfs_format::geometry::Geometry;
 use gmfs_format::io::ReadAt;
@@ -14,9 +16,9 @@ use crate::sweep::{Frame, sweep};
 
 /// A region opened for reading. Nothing is recovered: each page is read as the rule of two copies has it.
 #[derive(Debug)]
-pub struct Region<S> {
+pub struct Region<S, B = Superblocks> {
     source: S,
-    superblocks: Superblocks,
+    superblocks: B,
 }
 
 /// What the inode table tells, and how much of it could not be read.
@@ -55,9 +57,11 @@ impl<S: ReadAt> Region<S> {
         superblocks.require_readable()?;
         Ok(Self { source, superblocks })
     }
+}
 
+impl<S: ReadAt, B: Borrow<Superblocks>> Region<S, B> {
     /// The region that fills `source`, judged by superblocks that have been loaded already.
-    pub const fn with(source: S, superblocks: Superblocks) -> Self {
+    pub const fn with(source: S, superblocks: B) -> Self {
         Self { source, superblocks }
     }
 
@@ -72,18 +76,18 @@ impl<S: ReadAt> Region<S> {
     }
 
     /// Both superblocks.
-    pub const fn superblocks(&self) -> &Superblocks {
-        &self.superblocks
+    pub fn superblocks(&self) -> &Superblocks {
+        self.superblocks.borrow()
     }
 
     /// The superblock that counts.
-    pub const fn superblock(&self) -> &Superblock {
-        self.superblocks.current()
+    pub fn superblock(&self) -> &Superblock {
+        self.superblocks().current()
     }
 
     /// The region's layout.
-    pub const fn geometry(&self) -> Geometry {
-        self.superblocks.geometry()
+    pub fn geometry(&self) -> Geometry {
+        self.superblocks().geometry()
     }
 
     /// Reads every inode in use, in one pass over the used part of the inode table.
@@ -102,7 +106,7 @@ impl<S: ReadAt> Region<S> {
                 }
             }
         };
-        sweep(&self.source, &self.superblocks, self.superblock().used_inode_pages(), vec![visit]);
+        sweep(&self.source, self.superblocks(), self.superblock().used_inode_pages(), vec![visit]);
         inodes
     }
 
@@ -120,7 +124,7 @@ impl<S: ReadAt> Region<S> {
                 each(block, entry);
             }
         };
-        sweep(&self.source, &self.superblocks, self.superblock().used_table_pages(), vec![visit]);
+        sweep(&self.source, self.superblocks(), self.superblock().used_table_pages(), vec![visit]);
         lost
     }
 
@@ -160,7 +164,7 @@ impl<S: ReadAt> Region<S> {
 
     /// One metadata page, if either copy can be used.
     pub fn page(&self, page: PageNo) -> Option<Box<[u8; PAGE_SIZE]>> {
-        read_page(&self.source, &self.superblocks, page)
+        read_page(&self.source, self.superblocks(), page)
     }
 }
 
@@ -168,7 +172,7 @@ impl<S: ReadAt> Region<S> {
 pub fn judge_page<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, page: PageNo) -> Judgement {
     let (mut a, mut b) = ([0; PAGE_SIZE], [0; PAGE_SIZE]);
     let [in_a, in_b] = find_page(source, superblocks, page, [&mut a, &mut b]);
-    superblocks.judge_page(in_a, in_b, || same_payload(&a, &b))
+    superblocks.judge_page(page, in_a, in_b, || same_payload(&a, &b))
 }
 
 /// One metadata page of a region, if either copy can be used.
@@ -180,7 +184,7 @@ pub fn read_page<S: ReadAt + ?Sized>(
     let mut a = Box::new([0; PAGE_SIZE]);
     let mut b = Box::new([0; PAGE_SIZE]);
     let [in_a, in_b] = find_page(source, superblocks, page, [&mut a, &mut b]);
-    let judged = superblocks.judge_page(in_a, in_b, || same_payload(&a, &b));
+    let judged = superblocks.judge_page(page, in_a, in_b, || same_payload(&a, &b));
     match judged.take? {
         gmfs_format::units::CopyId::A => Some(a),
         gmfs_format::units::CopyId::B => Some(b),

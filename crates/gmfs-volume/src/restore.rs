@@ -1,28 +1,27 @@
 //! Metadata put back from a copy of it, so that a crash in between never leaves a mixture that passes for either.
 //!
-//! What is put back is older than what is there, or of another history altogether: its generations say nothing about
-//! those in the region, and two pages of which one is from each could both count. So the way leads over a state of its
-//! own: the same contents, in pages above every generation that was ever seen.
+//! What is put back is older than what is there, or of another history altogether. So it becomes a region of its own, with
+//! the same UUID and a new birth, and no page of what was there can be taken for one of its pages.
 //!
-//! 1. One copy's superblock goes. The other copy, as it was, is the region.
-//! 2. The contents to come are written into the first copy with the new generation: nobody reads them yet.
-//! 3. Its superblock follows: from here on the region is what was put back, for these pages are above all others.
-//! 4. The second copy's superblock goes, its pages are written as they are to be, and its superblock.
-//! 5. The first copy's superblock goes: the second copy is the region. Its pages are written as they are to be, and its
-//!    superblock.
+//! 1. One copy, the one that matters less, gets the superblock of what is put back. It names the birth of the region that
+//!    it replaces.
+//! 2. The pages follow. With the last of them the new region is whole and counts; until then the other copy, which
+//!    nobody has touched, is the region that was there.
+//! 3. The other copy gets the superblock, and then the pages.
+//! 4. Both superblocks are written once more, clean, and without the birth of what they have replaced.
 //!
-//! There is a barrier behind each part. At no time do both copies count with different contents.
-//!
-//! The marks may go back by that. In the first copy, pages that are behind them then are zeroed in part 2: in both copies
-//! they would pass for pages that a writer used without moving the marks ([`behind`](crate::behind)).
+//! There is a barrier behind each part. Where what was there is not whole by itself, a restore that was interrupted in part
+//! 2 leaves two regions that contend; running it again ends it.
 
 use gmfs_format::copies::Standing;
-use gmfs_format::io::{ReadAt, ReadError, Span, WriteAt, WriteError};
-use gmfs_format::seal;
-use gmfs_format::units::{CopyId, Generation, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo};
+use gmfs_format::io::{ReadAt, ReadError, WriteAt, WriteError};
+use gmfs_format::seal::{self, PageKind, Place};
+use gmfs_format::superblock::{STATE_ACTIVE, STATE_CLEAN, Superblock};
+use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo};
 
+use crate::decide::group_sums;
 use crate::region::{judge_page, read_page};
-use crate::superblocks::{OpenError, Superblocks, used_ranges};
+use crate::superblocks::{OpenError, Superblocks, same_content, used_ranges};
 
 /// Why metadata was not put back, or not to the end.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +39,9 @@ pub enum RestoreError {
     /// A page carries the highest number that there is; nothing can be above it.
     #[error("there is no generation above those in the region")]
     Generations,
+    /// What is to be put back does not prove itself.
+    #[error("the pages to be put back do not prove that they are one state of a region: repair them first")]
+    Doubt,
     /// Neither copy of the region can be read.
     #[error("cannot open what is to be put back")]
     Open(#[from] OpenError),
@@ -56,34 +58,57 @@ pub enum RestoreError {
 pub struct Restore<'a, D: ?Sized> {
     from: &'a D,
     superblocks: &'a Superblocks,
+    birth: u64,
 }
 
 impl<'a, D: ReadAt + ?Sized> Restore<'a, D> {
-    /// What `from` holds, judged by its superblocks.
-    pub const fn new(from: &'a D, superblocks: &'a Superblocks) -> Self {
-        Self { from, superblocks }
+    /// What `from` holds, judged by its superblocks. `birth` is a random number: the region's new birth, if anything has to
+    /// be written.
+    pub const fn new(from: &'a D, superblocks: &'a Superblocks, birth: u64) -> Self {
+        Self { from, superblocks, birth }
     }
 
-    /// How many pages of `target` are not what they will be.
+    /// How many pages of `target` do not hold what they will hold. Births and generations do not count.
     ///
     /// # Errors
-    /// [`RestoreError::Missing`].
+    /// [`RestoreError::Missing`] or [`RestoreError::Doubt`].
     pub fn differing<T: ReadAt + ?Sized>(&self, target: &T) -> Result<u64, RestoreError> {
-        let (mut count, mut missing, mut first) = (0, 0, PageNo(0));
+        let (mut missing, mut first) = (0, PageNo(0));
+        for page in self.pages().filter(|page| read_page(self.from, self.superblocks, *page).is_none()) {
+            first = if missing == 0 { page } else { first };
+            missing += 1;
+        }
+        if missing > 0 {
+            return Err(RestoreError::Missing { pages: missing, first });
+        }
+        if !self.superblocks.decision().is_whole() || !self.superblocks.rivals().is_empty() {
+            return Err(RestoreError::Doubt);
+        }
+        let all = 2 * (gmfs_format::units::len64(self.pages().count()) + 1);
+        let Some(there) = self.same_region(target) else { return Ok(all) };
+        let mut count = 0;
+        for (copy, slot) in CopyId::BOTH.into_iter().zip([&there.a, &there.b]) {
+            let same = slot.good().is_some_and(|superblock| superblock.raw == self.superblocks.current().raw);
+            count += u64::from(!same || there.judgement().of(copy) != Standing::Good);
+        }
         for page in self.pages() {
+            let wanted = read_page(self.from, self.superblocks, page);
             for copy in CopyId::BOTH {
-                match self.to_be(copy, page) {
-                    Some(bytes) => count += u64::from(!self.is_there(target, copy, page, &bytes)),
-                    // Counted once.
-                    None if copy == CopyId::B => {
-                        first = if missing == 0 { page } else { first };
-                        missing += 1;
-                    }
-                    None => {}
-                }
+                let is_there = page_at(target, &there, copy, page).zip(wanted.as_deref());
+                count += u64::from(is_there.is_none_or(|(bytes, wanted)| !same_content(&bytes, wanted)));
             }
         }
-        if missing > 0 { Err(RestoreError::Missing { pages: missing, first }) } else { Ok(count) }
+        Ok(count)
+    }
+
+    /// The region in `target`, if it is whole, has the marks of what is put back, and is laid out so.
+    fn same_region<T: ReadAt + ?Sized>(&self, target: &T) -> Option<Superblocks> {
+        let there = Superblocks::load_any(target, None).ok().filter(|there| there.rivals().is_empty())?;
+        let same = there.identity().uuid == self.superblocks.identity().uuid
+            && there.geometry() == self.superblocks.geometry()
+            && there.decision().is_whole()
+            && there.decision().marks == self.superblocks.decision().marks;
+        same.then_some(there)
     }
 
     /// Puts everything back. Gives the number of pages written.
@@ -94,121 +119,97 @@ impl<'a, D: ReadAt + ?Sized> Restore<'a, D> {
         if self.differing(target)? == 0 {
             return Ok(0);
         }
-        let there = Superblocks::load(&*target).ok();
-        let above = self.above(&*target, there.as_ref()).ok_or(RestoreError::Generations)?;
+        let there = Superblocks::load_any(&*target, None).ok();
         let first = self.expendable(&*target, there.as_ref());
-        let second = if first == CopyId::A { CopyId::B } else { CopyId::A };
-        let changing: Vec<PageNo> = self.changing(&*target);
         let mut written = 0;
-        if let Some(there) = &there {
-            mend_copy(target, there, second)?;
+        if let Some(there) = there.as_ref().filter(|there| there.decision().is_whole() && there.rivals().is_empty()) {
+            mend_copy(target, there, first.other())?;
         }
-        self.drop_superblock(target, first)?;
-        for page in self.uncovered(there.as_ref()) {
-            target.zero(Span::new(self.offset(first, page), PAGE_BYTES))?;
-        }
-        for page in tables(&changing) {
-            if let Some(bytes) = self.lifted(first, page, above) {
-                target.write_at(self.offset(first, page), bytes.as_slice())?;
+        let superblock = self.superblock(there.as_ref())?;
+        for copy in [first, first.other()] {
+            self.store(target, &superblock, copy)?;
+            for page in self.pages() {
+                let Some(mut bytes) = read_page(self.from, self.superblocks, page) else { continue };
+                superblock.trailer().write(&mut bytes);
+                seal::seal(&mut bytes, &place_of(&superblock, copy, page), superblock.generation);
+                target.write_at(self.offset(copy, page), bytes.as_slice())?;
                 written += 1;
             }
-        }
-        target.barrier()?;
-        let mut superblock = self.superblocks.current().clone();
-        superblock.generation = above;
-        target.write_at(self.offset(first, PageNo(0)), &superblock.page(first))?;
-        target.barrier()?;
-        for copy in [second, first] {
-            self.drop_superblock(target, copy)?;
-            for page in tables(&changing).chain([PageNo(0)]) {
-                if page == PageNo(0) {
-                    target.barrier()?;
-                }
-                if let Some(bytes) = self.to_be(copy, page) {
-                    target.write_at(self.offset(copy, page), bytes.as_slice())?;
-                    written += 1;
-                }
-            }
             target.barrier()?;
+        }
+        let mut last = superblock;
+        last.raw.replaces = 0.into();
+        let state = self.superblocks.current().raw.state.get();
+        last.raw.state = (state & !STATE_ACTIVE | STATE_CLEAN).into();
+        last.generation = Generation(last.generation.0.checked_add(1).ok_or(RestoreError::Generations)?);
+        for copy in CopyId::BOTH {
+            self.store(target, &last, copy)?;
+            written += 1;
         }
         Ok(written)
     }
 
-    /// The pages that are in use in what is put back; all where nobody recorded which are.
+    /// The superblock of what is put back, while that is under way.
+    fn superblock(&self, there: Option<&Superblocks>) -> Result<Superblock, RestoreError> {
+        let mut superblock = self.superblocks.current().clone();
+        superblock.generation = self.superblocks.committed();
+        let replaced = there.map(|there| there.identity().birth);
+        superblock.birth = self.birth;
+        while [replaced, Some(self.superblocks.identity().birth), Some(0)].contains(&Some(superblock.birth)) {
+            superblock.birth = superblock.birth.wrapping_add(1);
+        }
+        superblock.raw.replaces = replaced.unwrap_or_default().into();
+        superblock.raw.state = (superblock.raw.state.get() & !STATE_CLEAN | STATE_ACTIVE).into();
+        let generation = superblock.generation;
+        superblock.set_group_sums(&group_sums(self.pages().map(|page| (page, generation))));
+        if generation.0 == u64::MAX { Err(RestoreError::Generations) } else { Ok(superblock) }
+    }
+
+    fn store<T: WriteAt + ?Sized>(
+        &self,
+        target: &mut T,
+        superblock: &Superblock,
+        copy: CopyId,
+    ) -> Result<(), WriteError> {
+        target.write_at(self.offset(copy, PageNo(0)), &superblock.page(copy))?;
+        target.barrier()
+    }
+
+    /// The table pages that are in use in what is put back.
     fn pages(&self) -> impl Iterator<Item = PageNo> + use<D> {
-        used_pages(self.superblocks)
-    }
-
-    /// The pages that are not, in one copy or both, what they are to be.
-    fn changing<T: ReadAt + ?Sized>(&self, target: &T) -> Vec<PageNo> {
-        let differs =
-            |page: PageNo, copy| self.to_be(copy, page).is_some_and(|to| !self.is_there(target, copy, page, &to));
-        self.pages().filter(|page| CopyId::BOTH.iter().any(|copy| differs(*page, *copy))).collect()
-    }
-
-    /// The pages in use in what is there that will be behind the marks.
-    fn uncovered(&self, there: Option<&Superblocks>) -> Vec<PageNo> {
-        let Some(there) = there.filter(|there| there.geometry() == self.superblocks.geometry()) else {
-            return Vec::new();
-        };
-        let kept = used_ranges(self.superblocks);
-        used_pages(there).filter(|page| !kept.iter().any(|range| range.contains(&page.0))).collect()
+        self.superblocks.decision().marks.pages(self.superblocks.geometry()).collect::<Vec<_>>().into_iter()
     }
 
     fn offset(&self, copy: CopyId, page: PageNo) -> u64 {
         self.superblocks.geometry().page_offset(copy, page)
     }
 
-    fn is_there<T: ReadAt + ?Sized>(&self, target: &T, copy: CopyId, page: PageNo, bytes: &PageBytes) -> bool {
-        let mut own = [0; PAGE_SIZE];
-        target.read_at(self.offset(copy, page), &mut own).is_ok() && own == *bytes
-    }
-
-    /// What a page is to be in the end: exactly what it was, or, where only the other copy of it is there, its mirror.
-    fn to_be(&self, copy: CopyId, page: PageNo) -> Option<Box<PageBytes>> {
-        let mut bytes = Box::new([0; PAGE_SIZE]);
-        if self.from.read_at(self.offset(copy, page), bytes.as_mut_slice()).is_ok() {
-            return Some(bytes);
-        }
-        let place = self.superblocks.place(copy, page)?;
-        if page == PageNo(0) {
-            return Some(Box::new(self.superblocks.current().page(copy)));
-        }
-        let mut bytes = read_page(self.from, self.superblocks, page)?;
-        let generation = Generation(gmfs_format::raw::PageHeader::of(&bytes).generation.get());
-        seal::seal(&mut bytes, &place, generation);
-        Some(bytes)
-    }
-
-    /// A page's contents with another generation; where nothing counts, what lies there.
-    fn lifted(&self, copy: CopyId, page: PageNo, generation: Generation) -> Option<Box<PageBytes>> {
-        let Some(mut bytes) = read_page(self.from, self.superblocks, page) else { return self.to_be(copy, page) };
-        seal::seal(&mut bytes, &self.superblocks.place(copy, page)?, generation);
-        Some(bytes)
-    }
-
-    /// A generation above any in a good page of either.
-    fn above<T: ReadAt + ?Sized>(&self, target: &T, there: Option<&Superblocks>) -> Option<Generation> {
-        // Pages of what is put back may lie behind the marks of what is there: both are looked at by both.
-        let mut highest = highest(self.from, self.superblocks).max(highest(target, self.superblocks));
-        if let Some(there) = there {
-            highest = highest.max(self::highest(target, there));
-        }
-        highest.0.checked_add(1).map(Generation)
-    }
-
-    /// The copy to begin with. The other one has to carry the region by itself twice: as it is in the region, while the
-    /// first is written, and in the end as it will be.
+    /// The copy to begin with. The other one has to carry the region by itself until this one is whole.
     fn expendable<T: ReadAt + ?Sized>(&self, target: &T, there: Option<&Superblocks>) -> CopyId {
-        let [a, b] = broken(self.from, self.superblocks);
-        let [now_a, now_b] = there.map_or([0, 0], |there| broken(target, there));
-        if (a, now_a) > (b, now_b) { CopyId::A } else { CopyId::B }
+        let [a, b] = there.map_or([0, 0], |there| broken(target, there));
+        if a > b { CopyId::A } else { CopyId::B }
     }
+}
 
-    fn drop_superblock<T: WriteAt + ?Sized>(&self, target: &mut T, copy: CopyId) -> Result<(), WriteError> {
-        target.zero(Span::new(self.offset(copy, PageNo(0)), PAGE_BYTES))?;
-        target.barrier()
-    }
+/// The place of a page of a superblock's region.
+fn place_of(superblock: &Superblock, copy: CopyId, page: PageNo) -> Place {
+    let Superblock { uuid, birth, .. } = *superblock;
+    let geometry = superblock.geometry();
+    let kind = geometry.page_kind(page).unwrap_or(PageKind::Superblock);
+    Place { kind, copy, page, uuid, birth, geometry }
+}
+
+/// What lies at a page's place in a copy, if it is a page of the region.
+fn page_at<T: ReadAt + ?Sized>(
+    target: &T,
+    superblocks: &Superblocks,
+    copy: CopyId,
+    page: PageNo,
+) -> Option<Box<PageBytes>> {
+    let mut bytes = Box::new([0; PAGE_SIZE]);
+    target.read_at(superblocks.geometry().page_offset(copy, page), bytes.as_mut_slice()).ok()?;
+    seal::check(&bytes, &superblocks.place(copy, page)?).ok()?;
+    Some(bytes)
 }
 
 /// Writes the pages of one copy that only the other one has: it will have to carry the region by itself.
@@ -216,7 +217,7 @@ fn mend_copy<T: WriteAt + ?Sized>(target: &mut T, there: &Superblocks, copy: Cop
     let mut mended = false;
     for page in used_pages(there).filter(|page| *page != PageNo(0)) {
         let judged = judge_page(&*target, there, page);
-        let alone = judged.take == Some(copy.other()) && judged.of(copy) != Standing::Good && !judged.uncertain;
+        let alone = judged.take == Some(copy.other()) && judged.of(copy) != Standing::Good;
         let Some((mut bytes, place)) =
             alone.then(|| read_page(&*target, there, page)).flatten().zip(there.place(copy, page))
         else {
@@ -227,12 +228,15 @@ fn mend_copy<T: WriteAt + ?Sized>(target: &mut T, there: &Superblocks, copy: Cop
         target.write_at(there.geometry().page_offset(copy, page), bytes.as_slice())?;
         mended = true;
     }
-    if mended { target.barrier() } else { Ok(()) }
-}
-
-/// Pages without the superblock.
-fn tables(pages: &[PageNo]) -> impl Iterator<Item = PageNo> + '_ {
-    pages.iter().copied().filter(|page| *page != PageNo(0))
+    if mended {
+        target.barrier()?;
+    }
+    let standing = there.judgement().of(copy);
+    if standing != Standing::Good {
+        target.write_at(there.geometry().copy_offset(copy), &there.current().page(copy))?;
+        target.barrier()?;
+    }
+    Ok(())
 }
 
 /// The pages in use, superblock first.
@@ -250,23 +254,4 @@ fn broken<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks) -> [u64; 2]
         }
     }
     broken
-}
-
-/// The highest generation in the superblocks and in any good page.
-fn highest<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks) -> Generation {
-    let mut highest = superblocks.committed();
-    for slot in [&superblocks.a, &superblocks.b] {
-        highest = highest.max(slot.good().map_or(highest, |superblock| superblock.generation));
-    }
-    for page in used_pages(superblocks) {
-        for copy in CopyId::BOTH {
-            let mut bytes = [0; PAGE_SIZE];
-            let read = source.read_at(superblocks.geometry().page_offset(copy, page), &mut bytes);
-            let good = superblocks.place(copy, page).filter(|_| read.is_ok()).map(|place| seal::check(&bytes, &place));
-            if let Some(Ok(generation)) = good {
-                highest = highest.max(generation);
-            }
-        }
-    }
-    highest
 }

@@ -4,11 +4,18 @@ use gmfs_format::copies::{Found, Judgement, Phase, Standing, judge};
 use gmfs_format::features::Features;
 use gmfs_format::geometry::{Geometry, MAX_INODES};
 use gmfs_format::io::{Absence, ReadAt, ReadError};
-use gmfs_format::raw::{INODES_PER_PAGE, PageHeader, SuperblockPage};
+use gmfs_format::raw::{INODES_PER_PAGE, PageHeader, PageTrailer, SuperblockPage};
 use gmfs_format::seal::{PageKind, Place, SealFault};
+use gmfs_format::sum::{Marks, Sum};
 use gmfs_format::superblock::{STATE_ACTIVE, STATE_CLEAN, STATE_FLAGS, Superblock, SuperblockFault};
 use gmfs_format::units::{CopyId, Generation, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo, PmdShift};
+use std::sync::Arc;
+
 use uuid::Uuid;
+
+use crate::census::{Census, Identity};
+use crate::decide::{self, Decision, Outcome, Proven};
+use crate::regions;
 
 /// What lies where one copy of the superblock must be.
 #[derive(Debug)]
@@ -96,15 +103,14 @@ pub enum OpenError {
         /// The first of them.
         first: PageNo,
     },
-    /// Pages behind the marks hold files or blocks of files: to write over them would lose what they tell.
-    #[error(
-        "{pages} metadata pages behind the marks are in use (the first is page {first}): check the region before changing it"
-    )]
-    BehindMarks {
-        /// How many.
-        pages: u64,
-        /// The first of them.
-        first: PageNo,
+    /// What is left of the pages does not prove what the region's newest state is.
+    #[error("the pages that are left do not prove the region's newest state: check the region before changing it")]
+    Doubt,
+    /// Pages of several regions lie in each other's places.
+    #[error("pages of several regions lie here ({regions}), and nothing tells whose this range is")]
+    Contended {
+        /// Their UUIDs and births.
+        regions: String,
     },
     /// Reading failed.
     #[error("cannot read the region")]
@@ -114,7 +120,7 @@ pub enum OpenError {
     Write(#[from] gmfs_format::io::WriteError),
 }
 
-/// Both superblocks and what follows from them.
+/// Both superblocks, what was decided about their region, and what follows from that.
 #[derive(Debug)]
 pub struct Superblocks {
     /// Copy A's.
@@ -122,42 +128,267 @@ pub struct Superblocks {
     /// Copy B's.
     pub b: Slot,
     current: Superblock,
+    decision: Decision,
+    /// The facts behind the decision; none while it is only presumed.
+    census: Option<Arc<Census>>,
     phase: Phase,
     page_phase: Phase,
     judgement: Judgement,
-    rivals: Option<[Uuid; 2]>,
-    /// The copy that is as it was some commits ago, and the generation that it had then.
-    went_back: Option<(CopyId, Generation)>,
+    rivals: Vec<Identity>,
+    /// Whether pages of another region are left that do not contend with this one.
+    others: bool,
+}
+
+/// Which region the user means, where pages of several are left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// Its UUID.
+    pub uuid: Uuid,
+    /// Its birth, where the UUID alone does not tell.
+    pub birth: Option<u64>,
+}
+
+impl Chosen {
+    /// Whether it is this one.
+    pub(crate) fn is(&self, identity: &Identity) -> bool {
+        self.uuid == identity.uuid && self.birth.is_none_or(|birth| birth == identity.birth)
+    }
+}
+
+impl std::str::FromStr for Chosen {
+    type Err = String;
+
+    /// Takes `UUID` or `UUID.BIRTH`, as regions are named in messages.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (uuid, birth) = match text.split_once('.') {
+            Some((uuid, birth)) => (uuid, Some(birth)),
+            None => (text, None),
+        };
+        let uuid = Uuid::parse_str(uuid).map_err(|error| format!("'{uuid}' is no UUID: {error}"))?;
+        let hex = |birth| u64::from_str_radix(birth, 16).map_err(|_| format!("'{birth}' is no birth: 16 hex digits"));
+        Ok(Self { uuid, birth: birth.map(hex).transpose()? })
+    }
 }
 
 impl Superblocks {
-    /// Reads and judges both superblocks of the region that fills `source`.
-    ///
-    /// Copy B is looked for where copy A says; without copy A, among the places near the source's end where it can be.
+    /// Reads both superblocks of the region that fills `source`. If they are not good, equal and clean, the pages of the
+    /// tables are read as well, and what is the region's state is decided.
     ///
     /// # Errors
-    /// [`OpenError::NoRegion`] if neither can be used.
+    /// [`OpenError::NoRegion`] if neither can be used, whatever is left of the tables.
     pub fn load<S: ReadAt + ?Sized>(source: &S) -> Result<Self, OpenError> {
-        let (a, b, rivals) = slots(source);
-        let Some(current) = newest(&a, &b).cloned() else {
-            return Err(OpenError::NoRegion { a: Box::new(a), b: Box::new(b) });
-        };
-        let phase = phase(&a, &b);
-        let equal = || a.good().map(|sb| sb.raw) == b.good().map(|sb| sb.raw);
-        let mut judgement = judge(a.found(), b.found(), current.generation, phase, equal);
-        // The superblock in hand is the newest by definition; a half-written mark is known to be one.
-        judgement.uncertain = false;
-        let page_phase = page_phase(&a, &b, phase);
-        let went_back = went_back(&a, &b, judgement);
-        Ok(Self { a, b, current, phase, page_phase, judgement, rivals, went_back })
+        let loaded = Self::load_any(source, None)?;
+        if loaded.are_rebuilt() {
+            return Err(OpenError::NoRegion { a: Box::new(loaded.a), b: Box::new(loaded.b) });
+        }
+        Ok(loaded)
     }
 
-    /// Judges a region both of whose superblocks are lost by one that was made anew (see [`crate::rebuild`]).
+    /// Likewise, also where both superblocks are lost and the tables prove the region; `chosen` decides where pages of
+    /// several regions are left.
+    ///
+    /// # Errors
+    /// [`OpenError::NoRegion`] if there is none.
+    pub fn load_any<S: ReadAt + ?Sized>(source: &S, chosen: Option<Chosen>) -> Result<Self, OpenError> {
+        if chosen.is_none()
+            && let [only] = find(source).as_slice()
+        {
+            let presumed = Self::presumed(source, only).filter(Self::is_plain);
+            if let Some(presumed) = presumed {
+                return Ok(presumed);
+            }
+        }
+        Self::decide(source, chosen)
+    }
+
+    /// Takes for granted what the superblocks say, where that is not contradicted by themselves: for a pass over all pages
+    /// that ends with [`confirm`](Self::confirm).
+    ///
+    /// # Errors
+    /// [`OpenError::NoRegion`] if there is none.
+    pub fn presume<S: ReadAt + ?Sized>(source: &S, chosen: Option<Chosen>) -> Result<Self, OpenError> {
+        if chosen.is_none()
+            && let [only] = find(source).as_slice()
+            && let Some(presumed) = Self::presumed(source, only)
+        {
+            return Ok(presumed);
+        }
+        Self::decide(source, chosen)
+    }
+
+    /// What was presumed is right, if the facts of all pages before the marks bear it out. Only then may it be used to
+    /// change anything.
     #[must_use]
-    pub fn rebuilt(a: Slot, b: Slot, superblock: Superblock) -> Self {
-        let judgement = judge(a.found(), b.found(), superblock.generation, Phase::Idle, || false);
-        let page_phase = Phase::Unknown;
-        Self { a, b, current: superblock, phase: Phase::Idle, page_phase, judgement, rivals: None, went_back: None }
+    pub fn confirm<S: ReadAt + ?Sized>(&mut self, source: &S, mut census: Census) -> bool {
+        if self.census.is_some() {
+            return true;
+        }
+        self.add_slots(&mut census);
+        let Decision { generation, marks, sum, .. } = self.decision;
+        let fits = census.top() == generation
+            && census.marks() == marks
+            && census.conflicts().is_empty()
+            && census.strangers().is_empty()
+            && decide::decide(self.geometry(), &census, self.a.good(), self.b.good()).outcome == Outcome::Whole
+            && self.current.sum == sum
+            && self.current.group_sums().into_iter().fold(Sum::default(), |all, sum| all + sum) == sum
+            && (CopyId::BOTH.into_iter().all(|copy| census.is_present(copy)) || self.is_alone(source));
+        if fits {
+            self.census = Some(Arc::new(census));
+        }
+        fits
+    }
+
+    /// Whether no page of another region is found: one of the copies is gone, and another region may have a claim to its place.
+    fn is_alone<S: ReadAt + ?Sized>(&self, source: &S) -> bool {
+        let own = self.identity();
+        crate::rebuild::identities(source).iter().all(|found| *found == own)
+    }
+
+    /// Whether the decision is still to be confirmed.
+    #[must_use]
+    pub const fn is_presumed(&self) -> bool {
+        self.census.is_none()
+    }
+
+    /// Reads what is left of every region and decides.
+    ///
+    /// # Errors
+    /// [`OpenError::NoRegion`] if there is none.
+    pub fn decide<S: ReadAt + ?Sized>(source: &S, chosen: Option<Chosen>) -> Result<Self, OpenError> {
+        let regions::Choice { claim, rivals, others } = regions::choose(source, chosen)?;
+        let mut decided = Self::with(claim.a, claim.b, claim.identity, claim.decision, source.end());
+        (decided.rivals, decided.others) = (rivals, others);
+        decided.census = Some(Arc::new(claim.census));
+        decided.bring_up();
+        if decided.decision.outcome != Outcome::Doubt && !decided.holds_current() {
+            decided.recount(source);
+        }
+        Ok(decided)
+    }
+
+    fn presumed<S: ReadAt + ?Sized>(source: &S, identity: &Identity) -> Option<Self> {
+        let (a, b) = slots(source, identity);
+        let newest = newest(&a, &b)?;
+        let decision = Decision {
+            outcome: Outcome::Whole,
+            generation: newest.generation,
+            marks: newest.marks(),
+            marks_proven: true,
+            sum: newest.sum,
+            proven: Proven::All,
+            conflict: false,
+        };
+        Some(Self::with(a, b, *identity, decision, source.end()))
+    }
+
+    /// A region of which nothing was read, to read its pages by.
+    pub(crate) fn unseen(identity: Identity) -> Self {
+        let decision = Decision {
+            outcome: Outcome::Doubt,
+            generation: Generation(u64::MAX),
+            marks: Marks::all(identity.geometry),
+            marks_proven: false,
+            sum: Sum::default(),
+            proven: Proven::Some(Vec::new()),
+            conflict: false,
+        };
+        Self::with(Slot::Unknown, Slot::Unknown, identity, decision, None)
+    }
+
+    fn with(a: Slot, b: Slot, identity: Identity, decision: Decision, end: Option<u64>) -> Self {
+        let current = match newest(&a, &b) {
+            Some(newest) => newest.clone(),
+            None => made_anew(identity, end),
+        };
+        let (phase, page_phase) = (phase(&a, &b), Phase::Idle);
+        let found = Found::Unreadable;
+        let judgement = judge(found, found, current.generation, phase, || true);
+        let mut superblocks =
+            Self { a, b, current, decision, census: None, phase, page_phase, judgement, rivals: Vec::new(), others: false };
+        superblocks.judge_slots();
+        superblocks
+    }
+
+    /// Names what the superblocks show of a change that was under way.
+    fn judge_slots(&mut self) {
+        let (a, b) = (&self.a, &self.b);
+        self.phase = phase(a, b);
+        self.page_phase = page_phase(a, b, self.phase);
+        let newest = newest(a, b);
+        let behind = newest.is_some_and(|newest| newest.generation < self.decision.generation);
+        let active = newest.is_some_and(|newest| newest.raw.state.get() & STATE_ACTIVE != 0);
+        let equal = || a.good() == b.good();
+        let committed = newest.map_or(Generation::default(), |newest| newest.generation);
+        let mut judgement = judge(a.found(), b.found(), committed, self.phase, equal);
+        if behind && self.decision.outcome == Outcome::Whole {
+            // A commit whose pages are all in copy A, and of which no superblock tells yet.
+            let standing = if active { Standing::Lagging } else { Standing::Stale };
+            for (slot, place) in [(a, &mut judgement.a), (b, &mut judgement.b)] {
+                if slot.good().is_some() {
+                    *place = standing;
+                }
+            }
+            if active {
+                (self.phase, self.page_phase) = (Phase::ToB, Phase::ToB);
+            }
+        }
+        self.judgement = judgement;
+    }
+
+    /// Whether both superblocks are good, equal and clean: then each page is read by itself.
+    fn is_plain(&self) -> bool {
+        let clean = self.current.raw.state.get() & STATE_ACTIVE == 0;
+        self.a.good().is_some() && self.a.good() == self.b.good() && clean
+    }
+
+    fn add_slots(&self, census: &mut Census) {
+        for (copy, slot) in CopyId::BOTH.into_iter().zip([&self.a, &self.b]) {
+            match slot {
+                Slot::Good(superblock) => census.add_superblock(copy, superblock),
+                Slot::Bad(_, page) => census.note_stranger(page, self.geometry().copy_offset(copy)),
+                Slot::Absent(_) | Slot::Unreadable(_) | Slot::Unknown => {}
+            }
+        }
+    }
+
+    /// Brings the superblock in hand up to the decision.
+    fn bring_up(&mut self) {
+        let Decision { generation, marks, sum, .. } = self.decision;
+        let census = self.census.clone().unwrap_or_default();
+        let current = &mut self.current;
+        if generation > current.generation {
+            let commits = current.raw.write_count.get().saturating_add(1);
+            current.raw.write_count = commits.into();
+        }
+        current.generation = generation;
+        if current.marks() != marks || current.sum != sum || self.decision.outcome != Outcome::RolledBack {
+            current.set_marks(marks);
+            if let Some(sums) = census.sums(self.decision_geometry(), marks).filter(|_| self.decision.outcome != Outcome::RolledBack) {
+                self.current.set_group_sums(&sums);
+            }
+        }
+    }
+
+    fn decision_geometry(&self) -> Geometry {
+        self.current.geometry()
+    }
+
+    /// Whether the superblock in hand is one of the two, so that its counts were kept by a commit.
+    fn holds_current(&self) -> bool {
+        newest(&self.a, &self.b).is_some_and(|newest| *newest == self.current)
+    }
+
+    /// Counts blocks and inodes anew.
+    fn recount<S: ReadAt + ?Sized>(&mut self, source: &S) {
+        let raw = crate::rebuild::counted(source, self);
+        self.current.raw = raw;
+    }
+
+    /// Whether both superblocks are still what they were.
+    pub fn is_still_there<S: ReadAt + ?Sized>(&self, source: &S) -> bool {
+        let (a, b) = slots(source, &self.identity());
+        a.good() == self.a.good() && b.good() == self.b.good()
     }
 
     /// Whether neither copy of the superblock was there.
@@ -175,7 +406,25 @@ impl Superblocks {
     /// The region's generation.
     #[must_use]
     pub const fn committed(&self) -> Generation {
-        self.current.generation
+        self.decision.generation
+    }
+
+    /// What was decided, or is presumed.
+    #[must_use]
+    pub const fn decision(&self) -> &Decision {
+        &self.decision
+    }
+
+    /// The facts that the decision comes from; none while it is presumed.
+    #[must_use]
+    pub fn census(&self) -> Option<&Census> {
+        self.census.as_deref()
+    }
+
+    /// What tells the region from others.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        Identity::of(&self.current)
     }
 
     /// The region's layout.
@@ -196,10 +445,48 @@ impl Superblocks {
         self.page_phase
     }
 
-    /// The UUIDs of copy A and copy B, if each is the whole copy of another region: nothing tells whose the range is.
+    /// The regions, this one first, that contend for the same places, if there are several: nothing may be written.
     #[must_use]
-    pub const fn rivals(&self) -> Option<[Uuid; 2]> {
-        self.rivals
+    pub fn rivals(&self) -> &[Identity] {
+        &self.rivals
+    }
+
+    /// Whether pages of another region are left, more than a stray one, that do not contend with this one.
+    #[must_use]
+    pub const fn has_others(&self) -> bool {
+        self.others
+    }
+
+    /// Whether pages that the decision would need could not be seen, in either copy.
+    #[must_use]
+    pub fn lacks_pages(&self) -> bool {
+        let unseen = self.census.as_ref().map_or([0, 0], |census| census.unseen());
+        let slot = |slot: &Slot| matches!(slot, Slot::Absent(_) | Slot::Unreadable(_));
+        unseen != [0, 0] || slot(&self.a) || slot(&self.b)
+    }
+
+    /// The superblock on the medium, if it says something else of marks or sums than the pages do.
+    #[must_use]
+    pub fn misstated(&self) -> Option<&Superblock> {
+        let newest = newest(&self.a, &self.b)?;
+        let agrees = newest.generation < self.decision.generation
+            || self.decision.outcome == Outcome::Doubt
+            || newest.marks() == self.decision.marks
+                && newest.sum == self.current.sum
+                && newest.raw.group_sums == self.current.raw.group_sums;
+        (!agrees).then_some(newest)
+    }
+
+    /// Refuses to go on where several regions contend.
+    ///
+    /// # Errors
+    /// [`OpenError::Contended`].
+    pub fn require_uncontended(&self) -> Result<(), OpenError> {
+        if self.rivals.is_empty() {
+            return Ok(());
+        }
+        let named: Vec<String> = self.rivals.iter().map(ToString::to_string).collect();
+        Err(OpenError::Contended { regions: named.join(", ") })
     }
 
     /// What the two superblock pages are worth.
@@ -209,25 +496,18 @@ impl Superblocks {
     }
 
     /// What a table page's two copies come to. `equal` is asked as by [`judge`].
-    ///
-    /// A copy whose superblock went back in time is no proof of what its pages say, unless the other copy says the same.
-    pub fn judge_page(&self, a: Found, b: Found, equal: impl FnOnce() -> bool) -> Judgement {
-        let mut judged = judge(a, b, self.committed(), self.page_phase, equal);
-        if let (Some((stale, then)), Some(take)) = (self.went_back, judged.take)
-            && stale == take
-            && judged.of(take.other()) != Standing::Good
-        {
-            let found = if take == CopyId::A { a } else { b };
-            judged.uncertain |= found.generation().is_some_and(|generation| generation <= then);
-        }
-        judged
+    pub fn judge_page(&self, page: PageNo, a: Found, b: Found, equal: impl FnOnce() -> bool) -> Judgement {
+        let judged = judge(a, b, self.committed(), self.page_phase, equal);
+        let uncertain = judged.take.is_some() && !self.decision.proven.contains(page);
+        Judgement { uncertain, ..judged }
     }
 
-    /// What a page must be at its place in a copy; `None` behind the last page.
+    /// What a page must be at its place in a copy; `None` past the last page.
     #[must_use]
     pub fn place(&self, copy: CopyId, page: PageNo) -> Option<Place> {
         let kind = self.geometry().page_kind(page)?;
-        Some(Place { kind, copy, page, uuid: self.current.uuid, geometry: self.geometry() })
+        let Superblock { uuid, birth, .. } = self.current;
+        Some(Place { kind, copy, page, uuid, birth, geometry: self.geometry() })
     }
 
     /// Whether the contents may be read.
@@ -240,74 +520,57 @@ impl Superblocks {
     }
 }
 
-/// Reads both superblocks. Of two that cannot be of one region, the one that the tables bear out stays good.
-fn slots<S: ReadAt + ?Sized>(source: &S) -> (Slot, Slot, Option<[Uuid; 2]>) {
-    let mut a = read_slot(source, CopyId::A, 0);
-    let Some(in_a) = a.good() else { return (a, find_copy_b(source), None) };
-    let mut b = read_slot(source, CopyId::B, in_a.geometry().copy_offset(CopyId::B));
-    // A superblock of another region at the start would have copy B looked for in the wrong place.
-    if b.good().is_none() && borne_out(source, in_a) == 0 {
-        let other = find_copy_b(source);
-        if other.good().is_some_and(|in_b| borne_out(source, in_b) > 0) {
-            b = other;
+/// A superblock for a region that has lost both. Its label, its times and its features are lost.
+fn made_anew(identity: Identity, end: Option<u64>) -> Superblock {
+    let Identity { uuid, birth, geometry } = identity;
+    // Bytes past the last block belong to the region if nothing says otherwise.
+    let with_tail = end.filter(|end| end >> geometry.pmd().bits() == u64::from(geometry.blocks())).and_then(|end| {
+        Geometry::recorded(end, geometry.pmd(), geometry.metadata_blocks().into(), geometry.inodes())
+    });
+    Superblock::new(with_tail.unwrap_or(geometry), uuid, birth, Generation::default())
+}
+
+/// The regions that superblocks tell of.
+pub(crate) fn find<S: ReadAt + ?Sized>(source: &S) -> Vec<Identity> {
+    let mut found: Vec<Identity> = Vec::new();
+    if let Some(in_a) = read_slot(source, CopyId::A, 0).good() {
+        let b = read_slot(source, CopyId::B, in_a.geometry().copy_offset(CopyId::B));
+        found.push(Identity::of(in_a));
+        if let Some(in_b) = b.good() {
+            if Identity::of(in_b) == Identity::of(in_a) {
+                return found;
+            }
+            found.push(Identity::of(in_b));
         }
     }
-    let Some((in_a, in_b)) = a.good().zip(b.good()) else { return (a, b, None) };
-    let fault = if in_a.uuid != in_b.uuid {
-        |loser: &Superblock| SuperblockFault::Seal(SealFault::Foreign(loser.uuid))
-    } else if in_a.geometry() != in_b.geometry() {
-        |_: &Superblock| SuperblockFault::Disagrees
-    } else {
-        return (a, b, None);
-    };
-    let mut rank = [in_a, in_b].map(|superblock| {
-        // Generations of different filesystems say nothing about each other.
-        let age = if in_a.uuid == in_b.uuid { superblock.generation } else { Generation::default() };
-        (borne_out(source, superblock), age)
-    });
-    if rank[0] == rank[1] {
-        // The one that was written over has left pages in both copies.
-        rank = [in_a, in_b].map(|superblock| (left_in(source, superblock), Generation::default()));
+    for identity in find_copies_b(source) {
+        if !found.contains(&identity) {
+            found.push(identity);
+        }
     }
-    let rivals = (rank[0] == rank[1] && in_a.uuid != in_b.uuid).then_some([in_a.uuid, in_b.uuid]);
-    // A tie is read as A, whose place needs no searching; nothing is written then.
-    if rank[1] > rank[0] {
-        a = Slot::Bad(fault(in_a), Box::new(in_a.page(CopyId::A)));
-    } else {
-        b = Slot::Bad(fault(in_b), Box::new(in_b.page(CopyId::B)));
-    }
-    (a, b, rivals)
+    found
 }
 
-/// In how many copies any page in use, by a superblock's marks, is one of its region.
-fn left_in<S: ReadAt + ?Sized>(source: &S, superblock: &Superblock) -> usize {
-    let geometry = superblock.geometry();
-    let is_left = |copy: CopyId, page: u32| {
-        let mut bytes = [0; PAGE_SIZE];
-        let kind = geometry.page_kind(PageNo(page));
-        let place = kind.map(|kind| Place { kind, copy, page: PageNo(page), uuid: superblock.uuid, geometry });
-        let read = source.read_at(geometry.page_offset(copy, PageNo(page)), &mut bytes);
-        read.is_ok() && place.is_some_and(|place| gmfs_format::seal::check(&bytes, &place).is_ok())
+/// Reads both superblocks of a region. One of another region is bad here.
+pub(crate) fn slots<S: ReadAt + ?Sized>(source: &S, identity: &Identity) -> (Slot, Slot) {
+    let read = |copy| match read_slot(source, copy, identity.geometry.copy_offset(copy)) {
+        Slot::Good(superblock) if Identity::of(&superblock) != *identity => {
+            let fault = if superblock.uuid != identity.uuid {
+                SuperblockFault::Seal(SealFault::Foreign(superblock.uuid))
+            } else if superblock.birth != identity.birth {
+                SuperblockFault::Seal(SealFault::OtherBirth(superblock.birth))
+            } else {
+                SuperblockFault::Disagrees
+            };
+            Slot::Bad(fault, Box::new(superblock.page(copy)))
+        }
+        slot => slot,
     };
-    let pages = || used_tables(superblock).into_iter().flat_map(|(_, pages)| pages);
-    CopyId::BOTH.into_iter().filter(|copy| pages().any(|page| is_left(*copy, page))).count()
-}
-
-/// In how many copies the first page of the inode table, which every region has, lies where a superblock puts it.
-fn borne_out<S: ReadAt + ?Sized>(source: &S, superblock: &Superblock) -> usize {
-    let geometry = superblock.geometry();
-    let page = geometry.first_inode_page();
-    let lies_there = |copy: &CopyId| {
-        let mut bytes = [0; PAGE_SIZE];
-        let place = Place { kind: PageKind::InodeTable, copy: *copy, page, uuid: superblock.uuid, geometry };
-        let read = source.read_at(geometry.page_offset(*copy, page), &mut bytes);
-        read.is_ok() && gmfs_format::seal::check(&bytes, &place).is_ok()
-    };
-    CopyId::BOTH.iter().filter(|copy| lies_there(copy)).count()
+    (read(CopyId::A), read(CopyId::B))
 }
 
 /// Reads one superblock page.
-fn read_slot<S: ReadAt + ?Sized>(source: &S, copy: CopyId, offset: u64) -> Slot {
+pub(crate) fn read_slot<S: ReadAt + ?Sized>(source: &S, copy: CopyId, offset: u64) -> Slot {
     let mut page = Box::new([0; PAGE_SIZE]);
     match source.read_at(offset, page.as_mut_slice()) {
         Ok(()) => match Superblock::read(&page, copy) {
@@ -319,30 +582,32 @@ fn read_slot<S: ReadAt + ?Sized>(source: &S, copy: CopyId, offset: u64) -> Slot 
     }
 }
 
-/// Looks for copy B's superblock from the end of `source` backwards: it starts a block, and metadata is small.
-fn find_copy_b<S: ReadAt + ?Sized>(source: &S) -> Slot {
+/// Regions that are looked for: what a hostile image can make a search do is bounded by it.
+const MOST_FOUND: usize = 8;
+
+/// Looks for superblocks of copy B from the end of `source` backwards: it starts a block, and metadata is small. Gives the
+/// regions that they are of, the last one first.
+fn find_copies_b<S: ReadAt + ?Sized>(source: &S) -> Vec<Identity> {
+    let mut found = Vec::new();
     let Some(end) = source.end() else {
-        return Slot::Unknown;
+        return found;
     };
     let step = PmdShift::M2.block_bytes();
-    let largest = PmdShift::M512.block_bytes();
-    let inode_bytes = u64::from(MAX_INODES.div_ceil(INODES_PER_PAGE)) * PAGE_BYTES;
-    // Sixteen bytes describe each block, and a copy takes whole blocks; a tail may lie behind.
-    let window = inode_bytes + (end / step) * 17 + 3 * largest;
-    let lowest = end.saturating_sub(window) / step * step;
+    let lowest = end.saturating_sub(b_window(end)) / step * step;
     let mut offset = end / step * step;
     // How far below a page of zeros a hole is looked for: further each time that there was one.
     let mut reach = step;
     let mut page = [0; PAGE_SIZE];
-    while offset > lowest {
+    while offset > lowest && found.len() < MOST_FOUND {
         offset -= step;
         if source.read_at(offset, &mut page).is_err() {
             continue;
         }
         if let Ok(superblock) = Superblock::read(&page, CopyId::B)
             && superblock.geometry().copy_offset(CopyId::B) == offset
+            && !found.contains(&Identity::of(&superblock))
         {
-            return Slot::Good(Box::new(superblock));
+            found.push(Identity::of(&superblock));
         }
         let below = offset.saturating_sub(reach).max(lowest);
         if page == [0; PAGE_SIZE] && matches!(source.next_data(below..offset), Ok(None)) {
@@ -352,7 +617,14 @@ fn find_copy_b<S: ReadAt + ?Sized>(source: &S) -> Slot {
             reach = step;
         }
     }
-    Slot::Unknown
+    found
+}
+
+/// How far from the end of an image copy B's superblock can lie: the largest inode table, seventeen bytes for each block of
+/// 2 MiB, and three of the largest blocks for what is rounded up, for a tail, and for an image that was cut or grown.
+const fn b_window(end: u64) -> u64 {
+    let inode_bytes = (MAX_INODES / INODES_PER_PAGE) as u64 * PAGE_BYTES;
+    inode_bytes + end / PmdShift::M2.block_bytes() * 17 + 3 * PmdShift::M512.block_bytes()
 }
 
 /// The superblock that counts: the newer good one.
@@ -381,13 +653,6 @@ fn phase(a: &Slot, b: &Slot) -> Phase {
         (Slot::Absent(_) | Slot::Unreadable(_), Slot::Good(in_b)) if active(in_b) => Phase::ToA,
         _ => Phase::Idle,
     }
-}
-
-/// The copy whose superblock is older than the other one for no reason that a writer gives.
-fn went_back(a: &Slot, b: &Slot, judgement: Judgement) -> Option<(CopyId, Generation)> {
-    let stale = CopyId::BOTH.into_iter().find(|copy| judgement.of(*copy) == Standing::Stale)?;
-    let slot = if stale == CopyId::A { a } else { b };
-    slot.good().map(|superblock| (stale, superblock.generation))
 }
 
 /// What may be under way in the pages of the tables. A mark is stored only while both copies of all pages are equal: when
@@ -422,8 +687,11 @@ fn is_torn_mark(page: &PageBytes, copy: CopyId, other: &Superblock) -> bool {
     // In copy A the other copy has what was before; in copy B it has what will be.
     match copy {
         CopyId::A if state & STATE_ACTIVE == 0 => {
-            let next = at(steady | STATE_ACTIVE, generation.saturating_add(1));
-            is_mix(page, &at(state, generation), &next)
+            let old = at(state, generation);
+            let first = crate::commit::session_generation(Generation(generation)).map_or(generation, |round| round.0);
+            // Aborted changes may have taken the session's first number to the next round one.
+            let begins = [first, first.saturating_add(256)];
+            begins.into_iter().any(|generation| is_mix(page, &old, &at(steady | STATE_ACTIVE, generation)))
         }
         CopyId::B if state & STATE_CLEAN != 0 => {
             let new = at(state, generation);
@@ -477,10 +745,16 @@ pub(crate) fn look(superblocks: &Superblocks, copy: CopyId, page: PageNo, bytes:
     }
 }
 
-/// Whether the payloads of two pages are the same.
+/// Whether the payloads and the trailers of two pages are the same.
 pub(crate) fn same_payload(a: &PageBytes, b: &PageBytes) -> bool {
     let header = size_of::<PageHeader>();
     a[header..] == b[header..]
+}
+
+/// Whether two pages say the same of blocks or inodes, whatever their headers and trailers say.
+pub(crate) fn same_content(a: &PageBytes, b: &PageBytes) -> bool {
+    let payload = size_of::<PageHeader>()..PAGE_SIZE - size_of::<PageTrailer>();
+    a[payload.clone()] == b[payload]
 }
 
 /// The kinds that are tables, with the pages of each that are in use.
@@ -489,13 +763,9 @@ pub fn used_tables(superblock: &Superblock) -> [(PageKind, std::ops::Range<u32>)
     [(PageKind::BlockTable, superblock.used_table_pages()), (PageKind::InodeTable, superblock.used_inode_pages())]
 }
 
-/// The metadata pages that are in use, ascending, superblock first; all of them where nobody recorded which are.
+/// The metadata pages that are in use, ascending, superblock first.
 #[must_use]
 pub fn used_ranges(superblocks: &Superblocks) -> Vec<std::ops::Range<u32>> {
-    if superblocks.are_rebuilt() {
-        let pages = gmfs_format::units::to_u32(superblocks.geometry().pages());
-        return std::iter::once(0..pages).collect();
-    }
     let tables = used_tables(superblocks.current()).map(|(_, pages)| pages);
     std::iter::once(0..1).chain(tables).collect()
 }
@@ -512,15 +782,14 @@ pub fn payload(page: &PageBytes) -> &gmfs_format::raw::SuperblockRaw {
 }
 
 impl Superblocks {
-    /// Both copies are now this superblock: a commit or a recovery has made them so.
+    /// Both copies are now this superblock, and both copies of all pages are equal: a commit or a recovery has made them so.
     pub(crate) fn replace(&mut self, superblock: Superblock) {
         self.a = Slot::Good(Box::new(superblock.clone()));
         self.b = Slot::Good(Box::new(superblock.clone()));
+        let (generation, marks, sum) = (superblock.generation, superblock.marks(), superblock.sum);
+        self.decision =
+            Decision { outcome: Outcome::Whole, generation, marks, marks_proven: true, sum, proven: Proven::All, conflict: false };
         self.current = superblock;
-        self.phase = phase(&self.a, &self.b);
-        self.page_phase = page_phase(&self.a, &self.b, self.phase);
-        let found = self.a.found();
-        self.judgement = judge(found, found, self.current.generation, self.phase, || true);
-        self.went_back = None;
+        self.judge_slots();
     }
 }

@@ -22,6 +22,14 @@ pub struct Frame<'a> {
     pub page: PageNo,
     /// What its copies are worth.
     pub judgement: Judgement,
+    /// What was found of copy A and copy B.
+    pub found: [Found; 2],
+    /// Whether both copies are good and the same.
+    pub twins: bool,
+    /// Whether both copies are good, of one generation, and not the same.
+    pub differ: bool,
+    /// Where the copies lie in the region, in bytes.
+    pub offsets: [u64; 2],
     copies: [&'a PageBytes; 2],
 }
 
@@ -106,9 +114,12 @@ where
             // What the two copies have in common, which is nearly always everything, is summed up once.
             let twins = in_a.generation().is_some() && lacks_b.is_none() && seal::is_turned(a, b, CopyId::B, share);
             let in_b = if twins { in_a } else { lacks_b.unwrap_or_else(|| look(superblocks, CopyId::B, page, b)) };
-            let equal = || twins || same_payload(a, b);
-            let judgement = superblocks.judge_page(in_a, in_b, equal);
-            visitor.visit(&Frame { page, judgement, copies: [a, b] });
+            let same_age = in_a.generation().is_some() && in_a.generation() == in_b.generation();
+            let differ = same_age && !twins && !same_payload(a, b);
+            let judgement = superblocks.judge_page(page, in_a, in_b, || !differ);
+            let offsets = CopyId::BOTH.map(|copy| superblocks.geometry().page_offset(copy, page));
+            let found = [in_a, in_b];
+            visitor.visit(&Frame { page, judgement, found, twins, differ, offsets, copies: [a, b] });
         }
         start += to_u32(len64(count));
     }

@@ -8,6 +8,7 @@ use gmfs_format::copies::Found;
 use gmfs_format::io::{ReadAt, WriteAt};
 use gmfs_format::raw::{BlockRaw, BlockTablePage, InodeTablePage, PageHeader};
 use gmfs_format::seal::{self, PageKind, Place, SealFault};
+use gmfs_format::tables::{BlockState, INODE_DOUBTFUL};
 use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo};
 
 use crate::superblocks::{OpenError, Superblocks, find_page, same_payload};
@@ -15,27 +16,44 @@ use crate::superblocks::{OpenError, Superblocks, find_page, same_payload};
 /// The word of the header that holds the CRC.
 const CRC_WORD: std::ops::Range<usize> = 40..48;
 
-/// Takes from `other` what `bytes` has nothing for: descriptors where it says free, and inodes likewise.
-fn unite(kind: PageKind, bytes: &mut PageBytes, other: &PageBytes) {
+/// Makes of `bytes` what both pages come to: what they agree on stands, and what only one of them gives to somebody stays
+/// with that one. A block that both give to somebody, and not to the same, is reserved; an inode that both use and describe
+/// otherwise is kept as `bytes` has it, and is doubtful. Merging the result with either page changes nothing.
+pub(crate) fn merge(kind: PageKind, bytes: &mut PageBytes, other: &PageBytes) {
     if kind == PageKind::BlockTable {
         let others = BlockTablePage::view(other).entries;
         for (entry, other) in BlockTablePage::view_mut(bytes).entries.iter_mut().zip(others) {
-            if *entry == BlockRaw::FREE {
-                *entry = other;
-            }
+            *entry = merged(entry, &other);
         }
     } else {
         let others = InodeTablePage::view(other).inodes;
         for (inode, other) in InodeTablePage::view_mut(bytes).inodes.iter_mut().zip(others) {
+            if *inode == other {
+                continue;
+            }
             if !inode.in_use() {
                 *inode = other;
+            } else if other.in_use() {
+                inode.flags = (inode.flags.get() | INODE_DOUBTFUL).into();
             }
         }
     }
 }
 
-/// Writes both copies of a page, each of which is good, as what both know; copy A goes before copy B where both say
-/// something. A crash at any store is brought to the same end by [`mend_pages`](crate::mend_pages) or by this.
+/// What two descriptors of one block come to.
+fn merged(one: &BlockRaw, other: &BlockRaw) -> BlockRaw {
+    let is_bad = |entry: &BlockRaw| entry.state() == Some(BlockState::Bad);
+    if one == other || *other == BlockRaw::FREE {
+        return *one;
+    }
+    if *one == BlockRaw::FREE {
+        return *other;
+    }
+    let state = if is_bad(one) || is_bad(other) { BlockState::Bad } else { BlockState::Reserved };
+    BlockRaw { state: state.byte(), ..BlockRaw::FREE }
+}
+
+/// Writes both copies of a page, each of which is good, as what both come to. A crash at any store is brought to the same end by [`mend_pages`](crate::mend_pages) or by this.
 ///
 /// # Errors
 /// A copy is not good, or the medium failed.
@@ -45,7 +63,7 @@ pub fn unite_page<S: WriteAt>(target: &mut S, superblocks: &Superblocks, page: P
     let generation_b = read_good(target, superblocks, CopyId::B, page, &mut b)?;
     let damaged = || OpenError::Damaged { pages: 1, first: page };
     let place = superblocks.place(CopyId::B, page).ok_or_else(damaged)?;
-    unite(place.kind, &mut a, &b);
+    merge(place.kind, &mut a, &b);
     if !same_payload(&a, &b) {
         let mut sealed = a;
         seal::seal(&mut sealed, &place, generation_b);
@@ -87,7 +105,7 @@ pub(crate) fn half_united(
     }
     let generation = Generation(PageHeader::of(b).generation.get());
     let mut united = *a;
-    unite(place.kind, &mut united, b);
+    merge(place.kind, &mut united, b);
     seal::seal(&mut united, place, generation);
     let proven = PageHeader::of(&united).crc == PageHeader::of(b).crc && !same_payload(&united, a);
     proven.then_some((united, generation))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gmfs_format::io::{ReadError, WriteAt, WriteError};
+use gmfs_format::io::{ReadAt, ReadError, WriteAt, WriteError};
 use gmfs_format::model::{Extent, Inode, Tree};
 use gmfs_format::name::NameError;
 use gmfs_format::raw::{BlockRaw, InodeRaw, InodeTablePage};
@@ -13,9 +13,9 @@ use gmfs_format::units::{InodeNo, PageNo};
 use crate::alloc::BlockMap;
 use crate::change::{Assign, Change};
 use crate::commit::{Stamp, Store};
-use crate::recover::{Recovery, Survey, writable_superblocks};
+use crate::recover::{Recovered, Recovery, Survey, open_whole};
 use crate::region::{Mapping, Region, page_descriptors};
-use crate::superblocks::OpenError;
+use crate::superblocks::{OpenError, Superblocks};
 use crate::sweep::{Frame, Visit, sweep};
 
 mod bad;
@@ -171,53 +171,70 @@ fn mark(table: &mut [bool], ino: InodeNo) {
     }
 }
 
+/// What the opening pass gathers.
+struct Opened {
+    survey: Survey,
+    tree: Tree,
+    blocks: BlockMap,
+    taken: Vec<bool>,
+    named: Vec<bool>,
+}
+
+impl AsMut<Survey> for Opened {
+    fn as_mut(&mut self) -> &mut Survey {
+        &mut self.survey
+    }
+}
+
+/// Passes over both tables.
+fn gather<S: ReadAt>(source: &S, superblocks: &Superblocks) -> Opened {
+    let superblock = superblocks.current().clone();
+    let geometry = superblock.geometry();
+    let inodes = geometry.inodes() as usize;
+    let mut tree = Tree::default();
+    let mut taken = vec![false; inodes];
+    let mut survey = Survey::default();
+    let visit = |frame: &Frame<'_>| {
+        survey.visit(frame);
+        let Some(bytes) = frame.taken() else { return };
+        let first = geometry.first_inode_of(frame.page).0;
+        for (number, raw) in (first..).zip(&InodeTablePage::view(bytes).inodes) {
+            if raw.in_use() {
+                mark(&mut taken, InodeNo(number));
+            }
+            if let Some(inode) = Inode::from_raw(InodeNo(number), raw) {
+                tree.insert(inode);
+            }
+        }
+    };
+    sweep(source, superblocks, superblock.used_inode_pages(), vec![visit]);
+    let pages = superblock.used_table_pages();
+    let empty = |survey, owners| TableSurvey {
+        survey,
+        blocks: BlockMap::new(geometry),
+        owners,
+        named: vec![false; inodes],
+        superblock: superblock.clone(),
+    };
+    let table = empty(survey, taken);
+    // One visitor in, one out.
+    let swept = sweep(source, superblocks, pages, vec![table]).pop();
+    let TableSurvey { survey, blocks, owners, named, .. } =
+        swept.unwrap_or_else(|| empty(Survey::default(), vec![true; inodes]));
+    Opened { survey, tree, blocks, taken: owners, named }
+}
+
 impl<S: WriteAt> Writer<S> {
     /// Opens the region that fills `source`, and recovers it.
     ///
     /// # Errors
     /// No region; features that forbid writing; damage, which is for the checker to repair: nothing is written then.
     pub fn open(mut source: S, options: WriterOptions) -> Result<(Self, Recovery), OpenError> {
-        let mut superblocks = writable_superblocks(&source)?;
-        let superblock = superblocks.current().clone();
-        let geometry = superblock.geometry();
-        let inodes = geometry.inodes() as usize;
-        let mut tree = Tree::default();
-        let mut taken = vec![false; inodes];
-        let mut survey = Survey::default();
-        let visit = |frame: &Frame<'_>| {
-            survey.visit(frame);
-            let Some(bytes) = frame.taken() else { return };
-            let first = geometry.first_inode_of(frame.page).0;
-            for (number, raw) in (first..).zip(&InodeTablePage::view(bytes).inodes) {
-                if raw.in_use() {
-                    mark(&mut taken, InodeNo(number));
-                }
-                if let Some(inode) = Inode::from_raw(InodeNo(number), raw) {
-                    tree.insert(inode);
-                }
-            }
-        };
-        sweep(&source, &superblocks, superblock.used_inode_pages(), vec![visit]);
-
-        let pages = superblock.used_table_pages();
-        let table = TableSurvey {
-            survey,
-            blocks: BlockMap::new(geometry),
-            owners: taken,
-            named: vec![false; inodes],
-            superblock,
-        };
-        let Some(TableSurvey { survey, blocks, owners, named, .. }) =
-            sweep(&source, &superblocks, pages, vec![table]).pop()
-        else {
-            return Err(OpenError::Damaged { pages: 0, first: PageNo(0) });
-        };
-        survey.require_undamaged(&superblocks)?;
-        crate::behind::require_none(&source, &superblocks)?;
-        let highest = survey.highest(&superblocks);
-        let recovery = survey.recover(&mut source, &mut superblocks)?;
-        let store = Store::new(source, superblocks, highest);
-        Ok((Self { store, tree, blocks, taken: owners, named, lowest_free: 0, options }, recovery))
+        let (mut superblocks, gathered) = open_whole(&source, |superblocks| gather(&source, superblocks))?;
+        let Opened { survey, tree, blocks, taken, named } = gathered;
+        let Recovered { recovery, highest, ages } = survey.recover(&mut source, &mut superblocks)?;
+        let store = Store::new(source, superblocks, highest, ages);
+        Ok((Self { store, tree, blocks, taken, named, lowest_free: 0, options }, recovery))
     }
 
     /// Ends the work: the region is marked as left in order.
@@ -287,7 +304,7 @@ impl<S: WriteAt> Writer<S> {
 
     /// A file's blocks, known to be complete and without contradiction.
     fn mapping(&self, inode: &Inode) -> Result<Mapping, ChangeError> {
-        let region = Region::open(self.store.source()).map_err(|_| ChangeError::Unfinished)?;
+        let region = Region::with(self.store.source(), self.store.superblocks());
         let mapping = region.mapping(inode.ino);
         require_complete(inode, &mapping)?;
         Ok(mapping)
@@ -296,7 +313,7 @@ impl<S: WriteAt> Writer<S> {
     /// Likewise the blocks of several files, found in one pass over the block table.
     fn mappings<'a>(&self, files: impl Iterator<Item = &'a Inode>) -> Result<Vec<Mapping>, ChangeError> {
         let files: BTreeMap<InodeNo, &Inode> = files.map(|file| (file.ino, file)).collect();
-        let region = Region::open(self.store.source()).map_err(|_| ChangeError::Unfinished)?;
+        let region = Region::with(self.store.source(), self.store.superblocks());
         let mut found = region.mappings(|ino| files.contains_key(&ino));
         let mapping = |(ino, inode): (&InodeNo, &&Inode)| {
             let extents = found.files.remove(ino).unwrap_or_default();

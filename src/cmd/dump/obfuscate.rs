@@ -153,7 +153,12 @@ pub(super) fn page(bytes: &mut PageBytes, place: &Place, names: &mut Names) {
             PageHeader::of_mut(bytes).crc = sum.into();
         }
         Some(
-            SealFault::Version(_) | SealFault::Foreign(_) | SealFault::Misplaced { .. } | SealFault::OtherLayout { .. },
+            SealFault::Version(_)
+            | SealFault::Foreign(_)
+            | SealFault::OtherBirth(_)
+            | SealFault::Prepared
+            | SealFault::Misplaced { .. }
+            | SealFault::OtherLayout { .. },
         )
         | None => {
             payload(bytes, names);

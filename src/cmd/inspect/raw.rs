@@ -3,8 +3,8 @@
 use anyhow::{Context as _, Result};
 use gmfs_format::io::ReadAt as _;
 use gmfs_format::raw::{
-    BlockRaw, BlockTablePage, ErrorRecord, Field, InodeRaw, InodeTablePage, OnMemory, PageHeader, SuperblockPage,
-    SuperblockRaw,
+    BlockRaw, BlockTablePage, ErrorRecord, Field, InodeRaw, InodeTablePage, OnMemory, PageHeader, PageTrailer,
+    SuperblockPage, SuperblockRaw,
 };
 use gmfs_format::seal::{self, PageKind, Place};
 use gmfs_format::units::{CopyId, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo};
@@ -119,7 +119,8 @@ fn seal_of(
     let Some(geometry) = geometry else {
         return ("of a region whose layout does not agree with itself".to_owned(), Role::Bad);
     };
-    match seal::check(page, &Place { kind, copy, page: number, uuid, geometry }) {
+    let birth = superblocks.map_or_else(|| PageTrailer::of(page).birth.get(), |found| found.current().birth);
+    match seal::check(page, &Place { kind, copy, page: number, uuid, birth, geometry }) {
         Ok(generation) => (format!("good, generation {generation}"), Role::Good),
         Err(fault) => (fault.to_string(), Role::Bad),
     }
@@ -133,23 +134,30 @@ fn rows(page: &PageBytes, kind: PageKind) -> (&'static str, Vec<Row>, u64) {
     match kind {
         PageKind::Superblock => {
             push(&mut rows, page, "", behind, SuperblockRaw::FIELDS);
-            (SuperblockPage::NAME, rows, 0)
+            trailer(rows, page, SuperblockPage::NAME, 0)
         }
         PageKind::BlockTable => {
             let elided = entries(&mut rows, page, "entries", size_of::<BlockRaw>(), BlockRaw::FIELDS);
-            (BlockTablePage::NAME, rows, elided)
+            trailer(rows, page, BlockTablePage::NAME, elided)
         }
         PageKind::InodeTable => {
             let elided = entries(&mut rows, page, "inodes", size_of::<InodeRaw>(), InodeRaw::FIELDS);
-            (InodeTablePage::NAME, rows, elided)
+            trailer(rows, page, InodeTablePage::NAME, elided)
         }
     }
+}
+
+/// Adds the trailer's fields to those of a page.
+fn trailer(mut rows: Vec<Row>, page: &PageBytes, name: &'static str, elided: u64) -> (&'static str, Vec<Row>, u64) {
+    push(&mut rows, page, "trailer", PAGE_SIZE - size_of::<PageTrailer>(), PageTrailer::FIELDS);
+    (name, rows, elided)
 }
 
 fn entries(rows: &mut Vec<Row>, page: &PageBytes, name: &str, each: usize, fields: &[Field]) -> u64 {
     let mut elided = 0;
     let behind = size_of::<PageHeader>();
-    for (n, entry) in page[behind..].chunks_exact(each).enumerate() {
+    let end = PAGE_SIZE - size_of::<PageTrailer>();
+    for (n, entry) in page[behind..end].chunks_exact(each).enumerate() {
         if entry.iter().all(|byte| *byte == 0) {
             elided += 1;
         } else {

@@ -84,7 +84,7 @@ fn slot_behind_end<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, I
     if !used || geometry.data_blocks().is_multiple_of(gmfs_format::raw::BLOCKS_PER_PAGE) {
         return Err(editor.missing("used slot behind the last data block"));
     }
-    editor.edit_page(last, |bytes| BlockTablePage::view_mut(bytes).entries[251].crc = 1.into())
+    editor.edit_page(last, |bytes| BlockTablePage::view_mut(bytes).entries[249].crc = 1.into())
 }
 
 fn owner_of<S: WriteAt>(editor: &Editor<'_, S>, block: BlockNo) -> Result<InodeNo, InjectError> {

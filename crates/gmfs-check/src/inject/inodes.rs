@@ -2,7 +2,7 @@
 
 use gmfs_format::io::WriteAt;
 use gmfs_format::raw::{InodeRaw, InodeTablePage};
-use gmfs_format::tables::InodeKind;
+use gmfs_format::tables::{INODE_DOUBTFUL, InodeKind};
 use gmfs_format::units::{CopyId, InodeNo, PageNo};
 
 use crate::inject::superblock::FAR_FUTURE;
@@ -32,6 +32,7 @@ pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
             let ino = editor.inode("free inode in a used page", free)?;
             return editor.edit_inode(ino, |raw| raw.size = 4096.into());
         }
+        Code::GM0213 => |raw| raw.flags = (raw.flags.get() | INODE_DOUBTFUL).into(),
         Code::GM0212 => return slot_behind_end(editor),
         _ => return inject_tree(editor),
     };

@@ -137,8 +137,8 @@ fn inject_both<S: WriteAt>(editor: &mut Editor<'_, S>, page: PageNo) -> Result<I
             Ok(Injected::Done)
         }
         Code::GM0012 => {
-            editor.pretend(next, now, STATE_ACTIVE)?;
-            damage(editor, CopyId::A, page, Damage::Zero)
+            damage(editor, CopyId::A, page, Damage::Stale)?;
+            damage(editor, CopyId::B, page, Damage::Stale)
         }
         Code::GM0013 => {
             // Sealing zeroes what is reserved, so only the CRC is made anew.
@@ -151,22 +151,23 @@ fn inject_both<S: WriteAt>(editor: &mut Editor<'_, S>, page: PageNo) -> Result<I
             Ok(Injected::Done)
         }
         Code::GM0020 => {
-            editor.pretend(now, now, STATE_ACTIVE)?;
+            editor.pretend(now, now, STATE_ACTIVE, None)?;
             let mut bytes = editor.read_page(CopyId::A, page)?;
             editor.seal_page(CopyId::A, page, &mut bytes, next)?;
             Ok(Injected::Done)
         }
         Code::GM0021 => {
-            editor.pretend(next, now, STATE_ACTIVE)?;
             let mut bytes = editor.read_page(CopyId::A, page)?;
+            let age = Generation(PageHeader::of(&bytes).generation.get());
+            editor.pretend(next, now, STATE_ACTIVE, Some((page, age)))?;
             editor.seal_page(CopyId::A, page, &mut bytes, next)?;
             Ok(Injected::Done)
         }
         Code::GM0022 => {
-            editor.pretend(now, now, STATE_ACTIVE)?;
+            editor.pretend(now, now, STATE_ACTIVE, None)?;
             damage(editor, CopyId::A, page, Damage::Tear)
         }
-        Code::GM0023 => editor.pretend(now, now, STATE_ACTIVE).map(|()| Injected::Done),
+        Code::GM0023 => editor.pretend(now, now, STATE_ACTIVE, None).map(|()| Injected::Done),
         code => Err(InjectError::Medium(code)),
     }
 }

@@ -42,6 +42,7 @@ pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
         }
         Code::GM0113 => pages_behind_mark(editor),
         Code::GM0114 => two_regions(editor),
+        Code::GM0115 => editor.edit_superblock(|raw| raw.group_sums[3][0] = (raw.group_sums[3][0].get() ^ 1).into()),
         Code::GM0501 => editor.edit_superblock(|raw| raw.free_blocks = (raw.free_blocks.get() + 1).into()),
         Code::GM0502 => editor.edit_superblock(|raw| raw.data_blocks = (raw.data_blocks.get() + 1).into()),
         Code::GM0503 => editor.edit_superblock(|raw| raw.bad_blocks = (raw.bad_blocks.get() + 1).into()),
@@ -51,34 +52,19 @@ pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
     }
 }
 
-/// Takes a mark back to before a page in use, as if the writer that filled it had not moved the mark: the chosen page, or
-/// the last one of the block table, or of the inode table if files have no blocks yet.
+/// Takes a mark back to before a page in use, as a superblock does that lies under a good seal: the chosen page, or the last
+/// one of the block table, or of the inode table if files have no blocks yet.
 fn pages_behind_mark<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, InjectError> {
     if editor.superblock.raw.write_count.get() == 0 {
         return Err(editor.missing("change since it was made"));
     }
     let [(_, table), (_, inodes)] = gmfs_volume::superblocks::used_tables(&editor.superblock);
-    let mut last = None;
-    for used in [&inodes, &table] {
-        for page in used.clone().map(PageNo) {
-            let bytes = editor.read_page(CopyId::A, page)?;
-            let holds = gmfs_volume::behind::holds_something(editor.superblock.geometry(), page, &bytes);
-            if holds && page != editor.superblock.geometry().first_inode_page() {
-                last = Some(page);
-            }
-        }
-    }
+    let root = editor.superblock.geometry().first_inode_page();
+    let last = table.clone().last().or_else(|| inodes.clone().last()).map(PageNo).filter(|page| *page != root);
     let first = editor.target.page.or(last).ok_or_else(|| editor.missing("page in use"))?;
     let used = if table.contains(&first.0) { table } else { inodes };
     if !used.contains(&first.0) {
         return Err(editor.missing("such page in use"));
-    }
-    let now = editor.superblock.generation;
-    for page in (first.0..used.end).map(PageNo) {
-        let mut bytes = editor.read_page(CopyId::A, page)?;
-        for copy in CopyId::BOTH {
-            editor.seal_page(copy, page, &mut bytes, now)?;
-        }
     }
     let in_table = editor.superblock.used_table_pages().contains(&first.0);
     let mark = u64::from(first.0 - used.start);

@@ -13,6 +13,7 @@ use gmfs_format::raw::{BlockRaw, BlockTablePage};
 use gmfs_format::tables::{BLOCK_FLAGS, BlockState};
 use gmfs_format::units::{BlockNo, CopyId, InodeNo, PAGE_BYTES, PageBytes};
 use gmfs_volume::Superblocks;
+use gmfs_volume::census::Census;
 use gmfs_volume::region::page_descriptors;
 use gmfs_volume::sweep::{Frame, Visit, sweep};
 
@@ -64,6 +65,7 @@ pub(crate) struct Blocks {
     pub(crate) missing_pages: u64,
     pub(crate) recovery: bool,
     pub(crate) standings: PageStandings,
+    pub(crate) census: Census,
 }
 
 /// One thread's part of the pass.
@@ -140,6 +142,7 @@ fn merge(whole: &mut Blocks, disorder: &mut [bool], scan: Scan<'_>, sink: &mut S
     whole.missing_pages += scan.seen.missing;
     whole.recovery |= scan.seen.recovery;
     whole.standings = whole.standings.plus(scan.seen.standings);
+    whole.census.append(scan.seen.census);
     sink.append(scan.sink);
 }
 

@@ -2,6 +2,7 @@
 
 use gmfs_format::tables::BlockState;
 use gmfs_volume::Superblocks;
+use gmfs_volume::decide::Outcome;
 
 use crate::finding::{Reason, Subject};
 use crate::pass::blocks::Blocks;
@@ -13,8 +14,13 @@ use crate::sink::Sink;
 /// Compares counts. What depends on pages that are missing is not judged.
 pub(crate) fn check(superblocks: &Superblocks, inodes: &Inodes, blocks: &Blocks, sink: &mut Sink) {
     let at = superblock::place(superblocks);
-    if blocks.missing_pages > 0 || inodes.missing_pages > 0 {
+    // In doubt, the superblock in hand may be another commit's.
+    let doubt = superblocks.decision().outcome == Outcome::Doubt;
+    if doubt || blocks.missing_pages > 0 || inodes.missing_pages > 0 {
         sink.skip(Subject::Superblock, at, Reason::MetadataMissing);
+    }
+    if doubt {
+        return;
     }
     if blocks.missing_pages == 0 {
         files(superblocks, inodes, blocks, sink);

@@ -1,14 +1,13 @@
 //! The inode table: each record by itself, and the compact table of inodes that later passes look owners up in.
 
-use std::ops::Range;
-
 use gmfs_format::geometry::Geometry;
 use gmfs_format::io::{ReadAt, Span};
 use gmfs_format::name;
 use gmfs_format::raw::{InodeRaw, InodeTablePage, OnMemory};
-use gmfs_format::tables::{INODE_FLAGS, InodeKind, MODE_BITS};
+use gmfs_format::tables::{INODE_DOUBTFUL, INODE_FLAGS, InodeKind, MODE_BITS};
 use gmfs_format::units::{CopyId, InodeNo, PageBytes, PageNo, len64};
 use gmfs_volume::Superblocks;
+use gmfs_volume::census::Census;
 use gmfs_volume::sweep::{Frame, sweep};
 
 use crate::finding::Subject;
@@ -52,23 +51,13 @@ pub(crate) struct Inodes {
     pub(crate) missing_pages: u64,
     pub(crate) recovery: bool,
     pub(crate) standings: PageStandings,
+    pub(crate) census: Census,
 }
 
 impl Inodes {
     /// What is known of an inode; numbers behind the used part of the table are free.
     pub(crate) fn get(&self, ino: InodeNo) -> Record {
         ino.position().and_then(|position| self.records.get(position)).copied().unwrap_or_default()
-    }
-
-    /// Takes the inodes on these pages, behind the used part, for unknown.
-    pub(crate) fn lose(&mut self, geometry: Geometry, pages: &[Range<u32>]) {
-        for page in pages.iter().cloned().flatten().map(PageNo) {
-            let before = geometry.first_inode_of(page).0.saturating_sub(1);
-            self.records.resize(before as usize, Record::default());
-            self.records.extend([Record { kind: Known::Lost, ..Record::default() }; 8]);
-            self.missing_pages += 1;
-        }
-        self.records.truncate(geometry.inodes() as usize);
     }
 
     /// All inodes of the used part with their numbers.
@@ -103,6 +92,7 @@ pub(crate) fn check<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, n
     inodes.missing_pages = seen.missing;
     inodes.recovery = seen.recovery;
     inodes.standings = seen.standings;
+    inodes.census = seen.census;
     inodes
 }
 
@@ -184,6 +174,9 @@ fn check_fields(ino: InodeNo, raw: &InodeRaw, now: u64, problems: &mut Vec<Probl
     }
     if raw.reserved.iter().any(|byte| *byte != 0) {
         problems.push(Problem::InodeReserved {});
+    }
+    if raw.flags.get() & INODE_DOUBTFUL != 0 {
+        problems.push(Problem::FileDoubtful {});
     }
     let times =
         [("accessed", raw.accessed), ("modified", raw.modified), ("changed", raw.changed), ("created", raw.created)];

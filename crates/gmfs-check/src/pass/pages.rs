@@ -6,7 +6,8 @@ use gmfs_format::raw::PageHeader;
 use gmfs_format::seal::SealFault;
 use gmfs_format::units::{CopyId, PAGE_BYTES, PageBytes, PageNo};
 use gmfs_volume::Superblocks;
-use gmfs_volume::sweep::Frame;
+use gmfs_volume::census::Census;
+use gmfs_volume::sweep::{Frame, Visit as _};
 
 use crate::finding::{Reason, Subject};
 use crate::problem::{Problem, Text};
@@ -14,7 +15,7 @@ use crate::sink::Sink;
 use crate::standings::PageStandings;
 
 /// What a pass over pages has seen of them.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
     /// Pages that neither copy gives.
     pub(crate) missing: u64,
@@ -22,14 +23,20 @@ pub(crate) struct Seen {
     pub(crate) recovery: bool,
     /// How both copies stand.
     pub(crate) standings: PageStandings,
+    /// What all pages say, by which what was presumed is confirmed.
+    pub(crate) census: Census,
 }
 
 /// Judges a page of a table. Whole pages, the common case, cost two comparisons.
 pub(crate) fn check(frame: &Frame<'_>, superblocks: &Superblocks, seen: &mut Seen, sink: &mut Sink) {
     seen.standings.add(&frame.judgement);
+    if superblocks.is_presumed() {
+        seen.census.visit(frame);
+    }
     if !frame.judgement.is_whole() {
         judged(frame.page, frame.judgement, superblocks, sink);
-        seen.missing += u64::from(frame.judgement.take.is_none() || is_withheld(&frame.judgement));
+        let unknown = frame.judgement.uncertain && superblocks.lacks_pages();
+        seen.missing += u64::from(frame.judgement.take.is_none() || unknown);
         seen.recovery |= frame.judgement.a.is_recovery() || frame.judgement.b.is_recovery();
     }
     if let Some(bytes) = frame.taken() {
@@ -44,7 +51,10 @@ pub(crate) fn judged(page: PageNo, judgement: Judgement, superblocks: &Superbloc
     if judgement.conflict {
         sink.add(Problem::CopiesConflict {}, both, at);
     }
-    if judgement.uncertain && !is_withheld(&judgement) {
+    // What the image lacks might prove it: that is no damage.
+    if judgement.uncertain && superblocks.lacks_pages() {
+        sink.skip(both, at, Reason::MetadataMissing);
+    } else if judgement.uncertain {
         sink.add(Problem::PageUncertain {}, both, at);
     }
     let absent = |copy| matches!(judgement.of(copy), Standing::Absent(_));
@@ -58,18 +68,11 @@ pub(crate) fn judged(page: PageNo, judgement: Judgement, superblocks: &Superbloc
         if let Standing::Absent(why) = standing {
             sink.skip(subject, at, Reason::Absent(why));
         } else if judgement.take.is_some()
-            && !judgement.uncertain
             && let Some(problem) = problem(standing)
         {
             sink.add(problem, subject, at);
         }
     }
-}
-
-/// Whether the page could be told if the image held its other copy: that is no damage.
-fn is_withheld(judgement: &Judgement) -> bool {
-    let absent = |copy: CopyId| matches!(judgement.of(copy), Standing::Absent(_));
-    judgement.uncertain && judgement.take.is_some_and(|take| absent(take.other()))
 }
 
 /// The problem that a copy's standing is, the other copy being good.
@@ -88,7 +91,10 @@ fn problem(standing: Standing) -> Option<Problem> {
             SealFault::Torn => Problem::PageTorn {},
             SealFault::Version(version) => Problem::PageVersion { version },
             SealFault::Foreign(uuid) => Problem::PageForeign { uuid: Text::from(&uuid) },
-            SealFault::Misplaced { .. } | SealFault::OtherLayout { .. } => {
+            SealFault::Misplaced { .. }
+            | SealFault::OtherLayout { .. }
+            | SealFault::OtherBirth(_)
+            | SealFault::Prepared => {
                 Problem::PageMisplaced { found: Text::from(&fault) }
             }
         },

@@ -31,6 +31,14 @@ pub(crate) fn check<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, n
     if superblocks.phase() != Phase::Idle {
         add(Problem::WriterActive {});
     }
+    if let Some(misstated) = superblocks.misstated() {
+        let (proven, said) = (superblocks.decision().marks, misstated.marks());
+        if said != proven {
+            add(Problem::PagesBehindMark { table: proven.table.into(), inodes: proven.inodes.into() });
+        } else {
+            add(Problem::SumsWrong {});
+        }
+    }
     let current = superblocks.current();
     let raw = &current.raw;
     let unknown = current.features().unknown();

@@ -9,8 +9,8 @@ use gmfs_format::raw::{InodeRaw, SuperblockRaw};
 use gmfs_format::superblock::{MAX_LABEL, STATE_ACTIVE, STATE_CLEAN, STATE_FLAGS, text_field};
 use gmfs_format::tables::{BlockState, INODE_FLAGS, INODE_LOST_DATA, InodeKind, MODE_BITS};
 use gmfs_format::units::{BlockNo, InodeNo, PageNo};
-use gmfs_volume::Region;
 use gmfs_volume::change::Assign;
+use gmfs_volume::{Region, Superblocks};
 use gmfs_volume::region::read_inode;
 
 use crate::finding::{Finding, Subject};
@@ -31,7 +31,7 @@ const LOST_FOUND: &[u8] = b"lost+found";
 
 /// A plan in the making: working copies of everything that it changes.
 struct Planner<'a, S: ReadAt + ?Sized> {
-    region: &'a Region<&'a S>,
+    region: &'a Region<&'a S, &'a Superblocks>,
     tree: Tree,
     inodes: BTreeMap<InodeNo, Working>,
     blocks: BTreeMap<BlockNo, (u32, Assign, Code)>,
@@ -61,7 +61,14 @@ struct Working {
 struct Owners(BTreeMap<InodeNo, (u64, u32)>);
 
 /// Plans the repair of contents.
-pub(super) fn plan<S: ReadAt + ?Sized>(region: &Region<&S>, findings: &[&Finding], policy: Policy, plan: &mut Plan) {
+pub(super) fn plan<S: ReadAt + ?Sized>(
+    source: &S,
+    state: &Superblocks,
+    findings: &[&Finding],
+    policy: Policy,
+    plan: &mut Plan,
+) {
+    let region = &Region::with(source, state);
     let mut planner = Planner {
         region,
         tree: region.inodes().tree,
@@ -140,7 +147,7 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
             Problem::WriterIllegal {} => raw.writer = text_field("gmfs"),
             Problem::SuperblockReserved {} => {
                 (raw.reserved_1, raw.reserved_2) = ([0; 3], 0.into());
-                raw.reserved_3 = [0; 3696];
+                raw.reserved_3 = [0; 2632];
                 raw.first_error.reserved = 0.into();
                 raw.last_error.reserved = 0.into();
             }
@@ -187,7 +194,7 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
             }
             Problem::ModeIllegal { .. } => raw.mode = (raw.mode.get() & MODE_BITS).into(),
             Problem::InodeFlagsUnknown { .. } => raw.flags = (raw.flags.get() & INODE_FLAGS).into(),
-            Problem::InodeReserved {} => raw.reserved = [0; 168],
+            Problem::InodeReserved {} => raw.reserved = [0; 164],
             Problem::InodeTimeFuture { field, .. } => match &*field.0 {
                 "accessed" => raw.accessed = 0.into(),
                 "modified" => raw.modified = 0.into(),
@@ -352,9 +359,6 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
 
     fn block_problem(&mut self, first: BlockNo, count: u32, problem: &Problem, code: Code) -> Result<(), &'static str> {
         let to = match *problem {
-            Problem::OwnerMissing { owner } => {
-                return self.restore_owner(owner, first, count, code);
-            }
             Problem::OwnerNotFile { .. } | Problem::DataBlockUnowned {} | Problem::ReservedBlockOwned { .. } => {
                 Assign::Reserve
             }
@@ -408,59 +412,6 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
     fn is_taken(&mut self, owner: InodeNo, index: u32) -> bool {
         let places = self.places.get_or_insert_with(|| Places::new(self.region, &self.tree));
         places.is_taken(self.region, owner, index)
-    }
-
-    /// A file whose inode is lost comes back with the order and the content of its blocks.
-    fn restore_owner(&mut self, owner: InodeNo, first: BlockNo, count: u32, code: Code) -> Result<(), &'static str> {
-        if owner.0 > self.region.geometry().inodes() {
-            self.assign(first, count, Assign::Reserve, code);
-            return Ok(());
-        }
-        if self.inodes.get(&owner).is_some_and(|working| working.after.in_use()) {
-            return Ok(());
-        }
-        let (blocks, places) = self.owner(owner).unwrap_or_default();
-        let block_bytes = self.region.geometry().block_bytes();
-        if self.revive(owner, blocks, u64::from(places) * block_bytes, code)? {
-            return Ok(());
-        }
-        let home = self.home(code)?;
-        let name = self.free_name(home, owner, b"");
-        let raw = self.working(owner, code)?;
-        let generation = raw.generation.get().wrapping_add(1);
-        *raw = InodeRaw::free(owner, generation);
-        raw.kind = InodeKind::File.number().into();
-        raw.mode = 0o600.into();
-        raw.parent = home.0.into();
-        raw.size = (u64::from(places) * block_bytes).into();
-        raw.blocks = blocks.into();
-        raw.set_name(&name);
-        if blocks < u64::from(places) {
-            raw.flags = INODE_LOST_DATA.into();
-        }
-        self.losses.insert(owner, "its name, its directory and its size in bytes".to_owned());
-        Ok(())
-    }
-
-    /// A free record that still says who it was: the file comes back as it was.
-    fn revive(&mut self, owner: InodeNo, blocks: u64, reach: u64, code: Code) -> Result<bool, &'static str> {
-        let record = self.read_inode(owner).ok_or("the inode cannot be read")?;
-        let parent = self.tree.get(record.parent()).filter(|inode| inode.kind == InodeKind::Directory);
-        let known = record.number.get() == owner.0 && name::check(record.name()).is_ok() && parent.is_some();
-        if !known || self.tree.lookup(record.parent(), record.name()).is_some() {
-            return Ok(false);
-        }
-        let block_bytes = self.region.geometry().block_bytes();
-        let raw = self.working(owner, code)?;
-        raw.kind = InodeKind::File.number().into();
-        if raw.size.get().div_ceil(block_bytes).saturating_mul(block_bytes) < reach {
-            raw.size = reach.into();
-        }
-        if raw.blocks.get() > blocks {
-            raw.flags = (raw.flags.get() | INODE_LOST_DATA).into();
-        }
-        raw.blocks = blocks.into();
-        Ok(true)
     }
 
     fn assign(&mut self, first: BlockNo, count: u32, to: Assign, code: Code) {

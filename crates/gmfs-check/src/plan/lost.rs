@@ -7,7 +7,7 @@ use gmfs_format::io::ReadAt;
 use gmfs_format::model::Tree;
 use gmfs_format::name;
 use gmfs_format::units::InodeNo;
-use gmfs_volume::Region;
+use gmfs_volume::{Region, Superblocks};
 use gmfs_volume::content::{Piece, pieces};
 use gmfs_volume::region::Mapping;
 
@@ -18,7 +18,7 @@ const LISTED: usize = 8;
 
 /// What is lost of these files, as far as that is told here: path, and byte ranges. One pass over the block table.
 pub(super) fn ranges<S: ReadAt + ?Sized>(
-    region: &Region<&S>,
+    region: &Region<&S, &Superblocks>,
     tree: &Tree,
     files: impl Iterator<Item = InodeNo>,
 ) -> BTreeMap<InodeNo, String> {

@@ -6,7 +6,7 @@ use gmfs_format::io::ReadAt;
 use gmfs_format::model::{Extent, Tree};
 use gmfs_format::tables::InodeKind;
 use gmfs_format::units::InodeNo;
-use gmfs_volume::Region;
+use gmfs_volume::{Region, Superblocks};
 
 /// One bit for each place of most files, found in one pass over the block table; of files that are too sparse for that,
 /// the extents.
@@ -20,7 +20,7 @@ pub(super) struct Places {
 
 impl Places {
     /// Finds the places of all files. There are no more bits than the region has data blocks.
-    pub(super) fn new<S: ReadAt + ?Sized>(region: &Region<&S>, tree: &Tree) -> Self {
+    pub(super) fn new<S: ReadAt + ?Sized>(region: &Region<&S, &Superblocks>, tree: &Tree) -> Self {
         let geometry = region.geometry();
         let mut budget = u64::from(geometry.data_blocks());
         let mut places = Self::default();
@@ -49,7 +49,7 @@ impl Places {
     }
 
     /// Whether a block that is plainly data has this place of a file.
-    pub(super) fn is_taken<S: ReadAt + ?Sized>(&mut self, region: &Region<&S>, owner: InodeNo, index: u32) -> bool {
+    pub(super) fn is_taken<S: ReadAt + ?Sized>(&mut self, region: &Region<&S, &Superblocks>, owner: InodeNo, index: u32) -> bool {
         if let Some((start, size)) = self.starts.get(&owner) {
             let bit = start + u64::from(index);
             let word = self.taken.get((bit / 64) as usize).copied().unwrap_or_default();

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 fn place() -> Place {
     let geometry = Geometry::plan(5 << 30, PmdShift::M2, 100).unwrap();
-    Place { kind: PageKind::BlockTable, copy: CopyId::A, page: PageNo(7), uuid: Uuid::from_u128(0x1234), geometry }
+    Place { kind: PageKind::BlockTable, copy: CopyId::A, page: PageNo(7), uuid: Uuid::from_u128(0x1234), birth: 9, geometry }
 }
 
 fn sealed(payload: &[u8]) -> PageBytes {

@@ -1,0 +1,372 @@
+//! What all pages of a region say, gathered in one pass: the facts that a decision is taken from.
+//!
+//! A *statement* is a page under a good seal that lies where its header puts it, and before its own high-water marks.
+//! Memory: 24 bytes for each table page before the marks.
+
+use std::ops::Range;
+
+use gmfs_format::copies::Found;
+use gmfs_format::geometry::Geometry;
+use gmfs_format::raw::PageHeader;
+use gmfs_format::seal::{self, SealFault};
+use gmfs_format::sum::{GROUPS, Marks, Sum, Trailer, group};
+use gmfs_format::superblock::Superblock;
+use gmfs_format::units::{CopyId, Generation, PageBytes, PageNo, len64, to_u32, to_usize};
+use uuid::Uuid;
+
+use crate::sweep::{Frame, Visit};
+
+/// The generation that stands for a page with a magic and a broken seal: a store that was interrupted may have left it.
+const TORN: u64 = u64::MAX;
+/// Statements of the newest generation that say different things: more of them need not be told apart.
+const WITNESSES: usize = 4;
+/// Other regions that are told apart.
+const STRANGERS: usize = 8;
+
+/// What tells one region from all others: its UUID, its birth, and its layout, without bytes past the last block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The UUID.
+    pub uuid: Uuid,
+    /// Drawn when it was made or restored.
+    pub birth: u64,
+    /// Its layout.
+    pub geometry: Geometry,
+}
+
+impl Identity {
+    /// That of a superblock's region.
+    #[must_use]
+    pub fn of(superblock: &Superblock) -> Self {
+        let (uuid, birth) = (superblock.uuid, superblock.birth);
+        Self { uuid, birth, geometry: superblock.geometry().without_tail() }
+    }
+
+    /// That of the region that a page claims to be of, if the page is sealed and lies where it says, `offset` bytes from
+    /// the region's start; and what else it says.
+    #[must_use]
+    pub fn claimed(bytes: &PageBytes, offset: u64) -> Option<(Self, CopyId, PageNo)> {
+        let (place, _) = seal::claim(bytes)?;
+        let lies_there = place.geometry.page_kind(place.page) == Some(place.kind)
+            && place.geometry.page_offset(place.copy, place.page) == offset;
+        let (uuid, birth, geometry) = (place.uuid, place.birth, place.geometry);
+        lies_there.then_some((Self { uuid, birth, geometry }, place.copy, place.page))
+    }
+}
+
+impl std::fmt::Display for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{:016x}", self.uuid, self.birth)
+    }
+}
+
+/// Another region of which pages lie in this region's places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stranger {
+    /// Which region.
+    pub identity: Identity,
+    /// Its pages that were seen.
+    pub pages: u64,
+}
+
+/// The statements of consecutive pages: their generations, 0 for a page without one.
+#[derive(Clone, Debug, Default)]
+struct Column {
+    first: u32,
+    copies: [Vec<u64>; 2],
+    /// The CRCs of the statements, to know a page again that is written from one.
+    crcs: [Vec<u32>; 2],
+}
+
+/// The facts about one region.
+#[derive(Clone, Debug, Default)]
+pub struct Census {
+    columns: Vec<Column>,
+    /// The highest generation of any statement, superblocks included.
+    top: Generation,
+    /// What the statements of that generation say.
+    witnesses: Vec<(Marks, Sum)>,
+    /// Whether any statement of that generation is a superblock or lies in copy B.
+    evidenced: bool,
+    /// The highest marks of any statement, by copy.
+    marks: [Marks; 2],
+    /// Pages whose two statements have one generation and say different things, by rising number.
+    conflicts: Vec<PageNo>,
+    /// Regions of which pages lie here.
+    strangers: Vec<Stranger>,
+    /// Whether there were more than are told apart.
+    more_strangers: bool,
+    statements: u64,
+    /// Pages that the image does not hold, or that the medium cannot read, by copy.
+    unseen: [u64; 2],
+    /// Copies of which a page says something.
+    present: [bool; 2],
+}
+
+impl Visit for Census {
+    fn visit(&mut self, frame: &Frame<'_>) {
+        let column = match self.columns.last_mut() {
+            Some(column) if column.end() == frame.page.0 => column,
+            _ => {
+                self.columns.push(Column { first: frame.page.0, ..Column::default() });
+                // It was pushed just now.
+                let Some(column) = self.columns.last_mut() else { return };
+                column
+            }
+        };
+        for (copy, crcs) in CopyId::BOTH.into_iter().zip(&mut column.crcs) {
+            crcs.push(PageHeader::of(frame.bytes(copy)).crc.get());
+        }
+        for (found, generations) in frame.found.iter().zip(&mut column.copies) {
+            generations.push(match found {
+                Found::Good(generation) if generation.0 == TORN => 0,
+                Found::Good(generation) => generation.0,
+                Found::Bad(SealFault::Torn | SealFault::Flipped { .. }) => TORN,
+                _ => 0,
+            });
+        }
+        for (copy, found) in CopyId::BOTH.into_iter().zip(frame.found) {
+            match found {
+                Found::Good(generation) if generation.0 == TORN => {}
+                // Two equal copies say one thing.
+                Found::Good(_) if copy == CopyId::B && frame.twins => {
+                    self.note(copy, frame.found[0], frame.bytes(CopyId::A));
+                }
+                Found::Good(_) => self.note(copy, found, frame.bytes(copy)),
+                Found::Bad(SealFault::Foreign(_) | SealFault::OtherBirth(_) | SealFault::OtherLayout { .. } | SealFault::Misplaced { .. }) => {
+                    self.note_stranger(frame.bytes(copy), frame.offsets[usize::from(copy == CopyId::B)]);
+                }
+                Found::Bad(_) => {}
+                Found::Absent(_) | Found::Unreadable => self.unseen[usize::from(copy == CopyId::B)] += 1,
+            }
+        }
+        if let [Found::Good(a), Found::Good(b)] = frame.found
+            && a == b
+            && frame.differ
+        {
+            self.conflicts.push(frame.page);
+        }
+    }
+}
+
+impl Column {
+    fn end(&self) -> u32 {
+        self.first.saturating_add(to_u32(len64(self.copies[0].len())))
+    }
+}
+
+impl Census {
+    fn note(&mut self, copy: CopyId, found: Found, bytes: &PageBytes) {
+        if let Some(generation) = found.generation() {
+            let Trailer { marks, sum, .. } = Trailer::of(bytes);
+            self.add(copy, generation, marks, sum, copy == CopyId::B);
+        }
+    }
+
+    /// Adds a statement to the summary.
+    fn add(&mut self, copy: CopyId, generation: Generation, marks: Marks, sum: Sum, evidence: bool) {
+        let side = usize::from(copy == CopyId::B);
+        self.statements += 1;
+        self.present[side] = true;
+        self.marks[side] = self.marks[side].higher(marks);
+        if generation > self.top {
+            self.top = generation;
+            self.witnesses.clear();
+            self.evidenced = false;
+        }
+        if generation == self.top {
+            self.evidenced |= evidence;
+            if self.witnesses.len() < WITNESSES && !self.witnesses.contains(&(marks, sum)) {
+                self.witnesses.push((marks, sum));
+            }
+        }
+    }
+
+    /// Adds a superblock, which is a statement as well.
+    pub fn add_superblock(&mut self, copy: CopyId, superblock: &Superblock) {
+        self.add(copy, superblock.generation, superblock.marks(), superblock.sum, true);
+    }
+
+    /// Adds what lies at a place of a superblock and is none of this region's.
+    pub(crate) fn note_stranger(&mut self, bytes: &PageBytes, offset: u64) {
+        let Some((identity, _, _)) = Identity::claimed(bytes, offset) else { return };
+        self.add_stranger(identity, 1);
+    }
+
+    fn add_stranger(&mut self, identity: Identity, pages: u64) {
+        if let Some(known) = self.strangers.iter_mut().find(|known| known.identity == identity) {
+            known.pages += pages;
+        } else if self.strangers.len() < STRANGERS {
+            self.strangers.push(Stranger { identity, pages });
+        } else {
+            self.more_strangers = true;
+        }
+    }
+
+    /// Takes over what another pass has seen, of pages after these or of the other table.
+    pub fn append(&mut self, other: Self) {
+        for column in other.columns {
+            match self.columns.last_mut() {
+                Some(last) if last.end() == column.first => {
+                    for (mine, theirs) in last.copies.iter_mut().zip(column.copies) {
+                        mine.extend(theirs);
+                    }
+                    for (mine, theirs) in last.crcs.iter_mut().zip(column.crcs) {
+                        mine.extend(theirs);
+                    }
+                }
+                _ => self.columns.push(column),
+            }
+        }
+        if other.top > self.top {
+            (self.top, self.witnesses, self.evidenced) = (other.top, other.witnesses, other.evidenced);
+        } else if other.top == self.top {
+            self.evidenced |= other.evidenced;
+            for witness in other.witnesses {
+                if self.witnesses.len() < WITNESSES && !self.witnesses.contains(&witness) {
+                    self.witnesses.push(witness);
+                }
+            }
+        }
+        for (mine, theirs) in self.marks.iter_mut().zip(other.marks) {
+            *mine = mine.higher(theirs);
+        }
+        for (mine, theirs) in self.unseen.iter_mut().zip(other.unseen) {
+            *mine += theirs;
+        }
+        for (mine, theirs) in self.present.iter_mut().zip(other.present) {
+            *mine |= theirs;
+        }
+        self.conflicts.extend(other.conflicts);
+        self.conflicts.sort_unstable();
+        for stranger in other.strangers {
+            self.add_stranger(stranger.identity, stranger.pages);
+        }
+        self.more_strangers |= other.more_strangers;
+        self.statements += other.statements;
+    }
+
+    fn at(&self, copy: CopyId, page: PageNo) -> u64 {
+        let column = self.columns.iter().find(|column| column.first <= page.0 && page.0 < column.end());
+        let side = usize::from(copy == CopyId::B);
+        column.and_then(|column| column.copies[side].get(to_usize(page.0 - column.first))).copied().unwrap_or_default()
+    }
+
+    /// The CRC of what lies at a table page's place in a copy; worth something only where a statement lies there.
+    #[must_use]
+    pub fn crc(&self, copy: CopyId, page: PageNo) -> u32 {
+        let column = self.columns.iter().find(|column| column.first <= page.0 && page.0 < column.end());
+        let side = usize::from(copy == CopyId::B);
+        column.and_then(|column| column.crcs[side].get(to_usize(page.0 - column.first))).copied().unwrap_or_default()
+    }
+
+    /// The statement of a table page in a copy.
+    #[must_use]
+    pub fn statement(&self, copy: CopyId, page: PageNo) -> Option<Generation> {
+        Some(self.at(copy, page)).filter(|generation| !matches!(*generation, 0 | TORN)).map(Generation)
+    }
+
+    /// Whether a page has the magic of one and a broken seal, as an interrupted store leaves it.
+    #[must_use]
+    pub fn is_torn(&self, copy: CopyId, page: PageNo) -> bool {
+        self.at(copy, page) == TORN
+    }
+
+    /// The newest statement of a table page, and the copy it is in; copy A where both have it.
+    #[must_use]
+    pub fn newest(&self, page: PageNo) -> Option<(Generation, CopyId)> {
+        let [a, b] = CopyId::BOTH.map(|copy| self.statement(copy, page));
+        match (a, b) {
+            (Some(a), Some(b)) if b > a => Some((b, CopyId::B)),
+            (Some(a), _) => Some((a, CopyId::A)),
+            (None, b) => b.map(|b| (b, CopyId::B)),
+        }
+    }
+
+    /// The sums of the groups over the newest statements of the pages before `marks`; `None` if a page has none.
+    #[must_use]
+    pub fn sums(&self, geometry: Geometry, marks: Marks) -> Option<[Sum; GROUPS]> {
+        let mut sums = [Sum::default(); GROUPS];
+        for page in marks.pages(geometry) {
+            let (generation, _) = self.newest(page)?;
+            if let Some(sum) = sums.get_mut(group(page)) {
+                *sum = *sum + Sum::of(page, generation);
+            }
+        }
+        Some(sums)
+    }
+
+    /// The highest generation of any statement.
+    #[must_use]
+    pub const fn top(&self) -> Generation {
+        self.top
+    }
+
+    /// What the statements of the highest generation say of marks and sum: up to four different answers.
+    #[must_use]
+    pub fn witnesses(&self) -> &[(Marks, Sum)] {
+        &self.witnesses
+    }
+
+    /// Whether the commit of the highest generation is known to have happened: a superblock or a page of copy B is as new.
+    #[must_use]
+    pub const fn is_evidenced(&self) -> bool {
+        self.evidenced
+    }
+
+    /// The highest marks of any statement.
+    #[must_use]
+    pub fn marks(&self) -> Marks {
+        self.marks[0].higher(self.marks[1])
+    }
+
+    /// The highest marks of any statement in copy B.
+    #[must_use]
+    pub const fn marks_in_b(&self) -> Marks {
+        self.marks[1]
+    }
+
+    /// The pages whose copies contradict each other.
+    #[must_use]
+    pub fn conflicts(&self) -> &[PageNo] {
+        &self.conflicts
+    }
+
+    /// Other regions whose pages lie in this region's places.
+    #[must_use]
+    pub fn strangers(&self) -> &[Stranger] {
+        &self.strangers
+    }
+
+    /// Whether there were more of them than are told apart.
+    #[must_use]
+    pub const fn has_more_strangers(&self) -> bool {
+        self.more_strangers
+    }
+
+    /// How many statements there are.
+    #[must_use]
+    pub const fn statements(&self) -> u64 {
+        self.statements
+    }
+
+    /// Pages before the marks that could not be seen, by copy.
+    #[must_use]
+    pub const fn unseen(&self) -> [u64; 2] {
+        self.unseen
+    }
+
+    /// Whether a copy holds a statement.
+    #[must_use]
+    pub const fn is_present(&self, copy: CopyId) -> bool {
+        self.present[match copy {
+            CopyId::A => 0,
+            CopyId::B => 1,
+        }]
+    }
+
+    /// The ranges of pages that were looked at.
+    pub fn seen(&self) -> impl Iterator<Item = Range<u32>> + '_ {
+        self.columns.iter().map(|column| column.first..column.end())
+    }
+}

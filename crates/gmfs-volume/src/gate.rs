@@ -1,0 +1,527 @@
+//! The gate between a plan and the medium: it looks at every store of a repair, and lets through only what the laws of
+//! `docs/RELIABILITY.md` allow.
+//!
+//! It is told nothing of the plan. From the facts of the census it decides for itself which pages are the state and which
+//! are proven, with code of its own, and then holds each store against that:
+//!
+//! - A store goes to a superblock's place, or to a table page's, and is a page of this region that is sealed for that place.
+//! - A statement that was chosen is overwritten only once it, or what comes after it, lies durably in the other copy.
+//!   Pages of other regions are not overwritten by a repair that asks no questions, unless this region is whole.
+//! - A page that is written with the generation of the chosen statement is that statement.
+//! - On a page that is written with a new generation, no block becomes free that was not, or that is not proven to be: the
+//!   gate reserves it. A file of which something is not proven gets its flag from the gate, if the plan forgot it.
+//! - A superblock is stored when all pages before it are durable, one at a time, and its sum is that of the pages.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use gmfs_format::geometry::Geometry;
+use gmfs_format::io::{Absence, ReadAt, ReadError, Span, WriteAt, WriteError};
+use gmfs_format::raw::{BLOCKS_PER_PAGE, BlockRaw, BlockTablePage, INODES_PER_PAGE, InodeTablePage, PageHeader};
+use gmfs_format::seal::{self, PageKind, Place};
+use gmfs_format::sum::{GROUPS, Marks, Sum, Trailer};
+use gmfs_format::superblock::{STATE_ACTIVE, Superblock};
+use gmfs_format::tables::{BlockState, INODE_DOUBTFUL, InodeKind};
+use gmfs_format::units::{
+    CopyId, Generation, InodeNo, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo, len64, small, to_usize,
+};
+
+use crate::census::{Census, Identity};
+use crate::superblocks::Superblocks;
+
+/// How much a repair may overwrite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Only what is no last witness of anything.
+    Safe,
+    /// Also pages of other regions: the user has said so.
+    Lossy,
+}
+
+/// Things that the gate had to do for a plan: more are only counted.
+const LISTED: usize = 64;
+
+/// A target behind the gate.
+#[derive(Debug)]
+pub struct Gate<'s, T> {
+    target: T,
+    census: &'s Census,
+    identity: Identity,
+    class: Class,
+    ruling: Ruling,
+    /// The generation that lies at each page's place in each copy, superblocks included; 0 for none.
+    now: [Vec<u64>; 2],
+    /// Places that were stored to since the last barrier.
+    volatile: BTreeSet<(CopyId, PageNo)>,
+    /// Files that must not be without the flag.
+    shaky: Vec<bool>,
+    share: u32,
+    forgot: Vec<String>,
+    more: u64,
+}
+
+/// What the gate has decided by itself.
+#[derive(Debug)]
+struct Ruling {
+    marks: Marks,
+    /// Newer statements than this one never were committed.
+    newest: u64,
+    whole: bool,
+    /// Pages of which a free block is free; by page number.
+    proven: Vec<bool>,
+}
+
+impl<'s, T: ReadAt> Gate<'s, T> {
+    /// A gate before `target`, whose region is in this state. `None` if the state was never confirmed by all pages: then
+    /// nothing may be written. With `distrust`, no page counts as proven.
+    pub fn new(target: T, state: &'s Superblocks, class: Class, distrust: bool) -> Option<Self> {
+        let census = state.census()?;
+        let identity = state.identity();
+        let geometry = identity.geometry;
+        let superblocks = [state.a.good(), state.b.good()];
+        let mut ruling = rule(geometry, census, superblocks);
+        if distrust {
+            ruling.proven.fill(false);
+        }
+        let pages = small(geometry.pages());
+        let mut now = [vec![0; pages], vec![0; pages]];
+        for (copy, (superblock, now)) in CopyId::BOTH.into_iter().zip(superblocks.into_iter().zip(&mut now)) {
+            for page in census.seen().flatten() {
+                if let Some(place) = now.get_mut(to_usize(page)) {
+                    *place = census.statement(copy, PageNo(page)).unwrap_or_default().0;
+                }
+            }
+            if let Some(first) = now.first_mut() {
+                *first = superblock.map_or(0, |superblock| superblock.generation.0);
+            }
+        }
+        let share = seal::copy_share();
+        let volatile = BTreeSet::new();
+        let (shaky, forgot) = (Vec::new(), Vec::new());
+        let mut gate =
+            Self { target, census, identity, class, ruling, now, volatile, shaky, share, forgot, more: 0 };
+        if !gate.ruling.whole || distrust || !census.conflicts().is_empty() {
+            gate.shaky = gate.find_shaky();
+        }
+        Some(gate)
+    }
+
+    /// What the gate had to do because the plan forgot it, and how many more things there were.
+    pub fn forgot(self) -> (Vec<String>, u64) {
+        (self.forgot, self.more)
+    }
+
+    fn geometry(&self) -> Geometry {
+        self.identity.geometry
+    }
+
+    fn at(&self, copy: CopyId, page: PageNo) -> u64 {
+        let side = &self.now[usize::from(copy == CopyId::B)];
+        side.get(to_usize(page.0)).copied().unwrap_or_default()
+    }
+
+    /// The generation of the statement of a page that was chosen when the repair began, and a copy that had it.
+    fn chosen(&self, page: PageNo) -> Option<(u64, CopyId)> {
+        let counts = |copy: CopyId| {
+            let generation = self.census.statement(copy, page)?.0;
+            (generation <= self.ruling.newest).then_some((generation, copy))
+        };
+        match (counts(CopyId::A), counts(CopyId::B)) {
+            (Some(a), Some(b)) => Some(if b.0 > a.0 { b } else { a }),
+            (a, b) => a.or(b),
+        }
+    }
+
+    fn is_proven(&self, page: PageNo) -> bool {
+        self.ruling.proven.get(to_usize(page.0)) == Some(&true)
+    }
+
+    fn read(&self, copy: CopyId, page: PageNo) -> Option<Box<PageBytes>> {
+        let mut bytes = Box::new([0; PAGE_SIZE]);
+        self.target.read_at(self.geometry().page_offset(copy, page), bytes.as_mut_slice()).ok()?;
+        seal::check(&bytes, &self.place(copy, page)?).ok()?;
+        Some(bytes)
+    }
+
+    fn place(&self, copy: CopyId, page: PageNo) -> Option<Place> {
+        let Identity { uuid, birth, geometry } = self.identity;
+        Some(Place { kind: geometry.page_kind(page)?, copy, page, uuid, birth, geometry })
+    }
+
+    /// The content of a page before the repair: its chosen statement, as far as that is still there.
+    fn before(&self, page: PageNo) -> Option<Box<PageBytes>> {
+        let (generation, _) = self.chosen(page)?;
+        let copy = CopyId::BOTH.into_iter().find(|copy| self.at(*copy, page) == generation)?;
+        self.read(copy, page)
+    }
+
+    /// Files of which something is not proven: by their inode's page, by a page that gives them a block, by their count of
+    /// blocks, or by two pages that give one block to two of them.
+    fn find_shaky(&self) -> Vec<bool> {
+        let geometry = self.geometry();
+        let [table, inodes] = self.ruling.marks.ranges(geometry);
+        let mut shaky = vec![false; to_usize(geometry.inodes())];
+        let mut found = vec![0_u64; shaky.len()];
+        for page in table.map(PageNo) {
+            let (Some(bytes), proven) = (self.before(page), self.is_proven(page)) else { continue };
+            let other = self.census.conflicts().contains(&page).then(|| self.read(CopyId::B, page)).flatten();
+            for (slot, entry) in BlockTablePage::view(&bytes).entries.iter().enumerate() {
+                let other = other.as_ref().and_then(|other| BlockTablePage::view(other).entries.get(slot)).copied();
+                let (one, two) = match other {
+                    Some(other) if other != *entry && *entry == BlockRaw::FREE => (other, None),
+                    Some(other) if other != *entry && other != BlockRaw::FREE => (*entry, Some(other)),
+                    _ => (*entry, None),
+                };
+                let disputed = two.is_some();
+                for entry in std::iter::once(one).chain(two).filter(BlockRaw::is_mapping) {
+                    let Some(position) = entry.owner().position() else { continue };
+                    if let Some(found) = found.get_mut(position).filter(|_| !disputed) {
+                        *found += 1;
+                    }
+                    if let Some(shaky) = shaky.get_mut(position) {
+                        *shaky |= !proven || disputed;
+                    }
+                }
+            }
+        }
+        for page in inodes.map(PageNo) {
+            let (Some(bytes), proven) = (self.before(page), self.is_proven(page)) else { continue };
+            let first = geometry.first_inode_of(page).0;
+            for (number, raw) in (first..).zip(&InodeTablePage::view(&bytes).inodes) {
+                let Some(position) = InodeNo(number).position() else { continue };
+                let wrong = found.get(position).is_some_and(|found| *found != raw.blocks.get());
+                if let Some(shaky) = shaky.get_mut(position) {
+                    *shaky |= !proven || raw.in_use() && wrong;
+                }
+            }
+        }
+        shaky
+    }
+
+    /// Which page of which copy lies at an offset.
+    fn page_at(&self, offset: u64) -> Option<(CopyId, PageNo)> {
+        let geometry = self.geometry();
+        CopyId::BOTH.into_iter().find_map(|copy| {
+            let inside = offset.checked_sub(geometry.copy_offset(copy))?;
+            let page = PageNo(u32::try_from(inside / PAGE_BYTES).ok()?);
+            (inside.is_multiple_of(PAGE_BYTES) && u64::from(page.0) < geometry.pages()).then_some((copy, page))
+        })
+    }
+
+    /// Holds a page against the laws; mends what a plan forgot.
+    fn hold(&mut self, copy: CopyId, page: PageNo, bytes: &mut PageBytes) -> Result<(), &'static str> {
+        let place = self.place(copy, page).ok_or("it is no place of the region's metadata")?;
+        let generation = match seal::check(bytes, &place) {
+            Ok(generation) => generation.0,
+            // A page that prepares an uncovering is no statement of anything.
+            Err(seal::SealFault::Prepared) => 0,
+            Err(_) => return Err("it is no page of this region that is sealed for its place"),
+        };
+        if page.0 == 0 {
+            return self.hold_superblock(copy, bytes, generation);
+        }
+        self.keep_witness(copy, page)?;
+        let chosen = self.chosen(page);
+        match chosen {
+            _ if generation == 0 => {}
+            Some((newest, from)) if generation == newest => {
+                let crc = self.census.crc(from, page) ^ if from == copy { 0 } else { self.share };
+                let merged = self.census.conflicts().contains(&page);
+                if PageHeader::of(bytes).crc.get() != crc && !merged {
+                    return Err("it has the generation of the page that was chosen, and is another page");
+                }
+            }
+            _ if self.census.conflicts().contains(&page) && generation <= self.ruling.newest => {}
+            _ if generation <= self.census.top().0 => {
+                return Err("its generation is neither that of the chosen page nor a new one");
+            }
+            _ => self.hold_new(copy, page, bytes, generation, &place),
+        }
+        let side = &mut self.now[usize::from(copy == CopyId::B)];
+        if let Some(now) = side.get_mut(to_usize(page.0)) {
+            *now = generation;
+        }
+        self.volatile.insert((copy, page));
+        Ok(())
+    }
+
+    /// Refuses to overwrite the last place of a statement.
+    fn keep_witness(&self, copy: CopyId, page: PageNo) -> Result<(), &'static str> {
+        let (here, there) = (self.at(copy, page), self.at(copy.other(), page));
+        // What the repair has written itself is newer than anything that was there.
+        let top = self.census.top().0;
+        let newest = match here.max(there) {
+            written if written > top => Some(written),
+            _ => self.chosen(page).map(|(generation, _)| generation),
+        };
+        if newest == Some(here) {
+            let durable = !self.volatile.contains(&(copy.other(), page));
+            if there < here || !durable {
+                return Err("it would overwrite the only durable copy of a page");
+            }
+        }
+        let strangers = !self.census.strangers().is_empty();
+        if here == 0 && strangers && self.class == Class::Safe && !self.ruling.whole {
+            let mut bytes = [0; PAGE_SIZE];
+            let offset = self.geometry().page_offset(copy, page);
+            let read = self.target.read_at(offset, &mut bytes).is_ok();
+            if read && Identity::claimed(&bytes, offset).is_some_and(|(identity, _, _)| identity != self.identity) {
+                return Err("it would overwrite a page of another region");
+            }
+        }
+        Ok(())
+    }
+
+    /// A page with a new generation: what it frees must have been free, and proven to be.
+    fn hold_new(&mut self, copy: CopyId, page: PageNo, bytes: &mut PageBytes, generation: u64, place: &Place) {
+        // The second of the two copies is what the first one is.
+        if self.at(copy.other(), page) == generation
+            && self.read(copy.other(), page).is_some_and(|other| seal::is_turned(&other, bytes, copy, self.share))
+        {
+            return;
+        }
+        let before = self.before(page).or_else(|| self.read(copy, page)).or_else(|| self.read(copy.other(), page));
+        let covered = self.ruling.marks.cover(self.geometry(), page);
+        let mut mended = Vec::new();
+        if place.kind == PageKind::BlockTable {
+            let first = self.geometry().first_block_of(page).0;
+            let count = self.geometry().end_data().0.saturating_sub(first).min(BLOCKS_PER_PAGE);
+            let proven = self.is_proven(page) || !covered && self.ruling.whole;
+            let was_free = |slot: usize| match &before {
+                Some(before) => BlockTablePage::view(before).entries.get(slot) == Some(&BlockRaw::FREE),
+                None => !covered,
+            };
+            let entries = &mut BlockTablePage::view_mut(bytes).entries;
+            for (slot, entry) in entries.iter_mut().enumerate().take(to_usize(count)) {
+                if *entry == BlockRaw::FREE && !(proven && was_free(slot)) {
+                    *entry = BlockRaw { state: BlockState::Reserved.byte(), ..BlockRaw::FREE };
+                    mended.push(format!("block {} is reserved: nothing proves that it is free", len64(slot) + u64::from(first)));
+                }
+            }
+        } else {
+            let first = self.geometry().first_inode_of(page).0;
+            for (number, raw) in (first..).zip(&mut InodeTablePage::view_mut(bytes).inodes) {
+                let shaky = InodeNo(number).position().and_then(|position| self.shaky.get(position)) == Some(&true);
+                let flagged = raw.flags.get() & INODE_DOUBTFUL != 0;
+                if shaky && raw.kind() == Some(InodeKind::File) && !flagged {
+                    raw.flags = (raw.flags.get() | INODE_DOUBTFUL).into();
+                    mended.push(format!("inode {number} is flagged doubtful: not all of it is proven"));
+                }
+            }
+        }
+        if !mended.is_empty() {
+            seal::seal(bytes, place, Generation(generation));
+        }
+        for what in mended {
+            if self.forgot.len() < LISTED {
+                self.forgot.push(what);
+            } else {
+                self.more += 1;
+            }
+        }
+    }
+
+    /// A superblock comes alone, behind pages that are durable, and its sum is that of the pages.
+    fn hold_superblock(&mut self, copy: CopyId, bytes: &PageBytes, generation: u64) -> Result<(), &'static str> {
+        if !self.volatile.is_empty() {
+            return Err("it is a superblock, and stores before it are not durable yet");
+        }
+        let Trailer { marks, sum, .. } = Trailer::of(bytes);
+        let lower = marks.higher(self.ruling.marks) != marks;
+        if lower && self.ruling.whole {
+            return Err("it is a superblock with high-water marks lower than the region's");
+        }
+        let mut pages = Sum::default();
+        for page in marks.pages(self.geometry()) {
+            let newest = CopyId::BOTH.map(|copy| self.at(copy, page)).into_iter().filter(|found| *found <= generation);
+            match newest.max() {
+                Some(newest @ 1..) => pages = pages + Sum::of(page, Generation(newest)),
+                _ => return Err("it is a superblock, and a page before its high-water marks is missing"),
+            }
+        }
+        if pages != sum {
+            return Err("it is a superblock whose sum is not that of the pages");
+        }
+        if let Some(first) = self.now[usize::from(copy == CopyId::B)].first_mut() {
+            *first = generation;
+        }
+        self.volatile.insert((copy, PageNo(0)));
+        Ok(())
+    }
+
+    /// Whether a store is the CRC that begins the merging of two copies that contradict each other.
+    fn begins_merging(&self, offset: u64, bytes: &[u8]) -> Option<PageNo> {
+        const CRC_WORD: u64 = 40;
+        let (copy, page) = self.page_at(offset.checked_sub(CRC_WORD)?)?;
+        (copy == CopyId::B && bytes.len() == 8 && self.census.conflicts().contains(&page)).then_some(page)
+    }
+
+    fn refuse(&self, span: Span, why: &str) -> WriteError {
+        let message = format!("the repair was stopped before it wrote here: {why}");
+        WriteError { span, source: std::io::Error::other(message) }
+    }
+}
+
+impl<T: ReadAt> ReadAt for Gate<'_, T> {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        self.target.read_at(offset, buf)
+    }
+
+    fn end(&self) -> Option<u64> {
+        self.target.end()
+    }
+
+    fn next_data(&self, range: Range<u64>) -> Result<Option<Range<u64>>, ReadError> {
+        self.target.next_data(range)
+    }
+
+    fn next_absent(&self, range: Range<u64>) -> Option<(Span, Absence)> {
+        self.target.next_absent(range)
+    }
+}
+
+impl<T: WriteAt> WriteAt for Gate<'_, T> {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
+        let span = Span::new(offset, len64(bytes.len()));
+        if let Some(page) = self.begins_merging(offset, bytes) {
+            // The seal of copy B is broken from here on until the merged page is stored.
+            self.volatile.insert((CopyId::B, page));
+            return self.target.write_at(offset, bytes);
+        }
+        let (pages, rest) = bytes.as_chunks::<PAGE_SIZE>();
+        if !rest.is_empty() {
+            return Err(self.refuse(span, "it is not a whole page"));
+        }
+        let mut out: Cow<'_, [PageBytes]> = Cow::Borrowed(pages);
+        for (number, page) in pages.iter().enumerate() {
+            let at = offset.saturating_add(len64(number).saturating_mul(PAGE_BYTES));
+            let one = Span::new(at, PAGE_BYTES);
+            let Some((copy, page_no)) = self.page_at(at) else {
+                return Err(self.refuse(one, "it is no place of the region's metadata"));
+            };
+            let mut held = *page;
+            self.hold(copy, page_no, &mut held).map_err(|why| self.refuse(one, why))?;
+            if held != *page
+                && let Some(place) = out.to_mut().get_mut(number)
+            {
+                *place = held;
+            }
+        }
+        self.target.write_at(offset, out.as_flattened())
+    }
+
+    fn zero(&mut self, span: Span) -> Result<(), WriteError> {
+        Err(self.refuse(span, "a repair zeroes nothing"))
+    }
+
+    fn barrier(&mut self) -> Result<(), WriteError> {
+        self.target.barrier()?;
+        self.volatile.clear();
+        Ok(())
+    }
+
+    fn reader(&self) -> Option<Box<dyn ReadAt>> {
+        self.target.reader()
+    }
+}
+
+/// Takes the steps of the decision, from the facts alone.
+fn rule(geometry: Geometry, census: &Census, superblocks: [Option<&Superblock>; 2]) -> Ruling {
+    let top = census.top().0;
+    let total = small(geometry.pages());
+    let newest = |page: PageNo, limit: u64| {
+        let found = CopyId::BOTH.map(|copy| census.statement(copy, page).map_or(0, |found| found.0));
+        found.into_iter().filter(|found| *found <= limit).max().unwrap_or(0)
+    };
+    // Step 1: both superblocks are good, equal and active; everything newer lies in copy A and is of the next generation;
+    // and copy B, by itself, is what the superblocks say.
+    if let [Some(a), Some(b)] = superblocks
+        && a == b
+        && a.raw.state.get() & STATE_ACTIVE != 0
+        && a.generation.0.checked_add(1) == Some(top)
+        && census.conflicts().is_empty()
+        && census.marks_in_b() == a.marks()
+    {
+        let before = a.generation.0;
+        let in_b = |page| census.statement(CopyId::B, page).map_or(0, |found| found.0);
+        let in_a = |page| census.statement(CopyId::A, page).map_or(0, |found| found.0);
+        let own = a.marks().pages(geometry).all(|page| {
+            (1..=before).contains(&in_b(page))
+                && (in_a(page) == in_b(page) || in_a(page) == top || census.is_torn(CopyId::A, page))
+        });
+        let rest = census.seen().flatten().map(PageNo).all(|page| {
+            in_b(page) <= before && (in_a(page) <= before || in_a(page) == top)
+        });
+        let sum = a.marks().pages(geometry).fold(Sum::default(), |sum, page| sum + Sum::of(page, Generation(in_b(page))));
+        if own && rest && sum == a.sum {
+            return Ruling { marks: a.marks(), newest: before, whole: true, proven: vec![true; total] };
+        }
+    }
+    let marks = census.marks();
+    let missing: Vec<PageNo> = marks.pages(geometry).filter(|page| newest(*page, top) == 0).take(2).collect();
+    let total_sum = |pages: &mut dyn Iterator<Item = PageNo>| {
+        pages.fold(Sum::default(), |sum, page| match newest(page, top) {
+            0 => sum,
+            found => sum + Sum::of(page, Generation(found)),
+        })
+    };
+    // Step 2.
+    let all = total_sum(&mut marks.pages(geometry));
+    if missing.is_empty() && census.witnesses().iter().any(|(_, sum)| *sum == all) {
+        return Ruling { marks, newest: top, whole: true, proven: vec![true; total] };
+    }
+    // Step 3.
+    let mut ruling = Ruling { marks: Marks::all(geometry), newest: top, whole: false, proven: vec![false; total] };
+    let [(said, sum)] = *census.witnesses() else { return ruling };
+    if said != marks {
+        return ruling;
+    }
+    ruling.marks = marks;
+    let mut sets: Vec<(Vec<PageNo>, Sum)> = vec![(marks.pages(geometry).collect(), sum)];
+    let witness = superblocks.into_iter().flatten();
+    for superblock in witness.filter(|sb| sb.generation.0 == top && sb.marks() == marks && sb.sum == sum) {
+        for (number, sum) in superblock.group_sums().into_iter().enumerate() {
+            let of_group = |page: &PageNo| to_usize(page.0) % GROUPS == number;
+            sets.push((marks.pages(geometry).filter(of_group).collect(), sum));
+        }
+    }
+    for (pages, sum) in sets {
+        let rest = sum - total_sum(&mut pages.iter().copied());
+        let gone: Vec<PageNo> = pages.iter().copied().filter(|page| newest(*page, top) == 0).collect();
+        let fits = |page: PageNo, share: Sum, above: u64| {
+            share.generation(page).is_some_and(|generation| generation.0 > above && generation.0 <= top)
+        };
+        let culprit = match gone.as_slice() {
+            [] if rest == Sum::default() => None,
+            [] => {
+                let old = |page: &&PageNo| {
+                    let found = newest(**page, top);
+                    fits(**page, rest + Sum::of(**page, Generation(found)), found)
+                };
+                match pages.iter().filter(old).collect::<Vec<_>>().as_slice() {
+                    [only] => Some(**only),
+                    _ => continue,
+                }
+            }
+            [only] if fits(*only, rest, 0) => Some(*only),
+            _ => continue,
+        };
+        for page in pages.into_iter().filter(|page| Some(*page) != culprit) {
+            if let Some(proven) = ruling.proven.get_mut(to_usize(page.0)) {
+                *proven = true;
+            }
+        }
+    }
+    for page in marks.pages(geometry) {
+        let of_top = newest(page, top) == top;
+        let conflict = census.conflicts().contains(&page);
+        if let Some(proven) = ruling.proven.get_mut(to_usize(page.0)) {
+            *proven = (*proven || of_top) && !conflict && !(of_top && !census.is_evidenced());
+        }
+    }
+    ruling
+}
+
+// A page of inodes is looked at as a whole.
+const _: () = assert!(INODES_PER_PAGE == 8);

@@ -1,0 +1,214 @@
+//! Step 0 of the decision: which region it is, where pages of more than one are left.
+
+use gmfs_format::geometry::Geometry;
+use gmfs_format::io::ReadAt;
+use gmfs_format::sum::Marks;
+use gmfs_format::superblock::Superblock;
+use gmfs_format::units::CopyId;
+
+use crate::census::{Census, Identity};
+use crate::decide::{Decision, Outcome, decide};
+use crate::rebuild::identities;
+use crate::superblocks::{Chosen, OpenError, Slot, Superblocks, find, slots};
+use crate::sweep::sweep;
+
+/// Regions whose pages are looked at. Where there are more, nothing is written.
+const MOST: usize = 16;
+
+/// What is left of one region.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    pub(crate) identity: Identity,
+    pub(crate) a: Slot,
+    pub(crate) b: Slot,
+    pub(crate) census: Census,
+    pub(crate) decision: Decision,
+}
+
+impl Claim {
+    /// Reads what is left of a region: the pages before the marks that any of its statements gives, and, if these do not
+    /// prove themselves, the rest of both tables.
+    fn take<S: ReadAt + ?Sized>(source: &S, identity: Identity) -> Self {
+        let (a, b) = slots(source, &identity);
+        let geometry = identity.geometry;
+        let reader = Superblocks::unseen(identity);
+        let mut census = Census::default();
+        for (copy, slot) in CopyId::BOTH.into_iter().zip([&a, &b]) {
+            match slot {
+                Slot::Good(superblock) => census.add_superblock(copy, superblock),
+                Slot::Bad(_, page) => census.note_stranger(page, geometry.copy_offset(copy)),
+                Slot::Absent(_) | Slot::Unreadable(_) | Slot::Unknown => {}
+            }
+        }
+        let known = a.good().is_some() || b.good().is_some();
+        let mut read = Marks::default();
+        let mut next = if known { census.marks() } else { Marks::all(geometry) };
+        loop {
+            for range in between(geometry, read, next) {
+                let found = sweep(source, &reader, range, vec![Census::default()]);
+                found.into_iter().for_each(|part| census.append(part));
+            }
+            read = read.higher(next);
+            next = census.marks();
+            if next.higher(read) != read {
+                continue;
+            }
+            let decision = decide(geometry, &census, a.good(), b.good());
+            if decision.outcome != Outcome::Doubt || read == Marks::all(geometry) {
+                return Self { identity, a, b, census, decision };
+            }
+            next = Marks::all(geometry);
+        }
+    }
+
+    fn has_superblock(&self) -> bool {
+        self.a.good().is_some() || self.b.good().is_some()
+    }
+
+    fn superblocks(&self) -> impl Iterator<Item = &Superblock> {
+        [&self.a, &self.b].into_iter().filter_map(|slot| slot.good())
+    }
+
+    /// Whether it is more than a page that was left somewhere.
+    fn counts(&self) -> bool {
+        self.census.statements() > 1 || self.decision.outcome != Outcome::Doubt
+    }
+
+    fn is_whole(&self) -> bool {
+        self.decision.outcome != Outcome::Doubt
+    }
+
+    /// Whether pages of another region lie in this one's places.
+    fn holds(&self, other: &Self) -> bool {
+        self.census.has_more_strangers()
+            || self.census.strangers().iter().any(|stranger| stranger.identity == other.identity)
+    }
+
+    /// Whether two regions contend. One without superblocks, the remains of an older one for instance, contends with one
+    /// that has a superblock only by lying in its places.
+    fn contends(&self, other: &Self) -> bool {
+        match (self.has_superblock(), other.has_superblock()) {
+            (true, false) => self.holds(other),
+            (false, true) => other.holds(self),
+            _ => self.holds(other) || other.holds(self),
+        }
+    }
+
+    /// Whether a restore that replaces `other` by this one has come so far that this one is whole.
+    fn replaces(&self, other: &Self) -> bool {
+        let named = |superblock: &Superblock| superblock.raw.replaces.get() == other.identity.birth;
+        self.identity.uuid == other.identity.uuid
+            && self.identity.birth != other.identity.birth
+            && self.superblocks().any(named)
+    }
+}
+
+/// The pages before `next` that do not lie before `read`.
+fn between(geometry: Geometry, read: Marks, next: Marks) -> [std::ops::Range<u32>; 2] {
+    let [[table_from, inodes_from], [table_to, inodes_to]] = [read.ranges(geometry), next.ranges(geometry)];
+    [table_from.end..table_to.end.max(table_from.end), inodes_from.end..inodes_to.end.max(inodes_from.end)]
+}
+
+/// The region that was chosen.
+#[derive(Debug)]
+pub(crate) struct Choice {
+    pub(crate) claim: Claim,
+    /// The regions that contend with each other, this one first, if it is not plain which one it is.
+    pub(crate) rivals: Vec<Identity>,
+    /// Whether another region counts that does not contend.
+    pub(crate) others: bool,
+}
+
+/// Chooses the region: the only one that counts, or the one that the user has named.
+///
+/// # Errors
+/// [`OpenError::NoRegion`].
+pub(crate) fn choose<S: ReadAt + ?Sized>(
+    source: &S,
+    chosen: Option<Chosen>,
+) -> Result<Choice, OpenError> {
+    let mut wanted = find(source);
+    for identity in identities(source) {
+        if !wanted.contains(&identity) {
+            wanted.push(identity);
+        }
+    }
+    let mut claims: Vec<Claim> = Vec::new();
+    while claims.len() < MOST.min(wanted.len()) {
+        let Some(identity) = wanted.get(claims.len()) else { break };
+        let claim = Claim::take(source, *identity);
+        for stranger in claim.census.strangers() {
+            if !wanted.contains(&stranger.identity) {
+                wanted.push(stranger.identity);
+            }
+        }
+        claims.push(claim);
+    }
+    let more = wanted.len() > MOST;
+    if let Some(chosen) = chosen {
+        let mut fitting = claims.into_iter().filter(|claim| chosen.is(&claim.identity)).collect::<Vec<_>>();
+        fitting.sort_by_key(|claim| (!claim.counts(), std::cmp::Reverse(claim.census.statements())));
+        let rivals: Vec<Identity> = fitting.iter().map(|claim| claim.identity).collect();
+        let several = fitting.iter().filter(|claim| claim.counts()).count() > 1;
+        let claim = fitting.into_iter().next().ok_or_else(|| none(source))?;
+        return Ok(Choice { claim, rivals: if several { rivals } else { Vec::new() }, others: false });
+    }
+    let mut left: Vec<bool> = claims.iter().map(Claim::counts).collect();
+    for (number, claim) in claims.iter().enumerate() {
+        for (other, replaced) in claims.iter().enumerate().filter(|(_, other)| claim.replaces(other)) {
+            // Until the last page of the restore is stored, what was there is the region.
+            let gone = if claim.is_whole() || !replaced.is_whole() { other } else { number };
+            if let Some(left) = left.get_mut(gone)
+                && (claim.is_whole() || replaced.is_whole())
+            {
+                *left = false;
+            }
+        }
+    }
+    let counting: Vec<usize> = (0..claims.len()).filter(|number| left.get(*number) == Some(&true)).collect();
+    let strays = counting.is_empty() && claims.len() > 1;
+    let contend = |a: &usize, b: &usize| match (claims.get(*a), claims.get(*b)) {
+        (Some(a), Some(b)) => a.contends(b),
+        _ => false,
+    };
+    let with_superblock = |number: &&usize| claims.get(**number).is_some_and(Claim::has_superblock);
+    let only = match counting.as_slice() {
+        [only] => Some(*only),
+        [] if claims.len() == 1 => Some(0),
+        // The one with superblocks, beside remains of others that do not lie in its places.
+        several => {
+            let mut own = several.iter().filter(with_superblock);
+            match (own.next(), own.next()) {
+                (Some(only), None) if several.iter().all(|other| other == only || !contend(only, other)) => Some(*only),
+                _ => None,
+            }
+        }
+    };
+    let plain = only.is_some() && !more && !strays;
+    let others = counting.len() > 1;
+    let preferred = only.or_else(|| {
+        let rank = |number: &usize| {
+            claims.get(*number).map(|claim| (claim.is_whole(), claim.has_superblock(), claim.census.statements()))
+        };
+        let all: Vec<usize> = if counting.is_empty() { (0..claims.len()).collect() } else { counting.clone() };
+        all.into_iter().max_by_key(rank)
+    });
+    let preferred = preferred.ok_or_else(|| none(source))?;
+    let mut rivals = Vec::new();
+    if !plain {
+        let all = if counting.is_empty() { (0..claims.len()).collect() } else { counting };
+        let others = all.into_iter().filter(|number| *number != preferred);
+        let named = std::iter::once(preferred).chain(others);
+        rivals = named.filter_map(|number| claims.get(number)).map(|claim| claim.identity).collect();
+    }
+    if preferred >= claims.len() {
+        return Err(none(source));
+    }
+    Ok(Choice { claim: claims.swap_remove(preferred), rivals, others })
+}
+
+/// What to say where there is no region.
+fn none<S: ReadAt + ?Sized>(source: &S) -> OpenError {
+    let a = crate::superblocks::read_slot(source, CopyId::A, 0);
+    OpenError::NoRegion { a: Box::new(a), b: Box::new(Slot::Unknown) }
+}
