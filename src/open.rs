@@ -235,6 +235,7 @@ pub(crate) fn recorded<T>(
     // Also of work that failed: what it wrote can be taken back.
     match recorded.finish() {
         Ok((_, 0)) if done.is_err() => {}
+        Ok((_, 0)) => ctx.note(&format!("nothing was written, so there is no {}", file.display())),
         Ok((_, pages)) => ctx.note(&format!("{} recorded in {}", size::count(pages, "page"), file.display())),
         Err(error) if done.is_ok() => return Err(error.into()),
         Err(_) => ctx.warn(&format!(

@@ -28,3 +28,4 @@ mod reading;
 mod repair_trouble;
 mod sandbox;
 mod terminal;
+mod undoing;

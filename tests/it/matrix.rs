@@ -171,8 +171,11 @@ fn row(problem: &Problem, template: &Vec<u8>) {
     }
 
     for (undo, before) in [("y.undo", &preened), ("p.undo", &injected)] {
-        let done = sandbox.gmfs(&format!("undo {undo} region.img"));
-        assert_eq!(done.code, 0, "{code}: {done:?}");
+        // There is one only if something was written.
+        if sandbox.exists(undo) {
+            let done = sandbox.gmfs(&format!("undo {undo} region.img"));
+            assert_eq!(done.code, 0, "{code}: {done:?}");
+        }
         assert!(sandbox.read("region.img") == *before, "{code}: {undo} does not bring back bit for bit");
     }
 }

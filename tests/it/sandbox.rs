@@ -85,6 +85,13 @@ impl Sandbox {
         done
     }
 
+    /// Runs a command line that has to succeed, whatever it notes on standard error.
+    pub(crate) fn succeeds(&self, line: &str) -> Done {
+        let done = self.gmfs(line);
+        assert_eq!(done.code, 0, "gmfs {line}: {done:?}");
+        done
+    }
+
     /// Runs a command line that has to fail, with this in what it says.
     pub(crate) fn fails(&self, line: &str, saying: &str) -> Done {
         let done = self.gmfs(line);
