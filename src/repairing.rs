@@ -141,6 +141,13 @@ pub(crate) fn repair<T: WriteAt>(target: &mut T, how: Look, mode: Mode, ctx: &mu
             let found: Vec<(Finding, bool)> = seen.fresh().map(|finding| (finding.clone(), false)).collect();
             findings::findings(&found, ctx)?;
         }
+        // Nothing is written, and nobody is asked, where the image does not hold the whole region.
+        if let Some(why) = short(target).filter(|_| mode != Mode::Look && !next.edits.is_empty()) {
+            let refuse = |code: &Code| Refused { code: *code, subject: Subject::Region, why: why.clone() };
+            let codes: BTreeSet<Code> = next.edits.iter().flat_map(|planned| planned.because.iter().copied()).collect();
+            outcome.refused.extend(codes.iter().map(refuse));
+            break;
+        }
         let (accepted, declined) = answers.choose(next.edits, ctx)?;
         outcome.cancelled = answers.quit || interrupt::asked();
         outcome.refused.extend(declined);
@@ -155,6 +162,17 @@ pub(crate) fn repair<T: WriteAt>(target: &mut T, how: Look, mode: Mode, ctx: &mu
     }
     (outcome.found, outcome.more) = seen.told();
     Ok(outcome)
+}
+
+/// Why a region is not repaired in an image that does not hold all of its blocks.
+fn short<T: WriteAt>(target: &T) -> Option<String> {
+    let geometry = gmfs_volume::rebuild::load(target).ok()?.geometry();
+    let region = u64::from(geometry.blocks()).saturating_mul(geometry.block_bytes());
+    let image = target.end().filter(|image| *image < region)?;
+    Some(format!(
+        "the image holds {image} bytes and the region has {region}: nothing is written; `gmfs repair IMAGE -o FILE` \
+         repairs a copy of full size"
+    ))
 }
 
 /// What the rounds of a repair have found: the first findings of each code, and how many of all are gone.

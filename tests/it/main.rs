@@ -27,5 +27,6 @@ mod output;
 mod reading;
 mod repair_trouble;
 mod sandbox;
+mod short_images;
 mod terminal;
 mod undoing;

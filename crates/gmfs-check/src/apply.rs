@@ -43,6 +43,11 @@ pub enum ApplyError {
 /// What was begun is safe: a further repair ends it.
 pub fn apply<S: WriteAt>(target: &mut S, edits: &[Planned], stamp: &Stamp) -> Result<(), ApplyError> {
     let superblocks = load(target)?;
+    // Whatever is to be written, a region that the image does not hold whole is not changed.
+    let region = u64::from(superblocks.geometry().blocks()) * superblocks.geometry().block_bytes();
+    if let Some(image) = target.end().filter(|image| *image < region) {
+        return Err(OpenError::Short { region, image }.into());
+    }
     let mut commit = false;
     for planned in edits {
         match &planned.edit {

@@ -1,12 +1,16 @@
 //! Finding regions in an image: a file, a device, memory, a dump.
 
 use gmfs_format::Layout;
+use gmfs_format::geometry::{Geometry, MAX_INODES};
 use gmfs_format::io::{Absence, ReadAt, ReadError, Span, Window};
+use gmfs_format::raw::INODES_PER_PAGE;
 use gmfs_format::seal::{PageKind, claim};
 use gmfs_format::superblock::{MAGIC, Superblock};
-use gmfs_format::units::{CopyId, PAGE_BYTES, PAGE_SIZE, PageBytes, PmdShift};
+use gmfs_format::units::{CopyId, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo, PmdShift, to_u32};
 use std::ops::Range;
 use uuid::Uuid;
+
+use crate::superblocks::borne_out;
 
 /// How sure it is that a region lies where one was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -153,4 +157,104 @@ fn confidence<S: ReadAt>(region: &S, superblock: &Superblock, other: CopyId) -> 
         Err(_) if page[64..72] == MAGIC => Confidence::Likely,
         Err(_) => Confidence::Possible,
     }
+}
+
+/// At least so many bytes before the end of an image are searched for copy B.
+const REACH: u64 = 16 << 30;
+/// So many pages of copy A are looked at for what they say about copy B.
+const PAGES_OF_A: u32 = 4096;
+/// So many of them that are where they say are enough.
+const ENOUGH: usize = 64;
+
+/// Finds copy B's superblock of the region that begins with `source`, where copy A does not say where it is: from the end
+/// backwards, and where the sealed pages of copy A put it. Of two, the one whose region has more of its pages in place.
+pub(crate) fn copy_b<S: ReadAt + ?Sized>(source: &S) -> Option<Superblock> {
+    let last = last_copy_b(source);
+    let told = copy_b_of_pages(source);
+    match (last, told) {
+        (Some(last), Some(told)) => {
+            let better = borne_out(source, &told) > borne_out(source, &last);
+            Some(if better { told } else { last })
+        }
+        (last, told) => last.or(told),
+    }
+}
+
+/// The superblock of copy B at an offset, if its own geometry puts copy B there.
+fn copy_b_at<S: ReadAt + ?Sized>(source: &S, offset: u64, page: &mut PageBytes) -> Option<Superblock> {
+    source.read_at(offset, page).ok()?;
+    let superblock = Superblock::read(page, CopyId::B).ok()?;
+    (superblock.geometry().copy_offset(CopyId::B) == offset).then_some(superblock)
+}
+
+/// How far before the end of an image of `end` bytes copy B of a region that ends with it can begin, in any block size.
+fn reach(end: u64) -> u64 {
+    let inode_table = u64::from(MAX_INODES.div_ceil(INODES_PER_PAGE)) * PAGE_BYTES;
+    // A block has sixteen bytes of the block table, and its page has a header.
+    let block_table = (end / DEFAULT_STEP).saturating_mul(17);
+    // The copy takes whole blocks, and the tail is less than a block.
+    let rounded = 2 * PmdShift::M512.block_bytes();
+    (PAGE_BYTES + inode_table).saturating_add(block_table).saturating_add(rounded).max(REACH)
+}
+
+/// Looks for copy B's superblock from the end backwards. The end need not be the region's: the image may have been cut
+/// short or grown.
+fn last_copy_b<S: ReadAt + ?Sized>(source: &S) -> Option<Superblock> {
+    let end = source.end()?;
+    let step = DEFAULT_STEP;
+    let lowest = end.saturating_sub(reach(end)) / step * step;
+    let mut offset = end.checked_next_multiple_of(step).unwrap_or(end / step * step);
+    // How far below a page of zeros a hole is looked for; it doubles while there is nothing but holes.
+    let mut holes = step;
+    let mut page = [0; PAGE_SIZE];
+    while offset > lowest {
+        offset -= step;
+        if let Some(superblock) = copy_b_at(source, offset, &mut page) {
+            return Some(superblock);
+        }
+        let below = offset.saturating_sub(holes).max(lowest);
+        if page == [0; PAGE_SIZE] && matches!(source.next_data(below..offset), Ok(None)) {
+            offset = below;
+            holes = holes.saturating_mul(2);
+        } else {
+            holes = step;
+        }
+    }
+    None
+}
+
+/// Looks for copy B's superblock where pages of copy A put it: each says how its region is laid out.
+fn copy_b_of_pages<S: ReadAt + ?Sized>(source: &S) -> Option<Superblock> {
+    let mut regions: Vec<(Geometry, Uuid)> = Vec::new();
+    let mut page = [0; PAGE_SIZE];
+    let (mut in_place, mut next) = (0, 1);
+    let end = u64::from(PAGES_OF_A + 1) * PAGE_BYTES;
+    while next <= PAGES_OF_A && in_place < ENOUGH {
+        let number = next;
+        next += 1;
+        if source.read_at(u64::from(number) * PAGE_BYTES, &mut page).is_err() {
+            continue;
+        }
+        if page == [0; PAGE_SIZE] {
+            match source.next_data(u64::from(next) * PAGE_BYTES..end) {
+                Ok(None) => break,
+                Ok(Some(data)) => next = next.max(to_u32(data.start / PAGE_BYTES)),
+                Err(_) => {}
+            }
+            continue;
+        }
+        let Some((place, _)) = claim(&page) else { continue };
+        let kind = place.geometry.page_kind(PageNo(number));
+        if place.copy != CopyId::A || place.page != PageNo(number) || kind != Some(place.kind) {
+            continue;
+        }
+        in_place += 1;
+        if !regions.contains(&(place.geometry, place.uuid)) {
+            regions.push((place.geometry, place.uuid));
+        }
+    }
+    regions.into_iter().find_map(|(geometry, uuid)| {
+        let found = copy_b_at(source, geometry.copy_offset(CopyId::B), &mut page)?;
+        (found.geometry() == geometry && found.uuid == uuid).then_some(found)
+    })
 }

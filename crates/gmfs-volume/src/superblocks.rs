@@ -2,12 +2,12 @@
 
 use gmfs_format::copies::{Found, Judgement, Phase, Standing, judge};
 use gmfs_format::features::Features;
-use gmfs_format::geometry::{Geometry, MAX_INODES};
+use gmfs_format::geometry::Geometry;
 use gmfs_format::io::{Absence, ReadAt, ReadError};
-use gmfs_format::raw::{INODES_PER_PAGE, PageHeader, SuperblockPage};
+use gmfs_format::raw::{PageHeader, SuperblockPage};
 use gmfs_format::seal::{PageKind, Place, SealFault};
 use gmfs_format::superblock::{STATE_ACTIVE, STATE_CLEAN, STATE_FLAGS, Superblock, SuperblockFault};
-use gmfs_format::units::{CopyId, Generation, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo, PmdShift};
+use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo};
 use uuid::Uuid;
 
 /// What lies where one copy of the superblock must be.
@@ -294,7 +294,7 @@ fn left_in<S: ReadAt + ?Sized>(source: &S, superblock: &Superblock) -> usize {
 }
 
 /// In how many copies the first page of the inode table, which every region has, lies where a superblock puts it.
-fn borne_out<S: ReadAt + ?Sized>(source: &S, superblock: &Superblock) -> usize {
+pub(crate) fn borne_out<S: ReadAt + ?Sized>(source: &S, superblock: &Superblock) -> usize {
     let geometry = superblock.geometry();
     let page = geometry.first_inode_page();
     let lies_there = |copy: &CopyId| {
@@ -319,40 +319,9 @@ fn read_slot<S: ReadAt + ?Sized>(source: &S, copy: CopyId, offset: u64) -> Slot 
     }
 }
 
-/// Looks for copy B's superblock from the end of `source` backwards: it starts a block, and metadata is small.
+/// Looks for copy B's superblock where copy A does not say where it is.
 fn find_copy_b<S: ReadAt + ?Sized>(source: &S) -> Slot {
-    let Some(end) = source.end() else {
-        return Slot::Unknown;
-    };
-    let step = PmdShift::M2.block_bytes();
-    let largest = PmdShift::M512.block_bytes();
-    let inode_bytes = u64::from(MAX_INODES.div_ceil(INODES_PER_PAGE)) * PAGE_BYTES;
-    // Sixteen bytes describe each block, and a copy takes whole blocks; a tail may lie behind.
-    let window = inode_bytes + (end / step) * 17 + 3 * largest;
-    let lowest = end.saturating_sub(window) / step * step;
-    let mut offset = end / step * step;
-    // How far below a page of zeros a hole is looked for: further each time that there was one.
-    let mut reach = step;
-    let mut page = [0; PAGE_SIZE];
-    while offset > lowest {
-        offset -= step;
-        if source.read_at(offset, &mut page).is_err() {
-            continue;
-        }
-        if let Ok(superblock) = Superblock::read(&page, CopyId::B)
-            && superblock.geometry().copy_offset(CopyId::B) == offset
-        {
-            return Slot::Good(Box::new(superblock));
-        }
-        let below = offset.saturating_sub(reach).max(lowest);
-        if page == [0; PAGE_SIZE] && matches!(source.next_data(below..offset), Ok(None)) {
-            offset = below;
-            reach = reach.saturating_mul(2);
-        } else {
-            reach = step;
-        }
-    }
-    Slot::Unknown
+    crate::locate::copy_b(source).map_or(Slot::Unknown, |superblock| Slot::Good(Box::new(superblock)))
 }
 
 /// The superblock that counts: the newer good one.
