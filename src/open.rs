@@ -278,11 +278,11 @@ pub(crate) fn in_copy<T>(
         let failure = Failure::new("exists", format!("{} exists already", output.display()));
         return Err(failure.hint("name a new file: the copy replaces none")).with_context(cannot);
     }
-    let file = NewFile::begin(output, false, 0o666, args.files())?;
+    let file = NewFile::begin(output, false, args.files())?;
     let gaps = crate::cmd::save::into_file(args, &file, ctx).with_context(cannot)?;
-    let copy = ImageArgs::file(file.partial().to_owned());
+    let copy = ImageArgs::file(file.partial());
     let (_, _, done) = for_repair(&copy, None, ctx, work).with_context(cannot)?;
-    let gaps = within_files(gaps, file.partial())?;
+    let gaps = within_files(gaps, &file.partial())?;
     file.keep()?;
     let place = Place { kind: Kind::File, path: output.to_owned(), base: 0 };
     Ok(((&place).into(), output.display().to_string(), done, gaps))

@@ -53,24 +53,25 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let opened = open::region(&args.image, ctx)?;
     let (inodes, _) = super::inodes(&opened.region, ctx);
     let mut missing = Missing::default();
-    let mut exit = Exit::Done;
+    let (mut exit, mut incomplete) = (Exit::Done, false);
     for path in &args.paths {
         let name = paths::shown(paths::bytes(path));
         let cannot = || format!("cannot read '{name}'");
-        let inode = super::at(&inodes.tree, path).with_context(cannot)?;
+        let inode = super::find(&inodes.tree, path, &mut exit, ctx).with_context(cannot)?;
         if inode.kind != InodeKind::File {
             return Err(Failure::new("is-directory", "it is a directory")).with_context(cannot);
         }
         let gaps = write(args, &opened, inode, ctx).with_context(cannot)?;
         if !gaps.is_empty() {
-            exit = Exit::No;
+            (exit, incomplete) = (Exit::No, true);
         }
+        super::tell_doubtful(std::iter::once((inode, name.clone())), &mut exit, ctx);
         missing.add(&name, gaps);
     }
     let base = opened.physical_base();
     match &args.missing {
         Some(list) => missing.save(base, list, false, args.image.files())?,
-        None if exit == Exit::No => missing.write(base, &mut std::io::stderr())?,
+        None if incomplete => missing.write(base, &mut std::io::stderr())?,
         None => {}
     }
     Ok(exit)

@@ -10,7 +10,7 @@ use gmfs_format::tables::InodeKind;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::open::{self, ImageArgs};
-use crate::paths;
+use crate::paths::{self, Go, Why};
 use crate::render::json::{self, files};
 use crate::render::style::{Role, paint};
 use crate::render::table::Table;
@@ -49,18 +49,20 @@ struct Line<'t> {
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let opened = open::region(&args.image, ctx)?;
-    let (inodes, exit) = super::inodes(&opened.region, ctx);
+    let (inodes, mut exit) = super::inodes(&opened.region, ctx);
     let root = [OsString::from("/")];
     let wanted = if args.paths.is_empty() { &root[..] } else { &args.paths };
     let mut lines = Vec::new();
+    let mut hidden = Vec::new();
     for path in wanted {
-        let inode = super::at(&inodes.tree, path)?;
+        let inode = super::find(&inodes.tree, path, &mut exit, ctx)?;
         let path = inodes.tree.path(inode.ino).unwrap_or_else(|| paths::bytes(path).to_vec());
-        collect(args, &inodes.tree, (inode, path), ctx, &mut lines);
+        hidden.extend(collect(args, &inodes.tree, (inode, path), &mut lines));
     }
     if args.json {
         let entries = lines.iter().map(|line| files::Entry::new(&line.path, line.inode)).collect();
-        json::print(ctx, "ls", &files::Listing { entries, lost_pages: inodes.lost_pages })?;
+        let not_shown = files::NotShown::list(&hidden);
+        json::print(ctx, "ls", &files::Listing { entries, lost_pages: inodes.lost_pages, not_shown })?;
     } else if args.long {
         long(&lines, ctx)?;
     } else {
@@ -69,34 +71,35 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             ctx.line(&text)?;
         }
     }
+    super::tell_hidden(&hidden, "shown", &mut exit, ctx);
+    super::tell_doubtful(lines.iter().map(|line| (line.inode, paths::shown(&line.path))), &mut exit, ctx);
     Ok(exit)
 }
 
-/// The lines of one path of the command line.
-fn collect<'t>(args: &Args, tree: &'t Tree, top: (&'t Inode, Vec<u8>), ctx: &Ctx, lines: &mut Vec<Line<'t>>) {
+/// The lines of one path of the command line. Gives what they leave out.
+fn collect<'t>(
+    args: &Args,
+    tree: &'t Tree,
+    top: (&'t Inode, Vec<u8>),
+    lines: &mut Vec<Line<'t>>,
+) -> Vec<(&'t Inode, Why)> {
     let (inode, path) = top;
     if inode.kind != InodeKind::Directory {
         lines.push(Line { name: paths::shown(&path), path, inode });
-    } else if args.recursive {
-        let walked = paths::walk(tree, (inode, &path), |step| {
+        return Vec::new();
+    }
+    if args.recursive {
+        let Ok(walked) = paths::walk(tree, (inode, &path), |step| {
             lines.push(Line { name: paths::shown(&step.path), path: step.path.clone(), inode: step.inode });
-            Ok::<(), std::convert::Infallible>(())
+            Ok::<_, std::convert::Infallible>(Go::In)
         });
-        tell_depth(walked.unwrap_or(0), ctx);
-    } else {
-        for child in tree.children(inode.ino) {
-            let path = paths::join(&path, &child.name);
-            lines.push(Line { name: paths::shown(&child.name), path, inode: child });
-        }
+        return paths::hidden(tree, inode, &walked);
     }
-}
-
-/// Says that directories were left out because their paths are longer than any can be.
-pub(crate) fn tell_depth(directories: u64, ctx: &Ctx) {
-    if directories > 0 {
-        let what = if directories == 1 { "directory has" } else { "directories have" };
-        ctx.warn(&format!("{directories} {what} a path of more than 4096 bytes; what lies below is not shown"));
+    for child in tree.children(inode.ino) {
+        let path = paths::join(&path, &child.name);
+        lines.push(Line { name: paths::shown(&child.name), path, inode: child });
     }
+    paths::hidden_in(tree, inode)
 }
 
 fn long(lines: &[Line<'_>], ctx: &mut Ctx) -> Result<()> {

@@ -53,12 +53,15 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let opened = open::region(&args.image, ctx)?;
     let (inodes, _) = super::inodes(&opened.region, ctx);
     let cannot = || format!("cannot map '{}'", paths::shown(paths::bytes(&args.path)));
-    let inode = super::at(&inodes.tree, &args.path).with_context(cannot)?;
+    let mut exit = Exit::Done;
+    let inode = super::find(&inodes.tree, &args.path, &mut exit, ctx).with_context(cannot)?;
     if inode.kind != InodeKind::File {
         return Err(Failure::new("is-directory", "it is a directory")).with_context(cannot);
     }
     let mapping = opened.region.mapping(inode.ino);
-    let exit = super::tell_lost(mapping.lost_pages, "block table", "mapping", ctx);
+    if super::tell_lost(mapping.lost_pages, "block table", "mapping", ctx) != Exit::Done {
+        exit = Exit::No;
+    }
     let arguments = match args.vmm {
         Some(Vmm::Qemu) => {
             let pieces = pieces(opened.region.geometry(), inode, &mapping).with_context(cannot)?;
@@ -77,6 +80,8 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     } else {
         show(&opened, inode, &mapping, ctx)?;
     }
+    let shown = paths::shown(&inodes.tree.path(inode.ino).unwrap_or_default());
+    super::tell_doubtful(std::iter::once((inode, shown)), &mut exit, ctx);
     Ok(exit)
 }
 

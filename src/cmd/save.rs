@@ -46,7 +46,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let located = open::locate(&args.image, ctx)?;
     let source = cut(&args.image, located).with_context(cannot)?;
     let length = source.source.size();
-    let file = NewFile::begin(&args.output, args.force, 0o666, args.image.files()).with_context(cannot)?;
+    let file = NewFile::begin(&args.output, args.force, args.image.files()).with_context(cannot)?;
     let (gaps, written) = copy(&source, &file, ctx)
         .and_then(|done| file.keep().map(|()| done))
         .with_context(|| unfinished(&args.output))?;

@@ -34,7 +34,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let opened = open::region(&args.image, ctx)?;
     let (inodes, mut exit) = super::inodes(&opened.region, ctx);
-    let wanted = args.paths.iter().map(|path| super::at(&inodes.tree, path)).collect::<Result<Vec<&Inode>, _>>()?;
+    let find = |path| super::find(&inodes.tree, path, &mut exit, ctx);
+    let wanted = args.paths.iter().map(OsString::as_os_str).map(find).collect::<Result<Vec<&Inode>, _>>()?;
     let mut mappings = opened.region.mappings(|ino| wanted.iter().any(|inode| inode.ino == ino));
     if super::tell_lost(mappings.lost_pages, "block table", "mapping", ctx) != Exit::Done {
         exit = Exit::No;
@@ -60,6 +61,8 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     if args.json {
         json::print(ctx, "stat", &files::Stat { files: answer })?;
     }
+    let shown = |inode: &Inode| paths::shown(&inodes.tree.path(inode.ino).unwrap_or_default());
+    super::tell_doubtful(wanted.iter().map(|inode| (*inode, shown(inode))), &mut exit, ctx);
     Ok(exit)
 }
 

@@ -240,7 +240,7 @@ on_memory! {
 
         /// Blocks that the file owns.
         blocks: U64,
-        /// Flags: 1 immutable, 2 allocate aligned to 1 GiB, 4 places without a block are lost data, not holes.
+        /// Flags: 1 immutable, 2 allocate aligned to 1 GiB, 4 places without a block are lost data, not holes, 8 doubtful.
         flags: U64,
 
         /// Last access, nanoseconds since the epoch.

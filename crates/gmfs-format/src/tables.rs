@@ -174,8 +174,10 @@ pub const INODE_IMMUTABLE: u64 = 1;
 pub const INODE_ALIGN_1G: u64 = 2;
 /// Inode flag: places of the file that no block names are lost data, not holes.
 pub const INODE_LOST_DATA: u64 = 4;
+/// Inode flag: a repair could not prove that the file's size and blocks are those of the last commit.
+pub const INODE_DOUBTFUL: u64 = 8;
 /// All inode flags that are defined.
-pub const INODE_FLAGS: u64 = INODE_IMMUTABLE | INODE_ALIGN_1G | INODE_LOST_DATA;
+pub const INODE_FLAGS: u64 = INODE_IMMUTABLE | INODE_ALIGN_1G | INODE_LOST_DATA | INODE_DOUBTFUL;
 /// The mode bits that an inode may have.
 pub const MODE_BITS: u16 = 0o7777;
 

@@ -8,7 +8,7 @@ mod node;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -257,12 +257,12 @@ impl WritableFile {
     }
 
     /// Makes a sparse file of `size` bytes, or grows an existing empty file to it, and locks it. A file that was made
-    /// here is removed again if that fails.
+    /// here is removed again if that fails; only its owner may read it, because it will hold guest memory.
     ///
     /// # Errors
     /// [`FileError::Exists`] for anything that has content; [`FileError::TooLarge`], [`FileError::NoSpace`].
     pub fn create_new(path: &Path, size: u64) -> Result<Self, FileError> {
-        match File::options().read(true).write(true).create_new(true).open(path) {
+        match File::options().read(true).write(true).create_new(true).mode(0o600).open(path) {
             Ok(file) => {
                 let inner = RegionFile { file, path: path.to_owned(), size: 0, block_device: false };
                 Self { inner }.fill_out(size).inspect_err(|_| {

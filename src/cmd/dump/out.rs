@@ -31,7 +31,7 @@ impl<'c> Output<'c> {
             let file = OpenOptions::new().write(true).open(path);
             return Ok(Self::Stream(file.with_context(|| format!("cannot open {}", path.display()))?, path.to_owned()));
         }
-        Ok(Self::File(NewFile::begin(path, force, 0o666, image.files())?, path.to_owned()))
+        Ok(Self::File(NewFile::begin(path, force, image.files())?, path.to_owned()))
     }
 
     /// Says what could not be written.

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::ops::Range;
 
 use gmfs_format::io::{Span, WriteAt};
-use gmfs_format::tables::{INODE_LOST_DATA, InodeKind};
+use gmfs_format::tables::{INODE_DOUBTFUL, INODE_LOST_DATA, InodeKind};
 use gmfs_format::units::{BlockNo, InodeNo};
 
 use crate::change::{Assign, Change};
@@ -62,8 +62,8 @@ impl<S: WriteAt> Writer<S> {
         let filled = self.fill(content, &mut filling).and_then(|()| {
             raw.size = filling.size.into();
             raw.blocks = (filling.used.len() as u64).into();
-            // Written anew, it is whole again.
-            raw.flags = (raw.flags.get() & !INODE_LOST_DATA).into();
+            // Rewritten, it is whole again, and nothing about it is in doubt.
+            raw.flags = (raw.flags.get() & !(INODE_LOST_DATA | INODE_DOUBTFUL)).into();
             (raw.modified, raw.changed) = (now.into(), now.into());
             assign_used(&mut change, ino, &filling.used);
             change.set_inode(ino, raw);
