@@ -33,6 +33,7 @@ use std::ffi::OsStr;
 use anyhow::Result;
 use gmfs_format::io::ReadAt;
 use gmfs_format::model::{Inode, Tree};
+use gmfs_format::tables::InodeKind;
 use gmfs_format::units::InodeNo;
 use gmfs_volume::region::Inodes;
 use gmfs_volume::{Region, Writer};
@@ -86,7 +87,11 @@ pub(crate) fn at<'t>(tree: &'t Tree, path: &OsStr) -> Result<&'t Inode, Failure>
         let failure = Failure::new("no-root", "the root directory is lost, so no path leads anywhere");
         return Err(failure.hint("`gmfs inspect IMAGE files` shows what can be told"));
     }
-    tree.resolve(path).ok_or_else(|| open::not_found(path))
+    let found = tree.resolve(path).ok_or_else(|| open::not_found(path))?;
+    if path.ends_with(b"/") && found.kind != InodeKind::Directory {
+        return Err(Failure::new("not-directory", format!("'{}' is not a directory", paths::shown(path))));
+    }
+    Ok(found)
 }
 
 /// The inode at a path of the command line. Where other inodes have the same path, which is damage, says so, and that the

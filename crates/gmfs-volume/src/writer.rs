@@ -246,7 +246,9 @@ impl<S: WriteAt> Writer<S> {
 
     /// The inode at a path.
     fn at(&self, path: &[u8]) -> Result<&Inode, ChangeError> {
-        self.tree.resolve(path).ok_or_else(|| ChangeError::NotFound(shown(path)))
+        let found = self.tree.resolve(path).ok_or_else(|| ChangeError::NotFound(shown(path)))?;
+        require_kind(path, found.kind)?;
+        Ok(found)
     }
 
     /// The directory and the name that a new entry at `path` would have.
@@ -395,6 +397,14 @@ fn release_all(change: &mut Change, runs: &[std::ops::Range<u32>]) {
     for run in runs {
         change.assign(run.clone(), Assign::Release);
     }
+}
+
+/// Refuses a path with a slash at its end, which demands a directory, for what is none.
+fn require_kind(path: &[u8], kind: InodeKind) -> Result<(), ChangeError> {
+    if path.ends_with(b"/") && kind != InodeKind::Directory {
+        return Err(ChangeError::NotDirectory(shown(path)));
+    }
+    Ok(())
 }
 
 /// A path as it may be shown.

@@ -7,7 +7,7 @@ use gmfs_format::tables::{INODE_ALIGN_1G, InodeKind, MODE_BITS};
 use gmfs_format::units::InodeNo;
 
 use crate::change::Change;
-use crate::writer::{ChangeError, Writer, blocks_from, release_all, shown};
+use crate::writer::{ChangeError, Writer, blocks_from, release_all, require_kind, shown};
 
 /// What a new file is to be.
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +95,7 @@ impl<S: WriteAt> Writer<S> {
         now: u64,
     ) -> Result<(Change, InodeNo, InodeRaw), ChangeError> {
         let (parent, name) = self.parent_of(path)?;
+        require_kind(path, kind)?;
         if self.tree.lookup(parent, name).is_some() {
             return Err(ChangeError::Exists(shown(path)));
         }

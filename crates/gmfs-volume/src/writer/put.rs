@@ -9,7 +9,7 @@ use gmfs_format::units::{BlockNo, InodeNo};
 
 use crate::change::{Assign, Change};
 use crate::writer::create::CreateOptions;
-use crate::writer::{ChangeError, Writer, blocks_from, release_all, shown};
+use crate::writer::{ChangeError, Writer, blocks_from, release_all, require_kind, shown};
 
 /// Bytes read at once.
 const PIECE: usize = 1 << 20;
@@ -45,6 +45,10 @@ impl<S: WriteAt> Writer<S> {
         let (mut change, ino, mut raw) = match &old {
             None => self.new_entry(path, InodeKind::File, &options.create, now)?,
             Some(inode) if inode.kind != InodeKind::File => {
+                return Err(ChangeError::IsDirectory(shown(path)));
+            }
+            Some(inode) if path.ends_with(b"/") => {
+                require_kind(path, inode.kind)?;
                 return Err(ChangeError::IsDirectory(shown(path)));
             }
             Some(_) if !options.replace => return Err(ChangeError::Exists(shown(path))),
