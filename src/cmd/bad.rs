@@ -103,7 +103,8 @@ fn mark(args: &Change, add: bool, ctx: &mut Ctx) -> Result<Exit> {
         return super::tell_change(ctx, if add { "bad-add" } else { "bad-del" }, &changed);
     }
     let done = if add { "marked as bad" } else { "no longer marked as bad" };
-    ctx.line(&format!("{}: {} {done}", args.image.image.display(), size::count(count, "block")))?;
+    let image = crate::failure::printable(&args.image.image.display().to_string());
+    ctx.line(&format!("{image}: {} {done}", size::count(count, "block")))?;
     Ok(Exit::Done)
 }
 

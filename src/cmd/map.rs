@@ -85,6 +85,18 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Ok(exit)
 }
 
+/// The image's path as QEMU can be given it.
+fn image_for_qemu(opened: &Opened) -> Result<String, Failure> {
+    let image = opened.place.path.display().to_string();
+    let what = match image.contains(',') {
+        true => "a comma, which QEMU takes for its own",
+        false if image.contains(char::is_control) => "a control character",
+        false => return Ok(image),
+    };
+    let message = format!("'{}' has {what}", paths::shown(image.as_bytes()));
+    Err(Failure::new("name", message).hint("use another name for it"))
+}
+
 /// QEMU's arguments: an object for each extent; more than one need a NUMA node each, in the order of guest addresses.
 fn qemu(opened: &Opened, inode: &Inode, pieces: &[Piece]) -> Result<Vec<String>, Failure> {
     let failure = |code, message: String, hint: &str| Err(Failure::new(code, message).hint(hint));
@@ -95,14 +107,7 @@ fn qemu(opened: &Opened, inode: &Inode, pieces: &[Piece]) -> Result<Vec<String>,
             "`gmfs save` the region first",
         );
     }
-    let image = opened.place.path.display().to_string();
-    if image.contains(',') {
-        return failure(
-            "name",
-            format!("'{image}' has a comma, which QEMU takes for its own"),
-            "use another name for it",
-        );
-    }
+    let image = image_for_qemu(opened)?;
     let block = opened.region.geometry().block_bytes();
     let mut objects: Vec<(u64, u64)> = Vec::new();
     for piece in pieces {

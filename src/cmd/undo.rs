@@ -14,8 +14,13 @@ use crate::render::size;
 
 /// Take back what a command run with --undo has written
 ///
-/// Every page is put back as it was, bit for bit. The undo file must be whole, and the image as that command left it, or
-/// as an undo that was stopped; otherwise nothing is written.
+/// Every page is put back as it was, bit for bit. The undo file is checked to its end before anything is written, and the
+/// image must be as that command left it, or as an undo that was stopped left it; otherwise nothing is written.
+///
+/// With -f the image may have changed since. What was written to other pages in the meantime stays as it is. There must
+/// still be a sign that it is the right image: one of the recorded pages is as it was before the command or after it; or
+/// one of the pages that the undo file lists as not written, up to 96 all over the image, is what it was; or there is no
+/// such page in the undo file, because the image held nothing else, and the image holds nothing else now.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Example:
   gmfs fsck -y --undo before.undo region.img
