@@ -15,6 +15,7 @@ pub mod region;
 pub mod restore;
 pub mod superblocks;
 pub mod sweep;
+pub mod used;
 pub mod writer;
 
 mod commit;
@@ -30,4 +31,5 @@ pub use recover::Recovery;
 pub use region::Region;
 pub use superblocks::{OpenError, Superblocks};
 pub use unite::{end_union, unite_page};
+pub use used::{Used, Users};
 pub use writer::{ChangeError, CreateOptions, PutOptions, Writer, WriterOptions};

@@ -17,6 +17,7 @@ use crate::recover::{Recovery, Survey, writable_superblocks};
 use crate::region::{Mapping, Region, page_descriptors};
 use crate::superblocks::OpenError;
 use crate::sweep::{Frame, Visit, sweep};
+use crate::used::Watched;
 
 mod bad;
 mod create;
@@ -69,6 +70,28 @@ pub enum ChangeError {
         needed: u64,
         /// Blocks that are free.
         free: u64,
+    },
+    /// The blocks that would be freed or overwritten are in use.
+    #[error("{path} is mapped by {by}")]
+    InUse {
+        /// The file that has them, escaped.
+        path: String,
+        /// Who uses them.
+        by: String,
+    },
+    /// Too few free blocks that nobody uses.
+    #[error(
+        "no space: {needed} more blocks are needed, {free} are free; {used} more belong to no file, but are mapped by {by}"
+    )]
+    SpaceInUse {
+        /// Blocks that were asked for.
+        needed: u64,
+        /// Blocks that can be given out.
+        free: u64,
+        /// Blocks that are free and in use.
+        used: u64,
+        /// One of those who use them.
+        by: String,
     },
     /// Enough blocks, but not at multiples of 1 GiB.
     #[error("no space: {needed} blocks aligned to 1 GiB are needed; {free} blocks are free but do not lie so")]
@@ -129,7 +152,7 @@ pub struct WriterOptions {
 pub struct Writer<S> {
     store: Store<S>,
     tree: Tree,
-    blocks: BlockMap,
+    pub(crate) blocks: BlockMap,
     /// Inodes that must not be given out: in use, or still named by a descriptor.
     taken: Vec<bool>,
     /// Inodes that descriptors name which no change of the file alters: reserved ones, and what contradicts itself.
@@ -137,6 +160,7 @@ pub struct Writer<S> {
     /// Every inode below this position is taken.
     lowest_free: usize,
     options: WriterOptions,
+    pub(crate) watched: Watched,
 }
 
 /// What the opening pass over the block table gathers.
@@ -217,7 +241,10 @@ impl<S: WriteAt> Writer<S> {
         let highest = survey.highest(&superblocks);
         let recovery = survey.recover(&mut source, &mut superblocks)?;
         let store = Store::new(source, superblocks, highest);
-        Ok((Self { store, tree, blocks, taken: owners, named, lowest_free: 0, options }, recovery))
+        Ok((
+            Self { store, tree, blocks, taken: owners, named, lowest_free: 0, options, watched: Watched::default() },
+            recovery,
+        ))
     }
 
     /// Ends the work: the region is marked as left in order.
@@ -241,7 +268,7 @@ impl<S: WriteAt> Writer<S> {
 
     /// Blocks that can be given out.
     pub fn free_blocks(&self) -> u64 {
-        self.blocks.free()
+        self.blocks.free() + self.watched.withheld()
     }
 
     /// The inode at a path.
@@ -398,6 +425,6 @@ fn release_all(change: &mut Change, runs: &[std::ops::Range<u32>]) {
 }
 
 /// A path as it may be shown.
-fn shown(path: &[u8]) -> String {
+pub(crate) fn shown(path: &[u8]) -> String {
     if path.is_empty() { "/".to_owned() } else { gmfs_format::name::escape(path) }
 }

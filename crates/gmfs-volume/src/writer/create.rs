@@ -136,8 +136,13 @@ impl<S: WriteAt> Writer<S> {
         }
         let mut change = Change::default();
         let mut freed = Vec::new();
-        for mapping in self.mappings(doomed.iter().filter(|inode| inode.kind == InodeKind::File))? {
-            freed.extend(blocks_from(&mapping.extents, 0));
+        let mut files: Vec<&Inode> = doomed.iter().filter(|inode| inode.kind == InodeKind::File).collect();
+        // In the order of the mappings.
+        files.sort_by_key(|inode| inode.ino);
+        for (inode, mapping) in files.iter().zip(self.mappings(files.iter().copied())?) {
+            let runs = blocks_from(&mapping.extents, 0);
+            self.require_unused(&self.tree.path(inode.ino).unwrap_or_default(), &runs)?;
+            freed.extend(runs);
         }
         for inode in &doomed {
             let generation = inode.attributes.map_or(0, |attributes| attributes.generation);

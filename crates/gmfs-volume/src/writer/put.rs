@@ -57,6 +57,7 @@ impl<S: WriteAt> Writer<S> {
             Some(inode) => blocks_from(&self.mapping(inode)?.extents, 0),
             None => Vec::new(),
         };
+        self.require_unused(path, &freed)?;
         release_all(&mut change, &freed);
         let mut filling = self.begin_filling(options)?;
         let filled = self.fill(content, &mut filling).and_then(|()| {
@@ -68,6 +69,8 @@ impl<S: WriteAt> Writer<S> {
             assign_used(&mut change, ino, &filling.used);
             change.set_inode(ino, raw);
             self.store.source_mut().barrier()?;
+            // The content may have taken its time.
+            self.require_unused(path, &freed)?;
             self.commit(&change, now)
         });
         self.give_back(&filling, filled.is_err());

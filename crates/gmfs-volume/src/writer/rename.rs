@@ -43,6 +43,7 @@ impl<S: WriteAt> Writer<S> {
             }
             self.require_mutable(&there)?;
             freed = blocks_from(&self.mapping(&there)?.extents, 0);
+            self.require_unused(&target, &freed)?;
             release_all(&mut change, &freed);
             let generation = there.attributes.map_or(0, |attributes| attributes.generation);
             change.set_inode(there.ino, InodeRaw::free(there.ino, generation));

@@ -20,4 +20,5 @@ mod refusals;
 mod restore;
 mod stale;
 mod support;
+mod used;
 mod withheld;
