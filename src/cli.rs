@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use crate::cmd;
 use crate::ctx::{ColorWhen, Ctx};
 use crate::exit::Exit;
-use crate::{failure, interrupt, multicall};
+use crate::{failure, interrupt, locking, multicall};
 
 /// Tools for guestmemfs regions: memory that holds guests' RAM across kexec
 ///
@@ -102,6 +102,15 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
         ctx.finish()?;
         Ok(exit)
     });
+    // Also of a command that failed: that may be why.
+    let settle = |exit| locking::settle(exit, &ctx);
+    let done = match done {
+        Ok(exit) => Ok(settle(exit)),
+        Err(error) => {
+            settle(Exit::Failed);
+            Err(error)
+        }
+    };
     done.unwrap_or_else(|error| match (failure::report(&error, &mut ctx), &cli.command) {
         (Exit::Failed, Command::Fsck(_) | Command::Repair(_)) if interrupt::asked() => Exit::Fsck(cmd::fsck::CANCELLED),
         (Exit::Failed, Command::Fsck(_) | Command::Repair(_)) => Exit::Fsck(cmd::fsck::OPERATIONAL),

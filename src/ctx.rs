@@ -123,13 +123,23 @@ impl Ctx {
 
     /// Tells something beside the answer, on standard error.
     pub(crate) fn note(&self, text: &str) {
-        say("note", text);
+        note(text);
     }
 
     /// Tells that the answer is not whole.
     pub(crate) fn warn(&self, text: &str) {
-        say("warning", text);
+        warn(text);
     }
+}
+
+/// See [`Ctx::note`].
+pub(crate) fn note(text: &str) {
+    say("note", text);
+}
+
+/// See [`Ctx::warn`].
+pub(crate) fn warn(text: &str) {
+    say("warning", text);
 }
 
 /// One line on standard error. That it cannot be written is nothing that could be told.

@@ -173,7 +173,11 @@ fn file(error: &FileError) -> Told {
         FileError::Denied { .. } => ("permission", None),
         FileError::ReadOnly { .. } => ("read-only", None),
         FileError::InUse { .. } => ("in-use", None),
-        FileError::Locked { .. } => ("locked", None),
+        FileError::Locked { .. } => with(
+            "locked",
+            "wait until that process is done, or longer with --wait SECONDS; what only reads takes --no-lock",
+        ),
+        FileError::NotWaited { .. } => ("interrupted", None),
         FileError::WrongKind { .. } => {
             with("wrong-kind", "IMAGE is a region file, a block device, /dev/mem, a devdax device or a crash dump")
         }
@@ -214,6 +218,9 @@ fn change(error: &ChangeError) -> Told {
         ChangeError::Name { .. } => ("name", None),
         ChangeError::NoSpace { .. } | ChangeError::NoAlignedSpace { .. } => {
             with("no-space", "`gmfs inspect IMAGE` shows what is free, `gmfs rm` frees")
+        }
+        ChangeError::InUse { .. } | ChangeError::SpaceInUse { .. } => {
+            with("mapped", "end that process first; --in-use-ok goes on, and its memory changes under it")
         }
         ChangeError::NoInodes(_) => with("no-inodes", "remove files; a region's inodes are counted out by mkfs -N"),
         ChangeError::TooLarge(_) => ("too-large", None),

@@ -1,5 +1,6 @@
 //! From the command line's IMAGE and `--region` to a region that is open, for reading or for changing.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -13,7 +14,7 @@ use gmfs_format::units::PAGE_BYTES;
 use gmfs_image::file::FileError;
 use gmfs_image::probe::{self, Intent};
 use gmfs_image::undo::Recorded;
-use gmfs_image::{Description, Image, Kind, RegionFile, WritableImage};
+use gmfs_image::{Description, Image, Kind, RangeLock, RegionFile, WritableImage};
 use gmfs_volume::rebuild;
 use gmfs_volume::{ChangeError, OpenError, Recovery, Region, Superblocks, Writer, WriterOptions};
 
@@ -21,8 +22,10 @@ use crate::clock;
 use crate::content::{Gap, Gaps};
 use crate::ctx::Ctx;
 use crate::failure::Failure;
+use crate::in_use::{InUseOk, Watch};
 use crate::lacking;
 use crate::locate;
+use crate::locking::{self, Wait};
 use crate::output::NewFile;
 use crate::render::{json, size};
 use crate::repairing::{self, Look};
@@ -50,12 +53,52 @@ pub(crate) struct ImageArgs {
     /// that leaves out a hole of the address space has one address for each of its pieces: cut it at the hole.
     #[arg(long, value_name = "ADDRESS", value_parser = locate::parse_address, conflicts_with = "parts")]
     pub(crate) base: Option<u64>,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+}
+
+/// An image that is read.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ReadArgs {
+    #[command(flatten)]
+    pub(crate) of: ImageArgs,
+    /// Read although another process may be changing the region
+    ///
+    /// At the end the region's generation is compared with the one at the beginning. If it is another one, what was read
+    /// may mix two states: that is said, and the exit status is 1 (of fsck and repair: 8).
+    #[arg(long)]
+    pub(crate) no_lock: bool,
+}
+
+impl std::ops::Deref for ReadArgs {
+    type Target = ImageArgs;
+
+    fn deref(&self) -> &ImageArgs {
+        &self.of
+    }
+}
+
+/// An image in which blocks are freed, overwritten or handed out.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct WriteArgs {
+    #[command(flatten)]
+    pub(crate) of: ImageArgs,
+    #[command(flatten)]
+    pub(crate) in_use: InUseOk,
+}
+
+impl std::ops::Deref for WriteArgs {
+    type Target = ImageArgs;
+
+    fn deref(&self) -> &ImageArgs {
+        &self.of
+    }
 }
 
 impl ImageArgs {
     /// A file without anything that would have to be said of it.
     pub(crate) const fn file(image: PathBuf) -> Self {
-        Self { image, region: None, parts: Vec::new(), base: None }
+        Self { image, region: None, parts: Vec::new(), base: None, wait: Wait { wait: 0 } }
     }
 
     /// All files that the image consists of.
@@ -72,10 +115,12 @@ impl ImageArgs {
         }
     }
 
-    /// Opens the image for reading and writing, as [`open`](Self::open) does.
-    fn open_for_writing(&self, window: Option<Span>) -> Result<WritableImage, probe::OpenError> {
+    /// Opens the image for reading and writing, as [`open`](Self::open) does, and locks the bytes `lock` of a file.
+    fn open_for_writing(&self, window: Option<Span>, lock: Option<Span>) -> Result<WritableImage, probe::OpenError> {
         let what = match (self.base, self.parts.as_slice()) {
-            (None, []) => return probe::open_for_writing(&self.image, window, Intent::Update),
+            (None, []) => {
+                return probe::open_for_writing(&self.image, window, Intent::Update, &self.wait.locking(lock));
+            }
             (Some(_), _) => "raw memory with a base",
             (None, _) => "a split dump",
         };
@@ -117,6 +162,7 @@ pub(crate) struct Located {
     pub(crate) source: Source,
     /// What the image says of itself, if it is a dump.
     pub(crate) dump: Option<Description>,
+    pub(crate) lock: ReadLock,
 }
 
 /// A region open for reading.
@@ -125,6 +171,18 @@ pub(crate) struct Opened {
     pub(crate) region: Region<Source>,
     /// What the image says of itself, if it is a dump.
     pub(crate) dump: Option<Description>,
+    lock: ReadLock,
+}
+
+/// The lock of a reader, for as long as it reads.
+#[derive(Default)]
+pub(crate) struct ReadLock(RefCell<Vec<RangeLock>>);
+
+impl ReadLock {
+    /// Whether the image's files are those that are locked.
+    fn is_of(&self, args: &ImageArgs) -> bool {
+        self.0.borrow().iter().zip(args.files()).all(|(lock, file)| lock.is_of(file))
+    }
 }
 
 impl Opened {
@@ -132,19 +190,24 @@ impl Opened {
     pub(crate) fn physical_base(&self) -> Option<u64> {
         self.place.physical_base(self.region.superblock())
     }
+
+    /// Everything is read: whoever looks at the answer, in a pager for one, keeps no writer waiting.
+    pub(crate) fn unlock(&self) {
+        self.lock.0.take();
+    }
 }
 
-/// Opens the image for reading and finds the region's place in it.
-pub(crate) fn locate(args: &ImageArgs, ctx: &Ctx) -> Result<Located> {
-    let (image, span) = find(args, ctx).map_err(|error| about(error, "open", &args.image))?;
-    Ok(located(image, span))
+/// Opens the image for reading, finds the region's place in it, and locks that.
+pub(crate) fn locate(args: &ReadArgs, ctx: &Ctx) -> Result<Located> {
+    let (image, span, lock) = find(args, ctx).map_err(|error| about(error, "open", &args.image))?;
+    Ok(located(image, span, lock))
 }
 
 /// The part of an image that is the region.
-pub(crate) fn located(image: Image, span: Span) -> Located {
+pub(crate) fn located(image: Image, span: Span, lock: ReadLock) -> Located {
     let dump = image.description();
     let place = Place { kind: image.kind, path: image.path, base: span.offset };
-    Located { place, source: Window::new(image.source, span.offset, span.len), dump }
+    Located { place, source: Window::new(image.source, span.offset, span.len), dump, lock }
 }
 
 /// The region's superblocks; where they are lost, what helps.
@@ -194,32 +257,39 @@ pub(crate) fn look(located: &Located, how: Look, keep: usize, ctx: &Ctx) -> Resu
 }
 
 /// Reads the region's superblocks, and nothing else.
-pub(crate) fn superblocks(args: &ImageArgs, ctx: &Ctx) -> Result<(Located, Superblocks)> {
+pub(crate) fn superblocks(args: &ReadArgs, ctx: &Ctx) -> Result<(Located, Superblocks)> {
     let located = locate(args, ctx)?;
     let superblocks = load(&located).with_context(|| cannot_open(&args.image))?;
     Ok((located, superblocks))
 }
 
 /// Opens the region for reading.
-pub(crate) fn region(args: &ImageArgs, ctx: &Ctx) -> Result<Opened> {
+pub(crate) fn region(args: &ReadArgs, ctx: &Ctx) -> Result<Opened> {
     let located = locate(args, ctx)?;
     let superblocks = load(&located).with_context(|| cannot_open(&args.image))?;
     superblocks.require_readable().with_context(|| cannot_open(&args.image))?;
-    let Located { place, source, dump } = located;
-    Ok(Opened { place, region: Region::with(source, superblocks), dump })
+    let Located { place, source, dump, lock } = located;
+    Ok(Opened { place, region: Region::with(source, superblocks), dump, lock })
 }
 
 /// Opens the region for repair: locked, recorded if that is asked for, and not looked at yet.
 pub(crate) fn for_repair<T>(
     args: &ImageArgs,
+    in_use: InUseOk,
     undo: Option<&Path>,
     ctx: &mut Ctx,
-    work: impl FnOnce(&mut dyn WriteAt, &mut Ctx) -> Result<T>,
+    work: impl FnOnce(&mut dyn WriteAt, &mut Watch, &mut Ctx) -> Result<T>,
 ) -> Result<(json::region::Image, String, T)> {
     let (kind, mut target) = for_writing(args, ctx).map_err(|error| elsewhere(error, undo.is_some()))?;
     let place = Place { kind, path: args.image.clone(), base: target.base() };
-    let done = recorded(&mut target, undo, ctx, work)?;
+    let mut watch = watch(args, &target, in_use);
+    let done = recorded(&mut target, undo, ctx, |target, ctx| work(target, &mut watch, ctx))?;
     Ok(((&place).into(), place.path.display().to_string(), done))
+}
+
+/// Looks for processes that have the region mapped.
+pub(crate) fn watch(args: &ImageArgs, target: &Target, in_use: InUseOk) -> Watch {
+    Watch::new(&args.image, Span::new(target.base(), target.size()), in_use)
 }
 
 /// Lets `work` write to a target, with what it overwrites recorded if that is asked for.
@@ -266,10 +336,10 @@ fn elsewhere(error: anyhow::Error, with_undo: bool) -> anyhow::Error {
 
 /// Copies the region into a new file, repairs that, and gives it its name: what has the name was repaired.
 pub(crate) fn in_copy<T>(
-    args: &ImageArgs,
+    args: &ReadArgs,
     output: &Path,
     ctx: &mut Ctx,
-    work: impl FnOnce(&mut dyn WriteAt, &mut Ctx) -> Result<T>,
+    work: impl FnOnce(&mut dyn WriteAt, &mut Watch, &mut Ctx) -> Result<T>,
 ) -> Result<(json::region::Image, String, T, Gaps)> {
     let cannot = || format!("cannot repair a copy in {}", output.display());
     crate::interrupt::watch(crate::cmd::fsck::CANCELLED)?;
@@ -280,7 +350,9 @@ pub(crate) fn in_copy<T>(
     let file = NewFile::begin(output, false, 0o666, args.files())?;
     let gaps = crate::cmd::save::into_file(args, &file, ctx).with_context(cannot)?;
     let copy = ImageArgs::file(file.partial().to_owned());
-    let (_, _, done) = for_repair(&copy, None, ctx, work).with_context(cannot)?;
+    // Nobody else knows the copy yet.
+    let nobody = InUseOk { in_use_ok: true };
+    let (_, _, done) = for_repair(&copy, nobody, None, ctx, work).with_context(cannot)?;
     let gaps = within_files(gaps, file.partial())?;
     file.keep()?;
     let place = Place { kind: Kind::File, path: output.to_owned(), base: 0 };
@@ -334,6 +406,7 @@ fn require_sound(target: &Target, ctx: &Ctx) -> Result<()> {
 /// Opens the region for changing, lets `work` change it, and closes it, also if that failed.
 pub(crate) fn for_change<T>(
     args: &ImageArgs,
+    in_use: InUseOk,
     ctx: &Ctx,
     work: impl FnOnce(&mut Writer<Target>) -> Result<T, ChangeError>,
 ) -> Result<T> {
@@ -341,10 +414,12 @@ pub(crate) fn for_change<T>(
     let (kind, target) = for_writing(args, ctx).map_err(|error| about(error, "open", &args.image))?;
     require_sound(&target, ctx).with_context(|| format!("cannot change the region in {}", args.image.display()))?;
     let base = kind.is_physical().then(|| target.base());
+    let watch = watch(args, &target, in_use);
     let options = WriterOptions { writer: crate::render::WRITER.to_owned(), base, clock: clock::now };
     let (mut writer, recovery) = Writer::open(target, options)
         .with_context(|| format!("cannot change the region in {}", args.image.display()))?;
     tell_recovery(&recovery, ctx);
+    writer.watch(Box::new(watch));
     let done = work(&mut writer);
     let closed = writer.close();
     let done = done?;
@@ -375,8 +450,51 @@ fn cannot_open(image: &Path) -> String {
     format!("cannot open the region in {}", image.display())
 }
 
+/// The image, open for reading, the part of it that is the region, and the lock on that.
+fn find(args: &ReadArgs, ctx: &Ctx) -> Result<(Image, Span, ReadLock)> {
+    loop {
+        let (image, span) = find_unlocked(args, ctx)?;
+        let lock = lock_range(args, &image, span, args.region.is_some())?;
+        // What was found of a file before it was locked is looked up again: a writer may have been at it.
+        if args.no_lock || !matches!(image.kind, Kind::File | Kind::BlockDevice) {
+            return Ok((image, span, lock));
+        }
+        let (image, span) = find_unlocked(args, ctx)?;
+        if lock.is_of(args) {
+            return Ok((image, span, lock));
+        }
+    }
+}
+
+/// Locks for reading what is at `span` of an image, or, unless somebody said where it is, all of a file. Without locks
+/// what is there now is remembered.
+pub(crate) fn lock_range(args: &ReadArgs, image: &Image, span: Span, asked: bool) -> Result<ReadLock, FileError> {
+    // A dump is written by nobody, but mkfs may be told to write over it.
+    let changeable = !image.kind.is_dump() || image.kind == Kind::Raw;
+    let unlocked = || {
+        if changeable {
+            locking::without_lock(&args.of, span, &Window::new(&image.source, span.offset, span.len));
+        }
+    };
+    if args.no_lock {
+        unlocked();
+        return Ok(ReadLock::default());
+    }
+    let range = match image.kind {
+        Kind::File | Kind::BlockDevice | Kind::DevDax => Some(span).filter(|_| asked),
+        Kind::DevMem => Some(span),
+        Kind::Raw => args.base.filter(|_| asked).map(|base| Span::new(span.offset.saturating_sub(base), span.len)),
+        _ => None,
+    };
+    let locks = args.files().map(|file| args.wait.shared(file, range)).collect::<Result<Vec<_>, _>>()?;
+    if !locks.iter().all(RangeLock::is_complete) {
+        unlocked();
+    }
+    Ok(ReadLock(RefCell::new(locks)))
+}
+
 /// The image, open for reading, and the part of it that is the region.
-fn find(args: &ImageArgs, ctx: &Ctx) -> Result<(Image, Span)> {
+fn find_unlocked(args: &ReadArgs, ctx: &Ctx) -> Result<(Image, Span)> {
     let asked = args.region;
     let exact = asked.and_then(|spec| Some(Span::new(spec.base?, spec.size)));
     let size = asked.map(|spec| spec.size);
@@ -404,10 +522,12 @@ pub(crate) fn for_writing(args: &ImageArgs, ctx: &Ctx) -> Result<(Kind, Target)>
     let asked = args.region;
     let exact = asked.and_then(|spec| Some(Span::new(spec.base?, spec.size)));
     let size = asked.map(|spec| spec.size);
-    let (image, span) = match args.open_for_writing(exact) {
+    // What is locked of a file is what may be changed of it.
+    let lock = exact.or(size.map(|size| Span::new(0, size)));
+    let (image, span) = match args.open_for_writing(exact, lock) {
         Err(probe::OpenError::WindowNeeded { .. }) => {
             let span = locate::in_memory(&args.image, size, ctx)?;
-            (args.open_for_writing(Some(span))?, span)
+            (args.open_for_writing(Some(span), None)?, span)
         }
         other => {
             let image = other?;

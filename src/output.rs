@@ -8,6 +8,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use gmfs_format::io::Span;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
@@ -101,8 +102,11 @@ fn check_target<'p>(target: &Path, replace: bool, mut inputs: impl Iterator<Item
     if !replace {
         return Err(Failure::new("exists", "it exists already").hint("-f replaces it").into());
     }
+    let whole = Span::new(0, u64::MAX);
     let same = |path: &Path| {
-        path.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (there.dev(), there.ino()))
+        // Also a device whose bytes are in the file.
+        gmfs_image::share_bytes((path, whole), (target, whole))
+            || path.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (there.dev(), there.ino()))
             || path.symlink_metadata().is_ok_and(|own| (own.dev(), own.ino()) == (there.dev(), there.ino()))
     };
     if inputs.any(same) {

@@ -14,7 +14,7 @@ use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::missing::Missing;
-use crate::open::{self, ImageArgs, Opened};
+use crate::open::{self, Opened, ReadArgs};
 use crate::paths;
 
 /// Write the content of files to standard output
@@ -28,7 +28,7 @@ use crate::paths;
   gmfs cat vmcore /vms/a.mem --offset 1M --length 4K | xxd")]
 pub(crate) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: ReadArgs,
     /// Their paths in the region
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<OsString>,

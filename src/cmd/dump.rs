@@ -25,7 +25,7 @@ use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::{Failure, printable};
 use crate::interrupt;
-use crate::open::{self, ImageArgs, Located};
+use crate::open::{self, Located, ReadArgs};
 use crate::output;
 use crate::render::{json, size};
 
@@ -46,7 +46,7 @@ const BATCH: u32 = 64;
   gmfs dump --text region.img > before.txt")]
 pub(crate) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: ReadArgs,
     /// The file to make, - for standard output
     #[arg(short, long, value_name = "FILE", required_unless_present = "text")]
     output: Option<PathBuf>,

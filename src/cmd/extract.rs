@@ -21,7 +21,7 @@ use crate::content::{Gaps, SparseFile, carry_pieces, known_gaps};
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::missing::{self, Missing};
-use crate::open::{self, ImageArgs, Opened};
+use crate::open::{self, Opened, ReadArgs};
 use crate::output::NewFile;
 use crate::paths;
 use crate::render::json::{self, actions, files};
@@ -38,7 +38,7 @@ use crate::render::progress::Progress;
   gmfs extract vmcore / rescued --sparse-absent")]
 pub(crate) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: ReadArgs,
     /// The file's or directory's path in the region
     path: OsString,
     /// The file or directory to make, or an existing directory to put it into [default: .]

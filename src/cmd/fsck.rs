@@ -9,7 +9,9 @@ use gmfs_check::{Severity, Verdict};
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
-use crate::open::{self, ImageArgs};
+use crate::failure::Failure;
+use crate::in_use::InUseOk;
+use crate::open::{self, ReadArgs};
 use crate::render::findings;
 use crate::render::json::{self, check, region};
 use crate::repairing::{self, Look, Mode, Outcome};
@@ -38,7 +40,7 @@ pub(crate) const CANCELLED: u8 = 32;
   gmfs fsck -n --json vmcore | jq .findings")]
 pub(crate) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: ReadArgs,
     /// Only look; write nothing
     #[arg(short = 'n', long = "no", group = "mode")]
     look: bool,
@@ -57,6 +59,8 @@ pub(crate) struct Args {
     /// Record what is overwritten, so that `gmfs undo` can take it back
     #[arg(long, value_name = "FILE")]
     undo: Option<PathBuf>,
+    #[command(flatten)]
+    in_use: InUseOk,
     /// Show progress, whatever standard error is; fsck(8) hands over a descriptor, which is not used
     #[arg(short = 'C', long = "progress", value_name = "FD", num_args = 0..=1, require_equals = true, default_missing_value = "0")]
     progress: Option<u32>,
@@ -73,9 +77,12 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             let report = open::look(&located, how, gmfs_check::finding::KEPT_PER_CODE, ctx)?;
             (region::Image::from(&located.place), located.place.path.display().to_string(), Outcome::looked(report))
         }
-        mode => open::for_repair(&args.image, args.undo.as_deref(), ctx, |mut target, ctx| {
-            repairing::repair(&mut target, how, mode, ctx)
-        })?,
+        mode => {
+            refuse_no_lock(&args.image)?;
+            open::for_repair(&args.image, args.in_use, args.undo.as_deref(), ctx, |mut target, watch, ctx| {
+                repairing::repair(&mut target, how, mode, watch, ctx)
+            })?
+        }
     };
     let status = status(&outcome);
     if args.json {
@@ -88,6 +95,15 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         show(&shown, &outcome, ctx)?;
     }
     Ok(Exit::Fsck(status))
+}
+
+/// Whoever writes holds the lock.
+pub(crate) fn refuse_no_lock(image: &ReadArgs) -> Result<(), Failure> {
+    if image.no_lock {
+        let failure = Failure::new("usage", "--no-lock is for reading only, and this may write");
+        return Err(failure.hint("leave it out; `gmfs fsck -n --no-lock IMAGE` only looks"));
+    }
+    Ok(())
 }
 
 impl Args {

@@ -1,15 +1,18 @@
 //! `gmfs ls`: what is in a directory.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 
 use anyhow::Result;
 use clap::Args as Arguments;
 use gmfs_format::model::{Inode, Tree};
 use gmfs_format::tables::InodeKind;
+use gmfs_format::units::InodeNo;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
-use crate::open::{self, ImageArgs};
+use crate::in_use::ByFile;
+use crate::open::{self, ReadArgs};
 use crate::paths;
 use crate::render::json::{self, files};
 use crate::render::style::{Role, paint};
@@ -25,13 +28,16 @@ use crate::render::{size, time, words};
   gmfs ls -lR /dev/mem /vms --region 64G:0x1000000000")]
 pub(crate) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: ReadArgs,
     /// Their paths in the region [default: /]
     #[arg(value_name = "PATH")]
     paths: Vec<OsString>,
     /// Show mode, owner, group, size, blocks and time of change
     #[arg(short, long)]
     long: bool,
+    /// Show which processes have files mapped (with -l, or --json)
+    #[arg(long)]
+    in_use: bool,
     /// List directories below too, by their paths
     #[arg(short = 'R', long)]
     recursive: bool,
@@ -58,11 +64,17 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         let path = inodes.tree.path(inode.ino).unwrap_or_else(|| paths::bytes(path).to_vec());
         collect(args, &inodes.tree, (inode, path), ctx, &mut lines);
     }
+    let users = args.in_use.then(|| {
+        let listed: BTreeSet<InodeNo> = lines.iter().map(|line| line.inode.ino).collect();
+        ByFile::look(&opened, &opened.region.mappings(|ino| listed.contains(&ino)))
+    });
+    opened.unlock();
     if args.json {
-        let entries = lines.iter().map(|line| files::Entry::new(&line.path, line.inode)).collect();
+        let entry = |line: &Line<'_>| files::Entry::new(&line.path, line.inode).used(users.as_ref(), line.inode);
+        let entries = lines.iter().map(entry).collect();
         json::print(ctx, "ls", &files::Listing { entries, lost_pages: inodes.lost_pages })?;
-    } else if args.long {
-        long(&lines, ctx)?;
+    } else if args.long || args.in_use {
+        long(&lines, users.as_ref(), ctx)?;
     } else {
         for line in &lines {
             let text = paint(ctx.colour, role(line.inode), &line.name);
@@ -99,9 +111,12 @@ pub(crate) fn tell_depth(directories: u64, ctx: &Ctx) {
     }
 }
 
-fn long(lines: &[Line<'_>], ctx: &mut Ctx) -> Result<()> {
-    let mut table =
-        Table::new(&["Mode", "UID", "GID", "Size", "Bytes", "Blocks", "Changed (UTC)", "Name"]).right(&[1, 2, 3, 4, 5]);
+fn long(lines: &[Line<'_>], users: Option<&ByFile>, ctx: &mut Ctx) -> Result<()> {
+    let mut heads = vec!["Mode", "UID", "GID", "Size", "Bytes", "Blocks", "Changed (UTC)", "Name"];
+    if users.is_some() {
+        heads.insert(7, "Mapped by");
+    }
+    let mut table = Table::new(&heads).right(&[1, 2, 3, 4, 5]);
     for line in lines {
         let inode = line.inode;
         let attributes = inode.attributes;
@@ -109,16 +124,19 @@ fn long(lines: &[Line<'_>], ctx: &mut Ctx) -> Result<()> {
         let number = |of: Option<u32>| of.map_or_else(String::new, |n| n.to_string());
         let only = |text: String| if inode.kind == InodeKind::File { text } else { String::new() };
         let changed = attributes.map_or_else(String::new, |a| time::short(a.modified));
-        table.styled([
-            (&mode, Role::Plain),
-            (&number(attributes.map(|a| a.uid)), Role::Plain),
-            (&number(attributes.map(|a| a.gid)), Role::Plain),
-            (&only(size::human(inode.size)), Role::Plain),
-            (&only(inode.size.to_string()), Role::Dim),
-            (&only(inode.blocks.to_string()), Role::Plain),
-            (&changed, Role::Plain),
-            (&line.name, role(inode)),
-        ]);
+        let mapped = users.map(|users| users.shown(inode.ino));
+        let cells = [
+            (mode, Role::Plain),
+            (number(attributes.map(|a| a.uid)), Role::Plain),
+            (number(attributes.map(|a| a.gid)), Role::Plain),
+            (only(size::human(inode.size)), Role::Plain),
+            (only(inode.size.to_string()), Role::Dim),
+            (only(inode.blocks.to_string()), Role::Plain),
+            (changed, Role::Plain),
+        ];
+        let cells = cells.iter().map(|(text, role)| (text.as_str(), *role));
+        let mapped = mapped.as_deref().map(|users| (users, Role::Warn));
+        table.cells(cells.chain(mapped).chain([(line.name.as_str(), role(inode))]));
     }
     if table.is_empty() {
         return Ok(());

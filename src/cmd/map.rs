@@ -13,7 +13,7 @@ use gmfs_volume::region::Mapping;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::open::{self, ImageArgs, Opened};
+use crate::open::{self, Opened, ReadArgs};
 use crate::paths;
 use crate::render::json::{self, files};
 use crate::render::size;
@@ -30,7 +30,7 @@ use crate::render::table::Table;
   qemu-system-x86_64 -m 4G $(gmfs map /dev/mem /vms/a.mem --vmm qemu) …")]
 pub(crate) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: ReadArgs,
     /// The file's path in the region
     path: OsString,
     /// Print the arguments that make the file a guest's memory
@@ -58,6 +58,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         return Err(Failure::new("is-directory", "it is a directory")).with_context(cannot);
     }
     let mapping = opened.region.mapping(inode.ino);
+    opened.unlock();
     let exit = super::tell_lost(mapping.lost_pages, "block table", "mapping", ctx);
     let arguments = match args.vmm {
         Some(Vmm::Qemu) => {

@@ -9,9 +9,10 @@ use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
 use gmfs_format::Layout;
 use gmfs_format::geometry::Geometry;
+use gmfs_format::io::Span;
 use gmfs_format::spec::RegionSpec;
 use gmfs_format::superblock::check_label;
-use gmfs_format::units::PmdShift;
+use gmfs_format::units::{PAGE_BYTES, PmdShift};
 use gmfs_image::undo::Recorded;
 use gmfs_volume::{FormatOptions, Stamp, format};
 use uuid::Uuid;
@@ -20,7 +21,9 @@ use crate::clock;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::in_use::{InUseOk, Watch};
 use crate::locate::parse_region;
+use crate::locking::Wait;
 use crate::open::{self, Place};
 use crate::render::json::{self, actions, region};
 use crate::render::table::Table;
@@ -61,6 +64,10 @@ pub(crate) struct Args {
     /// Physical address to record as the region's base, for a file that is to be loaded there
     #[arg(long, value_name = "ADDR", value_parser = super::parse_size)]
     base: Option<u64>,
+    #[command(flatten)]
+    wait: Wait,
+    #[command(flatten)]
+    in_use: InUseOk,
     /// Format whatever the image holds
     #[arg(short, long)]
     force: bool,
@@ -92,6 +99,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     if !args.force {
         refuse::check(&target).map_err(anyhow::Error::new).map_err(cannot)?;
     }
+    refuse_in_use(args, &target).map_err(anyhow::Error::new).map_err(cannot)?;
     let base = recorded_base(args, &target, geometry).map_err(anyhow::Error::new).map_err(cannot)?;
     let options = FormatOptions {
         geometry,
@@ -109,6 +117,16 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let place = Place { kind: target.kind, path: args.image.clone(), base: target.base };
     show(args, &place, &options, ctx)?;
     Ok(Exit::Done)
+}
+
+/// Refuses memory that a process has mapped.
+fn refuse_in_use(args: &Args, target: &target::Target) -> Result<(), Failure> {
+    // Nobody has mapped a file that was made here.
+    let Some(source) = target.source().filter(|_| !target.fresh) else { return Ok(()) };
+    let reach = Span::new(target.base, u64::MAX.saturating_sub(target.base));
+    let mut spans = vec![Span::new(0, target.size)];
+    spans.extend(target.old_superblocks().into_iter().map(|offset| Span::new(offset, PAGE_BYTES)));
+    Watch::new(&args.image, reach, args.in_use).refuse_bytes(source, &spans)
 }
 
 /// Formats, with a record of what was there if that is asked for.

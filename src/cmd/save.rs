@@ -10,7 +10,7 @@ use crate::content::{Gap, Gaps, SparseFile, carry};
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::printable;
-use crate::open::{self, ImageArgs, Located};
+use crate::open::{self, Located, ReadArgs};
 use crate::output::NewFile;
 use crate::render::json::{self, actions, region};
 use crate::render::progress::Progress;
@@ -29,7 +29,7 @@ use crate::render::size;
   gmfs save /dev/mem --region 64G:0x1000000000 -o /mnt/region.img")]
 pub(crate) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: ReadArgs,
     /// The file to make
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
 }
 
 /// Copies the region into a file in the making, for another command. Tells and gives what the image does not hold.
-pub(crate) fn into_file(image: &ImageArgs, to: &NewFile, ctx: &Ctx) -> Result<Gaps> {
+pub(crate) fn into_file(image: &ReadArgs, to: &NewFile, ctx: &Ctx) -> Result<Gaps> {
     let cannot = || format!("cannot copy the region in {}", image.image.display());
     let source = cut(image, open::locate(image, ctx)?).with_context(cannot)?;
     let (gaps, _) = copy(&source, to, ctx)?;
@@ -90,14 +90,14 @@ fn tell(gaps: &Gaps, ctx: &Ctx) {
 }
 
 /// The part to save: exactly what `--region` names, else the region as long as its superblock says, or one made anew.
-fn cut(args: &ImageArgs, located: Located) -> Result<Located> {
+fn cut(args: &ReadArgs, located: Located) -> Result<Located> {
     if args.region.is_some() {
         return Ok(located);
     }
     let size = open::load_or_rebuild(&located)?.geometry().size();
-    let Located { place, source, dump } = located;
+    let Located { place, source, dump, lock } = located;
     let source = Window::new(source.into_inner(), place.base, size);
-    Ok(Located { place, source, dump })
+    Ok(Located { place, source, dump, lock })
 }
 
 fn copy(source: &Located, file: &NewFile, ctx: &Ctx) -> Result<(Gaps, u64)> {

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs_format::io::ReadAt as _;
+use gmfs_format::io::{ReadAt as _, Span};
 use gmfs_image::probe;
 use gmfs_volume::locate::{Candidate, Confidence, DEFAULT_STEP};
 
@@ -11,7 +11,7 @@ use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::locate;
-use crate::open::ImageArgs;
+use crate::open::{self, ReadArgs};
 use crate::paths;
 use crate::render::json::{self, actions};
 use crate::render::size;
@@ -30,7 +30,7 @@ use crate::render::table::Table;
   gmfs scan disk.img --step 4K")]
 pub(crate) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: ReadArgs,
     /// Distance of the places that are looked at, a multiple of 4K
     #[arg(long, value_name = "SIZE", value_parser = super::parse_size, default_value = "2M")]
     step: u64,
@@ -79,12 +79,13 @@ fn find(args: &Args, ctx: &Ctx) -> Result<(About, Vec<Candidate>)> {
         let base = spec.base.unwrap_or(0);
         base..base.saturating_add(spec.size)
     });
-    let window = range.clone().map(|range| gmfs_format::io::Span::new(range.start, range.end - range.start));
+    let window = range.clone().map(|range| Span::new(range.start, range.end - range.start));
     match args.image.open(window) {
         Err(probe::OpenError::WindowNeeded { .. }) => {
             let mut found = Vec::new();
             for span in locate::memory_ranges()? {
                 let image = args.image.open(Some(span))?;
+                let _lock = open::lock_range(&args.image, &image, span, true)?;
                 found.extend(locate::search(&image, span.offset..span.end(), args.step, ctx)?);
             }
             Ok((About::memory(&args.image.image), found))
@@ -93,6 +94,8 @@ fn find(args: &Args, ctx: &Ctx) -> Result<(About, Vec<Candidate>)> {
             let image = image?;
             let end = image.source.end();
             let range = range.or(end.map(|end| 0..end)).unwrap_or(0..u64::MAX);
+            let span = Span::new(range.start, range.end.saturating_sub(range.start));
+            let _lock = open::lock_range(&args.image, &image, span, window.is_some())?;
             let range = range.start..range.end.min(end.unwrap_or(u64::MAX));
             Ok((About::of(&image), locate::search(&image, range, args.step, ctx)?))
         }

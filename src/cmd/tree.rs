@@ -9,7 +9,7 @@ use gmfs_format::tables::InodeKind;
 use crate::cmd::ls::{role, tell_depth};
 use crate::ctx::Ctx;
 use crate::exit::Exit;
-use crate::open::{self, ImageArgs};
+use crate::open::{self, ReadArgs};
 use crate::paths;
 use crate::render::json::{self, files};
 use crate::render::size;
@@ -21,7 +21,7 @@ use crate::render::style::{Role, paint};
   gmfs tree vmcore")]
 pub(crate) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: ReadArgs,
     /// Where in the region to start
     #[arg(default_value = "/")]
     path: OsString,
@@ -33,6 +33,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let opened = open::region(&args.image, ctx)?;
     let (inodes, exit) = super::inodes(&opened.region, ctx);
+    opened.unlock();
     let tree = &inodes.tree;
     let top = super::at(tree, &args.path)?;
     let path = tree.path(top.ino).unwrap_or_else(|| paths::bytes(&args.path).to_vec());

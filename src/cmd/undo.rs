@@ -4,12 +4,14 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
+use gmfs_format::io::Span;
 use gmfs_image::undo::Undo;
+use gmfs_volume::Region;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::printable;
-use crate::open::{self, ImageArgs};
+use crate::open::{self, WriteArgs};
 use crate::render::size;
 
 /// Take back what a command run with --undo has written
@@ -25,7 +27,7 @@ pub(crate) struct Args {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     #[command(flatten)]
-    image: ImageArgs,
+    image: WriteArgs,
     /// Put back also into an image that has changed since, or from a file whose command was stopped
     #[arg(short = 'f', long)]
     force: bool,
@@ -35,6 +37,13 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let cannot = || format!("cannot undo in {}", args.image.image.display());
     let undo = Undo::open(&args.file).with_context(cannot)?;
     let mut target = open::whole_for_writing(&args.image, ctx)?;
+    let mut watch = open::watch(&args.image, &target, args.image.in_use);
+    let pages: Vec<Span> = undo.pages().collect();
+    watch.refuse_bytes(&target, &pages).with_context(cannot)?;
+    if let Ok(before) = Region::open(&target) {
+        let after = undo.over(&target).with_context(cannot)?;
+        watch.refuse_taking(&before, Region::open(&after).ok().as_ref()).with_context(cannot)?;
+    }
     let written = undo.revert(&mut target, args.force).with_context(cannot)?;
     let shown = args.image.image.display();
     let text = match written {

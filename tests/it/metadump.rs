@@ -227,7 +227,7 @@ fn putting_back_is_asked_for() {
     let mut terminal = Terminal::start(&sandbox, "restore --undo undo dump region.img");
     // Nobody else gets at it while the question stands.
     assert!(terminal.shows(question));
-    sandbox.fails("rm region.img /vms/other", "is locked");
+    sandbox.fails("rm region.img /vms/other --wait 0", "is locked by process");
     terminal.say("yes\n");
     assert_eq!(terminal.end(), 0, "{}", terminal.shown);
     assert!(terminal.shown.contains("/sparse: comes back"), "{}", terminal.shown);

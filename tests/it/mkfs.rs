@@ -1,5 +1,6 @@
 //! Making regions: what is made, what is refused, and that two runs make the same.
 
+use gmfs_image::Locking;
 use std::os::unix::fs::MetadataExt as _;
 
 use crate::images::{self, UUID};
@@ -197,18 +198,12 @@ fn refusals_leave_no_file_behind() {
 fn a_locked_image_is_refused() {
     let sandbox = Sandbox::new();
     images::sample(&sandbox);
-    let held = gmfs_image::WritableFile::open(&sandbox.path("region.img")).unwrap();
-    sandbox.fails("mkfs region.img -f", "locked");
-    sandbox.fails("mkdir region.img /x", "locked");
-    // Readers do not care.
-    sandbox.ok("ls region.img");
+    let held = gmfs_image::WritableFile::open(&sandbox.path("region.img"), &Locking::at_once()).unwrap();
+    sandbox.fails("mkfs region.img -f --wait 0", "is locked by process");
+    sandbox.fails("mkdir region.img /x --wait 0", "is locked by process");
     drop(held);
-    // Processes that other tests start hold what this one has open until they are gmfs.
-    let free = (0..100).any(|_| {
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        sandbox.gmfs("mkdir region.img /x").code == 0
-    });
-    assert!(free, "the lock goes with its holder");
+    // Processes that other tests start hold what this one has open until they are gmfs: this one waits for them.
+    sandbox.ok("mkdir region.img /x");
 }
 
 #[test]

@@ -56,6 +56,7 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod below;
 #[cfg(test)]
 #[expect(clippy::as_conversions, clippy::arithmetic_side_effects, reason = "the numbers are the tests' own")]
 mod captured;
@@ -74,17 +75,23 @@ pub mod foreign;
 )]
 pub mod fuzzing;
 pub mod in_order;
+pub mod in_use;
 pub mod iomem;
 pub mod kdump;
 pub mod lime;
+pub mod lock;
 pub mod mapped;
 pub mod metadump;
 pub mod probe;
+pub mod processes;
 pub mod raw;
 mod sysfs;
 pub mod undo;
 
+pub use below::share_bytes;
 pub use file::{FileError, RegionFile, WritableFile};
+pub use in_use::InUse;
+pub use lock::{Locking, RangeLock};
 pub use probe::{
     Description, DumpFacts, Image, Kind, OpenError, WritableImage, open, open_for_writing, open_parts, open_raw,
 };

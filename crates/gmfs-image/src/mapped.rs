@@ -19,8 +19,9 @@ use std::path::{Path, PathBuf};
 
 use gmfs_format::io::{Absence, ReadAt, ReadError, Span, WriteAt, WriteError};
 
-use crate::file::{Access, FileError, Node, lock_once, node_of, open_device};
+use crate::file::{Access, FileError, Node, node_of, open_device};
 use crate::iomem::{Held, IoMem};
+use crate::lock::{Locking, Mode, RangeLock};
 use crate::sysfs;
 pub use crate::sysfs::SysfsError;
 use chunks::{Chunks, Protection};
@@ -183,12 +184,14 @@ impl ReadAt for MappedWindow {
     }
 }
 
-/// A window of memory that can be written. The device is locked for as long as it lives.
+/// A window of memory that can be written. The window is locked for as long as it lives.
 #[derive(Debug)]
 pub struct WritableWindow {
     inner: MappedWindow,
     durability: Durability,
     dirty: Vec<Span>,
+    /// `None` in tests only.
+    _lock: Option<RangeLock>,
 }
 
 impl WritableWindow {
@@ -197,23 +200,28 @@ impl WritableWindow {
     ///
     /// # Errors
     /// [`MapError::Held`] with what holds the range; [`MapError::File`], [`MapError::Window`].
-    pub fn dev_mem(path: &Path, window: Span, resources: &IoMem) -> Result<Self, MapError> {
+    pub fn dev_mem(path: &Path, window: Span, resources: &IoMem, how: &Locking<'_>) -> Result<Self, MapError> {
         resources.writable(window)?;
         let durability = if resources.is_persistent(window) { Durability::Persistent } else { Durability::Volatile };
         let file = open_device(path, Access::Write)?;
-        lock_once(&file, path)?;
         let inner = MappedWindow::new(file, path, window, fault::page_size(), None, Protection::Write)?;
-        Ok(Self { inner, durability, dirty: Vec::new() })
+        Self::locked(inner, path, durability, how)
     }
 
     /// The devdax device at `path`, the bytes `window` of it or all of it, to be written.
     ///
     /// # Errors
     /// As [`MappedWindow::dev_dax`], and [`FileError::Locked`].
-    pub fn dev_dax(path: &Path, window: Option<Span>) -> Result<Self, MapError> {
+    pub fn dev_dax(path: &Path, window: Option<Span>, how: &Locking<'_>) -> Result<Self, MapError> {
         let inner = MappedWindow::dax(path, window, Protection::Write)?;
-        lock_once(inner.chunks.file(), path)?;
-        Ok(Self { inner, durability: Durability::Persistent, dirty: Vec::new() })
+        Self::locked(inner, path, Durability::Persistent, how)
+    }
+
+    /// Locks the window, and nothing else of the device.
+    fn locked(inner: MappedWindow, path: &Path, durability: Durability, how: &Locking<'_>) -> Result<Self, MapError> {
+        let how = Locking { span: Some(inner.window), ..*how };
+        let lock = RangeLock::take(path, Mode::Exclusive, &how)?;
+        Ok(Self { inner, durability, dirty: Vec::new(), _lock: Some(lock) })
     }
 
     /// As [`MappedWindow::map_file`].
@@ -221,7 +229,7 @@ impl WritableWindow {
     pub(crate) fn map_file(path: &Path, window: Span, durability: Durability) -> Result<Self, MapError> {
         let file = File::options().read(true).write(true).open(path).unwrap();
         let inner = MappedWindow::new(file, path, window, fault::page_size(), None, Protection::Write)?;
-        Ok(Self { inner, durability, dirty: Vec::new() })
+        Ok(Self { inner, durability, dirty: Vec::new(), _lock: None })
     }
 
     /// The window, in offsets of the device.

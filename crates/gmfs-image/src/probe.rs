@@ -37,6 +37,7 @@ use crate::flat::{FlatError, FlatFacts, FlatFile};
 use crate::iomem::{IoMem, IoMemError};
 use crate::kdump::{KdumpDump, KdumpError};
 use crate::lime::{LimeDump, LimeError};
+use crate::lock::Locking;
 use crate::mapped::{MapError, MappedWindow, WritableWindow};
 use crate::metadump::{MetaDump, MetaDumpError};
 use crate::raw::RawMemory;
@@ -473,27 +474,32 @@ pub fn open_raw(path: &Path, base: u64) -> Result<Image, OpenError> {
     Ok(Image::dumped(Kind::Raw, path, facts, RawMemory::new(file, base)))
 }
 
-/// Opens the image at `path` for writing and locks it. `window` is as for [`open`]; one of `/dev/mem` must lie in
-/// memory that `/proc/iomem` calls reserved or persistent.
+/// Opens the image at `path` for writing and locks it as `how` says; of memory the window is locked. `window` is as for
+/// [`open`]; one of `/dev/mem` must lie in memory that `/proc/iomem` calls reserved or persistent.
 ///
 /// # Errors
 /// [`OpenError::DumpForWriting`] for dumps; [`MapError::Held`] for memory in use; [`FileError::Locked`] and
 /// [`FileError::InUse`] if somebody else has it.
-pub fn open_for_writing(path: &Path, window: Option<Span>, intent: Intent) -> Result<WritableImage, OpenError> {
+pub fn open_for_writing(
+    path: &Path,
+    window: Option<Span>,
+    intent: Intent,
+    how: &Locking<'_>,
+) -> Result<WritableImage, OpenError> {
     let done = |kind, target| WritableImage { kind, path: path.to_owned(), target };
     match device_kind(path)? {
         Some(Kind::DevMem) => {
             let window = window.ok_or_else(|| OpenError::WindowNeeded { path: path.to_owned() })?;
             let resources = memory_map(Path::new("/proc/iomem"))?;
-            Ok(done(Kind::DevMem, Box::new(WritableWindow::dev_mem(path, window, &resources)?)))
+            Ok(done(Kind::DevMem, Box::new(WritableWindow::dev_mem(path, window, &resources, how)?)))
         }
-        Some(kind) => Ok(done(kind, Box::new(WritableWindow::dev_dax(path, window)?))),
+        Some(kind) => Ok(done(kind, Box::new(WritableWindow::dev_dax(path, window, how)?))),
         None => {
             if intent == Intent::Update {
                 // Before the lock, so that a dump on a read-only medium is called a dump.
                 refuse_dump(&RegionFile::open(path)?, path)?;
             }
-            let file = WritableFile::open(path)?;
+            let file = WritableFile::open(path, how)?;
             if intent == Intent::Update {
                 refuse_dump(&file, path)?;
             }

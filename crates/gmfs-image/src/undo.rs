@@ -256,6 +256,36 @@ impl<T: WriteAt> WriteAt for Recorded<T> {
     }
 }
 
+/// An image as it was before: the pages of an undo file, over what is there.
+pub struct Before<'u, T> {
+    undo: &'u Undo,
+    file: crate::RegionFile,
+    target: T,
+}
+
+impl<T: ReadAt> ReadAt for Before<'_, T> {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        self.target.read_at(offset, buf)?;
+        let end = offset.saturating_add(buf.len() as u64);
+        for (start, (place, length)) in self.undo.pages.range(offset.saturating_sub(PAGE - 1)..end) {
+            let (from, to) = (offset.max(*start), end.min(start + u64::from(*length)));
+            let part = (from.saturating_sub(offset) as usize)..(to.saturating_sub(offset) as usize);
+            if let Some(part) = buf.get_mut(part).filter(|_| from < to) {
+                self.file.read_at(place + (from - start), part)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&self) -> Option<u64> {
+        self.target.end()
+    }
+
+    fn next_absent(&self, range: Range<u64>) -> Option<(Span, Absence)> {
+        self.target.next_absent(range)
+    }
+}
+
 /// An undo file that has been read and found whole.
 #[derive(Debug)]
 pub struct Undo {
@@ -328,6 +358,21 @@ impl Undo {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.pages.is_empty()
+    }
+
+    /// The places of the pages that it holds, in bytes of the image.
+    pub fn pages(&self) -> impl Iterator<Item = Span> {
+        self.pages.iter().map(|(offset, (_, length))| Span::new(*offset, u64::from(*length)))
+    }
+
+    /// What `target` would be if everything were put back.
+    ///
+    /// # Errors
+    /// [`UndoError::File`].
+    pub fn over<T: ReadAt>(&self, target: T) -> Result<Before<'_, T>, UndoError> {
+        let failed = |source| UndoError::File { path: self.path.clone(), source };
+        let file = crate::RegionFile::open(&self.path).map_err(|error| failed(io::Error::other(error)))?;
+        Ok(Before { undo: self, file, target })
     }
 
     /// Length of the image before anything was written, if that was known.

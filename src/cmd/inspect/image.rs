@@ -99,12 +99,13 @@ fn survey(args: &Args, ctx: &Ctx) -> Result<(About, Option<Found>)> {
         None => asked.map(|spec| Span::new(0, spec.size)).or(image.source.end().map(|end| Span::new(0, end))),
     };
     let Some(span) = span else { return Ok((about, None)) };
-    Ok((about, look(open::located(image, span), span, exact.is_some())))
+    let lock = open::lock_range(&args.image, &image, span, asked.is_some())?;
+    Ok((about, look(open::located(image, span, lock), span, exact.is_some())))
 }
 
 /// How much of the region is there. A file without a region has none, unless somebody said where.
 fn look(located: Located, mut span: Span, named: bool) -> Option<Found> {
-    let Located { place, source, dump } = located;
+    let Located { place, source, dump, lock: _lock } = located;
     let superblocks = Superblocks::load(&source).ok().filter(|found| found.require_readable().is_ok());
     if let Some(found) = &superblocks {
         span.len = if named { span.len } else { found.geometry().size() };

@@ -16,6 +16,7 @@ use crate::cmd::ls::{role, tell_depth};
 use crate::cmd::{inodes as read_inodes, tell_lost};
 use crate::ctx::Ctx;
 use crate::exit::Exit;
+use crate::in_use::ByFile;
 use crate::open::Opened;
 use crate::paths::{self, Paths};
 use crate::render::json::{files as wire, region};
@@ -165,6 +166,7 @@ pub(super) fn inodes(opened: &Opened, answer: Option<&mut region::Inspect>, ctx:
             (&paths::shown(&inode.name), role(inode)),
         ]);
     }
+    opened.unlock();
     table.print(ctx)?;
     Ok(exit)
 }
@@ -177,6 +179,7 @@ struct Files<'a> {
     list: Vec<wire::File>,
     table: Table,
     json: bool,
+    users: Option<ByFile>,
 }
 
 impl Files<'_> {
@@ -187,7 +190,7 @@ impl Files<'_> {
         if self.json {
             let (geometry, base) = (self.opened.region.geometry(), self.opened.physical_base());
             let runs = extents.iter().map(|extent| wire::Extent::new(extent, geometry, base)).collect();
-            self.list.push(wire::File::new(path, inode, runs));
+            self.list.push(wire::File::new(path, inode, runs).used(self.users.as_ref(), inode));
             return;
         }
         let file = inode.kind == InodeKind::File;
@@ -196,27 +199,40 @@ impl Files<'_> {
             Some(path) => (paths::shown(path), role(inode)),
             None => (format!("{} (no path leads to it)", paths::shown(&inode.name)), Role::Bad),
         };
-        self.table.styled([
-            (&inode.ino.to_string(), Role::Plain),
-            (&only(size::human(inode.size)), Role::Plain),
-            (&only(inode.size.to_string()), Role::Dim),
-            (&only(inode.blocks.to_string()), Role::Plain),
-            (&only(extents.len().to_string()), Role::Plain),
-            (&shown, style),
-        ]);
+        let mapped = self.users.as_ref().map(|users| users.shown(inode.ino));
+        let cells = [
+            (inode.ino.to_string(), Role::Plain),
+            (only(size::human(inode.size)), Role::Plain),
+            (only(inode.size.to_string()), Role::Dim),
+            (only(inode.blocks.to_string()), Role::Plain),
+            (only(extents.len().to_string()), Role::Plain),
+        ];
+        let mapped = mapped.as_deref().map(|users| (users, Role::Warn));
+        let cells = cells.iter().map(|(text, role)| (text.as_str(), *role));
+        self.table.cells(cells.chain(mapped).chain([(shown.as_str(), style)]));
     }
 }
 
-pub(super) fn files(opened: &Opened, answer: Option<&mut region::Inspect>, ctx: &mut Ctx) -> Result<Exit> {
+pub(super) fn files(
+    opened: &Opened,
+    in_use: bool,
+    answer: Option<&mut region::Inspect>,
+    ctx: &mut Ctx,
+) -> Result<Exit> {
     let (inodes, mut exit) = read_inodes(&opened.region, ctx);
     let mappings = opened.region.mappings(|_| true);
     let lost = inodes.lost_pages + mappings.lost_pages;
     if tell_lost(mappings.lost_pages, "block table", "list of extents", ctx) != Exit::Done {
         exit = Exit::No;
     }
-    let table = Table::new(&["Inode", "Size", "Bytes", "Blocks", "Extents", "Path"]).right(&[0, 1, 2, 3, 4]);
+    let users = in_use.then(|| ByFile::look(opened, &mappings));
+    let mut heads = vec!["Inode", "Size", "Bytes", "Blocks", "Extents", "Path"];
+    if in_use {
+        heads.insert(5, "Mapped by");
+    }
+    let table = Table::new(&heads).right(&[0, 1, 2, 3, 4]);
     let json = answer.is_some();
-    let mut files = Files { opened, mappings, seen: BTreeSet::new(), list: Vec::new(), table, json };
+    let mut files = Files { opened, mappings, seen: BTreeSet::new(), list: Vec::new(), table, json, users };
     if let Some(root) = inodes.tree.get(InodeNo::ROOT) {
         files.add(Some(b"/"), root);
         let walked = paths::walk(&inodes.tree, (root, b"/"), |step| {
@@ -235,7 +251,10 @@ pub(super) fn files(opened: &Opened, answer: Option<&mut region::Inspect>, ctx: 
             answer.lost_pages = Some(lost);
             answer.files = Some(files.list);
         }
-        None => files.table.print(ctx)?,
+        None => {
+            opened.unlock();
+            files.table.print(ctx)?;
+        }
     }
     Ok(exit)
 }
@@ -299,6 +318,7 @@ pub(super) fn pages(opened: &Opened, answer: Option<&mut region::Inspect>, ctx: 
             (&counts.0, counts.1),
         ]);
     }
+    opened.unlock();
     table.print(ctx)?;
     Ok(Exit::Done)
 }

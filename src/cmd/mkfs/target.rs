@@ -8,7 +8,7 @@ use gmfs_format::io::{ReadAt, Span, Window, WriteAt};
 use gmfs_format::spec;
 use gmfs_format::units::{CopyId, PmdShift};
 use gmfs_image::probe::{self, Intent};
-use gmfs_image::{Kind, RegionFile, WritableFile};
+use gmfs_image::{Kind, RangeLock, RegionFile, WritableFile};
 use gmfs_volume::Superblocks;
 
 use super::Args;
@@ -63,6 +63,8 @@ pub(super) struct Target {
     pub(super) fresh: bool,
     bytes: Bytes,
     made: Option<Made>,
+    /// A dry run's lock; what is written has its own.
+    _look: Option<RangeLock>,
 }
 
 impl Target {
@@ -143,9 +145,10 @@ fn make(args: &Args, wanted: &Wanted, new: bool) -> Result<Target> {
     };
     // Before there is a file that would have to be removed again.
     super::plan(args, wanted.pmd, size)?;
-    let mut target = Target { kind: Kind::File, size, base: 0, fresh: true, bytes: Bytes::Nothing, made: None };
+    let mut target =
+        Target { kind: Kind::File, size, base: 0, fresh: true, bytes: Bytes::Nothing, made: None, _look: None };
     if !args.dry_run {
-        let file = WritableFile::create_new(path, size)?;
+        let file = WritableFile::create_new(path, size, &args.wait.locking(None))?;
         target.made = Some(if new { Made::New(path.clone()) } else { Made::Grown(path.clone()) });
         target.bytes = Bytes::Writable(Window::new(Box::new(file), 0, size));
     }
@@ -175,9 +178,10 @@ impl Whole {
 }
 
 /// Opens an image as what it is; a dump as the file that it is, too: its content is judged later.
-fn open_whole(path: &Path, window: Option<Span>, dry_run: bool) -> Result<(Kind, Whole)> {
-    if !dry_run {
-        let image = probe::open_for_writing(path, window, Intent::Replace)?;
+fn open_whole(args: &Args, window: Option<Span>, lock: Span) -> Result<(Kind, Whole)> {
+    let path = &args.image;
+    if !args.dry_run {
+        let image = probe::open_for_writing(path, window, Intent::Replace, &args.wait.locking(Some(lock)))?;
         return Ok((image.kind, Whole::Writable(image.target)));
     }
     match probe::open(path, window) {
@@ -194,8 +198,11 @@ fn existing(args: &Args, wanted: &Wanted) -> Result<Target> {
     let path = &args.image;
     let memory = if is_memory(path) { Some(memory_span(args, wanted)?) } else { None };
     let window = memory.or_else(|| Some(Span::new(wanted.base?, wanted.size?)));
-    let (kind, whole) = open_whole(path, window, args.dry_run)?;
     let base = memory.map_or(wanted.base.unwrap_or(0), |span| span.offset);
+    // In a file, what an older region has left past this one goes too.
+    let lock = memory.unwrap_or(Span::new(base, u64::MAX));
+    let look = if args.dry_run { Some(args.wait.shared(path, Some(lock))?) } else { None };
+    let (kind, whole) = open_whole(args, window, lock)?;
     let room = whole.end().map(|end| end.saturating_sub(base));
     let size = memory.map(|span| span.len).or(wanted.size).or(room).unwrap_or(0);
     if let Some(room) = room.filter(|room| *room < size) {
@@ -207,7 +214,7 @@ fn existing(args: &Args, wanted: &Wanted) -> Result<Target> {
     // In memory not a byte beside the range is ours; in a file leftovers behind it count.
     let reach = if kind.is_physical() { size } else { room.unwrap_or(size) };
     let bytes = whole.cut(base, reach);
-    Ok(Target { kind, size, base, fresh: false, bytes, made: None })
+    Ok(Target { kind, size, base, fresh: false, bytes, made: None, _look: look })
 }
 
 /// The range of physical memory that is asked for, or that the kernel's parameter names.

@@ -7,6 +7,7 @@ use gmfs_format::tables::INODE_IMMUTABLE;
 use gmfs_format::units::InodeNo;
 use serde::Serialize;
 
+use crate::in_use::{ByFile, User};
 use crate::render::json::text;
 use crate::render::time;
 
@@ -122,12 +123,20 @@ pub(crate) struct File {
     size: u64,
     blocks: u64,
     extents: Vec<Extent>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mapped_by: Option<Vec<User>>,
 }
 
 impl File {
     pub(crate) fn new(path: Option<&[u8]>, found: &Found, extents: Vec<Extent>) -> Self {
         let Found { ino, kind, size, blocks, .. } = found;
-        Self { path: Path::new(path), ino: ino.0, kind: kind.name(), size: *size, blocks: *blocks, extents }
+        let (path, kind) = (Path::new(path), kind.name());
+        Self { path, ino: ino.0, kind, size: *size, blocks: *blocks, extents, mapped_by: None }
+    }
+
+    /// With those who have it mapped, if somebody wants to know.
+    pub(crate) fn used(self, users: Option<&ByFile>, found: &Found) -> Self {
+        Self { mapped_by: users.map(|users| users.of(found.ino)), ..self }
     }
 }
 
@@ -138,11 +147,18 @@ pub(crate) struct Entry {
     path: Path,
     #[serde(flatten)]
     inode: Inode,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mapped_by: Option<Vec<User>>,
 }
 
 impl Entry {
     pub(crate) fn new(path: &[u8], found: &Found) -> Self {
-        Self { path: Path::new(Some(path)), inode: found.into() }
+        Self { path: Path::new(Some(path)), inode: found.into(), mapped_by: None }
+    }
+
+    /// With those who have it mapped, if somebody wants to know.
+    pub(crate) fn used(self, users: Option<&ByFile>, found: &Found) -> Self {
+        Self { mapped_by: users.map(|users| users.of(found.ino)), ..self }
     }
 }
 

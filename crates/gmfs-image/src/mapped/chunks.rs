@@ -76,10 +76,6 @@ impl Chunks {
         Some(Self { file, protection: Protection::Read, recent: Mutex::default(), ..*self })
     }
 
-    pub(super) const fn file(&self) -> &File {
-        &self.file
-    }
-
     /// Copies the device's bytes from `offset` into `buf`.
     pub(super) fn copy_out(&self, offset: u64, buf: &mut [u8]) -> Result<(), Failure> {
         let len = buf.len();

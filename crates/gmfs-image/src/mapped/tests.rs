@@ -192,7 +192,8 @@ fn a_bus_error_while_storing_or_flushing_is_an_error_of_the_write() {
 #[test]
 fn live_memory_is_not_written_where_the_kernel_uses_it() {
     let map = IoMem::parse("00000000-0fffffff : System RAM\n10000000-13ffffff : Reserved\n").unwrap();
-    let error = WritableWindow::dev_mem(Path::new("/dev/mem"), Span::new(0xfff_f000, 8192), &map).unwrap_err();
+    let held = Span::new(0xfff_f000, 8192);
+    let error = WritableWindow::dev_mem(Path::new("/dev/mem"), held, &map, &Locking::at_once()).unwrap_err();
     assert!(matches!(error, MapError::Held(_)), "{error}");
     assert!(error.to_string().contains("System RAM"), "{error}");
 }

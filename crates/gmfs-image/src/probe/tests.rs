@@ -33,9 +33,9 @@ fn formats_that_are_not_read_are_named_with_what_to_do() {
         let error = open(file.path(), None).unwrap_err();
         assert!(matches!(error, OpenError::Format { format: f, .. } if f == *format), "{error}");
         assert!(error.to_string().contains(word), "{error}");
-        let error = open_for_writing(file.path(), None, Intent::Update).unwrap_err();
+        let error = open_for_writing(file.path(), None, Intent::Update, &Locking::at_once()).unwrap_err();
         assert!(matches!(error, OpenError::DumpForWriting { .. }), "{error}");
-        open_for_writing(file.path(), None, Intent::Replace).unwrap();
+        open_for_writing(file.path(), None, Intent::Replace, &Locking::at_once()).unwrap();
     }
 }
 
@@ -58,17 +58,17 @@ fn an_elf_file_that_is_no_core_says_why() {
     let error = open(&program, None).unwrap_err();
     let OpenError::Elf { source, .. } = &error else { panic!("{error}") };
     assert!(matches!(source, ElfError::NotCore { kind: 2 | 3 }), "{source}");
-    let error = open_for_writing(file(b"\x7fELF").path(), None, Intent::Update).unwrap_err();
+    let error = open_for_writing(file(b"\x7fELF").path(), None, Intent::Update, &Locking::at_once()).unwrap_err();
     assert!(error.to_string().contains("a dump cannot be written"), "{error}");
 }
 
 #[test]
 fn a_region_file_is_opened_for_writing_and_locked() {
     let file = file(&[0; 8192]);
-    let mut image = open_for_writing(file.path(), None, Intent::Update).unwrap();
+    let mut image = open_for_writing(file.path(), None, Intent::Update, &Locking::at_once()).unwrap();
     assert_eq!(image.kind, Kind::File);
     image.target.write_at(5, b"x").unwrap();
-    let error = open_for_writing(file.path(), None, Intent::Update).unwrap_err();
+    let error = open_for_writing(file.path(), None, Intent::Update, &Locking::at_once()).unwrap_err();
     assert!(matches!(error, OpenError::File(FileError::Locked { .. })), "{error}");
     let mut byte = [0];
     open(file.path(), None).unwrap().source.read_at(5, &mut byte).unwrap();
@@ -81,7 +81,7 @@ fn directories_and_other_devices_are_refused_for_both() {
         let path = Path::new(path);
         let errors = [
             open(path, None).unwrap_err(),
-            open_for_writing(path, Some(Span::new(0, 4096)), Intent::Replace).unwrap_err(),
+            open_for_writing(path, Some(Span::new(0, 4096)), Intent::Replace, &Locking::at_once()).unwrap_err(),
         ];
         for error in errors {
             assert!(matches!(error, OpenError::File(FileError::WrongKind { .. })), "{error}");
@@ -137,7 +137,7 @@ fn dumps_that_are_read_say_what_is_wrong_with_them() {
         let file = file(head);
         let error = open(file.path(), None).unwrap_err();
         assert!(matches!(error, OpenError::Dump { .. }) && error.to_string().contains(word), "{error}");
-        let error = open_for_writing(file.path(), None, Intent::Update).unwrap_err();
+        let error = open_for_writing(file.path(), None, Intent::Update, &Locking::at_once()).unwrap_err();
         assert!(matches!(error, OpenError::DumpForWriting { .. }), "{error}");
     }
     let (one, other) = (file(b"KDUMP   "), file(b"text"));
