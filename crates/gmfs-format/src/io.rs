@@ -47,6 +47,8 @@ pub enum Absence {
     Excluded,
     /// The dump says that the bytes are there, but its file was cut short.
     Truncated,
+    /// The dump has an entry for the page, and its writer recorded no data for it.
+    NoData,
     /// The dump has something for the page that cannot be decoded, or whose checksum is wrong.
     Undecodable,
 }
@@ -60,6 +62,7 @@ impl Absence {
             Self::NotInDump => "not-in-dump",
             Self::Excluded => "excluded",
             Self::Truncated => "truncated",
+            Self::NoData => "no-data",
             Self::Undecodable => "undecodable",
         }
     }
@@ -72,6 +75,7 @@ impl fmt::Display for Absence {
             Self::NotInDump => "not in the dump",
             Self::Excluded => "left out of the dump",
             Self::Truncated => "cut off: the dump's file is too short",
+            Self::NoData => "lost: the writer of the dump recorded no data for it",
             Self::Undecodable => "damaged: what the dump has for it cannot be decoded",
         })
     }

@@ -82,9 +82,11 @@ pub mod metadump;
 pub mod probe;
 pub mod raw;
 mod sysfs;
+mod totals;
 pub mod undo;
 
 pub use file::{FileError, RegionFile, WritableFile};
 pub use probe::{
     Description, DumpFacts, Image, Kind, OpenError, WritableImage, open, open_for_writing, open_parts, open_raw,
 };
+pub use totals::Totals;

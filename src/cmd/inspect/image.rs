@@ -1,6 +1,5 @@
 //! What the image itself is: a dump with its facts and its memory, or a file or a device.
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -33,20 +32,9 @@ struct Memory {
 
 impl Memory {
     fn of(dump: &Description) -> Self {
-        let mut found = Self::default();
-        dump.visit(0..u64::MAX, |span, why| {
-            found.count += 1;
-            if found.ranges.len() < LISTED {
-                found.ranges.push((span, why));
-            }
-            let sum = match why {
-                None => &mut found.whole.present,
-                Some(why) => found.whole.absent.entry(why).or_default(),
-            };
-            *sum = sum.saturating_add(span.len);
-            ControlFlow::Continue(())
-        });
-        found
+        let totals = dump.totals(0..u64::MAX);
+        let whole = Tally { present: totals.held, absent: totals.absent };
+        Self { ranges: dump.memory(LISTED), count: totals.ranges, whole }
     }
 
     fn more(&self) -> u64 {
