@@ -254,7 +254,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__bad__subcmd__add)
-            opts="-h --region --part --base --json --color --help"
+            opts="-h --region --part --base --holes --over --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -269,6 +269,14 @@ _gmfs() {
                     return 0
                     ;;
                 --base)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --holes)
+                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
+                    return 0
+                    ;;
+                --over)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -284,7 +292,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__bad__subcmd__del)
-            opts="-h --region --part --base --json --color --help"
+            opts="-h --region --part --base --holes --over --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -299,6 +307,14 @@ _gmfs() {
                     return 0
                     ;;
                 --base)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --holes)
+                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
+                    return 0
+                    ;;
+                --over)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -384,7 +400,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__bad__subcmd__list)
-            opts="-h --region --part --base --json --color --help"
+            opts="-h --region --part --base --holes --over --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -402,6 +418,14 @@ _gmfs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --holes)
+                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
+                    return 0
+                    ;;
+                --over)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
@@ -414,7 +438,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__cat)
-            opts="-h --region --part --base --offset --length --sparse-absent --missing --color --help"
+            opts="-h --region --part --base --holes --over --offset --length --sparse-absent --missing --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -429,6 +453,14 @@ _gmfs() {
                     return 0
                     ;;
                 --base)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --holes)
+                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
+                    return 0
+                    ;;
+                --over)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -456,7 +488,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__create)
-            opts="-h --region --part --base --size --sparse --align-1g --mode --json --color --help"
+            opts="-h --region --part --base --holes --over --size --sparse --align-1g --mode --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -471,6 +503,14 @@ _gmfs() {
                     return 0
                     ;;
                 --base)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --holes)
+                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
+                    return 0
+                    ;;
+                --over)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -494,7 +534,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__dump)
-            opts="-o -f -h --region --part --base --output --force --obfuscate --text --json --color --help"
+            opts="-o -f -h --region --part --base --holes --over --output --force --obfuscate --text --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -509,6 +549,14 @@ _gmfs() {
                     return 0
                     ;;
                 --base)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --holes)
+                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
+                    return 0
+                    ;;
+                --over)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -550,7 +598,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__extract)
-            opts="-f -h --region --part --base --force --sparse-absent --missing --json --color --help"
+            opts="-f -h --region --part --base --holes --over --force --sparse-absent --missing --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -565,6 +613,14 @@ _gmfs() {
                     return 0
                     ;;
                 --base)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --holes)
+                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
+                    return 0
+                    ;;
+                --over)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -584,7 +640,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__fsck)
-            opts="-n -p -y -f -C -h --region --part --base --no --preen --yes --force --data --undo --progress --json --color --help"
+            opts="-n -p -y -f -v -r -C -h --region --part --base --holes --over --no --preen --yes --force --verbose --data --undo --progress --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -599,6 +655,14 @@ _gmfs() {
                     return 0
                     ;;
                 --base)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --holes)
+                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
+                    return 0
+                    ;;
+                --over)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1082,7 +1146,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__inject)
-            opts="-h --region --part --base --page --copy --how --color --help"
+            opts="-h --region --part --base --holes --over --page --copy --how --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1097,6 +1161,14 @@ _gmfs() {
                     return 0
                     ;;
                 --base)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --holes)
+                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
+                    return 0
+                    ;;
+                --over)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1124,7 +1196,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__inspect)
-            opts="-h --region --part --base --image --page --copy --json --color --help summary superblock blocks inodes files pages raw"
+            opts="-h --region --part --base --holes --over --image --page --copy --json --color --help summary superblock blocks inodes files pages raw"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1139,6 +1211,14 @@ _gmfs() {
                     return 0
                     ;;
                 --base)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --holes)
+                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
+                    return 0
+                    ;;
+                --over)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1162,7 +1242,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__ls)
-            opts="-l -R -h --region --part --base --long --recursive --json --color --help"
+            opts="-l -R -h --region --part --base --holes --over --long --recursive --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1177,6 +1257,14 @@ _gmfs() {
                     return 0
                     ;;
                 --base)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --holes)
+                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
+                    return 0
+                    ;;
+                --over)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1192,7 +1280,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__map)
-            opts="-h --region --part --base --vmm --json --color --help"
+            opts="-h --region --part --base --holes --over --vmm --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1207,6 +1295,14 @@ _gmfs() {
                     return 0
                     ;;
                 --base)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --holes)
+                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
+                    return 0
+                    ;;
+                --over)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1226,7 +1322,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__mkdir)
-            opts="-p -h --region --part --base --parents --mode --json --color --help"
+            opts="-p -h --region --part --base --holes --over --parents --mode --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1241,6 +1337,14 @@ _gmfs() {
                     return 0
                     ;;
                 --base)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --holes)
+                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
+                    return 0
+                    ;;
+                --over)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1260,7 +1364,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__mkfs)
-            opts="-L -U -N -f -n -q -h --region --size --label --uuid --inodes --pmd-size --base --force --dry-run --undo --quiet --json --color --help"
+            opts="-L -U -N -f -n -q -v -h --region --size --label --uuid --inodes --pmd-size --base --force --dry-run --undo --quiet --verbose --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1322,7 +1426,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__mv)
-            opts="-f -h --region --part --base --force --json --color --help"
+            opts="-f -h --region --part --base --holes --over --force --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1337,6 +1441,14 @@ _gmfs() {
                     return 0
                     ;;
                 --base)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --holes)
+                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
+                    return 0
+                    ;;
+                --over)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1352,7 +1464,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__put)
-            opts="-f -h --region --part --base --force --sparse --align-1g --mode --json --color --help"
+            opts="-f -h --region --part --base --holes --over --force --sparse --align-1g --mode --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1367,6 +1479,14 @@ _gmfs() {
                     return 0
                     ;;
                 --base)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --holes)
+                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
+                    return 0
+                    ;;
+                --over)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1386,7 +1506,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__repair)
-            opts="-y -o -h --region --part --base --plan --yes --output --undo --release-lost --json --color --help"
+            opts="-y -o -h --region --part --base --holes --over --plan --yes --output --undo --release-lost --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1401,6 +1521,14 @@ _gmfs() {
                     return 0
                     ;;
                 --base)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --holes)
+                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
+                    return 0
+                    ;;
+                --over)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1428,7 +1556,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__restore)
-            opts="-f -y -h --region --part --base --force --yes --undo --color --help"
+            opts="-f -y -h --region --part --base --holes --over --force --yes --undo --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1443,6 +1571,14 @@ _gmfs() {
                     return 0
                     ;;
                 --base)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --holes)
+                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
+                    return 0
+                    ;;
+                --over)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1462,7 +1598,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__rm)
-            opts="-r -h --region --part --base --recursive --json --color --help"
+            opts="-r -h --region --part --base --holes --over --recursive --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1477,6 +1613,14 @@ _gmfs() {
                     return 0
                     ;;
                 --base)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --holes)
+                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
+                    return 0
+                    ;;
+                --over)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1492,7 +1636,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__save)
-            opts="-o -f -h --region --part --base --output --force --json --color --help"
+            opts="-o -f -h --region --part --base --holes --over --output --force --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1507,6 +1651,14 @@ _gmfs() {
                     return 0
                     ;;
                 --base)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --holes)
+                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
+                    return 0
+                    ;;
+                --over)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1530,7 +1682,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__scan)
-            opts="-h --region --part --base --step --json --color --help"
+            opts="-h --region --part --base --holes --over --step --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1545,6 +1697,14 @@ _gmfs() {
                     return 0
                     ;;
                 --base)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --holes)
+                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
+                    return 0
+                    ;;
+                --over)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1564,7 +1724,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__stat)
-            opts="-h --region --part --base --json --color --help"
+            opts="-h --region --part --base --holes --over --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1579,6 +1739,14 @@ _gmfs() {
                     return 0
                     ;;
                 --base)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --holes)
+                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
+                    return 0
+                    ;;
+                --over)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1594,7 +1762,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__tree)
-            opts="-h --region --part --base --json --color --help"
+            opts="-h --region --part --base --holes --over --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1609,6 +1777,14 @@ _gmfs() {
                     return 0
                     ;;
                 --base)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --holes)
+                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
+                    return 0
+                    ;;
+                --over)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1624,7 +1800,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__truncate)
-            opts="-s -h --region --part --base --size --sparse --json --color --help"
+            opts="-s -h --region --part --base --holes --over --size --sparse --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1639,6 +1815,14 @@ _gmfs() {
                     return 0
                     ;;
                 --base)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --holes)
+                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
+                    return 0
+                    ;;
+                --over)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1662,7 +1846,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__undo)
-            opts="-f -h --region --part --base --force --color --help"
+            opts="-f -h --region --part --base --holes --over --force --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1677,6 +1861,14 @@ _gmfs() {
                     return 0
                     ;;
                 --base)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --holes)
+                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
+                    return 0
+                    ;;
+                --over)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1692,7 +1884,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__who)
-            opts="-h --region --part --base --json --color --help"
+            opts="-h --region --part --base --holes --over --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1707,6 +1899,14 @@ _gmfs() {
                     return 0
                     ;;
                 --base)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --holes)
+                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
+                    return 0
+                    ;;
+                --over)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -70,13 +70,17 @@ never\t'Never'"
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -s f -l force -d 'Format whatever the image holds'
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -s n -l dry-run -d 'Print what would be made, and write nothing'
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -s q -l quiet -d 'Print nothing but errors'
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -s v -l verbose -d 'Print more: where the parts of the region lie'
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l undo -d 'Record what is overwritten, so that `gmfs undo` can take it back' -r -F
-complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -s C -l progress -d 'Show progress, whatever standard error is; fsck(8) hands over a descriptor, which is not used' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -s C -l progress -d 'Show progress, whatever standard error is; fsck(8) hands over a descriptor (-C0, -C 0), which is not used' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -84,12 +88,17 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -s n -l no -d 'Only look
 complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -s p -l preen -d 'Make the repairs that are proven, without asking (also -a)'
 complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -s y -l yes -d 'Make all repairs, also those that give something up'
 complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -s f -l force -d 'Check even if marked clean: always so, taken for fsck(8)\'s sake'
+complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -s v -l verbose -d 'Print more: how many pages of metadata were checked, and what is in use'
+complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -s r -d 'Ask before each repair: always so where nothing else is said, taken for fsck(8)\'s sake'
 complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l data -d 'Also compare the contents of blocks with their recorded CRCs'
 complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -s o -l output -d 'Leave IMAGE as it is; copy the region into FILE and repair it there' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l undo -d 'Record what is overwritten, so that `gmfs undo` can take it back' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
@@ -108,6 +117,9 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand explain" -s h -l help -d 'Prin
 complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l page -d 'With raw: which metadata page of the copy, counted from 0, the superblock' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l copy -d 'With raw: which copy [default: the one that counts]' -r -f -a "a\t'At the start of the region'
 b\t'At its end'"
@@ -120,6 +132,9 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -s h -l help -d 'Prin
 complete -c gmfs -n "__fish_gmfs_using_subcommand scan" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand scan" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand scan" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand scan" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand scan" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand scan" -l step -d 'Distance of the places that are looked at, a multiple of 4K' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand scan" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
@@ -129,7 +144,10 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand scan" -s h -l help -d 'Print h
 complete -c gmfs -n "__fish_gmfs_using_subcommand save" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand save" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand save" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
-complete -c gmfs -n "__fish_gmfs_using_subcommand save" -s o -l output -d 'The file to make' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand save" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand save" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand save" -s o -l output -d 'The file to make, - for standard output' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand save" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -139,6 +157,9 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand save" -s h -l help -d 'Print h
 complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -s o -l output -d 'The file to make, - for standard output' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
@@ -151,6 +172,9 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -s h -l help -d 'Print h
 complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -l undo -d 'Record what is overwritten, so that `gmfs undo` can take it back' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
@@ -161,6 +185,9 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -s h -l help -d 'Prin
 complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -171,6 +198,9 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -s h -l help -d 'Print hel
 complete -c gmfs -n "__fish_gmfs_using_subcommand tree" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand tree" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand tree" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand tree" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand tree" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand tree" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -179,6 +209,9 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand tree" -s h -l help -d 'Print h
 complete -c gmfs -n "__fish_gmfs_using_subcommand stat" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand stat" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand stat" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand stat" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand stat" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand stat" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -187,6 +220,9 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand stat" -s h -l help -d 'Print h
 complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -l offset -d 'Where to start in each file, in bytes, K, M, G, T' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -l length -d 'How much of each file, in bytes, K, M, G, T [default: all]' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -l missing -d 'With --sparse-absent: where the list goes' -r -F
@@ -198,6 +234,9 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -s h -l help -d 'Print he
 complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -l missing -d 'With --sparse-absent: one list for all files, made also if nothing is missing [default: FILE.missing beside each file in which something is]' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
@@ -209,6 +248,9 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -s h -l help -d 'Prin
 complete -c gmfs -n "__fish_gmfs_using_subcommand map" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand map" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand map" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand map" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand map" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand map" -l vmm -d 'Print the arguments that make the file a guest\'s memory' -r -f -a "qemu\t'QEMU 8.1 or newer: memory-backend-file objects with an offset'"
 complete -c gmfs -n "__fish_gmfs_using_subcommand map" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
@@ -218,6 +260,9 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand map" -s h -l help -d 'Print he
 complete -c gmfs -n "__fish_gmfs_using_subcommand who" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand who" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand who" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand who" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand who" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand who" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -226,6 +271,9 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand who" -s h -l help -d 'Print he
 complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l size -d 'Its size in bytes, K, M, G, T' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l mode -d 'Permission bits in octal' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
@@ -238,6 +286,9 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand create" -s h -l help -d 'Print
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l mode -d 'Permission bits in octal' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
@@ -248,6 +299,9 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -s h -l help -d 'Print 
 complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l mode -d 'Permission bits in octal, for a new file' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
@@ -260,6 +314,9 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand put" -s h -l help -d 'Print he
 complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -s s -l size -d 'Its new size in bytes, K, M, G, T' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
@@ -270,6 +327,9 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -s h -l help -d 'Pri
 complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -279,6 +339,9 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -s h -l help -d 'Print hel
 complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -297,6 +360,9 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and not __fish_seen_subco
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from add" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from add" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from add" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from add" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from add" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from add" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -305,6 +371,9 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcomman
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from del" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from del" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from del" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from del" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from del" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from del" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -313,6 +382,9 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcomman
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from list" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from list" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from list" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from list" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from list" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from list" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -325,6 +397,9 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcomman
 complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -333,6 +408,9 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -s h -l help -d 'Print h
 complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l page -d 'Damage this metadata page (0 is the superblock)' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l copy -d 'In this copy' -r -f -a "A\t''
 B\t''"

@@ -97,6 +97,8 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
         Err(error) => return usage(&error, &args).into(),
     };
     interrupt::survive_file_limit();
+    // If that fails, opening memory says so.
+    let _ = gmfs_image::mapped::survive_bus_errors();
     let mut ctx = Ctx::new(cli.color, cli.command.json());
     let done = cli.command.run(&mut ctx).and_then(|exit| {
         ctx.finish()?;

@@ -70,6 +70,18 @@ impl Ctx {
         Ok(self.out.write_all(bytes)?)
     }
 
+    /// Writes zeros.
+    pub(crate) fn zeros(&mut self, length: u64) -> Result<(), OutputError> {
+        static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+        let mut left = length;
+        while left > 0 {
+            let now = usize::try_from(left).unwrap_or(ZEROS.len()).min(ZEROS.len());
+            self.bytes(&ZEROS[..now])?;
+            left -= now as u64;
+        }
+        Ok(())
+    }
+
     /// Writes a line.
     pub(crate) fn line(&mut self, text: &str) -> Result<(), OutputError> {
         self.out.write_all(text.as_bytes())?;

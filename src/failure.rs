@@ -6,7 +6,9 @@ use std::io::{ErrorKind, Write as _};
 use gmfs_format::geometry::GeometryError;
 use gmfs_format::io::WriteError;
 use gmfs_image::file::FileError;
+use gmfs_image::flat::FlatError;
 use gmfs_image::kdump::KdumpError;
+use gmfs_image::lime::LimeError;
 use gmfs_image::mapped::MapError;
 use gmfs_image::metadump::MetaDumpError;
 use gmfs_image::probe::{self, DumpError};
@@ -148,7 +150,9 @@ fn image(error: &probe::OpenError) -> Told {
 fn dump(error: &DumpError) -> Told {
     match error {
         DumpError::Kdump(error @ KdumpError::MissingParts { .. }) => parts(error),
-        DumpError::Kdump(KdumpError::Version { .. }) => with("dump-version", "use a newer gmfs"),
+        DumpError::Kdump(KdumpError::Version { .. })
+        | DumpError::Flat(FlatError::Version { .. })
+        | DumpError::Lime(LimeError::Version { .. }) => with("dump-version", "use a newer gmfs"),
         DumpError::Inside { cut: true } | DumpError::Kdump(KdumpError::Short { .. }) => {
             with("dump-cut", "copy the dump again, whole")
         }

@@ -107,6 +107,7 @@ fn reason(kind: Kind, facts: &DumpFacts, why: Absence) -> String {
         },
         Absence::Truncated if facts.incomplete => "the dump is incomplete: its writer ran out of space".to_owned(),
         Absence::Truncated => "the dump's file was cut short".to_owned(),
+        Absence::Hole => "it is a hole in the file, and holes are taken as absent".to_owned(),
         Absence::NoData => "its writer recorded no data for it".to_owned(),
         Absence::Undecodable => "what the dump has for it is damaged".to_owned(),
         _ if facts.unaddressed > 0 => format!(
@@ -135,6 +136,7 @@ fn remedy(kind: Kind, facts: &DumpFacts, why: Absence, range: Option<Span>) -> S
     let ways = "docs/DUMPS.md has the ways to take a dump that holds it";
     match (kind, why) {
         (Kind::MetaDump, _) => "use the image that it was made of".to_owned(),
+        (Kind::Raw, Absence::Hole) => "--over FILE reads it from the snapshot below".to_owned(),
         (Kind::Raw, _) => "correct --base or --region".to_owned(),
         (_, Absence::Excluded) => format!("dump with makedumpfile -d 1, or without -d; {ways}"),
         (_, Absence::NoData) => format!("dump again: the tool that wrote the dump could not read it; {ways}"),

@@ -11,9 +11,10 @@ use gmfs_format::superblock::Superblock;
 use gmfs_format::tables::BlockState;
 use gmfs_format::units::PAGE_BYTES;
 use gmfs_image::file::FileError;
+use gmfs_image::foreign;
 use gmfs_image::probe::{self, Intent};
 use gmfs_image::undo::Recorded;
-use gmfs_image::{Description, Image, Kind, RegionFile, WritableImage};
+use gmfs_image::{Description, Holes, Image, Kind, RegionFile, WritableImage};
 use gmfs_volume::rebuild;
 use gmfs_volume::{ChangeError, OpenError, Recovery, Region, Superblocks, Writer, WriterOptions};
 
@@ -50,23 +51,46 @@ pub(crate) struct ImageArgs {
     /// that leaves out a hole of the address space has one address for each of its pieces: cut it at the hole.
     #[arg(long, value_name = "ADDRESS", value_parser = locate::parse_address, conflicts_with = "parts")]
     pub(crate) base: Option<u64>,
+    /// What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)
+    ///
+    /// In a sparse copy holes are pages of zeros. In a differential snapshot, as Firecracker writes, they are pages that
+    /// did not change since the snapshot below. What is absent is listed and never shown as zeros. Without --holes and
+    /// --over, a note says how much of the region is holes.
+    #[arg(long, value_name = "WHAT", requires = "base", hide_possible_values = true)]
+    pub(crate) holes: Option<HolesAre>,
+    /// Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it
+    #[arg(long, value_name = "FILE", requires = "base")]
+    pub(crate) over: Vec<PathBuf>,
+}
+
+/// What holes in raw memory are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum HolesAre {
+    /// Pages of zeros.
+    Zero,
+    /// Pages that the file does not hold.
+    Absent,
 }
 
 impl ImageArgs {
     /// A file without anything that would have to be said of it.
     pub(crate) const fn file(image: PathBuf) -> Self {
-        Self { image, region: None, parts: Vec::new(), base: None }
+        Self { image, region: None, parts: Vec::new(), base: None, holes: None, over: Vec::new() }
     }
 
     /// All files that the image consists of.
     pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
-        std::iter::once(self.image.as_path()).chain(self.parts.iter().map(PathBuf::as_path))
+        std::iter::once(self.image.as_path()).chain(self.parts.iter().chain(&self.over).map(PathBuf::as_path))
     }
 
     /// Opens the image for reading; `window` is the part of `/dev/mem` that is to be seen.
     pub(crate) fn open(&self, window: Option<Span>) -> Result<Image, probe::OpenError> {
         match self.base {
-            Some(base) => probe::open_raw(&self.image, base),
+            Some(base) => {
+                let below: Vec<&Path> = self.over.iter().map(PathBuf::as_path).collect();
+                let holes = if self.holes == Some(HolesAre::Absent) { Holes::Absent } else { Holes::Zero };
+                probe::open_layers(&self.image, &below, base, holes)
+            }
             None if self.parts.is_empty() => probe::open(&self.image, window),
             None => probe::open_parts(&self.files().collect::<Vec<_>>()),
         }
@@ -157,6 +181,10 @@ pub(crate) fn load_or_rebuild(located: &Located) -> Result<Superblocks> {
     rebuild::load(&located.source).map_err(|error| no_superblock(located, error))
 }
 
+/// What to do with an image that holds something else where the region would be.
+const NOT_THIS: &str = "name the image that holds the region; if it lies elsewhere in this one, `gmfs scan IMAGE` looks for \
+                        it, and --region SIZE:BASE says where it is";
+
 /// What to say of a region whose superblocks cannot be used: that the rest of it is there, or what the dump lacks and why.
 pub(crate) fn no_superblock(located: &Located, error: OpenError) -> anyhow::Error {
     let OpenError::NoRegion { a, b } = &error else { return error.into() };
@@ -176,6 +204,11 @@ pub(crate) fn no_superblock(located: &Located, error: OpenError) -> anyhow::Erro
         return anyhow::Error::new(Failure::new("region-elsewhere", message).hint(hint)).context(error.to_string());
     }
     let first = located.source.next_absent(0..PAGE_BYTES);
+    if let (None, Some(found)) = (&located.dump, foreign::identify(&located.source)) {
+        let place = located.place.base.saturating_add(found.offset);
+        let message = format!("it holds something else: {}, marked at offset {place:#x}", found.name);
+        return anyhow::Error::new(Failure::new("holds-other", message).hint(NOT_THIS));
+    }
     match (&located.dump, first) {
         (Some(dump), Some((_, why))) => {
             let range = Span::new(located.place.base, located.source.size());
@@ -396,7 +429,24 @@ fn find(args: &ImageArgs, ctx: &Ctx) -> Result<(Image, Span)> {
     if let (Some(dump), Some(span)) = (image.description(), exact) {
         lacking::require(&image, &dump, span)?;
     }
+    note_holes(args, &image, span, ctx);
     Ok((image, span))
+}
+
+/// Says how much of the region is holes in a file of raw memory, if nobody has said what they are.
+fn note_holes(args: &ImageArgs, image: &Image, span: Span, ctx: &Ctx) {
+    if args.holes.is_some() || !args.over.is_empty() {
+        return;
+    }
+    let holes = image.description().and_then(|dump| dump.holes(span.offset..span.end())).unwrap_or(0);
+    if holes > 0 {
+        ctx.note(&format!(
+            "{} of the region are holes in {}, and are read as zeros; if they are pages that did not change since another \
+             snapshot, --over FILE reads them from that one, and --holes absent takes them as absent",
+            size::human(holes),
+            image.path.display()
+        ));
+    }
 }
 
 /// The image, open for writing and locked, cut to the region.

@@ -76,7 +76,8 @@ impl<'a> Index<'a> {
     pub(crate) fn new(place: &Place, source: &'a Source, dump: Option<&'a Description>) -> Self {
         let dump = dump.filter(|_| place.kind == Kind::Kdump);
         let large = source.size() > READ_ENTRIES;
-        let believed = dump.is_some_and(|dump| large && !dump.facts.incomplete && !is_cut(place, source, dump));
+        let believed = dump
+            .is_some_and(|dump| large && !dump.facts.incomplete && !dump.facts.damaged && !is_cut(place, source, dump));
         Self { source, base: place.base, dump, believed }
     }
 

@@ -45,7 +45,7 @@ pub(crate) struct Args {
     #[arg(long)]
     sparse_absent: bool,
     /// With --sparse-absent: where the list goes
-    #[arg(long, value_name = "LIST", requires = "sparse_absent")]
+    #[arg(long, value_name = "LIST", value_parser = super::new_file(), requires = "sparse_absent")]
     missing: Option<PathBuf>,
 }
 
@@ -122,14 +122,7 @@ impl Sink for Stdout<'_> {
     }
 
     fn zeros(&mut self, span: Span) -> Result<()> {
-        static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-        let mut left = span.len;
-        while left > 0 {
-            let now = left.min(ZEROS.len() as u64);
-            self.ctx.bytes(&ZEROS[..usize::try_from(now).unwrap_or(ZEROS.len())])?;
-            left -= now;
-        }
-        Ok(())
+        Ok(self.ctx.zeros(span.len)?)
     }
 
     fn gap(&mut self, gap: Gap) -> Result<()> {

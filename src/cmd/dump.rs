@@ -1,7 +1,7 @@
 //! `gmfs dump`: a region's metadata as a small file, or as text.
 
 mod obfuscate;
-mod out;
+pub(in crate::cmd) mod out;
 mod text;
 
 use std::io::{self, Write as _};
@@ -84,7 +84,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         return Err(failure.hint("-o FILE names a file")).with_context(cannot);
     }
     if standard && !args.text {
-        out::refuse_terminal().with_context(cannot)?;
+        out::refuse_terminal("a dump").with_context(cannot)?;
     }
     interrupt::watch(Exit::Failed.code())?;
     let located = open::locate(&args.image, ctx)?;

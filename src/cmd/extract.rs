@@ -42,7 +42,7 @@ pub(crate) struct Args {
     /// The file's or directory's path in the region
     path: OsString,
     /// The file or directory to make, or an existing directory to put it into [default: .]
-    #[arg(value_name = "DEST")]
+    #[arg(value_name = "DEST", value_parser = super::new_file())]
     destination: Option<PathBuf>,
     /// Replace files that exist
     #[arg(short, long)]
@@ -55,7 +55,7 @@ pub(crate) struct Args {
     sparse_absent: bool,
     /// With --sparse-absent: one list for all files, made also if nothing is missing [default: FILE.missing beside each
     /// file in which something is]
-    #[arg(long, value_name = "LIST", requires = "sparse_absent")]
+    #[arg(long, value_name = "LIST", value_parser = super::new_file(), requires = "sparse_absent")]
     missing: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]

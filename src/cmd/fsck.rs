@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args as Arguments;
 use gmfs_check::{Severity, Verdict};
+use gmfs_format::io::ReadAt;
+use gmfs_volume::Superblocks;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
@@ -51,15 +53,21 @@ pub(crate) struct Args {
     /// Check even if marked clean: always so, taken for fsck(8)'s sake
     #[arg(short = 'f', long = "force")]
     force: bool,
+    /// Print more: how many pages of metadata were checked, and what is in use
+    #[arg(short, long)]
+    verbose: bool,
+    /// Ask before each repair: always so where nothing else is said, taken for fsck(8)'s sake
+    #[arg(short = 'r', hide = true, group = "mode")]
+    ask: bool,
     /// Also compare the contents of blocks with their recorded CRCs
     #[arg(long)]
     data: bool,
     /// Record what is overwritten, so that `gmfs undo` can take it back
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = super::new_file())]
     undo: Option<PathBuf>,
-    /// Show progress, whatever standard error is; fsck(8) hands over a descriptor, which is not used
-    #[arg(short = 'C', long = "progress", value_name = "FD", num_args = 0..=1, require_equals = true, default_missing_value = "0")]
-    progress: Option<u32>,
+    /// Show progress, whatever standard error is; fsck(8) hands over a descriptor (-C0, -C 0), which is not used
+    #[arg(short = 'C', long = "progress", value_name = "FD", allow_hyphen_values = true, num_args = 0..=1, require_equals = true, default_missing_value = "0")]
+    progress: Option<i32>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -67,14 +75,18 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let how = Look { data: args.data, progress: args.progress.is_some() };
+    let mut used = None;
     let (image, shown, outcome) = match args.mode() {
         Mode::Look => {
             let located = open::locate(&args.image, ctx)?;
             let report = open::look(&located, how, gmfs_check::finding::KEPT_PER_CODE, ctx)?;
+            used = in_use(&located.source);
             (region::Image::from(&located.place), located.place.path.display().to_string(), Outcome::looked(report))
         }
         mode => open::for_repair(&args.image, args.undo.as_deref(), ctx, |mut target, ctx| {
-            repairing::repair(&mut target, how, mode, ctx)
+            let done = repairing::repair(&mut target, how, mode, ctx);
+            used = in_use(&target);
+            done
         })?,
     };
     let status = status(&outcome);
@@ -86,13 +98,17 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             findings::plan(&[], &outcome.refused, ctx)?;
         }
         show(&shown, &outcome, ctx)?;
+        if args.verbose {
+            more(&outcome, used.as_deref(), ctx)?;
+        }
     }
     Ok(Exit::Fsck(status))
 }
 
 impl Args {
     fn mode(&self) -> Mode {
-        let _ = self.force;
+        // Asking is what is done without any of these.
+        let _ = (self.force, self.ask);
         match (self.look, self.preen, self.yes) {
             (_, true, _) => Mode::Safe,
             (_, _, true) => Mode::All,
@@ -100,6 +116,41 @@ impl Args {
             _ => Mode::Look,
         }
     }
+}
+
+/// What -v prints besides: how the pages stand, and what is in use.
+fn more(outcome: &Outcome, used: Option<&str>, ctx: &mut Ctx) -> Result<()> {
+    let pages = &outcome.last.pages;
+    for (name, copy) in [("A", pages.a), ("B", pages.b)] {
+        let kinds = [
+            (copy.good, "good"),
+            (copy.recovery, "left by an unfinished change"),
+            (copy.stale, "stale"),
+            (copy.damaged, "damaged"),
+            (copy.absent, "not in the image"),
+        ];
+        let text: Vec<String> =
+            kinds.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
+        ctx.line(&format!("  pages of metadata in copy {name}: {}", text.join(", ")))?;
+    }
+    if let Some(used) = used {
+        ctx.line(&format!("  {used}"))?;
+    }
+    Ok(())
+}
+
+/// What of a region is in use, as its superblock has it.
+fn in_use(source: &(impl ReadAt + ?Sized)) -> Option<String> {
+    let found = Superblocks::load(source).ok()?;
+    let (raw, geometry) = (&found.current().raw, found.geometry());
+    let free = raw.free_blocks.get();
+    Some(format!(
+        "in use: {} of {} inodes, {} of {} data blocks",
+        raw.used_inodes.get(),
+        geometry.inodes(),
+        u64::from(geometry.data_blocks()).saturating_sub(free),
+        geometry.data_blocks()
+    ))
 }
 
 /// Prints what was found and what it comes to.

@@ -2,6 +2,7 @@
 
 mod refuse;
 mod target;
+mod wipe;
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,7 @@ use gmfs_format::Layout;
 use gmfs_format::geometry::Geometry;
 use gmfs_format::spec::RegionSpec;
 use gmfs_format::superblock::check_label;
-use gmfs_format::units::PmdShift;
+use gmfs_format::units::{CopyId, PmdShift};
 use gmfs_image::undo::Recorded;
 use gmfs_volume::{FormatOptions, Stamp, format};
 use uuid::Uuid;
@@ -28,7 +29,8 @@ use crate::render::{WRITER, size};
 
 /// Make a region in a file, a device or a range of memory
 ///
-/// Writes a handful of pages at any size. Refuses an image that holds a region, a filesystem, a partition table, a dump
+/// Writes a handful of pages at any size, and zeros what other formats left where programs look for their marks: in the
+/// first 5 MiB and the last 2 MiB of the region. Refuses an image that holds a region, a filesystem, a partition table, a dump
 /// or other data already, unless --force is given. With --uuid, and SOURCE_DATE_EPOCH in the environment, two runs write
 /// the same bytes. As mkfs.gmfs or mkfs.guestmemfs the program is this command, and takes mkfs(8)'s size in blocks
 /// behind IMAGE.
@@ -39,6 +41,7 @@ use crate::render::{WRITER, size};
   gmfs mkfs /dev/dax0.0 --dry-run")]
 pub(crate) struct Args {
     /// File, block device, devdax device or /dev/mem
+    #[arg(value_parser = super::new_file())]
     image: PathBuf,
     /// Where in IMAGE the region is to lie; in /dev/mem BASE is a physical address
     #[arg(long, value_name = "SIZE[:BASE]", value_parser = parse_region)]
@@ -68,11 +71,14 @@ pub(crate) struct Args {
     #[arg(short = 'n', long)]
     dry_run: bool,
     /// Record what is overwritten, so that `gmfs undo` can take it back
-    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    #[arg(long, value_name = "FILE", value_parser = super::new_file(), conflicts_with = "dry_run")]
     undo: Option<PathBuf>,
     /// Print nothing but errors
     #[arg(short, long)]
     quiet: bool,
+    /// Print more: where the parts of the region lie
+    #[arg(short, long, conflicts_with = "quiet")]
+    verbose: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -105,6 +111,12 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     if !args.dry_run {
         write(&mut target, &options, args.undo.as_deref()).map_err(cannot)?;
         target.keep();
+        if let Some((name, offset)) = target.left_outside() {
+            ctx.warn(&format!(
+                "behind the region, the image still has the mark of something else ({name}, at offset {offset:#x}); \
+                 wipefs(8) takes it away"
+            ));
+        }
     }
     let place = Place { kind: target.kind, path: args.image.clone(), base: target.base };
     show(args, &place, &options, ctx)?;
@@ -113,11 +125,18 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
 
 /// Formats, with a record of what was there if that is asked for.
 fn write(target: &mut target::Target, options: &FormatOptions, undo: Option<&Path>) -> Result<()> {
+    let places = target.marked();
+    let size = options.geometry.size();
     match undo {
-        None => format(target.writable()?, options).map(drop)?,
+        None => {
+            let out = target.writable()?;
+            format(out, options).map(drop)?;
+            wipe::clear(out, size, &places)?;
+        }
         Some(file) => {
             let mut recorded = Recorded::new(target.writable()?, file)?;
-            let done = format(&mut recorded, options);
+            let done = format(&mut recorded, options).map_err(anyhow::Error::new);
+            let done = done.and_then(|_| wipe::clear(&mut recorded, size, &places));
             recorded.finish()?;
             done?;
         }
@@ -175,6 +194,12 @@ fn show(args: &Args, place: &Place, options: &FormatOptions, ctx: &mut Ctx) -> R
     table.row(["Physical base", &base]);
     table.row(["Blocks", &blocks(geometry)]);
     table.row(["Inodes", &geometry.inodes().to_string()]);
+    if args.verbose {
+        let copies = CopyId::BOTH.map(|copy| size::hex(place.base.saturating_add(geometry.copy_offset(copy))));
+        table.row(["Metadata", &format!("copies at {} and {}", copies[0], copies[1])]);
+        let page = size::human(geometry.block_bytes());
+        table.row(["Block size", &format!("{page}, for kernels whose PMD pages have that size")]);
+    }
     if geometry.tail() > 0 {
         table.row(["Not used", &format!("{} behind the last whole block", size::both(geometry.tail()))]);
     }

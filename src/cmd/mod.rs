@@ -29,8 +29,10 @@ pub(crate) mod undo;
 pub(crate) mod who;
 
 use std::ffi::OsStr;
+use std::path::PathBuf;
 
 use anyhow::Result;
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use gmfs_format::io::ReadAt;
 use gmfs_format::model::{Inode, Tree};
 use gmfs_format::units::InodeNo;
@@ -48,6 +50,14 @@ use crate::render::size;
 /// A size as memparse reads it.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     gmfs_format::spec::parse_size(text).map_err(|error| error.to_string())
+}
+
+/// The name of a file that a command makes. Elsewhere `-` stands for standard output, so no file gets that name by mistake.
+pub(crate) fn new_file() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| match path.as_os_str().as_encoded_bytes() {
+        b"-" => Err("it cannot go to standard output; ./- is a file of that name"),
+        _ => Ok(path),
+    })
 }
 
 /// Permission bits in octal.

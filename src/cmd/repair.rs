@@ -38,10 +38,10 @@ pub(crate) struct Args {
     #[arg(short = 'y', long = "yes")]
     yes: bool,
     /// Leave IMAGE as it is; copy the region into FILE and repair it there
-    #[arg(short = 'o', long, value_name = "FILE", conflicts_with_all = ["plan", "undo"])]
+    #[arg(short = 'o', long, value_name = "FILE", value_parser = super::new_file(), conflicts_with_all = ["plan", "undo"])]
     output: Option<PathBuf>,
     /// Record what is overwritten, so that `gmfs undo` can take it back
-    #[arg(long, value_name = "FILE", conflicts_with = "plan")]
+    #[arg(long, value_name = "FILE", value_parser = super::new_file(), conflicts_with = "plan")]
     undo: Option<PathBuf>,
     /// Free the blocks that repairs have reserved: what they hold is given up
     #[arg(long, conflicts_with = "plan")]

@@ -45,7 +45,7 @@ pub(crate) struct Args {
     #[arg(short = 'y', long = "yes")]
     yes: bool,
     /// Record what is overwritten, so that `gmfs undo` can take it back
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = super::new_file())]
     undo: Option<PathBuf>,
 }
 

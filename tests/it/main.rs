@@ -12,6 +12,7 @@ mod changing;
 mod damage;
 mod dumpfiles;
 mod dumps;
+mod foreign;
 mod formats;
 mod generated;
 mod help;

@@ -10,6 +10,11 @@
 //! written, and of `/dev/mem` there is none without [`IoMem`]'s consent.
 
 mod chunks;
+#[allow(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "its numbers are addresses of maps, and of nobody else"
+)]
 mod fault;
 
 use std::fs::File;
@@ -65,9 +70,21 @@ pub enum MapError {
     /// The device's size and alignment are not known.
     #[error(transparent)]
     Sysfs(#[from] SysfsError),
-    /// No handler for bus errors could be installed; without one, poisoned memory would end the process.
-    #[error("cannot prepare for bus errors")]
-    Signal(#[source] io::Error),
+    /// The process does not survive bus errors: poisoned memory would end it. See [`survive_bus_errors`].
+    #[error("memory cannot be mapped before the process survives bus errors")]
+    Unprepared,
+}
+
+/// Makes the process survive bus errors of memory that this crate reads: installs a handler for SIGBUS, for the whole
+/// process and for as long as it lives. To be called by a program before it opens a window of memory, once or more often.
+///
+/// For a bus error that is not of a copy made here the handler does what the process did before. That the hardware has
+/// noticed poison which nobody has touched (`BUS_MCEERR_AO`) ends the process no more.
+///
+/// # Errors
+/// The system refuses the handler. Windows are refused with [`MapError::Unprepared`] then.
+pub fn survive_bus_errors() -> io::Result<()> {
+    fault::install()
 }
 
 /// What a store needs in order to last.
@@ -122,6 +139,7 @@ impl MappedWindow {
     /// A window of a regular file, to test with what can be truncated under the map.
     #[cfg(test)]
     pub(crate) fn map_file(path: &Path, window: Span) -> Result<Self, MapError> {
+        survive_bus_errors().unwrap();
         let file = File::open(path).unwrap();
         Self::new(file, path, window, fault::page_size(), None, Protection::Read)
     }
@@ -139,7 +157,9 @@ impl MappedWindow {
         if window.len == 0 || window.offset.checked_add(window.len).is_none_or(|end| end > limit) {
             return Err(MapError::Window { path: path.to_owned(), window });
         }
-        fault::install().map_err(MapError::Signal)?;
+        if !fault::is_installed() {
+            return Err(MapError::Unprepared);
+        }
         Ok(Self { chunks: Chunks::new(file, window, granule, protection), window, end })
     }
 
@@ -219,6 +239,7 @@ impl WritableWindow {
     /// As [`MappedWindow::map_file`].
     #[cfg(test)]
     pub(crate) fn map_file(path: &Path, window: Span, durability: Durability) -> Result<Self, MapError> {
+        survive_bus_errors().unwrap();
         let file = File::options().read(true).write(true).open(path).unwrap();
         let inner = MappedWindow::new(file, path, window, fault::page_size(), None, Protection::Write)?;
         Ok(Self { inner, durability, dirty: Vec::new() })

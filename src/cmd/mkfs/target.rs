@@ -1,12 +1,14 @@
 //! What is to be formatted: found, made, opened and locked; and, if it was made here, removed again if that fails.
 
 use std::fs::OpenOptions;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use gmfs_format::io::{ReadAt, Span, Window, WriteAt};
 use gmfs_format::spec;
 use gmfs_format::units::{CopyId, PmdShift};
+use gmfs_image::foreign;
 use gmfs_image::probe::{self, Intent};
 use gmfs_image::{Kind, RegionFile, WritableFile};
 use gmfs_volume::Superblocks;
@@ -82,6 +84,23 @@ impl Target {
         let offsets = CopyId::BOTH.map(|copy| old.geometry().copy_offset(copy));
         let end = source.end().unwrap_or(0);
         offsets.into_iter().filter(|offset| offset.saturating_add(4096) <= end).collect()
+    }
+
+    /// Where other formats have marks, which the region must not be taken for: in files and block devices, of which
+    /// programs tell what they hold by these.
+    pub(super) fn marked(&self) -> Vec<Range<u64>> {
+        if self.fresh || !matches!(self.kind, Kind::File | Kind::BlockDevice) {
+            return Vec::new();
+        }
+        super::wipe::places(self.size)
+    }
+
+    /// What the image still holds beside the region, if programs that look at the image as a whole see it: a name, and
+    /// where its mark is.
+    pub(super) fn left_outside(&self) -> Option<(&'static str, u64)> {
+        let source = self.source().filter(|_| self.base == 0 && !self.fresh && !self.kind.is_physical())?;
+        let found = foreign::identify(source).filter(|found| found.offset >= self.size)?;
+        Some((found.name, found.offset))
     }
 
     pub(super) fn writable(&mut self) -> Result<&mut Window<Box<dyn WriteAt>>, Failure> {
@@ -182,7 +201,7 @@ fn open_whole(path: &Path, window: Option<Span>, dry_run: bool) -> Result<(Kind,
     }
     match probe::open(path, window) {
         Ok(image) if !image.kind.is_dump() => Ok((image.kind, Whole::Readable(image.source))),
-        Ok(_) | Err(probe::OpenError::Format { .. } | probe::OpenError::Elf { .. }) => {
+        Ok(_) | Err(probe::OpenError::Format { .. } | probe::OpenError::Elf { .. } | probe::OpenError::Dump { .. }) => {
             Ok((Kind::File, Whole::Readable(Box::new(RegionFile::open(path)?))))
         }
         Err(error) => Err(error.into()),

@@ -54,18 +54,21 @@ pub struct DumpFacts {
     pub unaddressed: u64,
     /// The parts of a split dump, by their physical addresses.
     pub parts: Vec<Span>,
-    /// Something of it is missing: its writer ran out of space, its file was cut, or is damaged.
+    /// Something of it is missing: its writer ran out of space, or its file was cut.
     pub incomplete: bool,
+    /// A part of its file is damaged, and what was in that part is missing.
+    pub damaged: bool,
 }
 
 impl DumpFacts {
     /// The same, of a dump that came in a flattened stream, if it did.
     pub(super) fn within(self, flattened: Option<FlatFacts>) -> Self {
         let cut = flattened.as_ref().is_some_and(|stream| stream.cut);
+        let damaged = flattened.as_ref().is_some_and(|stream| stream.damaged);
         // QEMU's streams are of compressed dumps.
         let makedumpfile = flattened.is_some() && self.page_size.is_none();
         let writer = if makedumpfile { Some(MAKEDUMPFILE) } else { self.writer };
-        Self { incomplete: self.incomplete || cut, flattened, writer, ..self }
+        Self { incomplete: self.incomplete || cut, damaged: self.damaged || damaged, flattened, writer, ..self }
     }
 }
 
@@ -118,10 +121,11 @@ impl From<&LimeFacts> for DumpFacts {
         Self {
             format: if lime.compressed { "AVML" } else { "LiME" },
             version: Some(if lime.compressed { 2 } else { 1 }),
-            big_endian: Some(false),
+            big_endian: Some(lime.big_endian),
             codec: Some(if lime.compressed { "snappy" } else { "stored" }),
             writer: lime.compressed.then_some("AVML"),
-            incomplete: lime.cut || lime.damaged,
+            incomplete: lime.cut,
+            damaged: lime.damaged,
             ..Self::default()
         }
     }
@@ -214,6 +218,12 @@ impl Description {
         self.outline.tally(&range)
     }
 
+    /// How many bytes of `range` are holes in a file of raw memory; `None` for other dumps.
+    #[must_use]
+    pub fn holes(&self, range: Range<u64>) -> Option<u64> {
+        self.outline.holes(&range)
+    }
+
     /// The first ranges that the dump holds, `limit` of them at most. What it describes and does not hold is passed over,
     /// however many ranges that are.
     #[must_use]
@@ -258,6 +268,11 @@ pub(super) trait Outline: Send + Sync {
             ControlFlow::Continue(())
         });
         sums
+    }
+
+    /// As [`Description::holes`].
+    fn holes(&self, _range: &Range<u64>) -> Option<u64> {
+        None
     }
 
     /// As [`Description::tally`].
@@ -324,7 +339,10 @@ impl<R: ReadAt> Outline for KdumpDump<R> {
 
 impl<R: ReadAt> Outline for RawMemory<R> {
     fn visit(&self, _from: u64, each: &mut dyn FnMut(Span, Option<Absence>) -> ControlFlow<()>) {
-        let end = self.end().unwrap_or(u64::MAX);
-        let _ = each(Span::new(self.base(), end.saturating_sub(self.base())), None);
+        let _ = self.ranges().try_for_each(|(span, why)| each(span, why));
+    }
+
+    fn holes(&self, range: &Range<u64>) -> Option<u64> {
+        self.holes_in(range.clone()).ok()
     }
 }
