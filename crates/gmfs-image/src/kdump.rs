@@ -533,10 +533,14 @@ impl<R: ReadAt> ReadAt for KdumpDump<R> {
                 None => false,
             };
         if there {
-            match self.read_pages(offset, buf, pages) {
+            match self.read_pages(offset, buf, pages.clone()) {
                 Ok(()) => return Ok(()),
                 Err(ReadError::Absent { span, why: Absence::Undecodable }) => {
                     return Err(ReadError::Absent { span, why: Absence::Undecodable });
+                }
+                // The last page of the range: nothing follows that could be absent too.
+                Err(ReadError::Absent { span, why }) if self.page_of(span.offset) == pages.end.saturating_sub(1) => {
+                    return Err(ReadError::Absent { span, why });
                 }
                 Err(ReadError::Absent { span, why }) => {
                     // Only where it begins is known from reading.

@@ -212,10 +212,11 @@ impl Bitmaps {
 
     /// What the maps say of `page`.
     pub(super) fn class(&self, file: &impl ReadAt, page: u64) -> Result<Class, ReadError> {
-        self.class_in(&mut Walk::new(self, file), page)
+        self.class_by(page, |map| self.word(file, map, page >> 6))
     }
 
-    fn class_in(&self, walk: &mut Walk<'_, impl ReadAt>, page: u64) -> Result<Class, ReadError> {
+    /// What the words say that hold a page's bits.
+    fn class_by(&self, page: u64, mut word: impl FnMut(Map) -> Result<u64, ReadError>) -> Result<Class, ReadError> {
         if page >= self.claimed {
             return Ok(Class::Absent(Absence::NotInDump));
         }
@@ -223,9 +224,9 @@ impl Bitmaps {
             return Ok(Class::Absent(Absence::Truncated));
         }
         let bit = 1_u64.checked_shl(low(page)).unwrap_or(0);
-        Ok(if walk.word(Map::Dumped, page >> 6)? & bit != 0 {
+        Ok(if word(Map::Dumped)? & bit != 0 {
             Class::Dumped
-        } else if walk.word(Map::Ram, page >> 6)? & bit != 0 {
+        } else if word(Map::Ram)? & bit != 0 {
             Class::Absent(Absence::Excluded)
         } else {
             Class::Absent(Absence::NotInDump)
@@ -235,7 +236,7 @@ impl Bitmaps {
     /// What the maps say of `from`, and how far they say the same; `to` at most. `from < to`.
     pub(super) fn run(&self, file: &impl ReadAt, from: u64, to: u64) -> Result<(u64, Class), ReadError> {
         let mut walk = Walk::new(self, file);
-        let class = self.class_in(&mut walk, from)?;
+        let class = self.class_by(from, |map| walk.word(map, from >> 6))?;
         let end = match class {
             _ if from >= self.claimed => to,
             _ if from >= self.known => to.min(self.claimed),
@@ -449,6 +450,24 @@ impl Bitmaps {
         let data = file.next_data(place(from)..place(to).saturating_add(1))?;
         let first = data.map_or(to, |data| data.start.saturating_sub(self.ram).saturating_mul(8));
         Ok(first.clamp(from, to))
+    }
+
+    /// One word of a map.
+    fn word(&self, file: &impl ReadAt, map: Map, index: u64) -> Result<u64, ReadError> {
+        let windows = match map {
+            Map::Ram => &self.windows.ram,
+            Map::Dumped => &self.windows.dumped,
+        };
+        let held =
+            windows.lock().unwrap_or_else(PoisonError::into_inner).find(index).and_then(|held| held.first().copied());
+        match held {
+            Some(word) => Ok(word),
+            None => {
+                let words = self.group(file, map, index >> (GROUP_BITS - 6))?;
+                let inside = usize::try_from(index & GROUP_WORDS_MASK).unwrap_or(0);
+                Ok(words.get(inside).copied().unwrap_or(0))
+            }
+        }
     }
 
     /// The words of a map for a group of pages; bits that are not known are 0.

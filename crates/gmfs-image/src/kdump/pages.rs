@@ -305,7 +305,13 @@ impl<R: ReadAt> KdumpDump<R> {
             let count = count.min(usize::try_from(part.end.saturating_sub(page)).unwrap_or(count)).max(1);
             let bytes = count.saturating_mul(self.page_len()).min(rest.len());
             let (now, later) = rest.split_at_mut(bytes);
-            self.load(part, rank, count, worker).map_err(|error| super::of_index(error, here))?;
+            // A single page is mostly followed by a question about what comes next.
+            let loaded = if count == 1 {
+                self.load_some(part, rank, count, worker)
+            } else {
+                self.load(part, rank, count, worker)
+            };
+            loaded.map_err(|error| super::of_index(error, here))?;
             self.fill_from(part, now, worker).map_err(|stop| {
                 let index = u64::try_from(stop.index).unwrap_or(u64::MAX);
                 let span = Span::new(self.address(page.saturating_add(index)), self.page);
@@ -342,7 +348,13 @@ impl<R: ReadAt> KdumpDump<R> {
             match part.file.next_absent(place..place.saturating_add(DESCRIPTOR_BYTES)) {
                 Some((_, Absence::Undecodable)) => *descriptor = Descriptor::DAMAGED,
                 Some(_) => *descriptor = Descriptor::CUT,
-                None if descriptor.offset == 0 => *descriptor = Descriptor::CUT,
+                // An empty one may be one that the file does not have any more.
+                None if descriptor.offset == 0 => {
+                    let mut again = [0; DESCRIPTOR];
+                    if matches!(part.file.read_at(place, &mut again), Err(ReadError::Absent { .. })) {
+                        *descriptor = Descriptor::CUT;
+                    }
+                }
                 None => {}
             }
         }
