@@ -63,40 +63,60 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -s U -l uuid -d 'UUID of
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -s N -l inodes -d 'How many files and directories it can hold, up to 1048576 [default: by size, from 1024 to 65536]' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -l pmd-size -d 'Block size: 2M, 32M or 512M [default: the PMD size of the running kernel]' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -l base -d 'Physical address to record as the region\'s base, for a file that is to be loaded there' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -l undo -d 'Record what is overwritten, so that `gmfs undo` can take it back' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -l in-use-ok -d 'Free and overwrite memory even if a process has it mapped'
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -s f -l force -d 'Format whatever the image holds'
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -s n -l dry-run -d 'Print what would be made, and write nothing'
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -s q -l quiet -d 'Print nothing but errors'
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -s v -l verbose -d 'Print more: where the parts of the region lie'
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l undo -d 'Record what is overwritten, so that `gmfs undo` can take it back' -r -F
-complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -s C -l progress -d 'Show progress, whatever standard error is; fsck(8) hands over a descriptor, which is not used' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l uuid -d 'Which region it is, where pages of several are left: as messages name it' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -s C -l progress -d 'Show progress, whatever standard error is; fsck(8) hands over a descriptor (-C0, -C 0), which is not used' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l no-lock -d 'Read although another process may be changing the region'
 complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -s n -l no -d 'Only look; write nothing'
 complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -s p -l preen -d 'Make the repairs that are proven, without asking (also -a)'
 complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -s y -l yes -d 'Make all repairs, also those that give something up'
 complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -s f -l force -d 'Check even if marked clean: always so, taken for fsck(8)\'s sake'
+complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -s v -l verbose -d 'Print more: how many pages of metadata were checked, and what is in use'
+complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -s r -d 'Ask before each repair: always so where nothing else is said, taken for fsck(8)\'s sake'
 complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l data -d 'Also compare the contents of blocks with their recorded CRCs'
+complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l accept -d 'Take the doubt off all files that are flagged doubtful: they are as they should be'
+complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l in-use-ok -d 'Free and overwrite memory even if a process has it mapped'
 complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -s o -l output -d 'Leave IMAGE as it is; copy the region into FILE and repair it there' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l undo -d 'Record what is overwritten, so that `gmfs undo` can take it back' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l uuid -d 'Which region it is, where pages of several are left: as messages name it' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l no-lock -d 'Read although another process may be changing the region'
 complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l plan -d 'Print the plan as a list of edits; write nothing'
 complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -s y -l yes -d 'Also make repairs that give something up'
+complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l in-use-ok -d 'Free and overwrite memory even if a process has it mapped'
 complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l release-lost -d 'Free the blocks that repairs have reserved: what they hold is given up'
 complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -108,41 +128,62 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand explain" -s h -l help -d 'Prin
 complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l page -d 'With raw: which metadata page of the copy, counted from 0, the superblock' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l copy -d 'With raw: which copy [default: the one that counts]' -r -f -a "a\t'At the start of the region'
 b\t'At its end'"
 complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l no-lock -d 'Read although another process may be changing the region'
 complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l image -d 'Show what IMAGE itself is: a dump\'s format, kernel and memory, and how much of the region it holds'
+complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l in-use -d 'With files: which processes have each file mapped'
 complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand scan" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand scan" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand scan" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand scan" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand scan" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand scan" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand scan" -l step -d 'Distance of the places that are looked at, a multiple of 4K' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand scan" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand scan" -l no-lock -d 'Read although another process may be changing the region'
 complete -c gmfs -n "__fish_gmfs_using_subcommand scan" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand scan" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand save" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand save" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand save" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
-complete -c gmfs -n "__fish_gmfs_using_subcommand save" -s o -l output -d 'The file to make' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand save" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand save" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand save" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand save" -s o -l output -d 'The file to make, - for standard output' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand save" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand save" -l no-lock -d 'Read although another process may be changing the region'
 complete -c gmfs -n "__fish_gmfs_using_subcommand save" -s f -l force -d 'Replace FILE if it exists'
 complete -c gmfs -n "__fish_gmfs_using_subcommand save" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand save" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -s o -l output -d 'The file to make, - for standard output' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -l no-lock -d 'Read although another process may be changing the region'
 complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -s f -l force -d 'Replace FILE if it exists'
 complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -l obfuscate -d 'Replace each name by another of its length, and the label; damaged pages stay as damaged as they are'
 complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -l text -d 'Print text, one fact a line, in an order that is always the same'
@@ -151,57 +192,89 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -s h -l help -d 'Print h
 complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -l undo -d 'Record what is overwritten, so that `gmfs undo` can take it back' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -l in-use-ok -d 'Free and overwrite memory even if a process has it mapped'
 complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -s f -l force -d 'Put it back also where there is no region, or another one'
 complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -s y -l yes -d 'Do not ask'
 complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -l no-lock -d 'Read although another process may be changing the region'
 complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -s l -l long -d 'Show mode, owner, group, size, blocks and time of change'
+complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -l in-use -d 'Show which processes have files mapped (with -l, or --json)'
 complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -s R -l recursive -d 'List directories below too, by their paths'
 complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand tree" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand tree" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand tree" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand tree" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand tree" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand tree" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand tree" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand tree" -l no-lock -d 'Read although another process may be changing the region'
 complete -c gmfs -n "__fish_gmfs_using_subcommand tree" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand tree" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand stat" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand stat" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand stat" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand stat" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand stat" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand stat" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand stat" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand stat" -l no-lock -d 'Read although another process may be changing the region'
+complete -c gmfs -n "__fish_gmfs_using_subcommand stat" -l in-use -d 'Show which processes have the files mapped'
 complete -c gmfs -n "__fish_gmfs_using_subcommand stat" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand stat" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -l offset -d 'Where to start in each file, in bytes, K, M, G, T' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -l length -d 'How much of each file, in bytes, K, M, G, T [default: all]' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -l missing -d 'With --sparse-absent: where the list goes' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -l no-lock -d 'Read although another process may be changing the region'
 complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -l sparse-absent -d 'Leave holes in standard output, a file, where the image does not hold the content, and list them'
 complete -c gmfs -n "__fish_gmfs_using_subcommand cat" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -l missing -d 'With --sparse-absent: one list for all files, made also if nothing is missing [default: FILE.missing beside each file in which something is]' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -l no-lock -d 'Read although another process may be changing the region'
 complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -s f -l force -d 'Replace files that exist'
 complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -l sparse-absent -d 'Leave holes where the image does not hold the content, and list them'
 complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -l json -d 'Print JSON'
@@ -209,28 +282,43 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -s h -l help -d 'Prin
 complete -c gmfs -n "__fish_gmfs_using_subcommand map" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand map" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand map" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand map" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand map" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand map" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand map" -l vmm -d 'Print the arguments that make the file a guest\'s memory' -r -f -a "qemu\t'QEMU 8.1 or newer: memory-backend-file objects with an offset'"
 complete -c gmfs -n "__fish_gmfs_using_subcommand map" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand map" -l no-lock -d 'Read although another process may be changing the region'
 complete -c gmfs -n "__fish_gmfs_using_subcommand map" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand map" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand who" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand who" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand who" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand who" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand who" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand who" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand who" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand who" -l no-lock -d 'Read although another process may be changing the region'
 complete -c gmfs -n "__fish_gmfs_using_subcommand who" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand who" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l size -d 'Its size in bytes, K, M, G, T' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l mode -d 'Permission bits in octal' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l in-use-ok -d 'Free and overwrite memory even if a process has it mapped'
 complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l sparse -d 'Give it no blocks: all of it is a hole'
 complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l align-1g -d 'Lay each GiB of it at a multiple of 1 GiB of physical address, so that a VMM can map PUDs'
 complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l json -d 'Print JSON'
@@ -238,6 +326,10 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand create" -s h -l help -d 'Print
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l mode -d 'Permission bits in octal' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
@@ -248,10 +340,15 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -s h -l help -d 'Print 
 complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l mode -d 'Permission bits in octal, for a new file' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l in-use-ok -d 'Free and overwrite memory even if a process has it mapped'
 complete -c gmfs -n "__fish_gmfs_using_subcommand put" -s f -l force -d 'Replace the content of a file that exists'
 complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l sparse -d 'Give no blocks to stretches of zeros'
 complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l align-1g -d 'Lay each GiB of it at a multiple of 1 GiB of physical address, so that a VMM can map PUDs'
@@ -260,28 +357,43 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand put" -s h -l help -d 'Print he
 complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -s s -l size -d 'Its new size in bytes, K, M, G, T' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l in-use-ok -d 'Free and overwrite memory even if a process has it mapped'
 complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l sparse -d 'Give no blocks to what it grows by: that is a hole'
 complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l in-use-ok -d 'Free and overwrite memory even if a process has it mapped'
 complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -s f -l force -d 'Take the place of a file that exists, which is lost'
 complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -l in-use-ok -d 'Free and overwrite memory even if a process has it mapped'
 complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -s r -l recursive -d 'Remove directories with all that is in them'
 complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -297,6 +409,10 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and not __fish_seen_subco
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from add" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from add" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from add" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from add" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from add" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from add" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from add" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -305,6 +421,10 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcomman
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from del" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from del" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from del" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from del" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from del" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from del" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from del" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -313,9 +433,14 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcomman
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from list" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from list" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from list" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from list" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from list" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from list" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from list" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from list" -l no-lock -d 'Read although another process may be changing the region'
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from list" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from help" -f -a "add" -d 'Mark blocks'
@@ -325,14 +450,23 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcomman
 complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -l in-use-ok -d 'Free and overwrite memory even if a process has it mapped'
 complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -s f -l force -d 'Put back also into an image that has changed since, or from a file whose command was stopped'
 complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
+absent\t'Pages that the file does not hold'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l page -d 'Damage this metadata page (0 is the superblock)' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l copy -d 'In this copy' -r -f -a "A\t''
 B\t''"

@@ -519,6 +519,19 @@ section_dumps() {
     row "gmfs --version"
     row /bin/true
     measure "$SHORT_RUNS" 0
+
+    printf '\n## Dumps: scattered pages\n\n'
+    printf 'Every other page is kept: bitmaps of 1 MiB (16 GiB of memory) and of 64 MiB (1 TiB), both maps together, with as\n'
+    printf 'many runs of pages as they can have. The files end behind the bitmaps.\n\n'
+    make_dump scattered dump.scattered-1 16384
+    make_dump scattered dump.scattered-64 1048576
+    local size
+    for size in 1 64; do
+        row "gmfs inspect --image --region 16M:0x10000000 dump.scattered-$size"
+        row "gmfs scan dump.scattered-$size"
+    done
+    row "gmfs --version"
+    measure "$SHORT_RUNS" -1
     rm -f dump.* dumps.by dumps.region libkdumpfile
 }
 

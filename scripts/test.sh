@@ -4,7 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(linux-image-cloud-amd64 qemu-system-x86 busybox-static kexec-tools makedumpfile e2fsprogs shellcheck)
+packages=(linux-image-cloud-amd64 qemu-system-x86 busybox-static kexec-tools makedumpfile e2fsprogs shellcheck python3
+    strace util-linux)
 
 missing() {
     local package
@@ -40,6 +41,8 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 cargo test --quiet --locked --workspace "$@" 2>&1 | tee "$log"
 if [ $# = 0 ]; then
+    echo "attacking the program from outside"
+    GMFS=$GMFS_STATIC scripts/attack.sh "${GMFS_ATTACK_SEED:-20261126}" "${GMFS_ATTACK_TRIALS:-80}"
     echo "running the tests of the codecs once more, without the C libraries"
     cargo test --quiet --locked -p gmfs-image --lib -- kdump fuzzing 2>&1 | tee -a "$log"
 fi

@@ -4,12 +4,12 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::cmd;
 use crate::ctx::{ColorWhen, Ctx};
 use crate::exit::Exit;
-use crate::{failure, interrupt, multicall};
+use crate::{failure, interrupt, locking, multicall};
 
 /// Tools for guestmemfs regions: memory that holds guests' RAM across kexec
 ///
@@ -89,19 +89,50 @@ commands! {
     #[command(hide = true)] Generate(generate);
 }
 
+/// Commands that only write, and so take no dump.
+const WRITERS: [&str; 8] = ["create", "mkdir", "put", "truncate", "mv", "rm", "restore", "undo"];
+
+/// The declaration of the command line. What is said of IMAGE, and of how to read dumps, is left out where no dump can be
+/// taken.
+pub(crate) fn command() -> clap::Command {
+    // Not by mut_subcommand and mut_arg, which move what they change behind the rest.
+    Cli::command().mut_subcommands(|command| {
+        if !WRITERS.contains(&command.get_name()) {
+            return command;
+        }
+        command.mut_args(|arg| match arg.get_id().as_str() {
+            "image" => arg.help("Region file, block device, /dev/mem or devdax device"),
+            "parts" | "base" => arg.hide(true),
+            _ => arg,
+        })
+    })
+}
+
 /// Runs the program.
 pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
     let args = multicall::rewrite(args);
-    let cli = match Cli::try_parse_from(&args) {
+    let parsed = command().try_get_matches_from(&args).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return usage(&error, &args).into(),
     };
     interrupt::survive_file_limit();
+    // If that fails, opening memory says so.
+    let _ = gmfs_image::mapped::survive_bus_errors();
     let mut ctx = Ctx::new(cli.color, cli.command.json());
     let done = cli.command.run(&mut ctx).and_then(|exit| {
         ctx.finish()?;
         Ok(exit)
     });
+    // Also of a command that failed: that may be why.
+    let settle = |exit| locking::settle(exit, &ctx);
+    let done = match done {
+        Ok(exit) => Ok(settle(exit)),
+        Err(error) => {
+            settle(Exit::Failed);
+            Err(error)
+        }
+    };
     done.unwrap_or_else(|error| match (failure::report(&error, &mut ctx), &cli.command) {
         (Exit::Failed, Command::Fsck(_) | Command::Repair(_)) if interrupt::asked() => Exit::Fsck(cmd::fsck::CANCELLED),
         (Exit::Failed, Command::Fsck(_) | Command::Repair(_)) => Exit::Fsck(cmd::fsck::OPERATIONAL),
@@ -125,16 +156,15 @@ fn usage(error: &clap::Error, args: &[OsString]) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_declaration_holds_together() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
     fn everything_that_is_shown_is_explained() {
-        for command in Cli::command().get_subcommands() {
+        for command in command().get_subcommands() {
             assert!(command.get_about().is_some(), "{}", command.get_name());
             for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
                 assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());

@@ -70,6 +70,18 @@ impl Ctx {
         Ok(self.out.write_all(bytes)?)
     }
 
+    /// Writes zeros.
+    pub(crate) fn zeros(&mut self, length: u64) -> Result<(), OutputError> {
+        static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+        let mut left = length;
+        while left > 0 {
+            let now = usize::try_from(left).unwrap_or(ZEROS.len()).min(ZEROS.len());
+            self.bytes(&ZEROS[..now])?;
+            left -= now as u64;
+        }
+        Ok(())
+    }
+
     /// Writes a line.
     pub(crate) fn line(&mut self, text: &str) -> Result<(), OutputError> {
         self.out.write_all(text.as_bytes())?;
@@ -123,13 +135,23 @@ impl Ctx {
 
     /// Tells something beside the answer, on standard error.
     pub(crate) fn note(&self, text: &str) {
-        say("note", text);
+        note(text);
     }
 
     /// Tells that the answer is not whole.
     pub(crate) fn warn(&self, text: &str) {
-        say("warning", text);
+        warn(text);
     }
+}
+
+/// See [`Ctx::note`].
+pub(crate) fn note(text: &str) {
+    say("note", text);
+}
+
+/// See [`Ctx::warn`].
+pub(crate) fn warn(text: &str) {
+    say("warning", text);
 }
 
 /// One line on standard error. That it cannot be written is nothing that could be told.

@@ -6,7 +6,9 @@ use std::io::{ErrorKind, Write as _};
 use gmfs_format::geometry::GeometryError;
 use gmfs_format::io::WriteError;
 use gmfs_image::file::FileError;
+use gmfs_image::flat::FlatError;
 use gmfs_image::kdump::KdumpError;
+use gmfs_image::lime::LimeError;
 use gmfs_image::mapped::MapError;
 use gmfs_image::metadump::MetaDumpError;
 use gmfs_image::probe::{self, DumpError};
@@ -148,7 +150,9 @@ fn image(error: &probe::OpenError) -> Told {
 fn dump(error: &DumpError) -> Told {
     match error {
         DumpError::Kdump(error @ KdumpError::MissingParts { .. }) => parts(error),
-        DumpError::Kdump(KdumpError::Version { .. }) => with("dump-version", "use a newer gmfs"),
+        DumpError::Kdump(KdumpError::Version { .. })
+        | DumpError::Flat(FlatError::Version { .. })
+        | DumpError::Lime(LimeError::Version { .. }) => with("dump-version", "use a newer gmfs"),
         DumpError::Inside { cut: true } | DumpError::Kdump(KdumpError::Short { .. }) => {
             with("dump-cut", "copy the dump again, whole")
         }
@@ -173,7 +177,11 @@ fn file(error: &FileError) -> Told {
         FileError::Denied { .. } => ("permission", None),
         FileError::ReadOnly { .. } => ("read-only", None),
         FileError::InUse { .. } => ("in-use", None),
-        FileError::Locked { .. } => ("locked", None),
+        FileError::Locked { .. } => with(
+            "locked",
+            "wait until that process is done, or longer with --wait SECONDS; what only reads takes --no-lock",
+        ),
+        FileError::NotWaited { .. } => ("interrupted", None),
         FileError::WrongKind { .. } => {
             with("wrong-kind", "IMAGE is a region file, a block device, /dev/mem, a devdax device or a crash dump")
         }
@@ -215,6 +223,9 @@ fn change(error: &ChangeError) -> Told {
         ChangeError::Name { .. } => ("name", None),
         ChangeError::NoSpace { .. } | ChangeError::NoAlignedSpace { .. } => {
             with("no-space", "`gmfs inspect IMAGE` shows what is free, `gmfs rm` frees")
+        }
+        ChangeError::InUse { .. } | ChangeError::SpaceInUse { .. } => {
+            with("mapped", "end that process first; --in-use-ok goes on, and its memory changes under it")
         }
         ChangeError::NoInodes(_) => with("no-inodes", "remove files; a region's inodes are counted out by mkfs -N"),
         ChangeError::TooLarge(_) => ("too-large", None),

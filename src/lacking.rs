@@ -1,7 +1,6 @@
 //! What a dump does not hold, why, and how to take one that has it.
 
 use std::fmt;
-use std::ops::ControlFlow;
 
 use gmfs_format::io::{Absence, ReadAt as _, Span};
 use gmfs_format::units::PAGE_BYTES;
@@ -71,42 +70,18 @@ pub(crate) fn nowhere(kind: Kind, dump: &Description, which: &str) -> Failure {
 }
 
 /// The memory that a dump holds: the first ranges and the sum.
-#[derive(Default)]
 struct Held {
     ranges: Vec<Span>,
-    count: usize,
+    count: u64,
     bytes: u64,
     /// What it knows and leaves out.
     excluded: u64,
 }
 
 fn held(dump: &Description) -> Held {
-    let mut held = Held::default();
-    dump.visit(0..u64::MAX, |span, why| {
-        match why {
-            None => held.add(span),
-            Some(Absence::Excluded) => held.excluded = held.excluded.saturating_add(span.len),
-            Some(_) => {}
-        }
-        ControlFlow::Continue(())
-    });
-    held
-}
-
-impl Held {
-    fn add(&mut self, span: Span) {
-        self.bytes = self.bytes.saturating_add(span.len);
-        match self.ranges.last_mut() {
-            Some(last) if last.end() == span.offset => last.len = last.len.saturating_add(span.len),
-            _ => {
-                self.count += 1;
-                // One more than are named, so that the last one named is whole.
-                if self.ranges.len() <= NAMED {
-                    self.ranges.push(span);
-                }
-            }
-        }
-    }
+    let totals = dump.totals(0..u64::MAX);
+    let excluded = totals.absent.get(&Absence::Excluded).copied().unwrap_or(0);
+    Held { ranges: dump.held(NAMED), count: totals.held_ranges, bytes: totals.held, excluded }
 }
 
 impl fmt::Display for Held {
@@ -114,11 +89,11 @@ impl fmt::Display for Held {
         if self.ranges.is_empty() {
             return f.write_str("no memory");
         }
-        let named: Vec<String> = self.ranges.iter().take(NAMED).map(Span::to_string).collect();
+        let named: Vec<String> = self.ranges.iter().map(Span::to_string).collect();
         write!(f, "{} at {}", size::human(self.bytes), named.join(", "))?;
-        match self.count.saturating_sub(named.len()) {
+        match self.count.saturating_sub(named.len() as u64) {
             0 => Ok(()),
-            more => write!(f, " and in {}", size::count(more as u64, "more range")),
+            more => write!(f, " and in {}", size::count(more, "more range")),
         }
     }
 }
@@ -132,6 +107,8 @@ fn reason(kind: Kind, facts: &DumpFacts, why: Absence) -> String {
         },
         Absence::Truncated if facts.incomplete => "the dump is incomplete: its writer ran out of space".to_owned(),
         Absence::Truncated => "the dump's file was cut short".to_owned(),
+        Absence::Hole => "it is a hole in the file, and holes are taken as absent".to_owned(),
+        Absence::NoData => "its writer recorded no data for it".to_owned(),
         Absence::Undecodable => "what the dump has for it is damaged".to_owned(),
         _ if facts.unaddressed > 0 => format!(
             "it was made with paging=on (-p), and {} in its file have no address",
@@ -159,8 +136,10 @@ fn remedy(kind: Kind, facts: &DumpFacts, why: Absence, range: Option<Span>) -> S
     let ways = "docs/DUMPS.md has the ways to take a dump that holds it";
     match (kind, why) {
         (Kind::MetaDump, _) => "use the image that it was made of".to_owned(),
+        (Kind::Raw, Absence::Hole) => "--over FILE reads it from the snapshot below".to_owned(),
         (Kind::Raw, _) => "correct --base or --region".to_owned(),
         (_, Absence::Excluded) => format!("dump with makedumpfile -d 1, or without -d; {ways}"),
+        (_, Absence::NoData) => format!("dump again: the tool that wrote the dump could not read it; {ways}"),
         (_, Absence::Truncated | Absence::Undecodable) => {
             format!("copy the dump again, or dump where there is room; {ways}")
         }

@@ -1,14 +1,15 @@
 //! Lists of what is missing in a copy: text, one range a line.
 
-use std::fs;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 
 use crate::content::Gaps;
 use crate::failure::printable;
-use crate::output::NewFile;
+use crate::output::{Folder, NewFile, folder_of};
 
 /// What is missing, file by file.
 #[derive(Default)]
@@ -38,7 +39,7 @@ impl Missing {
         Ok(())
     }
 
-    /// Makes the list a file.
+    /// Makes the list a file at a path that the user named.
     pub(crate) fn save<'p>(
         &self,
         base: Option<u64>,
@@ -46,24 +47,36 @@ impl Missing {
         replace: bool,
         inputs: impl Iterator<Item = &'p Path>,
     ) -> Result<()> {
-        let new = NewFile::begin(to, replace, 0o666, inputs)?;
+        let (folder, name) = folder_of(to).with_context(|| format!("cannot make {}", to.display()))?;
+        self.save_in(base, (&Arc::new(folder), &name), replace, inputs)
+    }
+
+    /// Makes the list a file in a directory that is open.
+    pub(crate) fn save_in<'p>(
+        &self,
+        base: Option<u64>,
+        (folder, name): (&Arc<Folder>, &OsStr),
+        replace: bool,
+        inputs: impl Iterator<Item = &'p Path>,
+    ) -> Result<()> {
+        let new = NewFile::begin_in(folder, name, replace, inputs)?;
         let mut bytes = Vec::new();
         self.write(base, &mut bytes)?;
         let done = new.file().write_all(&bytes).and_then(|()| new.file().sync_all());
-        done.with_context(|| format!("cannot write {}", to.display()))?;
+        done.with_context(|| format!("cannot write {}", folder.path_of(name).display()))?;
         new.keep()
     }
 }
 
-/// Where the list of what is missing in a copy is by default.
-pub(crate) fn beside(copy: &Path) -> PathBuf {
-    let mut name = copy.file_name().unwrap_or_default().to_owned();
+/// The name that the list of what is missing in a copy has by default, beside the copy.
+pub(crate) fn beside(copy: &OsStr) -> OsString {
+    let mut name = copy.to_owned();
     name.push(".missing");
-    copy.with_file_name(name)
+    name
 }
 
-/// Takes a list of an earlier run away: what it says is not so any more.
-pub(crate) fn forget(copy: &Path) {
-    // It is there rarely, and whoever replaces a copy may remove its list.
-    let _ = fs::remove_file(beside(copy));
+/// Removes the list of an earlier run: what it says is no longer true.
+pub(crate) fn forget(folder: &Folder, copy: &OsStr) {
+    // There is rarely one, and a user who may replace a copy may remove its list.
+    let _ = folder.remove(&beside(copy));
 }

@@ -14,7 +14,41 @@ fn command(program: &Path) -> Option<&'static str> {
 }
 
 /// The command line as `gmfs` itself would have been given it.
-pub(crate) fn rewrite(mut args: Vec<OsString>) -> Vec<OsString> {
+pub(crate) fn rewrite(args: Vec<OsString>) -> Vec<OsString> {
+    let mut args = named(args);
+    if args.get(1).is_some_and(|command| command == "fsck") {
+        descriptors(&mut args);
+    }
+    args
+}
+
+/// Gives each -C its descriptor in the one way that cannot be taken for IMAGE: fsck(8) writes -C0, or -C 0, also behind
+/// other letters.
+fn descriptors(args: &mut Vec<OsString>) {
+    let number =
+        |text: &str| !text.is_empty() && text.strip_prefix('-').unwrap_or(text).bytes().all(|b| b.is_ascii_digit());
+    let mut at = 2;
+    while at < args.len() && args[at] != "--" {
+        let Some((letters, value)) = args[at].to_str().and_then(|arg| arg.strip_prefix('-')?.split_once('C')) else {
+            at += 1;
+            continue;
+        };
+        if letters.bytes().all(|b| b.is_ascii_alphabetic()) {
+            let next = args.get(at + 1).and_then(|next| next.to_str()).filter(|next| number(next)).map(str::to_owned);
+            let joined = |value: &str| OsString::from(format!("-{letters}C={value}"));
+            if number(value) {
+                args[at] = joined(value);
+            } else if let (true, Some(next)) = (value.is_empty(), next) {
+                args[at] = joined(&next);
+                args.remove(at + 1);
+            }
+        }
+        at += 1;
+    }
+}
+
+/// The command line with the command that the program's name stands for.
+fn named(mut args: Vec<OsString>) -> Vec<OsString> {
     let Some(command) = args.first().and_then(|program| command(Path::new(program))) else { return args };
     // What mkfs(8) and fsck(8) hand over for "say your version".
     let options = args.iter().skip(1).take_while(|arg| *arg != "--");
@@ -41,5 +75,16 @@ mod tests {
         assert_eq!(rewritten(&["mkfs.gmfs", "-V"]), ["gmfs", "--version"]);
         assert_eq!(rewritten(&["gmfs", "ls", "-V"]), ["gmfs", "ls", "-V"]);
         assert_eq!(rewritten(&[]), [""; 0]);
+    }
+
+    #[test]
+    fn a_descriptor_belongs_to_its_option() {
+        assert_eq!(rewritten(&["fsck.gmfs", "-a", "-C0", "img"]), ["gmfs", "fsck", "-a", "-C=0", "img"]);
+        assert_eq!(rewritten(&["gmfs", "fsck", "-C", "5", "img"]), ["gmfs", "fsck", "-C=5", "img"]);
+        assert_eq!(rewritten(&["gmfs", "fsck", "-fyC-1", "img"]), ["gmfs", "fsck", "-fyC=-1", "img"]);
+        assert_eq!(rewritten(&["gmfs", "fsck", "-nC", "img"]), ["gmfs", "fsck", "-nC", "img"]);
+        assert_eq!(rewritten(&["gmfs", "fsck", "-C=0", "7"]), ["gmfs", "fsck", "-C=0", "7"]);
+        assert_eq!(rewritten(&["gmfs", "fsck", "--", "-C0", "7"]), ["gmfs", "fsck", "--", "-C0", "7"]);
+        assert_eq!(rewritten(&["gmfs", "dump", "-C0", "img"]), ["gmfs", "dump", "-C0", "img"]);
     }
 }

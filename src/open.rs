@@ -1,5 +1,6 @@
 //! From the command line's IMAGE and `--region` to a region that is open, for reading or for changing.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -11,9 +12,10 @@ use gmfs_format::superblock::Superblock;
 use gmfs_format::tables::BlockState;
 use gmfs_format::units::PAGE_BYTES;
 use gmfs_image::file::FileError;
+use gmfs_image::foreign;
 use gmfs_image::probe::{self, Intent};
 use gmfs_image::undo::Recorded;
-use gmfs_image::{Description, Image, Kind, RegionFile, WritableImage};
+use gmfs_image::{Description, Holes, Image, Kind, RangeLock, RegionFile, WritableImage};
 use gmfs_volume::rebuild;
 use gmfs_volume::{ChangeError, OpenError, Recovery, Region, Superblocks, Writer, WriterOptions};
 
@@ -21,8 +23,10 @@ use crate::clock;
 use crate::content::{Gap, Gaps};
 use crate::ctx::Ctx;
 use crate::failure::Failure;
+use crate::in_use::{InUseOk, Watch};
 use crate::lacking;
 use crate::locate;
+use crate::locking::{self, Wait};
 use crate::output::NewFile;
 use crate::render::{json, size};
 use crate::repairing::{self, Look};
@@ -50,32 +54,98 @@ pub(crate) struct ImageArgs {
     /// that leaves out a hole of the address space has one address for each of its pieces: cut it at the hole.
     #[arg(long, value_name = "ADDRESS", value_parser = locate::parse_address, conflicts_with = "parts")]
     pub(crate) base: Option<u64>,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+    /// What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)
+    ///
+    /// In a sparse copy holes are pages of zeros. In a differential snapshot, as Firecracker writes, they are pages that
+    /// did not change since the snapshot below. What is absent is listed and never shown as zeros. Without --holes and
+    /// --over, a note says how much of the region is holes.
+    #[arg(long, value_name = "WHAT", requires = "base", hide_possible_values = true)]
+    pub(crate) holes: Option<HolesAre>,
+    /// Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it
+    #[arg(long, value_name = "FILE", requires = "base")]
+    pub(crate) over: Vec<PathBuf>,
+}
+
+/// An image that is read.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ReadArgs {
+    #[command(flatten)]
+    pub(crate) of: ImageArgs,
+    /// Read although another process may be changing the region
+    ///
+    /// At the end the region's generation is compared with the one at the beginning. If it is another one, what was read
+    /// may mix two states: that is said, and the exit status is 1 (of fsck and repair: 8).
+    #[arg(long)]
+    pub(crate) no_lock: bool,
+}
+
+impl std::ops::Deref for ReadArgs {
+    type Target = ImageArgs;
+
+    fn deref(&self) -> &ImageArgs {
+        &self.of
+    }
+}
+
+/// An image in which blocks are freed, overwritten or handed out.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct WriteArgs {
+    #[command(flatten)]
+    pub(crate) of: ImageArgs,
+    #[command(flatten)]
+    pub(crate) in_use: InUseOk,
+}
+
+impl std::ops::Deref for WriteArgs {
+    type Target = ImageArgs;
+
+    fn deref(&self) -> &ImageArgs {
+        &self.of
+    }
+}
+
+/// What holes in raw memory are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum HolesAre {
+    /// Pages of zeros.
+    Zero,
+    /// Pages that the file does not hold.
+    Absent,
 }
 
 impl ImageArgs {
     /// A file without anything that would have to be said of it.
     pub(crate) const fn file(image: PathBuf) -> Self {
-        Self { image, region: None, parts: Vec::new(), base: None }
+        let wait = Wait { wait: 0 };
+        Self { image, region: None, parts: Vec::new(), base: None, wait, holes: None, over: Vec::new() }
     }
 
     /// All files that the image consists of.
     pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
-        std::iter::once(self.image.as_path()).chain(self.parts.iter().map(PathBuf::as_path))
+        std::iter::once(self.image.as_path()).chain(self.parts.iter().chain(&self.over).map(PathBuf::as_path))
     }
 
     /// Opens the image for reading; `window` is the part of `/dev/mem` that is to be seen.
     pub(crate) fn open(&self, window: Option<Span>) -> Result<Image, probe::OpenError> {
         match self.base {
-            Some(base) => probe::open_raw(&self.image, base),
+            Some(base) => {
+                let below: Vec<&Path> = self.over.iter().map(PathBuf::as_path).collect();
+                let holes = if self.holes == Some(HolesAre::Absent) { Holes::Absent } else { Holes::Zero };
+                probe::open_layers(&self.image, &below, base, holes)
+            }
             None if self.parts.is_empty() => probe::open(&self.image, window),
             None => probe::open_parts(&self.files().collect::<Vec<_>>()),
         }
     }
 
-    /// Opens the image for reading and writing, as [`open`](Self::open) does.
-    fn open_for_writing(&self, window: Option<Span>) -> Result<WritableImage, probe::OpenError> {
+    /// Opens the image for reading and writing, as [`open`](Self::open) does, and locks the bytes `lock` of a file.
+    fn open_for_writing(&self, window: Option<Span>, lock: Option<Span>) -> Result<WritableImage, probe::OpenError> {
         let what = match (self.base, self.parts.as_slice()) {
-            (None, []) => return probe::open_for_writing(&self.image, window, Intent::Update),
+            (None, []) => {
+                return probe::open_for_writing(&self.image, window, Intent::Update, &self.wait.locking(lock));
+            }
             (Some(_), _) => "raw memory with a base",
             (None, _) => "a split dump",
         };
@@ -117,6 +187,7 @@ pub(crate) struct Located {
     pub(crate) source: Source,
     /// What the image says of itself, if it is a dump.
     pub(crate) dump: Option<Description>,
+    pub(crate) lock: ReadLock,
 }
 
 /// A region open for reading.
@@ -125,6 +196,18 @@ pub(crate) struct Opened {
     pub(crate) region: Region<Source>,
     /// What the image says of itself, if it is a dump.
     pub(crate) dump: Option<Description>,
+    lock: ReadLock,
+}
+
+/// The lock of a reader, for as long as it reads.
+#[derive(Default)]
+pub(crate) struct ReadLock(RefCell<Vec<RangeLock>>);
+
+impl ReadLock {
+    /// Whether the image's files are those that are locked.
+    fn is_of(&self, args: &ImageArgs) -> bool {
+        self.0.borrow().iter().zip(args.files()).all(|(lock, file)| lock.is_of(file))
+    }
 }
 
 impl Opened {
@@ -132,19 +215,24 @@ impl Opened {
     pub(crate) fn physical_base(&self) -> Option<u64> {
         self.place.physical_base(self.region.superblock())
     }
+
+    /// Everything is read: whoever looks at the answer, in a pager for one, keeps no writer waiting.
+    pub(crate) fn unlock(&self) {
+        self.lock.0.take();
+    }
 }
 
-/// Opens the image for reading and finds the region's place in it.
-pub(crate) fn locate(args: &ImageArgs, ctx: &Ctx) -> Result<Located> {
-    let (image, span) = find(args, ctx).map_err(|error| about(error, "open", &args.image))?;
-    Ok(located(image, span))
+/// Opens the image for reading, finds the region's place in it, and locks that.
+pub(crate) fn locate(args: &ReadArgs, ctx: &Ctx) -> Result<Located> {
+    let (image, span, lock) = find(args, ctx).map_err(|error| about(error, "open", &args.image))?;
+    Ok(located(image, span, lock))
 }
 
 /// The part of an image that is the region.
-pub(crate) fn located(image: Image, span: Span) -> Located {
+pub(crate) fn located(image: Image, span: Span, lock: ReadLock) -> Located {
     let dump = image.description();
     let place = Place { kind: image.kind, path: image.path, base: span.offset };
-    Located { place, source: Window::new(image.source, span.offset, span.len), dump }
+    Located { place, source: Window::new(image.source, span.offset, span.len), dump, lock }
 }
 
 /// The region's superblocks; where they are lost, what helps.
@@ -156,6 +244,10 @@ fn load(located: &Located) -> Result<Superblocks> {
 pub(crate) fn load_or_rebuild(located: &Located) -> Result<Superblocks> {
     rebuild::load(&located.source).map_err(|error| no_superblock(located, error))
 }
+
+/// What to do with an image that holds something else where the region would be.
+const NOT_THIS: &str = "name the image that holds the region; if it lies elsewhere in this one, `gmfs scan IMAGE` looks for \
+                        it, and --region SIZE:BASE says where it is";
 
 /// What to say of a region whose superblocks cannot be used: that the rest of it is there, or what the dump lacks and why.
 pub(crate) fn no_superblock(located: &Located, error: OpenError) -> anyhow::Error {
@@ -176,6 +268,11 @@ pub(crate) fn no_superblock(located: &Located, error: OpenError) -> anyhow::Erro
         return anyhow::Error::new(Failure::new("region-elsewhere", message).hint(hint)).context(error.to_string());
     }
     let first = located.source.next_absent(0..PAGE_BYTES);
+    if let (None, Some(found)) = (&located.dump, foreign::identify(&located.source)) {
+        let place = located.place.base.saturating_add(found.offset);
+        let message = format!("it holds something else: {}, marked at offset {place:#x}", found.name);
+        return anyhow::Error::new(Failure::new("holds-other", message).hint(NOT_THIS));
+    }
     match (&located.dump, first) {
         (Some(dump), Some((_, why))) => {
             let range = Span::new(located.place.base, located.source.size());
@@ -194,32 +291,39 @@ pub(crate) fn look(located: &Located, how: Look, keep: usize, ctx: &Ctx) -> Resu
 }
 
 /// Reads the region's superblocks, and nothing else.
-pub(crate) fn superblocks(args: &ImageArgs, ctx: &Ctx) -> Result<(Located, Superblocks)> {
+pub(crate) fn superblocks(args: &ReadArgs, ctx: &Ctx) -> Result<(Located, Superblocks)> {
     let located = locate(args, ctx)?;
     let superblocks = load(&located).with_context(|| cannot_open(&args.image))?;
     Ok((located, superblocks))
 }
 
 /// Opens the region for reading.
-pub(crate) fn region(args: &ImageArgs, ctx: &Ctx) -> Result<Opened> {
+pub(crate) fn region(args: &ReadArgs, ctx: &Ctx) -> Result<Opened> {
     let located = locate(args, ctx)?;
     let superblocks = load(&located).with_context(|| cannot_open(&args.image))?;
     superblocks.require_readable().with_context(|| cannot_open(&args.image))?;
-    let Located { place, source, dump } = located;
-    Ok(Opened { place, region: Region::with(source, superblocks), dump })
+    let Located { place, source, dump, lock } = located;
+    Ok(Opened { place, region: Region::with(source, superblocks), dump, lock })
 }
 
 /// Opens the region for repair: locked, recorded if that is asked for, and not looked at yet.
 pub(crate) fn for_repair<T>(
     args: &ImageArgs,
+    in_use: InUseOk,
     undo: Option<&Path>,
     ctx: &mut Ctx,
-    work: impl FnOnce(&mut dyn WriteAt, &mut Ctx) -> Result<T>,
+    work: impl FnOnce(&mut dyn WriteAt, &mut Watch, &mut Ctx) -> Result<T>,
 ) -> Result<(json::region::Image, String, T)> {
     let (kind, mut target) = for_writing(args, ctx).map_err(|error| elsewhere(error, undo.is_some()))?;
     let place = Place { kind, path: args.image.clone(), base: target.base() };
-    let done = recorded(&mut target, undo, ctx, work)?;
+    let mut watch = watch(args, &target, in_use);
+    let done = recorded(&mut target, undo, ctx, |target, ctx| work(target, &mut watch, ctx))?;
     Ok(((&place).into(), place.path.display().to_string(), done))
+}
+
+/// Looks for processes that have the region mapped.
+pub(crate) fn watch(args: &ImageArgs, target: &Target, in_use: InUseOk) -> Watch {
+    Watch::new(&args.image, Span::new(target.base(), target.size()), in_use)
 }
 
 /// Lets `work` write to a target, with what it overwrites recorded if that is asked for.
@@ -235,6 +339,7 @@ pub(crate) fn recorded<T>(
     // Also of work that failed: what it wrote can be taken back.
     match recorded.finish() {
         Ok((_, 0)) if done.is_err() => {}
+        Ok((_, 0)) => ctx.note(&format!("nothing was written, so there is no {}", file.display())),
         Ok((_, pages)) => ctx.note(&format!("{} recorded in {}", size::count(pages, "page"), file.display())),
         Err(error) if done.is_ok() => return Err(error.into()),
         Err(_) => ctx.warn(&format!(
@@ -266,10 +371,10 @@ fn elsewhere(error: anyhow::Error, with_undo: bool) -> anyhow::Error {
 
 /// Copies the region into a new file, repairs that, and gives it its name: what has the name was repaired.
 pub(crate) fn in_copy<T>(
-    args: &ImageArgs,
+    args: &ReadArgs,
     output: &Path,
     ctx: &mut Ctx,
-    work: impl FnOnce(&mut dyn WriteAt, &mut Ctx) -> Result<T>,
+    work: impl FnOnce(&mut dyn WriteAt, &mut Watch, &mut Ctx) -> Result<T>,
 ) -> Result<(json::region::Image, String, T, Gaps)> {
     let cannot = || format!("cannot repair a copy in {}", output.display());
     crate::interrupt::watch(crate::cmd::fsck::CANCELLED)?;
@@ -277,11 +382,13 @@ pub(crate) fn in_copy<T>(
         let failure = Failure::new("exists", format!("{} exists already", output.display()));
         return Err(failure.hint("name a new file: the copy replaces none")).with_context(cannot);
     }
-    let file = NewFile::begin(output, false, 0o666, args.files())?;
+    let file = NewFile::begin(output, false, args.files())?;
     let gaps = crate::cmd::save::into_file(args, &file, ctx).with_context(cannot)?;
-    let copy = ImageArgs::file(file.partial().to_owned());
-    let (_, _, done) = for_repair(&copy, None, ctx, work).with_context(cannot)?;
-    let gaps = within_files(gaps, file.partial())?;
+    let copy = ImageArgs::file(file.partial());
+    // Nobody else knows the copy yet.
+    let nobody = InUseOk { in_use_ok: true };
+    let (_, _, done) = for_repair(&copy, nobody, None, ctx, work).with_context(cannot)?;
+    let gaps = within_files(gaps, &file.partial())?;
     file.keep()?;
     let place = Place { kind: Kind::File, path: output.to_owned(), base: 0 };
     Ok(((&place).into(), output.display().to_string(), done, gaps))
@@ -334,6 +441,7 @@ fn require_sound(target: &Target, ctx: &Ctx) -> Result<()> {
 /// Opens the region for changing, lets `work` change it, and closes it, also if that failed.
 pub(crate) fn for_change<T>(
     args: &ImageArgs,
+    in_use: InUseOk,
     ctx: &Ctx,
     work: impl FnOnce(&mut Writer<Target>) -> Result<T, ChangeError>,
 ) -> Result<T> {
@@ -341,10 +449,12 @@ pub(crate) fn for_change<T>(
     let (kind, target) = for_writing(args, ctx).map_err(|error| about(error, "open", &args.image))?;
     require_sound(&target, ctx).with_context(|| format!("cannot change the region in {}", args.image.display()))?;
     let base = kind.is_physical().then(|| target.base());
+    let watch = watch(args, &target, in_use);
     let options = WriterOptions { writer: crate::render::WRITER.to_owned(), base, clock: clock::now };
     let (mut writer, recovery) = Writer::open(target, options)
         .with_context(|| format!("cannot change the region in {}", args.image.display()))?;
     tell_recovery(&recovery, ctx);
+    writer.watch(Box::new(watch));
     let done = work(&mut writer);
     let closed = writer.close();
     let done = done?;
@@ -375,8 +485,51 @@ fn cannot_open(image: &Path) -> String {
     format!("cannot open the region in {}", image.display())
 }
 
+/// The image, open for reading, the part of it that is the region, and the lock on that.
+fn find(args: &ReadArgs, ctx: &Ctx) -> Result<(Image, Span, ReadLock)> {
+    loop {
+        let (image, span) = find_unlocked(args, ctx)?;
+        let lock = lock_range(args, &image, span, args.region.is_some())?;
+        // What was found of a file before it was locked is looked up again: a writer may have been at it.
+        if args.no_lock || !matches!(image.kind, Kind::File | Kind::BlockDevice) {
+            return Ok((image, span, lock));
+        }
+        let (image, span) = find_unlocked(args, ctx)?;
+        if lock.is_of(args) {
+            return Ok((image, span, lock));
+        }
+    }
+}
+
+/// Locks for reading what is at `span` of an image, or, unless somebody said where it is, all of a file. Without locks
+/// what is there now is remembered.
+pub(crate) fn lock_range(args: &ReadArgs, image: &Image, span: Span, asked: bool) -> Result<ReadLock, FileError> {
+    // A dump is written by nobody, but mkfs may be told to write over it.
+    let changeable = !image.kind.is_dump() || image.kind == Kind::Raw;
+    let unlocked = || {
+        if changeable {
+            locking::without_lock(&args.of, span, &Window::new(&image.source, span.offset, span.len));
+        }
+    };
+    if args.no_lock {
+        unlocked();
+        return Ok(ReadLock::default());
+    }
+    let range = match image.kind {
+        Kind::File | Kind::BlockDevice | Kind::DevDax => Some(span).filter(|_| asked),
+        Kind::DevMem => Some(span),
+        Kind::Raw => args.base.filter(|_| asked).map(|base| Span::new(span.offset.saturating_sub(base), span.len)),
+        _ => None,
+    };
+    let locks = args.files().map(|file| args.wait.shared(file, range)).collect::<Result<Vec<_>, _>>()?;
+    if !locks.iter().all(RangeLock::is_complete) {
+        unlocked();
+    }
+    Ok(ReadLock(RefCell::new(locks)))
+}
+
 /// The image, open for reading, and the part of it that is the region.
-fn find(args: &ImageArgs, ctx: &Ctx) -> Result<(Image, Span)> {
+fn find_unlocked(args: &ReadArgs, ctx: &Ctx) -> Result<(Image, Span)> {
     let asked = args.region;
     let exact = asked.and_then(|spec| Some(Span::new(spec.base?, spec.size)));
     let size = asked.map(|spec| spec.size);
@@ -396,7 +549,24 @@ fn find(args: &ImageArgs, ctx: &Ctx) -> Result<(Image, Span)> {
     if let (Some(dump), Some(span)) = (image.description(), exact) {
         lacking::require(&image, &dump, span)?;
     }
+    note_holes(args, &image, span, ctx);
     Ok((image, span))
+}
+
+/// Says how much of the region is holes in a file of raw memory, if nobody has said what they are.
+fn note_holes(args: &ImageArgs, image: &Image, span: Span, ctx: &Ctx) {
+    if args.holes.is_some() || !args.over.is_empty() {
+        return;
+    }
+    let holes = image.description().and_then(|dump| dump.holes(span.offset..span.end())).unwrap_or(0);
+    if holes > 0 {
+        ctx.note(&format!(
+            "{} of the region are holes in {}, and are read as zeros; if they are pages that did not change since another \
+             snapshot, --over FILE reads them from that one, and --holes absent takes them as absent",
+            size::human(holes),
+            image.path.display()
+        ));
+    }
 }
 
 /// The image, open for writing and locked, cut to the region.
@@ -404,10 +574,12 @@ pub(crate) fn for_writing(args: &ImageArgs, ctx: &Ctx) -> Result<(Kind, Target)>
     let asked = args.region;
     let exact = asked.and_then(|spec| Some(Span::new(spec.base?, spec.size)));
     let size = asked.map(|spec| spec.size);
-    let (image, span) = match args.open_for_writing(exact) {
+    // What is locked of a file is what may be changed of it.
+    let lock = exact.or(size.map(|size| Span::new(0, size)));
+    let (image, span) = match args.open_for_writing(exact, lock) {
         Err(probe::OpenError::WindowNeeded { .. }) => {
             let span = locate::in_memory(&args.image, size, ctx)?;
-            (args.open_for_writing(Some(span))?, span)
+            (args.open_for_writing(Some(span), None)?, span)
         }
         other => {
             let image = other?;

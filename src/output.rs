@@ -1,19 +1,29 @@
 //! Files that a command makes. A file has its name only when it is whole: until then it is called `NAME.partial`, and it
 //! is removed when the command fails or is interrupted. Only what cannot be caught leaves such a file behind.
+//!
+//! Every step goes through a handle of the directory ([`Folder`]), so that a directory or a symbolic link that somebody
+//! puts in its place in the meantime is not followed.
 
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use gmfs_format::io::Span;
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
 use crate::failure::{Failure, printable};
 use crate::interrupt;
 
+/// The mode of every file that a command makes: it may hold guest memory, or what tells about it.
+const PRIVATE_FILE: u32 = 0o600;
+/// The mode of every directory that a command makes.
+const PRIVATE_FOLDER: u32 = 0o700;
 /// So many leftovers of commands that were killed are passed over.
 const LEFTOVERS: u32 = 100;
 /// What a second signal ends the program with: as the shell tells of SIGINT.
@@ -27,29 +37,135 @@ pub(crate) fn go_on() -> Result<(), Failure> {
     Ok(())
 }
 
+/// An open directory. Its methods take one name, never a path, and follow no symbolic link, so what they make is in this
+/// directory, whatever others do to it.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    handle: OwnedFd,
+    /// How the directory is called in messages.
+    path: PathBuf,
+}
+
+impl Folder {
+    /// Opens the directory that the user named; also through symbolic links.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let named = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let handle = rustix::fs::openat(CWD, named, flags, Mode::empty())?;
+        Ok(Self { handle, path: path.to_owned() })
+    }
+
+    /// Opens a directory in this one. A symbolic link is an error.
+    pub(crate) fn enter(&self, name: &OsStr) -> io::Result<Self> {
+        // One name that is no `..`, and no link: that is what RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS come to, also on
+        // kernels without openat2.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let handle = rustix::fs::openat(&self.handle, single(name)?, flags, Mode::empty())?;
+        Ok(Self { handle, path: self.path.join(name) })
+    }
+
+    /// Makes a directory in this one, unless there is one already, and opens it.
+    pub(crate) fn make(&self, name: &OsStr) -> io::Result<Self> {
+        match rustix::fs::mkdirat(&self.handle, single(name)?, Mode::from_raw_mode(PRIVATE_FOLDER)) {
+            Ok(()) => self.enter(name),
+            Err(Errno::EXIST) => self.enter(name).map_err(|error| match self.entry(name) {
+                Ok(Some(found)) if FileType::from_raw_mode(found.st_mode).is_symlink() => {
+                    io::Error::other("there is a symbolic link of this name, which is not followed")
+                }
+                _ => error,
+            }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// How an entry is called in messages.
+    pub(crate) fn path_of(&self, name: &OsStr) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Removes a file or a link, if it is there.
+    pub(crate) fn remove(&self, name: &OsStr) -> io::Result<()> {
+        match rustix::fs::unlinkat(&self.handle, single(name)?, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What has this name; of a link, the link itself.
+    fn entry(&self, name: &OsStr) -> io::Result<Option<Stat>> {
+        match rustix::fs::statat(&self.handle, single(name)?, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(found) => Ok(Some(found)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes a new file. Whatever has the name already, a dangling link too, is an error.
+    fn create(&self, name: &OsStr) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(PRIVATE_FILE);
+        Ok(File::from(rustix::fs::openat(&self.handle, single(name)?, flags, mode)?))
+    }
+
+    fn rename(&self, from: &OsStr, to: &OsStr, replace: bool) -> io::Result<()> {
+        let (from, to) = (single(from)?, single(to)?);
+        let plainly = || rustix::fs::renameat(&self.handle, from, &self.handle, to);
+        if replace {
+            return Ok(plainly()?);
+        }
+        match rustix::fs::renameat_with(&self.handle, from, &self.handle, to, RenameFlags::NOREPLACE) {
+            // A filesystem that does not know the flag.
+            Err(Errno::INVAL | Errno::NOSYS) if self.entry(to)?.is_none() => Ok(plainly()?),
+            other => Ok(other?),
+        }
+    }
+}
+
+/// Refuses everything that is not exactly one name.
+fn single(name: &OsStr) -> io::Result<&OsStr> {
+    use std::os::unix::ffi::OsStrExt as _;
+    match name.as_bytes() {
+        b"" | b"." | b".." => Err(io::Error::new(ErrorKind::InvalidInput, "it is no name of a file")),
+        bytes if bytes.contains(&b'/') => Err(io::Error::new(ErrorKind::InvalidInput, "it is a path, not a name")),
+        _ => Ok(name),
+    }
+}
+
 /// A file in the making.
 pub(crate) struct NewFile {
     file: File,
-    partial: PathBuf,
-    target: PathBuf,
+    folder: Arc<Folder>,
+    partial: OsString,
+    name: OsString,
     replace: bool,
     kept: bool,
 }
 
 impl NewFile {
-    /// Begins the file that is to be at `target`. What is there is replaced in the end, if it may be: a regular file, and
-    /// none of those that are read, `inputs`.
-    pub(crate) fn begin<'p>(
-        target: &Path,
+    /// Begins the file that is to be at `target`, a path that the user named. What is there is replaced in the end, if it
+    /// may be: a regular file, and none of those that are read, `inputs`.
+    pub(crate) fn begin<'p>(target: &Path, replace: bool, inputs: impl Iterator<Item = &'p Path>) -> Result<Self> {
+        let cannot = || printable(&format!("cannot make {}", target.display()));
+        if demands_directory(target) {
+            let failure = Failure::new("not-directory", "the slash at its end demands a directory");
+            return Err(failure.hint("name a file")).with_context(cannot);
+        }
+        let (folder, name) = folder_of(target).with_context(cannot)?;
+        Self::begin_in(&Arc::new(folder), &name, replace, inputs)
+    }
+
+    /// Likewise in a directory that is open.
+    pub(crate) fn begin_in<'p>(
+        folder: &Arc<Folder>,
+        name: &OsStr,
         replace: bool,
-        mode: u32,
         inputs: impl Iterator<Item = &'p Path>,
     ) -> Result<Self> {
-        let cannot = || printable(&format!("cannot make {}", target.display()));
-        check_target(target, replace, inputs).with_context(cannot)?;
+        let cannot = || printable(&format!("cannot make {}", folder.path_of(name).display()));
+        check_target(folder, name, replace, inputs).with_context(cannot)?;
         interrupt::watch(KILLED)?;
-        let (file, partial) = partial(target, mode).with_context(cannot)?;
-        Ok(Self { file, partial, target: target.to_owned(), replace, kept: false })
+        let (file, partial) = partial(folder, name).with_context(cannot)?;
+        Ok(Self { file, folder: Arc::clone(folder), partial, name: name.to_owned(), replace, kept: false })
     }
 
     /// Where bytes go.
@@ -58,26 +174,15 @@ impl NewFile {
     }
 
     /// What the file is called until it is whole.
-    pub(crate) fn partial(&self) -> &Path {
-        &self.partial
+    pub(crate) fn partial(&self) -> PathBuf {
+        self.folder.path_of(&self.partial)
     }
 
     /// Gives the file its name. It must be whole, and with the medium.
     pub(crate) fn keep(mut self) -> Result<()> {
         go_on()?;
-        let cannot = || printable(&format!("cannot make {}", self.target.display()));
-        let done = if self.replace {
-            fs::rename(&self.partial, &self.target)
-        } else {
-            match renameat_with(CWD, &self.partial, CWD, &self.target, RenameFlags::NOREPLACE) {
-                // A filesystem that does not know the flag.
-                Err(Errno::INVAL | Errno::NOSYS) if self.target.symlink_metadata().is_err() => {
-                    fs::rename(&self.partial, &self.target)
-                }
-                other => other.map_err(io::Error::from),
-            }
-        };
-        done.with_context(cannot)?;
+        let cannot = || printable(&format!("cannot make {}", self.folder.path_of(&self.name).display()));
+        self.folder.rename(&self.partial, &self.name, self.replace).with_context(cannot)?;
         self.kept = true;
         Ok(())
     }
@@ -87,47 +192,63 @@ impl Drop for NewFile {
     fn drop(&mut self) {
         if !self.kept {
             // The error that is being told is the one that matters.
-            let _ = fs::remove_file(&self.partial);
+            let _ = self.folder.remove(&self.partial);
         }
     }
 }
 
+/// Whether a path ends in a slash, and so can only be a directory's.
+pub(crate) fn demands_directory(path: &Path) -> bool {
+    use std::os::unix::ffi::OsStrExt as _;
+    path.as_os_str().as_bytes().ends_with(b"/")
+}
+
+/// The directory of a path that the user named, open, and the last part of the path.
+pub(crate) fn folder_of(target: &Path) -> Result<(Folder, OsString)> {
+    let name = target.file_name().context("it has no name")?;
+    let above = target.parent().unwrap_or_else(|| Path::new(""));
+    Ok((Folder::open(above)?, name.to_owned()))
+}
+
 /// Refuses what cannot be made or must not be replaced.
-fn check_target<'p>(target: &Path, replace: bool, mut inputs: impl Iterator<Item = &'p Path>) -> Result<()> {
-    let there = match target.symlink_metadata() {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        other => other?,
-    };
+fn check_target<'p>(
+    folder: &Folder,
+    name: &OsStr,
+    replace: bool,
+    mut inputs: impl Iterator<Item = &'p Path>,
+) -> Result<()> {
+    let Some(there) = folder.entry(name)? else { return Ok(()) };
     if !replace {
         return Err(Failure::new("exists", "it exists already").hint("-f replaces it").into());
     }
+    let whole = Span::new(0, u64::MAX);
+    let target = folder.path_of(name);
     let same = |path: &Path| {
-        path.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (there.dev(), there.ino()))
-            || path.symlink_metadata().is_ok_and(|own| (own.dev(), own.ino()) == (there.dev(), there.ino()))
+        // Also a device whose bytes are in the file.
+        gmfs_image::share_bytes((path, whole), (&target, whole))
+            || path.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (there.st_dev, there.st_ino))
+            || path.symlink_metadata().is_ok_and(|own| (own.dev(), own.ino()) == (there.st_dev, there.st_ino))
     };
     if inputs.any(same) {
         return Err(Failure::new("same-file", "it is the image itself").into());
     }
-    if !there.is_file() && !there.is_symlink() {
+    // A link is replaced itself, and what it leads to stays as it is.
+    if !matches!(FileType::from_raw_mode(there.st_mode), FileType::RegularFile | FileType::Symlink) {
         return Err(Failure::new("wrong-kind", "it is no regular file").into());
     }
     Ok(())
 }
 
 /// The file that is written first, beside its later name.
-fn partial(target: &Path, mode: u32) -> Result<(File, PathBuf)> {
-    let name = target.file_name().context("it has no name")?;
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(mode);
+fn partial(folder: &Folder, name: &OsStr) -> Result<(File, OsString)> {
     for number in 1..=LEFTOVERS {
         let ending = if number == 1 { ".partial".to_owned() } else { format!(".partial-{number}") };
         // A name of the greatest length has no room for an ending.
         for stem in [name, "gmfs".as_ref()] {
-            let mut name = OsString::from(stem);
-            name.push(&ending);
-            let path = target.with_file_name(name);
-            match options.open(&path) {
-                Ok(file) => return Ok((file, path)),
+            let mut partial = stem.to_owned();
+            partial.push(&ending);
+            match folder.create(&partial) {
+                Ok(file) => return Ok((file, partial)),
                 Err(error) if error.kind() == ErrorKind::InvalidFilename => {}
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => break,
                 Err(error) => return Err(error.into()),
@@ -140,12 +261,14 @@ fn partial(target: &Path, mode: u32) -> Result<(File, PathBuf)> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::Write as _;
+    use std::os::unix::fs::{MetadataExt as _, symlink};
 
     use super::*;
 
     fn begin(path: &Path, replace: bool, inputs: &[&Path]) -> Result<NewFile> {
-        NewFile::begin(path, replace, 0o600, inputs.iter().copied())
+        NewFile::begin(path, replace, inputs.iter().copied())
     }
 
     #[test]
@@ -182,6 +305,30 @@ mod tests {
         begin(&target, true, &[]).unwrap().keep().unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"");
         assert!(begin(dir.path(), true, &[]).is_err());
+    }
+
+    #[test]
+    fn a_folder_takes_names_only_and_follows_no_link() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("elsewhere")).unwrap();
+        symlink("elsewhere", dir.path().join("link")).unwrap();
+        symlink("elsewhere/dangling", dir.path().join("out.partial")).unwrap();
+        let folder = Arc::new(Folder::open(dir.path()).unwrap());
+        for wrong in ["", ".", "..", "a/b", "/", "link/x"] {
+            let name = OsStr::new(wrong);
+            assert!(folder.make(name).is_err() && folder.enter(name).is_err(), "{wrong}");
+            assert!(NewFile::begin_in(&folder, name, true, std::iter::empty()).is_err(), "{wrong}");
+        }
+        assert!(folder.make("link".as_ref()).is_err() && folder.enter("link".as_ref()).is_err());
+        let made = folder.make("made".as_ref()).unwrap();
+        // The path means something else now, and the folder does not.
+        fs::rename(dir.path().join("made"), dir.path().join("moved")).unwrap();
+        symlink("elsewhere", dir.path().join("made")).unwrap();
+        NewFile::begin_in(&Arc::new(made), "in".as_ref(), false, std::iter::empty()).unwrap().keep().unwrap();
+        assert!(dir.path().join("moved/in").exists());
+        NewFile::begin_in(&folder, "out".as_ref(), false, std::iter::empty()).unwrap().keep().unwrap();
+        assert_eq!(fs::metadata(dir.path().join("out")).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(dir.path().join("elsewhere")).unwrap().count(), 0);
     }
 
     #[test]

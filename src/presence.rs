@@ -1,7 +1,7 @@
 //! How much of a region an image holds: metadata and data, and why the rest is missing.
 
 use std::collections::BTreeMap;
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 
 use gmfs_format::io::{Absence, ReadAt, Span};
 use gmfs_format::units::{CopyId, PAGE_BYTES, PageNo};
@@ -13,6 +13,12 @@ use crate::open::{Place, Source};
 
 /// So much at the end of each part of a dump tells whether its file was cut: pages are stored by their addresses.
 const TAIL: u64 = 4 << 20;
+
+/// So many blocks are looked at together at first, because most are there.
+const ALIKE: u64 = 1024;
+
+/// The entries of a dump are all looked at for regions up to this size: that takes 96 MiB of the file.
+const READ_ENTRIES: u64 = 16 << 30;
 
 /// Bytes that are there and bytes that are not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,21 +65,25 @@ pub(crate) struct Presence {
 pub(crate) struct Index<'a> {
     source: &'a Source,
     base: u64,
-    /// A dump whose own index is enough, so that its descriptors need not be read.
     dump: Option<&'a Description>,
+    /// The dump's own index is enough, so that its descriptors need not be read.
+    believed: bool,
 }
 
 impl<'a> Index<'a> {
-    /// Of a dump that is whole its index is believed; else the source is asked for each range.
+    /// The index of a dump that is whole is believed where the region is large; otherwise each of its entries is looked at,
+    /// or the source is asked.
     pub(crate) fn new(place: &Place, source: &'a Source, dump: Option<&'a Description>) -> Self {
-        let indexed = dump.filter(|dump| place.kind == Kind::Kdump && !dump.facts.incomplete);
-        let whole = indexed.filter(|dump| !is_cut(place, source, dump));
-        Self { source, base: place.base, dump: whole }
+        let dump = dump.filter(|_| place.kind == Kind::Kdump);
+        let large = source.size() > READ_ENTRIES;
+        let believed = dump
+            .is_some_and(|dump| large && !dump.facts.incomplete && !dump.facts.damaged && !is_cut(place, source, dump));
+        Self { source, base: place.base, dump, believed }
     }
 
     /// Hands the absent stretches of ascending ranges over, in the region's space.
     fn absent(&self, ranges: &[Range<u64>], mut each: impl FnMut(Span, Absence)) {
-        for range in self.doubtful(ranges) {
+        for range in ranges {
             let mut at = range.start;
             while let Some((span, why)) = self.source.next_absent(at..range.end) {
                 let from = span.offset.max(at);
@@ -84,34 +94,20 @@ impl<'a> Index<'a> {
         }
     }
 
-    /// The parts of the ranges of which the index does not say that they are there.
-    fn doubtful(&self, ranges: &[Range<u64>]) -> Vec<Range<u64>> {
-        let (Some(dump), Some(first), Some(last)) = (self.dump, ranges.first(), ranges.last()) else {
-            return ranges.to_vec();
+    /// How much of a range is there, if the dump can count that at once: by its index alone, if that can be believed.
+    fn counted(&self, range: &Range<u64>) -> Option<Tally> {
+        let place = self.base.saturating_add(range.start)..self.base.saturating_add(range.end);
+        let totals = match self.dump {
+            Some(dump) if self.believed => dump.totals(place),
+            dump => dump?.tally(place)?,
         };
-        let mut doubtful = Vec::new();
-        let mut left = ranges.iter().cloned().peekable();
-        let whole = self.base.saturating_add(first.start)..self.base.saturating_add(last.end);
-        dump.visit(whole, |span, why| {
-            if why.is_some() {
-                return ControlFlow::Continue(());
-            }
-            let held = span.offset.saturating_sub(self.base)..span.end().saturating_sub(self.base);
-            while let Some(range) = left.peek_mut() {
-                if range.start < held.start {
-                    doubtful.push(range.start..range.end.min(held.start));
-                }
-                range.start = range.start.max(held.end);
-                if range.start < range.end {
-                    break;
-                }
-                left.next();
-            }
-            if left.peek().is_some() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        });
-        doubtful.extend(left);
-        doubtful.retain(|range| range.start < range.end);
-        doubtful
+        let mut tally = Tally { present: totals.held, absent: totals.absent };
+        // What the index does not describe was no RAM.
+        let unknown = range.end.saturating_sub(range.start).saturating_sub(tally.total());
+        if unknown > 0 {
+            *tally.absent.entry(Absence::NotInDump).or_default() += unknown;
+        }
+        Some(tally)
     }
 }
 
@@ -122,12 +118,8 @@ fn is_cut(place: &Place, source: &Source, dump: &Description) -> bool {
     let all = [Span::new(0, u64::MAX)];
     let parts = if dump.facts.parts.is_empty() { all.as_slice() } else { dump.facts.parts.as_slice() };
     parts.iter().any(|part| {
-        let mut last = None;
-        dump.visit(part.offset.max(region.start)..part.end().min(region.end), |span, why| {
-            last = if why.is_none() { Some(span) } else { last };
-            ControlFlow::Continue(())
-        });
-        last.is_some_and(|last| {
+        let held = dump.last_held(part.offset.max(region.start)..part.end().min(region.end), TAIL);
+        held.is_some_and(|last| {
             let start = last.end().saturating_sub(TAIL).max(last.offset);
             source.next_absent(start.saturating_sub(place.base)..last.end().saturating_sub(place.base)).is_some()
         })
@@ -136,6 +128,9 @@ fn is_cut(place: &Place, source: &Source, dump: &Description) -> bool {
 
 /// How much of any range of the region is there.
 pub(crate) fn of_range(index: &Index<'_>, range: Range<u64>) -> Tally {
+    if let Some(tally) = index.counted(&range) {
+        return tally;
+    }
     let mut tally = Tally { present: range.end.saturating_sub(range.start), ..Tally::default() };
     index.absent(std::slice::from_ref(&range), |span, why| tally.miss(span.len, why));
     tally
@@ -163,14 +158,46 @@ pub(crate) fn of_region<S: ReadAt>(index: &Index<'_>, region: &Region<S>) -> Pre
     }
     let block = geometry.block_bytes();
     let bytes: u64 = owned.iter().map(|run| run.end.saturating_sub(run.start)).sum();
-    found.data.present = bytes;
     let mut counted = Counted { block, ..Counted::default() };
+    if index.dump.is_some() {
+        for run in owned {
+            for many in pieces(run.clone(), block.saturating_mul(ALIKE)) {
+                let all = of_range(index, many.clone());
+                if all.absent.is_empty() {
+                    found.data.present += all.present;
+                    continue;
+                }
+                for one in pieces(many, block) {
+                    let start = one.start;
+                    let part = of_range(index, one);
+                    found.data.present += part.present;
+                    for (why, len) in part.absent {
+                        *found.data.absent.entry(why).or_default() += len;
+                        counted.miss(Span::new(start, len));
+                    }
+                }
+            }
+        }
+        found.blocks = counted.finish(bytes / block.max(1));
+        return found;
+    }
+    found.data.present = bytes;
     index.absent(owned, |span, why| {
         found.data.miss(span.len, why);
         counted.miss(span);
     });
     found.blocks = counted.finish(bytes / block.max(1));
     found
+}
+
+/// Cuts a range into pieces of `len` bytes.
+fn pieces(range: Range<u64>, len: u64) -> impl Iterator<Item = Range<u64>> {
+    let mut at = range.start;
+    std::iter::from_fn(move || {
+        let start = at;
+        at = at.saturating_add(len.max(1)).min(range.end);
+        (start < at).then_some(start..at)
+    })
 }
 
 /// The blocks that files own, in bytes of the region, and how many pages of the block table are lost.

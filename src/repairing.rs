@@ -15,6 +15,7 @@ use gmfs_volume::{Chosen, Class, OpenError, Stamp};
 
 use crate::clock;
 use crate::ctx::Ctx;
+use crate::in_use::Watch;
 use crate::interrupt;
 use crate::prompt::{self, Answer};
 use crate::render::WRITER;
@@ -122,7 +123,13 @@ pub(crate) fn look<S: ReadAt + ?Sized>(source: &S, look: Look, keep: usize, ctx:
 }
 
 /// Asks, plans and applies until nothing more is to be done.
-pub(crate) fn repair<T: WriteAt>(target: &mut T, how: Look, mode: Mode, ctx: &mut Ctx) -> Result<Outcome> {
+pub(crate) fn repair<T: WriteAt>(
+    target: &mut T,
+    how: Look,
+    mode: Mode,
+    watch: &mut Watch,
+    ctx: &mut Ctx,
+) -> Result<Outcome> {
     clock::check()?;
     interrupt::watch(crate::cmd::fsck::CANCELLED)?;
     let mut outcome = Outcome::default();
@@ -143,7 +150,11 @@ pub(crate) fn repair<T: WriteAt>(target: &mut T, how: Look, mode: Mode, ctx: &mu
             let found: Vec<(Finding, bool)> = seen.fresh().map(|finding| (finding.clone(), false)).collect();
             findings::findings(&found, ctx)?;
         }
-        let (accepted, declined) = answers.choose(next.edits, ctx)?;
+        let (accepted, mut declined) = answers.choose(next.edits, ctx)?;
+        // What a process has mapped stays as it is, and the rest is repaired.
+        let (accepted, apart, why) = watch.keep_apart(target, accepted);
+        let (accepted, _) = whole_repairs(accepted, &apart);
+        declined.extend(why);
         outcome.cancelled = answers.quit || interrupt::asked();
         outcome.refused.extend(declined);
         if accepted.is_empty() || outcome.cancelled {

@@ -10,7 +10,8 @@ use gmfs_volume::Writer;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
-use crate::open::{self, ImageArgs, Target};
+use crate::in_use::InUseOk;
+use crate::open::{self, ImageArgs, ReadArgs, Target};
 use crate::paths::Paths;
 use crate::render::json::{self, files};
 use crate::render::size;
@@ -61,7 +62,7 @@ struct Change {
 #[derive(Arguments, Debug)]
 struct List {
     #[command(flatten)]
-    image: ImageArgs,
+    image: ReadArgs,
 }
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
@@ -77,7 +78,7 @@ fn mark(args: &Change, add: bool, ctx: &mut Ctx) -> Result<Exit> {
     // Ranges are read before anything is locked: they may come from a pipe.
     let device = args.image.image.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let named = args.ranges.iter().map(|text| ranges::parse(text, &device)).collect::<Result<Vec<_>>>()?.concat();
-    let opened = open::region(&args.image, ctx)?;
+    let opened = open::region(&ReadArgs { of: args.image.clone(), no_lock: false }, ctx)?;
     let origin = Origin {
         geometry: opened.region.geometry(),
         base: opened.physical_base().unwrap_or(0),
@@ -89,7 +90,7 @@ fn mark(args: &Change, add: bool, ctx: &mut Ctx) -> Result<Exit> {
         ctx.note(&format!("{} of the device lie outside of the region", size::count(outside, "bad range")));
     }
     let bad = |writer: &Writer<Target>| writer.superblock().raw.bad_blocks.get();
-    let (changed, count) = open::for_change(&args.image, ctx, |writer| {
+    let (changed, count) = open::for_change(&args.image, InUseOk { in_use_ok: false }, ctx, |writer| {
         let before = bad(writer);
         if add {
             writer.add_bad(&blocks)?
@@ -103,7 +104,8 @@ fn mark(args: &Change, add: bool, ctx: &mut Ctx) -> Result<Exit> {
         return super::tell_change(ctx, if add { "bad-add" } else { "bad-del" }, &changed);
     }
     let done = if add { "marked as bad" } else { "no longer marked as bad" };
-    ctx.line(&format!("{}: {} {done}", args.image.image.display(), size::count(count, "block")))?;
+    let image = crate::failure::printable(&args.image.image.display().to_string());
+    ctx.line(&format!("{image}: {} {done}", size::count(count, "block")))?;
     Ok(Exit::Done)
 }
 
@@ -117,6 +119,7 @@ fn list(args: &List, ctx: &mut Ctx) -> Result<Exit> {
             found.push((block, entry.owner(), entry.index.get()));
         }
     });
+    opened.unlock();
     let geometry = opened.region.geometry();
     let base = opened.physical_base();
     let mut paths = Paths::new(&inodes.tree);

@@ -14,7 +14,7 @@ use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::missing::Missing;
-use crate::open::{self, ImageArgs, Opened};
+use crate::open::{self, Opened, ReadArgs};
 use crate::paths;
 
 /// Write the content of files to standard output
@@ -28,7 +28,7 @@ use crate::paths;
   gmfs cat vmcore /vms/a.mem --offset 1M --length 4K | xxd")]
 pub(crate) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: ReadArgs,
     /// Their paths in the region
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<OsString>,
@@ -45,7 +45,7 @@ pub(crate) struct Args {
     #[arg(long)]
     sparse_absent: bool,
     /// With --sparse-absent: where the list goes
-    #[arg(long, value_name = "LIST", requires = "sparse_absent")]
+    #[arg(long, value_name = "LIST", value_parser = super::new_file(), requires = "sparse_absent")]
     missing: Option<PathBuf>,
 }
 
@@ -53,24 +53,25 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let opened = open::region(&args.image, ctx)?;
     let (inodes, _) = super::inodes(&opened.region, ctx);
     let mut missing = Missing::default();
-    let mut exit = Exit::Done;
+    let (mut exit, mut incomplete) = (Exit::Done, false);
     for path in &args.paths {
         let name = paths::shown(paths::bytes(path));
         let cannot = || format!("cannot read '{name}'");
-        let inode = super::at(&inodes.tree, path).with_context(cannot)?;
+        let inode = super::find(&inodes.tree, path, &mut exit, ctx).with_context(cannot)?;
         if inode.kind != InodeKind::File {
             return Err(Failure::new("is-directory", "it is a directory")).with_context(cannot);
         }
         let gaps = write(args, &opened, inode, ctx).with_context(cannot)?;
         if !gaps.is_empty() {
-            exit = Exit::No;
+            (exit, incomplete) = (Exit::No, true);
         }
+        super::tell_doubtful(std::iter::once((inode, name.clone())), &mut exit, ctx);
         missing.add(&name, gaps);
     }
     let base = opened.physical_base();
     match &args.missing {
         Some(list) => missing.save(base, list, false, args.image.files())?,
-        None if exit == Exit::No => missing.write(base, &mut std::io::stderr())?,
+        None if incomplete => missing.write(base, &mut std::io::stderr())?,
         None => {}
     }
     Ok(exit)
@@ -122,14 +123,7 @@ impl Sink for Stdout<'_> {
     }
 
     fn zeros(&mut self, span: Span) -> Result<()> {
-        static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-        let mut left = span.len;
-        while left > 0 {
-            let now = left.min(ZEROS.len() as u64);
-            self.ctx.bytes(&ZEROS[..usize::try_from(now).unwrap_or(ZEROS.len())])?;
-            left -= now;
-        }
-        Ok(())
+        Ok(self.ctx.zeros(span.len)?)
     }
 
     fn gap(&mut self, gap: Gap) -> Result<()> {

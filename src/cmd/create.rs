@@ -8,7 +8,7 @@ use gmfs_volume::CreateOptions;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
-use crate::open::{self, ImageArgs};
+use crate::open::{self, WriteArgs};
 use crate::paths;
 
 /// Make a file of a given size that reads as zeros
@@ -20,7 +20,7 @@ use crate::paths;
   gmfs create /dev/mem /vms/b.mem --size 16G --align-1g --region 64G:0x1000000000")]
 pub(crate) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: WriteArgs,
     /// The new file's path in the region
     path: OsString,
     /// Its size in bytes, K, M, G, T
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         mode: args.mode,
         owner: super::owner(),
     };
-    let changed = open::for_change(&args.image, ctx, |writer| {
+    let changed = open::for_change(&args.image, args.image.in_use, ctx, |writer| {
         writer.create(path, &options)?;
         Ok(super::changed(writer, &[path]))
     })

@@ -1,7 +1,7 @@
 //! `gmfs dump`: a region's metadata as a small file, or as text.
 
 mod obfuscate;
-mod out;
+pub(in crate::cmd) mod out;
 mod text;
 
 use std::io::{self, Write as _};
@@ -25,7 +25,7 @@ use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::{Failure, printable};
 use crate::interrupt;
-use crate::open::{self, ImageArgs, Located};
+use crate::open::{self, Located, ReadArgs};
 use crate::output;
 use crate::render::{json, size};
 
@@ -46,7 +46,7 @@ const BATCH: u32 = 64;
   gmfs dump --text region.img > before.txt")]
 pub(crate) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: ReadArgs,
     /// The file to make, - for standard output
     #[arg(short, long, value_name = "FILE", required_unless_present = "text")]
     output: Option<PathBuf>,
@@ -84,7 +84,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         return Err(failure.hint("-o FILE names a file")).with_context(cannot);
     }
     if standard && !args.text {
-        out::refuse_terminal().with_context(cannot)?;
+        out::refuse_terminal("a dump").with_context(cannot)?;
     }
     interrupt::watch(Exit::Failed.code())?;
     let located = open::locate(&args.image, ctx)?;

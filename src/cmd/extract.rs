@@ -1,11 +1,11 @@
 //! `gmfs extract`: files and directories out of a region.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};
-use std::fs::{DirBuilder, File};
-use std::io::ErrorKind;
+use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
@@ -13,17 +13,18 @@ use clap::Args as Arguments;
 use gmfs_format::model::Inode;
 use gmfs_format::name;
 use gmfs_format::tables::InodeKind;
+use gmfs_format::units::InodeNo;
 use gmfs_volume::content::{Piece, pieces};
 use gmfs_volume::region::{Mapping, Mappings};
 
-use crate::cmd::ls::tell_depth;
 use crate::content::{Gaps, SparseFile, carry_pieces, known_gaps};
 use crate::ctx::Ctx;
 use crate::exit::Exit;
+use crate::failure::Failure;
 use crate::missing::{self, Missing};
-use crate::open::{self, ImageArgs, Opened};
-use crate::output::NewFile;
-use crate::paths;
+use crate::open::{self, Opened, ReadArgs};
+use crate::output::{self, Folder, NewFile, folder_of};
+use crate::paths::{self, Go, Why};
 use crate::render::json::{self, actions, files};
 use crate::render::progress::Progress;
 
@@ -31,18 +32,20 @@ use crate::render::progress::Progress;
 ///
 /// Holes stay holes. A range that the image does not hold, or that cannot be read, is an error that names it, unless
 /// --sparse-absent is given: then it becomes a hole, the ranges are listed in a file, and the exit status is 1. A file has
-/// its name when it is whole, and is called FILE.partial until then.
+/// its name when it is whole, and is called FILE.partial until then. Only their owner may read the files and directories that
+/// are made. Symbolic links that are in DEST already are not followed; DEST itself may be one. A file or directory whose
+/// name could lead out of DEST is left out and named, and the exit status is 1.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs extract region.img /vms/a.mem
   gmfs extract vmcore / rescued --sparse-absent")]
 pub(crate) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: ReadArgs,
     /// The file's or directory's path in the region
     path: OsString,
     /// The file or directory to make, or an existing directory to put it into [default: .]
-    #[arg(value_name = "DEST")]
+    #[arg(value_name = "DEST", value_parser = super::new_file())]
     destination: Option<PathBuf>,
     /// Replace files that exist
     #[arg(short, long)]
@@ -55,7 +58,7 @@ pub(crate) struct Args {
     sparse_absent: bool,
     /// With --sparse-absent: one list for all files, made also if nothing is missing [default: FILE.missing beside each
     /// file in which something is]
-    #[arg(long, value_name = "LIST", requires = "sparse_absent")]
+    #[arg(long, value_name = "LIST", value_parser = super::new_file(), requires = "sparse_absent")]
     missing: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
@@ -69,6 +72,8 @@ struct Work<'a> {
     mappings: Mappings,
     done: Vec<actions::Extracted>,
     missing: Missing,
+    /// Lists of missing ranges that were made: no file of the region takes their place.
+    lists: BTreeSet<PathBuf>,
     gaps: bool,
 }
 
@@ -78,68 +83,164 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let tree = &inodes.tree;
     let path = paths::bytes(&args.path);
     let cannot = || format!("cannot extract '{}'", paths::shown(path));
-    let top = super::at(tree, &args.path).with_context(cannot)?;
-    let target = target(args, top).with_context(cannot)?;
+    let top = super::find(tree, &args.path, &mut exit, ctx).with_context(cannot)?;
+    let target = Target::new(args, top).with_context(cannot)?;
     let single = (top.kind == InodeKind::File).then_some(top.ino);
     let mappings = opened.region.mappings(|ino| single.is_none_or(|only| only == ino));
-    let mut work = Work { args, opened: &opened, mappings, done: Vec::new(), missing: Missing::default(), gaps: false };
+    let (done, missing, lists) = (Vec::new(), Missing::default(), BTreeSet::new());
+    let mut work = Work { args, opened: &opened, mappings, done, missing, lists, gaps: false };
     let path = tree.path(top.ino).unwrap_or_else(|| path.to_vec());
-    // A directory that was named is taken as it is, also as a link.
-    if top.kind == InodeKind::File || !target.is_dir() {
-        work.one(&path, top, &target, ctx).with_context(cannot)?;
-    }
-    if top.kind == InodeKind::Directory {
-        // Names are checked as they come: what a damaged region calls a file may lead elsewhere.
-        let too_deep = paths::walk(tree, (top, &path), |step| {
-            let Some(relative) = step.path.strip_prefix(path.as_slice()) else { return Ok(()) };
-            let relative = relative.strip_prefix(b"/").unwrap_or(relative);
-            check_parts(relative)?;
-            let to = target.join(OsStr::from_bytes(relative));
-            work.one(&step.path, step.inode, &to, ctx)
-                .with_context(|| format!("cannot extract '{}'", paths::shown(&step.path)))
+    let mut hidden: Vec<(&Inode, Why)> = Vec::new();
+    let mut doubtful = Vec::new();
+    if top.kind == InodeKind::File {
+        let (folder, name) = target.file().with_context(cannot)?;
+        work.file(&path, top, (&folder, &name), ctx).with_context(cannot)?;
+        doubtful.push((top, paths::shown(&path)));
+    } else {
+        let mut folders = Folders::new(target.directory().with_context(cannot)?);
+        let mut refused = Vec::new();
+        let walked = paths::walk(tree, (top, &path), |step| {
+            // What a damaged region calls a name may lead elsewhere.
+            if name::check(&step.inode.name).is_err() {
+                refused.push((step.inode, Why::Name));
+                return Ok(Go::Past);
+            }
+            let name = OsStr::from_bytes(&step.inode.name);
+            let made = folders.parent(step.last.len()).and_then(|parent| match step.inode.kind {
+                InodeKind::Directory => folders.make(&parent, name),
+                _ => work.file(&step.path, step.inode, (&parent, name), ctx),
+            });
+            if step.inode.is_doubtful() {
+                doubtful.push((step.inode, paths::shown(&step.path)));
+            }
+            made.map(|()| Go::In).with_context(|| format!("cannot extract '{}'", paths::shown(&step.path)))
         })?;
-        tell_depth(too_deep, ctx);
-        exit = if too_deep > 0 { Exit::No } else { exit };
+        hidden = refused;
+        hidden.extend(paths::hidden(tree, top, &walked));
     }
+    super::tell_hidden(&hidden, "extracted", &mut exit, ctx);
+    super::tell_doubtful(doubtful.into_iter(), &mut exit, ctx);
     exit = if work.gaps { Exit::No } else { exit };
     if let Some(list) = &args.missing {
         work.missing.save(opened.physical_base(), list, args.force, args.image.files()).with_context(cannot)?;
     }
     if args.json {
-        json::print(ctx, "extract", &actions::Extract { files: work.done })?;
+        let not_shown = files::NotShown::list(&hidden);
+        json::print(ctx, "extract", &actions::Extract { files: work.done, not_shown })?;
     }
     Ok(exit)
 }
 
-/// Where it goes: into a directory that exists, or to what was named.
-fn target(args: &Args, top: &Inode) -> Result<PathBuf> {
-    let named = args.destination.clone().unwrap_or_else(|| PathBuf::from("."));
-    if !named.is_dir() {
-        return Ok(named);
-    }
-    if top.ino == gmfs_format::units::InodeNo::ROOT {
-        return Ok(named);
-    }
-    name::check(&top.name).with_context(|| format!("its name, '{}', cannot be a file's", paths::shown(&top.name)))?;
-    let to = named.join(OsStr::from_bytes(&top.name));
-    Ok(to.strip_prefix(".").map(Path::to_owned).unwrap_or(to))
+/// What is to be made. Only what the user named is followed through symbolic links; everything else is made, or entered,
+/// by name in a directory that is open.
+enum Target {
+    /// This directory, which exists.
+    Existing(Folder),
+    /// An entry of this directory, and whether its name demands a directory.
+    Entry { parent: Folder, name: OsString, slash: bool },
 }
 
-/// Refuses names that lead out of the directory.
-fn check_parts(relative: &[u8]) -> Result<()> {
-    for part in relative.split(|byte| *byte == b'/') {
-        name::check(part).with_context(|| format!("'{}' cannot be made outside", paths::shown(relative)))?;
+impl Target {
+    /// Into a directory that exists, or what was named.
+    fn new(args: &Args, top: &Inode) -> Result<Self> {
+        // The directory that is meant if nothing is named goes without a name in what is told.
+        let named = args.destination.as_deref().unwrap_or_else(|| Path::new(""));
+        let there = named.as_os_str().is_empty() || named.is_dir();
+        if there {
+            let named = if named == Path::new(".") { Path::new("") } else { named };
+            let parent = Folder::open(named).with_context(|| format!("cannot open {}", named.display()))?;
+            if top.ino == InodeNo::ROOT {
+                return Ok(Self::Existing(parent));
+            }
+            let shown = paths::shown(&top.name);
+            name::check(&top.name).with_context(|| format!("its name, '{shown}', cannot be a file's"))?;
+            return Ok(Self::Entry { parent, name: OsStr::from_bytes(&top.name).to_owned(), slash: false });
+        }
+        let (parent, name) = folder_of(named).with_context(|| format!("cannot make {}", named.display()))?;
+        Ok(Self::Entry { parent, name, slash: output::demands_directory(named) })
     }
-    Ok(())
+
+    /// The directory and the name of a file.
+    fn file(self) -> Result<(Arc<Folder>, OsString)> {
+        match self {
+            Self::Entry { parent, name, slash: false } => Ok((Arc::new(parent), name)),
+            Self::Entry { parent, name, .. } => {
+                let message = format!(
+                    "{} is no directory, and the slash at its end demands one",
+                    parent.path_of(&name).display()
+                );
+                Err(Failure::new("not-directory", message).into())
+            }
+            Self::Existing(_) => Err(Failure::new("is-directory", "it is a directory").into()),
+        }
+    }
+
+    /// The directory, made if it is not there.
+    fn directory(self) -> Result<Folder> {
+        match self {
+            Self::Existing(folder) => Ok(folder),
+            Self::Entry { parent, name, .. } => {
+                parent.make(&name).with_context(|| format!("cannot make {}", parent.path_of(&name).display()))
+            }
+        }
+    }
+}
+
+/// So many directories on the way to the current one are held open. They are file descriptors, of which a process has
+/// few; one further up is opened again when the walk comes back to it.
+const HELD: usize = 64;
+
+/// The directories that a walk is in, open.
+struct Folders {
+    top: Arc<Folder>,
+    /// The names from the top down to the current directory.
+    names: Vec<OsString>,
+    /// The last few of them, with their depth.
+    held: VecDeque<(usize, Arc<Folder>)>,
+}
+
+impl Folders {
+    fn new(top: Folder) -> Self {
+        Self { top: Arc::new(top), names: Vec::new(), held: VecDeque::new() }
+    }
+
+    /// The directory of an entry at this depth; entries of the top have depth 1.
+    fn parent(&mut self, depth: usize) -> Result<Arc<Folder>> {
+        self.names.truncate(depth.saturating_sub(1));
+        while self.held.back().is_some_and(|(held, _)| *held > self.names.len()) {
+            self.held.pop_back();
+        }
+        let (from, mut folder) = match self.held.back() {
+            Some((held, folder)) => (*held, Arc::clone(folder)),
+            None => (0, Arc::clone(&self.top)),
+        };
+        for (n, name) in self.names.iter().enumerate().skip(from) {
+            let next = folder.enter(name);
+            folder = Arc::new(next.with_context(|| format!("cannot enter {}", folder.path_of(name).display()))?);
+            Self::hold(&mut self.held, n + 1, &folder);
+        }
+        Ok(folder)
+    }
+
+    /// Makes a directory and goes into it. It may be there already, but not as a link.
+    fn make(&mut self, parent: &Folder, name: &OsStr) -> Result<()> {
+        let made = parent.make(name).with_context(|| format!("cannot make {}", parent.path_of(name).display()))?;
+        self.names.push(name.to_owned());
+        Self::hold(&mut self.held, self.names.len(), &Arc::new(made));
+        Ok(())
+    }
+
+    fn hold(held: &mut VecDeque<(usize, Arc<Folder>)>, depth: usize, folder: &Arc<Folder>) {
+        if held.len() >= HELD {
+            held.pop_front();
+        }
+        held.push_back((depth, Arc::clone(folder)));
+    }
 }
 
 impl Work<'_> {
-    /// One file or directory.
-    fn one(&mut self, path: &[u8], inode: &Inode, to: &Path, ctx: &Ctx) -> Result<()> {
-        let mode = inode.attributes.map_or(0o700, |attributes| u32::from(attributes.mode) & 0o777);
-        if inode.kind == InodeKind::Directory {
-            return directory(to, mode);
-        }
+    /// One file.
+    fn file(&mut self, path: &[u8], inode: &Inode, to: (&Arc<Folder>, &OsStr), ctx: &Ctx) -> Result<()> {
         let extents = self.mappings.files.get(&inode.ino).cloned().unwrap_or_default();
         let mapping = Mapping { extents, lost_pages: self.mappings.lost_pages };
         let pieces = pieces(self.opened.region.geometry(), inode, &mapping)?;
@@ -149,16 +250,21 @@ impl Work<'_> {
         if !gaps.is_empty() && !self.args.sparse_absent {
             return Err(gaps.refuse(base).hint(hint).into());
         }
-        let inputs = self.args.image.files();
-        let file = NewFile::begin(to, self.args.force, mode, inputs)?;
+        let shown = to.0.path_of(to.1);
+        if self.lists.contains(&shown) {
+            let message = format!("{} is the list of what is missing in another file", shown.display());
+            return Err(Failure::new("exists", message).hint("--missing LIST puts the list elsewhere").into());
+        }
+        let file = NewFile::begin_in(to.0, to.1, self.args.force, self.args.image.files())?;
         let gaps = copy(self.opened, inode, &pieces, file.file(), ctx)?;
         if !gaps.is_empty() && !self.args.sparse_absent {
             return Err(gaps.refuse(base).hint(hint).into());
         }
         self.done.push(actions::Extracted {
             path: files::Path::new(Some(path)),
-            output: to.to_string_lossy().into_owned(),
+            output: shown.to_string_lossy().into_owned(),
             size: inode.size,
+            doubtful: inode.is_doubtful(),
             absent: actions::Gap::list(&gaps, base),
         });
         // No file with holes without the list of them.
@@ -167,36 +273,27 @@ impl Work<'_> {
     }
 
     /// Tells of what is missing in a file.
-    fn list(&mut self, to: &Path, gaps: Gaps, ctx: &Ctx) -> Result<()> {
+    fn list(&mut self, (folder, name): (&Arc<Folder>, &OsStr), gaps: Gaps, ctx: &Ctx) -> Result<()> {
         let base = self.opened.physical_base();
-        let list = missing::beside(to);
         let own = self.args.missing.is_none();
         if own && self.args.force {
-            missing::forget(to);
+            missing::forget(folder, name);
         }
         if gaps.is_empty() {
             return Ok(());
         }
         self.gaps = true;
+        let to = folder.path_of(name);
         let told = format!("{}: {}", to.display(), gaps.describe(base));
         self.missing.add(&to.to_string_lossy(), gaps);
         if own {
+            let list = missing::beside(name);
             let files = std::mem::take(&mut self.missing);
-            files.save(base, &list, self.args.force, self.args.image.files())?;
+            files.save_in(base, (folder, &list), self.args.force, self.args.image.files())?;
+            self.lists.insert(folder.path_of(&list));
         }
         ctx.warn(&told);
         Ok(())
-    }
-}
-
-/// A directory, which may be there already, but not as a link.
-fn directory(to: &Path, mode: u32) -> Result<()> {
-    match DirBuilder::new().mode(mode | 0o700).create(to) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            let there = std::fs::symlink_metadata(to).is_ok_and(|meta| meta.is_dir());
-            if there { Ok(()) } else { Err(error).with_context(|| format!("cannot make {}", to.display())) }
-        }
-        other => other.with_context(|| format!("cannot make {}", to.display())),
     }
 }
 

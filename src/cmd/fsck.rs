@@ -6,14 +6,16 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
 use gmfs_check::{Severity, Verdict, accept_doubtful};
-use gmfs_format::io::WriteAt;
-use gmfs_volume::{Chosen, Stamp};
+use gmfs_format::io::{ReadAt, WriteAt};
+use gmfs_volume::{Chosen, Stamp, Superblocks};
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
-use crate::open::{self, ImageArgs};
-use crate::render::{WRITER, findings, size};
+use crate::failure::Failure;
+use crate::in_use::InUseOk;
+use crate::open::{self, ReadArgs};
 use crate::render::json::{self, check, region};
+use crate::render::{WRITER, findings, size};
 use crate::repairing::{self, Look, Mode, Outcome};
 
 /// Status bit: repaired.
@@ -40,7 +42,7 @@ pub(crate) const CANCELLED: u8 = 32;
   gmfs fsck -n --json vmcore | jq .findings")]
 pub(crate) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: ReadArgs,
     /// Only look; write nothing
     #[arg(short = 'n', long = "no", group = "mode")]
     look: bool,
@@ -53,11 +55,17 @@ pub(crate) struct Args {
     /// Check even if marked clean: always so, taken for fsck(8)'s sake
     #[arg(short = 'f', long = "force")]
     force: bool,
+    /// Print more: how many pages of metadata were checked, and what is in use
+    #[arg(short, long)]
+    verbose: bool,
+    /// Ask before each repair: always so where nothing else is said, taken for fsck(8)'s sake
+    #[arg(short = 'r', hide = true, group = "mode")]
+    ask: bool,
     /// Also compare the contents of blocks with their recorded CRCs
     #[arg(long)]
     data: bool,
     /// Record what is overwritten, so that `gmfs undo` can take it back
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = super::new_file())]
     undo: Option<PathBuf>,
     /// Which region it is, where pages of several are left: as messages name it
     #[arg(long, value_name = "UUID[.BIRTH]")]
@@ -65,9 +73,11 @@ pub(crate) struct Args {
     /// Take the doubt off all files that are flagged doubtful: they are as they should be
     #[arg(long, conflicts_with = "look")]
     accept: bool,
-    /// Show progress, whatever standard error is; fsck(8) hands over a descriptor, which is not used
-    #[arg(short = 'C', long = "progress", value_name = "FD", num_args = 0..=1, require_equals = true, default_missing_value = "0")]
-    progress: Option<u32>,
+    #[command(flatten)]
+    in_use: InUseOk,
+    /// Show progress, whatever standard error is; fsck(8) hands over a descriptor (-C0, -C 0), which is not used
+    #[arg(short = 'C', long = "progress", value_name = "FD", allow_hyphen_values = true, num_args = 0..=1, require_equals = true, default_missing_value = "0")]
+    progress: Option<i32>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -76,19 +86,25 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let how = Look { data: args.data, progress: args.progress.is_some(), region: args.uuid };
     let mut accepted = None;
+    let mut used = None;
     let (image, shown, outcome) = match args.mode() {
         Mode::Look => {
             let located = open::locate(&args.image, ctx)?;
             let report = open::look(&located, how, gmfs_check::finding::KEPT_PER_CODE, ctx)?;
+            used = in_use(&located.source);
             (region::Image::from(&located.place), located.place.path.display().to_string(), Outcome::looked(report))
         }
-        mode => open::for_repair(&args.image, args.undo.as_deref(), ctx, |mut target, ctx| {
-            let outcome = repairing::repair(&mut target, how, mode, ctx)?;
-            if args.accept {
-                accepted = Some(accept(&mut target)?);
-            }
-            Ok(outcome)
-        })?,
+        mode => {
+            refuse_no_lock(&args.image)?;
+            open::for_repair(&args.image, args.in_use, args.undo.as_deref(), ctx, |mut target, watch, ctx| {
+                let outcome = repairing::repair(&mut target, how, mode, watch, ctx)?;
+                if args.accept {
+                    accepted = Some(accept(&mut target)?);
+                }
+                used = in_use(&target);
+                Ok(outcome)
+            })?
+        }
     };
     let status = status(&outcome);
     if args.json {
@@ -102,6 +118,9 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         if let Some(files) = accepted {
             ctx.line(&format!("{shown}: {} accepted", size::count(files, "doubtful file")))?;
         }
+        if args.verbose {
+            more(&outcome, used.as_deref(), ctx)?;
+        }
     }
     Ok(Exit::Fsck(status))
 }
@@ -112,9 +131,19 @@ fn accept<T: WriteAt>(target: &mut T) -> Result<u64> {
     accept_doubtful(target, &stamp).context("cannot accept the doubtful files")
 }
 
+/// Whoever writes holds the lock.
+pub(crate) fn refuse_no_lock(image: &ReadArgs) -> Result<(), Failure> {
+    if image.no_lock {
+        let failure = Failure::new("usage", "--no-lock is for reading only, and this may write");
+        return Err(failure.hint("leave it out; `gmfs fsck -n --no-lock IMAGE` only looks"));
+    }
+    Ok(())
+}
+
 impl Args {
     fn mode(&self) -> Mode {
-        let _ = self.force;
+        // Asking is what is done without any of these.
+        let _ = (self.force, self.ask);
         match (self.look, self.preen || self.accept && !self.yes, self.yes) {
             (_, true, _) => Mode::Safe,
             (_, _, true) => Mode::All,
@@ -122,6 +151,41 @@ impl Args {
             _ => Mode::Look,
         }
     }
+}
+
+/// What -v prints besides: how the pages stand, and what is in use.
+fn more(outcome: &Outcome, used: Option<&str>, ctx: &mut Ctx) -> Result<()> {
+    let pages = &outcome.last.pages;
+    for (name, copy) in [("A", pages.a), ("B", pages.b)] {
+        let kinds = [
+            (copy.good, "good"),
+            (copy.recovery, "left by an unfinished change"),
+            (copy.stale, "stale"),
+            (copy.damaged, "damaged"),
+            (copy.absent, "not in the image"),
+        ];
+        let text: Vec<String> =
+            kinds.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
+        ctx.line(&format!("  pages of metadata in copy {name}: {}", text.join(", ")))?;
+    }
+    if let Some(used) = used {
+        ctx.line(&format!("  {used}"))?;
+    }
+    Ok(())
+}
+
+/// What of a region is in use, as its superblock has it.
+fn in_use(source: &(impl ReadAt + ?Sized)) -> Option<String> {
+    let found = Superblocks::load(source).ok()?;
+    let (raw, geometry) = (&found.current().raw, found.geometry());
+    let free = raw.free_blocks.get();
+    Some(format!(
+        "in use: {} of {} inodes, {} of {} data blocks",
+        raw.used_inodes.get(),
+        geometry.inodes(),
+        u64::from(geometry.data_blocks()).saturating_sub(free),
+        geometry.data_blocks()
+    ))
 }
 
 /// Prints what was found and what it comes to.

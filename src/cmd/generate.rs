@@ -5,11 +5,11 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use clap::{Args as Arguments, Command, CommandFactory as _, ValueEnum};
+use clap::{Args as Arguments, Command, ValueEnum};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use crate::cli::Cli;
+use crate::cli;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::render::VERSION;
@@ -58,7 +58,7 @@ The sum of: \\fB0\\fR clean, \\fB1\\fR repaired, \\fB4\\fR left unrepaired, \\fB
 pub(crate) fn run(args: &Args, _: &mut Ctx) -> Result<Exit> {
     let cannot = || format!("cannot write into {}", args.out.display());
     fs::create_dir_all(&args.out).with_context(cannot)?;
-    let mut command = Cli::command();
+    let mut command = cli::command();
     command.build();
     match args.what {
         What::Man => pages(&command, &args.out).with_context(cannot)?,
@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Args, _: &mut Ctx) -> Result<Exit> {
 
 fn completions(out: &Path) -> Result<()> {
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        clap_complete::generate_to(shell, &mut Cli::command(), "gmfs", out)?;
+        clap_complete::generate_to(shell, &mut cli::command(), "gmfs", out)?;
     }
     Ok(())
 }

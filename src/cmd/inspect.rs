@@ -18,8 +18,9 @@ use gmfs_volume::Superblocks;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
+use crate::failure::Failure;
 use crate::health::{self, Health};
-use crate::open::{self, ImageArgs, Opened, Place};
+use crate::open::{self, Opened, Place, ReadArgs};
 use crate::paths;
 use crate::presence::{self, Index, Presence};
 use crate::render::json::{self, region};
@@ -39,7 +40,7 @@ use crate::render::{size, time, words};
   gmfs inspect region.img raw --page 1 --copy b")]
 pub(crate) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: ReadArgs,
     /// What to show
     #[arg(value_enum, default_value_t = View::Summary)]
     view: View,
@@ -55,6 +56,9 @@ pub(crate) struct Args {
     /// With raw: which copy [default: the one that counts]
     #[arg(long, value_name = "COPY", ignore_case = true)]
     copy: Option<Which>,
+    /// With files: which processes have each file mapped
+    #[arg(long)]
+    in_use: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -98,6 +102,10 @@ impl From<Which> for CopyId {
 }
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
+    if args.in_use && args.view != View::Files {
+        let failure = Failure::new("usage", "--in-use is for the view `files`");
+        return Err(failure.hint("gmfs inspect IMAGE files --in-use").into());
+    }
     if args.about {
         return image::run(args, ctx);
     }
@@ -121,7 +129,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let exit = match args.view {
         View::Blocks => views::blocks(&opened, answer.as_mut(), ctx)?,
         View::Inodes => views::inodes(&opened, answer.as_mut(), ctx)?,
-        View::Files => views::files(&opened, answer.as_mut(), ctx)?,
+        View::Files => views::files(&opened, args.in_use, answer.as_mut(), ctx)?,
         View::Pages => views::pages(&opened, answer.as_mut(), ctx)?,
         View::Summary | View::Superblock | View::Raw => Exit::Done,
     };

@@ -1,16 +1,19 @@
 //! `gmfs ls`: what is in a directory.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 
 use anyhow::Result;
 use clap::Args as Arguments;
 use gmfs_format::model::{Inode, Tree};
 use gmfs_format::tables::InodeKind;
+use gmfs_format::units::InodeNo;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
-use crate::open::{self, ImageArgs};
-use crate::paths;
+use crate::in_use::ByFile;
+use crate::open::{self, ReadArgs};
+use crate::paths::{self, Go, Why};
 use crate::render::json::{self, files};
 use crate::render::style::{Role, paint};
 use crate::render::table::Table;
@@ -25,13 +28,16 @@ use crate::render::{size, time, words};
   gmfs ls -lR /dev/mem /vms --region 64G:0x1000000000")]
 pub(crate) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: ReadArgs,
     /// Their paths in the region [default: /]
     #[arg(value_name = "PATH")]
     paths: Vec<OsString>,
     /// Show mode, owner, group, size, blocks and time of change
     #[arg(short, long)]
     long: bool,
+    /// Show which processes have files mapped (with -l, or --json)
+    #[arg(long)]
+    in_use: bool,
     /// List directories below too, by their paths
     #[arg(short = 'R', long)]
     recursive: bool,
@@ -49,59 +55,71 @@ struct Line<'t> {
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let opened = open::region(&args.image, ctx)?;
-    let (inodes, exit) = super::inodes(&opened.region, ctx);
+    let (inodes, mut exit) = super::inodes(&opened.region, ctx);
     let root = [OsString::from("/")];
     let wanted = if args.paths.is_empty() { &root[..] } else { &args.paths };
     let mut lines = Vec::new();
+    let mut hidden = Vec::new();
     for path in wanted {
-        let inode = super::at(&inodes.tree, path)?;
+        let inode = super::find(&inodes.tree, path, &mut exit, ctx)?;
         let path = inodes.tree.path(inode.ino).unwrap_or_else(|| paths::bytes(path).to_vec());
-        collect(args, &inodes.tree, (inode, path), ctx, &mut lines);
+        hidden.extend(collect(args, &inodes.tree, (inode, path), &mut lines));
     }
+    let users = args.in_use.then(|| {
+        let listed: BTreeSet<InodeNo> = lines.iter().map(|line| line.inode.ino).collect();
+        ByFile::look(&opened, &opened.region.mappings(|ino| listed.contains(&ino)))
+    });
+    opened.unlock();
     if args.json {
-        let entries = lines.iter().map(|line| files::Entry::new(&line.path, line.inode)).collect();
-        json::print(ctx, "ls", &files::Listing { entries, lost_pages: inodes.lost_pages })?;
-    } else if args.long {
-        long(&lines, ctx)?;
+        let entry = |line: &Line<'_>| files::Entry::new(&line.path, line.inode).used(users.as_ref(), line.inode);
+        let entries = lines.iter().map(entry).collect();
+        let not_shown = files::NotShown::list(&hidden);
+        json::print(ctx, "ls", &files::Listing { entries, lost_pages: inodes.lost_pages, not_shown })?;
+    } else if args.long || args.in_use {
+        long(&lines, users.as_ref(), ctx)?;
     } else {
         for line in &lines {
             let text = paint(ctx.colour, role(line.inode), &line.name);
             ctx.line(&text)?;
         }
     }
+    super::tell_hidden(&hidden, "shown", &mut exit, ctx);
+    super::tell_doubtful(lines.iter().map(|line| (line.inode, paths::shown(&line.path))), &mut exit, ctx);
     Ok(exit)
 }
 
-/// The lines of one path of the command line.
-fn collect<'t>(args: &Args, tree: &'t Tree, top: (&'t Inode, Vec<u8>), ctx: &Ctx, lines: &mut Vec<Line<'t>>) {
+/// The lines of one path of the command line. Gives what they leave out.
+fn collect<'t>(
+    args: &Args,
+    tree: &'t Tree,
+    top: (&'t Inode, Vec<u8>),
+    lines: &mut Vec<Line<'t>>,
+) -> Vec<(&'t Inode, Why)> {
     let (inode, path) = top;
     if inode.kind != InodeKind::Directory {
         lines.push(Line { name: paths::shown(&path), path, inode });
-    } else if args.recursive {
-        let walked = paths::walk(tree, (inode, &path), |step| {
+        return Vec::new();
+    }
+    if args.recursive {
+        let Ok(walked) = paths::walk(tree, (inode, &path), |step| {
             lines.push(Line { name: paths::shown(&step.path), path: step.path.clone(), inode: step.inode });
-            Ok::<(), std::convert::Infallible>(())
+            Ok::<_, std::convert::Infallible>(Go::In)
         });
-        tell_depth(walked.unwrap_or(0), ctx);
-    } else {
-        for child in tree.children(inode.ino) {
-            let path = paths::join(&path, &child.name);
-            lines.push(Line { name: paths::shown(&child.name), path, inode: child });
-        }
+        return paths::hidden(tree, inode, &walked);
     }
+    for child in tree.children(inode.ino) {
+        let path = paths::join(&path, &child.name);
+        lines.push(Line { name: paths::shown(&child.name), path, inode: child });
+    }
+    paths::hidden_in(tree, inode)
 }
 
-/// Says that directories were left out because their paths are longer than any can be.
-pub(crate) fn tell_depth(directories: u64, ctx: &Ctx) {
-    if directories > 0 {
-        let what = if directories == 1 { "directory has" } else { "directories have" };
-        ctx.warn(&format!("{directories} {what} a path of more than 4096 bytes; what lies below is not shown"));
+fn long(lines: &[Line<'_>], users: Option<&ByFile>, ctx: &mut Ctx) -> Result<()> {
+    let mut heads = vec!["Mode", "UID", "GID", "Size", "Bytes", "Blocks", "Changed (UTC)", "Name"];
+    if users.is_some() {
+        heads.insert(7, "Mapped by");
     }
-}
-
-fn long(lines: &[Line<'_>], ctx: &mut Ctx) -> Result<()> {
-    let mut table =
-        Table::new(&["Mode", "UID", "GID", "Size", "Bytes", "Blocks", "Changed (UTC)", "Name"]).right(&[1, 2, 3, 4, 5]);
+    let mut table = Table::new(&heads).right(&[1, 2, 3, 4, 5]);
     for line in lines {
         let inode = line.inode;
         let attributes = inode.attributes;
@@ -109,16 +127,19 @@ fn long(lines: &[Line<'_>], ctx: &mut Ctx) -> Result<()> {
         let number = |of: Option<u32>| of.map_or_else(String::new, |n| n.to_string());
         let only = |text: String| if inode.kind == InodeKind::File { text } else { String::new() };
         let changed = attributes.map_or_else(String::new, |a| time::short(a.modified));
-        table.styled([
-            (&mode, Role::Plain),
-            (&number(attributes.map(|a| a.uid)), Role::Plain),
-            (&number(attributes.map(|a| a.gid)), Role::Plain),
-            (&only(size::human(inode.size)), Role::Plain),
-            (&only(inode.size.to_string()), Role::Dim),
-            (&only(inode.blocks.to_string()), Role::Plain),
-            (&changed, Role::Plain),
-            (&line.name, role(inode)),
-        ]);
+        let mapped = users.map(|users| users.shown(inode.ino));
+        let cells = [
+            (mode, Role::Plain),
+            (number(attributes.map(|a| a.uid)), Role::Plain),
+            (number(attributes.map(|a| a.gid)), Role::Plain),
+            (only(size::human(inode.size)), Role::Plain),
+            (only(inode.size.to_string()), Role::Dim),
+            (only(inode.blocks.to_string()), Role::Plain),
+            (changed, Role::Plain),
+        ];
+        let cells = cells.iter().map(|(text, role)| (text.as_str(), *role));
+        let mapped = mapped.as_deref().map(|users| (users, Role::Warn));
+        table.cells(cells.chain(mapped).chain([(line.name.as_str(), role(inode))]));
     }
     if table.is_empty() {
         return Ok(());

@@ -13,7 +13,7 @@ use gmfs_volume::region::Mapping;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::open::{self, ImageArgs, Opened};
+use crate::open::{self, Opened, ReadArgs};
 use crate::paths;
 use crate::render::json::{self, files};
 use crate::render::size;
@@ -30,7 +30,7 @@ use crate::render::table::Table;
   qemu-system-x86_64 -m 4G $(gmfs map /dev/mem /vms/a.mem --vmm qemu) …")]
 pub(crate) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: ReadArgs,
     /// The file's path in the region
     path: OsString,
     /// Print the arguments that make the file a guest's memory
@@ -53,12 +53,16 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let opened = open::region(&args.image, ctx)?;
     let (inodes, _) = super::inodes(&opened.region, ctx);
     let cannot = || format!("cannot map '{}'", paths::shown(paths::bytes(&args.path)));
-    let inode = super::at(&inodes.tree, &args.path).with_context(cannot)?;
+    let mut exit = Exit::Done;
+    let inode = super::find(&inodes.tree, &args.path, &mut exit, ctx).with_context(cannot)?;
     if inode.kind != InodeKind::File {
         return Err(Failure::new("is-directory", "it is a directory")).with_context(cannot);
     }
     let mapping = opened.region.mapping(inode.ino);
-    let exit = super::tell_lost(mapping.lost_pages, "block table", "mapping", ctx);
+    opened.unlock();
+    if super::tell_lost(mapping.lost_pages, "block table", "mapping", ctx) != Exit::Done {
+        exit = Exit::No;
+    }
     let arguments = match args.vmm {
         Some(Vmm::Qemu) => {
             let pieces = pieces(opened.region.geometry(), inode, &mapping).with_context(cannot)?;
@@ -77,7 +81,21 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     } else {
         show(&opened, inode, &mapping, ctx)?;
     }
+    let shown = paths::shown(&inodes.tree.path(inode.ino).unwrap_or_default());
+    super::tell_doubtful(std::iter::once((inode, shown)), &mut exit, ctx);
     Ok(exit)
+}
+
+/// The image's path as QEMU can be given it.
+fn image_for_qemu(opened: &Opened) -> Result<String, Failure> {
+    let image = opened.place.path.display().to_string();
+    let what = match image.contains(',') {
+        true => "a comma, which QEMU takes for its own",
+        false if image.contains(char::is_control) => "a control character",
+        false => return Ok(image),
+    };
+    let message = format!("'{}' has {what}", paths::shown(image.as_bytes()));
+    Err(Failure::new("name", message).hint("use another name for it"))
 }
 
 /// QEMU's arguments: an object for each extent; more than one need a NUMA node each, in the order of guest addresses.
@@ -90,14 +108,7 @@ fn qemu(opened: &Opened, inode: &Inode, pieces: &[Piece]) -> Result<Vec<String>,
             "`gmfs save` the region first",
         );
     }
-    let image = opened.place.path.display().to_string();
-    if image.contains(',') {
-        return failure(
-            "name",
-            format!("'{image}' has a comma, which QEMU takes for its own"),
-            "use another name for it",
-        );
-    }
+    let image = image_for_qemu(opened)?;
     let block = opened.region.geometry().block_bytes();
     let mut objects: Vec<(u64, u64)> = Vec::new();
     for piece in pieces {

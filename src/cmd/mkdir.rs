@@ -7,6 +7,7 @@ use clap::Args as Arguments;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
+use crate::in_use::InUseOk;
 use crate::open::{self, ImageArgs};
 use crate::paths;
 
@@ -33,7 +34,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let paths: Vec<&[u8]> = args.paths.iter().map(|path| paths::bytes(path)).collect();
-    let changed = open::for_change(&args.image, ctx, |writer| {
+    let changed = open::for_change(&args.image, InUseOk { in_use_ok: false }, ctx, |writer| {
         for path in &paths {
             writer.mkdir(path, args.parents, args.mode, super::owner())?;
         }

@@ -2,6 +2,7 @@
 
 mod refuse;
 mod target;
+mod wipe;
 
 use std::path::{Path, PathBuf};
 
@@ -9,9 +10,10 @@ use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
 use gmfs_format::Layout;
 use gmfs_format::geometry::Geometry;
+use gmfs_format::io::Span;
 use gmfs_format::spec::RegionSpec;
 use gmfs_format::superblock::check_label;
-use gmfs_format::units::PmdShift;
+use gmfs_format::units::{CopyId, PAGE_BYTES, PmdShift};
 use gmfs_image::undo::Recorded;
 use gmfs_volume::{FormatOptions, Stamp, format};
 use uuid::Uuid;
@@ -20,7 +22,9 @@ use crate::clock;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::in_use::{InUseOk, Watch};
 use crate::locate::parse_region;
+use crate::locking::Wait;
 use crate::open::{self, Place};
 use crate::render::json::{self, actions, region};
 use crate::render::table::Table;
@@ -28,7 +32,8 @@ use crate::render::{WRITER, size};
 
 /// Make a region in a file, a device or a range of memory
 ///
-/// Writes a handful of pages at any size. Refuses an image that holds a region, a filesystem, a partition table, a dump
+/// Writes a handful of pages at any size, and zeros what other formats left where programs look for their marks: in the
+/// first 5 MiB and the last 2 MiB of the region. Refuses an image that holds a region, a filesystem, a partition table, a dump
 /// or other data already, unless --force is given. With --uuid, and SOURCE_DATE_EPOCH in the environment, two runs write
 /// the same bytes. As mkfs.gmfs or mkfs.guestmemfs the program is this command, and takes mkfs(8)'s size in blocks
 /// behind IMAGE.
@@ -39,6 +44,7 @@ use crate::render::{WRITER, size};
   gmfs mkfs /dev/dax0.0 --dry-run")]
 pub(crate) struct Args {
     /// File, block device, devdax device or /dev/mem
+    #[arg(value_parser = super::new_file())]
     image: PathBuf,
     /// Where in IMAGE the region is to lie; in /dev/mem BASE is a physical address
     #[arg(long, value_name = "SIZE[:BASE]", value_parser = parse_region)]
@@ -61,6 +67,10 @@ pub(crate) struct Args {
     /// Physical address to record as the region's base, for a file that is to be loaded there
     #[arg(long, value_name = "ADDR", value_parser = super::parse_size)]
     base: Option<u64>,
+    #[command(flatten)]
+    wait: Wait,
+    #[command(flatten)]
+    in_use: InUseOk,
     /// Format whatever the image holds
     #[arg(short, long)]
     force: bool,
@@ -68,11 +78,14 @@ pub(crate) struct Args {
     #[arg(short = 'n', long)]
     dry_run: bool,
     /// Record what is overwritten, so that `gmfs undo` can take it back
-    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    #[arg(long, value_name = "FILE", value_parser = super::new_file(), conflicts_with = "dry_run")]
     undo: Option<PathBuf>,
     /// Print nothing but errors
     #[arg(short, long)]
     quiet: bool,
+    /// Print more: where the parts of the region lie
+    #[arg(short, long, conflicts_with = "quiet")]
+    verbose: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -92,6 +105,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     if !args.force {
         refuse::check(&target).map_err(anyhow::Error::new).map_err(cannot)?;
     }
+    refuse_in_use(args, &target).map_err(anyhow::Error::new).map_err(cannot)?;
     let base = recorded_base(args, &target, geometry).map_err(anyhow::Error::new).map_err(cannot)?;
     let uuid = args.uuid.map_or_else(random_uuid, Ok)?;
     let birth = match (args.uuid, clock::is_fixed()) {
@@ -112,19 +126,42 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     if !args.dry_run {
         write(&mut target, &options, args.undo.as_deref()).map_err(cannot)?;
         target.keep();
+        if let Some((name, offset)) = target.left_outside() {
+            ctx.warn(&format!(
+                "behind the region, the image still has the mark of something else ({name}, at offset {offset:#x}); \
+                 wipefs(8) takes it away"
+            ));
+        }
     }
     let place = Place { kind: target.kind, path: args.image.clone(), base: target.base };
     show(args, &place, &options, ctx)?;
     Ok(Exit::Done)
 }
 
+/// Refuses memory that a process has mapped.
+fn refuse_in_use(args: &Args, target: &target::Target) -> Result<(), Failure> {
+    // Nobody has mapped a file that was made here.
+    let Some(source) = target.source().filter(|_| !target.fresh) else { return Ok(()) };
+    let reach = Span::new(target.base, u64::MAX.saturating_sub(target.base));
+    let mut spans = vec![Span::new(0, target.size)];
+    spans.extend(target.old_superblocks().into_iter().map(|offset| Span::new(offset, PAGE_BYTES)));
+    Watch::new(&args.image, reach, args.in_use).refuse_bytes(source, &spans)
+}
+
 /// Formats, with a record of what was there if that is asked for.
 fn write(target: &mut target::Target, options: &FormatOptions, undo: Option<&Path>) -> Result<()> {
+    let places = target.marked();
+    let size = options.geometry.size();
     match undo {
-        None => format(target.writable()?, options).map(drop)?,
+        None => {
+            let out = target.writable()?;
+            format(out, options).map(drop)?;
+            wipe::clear(out, size, &places)?;
+        }
         Some(file) => {
             let mut recorded = Recorded::new(target.writable()?, file)?;
-            let done = format(&mut recorded, options);
+            let done = format(&mut recorded, options).map_err(anyhow::Error::new);
+            let done = done.and_then(|_| wipe::clear(&mut recorded, size, &places));
             recorded.finish()?;
             done?;
         }
@@ -182,6 +219,12 @@ fn show(args: &Args, place: &Place, options: &FormatOptions, ctx: &mut Ctx) -> R
     table.row(["Physical base", &base]);
     table.row(["Blocks", &blocks(geometry)]);
     table.row(["Inodes", &geometry.inodes().to_string()]);
+    if args.verbose {
+        let copies = CopyId::BOTH.map(|copy| size::hex(place.base.saturating_add(geometry.copy_offset(copy))));
+        table.row(["Metadata", &format!("copies at {} and {}", copies[0], copies[1])]);
+        let page = size::human(geometry.block_bytes());
+        table.row(["Block size", &format!("{page}, for kernels whose PMD pages have that size")]);
+    }
     if geometry.tail() > 0 {
         table.row(["Not used", &format!("{} behind the last whole block", size::both(geometry.tail()))]);
     }

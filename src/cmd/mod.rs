@@ -29,10 +29,13 @@ pub(crate) mod undo;
 pub(crate) mod who;
 
 use std::ffi::OsStr;
+use std::path::PathBuf;
 
 use anyhow::Result;
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use gmfs_format::io::ReadAt;
 use gmfs_format::model::{Inode, Tree};
+use gmfs_format::tables::InodeKind;
 use gmfs_format::units::InodeNo;
 use gmfs_volume::region::Inodes;
 use gmfs_volume::{Region, Writer};
@@ -41,13 +44,24 @@ use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::open::{self, Target};
-use crate::paths;
+use crate::paths::{self, Why};
 use crate::render::json::{self, actions, files};
 use crate::render::size;
+
+/// So many inodes are named in one message.
+const NAMED: usize = 8;
 
 /// A size as memparse reads it.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     gmfs_format::spec::parse_size(text).map_err(|error| error.to_string())
+}
+
+/// The name of a file that a command makes. Elsewhere `-` stands for standard output, so no file gets that name by mistake.
+pub(crate) fn new_file() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| match path.as_os_str().as_encoded_bytes() {
+        b"-" => Err("it cannot go to standard output; ./- is a file of that name"),
+        _ => Ok(path),
+    })
 }
 
 /// Permission bits in octal.
@@ -83,7 +97,78 @@ pub(crate) fn at<'t>(tree: &'t Tree, path: &OsStr) -> Result<&'t Inode, Failure>
         let failure = Failure::new("no-root", "the root directory is lost, so no path leads anywhere");
         return Err(failure.hint("`gmfs inspect IMAGE files` shows what can be told"));
     }
-    tree.resolve(path).ok_or_else(|| open::not_found(path))
+    let found = tree.resolve(path).ok_or_else(|| open::not_found(path))?;
+    if path.ends_with(b"/") && found.kind != InodeKind::Directory {
+        return Err(Failure::new("not-directory", format!("'{}' is not a directory", paths::shown(path))));
+    }
+    Ok(found)
+}
+
+/// The inode at a path of the command line. Where other inodes have the same path, which is damage, says so, and that the
+/// answer is not all there is.
+pub(crate) fn find<'t>(tree: &'t Tree, path: &OsStr, exit: &mut Exit, ctx: &Ctx) -> Result<&'t Inode, Failure> {
+    let found = at(tree, path)?;
+    let mut here = found;
+    while here.ino != InodeNo::ROOT {
+        let twins: Vec<String> = tree.twins(here).take(NAMED).map(|twin| format!("inode {}", twin.ino)).collect();
+        if !twins.is_empty() {
+            let more = tree.twins(here).count().saturating_sub(twins.len());
+            let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+            ctx.warn(&format!(
+                "'{}' names more than one inode: inode {} is taken, not {}{more}; `gmfs fsck IMAGE` gives each its own name",
+                paths::shown(&tree.path(here.ino).unwrap_or_default()),
+                here.ino,
+                twins.join(", ")
+            ));
+            *exit = Exit::No;
+        }
+        let Some(parent) = tree.get(here.parent) else { break };
+        here = parent;
+    }
+    Ok(found)
+}
+
+/// Says which inodes a listing or a copy leaves out, the first few by number and name.
+pub(crate) fn tell_hidden(hidden: &[(&Inode, Why)], done: &str, exit: &mut Exit, ctx: &Ctx) {
+    if hidden.is_empty() {
+        return;
+    }
+    *exit = Exit::No;
+    let named = hidden.iter().take(NAMED);
+    let named: Vec<String> =
+        named.map(|(inode, why)| format!("inode {} '{}' ({why})", inode.ino, paths::shown(&inode.name))).collect();
+    let more = hidden.len().saturating_sub(named.len());
+    let more = if more == 0 { String::new() } else { format!("; and {more} more") };
+    let (count, verb) = (hidden.len() as u64, if hidden.len() == 1 { "is" } else { "are" });
+    ctx.warn(&format!(
+        "{} {verb} not {done}: {}{more}; `gmfs inspect IMAGE inodes` lists all, `gmfs fsck IMAGE` tells what can be done",
+        if count == 1 { "1 file or directory".to_owned() } else { format!("{count} files or directories") },
+        named.join("; ")
+    ));
+}
+
+/// Says which of these files are doubtful, the first few by path: their content is given, and may not be the right one.
+pub(crate) fn tell_doubtful<'i>(shown: impl Iterator<Item = (&'i Inode, String)>, exit: &mut Exit, ctx: &Ctx) {
+    let mut named = Vec::new();
+    let mut count = 0_u64;
+    for (_, path) in shown.filter(|(inode, _)| inode.is_doubtful()) {
+        count += 1;
+        if named.len() < NAMED {
+            named.push(format!("'{path}'"));
+        }
+    }
+    let Some(last) = named.pop() else { return };
+    *exit = Exit::No;
+    let more = count.saturating_sub(named.len() as u64 + 1);
+    let list = match (named.is_empty(), more) {
+        (true, 0) => last,
+        (_, 0) => format!("{} and {last}", named.join(", ")),
+        (..) => format!("{}{}{last} and {more} more", named.join(", "), if named.is_empty() { "" } else { ", " }),
+    };
+    let (verb, whose) = if count == 1 { ("is", "its size and its") } else { ("are", "their sizes and their") };
+    ctx.warn(&format!(
+        "{list} {verb} doubtful: a repair could not prove that {whose} blocks are those of the last commit; compare the content before it is used"
+    ));
 }
 
 /// The user and group that new files belong to.

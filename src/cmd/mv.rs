@@ -8,7 +8,7 @@ use gmfs_format::tables::InodeKind;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
-use crate::open::{self, ImageArgs};
+use crate::open::{self, WriteArgs};
 use crate::paths;
 
 /// Rename or move a file or directory
@@ -17,7 +17,7 @@ use crate::paths;
   gmfs mv region.img /vms/a.mem /retired")]
 pub(crate) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: WriteArgs,
     /// Its path in the region
     from: OsString,
     /// Its new path, or the directory that it is to go into
@@ -32,7 +32,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let (from, to) = (paths::bytes(&args.from), paths::bytes(&args.to));
-    let changed = open::for_change(&args.image, ctx, |writer| {
+    let changed = open::for_change(&args.image, args.image.in_use, ctx, |writer| {
         let into = writer.tree().resolve(to).is_some_and(|inode| inode.kind == InodeKind::Directory);
         writer.rename(from, to, args.force)?;
         let name = paths::last(from).filter(|_| into);

@@ -7,13 +7,14 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
+use gmfs_format::io::Span;
 use gmfs_format::tables::InodeKind;
 use gmfs_volume::{CreateOptions, PutOptions};
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::open::{self, ImageArgs};
+use crate::open::{self, WriteArgs};
 use crate::paths;
 use crate::render::progress::{Counted, Progress};
 
@@ -26,7 +27,7 @@ use crate::render::progress::{Counted, Progress};
   zstdcat guest.mem.zst | gmfs put region.img - /vms/guest.mem --sparse")]
 pub(crate) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: WriteArgs,
     /// The file to copy; - is standard input
     #[arg(value_name = "SRC")]
     source: OsString,
@@ -54,13 +55,14 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let shown = if args.source == "-" { "standard input".to_owned() } else { args.source.display().to_string() };
     let destination = paths::bytes(&args.destination);
     let cannot = || format!("cannot put {shown} as '{}'", paths::shown(destination));
+    refuse_itself(args).map_err(anyhow::Error::new).with_context(cannot)?;
     let (content, size) = content(args).with_context(cannot)?;
     let progress = Progress::new(ctx, "copying", size);
     let mut content = Counted::new(content, &progress);
     let create =
         CreateOptions { size, sparse: args.sparse, align_1g: args.align_1g, mode: args.mode, owner: super::owner() };
     let options = PutOptions { create, replace: args.force };
-    let changed = open::for_change(&args.image, ctx, |writer| {
+    let changed = open::for_change(&args.image, args.image.in_use, ctx, |writer| {
         let into = writer.tree().resolve(destination).is_some_and(|inode| inode.kind == InodeKind::Directory);
         let name = Path::new(&args.source).file_name().filter(|_| into && args.source != "-");
         let path = name.map_or_else(|| destination.to_vec(), |name| paths::join(destination, paths::bytes(name)));
@@ -70,6 +72,17 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     .with_context(cannot)?;
     progress.done();
     super::tell_change(ctx, "put", &changed)
+}
+
+/// Refuses the image as its own content: what is written would be read, until no room is left.
+fn refuse_itself(args: &Args) -> Result<(), Failure> {
+    let source = if args.source == "-" { Path::new("/proc/self/fd/0") } else { Path::new(&args.source) };
+    let region = args.image.region.map_or(Span::new(0, u64::MAX), |spec| Span::new(spec.base.unwrap_or(0), spec.size));
+    if gmfs_image::share_bytes((source, Span::new(0, u64::MAX)), (&args.image.image, region)) {
+        let failure = Failure::new("same-file", "it is the image itself, or holds the same bytes");
+        return Err(failure.hint("copy the region first: gmfs save IMAGE -o FILE"));
+    }
+    Ok(())
 }
 
 /// What is to be read, and how long it is expected to be.

@@ -12,7 +12,8 @@ use crate::cmd::fsck;
 use crate::content::Gaps;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
-use crate::open::{self, ImageArgs};
+use crate::in_use::{InUseOk, Watch};
+use crate::open::{self, ReadArgs};
 use crate::render::json::{self, check, region};
 use crate::render::{WRITER, findings, size};
 use crate::repairing::{self, Look, Mode, Outcome};
@@ -30,7 +31,7 @@ use crate::repairing::{self, Look, Mode, Outcome};
   gmfs repair -y vmcore -o repaired.img")]
 pub(crate) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: ReadArgs,
     /// Print the plan as a list of edits; write nothing
     #[arg(long)]
     plan: bool,
@@ -38,11 +39,13 @@ pub(crate) struct Args {
     #[arg(short = 'y', long = "yes")]
     yes: bool,
     /// Leave IMAGE as it is; copy the region into FILE and repair it there
-    #[arg(short = 'o', long, value_name = "FILE", conflicts_with_all = ["plan", "undo"])]
+    #[arg(short = 'o', long, value_name = "FILE", value_parser = super::new_file(), conflicts_with_all = ["plan", "undo"])]
     output: Option<PathBuf>,
     /// Record what is overwritten, so that `gmfs undo` can take it back
-    #[arg(long, value_name = "FILE", conflicts_with = "plan")]
+    #[arg(long, value_name = "FILE", value_parser = super::new_file(), conflicts_with = "plan")]
     undo: Option<PathBuf>,
+    #[command(flatten)]
+    in_use: InUseOk,
     /// Free the blocks that repairs have reserved: what they hold is given up
     #[arg(long, conflicts_with = "plan")]
     release_lost: bool,
@@ -66,16 +69,17 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     }
     let mode = if args.yes { Mode::All } else { Mode::Safe };
     let release = args.release_lost;
-    let work = |target: &mut dyn WriteAt, ctx: &mut Ctx| -> Result<(Outcome, Option<u64>)> {
+    let work = |target: &mut dyn WriteAt, watch: &mut Watch, ctx: &mut Ctx| -> Result<(Outcome, Option<u64>)> {
         let mut target = target;
-        let outcome = repairing::repair(&mut target, args.look(), mode, ctx)?;
-        let released = if release { Some(release_lost(&mut target)?) } else { None };
+        let outcome = repairing::repair(&mut target, args.look(), mode, watch, ctx)?;
+        let released = if release { Some(release_lost(&mut target, watch)?) } else { None };
         Ok((outcome, released))
     };
     let (image, shown, (outcome, released), gaps) = match &args.output {
         Some(output) => open::in_copy(&args.image, output, ctx, work)?,
         None => {
-            let (image, shown, done) = open::for_repair(&args.image, args.undo.as_deref(), ctx, work)?;
+            fsck::refuse_no_lock(&args.image)?;
+            let (image, shown, done) = open::for_repair(&args.image, args.in_use, args.undo.as_deref(), ctx, work)?;
             (image, shown, done, Gaps::default())
         }
     };
@@ -103,7 +107,8 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
 }
 
 /// Gives reserved blocks back.
-fn release_lost<T: WriteAt>(target: &mut T) -> Result<u64> {
+fn release_lost<T: WriteAt>(target: &mut T, watch: &mut Watch) -> Result<u64> {
+    watch.refuse_release(target).context("cannot give the reserved blocks back")?;
     let stamp = Stamp { now: crate::clock::now(), writer: WRITER.to_owned() };
     release_reserved(target, &stamp).context("cannot give the reserved blocks back")
 }

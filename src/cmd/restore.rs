@@ -7,19 +7,20 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs_format::io::{ReadAt, WriteAt};
-use gmfs_format::units::InodeNo;
+use gmfs_format::io::{ReadAt, Span, WriteAt};
+use gmfs_format::units::{CopyId, InodeNo, PAGE_BYTES, PageNo};
 use gmfs_image::RegionFile;
 use gmfs_image::metadump::MetaDump;
 use gmfs_volume::census::Identity;
 use gmfs_volume::rebuild::load;
 use gmfs_volume::restore::Restore;
+use gmfs_volume::superblocks::used_ranges;
 use gmfs_volume::{Region, Superblocks};
 
 use crate::ctx::{Ctx, OutputError};
 use crate::exit::Exit;
 use crate::failure::{Failure, printable};
-use crate::open::{self, ImageArgs};
+use crate::open::{self, WriteArgs};
 use crate::paths;
 use crate::prompt::{self, Answer};
 use crate::render::size;
@@ -38,7 +39,7 @@ pub(crate) struct Args {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     #[command(flatten)]
-    image: ImageArgs,
+    image: WriteArgs,
     /// Put it back also where there is no region, or another one
     #[arg(short, long)]
     force: bool,
@@ -46,7 +47,7 @@ pub(crate) struct Args {
     #[arg(short = 'y', long = "yes")]
     yes: bool,
     /// Record what is overwritten, so that `gmfs undo` can take it back
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = super::new_file())]
     undo: Option<PathBuf>,
 }
 
@@ -61,6 +62,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let restore = Restore::new(&dump, &superblocks, crate::random::birth()?);
     // Locked from here to the end: what is compared is what is overwritten.
     let mut target = open::whole_for_writing(&args.image, ctx)?;
+    let mut watch = open::watch(&args.image, &target, args.image.in_use);
     let there = compare_regions(&superblocks, &target, args.force).with_context(cannot)?;
     let pages = restore.differing(&target).with_context(cannot)?;
     if pages == 0 {
@@ -77,11 +79,27 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         let failure = Failure::new("not-confirmed", "nothing was written: nobody said yes");
         return Err(failure.hint("-y says it")).with_context(cannot);
     }
+    // Nobody may have mapped what is restored while the question was open.
+    watch.refuse_bytes(&target, &places(&superblocks)).with_context(cannot)?;
+    if let Ok(before) = load(&target) {
+        let after = Region::with(&dump, load(&dump)?);
+        watch.refuse_taking(&Region::with(&target, before), Some(&after)).with_context(cannot)?;
+    }
     let work = |target: &mut dyn WriteAt, _: &mut Ctx| Ok(restore.put_back(target)?);
     open::recorded(&mut target, args.undo.as_deref(), ctx, work).with_context(cannot)?;
     let shown = args.image.image.display();
     ctx.line(&printable(&format!("{shown}: the metadata is what it was in the dump")))?;
     Ok(Exit::Done)
+}
+
+/// Where the metadata goes, in bytes of the region.
+fn places(superblocks: &Superblocks) -> Vec<Span> {
+    let geometry = superblocks.geometry();
+    let ranges = used_ranges(superblocks).into_iter().flat_map(|range| CopyId::BOTH.map(|copy| (copy, range.clone())));
+    let span = |(copy, range): (CopyId, std::ops::Range<u32>)| {
+        Span::new(geometry.page_offset(copy, PageNo(range.start)), range.len() as u64 * PAGE_BYTES)
+    };
+    ranges.map(span).collect()
 }
 
 /// Refuses a dump of another region; gives what is in the image, if there is a region.

@@ -7,7 +7,7 @@ use clap::Args as Arguments;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
-use crate::open::{self, ImageArgs};
+use crate::open::{self, WriteArgs};
 use crate::paths;
 
 /// Remove files and directories
@@ -19,7 +19,7 @@ use crate::paths;
   gmfs rm region.img -r /retired")]
 pub(crate) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: WriteArgs,
     /// Their paths in the region
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<OsString>,
@@ -32,7 +32,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
-    let changed = open::for_change(&args.image, ctx, |writer| {
+    let changed = open::for_change(&args.image, args.image.in_use, ctx, |writer| {
         for path in &args.paths {
             writer.remove(paths::bytes(path), args.recursive)?;
         }

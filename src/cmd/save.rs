@@ -4,13 +4,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs_format::io::Window;
+use gmfs_format::io::{Span, Window};
+use gmfs_volume::content::Piece;
 
-use crate::content::{Gap, Gaps, SparseFile, carry};
+use crate::cmd::dump::out::{is_standard, refuse_terminal};
+use crate::content::{Gap, Gaps, Sink, SparseFile, carry, known_gaps};
 use crate::ctx::Ctx;
 use crate::exit::Exit;
+use crate::failure::Failure;
 use crate::failure::printable;
-use crate::open::{self, ImageArgs, Located};
+use crate::open::{self, Located, ReadArgs};
 use crate::output::NewFile;
 use crate::render::json::{self, actions, region};
 use crate::render::progress::Progress;
@@ -21,16 +24,18 @@ use crate::render::size;
 /// The way to rescue a region from a capture kernel or a dump. Works on any range that --region names, formatted or not.
 /// Pages of zeros become holes. Ranges that the image does not hold, or that cannot be read, become holes too and are
 /// listed; the exit status is 1 then. It is called FILE.partial until it is whole; after an error or an interrupt
-/// nothing is left of it.
+/// nothing is left of it. With - for FILE the region goes to standard output; if the image does not hold all of it, that
+/// must be a file, in which holes can be left.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs save vmcore -o region.img
   gmfs save part.1 --part part.2 --part part.3 -o region.img
-  gmfs save /dev/mem --region 64G:0x1000000000 -o /mnt/region.img")]
+  gmfs save /dev/mem --region 64G:0x1000000000 -o /mnt/region.img
+  gmfs save vmcore -o - | zstd > region.img.zst")]
 pub(crate) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
-    /// The file to make
+    image: ReadArgs,
+    /// The file to make, - for standard output
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// Replace FILE if it exists
@@ -43,10 +48,13 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let cannot = || format!("cannot save the region in {}", args.image.image.display());
+    if is_standard(&args.output) {
+        return to_standard(args, ctx).with_context(cannot);
+    }
     let located = open::locate(&args.image, ctx)?;
     let source = cut(&args.image, located).with_context(cannot)?;
     let length = source.source.size();
-    let file = NewFile::begin(&args.output, args.force, 0o666, args.image.files()).with_context(cannot)?;
+    let file = NewFile::begin(&args.output, args.force, args.image.files()).with_context(cannot)?;
     let (gaps, written) = copy(&source, &file, ctx)
         .and_then(|done| file.keep().map(|()| done))
         .with_context(|| unfinished(&args.output))?;
@@ -68,8 +76,71 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Ok(exit)
 }
 
+/// Writes the region to standard output.
+fn to_standard(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
+    if args.json {
+        let failure = Failure::new("usage", "with --json, the answer goes to standard output, and the region cannot");
+        return Err(failure.hint("-o FILE names a file").into());
+    }
+    refuse_terminal("a region")?;
+    let source = cut(&args.image, open::locate(&args.image, ctx)?)?;
+    let length = source.source.size();
+    // Before the first byte goes out.
+    let whole = Piece::Data { file: Span::new(0, length), at: 0, bad: false };
+    let known = known_gaps(&source.source, std::slice::from_ref(&whole));
+    if !known.is_empty() {
+        require_holes(&known, source.place.address(), ctx)?;
+    }
+    let mut sink = Stdout { ctx, base: source.place.address(), gaps: Gaps::default() };
+    carry(&source.source, length, &mut sink)?;
+    let Stdout { gaps, .. } = sink;
+    if gaps.is_empty() {
+        return Ok(Exit::Done);
+    }
+    ctx.end_holes()?;
+    tell(&gaps, ctx);
+    Ok(Exit::No)
+}
+
+/// Refuses gaps where there can be no holes.
+fn require_holes(gaps: &Gaps, base: Option<u64>, ctx: &mut Ctx) -> Result<()> {
+    if ctx.can_have_holes()? {
+        return Ok(());
+    }
+    let message = format!("{}; standard output is no file in which holes can be left", gaps.describe(base));
+    Err(Failure::new("no-holes", message).hint("-o FILE makes such a file, and lists the holes").into())
+}
+
+/// Standard output, into which a region goes.
+struct Stdout<'c> {
+    ctx: &'c mut Ctx,
+    base: Option<u64>,
+    gaps: Gaps,
+}
+
+impl Sink for Stdout<'_> {
+    fn data(&mut self, _: u64, bytes: &[u8]) -> Result<()> {
+        Ok(self.ctx.bytes(bytes)?)
+    }
+
+    fn zeros(&mut self, span: Span) -> Result<()> {
+        Ok(self.ctx.zeros(span.len)?)
+    }
+
+    fn gap(&mut self, gap: Gap) -> Result<()> {
+        if self.gaps.is_empty() {
+            // One that only reading has shown.
+            let mut first = Gaps::default();
+            first.add(gap);
+            require_holes(&first, self.base, self.ctx)?;
+        }
+        self.gaps.add(gap);
+        Ok(self.ctx.hole(gap.span.len)?)
+    }
+}
+
 /// Copies the region into a file in the making, for another command. Tells and gives what the image does not hold.
-pub(crate) fn into_file(image: &ImageArgs, to: &NewFile, ctx: &Ctx) -> Result<Gaps> {
+pub(crate) fn into_file(image: &ReadArgs, to: &NewFile, ctx: &Ctx) -> Result<Gaps> {
     let cannot = || format!("cannot copy the region in {}", image.image.display());
     let source = cut(image, open::locate(image, ctx)?).with_context(cannot)?;
     let (gaps, _) = copy(&source, to, ctx)?;
@@ -90,14 +161,14 @@ fn tell(gaps: &Gaps, ctx: &Ctx) {
 }
 
 /// The part to save: exactly what `--region` names, else the region as long as its superblock says, or one made anew.
-fn cut(args: &ImageArgs, located: Located) -> Result<Located> {
+fn cut(args: &ReadArgs, located: Located) -> Result<Located> {
     if args.region.is_some() {
         return Ok(located);
     }
     let size = open::load_or_rebuild(&located)?.geometry().size();
-    let Located { place, source, dump } = located;
+    let Located { place, source, dump, lock } = located;
     let source = Window::new(source.into_inner(), place.base, size);
-    Ok(Located { place, source, dump })
+    Ok(Located { place, source, dump, lock })
 }
 
 fn copy(source: &Located, file: &NewFile, ctx: &Ctx) -> Result<(Gaps, u64)> {

@@ -2,7 +2,8 @@
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs_format::io::ReadAt as _;
+use gmfs_format::io::{ReadAt as _, Span};
+use gmfs_image::foreign::{self, Foreign};
 use gmfs_image::probe;
 use gmfs_volume::locate::{Candidate, Confidence, DEFAULT_STEP};
 
@@ -11,7 +12,7 @@ use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::locate;
-use crate::open::ImageArgs;
+use crate::open::{self, ReadArgs};
 use crate::paths;
 use crate::render::json::{self, actions};
 use crate::render::size;
@@ -30,7 +31,7 @@ use crate::render::table::Table;
   gmfs scan disk.img --step 4K")]
 pub(crate) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: ReadArgs,
     /// Distance of the places that are looked at, a multiple of 4K
     #[arg(long, value_name = "SIZE", value_parser = super::parse_size, default_value = "2M")]
     step: u64,
@@ -44,7 +45,8 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         let message = format!("a step of {} is not possible", size::both(args.step));
         return Err(Failure::new("step", message).hint("superblocks lie at multiples of 4 KiB").into());
     }
-    let (about, found) = find(args, ctx).with_context(|| format!("cannot scan {}", args.image.image.display()))?;
+    let (about, found, other) =
+        find(args, ctx).with_context(|| format!("cannot scan {}", args.image.image.display()))?;
     let exit = if found.is_empty() { Exit::No } else { Exit::Done };
     if args.json {
         let regions = found.iter().map(actions::Region::from).collect();
@@ -56,7 +58,8 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     }
     if found.is_empty() {
         let finer = if args.step > DEFAULT_STEP / 512 { "; a smaller --step looks at more places" } else { "" };
-        ctx.note(&format!("no region was found{finer}"));
+        let other = other.map(|found| format!("; the image holds something else: {}", found.name)).unwrap_or_default();
+        ctx.note(&format!("no region was found{finer}{other}"));
         return Ok(exit);
     }
     // The first column is what --region takes, and exact.
@@ -74,27 +77,32 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Ok(exit)
 }
 
-fn find(args: &Args, ctx: &Ctx) -> Result<(About, Vec<Candidate>)> {
+fn find(args: &Args, ctx: &Ctx) -> Result<(About, Vec<Candidate>, Option<Foreign>)> {
     let range = args.image.region.map(|spec| {
         let base = spec.base.unwrap_or(0);
         base..base.saturating_add(spec.size)
     });
-    let window = range.clone().map(|range| gmfs_format::io::Span::new(range.start, range.end - range.start));
+    let window = range.clone().map(|range| Span::new(range.start, range.end - range.start));
     match args.image.open(window) {
         Err(probe::OpenError::WindowNeeded { .. }) => {
             let mut found = Vec::new();
             for span in locate::memory_ranges()? {
                 let image = args.image.open(Some(span))?;
+                let _lock = open::lock_range(&args.image, &image, span, true)?;
                 found.extend(locate::search(&image, span.offset..span.end(), args.step, ctx)?);
             }
-            Ok((About::memory(&args.image.image), found))
+            Ok((About::memory(&args.image.image), found, None))
         }
         image => {
             let image = image?;
             let end = image.source.end();
             let range = range.or(end.map(|end| 0..end)).unwrap_or(0..u64::MAX);
+            let span = Span::new(range.start, range.end.saturating_sub(range.start));
+            let _lock = open::lock_range(&args.image, &image, span, window.is_some())?;
             let range = range.start..range.end.min(end.unwrap_or(u64::MAX));
-            Ok((About::of(&image), locate::search(&image, range, args.step, ctx)?))
+            let found = locate::search(&image, range, args.step, ctx)?;
+            let other = foreign::identify(&*image.source).filter(|_| found.is_empty() && !image.kind.is_dump());
+            Ok((About::of(&image), found, other))
         }
     }
 }

@@ -9,7 +9,8 @@ use gmfs_format::tables::InodeKind;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
-use crate::open::{self, ImageArgs};
+use crate::in_use::ByFile;
+use crate::open::{self, ReadArgs};
 use crate::paths;
 use crate::render::json::{self, files};
 use crate::render::style::Role;
@@ -22,10 +23,13 @@ use crate::render::{size, time, words};
   gmfs stat region.img /vms/a.mem")]
 pub(crate) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: ReadArgs,
     /// Their paths in the region
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<OsString>,
+    /// Show which processes have the files mapped
+    #[arg(long)]
+    in_use: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -34,11 +38,14 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let opened = open::region(&args.image, ctx)?;
     let (inodes, mut exit) = super::inodes(&opened.region, ctx);
-    let wanted = args.paths.iter().map(|path| super::at(&inodes.tree, path)).collect::<Result<Vec<&Inode>, _>>()?;
+    let find = |path| super::find(&inodes.tree, path, &mut exit, ctx);
+    let wanted = args.paths.iter().map(OsString::as_os_str).map(find).collect::<Result<Vec<&Inode>, _>>()?;
     let mut mappings = opened.region.mappings(|ino| wanted.iter().any(|inode| inode.ino == ino));
     if super::tell_lost(mappings.lost_pages, "block table", "mapping", ctx) != Exit::Done {
         exit = Exit::No;
     }
+    let users = args.in_use.then(|| ByFile::look(&opened, &mappings));
+    opened.unlock();
     let geometry = opened.region.geometry();
     let mut answer = Vec::new();
     for (n, inode) in wanted.iter().enumerate() {
@@ -48,11 +55,11 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             if n > 0 {
                 ctx.line("")?;
             }
-            show(&path, inode, &extents, ctx)?;
+            show(&path, inode, &extents, users.as_ref(), ctx)?;
         }
         let base = opened.physical_base();
         answer.push(files::Status {
-            entry: files::Entry::new(&path, inode),
+            entry: files::Entry::new(&path, inode).used(users.as_ref(), inode),
             extents: extents.iter().map(|extent| files::Extent::new(extent, geometry, base)).collect(),
             lost_pages: mappings.lost_pages,
         });
@@ -60,10 +67,12 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     if args.json {
         json::print(ctx, "stat", &files::Stat { files: answer })?;
     }
+    let shown = |inode: &Inode| paths::shown(&inodes.tree.path(inode.ino).unwrap_or_default());
+    super::tell_doubtful(wanted.iter().map(|inode| (*inode, shown(inode))), &mut exit, ctx);
     Ok(exit)
 }
 
-fn show(path: &[u8], inode: &Inode, extents: &[Extent], ctx: &mut Ctx) -> Result<()> {
+fn show(path: &[u8], inode: &Inode, extents: &[Extent], users: Option<&ByFile>, ctx: &mut Ctx) -> Result<()> {
     let mut table = Table::bare(&[]);
     table.row(["Path", &paths::shown(path)]);
     table.row(["Inode", &inode.ino.to_string()]);
@@ -76,6 +85,10 @@ fn show(path: &[u8], inode: &Inode, extents: &[Extent], ctx: &mut Ctx) -> Result
         if mapped != inode.blocks {
             table.styled([("Found", Role::Bad), (&format!("only {mapped} blocks name this file"), Role::Bad)]);
         }
+    }
+    if let Some(users) = users {
+        let users = users.shown(inode.ino);
+        table.row(["Mapped by", if users.is_empty() { "nobody" } else { &users }]);
     }
     if let Some(attributes) = inode.attributes {
         let mode = words::mode(inode.kind, attributes.mode);

@@ -6,11 +6,11 @@ use anyhow::Result;
 use clap::Args as Arguments;
 use gmfs_format::tables::InodeKind;
 
-use crate::cmd::ls::{role, tell_depth};
+use crate::cmd::ls::role;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
-use crate::open::{self, ImageArgs};
-use crate::paths;
+use crate::open::{self, ReadArgs};
+use crate::paths::{self, Go, Step};
 use crate::render::json::{self, files};
 use crate::render::size;
 use crate::render::style::{Role, paint};
@@ -21,7 +21,7 @@ use crate::render::style::{Role, paint};
   gmfs tree vmcore")]
 pub(crate) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: ReadArgs,
     /// Where in the region to start
     #[arg(default_value = "/")]
     path: OsString,
@@ -32,33 +32,49 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let opened = open::region(&args.image, ctx)?;
-    let (inodes, exit) = super::inodes(&opened.region, ctx);
+    let (inodes, mut exit) = super::inodes(&opened.region, ctx);
+    opened.unlock();
     let tree = &inodes.tree;
-    let top = super::at(tree, &args.path)?;
+    let top = super::find(tree, &args.path, &mut exit, ctx)?;
     let path = tree.path(top.ino).unwrap_or_else(|| paths::bytes(&args.path).to_vec());
-    if args.json {
+    let mut doubtful = Vec::new();
+    let mut note = |step: &Step<'_>| {
+        if step.inode.is_doubtful() {
+            doubtful.push(step.inode.ino);
+        }
+    };
+    let hidden = if args.json {
         let mut entries = vec![files::Entry::new(&path, top)];
-        let too_deep = paths::walk(tree, (top, &path), |step| {
+        let walked = paths::walk(tree, (top, &path), |step| {
+            note(step);
             entries.push(files::Entry::new(&step.path, step.inode));
-            Ok::<(), anyhow::Error>(())
+            Ok::<_, anyhow::Error>(Go::In)
         })?;
-        tell_depth(too_deep, ctx);
-        json::print(ctx, "tree", &files::Listing { entries, lost_pages: inodes.lost_pages })?;
-        return Ok(exit);
-    }
-    let first = paint(ctx.colour, role(top), &paths::shown(&path));
-    ctx.line(&first)?;
-    let (mut directories, mut files) = (0, 0);
-    let too_deep = paths::walk(tree, (top, &path), |step| {
-        let file = step.inode.kind == InodeKind::File;
-        *(if file { &mut files } else { &mut directories }) += 1;
-        let name = paint(ctx.colour, role(step.inode), &paths::shown(&step.inode.name));
-        let size = if file { format!("  {}", size::human(step.inode.size)) } else { String::new() };
-        ctx.line(&format!("{}{name}{}", branch(&step.last), paint(ctx.colour, Role::Dim, &size)))
-    })?;
-    tell_depth(too_deep, ctx);
-    let directories = if directories == 1 { "1 directory".to_owned() } else { format!("{directories} directories") };
-    ctx.line(&format!("{directories}, {}", size::count(files, "file")))?;
+        let hidden = paths::hidden(tree, top, &walked);
+        let not_shown = files::NotShown::list(&hidden);
+        json::print(ctx, "tree", &files::Listing { entries, lost_pages: inodes.lost_pages, not_shown })?;
+        hidden
+    } else {
+        let first = paint(ctx.colour, role(top), &paths::shown(&path));
+        ctx.line(&first)?;
+        let (mut directories, mut files) = (0, 0);
+        let walked = paths::walk(tree, (top, &path), |step| {
+            note(step);
+            let file = step.inode.kind == InodeKind::File;
+            *(if file { &mut files } else { &mut directories }) += 1;
+            let name = paint(ctx.colour, role(step.inode), &paths::shown(&step.inode.name));
+            let size = if file { format!("  {}", size::human(step.inode.size)) } else { String::new() };
+            let size = paint(ctx.colour, Role::Dim, &size);
+            ctx.line(&format!("{}{name}{size}", branch(&step.last))).map(|()| Go::In)
+        })?;
+        let directories =
+            if directories == 1 { "1 directory".to_owned() } else { format!("{directories} directories") };
+        ctx.line(&format!("{directories}, {}", size::count(files, "file")))?;
+        paths::hidden(tree, top, &walked)
+    };
+    super::tell_hidden(&hidden, "shown", &mut exit, ctx);
+    let shown = |ino| Some((tree.get(ino)?, paths::shown(&tree.path(ino).unwrap_or_default())));
+    super::tell_doubtful(doubtful.into_iter().filter_map(shown), &mut exit, ctx);
     Ok(exit)
 }
 

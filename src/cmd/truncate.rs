@@ -7,7 +7,7 @@ use clap::Args as Arguments;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
-use crate::open::{self, ImageArgs};
+use crate::open::{self, WriteArgs};
 use crate::paths;
 
 /// Set the size of a file
@@ -18,7 +18,7 @@ use crate::paths;
   gmfs truncate region.img /vms/a.mem --size 8G")]
 pub(crate) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: WriteArgs,
     /// The file's path in the region
     path: OsString,
     /// Its new size in bytes, K, M, G, T
@@ -34,7 +34,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let path = paths::bytes(&args.path);
-    let changed = open::for_change(&args.image, ctx, |writer| {
+    let changed = open::for_change(&args.image, args.image.in_use, ctx, |writer| {
         writer.truncate(path, args.size, args.sparse)?;
         Ok(super::changed(writer, &[path]))
     })

@@ -13,7 +13,7 @@ use gmfs_format::units::{BlockNo, CopyId, PAGE_BYTES, PageNo, PmdShift, to_u32};
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
-use crate::open::{self, ImageArgs, Opened};
+use crate::open::{self, Opened, ReadArgs};
 use crate::paths::Paths;
 use crate::render::json::{self, files};
 use crate::render::size;
@@ -29,7 +29,7 @@ use crate::render::table::Table;
   gmfs who region.img block:17 pfn:0x10002")]
 pub(crate) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: ReadArgs,
     /// A physical address, block:N (a block of the region) or pfn:N (a page of the kernel)
     ///
     /// Where the region's physical base is not known (a file whose superblock records none), an address is an offset in
@@ -98,6 +98,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let mut paths = Paths::new(&inodes.tree);
     let asker = Asker { opened: &opened, tree: &inodes.tree };
     let answers: Vec<files::Owner> = args.addresses.iter().map(|asked| asker.answer(asked, &mut paths)).collect();
+    opened.unlock();
     if answers.iter().any(|answer| answer.what == "outside") {
         exit = Exit::No;
     }

@@ -94,6 +94,7 @@ pub(crate) fn summary(image: &str, report: &Report, repaired: u64, ctx: &mut Ctx
         Verdict::Damaged => "damaged",
     };
     let detail = if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) };
+    let image = crate::failure::printable(image);
     ctx.line(&format!("{image}: {}{detail}", paint(ctx.colour, role, word)))
 }
 

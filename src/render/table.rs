@@ -87,6 +87,11 @@ impl Table {
         self.rows.push(cells);
     }
 
+    /// Adds a row of cells, of which there are as many as the table has columns.
+    pub(crate) fn cells<'a>(&mut self, cells: impl IntoIterator<Item = (&'a str, Role)>) {
+        self.rows.push(cells);
+    }
+
     /// Whether there is no row.
     pub(crate) const fn is_empty(&self) -> bool {
         self.rows.len() == 0

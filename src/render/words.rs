@@ -7,7 +7,8 @@ use gmfs_format::features::Features;
 use gmfs_format::io::Absence;
 use gmfs_format::superblock::{STATE_ACTIVE, STATE_CLEAN, STATE_FLAGS, STATE_SEALED};
 use gmfs_format::tables::{
-    BLOCK_CRC_VALID, BLOCK_FLAGS, BLOCK_ZERO, INODE_ALIGN_1G, INODE_FLAGS, INODE_IMMUTABLE, INODE_LOST_DATA, InodeKind,
+    BLOCK_CRC_VALID, BLOCK_FLAGS, BLOCK_ZERO, INODE_ALIGN_1G, INODE_DOUBTFUL, INODE_FLAGS, INODE_IMMUTABLE,
+    INODE_LOST_DATA, InodeKind,
 };
 
 /// `drwxr-xr-x`
@@ -66,7 +67,12 @@ pub(crate) fn state(flags: u32) -> String {
 
 /// `immutable,align-1g`; empty if no flag is set.
 pub(crate) fn inode_flags(flags: u64) -> String {
-    let names = [(INODE_IMMUTABLE, "immutable"), (INODE_ALIGN_1G, "align-1g"), (INODE_LOST_DATA, "lost-data")];
+    let names = [
+        (INODE_IMMUTABLE, "immutable"),
+        (INODE_ALIGN_1G, "align-1g"),
+        (INODE_LOST_DATA, "lost-data"),
+        (INODE_DOUBTFUL, "doubtful"),
+    ];
     bits(flags, &names, INODE_FLAGS)
 }
 

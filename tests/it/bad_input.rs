@@ -217,7 +217,7 @@ fn superblocks_that_lie_and_hold_together() {
     sandbox.write("liar", &region);
     let huge = gmfs_format::geometry::Geometry::plan(64 << 40, gmfs_format::units::PmdShift::M2, 1024).unwrap();
     let old = images::superblock(&sandbox, "liar");
-    let sb = gmfs_format::superblock::Superblock::new(huge, old.uuid, old.generation);
+    let sb = gmfs_format::superblock::Superblock::new(huge, old.uuid, old.birth, old.generation);
     images::poke(&sandbox, "liar", 0, &sb.page(gmfs_format::units::CopyId::A));
     read_all(&sandbox, "liar", |_, _| {});
     assert!(!sandbox.exists("output") || sandbox.path("output").metadata().unwrap().len() <= 64 << 40);

@@ -186,3 +186,36 @@ fn what_must_not_be_changed_is_not() {
     sandbox.write("cut.img", &before[..32 << 20]);
     sandbox.fails("mkdir cut.img /x", "cannot change the region in cut.img");
 }
+
+/// A slash at the end of a path demands a directory.
+#[test]
+fn a_slash_at_the_end_demands_a_directory() {
+    let sandbox = sandbox();
+    sandbox.write("content", b"new");
+    for line in [
+        "put region.img content /none/",
+        "put -f region.img content /sparse/",
+        "create region.img /none/ --size 1",
+        "create region.img /sparse/ --size 1",
+        "mv region.img /sparse /none/",
+        "mv -f region.img /sparse /vms/first.mem/",
+        "mv region.img /sparse/ /moved",
+        "truncate region.img /sparse/ --size 1",
+        "rm region.img /sparse/",
+    ] {
+        refused(&sandbox, line, "is not a directory");
+    }
+    for line in ["cat region.img /sparse/", "map region.img /sparse/", "extract region.img /sparse/"] {
+        sandbox.fails(line, "'/sparse/' is not a directory");
+    }
+    assert!(sandbox.gmfs("stat region.img /sparse/").stderr.contains("'/sparse/' is not a directory"));
+    sandbox.ok("mkdir region.img /made/");
+    sandbox.ok("mkdir -p region.img /made/below/");
+    sandbox.ok("put region.img content /made/");
+    assert_eq!(sandbox.ok("cat region.img /made/content").stdout, b"new");
+    sandbox.ok("mv region.img /made/ /renamed/");
+    sandbox.ok("mv region.img /sparse /renamed/");
+    assert_eq!(sandbox.ok("ls region.img /renamed/").text(), "below\ncontent\nsparse\n");
+    sandbox.ok("rm -r region.img /renamed/");
+    clean(&sandbox);
+}

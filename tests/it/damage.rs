@@ -121,8 +121,8 @@ fn a_block_with_a_hardware_error_is_not_read() {
         raw::BlockTablePage::view_mut(&mut page).entries[1].state = 2;
         let generation = raw::PageHeader::of(&page).generation.get();
         let kind = seal::PageKind::BlockTable;
-        let place =
-            seal::Place { kind, copy, page: units::PageNo(1), uuid: superblock.uuid, geometry: superblock.geometry() };
+        let (uuid, birth, geometry) = (superblock.uuid, superblock.birth, superblock.geometry());
+        let place = seal::Place { kind, copy, page: units::PageNo(1), uuid, birth, geometry };
         seal::seal(&mut page, &place, units::Generation(generation));
         images::poke(&sandbox, "region.img", start + 4096, &page);
     }

@@ -233,8 +233,8 @@ fn a_region_whose_superblocks_were_left_out_is_not_called_damaged() {
     let copies: Vec<_> = value["unchecked"].as_array().unwrap().iter().map(|one| &one["at"]["copy"]).collect();
     assert_eq!(copies, [&json!("A"), &json!("B")], "{value}");
     let done = sandbox.fails("ls dump --region 64M:1G", "both copies of the superblock are lost");
-    assert!(done.stderr.contains("`gmfs repair -y IMAGE -o FILE`"), "{done:?}");
-    assert_eq!(sandbox.gmfs("repair -y dump --region 64M:1G -o copy").code, 1);
+    assert!(done.stderr.contains("`gmfs repair IMAGE -o FILE`"), "{done:?}");
+    assert_eq!(sandbox.gmfs("repair dump --region 64M:1G -o copy").code, 1);
     assert_eq!(sandbox.ok("tree copy").text(), sandbox.ok("tree region.img").text());
     assert!(sandbox.ok("cat copy /vms/first.mem").stdout == images::content());
 }

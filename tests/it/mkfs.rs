@@ -1,6 +1,11 @@
 //! Making regions: what is made, what is refused, and that two runs make the same.
 
+use gmfs_image::Locking;
 use std::os::unix::fs::MetadataExt as _;
+
+use gmfs_format::raw::PageHeader;
+use gmfs_format::seal;
+use gmfs_format::units::{CopyId, PageBytes};
 
 use crate::images::{self, UUID};
 use crate::sandbox::Sandbox;
@@ -147,6 +152,41 @@ fn what_is_there_is_refused_and_the_override_named() {
     refuse("region.img", "it holds a damaged guestmemfs region");
 }
 
+/// A region of which only a part is left, or that an older gmfs made, is still somebody's.
+#[test]
+fn what_is_left_of_a_region_is_refused() {
+    let sandbox = Sandbox::new();
+    images::sample(&sandbox);
+    let copy_b = images::SIZE - images::BLOCK;
+    let refuse = |sandbox: &Sandbox, saying: &str| {
+        let before = sandbox.read("region.img");
+        let done = sandbox.fails("mkfs region.img", saying);
+        assert!(done.stderr.contains("-f formats it all the same"), "{done:?}");
+        assert!(sandbox.read("region.img") == before, "the region was changed");
+    };
+    let zeros = vec![0; usize::try_from(images::BLOCK).unwrap()];
+    images::poke(&sandbox, "region.img", 0, &zeros);
+    refuse(&sandbox, "it holds a guestmemfs region already: 64 MiB (67108864 bytes), UUID 8f0e3f6a");
+    images::poke(&sandbox, "region.img", copy_b, &zeros[..4096]);
+    refuse(&sandbox, "it holds a damaged guestmemfs region: 64 MiB (67108864 bytes), UUID 8f0e3f6a");
+
+    // The superblocks of a region of version 1, from copy A and from copy B alone.
+    for (offset, copy) in [(0, CopyId::A), (copy_b, CopyId::B)] {
+        let sandbox = Sandbox::new();
+        images::sample(&sandbox);
+        let image = sandbox.read("region.img");
+        let at = usize::try_from(offset).unwrap();
+        let mut page: PageBytes = image[at..at + 4096].try_into().unwrap();
+        PageHeader::of_mut(&mut page).version = 1.into();
+        seal::renew_crc(&mut page);
+        sandbox.write("region.img", &vec![0; usize::try_from(images::SIZE).unwrap()]);
+        images::poke(&sandbox, "region.img", offset, &page);
+        refuse(&sandbox, "it holds a gmfs region of format version 1");
+        let done = sandbox.gmfs("fsck region.img");
+        assert!(done.code != 0, "copy {copy}: {done:?}");
+    }
+}
+
 #[test]
 fn force_formats_over_everything_and_leaves_no_old_region() {
     let sandbox = Sandbox::new();
@@ -197,18 +237,12 @@ fn refusals_leave_no_file_behind() {
 fn a_locked_image_is_refused() {
     let sandbox = Sandbox::new();
     images::sample(&sandbox);
-    let held = gmfs_image::WritableFile::open(&sandbox.path("region.img")).unwrap();
-    sandbox.fails("mkfs region.img -f", "locked");
-    sandbox.fails("mkdir region.img /x", "locked");
-    // Readers do not care.
-    sandbox.ok("ls region.img");
+    let held = gmfs_image::WritableFile::open(&sandbox.path("region.img"), &Locking::at_once()).unwrap();
+    sandbox.fails("mkfs region.img -f --wait 0", "is locked by process");
+    sandbox.fails("mkdir region.img /x --wait 0", "is locked by process");
     drop(held);
-    // Processes that other tests start hold what this one has open until they are gmfs.
-    let free = (0..100).any(|_| {
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        sandbox.gmfs("mkdir region.img /x").code == 0
-    });
-    assert!(free, "the lock goes with its holder");
+    // Processes that other tests start hold what this one has open until they are gmfs: this one waits for them.
+    sandbox.ok("mkdir region.img /x");
 }
 
 #[test]

@@ -91,6 +91,42 @@ fn a_hostile_image_name_is_shown_harmlessly() {
     harmless("mkfs", &made);
     harmless("inspect", &sandbox.run(&[OsStr::new("inspect"), name]));
     harmless("inspect --json", &sandbox.run(&[OsStr::new("inspect"), name, OsStr::new("--json")]));
+    sandbox.write("content", b"guest memory");
+    sandbox.ok("mkfs other.img --size 16M -q");
+    sandbox.ok("dump other.img -o metadata");
+    for line in [
+        "put IMAGE content /f",
+        "put IMAGE content /f",
+        "stat IMAGE /f",
+        "map IMAGE /f",
+        "map IMAGE /f --vmm qemu",
+        "bad IMAGE add 0x400000",
+        "bad IMAGE list",
+        "save IMAGE -o saved",
+        "dump IMAGE -o dumped",
+        "dump IMAGE --text",
+        "inspect IMAGE --image",
+        "inject IMAGE GM0001",
+        "fsck IMAGE -n",
+        "repair IMAGE",
+        "fsck IMAGE -p --undo undo",
+        "undo undo IMAGE",
+        "undo -f metadata IMAGE",
+        "repair IMAGE -y -o repaired",
+        "fsck IMAGE -y",
+        "restore -y metadata IMAGE",
+        "restore -y -f metadata IMAGE",
+        "extract IMAGE /f IMAGE-out",
+        "extract IMAGE /f IMAGE -f",
+        "save other.img -o IMAGE",
+        "save other.img -o IMAGE -f",
+        "mkfs IMAGE -f --undo IMAGE.undo",
+        "mkfs IMAGE",
+    ] {
+        let args: Vec<&OsStr> =
+            line.split(' ').map(|word| if word == "IMAGE" { name } else { OsStr::new(word) }).collect();
+        harmless(line, &sandbox.run(&args));
+    }
 }
 
 #[test]

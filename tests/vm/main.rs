@@ -15,6 +15,7 @@ mod guest;
 mod initramfs;
 mod iomem;
 mod machine;
+mod mapped;
 mod modules;
 mod qmp;
 mod scenario;
@@ -134,6 +135,26 @@ fn a_region_on_devdax_survives_kexec() -> Result<()> {
     guest.save_memory(BASE + devdax::KEPT, size, &region)?;
     drop(guest);
     scenario::compare_on_host(&gmfs, &[region.as_os_str()], &before)
+}
+
+/// The memory of a running process in a region, seen by what the kernel says of its maps.
+#[test]
+fn mapped_memory_is_in_use() -> Result<()> {
+    let Some((tools, gmfs)) = tools::or_skip(tools_and_gmfs())? else {
+        return Ok(());
+    };
+    let mut guest = boot(&tools, &gmfs, RESERVED, &[])?;
+    let image = Image { path: "/dev/mem", region: REGION };
+    scenario::fill(&mut guest, image)?;
+    mapped::refuses_what_is_mapped(&mut guest, image)?;
+    mapped::excludes_by_range(&mut guest, image)?;
+    drop(guest);
+    let mut guest = boot(&tools, &gmfs, PERSISTENT, &devdax::MODULES)?;
+    devdax::create(&mut guest)?;
+    let image = Image { path: devdax::DEVICE, region: "" };
+    scenario::fill(&mut guest, image)?;
+    mapped::refuses_what_is_mapped(&mut guest, image)?;
+    mapped::excludes_by_range(&mut guest, image)
 }
 
 /// All that a test of gmfs itself needs, besides the guest's kernel.

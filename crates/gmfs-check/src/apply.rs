@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use gmfs_format::copies::Standing;
 use gmfs_format::io::{ReadAt, ReadError, WriteAt, WriteError};
-use gmfs_format::seal::PageKind;
 use gmfs_format::model::Inode;
+use gmfs_format::seal::PageKind;
 use gmfs_format::tables::{BlockState, INODE_DOUBTFUL};
 use gmfs_format::units::{CopyId, InodeNo};
 use gmfs_volume::change::{Assign, Change};

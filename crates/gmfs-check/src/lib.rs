@@ -8,6 +8,7 @@
 pub mod apply;
 pub mod finding;
 #[doc(hidden)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod inject;
 pub mod plan;

@@ -336,7 +336,7 @@ catalogue! {
         BlockBehindSize { owner: InodeNo } => "at a place behind the end of its file, inode {owner}";
     GM0405 = 405, "place-taken-twice", Error, Lossy, "0.1",
         PlaceTakenTwice { owner: InodeNo, index: u32 } => "claims place {index} of inode {owner}, as another block does";
-    GM0406 = 406, "block-count-wrong", Error, Safe, "0.1",
+    GM0406 = 406, "block-count-wrong", Error, Lossy, "0.1",
         BlockCountWrong { recorded: u64, found: u64 } => "records {recorded} blocks; {found} name it";
     GM0407 = 407, "free-block-not-empty", Error, Lossy, "0.1",
         FreeBlockNotEmpty { owner: InodeNo } => "free, but its descriptor is not empty (it names inode {owner})";

@@ -103,10 +103,10 @@ impl Judgement {
         }
     }
 
-    /// Whether both copies are good and equal.
+    /// Whether both copies are good and equal, and nothing is to be said against them.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.a == Standing::Good && self.b == Standing::Good && !self.conflict
+        self.a == Standing::Good && self.b == Standing::Good && !self.conflict && !self.uncertain
     }
 
     /// Whether anything about the page is damage.
@@ -137,6 +137,10 @@ pub fn judge(a: Found, b: Found, committed: Generation, phase: Phase, equal: imp
         }
         // Copy B is never ahead of A: A went back in time.
         (Some(_), Some(_)) => taken(CopyId::B, Standing::Stale, Standing::Good),
+        // A commit that uncovers pages prepares them in copy B, and gets to them last.
+        (Some(in_a), None) if b == Found::Bad(SealFault::Prepared) && phase == Phase::ToB && in_a == committed => {
+            taken(CopyId::A, Standing::Good, Standing::Lagging)
+        }
         (Some(_), None) => taken(CopyId::A, Standing::Good, alone(CopyId::B, b)),
         (None, Some(_)) => taken(CopyId::B, alone(CopyId::A, a), Standing::Good),
         (None, None) => {
@@ -199,6 +203,17 @@ mod tests {
         let older_commit = at(Found::Good(Generation(4)), OLD, Phase::ToB);
         assert_eq!(older_commit.b, Standing::Stale);
         assert_eq!(at(OLD, NOW, Phase::ToB).a, Standing::Stale);
+    }
+
+    #[test]
+    fn a_prepared_page_waits_for_the_commit_that_has_prepared_it() {
+        const PREPARED: Found = Found::Bad(SealFault::Prepared);
+        assert_eq!(at(NOW, PREPARED, Phase::ToB).b, Standing::Lagging);
+        for (a, phase) in [(OLD, Phase::ToB), (NOW, Phase::ToA), (NOW, Phase::Idle)] {
+            assert_eq!(at(a, PREPARED, phase).b, Standing::Damaged(SealFault::Prepared));
+        }
+        // Only copy B is prepared.
+        assert_eq!(at(PREPARED, OLD, Phase::ToA).a, Standing::Damaged(SealFault::Prepared));
     }
 
     #[test]

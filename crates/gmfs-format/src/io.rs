@@ -47,6 +47,10 @@ pub enum Absence {
     Excluded,
     /// The dump says that the bytes are there, but its file was cut short.
     Truncated,
+    /// The dump has an entry for the page, and its writer recorded no data for it.
+    NoData,
+    /// A hole in a file of memory whose holes are pages that it does not hold.
+    Hole,
     /// The dump has something for the page that cannot be decoded, or whose checksum is wrong.
     Undecodable,
 }
@@ -60,6 +64,8 @@ impl Absence {
             Self::NotInDump => "not-in-dump",
             Self::Excluded => "excluded",
             Self::Truncated => "truncated",
+            Self::NoData => "no-data",
+            Self::Hole => "hole",
             Self::Undecodable => "undecodable",
         }
     }
@@ -72,6 +78,8 @@ impl fmt::Display for Absence {
             Self::NotInDump => "not in the dump",
             Self::Excluded => "left out of the dump",
             Self::Truncated => "cut off: the dump's file is too short",
+            Self::NoData => "lost: the writer of the dump recorded no data for it",
+            Self::Hole => "a hole in the file, which does not hold it",
             Self::Undecodable => "damaged: what the dump has for it cannot be decoded",
         })
     }

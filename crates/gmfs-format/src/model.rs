@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use crate::raw::InodeRaw;
-use crate::tables::InodeKind;
+use crate::tables::{INODE_DOUBTFUL, InodeKind};
 use crate::units::{BlockNo, InodeNo};
 
 /// A file or directory.
@@ -54,6 +54,12 @@ pub struct Attributes {
 }
 
 impl Inode {
+    /// Whether a repair could not prove that the file's size and blocks are those of the last commit.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        self.attributes.is_some_and(|attributes| attributes.flags & INODE_DOUBTFUL != 0)
+    }
+
     /// The inode of a native region, or `None` if it is free or of no known kind.
     #[must_use]
     pub fn from_raw(ino: InodeNo, raw: &InodeRaw) -> Option<Self> {
@@ -195,6 +201,18 @@ impl Tree {
         self.get(*self.entries.get(&(directory, name.into()))?)
     }
 
+    /// The other inodes that have an inode's name in its directory: damage, and more than one path can lead to.
+    pub fn twins(&self, inode: &Inode) -> impl Iterator<Item = &Inode> {
+        let (own, parent, name) = (inode.ino, inode.parent, inode.name.clone());
+        // The root is no entry. Where each other inode is one, there are no twins, and no pass over all of them.
+        let root = usize::from(self.inodes.contains_key(&InodeNo::ROOT));
+        let none = own == InodeNo::ROOT || self.entries.len().saturating_add(root) == self.inodes.len();
+        let all = (!none).then(|| self.inodes.values()).into_iter().flatten();
+        all.filter(move |other| {
+            other.ino != own && other.ino != InodeNo::ROOT && other.parent == parent && other.name == name
+        })
+    }
+
     /// A directory's entries by name.
     pub fn children(&self, directory: InodeNo) -> impl Iterator<Item = &Inode> {
         let from = Bound::Included((directory, Box::<[u8]>::default()));
@@ -293,7 +311,11 @@ mod tests {
     fn of_two_equal_names_the_lower_number_is_found() {
         let mut tree = sample();
         tree.insert(inode(9, InodeKind::File, 2, "a.mem"));
-        assert_eq!(tree.lookup(InodeNo(2), b"a.mem").unwrap().ino, InodeNo(3));
+        let found = tree.lookup(InodeNo(2), b"a.mem").unwrap();
+        assert_eq!(found.ino, InodeNo(3));
+        assert_eq!(tree.twins(found).map(|twin| twin.ino.0).collect::<Vec<_>>(), [9]);
+        assert_eq!(tree.twins(tree.get(InodeNo(2)).unwrap()).count(), 0);
+        assert_eq!(sample().twins(sample().get(InodeNo(3)).unwrap()).count(), 0);
         tree.remove(InodeNo(3));
         assert_eq!(tree.len(), 5);
     }

@@ -9,9 +9,12 @@ use gmfs_format::features::{Features, KNOWN};
 use gmfs_format::geometry::{Geometry, GeometryError, MAX_INODES, MIN_BLOCKS};
 use gmfs_format::name::MAX_NAME;
 use gmfs_format::raw::{
-    BlockRaw, BlockTablePage, ErrorRecord, Field, InodeRaw, InodeTablePage, OnMemory, PageHeader, SuperblockRaw,
+    BLOCKS_PER_PAGE, BlockRaw, BlockTablePage, ErrorRecord, Field, INODES_PER_PAGE, InodeRaw, InodeTablePage, OnMemory,
+    PageHeader, PageTrailer, SuperblockRaw,
 };
-use gmfs_format::superblock::MAX_LABEL;
+use gmfs_format::seal::PAGE_VERSION;
+use gmfs_format::sum::GROUPS;
+use gmfs_format::superblock::{MAX_LABEL, VERSION};
 use gmfs_format::units::{BlockNo, CopyId, InodeNo, PmdShift};
 
 /// A number with commas between thousands.
@@ -76,7 +79,7 @@ fn example() -> String {
     }
     let ino = InodeNo(42);
     let (page, slot) = g.inode_place(ino).unwrap();
-    let within = 64 + 504 * slot as u64;
+    let within = 64 + 500 * slot as u64;
     row(&format!("inode {ino} is"), format!("slot {slot} of page {}", n(page.0)));
     for copy in CopyId::BOTH {
         row(&format!("… which lies, in copy {copy}, at"), format!("{:#x}", g.page_offset(copy, page) + within));
@@ -154,6 +157,7 @@ fn of<T: OnMemory>(text: &str) -> String {
 
 fn generated(text: &str) -> String {
     let mut text = of::<PageHeader>(text);
+    text = of::<PageTrailer>(&text);
     text = of::<SuperblockRaw>(&text);
     text = of::<ErrorRecord>(&text);
     text = of::<BlockTablePage>(&text);
@@ -182,7 +186,10 @@ fn the_tables_are_what_the_code_declares() {
 fn the_text_agrees_with_the_code() {
     assert_eq!(crc32fast::hash(b"123456789"), 0xCBF4_3926);
     assert_eq!(KNOWN, Features::default(), "FORMAT.md says that no features are defined");
-    assert_eq!((size_of::<PageHeader>(), size_of::<BlockRaw>(), size_of::<InodeRaw>()), (64, 16, 504));
+    assert_eq!((size_of::<PageHeader>(), size_of::<PageTrailer>()), (64, 32));
+    assert_eq!((size_of::<BlockRaw>(), size_of::<InodeRaw>()), (16, 500));
+    assert_eq!((BLOCKS_PER_PAGE, INODES_PER_PAGE, GROUPS), (250, 8, 64));
+    assert_eq!((PAGE_VERSION, VERSION), (2, 2));
     assert_eq!(MAX_INODES, 1 << 20);
     let default = |blocks: u64| Geometry::default_inodes(blocks << 21, PmdShift::M2);
     assert_eq!((default(3), default(1 << 15), default(1 << 30)), (1024, 2048, 65536));

@@ -7,6 +7,9 @@
 //! FORMAT is elf, none, zlib, lzo, snappy or zstd, or flat-CODEC for a flattened stream with records of 16 KiB. SIZE is
 //! the memory in MiB, from physical address 0 on. IMAGE is a file to be put at 256 MiB of it.
 //!
+//! FORMAT scattered is a kdump-compressed dump that has kept every other page, as many runs of pages as its bitmaps can
+//! have, and that was cut behind them.
+//!
 //! Of ten pages one is zero, one random; four are half random and half words, four half random and half pointers.
 #![expect(clippy::unwrap_used, reason = "a tool for measuring may stop")]
 
@@ -197,6 +200,14 @@ fn kdump(file: &mut BufWriter<File>, encoder: &mut Encoder, memory: &mut Memory,
     file.write_all(&descriptors)
 }
 
+/// A dump of every other page, without anything but headers and bitmaps.
+fn scattered(file: &File, pages: u64) -> io::Result<()> {
+    let mut head = head("none", pages);
+    let map = (head.len() - 2 * PAGE) / 2;
+    head[2 * PAGE + map..].fill(0x55);
+    file.write_all_at(&head, 0)
+}
+
 /// Cuts `plain` into records.
 fn flatten(plain: &File, file: &mut impl Write) -> io::Result<()> {
     let mut first = b"makedumpfile\0\0\0\0".to_vec();
@@ -229,6 +240,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut file = BufWriter::with_capacity(1 << 20, options().open(path)?);
         elf(&mut file, &mut memory, pages)?;
         return Ok(file.flush()?);
+    }
+    if format == "scattered" {
+        return Ok(scattered(&options().open(path)?, pages)?);
     }
     let (flat, codec) = format.strip_prefix("flat-").map_or((false, format.as_str()), |codec| (true, codec));
     let plain = if flat { format!("{path}.plain") } else { path.clone() };

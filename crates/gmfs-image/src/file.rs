@@ -1,22 +1,24 @@
 //! Regular files and block devices, read with `pread(2)` and written with `pwrite(2)`: never mapped, because a file
 //! that somebody truncates under a map kills the reader.
 //!
-//! Two types: [`RegionFile`] can only be read. [`WritableFile`] holds the only writer's lock for as long as it lives.
+//! Two types: [`RegionFile`] can only be read, and takes no lock. [`WritableFile`] holds the writer's lock
+//! ([`RangeLock`]) for as long as it, or a reader made from it, lives.
 
 mod node;
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
 
 use gmfs_format::io::{Absence, ReadAt, ReadError, Span, WriteAt, WriteError};
 use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::Errno;
 
-pub(crate) use node::{Access, Node, lock as lock_once, node_of, open_device, wrong_device};
+use crate::lock::{Holders, Locking, Mode, RangeLock};
+pub(crate) use node::{Access, Node, explain_lock, node_of, open_device, wrong_device};
 
 /// Zeros are written in pieces of this many bytes where no hole can be punched.
 const ZEROS: usize = 1 << 20;
@@ -51,10 +53,18 @@ pub enum FileError {
         /// The device.
         path: PathBuf,
     },
-    /// Another process holds the writer's lock.
-    #[error("{} is locked: another process is writing it; wait until it is done", path.display())]
+    /// Somebody else has it, and did not give it back in time.
+    #[error("{} is locked by {by}", path.display())]
     Locked {
-        /// What was to be opened.
+        /// What was to be locked.
+        path: PathBuf,
+        /// The processes that hold it.
+        by: Holders,
+    },
+    /// The user did not want to wait until somebody else gives it back.
+    #[error("{} is locked, and was not waited for", path.display())]
+    NotWaited {
+        /// What was to be locked.
         path: PathBuf,
     },
     /// A directory, a pipe, a terminal: nothing that holds bytes at offsets.
@@ -111,6 +121,8 @@ pub struct RegionFile {
     path: PathBuf,
     size: u64,
     block_device: bool,
+    /// That of the writer which this belongs to.
+    lock: Option<Arc<RangeLock>>,
 }
 
 impl RegionFile {
@@ -138,19 +150,6 @@ impl RegionFile {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Whether another process holds the writer's lock right now. For a moment this takes a shared lock to find out.
-    ///
-    /// # Errors
-    /// The system could not tell.
-    pub fn is_locked(&self) -> Result<bool, FileError> {
-        let failed = |source| FileError::Io { doing: "look at the lock of", path: self.path.clone(), source };
-        match self.file.try_lock_shared() {
-            Ok(()) => self.file.unlock().map(|()| false).map_err(failed),
-            Err(TryLockError::WouldBlock) => Ok(true),
-            Err(TryLockError::Error(source)) => Err(failed(source)),
-        }
     }
 
     /// The first data in `[from, to)`, both within the opened size, as the filesystem knows it.
@@ -234,7 +233,7 @@ impl ReadAt for RegionFile {
     }
 }
 
-/// A regular file or a block device, open for reading and writing, with the exclusive advisory lock (`flock(2)`) held.
+/// A regular file or a block device, open for reading and writing, with the exclusive lock on the range that is changed.
 ///
 /// Nothing is written behind [`size`](Self::size): a file grows only by [`grow`](Self::grow).
 #[derive(Debug)]
@@ -248,44 +247,50 @@ impl WritableFile {
     ///
     /// # Errors
     /// [`FileError`]: [`Locked`](FileError::Locked) and [`InUse`](FileError::InUse) among others.
-    pub fn open(path: &Path) -> Result<Self, FileError> {
-        let inner = node::open(path, Access::Write)?;
-        lock(&inner)?;
-        // The size was read before the lock was there.
-        let size = node::size_of(&inner.file, &inner.path)?;
-        Ok(Self { inner: RegionFile { size, ..inner } })
+    pub fn open(path: &Path, how: &Locking<'_>) -> Result<Self, FileError> {
+        loop {
+            // What cannot be locked is called what it is. It is opened behind the lock: a block device that a writer has
+            // open cannot be opened by the next one.
+            if let Node::Char { .. } = node_of(path)? {
+                return Err(wrong_device(path));
+            }
+            let lock = RangeLock::take(path, Mode::Exclusive, how)?;
+            let inner = node::open(path, Access::Write)?;
+            // Whoever held the lock may have put another file in its place.
+            if lock.is_of(path) {
+                return Ok(Self { inner: RegionFile { lock: Some(Arc::new(lock)), ..inner } });
+            }
+        }
     }
 
     /// Makes a sparse file of `size` bytes, or grows an existing empty file to it, and locks it. A file that was made
-    /// here is removed again if that fails.
+    /// here is removed again if that fails; only its owner may read it, because it will hold guest memory.
     ///
     /// # Errors
     /// [`FileError::Exists`] for anything that has content; [`FileError::TooLarge`], [`FileError::NoSpace`].
-    pub fn create_new(path: &Path, size: u64) -> Result<Self, FileError> {
-        match File::options().read(true).write(true).create_new(true).open(path) {
+    pub fn create_new(path: &Path, size: u64, how: &Locking<'_>) -> Result<Self, FileError> {
+        match File::options().read(true).write(true).create_new(true).mode(0o600).open(path) {
             Ok(file) => {
-                let inner = RegionFile { file, path: path.to_owned(), size: 0, block_device: false };
-                Self { inner }.fill_out(size).inspect_err(|_| {
+                let filled = RangeLock::take(path, Mode::Exclusive, how).and_then(|lock| {
+                    let lock = Some(Arc::new(lock));
+                    let inner = RegionFile { file, path: path.to_owned(), size: 0, block_device: false, lock };
+                    let mut made = Self { inner };
+                    made.grow(size).map(|()| made)
+                });
+                filled.inspect_err(|_| {
                     // The file is ours and empty; the error that matters is the first one.
                     let _ = std::fs::remove_file(path);
                 })
             }
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                let found = Self::open(path)?;
+                let mut found = Self::open(path, how)?;
                 match found.size() {
-                    0 => found.fill_out(size),
+                    0 => found.grow(size).map(|()| found),
                     size => Err(FileError::Exists { path: path.to_owned(), size }),
                 }
             }
             Err(source) => Err(node::explain(path, Access::Write, source)),
         }
-    }
-
-    /// Locks the empty file and gives it its size.
-    fn fill_out(mut self, size: u64) -> Result<Self, FileError> {
-        lock(&self.inner)?;
-        self.grow(size)?;
-        Ok(self)
     }
 
     /// Makes a regular file `size` bytes large; the new bytes are a hole. A smaller size than the present one, or a
@@ -405,25 +410,11 @@ impl WriteAt for WritableFile {
         self.inner.file.sync_data().map_err(|source| WriteError { span, source })
     }
 
-    /// The same open file once more. The lock is the open file's: it stays until both are gone.
+    /// The same open file once more. The lock stays until both are gone.
     fn reader(&self) -> Option<Box<dyn ReadAt>> {
         let file = self.inner.file.try_clone().ok()?;
-        Some(Box::new(RegionFile { file, path: self.inner.path.clone(), ..self.inner }))
-    }
-}
-
-/// Takes the exclusive lock. On a block device, whoever probes it after it was closed holds the lock for a moment, so
-/// there it is tried for two seconds.
-fn lock(file: &RegionFile) -> Result<(), FileError> {
-    let mut tries = if file.block_device { 40_u32 } else { 1 };
-    loop {
-        match node::lock(&file.file, &file.path) {
-            Err(FileError::Locked { .. }) if tries > 1 => {
-                tries = tries.saturating_sub(1);
-                std::thread::sleep(Duration::from_millis(50));
-            }
-            other => return other,
-        }
+        let (path, lock) = (self.inner.path.clone(), self.inner.lock.clone());
+        Some(Box::new(RegionFile { file, path, lock, ..self.inner }))
     }
 }
 

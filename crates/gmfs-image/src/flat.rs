@@ -4,7 +4,8 @@
 //! A stream is records, each with the place of its bytes in the rearranged file. Opening walks over their headers once
 //! and keeps 24 bytes for each. Records overlap in real streams, and the last one wins. What no record has is zero in the
 //! rearranged file; but in a stream that was cut it may have been lost with the rest, so there it is
-//! [`Absence::Truncated`].
+//! [`Absence::Truncated`]. Behind a record whose header is damaged the next ones are found again; what no record has is
+//! [`Absence::Undecodable`] then.
 //!
 //! ```
 //! # fn example(path: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
@@ -21,6 +22,7 @@ use std::ops::Range;
 
 use gmfs_format::io::{Absence, ReadAt, ReadError, Span};
 
+use crate::ahead::Ahead;
 use crate::extents::{Extent, Extents, Wins};
 
 /// So many records are taken at most: half a TiB of stream where each has 16 KiB, as QEMU's have. It bounds the index to
@@ -30,18 +32,28 @@ pub const MAX_RECORDS: u64 = 1 << 25;
 const FIRST: u64 = 4096;
 /// A record's header.
 const HEADER: u64 = 16;
-/// How much is read at once where records are small.
-const AHEAD: usize = 64 << 10;
-/// Such a record is small.
-const SMALL: u64 = 2048;
+/// No writer makes a larger record, which counts where a record is to be recognised without the one before it.
+const LARGEST: i64 = 1 << 30;
+/// So far the next record is looked for behind a damaged one.
+const SEARCH: u64 = 64 << 20;
+/// So many records that follow one another prove that there are some.
+const CHAIN: usize = 4;
 
 /// Why a file is not a flattened stream that can be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FlatError {
     /// It does not begin as a stream of a known version does.
-    #[error("this is no flattened dump of a known version")]
+    #[error("this is no flattened dump")]
     Signature,
+    /// A type or version that came after this program.
+    #[error("the flattened dump has type {kind} and version {version}; only type 1 of version 1 is known")]
+    Version {
+        /// Its type.
+        kind: u64,
+        /// Its version.
+        version: u64,
+    },
     /// No record could be read.
     #[error("the flattened dump has no record that can be read")]
     Empty,
@@ -62,8 +74,10 @@ pub enum FlatError {
 pub struct FlatFacts {
     /// How many records it has.
     pub records: u64,
-    /// The end mark is missing, or a record is damaged: what comes behind is lost.
+    /// The file ends before the stream does.
     pub cut: bool,
+    /// A record is damaged. Those behind it were found again, if there are any.
+    pub damaged: bool,
 }
 
 /// The rearranged file that a flattened stream describes.
@@ -72,41 +86,39 @@ pub struct FlatFile<R> {
     file: R,
     extents: Extents,
     facts: FlatFacts,
+    /// The end of the stream was found: nothing belongs behind the last record.
+    ended: bool,
 }
 
-/// Reads headers of records: one by one, or many at once where they lie close together.
-struct Headers<'f, R> {
-    file: &'f R,
-    size: u64,
-    buf: Vec<u8>,
-    start: u64,
-    /// The record before was small.
-    small: bool,
+/// A record's header: where its bytes belong, and how many there are. Both are -1 at the end of the stream.
+fn header(raw: &[u8; 16]) -> (i64, i64) {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *raw;
+    (i64::from_be_bytes([a, b, c, d, e, f, g, h]), i64::from_be_bytes([i, j, k, l, m, n, o, p]))
 }
 
-impl<R: ReadAt> Headers<'_, R> {
-    /// The offset and the size in the header at `at`, or `None` if it is cut off.
-    fn read(&mut self, at: u64) -> Result<Option<(i64, i64)>, ReadError> {
-        if at.checked_add(HEADER).is_none_or(|end| end > self.size) {
-            return Ok(None);
-        }
-        let index = at.checked_sub(self.start).and_then(|ahead| usize::try_from(ahead).ok());
-        let known = index.and_then(|index| self.buf.get(index..)?.first_chunk::<16>());
-        let raw = match known {
-            Some(raw) => *raw,
-            None => {
-                let length = if self.small { AHEAD } else { 16 };
-                let left = usize::try_from(self.size.saturating_sub(at)).unwrap_or(AHEAD);
-                self.buf.resize(length.min(left), 0);
-                self.start = at;
-                self.file.read_at(at, &mut self.buf)?;
-                self.buf.first_chunk::<16>().copied().unwrap_or_default()
+/// Whether a header is one that writers make. What is larger may be one, too.
+fn sane(raw: &[u8; 16]) -> bool {
+    let (offset, length) = header(raw);
+    (0..1 << 56).contains(&offset) && (1..=LARGEST).contains(&length)
+}
+
+/// What a header leads to.
+enum Next {
+    /// So many bytes for that place.
+    Record(u64, u64),
+    End,
+    Damaged,
+}
+
+impl Next {
+    fn of(raw: &[u8; 16]) -> Self {
+        match header(raw) {
+            (-1, -1) => Self::End,
+            (offset, length) if offset >= 0 && length > 0 && offset.checked_add(length).is_some() => {
+                Self::Record(offset.unsigned_abs(), length.unsigned_abs())
             }
-        };
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = raw;
-        let size = i64::from_be_bytes([i, j, k, l, m, n, o, p]);
-        self.small = size.unsigned_abs() < SMALL;
-        Ok(Some((i64::from_be_bytes([a, b, c, d, e, f, g, h]), size)))
+            _ => Self::Damaged,
+        }
     }
 }
 
@@ -122,18 +134,22 @@ impl<R: ReadAt> FlatFile<R> {
             return Err(FlatError::Signature);
         }
         file.read_at(0, &mut head)?;
-        // Type 1 and version 1, big-endian.
-        if !head.starts_with(b"makedumpfile\0\0\0\0")
-            || !head.ends_with(&[0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1])
-        {
+        if !head.starts_with(b"makedumpfile\0\0\0\0") {
             return Err(FlatError::Signature);
         }
-        let (list, cut) = walk(&file, size, MAX_RECORDS)?;
+        let number =
+            |at: usize| head.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |raw| u64::from_be_bytes(*raw));
+        let (kind, version) = (number(16), number(24));
+        if (kind, version) != (1, 1) {
+            return Err(FlatError::Version { kind, version });
+        }
+        let Walked { list, cut, damaged, ended } = walk(&file, size, MAX_RECORDS)?;
         if list.is_empty() {
             return Err(FlatError::Empty);
         }
         let records = u64::try_from(list.len()).unwrap_or(u64::MAX);
-        let flat = Self { file, extents: Extents::new(list, Wins::Last), facts: FlatFacts { records, cut } };
+        let flat =
+            Self { file, extents: Extents::new(list, Wins::Last), facts: FlatFacts { records, cut, damaged }, ended };
         let mut inner = [0; 16];
         if flat.read_at(0, &mut inner).is_ok() && inner == *b"makedumpfile\0\0\0\0" {
             return Err(FlatError::Nested);
@@ -156,35 +172,93 @@ impl<R: ReadAt> FlatFile<R> {
             ReadError::Io { source, .. } => ReadError::Io { span, source },
         }
     }
+
+    /// Why what no record has is absent from `at` on, and up to where, if it is not zero.
+    fn lacking(&self, at: u64) -> Option<(u64, Absence)> {
+        let end = self.extents.end();
+        match (self.facts.damaged, self.ended) {
+            (false, true) => None,
+            (true, _) if at < end => Some((end, Absence::Undecodable)),
+            (true, true) => None,
+            (true, false) if !self.facts.cut => Some((u64::MAX, Absence::Undecodable)),
+            (_, false) => Some((u64::MAX, Absence::Truncated)),
+        }
+    }
 }
 
-/// All records in the order of the file, `most` of them, and whether some are missing.
-fn walk(file: &impl ReadAt, size: u64, most: u64) -> Result<(Vec<Extent>, bool), FlatError> {
-    let mut list = Vec::new();
-    let mut headers = Headers { file, size, buf: Vec::new(), start: 0, small: true };
+/// What is found from record to record.
+#[derive(Debug)]
+struct Walked {
+    list: Vec<Extent>,
+    cut: bool,
+    damaged: bool,
+    ended: bool,
+}
+
+/// Walks over the records, of which at most `most` are taken. Behind a record that makes no sense the next ones are looked
+/// for: a record has no magic, but several of them lead to one another.
+fn walk<R: ReadAt>(file: &R, size: u64, most: u64) -> Result<Walked, FlatError> {
+    let mut found = Walked { list: Vec::new(), cut: false, damaged: false, ended: false };
+    let mut ahead = Ahead::new(file, size);
     let mut at = FIRST;
     loop {
-        let Some((offset, length)) = headers.read(at)? else { return Ok((list, true)) };
-        if (offset, length) == (-1, -1) {
-            return Ok((list, false));
-        }
-        let (Ok(start), Ok(len)) = (u64::try_from(offset), u64::try_from(length)) else {
-            return Ok((list, true));
+        let Some(raw) = ahead.whole::<16>(at)? else {
+            found.cut = true;
+            return Ok(found);
         };
-        if len == 0 || offset.checked_add(length).is_none() {
-            return Ok((list, true));
-        }
-        if u64::try_from(list.len()).is_ok_and(|count| count >= most) {
+        let (start, len) = match Next::of(&raw) {
+            Next::End => {
+                found.ended = true;
+                return Ok(found);
+            }
+            // One that reaches beyond the file was cut, if it can be true.
+            Next::Record(start, len) if sane(&raw) || at.saturating_add(HEADER).saturating_add(len) <= size => {
+                (start, len)
+            }
+            Next::Record(..) | Next::Damaged => {
+                // The length of the record before may be what is wrong.
+                let from = found.list.last().map_or(at, |last| last.place);
+                let Some(next) = search(&mut ahead, from.max(at.saturating_sub(SEARCH)), at)? else {
+                    // Nothing is found behind it.
+                    found.damaged = true;
+                    return Ok(found);
+                };
+                found.damaged = true;
+                if let Some(last) = found.list.last_mut() {
+                    last.len = last.len.min(next.saturating_sub(last.place));
+                }
+                at = next;
+                continue;
+            }
+        };
+        if u64::try_from(found.list.len()).is_ok_and(|count| count >= most) {
             return Err(FlatError::TooManyRecords);
         }
         let place = at.saturating_add(HEADER);
         let there = len.min(size.saturating_sub(place));
-        list.push(Extent { start, len: there, place });
+        found.list.push(Extent { start, len: there, place });
         if there < len {
-            return Ok((list, true));
+            found.cut = true;
+            return Ok(found);
         }
         at = place.saturating_add(len);
     }
+}
+
+/// The first record from `from` on, but not the one at `bad`, that leads to others.
+fn search<R: ReadAt>(ahead: &mut Ahead<'_, R>, from: u64, bad: u64) -> Result<Option<u64>, ReadError> {
+    ahead.search::<16>(from, bad.saturating_add(SEARCH), sane, |ahead, place| {
+        let mut at = place;
+        for _ in 0..CHAIN {
+            let Some(raw) = ahead.whole::<16>(at)? else { return Ok(at == ahead.size() && at > place) };
+            match Next::of(&raw) {
+                Next::End => return Ok(at > place),
+                Next::Record(_, len) if sane(&raw) => at = at.saturating_add(HEADER).saturating_add(len),
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
+    })
 }
 
 impl<R: ReadAt> ReadAt for FlatFile<R> {
@@ -232,14 +306,15 @@ impl<R: ReadAt> ReadAt for FlatFile<R> {
     }
 
     fn next_absent(&self, range: Range<u64>) -> Option<(Span, Absence)> {
-        let (why, from) = if self.facts.cut {
-            let gap = self.extents.gap(range)?;
-            (Absence::Truncated, gap)
-        } else {
-            let from = range.start.max(self.extents.end());
-            (Absence::BeyondEnd, from..range.end)
-        };
-        (from.start < from.end).then(|| (Span::new(from.start, from.end.saturating_sub(from.start)), why))
+        let end = self.extents.end();
+        if let Some((limit, why)) = self.lacking(range.start)
+            && let Some(gap) = self.extents.gap(range.start..range.end.min(limit))
+        {
+            return Some((Span::new(gap.start, gap.end.saturating_sub(gap.start)), why));
+        }
+        let from = range.start.max(end);
+        let why = self.lacking(from).map_or(Absence::BeyondEnd, |(_, why)| why);
+        (from < range.end).then(|| (Span::new(from, range.end.saturating_sub(from)), why))
     }
 }
 

@@ -9,6 +9,7 @@ mod table;
 
 use gmfs_format::io::ReadAt;
 
+use crate::probe::formats::named;
 use crate::probe::{Content, HEAD, recognise};
 use table::SIGNATURES;
 
@@ -40,8 +41,12 @@ fn by_table(source: &dyn ReadAt) -> Option<Foreign> {
 
 /// A dump of any format.
 fn dump(source: &dyn ReadAt) -> Option<Foreign> {
-    let head = read::<HEAD>(source, 0)?;
-    let name = match recognise(&head) {
+    // Whatever is shorter is looked at as far as it goes.
+    let there = usize::try_from(source.end()?).unwrap_or(HEAD).min(HEAD);
+    let mut head = [0; HEAD];
+    let head = head.get_mut(..there)?;
+    source.read_at(0, head).ok()?;
+    let name = match recognise(head) {
         Content::Plain => return None,
         Content::Elf => "ELF file",
         Content::Kdump => "kdump-compressed dump",
@@ -50,7 +55,10 @@ fn dump(source: &dyn ReadAt) -> Option<Foreign> {
         Content::MetaDump => "metadata dump",
         Content::Dump(format) => format.describe().trim_start_matches("an ").trim_start_matches("a "),
     };
-    Some(Foreign { name, offset: 0 })
+    let offset = named().find(|(offset, magic, format)| {
+        recognise(head) == Content::Dump(*format) && head.get(*offset..).is_some_and(|rest| rest.starts_with(magic))
+    });
+    Some(Foreign { name, offset: offset.map_or(0, |(offset, ..)| u64::try_from(offset).unwrap_or(0)) })
 }
 
 /// `N` bytes from `offset`, if they are there.

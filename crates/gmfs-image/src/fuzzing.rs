@@ -99,7 +99,35 @@ pub fn exercise_kdump(data: &[u8]) {
         check_source(&dump, span.end().saturating_sub(5)..span.end().saturating_add(6));
     }
     check_source(&dump, u64::MAX - 7..u64::MAX);
+    check_totals(&dump);
     let _ = (dump.next_data(0..u64::MAX), dump.next_absent(0..u64::MAX));
+}
+
+/// What is counted of a dump agrees with what is listed.
+fn check_totals(dump: &KdumpDump<Vec<u8>>) {
+    let listed: Vec<_> = dump.ranges().take(300).collect();
+    let Some((last, _)) = listed.last().copied() else { return };
+    for range in [0..last.end(), last.offset / 3..last.end().saturating_sub(5)] {
+        let mut sums = crate::Totals::default();
+        let mut held = None;
+        for (span, why) in &listed {
+            let (from, to) = (span.offset.max(range.start), span.end().min(range.end));
+            if from < to {
+                sums.add(to.saturating_sub(from), 1, *why);
+                held = why.is_none().then_some(to).or(held);
+            }
+        }
+        assert_eq!(dump.totals(&range).expect("it is in memory"), sums, "{range:?}");
+        let end = dump.last_held(&range, 4096).expect("it is in memory").map(|span| span.end());
+        assert_eq!(end, held, "{range:?}");
+        let tally = dump.tally(&range).expect("it is in memory");
+        let lost: u64 = tally.absent.values().sum();
+        let left_out: u64 = sums.absent.values().sum();
+        assert_eq!(tally.held + lost, sums.held + left_out, "{range:?}");
+    }
+    let first = dump.held().take(20);
+    let named = listed.iter().filter(|(_, why)| why.is_none()).map(|(span, _)| *span);
+    assert!(first.zip(named).all(|(one, other)| one == other));
 }
 
 /// Reads `data` as a flattened stream, and what is in it as a dump.

@@ -55,6 +55,7 @@ use std::sync::{Mutex, OnceLock};
 use gmfs_format::io::{Absence, ReadAt, ReadError, Span};
 
 use crate::elf::Notes;
+use crate::totals::Totals;
 use bitmap::{Bitmaps, Class};
 pub use codec::Codec;
 use header::Header;
@@ -68,6 +69,8 @@ const MAX_THREADS: usize = 16;
 const LEAST_HOLE: u64 = 256 << 10;
 /// So far [`ReadAt::next_data`] looks at most.
 const LOOK_AHEAD: u64 = 4 << 20;
+/// So many pages a search for what is absent looks ahead at first.
+const FEW: u64 = 16;
 /// So many descriptors are looked at in one go.
 const AT_ONCE: u64 = 2048;
 
@@ -281,7 +284,12 @@ impl<R: ReadAt> KdumpDump<R> {
     /// descriptors, or with the reason why not. What was no RAM is left out. Descriptors are not looked at, so pages that
     /// an incomplete dump lost count as present. Each step reads some of the bitmaps; an error of the file ends it.
     pub fn ranges(&self) -> impl Iterator<Item = (Span, Option<Absence>)> + '_ {
-        let mut at = 0;
+        self.ranges_from(0)
+    }
+
+    /// As [`ranges`](Self::ranges), from the page on that holds an address.
+    pub(crate) fn ranges_from(&self, address: u64) -> impl Iterator<Item = (Span, Option<Absence>)> + '_ {
+        let mut at = self.page_of(address);
         std::iter::from_fn(move || {
             while at < self.maps.claimed() {
                 let (end, class) = self.maps.run(self.bitmap_file()?, at, self.maps.claimed()).ok()?;
@@ -298,6 +306,90 @@ impl<R: ReadAt> KdumpDump<R> {
             }
             None
         })
+    }
+
+    /// Those of [`ranges`](Self::ranges) that the dump holds. What lies between them is passed over word by word.
+    pub(crate) fn held(&self) -> impl Iterator<Item = Span> + '_ {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let run = self.maps.long_run(self.bitmap_file()?, at, self.maps.claimed(), 1).ok()??;
+            at = run.end;
+            let start = self.address(run.start);
+            Some(Span::new(start, self.address(run.end).saturating_sub(start)))
+        })
+    }
+
+    /// What [`ranges`](Self::ranges) gives for a range of addresses, counted: the bitmaps are read once, and looked at word
+    /// by word, however many ranges they make.
+    pub(crate) fn totals(&self, range: &Range<u64>) -> Result<Totals, ReadError> {
+        let mut sums = Totals::default();
+        let Some(file) = self.bitmap_file() else { return Ok(sums) };
+        let pages = self.pages(range);
+        let counted = self.maps.totals(file, pages.start, pages.end)?;
+        let kinds = [
+            (counted.dumped, None),
+            (counted.excluded, Some(Absence::Excluded)),
+            (counted.truncated, Some(Absence::Truncated)),
+        ];
+        for (runs, why) in kinds {
+            sums.add(runs.pages.saturating_mul(self.page), runs.runs, why);
+        }
+        // The first page and the last one may lie in the range in part only.
+        let before = range.start.max(self.origin).saturating_sub(self.address(pages.start));
+        let behind = self.address(pages.end).saturating_sub(range.end);
+        for (page, outside) in [(pages.start, before), (pages.end.saturating_sub(1), behind)] {
+            if outside > 0 && !pages.is_empty() {
+                match self.maps.class(file, page)? {
+                    Class::Dumped => sums.take(outside, None),
+                    Class::Absent(Absence::NotInDump) => {}
+                    Class::Absent(why) => sums.take(outside, Some(why)),
+                }
+            }
+        }
+        Ok(sums)
+    }
+
+    /// As [`totals`](Self::totals), with a look at the descriptors: pages that the dump lost are not held. What only
+    /// decoding shows is not known.
+    pub(crate) fn tally(&self, range: &Range<u64>) -> Result<Totals, ReadError> {
+        let mut sums = self.totals(range)?;
+        let pages = self.pages(range);
+        // Pages that lie in the range in part only are looked at one by one.
+        let starts_within = self.address(pages.start) < range.start.max(self.origin);
+        let ends_within = self.address(pages.end) > range.end;
+        let whole = pages.start.saturating_add(starts_within.into())..pages.end.saturating_sub(ends_within.into());
+        if !whole.is_empty() {
+            for (why, bytes) in self.lost_pages(&whole)? {
+                sums.lose(bytes, why);
+            }
+        }
+        let mut parts = vec![];
+        if starts_within {
+            parts.push(pages.start);
+        }
+        if ends_within && (pages.end.saturating_sub(1) != pages.start || !starts_within) {
+            parts.push(pages.end.saturating_sub(1));
+        }
+        let Some(file) = self.bitmap_file() else { return Ok(sums) };
+        for page in parts {
+            if self.maps.class(file, page)? == Class::Dumped {
+                let bytes = self.clip(page..page.saturating_add(1), range);
+                for (why, _) in self.lost_pages(&(page..page.saturating_add(1)))? {
+                    sums.lose(bytes.end.saturating_sub(bytes.start), why);
+                }
+            }
+        }
+        Ok(sums)
+    }
+
+    /// The last stretch of `range` whose pages have descriptors. Of a stretch longer than `longest` the end is given.
+    pub(crate) fn last_held(&self, range: &Range<u64>, longest: u64) -> Result<Option<Span>, ReadError> {
+        let Some(file) = self.bitmap_file() else { return Ok(None) };
+        let pages = self.pages(range);
+        // The first page and the last one may be in the range in part only.
+        let longest = longest.checked_div(self.page).unwrap_or(0).saturating_add(2);
+        let last = self.maps.last_run(file, pages.start, pages.end, longest)?;
+        Ok(last.map(|pages| self.clip(pages, range)).map(|at| Span::new(at.start, at.end.saturating_sub(at.start))))
     }
 
     /// The file whose bitmaps are used.
@@ -334,8 +426,14 @@ impl<R: ReadAt> KdumpDump<R> {
         }
         let pages = self.pages(range);
         let mut at = pages.start;
+        // Most searches end soon: what lies far ahead is not looked for at first.
+        let mut ahead = FEW;
         while at < pages.end {
-            let (end, class) = self.maps.run(file, at, pages.end)?;
+            let stop = match self.maps.class(file, at)? {
+                Class::Dumped => pages.end.min(at.saturating_add(ahead)),
+                Class::Absent(_) => pages.end,
+            };
+            let (end, class) = self.maps.run(file, at, stop)?;
             match class {
                 Class::Absent(why) => {
                     if !found.add(self.address(at)..self.address(end), Some(why)) {
@@ -343,6 +441,7 @@ impl<R: ReadAt> KdumpDump<R> {
                     }
                 }
                 Class::Dumped => {
+                    ahead = ahead.saturating_mul(4).min(AT_ONCE.saturating_mul(16));
                     if !self.search_descriptors(at..end, &mut found)? {
                         return Ok(found.found);
                     }
@@ -434,10 +533,14 @@ impl<R: ReadAt> ReadAt for KdumpDump<R> {
                 None => false,
             };
         if there {
-            match self.read_pages(offset, buf, pages) {
+            match self.read_pages(offset, buf, pages.clone()) {
                 Ok(()) => return Ok(()),
                 Err(ReadError::Absent { span, why: Absence::Undecodable }) => {
                     return Err(ReadError::Absent { span, why: Absence::Undecodable });
+                }
+                // The last page of the range: nothing follows that could be absent too.
+                Err(ReadError::Absent { span, why }) if self.page_of(span.offset) == pages.end.saturating_sub(1) => {
+                    return Err(ReadError::Absent { span, why });
                 }
                 Err(ReadError::Absent { span, why }) => {
                     // Only where it begins is known from reading.
@@ -507,7 +610,7 @@ impl<R: ReadAt> ReadAt for KdumpDump<R> {
 /// A failure to read the bitmaps or descriptors, as one of reading the memory.
 fn of_index(error: ReadError, span: Span) -> ReadError {
     match error {
-        ReadError::Absent { .. } => ReadError::Absent { span, why: Absence::Truncated },
+        ReadError::Absent { why, .. } => ReadError::Absent { span, why: pages::lost(why) },
         ReadError::Io { source, .. } => ReadError::Io { span, source },
     }
 }
@@ -534,37 +637,58 @@ impl<R: ReadAt> KdumpDump<R> {
         let pages = self.pages(range);
         let whole = Span::new(range.start, range.end.saturating_sub(range.start));
         let least = LEAST_HOLE.max(self.page).min(whole.len);
-        let (mut at, mut from) = (pages.start, None::<u64>);
+        let enough = least.div_ceil(self.page.max(1)).max(1);
+        let mut at = pages.start;
         let mut zeros = Vec::new();
         while at < pages.end {
-            let stop = pages.end.min(at.saturating_add(AT_ONCE));
-            let (end, class) = self.maps.run(file, at, stop).map_err(|e| of_index(e, whole))?;
-            match class {
-                Class::Dumped => self.zeros(at..end, &mut zeros).map_err(|e| of_index(e, whole))?,
-                Class::Absent(_) => {
-                    zeros.clear();
-                    zeros.push(false);
+            // Nothing but a long run of pages that are there can be worth telling. A run that is cut by the range counts by
+            // the part of it in the range.
+            let ahead = pages.end.min(at.saturating_add(AT_ONCE));
+            let Some(run) = self.maps.long_run(file, at, ahead, enough).map_err(|e| of_index(e, whole))? else {
+                // One that begins shortly before the end of this look is seen in the next one.
+                let again = if ahead < pages.end { enough.saturating_sub(1) } else { 0 };
+                at = ahead.saturating_sub(again).max(at.saturating_add(1));
+                let seen = self.address(at).min(range.end);
+                if seen.saturating_sub(range.start) >= LOOK_AHEAD && at < pages.end {
+                    return Ok(Some(seen..seen));
+                }
+                continue;
+            };
+            let (mut page, mut from) = (run.start, None::<u64>);
+            // A run of zeros is followed to its end.
+            let mut end = run.end;
+            while page < end {
+                let stop = end.min(page.saturating_add(AT_ONCE));
+                self.zeros(page..stop, &mut zeros).map_err(|e| of_index(e, whole))?;
+                for (page, zero) in (page..).zip(&zeros) {
+                    if *zero {
+                        from.get_or_insert(page);
+                    } else if let Some(found) = self.worth(from.take(), page, range, least) {
+                        return Ok(Some(found));
+                    }
+                }
+                page = stop;
+                if page == end && from.is_some() {
+                    let next = pages.end.min(page.saturating_add(AT_ONCE));
+                    end = self.maps.dumped_until(file, page, next).map_err(|e| of_index(e, whole))?;
                 }
             }
-            for (page, zero) in (at..).zip(&zeros) {
-                if *zero {
-                    from.get_or_insert(page);
-                    continue;
-                }
-                if let Some(run) = from.take().map(|from| self.clip(from..page, range))
-                    && run.end.saturating_sub(run.start) >= least
-                {
-                    return Ok(Some(run));
-                }
+            if let Some(found) = self.worth(from.take(), end, range, least) {
+                return Ok(Some(found));
             }
             at = end;
-            let seen = self.address(at).saturating_sub(range.start);
-            if from.is_none() && seen >= LOOK_AHEAD {
-                return Ok(Some(self.address(at).min(range.end)..self.address(at).min(range.end)));
+            let seen = self.address(at).min(range.end);
+            if seen.saturating_sub(range.start) >= LOOK_AHEAD && at < pages.end {
+                return Ok(Some(seen..seen));
             }
         }
-        let run = from.map(|from| self.clip(from..pages.end, range));
-        Ok(run.filter(|run| run.end.saturating_sub(run.start) >= least))
+        Ok(None)
+    }
+
+    /// The pages from `from` to `to` as a part of `range`, if they are zero and enough of them.
+    fn worth(&self, from: Option<u64>, to: u64, range: &Range<u64>, least: u64) -> Option<Range<u64>> {
+        let run = self.clip(from?..to, range);
+        (run.end.saturating_sub(run.start) >= least).then_some(run)
     }
 
     fn clip(&self, pages: Range<u64>, range: &Range<u64>) -> Range<u64> {

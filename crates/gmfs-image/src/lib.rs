@@ -55,7 +55,11 @@
 //! the fuzz targets.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
+// All of it reads bytes that somebody else made.
+#![cfg_attr(not(test), deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
+mod ahead;
+mod below;
 #[cfg(test)]
 #[expect(clippy::as_conversions, clippy::arithmetic_side_effects, reason = "the numbers are the tests' own")]
 mod captured;
@@ -70,21 +74,39 @@ pub mod foreign;
     clippy::expect_used,
     clippy::panic,
     clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::indexing_slicing,
     reason = "it makes files for tests, and is no part of what is built to be used"
 )]
 pub mod fuzzing;
 pub mod in_order;
+pub mod in_use;
 pub mod iomem;
 pub mod kdump;
 pub mod lime;
+pub mod lock;
 pub mod mapped;
 pub mod metadump;
 pub mod probe;
+pub mod processes;
 pub mod raw;
 mod sysfs;
+mod totals;
+#[allow(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    reason = "its numbers are bounded where they are read"
+)]
 pub mod undo;
 
+pub use below::share_bytes;
 pub use file::{FileError, RegionFile, WritableFile};
+pub use in_use::InUse;
+pub use lock::{Locking, RangeLock};
 pub use probe::{
-    Description, DumpFacts, Image, Kind, OpenError, WritableImage, open, open_for_writing, open_parts, open_raw,
+    Description, DumpFacts, Holes, Image, Kind, OpenError, WritableImage, open, open_for_writing, open_layers,
+    open_parts, open_raw,
 };
+pub use totals::Totals;

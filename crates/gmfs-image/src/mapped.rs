@@ -10,6 +10,11 @@
 //! written, and of `/dev/mem` there is none without [`IoMem`]'s consent.
 
 mod chunks;
+#[allow(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "its numbers are addresses of maps, and of nobody else"
+)]
 mod fault;
 
 use std::fs::File;
@@ -19,8 +24,9 @@ use std::path::{Path, PathBuf};
 
 use gmfs_format::io::{Absence, ReadAt, ReadError, Span, WriteAt, WriteError};
 
-use crate::file::{Access, FileError, Node, lock_once, node_of, open_device};
+use crate::file::{Access, FileError, Node, node_of, open_device};
 use crate::iomem::{Held, IoMem};
+use crate::lock::{Locking, Mode, RangeLock};
 use crate::sysfs;
 pub use crate::sysfs::SysfsError;
 use chunks::{Chunks, Protection};
@@ -65,9 +71,21 @@ pub enum MapError {
     /// The device's size and alignment are not known.
     #[error(transparent)]
     Sysfs(#[from] SysfsError),
-    /// No handler for bus errors could be installed; without one, poisoned memory would end the process.
-    #[error("cannot prepare for bus errors")]
-    Signal(#[source] io::Error),
+    /// The process does not survive bus errors: poisoned memory would end it. See [`survive_bus_errors`].
+    #[error("memory cannot be mapped before the process survives bus errors")]
+    Unprepared,
+}
+
+/// Makes the process survive bus errors of memory that this crate reads: installs a handler for SIGBUS, for the whole
+/// process and for as long as it lives. To be called by a program before it opens a window of memory, once or more often.
+///
+/// For a bus error that is not of a copy made here the handler does what the process did before. That the hardware has
+/// noticed poison which nobody has touched (`BUS_MCEERR_AO`) ends the process no more.
+///
+/// # Errors
+/// The system refuses the handler. Windows are refused with [`MapError::Unprepared`] then.
+pub fn survive_bus_errors() -> io::Result<()> {
+    fault::install()
 }
 
 /// What a store needs in order to last.
@@ -122,6 +140,7 @@ impl MappedWindow {
     /// A window of a regular file, to test with what can be truncated under the map.
     #[cfg(test)]
     pub(crate) fn map_file(path: &Path, window: Span) -> Result<Self, MapError> {
+        survive_bus_errors().unwrap();
         let file = File::open(path).unwrap();
         Self::new(file, path, window, fault::page_size(), None, Protection::Read)
     }
@@ -139,7 +158,9 @@ impl MappedWindow {
         if window.len == 0 || window.offset.checked_add(window.len).is_none_or(|end| end > limit) {
             return Err(MapError::Window { path: path.to_owned(), window });
         }
-        fault::install().map_err(MapError::Signal)?;
+        if !fault::is_installed() {
+            return Err(MapError::Unprepared);
+        }
         Ok(Self { chunks: Chunks::new(file, window, granule, protection), window, end })
     }
 
@@ -183,12 +204,14 @@ impl ReadAt for MappedWindow {
     }
 }
 
-/// A window of memory that can be written. The device is locked for as long as it lives.
+/// A window of memory that can be written. The window is locked for as long as it lives.
 #[derive(Debug)]
 pub struct WritableWindow {
     inner: MappedWindow,
     durability: Durability,
     dirty: Vec<Span>,
+    /// `None` in tests only.
+    _lock: Option<RangeLock>,
 }
 
 impl WritableWindow {
@@ -197,31 +220,37 @@ impl WritableWindow {
     ///
     /// # Errors
     /// [`MapError::Held`] with what holds the range; [`MapError::File`], [`MapError::Window`].
-    pub fn dev_mem(path: &Path, window: Span, resources: &IoMem) -> Result<Self, MapError> {
+    pub fn dev_mem(path: &Path, window: Span, resources: &IoMem, how: &Locking<'_>) -> Result<Self, MapError> {
         resources.writable(window)?;
         let durability = if resources.is_persistent(window) { Durability::Persistent } else { Durability::Volatile };
         let file = open_device(path, Access::Write)?;
-        lock_once(&file, path)?;
         let inner = MappedWindow::new(file, path, window, fault::page_size(), None, Protection::Write)?;
-        Ok(Self { inner, durability, dirty: Vec::new() })
+        Self::locked(inner, path, durability, how)
     }
 
     /// The devdax device at `path`, the bytes `window` of it or all of it, to be written.
     ///
     /// # Errors
     /// As [`MappedWindow::dev_dax`], and [`FileError::Locked`].
-    pub fn dev_dax(path: &Path, window: Option<Span>) -> Result<Self, MapError> {
+    pub fn dev_dax(path: &Path, window: Option<Span>, how: &Locking<'_>) -> Result<Self, MapError> {
         let inner = MappedWindow::dax(path, window, Protection::Write)?;
-        lock_once(inner.chunks.file(), path)?;
-        Ok(Self { inner, durability: Durability::Persistent, dirty: Vec::new() })
+        Self::locked(inner, path, Durability::Persistent, how)
+    }
+
+    /// Locks the window, and nothing else of the device.
+    fn locked(inner: MappedWindow, path: &Path, durability: Durability, how: &Locking<'_>) -> Result<Self, MapError> {
+        let how = Locking { span: Some(inner.window), ..*how };
+        let lock = RangeLock::take(path, Mode::Exclusive, &how)?;
+        Ok(Self { inner, durability, dirty: Vec::new(), _lock: Some(lock) })
     }
 
     /// As [`MappedWindow::map_file`].
     #[cfg(test)]
     pub(crate) fn map_file(path: &Path, window: Span, durability: Durability) -> Result<Self, MapError> {
+        survive_bus_errors().unwrap();
         let file = File::options().read(true).write(true).open(path).unwrap();
         let inner = MappedWindow::new(file, path, window, fault::page_size(), None, Protection::Write)?;
-        Ok(Self { inner, durability, dirty: Vec::new() })
+        Ok(Self { inner, durability, dirty: Vec::new(), _lock: None })
     }
 
     /// The window, in offsets of the device.

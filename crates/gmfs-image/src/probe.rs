@@ -37,8 +37,10 @@ use crate::flat::{FlatError, FlatFacts, FlatFile};
 use crate::iomem::{IoMem, IoMemError};
 use crate::kdump::{KdumpDump, KdumpError};
 use crate::lime::{LimeDump, LimeError};
+use crate::lock::Locking;
 use crate::mapped::{MapError, MappedWindow, WritableWindow};
 use crate::metadump::{MetaDump, MetaDumpError};
+pub use crate::raw::Holes;
 use crate::raw::RawMemory;
 use crate::sysfs;
 use facts::Outline;
@@ -459,41 +461,72 @@ pub fn open_parts(paths: &[&Path]) -> Result<Image, OpenError> {
 /// own.
 pub fn open_raw(path: &Path, base: u64) -> Result<Image, OpenError> {
     if let Some(kind) = device_kind(path)? {
-        let what = if kind == Kind::DevMem { "live memory" } else { "a devdax device" };
-        return Err(OpenError::NotRaw { path: path.to_owned(), what });
+        return Err(not_raw(path, kind));
     }
-    let file = RegionFile::open(path)?;
-    match content_of(&file, path)? {
-        Content::Plain => {}
-        // Memory may begin with a program.
-        Content::Elf if matches!(ElfDump::parse(&file), Err(ElfError::NotCore { .. })) => {}
-        content => return Err(OpenError::NotRaw { path: path.to_owned(), what: content.describe() }),
-    }
+    let file = raw_file(path)?;
     let facts = DumpFacts { format: "raw memory", ..DumpFacts::default() };
     Ok(Image::dumped(Kind::Raw, path, facts, RawMemory::new(file, base)))
 }
 
-/// Opens the image at `path` for writing and locks it. `window` is as for [`open`]; one of `/dev/mem` must lie in
-/// memory that `/proc/iomem` calls reserved or persistent.
+/// As [`open_raw`], of several files that lie over one another, the uppermost one first: a differential snapshot and the
+/// one below it, for one. Where a file has a hole the ones below it are read; `holes` says what a hole of all of them is.
+///
+/// # Errors
+/// As for [`open_raw`].
+pub fn open_layers(path: &Path, below: &[&Path], base: u64, holes: Holes) -> Result<Image, OpenError> {
+    let mut layers = Vec::new();
+    for path in std::iter::once(path).chain(below.iter().copied()) {
+        if let Some(kind) = device_kind(path)? {
+            return Err(not_raw(path, kind));
+        }
+        layers.push(raw_file(path)?);
+    }
+    let facts = DumpFacts { format: "raw memory", ..DumpFacts::default() };
+    Ok(Image::dumped(Kind::Raw, path, facts, RawMemory::layered(layers, base, holes)))
+}
+
+/// A file that may be raw memory.
+fn raw_file(path: &Path) -> Result<RegionFile, OpenError> {
+    let file = RegionFile::open(path)?;
+    match content_of(&file, path)? {
+        Content::Plain => Ok(file),
+        // Memory may begin with a program.
+        Content::Elf if matches!(ElfDump::parse(&file), Err(ElfError::NotCore { .. })) => Ok(file),
+        content => Err(OpenError::NotRaw { path: path.to_owned(), what: content.describe() }),
+    }
+}
+
+fn not_raw(path: &Path, kind: Kind) -> OpenError {
+    let what = if kind == Kind::DevMem { "live memory" } else { "a devdax device" };
+    OpenError::NotRaw { path: path.to_owned(), what }
+}
+
+/// Opens the image at `path` for writing and locks it as `how` says; of memory the window is locked. `window` is as for
+/// [`open`]; one of `/dev/mem` must lie in memory that `/proc/iomem` calls reserved or persistent.
 ///
 /// # Errors
 /// [`OpenError::DumpForWriting`] for dumps; [`MapError::Held`] for memory in use; [`FileError::Locked`] and
 /// [`FileError::InUse`] if somebody else has it.
-pub fn open_for_writing(path: &Path, window: Option<Span>, intent: Intent) -> Result<WritableImage, OpenError> {
+pub fn open_for_writing(
+    path: &Path,
+    window: Option<Span>,
+    intent: Intent,
+    how: &Locking<'_>,
+) -> Result<WritableImage, OpenError> {
     let done = |kind, target| WritableImage { kind, path: path.to_owned(), target };
     match device_kind(path)? {
         Some(Kind::DevMem) => {
             let window = window.ok_or_else(|| OpenError::WindowNeeded { path: path.to_owned() })?;
             let resources = memory_map(Path::new("/proc/iomem"))?;
-            Ok(done(Kind::DevMem, Box::new(WritableWindow::dev_mem(path, window, &resources)?)))
+            Ok(done(Kind::DevMem, Box::new(WritableWindow::dev_mem(path, window, &resources, how)?)))
         }
-        Some(kind) => Ok(done(kind, Box::new(WritableWindow::dev_dax(path, window)?))),
+        Some(kind) => Ok(done(kind, Box::new(WritableWindow::dev_dax(path, window, how)?))),
         None => {
             if intent == Intent::Update {
                 // Before the lock, so that a dump on a read-only medium is called a dump.
                 refuse_dump(&RegionFile::open(path)?, path)?;
             }
-            let file = WritableFile::open(path)?;
+            let file = WritableFile::open(path, how)?;
             if intent == Intent::Update {
                 refuse_dump(&file, path)?;
             }

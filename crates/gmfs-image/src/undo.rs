@@ -2,7 +2,8 @@
 //!
 //! The file holds each 4 KiB page once, as it was before the first write to it, and at its end a table of what each
 //! page was left as. With the table, [`Undo::revert`] can tell before it writes anything that the file belongs to the
-//! image and that nobody has changed the image since.
+//! image and that nobody has changed the image since. The table also names *witnesses*: pages that hold something and
+//! that were not written. They tell that an image is the right one where the written pages have changed since.
 //!
 //! | bytes | what |
 //! | --- | --- |
@@ -10,16 +11,20 @@
 //! | 8 | length of the image before, 2⁶⁴-1 where it is not known |
 //! | 4 | CRC-32 of these 16 bytes |
 //! | 8 + 4 + 4 + n | per page: offset, length n, CRC-32 of the page's bytes and of offset and length, the bytes |
-//! | 8 + 8 | end: 2⁶⁴-1, number of pages |
-//! | 8 + 4 | per page: offset, CRC-32 of what it was left as |
+//! | 8 + 8 | end: 2⁶⁴-1, number of entries |
+//! | 8 + 4 | per entry, ascending: offset of a page plus its kind, CRC-32 of the page |
 //! | 4 | CRC-32 of everything from the end mark on |
 //!
-//! All numbers are little-endian.
+//! Kind 0 is what a recorded page was left as, kind 1 a witness, kind 2 a recorded page of which nobody knows what it was
+//! left as, because a write to it failed and it could not be read afterwards (CRC 0). Each recorded page has exactly one
+//! entry of kind 0 or 2. Every page is 4 KiB, except for the last one of an image whose length is known. All numbers are
+//! little-endian.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek as _, SeekFrom, Write};
 use std::ops::Range;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use gmfs_format::io::{Absence, ReadAt, ReadError, Span, WriteAt, WriteError};
@@ -27,6 +32,14 @@ use gmfs_format::io::{Absence, ReadAt, ReadError, Span, WriteAt, WriteError};
 const MAGIC: [u8; 8] = *b"GMFSUND1";
 const PAGE: u64 = 4096;
 const END: u64 = u64::MAX;
+/// An entry's kind: a page that holds something and was not written.
+const WITNESS: u64 = 1;
+/// An entry's kind: a recorded page that nobody knows the state of.
+const UNKNOWN: u64 = 2;
+/// Into so many equal parts an image is divided to find witnesses.
+const PARTS: u64 = 32;
+/// No file has more witnesses: those of the equal parts, and those at half, a quarter, an eighth of the image.
+const MOST_WITNESSES: u64 = PARTS + 64;
 
 /// Why writes cannot be taken back.
 #[derive(Debug, thiserror::Error)]
@@ -73,9 +86,12 @@ pub enum UndoError {
         /// Bytes in it when the undo file was begun.
         then: u64,
     },
-    /// Not a page of the image is what the file knows of it.
+    /// Nothing in the image is as the file knows it.
     #[error("no page of the image is what the undo file knows of it: it is another image, and nothing is undone")]
     Unrelated,
+    /// The file has changed while it was used.
+    #[error("the undo file {} has changed while it was read", .0.display())]
+    Unsteady(PathBuf),
     /// The image could not be read.
     #[error("cannot read the image")]
     Read(#[from] ReadError),
@@ -93,8 +109,10 @@ pub struct Recorded<T> {
     length: u64,
     /// A page could not be recorded: nothing may be written any more.
     failed: bool,
-    /// Pages recorded, with what they were last left as.
-    pages: BTreeMap<u64, u32>,
+    /// Pages recorded, with what they were last left as; `None` where that is not known.
+    pages: BTreeMap<u64, Option<u32>>,
+    /// Pages that held something at the beginning.
+    witnesses: BTreeMap<u64, u32>,
 }
 
 impl<T: WriteAt> Recorded<T> {
@@ -104,7 +122,9 @@ impl<T: WriteAt> Recorded<T> {
     /// [`UndoError::File`], also if the file exists.
     pub fn new(target: T, path: &Path) -> Result<Self, UndoError> {
         let failed = |source| UndoError::File { path: path.to_owned(), source };
-        let mut file = File::create_new(path).map_err(failed)?;
+        // What is overwritten may be guest memory.
+        let private = File::options().write(true).create_new(true).mode(0o600).open(path);
+        let mut file = private.map_err(failed)?;
         let mut head = MAGIC.to_vec();
         head.extend_from_slice(&target.end().unwrap_or(u64::MAX).to_le_bytes());
         let sum = crc32fast::hash(&head);
@@ -114,23 +134,31 @@ impl<T: WriteAt> Recorded<T> {
             let _ = std::fs::remove_file(path);
         })?;
         let length = head.len() as u64;
-        Ok(Self { target, file, path: path.to_owned(), length, failed: false, pages: BTreeMap::new() })
+        let witnesses = witnesses(&target);
+        Ok(Self { target, file, path: path.to_owned(), length, failed: false, pages: BTreeMap::new(), witnesses })
     }
 
-    /// Ends the record; gives the target back, and how many pages it holds. A file that holds none, because not even the
-    /// first page could be recorded, goes.
+    /// Ends the record; gives the target back, and how many pages it holds. A file that holds none is removed.
     ///
     /// # Errors
     /// [`UndoError::File`].
     pub fn finish(mut self) -> Result<(T, u64), UndoError> {
-        if self.failed && self.pages.is_empty() {
-            // What is being told is why.
+        if self.pages.is_empty() {
+            // It is ours, and there is nothing in it that could be taken back.
             let _ = std::fs::remove_file(&self.path);
             return Ok((self.target, 0));
         }
         let mut tail = END.to_le_bytes().to_vec();
-        tail.extend_from_slice(&(self.pages.len() as u64).to_le_bytes());
-        for (offset, sum) in &self.pages {
+        self.witnesses.retain(|offset, _| !self.pages.contains_key(offset));
+        let pages = self.pages.iter().map(|(offset, left)| match left {
+            Some(sum) => (*offset, *sum),
+            None => (offset | UNKNOWN, 0),
+        });
+        let mut entries: Vec<(u64, u32)> =
+            pages.chain(self.witnesses.iter().map(|(offset, sum)| (offset | WITNESS, *sum))).collect();
+        entries.sort_unstable();
+        tail.extend_from_slice(&(entries.len() as u64).to_le_bytes());
+        for (offset, sum) in entries {
             tail.extend_from_slice(&offset.to_le_bytes());
             tail.extend_from_slice(&sum.to_le_bytes());
         }
@@ -163,7 +191,7 @@ impl<T: WriteAt> Recorded<T> {
             batch.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
             batch.extend_from_slice(&record_sum(offset, &bytes).to_le_bytes());
             batch.extend_from_slice(&bytes);
-            recorded.push((offset, crc32fast::hash(&bytes)));
+            recorded.push((offset, Some(crc32fast::hash(&bytes))));
         }
         if batch.is_empty() {
             return Ok(());
@@ -180,15 +208,85 @@ impl<T: WriteAt> Recorded<T> {
         Ok(())
     }
 
-    /// Notes what the pages of a span have been left as.
-    fn note(&mut self, span: Span) -> Result<(), WriteError> {
-        for offset in pages(span) {
-            let bytes = read_page(&self.target, offset);
-            let bytes = bytes.map_err(|error| WriteError { span, source: io::Error::other(error) })?;
-            self.pages.insert(offset, crc32fast::hash(&bytes));
+    /// Records a span, writes to it, and notes what its pages are left as. What is written is known beforehand, so that
+    /// nothing has to be read after it.
+    fn store(
+        &mut self,
+        span: Span,
+        bytes: Option<&[u8]>,
+        write: impl FnOnce(&mut T) -> Result<(), WriteError>,
+    ) -> Result<(), WriteError> {
+        self.record(span)?;
+        let left = self.foresee(span, bytes).map_err(|error| WriteError { span, source: io::Error::other(error) })?;
+        let done = write(&mut self.target);
+        if done.is_ok() {
+            self.pages.extend(left);
+            return done;
         }
-        Ok(())
+        // A part of it may be there.
+        for offset in pages(span) {
+            let found = read_page(&self.target, offset).ok();
+            self.pages.insert(offset, found.map(|bytes| crc32fast::hash(&bytes)));
+        }
+        done
     }
+
+    /// What the pages of a span will be when `bytes`, or zeros, are written to it.
+    fn foresee(&self, span: Span, bytes: Option<&[u8]>) -> Result<Vec<(u64, Option<u32>)>, ReadError> {
+        let blank = crc32fast::hash(&[0; PAGE as usize]);
+        let mut left = Vec::new();
+        for offset in pages(span) {
+            let (from, to) = (span.offset.max(offset), span.end().min(offset + PAGE));
+            let new = bytes.and_then(|bytes| bytes.get((from - span.offset) as usize..(to - span.offset) as usize));
+            let sum = match new {
+                Some(new) if to - from == PAGE => crc32fast::hash(new),
+                None if to - from == PAGE => blank,
+                _ => {
+                    let mut page = read_page(&self.target, offset)?;
+                    if let Some(part) = page.get_mut((from - offset) as usize..(to - offset) as usize) {
+                        match new {
+                            Some(new) => part.copy_from_slice(new),
+                            None => part.fill(0),
+                        }
+                    }
+                    crc32fast::hash(&page)
+                }
+            };
+            left.push((offset, Some(sum)));
+        }
+        Ok(left)
+    }
+}
+
+/// Pages of an image that hold something: one in each of some parts of it, of which the first ones are small.
+fn witnesses<S: ReadAt>(source: &S) -> BTreeMap<u64, u32> {
+    let mut found = BTreeMap::new();
+    let Some(end) = source.end() else { return found };
+    let even = (0..PARTS).map(|part| end / PARTS * part);
+    let halves = (1..u64::BITS).map(|shift| end >> shift);
+    let mut starts: Vec<u64> = even.chain(halves).map(|start| start / PAGE * PAGE).chain([end]).collect();
+    starts.sort_unstable();
+    starts.dedup();
+    for part in starts.windows(2) {
+        let &[start, stop] = part else { continue };
+        found.extend(witness(source, start..stop));
+    }
+    found
+}
+
+/// A page in a range that is not the same word all over.
+fn witness<S: ReadAt>(source: &S, range: Range<u64>) -> Option<(u64, u32)> {
+    let data = source.next_data(range.clone()).ok()??;
+    let first = data.start.max(range.start).next_multiple_of(PAGE);
+    // The first page of a stretch may be blank, and the next ones not.
+    let tries = [0, PAGE, 16 * PAGE, 256 * PAGE, 512 * PAGE].map(|further| first.saturating_add(further));
+    let end = data.end.min(range.end);
+    tries.into_iter().filter(|offset| offset.saturating_add(PAGE) <= end).find_map(|offset| {
+        let bytes = read_page(source, offset).ok()?;
+        let (head, rest) = bytes.split_first_chunk::<8>()?;
+        let uniform = rest.chunks(8).all(|word| word == head);
+        (!uniform).then(|| (offset, crc32fast::hash(&bytes)))
+    })
 }
 
 /// The pages that a span touches.
@@ -232,19 +330,11 @@ impl<T: WriteAt> ReadAt for Recorded<T> {
 
 impl<T: WriteAt> WriteAt for Recorded<T> {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
-        let span = Span::new(offset, bytes.len() as u64);
-        self.record(span)?;
-        // Also of a write that failed: a part of it may be there.
-        let done = self.target.write_at(offset, bytes);
-        self.note(span)?;
-        done
+        self.store(Span::new(offset, bytes.len() as u64), Some(bytes), |target| target.write_at(offset, bytes))
     }
 
     fn zero(&mut self, span: Span) -> Result<(), WriteError> {
-        self.record(span)?;
-        let done = self.target.zero(span);
-        self.note(span)?;
-        done
+        self.store(span, None, |target| target.zero(span))
     }
 
     fn barrier(&mut self) -> Result<(), WriteError> {
@@ -256,20 +346,69 @@ impl<T: WriteAt> WriteAt for Recorded<T> {
     }
 }
 
+/// A page in an undo file: where its bytes are, how many there are, and their checksum.
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    place: u64,
+    length: u32,
+    sum: u32,
+}
+
+/// The table at the end of an undo file.
+#[derive(Debug, Default)]
+struct Table {
+    /// What each page was left as; `None` where that is not known.
+    left: BTreeMap<u64, Option<u32>>,
+    /// What pages were that have not been written.
+    witnesses: BTreeMap<u64, u32>,
+}
+
+/// An image as it was before: the pages of an undo file, over what is there.
+pub struct Before<'u, T> {
+    undo: &'u Undo,
+    file: crate::RegionFile,
+    target: T,
+}
+
+impl<T: ReadAt> ReadAt for Before<'_, T> {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        self.target.read_at(offset, buf)?;
+        let end = offset.saturating_add(buf.len() as u64);
+        for (start, Record { place, length, .. }) in self.undo.pages.range(offset.saturating_sub(PAGE - 1)..end) {
+            let (from, to) = (offset.max(*start), end.min(start + u64::from(*length)));
+            let part = (from.saturating_sub(offset) as usize)..(to.saturating_sub(offset) as usize);
+            if let Some(part) = buf.get_mut(part).filter(|_| from < to) {
+                self.file.read_at(place + (from - start), part)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&self) -> Option<u64> {
+        self.target.end()
+    }
+
+    fn next_absent(&self, range: Range<u64>) -> Option<(Span, Absence)> {
+        self.target.next_absent(range)
+    }
+}
+
 /// An undo file that has been read and found whole.
 #[derive(Debug)]
 pub struct Undo {
     path: PathBuf,
+    file: File,
     /// Length of the image before, if it was known.
     length: Option<u64>,
-    /// Where each page lies in the file, and its length: by offset in the image.
-    pages: BTreeMap<u64, (u64, u32)>,
-    /// What each page was left as; `None` if the file has no end.
-    left: Option<BTreeMap<u64, u32>>,
+    /// The recorded pages by their offset in the image.
+    pages: BTreeMap<u64, Record>,
+    /// `None` if the file has no end.
+    table: Option<Table>,
 }
 
 impl Undo {
-    /// Reads the whole file and checks every checksum in it.
+    /// Reads the whole file and checks all of it: every checksum, that each page is recorded once and within the image, and
+    /// that the table is of the recorded pages.
     ///
     /// # Errors
     /// No undo file, or a damaged one. A file without an end is read as far as it goes, and refused by
@@ -287,35 +426,19 @@ impl Undo {
             return Err(reader.damaged(0));
         }
         let length = Some(long(&head[8..16])).filter(|length| *length != u64::MAX);
-        let mut undo = Self { path: path.to_owned(), length, pages: BTreeMap::new(), left: None };
+        let (mut pages, mut table) = (BTreeMap::new(), None);
         while let Some(offset) = reader.take::<8>()? {
             let offset = long(&offset);
             if offset == END {
-                undo.left = reader.end(undo.pages.len() as u64)?;
+                table = reader.end(&pages)?;
                 break;
             }
-            if !undo.read_record(&mut reader, offset)? {
-                break;
+            let Some(record) = reader.record(offset, length)? else { break };
+            if pages.insert(offset, record).is_some() {
+                return Err(reader.damaged(record.place));
             }
         }
-        Ok(undo)
-    }
-
-    /// Reads one page's record. Gives false at a cut.
-    fn read_record(&mut self, reader: &mut Reader<'_>, offset: u64) -> Result<bool, UndoError> {
-        let start = reader.at;
-        let Some(head) = reader.take::<8>()? else { return Ok(false) };
-        let length = word(&head[..4]);
-        if u64::from(length) > PAGE || !offset.is_multiple_of(PAGE) {
-            return Err(reader.damaged(start));
-        }
-        let place = reader.at;
-        let Some(bytes) = reader.take_vec(length as usize)? else { return Ok(false) };
-        if record_sum(offset, &bytes) != word(&head[4..]) {
-            return Err(reader.damaged(start));
-        }
-        self.pages.insert(offset, (place, length));
-        Ok(true)
+        Ok(Self { path: path.to_owned(), file: reader.inner.into_inner(), length, pages, table })
     }
 
     /// How many pages it holds.
@@ -330,6 +453,21 @@ impl Undo {
         self.pages.is_empty()
     }
 
+    /// The places of the pages that it holds, in bytes of the image.
+    pub fn pages(&self) -> impl Iterator<Item = Span> {
+        self.pages.iter().map(|(offset, record)| Span::new(*offset, u64::from(record.length)))
+    }
+
+    /// What `target` would be if everything were put back.
+    ///
+    /// # Errors
+    /// [`UndoError::File`].
+    pub fn over<T: ReadAt>(&self, target: T) -> Result<Before<'_, T>, UndoError> {
+        let failed = |source| UndoError::File { path: self.path.clone(), source };
+        let file = crate::RegionFile::open(&self.path).map_err(|error| failed(io::Error::other(error)))?;
+        Ok(Before { undo: self, file, target })
+    }
+
     /// Length of the image before anything was written, if that was known.
     #[must_use]
     pub const fn length(&self) -> Option<u64> {
@@ -338,29 +476,31 @@ impl Undo {
 
     /// Puts every page back. Gives the number of those that were not already what they were before. Before the first
     /// write, the image is compared with what was left behind; a page may also be as it was before, so that an undo that
-    /// was stopped can be run again. `force` leaves that out, and is what a file without an end takes; the image must be
-    /// long enough all the same, and, if the file has its end, some page in it what the file knows.
+    /// was stopped can be run again.
+    ///
+    /// `force` leaves that out, and is what a file without an end takes. The image must be long enough all the same, and,
+    /// if the file has its end, there must be a sign that it is the right one: a recorded page in it is as it was before or
+    /// as it was left; or a witness is what it was; or the file has no witness because the image held nothing beside what
+    /// was recorded, and neither does this one.
     ///
     /// # Errors
     /// [`UndoError::Unfinished`], [`UndoError::Changed`], [`UndoError::Length`], [`UndoError::Unrelated`]: nothing has been
     /// written then. Or the medium failed.
     pub fn revert<T: WriteAt>(&self, target: &mut T, force: bool) -> Result<u64, UndoError> {
-        let failed = |source| UndoError::File { path: self.path.clone(), source };
-        let file = crate::RegionFile::open(&self.path).map_err(|error| failed(io::Error::other(error)))?;
-        if let (Some(then), Some(now)) = (self.length, target.end())
-            && now < then
-        {
+        let last = self.pages.last_key_value().map_or(0, |(offset, record)| offset + u64::from(record.length));
+        let then = self.length.unwrap_or(last).max(last);
+        if let Some(now) = target.end().filter(|now| *now < then) {
             return Err(UndoError::Length { now, then });
         }
-        match &self.left {
-            Some(left) if force => self.require_related(&file, left, target)?,
+        match &self.table {
+            Some(table) if force => self.require_related(table, target)?,
             // Without its end, nothing tells what the image was left as.
             None if force => {}
-            _ => self.compare(&file, target)?,
+            _ => self.compare(target)?,
         }
         let mut written = 0;
         for offset in self.pages.keys() {
-            let bytes = self.before(&file, *offset)?;
+            let bytes = self.before(*offset)?;
             if read_page(target, *offset).is_ok_and(|now| now == bytes) {
                 continue;
             }
@@ -377,34 +517,32 @@ impl Undo {
     }
 
     /// Refuses an image that is not what was left behind.
-    fn compare<T: ReadAt>(&self, file: &crate::RegionFile, target: &T) -> Result<(), UndoError> {
-        let Some(left) = &self.left else { return Err(UndoError::Unfinished(self.path.clone())) };
-        for (offset, sum) in left {
+    fn compare<T: ReadAt>(&self, target: &T) -> Result<(), UndoError> {
+        let Some(table) = &self.table else { return Err(UndoError::Unfinished(self.path.clone())) };
+        let mut known = false;
+        for (offset, left) in &table.left {
+            let Some(sum) = left else { continue };
             let same = match read_page(target, *offset) {
-                Ok(bytes) => crc32fast::hash(&bytes) == *sum || bytes == self.before(file, *offset)?,
+                Ok(bytes) => crc32fast::hash(&bytes) == *sum || bytes == self.before(*offset)?,
                 Err(_) => false,
             };
             if !same {
                 return Err(UndoError::Changed { offset: *offset });
             }
+            known = true;
         }
-        Ok(())
+        if known { Ok(()) } else { self.require_related(table, target) }
     }
 
-    /// Refuses an image that has nothing in common with the one that the file is of. Pages of zeros are alike everywhere,
-    /// and count only where there are no others.
-    fn require_related<T: ReadAt>(
-        &self,
-        file: &crate::RegionFile,
-        left: &BTreeMap<u64, u32>,
-        target: &T,
-    ) -> Result<(), UndoError> {
+    /// Refuses an image without a sign that it is the one that the file is of. Pages of zeros are alike everywhere, and
+    /// count only where there are no others.
+    fn require_related<T: ReadAt>(&self, table: &Table, target: &T) -> Result<(), UndoError> {
         let mut blank = true;
         for offset in self.pages.keys() {
-            let before = self.before(file, *offset)?;
+            let before = self.before(*offset)?;
             let now = read_page(target, *offset).ok();
             let is_zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
-            let is_left = |now: &[u8]| left.get(offset) == Some(&crc32fast::hash(now));
+            let is_left = |now: &[u8]| table.left.get(offset) == Some(&Some(crc32fast::hash(now)));
             let known = now.as_deref().is_some_and(|now| now == before || is_left(now));
             match now {
                 Some(now) if is_zero(&now) => {}
@@ -412,14 +550,26 @@ impl Undo {
                 _ => blank = false,
             }
         }
-        if blank { Ok(()) } else { Err(UndoError::Unrelated) }
+        let is_there =
+            |(offset, sum): (&u64, &u32)| read_page(target, *offset).is_ok_and(|now| crc32fast::hash(&now) == *sum);
+        let holds_nothing_else =
+            || table.witnesses.is_empty() && witnesses(target).keys().all(|offset| self.pages.contains_key(offset));
+        if blank || table.witnesses.iter().any(is_there) || holds_nothing_else() {
+            Ok(())
+        } else {
+            Err(UndoError::Unrelated)
+        }
     }
 
     /// A page as it was before the first write.
-    fn before(&self, file: &crate::RegionFile, offset: u64) -> Result<Vec<u8>, UndoError> {
-        let Some((place, length)) = self.pages.get(&offset) else { return Ok(Vec::new()) };
-        let mut bytes = vec![0; *length as usize];
-        file.read_at(*place, &mut bytes)?;
+    fn before(&self, offset: u64) -> Result<Vec<u8>, UndoError> {
+        let Some(record) = self.pages.get(&offset) else { return Ok(Vec::new()) };
+        let mut bytes = vec![0; record.length as usize];
+        let read = self.file.read_exact_at(&mut bytes, record.place);
+        read.map_err(|source| UndoError::File { path: self.path.clone(), source })?;
+        if record_sum(offset, &bytes) != record.sum {
+            return Err(UndoError::Unsteady(self.path.clone()));
+        }
         Ok(bytes)
     }
 }
@@ -453,13 +603,34 @@ impl Reader<'_> {
         Ok(self.take_vec(N)?.and_then(|bytes| bytes.try_into().ok()))
     }
 
+    /// A page's record, of an image of this length. Gives `None` if the file ends within it.
+    fn record(&mut self, offset: u64, image: Option<u64>) -> Result<Option<Record>, UndoError> {
+        let start = self.at;
+        let Some(head) = self.take::<8>()? else { return Ok(None) };
+        let (length, sum) = (word(&head[..4]), word(&head[4..]));
+        let end = offset.checked_add(u64::from(length));
+        let whole = u64::from(length) == PAGE && end.is_some_and(|end| image.is_none_or(|image| end <= image));
+        let last = (1..PAGE).contains(&u64::from(length)) && end.is_some() && end == image;
+        if !offset.is_multiple_of(PAGE) || !(whole || last) {
+            return Err(self.damaged(start));
+        }
+        let place = self.at;
+        let Some(bytes) = self.take_vec(length as usize)? else { return Ok(None) };
+        if record_sum(offset, &bytes) != sum {
+            return Err(self.damaged(start));
+        }
+        Ok(Some(Record { place, length, sum }))
+    }
+
     /// The table behind the end mark; `None` if the file is cut within it, as a full disk leaves it.
-    fn end(&mut self, pages: u64) -> Result<Option<BTreeMap<u64, u32>>, UndoError> {
+    fn end(&mut self, pages: &BTreeMap<u64, Record>) -> Result<Option<Table>, UndoError> {
         let start = self.at;
         let cut = |reader: &Self| reader.damaged(start);
         let Some(count) = self.take::<8>()? else { return Ok(None) };
-        let length = pages.saturating_mul(12).saturating_add(4);
-        if long(&count) != pages || self.size - self.at > length {
+        let (entries, recorded) = (long(&count), pages.len() as u64);
+        let length = entries.saturating_mul(12).saturating_add(4);
+        let plausible = recorded..=recorded.saturating_add(MOST_WITNESSES);
+        if !plausible.contains(&entries) || self.size - self.at > length {
             return Err(cut(self));
         }
         if self.size - self.at < length {
@@ -468,17 +639,30 @@ impl Reader<'_> {
         let mut sum = crc32fast::Hasher::new();
         sum.update(&END.to_le_bytes());
         sum.update(&count);
-        let mut left = BTreeMap::new();
-        for _ in 0..pages {
+        let mut table = Table::default();
+        let mut last = None;
+        for _ in 0..entries {
             let entry: [u8; 12] = self.take()?.ok_or_else(|| cut(self))?;
             sum.update(&entry);
-            left.insert(long(&entry[..8]), word(&entry[8..]));
+            let (key, of_page) = (long(&entry[..8]), word(&entry[8..]));
+            let (offset, kind) = (key / PAGE * PAGE, key % PAGE);
+            let is_recorded = pages.contains_key(&offset);
+            match kind {
+                0 if is_recorded => drop(table.left.insert(offset, Some(of_page))),
+                UNKNOWN if is_recorded => drop(table.left.insert(offset, None)),
+                WITNESS if !is_recorded => drop(table.witnesses.insert(offset, of_page)),
+                _ => return Err(cut(self)),
+            }
+            if last.is_some_and(|last| last >= offset) {
+                return Err(cut(self));
+            }
+            last = Some(offset);
         }
-        let recorded: [u8; 4] = self.take()?.ok_or_else(|| cut(self))?;
-        if word(&recorded) != sum.finalize() {
+        let stored: [u8; 4] = self.take()?.ok_or_else(|| cut(self))?;
+        if word(&stored) != sum.finalize() || table.left.len() != pages.len() {
             return Err(cut(self));
         }
-        Ok(Some(left))
+        Ok(Some(table))
     }
 }
 

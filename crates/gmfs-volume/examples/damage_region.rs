@@ -14,10 +14,10 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-use gmfs_format::raw::{BlockTablePage, InodeTablePage};
+use gmfs_format::raw::{BlockTablePage, InodeTablePage, PageHeader};
 use gmfs_format::seal::{PageKind, Place, seal};
 use gmfs_format::superblock::Superblock;
-use gmfs_format::units::{CopyId, PAGE_SIZE, PageBytes, PageNo};
+use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo};
 
 /// Pages read and written at once.
 const BATCH: u32 = 256;
@@ -115,11 +115,11 @@ fn damage_batch(
     for (page, bytes) in pages.map(PageNo).zip(&mut buffer) {
         let Some(kind) = superblock.geometry().page_kind(page) else { continue };
         if damage(superblock, copy, page, bytes) {
-            seal(
-                bytes,
-                &Place { kind, copy, page, uuid: superblock.uuid, geometry: superblock.geometry() },
-                superblock.generation,
-            );
+            // As old as it was, or it would not be the page that the sums speak of.
+            let generation = Generation(PageHeader::of(bytes).generation.get());
+            let Superblock { uuid, birth, .. } = *superblock;
+            let geometry = superblock.geometry();
+            seal(bytes, &Place { kind, copy, page, uuid, birth, geometry }, generation);
         }
     }
     file.write_all_at(buffer.as_flattened(), offset)

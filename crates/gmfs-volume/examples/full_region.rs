@@ -11,6 +11,7 @@ use gmfs_format::geometry::Geometry;
 use gmfs_format::raw::{BlockRaw, BlockTablePage, InodeRaw, InodeTablePage};
 use gmfs_format::seal::{Place, seal};
 use gmfs_format::spec::parse_size;
+use gmfs_format::sum::{GROUPS, Sum, group};
 use gmfs_format::superblock::Superblock;
 use gmfs_format::tables::InodeKind;
 use gmfs_format::units::{CopyId, Generation, InodeNo, PAGE_SIZE, PageNo, PmdShift};
@@ -66,7 +67,7 @@ impl Plan {
         raw
     }
 
-    /// The payload of a table page.
+    /// The payload of a table page, without its trailer.
     fn page(&self, page: PageNo) -> [u8; PAGE_SIZE] {
         let mut bytes = [0; PAGE_SIZE];
         if page >= self.geometry.first_inode_page() {
@@ -98,12 +99,17 @@ fn main() -> io::Result<()> {
     let files = files.min(geometry.data_blocks()).min(geometry.inodes() - 1);
     let plan = Plan { geometry, files, robin: order == "robin" };
 
-    let mut superblock = Superblock::new(geometry, uuid::Uuid::from_u128(0x6d66_7330), Generation(1));
+    let mut superblock = Superblock::new(geometry, uuid::Uuid::from_u128(0x6d66_7330), 1, Generation(1));
     superblock.raw.free_blocks = 0.into();
     superblock.raw.data_blocks = u64::from(geometry.data_blocks()).into();
     superblock.raw.table_used = u64::from(geometry.table_pages()).into();
     superblock.raw.inodes_used_pages = u64::from((files + 1).div_ceil(8)).into();
     superblock.raw.used_inodes = u64::from(files + 1).into();
+    let mut sums = [Sum::default(); GROUPS];
+    for page in superblock.marks().pages(geometry) {
+        sums[group(page)] = sums[group(page)] + Sum::of(page, superblock.generation);
+    }
+    superblock.set_group_sums(&sums);
 
     let file = File::create_new(path)?;
     file.set_len(size)?;
@@ -115,11 +121,9 @@ fn main() -> io::Result<()> {
             let Some(kind) = geometry.page_kind(page) else {
                 continue;
             };
-            seal(
-                &mut bytes,
-                &Place { kind, copy, page, uuid: superblock.uuid, geometry: superblock.geometry() },
-                superblock.generation,
-            );
+            superblock.trailer().write(&mut bytes);
+            let Superblock { uuid, birth, .. } = superblock;
+            seal(&mut bytes, &Place { kind, copy, page, uuid, birth, geometry }, superblock.generation);
             buffer.extend_from_slice(&bytes);
             if buffer.len() >= 1 << 20 {
                 file.write_all_at(&buffer, at)?;

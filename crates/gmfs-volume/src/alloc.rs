@@ -137,7 +137,8 @@ impl BlockMap {
     }
 
     /// Whether all of these blocks are free data blocks.
-    fn is_free(&self, blocks: Range<u32>) -> bool {
+    #[must_use]
+    pub fn is_free(&self, blocks: Range<u32>) -> bool {
         blocks.clone().all(|block| self.bit(block).is_some_and(|(word, mask)| self.taken[word] & mask == 0))
     }
 

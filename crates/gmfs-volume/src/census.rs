@@ -8,7 +8,7 @@ use std::ops::Range;
 use gmfs_format::copies::Found;
 use gmfs_format::geometry::Geometry;
 use gmfs_format::raw::PageHeader;
-use gmfs_format::seal::{self, SealFault};
+use gmfs_format::seal::{self, PageKind, SealFault};
 use gmfs_format::sum::{GROUPS, Marks, Sum, Trailer, group};
 use gmfs_format::superblock::Superblock;
 use gmfs_format::units::{CopyId, Generation, PageBytes, PageNo, len64, to_u32, to_usize};
@@ -67,6 +67,16 @@ pub struct Stranger {
     pub identity: Identity,
     /// Its pages that were seen.
     pub pages: u64,
+    /// The lowest marks of this region that have a page of it before them: one mark or the other.
+    nearest: Marks,
+}
+
+impl Stranger {
+    /// Whether a page of it lies before these marks of this region. What lies past them lies in nobody's way.
+    #[must_use]
+    pub const fn lies_before(&self, marks: Marks) -> bool {
+        self.nearest.table <= marks.table || self.nearest.inodes <= marks.inodes
+    }
 }
 
 /// The statements of consecutive pages: their generations, 0 for a page without one.
@@ -90,6 +100,8 @@ pub struct Census {
     evidenced: bool,
     /// The highest marks of any statement, by copy.
     marks: [Marks; 2],
+    /// The marks up to which anything but zeros lies in either copy, statement or not.
+    occupied: Marks,
     /// Pages whose two statements have one generation and say different things, by rising number.
     conflicts: Vec<PageNo>,
     /// Regions of which pages lie here.
@@ -125,6 +137,12 @@ impl Visit for Census {
                 _ => 0,
             });
         }
+        if frame.found.iter().any(|found| !matches!(found, Found::Bad(SealFault::Zeroed))) {
+            self.occupied = self.occupied.higher(match frame.kind {
+                PageKind::InodeTable => Marks { table: 0, inodes: frame.number },
+                PageKind::BlockTable | PageKind::Superblock => Marks { table: frame.number, inodes: 0 },
+            });
+        }
         for (copy, found) in CopyId::BOTH.into_iter().zip(frame.found) {
             match found {
                 Found::Good(generation) if generation.0 == TORN => {}
@@ -133,8 +151,17 @@ impl Visit for Census {
                     self.note(copy, frame.found[0], frame.bytes(CopyId::A));
                 }
                 Found::Good(_) => self.note(copy, found, frame.bytes(copy)),
-                Found::Bad(SealFault::Foreign(_) | SealFault::OtherBirth(_) | SealFault::OtherLayout { .. } | SealFault::Misplaced { .. }) => {
-                    self.note_stranger(frame.bytes(copy), frame.offsets[usize::from(copy == CopyId::B)]);
+                Found::Bad(
+                    SealFault::Foreign(_)
+                    | SealFault::OtherBirth(_)
+                    | SealFault::OtherLayout { .. }
+                    | SealFault::Misplaced { .. },
+                ) => {
+                    let place = match frame.kind {
+                        PageKind::InodeTable => Marks { table: u32::MAX, inodes: frame.number },
+                        PageKind::BlockTable | PageKind::Superblock => Marks { table: frame.number, inodes: u32::MAX },
+                    };
+                    self.note_stranger(frame.bytes(copy), frame.offsets[usize::from(copy == CopyId::B)], place);
                 }
                 Found::Bad(_) => {}
                 Found::Absent(_) | Found::Unreadable => self.unseen[usize::from(copy == CopyId::B)] += 1,
@@ -188,16 +215,23 @@ impl Census {
     }
 
     /// Adds what lies at a place of a superblock and is none of this region's.
-    pub(crate) fn note_stranger(&mut self, bytes: &PageBytes, offset: u64) {
-        let Some((identity, _, _)) = Identity::claimed(bytes, offset) else { return };
-        self.add_stranger(identity, 1);
+    pub(crate) fn note_stranger_at_superblock(&mut self, bytes: &PageBytes, offset: u64) {
+        self.note_stranger(bytes, offset, Marks::default());
     }
 
-    fn add_stranger(&mut self, identity: Identity, pages: u64) {
+    fn note_stranger(&mut self, bytes: &PageBytes, offset: u64, nearest: Marks) {
+        let Some((identity, _, _)) = Identity::claimed(bytes, offset) else { return };
+        self.add_stranger(Stranger { identity, pages: 1, nearest });
+    }
+
+    fn add_stranger(&mut self, stranger: Stranger) {
+        let Stranger { identity, pages, nearest } = stranger;
         if let Some(known) = self.strangers.iter_mut().find(|known| known.identity == identity) {
             known.pages += pages;
+            known.nearest.table = known.nearest.table.min(nearest.table);
+            known.nearest.inodes = known.nearest.inodes.min(nearest.inodes);
         } else if self.strangers.len() < STRANGERS {
-            self.strangers.push(Stranger { identity, pages });
+            self.strangers.push(stranger);
         } else {
             self.more_strangers = true;
         }
@@ -231,6 +265,7 @@ impl Census {
         for (mine, theirs) in self.marks.iter_mut().zip(other.marks) {
             *mine = mine.higher(theirs);
         }
+        self.occupied = self.occupied.higher(other.occupied);
         for (mine, theirs) in self.unseen.iter_mut().zip(other.unseen) {
             *mine += theirs;
         }
@@ -240,10 +275,18 @@ impl Census {
         self.conflicts.extend(other.conflicts);
         self.conflicts.sort_unstable();
         for stranger in other.strangers {
-            self.add_stranger(stranger.identity, stranger.pages);
+            self.add_stranger(stranger);
         }
         self.more_strangers |= other.more_strangers;
         self.statements += other.statements;
+    }
+
+    /// Takes marks past the ends of the tables for the ends: a page under a good seal may give any.
+    pub(crate) fn bound(&mut self, ends: Marks) {
+        let given = self.witnesses.iter_mut().map(|(marks, _)| marks);
+        for marks in self.marks.iter_mut().chain(given) {
+            *marks = Marks { table: marks.table.min(ends.table), inodes: marks.inodes.min(ends.inodes) };
+        }
     }
 
     fn at(&self, copy: CopyId, page: PageNo) -> u64 {
@@ -320,6 +363,12 @@ impl Census {
         self.marks[0].higher(self.marks[1])
     }
 
+    /// The marks up to which anything but zeros lies in either copy, as far as pages were looked at.
+    #[must_use]
+    pub const fn occupied(&self) -> Marks {
+        self.occupied
+    }
+
     /// The highest marks of any statement in copy B.
     #[must_use]
     pub const fn marks_in_b(&self) -> Marks {
@@ -336,6 +385,12 @@ impl Census {
     #[must_use]
     pub fn strangers(&self) -> &[Stranger] {
         &self.strangers
+    }
+
+    /// Whether a page of another region lies before these marks, or at a superblock's place.
+    #[must_use]
+    pub fn has_strangers_before(&self, marks: Marks) -> bool {
+        self.more_strangers || self.strangers.iter().any(|stranger| stranger.lies_before(marks))
     }
 
     /// Whether there were more of them than are told apart.

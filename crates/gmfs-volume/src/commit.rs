@@ -174,9 +174,10 @@ impl<S: WriteAt> Store<S> {
         Ok(())
     }
 
-    /// A generation that was never used. There is none behind a page that lies about its own: no writer gets there.
+    /// A generation that was never used. There is none behind a page that lies about its own: no writer gets there. The
+    /// last number is no generation of a page: in a census it stands for a torn one.
     fn next_generation(&mut self) -> Result<Generation, ChangeError> {
-        let next = self.highest.0.checked_add(1);
+        let next = self.highest.0.checked_add(1).filter(|next| *next < u64::MAX);
         self.highest = Generation(next.ok_or(ChangeError::Damaged { page: PageNo(0) })?);
         Ok(self.highest)
     }

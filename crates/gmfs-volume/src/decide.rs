@@ -175,6 +175,11 @@ fn doubt(geometry: Geometry, census: &Census, superblocks: [Option<&Superblock>;
         return decision;
     }
     (decision.marks, decision.marks_proven, decision.sum) = (marks, true, sum);
+    // Without a superblock, later commits may be gone altogether. Pages that they wrote past the marks are lost, and not
+    // free, unless nothing lies there.
+    if !superblocks.into_iter().flatten().any(|superblock| superblock.generation == top) {
+        decision.marks = marks.higher(census.occupied());
+    }
     let pages = || marks.pages(geometry);
     let mut proven = Proven::none(geometry);
     for page in pages().filter(|page| census.newest(*page).is_some_and(|(generation, _)| generation == top)) {

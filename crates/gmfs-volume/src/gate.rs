@@ -99,8 +99,7 @@ impl<'s, T: ReadAt> Gate<'s, T> {
         let share = seal::copy_share();
         let volatile = BTreeSet::new();
         let (shaky, forgot) = (Vec::new(), Vec::new());
-        let mut gate =
-            Self { target, census, identity, class, ruling, now, volatile, shaky, share, forgot, more: 0 };
+        let mut gate = Self { target, census, identity, class, ruling, now, volatile, shaky, share, forgot, more: 0 };
         if !gate.ruling.whole || distrust || !census.conflicts().is_empty() {
             gate.shaky = gate.find_shaky();
         }
@@ -228,7 +227,8 @@ impl<'s, T: ReadAt> Gate<'s, T> {
             Some((newest, from)) if generation == newest => {
                 let crc = self.census.crc(from, page) ^ if from == copy { 0 } else { self.share };
                 let merged = self.census.conflicts().contains(&page);
-                if PageHeader::of(bytes).crc.get() != crc && !merged {
+                let stored = PageHeader::of(bytes).crc.get();
+                if stored != crc && !merged && !self.is_announced(copy, page, stored) {
                     return Err("it has the generation of the page that was chosen, and is another page");
                 }
             }
@@ -246,6 +246,16 @@ impl<'s, T: ReadAt> Gate<'s, T> {
         Ok(())
     }
 
+    /// Whether a page is what a merging of two copies comes to that a crash has interrupted: copy B is torn, and its header
+    /// holds the CRC that the merged page has there.
+    fn is_announced(&self, copy: CopyId, page: PageNo, crc: u32) -> bool {
+        let mut torn = [0; PAGE_SIZE];
+        let offset = self.geometry().page_offset(CopyId::B, page);
+        let read = self.census.is_torn(CopyId::B, page) && self.target.read_at(offset, &mut torn).is_ok();
+        let share = if copy == CopyId::B { 0 } else { self.share };
+        read && PageHeader::of(&torn).crc.get() == crc ^ share
+    }
+
     /// Refuses to overwrite the last place of a statement.
     fn keep_witness(&self, copy: CopyId, page: PageNo) -> Result<(), &'static str> {
         let (here, there) = (self.at(copy, page), self.at(copy.other(), page));
@@ -261,7 +271,7 @@ impl<'s, T: ReadAt> Gate<'s, T> {
                 return Err("it would overwrite the only durable copy of a page");
             }
         }
-        let strangers = !self.census.strangers().is_empty();
+        let strangers = self.census.has_strangers_before(self.ruling.marks);
         if here == 0 && strangers && self.class == Class::Safe && !self.ruling.whole {
             let mut bytes = [0; PAGE_SIZE];
             let offset = self.geometry().page_offset(copy, page);
@@ -296,7 +306,10 @@ impl<'s, T: ReadAt> Gate<'s, T> {
             for (slot, entry) in entries.iter_mut().enumerate().take(to_usize(count)) {
                 if *entry == BlockRaw::FREE && !(proven && was_free(slot)) {
                     *entry = BlockRaw { state: BlockState::Reserved.byte(), ..BlockRaw::FREE };
-                    mended.push(format!("block {} is reserved: nothing proves that it is free", len64(slot) + u64::from(first)));
+                    mended.push(format!(
+                        "block {} is reserved: nothing proves that it is free",
+                        len64(slot) + u64::from(first)
+                    ));
                 }
             }
         } else {
@@ -450,10 +463,13 @@ fn rule(geometry: Geometry, census: &Census, superblocks: [Option<&Superblock>; 
             (1..=before).contains(&in_b(page))
                 && (in_a(page) == in_b(page) || in_a(page) == top || census.is_torn(CopyId::A, page))
         });
-        let rest = census.seen().flatten().map(PageNo).all(|page| {
-            in_b(page) <= before && (in_a(page) <= before || in_a(page) == top)
-        });
-        let sum = a.marks().pages(geometry).fold(Sum::default(), |sum, page| sum + Sum::of(page, Generation(in_b(page))));
+        let rest = census
+            .seen()
+            .flatten()
+            .map(PageNo)
+            .all(|page| in_b(page) <= before && (in_a(page) <= before || in_a(page) == top));
+        let sum =
+            a.marks().pages(geometry).fold(Sum::default(), |sum, page| sum + Sum::of(page, Generation(in_b(page))));
         if own && rest && sum == a.sum {
             return Ruling { marks: a.marks(), newest: before, whole: true, proven: vec![true; total] };
         }

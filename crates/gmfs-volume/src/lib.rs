@@ -18,6 +18,7 @@ pub mod restore;
 pub mod settle;
 pub mod superblocks;
 pub mod sweep;
+pub mod used;
 pub mod writer;
 
 mod commit;
@@ -35,4 +36,5 @@ pub use recover::Recovery;
 pub use region::Region;
 pub use superblocks::{Chosen, OpenError, Superblocks};
 pub use unite::{end_union, unite_page};
+pub use used::{Used, Users};
 pub use writer::{ChangeError, CreateOptions, PutOptions, Writer, WriterOptions};

@@ -71,7 +71,7 @@ const ENOUGH: u32 = 64;
 /// only those that lie where they say count.
 pub(crate) fn identities<S: ReadAt + ?Sized>(source: &S) -> Vec<Identity> {
     let mut found = Found::default();
-    let Some(end) = source.end() else { return found.0 };
+    let Some(end) = source.end() else { return found.regions };
     // Blocks begin where pages do; what lies past the last whole page of the source is none.
     let whole = end / PAGE_BYTES * PAGE_BYTES;
     found.search(source, CopyId::A, 0..SEARCHED.min(whole));
@@ -79,7 +79,7 @@ pub(crate) fn identities<S: ReadAt + ?Sized>(source: &S) -> Vec<Identity> {
     for pmd in PmdShift::ALL {
         found.probe(source, end, pmd);
     }
-    found.0
+    found.regions
 }
 
 /// The layout of the region that the pages left in `source` tell of, and its UUID; `None` if there are none, or if they
@@ -94,7 +94,16 @@ pub fn layout<S: ReadAt + ?Sized>(source: &S) -> Option<(Geometry, Uuid)> {
 
 /// The regions that pages tell of.
 #[derive(Default)]
-struct Found(Vec<Identity>);
+struct Found {
+    regions: Vec<Identity>,
+    /// A stretch of the source that is known to be a hole: nothing is read in it.
+    hole: Range<u64>,
+    /// How often a source was asked for a hole and knew none.
+    vain: u32,
+}
+
+/// A source that has known no hole so often is not asked any more.
+const MOST_VAIN: u32 = 64;
 
 /// Regions that are told apart.
 const MOST: usize = 32;
@@ -107,11 +116,18 @@ impl Found {
         while at < range.end && proven < ENOUGH {
             let count = small((range.end - at) / PAGE_BYTES).min(BATCH);
             let Some(batch) = pages.get_mut(..count).filter(|batch| !batch.is_empty()) else { return };
+            if self.hole.contains(&at) {
+                at = self.hole.end;
+                continue;
+            }
             let whole = source.read_at(at, batch.as_flattened_mut()).is_ok();
-            for (offset, bytes) in (at..).step_by(PAGE_SIZE).zip(batch) {
+            for (offset, bytes) in (at..).step_by(PAGE_SIZE).zip(batch.iter_mut()) {
                 if whole || source.read_at(offset, bytes).is_ok() {
                     proven += u32::from(self.add(copy, offset, bytes));
                 }
+            }
+            if whole && batch.iter().all(|page| *page == [0; PAGE_SIZE]) {
+                self.learn(source, at);
             }
             at += len64(count) * PAGE_BYTES;
         }
@@ -127,11 +143,31 @@ impl Found {
             for copy in CopyId::BOTH {
                 for page in [geometry.first_table_page(), geometry.first_inode_page()] {
                     let (mut bytes, offset) = ([0; PAGE_SIZE], geometry.page_offset(copy, page));
-                    if source.read_at(offset, &mut bytes).is_ok() {
-                        self.add(copy, offset, &bytes);
+                    if self.hole.contains(&offset) || source.read_at(offset, &mut bytes).is_err() {
+                        continue;
+                    }
+                    self.add(copy, offset, &bytes);
+                    if bytes == [0; PAGE_SIZE] {
+                        self.learn(source, offset);
                     }
                 }
             }
+        }
+    }
+
+    /// Asks how far the hole goes in which a page of zeros lies, if it is one. Not for ever: many sources do not know, and
+    /// the answer may cost more than the page.
+    fn learn<S: ReadAt + ?Sized>(&mut self, source: &S, offset: u64) {
+        let Some(end) = source.end().filter(|_| self.vain < MOST_VAIN) else { return };
+        let next = match source.next_data(offset..end) {
+            Ok(None) => end,
+            Ok(Some(data)) => data.start,
+            Err(_) => offset,
+        };
+        if next > offset.saturating_add(PAGE_BYTES) {
+            self.hole = offset..next / PAGE_BYTES * PAGE_BYTES;
+        } else {
+            self.vain += 1;
         }
     }
 
@@ -140,8 +176,8 @@ impl Found {
         let Some((identity, _, _)) = Identity::claimed(bytes, offset).filter(|(_, of, _)| *of == copy) else {
             return false;
         };
-        if !self.0.contains(&identity) && self.0.len() < MOST {
-            self.0.push(identity);
+        if !self.regions.contains(&identity) && self.regions.len() < MOST {
+            self.regions.push(identity);
         }
         true
     }

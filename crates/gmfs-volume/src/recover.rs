@@ -108,8 +108,13 @@ impl Survey {
                 gate.barrier()?;
             }
             // Last, for the superblocks tell which copy of a page is to be trusted.
-            for copy in CopyId::BOTH.into_iter().filter(|copy| lagging(*copy)) {
-                write_superblock(&mut gate, &current, copy)?;
+            if CopyId::BOTH.into_iter().any(lagging) {
+                for (copy, slot) in CopyId::BOTH.into_iter().zip([&superblocks.a, &superblocks.b]) {
+                    // Also one that is as new and says something else: beside it the other one would contradict it.
+                    if slot.good() != Some(&current) {
+                        write_superblock(&mut gate, &current, copy)?;
+                    }
+                }
             }
         }
         superblocks.replace(current);

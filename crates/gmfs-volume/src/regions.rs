@@ -36,7 +36,7 @@ impl Claim {
         for (copy, slot) in CopyId::BOTH.into_iter().zip([&a, &b]) {
             match slot {
                 Slot::Good(superblock) => census.add_superblock(copy, superblock),
-                Slot::Bad(_, page) => census.note_stranger(page, geometry.copy_offset(copy)),
+                Slot::Bad(_, page) => census.note_stranger_at_superblock(page, geometry.copy_offset(copy)),
                 Slot::Absent(_) | Slot::Unreadable(_) | Slot::Unknown => {}
             }
         }
@@ -48,13 +48,16 @@ impl Claim {
                 let found = sweep(source, &reader, range, vec![Census::default()]);
                 found.into_iter().for_each(|part| census.append(part));
             }
+            // Marks past the ends of the tables are no marks; believed, they would never be reached.
+            census.bound(Marks::all(geometry));
             read = read.higher(next);
             next = census.marks();
             if next.higher(read) != read {
                 continue;
             }
             let decision = decide(geometry, &census, a.good(), b.good());
-            if decision.outcome != Outcome::Doubt || read == Marks::all(geometry) {
+            let proven = decision.outcome != Outcome::Doubt && !reader.is_newer_past(source, read, census.top());
+            if proven || read == Marks::all(geometry) {
                 return Self { identity, a, b, census, decision };
             }
             next = Marks::all(geometry);
@@ -74,14 +77,32 @@ impl Claim {
         self.census.statements() > 1 || self.decision.outcome != Outcome::Doubt
     }
 
+    /// Whether it is whole, has a superblock and pages in both copies, and no page of another region lies in its places. A
+    /// copy that is empty may be a part of another region.
+    fn is_alone(&self) -> bool {
+        let both = CopyId::BOTH.into_iter().all(|copy| self.census.is_present(copy));
+        self.is_whole() && self.has_superblock() && both && !self.has_strangers()
+    }
+
     fn is_whole(&self) -> bool {
         self.decision.outcome != Outcome::Doubt
     }
 
+    /// Whether a page of another region lies in its places.
+    fn has_strangers(&self) -> bool {
+        self.census.has_strangers_before(self.decision.marks)
+    }
+
+    /// Whether a page of another region lies in its places, and nothing shows which of the two is the newer one.
+    fn is_disputed(&self) -> bool {
+        self.has_strangers() && !self.is_whole() && !self.has_superblock()
+    }
+
     /// Whether pages of another region lie in this one's places.
     fn holds(&self, other: &Self) -> bool {
-        self.census.has_more_strangers()
-            || self.census.strangers().iter().any(|stranger| stranger.identity == other.identity)
+        let marks = self.decision.marks;
+        let mut strangers = self.census.strangers().iter().filter(|stranger| stranger.lies_before(marks));
+        self.census.has_more_strangers() || strangers.any(|stranger| stranger.identity == other.identity)
     }
 
     /// Whether two regions contend. One without superblocks, the remains of an older one for instance, contends with one
@@ -123,18 +144,24 @@ pub(crate) struct Choice {
 ///
 /// # Errors
 /// [`OpenError::NoRegion`].
-pub(crate) fn choose<S: ReadAt + ?Sized>(
-    source: &S,
-    chosen: Option<Chosen>,
-) -> Result<Choice, OpenError> {
+pub(crate) fn choose<S: ReadAt + ?Sized>(source: &S, chosen: Option<Chosen>) -> Result<Choice, OpenError> {
     let mut wanted = find(source);
-    for identity in identities(source) {
-        if !wanted.contains(&identity) {
-            wanted.push(identity);
-        }
-    }
     let mut claims: Vec<Claim> = Vec::new();
-    while claims.len() < MOST.min(wanted.len()) {
+    let mut searched = false;
+    loop {
+        // Remains that lie in no place of a whole region do not contend with it: they need not be searched for.
+        let settled = chosen.is_none() && wanted.len() == 1 && claims.first().is_some_and(Claim::is_alone);
+        if claims.len() == MOST.min(wanted.len()) && !searched && !settled {
+            searched = true;
+            for identity in identities(source) {
+                if !wanted.contains(&identity) {
+                    wanted.push(identity);
+                }
+            }
+        }
+        if claims.len() == MOST.min(wanted.len()) {
+            break;
+        }
         let Some(identity) = wanted.get(claims.len()) else { break };
         let claim = Claim::take(source, *identity);
         for stranger in claim.census.strangers() {
@@ -184,7 +211,10 @@ pub(crate) fn choose<S: ReadAt + ?Sized>(
             }
         }
     };
-    let plain = only.is_some() && !more && !strays;
+    // What is left of a region without superblocks, and does not prove itself, may be an older region's: then even a single
+    // page of another one is a claim.
+    let disputed = only.and_then(|number| claims.get(number)).is_some_and(Claim::is_disputed);
+    let plain = only.is_some() && !more && !strays && !disputed;
     let others = counting.len() > 1;
     let preferred = only.or_else(|| {
         let rank = |number: &usize| {
@@ -200,6 +230,12 @@ pub(crate) fn choose<S: ReadAt + ?Sized>(
         let others = all.into_iter().filter(|number| *number != preferred);
         let named = std::iter::once(preferred).chain(others);
         rivals = named.filter_map(|number| claims.get(number)).map(|claim| claim.identity).collect();
+        let strangers = claims.get(preferred).into_iter().flat_map(|claim| claim.census.strangers());
+        for stranger in strangers.map(|stranger| stranger.identity) {
+            if !rivals.contains(&stranger) {
+                rivals.push(stranger);
+            }
+        }
     }
     if preferred >= claims.len() {
         return Err(none(source));

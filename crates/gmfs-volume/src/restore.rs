@@ -15,9 +15,11 @@
 
 use gmfs_format::copies::Standing;
 use gmfs_format::io::{ReadAt, ReadError, WriteAt, WriteError};
+use gmfs_format::raw::SuperblockRaw;
 use gmfs_format::seal::{self, PageKind, Place};
 use gmfs_format::superblock::{STATE_ACTIVE, STATE_CLEAN, Superblock};
 use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo};
+use zerocopy::FromZeros as _;
 
 use crate::decide::group_sums;
 use crate::region::{judge_page, read_page};
@@ -88,7 +90,7 @@ impl<'a, D: ReadAt + ?Sized> Restore<'a, D> {
         let Some(there) = self.same_region(target) else { return Ok(all) };
         let mut count = 0;
         for (copy, slot) in CopyId::BOTH.into_iter().zip([&there.a, &there.b]) {
-            let same = slot.good().is_some_and(|superblock| superblock.raw == self.superblocks.current().raw);
+            let same = slot.good().is_some_and(|superblock| says_the_same(superblock, self.superblocks.current()));
             count += u64::from(!same || there.judgement().of(copy) != Standing::Good);
         }
         for page in self.pages() {
@@ -139,8 +141,7 @@ impl<'a, D: ReadAt + ?Sized> Restore<'a, D> {
         }
         let mut last = superblock;
         last.raw.replaces = 0.into();
-        let state = self.superblocks.current().raw.state.get();
-        last.raw.state = (state & !STATE_ACTIVE | STATE_CLEAN).into();
+        last.raw.state = at_rest(self.superblocks.current().raw.state.get()).into();
         last.generation = Generation(last.generation.0.checked_add(1).ok_or(RestoreError::Generations)?);
         for copy in CopyId::BOTH {
             self.store(target, &last, copy)?;
@@ -189,6 +190,23 @@ impl<'a, D: ReadAt + ?Sized> Restore<'a, D> {
         let [a, b] = there.map_or([0, 0], |there| broken(target, there));
         if a > b { CopyId::A } else { CopyId::B }
     }
+}
+
+/// Whether two superblocks say the same of a region, whatever pages it consists of: the sums come from their generations,
+/// and what is put back is left in order.
+fn says_the_same(one: &Superblock, other: &Superblock) -> bool {
+    let said = |superblock: &Superblock| {
+        let mut raw = superblock.raw;
+        raw.group_sums = SuperblockRaw::new_zeroed().group_sums;
+        raw.state = at_rest(raw.state.get()).into();
+        raw
+    };
+    one.raw.state.get() & STATE_ACTIVE == 0 && said(one) == said(other)
+}
+
+/// State flags once nobody is writing any more.
+const fn at_rest(state: u32) -> u32 {
+    state & !STATE_ACTIVE | STATE_CLEAN
 }
 
 /// The place of a page of a superblock's region.

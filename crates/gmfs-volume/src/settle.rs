@@ -26,7 +26,7 @@ use crate::decide::{Decision, group_sums};
 use crate::region::page_descriptors;
 use crate::superblocks::{OpenError, Superblocks};
 use crate::sweep::{Frame, sweep};
-use crate::unite::{merge, unite_page};
+use crate::unite::{end_union, merge, unite_page};
 
 /// The directory that files whose inode is lost come back in.
 const LOST_FOUND: &[u8] = b"lost+found";
@@ -202,10 +202,12 @@ impl Settlement {
             for copy in CopyId::BOTH {
                 let other = BlockTablePage::view(frame.bytes(copy.other())).entries;
                 for (entry, other) in BlockTablePage::view(frame.bytes(copy)).entries.iter().zip(other) {
-                    if *entry != other && other != BlockRaw::FREE && entry.is_mapping() {
-                        if let Some(known) = self.known(entry.owner()) {
-                            known.is |= SHAKY;
-                        }
+                    if *entry != other
+                        && other != BlockRaw::FREE
+                        && entry.is_mapping()
+                        && let Some(known) = self.known(entry.owner())
+                    {
+                        known.is |= SHAKY;
                     }
                 }
             }
@@ -423,7 +425,6 @@ pub fn settle<S: WriteAt>(
     stamp: &Stamp,
 ) -> Result<Settlement, OpenError> {
     let census = superblocks.census().ok_or(OpenError::Doubt)?;
-    let settlement = Settlement::of(target, superblocks, distrust);
     let geometry = superblocks.geometry();
     let pages: Vec<PageNo> = superblocks.decision().marks.pages(geometry).collect();
     let generation = session_generation(census.top()).ok_or(OpenError::Doubt)?;
@@ -431,6 +432,12 @@ pub fn settle<S: WriteAt>(
     for page in census.conflicts() {
         unite_page(target, superblocks, *page)?;
     }
+    // A crash may have interrupted that before: copy B is torn, and knows something that copy A does not.
+    let half = |page: &&PageNo| census.is_torn(CopyId::B, **page) && census.statement(CopyId::A, **page).is_some();
+    for page in pages.iter().filter(half) {
+        end_union(target, superblocks, *page)?;
+    }
+    let settlement = Settlement::of(target, superblocks, distrust);
     let mut next = superblocks.current().clone();
     next.generation = generation;
     next.set_marks(superblocks.decision().marks);

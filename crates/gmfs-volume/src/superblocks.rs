@@ -175,9 +175,11 @@ impl Superblocks {
     /// tables are read as well, and what is the region's state is decided.
     ///
     /// # Errors
-    /// [`OpenError::NoRegion`] if neither can be used, whatever is left of the tables.
+    /// [`OpenError::NoRegion`] if neither can be used, whatever is left of the tables; [`OpenError::Contended`] if pages of
+    /// several regions are left, and nothing tells which one is meant.
     pub fn load<S: ReadAt + ?Sized>(source: &S) -> Result<Self, OpenError> {
         let loaded = Self::load_any(source, None)?;
+        loaded.require_uncontended()?;
         if loaded.are_rebuilt() {
             return Err(OpenError::NoRegion { a: Box::new(loaded.a), b: Box::new(loaded.b) });
         }
@@ -232,17 +234,36 @@ impl Superblocks {
             && decide::decide(self.geometry(), &census, self.a.good(), self.b.good()).outcome == Outcome::Whole
             && self.current.sum == sum
             && self.current.group_sums().into_iter().fold(Sum::default(), |all, sum| all + sum) == sum
-            && (CopyId::BOTH.into_iter().all(|copy| census.is_present(copy)) || self.is_alone(source));
+            && (CopyId::BOTH.into_iter().all(|copy| census.is_present(copy)) || self.is_cut() || self.is_alone(source))
+            && !self.is_newer_past(source, marks, generation);
         if fits {
             self.census = Some(Arc::new(census));
         }
         fits
     }
 
+    /// Whether the image does not hold a superblock's place: nothing can be written there.
+    const fn is_cut(&self) -> bool {
+        matches!(self.a, Slot::Absent(_)) || matches!(self.b, Slot::Absent(_))
+    }
+
     /// Whether no page of another region is found: one of the copies is gone, and another region may have a claim to its place.
     fn is_alone<S: ReadAt + ?Sized>(&self, source: &S) -> bool {
         let own = self.identity();
         crate::rebuild::identities(source).iter().all(|found| *found == own)
+    }
+
+    /// Whether the first page past either mark is a statement of a later commit than `generation`. A commit that raises a
+    /// mark writes every page up to the new one, so that these two pages tell of all that lie behind them.
+    pub(crate) fn is_newer_past<S: ReadAt + ?Sized>(&self, source: &S, marks: Marks, generation: Generation) -> bool {
+        let [table, inodes] = marks.ranges(self.geometry()).map(|pages| PageNo(pages.end));
+        let kinds = [(table, PageKind::BlockTable), (inodes, PageKind::InodeTable)];
+        let past = kinds.into_iter().filter(|(page, kind)| self.geometry().page_kind(*page) == Some(*kind));
+        let (mut a, mut b) = ([0; PAGE_SIZE], [0; PAGE_SIZE]);
+        past.into_iter().any(|(page, _)| {
+            let found = find_page(source, self, page, [&mut a, &mut b]);
+            found.into_iter().any(|found| found.generation().is_some_and(|seen| seen > generation))
+        })
     }
 
     /// Whether the decision is still to be confirmed.
@@ -304,8 +325,18 @@ impl Superblocks {
         let (phase, page_phase) = (phase(&a, &b), Phase::Idle);
         let found = Found::Unreadable;
         let judgement = judge(found, found, current.generation, phase, || true);
-        let mut superblocks =
-            Self { a, b, current, decision, census: None, phase, page_phase, judgement, rivals: Vec::new(), others: false };
+        let mut superblocks = Self {
+            a,
+            b,
+            current,
+            decision,
+            census: None,
+            phase,
+            page_phase,
+            judgement,
+            rivals: Vec::new(),
+            others: false,
+        };
         superblocks.judge_slots();
         superblocks
     }
@@ -346,7 +377,7 @@ impl Superblocks {
         for (copy, slot) in CopyId::BOTH.into_iter().zip([&self.a, &self.b]) {
             match slot {
                 Slot::Good(superblock) => census.add_superblock(copy, superblock),
-                Slot::Bad(_, page) => census.note_stranger(page, self.geometry().copy_offset(copy)),
+                Slot::Bad(_, page) => census.note_stranger_at_superblock(page, self.geometry().copy_offset(copy)),
                 Slot::Absent(_) | Slot::Unreadable(_) | Slot::Unknown => {}
             }
         }
@@ -360,11 +391,15 @@ impl Superblocks {
         if generation > current.generation {
             let commits = current.raw.write_count.get().saturating_add(1);
             current.raw.write_count = commits.into();
+            // When it was is lost. But no line of it may be that of the superblock before: torn, it would be that one again.
+            current.raw.written = current.raw.written.get().saturating_add(1).into();
         }
         current.generation = generation;
         if current.marks() != marks || current.sum != sum || self.decision.outcome != Outcome::RolledBack {
             current.set_marks(marks);
-            if let Some(sums) = census.sums(self.decision_geometry(), marks).filter(|_| self.decision.outcome != Outcome::RolledBack) {
+            if let Some(sums) =
+                census.sums(self.decision_geometry(), marks).filter(|_| self.decision.outcome != Outcome::RolledBack)
+            {
                 self.current.set_group_sums(&sums);
             }
         }
@@ -465,6 +500,14 @@ impl Superblocks {
         unseen != [0, 0] || slot(&self.a) || slot(&self.b)
     }
 
+    /// Whether each page is proven by itself, by the sums of groups for one, and yet the sum of all does not fit: then the
+    /// superblock contradicts itself.
+    #[must_use]
+    pub fn contradicts_sums(&self) -> bool {
+        let Decision { outcome, marks, proven, .. } = &self.decision;
+        *outcome == Outcome::Doubt && marks.pages(self.geometry()).all(|page| proven.contains(page))
+    }
+
     /// The superblock on the medium, if it says something else of marks or sums than the pages do.
     #[must_use]
     pub fn misstated(&self) -> Option<&Superblock> {
@@ -524,9 +567,9 @@ impl Superblocks {
 fn made_anew(identity: Identity, end: Option<u64>) -> Superblock {
     let Identity { uuid, birth, geometry } = identity;
     // Bytes past the last block belong to the region if nothing says otherwise.
-    let with_tail = end.filter(|end| end >> geometry.pmd().bits() == u64::from(geometry.blocks())).and_then(|end| {
-        Geometry::recorded(end, geometry.pmd(), geometry.metadata_blocks().into(), geometry.inodes())
-    });
+    let with_tail = end
+        .filter(|end| end >> geometry.pmd().bits() == u64::from(geometry.blocks()))
+        .and_then(|end| Geometry::recorded(end, geometry.pmd(), geometry.metadata_blocks().into(), geometry.inodes()));
     Superblock::new(with_tail.unwrap_or(geometry), uuid, birth, Generation::default())
 }
 
@@ -594,7 +637,8 @@ fn find_copies_b<S: ReadAt + ?Sized>(source: &S) -> Vec<Identity> {
     };
     let step = PmdShift::M2.block_bytes();
     let lowest = end.saturating_sub(b_window(end)) / step * step;
-    let mut offset = end / step * step;
+    // The end need not be the region's: the image may have been cut short or grown.
+    let mut offset = end.checked_next_multiple_of(step).unwrap_or(end / step * step);
     // How far below a page of zeros a hole is looked for: further each time that there was one.
     let mut reach = step;
     let mut page = [0; PAGE_SIZE];
@@ -620,11 +664,15 @@ fn find_copies_b<S: ReadAt + ?Sized>(source: &S) -> Vec<Identity> {
     found
 }
 
+/// At least so many bytes before the end of an image are searched for copy B: it may have grown behind the region.
+const REACH: u64 = 16 << 30;
+
 /// How far from the end of an image copy B's superblock can lie: the largest inode table, seventeen bytes for each block of
-/// 2 MiB, and three of the largest blocks for what is rounded up, for a tail, and for an image that was cut or grown.
-const fn b_window(end: u64) -> u64 {
-    let inode_bytes = (MAX_INODES / INODES_PER_PAGE) as u64 * PAGE_BYTES;
-    inode_bytes + end / PmdShift::M2.block_bytes() * 17 + 3 * PmdShift::M512.block_bytes()
+/// 2 MiB, and two of the largest blocks for what is rounded up and for a tail.
+fn b_window(end: u64) -> u64 {
+    let inode_bytes = u64::from(MAX_INODES / INODES_PER_PAGE) * PAGE_BYTES;
+    let rounded = 2 * PmdShift::M512.block_bytes();
+    (inode_bytes + end / PmdShift::M2.block_bytes() * 17 + rounded).max(REACH)
 }
 
 /// The superblock that counts: the newer good one.
@@ -787,8 +835,15 @@ impl Superblocks {
         self.a = Slot::Good(Box::new(superblock.clone()));
         self.b = Slot::Good(Box::new(superblock.clone()));
         let (generation, marks, sum) = (superblock.generation, superblock.marks(), superblock.sum);
-        self.decision =
-            Decision { outcome: Outcome::Whole, generation, marks, marks_proven: true, sum, proven: Proven::All, conflict: false };
+        self.decision = Decision {
+            outcome: Outcome::Whole,
+            generation,
+            marks,
+            marks_proven: true,
+            sum,
+            proven: Proven::All,
+            conflict: false,
+        };
         self.current = superblock;
         self.judge_slots();
     }

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use gmfs_format::copies::{Found, Judgement};
 use gmfs_format::io::{ReadAt, ReadError};
-use gmfs_format::seal::{self, SealFault};
+use gmfs_format::seal::{self, PageKind, SealFault};
 use gmfs_format::units::{CopyId, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo, len64, to_u32, to_usize};
 
 use crate::superblocks::{Superblocks, look, same_payload};
@@ -20,6 +20,10 @@ const BATCH: u32 = 32;
 pub struct Frame<'a> {
     /// Which page.
     pub page: PageNo,
+    /// Which table it is of.
+    pub kind: PageKind,
+    /// Its place in that table, counted from 1: the mark that just covers it.
+    pub number: u32,
     /// What its copies are worth.
     pub judgement: Judgement,
     /// What was found of copy A and copy B.
@@ -119,7 +123,12 @@ where
             let judgement = superblocks.judge_page(page, in_a, in_b, || !differ);
             let offsets = CopyId::BOTH.map(|copy| superblocks.geometry().page_offset(copy, page));
             let found = [in_a, in_b];
-            visitor.visit(&Frame { page, judgement, found, twins, differ, offsets, copies: [a, b] });
+            let kind = superblocks.geometry().page_kind(page).unwrap_or(PageKind::Superblock);
+            let number = match kind {
+                PageKind::InodeTable => page.0 - superblocks.geometry().table_pages(),
+                PageKind::BlockTable | PageKind::Superblock => page.0,
+            };
+            visitor.visit(&Frame { page, kind, number, judgement, found, twins, differ, offsets, copies: [a, b] });
         }
         start += to_u32(len64(count));
     }

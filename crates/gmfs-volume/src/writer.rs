@@ -17,6 +17,7 @@ use crate::recover::{Recovered, Recovery, Survey, open_whole};
 use crate::region::{Mapping, Region, page_descriptors};
 use crate::superblocks::{OpenError, Superblocks};
 use crate::sweep::{Frame, Visit, sweep};
+use crate::used::Watched;
 
 mod bad;
 mod create;
@@ -69,6 +70,28 @@ pub enum ChangeError {
         needed: u64,
         /// Blocks that are free.
         free: u64,
+    },
+    /// The blocks that would be freed or overwritten are in use.
+    #[error("{path} is mapped by {by}")]
+    InUse {
+        /// The file that has them, escaped.
+        path: String,
+        /// Who uses them.
+        by: String,
+    },
+    /// Too few free blocks that nobody uses.
+    #[error(
+        "no space: {needed} more blocks are needed, {free} are free; {used} more belong to no file, but are mapped by {by}"
+    )]
+    SpaceInUse {
+        /// Blocks that were asked for.
+        needed: u64,
+        /// Blocks that can be given out.
+        free: u64,
+        /// Blocks that are free and in use.
+        used: u64,
+        /// One of those who use them.
+        by: String,
     },
     /// Enough blocks, but not at multiples of 1 GiB.
     #[error("no space: {needed} blocks aligned to 1 GiB are needed; {free} blocks are free but do not lie so")]
@@ -129,7 +152,7 @@ pub struct WriterOptions {
 pub struct Writer<S> {
     store: Store<S>,
     tree: Tree,
-    blocks: BlockMap,
+    pub(crate) blocks: BlockMap,
     /// Inodes that must not be given out: in use, or still named by a descriptor.
     taken: Vec<bool>,
     /// Inodes that descriptors name which no change of the file alters: reserved ones, and what contradicts itself.
@@ -137,6 +160,7 @@ pub struct Writer<S> {
     /// Every inode below this position is taken.
     lowest_free: usize,
     options: WriterOptions,
+    pub(crate) watched: Watched,
 }
 
 /// What the opening pass over the block table gathers.
@@ -234,7 +258,8 @@ impl<S: WriteAt> Writer<S> {
         let Opened { survey, tree, blocks, taken, named } = gathered;
         let Recovered { recovery, highest, ages } = survey.recover(&mut source, &mut superblocks)?;
         let store = Store::new(source, superblocks, highest, ages);
-        Ok((Self { store, tree, blocks, taken, named, lowest_free: 0, options }, recovery))
+        let watched = Watched::default();
+        Ok((Self { store, tree, blocks, taken, named, lowest_free: 0, options, watched }, recovery))
     }
 
     /// Ends the work: the region is marked as left in order.
@@ -258,12 +283,14 @@ impl<S: WriteAt> Writer<S> {
 
     /// Blocks that can be given out.
     pub fn free_blocks(&self) -> u64 {
-        self.blocks.free()
+        self.blocks.free() + self.watched.withheld()
     }
 
     /// The inode at a path.
     fn at(&self, path: &[u8]) -> Result<&Inode, ChangeError> {
-        self.tree.resolve(path).ok_or_else(|| ChangeError::NotFound(shown(path)))
+        let found = self.tree.resolve(path).ok_or_else(|| ChangeError::NotFound(shown(path)))?;
+        require_kind(path, found.kind)?;
+        Ok(found)
     }
 
     /// The directory and the name that a new entry at `path` would have.
@@ -414,7 +441,15 @@ fn release_all(change: &mut Change, runs: &[std::ops::Range<u32>]) {
     }
 }
 
+/// Refuses a path with a slash at its end, which demands a directory, for what is none.
+fn require_kind(path: &[u8], kind: InodeKind) -> Result<(), ChangeError> {
+    if path.ends_with(b"/") && kind != InodeKind::Directory {
+        return Err(ChangeError::NotDirectory(shown(path)));
+    }
+    Ok(())
+}
+
 /// A path as it may be shown.
-fn shown(path: &[u8]) -> String {
+pub(crate) fn shown(path: &[u8]) -> String {
     if path.is_empty() { "/".to_owned() } else { gmfs_format::name::escape(path) }
 }

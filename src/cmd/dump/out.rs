@@ -31,7 +31,7 @@ impl<'c> Output<'c> {
             let file = OpenOptions::new().write(true).open(path);
             return Ok(Self::Stream(file.with_context(|| format!("cannot open {}", path.display()))?, path.to_owned()));
         }
-        Ok(Self::File(NewFile::begin(path, force, 0o666, image.files())?, path.to_owned()))
+        Ok(Self::File(NewFile::begin(path, force, image.files())?, path.to_owned()))
     }
 
     /// Says what could not be written.
@@ -81,10 +81,11 @@ pub(in crate::cmd) fn is_standard(path: &Path) -> bool {
 }
 
 /// Refuses to fill a terminal with what nobody can read.
-pub(in crate::cmd) fn refuse_terminal() -> Result<()> {
+pub(in crate::cmd) fn refuse_terminal(what: &str) -> Result<()> {
     if io::stdout().is_terminal() {
-        let failure = Failure::new("terminal", "standard output is a terminal, and a dump is no text");
-        return Err(failure.hint("-o FILE names a file, --text makes text").into());
+        let failure = Failure::new("terminal", format!("standard output is a terminal, and {what} is no text"));
+        let text = if what == "a dump" { ", --text makes text" } else { "" };
+        return Err(failure.hint(format!("-o FILE names a file{text}")).into());
     }
     Ok(())
 }

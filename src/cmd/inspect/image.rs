@@ -1,10 +1,10 @@
 //! What the image itself is: a dump with its facts and its memory, or a file or a device.
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use gmfs_format::io::{Absence, ReadAt as _, Span};
+use gmfs_image::foreign::{self, Foreign};
 use gmfs_image::{Description, DumpFacts, Image, Kind, probe};
 use gmfs_volume::{Region, Superblocks};
 
@@ -33,20 +33,9 @@ struct Memory {
 
 impl Memory {
     fn of(dump: &Description) -> Self {
-        let mut found = Self::default();
-        dump.visit(0..u64::MAX, |span, why| {
-            found.count += 1;
-            if found.ranges.len() < LISTED {
-                found.ranges.push((span, why));
-            }
-            let sum = match why {
-                None => &mut found.whole.present,
-                Some(why) => found.whole.absent.entry(why).or_default(),
-            };
-            *sum = sum.saturating_add(span.len);
-            ControlFlow::Continue(())
-        });
-        found
+        let totals = dump.totals(0..u64::MAX);
+        let whole = Tally { present: totals.held, absent: totals.absent };
+        Self { ranges: dump.memory(LISTED), count: totals.ranges, whole }
     }
 
     fn more(&self) -> u64 {
@@ -59,6 +48,8 @@ struct Found {
     span: Span,
     range: Tally,
     presence: Option<Presence>,
+    /// How much of it is holes in a file of raw memory.
+    holes: Option<u64>,
 }
 
 pub(super) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
@@ -71,6 +62,7 @@ pub(super) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             region: found.as_ref().map(|found| region::Span { base: found.span.offset, size: found.span.len }),
             presence: found.as_ref().and_then(|found| found.presence.as_ref()).map(Into::into),
             range: found.as_ref().map(|found| (&found.range).into()),
+            holes: found.as_ref().and_then(|found| found.holes),
         };
         json::print(ctx, "inspect", &answer)?;
         return Ok(Exit::Done);
@@ -99,12 +91,13 @@ fn survey(args: &Args, ctx: &Ctx) -> Result<(About, Option<Found>)> {
         None => asked.map(|spec| Span::new(0, spec.size)).or(image.source.end().map(|end| Span::new(0, end))),
     };
     let Some(span) = span else { return Ok((about, None)) };
-    Ok((about, look(open::located(image, span), span, exact.is_some())))
+    let lock = open::lock_range(&args.image, &image, span, asked.is_some())?;
+    Ok((about, look(open::located(image, span, lock), span, exact.is_some())))
 }
 
 /// How much of the region is there. A file without a region has none, unless somebody said where.
 fn look(located: Located, mut span: Span, named: bool) -> Option<Found> {
-    let Located { place, source, dump } = located;
+    let Located { place, source, dump, lock: _lock } = located;
     let superblocks = Superblocks::load(&source).ok().filter(|found| found.require_readable().is_ok());
     if let Some(found) = &superblocks {
         span.len = if named { span.len } else { found.geometry().size() };
@@ -114,7 +107,8 @@ fn look(located: Located, mut span: Span, named: bool) -> Option<Found> {
     let index = Index::new(&place, &source, dump.as_ref());
     let range = presence::of_range(&index, 0..span.len);
     let presence = superblocks.map(|found| presence::of_region(&index, &Region::with(&source, found)));
-    Some(Found { span, range, presence })
+    let holes = dump.as_ref().and_then(|dump| dump.holes(span.offset..span.end()));
+    Some(Found { span, range, presence, holes })
 }
 
 /// What an image is.
@@ -124,17 +118,35 @@ pub(crate) struct About {
     end: Option<u64>,
     dump: Option<DumpFacts>,
     memory: Memory,
+    /// What else it holds, if it is no dump.
+    other: Option<Foreign>,
 }
 
 impl About {
     pub(crate) fn of(image: &Image) -> Self {
         let memory = image.description().map(|dump| Memory::of(&dump)).unwrap_or_default();
-        Self { kind: image.kind, path: image.path.clone(), end: image.source.end(), dump: image.dump.clone(), memory }
+        // What is not looked at without its size being known is memory.
+        let looked_at = !image.kind.is_dump() && image.kind != Kind::DevMem;
+        Self {
+            kind: image.kind,
+            path: image.path.clone(),
+            end: image.source.end(),
+            dump: image.dump.clone(),
+            memory,
+            other: looked_at.then(|| foreign::identify(&*image.source)).flatten(),
+        }
     }
 
     /// All of a running machine's memory.
     pub(crate) fn memory(path: &Path) -> Self {
-        Self { kind: Kind::DevMem, path: path.to_owned(), end: None, dump: None, memory: Memory::default() }
+        Self {
+            kind: Kind::DevMem,
+            path: path.to_owned(),
+            end: None,
+            dump: None,
+            memory: Memory::default(),
+            other: None,
+        }
     }
 
     /// What programs are told.
@@ -157,6 +169,9 @@ impl About {
         if facts.incomplete {
             parts.push("incomplete".to_owned());
         }
+        if facts.damaged {
+            parts.push("damaged".to_owned());
+        }
         Some(printable(&format!("{}: {}", self.path.display(), parts.join(", "))))
     }
 
@@ -169,10 +184,15 @@ impl About {
                 let (held, left) = (&self.memory.whole, missing(&self.memory.whole));
                 let ranges = size::count(self.memory.count, "range");
                 let left = if left.is_empty() { left } else { format!("; besides {left}") };
-                let most = if facts.incomplete { "at most " } else { "" };
+                let most = if facts.incomplete || facts.damaged { "at most " } else { "" };
                 table.row(["Memory", &format!("{most}{} held, in {ranges}{left}", size::both(held.present))]);
             }
-            None => table.row(["Size", &self.end.map_or_else(|| "not known".to_owned(), size::both)]),
+            None => {
+                table.row(["Size", &self.end.map_or_else(|| "not known".to_owned(), size::both)]);
+                if let Some(other) = &self.other {
+                    table.row(["Holds", &format!("{}, marked at offset {:#x}", other.name, other.offset)]);
+                }
+            }
         }
         table.print(ctx)?;
         if self.memory.ranges.is_empty() {
@@ -240,8 +260,13 @@ fn rows(facts: &DumpFacts, table: &mut Table) {
     table.row(["Kernel", &known(facts.release.as_deref())]);
     table.row(["Crashed", &when(facts.crash_time)]);
     table.row(["Dumped", &when(facts.dump_time)]);
-    let whole = if facts.incomplete { "no: its writer ran out of space, or its file was cut" } else { "yes" };
-    table.styled([("Complete", Role::Plain), (whole, if facts.incomplete { Role::Bad } else { Role::Plain })]);
+    let whole = match (facts.incomplete, facts.damaged) {
+        (false, false) => "yes",
+        (false, true) => "no: a part of its file is damaged",
+        (true, false) => "no: its writer ran out of space, or its file was cut",
+        (true, true) => "no: a part of its file is damaged, and its writer ran out of space, or its file was cut",
+    };
+    table.styled([("Complete", Role::Plain), (whole, if whole == "yes" { Role::Plain } else { Role::Bad })]);
     if facts.unaddressed > 0 {
         let text = format!("{} in the file have no address (paging=on)", size::both(facts.unaddressed));
         table.styled([("Lost memory", Role::Plain), (&text, Role::Bad)]);
@@ -253,6 +278,15 @@ fn show_region(found: &Found, ctx: &mut Ctx) -> Result<()> {
     let mut table = Table::bare(&[]);
     table.row(["Region", &spelled(found.span.offset, found.span.len)]);
     table.row(["  all of it", &tally(&found.range)]);
+    if let Some(holes) = found.holes.filter(|holes| *holes > 0) {
+        let absent = found.range.absent.contains_key(&Absence::Hole);
+        let taken = if absent {
+            "taken as absent"
+        } else {
+            "read as zeros; --over FILE and --holes absent read them otherwise"
+        };
+        table.row(["  holes", &format!("{} in the file, {taken}", bytes(holes))]);
+    }
     if let Some(found) = &found.presence {
         presence_rows(found, &mut table);
     }

@@ -213,7 +213,7 @@ fn value(field: &Field, bytes: &[u8]) -> String {
 
 /// Text up to its padding where text belongs, else hexadecimal, the first of it.
 fn text(name: &str, bytes: &[u8]) -> String {
-    const SHOWN: usize = 16;
+    const SHOWN: usize = 14;
     let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     let used = &bytes[..end];
     if used.is_empty() {
@@ -224,5 +224,5 @@ fn text(name: &str, bytes: &[u8]) -> String {
         return format!("\"{}\"", paths::shown(used));
     }
     let shown = json::hex(&used[..used.len().min(SHOWN)]);
-    if used.len() > SHOWN { format!("{shown}… ({} bytes)", used.len()) } else { shown }
+    if used.len() > SHOWN { format!("{shown}… ({} bytes)", bytes.len()) } else { shown }
 }

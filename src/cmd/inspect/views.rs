@@ -1,10 +1,8 @@
 //! The views that are lists.
 
-use std::collections::BTreeSet;
-
 use anyhow::Result;
 use gmfs_format::copies::{Judgement, Standing};
-use gmfs_format::model::{Attributes, Inode};
+use gmfs_format::model::{Attributes, Inode, Tree};
 use gmfs_format::raw::BlockRaw;
 use gmfs_format::tables::{BlockState, InodeKind};
 use gmfs_format::units::{BlockNo, CopyId, InodeNo, PageNo};
@@ -12,12 +10,13 @@ use gmfs_volume::region::Mappings;
 use gmfs_volume::superblocks::used_tables;
 use gmfs_volume::sweep::{Frame, sweep};
 
-use crate::cmd::ls::{role, tell_depth};
-use crate::cmd::{inodes as read_inodes, tell_lost};
+use crate::cmd::ls::role;
+use crate::cmd::{inodes as read_inodes, tell_doubtful, tell_lost};
 use crate::ctx::Ctx;
 use crate::exit::Exit;
+use crate::in_use::ByFile;
 use crate::open::Opened;
-use crate::paths::{self, Paths};
+use crate::paths::{self, Go, Paths, Why};
 use crate::render::json::{files as wire, region};
 use crate::render::style::Role;
 use crate::render::table::Table;
@@ -141,10 +140,11 @@ fn owner(entry: &BlockRaw, paths: &mut Paths<'_>, block_bytes: u64) -> String {
 }
 
 pub(super) fn inodes(opened: &Opened, answer: Option<&mut region::Inspect>, ctx: &mut Ctx) -> Result<Exit> {
-    let (inodes, exit) = read_inodes(&opened.region, ctx);
+    let (inodes, mut exit) = read_inodes(&opened.region, ctx);
     if let Some(answer) = answer {
         answer.lost_pages = Some(inodes.lost_pages);
         answer.inodes = Some(inodes.tree.inodes().map(wire::Inode::from).collect());
+        tell_all_doubtful(&inodes.tree, &mut exit, ctx);
         return Ok(exit);
     }
     let heads = ["Inode", "Gen", "Parent", "Mode", "Owner", "Bytes", "Blocks", "Flags", "Name"];
@@ -165,78 +165,112 @@ pub(super) fn inodes(opened: &Opened, answer: Option<&mut region::Inspect>, ctx:
             (&paths::shown(&inode.name), role(inode)),
         ]);
     }
+    opened.unlock();
     table.print(ctx)?;
+    tell_all_doubtful(&inodes.tree, &mut exit, ctx);
     Ok(exit)
+}
+
+/// Says which of all files are doubtful.
+fn tell_all_doubtful(tree: &Tree, exit: &mut Exit, ctx: &Ctx) {
+    let mut paths = Paths::new(tree);
+    let doubtful = tree.inodes().filter(|inode| inode.is_doubtful());
+    let named = doubtful.map(|inode| {
+        let path = paths.of(inode.ino).map_or_else(|| format!("inode {}", inode.ino), |path| paths::shown(&path));
+        (inode, path)
+    });
+    tell_doubtful(named, exit, ctx);
 }
 
 /// The list of files in the making, for either kind of output.
 struct Files<'a> {
     opened: &'a Opened,
     mappings: Mappings,
-    seen: BTreeSet<InodeNo>,
     list: Vec<wire::File>,
     table: Table,
     json: bool,
+    users: Option<ByFile>,
 }
 
 impl Files<'_> {
-    /// Adds a file or directory; `path` is `None` if no path leads to it.
-    fn add(&mut self, path: Option<&[u8]>, inode: &Inode) {
-        self.seen.insert(inode.ino);
+    /// Adds a file or directory; where no path leads to it, `path` is `None`, and `why` says why that is so.
+    fn add(&mut self, path: Option<&[u8]>, why: Option<Why>, inode: &Inode) {
         let extents = self.mappings.files.remove(&inode.ino).unwrap_or_default();
         if self.json {
             let (geometry, base) = (self.opened.region.geometry(), self.opened.physical_base());
             let runs = extents.iter().map(|extent| wire::Extent::new(extent, geometry, base)).collect();
-            self.list.push(wire::File::new(path, inode, runs));
+            self.list.push(wire::File::new(path, inode, runs).used(self.users.as_ref(), inode));
             return;
         }
         let file = inode.kind == InodeKind::File;
         let only = |text: String| if file { text } else { String::new() };
         let (shown, style) = match path {
             Some(path) => (paths::shown(path), role(inode)),
-            None => (format!("{} (no path leads to it)", paths::shown(&inode.name)), Role::Bad),
+            None => {
+                let why = why.map_or_else(|| "no path leads to it".to_owned(), |why| why.to_string());
+                (format!("{} ({why})", paths::shown(&inode.name)), Role::Bad)
+            }
         };
-        self.table.styled([
-            (&inode.ino.to_string(), Role::Plain),
-            (&only(size::human(inode.size)), Role::Plain),
-            (&only(inode.size.to_string()), Role::Dim),
-            (&only(inode.blocks.to_string()), Role::Plain),
-            (&only(extents.len().to_string()), Role::Plain),
-            (&shown, style),
-        ]);
+        let mapped = self.users.as_ref().map(|users| users.shown(inode.ino));
+        let cells = [
+            (inode.ino.to_string(), Role::Plain),
+            (only(size::human(inode.size)), Role::Plain),
+            (only(inode.size.to_string()), Role::Dim),
+            (only(inode.blocks.to_string()), Role::Plain),
+            (only(extents.len().to_string()), Role::Plain),
+        ];
+        let mapped = mapped.as_deref().map(|users| (users, Role::Warn));
+        let cells = cells.iter().map(|(text, role)| (text.as_str(), *role));
+        self.table.cells(cells.chain(mapped).chain([(shown.as_str(), style)]));
     }
 }
 
-pub(super) fn files(opened: &Opened, answer: Option<&mut region::Inspect>, ctx: &mut Ctx) -> Result<Exit> {
+pub(super) fn files(
+    opened: &Opened,
+    in_use: bool,
+    answer: Option<&mut region::Inspect>,
+    ctx: &mut Ctx,
+) -> Result<Exit> {
     let (inodes, mut exit) = read_inodes(&opened.region, ctx);
     let mappings = opened.region.mappings(|_| true);
     let lost = inodes.lost_pages + mappings.lost_pages;
     if tell_lost(mappings.lost_pages, "block table", "list of extents", ctx) != Exit::Done {
         exit = Exit::No;
     }
-    let table = Table::new(&["Inode", "Size", "Bytes", "Blocks", "Extents", "Path"]).right(&[0, 1, 2, 3, 4]);
-    let json = answer.is_some();
-    let mut files = Files { opened, mappings, seen: BTreeSet::new(), list: Vec::new(), table, json };
-    if let Some(root) = inodes.tree.get(InodeNo::ROOT) {
-        files.add(Some(b"/"), root);
-        let walked = paths::walk(&inodes.tree, (root, b"/"), |step| {
-            files.add(Some(&step.path), step.inode);
-            Ok::<(), std::convert::Infallible>(())
-        });
-        tell_depth(walked.unwrap_or(0), ctx);
+    let users = in_use.then(|| ByFile::look(opened, &mappings));
+    let mut heads = vec!["Inode", "Size", "Bytes", "Blocks", "Extents", "Path"];
+    if in_use {
+        heads.insert(5, "Mapped by");
     }
-    for inode in inodes.tree.inodes() {
-        if !files.seen.contains(&inode.ino) {
-            files.add(None, inode);
-        }
+    let table = Table::new(&heads).right(&[0, 1, 2, 3, 4]);
+    let json = answer.is_some();
+    let mut files = Files { opened, mappings, list: Vec::new(), table, json, users };
+    let rest: Vec<(&Inode, Option<Why>)>;
+    if let Some(root) = inodes.tree.get(InodeNo::ROOT) {
+        files.add(Some(b"/"), None, root);
+        let Ok(walked) = paths::walk(&inodes.tree, (root, b"/"), |step| {
+            files.add(Some(&step.path), None, step.inode);
+            Ok::<_, std::convert::Infallible>(Go::In)
+        });
+        let hidden = paths::hidden(&inodes.tree, root, &walked);
+        rest = hidden.into_iter().map(|(inode, why)| (inode, Some(why))).collect();
+    } else {
+        rest = inodes.tree.inodes().map(|inode| (inode, None)).collect();
+    }
+    for (inode, why) in rest {
+        files.add(None, why, inode);
     }
     match answer {
         Some(answer) => {
             answer.lost_pages = Some(lost);
             answer.files = Some(files.list);
         }
-        None => files.table.print(ctx)?,
+        None => {
+            opened.unlock();
+            files.table.print(ctx)?;
+        }
     }
+    tell_all_doubtful(&inodes.tree, &mut exit, ctx);
     Ok(exit)
 }
 
@@ -299,6 +333,7 @@ pub(super) fn pages(opened: &Opened, answer: Option<&mut region::Inspect>, ctx: 
             (&counts.0, counts.1),
         ]);
     }
+    opened.unlock();
     table.print(ctx)?;
     Ok(Exit::Done)
 }

@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 use gmfs_format::io::ReadAt;
-use gmfs_format::seal::{PageKind, claim};
-use gmfs_format::superblock::MAGIC;
-use gmfs_format::units::PAGE_SIZE;
+use gmfs_format::seal::{PageKind, SealFault, claim};
+use gmfs_format::superblock::{MAGIC, Superblock, SuperblockFault};
+use gmfs_format::units::{CopyId, PAGE_SIZE, PmdShift};
 use gmfs_image::{Kind, foreign};
 use gmfs_volume::{OpenError, Superblocks};
 
@@ -18,7 +18,12 @@ const LOOKED_AT: u64 = 4 << 20;
 /// So many bytes of each stretch of data.
 const PER_STRETCH: u64 = 64 << 10;
 
+/// So many blocks of 2 MiB at the end are searched for a superblock of another format version.
+const LAST_BLOCKS: u64 = 64;
+
 const OVERRIDE: &str = "-f formats it all the same, and what it holds is lost";
+const REPAIR_OR_OVERRIDE: &str =
+    "`gmfs fsck IMAGE` tells what is wrong; -f formats it all the same, and what it holds is lost";
 
 /// Refuses a target that holds anything.
 pub(super) fn check(target: &Target) -> Result<(), Failure> {
@@ -42,7 +47,14 @@ pub(super) fn check(target: &Target) -> Result<(), Failure> {
 
 /// Refuses what is, or was, a region.
 fn region(source: &dyn ReadAt) -> Result<(), Failure> {
-    match Superblocks::load(source) {
+    match Superblocks::load_any(source, None) {
+        Ok(found) if found.are_rebuilt() => {
+            let (size, uuid) = (size::both(found.geometry().size()), found.current().uuid);
+            let message = format!(
+                "it holds a damaged guestmemfs region: {size}, UUID {uuid}; both superblocks are lost, and tables are left"
+            );
+            Err(Failure::new("holds-region", message).hint(REPAIR_OR_OVERRIDE))
+        }
         Ok(found) => {
             let superblock = found.current();
             let label = match superblock.label() {
@@ -57,13 +69,36 @@ fn region(source: &dyn ReadAt) -> Result<(), Failure> {
             );
             Err(Failure::new("holds-region", message).hint(OVERRIDE))
         }
-        Err(OpenError::NoRegion { .. }) if looks_like_one(source) => {
-            let message = "it holds a damaged guestmemfs region: there is a superblock that cannot be used";
-            let hint = "`gmfs fsck IMAGE` tells what is wrong; -f formats it all the same, and what it holds is lost";
-            Err(Failure::new("holds-region", message).hint(hint))
+        Err(OpenError::NoRegion { .. }) => {
+            if let Some(version) = other_version(source) {
+                let message =
+                    format!("it holds a gmfs region of format version {version}, which this gmfs cannot read");
+                return Err(Failure::new("holds-region", message).hint(OVERRIDE));
+            }
+            if looks_like_one(source) {
+                let message = "it holds a damaged guestmemfs region: there is a superblock that cannot be used";
+                return Err(Failure::new("holds-region", message).hint(REPAIR_OR_OVERRIDE));
+            }
+            Ok(())
         }
         Err(_) => Ok(()),
     }
+}
+
+/// The format version of a superblock that is sealed and that this program does not read: at the start, where copy A is,
+/// or at the start of one of the last blocks, where copy B is.
+fn other_version(source: &dyn ReadAt) -> Option<u16> {
+    let step = PmdShift::M2.block_bytes();
+    let end = source.end().unwrap_or(0);
+    let last = (1..=LAST_BLOCKS).map_while(|n| (end / step).checked_sub(n)).map(|block| block * step);
+    let mut page = [0; PAGE_SIZE];
+    std::iter::once(0).chain(last).find_map(|offset| {
+        source.read_at(offset, &mut page).ok()?;
+        match Superblock::read(&page, CopyId::A) {
+            Err(SuperblockFault::Seal(SealFault::Version(version))) if page[64..72] == MAGIC => Some(version),
+            _ => None,
+        }
+    })
 }
 
 /// Whether the first page is, by its marks, a superblock.

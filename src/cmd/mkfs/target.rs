@@ -1,14 +1,16 @@
 //! What is to be formatted: found, made, opened and locked; and, if it was made here, removed again if that fails.
 
 use std::fs::OpenOptions;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use gmfs_format::io::{ReadAt, Span, Window, WriteAt};
 use gmfs_format::spec;
 use gmfs_format::units::{CopyId, PmdShift};
+use gmfs_image::foreign;
 use gmfs_image::probe::{self, Intent};
-use gmfs_image::{Kind, RegionFile, WritableFile};
+use gmfs_image::{Kind, RangeLock, RegionFile, WritableFile};
 use gmfs_volume::Superblocks;
 
 use super::Args;
@@ -63,6 +65,8 @@ pub(super) struct Target {
     pub(super) fresh: bool,
     bytes: Bytes,
     made: Option<Made>,
+    /// A dry run's lock; what is written has its own.
+    _look: Option<RangeLock>,
 }
 
 impl Target {
@@ -82,6 +86,23 @@ impl Target {
         let offsets = CopyId::BOTH.map(|copy| old.geometry().copy_offset(copy));
         let end = source.end().unwrap_or(0);
         offsets.into_iter().filter(|offset| offset.saturating_add(4096) <= end).collect()
+    }
+
+    /// Where other formats have marks, which the region must not be taken for: in files and block devices, of which
+    /// programs tell what they hold by these.
+    pub(super) fn marked(&self) -> Vec<Range<u64>> {
+        if self.fresh || !matches!(self.kind, Kind::File | Kind::BlockDevice) {
+            return Vec::new();
+        }
+        super::wipe::places(self.size)
+    }
+
+    /// What the image still holds beside the region, if programs that look at the image as a whole see it: a name, and
+    /// where its mark is.
+    pub(super) fn left_outside(&self) -> Option<(&'static str, u64)> {
+        let source = self.source().filter(|_| self.base == 0 && !self.fresh && !self.kind.is_physical())?;
+        let found = foreign::identify(source).filter(|found| found.offset >= self.size)?;
+        Some((found.name, found.offset))
     }
 
     pub(super) fn writable(&mut self) -> Result<&mut Window<Box<dyn WriteAt>>, Failure> {
@@ -143,9 +164,10 @@ fn make(args: &Args, wanted: &Wanted, new: bool) -> Result<Target> {
     };
     // Before there is a file that would have to be removed again.
     super::plan(args, wanted.pmd, size)?;
-    let mut target = Target { kind: Kind::File, size, base: 0, fresh: true, bytes: Bytes::Nothing, made: None };
+    let mut target =
+        Target { kind: Kind::File, size, base: 0, fresh: true, bytes: Bytes::Nothing, made: None, _look: None };
     if !args.dry_run {
-        let file = WritableFile::create_new(path, size)?;
+        let file = WritableFile::create_new(path, size, &args.wait.locking(None))?;
         target.made = Some(if new { Made::New(path.clone()) } else { Made::Grown(path.clone()) });
         target.bytes = Bytes::Writable(Window::new(Box::new(file), 0, size));
     }
@@ -175,14 +197,15 @@ impl Whole {
 }
 
 /// Opens an image as what it is; a dump as the file that it is, too: its content is judged later.
-fn open_whole(path: &Path, window: Option<Span>, dry_run: bool) -> Result<(Kind, Whole)> {
-    if !dry_run {
-        let image = probe::open_for_writing(path, window, Intent::Replace)?;
+fn open_whole(args: &Args, window: Option<Span>, lock: Span) -> Result<(Kind, Whole)> {
+    let path = &args.image;
+    if !args.dry_run {
+        let image = probe::open_for_writing(path, window, Intent::Replace, &args.wait.locking(Some(lock)))?;
         return Ok((image.kind, Whole::Writable(image.target)));
     }
     match probe::open(path, window) {
         Ok(image) if !image.kind.is_dump() => Ok((image.kind, Whole::Readable(image.source))),
-        Ok(_) | Err(probe::OpenError::Format { .. } | probe::OpenError::Elf { .. }) => {
+        Ok(_) | Err(probe::OpenError::Format { .. } | probe::OpenError::Elf { .. } | probe::OpenError::Dump { .. }) => {
             Ok((Kind::File, Whole::Readable(Box::new(RegionFile::open(path)?))))
         }
         Err(error) => Err(error.into()),
@@ -194,8 +217,11 @@ fn existing(args: &Args, wanted: &Wanted) -> Result<Target> {
     let path = &args.image;
     let memory = if is_memory(path) { Some(memory_span(args, wanted)?) } else { None };
     let window = memory.or_else(|| Some(Span::new(wanted.base?, wanted.size?)));
-    let (kind, whole) = open_whole(path, window, args.dry_run)?;
     let base = memory.map_or(wanted.base.unwrap_or(0), |span| span.offset);
+    // In a file, what an older region has left past this one goes too.
+    let lock = memory.unwrap_or(Span::new(base, u64::MAX));
+    let look = if args.dry_run { Some(args.wait.shared(path, Some(lock))?) } else { None };
+    let (kind, whole) = open_whole(args, window, lock)?;
     let room = whole.end().map(|end| end.saturating_sub(base));
     let size = memory.map(|span| span.len).or(wanted.size).or(room).unwrap_or(0);
     if let Some(room) = room.filter(|room| *room < size) {
@@ -207,7 +233,7 @@ fn existing(args: &Args, wanted: &Wanted) -> Result<Target> {
     // In memory not a byte beside the range is ours; in a file leftovers behind it count.
     let reach = if kind.is_physical() { size } else { room.unwrap_or(size) };
     let bytes = whole.cut(base, reach);
-    Ok(Target { kind, size, base, fresh: false, bytes, made: None })
+    Ok(Target { kind, size, base, fresh: false, bytes, made: None, _look: look })
 }
 
 /// The range of physical memory that is asked for, or that the kernel's parameter names.

@@ -97,6 +97,7 @@ pub(crate) struct Extracted {
     pub(crate) path: files::Path,
     pub(crate) output: String,
     pub(crate) size: u64,
+    pub(crate) doubtful: bool,
     pub(crate) absent: Vec<Gap>,
 }
 
@@ -104,6 +105,9 @@ pub(crate) struct Extracted {
 #[derive(Serialize)]
 pub(crate) struct Extract {
     pub(crate) files: Vec<Extracted>,
+    /// What was not taken out, because its name can be no file's or no path leads to it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) not_shown: Vec<files::NotShown>,
 }
 
 /// The answer of a command that changed a region.

@@ -38,6 +38,7 @@ pub(crate) struct Dump {
     crashed: Option<String>,
     dumped: Option<String>,
     incomplete: bool,
+    damaged: bool,
     /// Bytes of memory in the file to which nothing gives an address.
     unaddressed: u64,
     /// The parts of a split dump.
@@ -62,6 +63,7 @@ impl From<&DumpFacts> for Dump {
             crashed: when(facts.crash_time),
             dumped: when(facts.dump_time),
             incomplete: facts.incomplete,
+            damaged: facts.damaged,
             unaddressed: facts.unaddressed,
             parts: facts.parts.iter().map(|part| region::Span { base: part.offset, size: part.len }).collect(),
         }
@@ -141,4 +143,6 @@ pub(crate) struct InspectImage {
     pub(crate) presence: Option<Presence>,
     /// How much there is of the range that the region is in, used or not.
     pub(crate) range: Option<Tally>,
+    /// Bytes of that range that are holes in a file of raw memory.
+    pub(crate) holes: Option<u64>,
 }

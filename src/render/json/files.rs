@@ -7,6 +7,8 @@ use gmfs_format::tables::INODE_IMMUTABLE;
 use gmfs_format::units::InodeNo;
 use serde::Serialize;
 
+use crate::in_use::{ByFile, User};
+use crate::paths::Why;
 use crate::render::json::text;
 use crate::render::time;
 
@@ -79,6 +81,8 @@ pub(crate) struct Inode {
     immutable: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     align_1g: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    doubtful: Option<bool>,
     accessed: Option<String>,
     modified: Option<String>,
     changed: Option<String>,
@@ -104,6 +108,7 @@ impl From<&Found> for Inode {
             gid: attributes.map(|a| a.gid),
             immutable: attributes.map(|a| a.flags & INODE_IMMUTABLE != 0),
             align_1g: attributes.map(|a| a.flags & INODE_ALIGN_1G != 0),
+            doubtful: attributes.map(|_| found.is_doubtful()),
             accessed: when(|a| a.accessed),
             modified: when(|a| a.modified),
             changed: when(|a| a.changed),
@@ -121,13 +126,22 @@ pub(crate) struct File {
     kind: &'static str,
     size: u64,
     blocks: u64,
+    doubtful: bool,
     extents: Vec<Extent>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mapped_by: Option<Vec<User>>,
 }
 
 impl File {
     pub(crate) fn new(path: Option<&[u8]>, found: &Found, extents: Vec<Extent>) -> Self {
         let Found { ino, kind, size, blocks, .. } = found;
-        Self { path: Path::new(path), ino: ino.0, kind: kind.name(), size: *size, blocks: *blocks, extents }
+        let (path, kind, doubtful) = (Path::new(path), kind.name(), found.is_doubtful());
+        Self { path, ino: ino.0, kind, size: *size, blocks: *blocks, doubtful, extents, mapped_by: None }
+    }
+
+    /// With those who have it mapped, if somebody wants to know.
+    pub(crate) fn used(self, users: Option<&ByFile>, found: &Found) -> Self {
+        Self { mapped_by: users.map(|users| users.of(found.ino)), ..self }
     }
 }
 
@@ -138,11 +152,38 @@ pub(crate) struct Entry {
     path: Path,
     #[serde(flatten)]
     inode: Inode,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mapped_by: Option<Vec<User>>,
 }
 
 impl Entry {
     pub(crate) fn new(path: &[u8], found: &Found) -> Self {
-        Self { path: Path::new(Some(path)), inode: found.into() }
+        Self { path: Path::new(Some(path)), inode: found.into(), mapped_by: None }
+    }
+
+    /// With those who have it mapped, if somebody wants to know.
+    pub(crate) fn used(self, users: Option<&ByFile>, found: &Found) -> Self {
+        Self { mapped_by: users.map(|users| users.of(found.ino)), ..self }
+    }
+}
+
+/// An inode that a listing leaves out.
+#[derive(Serialize)]
+pub(crate) struct NotShown {
+    ino: u32,
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name_bytes: Option<String>,
+    reason: &'static str,
+}
+
+impl NotShown {
+    pub(crate) fn list(hidden: &[(&Found, Why)]) -> Vec<Self> {
+        let one = |(found, why): &(&Found, Why)| {
+            let (name, name_bytes) = text(&found.name);
+            Self { ino: found.ino.0, name, name_bytes, reason: why.name() }
+        };
+        hidden.iter().map(one).collect()
     }
 }
 
@@ -151,6 +192,8 @@ impl Entry {
 pub(crate) struct Listing {
     pub(crate) entries: Vec<Entry>,
     pub(crate) lost_pages: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) not_shown: Vec<NotShown>,
 }
 
 /// A file as `stat` shows it.

@@ -94,9 +94,7 @@ fn problem(standing: Standing) -> Option<Problem> {
             SealFault::Misplaced { .. }
             | SealFault::OtherLayout { .. }
             | SealFault::OtherBirth(_)
-            | SealFault::Prepared => {
-                Problem::PageMisplaced { found: Text::from(&fault) }
-            }
+            | SealFault::Prepared => Problem::PageMisplaced { found: Text::from(&fault) },
         },
     })
 }

@@ -31,6 +31,9 @@ pub(crate) fn check<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, n
     if superblocks.phase() != Phase::Idle {
         add(Problem::WriterActive {});
     }
+    if superblocks.contradicts_sums() {
+        add(Problem::SumsWrong {});
+    }
     if let Some(misstated) = superblocks.misstated() {
         let (proven, said) = (superblocks.decision().marks, misstated.marks());
         if said != proven {

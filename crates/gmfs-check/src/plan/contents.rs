@@ -7,11 +7,11 @@ use gmfs_format::model::Tree;
 use gmfs_format::name;
 use gmfs_format::raw::{InodeRaw, SuperblockRaw};
 use gmfs_format::superblock::{MAX_LABEL, STATE_ACTIVE, STATE_CLEAN, STATE_FLAGS, text_field};
-use gmfs_format::tables::{BlockState, INODE_FLAGS, INODE_LOST_DATA, InodeKind, MODE_BITS};
+use gmfs_format::tables::{BlockState, INODE_DOUBTFUL, INODE_FLAGS, INODE_LOST_DATA, InodeKind, MODE_BITS};
 use gmfs_format::units::{BlockNo, InodeNo, PageNo};
 use gmfs_volume::change::Assign;
-use gmfs_volume::{Region, Superblocks};
 use gmfs_volume::region::read_inode;
+use gmfs_volume::{Region, Superblocks};
 
 use crate::finding::{Finding, Subject};
 use crate::plan::claims::claims;
@@ -90,7 +90,7 @@ pub(super) fn plan<S: ReadAt + ?Sized>(
         match code.repair() {
             Repair::None => {}
             Repair::Manual => plan.refuse(finding, manual_advice(&finding.problem)),
-            class if !policy.allows(class) => {
+            class if !policy.allows(class) && !planner.is_of_flagged(finding) => {
                 plan.refuse(finding, "gives something up, and only repairs that do not were asked for");
             }
             _ if planner.blocks.len() >= EDITS_PER_ROUND || planner.inodes.len() >= INODES_PER_ROUND => {
@@ -106,7 +106,19 @@ pub(super) fn plan<S: ReadAt + ?Sized>(
     planner.finish(plan);
 }
 
+/// Whether the count of a file is wrong that is known to be doubtful: it is not proven, and correcting it gives nothing up.
+fn is_count_of_flagged(before: &InodeRaw, because: &[Code]) -> bool {
+    before.flags.get() & INODE_DOUBTFUL != 0 && because.iter().all(|code| *code == Code::GM0406)
+}
+
 impl<S: ReadAt + ?Sized> Planner<'_, S> {
+    fn is_of_flagged(&self, finding: &Finding) -> bool {
+        match finding.subject {
+            Subject::Inode(ino) => self.read_inode(ino).is_some_and(|raw| is_count_of_flagged(&raw, &[finding.code()])),
+            _ => false,
+        }
+    }
+
     /// Works one finding into the plan.
     fn resolve(&mut self, finding: &Finding) -> Result<(), &'static str> {
         let code = finding.code();
@@ -491,8 +503,12 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
             if working.before != working.after {
                 let losses = [self.losses.get(&ino), ranges.get(&ino)];
                 let loses: Vec<&str> = losses.into_iter().flatten().map(String::as_str).collect();
+                let safe = is_count_of_flagged(&working.before, &working.because);
                 let edit = Edit::Inode { ino, before: working.before, after: working.after };
                 plan.push(edit, working.because, (!loses.is_empty()).then(|| loses.join("; ")));
+                if let Some(planned) = plan.edits.last_mut().filter(|_| safe) {
+                    planned.class = Repair::Safe;
+                }
             }
         }
         let (raw, because) = self.superblock;

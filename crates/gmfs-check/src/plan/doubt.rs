@@ -26,7 +26,7 @@ pub(super) fn plan<S: ReadAt + ?Sized>(
     policy: Policy,
     plan: &mut Plan,
 ) {
-    let strangers = state.census().is_some_and(|census| !census.strangers().is_empty());
+    let strangers = state.census().is_some_and(|census| census.has_strangers_before(state.decision().marks));
     let hinders = if state.lacks_pages() {
         Some("pages that might prove the state are not there to be read: nothing is concluded without them")
     } else if strangers && policy == Policy::Safe {
@@ -91,6 +91,9 @@ pub(super) fn distrust<S: ReadAt + ?Sized>(
     }
     let settlement = Settlement::of(source, state, true);
     plan.push(Edit::Settle { distrust: true }, because, told(source, state, &settlement));
+    if let Some(planned) = plan.edits.last_mut() {
+        planned.class = Repair::Lossy;
+    }
 }
 
 /// What is given up, and what becomes doubtful, by block, by page and by file.

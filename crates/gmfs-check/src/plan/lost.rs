@@ -7,9 +7,9 @@ use gmfs_format::io::ReadAt;
 use gmfs_format::model::Tree;
 use gmfs_format::name;
 use gmfs_format::units::InodeNo;
-use gmfs_volume::{Region, Superblocks};
 use gmfs_volume::content::{Piece, pieces};
 use gmfs_volume::region::Mapping;
+use gmfs_volume::{Region, Superblocks};
 
 /// Files of which the ranges are told: their blocks are held in memory for that.
 const FILES: usize = 16;

@@ -49,7 +49,12 @@ impl Places {
     }
 
     /// Whether a block that is plainly data has this place of a file.
-    pub(super) fn is_taken<S: ReadAt + ?Sized>(&mut self, region: &Region<&S, &Superblocks>, owner: InodeNo, index: u32) -> bool {
+    pub(super) fn is_taken<S: ReadAt + ?Sized>(
+        &mut self,
+        region: &Region<&S, &Superblocks>,
+        owner: InodeNo,
+        index: u32,
+    ) -> bool {
         if let Some((start, size)) = self.starts.get(&owner) {
             let bit = start + u64::from(index);
             let word = self.taken.get((bit / 64) as usize).copied().unwrap_or_default();

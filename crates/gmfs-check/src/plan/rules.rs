@@ -10,10 +10,9 @@ use crate::problem::{Code, Repair};
 
 /// Plans the repair of pages where the state is proven: each page is written from the copy that was chosen.
 pub(super) fn pages(findings: &[&Finding], state: &Superblocks, policy: Policy, plan: &mut Plan) {
-    // A copy that is empty is filled without a question only if nothing else may have a claim to its place.
+    // A copy that is empty is filled only if nothing else may have a claim to its place, or if the user has named the region.
     let census = state.census();
-    let may_fill =
-        |copy| policy == Policy::Lossy || !state.has_others() || census.is_some_and(|census| census.is_present(copy));
+    let may_fill = |copy| !state.has_others() || census.is_some_and(|census| census.is_present(copy));
     for finding in findings {
         let code = finding.code();
         if matches!(code.repair(), Repair::Manual | Repair::None) {
@@ -21,7 +20,7 @@ pub(super) fn pages(findings: &[&Finding], state: &Superblocks, policy: Policy, 
         } else if !policy.allows(code.repair()) {
             plan.refuse(finding, "gives something up, and only repairs that do not were asked for");
         } else if finding.copy().is_some_and(|copy| !may_fill(copy)) {
-            plan.refuse(finding, "this copy holds no page of the region, and pages of another region are left");
+            plan.refuse(finding, "this copy holds no page of the region, and pages of another region are left: name the region by its UUID");
         } else {
             let (edit, loses) = edit(finding);
             match plan.edits.iter_mut().find(|planned| edit == Edit::Superblocks && planned.edit == edit) {
@@ -31,7 +30,7 @@ pub(super) fn pages(findings: &[&Finding], state: &Superblocks, policy: Policy, 
         }
     }
     // Superblocks come last: pages are what proves them.
-    plan.edits.sort_by_key(|planned| planned.edit.is_of_superblock());
+    plan.edits.sort_by_key(|planned| planned.edit == Edit::Superblocks || planned.edit.is_of_superblock());
 }
 
 /// The edit for one finding.

@@ -11,7 +11,9 @@ use gmfs_format::io::{ReadAt, Span, WriteAt};
 use gmfs_format::tables::{BlockState, InodeKind};
 use gmfs_format::units::{BlockNo, CopyId, InodeNo, PageNo, PmdShift};
 use gmfs_volume::superblocks::used_tables;
-use gmfs_volume::{CreateOptions, FormatOptions, PutOptions, Region, Stamp, Superblocks, Writer, WriterOptions};
+use gmfs_volume::{
+    Chosen, Class, CreateOptions, FormatOptions, PutOptions, Region, Stamp, Superblocks, Writer, WriterOptions,
+};
 use uuid::Uuid;
 
 #[path = "../../../gmfs-volume/tests/it/support/media/mod.rs"]
@@ -21,6 +23,8 @@ pub(crate) use media::memory::Memory;
 
 /// When everything happens.
 pub(crate) const NOW: u64 = 1_700_000_000_000_000_000;
+/// The birth of every region that is not given another one.
+pub(crate) const BIRTH: u64 = 0xb17;
 /// A block.
 pub(crate) const BLOCK: u64 = 2 << 20;
 
@@ -32,6 +36,7 @@ pub(crate) fn format_options(size: u64, inodes: u32, uuid: u128) -> FormatOption
     FormatOptions {
         geometry: Geometry::plan(size, PmdShift::M2, inodes).unwrap(),
         uuid: Uuid::from_u128(uuid),
+        birth: BIRTH,
         label: "test".into(),
         base: 0,
         owner: (0, 0),
@@ -116,7 +121,11 @@ pub(crate) fn look<S: ReadAt>(image: &S) -> Report {
 }
 
 fn try_look<S: ReadAt>(image: &S) -> Result<Report, String> {
-    let options = Options { now: NOW, threads: NonZeroUsize::MIN, data: false, keep: 1000 };
+    look_at(image, None)
+}
+
+fn look_at<S: ReadAt>(image: &S, region: Option<Chosen>) -> Result<Report, String> {
+    let options = Options { now: NOW, threads: NonZeroUsize::MIN, data: false, keep: 1000, region };
     check(image, &options, &|_, _| {}).map_err(|error| error.to_string())
 }
 
@@ -126,13 +135,24 @@ pub(crate) fn codes(report: &Report) -> BTreeSet<Code> {
 
 /// Repairs in rounds, as a user's program does; gives the last report and the codes that were refused last.
 pub(crate) fn repair<S: WriteAt>(image: &mut S, policy: Policy) -> Result<(Report, BTreeSet<Code>), String> {
+    repair_region(image, policy, None)
+}
+
+/// Likewise, where the user has said which region is meant.
+pub(crate) fn repair_region<S: WriteAt>(
+    image: &mut S,
+    policy: Policy,
+    region: Option<Chosen>,
+) -> Result<(Report, BTreeSet<Code>), String> {
     for _ in 0..40 {
-        let report = try_look(image)?;
+        let report = look_at(image, region)?;
         let next = plan(image, &report, policy).map_err(|error| error.to_string())?;
         if next.is_empty() {
             return Ok((report, next.refused.iter().map(|refused| refused.code).collect()));
         }
-        apply(image, &next.edits, &stamp()).map_err(|error| format!("{error:?}: {:?}", next.edits))?;
+        let state = report.state.clone().expect("a report of a region has its state");
+        apply(image, &state, &next.edits, if policy == Policy::Safe { Class::Safe } else { Class::Lossy }, &stamp())
+            .map_err(|error| format!("{error:?}: {:?}", next.edits))?;
     }
     Err(format!("a repair does not end: {:?}", look(image).findings))
 }

@@ -14,6 +14,7 @@ fn covers<T: OnMemory>() {
 #[test]
 fn fields_cover_every_byte() {
     covers::<PageHeader>();
+    covers::<PageTrailer>();
     covers::<ErrorRecord>();
     covers::<SuperblockRaw>();
     covers::<BlockRaw>();

@@ -1,12 +1,13 @@
 //! What a path names, and how it is opened without blocking and without surprises.
 
-use std::fs::{File, FileType, TryLockError};
+use std::fs::{File, FileType};
 use std::io;
 use std::io::Seek;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::{FileError, RegionFile};
+use crate::lock::Mode;
 
 /// What a file is to be opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +88,7 @@ pub(crate) fn open(path: &Path, access: Access) -> Result<RegionFile, FileError>
         return Err(FileError::ReadOnly { path: path.to_owned() });
     }
     let size = size_of(&file, path)?;
-    Ok(RegionFile { file, path: path.to_owned(), size, block_device })
+    Ok(RegionFile { file, path: path.to_owned(), size, block_device, lock: None })
 }
 
 /// Whether a block device is set read-only. Such a one can be opened for writing; only the writes fail.
@@ -130,13 +131,9 @@ pub(crate) fn size_of(mut file: &File, path: &Path) -> Result<u64, FileError> {
     file.seek(io::SeekFrom::End(0)).map_err(failed)
 }
 
-/// Takes the exclusive lock once.
-pub(crate) fn lock(file: &File, path: &Path) -> Result<(), FileError> {
-    let path = || path.to_owned();
-    file.try_lock().map_err(|e| match e {
-        TryLockError::WouldBlock => FileError::Locked { path: path() },
-        TryLockError::Error(source) => FileError::Io { doing: "lock", path: path(), source },
-    })
+/// The error for what could not be opened to be locked.
+pub(crate) fn explain_lock(path: &Path, mode: Mode, source: io::Error) -> FileError {
+    explain(path, if mode == Mode::Shared { Access::Read } else { Access::Write }, source)
 }
 
 /// Names the errors of open(2) that a user can do something about.

@@ -61,7 +61,7 @@ fn a_file_that_shrinks_under_the_reader_has_no_zeros_at_its_end() {
 fn holes_are_known_and_what_lies_behind_the_end_is_not_zero() {
     let dir = Dir::new();
     let path = dir.path("r");
-    let mut file = WritableFile::create_new(&path, 64 << 20).unwrap();
+    let mut file = WritableFile::create_new(&path, 64 << 20, &Locking::at_once()).unwrap();
     file.write_at(32 << 20, b"data").unwrap();
     let first = file.next_data(0..64 << 20).unwrap().unwrap();
     assert!(first.contains(&(32 << 20)), "{first:?}");
@@ -76,7 +76,7 @@ fn holes_are_known_and_what_lies_behind_the_end_is_not_zero() {
 fn zeroing_makes_a_hole_and_keeps_what_is_beside_it() {
     let dir = Dir::new();
     let path = dir.file("r", &[0xff; 1 << 20]);
-    let mut file = WritableFile::open(&path).unwrap();
+    let mut file = WritableFile::open(&path, &Locking::at_once()).unwrap();
     let before = std::fs::metadata(&path).unwrap().blocks();
     file.zero(Span::new(4096, (1 << 20) - 8192)).unwrap();
     file.zero(Span::new(10, 3)).unwrap();
@@ -94,7 +94,7 @@ fn zeroing_makes_a_hole_and_keeps_what_is_beside_it() {
 fn zeros_are_written_where_no_hole_can_be_made() {
     let dir = Dir::new();
     let path = dir.file("r", &[0xff; 3 << 20]);
-    let file = WritableFile::open(&path).unwrap();
+    let file = WritableFile::open(&path, &Locking::at_once()).unwrap();
     file.write_zeros(Span::new(100, (3 << 20) - 200)).unwrap();
     let bytes = std::fs::read(&path).unwrap();
     assert!(bytes[100..(3 << 20) - 100].iter().all(|b| *b == 0));
@@ -105,7 +105,7 @@ fn zeros_are_written_where_no_hole_can_be_made() {
 fn a_medium_without_holes_is_zeroed_by_writing() {
     let dir = Dir::new();
     let path = dir.file("r", &[0xff; 3 << 20]);
-    let mut file = WritableFile::open(&path).unwrap();
+    let mut file = WritableFile::open(&path, &Locking::at_once()).unwrap();
     // As a block device is treated: all of it is data.
     file.inner.block_device = true;
     file.zero(Span::new(5, (3 << 20) - 5)).unwrap();
@@ -120,7 +120,7 @@ fn a_medium_without_holes_is_zeroed_by_writing() {
 fn nothing_is_written_behind_the_end() {
     let dir = Dir::new();
     let path = dir.file("r", &[1; 4096]);
-    let mut file = WritableFile::open(&path).unwrap();
+    let mut file = WritableFile::open(&path, &Locking::at_once()).unwrap();
     assert_eq!(file.write_at(4090, &[2; 7]).unwrap_err().span, Span::new(4090, 7));
     assert!(file.write_at(u64::MAX, &[2]).is_err());
     assert!(file.zero(Span::new(4000, 97)).is_err());
@@ -132,39 +132,52 @@ fn nothing_is_written_behind_the_end() {
 }
 
 #[test]
-fn only_one_writes_and_readers_can_tell() {
+fn only_one_writes() {
     let dir = Dir::new();
     let path = dir.file("r", b"x");
-    let reader = RegionFile::open(&path).unwrap();
-    assert!(!reader.is_locked().unwrap());
-    let writer = WritableFile::open(&path).unwrap();
-    assert!(reader.is_locked().unwrap());
-    let error = WritableFile::open(&path).unwrap_err();
+    let writer = WritableFile::open(&path, &Locking::at_once()).unwrap();
+    let error = WritableFile::open(&path, &Locking::at_once()).unwrap_err();
     assert!(matches!(error, FileError::Locked { .. }), "{error}");
     drop(writer);
-    assert!(!reader.is_locked().unwrap());
-    WritableFile::open(&path).unwrap();
+    WritableFile::open(&path, &Locking::at_once()).unwrap();
+}
+
+#[test]
+fn a_writer_that_waits_gets_the_file_that_has_the_name_then() {
+    let dir = Dir::new();
+    let path = dir.file("r", b"old");
+    let writer = WritableFile::open(&path, &Locking::at_once()).unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let patient = Locking { limit: std::time::Duration::from_secs(20), ..Locking::at_once() };
+            WritableFile::open(&path, &patient).unwrap().size()
+        });
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        std::fs::rename(dir.file("new", b"another"), &path).unwrap();
+        drop(writer);
+        assert_eq!(waiting.join().unwrap(), 7);
+    });
 }
 
 #[test]
 fn a_new_file_is_sparse_and_never_replaces_content() {
     let dir = Dir::new();
     let path = dir.path("r");
-    let made = WritableFile::create_new(&path, 1 << 40).unwrap();
+    let made = WritableFile::create_new(&path, 1 << 40, &Locking::at_once()).unwrap();
     assert_eq!(made.end(), Some(1 << 40));
     drop(made);
     assert!(std::fs::metadata(&path).unwrap().blocks() < 64);
-    let error = WritableFile::create_new(&path, 4096).unwrap_err();
+    let error = WritableFile::create_new(&path, 4096, &Locking::at_once()).unwrap_err();
     assert!(matches!(error, FileError::Exists { size: 0x100_0000_0000, .. }), "{error}");
     let empty = dir.file("empty", b"");
-    assert_eq!(WritableFile::create_new(&empty, 4096).unwrap().size(), 4096);
+    assert_eq!(WritableFile::create_new(&empty, 4096, &Locking::at_once()).unwrap().size(), 4096);
 }
 
 #[test]
 fn a_size_that_the_filesystem_does_not_have_leaves_no_file_behind() {
     let dir = Dir::new();
     let path = dir.path("r");
-    let error = WritableFile::create_new(&path, u64::MAX).unwrap_err();
+    let error = WritableFile::create_new(&path, u64::MAX, &Locking::at_once()).unwrap_err();
     assert!(matches!(error, FileError::TooLarge { .. }), "{error}");
     assert!(!path.exists());
 }
@@ -191,7 +204,8 @@ fn what_holds_no_bytes_is_refused_without_waiting() {
         (PathBuf::from("/dev/zero"), "character device other than memory"),
     ];
     for (path, expected) in cases {
-        for error in [RegionFile::open(&path).unwrap_err(), WritableFile::open(&path).unwrap_err()] {
+        for error in [RegionFile::open(&path).unwrap_err(), WritableFile::open(&path, &Locking::at_once()).unwrap_err()]
+        {
             match error {
                 FileError::WrongKind { what, .. } => assert_eq!(what, expected),
                 other => panic!("{}: {other}", path.display()),
@@ -223,7 +237,7 @@ fn errors_of_open_have_names() {
 fn a_reader_of_what_is_written_sees_it_and_keeps_the_lock() {
     let dir = Dir::new();
     let path = dir.file("r", &[0; 100]);
-    let mut file = WritableFile::open(&path).unwrap();
+    let mut file = WritableFile::open(&path, &Locking::at_once()).unwrap();
     let reader = file.reader().unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| file.write_at(10, b"written").unwrap()).join().unwrap();
@@ -235,7 +249,7 @@ fn a_reader_of_what_is_written_sees_it_and_keeps_the_lock() {
         });
     });
     drop(file);
-    assert!(matches!(WritableFile::open(&path), Err(FileError::Locked { .. })));
+    assert!(matches!(WritableFile::open(&path, &Locking::at_once()), Err(FileError::Locked { .. })));
     drop(reader);
-    WritableFile::open(&path).unwrap();
+    WritableFile::open(&path, &Locking::at_once()).unwrap();
 }

@@ -31,7 +31,7 @@ fn records_in_any_order_of_which_the_last_wins_and_zeros_between() {
     let mut file = stream(records, true);
     file.extend(b"anything");
     let flat = FlatFile::parse(file).unwrap();
-    assert_eq!((flat.end(), flat.facts().clone()), (Some(33), FlatFacts { records: 4, cut: false }));
+    assert_eq!((flat.end(), flat.facts().clone()), (Some(33), FlatFacts { records: 4, cut: false, damaged: false }));
     assert_eq!(read(&flat, 0, 33).unwrap(), b"abc\0\0\0\0\0\0\x0001XY456789\0\0\0\0\0\0\0\0\0\0end");
     assert_eq!(read(&flat, 31, 4), Err((Span::new(33, 2), Absence::BeyondEnd)));
     assert_eq!(flat.next_data(3..33).unwrap(), Some(10..20));
@@ -67,7 +67,8 @@ fn records_that_make_no_sense_end_the_stream() {
         file.extend(b"12345");
         file.extend([0xff; 16]);
         let flat = FlatFile::parse(file).unwrap();
-        assert!(flat.facts().cut, "{offset} {size}");
+        assert!(flat.facts().damaged, "{offset} {size}");
+        assert_eq!(read(&flat, 3, 1).unwrap_err().1, Absence::Undecodable);
         assert_eq!(read(&flat, 0, 3).unwrap(), b"abc");
     }
     // Far away, and nothing is made for what is between.
@@ -76,10 +77,36 @@ fn records_that_make_no_sense_end_the_stream() {
 }
 
 #[test]
+fn records_behind_a_damaged_one_are_found_again() {
+    let piece = |n: u8| vec![n; 100];
+    let pieces: Vec<Vec<u8>> = (1..=9).map(piece).collect();
+    let records: Vec<(i64, &[u8])> = pieces.iter().enumerate().map(|(n, piece)| (n as i64 * 100, &piece[..])).collect();
+    let whole = stream(&records, true);
+    let header = |n: usize| 4096 + n * 116;
+    // The place, the length (too large, too small), or both, of record 3.
+    for (at, bytes) in
+        [(0, &[0xff; 8][..]), (8, &[0, 0, 0, 0, 0, 0, 0, 107]), (8, &[0, 0, 0, 0, 0, 0, 0, 90]), (0, &[0xee; 16])]
+    {
+        let mut file = whole.clone();
+        file[header(3) + at..header(3) + at + bytes.len()].copy_from_slice(bytes);
+        let flat = FlatFile::parse(file).unwrap();
+        assert!(flat.facts().damaged && !flat.facts().cut, "{at} {bytes:?}");
+        for n in [0, 1, 2, 4, 5, 8] {
+            assert_eq!(read(&flat, n * 100, 100).unwrap(), piece(n as u8 + 1), "{at} {n}");
+        }
+        match read(&flat, 300, 100) {
+            Ok(bytes) => assert_eq!(bytes, piece(4)),
+            Err((_, why)) => assert_eq!(why, Absence::Undecodable),
+        }
+        assert_eq!(flat.next_absent(900..1000), Some((Span::new(900, 100), Absence::BeyondEnd)));
+    }
+}
+
+#[test]
 fn another_version_or_another_stream_inside() {
     let mut file = stream(&[(0, b"abc")], true);
     file[31] = 2;
-    assert!(matches!(FlatFile::parse(file), Err(FlatError::Signature)));
+    assert!(matches!(FlatFile::parse(file), Err(FlatError::Version { kind: 1, version: 2 })));
     let inner = stream(&[(0, b"abc")], true);
     assert!(matches!(FlatFile::parse(stream(&[(0, &inner)], true)), Err(FlatError::Nested)));
 }
@@ -98,7 +125,7 @@ fn many_small_records() {
 fn too_many_records_are_refused_with_the_remedy() {
     let file = stream(&[(0, b"a"), (1, b"b"), (2, b"c")], true);
     let size = file.len() as u64;
-    assert_eq!(walk(&file, size, 3).unwrap().0.len(), 3);
+    assert_eq!(walk(&file, size, 3).unwrap().list.len(), 3);
     let error = walk(&file, size, 2).unwrap_err();
     assert!(matches!(error, FlatError::TooManyRecords) && error.to_string().contains("makedumpfile -R"), "{error}");
 }
@@ -138,7 +165,7 @@ fn a_flattened_elf_dump_of_makedumpfile() {
     assert_eq!((image.kind, image.elf.as_ref().unwrap().machine), (crate::Kind::Elf, 62));
     let records = truth.json["files"][0]["flat_records"].as_u64().unwrap();
     let stream = image.dump.as_ref().unwrap().flattened.clone();
-    assert_eq!(stream, Some(FlatFacts { records, cut: false }));
+    assert_eq!(stream, Some(FlatFacts { records, cut: false, damaged: false }));
     truth.check(&*image.source, Absence::Excluded);
     // Its first kilobytes only: the header is written last.
     let whole = std::fs::read(file.path()).unwrap();

@@ -6,7 +6,7 @@ use super::{Foreign, read};
 
 /// Each looks for one kind of thing. Partition tables last.
 const PROBES: &[fn(&dyn ReadAt) -> Option<Foreign>] =
-    &[ext, nilfs2, zfs, raid_at_end, device_tree, vhd_at_end, gpt_at_end, mbr];
+    &[ext, nilfs2, zfs, raid_at_end, firmware_raid, drbd, device_tree, vhd_at_end, gpt_at_end, mbr];
 
 pub(super) fn identify(source: &dyn ReadAt) -> Option<Foreign> {
     PROBES.iter().find_map(|probe| probe(source))
@@ -69,7 +69,7 @@ fn zfs(source: &dyn ReadAt) -> Option<Foreign> {
             {
                 return Some(Foreign { name: "ZFS pool member", offset });
             }
-            offset += 1024;
+            offset = offset.saturating_add(1024);
         }
         None
     })
@@ -88,6 +88,29 @@ fn raid_at_end(source: &dyn ReadAt) -> Option<Foreign> {
     let known = le32(&head, 0)? == 0xa92b_4efc && le32(&head, 4)? == 0;
     let swapped = be32(&head, 0)? == 0xa92b_4efc && be32(&head, 4)? == 0;
     (known || swapped).then_some(Foreign { name: "Linux RAID member", offset: v090 })
+}
+
+/// RAID of a controller's firmware, which is in the last sectors: Intel's, NVIDIA's, a DDF one.
+fn firmware_raid(source: &dyn ReadAt) -> Option<Foreign> {
+    let end = source.end()?;
+    let marks: [(u64, &[u8], &'static str); 4] = [
+        (1024, b"Intel Raid ISM Cfg Sig. ", "Intel RAID member"),
+        (1024, b"NVIDIA  ", "NVIDIA RAID member"),
+        (512, b"\xde\x11\xde\x11", "DDF RAID member"),
+        (0x2_0000, b"\xde\x11\xde\x11", "DDF RAID member"),
+    ];
+    marks.into_iter().find_map(|(before, mark, name)| {
+        let offset = end.checked_sub(before)?;
+        let head = read::<24>(source, offset)?;
+        head.starts_with(mark).then_some(Foreign { name, offset })
+    })
+}
+
+/// DRBD with its metadata at the end.
+fn drbd(source: &dyn ReadAt) -> Option<Foreign> {
+    let offset = source.end()?.checked_sub(4096)?.checked_add(0x3c)?;
+    let known = [*b"\x83\x74\x02\x67", *b"\x83\x74\x02\x69", *b"\x83\x74\x02\x6a", *b"\x83\x74\x02\x6b"];
+    known.contains(&read::<4>(source, offset)?).then_some(Foreign { name: "DRBD volume", offset })
 }
 
 /// A flattened device tree: the magic, a size that has room for the header, and a version that exists.

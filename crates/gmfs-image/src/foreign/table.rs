@@ -1,4 +1,5 @@
-//! Signatures at fixed places, four bytes or more. Source: the on-disk formats, and libblkid's probes.
+//! Signatures at fixed places, four bytes or more. Source: the on-disk formats, and libblkid's probes. Disk images and
+//! archives, which nobody reads a region out of, are in [`formats`](crate::probe::formats).
 
 /// No magic below is longer.
 pub(super) const LONGEST: usize = 32;
@@ -57,15 +58,27 @@ pub(super) const SIGNATURES: &[(u64, &[u8], &str)] = &[
     (0xfff6, b"SWAPSPACE2", "swap area"),
     (0xff6, b"SWAP-SPACE", "swap area"),
     (0xff6, b"S1SUSPEND", "suspended system in a swap area"),
-    (0, b"QFI\xfb", "qcow2 disk image"),
-    (0, b"KDMV", "VMDK disk image"),
-    (0, b"# Disk DescriptorFile", "VMDK disk image"),
-    (0x40, b"\x7f\x10\xda\xbe", "VDI disk image"),
-    (0, b"vhdxfile", "VHDX disk image"),
-    (0, b"conectix", "VHD disk image"),
-    (0x101, b"ustar", "tar archive"),
-    (0, b"PK\x03\x04", "zip archive"),
-    (0, b"070701", "cpio archive"),
+    (0x8009, b"CDROM", "High Sierra filesystem"),
+    (0x2000, b"\x49\xe8\x95\xf9", "HPFS filesystem"),
+    (0x400, b"\xf5\xfc\x01\xa5", "VxFS filesystem"),
+    (0x20, b"1SFB", "BeFS filesystem"),
+    (0x1000, b"SPB5", "NetWare volume"),
+    (0, b"\xce\xfa\xad\x1b", "SCO BFS filesystem"),
+    (0, b"UBI#", "UBI device"),
+    (0, b"SFOZ", "zonefs filesystem"),
+    (0x20, b"ORCLDISK", "Oracle ASM disk"),
+    (0, b"verity\0\0", "dm-verity device"),
+    (0, b"integrt\0", "dm-integrity device"),
+    (0, b"SnAp", "device-mapper snapshot"),
+    (0x20_0000, b"\x5e\xf1\xab\x2f", "VMFS filesystem"),
+    (0x8000, b"SKUL\xba\xbe", "LUKS volume"),
+    (0x1_0000, b"SKUL\xba\xbe", "LUKS volume"),
+    (0x2_0000, b"SKUL\xba\xbe", "LUKS volume"),
+    (0x4_0000, b"SKUL\xba\xbe", "LUKS volume"),
+    (0x8_0000, b"SKUL\xba\xbe", "LUKS volume"),
+    (0x10_0000, b"SKUL\xba\xbe", "LUKS volume"),
+    (0x20_0000, b"SKUL\xba\xbe", "LUKS volume"),
+    (0x40_0000, b"SKUL\xba\xbe", "LUKS volume"),
     (0x200, b"EFI PART", "GPT partition table"),
     (0x1000, b"EFI PART", "GPT partition table"),
 ];

@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-const SIZE: usize = 2 << 20;
+const SIZE: usize = 6 << 20;
 
 fn image(parts: &[(usize, &[u8])]) -> Vec<u8> {
     let mut image = vec![0; SIZE];
@@ -61,6 +61,8 @@ fn signatures_at_the_end_are_found() {
     let old = b"\xfc\x4e\x2b\xa9\0\0\0\0\x5a\0\0\0";
     assert_eq!(found(&[(SIZE - 65536, old)]), Some(("Linux RAID member", SIZE as u64 - 65536)));
     assert_eq!(found(&[(SIZE - 512, b"EFI PART")]), Some(("GPT partition table", SIZE as u64 - 512)));
+    assert_eq!(found(&[(SIZE - 1024, b"Intel Raid ISM Cfg Sig. ")]), Some(("Intel RAID member", SIZE as u64 - 1024)));
+    assert_eq!(found(&[(SIZE - 4036, b"\x83\x74\x02\x6b")]), Some(("DRBD volume", SIZE as u64 - 4036)));
     assert_eq!(found(&[(SIZE - 512, b"conectix")]), Some(("VHD disk image", SIZE as u64 - 512)));
 }
 

@@ -2,10 +2,11 @@
 
 #![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::slice::ChunksMut;
-use std::sync::Mutex;
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
 
 use gmfs_format::io::{Absence, ReadAt, ReadError, Span};
 
@@ -15,6 +16,12 @@ use super::{KdumpDump, MAX_THREADS, Part};
 
 /// A descriptor's size in the file.
 const DESCRIPTOR: usize = 24;
+/// The same.
+const DESCRIPTOR_BYTES: u64 = 24;
+/// So many descriptors are read at once to count them: 192 KiB.
+const COUNTED: u64 = 8192;
+/// Fewer descriptors than these are taken out of a piece of them that is read at once.
+const SOME: usize = 128;
 /// So many bytes of memory are one job for a thread.
 const JOB: usize = 256 << 10;
 /// Less memory than this is decoded by one thread.
@@ -25,14 +32,19 @@ const RUN: u64 = 512 << 10;
 const GAP: u64 = 16 << 10;
 
 /// Where a page's bytes are, and how.
-#[derive(Clone, Copy, Debug)]
-struct Descriptor {
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Descriptor {
     offset: u64,
     size: u32,
     flags: u32,
 }
 
 impl Descriptor {
+    /// One that the file is too short for. Its size is that of no page.
+    const CUT: Self = Self { offset: u64::MAX, size: u32::MAX, flags: 0 };
+    /// One that is damaged in the file: it names no codec.
+    const DAMAGED: Self = Self { offset: u64::MAX, size: u32::MAX, flags: u32::MAX };
+
     fn take(raw: &[u8], big: bool) -> Self {
         let mut bytes = [0; DESCRIPTOR];
         for (to, from) in bytes.iter_mut().zip(raw) {
@@ -62,8 +74,11 @@ impl Descriptor {
 
     /// How the page is stored in a file of `file` bytes, if it can be there.
     fn judge(self, page: u64, file: u64) -> Result<Codec, Absence> {
-        // An incomplete dump has zeros for what was lost. No page lies behind the header's first byte.
-        if self.offset == 0 {
+        // The writer leaves zeros for what it had no data for. No page lies at the header's first byte.
+        if self.offset == 0 || self.size == 0 {
+            return Err(Absence::NoData);
+        }
+        if self.offset == u64::MAX && self.size == u32::MAX && self.flags == 0 {
             return Err(Absence::Truncated);
         }
         let codec = Codec::of_flags(self.flags).ok_or(Absence::Undecodable)?;
@@ -117,11 +132,16 @@ impl Stop {
 
     fn of(index: usize, error: ReadError) -> Self {
         match error {
-            // Inside the file as it was when the dump was opened: it is being cut, or a flattened stream was.
-            ReadError::Absent { .. } => Self::absent(index, Absence::Truncated),
+            ReadError::Absent { why, .. } => Self::absent(index, lost(why)),
             ReadError::Io { source, .. } => Self { index, why: Why::Io(source) },
         }
     }
+}
+
+/// Why a page is absent whose bytes are absent in the file for `why`: a part of a flattened stream was damaged, or the
+/// stream or the file was cut since the dump was opened.
+pub(super) const fn lost(why: Absence) -> Absence {
+    if matches!(why, Absence::Undecodable) { why } else { Absence::Truncated }
 }
 
 /// What is to be done with the pages from one descriptor on.
@@ -285,7 +305,13 @@ impl<R: ReadAt> KdumpDump<R> {
             let count = count.min(usize::try_from(part.end.saturating_sub(page)).unwrap_or(count)).max(1);
             let bytes = count.saturating_mul(self.page_len()).min(rest.len());
             let (now, later) = rest.split_at_mut(bytes);
-            self.load(part, rank, count, worker).map_err(|error| super::of_index(error, here))?;
+            // A single page is mostly followed by a question about what comes next.
+            let loaded = if count == 1 {
+                self.load_some(part, rank, count, worker)
+            } else {
+                self.load(part, rank, count, worker)
+            };
+            loaded.map_err(|error| super::of_index(error, here))?;
             self.fill_from(part, now, worker).map_err(|stop| {
                 let index = u64::try_from(stop.index).unwrap_or(u64::MAX);
                 let span = Span::new(self.address(page.saturating_add(index)), self.page);
@@ -301,20 +327,70 @@ impl<R: ReadAt> KdumpDump<R> {
         Ok(())
     }
 
-    /// Reads descriptors. What the file lacks of them reads as zero, which is what a lost page has.
+    /// Reads descriptors. What the file lacks of them says so.
     fn load(&self, part: &Part<R>, rank: u64, count: usize, worker: &mut Worker) -> Result<(), ReadError> {
-        let entry = u64::try_from(DESCRIPTOR).unwrap_or(0);
-        let at = rank.saturating_sub(part.before).saturating_mul(entry).saturating_add(part.descriptors);
-        worker.raw.resize(count.saturating_mul(DESCRIPTOR), 0);
-        read_what_is_there(&part.file, at, &mut worker.raw)?;
+        let at = part.descriptor_at(rank);
+        // Behind the end of the file there is nothing to be read.
+        let left = usize::try_from(part.size.saturating_sub(at)).unwrap_or(usize::MAX);
+        let there = count.saturating_mul(DESCRIPTOR).min(left);
+        worker.raw.resize(there, 0);
+        let whole = read_what_is_there(&part.file, at, &mut worker.raw)?;
         // One that is cut off says nothing.
-        let there = usize::try_from(part.size.saturating_sub(at)).unwrap_or(usize::MAX);
-        let whole = there.saturating_sub(there.checked_rem(DESCRIPTOR).unwrap_or(0));
-        worker.raw.get_mut(whole..).unwrap_or_default().fill(0);
         let big = self.facts.big_endian;
         worker.descriptors.clear();
         worker.descriptors.extend(worker.raw.chunks_exact(DESCRIPTOR).map(|raw| Descriptor::take(raw, big)));
+        worker.descriptors.resize(count, Descriptor::CUT);
+        if whole {
+            return Ok(());
+        }
+        // What a flattened stream lost of them, or a file that is being cut, was read as zero.
+        for (place, descriptor) in (at..).step_by(DESCRIPTOR).zip(&mut worker.descriptors) {
+            match part.file.next_absent(place..place.saturating_add(DESCRIPTOR_BYTES)) {
+                Some((_, Absence::Undecodable)) => *descriptor = Descriptor::DAMAGED,
+                Some(_) => *descriptor = Descriptor::CUT,
+                // An empty one may be one that the file does not have any more.
+                None if descriptor.offset == 0 => {
+                    let mut again = [0; DESCRIPTOR];
+                    if matches!(part.file.read_at(place, &mut again), Err(ReadError::Absent { .. })) {
+                        *descriptor = Descriptor::CUT;
+                    }
+                }
+                None => {}
+            }
+        }
         Ok(())
+    }
+
+    /// As [`load`](Self::load), for a search that comes back for the descriptors that follow: where pages lie scattered,
+    /// it comes for few of them at a time.
+    fn load_some(&self, part: &Part<R>, rank: u64, count: usize, worker: &mut Worker) -> Result<(), ReadError> {
+        if count >= SOME {
+            return self.load(part, rank, count, worker);
+        }
+        let first = rank.saturating_sub(part.before);
+        let mut list = Vec::with_capacity(count);
+        let mut windows = part.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        while list.len() < count {
+            let at = first.saturating_add(u64::try_from(list.len()).unwrap_or(0));
+            if let Some(held) = windows.find(at) {
+                list.extend(held.iter().take(count.saturating_sub(list.len())));
+                continue;
+            }
+            let (wanted, mut room) = windows.room(at, u64::MAX);
+            self.load(part, at.saturating_add(part.before), wanted, worker)?;
+            room.extend_from_slice(&worker.descriptors);
+            windows.keep(at, room);
+        }
+        worker.descriptors = list;
+        Ok(())
+    }
+
+    /// As [`Descriptor::judge`]. In a dump whose writer ran out of space, what it has no data for is what was cut off.
+    fn judge(&self, descriptor: Descriptor, part: &Part<R>) -> Result<Codec, Absence> {
+        descriptor.judge(self.page, part.size).map_err(|why| match why {
+            Absence::NoData if part.incomplete => Absence::Truncated,
+            why => why,
+        })
     }
 
     /// Whether the page is the zero page that others share.
@@ -330,7 +406,7 @@ impl<R: ReadAt> KdumpDump<R> {
         let mut limit = usize::MAX;
         let mut done = 0;
         while let Some(descriptor) = descriptors.get(done).copied() {
-            let codec = descriptor.judge(self.page, part.size).map_err(|why| Stop::absent(done, why))?;
+            let codec = self.judge(descriptor, part).map_err(|why| Stop::absent(done, why))?;
             let from = done.saturating_mul(length);
             if self.is_shared_zero(descriptor, zero) {
                 out.get_mut(from..from.saturating_add(length)).unwrap_or_default().fill(0);
@@ -422,24 +498,65 @@ impl<R: ReadAt> KdumpDump<R> {
     /// What the descriptors of `pages` say without decoding. All of them have one.
     pub(super) fn verdicts(&self, pages: Range<u64>, out: &mut Vec<Option<Absence>>) -> Result<(), ReadError> {
         out.clear();
-        self.look(pages, |descriptors, part| {
-            out.extend(descriptors.iter().map(|descriptor| descriptor.judge(self.page, part.size).err()));
-            // A flattened stream that was cut has gaps before its end.
-            let from = out.len().saturating_sub(descriptors.len());
-            let verdicts = out.get_mut(from..).unwrap_or_default();
-            let good = || descriptors.iter().zip(verdicts.iter()).filter(|(_, verdict)| verdict.is_none());
-            let start = good().map(|(descriptor, _)| descriptor.offset).min();
-            let end = good().map(|(descriptor, _)| descriptor.end()).max();
-            let (Some(start), Some(end)) = (start, end) else { return };
-            if part.file.next_absent(start..end).is_none() {
-                return;
+        self.look(pages, |descriptors, part| self.judge_each(descriptors, part, out))
+    }
+
+    /// Appends what each descriptor says without decoding.
+    fn judge_each(&self, descriptors: &[Descriptor], part: &Part<R>, out: &mut Vec<Option<Absence>>) {
+        let from = out.len();
+        out.extend(descriptors.iter().map(|descriptor| self.judge(*descriptor, part).err()));
+        // A flattened stream that was cut has gaps before its end.
+        let verdicts = out.get_mut(from..).unwrap_or_default();
+        let good = || descriptors.iter().zip(verdicts.iter()).filter(|(_, verdict)| verdict.is_none());
+        let start = good().map(|(descriptor, _)| descriptor.offset).min();
+        let end = good().map(|(descriptor, _)| descriptor.end()).max();
+        let (Some(start), Some(end)) = (start, end) else { return };
+        if part.file.next_absent(start..end).is_none() {
+            return;
+        }
+        for (descriptor, verdict) in descriptors.iter().zip(verdicts) {
+            if verdict.is_none()
+                && let Some((_, why)) = part.file.next_absent(descriptor.offset..descriptor.end())
+            {
+                *verdict = Some(lost(why));
             }
-            for (descriptor, verdict) in descriptors.iter().zip(verdicts) {
-                if verdict.is_none() && part.file.next_absent(descriptor.offset..descriptor.end()).is_some() {
-                    *verdict = Some(Absence::Truncated);
+        }
+    }
+
+    /// Counts the pages of a range that have descriptors by what those say without decoding: so many bytes are absent for
+    /// each reason. The descriptors of a range follow one another in the file, however its pages lie scattered.
+    pub(super) fn lost_pages(&self, pages: &Range<u64>) -> Result<BTreeMap<Absence, u64>, ReadError> {
+        let mut found = BTreeMap::new();
+        let Some(file) = self.bitmap_file() else { return Ok(found) };
+        let mut worker = self.worker();
+        let mut verdicts = Vec::new();
+        for part in &self.parts {
+            let (from, to) = (pages.start.max(part.start), pages.end.min(part.end));
+            let mut rank = self.maps.rank(file, from)?;
+            let end = self.maps.rank(file, to.max(from))?;
+            while rank < end {
+                let held =
+                    part.size.saturating_sub(part.descriptor_at(rank)).checked_div(DESCRIPTOR_BYTES).unwrap_or(0);
+                let mut note = |why: Absence, pages: u64| {
+                    let sum: &mut u64 = found.entry(why).or_default();
+                    *sum = sum.saturating_add(pages.saturating_mul(self.page));
+                };
+                if held == 0 {
+                    note(Absence::Truncated, end.saturating_sub(rank));
+                    break;
                 }
+                let count = end.saturating_sub(rank).min(held).min(COUNTED);
+                self.load(part, rank, usize::try_from(count).unwrap_or(0), &mut worker)?;
+                verdicts.clear();
+                self.judge_each(&worker.descriptors, part, &mut verdicts);
+                for why in verdicts.iter().flatten() {
+                    note(*why, 1);
+                }
+                rank = rank.saturating_add(count);
             }
-        })
+        }
+        self.dismiss(worker);
+        Ok(found)
     }
 
     /// Which of `pages`, that all have descriptors, are the zero page that others share.
@@ -460,7 +577,7 @@ impl<R: ReadAt> KdumpDump<R> {
         while page < pages.end {
             let Some(part) = self.part_of(page) else { break };
             let count = pages.end.min(part.end).saturating_sub(page);
-            self.load(part, rank, usize::try_from(count).unwrap_or(0), &mut worker)?;
+            self.load_some(part, rank, usize::try_from(count).unwrap_or(0), &mut worker)?;
             take(&worker.descriptors, part);
             (page, rank) = (page.saturating_add(count), rank.saturating_add(count));
         }

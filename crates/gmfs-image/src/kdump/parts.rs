@@ -2,17 +2,24 @@
 
 #![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 
 use gmfs_format::io::{ReadAt, Span};
 
 use super::KdumpError;
-use super::bitmap::Bitmaps;
+use super::bitmap::{Bitmaps, Windows};
 use super::header::Header;
+use super::pages::Descriptor;
 use crate::elf::Notes;
 
 /// The bit of the header's status that says that the writer ran out of space.
 const INCOMPLETE: u32 = 8;
+
+/// So many descriptors are read at least to look at some.
+const LEAST_DESCRIPTORS: usize = 32;
+/// And so many at most: 96 KiB of the file.
+const MOST_DESCRIPTORS: usize = 4096;
 
 /// One file of a dump.
 #[derive(Debug)]
@@ -30,6 +37,8 @@ pub(super) struct Part<R> {
     pub(super) incomplete: bool,
     /// Where in the file the page is that all zero pages share; 0 if that is not known.
     pub(super) zero: AtomicU64,
+    /// The descriptors that were looked at last, by their place among all of the part.
+    pub(super) windows: Mutex<Windows<Descriptor>>,
 }
 
 impl<R: ReadAt> Part<R> {
@@ -42,7 +51,14 @@ impl<R: ReadAt> Part<R> {
         let before = maps.rank(&file, start)?;
         let descriptors = header.descriptors_at();
         let incomplete = header.status & INCOMPLETE != 0;
-        Ok((header, maps, Self { file, size, start, end, before, descriptors, incomplete, zero: AtomicU64::new(0) }))
+        let zero = AtomicU64::new(0);
+        let windows = Mutex::new(Windows::new(LEAST_DESCRIPTORS, MOST_DESCRIPTORS));
+        Ok((header, maps, Self { file, size, start, end, before, descriptors, incomplete, zero, windows }))
+    }
+
+    /// Where the descriptor of the how-many-th page of the dump is.
+    pub(super) const fn descriptor_at(&self, rank: u64) -> u64 {
+        rank.saturating_sub(self.before).saturating_mul(24).saturating_add(self.descriptors)
     }
 
     /// The notes behind the sub header, or where the header says that they are.

@@ -154,15 +154,26 @@ fn asking_again_and_again_for_the_rest_is_answered_from_memory() {
         builder = builder.page(number, Page::SharedZero);
     }
     let dump = parse(&builder.page(60, Page::Lost).page(61, Page::Lost));
-    let lost = Some((Span::new(60 * 4096, 2 * 4096), Absence::Truncated));
+    let lost = Some((Span::new(60 * 4096, 2 * 4096), Absence::NoData));
     for at in [0, 4096, 30 * 4096, 60 * 4096] {
         assert_eq!(dump.next_absent(at..100 * 4096), lost);
     }
-    assert_eq!(dump.next_absent(0..60 * 4096 + 5), Some((Span::new(60 * 4096, 5), Absence::Truncated)));
-    assert_eq!(dump.next_absent(0..61 * 4096 + 5), Some((Span::new(60 * 4096, 4101), Absence::Truncated)));
+    assert_eq!(dump.next_absent(0..60 * 4096 + 5), Some((Span::new(60 * 4096, 5), Absence::NoData)));
+    assert_eq!(dump.next_absent(0..61 * 4096 + 5), Some((Span::new(60 * 4096, 4101), Absence::NoData)));
     assert_eq!(dump.next_absent(0..60 * 4096), None);
     assert_eq!(dump.next_absent(62 * 4096..100 * 4096), None);
     assert_eq!(dump.next_absent(0..100 * 4096), lost);
+}
+
+#[test]
+fn what_a_writer_without_space_left_out_was_cut_off() {
+    // The bit of the header that says so.
+    let incomplete = Builder { status: 1 | 8, ..Builder::new() };
+    let dump = parse(&incomplete.page(3, Page::SharedZero).page(4, Page::Lost));
+    let lost = (Span::new(4 << 12, 4096), Absence::Truncated);
+    assert_eq!(read(&dump, 4 << 12, 4096), Err(lost));
+    assert_eq!(dump.next_absent(3 << 12..5 << 12), Some(lost));
+    assert_eq!(dump.tally(&(3 << 12..5 << 12)).unwrap().absent, [(Absence::Truncated, 4096)].into());
 }
 
 fn parts(ranges: &[(u64, u64)]) -> Vec<Vec<u8>> {

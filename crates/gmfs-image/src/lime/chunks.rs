@@ -6,6 +6,7 @@ use gmfs_format::io::{Absence, ReadAt, ReadError, Span};
 
 use super::crc32c::masked_crc32c;
 use super::{LimeError, MAX_CHUNKS};
+use crate::ahead::Ahead;
 
 /// The format's bound on the plain bytes of a chunk.
 const MAX_PLAIN: u64 = 64 << 10;
@@ -77,11 +78,23 @@ pub(super) struct Walk {
     pub(super) chunks: Vec<Chunk>,
 }
 
-/// Where a stream ended.
+/// Where a stream ended, and why.
 pub(super) struct Stream {
     pub(super) end: u64,
+    pub(super) stop: Stop,
+}
+
+/// Why a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// It had all that was wanted.
+    Done,
+    /// It has more than was wanted.
+    TooLong,
     /// It ended with the file.
-    pub(super) cut: bool,
+    Cut,
+    /// What comes next is no chunk.
+    Damaged,
 }
 
 /// What comes next in a stream.
@@ -90,8 +103,8 @@ enum Next {
     Chunk(Chunk, u64),
     /// Something without content that ends there.
     Skip(u64),
-    /// It is damaged, or (true) cut off.
-    Stop(bool),
+    /// Nothing that is a chunk.
+    Stop(Stop),
 }
 
 impl Walk {
@@ -118,35 +131,39 @@ impl Walk {
         self.push(Chunk { plain, len, place, stored: 0, body: Body::Bare })
     }
 
-    /// Walks over the chunks of the stream at `at` of a file of `size` bytes, until they have `wanted` plain bytes.
-    pub(super) fn stream(&mut self, file: &impl ReadAt, at: u64, size: u64, wanted: u64) -> Result<Stream, LimeError> {
+    /// Walks over the chunks of the stream at `at`, until they have `wanted` plain bytes.
+    pub(super) fn stream<R: ReadAt>(
+        &mut self,
+        file: &mut Ahead<'_, R>,
+        at: u64,
+        wanted: u64,
+    ) -> Result<Stream, LimeError> {
         let mut at = at;
         let mut left = wanted;
         while left > 0 {
-            match self.next(file, at, size)? {
+            match self.next(file, at)? {
                 Next::Chunk(chunk, end) if chunk.len <= left => {
                     left = left.saturating_sub(chunk.len);
                     self.push(chunk)?;
                     at = end;
                 }
                 Next::Skip(end) => at = end,
-                Next::Chunk(..) => return Ok(Stream { end: at, cut: false }),
-                Next::Stop(cut) => return Ok(Stream { end: at, cut }),
+                Next::Chunk(..) => return Ok(Stream { end: at, stop: Stop::TooLong }),
+                Next::Stop(stop) => return Ok(Stream { end: at, stop }),
             }
         }
-        Ok(Stream { end: at, cut: false })
+        Ok(Stream { end: at, stop: Stop::Done })
     }
 
-    fn next(&self, file: &impl ReadAt, at: u64, size: u64) -> Result<Next, ReadError> {
-        let mut raw = [0; 14];
-        let there = usize::try_from(size.saturating_sub(at)).unwrap_or(14).min(14);
-        file.read_at(at, raw.get_mut(..there).unwrap_or_default())?;
+    fn next<R: ReadAt>(&self, file: &mut Ahead<'_, R>, at: u64) -> Result<Next, ReadError> {
+        let (raw, there) = file.some::<14>(at)?;
+        let size = file.size();
         let [kind, a, b, c, rest @ ..] = raw;
         let stored = u32::from_le_bytes([a, b, c, 0]);
         let body = at.saturating_add(4);
         let end = body.saturating_add(stored.into());
         if there < 4 || end > size {
-            return Ok(Next::Stop(true));
+            return Ok(Next::Stop(Stop::Cut));
         }
         let plain = self.plain();
         let bytes = u64::from(stored);
@@ -158,11 +175,11 @@ impl Walk {
             0x80..=0xfe => Next::Skip(end),
             0x00 if (5..=MAX_STORED).contains(&bytes) => match varint(rest.get(4..).unwrap_or_default()) {
                 Some(len) if (1..=MAX_PLAIN).contains(&len) => chunk(len, Body::Snappy),
-                _ => Next::Stop(false),
+                _ => Next::Stop(Stop::Damaged),
             },
             0x01 if bytes == 4 => Next::Skip(end),
             0x01 if (5..=MAX_PLAIN.saturating_add(4)).contains(&bytes) => chunk(bytes.saturating_sub(4), Body::Stored),
-            _ => Next::Stop(false),
+            _ => Next::Stop(Stop::Damaged),
         })
     }
 }

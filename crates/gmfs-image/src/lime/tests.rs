@@ -112,14 +112,16 @@ fn headers_that_lie() {
     assert!(wraps.facts().damaged && !wraps.facts().cut);
     let back = after(block(b"EMiL", 1, 9, 8, b"x"));
     assert!(back.facts().damaged);
-    let long = after(block(b"EMiL", 1, 0x2000, 1 << 60, b"x"));
+    let long = after(block(b"EMiL", 1, 0x2000, 1 << 50, b"x"));
     assert!(long.facts().cut);
     assert_eq!(read(&long, 0x2000, 2), Err((Span::new(0x2001, 1), Absence::Truncated)));
     assert_eq!(read(&long, 0x1000, 4).unwrap(), b"good");
     assert!(after(vec![0; 100]).facts().damaged);
     assert!(after(block(b"AVML", 1, 0, 8, b"x")).facts().damaged);
-    for first in [vec![], vec![0; 40], block(b"EMiL", 2, 0, 8, b"x"), block(b"EMiL", 1, 9, 8, b"x")] {
-        assert!(matches!(LimeDump::parse(first), Err(LimeError::Signature)));
+    assert!(after(block(b"EMiL", 1, 0x2000, 1 << 60, b"x")).facts().damaged);
+    assert!(matches!(LimeDump::parse(vec![]), Err(LimeError::Signature)));
+    for first in [vec![0; 40], block(b"EMiL", 1, 9, 8, b"x")] {
+        assert!(matches!(LimeDump::parse(first), Err(LimeError::Empty)));
     }
     let overlap = [lime(0x1000, b"first"), lime(0x1003, b"XXXX")].concat();
     assert_eq!(read(&LimeDump::parse(overlap).unwrap(), 0x1000, 7).unwrap(), b"firstXX");
@@ -149,7 +151,7 @@ fn chunks_that_lie() {
     ] {
         let image = with(&[&stream[..10], bad, &stream[10..]], 1000);
         assert!(image.facts().damaged, "{bad:?}");
-        assert_eq!(read(&image, 0, 1000).unwrap_err().1, Absence::Truncated);
+        assert_eq!(read(&image, 0, 1000).unwrap_err().1, Absence::Undecodable);
     }
     assert!(with(&[stream], 900).facts().damaged);
     let huge = with(&[&stream[..10], &[1, 0xff, 0xff, 0xff]], 1000);
@@ -185,4 +187,121 @@ fn mutations_neither_panic_nor_contradict_themselves() {
         }
         crate::fuzzing::exercise_lime(&file);
     }
+}
+
+/// A header as LiME writes it on a big-endian machine.
+fn lime_big(start: u64, bytes: &[u8]) -> Vec<u8> {
+    let mut file = b"LiME\0\0\0\x01".to_vec();
+    file.extend(start.to_be_bytes());
+    file.extend((start + bytes.len() as u64 - 1).to_be_bytes());
+    file.extend([0; 8]);
+    file.extend_from_slice(bytes);
+    file
+}
+
+#[test]
+fn headers_are_in_either_byte_order() {
+    let file = [lime_big(0x1000, b"first"), lime_big(0x1005, b"second")].concat();
+    let image = LimeDump::parse(file).unwrap();
+    assert_eq!(image.facts(), &LimeFacts { blocks: 2, big_endian: true, ..LimeFacts::default() });
+    assert_eq!(read(&image, 0x1000, 11).unwrap(), b"firstsecond");
+}
+
+#[test]
+fn versions_that_are_not_known_are_told() {
+    for (magic, version, told) in
+        [(b"EMiL", 2, "a LiME image of version 2"), (b"AVML", 1, "an AVML image of version 1")]
+    {
+        let error = LimeDump::parse(block(magic, version, 0, 4, b"12345")).unwrap_err();
+        assert!(matches!(error, LimeError::Version { .. }) && error.to_string().contains(told), "{error}");
+    }
+}
+
+/// What is absent in all of the blocks, piece by piece.
+fn absent_in(image: &LimeDump<Vec<u8>>, range: Range<u64>) -> Vec<(u64, u64, Absence)> {
+    let mut at = range.start;
+    let mut list = Vec::new();
+    while let Some((span, why)) = image.next_absent(at..range.end) {
+        list.push((span.offset, span.end(), why));
+        at = span.end();
+    }
+    list
+}
+
+#[test]
+fn a_block_whose_stream_contradicts_its_header_is_damaged_and_no_other() {
+    const SIZE: usize = 200_000;
+    let bytes = memory(4 * SIZE);
+    let at = |n: usize| 0x10_0000 + (n * SIZE) as u64;
+    let piece = |n: usize| &bytes[n * SIZE..(n + 1) * SIZE];
+    let long = [piece(1), &[b'z'; 70_000]].concat();
+    let streams: [&[u8]; 4] = [&piece(1)[..SIZE / 2], &piece(1)[..65_536], &long, &[piece(1), b"z"].concat()];
+    for stream in streams {
+        let mut encoder = snap::write::FrameEncoder::new(Vec::new());
+        encoder.write_all(stream).unwrap();
+        let mut body = encoder.into_inner().unwrap();
+        body.extend((body.len() as u64).to_le_bytes());
+        let bad = block(b"AVML", 2, at(1), at(2) - 1, &body);
+        let image =
+            LimeDump::parse([avml(at(0), piece(0)), bad, avml(at(2), piece(2)), avml(at(3), piece(3))].concat());
+        let image = image.unwrap();
+        assert!(image.facts().damaged && !image.facts().cut && image.facts().blocks == 4, "{}", stream.len());
+        assert_eq!(
+            absent_in(&image, at(0)..at(4) + 9),
+            [(at(1), at(2), Absence::Undecodable), (at(4), at(4) + 9, Absence::NotInDump)]
+        );
+        for n in [0, 2, 3] {
+            assert_eq!(read(&image, at(n), SIZE).unwrap(), piece(n));
+        }
+        let listed: Vec<_> = image.ranges().map(|(span, why)| (span.offset, span.end(), why)).collect();
+        assert_eq!(listed, [(at(0), at(1), None), (at(1), at(2), Some(Absence::Undecodable)), (at(2), at(4), None)]);
+    }
+}
+
+#[test]
+fn damage_in_a_chained_image_takes_its_own_piece_only() {
+    const SIZE: usize = 300_000;
+    let bytes = memory(5 * SIZE);
+    // Blocks 1 and 2 have a hole of the address space between them.
+    let at = |n: usize| 0x10_0000 + (n * SIZE) as u64 + if n > 1 { 0x100_0000 } else { 0 };
+    let piece = |n: usize| &bytes[n * SIZE..(n + 1) * SIZE];
+    for compressed in [false, true] {
+        let make = if compressed { avml } else { lime };
+        let blocks: Vec<Vec<u8>> = (0..5).map(|n| make(at(n), piece(n))).collect();
+        let start = |n: usize| blocks[..n].iter().map(Vec::len).sum::<usize>();
+        let mut places = vec![0, 5, 23];
+        if compressed {
+            // A chunk's header: its kind, its length.
+            places.extend([32 + 10, 32 + 12]);
+        }
+        for n in [1, 2, 3] {
+            for place in &places {
+                let mut file = blocks.concat();
+                file[start(n) + place] ^= 0x55;
+                let image = LimeDump::parse(file).unwrap();
+                let told = format!("block {n}, byte {place}, {compressed}");
+                assert!(image.facts().damaged && !image.facts().cut, "{told}: {:?}", image.facts());
+                for other in (0..5).filter(|other| *other != n) {
+                    assert_eq!(read(&image, at(other), SIZE).unwrap(), piece(other), "{told}: {other}");
+                }
+                let (span, why) = image.next_absent(at(n)..at(n) + SIZE as u64).unwrap();
+                assert_eq!((span.end(), why), (at(n) + SIZE as u64, Absence::Undecodable), "{told}");
+                assert_eq!(image.next_absent(0..1).unwrap().1, Absence::NotInDump);
+            }
+        }
+    }
+}
+
+#[test]
+fn damage_at_the_end_is_no_cut_and_a_cut_is_no_damage() {
+    let bytes = memory(300_000);
+    let mut file = [avml(0x1000, &bytes), avml(0x10_0000, &bytes)].concat();
+    let second = file.len() - avml(0x10_0000, &bytes).len();
+    let cut = LimeDump::parse(file[..file.len() - 100_000].to_vec()).unwrap();
+    assert_eq!((cut.facts().cut, cut.facts().damaged), (true, false));
+    assert_eq!(cut.next_absent(0x10_0000..0x20_0000).unwrap().1, Absence::Truncated);
+    file[second] = b'X';
+    let damaged = LimeDump::parse(file).unwrap();
+    assert_eq!((damaged.facts().cut, damaged.facts().damaged), (false, true));
+    assert_eq!(damaged.next_absent(0x10_0000..0x20_0000).unwrap().1, Absence::Undecodable);
 }

@@ -76,10 +76,6 @@ impl Chunks {
         Some(Self { file, protection: Protection::Read, recent: Mutex::default(), ..*self })
     }
 
-    pub(super) const fn file(&self) -> &File {
-        &self.file
-    }
-
     /// Copies the device's bytes from `offset` into `buf`.
     pub(super) fn copy_out(&self, offset: u64, buf: &mut [u8]) -> Result<(), Failure> {
         let len = buf.len();
@@ -160,11 +156,15 @@ impl Chunks {
         let page = round_down(at, fault::page_size());
         let start = page.max(from);
         let end = page.saturating_add(fault::page_size()).min(from.saturating_add(len));
+        let span = Span::new(start, end.saturating_sub(start));
+        if fault.errno != 0 {
+            return (span, io::Error::from_raw_os_error(fault.errno));
+        }
         let message = format!(
             "memory at {at:#x} cannot be {} (bus error: hardware poison, or beyond the device)",
             if self.protection == Protection::Read { "read" } else { "accessed" }
         );
-        (Span::new(start, end.saturating_sub(start)), io::Error::other(message))
+        (span, io::Error::other(message))
     }
 
     /// The chunk that holds the device's byte at `offset`, mapped.

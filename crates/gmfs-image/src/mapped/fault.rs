@@ -9,8 +9,10 @@
 //! What must never happen is that another reader takes those zeros for memory. Therefore each map remembers the count
 //! it was made at, and is given up when the count has changed: before a copy, and also after it. A thread that copies
 //! from the same map at that very moment sees the count changed, because it is raised before the pages are replaced.
+//!
+//! A signal handler belongs to the whole process, so nothing here installs it by itself: the program does
+//! ([`super::survive_bus_errors`]), and without that no memory is mapped.
 
-use std::cell::Cell;
 use std::io;
 use std::marker::PhantomData;
 use std::ptr;
@@ -19,6 +21,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, compiler_fence, fence}
 
 use memmap2::MmapRaw;
 
+/// `BUS_MCEERR_AO`: the hardware noticed poison in memory of this process, which has not touched it.
+const POISON_NOTICED: libc::c_int = 5;
 /// How often pages of this process were replaced.
 static REPLACED: AtomicU64 = AtomicU64::new(0);
 /// What SIGBUS did before.
@@ -59,19 +63,27 @@ impl Note {
     }
 }
 
-/// A copy met memory that does not answer.
+/// A copy met memory that does not answer, or the kernel could not write memory back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     /// The first byte that failed, counted from the start of the map.
     pub(super) at: usize,
+    /// The error of the system call that failed; 0 for a bus error.
+    pub(super) errno: i32,
+}
+
+impl Fault {
+    const fn bus(at: usize) -> Self {
+        Self { at, errno: 0 }
+    }
 }
 
 /// A map with what its parts must be a multiple of.
 pub(super) struct Pieces<'a> {
     map: &'a MmapRaw,
     granule: usize,
-    /// The note is this thread's: a copy does not change threads.
-    not_send: PhantomData<Cell<()>>,
+    /// The note is this thread's: a copy does not change threads. A raw pointer is neither `Send` nor `Sync`.
+    not_send: PhantomData<*const ()>,
 }
 
 impl<'a> Pieces<'a> {
@@ -81,9 +93,9 @@ impl<'a> Pieces<'a> {
 
     /// The `len` bytes at `at`, if they are all in the map.
     fn place(&self, at: usize, len: usize) -> Result<*mut u8, Fault> {
-        let end = at.checked_add(len).ok_or(Fault { at })?;
+        let end = at.checked_add(len).ok_or(Fault::bus(at))?;
         if end > self.map.len() {
-            return Err(Fault { at });
+            return Err(Fault::bus(at));
         }
         Ok(self.map.as_mut_ptr().wrapping_add(at))
     }
@@ -106,7 +118,7 @@ impl<'a> Pieces<'a> {
             note.start.store(0, Ordering::Relaxed);
             match note.fault.load(Ordering::Relaxed) {
                 usize::MAX => Ok(()),
-                address => Err(Fault { at: address.wrapping_sub(base) }),
+                address => Err(Fault::bus(address.wrapping_sub(base))),
             }
         })
     }
@@ -246,14 +258,24 @@ fn flush_line(line: *const u8) {
     unsafe { core::arch::x86_64::_mm_clflush(line) }
 }
 
-/// Asks the kernel to write the range back. A device without anything to write back to refuses, which is no error: the
-/// fence is all that there is to do.
+/// Asks the kernel to write the range back.
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) fn write_back(map: &Pieces<'_>, at: usize, len: usize) -> Result<(), Fault> {
     map.place(at, len)?;
     fence(Ordering::SeqCst);
-    let _ = map.map.flush_range(at, len);
-    Ok(())
+    written_back(map.map.flush_range(at, len), at)
+}
+
+/// What msync(2) comes to. A device without anything to write back to refuses with EINVAL, which is no error: the fence is
+/// all that there is to do. Any other error means that what was stored may not last.
+#[cfg(any(test, not(target_arch = "x86_64")))]
+pub(super) fn written_back(done: io::Result<()>, at: usize) -> Result<(), Fault> {
+    match done {
+        Err(error) if error.kind() != io::ErrorKind::InvalidInput => {
+            Err(Fault { at, errno: error.raw_os_error().unwrap_or(libc::EIO) })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// How often pages were replaced so far. A map that was made at another count may hold zeros that are not memory.
@@ -271,9 +293,16 @@ fn page() -> usize {
     rustix::param::page_size()
 }
 
+/// What installing the handler has come to, if that was tried.
+static INSTALLED: OnceLock<Result<(), i32>> = OnceLock::new();
+
+/// Whether the handler is there.
+pub(super) fn is_installed() -> bool {
+    matches!(INSTALLED.get(), Some(Ok(())))
+}
+
 /// Installs the handler, once in the life of the process.
 pub(super) fn install() -> io::Result<()> {
-    static INSTALLED: OnceLock<Result<(), i32>> = OnceLock::new();
     let done = INSTALLED.get_or_init(|| {
         // The handler must not be the first to ask for the page size.
         let _ = page();
@@ -318,6 +347,11 @@ extern "C" fn on_bus_error(signal: libc::c_int, info: *mut libc::siginfo_t, cont
     // else, but is still initialised memory of the same union. It is used only if the kernel raised the signal.
     let address = unsafe { what.si_addr() }.addr();
     let raised_by_kernel = what.si_code > 0;
+    if what.si_code == POISON_NOTICED {
+        // Nothing was touched: whoever touches the page gets a bus error of their own. It is not passed on, because the
+        // handler of Rust's runtime, which is mostly the one before, would reset this one to the default.
+        return;
+    }
     if !(raised_by_kernel && replace(address)) {
         chain(signal, info, context, raised_by_kernel);
     }

@@ -192,7 +192,8 @@ fn a_bus_error_while_storing_or_flushing_is_an_error_of_the_write() {
 #[test]
 fn live_memory_is_not_written_where_the_kernel_uses_it() {
     let map = IoMem::parse("00000000-0fffffff : System RAM\n10000000-13ffffff : Reserved\n").unwrap();
-    let error = WritableWindow::dev_mem(Path::new("/dev/mem"), Span::new(0xfff_f000, 8192), &map).unwrap_err();
+    let held = Span::new(0xfff_f000, 8192);
+    let error = WritableWindow::dev_mem(Path::new("/dev/mem"), held, &map, &Locking::at_once()).unwrap_err();
     assert!(matches!(error, MapError::Held(_)), "{error}");
     assert!(error.to_string().contains("System RAM"), "{error}");
 }
@@ -248,4 +249,46 @@ fn a_reader_of_a_window_sees_what_is_stored_and_nothing_outside() {
     });
     assert_eq!(read(&reader, 3 * PAGE, 4).unwrap(), 999_u32.to_le_bytes());
     assert!(matches!(read(&reader, 5 * PAGE, 1), Err(ReadError::Absent { .. })));
+}
+
+#[test]
+fn only_a_refusal_of_what_has_nothing_to_write_back_is_no_error() {
+    let of = |errno: i32| fault::written_back(Err(io::Error::from_raw_os_error(errno)), 7);
+    assert_eq!(of(libc::EINVAL), Ok(()));
+    assert_eq!(fault::written_back(Ok(()), 7), Ok(()));
+    for errno in [libc::EIO, libc::ENOSPC, libc::ENOMEM, libc::EBUSY] {
+        assert_eq!(of(errno), Err(fault::Fault { at: 7, errno }));
+    }
+}
+
+/// What a type says of itself where it is not `Send`: the other implementation, for types that are, makes this ambiguous.
+trait NotSend<A> {
+    fn is_not_send() {}
+}
+impl<T: ?Sized> NotSend<()> for T {}
+impl<T: ?Sized + Send> NotSend<u8> for T {}
+
+#[test]
+fn a_copy_does_not_change_threads() {
+    <fault::Pieces<'static> as NotSend<_>>::is_not_send();
+}
+
+#[test]
+#[expect(unsafe_code, reason = "the kernel's signal has to be made")]
+fn poison_that_nobody_has_touched_ends_nothing() {
+    survive_bus_errors().unwrap();
+    // SAFETY: a siginfo consists of integers, for all of which zero is a value.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    (info.si_signo, info.si_code) = (libc::SIGBUS, 5);
+    // SAFETY: these calls take no pointer, and cannot fail.
+    let (process, thread) = (std::process::id(), unsafe { libc::gettid() });
+    // SAFETY: the pointer is to a live siginfo. A process may send itself any signal with any code.
+    let done =
+        unsafe { libc::syscall(libc::SYS_rt_tgsigqueueinfo, process, thread, libc::SIGBUS, std::ptr::from_ref(&info)) };
+    assert_eq!(done, 0, "{}", io::Error::last_os_error());
+    // And the next bus error of a copy is an error of that copy.
+    let file = memory(2);
+    let window = MappedWindow::map_file(file.path(), Span::new(0, PAGE)).unwrap();
+    cut(&file, 0);
+    io_error(read(&window, 0, 10).unwrap_err());
 }

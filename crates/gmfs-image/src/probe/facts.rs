@@ -11,6 +11,7 @@ use crate::kdump::{KdumpDump, KdumpFacts};
 use crate::lime::{LimeDump, LimeFacts};
 use crate::metadump::{MetaDump, MetaFacts};
 use crate::raw::RawMemory;
+use crate::totals::Totals;
 
 /// Who wrote the dump, as its author calls it.
 const MAKEDUMPFILE: &str = "makedumpfile";
@@ -53,18 +54,21 @@ pub struct DumpFacts {
     pub unaddressed: u64,
     /// The parts of a split dump, by their physical addresses.
     pub parts: Vec<Span>,
-    /// Something of it is missing: its writer ran out of space, its file was cut, or is damaged.
+    /// Something of it is missing: its writer ran out of space, or its file was cut.
     pub incomplete: bool,
+    /// A part of its file is damaged, and what was in that part is missing.
+    pub damaged: bool,
 }
 
 impl DumpFacts {
     /// The same, of a dump that came in a flattened stream, if it did.
     pub(super) fn within(self, flattened: Option<FlatFacts>) -> Self {
         let cut = flattened.as_ref().is_some_and(|stream| stream.cut);
+        let damaged = flattened.as_ref().is_some_and(|stream| stream.damaged);
         // QEMU's streams are of compressed dumps.
         let makedumpfile = flattened.is_some() && self.page_size.is_none();
         let writer = if makedumpfile { Some(MAKEDUMPFILE) } else { self.writer };
-        Self { incomplete: self.incomplete || cut, flattened, writer, ..self }
+        Self { incomplete: self.incomplete || cut, damaged: self.damaged || damaged, flattened, writer, ..self }
     }
 }
 
@@ -117,10 +121,11 @@ impl From<&LimeFacts> for DumpFacts {
         Self {
             format: if lime.compressed { "AVML" } else { "LiME" },
             version: Some(if lime.compressed { 2 } else { 1 }),
-            big_endian: Some(false),
+            big_endian: Some(lime.big_endian),
             codec: Some(if lime.compressed { "snappy" } else { "stored" }),
             writer: lime.compressed.then_some("AVML"),
-            incomplete: lime.cut || lime.damaged,
+            incomplete: lime.cut,
+            damaged: lime.damaged,
             ..Self::default()
         }
     }
@@ -196,37 +201,148 @@ impl Description {
     /// without a limit, until `each` breaks off. Ranges are cut to `range`; what the dump does not describe is passed
     /// over.
     pub fn visit(&self, range: Range<u64>, mut each: impl FnMut(Span, Option<Absence>) -> ControlFlow<()>) {
-        self.outline.visit(&mut |span, why| {
-            let (from, to) = (span.offset.max(range.start), span.end().min(range.end));
-            match (span.offset >= range.end, from < to) {
-                (true, _) => ControlFlow::Break(()),
-                (false, true) => each(Span::new(from, to.saturating_sub(from)), why),
-                (false, false) => ControlFlow::Continue(()),
-            }
-        });
+        clipped(&*self.outline, &range, &mut each);
     }
+
+    /// What [`visit`](Self::visit) hands over, counted. Of a kdump-compressed dump this costs by the size of its bitmaps,
+    /// not by the number of ranges.
+    #[must_use]
+    pub fn totals(&self, range: Range<u64>) -> Totals {
+        self.outline.totals(&range)
+    }
+
+    /// As [`totals`](Self::totals), but pages that the dump has an entry for and lost are not held: the entries of a
+    /// kdump-compressed dump are read, 24 bytes for each of its pages. `None` where only the source itself can tell.
+    #[must_use]
+    pub fn tally(&self, range: Range<u64>) -> Option<Totals> {
+        self.outline.tally(&range)
+    }
+
+    /// How many bytes of `range` are holes in a file of raw memory; `None` for other dumps.
+    #[must_use]
+    pub fn holes(&self, range: Range<u64>) -> Option<u64> {
+        self.outline.holes(&range)
+    }
+
+    /// The first ranges that the dump holds, `limit` of them at most. What it describes and does not hold is passed over,
+    /// however many ranges that are.
+    #[must_use]
+    pub fn held(&self, limit: usize) -> Vec<Span> {
+        self.outline.held(limit)
+    }
+
+    /// The last stretch of `range` that the dump holds. Of a stretch longer than `longest` bytes at least so much is given
+    /// from its end.
+    #[must_use]
+    pub fn last_held(&self, range: Range<u64>, longest: u64) -> Option<Span> {
+        self.outline.last_held(&range, longest)
+    }
+}
+
+/// Hands over the parts of ranges that are in `range`.
+fn clipped<O: Outline + ?Sized>(
+    outline: &O,
+    range: &Range<u64>,
+    each: &mut dyn FnMut(Span, Option<Absence>) -> ControlFlow<()>,
+) {
+    outline.visit(range.start, &mut |span, why| {
+        let (from, to) = (span.offset.max(range.start), span.end().min(range.end));
+        match (span.offset >= range.end, from < to) {
+            (true, _) => ControlFlow::Break(()),
+            (false, true) => each(Span::new(from, to.saturating_sub(from)), why),
+            (false, false) => ControlFlow::Continue(()),
+        }
+    });
 }
 
 /// The memory that a dump describes, ascending.
 pub(super) trait Outline: Send + Sync {
-    /// Hands each range over until it is told to stop.
-    fn visit(&self, each: &mut dyn FnMut(Span, Option<Absence>) -> ControlFlow<()>);
+    /// Hands each range over until it is told to stop; those below `from` may be left out.
+    fn visit(&self, from: u64, each: &mut dyn FnMut(Span, Option<Absence>) -> ControlFlow<()>);
+
+    /// As [`Description::totals`].
+    fn totals(&self, range: &Range<u64>) -> Totals {
+        let mut sums = Totals::default();
+        clipped(self, range, &mut |span, why| {
+            sums.add(span.len, 1, why);
+            ControlFlow::Continue(())
+        });
+        sums
+    }
+
+    /// As [`Description::holes`].
+    fn holes(&self, _range: &Range<u64>) -> Option<u64> {
+        None
+    }
+
+    /// As [`Description::tally`].
+    fn tally(&self, _range: &Range<u64>) -> Option<Totals> {
+        None
+    }
+
+    /// As [`Description::held`].
+    fn held(&self, limit: usize) -> Vec<Span> {
+        let mut list = Vec::new();
+        self.visit(0, &mut |span, why| {
+            if why.is_none() && list.len() < limit {
+                list.push(span);
+            }
+            if list.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        list
+    }
+
+    /// As [`Description::last_held`].
+    fn last_held(&self, range: &Range<u64>, _longest: u64) -> Option<Span> {
+        let mut last = None;
+        clipped(self, range, &mut |span, why| {
+            last = if why.is_none() { Some(span) } else { last };
+            ControlFlow::Continue(())
+        });
+        last
+    }
 }
 
 macro_rules! outline {
     ($($dump:ident),*) => {$(
         impl<R: ReadAt> Outline for $dump<R> {
-            fn visit(&self, each: &mut dyn FnMut(Span, Option<Absence>) -> ControlFlow<()>) {
+            fn visit(&self, _from: u64, each: &mut dyn FnMut(Span, Option<Absence>) -> ControlFlow<()>) {
                 let _ = self.ranges().try_for_each(|(span, why)| each(span, why));
             }
         }
     )*};
 }
-outline!(ElfDump, KdumpDump, LimeDump, MetaDump);
+outline!(ElfDump, LimeDump, MetaDump);
+
+impl<R: ReadAt> Outline for KdumpDump<R> {
+    fn visit(&self, from: u64, each: &mut dyn FnMut(Span, Option<Absence>) -> ControlFlow<()>) {
+        let _ = self.ranges_from(from).try_for_each(|(span, why)| each(span, why));
+    }
+
+    // An error of the file ends the list of ranges; here it leaves nothing to be counted.
+    fn totals(&self, range: &Range<u64>) -> Totals {
+        KdumpDump::totals(self, range).unwrap_or_default()
+    }
+
+    fn held(&self, limit: usize) -> Vec<Span> {
+        KdumpDump::held(self).take(limit).collect()
+    }
+
+    fn tally(&self, range: &Range<u64>) -> Option<Totals> {
+        KdumpDump::tally(self, range).ok()
+    }
+
+    fn last_held(&self, range: &Range<u64>, longest: u64) -> Option<Span> {
+        KdumpDump::last_held(self, range, longest).ok().flatten()
+    }
+}
 
 impl<R: ReadAt> Outline for RawMemory<R> {
-    fn visit(&self, each: &mut dyn FnMut(Span, Option<Absence>) -> ControlFlow<()>) {
-        let end = self.end().unwrap_or(u64::MAX);
-        let _ = each(Span::new(self.base(), end.saturating_sub(self.base())), None);
+    fn visit(&self, _from: u64, each: &mut dyn FnMut(Span, Option<Absence>) -> ControlFlow<()>) {
+        let _ = self.ranges().try_for_each(|(span, why)| each(span, why));
+    }
+
+    fn holes(&self, range: &Range<u64>) -> Option<u64> {
+        self.holes_in(range.clone()).ok()
     }
 }

@@ -7,42 +7,110 @@ fn file(content: &[u8]) -> tempfile::NamedTempFile {
     file
 }
 
-/// Each known format, how its file begins, and a word that its error must hold.
-const KNOWN: &[(&[u8], DumpFormat, &str)] = &[
-    (b"DISKDUMP\x01\0\0\0", DumpFormat::Diskdump, "diskdump"),
-    (b"PAGEDU64", DumpFormat::Windows, "Windows"),
-    (b"PAGEDUMP", DumpFormat::Windows, "Windows"),
-    (b"LibvirtQemudSave", DumpFormat::Libvirt, "--memory-only"),
-    (b"LibvirtQemudPart", DumpFormat::Libvirt, "--memory-only"),
-    (b"QEVM\0\0\0\x03", DumpFormat::QemuMigration, "migration"),
-    (b"\xed\x23\x8f\x61\x73\x01\x19\xa8", DumpFormat::Lkcd, "LKCD"),
-    (b"\xa8\x19\x01\x73\x61\x8f\x23\xed", DumpFormat::Lkcd, "LKCD"),
-    (b"\xa8\x19\x01\x73\x61\x8f\x23\xfd", DumpFormat::S390, "zgetdump"),
-    (b"sadump\0\0", DumpFormat::Sadump, "sadump"),
-    (b"\x1f\x8b\x08\0", DumpFormat::Gzip, "gzip"),
-    (b"\x28\xb5\x2f\xfd\0", DumpFormat::Zstd, "decompress it first"),
-    (b"\xfd7zXZ\0\0", DumpFormat::Xz, "xz"),
-    (b"BZh91AY&SY", DumpFormat::Bzip2, "bzip2"),
+/// How a file of a format begins, and words that its error must hold.
+const KNOWN: &[(&[u8], &str, &str)] = &[
+    (b"DISKDUMP\x01\0\0\0", "a diskdump", "2007"),
+    (b"PAGEDU64", "Windows", "without -w"),
+    (b"LibvirtQemudSave", "libvirt", "--memory-only"),
+    (b"QEVM\0\0\0\x03", "migration", "--memory-only"),
+    (b"\xa8\x19\x01\x73\x61\x8f\x23\xed", "LKCD", "makedumpfile"),
+    (b"\xa8\x19\x01\x73\x61\x8f\x23\xfd", "s390", "zgetdump"),
+    (b"sadump\0\0", "sadump", "makedumpfile"),
+    (b"\xd2\xbe\xd2\xbe\x08\0\0\0", "a VMware state file", ".vmem"),
+    (b"GMFSUND1", "undo file", "gmfs undo"),
+    (b"QFI\xfb\0\0\0\x03", "qcow2", "qemu-img"),
+    (b"PK\x03\x04", "zip", "unpack"),
+    (b"\x1f\x8b\x08\0", "gzip", "decompress"),
+    (b"\x28\xb5\x2f\xfd\0", "zstd", "decompress"),
+    (b"\x50\x2a\x4d\x18\x02\0\0\0ab\x28\xb5\x2f\xfd", "zstd", "decompress"),
+    (b"\xfd7zXZ\0\0", "xz", "decompress"),
+    (b"BZh91AY&SY", "bzip2", "decompress"),
+    (b"\x1f\x9d\x90KDUMP", "compress", "decompress"),
+    (b"\x5d\0\0\x80\0\xff\xff\xff\xff\xff\xff\xff\xff\0", "lzma", "decompress"),
 ];
+
+/// A stream of zlib, as LiME writes with compress=1.
+fn deflated(content: &[u8], level: u32) -> Vec<u8> {
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::new(level));
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn is_named(bytes: &[u8], what: &str, hint: &str) {
+    let Content::Dump(format) = recognise(&bytes[..bytes.len().min(HEAD)]) else { panic!("{what}: {bytes:?}") };
+    assert!(format.describe().contains(what) && format.hint().contains(hint), "{format:?}");
+    let file = file(bytes);
+    let error = open(file.path(), None).unwrap_err();
+    assert!(matches!(error, OpenError::Format { format: f, .. } if f == format), "{error}");
+    assert!(error.to_string().contains(what) && error.to_string().contains(hint), "{error}");
+    let error = open_for_writing(file.path(), None, Intent::Update, &Locking::at_once()).unwrap_err();
+    assert!(matches!(error, OpenError::DumpForWriting { .. }), "{error}");
+    open_for_writing(file.path(), None, Intent::Replace, &Locking::at_once()).unwrap();
+    assert!(matches!(open_raw(file.path(), 0), Err(OpenError::NotRaw { .. })));
+    assert!(
+        crate::foreign::identify(&bytes.to_vec())
+            .is_some_and(|found| found.name.contains(what.trim_start_matches("an ").trim_start_matches("a ")))
+    );
+}
 
 #[test]
 fn formats_that_are_not_read_are_named_with_what_to_do() {
-    for (head, format, word) in KNOWN {
-        assert_eq!(recognise(head), Content::Dump(*format));
-        let file = file(head);
-        let error = open(file.path(), None).unwrap_err();
-        assert!(matches!(error, OpenError::Format { format: f, .. } if f == *format), "{error}");
-        assert!(error.to_string().contains(word), "{error}");
-        let error = open_for_writing(file.path(), None, Intent::Update).unwrap_err();
-        assert!(matches!(error, OpenError::DumpForWriting { .. }), "{error}");
-        open_for_writing(file.path(), None, Intent::Replace).unwrap();
+    for (head, what, hint) in KNOWN {
+        is_named(head, what, hint);
+    }
+    for (offset, magic, format) in formats::named() {
+        let mut bytes = vec![0; offset];
+        bytes.extend(magic);
+        is_named(&bytes, format.describe(), format.hint());
+    }
+    let image = [&b"EMiL\x01\0\0\0"[..], &[7; 9000]].concat();
+    for level in [1, 6, 9] {
+        is_named(&deflated(&image, level), "zlib", "decompress");
+        assert_eq!(recognise(&deflated(&[7; 9000], level)), Content::Plain, "it holds nothing that is known");
+    }
+}
+
+#[test]
+fn versions_that_are_not_known_are_named_as_such() {
+    let mut flat = b"makedumpfile\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02".to_vec();
+    flat.resize(5000, 0);
+    let mut kdump = b"KDUMP   \x07\0\0\0".to_vec();
+    kdump.resize(9000, 0);
+    kdump[424..444].copy_from_slice(&[0, 0, 0, 0, 0, 16, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 9, 0, 0, 0]);
+    let images: [(&[u8], &str); 5] = [
+        (b"EMiL\x02\0\0\0", "a LiME image of version 2; only 1 is known"),
+        (b"LiME\0\0\0\x03", "a LiME image of version 3; only 1 is known"),
+        (b"AVML\x03\0\0\0", "an AVML image of version 3; only 2 is known"),
+        (&flat, "version 2"),
+        (&kdump, "version 7"),
+    ];
+    for (head, words) in images {
+        let mut bytes = head.to_vec();
+        bytes.resize(bytes.len().max(64), 0);
+        let error = open(file(&bytes).path(), None).unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(matches!(error, OpenError::Dump { .. }) && source.contains(words), "{error}: {source}");
     }
 }
 
 #[test]
 fn what_only_resembles_a_dump_is_a_file() {
-    let heads: [&[u8]; 9] =
-        [b"", b"K", b"KDUMP  ", b"\x7fEL", b"\x1f\x8b", b"BZh", b"BZh9xxxx", b"makedumpfile", b"EMiL\x02\0\0\0"];
+    let heads: [&[u8]; 14] = [
+        b"",
+        b"K",
+        b"KDUMP  ",
+        b"\x7fEL",
+        b"\x1f\x8b",
+        b"BZh",
+        b"BZh9xxxx",
+        b"makedumpfile",
+        b"LiME",
+        b"\x78\x9c\x03\0\0\0\0\x01",
+        b"\x1f\x9d\x60",
+        b"\x5d\0\0\x81\0\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"\x50\x2a\x4d\x18\x02\0\0\0abcdef",
+        b"\xd0\xbe\xd2\xbf",
+    ];
     for head in heads {
         assert_eq!(recognise(head), Content::Plain, "{head:?}");
         let file = file(head);
@@ -58,17 +126,17 @@ fn an_elf_file_that_is_no_core_says_why() {
     let error = open(&program, None).unwrap_err();
     let OpenError::Elf { source, .. } = &error else { panic!("{error}") };
     assert!(matches!(source, ElfError::NotCore { kind: 2 | 3 }), "{source}");
-    let error = open_for_writing(file(b"\x7fELF").path(), None, Intent::Update).unwrap_err();
+    let error = open_for_writing(file(b"\x7fELF").path(), None, Intent::Update, &Locking::at_once()).unwrap_err();
     assert!(error.to_string().contains("a dump cannot be written"), "{error}");
 }
 
 #[test]
 fn a_region_file_is_opened_for_writing_and_locked() {
     let file = file(&[0; 8192]);
-    let mut image = open_for_writing(file.path(), None, Intent::Update).unwrap();
+    let mut image = open_for_writing(file.path(), None, Intent::Update, &Locking::at_once()).unwrap();
     assert_eq!(image.kind, Kind::File);
     image.target.write_at(5, b"x").unwrap();
-    let error = open_for_writing(file.path(), None, Intent::Update).unwrap_err();
+    let error = open_for_writing(file.path(), None, Intent::Update, &Locking::at_once()).unwrap_err();
     assert!(matches!(error, OpenError::File(FileError::Locked { .. })), "{error}");
     let mut byte = [0];
     open(file.path(), None).unwrap().source.read_at(5, &mut byte).unwrap();
@@ -81,7 +149,7 @@ fn directories_and_other_devices_are_refused_for_both() {
         let path = Path::new(path);
         let errors = [
             open(path, None).unwrap_err(),
-            open_for_writing(path, Some(Span::new(0, 4096)), Intent::Replace).unwrap_err(),
+            open_for_writing(path, Some(Span::new(0, 4096)), Intent::Replace, &Locking::at_once()).unwrap_err(),
         ];
         for error in errors {
             assert!(matches!(error, OpenError::File(FileError::WrongKind { .. })), "{error}");
@@ -137,7 +205,7 @@ fn dumps_that_are_read_say_what_is_wrong_with_them() {
         let file = file(head);
         let error = open(file.path(), None).unwrap_err();
         assert!(matches!(error, OpenError::Dump { .. }) && error.to_string().contains(word), "{error}");
-        let error = open_for_writing(file.path(), None, Intent::Update).unwrap_err();
+        let error = open_for_writing(file.path(), None, Intent::Update, &Locking::at_once()).unwrap_err();
         assert!(matches!(error, OpenError::DumpForWriting { .. }), "{error}");
     }
     let (one, other) = (file(b"KDUMP   "), file(b"text"));

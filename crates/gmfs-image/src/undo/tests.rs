@@ -136,3 +136,67 @@ fn a_file_without_an_end_can_be_forced() {
     undo.revert(&mut image, true).unwrap();
     assert_eq!(image, before);
 }
+
+/// A target whose write fails half-way, and which can then not be read either.
+struct Failing {
+    bytes: Vec<u8>,
+    broken: bool,
+}
+
+impl ReadAt for Failing {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        if self.broken {
+            let span = Span::new(offset, buf.len() as u64);
+            return Err(ReadError::Io { span, source: io::ErrorKind::Other.into() });
+        }
+        self.bytes.read_at(offset, buf)
+    }
+
+    fn end(&self) -> Option<u64> {
+        Some(self.bytes.len() as u64)
+    }
+}
+
+impl WriteAt for Failing {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
+        let half = &bytes[..bytes.len() / 2];
+        self.bytes.write_at(offset, half).unwrap();
+        self.broken = true;
+        Err(WriteError { span: Span::new(offset, bytes.len() as u64), source: io::ErrorKind::Other.into() })
+    }
+
+    fn zero(&mut self, span: Span) -> Result<(), WriteError> {
+        self.bytes.zero(span)
+    }
+
+    fn barrier(&mut self) -> Result<(), WriteError> {
+        Ok(())
+    }
+}
+
+/// Nothing is read after a write that was made, and what a failed one left is put back, known or not.
+#[test]
+fn a_write_that_fails_can_be_taken_back_although_nobody_can_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let before: Vec<u8> = (0..40_960_u32).map(|n| (n / 7 % 251) as u8).collect();
+    for zeroed in [true, false] {
+        let path = folder.path().join(format!("undo-{zeroed}"));
+        let target = Failing { bytes: before.clone(), broken: false };
+        let mut target = Recorded::new(target, &path).unwrap();
+        if zeroed {
+            target.zero(Span::new(100, 5000)).unwrap();
+        }
+        assert!(target.write_at(8192, &[9; 4096]).is_err());
+        let (target, pages) = target.finish().unwrap();
+        assert_eq!(pages, if zeroed { 3 } else { 1 });
+        let mut image = target.bytes;
+        assert_ne!(image, before);
+        Undo::open(&path).unwrap().revert(&mut image, false).unwrap();
+        assert_eq!(image, before);
+        // Of an image that has nothing in common with it, nobody says that it is the right one.
+        let mut other = vec![5; before.len()];
+        assert!(Undo::open(&path).unwrap().revert(&mut other, false).is_err());
+        assert!(matches!(Undo::open(&path).unwrap().revert(&mut other, true), Err(UndoError::Unrelated)));
+        assert!(other.iter().all(|byte| *byte == 5));
+    }
+}

@@ -22,7 +22,7 @@ pub(crate) fn records() {
     let lies = [(-2, 5), (5, -1), (-1, 5), (5, 0), (i64::MAX, 5), (5, i64::MAX), (i64::MIN, i64::MIN), (-1, 0)];
     for (offset, size) in lies {
         let flat = FlatFile::parse(stream(&[(0, 3, b"abc"), (offset, size, b"12345")], true)).unwrap();
-        assert!(flat.facts().cut, "{offset} {size}");
+        assert!(flat.facts().damaged, "{offset} {size}");
         assert_eq!(read(&flat, 0, 3).unwrap(), b"abc");
     }
     // Without an end, what is between is not zero; a record that is cut off has what is there.

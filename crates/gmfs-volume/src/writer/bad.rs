@@ -18,6 +18,7 @@ impl<S: WriteAt> Writer<S> {
         self.assign_runs(blocks, Assign::Bad)?;
         for run in blocks {
             self.blocks.take(run.clone());
+            self.watched.forget(run);
         }
         Ok(())
     }

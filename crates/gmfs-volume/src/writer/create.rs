@@ -7,7 +7,7 @@ use gmfs_format::tables::{INODE_ALIGN_1G, InodeKind, MODE_BITS};
 use gmfs_format::units::InodeNo;
 
 use crate::change::Change;
-use crate::writer::{ChangeError, Writer, blocks_from, release_all, shown};
+use crate::writer::{ChangeError, Writer, blocks_from, release_all, require_kind, shown};
 
 /// What a new file is to be.
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +95,7 @@ impl<S: WriteAt> Writer<S> {
         now: u64,
     ) -> Result<(Change, InodeNo, InodeRaw), ChangeError> {
         let (parent, name) = self.parent_of(path)?;
+        require_kind(path, kind)?;
         if self.tree.lookup(parent, name).is_some() {
             return Err(ChangeError::Exists(shown(path)));
         }
@@ -136,8 +137,13 @@ impl<S: WriteAt> Writer<S> {
         }
         let mut change = Change::default();
         let mut freed = Vec::new();
-        for mapping in self.mappings(doomed.iter().filter(|inode| inode.kind == InodeKind::File))? {
-            freed.extend(blocks_from(&mapping.extents, 0));
+        let mut files: Vec<&Inode> = doomed.iter().filter(|inode| inode.kind == InodeKind::File).collect();
+        // In the order of the mappings.
+        files.sort_by_key(|inode| inode.ino);
+        for (inode, mapping) in files.iter().zip(self.mappings(files.iter().copied())?) {
+            let runs = blocks_from(&mapping.extents, 0);
+            self.require_unused(&self.tree.path(inode.ino).unwrap_or_default(), &runs)?;
+            freed.extend(runs);
         }
         for inode in &doomed {
             let generation = inode.attributes.map_or(0, |attributes| attributes.generation);

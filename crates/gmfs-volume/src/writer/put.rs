@@ -9,7 +9,7 @@ use gmfs_format::units::{BlockNo, InodeNo};
 
 use crate::change::{Assign, Change};
 use crate::writer::create::CreateOptions;
-use crate::writer::{ChangeError, Writer, blocks_from, release_all, shown};
+use crate::writer::{ChangeError, Writer, blocks_from, release_all, require_kind, shown};
 
 /// Bytes read at once.
 const PIECE: usize = 1 << 20;
@@ -47,6 +47,10 @@ impl<S: WriteAt> Writer<S> {
             Some(inode) if inode.kind != InodeKind::File => {
                 return Err(ChangeError::IsDirectory(shown(path)));
             }
+            Some(inode) if path.ends_with(b"/") => {
+                require_kind(path, inode.kind)?;
+                return Err(ChangeError::IsDirectory(shown(path)));
+            }
             Some(_) if !options.replace => return Err(ChangeError::Exists(shown(path))),
             Some(inode) => {
                 self.require_mutable(inode)?;
@@ -57,6 +61,7 @@ impl<S: WriteAt> Writer<S> {
             Some(inode) => blocks_from(&self.mapping(inode)?.extents, 0),
             None => Vec::new(),
         };
+        self.require_unused(path, &freed)?;
         release_all(&mut change, &freed);
         let mut filling = self.begin_filling(options)?;
         let filled = self.fill(content, &mut filling).and_then(|()| {
@@ -68,6 +73,8 @@ impl<S: WriteAt> Writer<S> {
             assign_used(&mut change, ino, &filling.used);
             change.set_inode(ino, raw);
             self.store.source_mut().barrier()?;
+            // The content may have taken its time.
+            self.require_unused(path, &freed)?;
             self.commit(&change, now)
         });
         self.give_back(&filling, filled.is_err());

@@ -6,7 +6,7 @@ use gmfs_format::tables::InodeKind;
 use gmfs_format::units::InodeNo;
 
 use crate::change::Change;
-use crate::writer::{ChangeError, Writer, blocks_from, release_all, shown};
+use crate::writer::{ChangeError, Writer, blocks_from, release_all, require_kind, shown};
 
 impl<S: WriteAt> Writer<S> {
     /// Moves `from` to `to`; if `to` is a directory, into it. With `replace`, a file may take another file's place,
@@ -28,6 +28,7 @@ impl<S: WriteAt> Writer<S> {
             target.extend_from_slice(&moved.name);
         }
         let (parent, name) = self.parent_of(&target)?;
+        require_kind(&target, moved.kind)?;
         if self.tree.is_below(parent, moved.ino) {
             return Err(ChangeError::IntoItself(shown(from)));
         }
@@ -43,6 +44,7 @@ impl<S: WriteAt> Writer<S> {
             }
             self.require_mutable(&there)?;
             freed = blocks_from(&self.mapping(&there)?.extents, 0);
+            self.require_unused(&target, &freed)?;
             release_all(&mut change, &freed);
             let generation = there.attributes.map_or(0, |attributes| attributes.generation);
             change.set_inode(there.ino, InodeRaw::free(there.ino, generation));

@@ -27,9 +27,10 @@ impl<S: WriteAt> Writer<S> {
         let mapping = self.mapping(&inode)?;
         let mut change = Change::default();
         let freed = blocks_from(&mapping.extents, new_blocks);
+        self.require_unused(path, &freed)?;
         release_all(&mut change, &freed);
         if size > inode.size {
-            self.zero_tail(&mapping.extents, inode.size, size)?;
+            self.zero_tail(path, &mapping.extents, inode.size, size)?;
         }
         let grown = if sparse { 0 } else { new_blocks.saturating_sub(old_blocks) };
         let aligned = inode.attributes.is_some_and(|attributes| attributes.flags & INODE_ALIGN_1G != 0);
@@ -64,7 +65,7 @@ impl<S: WriteAt> Writer<S> {
 
     /// Zeroes what lies behind a file's end in its last block, up to where the file will end: an earlier, longer life
     /// of the file may have left something there.
-    fn zero_tail(&mut self, extents: &[Extent], old_size: u64, new_size: u64) -> Result<(), ChangeError> {
+    fn zero_tail(&mut self, path: &[u8], extents: &[Extent], old_size: u64, new_size: u64) -> Result<(), ChangeError> {
         let geometry = self.superblock().geometry();
         let block_bytes = geometry.block_bytes();
         let inside = old_size % block_bytes;
@@ -76,6 +77,7 @@ impl<S: WriteAt> Writer<S> {
         let block = BlockNo(extent.block.0 + (index - extent.index));
         let end = (new_size - old_size).min(block_bytes - inside);
         let span = Span::new(geometry.block_offset(block) + inside, end);
+        self.require_unused_bytes(path, &[span])?;
         self.store.source_mut().zero(span)?;
         self.store.source_mut().barrier()?;
         Ok(())
@@ -94,12 +96,16 @@ impl<S: WriteAt> Writer<S> {
         aligned: bool,
         after: Option<BlockNo>,
     ) -> Result<Vec<Range<u32>>, ChangeError> {
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        self.withhold_used();
         let (needed, free) = (u64::from(count), self.blocks.free());
         if needed > free {
-            return Err(ChangeError::NoSpace { needed, free });
+            return Err(self.no_space(needed, free));
         }
         if !aligned {
-            return self.blocks.allocate(count).map_err(|_| ChangeError::NoSpace { needed, free });
+            return self.blocks.allocate(count).map_err(|_| self.no_space(needed, free));
         }
         let (geometry, base) = (self.superblock().geometry(), self.base());
         let runs = self.blocks.allocate_aligned(geometry, base, index, count, after);

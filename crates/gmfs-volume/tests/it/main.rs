@@ -20,4 +20,6 @@ mod refusals;
 mod restore;
 mod stale;
 mod support;
+mod trust;
+mod used;
 mod withheld;

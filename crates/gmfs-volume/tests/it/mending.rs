@@ -15,7 +15,7 @@ const PAGES: u32 = 300;
 
 /// A region with so many pages in use.
 fn region() -> Memory {
-    let blocks = u64::from(PAGES) * 252;
+    let blocks = u64::from(PAGES) * 250;
     let mut image = fresh((blocks + 1000) * BLOCK, 16);
     let mut writer = open(&mut image);
     writer.create(b"/guest", &create_options(blocks * BLOCK, false, false)).unwrap();

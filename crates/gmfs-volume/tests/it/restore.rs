@@ -3,7 +3,6 @@
 
 use gmfs_format::io::{Span, Window, WriteAt};
 use gmfs_format::units::{CopyId, PageNo};
-use gmfs_volume::behind::used_behind_marks;
 use gmfs_volume::restore::{Restore, RestoreError};
 use gmfs_volume::{CreateOptions, Superblocks, Writer};
 
@@ -11,11 +10,14 @@ use crate::support::cases;
 use crate::support::craft;
 use crate::support::crashes::{Limits, states};
 use crate::support::memory::Memory;
-use crate::support::ops::{fresh, writer_options};
+use crate::support::ops::{BIRTH, fresh, writer_options};
 use crate::support::recorder::Recorder;
 use crate::support::rng::Rng;
 use crate::support::session::Session;
-use crate::support::state::Snapshot;
+use crate::support::state::{Snapshot, require_whole};
+
+/// The birth that a restore is given.
+const ANEW: u64 = 0xa11e;
 
 /// A region after some operations.
 fn history(seed: u64, steps: u64, inodes: u32) -> Memory {
@@ -36,7 +38,7 @@ fn history(seed: u64, steps: u64, inodes: u32) -> Memory {
 
 fn put_back(dump: &Memory, target: &mut impl WriteAt) -> Result<u64, RestoreError> {
     let superblocks = Superblocks::load(dump)?;
-    Restore::new(dump, &superblocks).put_back(target)
+    Restore::new(dump, &superblocks, ANEW).put_back(target)
 }
 
 /// Puts a dump back with a crash everywhere. Gives the number of states.
@@ -44,6 +46,9 @@ fn crash_everywhere(dump: &Memory, before: &Memory, limits: Limits, seed: u64) -
     let mut recorder = Recorder::new(before.clone());
     put_back(dump, &mut recorder).unwrap();
     let after = recorder.image();
+    let anew = Superblocks::load(&after).unwrap().identity();
+    assert_eq!(anew.birth, ANEW);
+    assert_eq!(craft::superblock(&after).raw.replaces.get(), 0);
     let expected = [before, &after].map(|image| Snapshot::read(image).unwrap());
     assert_eq!(put_back(dump, &mut after.clone()).unwrap(), 0);
     let log = recorder.take_log();
@@ -56,7 +61,11 @@ fn crash_everywhere(dump: &Memory, before: &Memory, limits: Limits, seed: u64) -
         seen[which.unwrap_or_else(|| panic!("seed {seed}: {}: a mixture: {found:?}", told()))] = true;
         let mut again = image.clone();
         put_back(dump, &mut again).unwrap();
-        assert!(again.same(&after), "seed {seed}: {}: the second time ends elsewhere", told());
+        require_whole(&again).unwrap_or_else(|error| panic!("seed {seed}: {}: {error}", told()));
+        let ended = Snapshot::read(&again).unwrap();
+        assert_eq!(ended, expected[1], "seed {seed}: {}: the second time ends elsewhere", told());
+        let identity = Superblocks::load(&again).unwrap().identity();
+        assert!(identity.birth != BIRTH && identity.geometry == anew.geometry && identity.uuid == anew.uuid);
     });
     assert!(seen[1] && (seen[0] || expected[0] == expected[1]));
     count
@@ -100,17 +109,17 @@ fn what_is_missing_in_one_copy_is_mirrored() {
     let cut = Window::new(dump.clone(), 0, superblocks.geometry().copy_offset(CopyId::B));
     let mut target = history(70, 6, 20);
     let loaded = Superblocks::load(&cut).unwrap();
-    assert!(Restore::new(&cut, &loaded).put_back(&mut target).unwrap() > 0);
+    assert!(Restore::new(&cut, &loaded, ANEW).put_back(&mut target).unwrap() > 0);
     let mut whole = target.clone();
     put_back(&dump, &mut whole).unwrap();
     assert_eq!(Snapshot::read(&target).unwrap(), Snapshot::read(&whole).unwrap());
-    crate::support::state::require_whole(&target).unwrap();
+    require_whole(&target).unwrap();
 
     let cut = Window::new(dump, 0, 2 * 4096);
     let loaded = Superblocks::load(&cut).unwrap();
     let before = history(71, 6, 20);
     let mut target = before.clone();
-    let refused = Restore::new(&cut, &loaded).put_back(&mut target);
+    let refused = Restore::new(&cut, &loaded, ANEW).put_back(&mut target);
     assert!(matches!(refused, Err(RestoreError::Missing { first: PageNo(2), .. })), "{refused:?}");
     assert!(target.same(&before));
 }
@@ -143,7 +152,7 @@ fn what_falls_behind_the_marks_is_forgotten() {
             writer.create(b"/new", &empty).unwrap();
             writer.remove(b"/new", false).unwrap();
             writer.close().unwrap();
-            assert_eq!(used_behind_marks(&again, &Superblocks::load(&again).unwrap()), [], "{}", told());
+            require_whole(&again).unwrap_or_else(|error| panic!("{}: {error}", told()));
         }
     });
 }

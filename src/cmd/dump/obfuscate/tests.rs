@@ -40,7 +40,7 @@ const LABEL: &[u8] = b"Zlabel$of&owner";
 
 fn place(kind: PageKind) -> Place {
     let geometry = Geometry::plan(1 << 30, PmdShift::M2, 64).unwrap();
-    Place { kind, copy: CopyId::A, page: PageNo(2), uuid: uuid::Uuid::nil(), geometry }
+    Place { kind, copy: CopyId::A, page: PageNo(2), uuid: uuid::Uuid::nil(), birth: 0, geometry }
 }
 
 /// Four bytes of a name or of the label anywhere in a page.

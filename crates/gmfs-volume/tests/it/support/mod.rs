@@ -4,6 +4,7 @@ pub(crate) mod craft;
 pub(crate) mod media;
 pub(crate) mod ops;
 pub(crate) mod oracle;
+pub(crate) mod reader;
 pub(crate) mod session;
 pub(crate) mod state;
 

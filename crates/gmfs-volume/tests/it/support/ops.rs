@@ -17,6 +17,9 @@ use uuid::Uuid;
 use super::memory::Memory;
 use super::rng::Rng;
 
+/// The birth of regions that are formatted here.
+pub(crate) const BIRTH: u64 = 0xb17;
+
 /// A block.
 pub(crate) const BLOCK: u64 = 2 << 20;
 /// Where in a block tags lie.
@@ -48,6 +51,7 @@ pub(crate) fn format_options(size: u64, inodes: u32, uuid: u128) -> FormatOption
     FormatOptions {
         geometry: Geometry::plan(size, PmdShift::M2, inodes).unwrap(),
         uuid: Uuid::from_u128(uuid),
+        birth: BIRTH,
         label: "crash".to_owned(),
         base: 0,
         owner: (0, 0),

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher as _;
 
 use gmfs_format::copies::Standing;
-use gmfs_format::io::Span;
+use gmfs_format::io::{ReadAt as _, Span};
 use gmfs_format::model::Inode;
-use gmfs_format::raw::{BlockRaw, SuperblockRaw};
+use gmfs_format::raw::{BlockRaw, OnMemory as _, SuperblockRaw};
 use gmfs_format::tables::InodeKind;
 use gmfs_format::units::{BlockNo, CopyId, PAGE_BYTES};
 use gmfs_volume::content::{Piece, pieces};
@@ -17,6 +17,7 @@ use gmfs_volume::{Region, Superblocks};
 
 use super::memory::{Memory, digest};
 use super::ops::{self, Tag};
+use super::reader;
 
 /// A file or directory.
 #[derive(Clone, Debug)]
@@ -40,7 +41,8 @@ impl Eq for Entry {}
 /// The logical state of a region.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Snapshot {
-    /// Without the flags that only say whether somebody is writing.
+    /// Without the flags that only say whether somebody is writing, and without the sums: they come from the pages'
+    /// generations, which a crash and its recovery make others. Without the birth that a restore under way replaces.
     pub(crate) superblock: SuperblockRaw,
     pub(crate) entries: BTreeMap<Vec<u8>, Entry>,
     pub(crate) descriptors: Vec<(BlockNo, BlockRaw)>,
@@ -71,8 +73,15 @@ impl Snapshot {
     /// Reads the state of the region that fills a medium.
     pub(crate) fn read(memory: &Memory) -> Result<Self, String> {
         let region = Region::open(memory).map_err(|error| format!("does not open: {error}"))?;
+        Self::of(&region)
+    }
+
+    /// Reads the state of a region that is open.
+    pub(crate) fn of(region: &Region<&Memory>) -> Result<Self, String> {
         let mut superblock = region.superblock().raw;
         superblock.state = 0.into();
+        superblock.group_sums = [[0.into(); 2]; 64];
+        superblock.replaces = 0.into();
         let found = region.inodes();
         let mappings = region.mappings(|_| true);
         let mut descriptors = Vec::new();
@@ -92,7 +101,7 @@ impl Snapshot {
             if mapping.blocks() != inode.blocks {
                 return Err(format!("inode {} has {} blocks", inode.ino, mapping.blocks()));
             }
-            let entry = entry(&region, inode, &mapping)?;
+            let entry = entry(region, inode, &mapping)?;
             if entries.insert(path, entry).is_some() {
                 return Err("two inodes at one path".to_owned());
             }
@@ -131,6 +140,32 @@ impl Snapshot {
             }
         }
         Ok(())
+    }
+
+    /// Whether the other implementation of reading sees the same descriptors and inodes.
+    pub(crate) fn is_seen_by_the_other_reader(&self, memory: &Memory) -> Result<(), String> {
+        let seen = reader::read(memory, memory.end().unwrap_or_default())?;
+        let raw = &self.superblock;
+        let marks = [raw.table_used.get(), raw.inodes_used_pages.get()];
+        let descriptors: BTreeMap<u32, [u8; 16]> =
+            self.descriptors.iter().map(|(block, entry)| (block.0, entry.bytes().try_into().unwrap())).collect();
+        if seen.marks != marks || seen.descriptors != descriptors {
+            return Err(format!("the other reader sees {seen:?}"));
+        }
+        let found = self.entries.values().map(|entry| &entry.inode);
+        let mut numbers: Vec<u32> = found.clone().map(|inode| inode.ino.0).collect();
+        numbers.sort_unstable();
+        let same = found.clone().all(|inode| {
+            let raw = &seen.inodes[&inode.ino.0];
+            let field =
+                |at: usize, len: usize| raw[at..at + len].iter().rev().fold(0_u64, |n, b| n << 8 | u64::from(*b));
+            let name = &raw[81..81 + usize::from(raw[80])];
+            *name == *inode.name
+                && (field(0, 4), field(20, 4)) == (inode.ino.0.into(), inode.parent.0.into())
+                && (field(24, 8), field(32, 8)) == (inode.size, inode.blocks)
+        });
+        let all = seen.inodes.keys().copied().eq(numbers);
+        if all && same { Ok(()) } else { Err(format!("the other reader sees other inodes: {:?}", seen.inodes.keys())) }
     }
 
     /// The entry at a path.

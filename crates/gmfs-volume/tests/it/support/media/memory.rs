@@ -1,6 +1,7 @@
 //! A medium in memory that holds only the pages that are not zero, so that regions of many GiB cost nothing.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use gmfs_format::io::{Absence, ReadAt, ReadError, Span, WriteAt, WriteError};
@@ -79,7 +80,7 @@ impl Memory {
 }
 
 /// The pages that a stretch of bytes touches: page number, place in the page, place in the bytes.
-fn parts(offset: u64, len: usize) -> impl Iterator<Item = (u64, std::ops::Range<usize>, std::ops::Range<usize>)> {
+fn parts(offset: u64, len: usize) -> impl Iterator<Item = (u64, Range<usize>, Range<usize>)> {
     let mut done = 0;
     std::iter::from_fn(move || {
         if done == len {
@@ -112,6 +113,12 @@ impl ReadAt for Memory {
 
     fn end(&self) -> Option<u64> {
         Some(self.size)
+    }
+
+    fn next_data(&self, range: Range<u64>) -> Result<Option<Range<u64>>, ReadError> {
+        let page = self.pages.range(range.start / PAGE_BYTES..).next().map(|(number, _)| number * PAGE_BYTES);
+        let start = page.map_or(self.size, |start| start.min(self.size)).max(range.start);
+        Ok((start < range.end).then(|| start..range.end.min(start + PAGE_BYTES)))
     }
 }
 

@@ -1,0 +1,109 @@
+//! The product test: every page of a small region in every state that damage can give it, in both copies, at every moment
+//! at which a crash can stop a change, repaired and judged by an oracle that knows what is true.
+//!
+//! ```sh
+//! cargo test -p gmfs-check --test product -- --nocapture                          # a part, by a fixed seed
+//! GMFS_PRODUCT=all cargo test --release -p gmfs-check --test product -- --nocapture
+//! ```
+//!
+//! `GMFS_PRODUCT_SEED` chooses other samples, `GMFS_PRODUCT_MODE` one of the [`MODES`] alone. A case that is shown as
+//! an example can be looked at: `GMFS_PRODUCT_CASE='grow at idle, A2 old1, B2 old1'`, and with `GMFS_PRODUCT_CRASH=2` after
+//! so many groups of stores of its repair.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use gmfs_check::Policy;
+
+mod fsck;
+mod image;
+mod modes;
+mod oracle;
+mod replay;
+mod rng;
+mod tally;
+mod world;
+
+use modes::{Bench, MODES};
+use rng::Rng;
+use tally::Tally;
+use world::{Others, worlds};
+
+type Tallies = BTreeMap<String, Tally>;
+
+/// Whether nothing can tell what is true, so that such a violation is counted and no failure: what became of blocks and
+/// files where a page lies under a good seal and its true twin is gone.
+fn is_luck(group: &str, kind: &str) -> bool {
+    group.ends_with("true twin gone")
+        && matches!(kind, "freed" | "bad freed" | "silent" | "ghost" | "untold" | "stopped")
+}
+
+#[test]
+fn no_combination_of_damage_loses_anything() {
+    let all = std::env::var("GMFS_PRODUCT").is_ok_and(|part| part == "all");
+    let seed: u64 = std::env::var("GMFS_PRODUCT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+    let only = std::env::var("GMFS_PRODUCT_MODE").ok();
+    let begun = Instant::now();
+    let (worlds, others) = (worlds(), Others::new());
+    let jobs: Vec<_> = MODES
+        .iter()
+        .filter(|mode| only.as_ref().is_none_or(|only| mode.name == only))
+        .flat_map(|mode| worlds.values().map(move |world| (mode, world)))
+        .collect();
+    let (next, tallies) = (AtomicUsize::new(0), Mutex::new(Tallies::new()));
+    let work = || {
+        while let Some((mode, world)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let share = if all { mode.all } else { mode.part };
+            let salt = crc32fast::hash(format!("{} {}", mode.name, world.name).as_bytes());
+            let rng = Rng::new(seed.wrapping_mul(0x1_0000_0001) ^ u64::from(salt));
+            let mut bench = Bench { world, others: &others, rng, share, tallies: Tallies::new() };
+            (mode.run)(&mut bench);
+            let mut tallies = tallies.lock().unwrap();
+            for (group, tally) in bench.tallies {
+                tallies.entry(group).or_default().merge(tally);
+            }
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(work);
+        }
+    });
+    let tallies = tallies.into_inner().unwrap();
+    let cases: u64 = tallies.values().map(|tally| tally.cases).sum();
+    println!("seed {seed}, {cases} cases in {:.0} s on {threads} threads", begun.elapsed().as_secs_f64());
+    println!(
+        "| group | cases | violations | in full, of what is there | asked | withheld a case | put right by the gate | kinds |"
+    );
+    let mut bad = 0;
+    for (group, tally) in &tallies {
+        println!("| {group} {tally}");
+        bad += tally.kinds.iter().filter(|(kind, _)| !is_luck(group, kind)).map(|(_, count)| count).sum::<u64>();
+    }
+    for (group, tally) in &tallies {
+        for (kind, examples) in tally.examples.iter().filter(|(kind, _)| !is_luck(group, kind)) {
+            examples.iter().for_each(|example| println!("{group}: {kind}: {example}"));
+        }
+    }
+    println!("{bad} violations in {cases} cases");
+    assert_eq!(bad, 0, "violations");
+}
+
+/// The classes of repair, as they are named in the table.
+fn name_of(policy: Policy) -> &'static str {
+    match policy {
+        Policy::Safe => "-p",
+        Policy::Lossy => "-y",
+    }
+}
+
+#[test]
+fn one_case_is_shown() {
+    if let Ok(text) = std::env::var("GMFS_PRODUCT_CASE") {
+        replay::show(&text, &worlds(), &Others::new());
+    }
+}

@@ -1,0 +1,460 @@
+//! The ways in which regions are damaged.
+
+use gmfs_check::Policy;
+
+use crate::fsck::fsck;
+use crate::image::{Event, Image, PAGE, Page};
+use crate::oracle::{Judged, Laws, Oracle, statement};
+use crate::rng::Rng;
+use crate::world::{BLOCK, BLOCKS, Others, PAGES, Point, State, World, states};
+use crate::{Tallies, name_of};
+
+/// A way to damage regions. Shares are parts of all its cases, or numbers of cases for each history where they are drawn.
+pub(crate) struct Mode {
+    pub(crate) name: &'static str,
+    pub(crate) run: fn(&mut Bench<'_>),
+    pub(crate) part: f64,
+    pub(crate) all: f64,
+}
+
+pub(crate) const MODES: &[Mode] = &[
+    Mode { name: "crash-pairs", run: crash_pairs, part: 0.003, all: 0.1 },
+    Mode { name: "product", run: product, part: 0.0015, all: 0.05 },
+    Mode { name: "product-crash", run: product_crash, part: 0.0001, all: 0.003 },
+    Mode { name: "idle-pairs", run: idle_pairs, part: 0.12, all: 1.0 },
+    Mode { name: "singles", run: singles, part: 0.06, all: 1.0 },
+    Mode { name: "one-copy", run: one_copy, part: 0.03, all: 0.5 },
+    Mode { name: "superblocks", run: superblocks, part: 0.06, all: 1.0 },
+    Mode { name: "random", run: random, part: 1200.0, all: 40000.0 },
+    Mode { name: "regions", run: regions, part: 500.0, all: 15000.0 },
+    Mode { name: "remains", run: remains, part: 200.0, all: 5000.0 },
+    Mode { name: "short", run: short, part: 0.2, all: 1.0 },
+    Mode { name: "crashed-repairs", run: crashed_repairs, part: 80.0, all: 3000.0 },
+];
+
+/// What a mode works with.
+pub(crate) struct Bench<'a> {
+    pub(crate) world: &'a World,
+    pub(crate) others: &'a Others,
+    pub(crate) rng: Rng,
+    pub(crate) share: f64,
+    pub(crate) tallies: Tallies,
+}
+
+/// A damaged region.
+pub(crate) struct Case {
+    pub(crate) image: Image,
+    pub(crate) ok: u64,
+    lies: Vec<u64>,
+    pub(crate) what: String,
+}
+
+impl Case {
+    pub(crate) fn new(point: &Point, world: &World) -> Self {
+        let what = format!("{} at {}", world.name, point.name);
+        Self { image: point.image.clone(), ok: point.ok, lies: Vec::new(), what }
+    }
+
+    pub(crate) fn set(&mut self, number: usize, offset: u64, state: &State) {
+        use std::fmt::Write as _;
+        self.image.set(offset, state.page.clone());
+        if state.name != "cur" {
+            let (copy, page) = (['A', 'B'][number / PAGES as usize], number % PAGES as usize);
+            let _ = write!(self.what, ", {copy}{page} {}", state.name);
+        }
+        if state.lie {
+            self.lies.push(offset);
+        }
+    }
+
+    /// In which group lies put it.
+    fn suffix(&self, world: &World) -> &'static str {
+        let of = world.oracle.of;
+        let all = || self.image.pages().filter_map(|(at, page)| statement(page, at)).filter(|found| found.of == of);
+        let has_twin = |at: &u64| {
+            let lie = self.image.bytes(*at).and_then(|page| statement(page, *at));
+            lie.is_none_or(|lie| {
+                all().any(|found| {
+                    let place = of.offset(found.copy, found.page);
+                    found.page == lie.page && found.generation == lie.generation && !self.lies.contains(&place)
+                })
+            })
+        };
+        match self.lies.as_slice() {
+            [] => "",
+            lies if lies.iter().all(has_twin) => ", lies, true twin there",
+            _ => ", lies, true twin gone",
+        }
+    }
+}
+
+impl Bench<'_> {
+    /// Repairs a case in both classes and judges it.
+    fn judge(&mut self, group: &str, case: &Case) {
+        let group = format!("{group}{}", case.suffix(self.world));
+        let safe = self.repair(&group, case, Policy::Safe);
+        if !safe.full || self.rng.chance(0.05) {
+            self.repair(&group, case, Policy::Lossy);
+        }
+    }
+
+    fn repair(&mut self, group: &str, case: &Case, policy: Policy) -> Judged {
+        let laws = Laws { safe: policy == Policy::Safe && case.lies.is_empty(), told: false, nothing: false };
+        self.repair_by(group, case, policy, laws)
+    }
+
+    fn repair_by(&mut self, group: &str, case: &Case, policy: Policy, laws: Laws) -> Judged {
+        let oracle = &self.world.oracle;
+        let mut after = case.image.clone();
+        let ended = fsck(&mut after, policy);
+        let may = oracle.acceptable(&case.image, case.ok);
+        let judged = oracle.judge(&case.image, may, case.ok, &after, &ended, laws);
+        let can = oracle.is_present(&case.image, may);
+        let tally = self.tallies.entry(format!("{} {group}", name_of(policy))).or_default();
+        tally.add(&judged, can, || match &ended.failed {
+            Some(failed) => format!("{}: {}", case.what, failed.chars().take(400).collect::<String>()),
+            None => case.what.clone(),
+        });
+        judged
+    }
+
+    /// All pages with their states at a moment.
+    fn pages(&self, point: &Point) -> Vec<(u64, Vec<State>)> {
+        let slots = self.world.slots();
+        slots.into_iter().map(|offset| (offset, states(point, offset, self.others))).collect()
+    }
+
+    fn idle(&self) -> Point {
+        self.world.points().pop().unwrap()
+    }
+}
+
+fn group_of(point: &Point) -> &'static str {
+    if point.name == "idle" { "idle" } else { "crash" }
+}
+
+/// Every moment, alone and with any one page.
+fn singles(bench: &mut Bench<'_>) {
+    for point in bench.world.points() {
+        let group = group_of(&point);
+        bench.judge(&format!("{group}, nothing else"), &Case::new(&point, bench.world));
+        for (number, (offset, states)) in bench.pages(&point).iter().enumerate() {
+            for state in &states[1..] {
+                if group == "idle" || bench.rng.chance(bench.share) {
+                    let mut case = Case::new(&point, bench.world);
+                    case.set(number, *offset, state);
+                    bench.judge(&format!("{group}, one page"), &case);
+                }
+            }
+        }
+    }
+}
+
+fn pairs(bench: &mut Bench<'_>, point: &Point) {
+    let group = format!("{}, two pages", group_of(point));
+    let pages = bench.pages(point);
+    for (first, (at, states)) in pages.iter().enumerate() {
+        for (second, (other, others)) in pages.iter().enumerate().skip(first + 1) {
+            for state in &states[1..] {
+                for and in &others[1..] {
+                    if bench.rng.chance(bench.share) {
+                        let mut case = Case::new(point, bench.world);
+                        case.set(first, *at, state);
+                        case.set(second, *other, and);
+                        bench.judge(&group, &case);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn idle_pairs(bench: &mut Bench<'_>) {
+    let idle = bench.idle();
+    pairs(bench, &idle);
+}
+
+fn crash_pairs(bench: &mut Bench<'_>) {
+    for point in bench.world.points().iter().filter(|point| point.name != "idle") {
+        pairs(bench, point);
+    }
+}
+
+/// One copy lost: as a whole, or each page in another way.
+fn one_copy(bench: &mut Bench<'_>) {
+    let points = bench.world.points();
+    for point in &points {
+        let pages = bench.pages(point);
+        let half = PAGES as usize;
+        for copy in 0..2 {
+            for how in ["zero", "junk", "older", "mixed"] {
+                for _ in 0..if how == "zero" || how == "junk" { 1 } else { 20 } {
+                    if !bench.rng.chance(bench.share) {
+                        continue;
+                    }
+                    let old = bench.world.earlier(point, &mut bench.rng);
+                    let mut case = Case::new(point, bench.world);
+                    let mine = copy * half..(copy + 1) * half;
+                    for (number, (offset, states)) in pages.iter().enumerate().filter(|(n, _)| mine.contains(n)) {
+                        let fit: Vec<&State> = states.iter().filter(|state| !state.lie).collect();
+                        let state = match how {
+                            "mixed" => (*bench.rng.pick(&fit)).clone(),
+                            "older" => State { name: "older", page: old.page(*offset), lie: false },
+                            _ => states.iter().find(|state| state.name == how).unwrap_or(&states[0]).clone(),
+                        };
+                        case.set(number, *offset, &state);
+                    }
+                    bench.judge(&format!("{}, one copy {how}", group_of(point)), &case);
+                }
+            }
+        }
+    }
+}
+
+/// Both superblocks lost, alone and with any one page.
+fn superblocks(bench: &mut Bench<'_>) {
+    for point in bench.world.points() {
+        let (group, pages) = (group_of(&point), bench.pages(&point));
+        let gone = || {
+            let mut case = Case::new(&point, bench.world);
+            for number in [0, PAGES as usize] {
+                case.set(number, pages[number].0, &State { name: "zero", page: None, lie: false });
+            }
+            case
+        };
+        let alone = gone();
+        bench.judge(&format!("{group}, superblocks lost"), &alone);
+        for (number, (offset, states)) in pages.iter().enumerate().filter(|(n, _)| n % PAGES as usize != 0) {
+            for state in &states[1..] {
+                if group == "idle" || bench.rng.chance(bench.share) {
+                    let mut case = gone();
+                    case.set(number, *offset, state);
+                    bench.judge(&format!("{group}, superblocks lost, one page"), &case);
+                }
+            }
+        }
+    }
+}
+
+/// Superblock, first page of block table and first page of inode table, in both copies: every combination, of which a
+/// share is drawn.
+fn combine(bench: &mut Bench<'_>, point: &Point) {
+    let pages = bench.pages(point);
+    let half = PAGES as usize;
+    let chosen = [0, 1, 3, half, half + 1, half + 3];
+    let all: f64 = chosen.iter().map(|number| pages[*number].1.len() as f64).product();
+    let group = format!("{}, product", group_of(point));
+    for _ in 0..(all * bench.share) as usize {
+        let mut case = Case::new(point, bench.world);
+        for number in chosen {
+            let (offset, states) = &pages[number];
+            let state = bench.rng.pick(states).clone();
+            case.set(number, *offset, &state);
+        }
+        bench.judge(&group, &case);
+    }
+}
+
+fn product(bench: &mut Bench<'_>) {
+    let idle = bench.idle();
+    combine(bench, &idle);
+}
+
+fn product_crash(bench: &mut Bench<'_>) {
+    for step in ["s1:d", "s3:d"] {
+        let mut points = bench.world.points();
+        points.retain(|point| point.name.starts_with(step) && point.name.ends_with('-'));
+        if !points.is_empty() {
+            let point = bench.rng.pick(&points).clone();
+            combine(bench, &point);
+        }
+    }
+}
+
+/// The last moment half of the time, otherwise any.
+fn any(bench: &mut Bench<'_>, points: &[Point]) -> Point {
+    if bench.rng.chance(0.5) { points[points.len() - 1].clone() } else { bench.rng.pick(points).clone() }
+}
+
+/// Any number of pages, in any state.
+fn damaged_at_random(bench: &mut Bench<'_>, points: &[Point], others: bool) -> Case {
+    let point = any(bench, points);
+    let keep = *bench.rng.pick(&[0.2, 0.4, 0.6, 0.8]);
+    let (foreign, lies) = (others && bench.rng.chance(0.5), others && bench.rng.chance(0.3));
+    let mut case = Case::new(&point, bench.world);
+    for (number, (offset, states)) in bench.pages(&point).iter().enumerate() {
+        if bench.rng.chance(keep) {
+            continue;
+        }
+        let fits = |state: &&State| (foreign || !state.name.starts_with("fr")) && (lies || !state.lie);
+        let fit: Vec<&State> = states.iter().filter(fits).collect();
+        let state = (*bench.rng.pick(&fit)).clone();
+        case.set(number, *offset, &state);
+    }
+    case
+}
+
+fn random(bench: &mut Bench<'_>) {
+    let points = bench.world.points();
+    for _ in 0..bench.share as usize {
+        let case = damaged_at_random(bench, &points, true);
+        bench.judge("random", &case);
+    }
+}
+
+/// Two other regions mixed in; the one of another size with its copy B where it belongs, in this one's data.
+fn regions(bench: &mut Bench<'_>) {
+    let points = bench.world.points();
+    let slots = bench.world.slots();
+    for _ in 0..bench.share as usize {
+        let point = any(bench, &points);
+        let mut case = Case::new(&point, bench.world);
+        let others = bench.others;
+        let zero: Page = None;
+        for copy in 0..2_usize {
+            let full = *bench.rng.pick(&["cur", "cur", "frS", "frL", "zero", "mix"]);
+            let noise = *bench.rng.pick(&[0.0, 0.0, 0.15, 0.4]);
+            for page in 0..PAGES as usize {
+                let number = copy * PAGES as usize + page;
+                let mut how = if full == "mix" { *bench.rng.pick(&["cur", "frS", "frL"]) } else { full };
+                if bench.rng.chance(noise) {
+                    how = *bench.rng.pick(&["cur", "frS", "frL", "zero"]);
+                }
+                let here = slots[number];
+                let there = others.other.oracle.of.offset([b'A', b'B'][copy], page as u32);
+                let state = |name, page| State { name, page, lie: false };
+                match how {
+                    "cur" => {}
+                    "frS" => case.set(number, here, &state(how, others.same.idle.page(here))),
+                    "zero" => case.set(number, here, &state(how, zero.clone())),
+                    // Its copy A overwrites this region's; its copy B lies among this one's data.
+                    _ => case.set(number, there, &state(how, others.other.idle.page(there))),
+                }
+            }
+        }
+        bench.judge("two other regions mixed in", &case);
+    }
+}
+
+/// Older regions past the marks and in data, and nested ones: what may lie around a region that is in use.
+fn remains(bench: &mut Bench<'_>) {
+    let points = bench.world.points();
+    let (of, same) = (bench.world.oracle.of, bench.others.same.idle.clone());
+    let small = bench.others.other.idle.clone();
+    for _ in 0..bench.share as usize {
+        let mut case =
+            if bench.rng.chance(0.3) { damaged_at_random(bench, &points, false) } else { one_fault(bench, &points) };
+        let mut around = Vec::new();
+        if bench.rng.chance(0.5) {
+            // Pages past the marks, in one copy or both.
+            for copy in *bench.rng.pick(&[&b"A"[..], b"B", b"AB"]) {
+                let at = of.offset(*copy, PAGES);
+                around.push((at, same.page(at)));
+            }
+            case.what.push_str(", pages of an older region past the marks");
+        }
+        if bench.rng.chance(0.5) {
+            let shift = BLOCK * (20 + bench.rng.below(40) as u64);
+            let moved = small.pages().map(|(at, page)| (at + shift, Some(page.clone())));
+            around.extend(moved.filter(|(at, _)| *at < u64::from(BLOCKS - 1) * BLOCK));
+            case.what.push_str(", a region nested in data");
+        }
+        if bench.rng.chance(0.3) {
+            // An older region's copy B, which lies in this one's data.
+            let in_b = small.pages().filter(|(at, _)| *at >= BLOCK).map(|(at, page)| (at, Some(page.clone())));
+            around.extend(in_b);
+            case.what.push_str(", copy B of a smaller older region");
+        }
+        around.into_iter().for_each(|(at, page)| case.image.set(at, page));
+        bench.judge("older and nested regions around", &case);
+    }
+}
+
+/// Any one page at any moment, or none.
+fn one_fault(bench: &mut Bench<'_>, points: &[Point]) -> Case {
+    let point = any(bench, points);
+    let mut case = Case::new(&point, bench.world);
+    let pages = bench.pages(&point);
+    let number = bench.rng.below(pages.len());
+    let (offset, states) = &pages[number];
+    let fit: Vec<&State> = states.iter().filter(|state| !state.lie && !state.name.starts_with("fr")).collect();
+    let state = (*bench.rng.pick(&fit)).clone();
+    case.set(number, *offset, &state);
+    case
+}
+
+/// An image that ends before the region does: nothing is written.
+fn short(bench: &mut Bench<'_>) {
+    let size = bench.world.size;
+    let idle = bench.idle();
+    let pages = bench.pages(&idle);
+    let laws = Laws { safe: true, told: false, nothing: true };
+    for cut in [1, PAGE, BLOCK - PAGE, BLOCK - 3 * PAGE, BLOCK, 2 * BLOCK] {
+        for (number, (offset, states)) in pages.iter().enumerate() {
+            for state in states {
+                if !bench.rng.chance(bench.share) {
+                    continue;
+                }
+                let mut case = Case::new(&idle, bench.world);
+                case.set(number, *offset, state);
+                case.image.cut(size - cut);
+                case.what.push_str(&format!(", cut by {cut} bytes"));
+                let group = format!("short images{}", case.suffix(bench.world));
+                bench.repair_by(&group, &case, Policy::Safe, laws);
+                bench.repair_by(&group, &case, Policy::Lossy, Laws { safe: false, ..laws });
+            }
+        }
+    }
+}
+
+/// Repairs that a crash stops at each of their stores: what is left is repaired, too.
+fn crashed_repairs(bench: &mut Bench<'_>) {
+    let points = bench.world.points();
+    for _ in 0..bench.share as usize {
+        let case = damaged_at_random(bench, &points, false);
+        let mut after = case.image.clone();
+        let ended = fsck(&mut after, Policy::Safe);
+        let mut now = case.image.clone();
+        for group in ended.log.split(|event| matches!(event, Event::Barrier)).filter(|group| !group.is_empty()) {
+            for _ in 0..3 {
+                crash_repair(bench, &case, &now, group);
+            }
+            for event in group {
+                if let Event::Store(offset, bytes) = event {
+                    now.set(*offset, Some(bytes.clone()));
+                }
+            }
+        }
+    }
+}
+
+/// A repair that is stopped with some stores of a group done, and some of them torn.
+fn crash_repair(bench: &mut Bench<'_>, case: &Case, now: &Image, group: &[Event]) {
+    let mut left = now.clone();
+    let mut letters = String::new();
+    for event in group {
+        let Event::Store(offset, bytes) = event else { continue };
+        match bench.rng.below(5) {
+            0 | 1 => letters.push('-'),
+            2 | 3 => {
+                left.set(*offset, Some(bytes.clone()));
+                letters.push('d');
+            }
+            _ => {
+                let mut torn = left.bytes(*offset).copied().unwrap_or([0; PAGE as usize]);
+                torn[..64].copy_from_slice(&bytes[..64]);
+                left.set(*offset, Some(torn.into()));
+                letters.push('t');
+            }
+        }
+    }
+    let oracle: &Oracle = &bench.world.oracle;
+    let may = oracle.acceptable(&case.image, case.ok);
+    let can = oracle.is_present(&left, may);
+    let mut after = left.clone();
+    let ended = fsck(&mut after, Policy::Safe);
+    let laws = Laws { safe: true, told: true, nothing: false };
+    let judged = oracle.judge(&left, may, case.ok, &after, &ended, laws);
+    let tally = bench.tallies.entry("-p crashes of repairs".into()).or_default();
+    tally.add(&judged, can, || format!("{}, then a repair stopped at {letters}: {:?}", case.what, ended.failed));
+}

@@ -1,0 +1,240 @@
+//! Memory that processes have mapped: the only way to see that a guest's RAM is in use, because a VMM takes no lock.
+//!
+//! `/proc/PID/maps` tells for each map of a process which file or device it shows, and from which offset. A map counts
+//! as one of an image if both have the same bytes at the bottom (see `below`): a guest that maps a loop device is seen
+//! by whoever works on the file behind it, and the other way round.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use gmfs_format::io::Span;
+
+use crate::below::{Identity, Level, System};
+use crate::file::FileError;
+use crate::processes::{self, Process};
+
+/// A part of an image that a process has mapped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapped {
+    /// Which, in bytes of the image.
+    pub span: Span,
+    /// By whom.
+    pub process: Process,
+}
+
+/// What processes have mapped of an image at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct InUse {
+    mapped: Vec<Mapped>,
+    unseen: u64,
+}
+
+impl InUse {
+    /// Looks through the maps of all processes but this one for parts of `span` of the image at `path`.
+    ///
+    /// # Errors
+    /// The image, or procfs, cannot be looked at.
+    pub fn look(path: &Path, span: Span) -> Result<Self, FileError> {
+        let failed = |doing| move |source| FileError::Io { doing, path: path.to_owned(), source };
+        let system = System::default();
+        let levels = system.levels(path, span).map_err(failed("look at"))?;
+        let Some(bottom) = levels.last() else { return Ok(Self::default()) };
+        let mut search = Search { system: &system, bottom, base: span.offset, known: BTreeMap::new() };
+        let mut found = Self::default();
+        let pids = processes::all().map_err(failed("look through /proc for processes that map"))?;
+        // Where other users' processes are hidden, not even the first one is shown.
+        found.unseen = u64::from(pids.first() != Some(&1));
+        for pid in pids {
+            if pid == std::process::id() {
+                continue;
+            }
+            match std::fs::read(processes::directory(pid).join("maps")) {
+                Ok(text) => found.mapped.extend(search.process(pid, &text)),
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    found.unseen = found.unseen.saturating_add(u64::from(has_memory(pid)));
+                }
+                // It has ended.
+                Err(_) => {}
+            }
+        }
+        found.mapped.sort_by(|a, b| (a.span, &a.process).cmp(&(b.span, &b.process)));
+        Ok(found)
+    }
+
+    /// All that is mapped, by its place in the image.
+    #[must_use]
+    pub fn mapped(&self) -> &[Mapped] {
+        &self.mapped
+    }
+
+    /// How many processes, at least, may have mapped it without this one being allowed to know.
+    #[must_use]
+    pub const fn unseen(&self) -> u64 {
+        self.unseen
+    }
+}
+
+/// Whether a process has memory of its own: the kernel's threads have no command line.
+fn has_memory(pid: u32) -> bool {
+    std::fs::read(processes::directory(pid).join("cmdline")).is_ok_and(|line| !line.is_empty())
+}
+
+struct Search<'a> {
+    system: &'a System,
+    /// Where the image's bytes are.
+    bottom: &'a Level,
+    /// Where they start in the image.
+    base: u64,
+    /// What maps have shown already, by the numbers in them.
+    known: BTreeMap<(u64, u64), Option<Identity>>,
+}
+
+impl Search<'_> {
+    /// What a process maps of the image: parts that continue one another are one.
+    fn process(&mut self, pid: u32, maps: &[u8]) -> Vec<Mapped> {
+        let mut spans: Vec<Span> = Vec::new();
+        for line in maps.split(|byte| *byte == b'\n').filter_map(Line::parse) {
+            let Some(span) = self.shown(pid, &line) else { continue };
+            match spans.last_mut() {
+                Some(last) if last.end() == span.offset => last.len = last.len.saturating_add(span.len),
+                _ => spans.push(span),
+            }
+        }
+        if spans.is_empty() {
+            return Vec::new();
+        }
+        let process = Process::new(pid);
+        spans.into_iter().map(|span| Mapped { span, process: process.clone() }).collect()
+    }
+
+    /// The part of the image that a map shows.
+    fn shown(&mut self, pid: u32, line: &Line<'_>) -> Option<Span> {
+        let numbers = (line.device, line.inode);
+        let identity = match self.known.get(&numbers) {
+            Some(known) => *known,
+            None => {
+                let found = Some(self.identity(pid, line));
+                let found = found.filter(|found| self.meets_bottom(*found));
+                self.known.insert(numbers, found);
+                found
+            }
+        }?;
+        let first = Level { identity, path: PathBuf::new(), span: line.span };
+        let levels = self.system.levels_of(first);
+        let last = levels.last().filter(|last| last.identity == self.bottom.identity)?;
+        let from = last.span.offset.max(self.bottom.span.offset);
+        let end = last.span.end().min(self.bottom.span.end());
+        let len = end.checked_sub(from).filter(|len| *len > 0)?;
+        Some(Span::new(from.saturating_sub(self.bottom.span.offset).saturating_add(self.base), len))
+    }
+
+    /// Whether the bytes of a file or device can be the image's.
+    fn meets_bottom(&self, identity: Identity) -> bool {
+        let whole = Level { identity, path: PathBuf::new(), span: Span::new(0, u64::MAX) };
+        self.system.levels_of(whole).last().is_some_and(|last| last.identity == self.bottom.identity)
+    }
+
+    /// What a map is of. Its own numbers are those of the node by which a device was opened, and some filesystems number
+    /// their files otherwise for `stat(2)`: so it is asked for by the link to what is mapped, or else by its path.
+    fn identity(&self, pid: u32, line: &Line<'_>) -> Identity {
+        let directory = processes::directory(pid);
+        let link = directory.join("map_files").join(line.addresses);
+        let by_path = || {
+            let path = line.path.strip_prefix('/').filter(|path| !path.ends_with(" (deleted)"))?;
+            std::fs::metadata(directory.join("root").join(path)).ok().filter(|meta| {
+                use std::os::unix::fs::MetadataExt as _;
+                meta.ino() == line.inode
+            })
+        };
+        match std::fs::metadata(link).ok().or_else(by_path) {
+            Some(meta) => Identity::of(&meta),
+            None => Identity::File { device: line.device, inode: line.inode },
+        }
+    }
+}
+
+/// A line of `/proc/PID/maps` about a file or device.
+#[derive(Debug, PartialEq, Eq)]
+struct Line<'a> {
+    /// As the link in `map_files` is called.
+    addresses: &'a str,
+    /// What is mapped, in bytes of the file.
+    span: Span,
+    /// The filesystem's device number, and the inode in it.
+    device: u64,
+    inode: u64,
+    path: &'a str,
+}
+
+impl<'a> Line<'a> {
+    /// `None` for memory without a file.
+    fn parse(line: &'a [u8]) -> Option<Self> {
+        // A path that is no UTF-8 is looked up by the link only.
+        let text = match std::str::from_utf8(line) {
+            Ok(text) => text,
+            Err(error) => std::str::from_utf8(line.get(..error.valid_up_to())?).ok()?,
+        };
+        let mut rest = text;
+        let mut word = || {
+            let (word, behind) = rest.split_once(' ').unwrap_or((rest, ""));
+            rest = behind;
+            word
+        };
+        let (addresses, _, offset, device, inode) = (word(), word(), word(), word(), word());
+        let hex = |text: &str| u64::from_str_radix(text, 16).ok();
+        let (start, end) = addresses.split_once('-')?;
+        let len = hex(end)?.checked_sub(hex(start)?)?;
+        let (major, minor) = device.split_once(':')?;
+        let number = |text| u32::from_str_radix(text, 16).ok();
+        let inode: u64 = inode.parse().ok().filter(|inode| *inode != 0)?;
+        let device = rustix::fs::makedev(number(major)?, number(minor)?);
+        Some(Self { addresses, span: Span::new(hex(offset)?, len), device, inode, path: rest.trim_start() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn lines_of_maps_are_understood() {
+        let line =
+            b"7f0000200000-7f0000600000 rw-s 00400000 fe:01 131081                     /vms/with space (deleted)";
+        let parsed = Line::parse(line).unwrap();
+        assert_eq!(parsed.addresses, "7f0000200000-7f0000600000");
+        assert_eq!(parsed.span, Span::new(4 << 20, 4 << 20));
+        assert_eq!((parsed.device, parsed.inode), (rustix::fs::makedev(0xfe, 1), 131_081));
+        assert_eq!(parsed.path, "/vms/with space (deleted)");
+        assert_eq!(Line::parse(b"7ffd0-7ffd1 rw-p 00000000 00:00 0    [stack]"), None);
+        assert_eq!(Line::parse(b"7ffd0-7ffd1 rw-p 00000000 00:05 7    /dev/\xffx").unwrap().path, "/dev/");
+        for nonsense in [&b""[..], b"x", b"2-1 r--p 0 0:0 1 /x", b"1-2 r--p z 0:0 1 /x"] {
+            assert_eq!(Line::parse(nonsense), None);
+        }
+    }
+
+    /// A shell cannot map a file, but every program is mapped itself.
+    #[test]
+    fn a_program_that_runs_is_in_use() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("a program");
+        std::fs::copy("/bin/cat", &program).unwrap();
+        let whole = Span::new(0, u64::MAX);
+        assert_eq!(InUse::look(&program, whole).unwrap().mapped(), []);
+        let mut child = Command::new(&program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        // Once it answers, the program is there and not the one that started it.
+        Write::write_all(child.stdin.as_mut().unwrap(), b"x").unwrap();
+        Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        let found = InUse::look(&program, whole).unwrap();
+        assert!(found.mapped().iter().all(|mapped| mapped.process.pid == child.id()), "{found:?}");
+        assert_eq!(found.mapped().first().unwrap().span.offset, 0);
+        assert_eq!(found.mapped().first().unwrap().process.name, "a program");
+        let part = InUse::look(&program, Span::new(0, 100)).unwrap();
+        assert_eq!(part.mapped().first().unwrap().span, Span::new(0, 100), "cut to what was asked for");
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert_eq!(InUse::look(&program, whole).unwrap().mapped(), []);
+    }
+}
