@@ -260,11 +260,11 @@ impl WriteAt for Failing<'_> {
 }
 
 proptest! {
-    #![proptest_config(cases(60))]
+    #![proptest_config(cases(12))]
 
     /// A repair that is stopped at any store is brought to the same end by the next one.
     #[test]
-    fn a_stopped_repair_is_ended_by_the_next(patches in prop::collection::vec(patch(), 1..4)) {
+    fn a_stopped_repair_is_ended_by_the_next(patches in prop::collection::vec(patch(), 1..4), first in 0_u32..7) {
         let mut damaged = region();
         for patch in &patches {
             damage(&mut damaged, patch);
@@ -272,7 +272,7 @@ proptest! {
         let mut whole = damaged.clone();
         let Some(verdict) = repair(&mut whole) else { return Ok(()) };
         let end = files(&whole);
-        for stop in 0..60 {
+        for stop in (first..60).step_by(7) {
             let mut image = damaged.clone();
             if run_until(&mut image, stop) {
                 break;
