@@ -26,6 +26,7 @@ mod prompt;
 mod random;
 mod render;
 mod repairing;
+mod stdout;
 
 use std::process::ExitCode;
 

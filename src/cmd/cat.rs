@@ -5,17 +5,16 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs_format::io::Span;
 use gmfs_format::tables::InodeKind;
 use gmfs_volume::content::clip;
 
-use crate::content::{Gap, Gaps, Sink, carry_pieces, known_gaps};
+use crate::content::Gaps;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::missing::Missing;
 use crate::open::{self, Opened, ReadArgs};
-use crate::paths;
+use crate::{paths, stdout};
 
 /// Write the content of files to standard output
 ///
@@ -82,58 +81,12 @@ fn write(args: &Args, opened: &Opened, inode: &gmfs_format::model::Inode, ctx: &
     let pieces = opened.region.content(inode)?;
     let pieces: Vec<_> = pieces.into_iter().filter_map(|piece| clip(piece, &range)).collect();
     let base = opened.physical_base();
-    // Before the first byte goes out.
-    let gaps = known_gaps(opened.region.source(), &pieces);
-    if !gaps.is_empty() {
-        require_holes(args, &gaps, base, ctx)?;
-    }
-    let mut sink = Stdout { args, ctx, base, gaps: Gaps::default() };
-    carry_pieces(opened.region.source(), &pieces, &mut sink)?;
-    let Stdout { ctx, gaps, .. } = sink;
-    if !gaps.is_empty() {
-        ctx.end_holes()?;
-    }
-    Ok(gaps)
-}
-
-/// Refuses gaps where nobody asked for holes, or where there can be none.
-fn require_holes(args: &Args, gaps: &Gaps, base: Option<u64>, ctx: &mut Ctx) -> Result<()> {
-    if !args.sparse_absent {
-        let hint = "--sparse-absent leaves holes there, and lists them";
-        return Err(gaps.refuse(base).hint(hint).into());
-    }
-    if !ctx.can_have_holes()? {
-        let message = format!("{}; standard output is no file in which holes can be left", gaps.describe(base));
-        let hint = "`gmfs extract --sparse-absent` makes such a file";
-        return Err(Failure::new("no-holes", message).hint(hint).into());
-    }
-    Ok(())
-}
-
-struct Stdout<'c> {
-    args: &'c Args,
-    ctx: &'c mut Ctx,
-    base: Option<u64>,
-    gaps: Gaps,
-}
-
-impl Sink for Stdout<'_> {
-    fn data(&mut self, _: u64, bytes: &[u8]) -> Result<()> {
-        Ok(self.ctx.bytes(bytes)?)
-    }
-
-    fn zeros(&mut self, span: Span) -> Result<()> {
-        Ok(self.ctx.zeros(span.len)?)
-    }
-
-    fn gap(&mut self, gap: Gap) -> Result<()> {
-        if self.gaps.is_empty() {
-            // One that only reading has shown.
-            let mut first = Gaps::default();
-            first.add(gap);
-            require_holes(self.args, &first, self.base, self.ctx)?;
+    let allow = |gaps: &Gaps, ctx: &mut Ctx| {
+        if !args.sparse_absent {
+            let hint = "--sparse-absent leaves holes there, and lists them";
+            return Err(gaps.refuse(base).hint(hint).into());
         }
-        self.gaps.add(gap);
-        Ok(self.ctx.hole(gap.span.len)?)
-    }
+        stdout::require_holes(gaps, base, "`gmfs extract --sparse-absent` makes such a file", ctx)
+    };
+    stdout::write(opened.region.source(), &pieces, allow, ctx)
 }

@@ -8,7 +8,7 @@ use gmfs_format::io::{Span, Window};
 use gmfs_volume::content::Piece;
 
 use crate::cmd::dump::out::{is_standard, refuse_terminal};
-use crate::content::{Gap, Gaps, Sink, SparseFile, carry, known_gaps};
+use crate::content::{Gap, Gaps, SparseFile, carry};
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -18,6 +18,7 @@ use crate::output::NewFile;
 use crate::render::json::{self, actions, region};
 use crate::render::progress::Progress;
 use crate::render::size;
+use crate::stdout;
 
 /// Copy the region, byte for byte, into a region file
 ///
@@ -85,58 +86,16 @@ fn to_standard(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     refuse_terminal("a region")?;
     let source = cut(&args.image, open::locate(&args.image, ctx)?)?;
     let length = source.source.size();
-    // Before the first byte goes out.
-    let whole = Piece::Data { file: Span::new(0, length), at: 0, bad: false };
-    let known = known_gaps(&source.source, std::slice::from_ref(&whole));
-    if !known.is_empty() {
-        require_holes(&known, source.place.address(), ctx)?;
-    }
-    let mut sink = Stdout { ctx, base: source.place.address(), gaps: Gaps::default() };
-    carry(&source.source, length, &mut sink)?;
-    let Stdout { gaps, .. } = sink;
+    let whole = [Piece::Data { file: Span::new(0, length), at: 0, bad: false }];
+    let base = source.place.address();
+    let hint = "-o FILE makes such a file, and lists the holes";
+    let allow = |gaps: &Gaps, ctx: &mut Ctx| stdout::require_holes(gaps, base, hint, ctx);
+    let gaps = stdout::write(&source.source, &whole, allow, ctx)?;
     if gaps.is_empty() {
         return Ok(Exit::Done);
     }
-    ctx.end_holes()?;
     tell(&gaps, ctx);
     Ok(Exit::No)
-}
-
-/// Refuses gaps where there can be no holes.
-fn require_holes(gaps: &Gaps, base: Option<u64>, ctx: &mut Ctx) -> Result<()> {
-    if ctx.can_have_holes()? {
-        return Ok(());
-    }
-    let message = format!("{}; standard output is no file in which holes can be left", gaps.describe(base));
-    Err(Failure::new("no-holes", message).hint("-o FILE makes such a file, and lists the holes").into())
-}
-
-/// Standard output, into which a region goes.
-struct Stdout<'c> {
-    ctx: &'c mut Ctx,
-    base: Option<u64>,
-    gaps: Gaps,
-}
-
-impl Sink for Stdout<'_> {
-    fn data(&mut self, _: u64, bytes: &[u8]) -> Result<()> {
-        Ok(self.ctx.bytes(bytes)?)
-    }
-
-    fn zeros(&mut self, span: Span) -> Result<()> {
-        Ok(self.ctx.zeros(span.len)?)
-    }
-
-    fn gap(&mut self, gap: Gap) -> Result<()> {
-        if self.gaps.is_empty() {
-            // One that only reading has shown.
-            let mut first = Gaps::default();
-            first.add(gap);
-            require_holes(&first, self.base, self.ctx)?;
-        }
-        self.gaps.add(gap);
-        Ok(self.ctx.hole(gap.span.len)?)
-    }
 }
 
 /// Copies the region into a file in the making, for another command. Tells and gives what the image does not hold.
