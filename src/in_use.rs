@@ -54,7 +54,7 @@ impl Watch {
 
     /// Refuses to overwrite bytes of a region that somebody has mapped.
     pub(crate) fn refuse_bytes<S: ReadAt + ?Sized>(&mut self, source: &S, spans: &[Span]) -> Result<(), Failure> {
-        match self.used().iter().find(|used| spans.iter().any(|span| meet(used.span, *span))) {
+        match self.used().iter().find(|used| spans.iter().any(|span| used.span.meets(*span))) {
             Some(used) => Err(mapped(&owner(source, used.span, spans), &used.by)),
             None => Ok(()),
         }
@@ -87,7 +87,7 @@ impl Watch {
             let reserved = entry.state() == Some(gmfs_format::tables::BlockState::Reserved);
             let whole = Span::new(geometry.block_offset(block), geometry.block_bytes());
             if first.is_none() && reserved {
-                first = used.iter().find(|used| meet(used.span, whole)).map(|used| (block, used.by.clone()));
+                first = used.iter().find(|used| used.span.meets(whole)).map(|used| (block, used.by.clone()));
             }
         });
         match first {
@@ -111,7 +111,7 @@ impl Watch {
         let mut told = BTreeSet::new();
         for planned in edits {
             let spans = touched(&planned.edit, geometry);
-            let Some(used) = used.iter().find(|used| spans.iter().any(|span| meet(used.span, *span))) else {
+            let Some(used) = used.iter().find(|used| spans.iter().any(|span| used.span.meets(*span))) else {
                 free.push(planned);
                 continue;
             };
@@ -207,7 +207,7 @@ fn touched(edit: &Edit, geometry: Geometry) -> Vec<Span> {
 
 /// What is mapped, as a part of a sentence: the file that has the first block of what is mapped and written.
 fn owner<S: ReadAt + ?Sized>(source: &S, used: Span, written: &[Span]) -> String {
-    let from = written.iter().filter(|span| meet(used, **span)).map(|span| span.offset.max(used.offset)).min();
+    let from = written.iter().filter(|span| used.meets(**span)).map(|span| span.offset.max(used.offset)).min();
     let from = from.unwrap_or(used.offset);
     let bytes = || format!("the region's memory at {from:#x}");
     let Ok(superblocks) = load(source) else { return bytes() };
@@ -227,10 +227,6 @@ fn name<S: ReadAt>(region: &Region<S>, block: BlockNo, ino: InodeNo) -> String {
         _ if ino != InodeNo::NONE => format!("inode {ino}"),
         _ => format!("block {block}"),
     }
-}
-
-fn meet(a: Span, b: Span) -> bool {
-    a.offset < b.end() && b.offset < a.end()
 }
 
 /// A process that has a file mapped, for programs.
@@ -257,7 +253,7 @@ impl ByFile {
             for extent in extents {
                 let at = base.saturating_add(geometry.block_offset(extent.block));
                 let span = Span::new(at, u64::from(extent.count) * geometry.block_bytes());
-                let users = seen.mapped().iter().filter(|mapped| meet(mapped.span, span));
+                let users = seen.mapped().iter().filter(|mapped| mapped.span.meets(span));
                 let users = users.map(|mapped| {
                     let Process { pid, name } = mapped.process.clone();
                     User { pid, process: name }

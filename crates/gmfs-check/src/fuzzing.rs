@@ -68,7 +68,7 @@ impl ReadAt for Image {
         if offset.checked_add(wanted.len).is_none_or(|end| end > self.size) {
             return Err(ReadError::Absent { span: wanted, why: Absence::BeyondEnd });
         }
-        if self.absent.iter().any(|gone| gone.offset < wanted.end() && wanted.offset < gone.end()) {
+        if self.absent.iter().any(|gone| gone.meets(wanted)) {
             return Err(ReadError::Absent { span: wanted, why: Absence::Excluded });
         }
         for (page, inside, range) in Self::pieces(offset, buf.len()) {

@@ -27,6 +27,12 @@ impl Span {
     pub const fn end(self) -> u64 {
         self.offset.saturating_add(self.len)
     }
+
+    /// Whether the two have bytes in common.
+    #[must_use]
+    pub const fn meets(self, other: Self) -> bool {
+        self.offset < other.end() && other.offset < self.end()
+    }
 }
 
 impl fmt::Display for Span {

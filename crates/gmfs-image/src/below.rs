@@ -163,7 +163,7 @@ pub fn share_bytes((a, a_span): (&Path, Span), (b, b_span): (&Path, Span)) -> bo
     let system = System::default();
     let bottom = |path, span| system.levels(path, span).ok()?.pop();
     let (Some(a), Some(b)) = (bottom(a, a_span), bottom(b, b_span)) else { return false };
-    a.identity == b.identity && a.span.offset < b.span.end() && b.span.offset < a.span.end()
+    a.identity == b.identity && a.span.meets(b.span)
 }
 
 /// A span of a level as the level below counts it: from `start` on, and cut where the level ends.

@@ -94,7 +94,7 @@ impl<S: WriteAt> Writer<S> {
             return Ok(());
         }
         let used = self.watched.users.used();
-        match used.iter().find(|used| spans.iter().any(|span| meet(used.span, *span))) {
+        match used.iter().find(|used| spans.iter().any(|span| used.span.meets(*span))) {
             Some(used) => Err(ChangeError::InUse { path: shown(path), by: used.by.clone() }),
             None => Ok(()),
         }
@@ -145,10 +145,6 @@ fn span(geometry: Geometry, run: &Range<u32>) -> Span {
     Span::new(start, geometry.block_offset(BlockNo(run.end)).saturating_sub(start))
 }
 
-fn meet(a: Span, b: Span) -> bool {
-    a.offset < b.end() && b.offset < a.end()
-}
-
 /// The first block in use that `after` takes from whoever has it in `before`: which block, the inode that has it (none
 /// for a reserved block), and who uses it. A file that keeps a block at its place keeps it; so does a block that only
 /// becomes reserved. Where the two are laid out differently, all that a file has in `before` is taken.
@@ -173,7 +169,7 @@ pub fn taken<B: ReadAt, A: ReadAt>(
         entry.state() != Some(BlockState::Free) && !same && to.state() != Some(BlockState::Reserved)
     })?;
     let whole = span(geometry, &(*block..block + 1));
-    let by = used.iter().find(|used| meet(used.span, whole))?.clone();
+    let by = used.iter().find(|used| used.span.meets(whole))?.clone();
     Some((BlockNo(*block), entry.owner(), by))
 }
 
