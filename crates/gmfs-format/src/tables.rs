@@ -81,6 +81,11 @@ impl BlockRaw {
         reserved: zerocopy::little_endian::U16::ZERO,
     };
 
+    /// A block with a hardware error that nobody owns.
+    pub const NOBODYS_BAD: Self = Self { state: BlockState::Bad.byte(), ..Self::FREE };
+    /// A block that nobody owns, and that is not handed out.
+    pub const RESERVED: Self = Self { state: BlockState::Reserved.byte(), ..Self::FREE };
+
     /// The descriptor of a block that holds blocks `index` of file `owner`.
     #[must_use]
     pub fn data(owner: InodeNo, index: u32) -> Self {

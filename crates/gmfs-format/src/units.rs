@@ -77,6 +77,15 @@ impl CopyId {
         }
     }
 
+    /// Its place in [`BOTH`](Self::BOTH).
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::A => 0,
+            Self::B => 1,
+        }
+    }
+
     /// The other copy.
     #[must_use]
     pub const fn other(self) -> Self {

@@ -161,10 +161,10 @@ impl Visit for Census {
                         PageKind::InodeTable => Marks { table: u32::MAX, inodes: frame.number },
                         PageKind::BlockTable | PageKind::Superblock => Marks { table: frame.number, inodes: u32::MAX },
                     };
-                    self.note_stranger(frame.bytes(copy), frame.offsets[usize::from(copy == CopyId::B)], place);
+                    self.note_stranger(frame.bytes(copy), frame.offsets[copy.index()], place);
                 }
                 Found::Bad(_) => {}
-                Found::Absent(_) | Found::Unreadable => self.unseen[usize::from(copy == CopyId::B)] += 1,
+                Found::Absent(_) | Found::Unreadable => self.unseen[copy.index()] += 1,
             }
         }
         if let [Found::Good(a), Found::Good(b)] = frame.found
@@ -192,7 +192,7 @@ impl Census {
 
     /// Adds a statement to the summary.
     fn add(&mut self, copy: CopyId, generation: Generation, marks: Marks, sum: Sum, evidence: bool) {
-        let side = usize::from(copy == CopyId::B);
+        let side = copy.index();
         self.statements += 1;
         self.present[side] = true;
         self.marks[side] = self.marks[side].higher(marks);
@@ -203,9 +203,13 @@ impl Census {
         }
         if generation == self.top {
             self.evidenced |= evidence;
-            if self.witnesses.len() < WITNESSES && !self.witnesses.contains(&(marks, sum)) {
-                self.witnesses.push((marks, sum));
-            }
+            self.add_witness((marks, sum));
+        }
+    }
+
+    fn add_witness(&mut self, witness: (Marks, Sum)) {
+        if self.witnesses.len() < WITNESSES && !self.witnesses.contains(&witness) {
+            self.witnesses.push(witness);
         }
     }
 
@@ -256,11 +260,7 @@ impl Census {
             (self.top, self.witnesses, self.evidenced) = (other.top, other.witnesses, other.evidenced);
         } else if other.top == self.top {
             self.evidenced |= other.evidenced;
-            for witness in other.witnesses {
-                if self.witnesses.len() < WITNESSES && !self.witnesses.contains(&witness) {
-                    self.witnesses.push(witness);
-                }
-            }
+            other.witnesses.into_iter().for_each(|witness| self.add_witness(witness));
         }
         for (mine, theirs) in self.marks.iter_mut().zip(other.marks) {
             *mine = mine.higher(theirs);
@@ -290,17 +290,19 @@ impl Census {
     }
 
     fn at(&self, copy: CopyId, page: PageNo) -> u64 {
-        let column = self.columns.iter().find(|column| column.first <= page.0 && page.0 < column.end());
-        let side = usize::from(copy == CopyId::B);
-        column.and_then(|column| column.copies[side].get(to_usize(page.0 - column.first))).copied().unwrap_or_default()
+        self.column(page).and_then(|(column, row)| column.copies[copy.index()].get(row)).copied().unwrap_or_default()
+    }
+
+    /// The column that holds a page, and which of its rows is the page's.
+    fn column(&self, page: PageNo) -> Option<(&Column, usize)> {
+        let column = self.columns.iter().find(|column| column.first <= page.0 && page.0 < column.end())?;
+        Some((column, to_usize(page.0 - column.first)))
     }
 
     /// The CRC of what lies at a table page's place in a copy; worth something only where a statement lies there.
     #[must_use]
     pub fn crc(&self, copy: CopyId, page: PageNo) -> u32 {
-        let column = self.columns.iter().find(|column| column.first <= page.0 && page.0 < column.end());
-        let side = usize::from(copy == CopyId::B);
-        column.and_then(|column| column.crcs[side].get(to_usize(page.0 - column.first))).copied().unwrap_or_default()
+        self.column(page).and_then(|(column, row)| column.crcs[copy.index()].get(row)).copied().unwrap_or_default()
     }
 
     /// The statement of a table page in a copy.
@@ -414,10 +416,7 @@ impl Census {
     /// Whether a copy holds a statement.
     #[must_use]
     pub const fn is_present(&self, copy: CopyId) -> bool {
-        self.present[match copy {
-            CopyId::A => 0,
-            CopyId::B => 1,
-        }]
+        self.present[copy.index()]
     }
 
     /// The ranges of pages that were looked at.

@@ -40,23 +40,19 @@ impl Assign {
     /// The descriptor of the `n`th block of the run, which was `old`.
     fn descriptor(self, n: u32, old: &BlockRaw) -> BlockRaw {
         match self {
-            Self::Release if old.state() == Some(BlockState::Bad) => {
-                BlockRaw { state: BlockState::Bad.byte(), ..BlockRaw::FREE }
-            }
+            Self::Release if old.state() == Some(BlockState::Bad) => BlockRaw::NOBODYS_BAD,
             Self::Release => BlockRaw::FREE,
             Self::Data { owner, index } => BlockRaw::data(owner, index + n),
             Self::Bad if old.is_mapping() => {
                 BlockRaw { state: BlockState::Bad.byte(), flags: 0, crc: 0.into(), ..scrubbed(old) }
             }
-            Self::Bad => BlockRaw { state: BlockState::Bad.byte(), ..BlockRaw::FREE },
+            Self::Bad => BlockRaw::NOBODYS_BAD,
             Self::Healed if old.state() != Some(BlockState::Bad) => *old,
             Self::Healed if old.is_mapping() => BlockRaw { state: BlockState::Data.byte(), ..*old },
-            Self::Healed => BlockRaw { state: BlockState::Reserved.byte(), ..BlockRaw::FREE },
+            Self::Healed => BlockRaw::RESERVED,
             // A block with a hardware error stays bad, and nobody's.
-            Self::Reserve if old.state() == Some(BlockState::Bad) => {
-                BlockRaw { state: BlockState::Bad.byte(), ..BlockRaw::FREE }
-            }
-            Self::Reserve => BlockRaw { state: BlockState::Reserved.byte(), ..BlockRaw::FREE },
+            Self::Reserve if old.state() == Some(BlockState::Bad) => BlockRaw::NOBODYS_BAD,
+            Self::Reserve => BlockRaw::RESERVED,
             Self::Confirm => BlockRaw { state: BlockState::Data.byte(), ..scrubbed(old) },
             Self::Scrub => scrubbed(old),
         }

@@ -75,6 +75,11 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// A state all of which is proven, and no copies of which contradict each other.
+    pub(crate) const fn all_proven(outcome: Outcome, generation: Generation, marks: Marks, sum: Sum) -> Self {
+        Self { outcome, generation, marks, marks_proven: true, sum, proven: Proven::All, conflict: false }
+    }
+
     /// Whether the whole state is proven, and no copies contradict each other.
     #[must_use]
     pub fn is_whole(&self) -> bool {
@@ -130,15 +135,7 @@ fn rolled_back(
         let newer = |copy| census.statement(copy, page).is_some_and(|generation| generation > before);
         newer(CopyId::B) || newer(CopyId::A) && census.statement(CopyId::A, page) != Some(census.top())
     });
-    (sum == a.sum && !stray).then_some(Decision {
-        outcome: Outcome::RolledBack,
-        generation: before,
-        marks,
-        marks_proven: true,
-        sum,
-        proven: Proven::All,
-        conflict: false,
-    })
+    (sum == a.sum && !stray).then_some(Decision::all_proven(Outcome::RolledBack, before, marks, sum))
 }
 
 /// Step 2: a statement of the newest generation gives the sum that all newest pages come to.
@@ -148,13 +145,8 @@ fn whole(geometry: Geometry, census: &Census) -> Option<Decision> {
     let sums = census.sums(geometry, marks)?;
     let sum = sums.iter().fold(Sum::default(), |all, sum| all + *sum);
     census.witnesses().iter().any(|(_, given)| *given == sum).then(|| Decision {
-        outcome: Outcome::Whole,
-        generation: census.top(),
-        marks,
-        marks_proven: true,
-        sum,
-        proven: Proven::All,
         conflict: !census.conflicts().is_empty(),
+        ..Decision::all_proven(Outcome::Whole, census.top(), marks, sum)
     })
 }
 

@@ -22,13 +22,14 @@ use gmfs_format::raw::{BLOCKS_PER_PAGE, BlockRaw, BlockTablePage, INODES_PER_PAG
 use gmfs_format::seal::{self, PageKind, Place};
 use gmfs_format::sum::{GROUPS, Marks, Sum, Trailer};
 use gmfs_format::superblock::{STATE_ACTIVE, Superblock};
-use gmfs_format::tables::{BlockState, INODE_DOUBTFUL, InodeKind};
+use gmfs_format::tables::{INODE_DOUBTFUL, InodeKind};
 use gmfs_format::units::{
     CopyId, Generation, InodeNo, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo, len64, small, to_usize,
 };
 
 use crate::census::{Census, Identity};
 use crate::superblocks::Superblocks;
+use crate::unite::CRC_WORD;
 
 /// How much a repair may overwrite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +117,7 @@ impl<'s, T: ReadAt> Gate<'s, T> {
     }
 
     fn at(&self, copy: CopyId, page: PageNo) -> u64 {
-        let side = &self.now[usize::from(copy == CopyId::B)];
+        let side = &self.now[copy.index()];
         side.get(to_usize(page.0)).copied().unwrap_or_default()
     }
 
@@ -238,7 +239,7 @@ impl<'s, T: ReadAt> Gate<'s, T> {
             }
             _ => self.hold_new(copy, page, bytes, generation, &place),
         }
-        let side = &mut self.now[usize::from(copy == CopyId::B)];
+        let side = &mut self.now[copy.index()];
         if let Some(now) = side.get_mut(to_usize(page.0)) {
             *now = generation;
         }
@@ -305,7 +306,7 @@ impl<'s, T: ReadAt> Gate<'s, T> {
             let entries = &mut BlockTablePage::view_mut(bytes).entries;
             for (slot, entry) in entries.iter_mut().enumerate().take(to_usize(count)) {
                 if *entry == BlockRaw::FREE && !(proven && was_free(slot)) {
-                    *entry = BlockRaw { state: BlockState::Reserved.byte(), ..BlockRaw::FREE };
+                    *entry = BlockRaw::RESERVED;
                     mended.push(format!(
                         "block {} is reserved: nothing proves that it is free",
                         len64(slot) + u64::from(first)
@@ -356,7 +357,7 @@ impl<'s, T: ReadAt> Gate<'s, T> {
         if pages != sum {
             return Err("it is a superblock whose sum is not that of the pages");
         }
-        if let Some(first) = self.now[usize::from(copy == CopyId::B)].first_mut() {
+        if let Some(first) = self.now[copy.index()].first_mut() {
             *first = generation;
         }
         self.volatile.insert((copy, PageNo(0)));
@@ -365,9 +366,8 @@ impl<'s, T: ReadAt> Gate<'s, T> {
 
     /// Whether a store is the CRC that begins the merging of two copies that contradict each other.
     fn begins_merging(&self, offset: u64, bytes: &[u8]) -> Option<PageNo> {
-        const CRC_WORD: u64 = 40;
-        let (copy, page) = self.page_at(offset.checked_sub(CRC_WORD)?)?;
-        (copy == CopyId::B && bytes.len() == 8 && self.census.conflicts().contains(&page)).then_some(page)
+        let (copy, page) = self.page_at(offset.checked_sub(len64(CRC_WORD.start))?)?;
+        (copy == CopyId::B && bytes.len() == CRC_WORD.len() && self.census.conflicts().contains(&page)).then_some(page)
     }
 
     fn refuse(&self, span: Span, why: &str) -> WriteError {

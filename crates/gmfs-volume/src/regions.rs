@@ -9,7 +9,7 @@ use gmfs_format::units::CopyId;
 use crate::census::{Census, Identity};
 use crate::decide::{Decision, Outcome, decide};
 use crate::rebuild::identities;
-use crate::superblocks::{Chosen, OpenError, Slot, Superblocks, find, slots};
+use crate::superblocks::{Chosen, OpenError, Slot, Superblocks, add_slots, find, slots};
 use crate::sweep::sweep;
 
 /// Regions whose pages are looked at. Where there are more, nothing is written.
@@ -33,13 +33,7 @@ impl Claim {
         let geometry = identity.geometry;
         let reader = Superblocks::unseen(identity);
         let mut census = Census::default();
-        for (copy, slot) in CopyId::BOTH.into_iter().zip([&a, &b]) {
-            match slot {
-                Slot::Good(superblock) => census.add_superblock(copy, superblock),
-                Slot::Bad(_, page) => census.note_stranger_at_superblock(page, geometry.copy_offset(copy)),
-                Slot::Absent(_) | Slot::Unreadable(_) | Slot::Unknown => {}
-            }
-        }
+        add_slots(&mut census, geometry, [&a, &b]);
         let known = a.good().is_some() || b.good().is_some();
         let mut read = Marks::default();
         let mut next = if known { census.marks() } else { Marks::all(geometry) };
@@ -184,10 +178,12 @@ pub(crate) fn choose<S: ReadAt + ?Sized>(source: &S, chosen: Option<Chosen>) -> 
     for (number, claim) in claims.iter().enumerate() {
         for (other, replaced) in claims.iter().enumerate().filter(|(_, other)| claim.replaces(other)) {
             // Until the last page of the restore is stored, what was there is the region.
-            let gone = if claim.is_whole() || !replaced.is_whole() { other } else { number };
-            if let Some(left) = left.get_mut(gone)
-                && (claim.is_whole() || replaced.is_whole())
-            {
+            let gone = match (claim.is_whole(), replaced.is_whole()) {
+                (true, _) => other,
+                (false, true) => number,
+                (false, false) => continue,
+            };
+            if let Some(left) = left.get_mut(gone) {
                 *left = false;
             }
         }

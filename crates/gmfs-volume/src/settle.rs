@@ -283,7 +283,6 @@ impl Settlement {
 
     /// A page of the block table as it is to be, from the statement that was chosen.
     fn block_page(&self, page: PageNo, chosen: Option<&PageBytes>) -> PageBytes {
-        const RESERVED: BlockRaw = BlockRaw { state: 3, ..BlockRaw::FREE };
         let mut bytes = [0; PAGE_SIZE];
         let count = page_descriptors(self.geometry, page, &bytes).count();
         let entries = &mut BlockTablePage::view_mut(&mut bytes).entries;
@@ -292,11 +291,11 @@ impl Settlement {
         for (slot, entry) in entries.iter_mut().enumerate().take(count) {
             let old = old.and_then(|entries| entries.get(slot)).copied();
             *entry = match old {
-                None => RESERVED,
-                Some(BlockRaw::FREE) if !proven => RESERVED,
+                None => BlockRaw::RESERVED,
+                Some(BlockRaw::FREE) if !proven => BlockRaw::RESERVED,
                 Some(old) if old.is_mapping() && self.is_nobodys(old.owner()) => match old.state() {
-                    Some(BlockState::Bad) => BlockRaw { state: BlockState::Bad.byte(), ..BlockRaw::FREE },
-                    _ => RESERVED,
+                    Some(BlockState::Bad) => BlockRaw::NOBODYS_BAD,
+                    _ => BlockRaw::RESERVED,
                 },
                 Some(old) => old,
             };

@@ -225,7 +225,7 @@ impl Superblocks {
         if self.census.is_some() {
             return true;
         }
-        self.add_slots(&mut census);
+        add_slots(&mut census, self.geometry(), [&self.a, &self.b]);
         let Decision { generation, marks, sum, .. } = self.decision;
         let fits = census.top() == generation
             && census.marks() == marks
@@ -291,15 +291,7 @@ impl Superblocks {
     fn presumed<S: ReadAt + ?Sized>(source: &S, identity: &Identity) -> Option<Self> {
         let (a, b) = slots(source, identity);
         let newest = newest(&a, &b)?;
-        let decision = Decision {
-            outcome: Outcome::Whole,
-            generation: newest.generation,
-            marks: newest.marks(),
-            marks_proven: true,
-            sum: newest.sum,
-            proven: Proven::All,
-            conflict: false,
-        };
+        let decision = Decision::all_proven(Outcome::Whole, newest.generation, newest.marks(), newest.sum);
         Some(Self::with(a, b, *identity, decision, source.end()))
     }
 
@@ -373,20 +365,9 @@ impl Superblocks {
         self.a.good().is_some() && self.a.good() == self.b.good() && clean
     }
 
-    fn add_slots(&self, census: &mut Census) {
-        for (copy, slot) in CopyId::BOTH.into_iter().zip([&self.a, &self.b]) {
-            match slot {
-                Slot::Good(superblock) => census.add_superblock(copy, superblock),
-                Slot::Bad(_, page) => census.note_stranger_at_superblock(page, self.geometry().copy_offset(copy)),
-                Slot::Absent(_) | Slot::Unreadable(_) | Slot::Unknown => {}
-            }
-        }
-    }
-
     /// Brings the superblock in hand up to the decision.
     fn bring_up(&mut self) {
-        let Decision { generation, marks, sum, .. } = self.decision;
-        let census = self.census.clone().unwrap_or_default();
+        let Decision { outcome, generation, marks, .. } = self.decision;
         let current = &mut self.current;
         if generation > current.generation {
             let commits = current.raw.write_count.get().saturating_add(1);
@@ -395,18 +376,15 @@ impl Superblocks {
             current.raw.written = current.raw.written.get().saturating_add(1).into();
         }
         current.generation = generation;
-        if current.marks() != marks || current.sum != sum || self.decision.outcome != Outcome::RolledBack {
-            current.set_marks(marks);
-            if let Some(sums) =
-                census.sums(self.decision_geometry(), marks).filter(|_| self.decision.outcome != Outcome::RolledBack)
-            {
-                self.current.set_group_sums(&sums);
-            }
+        // The superblocks are still those of before the commit that never happened.
+        if outcome == Outcome::RolledBack {
+            return;
         }
-    }
-
-    fn decision_geometry(&self) -> Geometry {
-        self.current.geometry()
+        current.set_marks(marks);
+        let sums = self.census.as_ref().and_then(|census| census.sums(self.current.geometry(), marks));
+        if let Some(sums) = sums {
+            self.current.set_group_sums(&sums);
+        }
     }
 
     /// Whether the superblock in hand is one of the two, so that its counts were kept by a commit.
@@ -610,6 +588,17 @@ pub(crate) fn slots<S: ReadAt + ?Sized>(source: &S, identity: &Identity) -> (Slo
         slot => slot,
     };
     (read(CopyId::A), read(CopyId::B))
+}
+
+/// Adds to the facts about a region what lies at the places of its superblocks.
+pub(crate) fn add_slots(census: &mut Census, geometry: Geometry, slots: [&Slot; 2]) {
+    for (copy, slot) in CopyId::BOTH.into_iter().zip(slots) {
+        match slot {
+            Slot::Good(superblock) => census.add_superblock(copy, superblock),
+            Slot::Bad(_, page) => census.note_stranger_at_superblock(page, geometry.copy_offset(copy)),
+            Slot::Absent(_) | Slot::Unreadable(_) | Slot::Unknown => {}
+        }
+    }
 }
 
 /// Reads one superblock page.
@@ -834,16 +823,7 @@ impl Superblocks {
     pub(crate) fn replace(&mut self, superblock: Superblock) {
         self.a = Slot::Good(Box::new(superblock.clone()));
         self.b = Slot::Good(Box::new(superblock.clone()));
-        let (generation, marks, sum) = (superblock.generation, superblock.marks(), superblock.sum);
-        self.decision = Decision {
-            outcome: Outcome::Whole,
-            generation,
-            marks,
-            marks_proven: true,
-            sum,
-            proven: Proven::All,
-            conflict: false,
-        };
+        self.decision = Decision::all_proven(Outcome::Whole, superblock.generation, superblock.marks(), superblock.sum);
         self.current = superblock;
         self.judge_slots();
     }

@@ -14,7 +14,8 @@ use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo};
 use crate::superblocks::{OpenError, Superblocks, find_page, same_payload};
 
 /// The word of the header that holds the CRC.
-const CRC_WORD: std::ops::Range<usize> = 40..48;
+pub(crate) const CRC_WORD: std::ops::Range<usize> = 40..48;
+const _: () = assert!(std::mem::offset_of!(PageHeader, crc) == CRC_WORD.start);
 
 /// Makes of `bytes` what both pages come to: what they agree on stands, and what only one of them gives to somebody stays
 /// with that one. A block that both give to somebody, and not to the same, is reserved; an inode that both use and describe
