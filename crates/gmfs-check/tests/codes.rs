@@ -7,9 +7,10 @@ use std::num::NonZeroUsize;
 use gmfs_check::inject::{InjectError, Injected, Target, companions, inject};
 use gmfs_check::{Code, Options, Policy, Repair, Report, Verdict, apply, check, plan};
 use gmfs_format::geometry::Geometry;
-use gmfs_format::io::{Absence, ReadAt, ReadError, Span};
-use gmfs_format::units::{CopyId, PAGE_BYTES, PageNo, PmdShift};
-use gmfs_volume::{Class, CreateOptions, FormatOptions, PutOptions, Stamp, Writer, WriterOptions};
+use gmfs_format::io::{Absence, ReadAt, ReadError, Span, WriteAt};
+use gmfs_format::superblock::Superblock;
+use gmfs_format::units::{BlockNo, CopyId, Generation, PAGE_BYTES, PageNo, PmdShift};
+use gmfs_volume::{Class, CreateOptions, FormatOptions, PutOptions, Stamp, Superblocks, Writer, WriterOptions};
 use uuid::Uuid;
 
 const NOW: u64 = 1_700_000_000_000_000_000;
@@ -174,7 +175,7 @@ fn assert_no_content_is_free(image: &Vec<u8>, code: Code) {
     let region = gmfs_volume::Region::with(image, gmfs_volume::rebuild::load(image).unwrap());
     let geometry = region.geometry();
     for block in geometry.first_data().0..geometry.end_data().0 {
-        let block = gmfs_format::units::BlockNo(block);
+        let block = BlockNo(block);
         let at = geometry.block_offset(block) as usize;
         let used = image[at..at + geometry.block_bytes() as usize].iter().any(|byte| *byte != 0);
         let free = region.descriptor(block).unwrap().state() == Some(gmfs_format::tables::BlockState::Free);
@@ -283,6 +284,43 @@ fn absent_pages_are_neither_damage_nor_clean() {
     assert!(report.findings.is_empty());
 }
 
+/// A place that was asked for may be one that the problem cannot be made at.
+#[test]
+fn the_first_block_of_a_file_has_none_before_it() {
+    let healthy = region();
+    for block in [1, 8] {
+        let mut image = healthy.clone();
+        let target = Target { block: Some(BlockNo(block)), ..Target::default() };
+        let refused = inject(&mut image, Code::GM0405, target);
+        assert!(matches!(refused, Err(InjectError::NoTarget { .. })), "block {block}: {refused:?}");
+        assert!(image == healthy, "block {block}");
+    }
+}
+
+/// Numbers of a region may be the highest there are.
+#[test]
+fn what_is_at_its_end_is_no_reason_to_stop() {
+    let with = |change: fn(&mut Superblock)| {
+        let mut image = region();
+        let mut superblock = Superblocks::load(&image).unwrap().current().clone();
+        change(&mut superblock);
+        for copy in CopyId::BOTH {
+            image.write_at(superblock.geometry().copy_offset(copy), &superblock.page(copy)).unwrap();
+        }
+        image
+    };
+    let mut counts = with(|superblock| superblock.raw.free_blocks = u64::MAX.into());
+    assert_eq!(codes(&look(&counts)), [Code::GM0501].into());
+    inject(&mut counts, Code::GM0501, Target::default()).unwrap();
+    assert_eq!(codes(&look(&counts)), [Code::GM0501].into());
+    for code in [Code::GM0020, Code::GM0021] {
+        let mut last = with(|superblock| superblock.generation = Generation(u64::MAX));
+        look(&last);
+        let refused = inject(&mut last, code, Target::default());
+        assert!(matches!(refused, Err(InjectError::NoTarget { .. })), "{code}: {refused:?}");
+    }
+}
+
 /// What is found does not depend on how many threads look.
 #[test]
 fn threads_see_the_same() {
@@ -307,7 +345,7 @@ fn threads_see_the_same() {
     writer.create(b"/all", &create).unwrap();
     writer.close().unwrap();
     for block in [5_000, 300_000] {
-        let target = Target { block: Some(gmfs_format::units::BlockNo(block)), ..Target::default() };
+        let target = Target { block: Some(BlockNo(block)), ..Target::default() };
         inject(&mut image, Code::GM0405, target).unwrap();
     }
     let at = |threads| {

@@ -3,7 +3,7 @@
 use gmfs_format::io::WriteAt;
 use gmfs_format::raw::{BlockRaw, BlockTablePage};
 use gmfs_format::tables::{BLOCK_CRC_VALID, BLOCK_ZERO, BlockState};
-use gmfs_format::units::{BlockNo, InodeNo, PageNo};
+use gmfs_format::units::{BlockNo, CopyId, InodeNo, PageNo};
 
 use crate::inject::{Editor, InjectError, Injected};
 use crate::problem::Code;
@@ -27,7 +27,8 @@ pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
         Code::GM0406 => {
             let block = editor.block("data block", data)?;
             let owner = owner_of(editor, block)?;
-            editor.edit_inode(owner, |raw| raw.blocks = (raw.blocks.get() + 1).into())
+            // Wrong whatever it was.
+            editor.edit_inode(owner, |raw| raw.blocks = raw.blocks.get().wrapping_add(1).into())
         }
         Code::GM0407 => {
             let (block, nobody) = (editor.block("free block in a used page", free)?, editor.unused_inode()?);
@@ -73,7 +74,10 @@ fn on_data<S: WriteAt>(editor: &mut Editor<'_, S>, edit: fn(&mut BlockRaw)) -> R
 fn place_taken_twice<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, InjectError> {
     let second =
         editor.block("file of two blocks", |entry| entry.state() == Some(BlockState::Data) && entry.index.get() > 0)?;
-    editor.edit_block(second, |raw| raw.index = (raw.index.get() - 1).into())
+    // The block may be one that was asked for, and the first of its file.
+    let before = read_descriptor(editor, second)?.index.get().checked_sub(1);
+    let before = before.ok_or_else(|| editor.missing("place before the first one of a file"))?;
+    editor.edit_block(second, |raw| raw.index = before.into())
 }
 
 /// Fills a slot of the last page that describes no block.
@@ -91,4 +95,11 @@ fn owner_of<S: WriteAt>(editor: &Editor<'_, S>, block: BlockNo) -> Result<InodeN
     let all = editor.descriptors(|entry| entry.state() == Some(BlockState::Data))?;
     let found = all.into_iter().find(|(found, _)| *found == block);
     found.map(|(_, entry)| entry.owner()).ok_or_else(|| editor.missing("such data block"))
+}
+
+fn read_descriptor<S: WriteAt>(editor: &Editor<'_, S>, block: BlockNo) -> Result<BlockRaw, InjectError> {
+    let place = editor.superblock.geometry().descriptor_place(block);
+    let (page, slot) = place.ok_or_else(|| editor.missing("such data block"))?;
+    let bytes = editor.read_page(CopyId::A, page)?;
+    BlockTablePage::view(&bytes).entries.get(slot).copied().ok_or_else(|| editor.missing("such data block"))
 }

@@ -121,7 +121,8 @@ pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
 /// Problems of both copies, and of a commit that was under way.
 fn inject_both<S: WriteAt>(editor: &mut Editor<'_, S>, page: PageNo) -> Result<Injected, InjectError> {
     let now = editor.superblock.generation;
-    let next = Generation(now.0 + 1);
+    // A region may have had its last commit.
+    let next = now.0.checked_add(1).map(Generation);
     match editor.code {
         Code::GM0010 => {
             damage(editor, CopyId::A, page, Damage::Zero)?;
@@ -151,12 +152,14 @@ fn inject_both<S: WriteAt>(editor: &mut Editor<'_, S>, page: PageNo) -> Result<I
             Ok(Injected::Done)
         }
         Code::GM0020 => {
+            let next = next.ok_or_else(|| editor.missing("commit left"))?;
             editor.pretend(now, now, STATE_ACTIVE, None)?;
             let mut bytes = editor.read_page(CopyId::A, page)?;
             editor.seal_page(CopyId::A, page, &mut bytes, next)?;
             Ok(Injected::Done)
         }
         Code::GM0021 => {
+            let next = next.ok_or_else(|| editor.missing("commit left"))?;
             let mut bytes = editor.read_page(CopyId::A, page)?;
             let age = Generation(PageHeader::of(&bytes).generation.get());
             editor.pretend(next, now, STATE_ACTIVE, Some((page, age)))?;

@@ -12,7 +12,7 @@ use crate::problem::Code;
 const OTHER: Uuid = Uuid::from_u128(0x000F_0E16_5678);
 
 /// A time far in the future, in nanoseconds since the epoch.
-pub(super) const FAR_FUTURE: u64 = i64::MAX as u64;
+pub(super) const FAR_FUTURE: u64 = i64::MAX.unsigned_abs();
 
 /// Makes one of GM01xx and GM05xx.
 pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, InjectError> {
@@ -24,7 +24,7 @@ pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
             let page = lying.page(copy);
             editor.write_page(copy, PageNo(0), &page).map(|()| Injected::Done)
         }
-        Code::GM0102 => Ok(Injected::CutTo(editor.superblock.geometry().copy_offset(CopyId::B) + 1)),
+        Code::GM0102 => Ok(Injected::CutTo(editor.superblock.geometry().copy_offset(CopyId::B).saturating_add(1))),
         Code::GM0103 => editor.edit_superblock(|raw| raw.feature_compat = 0x8000.into()),
         Code::GM0104 => editor.edit_superblock(|raw| raw.feature_ro_compat = 0x8000.into()),
         Code::GM0105 => editor.edit_superblock(|raw| raw.feature_incompat = 0x8000.into()),
@@ -43,11 +43,14 @@ pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
         Code::GM0113 => pages_behind_mark(editor),
         Code::GM0114 => two_regions(editor),
         Code::GM0115 => editor.edit_superblock(|raw| raw.group_sums[3][0] = (raw.group_sums[3][0].get() ^ 1).into()),
-        Code::GM0501 => editor.edit_superblock(|raw| raw.free_blocks = (raw.free_blocks.get() + 1).into()),
-        Code::GM0502 => editor.edit_superblock(|raw| raw.data_blocks = (raw.data_blocks.get() + 1).into()),
-        Code::GM0503 => editor.edit_superblock(|raw| raw.bad_blocks = (raw.bad_blocks.get() + 1).into()),
-        Code::GM0504 => editor.edit_superblock(|raw| raw.reserved_blocks = (raw.reserved_blocks.get() + 1).into()),
-        Code::GM0505 => editor.edit_superblock(|raw| raw.used_inodes = (raw.used_inodes.get() + 1).into()),
+        // A count is wrong when it is one more, whatever it was.
+        Code::GM0501 => editor.edit_superblock(|raw| raw.free_blocks = raw.free_blocks.get().wrapping_add(1).into()),
+        Code::GM0502 => editor.edit_superblock(|raw| raw.data_blocks = raw.data_blocks.get().wrapping_add(1).into()),
+        Code::GM0503 => editor.edit_superblock(|raw| raw.bad_blocks = raw.bad_blocks.get().wrapping_add(1).into()),
+        Code::GM0504 => {
+            editor.edit_superblock(|raw| raw.reserved_blocks = raw.reserved_blocks.get().wrapping_add(1).into())
+        }
+        Code::GM0505 => editor.edit_superblock(|raw| raw.used_inodes = raw.used_inodes.get().wrapping_add(1).into()),
         code => Err(InjectError::Medium(code)),
     }
 }
@@ -63,11 +66,9 @@ fn pages_behind_mark<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
     let last = table.clone().last().or_else(|| inodes.clone().last()).map(PageNo).filter(|page| *page != root);
     let first = editor.target.page.or(last).ok_or_else(|| editor.missing("page in use"))?;
     let used = if table.contains(&first.0) { table } else { inodes };
-    if !used.contains(&first.0) {
-        return Err(editor.missing("such page in use"));
-    }
+    let mark = first.0.checked_sub(used.start).filter(|_| first.0 < used.end);
+    let mark = u64::from(mark.ok_or_else(|| editor.missing("such page in use"))?);
     let in_table = editor.superblock.used_table_pages().contains(&first.0);
-    let mark = u64::from(first.0 - used.start);
     editor.edit_superblock(|raw| {
         let field = if in_table { &mut raw.table_used } else { &mut raw.inodes_used_pages };
         *field = mark.into();
