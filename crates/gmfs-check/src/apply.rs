@@ -10,7 +10,7 @@ use gmfs_format::io::{ReadAt, ReadError, WriteAt, WriteError};
 use gmfs_format::model::Inode;
 use gmfs_format::seal::PageKind;
 use gmfs_format::tables::{BlockState, INODE_DOUBTFUL};
-use gmfs_format::units::{CopyId, InodeNo};
+use gmfs_format::units::{CopyId, InodeNo, len64};
 use gmfs_volume::change::{Assign, Change};
 use gmfs_volume::settle::settle;
 use gmfs_volume::{ChangeError, Class, Gate, OpenError, Stamp, Store, Superblocks, mend_pages};
@@ -108,19 +108,24 @@ fn commit_rest<S: WriteAt>(
     stamp: &Stamp,
 ) -> Result<(), ApplyError> {
     verify(&*target, state, edits)?;
-    let (mut store, _) = Store::open(target)?;
     let mut change = Change::default();
     let mut empty = true;
     for planned in edits {
         match &planned.edit {
             Edit::Inode { ino, after, .. } => change.set_inode(*ino, **after),
-            Edit::Blocks { first, count, to, .. } => change.assign(first.0..first.0 + count, *to),
+            Edit::Blocks { first, count, to, .. } => {
+                // A run that no region can hold is not cut to fit: it is a plan for something else.
+                let end = first.0.checked_add(*count);
+                let end = end.ok_or_else(|| ApplyError::Changed(planned.edit.to_string()))?;
+                change.assign(first.0..end, *to);
+            }
             Edit::Superblock { after, .. } => change.set_superblock(**after),
             Edit::Rewrite { page } => change.touch(*page),
             _ => continue,
         }
         empty = false;
     }
+    let (mut store, _) = Store::open(target)?;
     if !empty {
         store.commit(&change, stamp)?;
     }
@@ -180,14 +185,17 @@ pub fn release_reserved<S: WriteAt>(target: &mut S, stamp: &Stamp) -> Result<u64
     let mut runs: Vec<Range<u32>> = Vec::new();
     let region = gmfs_volume::Region::with(store.source(), store.superblocks());
     region.descriptors(|block, entry| {
-        if entry.state() == Some(BlockState::Reserved) {
+        // The last number is no block's.
+        if entry.state() == Some(BlockState::Reserved)
+            && let Some(end) = block.0.checked_add(1)
+        {
             match runs.last_mut() {
-                Some(run) if run.end == block.0 => run.end += 1,
-                _ => runs.push(block.0..block.0 + 1),
+                Some(run) if run.end == block.0 => run.end = end,
+                _ => runs.push(block.0..end),
             }
         }
     });
-    let released = runs.iter().map(|run| run.len() as u64).sum();
+    let released = runs.iter().map(|run| len64(run.len())).sum();
     for run in runs {
         change.assign(run, Assign::Release);
     }
@@ -222,5 +230,5 @@ pub fn accept_doubtful<S: WriteAt>(target: &mut S, stamp: &Stamp) -> Result<u64,
         store.commit(&change, stamp)?;
     }
     store.close()?;
-    Ok(gmfs_format::units::len64(doubtful.len()))
+    Ok(len64(doubtful.len()))
 }

@@ -92,9 +92,10 @@ fn check_loaded<S: ReadAt + ?Sized>(
     pages = pages.plus(inodes.standings).plus(blocks.standings);
     let interrupted =
         interrupted || judged.a.is_recovery() || judged.b.is_recovery() || blocks.recovery || inodes.recovery;
-    let missing = inodes.missing_pages + blocks.missing_pages > 0;
+    let missing = inodes.missing_pages > 0 || blocks.missing_pages > 0;
     // Where pages are absent, "clean" takes one copy that is there from end to end, and good.
-    let neither_whole = pages.a.absent + pages.b.absent > 0 && !pages.a.is_whole() && !pages.b.is_whole();
+    let absent = pages.a.absent > 0 || pages.b.absent > 0;
+    let neither_whole = absent && !pages.a.is_whole() && !pages.b.is_whole();
     let mut census = std::mem::take(&mut inodes.census);
     census.append(std::mem::take(&mut blocks.census));
     (sink.report(unseen || missing || neither_whole, interrupted, pages), census)

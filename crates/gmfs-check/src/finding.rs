@@ -61,17 +61,22 @@ impl fmt::Display for Subject {
             Self::Inode(ino) => write!(f, "inode {ino}"),
             Self::Blocks { first, count: 1 } => write!(f, "block {first}"),
             Self::Blocks { first, count } => {
-                write!(f, "blocks {first}-{}", first.0.saturating_add(count - 1))
+                write!(f, "blocks {first}-{}", last_of(first.0, count))
             }
             Self::Pages { kind, first, count, copy } => {
                 match count {
                     1 => write!(f, "{kind} page {first}")?,
-                    _ => write!(f, "{kind} pages {first}-{}", first.0.saturating_add(count - 1))?,
+                    _ => write!(f, "{kind} pages {first}-{}", last_of(first.0, count))?,
                 }
                 copy.map_or(Ok(()), |copy| write!(f, " of copy {copy}"))
             }
         }
     }
+}
+
+/// The last number of a run of `count` from `first`, to be shown. What is built by hand may be no run at all.
+pub(crate) const fn last_of(first: u32, count: u32) -> u32 {
+    first.saturating_add(count.saturating_sub(1))
 }
 
 /// One thing that is wrong, or worth knowing.
@@ -218,9 +223,9 @@ impl Report {
     /// How many findings there are of a severity, those that are only counted included.
     #[must_use]
     pub fn count(&self, severity: Severity) -> u64 {
-        let kept = self.findings.iter().filter(|finding| finding.severity() == severity).count() as u64;
+        let kept = len64(self.findings.iter().filter(|finding| finding.severity() == severity).count());
         let more = self.more.iter().filter(|(code, _)| code.severity() == severity);
-        kept + more.map(|(_, count)| count).sum::<u64>()
+        more.fold(kept, |all, (_, count)| all.saturating_add(*count))
     }
 
     /// How many runs could not be checked, those that are only counted included.

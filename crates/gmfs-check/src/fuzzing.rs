@@ -1,5 +1,10 @@
 //! What fuzzers and property tests share: a small region with files, damaged as data says, then opened, checked and
 //! repaired. Not a part of the crate's interface.
+#![allow(
+    clippy::as_conversions,
+    clippy::arithmetic_side_effects,
+    reason = "no part of the program: its numbers are its own, and a panic is what a fuzzer looks for"
+)]
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;

@@ -104,7 +104,7 @@ pub enum Injected {
 /// The region lacks what it takes, or is not in order itself.
 pub fn inject<S: WriteAt>(image: &mut S, code: Code, target: Target) -> Result<Injected, InjectError> {
     let mut editor = Editor::open(image, code, target)?;
-    match code as u32 {
+    match code.number() {
         1..100 => pages::inject(&mut editor),
         100..200 | 500..600 => superblock::inject(&mut editor),
         200..400 => inodes::inject(&mut editor),
@@ -284,7 +284,7 @@ impl<'a, S: WriteAt> Editor<'a, S> {
             if let Some((page, age)) = page.filter(|_| copy == CopyId::A)
                 && let Some(sum) = sums.get_mut(group(page))
             {
-                *sum = *sum - Sum::of(page, age) + Sum::of(page, generation);
+                *sum = renewed(*sum, page, age, generation);
             }
             self.superblock.set_group_sums(&sums);
             self.superblock.generation = generation;
@@ -328,6 +328,12 @@ impl<'a, S: WriteAt> Editor<'a, S> {
         });
         Ok(found)
     }
+}
+
+/// The sum over pages of which one gets another generation.
+#[expect(clippy::arithmetic_side_effects, reason = "sums wrap; that is what they are made for")]
+fn renewed(sum: Sum, page: PageNo, before: Generation, after: Generation) -> Sum {
+    sum - Sum::of(page, before) + Sum::of(page, after)
 }
 
 /// The superblock's count of blocks in a state.

@@ -4,6 +4,7 @@
 //! catalogue, which is declared once, in [`problem`]. [`plan()`] turns a report into edits, and only [`apply()`] writes.
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
+#![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 pub mod apply;
 pub mod finding;

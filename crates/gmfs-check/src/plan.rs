@@ -183,7 +183,7 @@ fn unfit<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks) -> Option<St
         return Some("only you can tell which region this is: name it by its UUID".to_owned());
     }
     let geometry = superblocks.geometry();
-    let region = u64::from(geometry.blocks()) * geometry.block_bytes();
+    let region = geometry.without_tail().size();
     let short = source.end().filter(|end| *end < region)?;
     Some(format!("the region has {region} bytes, and the image {short}: make it as large as the region again"))
 }
@@ -240,7 +240,7 @@ pub struct FieldChange {
 /// The fields in which two structures differ.
 fn differences<T: OnMemory>(before: &T, after: &T) -> Vec<FieldChange> {
     let fields = T::FIELDS.iter().filter_map(|field| {
-        let range = field.offset..field.offset + field.size;
+        let range = field.offset..field.offset.checked_add(field.size)?;
         let (before, after) = (before.bytes().get(range.clone())?, after.bytes().get(range)?);
         (before != after).then(|| FieldChange { name: field.name, before: before.to_vec(), after: after.to_vec() })
     });
@@ -262,7 +262,8 @@ impl Edit {
             Self::Recover | Self::Settle { .. } => (Subject::Region, Span::new(0, geometry.size())),
             Self::Inode { ino, .. } => (Subject::Inode(ino), pass::tree::place(superblocks, ino)),
             Self::Blocks { first, count, .. } => {
-                let length = u64::from(count) * geometry.block_bytes();
+                // Exact: 2³² of the largest blocks are 2⁶¹ bytes.
+                let length = u64::from(count).saturating_mul(geometry.block_bytes());
                 (Subject::Blocks { first, count }, Span::new(geometry.block_offset(first), length))
             }
         }
@@ -298,8 +299,9 @@ impl fmt::Display for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(name, bytes) = self;
         if matches!(*name, "name" | "label" | "writer") {
-            let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-            return write!(f, "'{}'", gmfs_format::name::escape(&bytes[..end]));
+            let last = bytes.iter().rposition(|byte| *byte != 0);
+            let text = last.and_then(|last| bytes.get(..=last)).unwrap_or_default();
+            return write!(f, "'{}'", gmfs_format::name::escape(text));
         }
         if bytes.len() <= 8 {
             let number = bytes.iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));

@@ -160,6 +160,12 @@ macro_rules! catalogue {
                 match self { $( Self::$code => stringify!($code), )+ }
             }
 
+            /// Its number: of `GM0402`, 402.
+            #[must_use]
+            pub(crate) const fn number(self) -> u32 {
+                match self { $( Self::$code => $number, )+ }
+            }
+
             /// The problem's name: `owner-missing`.
             #[must_use]
             pub const fn name(self) -> &'static str {

@@ -35,15 +35,14 @@ impl Skipped {
         let beyond = self.last.iter_mut().rev();
         for run in beyond.chain(self.kept.iter_mut().rev()).take(OPEN_RUNS) {
             if run.why == next.why && join(&mut run.subject, &next.subject) {
-                let end = next.at.end().max(run.at.end());
-                run.at.len = end - run.at.offset;
+                reach(&mut run.at, next.at);
                 return;
             }
         }
         if self.kept.len() < KEPT_PER_CODE {
             self.kept.push(next);
         } else {
-            self.more += 1;
+            self.more = self.more.saturating_add(1);
             self.hold(next);
         }
     }
@@ -53,7 +52,7 @@ impl Skipped {
         for skipped in other.kept {
             self.add(skipped);
         }
-        self.more += other.more;
+        self.more = self.more.saturating_add(other.more);
         for skipped in other.last {
             self.hold(skipped);
         }
@@ -85,12 +84,11 @@ impl Findings {
             && last.problem == found.problem
             && join(&mut last.subject, &found.subject)
         {
-            let end = found.at.end().max(last.at.end());
-            last.at.len = end - last.at.offset;
+            reach(&mut last.at, found.at);
         } else if self.kept.len() < keep {
             self.kept.push(found);
         } else {
-            self.more += 1;
+            self.more = self.more.saturating_add(1);
             self.last = Some(found);
         }
     }
@@ -106,7 +104,7 @@ impl Findings {
             self.add(found, keep);
         }
         if other.more > 0 {
-            self.more += other.more;
+            self.more = self.more.saturating_add(other.more);
             self.last = other.last;
         }
     }
@@ -160,22 +158,32 @@ impl Sink {
 
 /// Extends `run` by `next` if `next` follows it directly.
 fn join(run: &mut Subject, next: &Subject) -> bool {
-    match (run, next) {
-        (Subject::Blocks { first, count }, Subject::Blocks { first: next, count: more })
-            if first.0.checked_add(*count) == Some(next.0) =>
-        {
-            *count += more;
-            true
+    let (both, count) = match (run, next) {
+        (Subject::Blocks { first, count }, Subject::Blocks { first: next, count: more }) => {
+            (together(first.0, *count, next.0, *more), count)
         }
         (
             Subject::Pages { kind, first, count, copy },
             Subject::Pages { kind: next_kind, first: next, count: more, copy: next_copy },
-        ) if first.0.checked_add(*count) == Some(next.0) && kind == next_kind && copy == next_copy => {
-            *count += more;
-            true
-        }
-        _ => false,
+        ) if kind == next_kind && copy == next_copy => (together(first.0, *count, next.0, *more), count),
+        _ => return false,
+    };
+    if let Some(both) = both {
+        *count = both;
     }
+    both.is_some()
+}
+
+/// How many there are in a run of `count` from `first` and one of `more` from `next`, if that follows it directly.
+fn together(first: u32, count: u32, next: u32, more: u32) -> Option<u32> {
+    first.checked_add(count).filter(|end| *end == next)?;
+    count.checked_add(more)
+}
+
+/// Lets a span reach as far as another one that does not start before it.
+fn reach(span: &mut Span, other: Span) {
+    // No span ends before its own start.
+    span.len = other.end().max(span.end()).saturating_sub(span.offset);
 }
 
 #[cfg(test)]

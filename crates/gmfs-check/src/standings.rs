@@ -28,7 +28,7 @@ impl Standings {
             Standing::Damaged(_) | Standing::Unreadable => &mut self.damaged,
             Standing::Absent(_) => &mut self.absent,
         };
-        *place += 1;
+        *place = place.saturating_add(1);
     }
 
     /// Whether there is nothing but good pages.
@@ -37,13 +37,14 @@ impl Standings {
         self.recovery == 0 && self.stale == 0 && self.damaged == 0 && self.absent == 0
     }
 
+    /// Both together. No region has as many pages as a count can hold.
     const fn plus(self, other: Self) -> Self {
         Self {
-            good: self.good + other.good,
-            recovery: self.recovery + other.recovery,
-            stale: self.stale + other.stale,
-            damaged: self.damaged + other.damaged,
-            absent: self.absent + other.absent,
+            good: self.good.saturating_add(other.good),
+            recovery: self.recovery.saturating_add(other.recovery),
+            stale: self.stale.saturating_add(other.stale),
+            damaged: self.damaged.saturating_add(other.damaged),
+            absent: self.absent.saturating_add(other.absent),
         }
     }
 }

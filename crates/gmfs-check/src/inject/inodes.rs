@@ -3,7 +3,7 @@
 use gmfs_format::io::WriteAt;
 use gmfs_format::raw::{InodeRaw, InodeTablePage};
 use gmfs_format::tables::{INODE_DOUBTFUL, InodeKind};
-use gmfs_format::units::{CopyId, InodeNo, PageNo};
+use gmfs_format::units::{CopyId, InodeNo};
 
 use crate::inject::superblock::FAR_FUTURE;
 use crate::inject::{Editor, InjectError, Injected};
@@ -46,7 +46,7 @@ pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
 /// A slot of the last page that holds no inode.
 fn slot_behind_end<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, InjectError> {
     let geometry = editor.superblock.geometry();
-    let last = PageNo(geometry.first_inode_page().0 + geometry.inode_pages() - 1);
+    let (last, _) = geometry.inode_place(InodeNo(geometry.inodes())).ok_or_else(|| editor.missing("inode"))?;
     if geometry.inodes().is_multiple_of(8) || !editor.superblock.used_inode_pages().contains(&last.0) {
         return Err(editor.missing("used slot behind the last inode"));
     }

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use gmfs_format::geometry::Geometry;
 use gmfs_format::io::{ReadAt, Span};
-use gmfs_format::raw::{BlockRaw, BlockTablePage};
+use gmfs_format::raw::{BLOCKS_PER_PAGE, BlockRaw, BlockTablePage};
 use gmfs_format::tables::{BLOCK_FLAGS, BlockState};
-use gmfs_format::units::{BlockNo, CopyId, InodeNo, PAGE_BYTES, PageBytes};
+use gmfs_format::units::{BlockNo, CopyId, InodeNo, PAGE_BYTES, PageBytes, len64, to_usize};
 use gmfs_volume::Superblocks;
 use gmfs_volume::census::Census;
 use gmfs_volume::region::page_descriptors;
@@ -26,6 +26,8 @@ use crate::standings::PageStandings;
 
 /// Pages between two words about progress.
 const PROGRESS_PAGES: u64 = 256;
+/// Bytes of a page in both copies.
+const PAIR_BYTES: u64 = 2 * PAGE_BYTES;
 /// Fewer pages than this are not worth a second thread.
 const PAGES_PER_THREAD: usize = 512;
 
@@ -59,13 +61,38 @@ pub(crate) struct Blocks {
     /// By inode: whether a block that contradicts itself names it, so that nobody knows whether it counts.
     pub(crate) doubtful: Vec<bool>,
     /// Blocks by state, in the order of the states' numbers.
-    pub(crate) states: [u64; 4],
+    states: [u64; 4],
     /// Blocks whose descriptor contradicts itself, so that they count for no state.
     pub(crate) contradicting: u64,
     pub(crate) missing_pages: u64,
     pub(crate) recovery: bool,
     pub(crate) standings: PageStandings,
     pub(crate) census: Census,
+}
+
+impl Blocks {
+    /// How many blocks are in a state.
+    pub(crate) const fn in_state(&self, state: BlockState) -> u64 {
+        let [free, data, bad, reserved] = self.states;
+        match state {
+            BlockState::Free => free,
+            BlockState::Data => data,
+            BlockState::Bad => bad,
+            BlockState::Reserved => reserved,
+        }
+    }
+
+    /// Counts blocks in a state. There are fewer than 2³² in all.
+    const fn count(&mut self, state: BlockState, blocks: u64) {
+        let [free, data, bad, reserved] = &mut self.states;
+        let count = match state {
+            BlockState::Free => free,
+            BlockState::Data => data,
+            BlockState::Bad => bad,
+            BlockState::Reserved => reserved,
+        };
+        *count = count.saturating_add(blocks);
+    }
 }
 
 /// One thread's part of the pass.
@@ -98,7 +125,7 @@ pub(crate) fn check<S: ReadAt + ?Sized>(
     sink: &mut Sink,
 ) -> Blocks {
     let used = superblocks.current().used_table_pages();
-    let total = used.len() as u64 * PAGE_BYTES * 2;
+    let total = len64(used.len()).saturating_mul(PAIR_BYTES);
     let progress = Progress { done: AtomicU64::new(0), total, tell };
     let parts = threads.get().min(used.len() / PAGES_PER_THREAD).max(1);
     let scans = (0..parts).map(|_| Scan::new(superblocks, inodes, &progress, sink.keep())).collect();
@@ -107,9 +134,9 @@ pub(crate) fn check<S: ReadAt + ?Sized>(
     for scan in sweep(source, superblocks, used, scans) {
         merge(&mut whole, &mut disorder, scan, sink);
     }
-    // Pages behind the mark are free.
-    let described: u64 = superblocks.current().raw.table_used.get() * u64::from(gmfs_format::raw::BLOCKS_PER_PAGE);
-    whole.states[0] += u64::from(superblocks.geometry().data_blocks()).saturating_sub(described);
+    // Pages behind the mark are free. The last page may describe fewer blocks than there is room for.
+    let described = superblocks.current().raw.table_used.get().saturating_mul(u64::from(BLOCKS_PER_PAGE));
+    whole.count(BlockState::Free, u64::from(superblocks.geometry().data_blocks()).saturating_sub(described));
     let disordered = (1..).map(InodeNo).zip(&disorder).filter(|(_, disorder)| **disorder);
     whole.disordered = disordered.map(|(ino, _)| ino).collect();
     whole
@@ -125,7 +152,7 @@ fn merge(whole: &mut Blocks, disorder: &mut [bool], scan: Scan<'_>, sink: &mut S
     for (((sum, part), disorder), in_part) in
         whole.tallies.iter_mut().zip(&scan.blocks.tallies).zip(disorder).zip(&scan.disorder)
     {
-        sum.count += part.count;
+        sum.count = sum.count.saturating_add(part.count);
         if part.next > 0 {
             *disorder |= *in_part || part.lowest < sum.next;
             sum.lowest = if sum.next == 0 { part.lowest } else { sum.lowest.min(part.lowest) };
@@ -135,11 +162,11 @@ fn merge(whole: &mut Blocks, disorder: &mut [bool], scan: Scan<'_>, sink: &mut S
     for (doubtful, part) in whole.doubtful.iter_mut().zip(&scan.blocks.doubtful) {
         *doubtful |= part;
     }
-    for (sum, part) in whole.states.iter_mut().zip(scan.blocks.states) {
-        *sum += part;
+    for state in BlockState::ALL {
+        whole.count(state, scan.blocks.in_state(state));
     }
-    whole.contradicting += scan.blocks.contradicting;
-    whole.missing_pages += scan.seen.missing;
+    whole.contradicting = whole.contradicting.saturating_add(scan.blocks.contradicting);
+    whole.missing_pages = whole.missing_pages.saturating_add(scan.seen.missing);
     whole.recovery |= scan.seen.recovery;
     whole.standings = whole.standings.plus(scan.seen.standings);
     whole.census.append(scan.seen.census);
@@ -163,7 +190,8 @@ impl<'a> Scan<'a> {
 
     /// Counts a block for its file. Gives false if the owner has no such place.
     fn tally(&mut self, owner: InodeNo, index: u32) -> bool {
-        let position = (owner.0 as usize).wrapping_sub(1);
+        // No inode (0) gets a position that no table has: that spares every block a comparison.
+        let position = to_usize(owner.0).wrapping_sub(1);
         let Some(tally) = self.blocks.tallies.get_mut(position).filter(|tally| index < tally.limit) else {
             return false;
         };
@@ -171,14 +199,15 @@ impl<'a> Scan<'a> {
             if tally.next == 0 {
                 tally.lowest = index;
             }
-            tally.next = index + 1;
+            // Exact: the place lies before the limit.
+            tally.next = index.saturating_add(1);
         } else {
             tally.lowest = tally.lowest.min(index);
             if let Some(disorder) = self.disorder.get_mut(position) {
                 *disorder = true;
             }
         }
-        tally.count += 1;
+        tally.count = tally.count.saturating_add(1);
         true
     }
 
@@ -189,8 +218,8 @@ impl<'a> Scan<'a> {
         let state = entry.state();
         let contradicts = matches!(state, None | Some(BlockState::Free));
         match state {
-            Some(state) if !contradicts => self.blocks.states[usize::from(state.byte())] += 1,
-            _ => self.blocks.contradicting += 1,
+            Some(state) if !contradicts => self.blocks.count(state, 1),
+            _ => self.blocks.contradicting = self.blocks.contradicting.saturating_add(1),
         }
         match state {
             None => self.say(block, Problem::BlockStateUnknown { state: entry.state }),
@@ -227,7 +256,7 @@ impl<'a> Scan<'a> {
             Known::Directory => self.say(block, Problem::OwnerNotFile { owner }),
             Known::File => {
                 if let Some(tally) = owner.position().and_then(|position| self.blocks.tallies.get_mut(position)) {
-                    tally.count += 1;
+                    tally.count = tally.count.saturating_add(1);
                 }
                 self.say(block, Problem::BlockBehindSize { owner });
             }
@@ -276,29 +305,28 @@ impl<'a> Scan<'a> {
 impl Visit for Scan<'_> {
     fn visit(&mut self, frame: &Frame<'_>) {
         pages::check(frame, self.superblocks, &mut self.seen, &mut self.sink);
-        self.pages += 1;
+        self.pages = self.pages.saturating_add(1);
         if self.pages.is_multiple_of(PROGRESS_PAGES) {
-            let bytes = PROGRESS_PAGES * PAGE_BYTES * 2;
-            let done = self.progress.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+            const BYTES: u64 = PROGRESS_PAGES * PAIR_BYTES;
+            let done = self.progress.done.fetch_add(BYTES, Ordering::Relaxed).saturating_add(BYTES);
             (self.progress.tell)(done, self.progress.total);
         }
         let Some(bytes) = frame.taken() else { return };
-        let mut free = 0;
-        let mut data = 0;
+        let (mut free, mut data) = (0_u64, 0_u64);
         for (block, entry) in page_descriptors(self.geometry, frame.page, bytes) {
             // By how often each is the case.
             if entry.is_plain() && self.tally(entry.owner(), entry.index.get()) {
-                data += 1;
+                data = data.saturating_add(1);
             } else if *entry == BlockRaw::FREE {
-                free += 1;
+                free = free.saturating_add(1);
             } else if !entry.is_plain() && is_plain_data(entry) && self.tally(entry.owner(), entry.index.get()) {
-                data += 1;
+                data = data.saturating_add(1);
             } else {
                 self.check_closely(block, entry);
             }
         }
-        self.blocks.states[usize::from(BlockState::Free.byte())] += free;
-        self.blocks.states[usize::from(BlockState::Data.byte())] += data;
+        self.blocks.count(BlockState::Free, free);
+        self.blocks.count(BlockState::Data, data);
         if frame.page.0 == self.geometry.table_pages() {
             self.check_unused_slots(frame, bytes);
         }

@@ -29,20 +29,19 @@ pub(crate) fn check(superblocks: &Superblocks, inodes: &Inodes, blocks: &Blocks,
     let mut say = |problem| sink.add(problem, Subject::Superblock, at);
     // A block that contradicts itself belongs to no sum; the sums can be judged once it is repaired.
     if blocks.missing_pages == 0 && blocks.contradicting == 0 {
-        let found = |state: BlockState| blocks.states[usize::from(state.byte())];
-        let (recorded, free) = (raw.free_blocks.get(), found(BlockState::Free));
+        let (recorded, free) = (raw.free_blocks.get(), blocks.in_state(BlockState::Free));
         if recorded != free {
             say(Problem::FreeCountWrong { recorded, found: free });
         }
-        let (recorded, data) = (raw.data_blocks.get(), found(BlockState::Data));
+        let (recorded, data) = (raw.data_blocks.get(), blocks.in_state(BlockState::Data));
         if recorded != data {
             say(Problem::DataCountWrong { recorded, found: data });
         }
-        let (recorded, bad) = (raw.bad_blocks.get(), found(BlockState::Bad));
+        let (recorded, bad) = (raw.bad_blocks.get(), blocks.in_state(BlockState::Bad));
         if recorded != bad {
             say(Problem::BadCountWrong { recorded, found: bad });
         }
-        let (recorded, reserved) = (raw.reserved_blocks.get(), found(BlockState::Reserved));
+        let (recorded, reserved) = (raw.reserved_blocks.get(), blocks.in_state(BlockState::Reserved));
         if recorded != reserved {
             say(Problem::ReservedCountWrong { recorded, found: reserved });
         }

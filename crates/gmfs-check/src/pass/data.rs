@@ -3,7 +3,7 @@
 use gmfs_format::io::{ReadAt, ReadError, Span};
 use gmfs_format::raw::BlockRaw;
 use gmfs_format::tables::{BLOCK_ZERO, BlockState};
-use gmfs_format::units::BlockNo;
+use gmfs_format::units::{BlockNo, len64, small};
 use gmfs_volume::Superblocks;
 use gmfs_volume::region::page_descriptors;
 use gmfs_volume::sweep::{Frame, sweep};
@@ -63,8 +63,9 @@ fn check_block<S: ReadAt + ?Sized>(
     let mut zero = true;
     let mut offset = at.offset;
     while offset < at.end() {
-        let length = piece.len().min(usize::try_from(at.end() - offset).unwrap_or(usize::MAX));
-        let piece = &mut piece[..length];
+        let left = small(at.end().saturating_sub(offset));
+        let length = piece.len().min(left);
+        let piece = piece.get_mut(..length).unwrap_or_default();
         match source.read_at(offset, piece) {
             Ok(()) => {
                 sum.update(piece);
@@ -77,7 +78,8 @@ fn check_block<S: ReadAt + ?Sized>(
                 return sink.add(Problem::ContentUnreadable { owner, index }, subject, at);
             }
         }
-        offset += length as u64;
+        // Where no number is left, the block ends too.
+        offset = offset.saturating_add(len64(length));
     }
     let sum = sum.finalize();
     if entry.content_crc().is_some_and(|recorded| recorded != sum) {

@@ -3,9 +3,9 @@
 use gmfs_format::geometry::Geometry;
 use gmfs_format::io::{ReadAt, Span};
 use gmfs_format::name;
-use gmfs_format::raw::{InodeRaw, InodeTablePage, OnMemory};
+use gmfs_format::raw::{InodeRaw, InodeTablePage, OnMemory, PageHeader};
 use gmfs_format::tables::{INODE_DOUBTFUL, INODE_FLAGS, InodeKind, MODE_BITS};
-use gmfs_format::units::{CopyId, InodeNo, PageBytes, PageNo, len64};
+use gmfs_format::units::{CopyId, InodeNo, PageBytes, PageNo, len64, to_usize};
 use gmfs_volume::Superblocks;
 use gmfs_volume::census::Census;
 use gmfs_volume::sweep::{Frame, sweep};
@@ -88,7 +88,7 @@ pub(crate) fn check<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, n
         }
     };
     sweep(source, superblocks, used, vec![visit]);
-    inodes.records.truncate(geometry.inodes() as usize);
+    inodes.records.truncate(to_usize(geometry.inodes()));
     inodes.missing_pages = seen.missing;
     inodes.recovery = seen.recovery;
     inodes.standings = seen.standings;
@@ -99,10 +99,9 @@ pub(crate) fn check<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, n
 /// Checks the records of a page.
 fn check_page(geometry: Geometry, page: PageNo, bytes: &PageBytes, now: u64, inodes: &mut Inodes, sink: &mut Sink) {
     let first = geometry.first_inode_of(page).0;
-    for (slot, raw) in InodeTablePage::view(bytes).inodes.iter().enumerate() {
-        let ino = InodeNo(first + slot as u32);
-        let offset = geometry.page_offset(CopyId::A, page) + 64 + len64(slot * size_of::<InodeRaw>());
-        let at = Span::new(offset, len64(size_of::<InodeRaw>()));
+    let slots = InodeTablePage::view(bytes).inodes.iter().enumerate();
+    for (ino, (slot, raw)) in (first..).map(InodeNo).zip(slots) {
+        let at = slot_place(geometry, page, slot);
         if ino.0 > geometry.inodes() {
             if raw.bytes().iter().any(|byte| *byte != 0) {
                 sink.add(Problem::InodeSlotBehindEnd {}, Subject::Inode(ino), at);
@@ -114,9 +113,17 @@ fn check_page(geometry: Geometry, page: PageNo, bytes: &PageBytes, now: u64, ino
         for problem in problems {
             sink.add(problem, Subject::Inode(ino), at);
         }
-        inodes.used += u64::from(record.kind != Known::Free);
+        inodes.used = inodes.used.saturating_add(u64::from(record.kind != Known::Free));
         inodes.records.push(record);
     }
+}
+
+/// Where a slot of a page of the inode table lies in copy A.
+pub(crate) fn slot_place(geometry: Geometry, page: PageNo, slot: usize) -> Span {
+    let size = len64(size_of::<InodeRaw>());
+    // A page has eight slots, and every page lies in the region: all of this is exact.
+    let within = len64(size_of::<PageHeader>()).saturating_add(len64(slot).saturating_mul(size));
+    Span::new(geometry.page_offset(CopyId::A, page).saturating_add(within), size)
 }
 
 /// Checks one record; what is wrong is put into `problems`.

@@ -36,7 +36,7 @@ pub(crate) fn check(frame: &Frame<'_>, superblocks: &Superblocks, seen: &mut See
     if !frame.judgement.is_whole() {
         judged(frame.page, frame.judgement, superblocks, sink);
         let unknown = frame.judgement.uncertain && superblocks.lacks_pages();
-        seen.missing += u64::from(frame.judgement.take.is_none() || unknown);
+        seen.missing = seen.missing.saturating_add(u64::from(frame.judgement.take.is_none() || unknown));
         seen.recovery |= frame.judgement.a.is_recovery() || frame.judgement.b.is_recovery();
     }
     if let Some(bytes) = frame.taken() {

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use gmfs_format::io::{ReadAt, Span};
-use gmfs_format::units::{BlockNo, InodeNo, len64, to_u32, to_usize};
+use gmfs_format::units::{BlockNo, InodeNo, len64, small};
 use gmfs_volume::Superblocks;
 use gmfs_volume::region::page_descriptors;
 use gmfs_volume::sweep::{Frame, sweep};
@@ -40,17 +40,16 @@ pub(crate) fn check<S: ReadAt + ?Sized>(
     let mut any_sparse = false;
     for position in blocks.disordered.iter().filter_map(|ino| ino.position()) {
         let places = blocks.tallies.get(position).map(Tally::places).unwrap_or_default();
-        let span = places.len() as u64;
-        let fits = span <= budget;
-        let list = if fits { &mut dense } else { &mut sparse };
+        let span = len64(places.len());
+        let left = budget.checked_sub(span);
+        let list = if left.is_some() { &mut dense } else { &mut sparse };
         if let Some(file) = list.get_mut(position) {
             *file = Some((bits, places));
         }
-        if fits {
-            bits += span;
-            budget -= span;
-        } else {
-            any_sparse = true;
+        match left {
+            // What the budget loses the bits gain: they are never more than it was.
+            Some(left) => (bits, budget) = (bits.saturating_add(span), left),
+            None => any_sparse = true,
         }
     }
     if bits > 0 {
@@ -65,18 +64,19 @@ pub(crate) fn check<S: ReadAt + ?Sized>(
 /// place lies behind the file's size, which is a finding already.
 type Files = [Option<(u64, Range<u32>)>];
 
-/// The file among these, if the place is one of its.
-fn file_of(files: &Files, owner: InodeNo, index: u32) -> Option<(u64, u32)> {
+/// The bit of a place, if it is one of the places of one of these files.
+fn bit_of(files: &Files, owner: InodeNo, index: u32) -> Option<u64> {
     let (start, places) = files.get(owner.position()?)?.as_ref()?;
-    places.contains(&index).then_some((*start, places.start))
+    let behind = index.checked_sub(places.start).filter(|_| index < places.end)?;
+    start.checked_add(u64::from(behind))
 }
 
 /// Marks each place of the dense files; a second mark is a second claim.
 fn dense_files<S: ReadAt + ?Sized>(claims: &Claims<'_, S>, files: &Files, bits: u64, sink: &mut Sink) {
     let mut taken = Marks::new(bits);
     claims.each(|block, owner, index| {
-        if let Some((start, lowest)) = file_of(files, owner, index)
-            && taken.mark(start + u64::from(index - lowest))
+        if let Some(bit) = bit_of(files, owner, index)
+            && taken.mark(bit)
         {
             claims.report(block, owner, index, sink);
         }
@@ -92,7 +92,7 @@ fn sparse_files<S: ReadAt + ?Sized>(claims: &Claims<'_, S>, files: &Files, at_on
         let mut keys = Lowest::new(at_once);
         claims.each(|_, owner, index| {
             let key = key(owner, index);
-            if key >= from && file_of(files, owner, index).is_some() {
+            if key >= from && bit_of(files, owner, index).is_some() {
                 keys.add(key);
             }
         });
@@ -109,7 +109,9 @@ fn sparse_files<S: ReadAt + ?Sized>(claims: &Claims<'_, S>, files: &Files, at_on
         if keys.len() < at_once {
             return;
         }
-        from = last + 1;
+        // Behind the highest number there is nothing.
+        let Some(next) = last.checked_add(1) else { return };
+        from = next;
     }
 }
 
@@ -124,14 +126,14 @@ struct Lowest {
 
 impl Lowest {
     fn new(limit: usize) -> Self {
-        Self { limit, kept: Vec::with_capacity(2 * limit), highest: u64::MAX }
+        Self { limit, kept: Vec::with_capacity(limit.saturating_mul(2)), highest: u64::MAX }
     }
 
     fn add(&mut self, number: u64) {
         if number > self.highest {
             return;
         }
-        if self.kept.len() >= 2 * self.limit {
+        if self.kept.len() >= self.limit.saturating_mul(2) {
             self.tidy();
         }
         self.kept.push(number);
@@ -158,13 +160,13 @@ struct Marks(Vec<u64>);
 
 impl Marks {
     fn new(bits: u64) -> Self {
-        Self(vec![0; to_usize(to_u32(bits.div_ceil(64)))])
+        Self(vec![0; small(bits.div_ceil(64))])
     }
 
     /// Marks a place. Says whether it was marked already.
     fn mark(&mut self, bit: u64) -> bool {
         let mask = 1 << (bit % 64);
-        let Some(word) = self.0.get_mut((bit / 64) as usize) else { return false };
+        let Some(word) = self.0.get_mut(small(bit / 64)) else { return false };
         let before = *word & mask != 0;
         *word |= mask;
         before

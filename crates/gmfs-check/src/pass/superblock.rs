@@ -112,11 +112,11 @@ fn copies(superblocks: &Superblocks, sink: &mut Sink) {
 /// The image must hold all blocks. What a dump lacks is not said here: it has its own reasons.
 fn size<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, sink: &mut Sink) {
     let geometry = superblocks.geometry();
-    let region = u64::from(geometry.blocks()) * geometry.block_bytes();
+    let region = geometry.without_tail().size();
     let last = region.saturating_sub(1)..region;
     let cut = matches!(source.next_absent(last), Some((_, Absence::BeyondEnd)));
     if let Some(image) = source.end().filter(|end| cut && *end < region) {
-        let at = Span::new(image, region - image);
+        let at = Span::new(image, region.saturating_sub(image));
         sink.add(Problem::ImageTooSmall { region: geometry.size(), image }, Subject::Region, at);
     }
 }

@@ -1,12 +1,12 @@
 //! The tree: every inode reaches the root through directories, and names are unique in each.
 
 use gmfs_format::io::{ReadAt, Span};
-use gmfs_format::raw::InodeTablePage;
-use gmfs_format::units::{CopyId, InodeNo};
+use gmfs_format::raw::{InodeRaw, InodeTablePage};
+use gmfs_format::units::{InodeNo, len64, to_usize};
 use gmfs_volume::Superblocks;
 
 use crate::finding::Subject;
-use crate::pass::inodes::{Inodes, Known};
+use crate::pass::inodes::{Inodes, Known, slot_place};
 use crate::problem::Problem;
 use crate::sink::Sink;
 
@@ -54,12 +54,12 @@ fn root(name: &impl Fn(InodeNo) -> Option<Box<[u8]>>, inodes: &Inodes, at: &impl
 /// Finds circles of directories: one finding for each circle, at its lowest inode.
 fn cycles(inodes: &Inodes, at: &impl Fn(InodeNo) -> Span, sink: &mut Sink) {
     // 0 = not seen; else the number of the walk that saw it first.
-    let mut seen = vec![0_u32; inodes.len() + 1];
+    let mut seen = vec![0_u32; inodes.len().saturating_add(1)];
     for (start, record) in inodes.iter().skip(1).filter(|(_, record)| in_use(record.kind)) {
         let mut here = start;
         let mut parent = record.parent;
-        while seen.get(here.0 as usize) == Some(&0) {
-            if let Some(mark) = seen.get_mut(here.0 as usize) {
+        while seen.get(to_usize(here.0)) == Some(&0) {
+            if let Some(mark) = seen.get_mut(to_usize(here.0)) {
                 *mark = start.0;
             }
             if here == InodeNo::ROOT || inodes.get(parent).kind != Known::Directory || parent == InodeNo::ROOT {
@@ -67,7 +67,7 @@ fn cycles(inodes: &Inodes, at: &impl Fn(InodeNo) -> Span, sink: &mut Sink) {
             }
             here = parent;
             parent = inodes.get(here).parent;
-            if seen.get(here.0 as usize) == Some(&start.0) {
+            if seen.get(to_usize(here.0)) == Some(&start.0) {
                 report_cycle(inodes, here, at, sink);
             }
         }
@@ -126,9 +126,6 @@ fn name_of<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, ino: Inode
 /// Where an inode's record lies in copy A.
 pub(crate) fn place(superblocks: &Superblocks, ino: InodeNo) -> Span {
     let geometry = superblocks.geometry();
-    let size = size_of::<gmfs_format::raw::InodeRaw>() as u64;
-    let offset = geometry
-        .inode_place(ino)
-        .map_or(0, |(page, slot)| geometry.page_offset(CopyId::A, page) + 64 + slot as u64 * size);
-    Span::new(offset, size)
+    let nowhere = Span::new(0, len64(size_of::<InodeRaw>()));
+    geometry.inode_place(ino).map_or(nowhere, |(page, slot)| slot_place(geometry, page, slot))
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use gmfs_format::io::ReadAt;
 use gmfs_format::units::{BlockNo, InodeNo};
 
+use crate::finding::last_of;
 use crate::plan::descriptors::Descriptors;
 
 /// Runs that are listed one by one.
@@ -32,7 +33,8 @@ pub(super) fn claims<S: ReadAt + ?Sized>(descriptors: &mut Descriptors<'_, S>, f
                     && last.first.checked_add(last.count) == Some(block)
                     && last.index.checked_add(last.count) == Some(index) =>
             {
-                last.count += 1;
+                // Exact: the run ends before this block, which has a number.
+                last.count = last.count.saturating_add(1);
             }
             _ if owner == InodeNo::NONE => {}
             _ if full => break,
@@ -45,7 +47,7 @@ pub(super) fn claims<S: ReadAt + ?Sized>(descriptors: &mut Descriptors<'_, S>, f
         let _ = match count {
             1 => write!(text, "block {first} was place {index} of inode {owner}"),
             _ => {
-                let (last, end) = (first.saturating_add(count - 1), index.saturating_add(count - 1));
+                let (last, end) = (last_of(*first, *count), last_of(*index, *count));
                 write!(text, "blocks {first}-{last} were places {index}-{end} of inode {owner}")
             }
         };

@@ -1,11 +1,12 @@
 //! What becomes of inodes, descriptors and superblock fields that are wrong under good seals.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use gmfs_format::io::ReadAt;
 use gmfs_format::model::Tree;
 use gmfs_format::name;
-use gmfs_format::raw::{InodeRaw, SuperblockRaw};
+use gmfs_format::raw::{INODES_PER_PAGE, InodeRaw, SuperblockRaw};
 use gmfs_format::superblock::{MAX_LABEL, STATE_ACTIVE, STATE_CLEAN, STATE_FLAGS, text_field};
 use gmfs_format::tables::{BlockState, INODE_DOUBTFUL, INODE_FLAGS, INODE_LOST_DATA, InodeKind, MODE_BITS};
 use gmfs_format::units::{BlockNo, InodeNo, PageNo};
@@ -141,7 +142,7 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         let Subject::Pages { first, count, .. } = finding.subject else {
             return Err("it is no page");
         };
-        for page in (first.0..first.0 + count).map(PageNo) {
+        for page in numbers(first.0, count)?.map(PageNo) {
             self.rewrite.insert(page, finding.code());
         }
         Ok(())
@@ -181,8 +182,11 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
     fn inode_problem(&mut self, ino: InodeNo, problem: &Problem, code: Code) -> Result<(), &'static str> {
         match problem {
             Problem::InodeSlotBehindEnd {} => {
+                // The geometry knows no place of a slot behind the last inode.
                 let first = self.region.geometry().first_inode_page().0;
-                self.rewrite.insert(PageNo(first + (ino.0 - 1) / 8), code);
+                let pages = ino.0.checked_sub(1).map(|slot| slot / INODES_PER_PAGE);
+                let page = pages.and_then(|pages| first.checked_add(pages)).ok_or("no page holds it")?;
+                self.rewrite.insert(PageNo(page), code);
                 return Ok(());
             }
             Problem::ParentMissing { .. } | Problem::ParentNotDirectory { .. } | Problem::ParentCycle { .. } => {
@@ -265,10 +269,16 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
     }
 
     fn shrink(&mut self, ino: InodeNo, code: Code) -> Result<(), &'static str> {
-        let places = self.owner(ino).map_or(0, |(_, places)| places);
-        let block_bytes = self.region.geometry().block_bytes();
-        self.working(ino, code)?.size = (u64::from(places) * block_bytes).into();
+        let size = self.reach(ino);
+        self.working(ino, code)?.size = size.into();
         Ok(())
+    }
+
+    /// How far the blocks reach that name a file, in bytes.
+    fn reach(&mut self, ino: InodeNo) -> u64 {
+        let places = self.owner(ino).map_or(0, |(_, places)| places);
+        // Exact: 2³² of the largest blocks are 2⁶¹ bytes.
+        u64::from(places).saturating_mul(self.region.geometry().block_bytes())
     }
 
     fn rename(&mut self, ino: InodeNo, code: Code) -> Result<(), &'static str> {
@@ -300,7 +310,8 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
             if free && self.names.insert((parent, name.clone())) {
                 return name;
             }
-            attempt += 1;
+            // A plan gives out fewer names than there are numbers.
+            attempt = attempt.saturating_add(1);
         }
     }
 
@@ -376,7 +387,8 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
             }
             Problem::BlockBehindSize { owner } if self.is_dense(owner) => return self.grow(owner, code),
             Problem::BlockBehindSize { owner } | Problem::PlaceTakenTwice { owner, .. } => {
-                *self.taken.entry(owner).or_default() += u64::from(count);
+                let taken = self.taken.entry(owner).or_default();
+                *taken = taken.saturating_add(u64::from(count));
                 let raw = self.working(owner, code)?;
                 raw.blocks = raw.blocks.get().saturating_sub(u64::from(count)).into();
                 Assign::Reserve
@@ -400,16 +412,15 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
 
     /// A file becomes as large as its blocks reach.
     fn grow(&mut self, owner: InodeNo, code: Code) -> Result<(), &'static str> {
-        let places = self.owner(owner).map_or(0, |(_, places)| places);
-        let block_bytes = self.region.geometry().block_bytes();
-        self.working(owner, code)?.size = (u64::from(places) * block_bytes).into();
+        let size = self.reach(owner);
+        self.working(owner, code)?.size = size.into();
         self.losses.insert(owner, "its size in bytes".to_owned());
         Ok(())
     }
 
     /// Blocks in no state, or free and yet named: data if the file named there has that place, else reserved. Never free.
     fn judge_blocks(&mut self, first: BlockNo, count: u32, code: Code) -> Result<(), &'static str> {
-        for block in (first.0..first.0 + count).map(BlockNo) {
+        for block in numbers(first.0, count)?.map(BlockNo) {
             let entry = self.descriptors.get(block).ok_or("its descriptor cannot be read")?;
             let file = self.tree.get(entry.owner()).filter(|inode| inode.kind == InodeKind::File);
             let places = file.and_then(|inode| self.region.geometry().file_blocks(inode.size)).unwrap_or(0);
@@ -429,10 +440,11 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
     fn assign(&mut self, first: BlockNo, count: u32, to: Assign, code: Code) {
         // Consecutive blocks with one fate are one edit.
         if let Some((start, (length, fate, because))) = self.blocks.iter_mut().next_back()
-            && start.0 + *length == first.0
+            && start.0.checked_add(*length) == Some(first.0)
             && (*fate, *because) == (to, code)
+            && let Some(both) = length.checked_add(count)
         {
-            *length += count;
+            *length = both;
             return;
         }
         self.blocks.entry(first).or_insert((count, to, code));
@@ -448,7 +460,8 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
                 let names = entry.state() != Some(BlockState::Reserved) && owner != InodeNo::NONE;
                 if names && owner.0 <= count {
                     let (blocks, places) = owners.0.entry(owner).or_default();
-                    *blocks += 1;
+                    *blocks = blocks.saturating_add(1);
+                    // The highest index of all is a place that no file can have, however large.
                     *places = (*places).max(entry.index.get().saturating_add(1));
                 }
             });
@@ -519,6 +532,12 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
     }
 }
 
+/// The numbers of a run. One that would pass the last number is no run that a check finds.
+fn numbers(first: u32, count: u32) -> Result<Range<u32>, &'static str> {
+    let end = first.checked_add(count).ok_or("it reaches behind the last number")?;
+    Ok(first..end)
+}
+
 /// The root directory as it must be; owner, mode and times stay.
 fn make_root(raw: &mut InodeRaw) {
     if raw.kind() != Some(InodeKind::Directory) {
@@ -534,7 +553,7 @@ fn make_root(raw: &mut InodeRaw) {
 /// A label as far as it is legal.
 fn legal_label(label: &[u8; 64]) -> [u8; 64] {
     let end = label.iter().position(|byte| *byte == 0).unwrap_or(MAX_LABEL).min(MAX_LABEL);
-    let text = String::from_utf8_lossy(&label[..end]);
+    let text = String::from_utf8_lossy(label.get(..end).unwrap_or(label));
     let legal: String = text.chars().filter(|c| !c.is_control() && *c != char::REPLACEMENT_CHARACTER).collect();
     text_field(&legal)
 }

@@ -2,7 +2,7 @@
 
 use gmfs_format::io::ReadAt;
 use gmfs_format::raw::{BLOCKS_PER_PAGE, BlockRaw, BlockTablePage, OnMemory};
-use gmfs_format::units::{BlockNo, PageBytes, PageNo};
+use gmfs_format::units::{BlockNo, PageBytes, PageNo, len64, to_u32, to_usize};
 use gmfs_volume::Superblocks;
 use gmfs_volume::region::read_page;
 
@@ -35,19 +35,20 @@ impl<'a, S: ReadAt + ?Sized> Descriptors<'a, S> {
     /// CRC-32 of a run of descriptors as they are; those on pages that cannot be read count for nothing.
     pub(crate) fn sum(&mut self, first: BlockNo, count: u32) -> u32 {
         let mut sum = crc32fast::Hasher::new();
-        let mut block = first.0;
-        let end = first.0.saturating_add(count);
-        while block < end {
-            let Some((page, slot)) = self.superblocks.geometry().descriptor_place(BlockNo(block)) else {
+        let (mut block, mut left) = (first, count);
+        while left > 0 {
+            let Some((page, slot)) = self.superblocks.geometry().descriptor_place(block) else {
                 break;
             };
-            let here = (end - block).min(BLOCKS_PER_PAGE - slot as u32);
+            // What is left of the page, which is at least this slot.
+            let here = left.min(BLOCKS_PER_PAGE.saturating_sub(to_u32(len64(slot))));
             if let Some(bytes) = self.page(page) {
-                for entry in BlockTablePage::view(bytes).entries.iter().skip(slot).take(here as usize) {
+                for entry in BlockTablePage::view(bytes).entries.iter().skip(slot).take(to_usize(here)) {
                     sum.update(entry.bytes());
                 }
             }
-            block += here;
+            let Some(next) = block.0.checked_add(here) else { break };
+            (block, left) = (BlockNo(next), left.saturating_sub(here));
         }
         sum.finalize()
     }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use gmfs_format::io::ReadAt;
 use gmfs_format::name;
 use gmfs_format::tables::INODE_DOUBTFUL;
-use gmfs_format::units::InodeNo;
+use gmfs_format::units::{InodeNo, len64};
 use gmfs_volume::region::read_inode;
 use gmfs_volume::settle::Settlement;
 use gmfs_volume::{Region, Superblocks};
@@ -128,7 +128,7 @@ fn told<S: ReadAt + ?Sized>(source: &S, state: &Superblocks, settlement: &Settle
         let tree = Region::with(source, state).inodes().tree;
         let path = |ino: &InodeNo| tree.path(*ino).map_or_else(|| format!("inode {ino}"), |path| name::escape(&path));
         let first: Vec<String> = settlement.doubtful.iter().take(LISTED).map(path).collect();
-        let more = settlement.doubtful_files.saturating_sub(first.len() as u64);
+        let more = settlement.doubtful_files.saturating_sub(len64(first.len()));
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         parts.push(format!("the certainty of {}{more}: they are flagged doubtful", first.join(", ")));
     }
@@ -143,8 +143,9 @@ fn runs(runs: &[Range<u32>]) -> String {
         let last = run.end.saturating_sub(1);
         let _ = if last == run.start { write!(text, "{last}") } else { write!(text, "{}-{last}", run.start) };
     }
-    if runs.len() > LISTED {
-        let _ = write!(text, " and {} more runs", runs.len() - LISTED);
+    let more = runs.len().saturating_sub(LISTED);
+    if more > 0 {
+        let _ = write!(text, " and {more} more runs");
     }
     text
 }

@@ -43,8 +43,9 @@ pub(super) fn ranges<S: ReadAt + ?Sized>(
             let _ = write!(text, "{separator}{span}");
             separator = ", ";
         }
-        if count > LISTED {
-            let _ = write!(text, " and {} more ranges", count - LISTED);
+        let more = count.saturating_sub(LISTED);
+        if more > 0 {
+            let _ = write!(text, " and {more} more ranges");
         }
         (count > 0).then_some((ino, text))
     };

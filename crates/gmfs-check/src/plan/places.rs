@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use gmfs_format::io::ReadAt;
 use gmfs_format::model::{Extent, Tree};
 use gmfs_format::tables::InodeKind;
-use gmfs_format::units::InodeNo;
+use gmfs_format::units::{InodeNo, small};
 use gmfs_volume::{Region, Superblocks};
 
 /// One bit for each place of most files, found in one pass over the block table; of files that are too sparse for that,
 /// the extents.
 #[derive(Debug, Default)]
 pub(super) struct Places {
-    /// Where the bits of each file start.
+    /// Where the bits of each file start, and how many they are.
     starts: BTreeMap<InodeNo, (u64, u64)>,
     taken: Vec<u64>,
     sparse: BTreeMap<InodeNo, Vec<Extent>>,
@@ -24,24 +24,24 @@ impl Places {
         let geometry = region.geometry();
         let mut budget = u64::from(geometry.data_blocks());
         let mut places = Self::default();
-        let mut bits = 0;
+        let mut bits = 0_u64;
         for inode in tree.inodes().filter(|inode| inode.kind == InodeKind::File) {
             let size = u64::from(geometry.file_blocks(inode.size).unwrap_or(u32::MAX));
-            if size <= budget {
+            if let Some(left) = budget.checked_sub(size) {
                 places.starts.insert(inode.ino, (bits, size));
-                bits += size;
-                budget -= size;
+                // What the budget loses the bits gain: they are never more than it was.
+                (bits, budget) = (bits.saturating_add(size), left);
             }
         }
-        let mut taken = vec![0_u64; bits.div_ceil(64) as usize];
+        let mut taken = vec![0_u64; small(bits.div_ceil(64))];
         let starts = &places.starts;
         region.descriptors(|_, entry| {
-            let index = u64::from(entry.index.get());
             if entry.is_mapping()
-                && let Some((start, _)) = starts.get(&entry.owner()).filter(|(_, size)| index < *size)
-                && let Some(word) = taken.get_mut(((start + index) / 64) as usize)
+                && let Some(file) = starts.get(&entry.owner())
+                && let Some(bit) = bit_of(*file, entry.index.get())
+                && let Some(word) = taken.get_mut(small(bit / 64))
             {
-                *word |= 1 << ((start + index) % 64);
+                *word |= 1 << (bit % 64);
             }
         });
         places.taken = taken;
@@ -55,14 +55,21 @@ impl Places {
         owner: InodeNo,
         index: u32,
     ) -> bool {
-        if let Some((start, size)) = self.starts.get(&owner) {
-            let bit = start + u64::from(index);
-            let word = self.taken.get((bit / 64) as usize).copied().unwrap_or_default();
-            return u64::from(index) < *size && word & 1 << (bit % 64) != 0;
+        if let Some(file) = self.starts.get(&owner) {
+            return bit_of(*file, index).is_some_and(|bit| {
+                let word = self.taken.get(small(bit / 64)).copied().unwrap_or_default();
+                word & 1 << (bit % 64) != 0
+            });
         }
         let extents = self.sparse.entry(owner).or_insert_with(|| region.mapping(owner).extents);
         // Ordered by place; two may overlap only where the mapping contradicts itself, which is found before this.
         let behind = extents.partition_point(|extent| extent.index <= index);
-        extents[..behind].iter().rev().any(|extent| index < extent.end_index())
+        extents.iter().take(behind).rev().any(|extent| index < extent.end_index())
     }
+}
+
+/// The bit of a place of a file that has so many bits from `start` on; `None` if it has no such place.
+fn bit_of((start, size): (u64, u64), index: u32) -> Option<u64> {
+    let index = u64::from(index);
+    start.checked_add(index).filter(|_| index < size)
 }

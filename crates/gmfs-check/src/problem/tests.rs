@@ -9,7 +9,7 @@ fn codes_are_sorted_and_names_are_unique() {
     let names: BTreeSet<_> = Code::ALL.iter().map(|code| code.name()).collect();
     assert_eq!(names.len(), Code::ALL.len());
     for code in Code::ALL {
-        assert_eq!(code.text(), format!("GM{:04}", *code as u32));
+        assert_eq!(code.text(), format!("GM{:04}", code.number()));
         assert_eq!(code.text().parse(), Ok(*code));
         assert_eq!(code.name().parse(), Ok(*code));
     }
