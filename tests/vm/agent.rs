@@ -10,6 +10,9 @@ use crate::base64;
 
 /// How long one look at the line waits, so that the caller's `alive` can look after the emulator in between.
 const TICK: Duration = Duration::from_millis(100);
+/// How long the line may be silent until an empty line is sent: the init script ignores it, but its bytes interrupt the
+/// guest. A kernel that took over after a crash can lose an interrupt, and would otherwise wait for it for ever.
+const SILENCE: Duration = Duration::from_secs(5);
 /// The kernel's buffer of a serial line whose reader is slow; what a command could lose beyond it would be lost silently.
 const LONGEST_COMMAND: usize = 32 << 10;
 
@@ -29,12 +32,14 @@ pub(crate) struct Agent {
     stream: UnixStream,
     unread: Vec<u8>,
     commands: u32,
+    /// When something last came over the line, or was sent to wake it.
+    heard: Instant,
 }
 
 impl Agent {
     pub(crate) fn new(stream: UnixStream) -> Result<Self> {
         stream.set_read_timeout(Some(TICK))?;
-        Ok(Self { stream, unread: Vec::new(), commands: 0 })
+        Ok(Self { stream, unread: Vec::new(), commands: 0, heard: Instant::now() })
     }
 
     /// Waits for the word of a guest that has just booted, and gives its boot id, a random number that each kernel draws
@@ -113,6 +118,10 @@ impl Agent {
                 String::from_utf8_lossy(&self.unread)
             );
             self.receive()?;
+            if self.heard.elapsed() > SILENCE {
+                self.heard = Instant::now();
+                writeln!(self.stream)?;
+            }
         }
     }
 
@@ -120,7 +129,10 @@ impl Agent {
         let mut chunk = [0; 4096];
         match self.stream.read(&mut chunk) {
             Ok(0) => bail!("the emulator closed the guest's serial line"),
-            Ok(length) => self.unread.extend_from_slice(&chunk[..length]),
+            Ok(length) => {
+                self.heard = Instant::now();
+                self.unread.extend_from_slice(&chunk[..length]);
+            }
             Err(error)
                 if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
             Err(error) => return Err(error).context("the guest's serial line"),

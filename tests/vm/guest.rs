@@ -75,10 +75,10 @@ impl Guest {
     /// Runs a shell command, whatever its exit status will be. Its output crosses an emulated serial line, which carries
     /// some 300 KB a second: what is long is better digested in the guest.
     pub(crate) fn run(&mut self, command: &str) -> Result<Output> {
-        let Self { agent, machine, .. } = self;
-        agent
-            .run(command, COMMAND_TIMEOUT, &mut || machine.check())
-            .with_context(|| format!("in the guest: {command}\n{}", self.machine.last_words()))
+        let Self { agent, machine, qmp, .. } = self;
+        agent.run(command, COMMAND_TIMEOUT, &mut || machine.check()).with_context(|| {
+            format!("in the guest: {command}\n{}\nits processor:\n{}", machine.last_words(), qmp.processor())
+        })
     }
 
     /// Runs a shell command that has to succeed, and gives its standard output as text.
@@ -126,12 +126,13 @@ impl Guest {
     }
 
     /// Loads the kernel that takes over after a crash, with the same root file system, what `/etc` holds by now, and
-    /// parameters as kdump-tools makes them: the same without `crashkernel=`, and some more.
+    /// parameters as kdump-tools makes them: the same without `crashkernel=`, and some more. `irqpoll` looks for interrupts
+    /// that a device raised before the crash, and that nobody took.
     pub(crate) fn load_capture_kernel(&mut self, call: KexecCall) -> Result<()> {
         self.check(&format!(
             "{{ cat {base}; cd / && find etc | cpio -o -H newc; }} >/tmp/initramfs 2>/tmp/cpio.log &&
              parameters=$(sed 's/crashkernel=[^ ]*//' /proc/cmdline) &&
-             kexec {option} -p {kernel} --initrd=/tmp/initramfs --append=\"$parameters reset_devices nr_cpus=1\" &&
+             kexec {option} -p {kernel} --initrd=/tmp/initramfs --append=\"$parameters reset_devices nr_cpus=1 irqpoll\" &&
              rm /tmp/initramfs && [ $(cat /sys/kernel/kexec_crash_loaded) = 1 ]",
             base = initramfs::BASE,
             kernel = initramfs::KERNEL,

@@ -41,6 +41,15 @@ impl Qmp {
         }
     }
 
+    /// Where the guest's processor is, and which interrupts wait: whether a guest that does not answer computes or sleeps.
+    pub(crate) fn processor(&mut self) -> String {
+        let mut ask = |line: &str| match self.execute("human-monitor-command", &json!({ "command-line": line })) {
+            Ok(answer) => answer.as_str().unwrap_or_default().lines().take(12).collect::<Vec<_>>().join("\n"),
+            Err(error) => format!("{line}: {error:#}"),
+        };
+        [ask("info registers"), ask("info pic")].join("\n")
+    }
+
     fn receive(&mut self) -> Result<Value> {
         let mut line = String::new();
         let length = self.stream.read_line(&mut line)?;
