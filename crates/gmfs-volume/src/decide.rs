@@ -174,12 +174,14 @@ fn doubt(geometry: Geometry, census: &Census, superblocks: [Option<&Superblock>;
     }
     let pages = || marks.pages(geometry);
     let mut proven = Proven::none(geometry);
-    for page in pages().filter(|page| census.newest(*page).is_some_and(|(generation, _)| generation == top)) {
-        proven.set(page, true);
-    }
+    let of_top = |page: &PageNo| census.newest(*page).is_some_and(|(generation, _)| generation == top);
     explain(census, pages(), sum, &mut proven);
     let newest = superblocks.into_iter().flatten();
     for superblock in newest.filter(|sb| sb.generation == top && sb.marks() == marks && sb.sum == sum) {
+        // The newest page by its own word only could be one that lies under a good seal; a superblock bears it out.
+        for page in pages().filter(of_top) {
+            proven.set(page, true);
+        }
         for (number, sum) in superblock.group_sums().into_iter().enumerate() {
             explain(census, pages().filter(|page| group(*page) == number), sum, &mut proven);
         }
@@ -189,7 +191,7 @@ fn doubt(geometry: Geometry, census: &Census, superblocks: [Option<&Superblock>;
     }
     // A commit that may not have been one proves nothing.
     if !census.is_evidenced() {
-        for page in pages().filter(|page| census.newest(*page).is_some_and(|(generation, _)| generation == top)) {
+        for page in pages().filter(of_top) {
             proven.set(page, false);
         }
     }

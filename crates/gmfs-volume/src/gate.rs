@@ -495,8 +495,10 @@ fn rule(geometry: Geometry, census: &Census, superblocks: [Option<&Superblock>; 
     }
     ruling.marks = marks;
     let mut sets: Vec<(Vec<PageNo>, Sum)> = vec![(marks.pages(geometry).collect(), sum)];
+    let mut borne_out = false;
     let witness = superblocks.into_iter().flatten();
     for superblock in witness.filter(|sb| sb.generation.0 == top && sb.marks() == marks && sb.sum == sum) {
+        borne_out = true;
         for (number, sum) in superblock.group_sums().into_iter().enumerate() {
             let of_group = |page: &PageNo| to_usize(page.0) % GROUPS == number;
             sets.push((marks.pages(geometry).filter(of_group).collect(), sum));
@@ -533,7 +535,7 @@ fn rule(geometry: Geometry, census: &Census, superblocks: [Option<&Superblock>; 
         let of_top = newest(page, top) == top;
         let conflict = census.conflicts().contains(&page);
         if let Some(proven) = ruling.proven.get_mut(to_usize(page.0)) {
-            *proven = (*proven || of_top) && !conflict && !(of_top && !census.is_evidenced());
+            *proven = (*proven || of_top && borne_out) && !conflict && !(of_top && !census.is_evidenced());
         }
     }
     ruling
