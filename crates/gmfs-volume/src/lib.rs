@@ -22,6 +22,7 @@ pub mod used;
 pub mod writer;
 
 mod commit;
+mod handover;
 mod mend;
 mod mkfs;
 mod recover;

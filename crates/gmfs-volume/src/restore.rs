@@ -22,6 +22,8 @@ use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo};
 use zerocopy::FromZeros as _;
 
 use crate::decide::group_sums;
+use crate::gate::{Class, Gate};
+use crate::handover::Handover;
 use crate::region::{judge_page, read_page};
 use crate::superblocks::{OpenError, Superblocks, same_content, used_ranges};
 
@@ -121,13 +123,14 @@ impl<'a, D: ReadAt + ?Sized> Restore<'a, D> {
         if self.differing(target)? == 0 {
             return Ok(0);
         }
-        let there = Superblocks::load_any(&*target, None).ok();
+        let there = Superblocks::decide(&*target, None).ok();
         let first = self.expendable(&*target, there.as_ref());
         let mut written = 0;
         if let Some(there) = there.as_ref().filter(|there| there.decision().is_whole() && there.rivals().is_empty()) {
             mend_copy(target, there, first.other())?;
         }
         let superblock = self.superblock(there.as_ref())?;
+        let target = &mut Handover::new(target, &superblock);
         for copy in [first, first.other()] {
             self.store(target, &superblock, copy)?;
             for page in self.pages() {
@@ -231,7 +234,8 @@ fn page_at<T: ReadAt + ?Sized>(
 }
 
 /// Writes the pages of one copy that only the other one has: it will have to carry the region by itself.
-fn mend_copy<T: WriteAt + ?Sized>(target: &mut T, there: &Superblocks, copy: CopyId) -> Result<(), WriteError> {
+fn mend_copy<T: WriteAt + ?Sized>(target: &mut T, there: &Superblocks, copy: CopyId) -> Result<(), RestoreError> {
+    let target = &mut Gate::new(target, there, Class::Safe, false).ok_or(OpenError::Doubt)?;
     let mut mended = false;
     for page in used_pages(there).filter(|page| *page != PageNo(0)) {
         let judged = judge_page(&*target, there, page);
