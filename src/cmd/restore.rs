@@ -1,14 +1,12 @@
 //! `gmfs restore`: puts a metadata dump back.
 
-use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
 use gmfs_format::io::{ReadAt, Span, WriteAt};
-use gmfs_format::units::{CopyId, InodeNo, PAGE_BYTES, PageNo};
+use gmfs_format::units::{CopyId, PAGE_BYTES, PageNo};
 use gmfs_image::RegionFile;
 use gmfs_image::metadump::MetaDump;
 use gmfs_volume::census::Identity;
@@ -21,9 +19,9 @@ use crate::ctx::{Ctx, OutputError};
 use crate::exit::Exit;
 use crate::failure::{Failure, printable};
 use crate::open::{self, WriteArgs};
-use crate::paths;
 use crate::prompt::{self, Answer};
 use crate::render::size;
+use crate::taking_back;
 
 /// Put the metadata of a dump back
 ///
@@ -71,8 +69,8 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     }
     ctx.line(&format!("{} have changed since the dump was made", size::count(pages, "page")))?;
     if let Some(there) = there {
-        let old = files(Region::with(&dump, load(&dump)?));
-        tell_files(&old, &files(Region::with(&target, there)), ctx)?;
+        let after = Region::with(&dump, load(&dump)?);
+        taking_back::tell(&Region::with(&target, there), Some(&after), ctx)?;
     }
     ctx.writer().flush().map_err(OutputError::from)?;
     if !args.yes && !agreed()? {
@@ -102,7 +100,7 @@ fn places(superblocks: &Superblocks) -> Vec<Span> {
     ranges.map(span).collect()
 }
 
-/// Refuses a dump of another region; gives what is in the image, if there is a region.
+/// Refuses a dump of another region, unless it is forced; gives what is in the image, if there is a region.
 fn compare_regions<S: ReadAt>(dump: &Superblocks, target: &S, force: bool) -> Result<Option<Superblocks>> {
     let (geometry, uuid) = (dump.geometry(), dump.current().uuid);
     if target.end().is_some_and(|end| end < u64::from(geometry.blocks()) * geometry.block_bytes()) {
@@ -120,52 +118,13 @@ fn compare_regions<S: ReadAt>(dump: &Superblocks, target: &S, force: bool) -> Re
     let same = found.current().uuid == uuid && (found.geometry() == geometry || found.are_rebuilt())
         || found.rivals().iter().any(mine);
     match (same, force) {
-        (true, _) => Ok(Some(found)),
-        (false, true) => Ok(None),
+        (true, _) | (false, true) => Ok(Some(found)),
         (false, false) => {
             let other = found.current().uuid;
             let message = format!("the dump is of region {uuid}, IMAGE holds {other}, or one laid out otherwise");
             Err(Failure::new("other-region", message).hint(hint).into())
         }
     }
-}
-
-/// What is compared of a file: its size, how many blocks it has, and a number that stands for which.
-type Files = BTreeMap<Vec<u8>, (u64, u64, u64)>;
-
-/// Files by their path. Memory is that of the files, however many blocks they have.
-fn files<S: ReadAt>(region: Region<S>) -> Files {
-    let tree = region.inodes().tree;
-    let mut mappings: BTreeMap<InodeNo, (u64, u64)> = BTreeMap::new();
-    region.descriptors(|block, entry| {
-        if entry.is_mapping() {
-            let mut hasher = DefaultHasher::new();
-            (entry.index.get(), block.0, entry.state).hash(&mut hasher);
-            let (count, sum) = mappings.entry(entry.owner()).or_default();
-            *count += 1;
-            *sum = sum.wrapping_add(hasher.finish());
-        }
-    });
-    let path = |ino| tree.path(ino).unwrap_or_else(|| format!("inode {ino}").into_bytes());
-    let blocks = |ino| mappings.get(&ino).copied().unwrap_or_default();
-    tree.inodes().map(|inode| (path(inode.ino), (inode.size, blocks(inode.ino).0, blocks(inode.ino).1))).collect()
-}
-
-/// Says which files come, go and change.
-fn tell_files(old: &Files, new: &Files, ctx: &mut Ctx) -> Result<()> {
-    for (path, then) in old {
-        let what = match new.get(path) {
-            None => "comes back",
-            Some(now) if (now.1, now.2) != (then.1, then.2) => "has other blocks than in the dump",
-            Some(now) if now.0 != then.0 => "has another size than in the dump",
-            Some(_) => continue,
-        };
-        ctx.line(&format!("{}: {what}", paths::shown(path)))?;
-    }
-    for path in new.keys().filter(|path| !old.contains_key(*path)) {
-        ctx.line(&format!("{}: is not in the dump and goes", paths::shown(path)))?;
-    }
-    Ok(())
 }
 
 /// Asks on a terminal; elsewhere nobody can say yes.

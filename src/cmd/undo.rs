@@ -13,13 +13,15 @@ use crate::exit::Exit;
 use crate::failure::printable;
 use crate::open::{self, WriteArgs};
 use crate::render::size;
+use crate::taking_back;
 
 /// Take back what a command run with --undo has written
 ///
 /// Every page is put back as it was, bit for bit. The undo file is checked to its end before anything is written, and the
 /// image must be as that command left it, or as an undo that was stopped left it; otherwise nothing is written.
 ///
-/// With -f the image may have changed since. What was written to other pages in the meantime stays as it is. There must
+/// With -f the image may have changed since. What was written to other pages in the meantime stays as it is; which files
+/// come, go or get other blocks is said first. There must
 /// still be a sign that it is the right image: one of the recorded pages is as it was before the command or after it; or
 /// one of the pages that the undo file lists as not written, up to 96 all over the image, is what it was; or there is no
 /// such page in the undo file, because the image held nothing else, and the image holds nothing else now.
@@ -47,7 +49,11 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     watch.refuse_bytes(&target, &pages).with_context(cannot)?;
     if let Ok(before) = Region::open(&target) {
         let after = undo.over(&target).with_context(cannot)?;
-        watch.refuse_taking(&before, Region::open(&after).ok().as_ref()).with_context(cannot)?;
+        let after = Region::open(&after).ok();
+        watch.refuse_taking(&before, after.as_ref()).with_context(cannot)?;
+        if args.force {
+            taking_back::tell(&before, after.as_ref(), ctx)?;
+        }
     }
     let written = undo.revert(&mut target, args.force).with_context(cannot)?;
     let shown = args.image.image.display();

@@ -20,7 +20,9 @@ fn a_forced_undo_knows_its_image_by_what_was_not_written() {
         sandbox.succeeds(&format!("mkfs -f --undo {undo} region.img -q"));
         sandbox.succeeds(line);
         sandbox.fails(&format!("undo {undo} region.img"), "has changed at");
-        sandbox.succeeds(&format!("undo -f {undo} region.img"));
+        let said = sandbox.succeeds(&format!("undo -f {undo} region.img")).text();
+        assert_eq!(said.contains("/oops: goes"), line.contains("/oops"), "{said}");
+        assert!(said.contains("/vms/first.mem: comes back"), "{said}");
         assert!(sandbox.read("region.img") == before, "{line}");
     }
 }
