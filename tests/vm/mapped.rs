@@ -12,8 +12,13 @@ const FILE: &str = "/vms/first/memory";
 /// the way.
 pub(crate) fn refuses_what_is_mapped(guest: &mut Guest, image: Image<'_>) -> Result<()> {
     let line = |command: &str, operands: &str| format!("gmfs {command} {} {operands} {}", image.path, image.region);
-    guest.check(&line("dump -f -o /before.meta", ""))?;
+    // Two states of the file, with other blocks each: one to go back to, and one to go on to.
     guest.check(&line("create", "/late --size 2M"))?;
+    guest.check(&line("dump -f -o /old.meta", ""))?;
+    guest.check(&line("put -f", &format!("/sources/byte {FILE}")))?;
+    guest.check(&line("dump -f -o /new.meta", ""))?;
+    guest.check("rm -f /undo")?;
+    guest.check(&format!("gmfs restore -y --undo /undo /old.meta {} {}", image.path, image.region))?;
     let reader = line("cat", FILE);
     guest.check(&format!(
         "rm -f /stop; mkfifo /stop
@@ -32,6 +37,12 @@ pub(crate) fn refuses_what_is_mapped(guest: &mut Guest, image: Image<'_>) -> Res
         let said = guest.refuses(&line(command, &operands), status)?;
         ensure!(said.contains("is mapped by process ") && said.contains("(gmfs)"), "{command}: {said}");
     }
+    for command in ["restore -y /new.meta", "undo /undo", "undo -f /undo"] {
+        let said = guest.refuses(&line(command, ""), 2)?;
+        ensure!(said.contains("is mapped by process ") && said.contains("(gmfs)"), "{command}: {said}");
+    }
+    // A repair frees nothing, and goes on beside a file that is mapped.
+    guest.check(&line("fsck -y", ""))?;
     guest.check("echo >/stop; wait; rm /stop")?;
     guest.check(&line("rm", "/late"))?;
     guest.check(&line("fsck -n", ""))?;

@@ -61,6 +61,13 @@ fn no_combination_of_damage_loses_anything() {
             let rng = Rng::new(seed.wrapping_mul(0x1_0000_0001) ^ u64::from(salt));
             let mut bench = Bench { world, others: &others, rng, share, tallies: Tallies::new() };
             (mode.run)(&mut bench);
+            if all {
+                // An hour and more: what is done is told.
+                let done: u64 = bench.tallies.values().map(|tally| tally.cases).sum();
+                let secs = begun.elapsed().as_secs();
+                println!("{secs} s: {}, history {}: {done} cases", mode.name, world.name);
+                tell(&bench.tallies);
+            }
             let mut tallies = tallies.lock().unwrap();
             for (group, tally) in bench.tallies {
                 tallies.entry(group).or_default().merge(tally);
@@ -79,18 +86,24 @@ fn no_combination_of_damage_loses_anything() {
     println!(
         "| group | cases | violations | in full, of what is there | asked | withheld a case | put right by the gate | kinds |"
     );
-    let mut bad = 0;
     for (group, tally) in &tallies {
         println!("| {group} {tally}");
-        bad += tally.kinds.iter().filter(|(kind, _)| !is_luck(group, kind)).map(|(_, count)| count).sum::<u64>();
     }
-    for (group, tally) in &tallies {
+    let bad = tell(&tallies);
+    println!("{bad} violations in {cases} cases");
+    assert_eq!(bad, 0, "violations");
+}
+
+/// Shows examples of violations, and counts all.
+fn tell(tallies: &Tallies) -> u64 {
+    let mut bad = 0;
+    for (group, tally) in tallies {
+        bad += tally.kinds.iter().filter(|(kind, _)| !is_luck(group, kind)).map(|(_, count)| count).sum::<u64>();
         for (kind, examples) in tally.examples.iter().filter(|(kind, _)| !is_luck(group, kind)) {
             examples.iter().for_each(|example| println!("{group}: {kind}: {example}"));
         }
     }
-    println!("{bad} violations in {cases} cases");
-    assert_eq!(bad, 0, "violations");
+    bad
 }
 
 /// The classes of repair, as they are named in the table.
