@@ -139,7 +139,7 @@ pub(crate) struct Choice {
 /// # Errors
 /// [`OpenError::NoRegion`].
 pub(crate) fn choose<S: ReadAt + ?Sized>(source: &S, chosen: Option<Chosen>) -> Result<Choice, OpenError> {
-    let mut wanted = find(source);
+    let mut wanted = find(source, chosen.is_some());
     let mut claims: Vec<Claim> = Vec::new();
     let mut searched = false;
     loop {

@@ -193,7 +193,7 @@ impl Superblocks {
     /// [`OpenError::NoRegion`] if there is none.
     pub fn load_any<S: ReadAt + ?Sized>(source: &S, chosen: Option<Chosen>) -> Result<Self, OpenError> {
         if chosen.is_none()
-            && let [only] = find(source).as_slice()
+            && let [only] = find(source, false).as_slice()
         {
             let presumed = Self::presumed(source, only).filter(Self::is_plain);
             if let Some(presumed) = presumed {
@@ -210,7 +210,7 @@ impl Superblocks {
     /// [`OpenError::NoRegion`] if there is none.
     pub fn presume<S: ReadAt + ?Sized>(source: &S, chosen: Option<Chosen>) -> Result<Self, OpenError> {
         if chosen.is_none()
-            && let [only] = find(source).as_slice()
+            && let [only] = find(source, false).as_slice()
             && let Some(presumed) = Self::presumed(source, only)
         {
             return Ok(presumed);
@@ -551,17 +551,19 @@ fn made_anew(identity: Identity, end: Option<u64>) -> Superblock {
     Superblock::new(with_tail.unwrap_or(geometry), uuid, birth, Generation::default())
 }
 
-/// The regions that superblocks tell of.
-pub(crate) fn find<S: ReadAt + ?Sized>(source: &S) -> Vec<Identity> {
+/// The regions that superblocks tell of. Where the two at the start agree, what lies behind their region are remains, and
+/// are looked for only if `all` is wanted.
+pub(crate) fn find<S: ReadAt + ?Sized>(source: &S, all: bool) -> Vec<Identity> {
     let mut found: Vec<Identity> = Vec::new();
     if let Some(in_a) = read_slot(source, CopyId::A, 0).good() {
         let b = read_slot(source, CopyId::B, in_a.geometry().copy_offset(CopyId::B));
         found.push(Identity::of(in_a));
         if let Some(in_b) = b.good() {
-            if Identity::of(in_b) == Identity::of(in_a) {
+            if Identity::of(in_b) != Identity::of(in_a) {
+                found.push(Identity::of(in_b));
+            } else if !all {
                 return found;
             }
-            found.push(Identity::of(in_b));
         }
     }
     for identity in find_copies_b(source) {

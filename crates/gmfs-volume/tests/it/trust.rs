@@ -383,17 +383,26 @@ fn two_regions_of_different_sizes_contend() {
     assert_contended(&mixed, &[(birth, &small), (birth, &large)]);
 }
 
+/// A region that is complete, laid over the start of a larger one: what is left of the larger one lies in none of its
+/// places. Who wants that one names it.
 #[test]
-#[ignore = "a superblock behind a region whose own two are good is not looked for"]
-fn a_whole_region_contends_with_a_larger_one_behind_it() {
-    let (large, small) = (region(), other(SIZE / 2, 8));
-    let mut mixed = spliced(&small, &large);
+fn the_remains_of_a_larger_region_behind_a_whole_one_are_opened_by_their_name() {
+    let (mut large, small) = (region(), other(SIZE / 2, 8));
+    // Copy B of the small one lies in the large one's data.
     let behind = SIZE / 2 - BLOCK;
     for page in 0..BLOCK / PAGE_BYTES {
-        mixed.put(behind + page * PAGE_BYTES, &small.page(behind + page * PAGE_BYTES));
+        large.put(behind + page * PAGE_BYTES, &small.page(behind + page * PAGE_BYTES));
     }
-    let birth = crate::support::ops::BIRTH;
-    assert_contended(&mixed, &[(birth, &small), (birth, &large)]);
+    let mixed = spliced(&small, &large);
+    for (region, plain) in [(&small, true), (&large, false)] {
+        let identity = Superblocks::load(region).unwrap().identity();
+        let (superblocks, found) = decided(&mixed, Some(identity.to_string().parse().unwrap()));
+        assert!(superblocks.identity() == identity && superblocks.decision().is_whole());
+        assert_eq!(found.entries, Snapshot::read(region).unwrap().entries);
+        let unasked = Superblocks::load_any(&mixed, None).unwrap();
+        assert_eq!(unasked.identity() == identity, plain);
+        assert!(unasked.rivals().is_empty());
+    }
 }
 
 /// A page of another version is named by it, be it a superblock or a page of a table.
