@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every test, those on a real kernel included. Needs Rust, gcc and, for what it installs, root on Debian 12.
+# Runs the lints and every test, those on a real kernel included. Needs Rust, gcc and, for what it installs, root on Debian 12.
 # GMFS_SKIP_INSTALL=1 installs nothing: tests that then lack something say so and are skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -27,6 +27,21 @@ install_packages() {
 
 if [ -z "${GMFS_SKIP_INSTALL:-}" ] && command -v apt-get >/dev/null && missing; then
     install_packages
+fi
+
+# A component of Rust that is not installed is told, and not missed otherwise.
+lint() {
+    if cargo "$1" --version >/dev/null 2>&1; then
+        cargo "$@"
+    else
+        echo "skipped: cargo $1 is not installed" >&2
+    fi
+}
+
+if [ $# = 0 ]; then
+    echo "checking the form and the lints"
+    lint fmt --all --check
+    lint clippy --quiet --locked --workspace --all-targets -- -D warnings
 fi
 
 target=$(rustc -vV | sed -n 's/^host: //p')

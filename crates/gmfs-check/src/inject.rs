@@ -331,7 +331,6 @@ impl<'a, S: WriteAt> Editor<'a, S> {
 }
 
 /// The sum over pages of which one gets another generation.
-#[expect(clippy::arithmetic_side_effects, reason = "sums wrap; that is what they are made for")]
 fn renewed(sum: Sum, page: PageNo, before: Generation, after: Generation) -> Sum {
     sum - Sum::of(page, before) + Sum::of(page, after)
 }

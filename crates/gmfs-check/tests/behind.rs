@@ -83,7 +83,7 @@ fn what_is_no_page_of_this_region_is_no_evidence() {
     let superblocks = Superblocks::load(&image).unwrap();
     let geometry = superblocks.geometry();
     let past = PageNo(superblocks.current().used_inode_pages().end);
-    assert!(u64::from(past.0) < u64::from(geometry.pages()) && !used_pages(&image).contains(&past));
+    assert!(u64::from(past.0) < geometry.pages() && !used_pages(&image).contains(&past));
     let mut other = Memory::new(geometry.size());
     gmfs_volume::format(&mut other, &made_later(geometry.size(), 61, 0xf00d)).unwrap();
     let elsewhere = image.page(offset(&image, CopyId::A, geometry.first_inode_page()));

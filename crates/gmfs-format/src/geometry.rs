@@ -134,7 +134,7 @@ impl Geometry {
     /// Bytes behind the last whole block, which nothing uses.
     #[must_use]
     pub const fn tail(&self) -> u64 {
-        self.size % self.pmd.block_bytes()
+        self.pmd.split(self.size).1
     }
 
     /// N: blocks in the region.
@@ -211,6 +211,12 @@ impl Geometry {
         }
     }
 
+    /// A table page's place in its table, counted from 1: the mark that just covers it. 0 for the superblock.
+    #[must_use]
+    pub fn number_in_table(&self, page: PageNo) -> u32 {
+        page.0.checked_sub(self.table_pages).filter(|number| *number > 0).unwrap_or(page.0)
+    }
+
     /// The first page of the block table.
     #[must_use]
     pub const fn first_table_page(&self) -> PageNo {
@@ -279,5 +285,5 @@ impl Geometry {
 }
 
 #[cfg(test)]
-#[expect(clippy::as_conversions, reason = "the numbers are the tests' own")]
+#[expect(clippy::as_conversions, clippy::arithmetic_side_effects, reason = "the numbers are the tests' own")]
 mod tests;

@@ -4,7 +4,13 @@
 //! from reading them. The format itself is described in `docs/FORMAT.md`, whose byte tables are produced from the
 //! declarations in [`raw`].
 #![forbid(unsafe_code)]
-#![deny(clippy::print_stdout, clippy::print_stderr, clippy::as_conversions, clippy::indexing_slicing)]
+#![deny(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
 
 pub mod copies;
 pub mod features;

@@ -105,6 +105,25 @@ impl Extent {
     pub const fn end_index(&self) -> u32 {
         self.index.saturating_add(self.count)
     }
+
+    /// One past the last block in the region. No block of a region has the number at which this saturates.
+    #[must_use]
+    pub const fn end_block(&self) -> BlockNo {
+        BlockNo(self.block.0.saturating_add(self.count))
+    }
+
+    /// The block at a place of the file, if it is one of these.
+    #[must_use]
+    pub fn block_at(&self, index: u32) -> Option<BlockNo> {
+        let inside = index.checked_sub(self.index).filter(|inside| *inside < self.count)?;
+        self.block.0.checked_add(inside).map(BlockNo)
+    }
+
+    /// Whether a block that the file has at place `index` continues this extent. Nothing comes behind the last place that a
+    /// number can name: a damaged descriptor may name it, and so may two of them.
+    fn is_continued_by(&self, index: u32, block: BlockNo, bad: bool) -> bool {
+        self.index.checked_add(self.count) == Some(index) && self.end_block() == block && self.bad == bad
+    }
 }
 
 /// Gathers single mappings, in any order, into extents ordered by their place in the file.
@@ -114,12 +133,11 @@ pub struct Extents(Vec<Extent>);
 impl Extents {
     /// Adds a mapping. Mappings that continue the last one cost no memory.
     pub fn push(&mut self, index: u32, block: BlockNo, bad: bool) {
-        if let Some(last) = self.0.last_mut() {
-            let continues = last.end_index() == index && last.block.0.saturating_add(last.count) == block.0;
-            if continues && last.bad == bad {
-                last.count = last.count.saturating_add(1);
-                return;
-            }
+        if let Some(last) = self.0.last_mut()
+            && last.is_continued_by(index, block, bad)
+        {
+            last.count = last.count.saturating_add(1);
+            return;
         }
         self.0.push(Extent { index, block, count: 1, bad });
     }
@@ -131,11 +149,7 @@ impl Extents {
         let mut merged: Vec<Extent> = Vec::with_capacity(self.0.len());
         for extent in self.0 {
             match merged.last_mut() {
-                Some(last)
-                    if last.end_index() == extent.index
-                        && last.block.0.saturating_add(last.count) == extent.block.0
-                        && last.bad == extent.bad =>
-                {
+                Some(last) if last.is_continued_by(extent.index, extent.block, extent.bad) => {
                     last.count = last.count.saturating_add(extent.count);
                 }
                 _ => merged.push(extent),
@@ -286,6 +300,20 @@ mod tests {
         tree.insert(inode(4, InodeKind::Directory, 5, "x"));
         tree.insert(inode(5, InodeKind::Directory, 4, "y"));
         tree
+    }
+
+    #[test]
+    fn nothing_continues_behind_the_last_place() {
+        let mut extents = Extents::default();
+        for (index, block) in [(u32::MAX - 1, 7), (u32::MAX, 8), (u32::MAX, 9)] {
+            extents.push(index, BlockNo(block), false);
+        }
+        let found = extents.finish();
+        let extent = |index, block, count| Extent { index, block: BlockNo(block), count, bad: false };
+        assert_eq!(found, [extent(u32::MAX - 1, 7, 2), extent(u32::MAX, 9, 1)]);
+        assert_eq!(found[0].block_at(u32::MAX), Some(BlockNo(8)));
+        assert_eq!(found[0].block_at(u32::MAX - 2), None);
+        assert_eq!(extent(3, 7, 2).block_at(5), None);
     }
 
     #[test]

@@ -373,5 +373,5 @@ impl PageTrailer {
 }
 
 #[cfg(test)]
-#[expect(clippy::as_conversions, reason = "the numbers are the tests' own")]
+#[expect(clippy::as_conversions, clippy::arithmetic_side_effects, reason = "the numbers are the tests' own")]
 mod tests;

@@ -397,7 +397,12 @@ const TABLE: [u32; 256] = crc_table();
 /// What each value of each of the four bytes of the CRC field adds to the page's CRC.
 const FIELD_SHARES: [[u32; 256]; 4] = field_shares();
 
-#[expect(clippy::as_conversions, clippy::indexing_slicing, reason = "const evaluation: loops are bounded by 256")]
+#[expect(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "const evaluation: loops are bounded by 256"
+)]
 const fn crc_table() -> [u32; 256] {
     let mut table = [0; 256];
     let mut n = 0;
@@ -414,7 +419,12 @@ const fn crc_table() -> [u32; 256] {
     table
 }
 
-#[expect(clippy::as_conversions, clippy::indexing_slicing, reason = "const evaluation: loops are bounded")]
+#[expect(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "const evaluation: loops are bounded"
+)]
 const fn field_shares() -> [[u32; 256]; 4] {
     let table = crc_table();
     let mut shares = [[0; 256]; 4];
@@ -444,5 +454,5 @@ const fn field_shares() -> [[u32; 256]; 4] {
 }
 
 #[cfg(test)]
-#[expect(clippy::as_conversions, reason = "the numbers are the tests' own")]
+#[expect(clippy::as_conversions, clippy::arithmetic_side_effects, reason = "the numbers are the tests' own")]
 mod tests;

@@ -21,6 +21,7 @@ const FACTORS: [u64; 2] = [0xbf58_476d_1ce4_e5b9, 0x94d0_49bb_1331_11eb];
 const INVERSES: [u64; 2] = [inverse(FACTORS[0]), inverse(FACTORS[1])];
 
 /// The inverse of an odd number modulo 2⁶⁴, by Newton's method: each round doubles the number of right bits.
+#[expect(clippy::arithmetic_side_effects, reason = "const evaluation: the loop has six rounds")]
 const fn inverse(odd: u64) -> u64 {
     let mut found = odd;
     let mut round = 0;
@@ -220,7 +221,7 @@ mod tests {
         assert_eq!(covered, [0, 1, 2, table + 1, table + 2, table + 3]);
         assert_eq!(marks.pages(geometry).map(|page| page.0).collect::<Vec<_>>(), covered[1..]);
         assert_eq!(marks.higher(Marks { table: 1, inodes: 9 }), Marks { table: 2, inodes: 9 });
-        assert_eq!(Marks::all(geometry).pages(geometry).count() as u64 + 1, geometry.pages());
+        assert_eq!(crate::units::len64(Marks::all(geometry).pages(geometry).count()) + 1, geometry.pages());
         assert_eq!(Marks::default().pages(geometry).count(), 0);
     }
 

@@ -1,6 +1,7 @@
 //! Units as types, so that a block number is never taken for a page number or a byte offset.
 
 use std::fmt;
+use std::ops::Range;
 
 /// Bytes in a metadata page. Independent of the machine's page size.
 pub const PAGE_SIZE: usize = 4096;
@@ -53,6 +54,12 @@ impl InodeNo {
     pub fn position(self) -> Option<usize> {
         self.0.checked_sub(1).map(to_usize)
     }
+
+    /// The inode at a place in a table that starts with inode 1, or `None` past the last number.
+    #[must_use]
+    pub fn at_position(position: usize) -> Option<Self> {
+        u32::try_from(position).ok()?.checked_add(1).map(Self)
+    }
 }
 
 /// Which of the two copies of the metadata.
@@ -83,6 +90,24 @@ impl CopyId {
         match self {
             Self::A => 0,
             Self::B => 1,
+        }
+    }
+
+    /// What belongs to this copy, of something that each of the two has, in the order of [`BOTH`](Self::BOTH).
+    #[must_use]
+    pub const fn pick<T>(self, [a, b]: &[T; 2]) -> &T {
+        match self {
+            Self::A => a,
+            Self::B => b,
+        }
+    }
+
+    /// Likewise, to change it.
+    #[must_use]
+    pub const fn pick_mut<T>(self, [a, b]: &mut [T; 2]) -> &mut T {
+        match self {
+            Self::A => a,
+            Self::B => b,
         }
     }
 
@@ -136,6 +161,12 @@ impl PmdShift {
         1 << self.bits()
     }
 
+    /// How many whole blocks lie before an offset, and how many bytes are left behind the last of them.
+    #[must_use]
+    pub const fn split(self, offset: u64) -> (u64, u64) {
+        (offset >> self.bits(), offset & !(u64::MAX << self.bits()))
+    }
+
     /// The shift with this number of bits, if there is such a PMD size.
     #[must_use]
     pub fn from_bits(bits: u8) -> Option<Self> {
@@ -172,4 +203,44 @@ pub fn len64(n: usize) -> u64 {
 #[must_use]
 pub fn to_u32(n: u64) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+/// How many numbers a range holds; none, if it ends before it starts.
+#[must_use]
+pub const fn range_len(range: &Range<u32>) -> u32 {
+    range.end.saturating_sub(range.start)
+}
+
+/// Whether one number comes right behind another. None comes behind the last one.
+#[must_use]
+pub const fn follows(before: u32, after: u32) -> bool {
+    matches!(before.checked_add(1), Some(next) if next == after)
+}
+
+/// The highest multiple of `unit` that is not above `n`; `n` itself if the unit is 0.
+#[must_use]
+pub fn round_down(n: u64, unit: u64) -> u64 {
+    n.saturating_sub(n.checked_rem(unit).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_at_the_ends_do_not_wrap() {
+        assert!(follows(3, 4) && !follows(4, 3) && !follows(u32::MAX, 0) && !follows(u32::MAX, u32::MAX));
+        assert_eq!([range_len(&(2..5)), range_len(&Range { start: 5, end: 2 })], [3, 0]);
+        assert_eq!([round_down(4097, 4096), round_down(4096, 4096), round_down(5, 0)], [4096, 4096, 5]);
+        assert_eq!(round_down(u64::MAX, 4096), u64::MAX << 12);
+    }
+
+    #[test]
+    fn offsets_are_split_as_by_division() {
+        for pmd in PmdShift::ALL {
+            for offset in [0, 1, pmd.block_bytes() - 1, pmd.block_bytes(), u64::MAX] {
+                assert_eq!(pmd.split(offset), (offset / pmd.block_bytes(), offset % pmd.block_bytes()));
+            }
+        }
+    }
 }

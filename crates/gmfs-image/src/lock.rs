@@ -210,7 +210,7 @@ fn acquire(held: &Held, how: &Locking<'_>, clock: Instant) -> Result<bool, FileE
             (how.announce)(&held.path, &holders(held, range, queue));
         }
         std::thread::sleep(pause.min(how.limit.saturating_sub(waited)));
-        pause = (pause * 2).min(PAUSES.1);
+        pause = pause.saturating_mul(2).min(PAUSES.1);
     }
 }
 

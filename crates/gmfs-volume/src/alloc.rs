@@ -3,10 +3,11 @@
 //! The map is one bit a block. A block is free here only if its descriptor is all zero: one that is marked free but
 //! still names an owner contradicts itself, may hold guest memory, and is not given out.
 
+use std::num::{NonZeroU32, NonZeroU64};
 use std::ops::Range;
 
 use gmfs_format::geometry::Geometry;
-use gmfs_format::units::BlockNo;
+use gmfs_format::units::{BlockNo, range_len, to_u32, to_usize};
 
 /// Alignment that the "1 GiB" wish asks for, in bytes: what one PUD maps.
 pub const PUD_BYTES: u64 = 1 << 30;
@@ -14,6 +15,11 @@ pub const PUD_BYTES: u64 = 1 << 30;
 /// Too few free blocks, or none where the alignment wants them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoSpace;
+
+/// One block as a run. Blocks have numbers below the highest that there is.
+pub(crate) const fn single(block: u32) -> Range<u32> {
+    block..block.saturating_add(1)
+}
 
 /// The free data blocks of a region.
 #[derive(Clone, Debug)]
@@ -29,7 +35,7 @@ impl BlockMap {
     #[must_use]
     pub fn new(geometry: Geometry) -> Self {
         let count = geometry.data_blocks();
-        let mut taken = vec![0; count.div_ceil(64) as usize];
+        let mut taken = vec![0; to_usize(count.div_ceil(64))];
         if let (Some(last), tail @ 1..) = (taken.last_mut(), count % 64) {
             *last = u64::MAX << tail;
         }
@@ -76,13 +82,14 @@ impl BlockMap {
         let mut pieces = Vec::new();
         let mut left = count;
         for run in self.runs() {
-            if run.len() >= count as usize {
-                let whole = run.start..run.start + count;
+            // Neither ends past the run.
+            if range_len(&run) >= count {
+                let whole = run.start..run.start.saturating_add(count);
                 return Some(Vec::from([whole]));
             }
             if left > 0 {
-                let piece = run.start..run.end.min(run.start + left);
-                left -= piece.len() as u32;
+                let piece = run.start..run.end.min(run.start.saturating_add(left));
+                left = left.saturating_sub(range_len(&piece));
                 pieces.push(piece);
             }
         }
@@ -103,43 +110,50 @@ impl BlockMap {
         count: u32,
         after: Option<BlockNo>,
     ) -> Result<Vec<Range<u32>>, NoSpace> {
-        let unit = (PUD_BYTES / geometry.block_bytes()).max(1) as u32;
-        let shift = (base / geometry.block_bytes() % u64::from(unit)) as u32;
+        let bits = geometry.pmd().bits();
+        let unit = NonZeroU32::new(to_u32(PUD_BYTES >> bits)).unwrap_or(NonZeroU32::MIN);
+        let wide = NonZeroU64::from(unit);
+        let shift = (base >> bits) % wide;
         let mut taken: Vec<Range<u32>> = Vec::new();
         let mut next = index;
+        // No file has more places.
+        let end = index.checked_add(count).ok_or(NoSpace)?;
         let mut after = after.map(|block| block.0);
-        while next < index + count {
+        while next < end {
+            // The rest of one GiB, and so at least one block.
             let in_unit = next % unit;
-            let length = (unit - in_unit).min(index + count - next);
+            let length = unit.get().saturating_sub(in_unit).min(end.saturating_sub(next));
             // A place in the file and its block agree modulo 1 GiB.
-            let fits = |start: u32| (u64::from(start) + u64::from(shift)) % u64::from(unit) == u64::from(in_unit);
-            let continued = after.filter(|start| fits(*start) && self.is_free(*start..start + length));
-            let Some(start) = continued.or_else(|| self.lowest_fit(length, unit, fits)) else {
+            let fits = |start: u32| u64::from(start).saturating_add(shift) % wide == u64::from(in_unit);
+            let run_at = |start: u32| Some(start..start.checked_add(length)?);
+            let continued = after.filter(|start| fits(*start)).and_then(run_at).filter(|run| self.is_free(run.clone()));
+            let Some(run) = continued.or_else(|| self.lowest_fit(length, unit, fits).and_then(run_at)) else {
                 for run in taken {
                     self.release(run);
                 }
                 return Err(NoSpace);
             };
-            self.take(start..start + length);
-            taken.push(start..start + length);
-            after = Some(start + length);
-            next += length;
+            self.take(run.clone());
+            after = Some(run.end);
+            taken.push(run);
+            next = next.saturating_add(length);
         }
         Ok(taken)
     }
 
     /// The lowest start of `length` free blocks that `fits`, whose answer repeats every `unit` blocks.
-    fn lowest_fit(&self, length: u32, unit: u32, fits: impl Fn(u32) -> bool) -> Option<u32> {
+    fn lowest_fit(&self, length: u32, unit: NonZeroU32, fits: impl Fn(u32) -> bool) -> Option<u32> {
         self.runs().find_map(|run| {
             let last = run.end.checked_sub(length)?;
-            (run.start..=last).take(unit as usize).find(|start| fits(*start))
+            (run.start..=last).take(to_usize(unit.get())).find(|start| fits(*start))
         })
     }
 
     /// Whether all of these blocks are free data blocks.
     #[must_use]
     pub fn is_free(&self, blocks: Range<u32>) -> bool {
-        blocks.clone().all(|block| self.bit(block).is_some_and(|(word, mask)| self.taken[word] & mask == 0))
+        let is_free = |(word, mask): (usize, u64)| self.taken.get(word).is_some_and(|bits| bits & mask == 0);
+        blocks.clone().all(|block| self.bit(block).is_some_and(is_free))
     }
 
     /// The maximal runs of free blocks, lowest first.
@@ -149,21 +163,21 @@ impl BlockMap {
             let start = self.seek(at, false)?;
             let end = self.seek(start, true).unwrap_or(self.count);
             at = end;
-            Some(self.first + start..self.first + end)
+            // What the map counts ends with the data blocks, all of which have a number.
+            Some(self.first.saturating_add(start)..self.first.saturating_add(end))
         })
     }
 
     /// The first bit from `from` on with this value, counted from the first data block.
     fn seek(&self, from: u32, value: bool) -> Option<u32> {
-        let mut word = (from / 64) as usize;
+        let first = from / 64;
         let mut mask = u64::MAX << (from % 64);
-        while let Some(bits) = self.taken.get(word) {
+        for (word, bits) in (first..).zip(self.taken.iter().skip(to_usize(first))) {
             let wanted = if value { *bits } else { !*bits } & mask;
             if wanted != 0 {
-                let found = word as u32 * 64 + wanted.trailing_zeros();
+                let found = word.checked_mul(64)?.checked_add(wanted.trailing_zeros())?;
                 return (found < self.count).then_some(found);
             }
-            word += 1;
             mask = u64::MAX;
         }
         None
@@ -172,22 +186,23 @@ impl BlockMap {
     /// Where a block's bit is.
     fn bit(&self, block: u32) -> Option<(usize, u64)> {
         let k = block.checked_sub(self.first).filter(|k| *k < self.count)?;
-        Some(((k / 64) as usize, 1 << (k % 64)))
+        Some((to_usize(k / 64), 1 << (k % 64)))
     }
 
     /// Sets or clears a block's bit; blocks that are no data blocks have none.
     fn set(&mut self, block: u32, taken: bool) {
-        if let Some((word, mask)) = self.bit(block) {
-            if taken {
-                self.taken[word] |= mask;
-            } else {
-                self.taken[word] &= !mask;
-            }
+        let Some((word, mask)) = self.bit(block) else { return };
+        let Some(bits) = self.taken.get_mut(word) else { return };
+        if taken {
+            *bits |= mask;
+        } else {
+            *bits &= !mask;
         }
     }
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "the numbers are the tests' own")]
 mod tests {
     use super::*;
     use gmfs_format::units::PmdShift;
@@ -230,6 +245,17 @@ mod tests {
         assert_eq!(runs, [256..768, 768..1280, 1280..1290]);
         let more = map.allocate_aligned(geometry, base, 1034, 4, Some(BlockNo(1290)));
         assert_eq!(more, one(1290..1294));
+    }
+
+    #[test]
+    fn places_past_the_last_one_get_no_blocks() {
+        let (geometry, mut map) = map(8 << 30);
+        let free = map.free();
+        let after = Some(BlockNo(u32::MAX));
+        let runs = map.allocate_aligned(geometry, 0, u32::MAX - 4, 4, after).unwrap();
+        assert_eq!(runs.into_iter().flatten().count(), 4);
+        assert_eq!(map.allocate_aligned(geometry, 0, u32::MAX - 4, 5, None), Err(NoSpace));
+        assert_eq!(map.free(), free - 4);
     }
 
     proptest! {

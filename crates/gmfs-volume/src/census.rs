@@ -161,10 +161,13 @@ impl Visit for Census {
                         PageKind::InodeTable => Marks { table: u32::MAX, inodes: frame.number },
                         PageKind::BlockTable | PageKind::Superblock => Marks { table: frame.number, inodes: u32::MAX },
                     };
-                    self.note_stranger(frame.bytes(copy), frame.offsets[copy.index()], place);
+                    self.note_stranger(frame.bytes(copy), *copy.pick(&frame.offsets), place);
                 }
                 Found::Bad(_) => {}
-                Found::Absent(_) | Found::Unreadable => self.unseen[copy.index()] += 1,
+                Found::Absent(_) | Found::Unreadable => {
+                    let unseen = copy.pick_mut(&mut self.unseen);
+                    *unseen = unseen.saturating_add(1);
+                }
             }
         }
         if let [Found::Good(a), Found::Good(b)] = frame.found
@@ -192,10 +195,10 @@ impl Census {
 
     /// Adds a statement to the summary.
     fn add(&mut self, copy: CopyId, generation: Generation, marks: Marks, sum: Sum, evidence: bool) {
-        let side = copy.index();
-        self.statements += 1;
-        self.present[side] = true;
-        self.marks[side] = self.marks[side].higher(marks);
+        self.statements = self.statements.saturating_add(1);
+        *copy.pick_mut(&mut self.present) = true;
+        let highest = copy.pick_mut(&mut self.marks);
+        *highest = highest.higher(marks);
         if generation > self.top {
             self.top = generation;
             self.witnesses.clear();
@@ -231,7 +234,7 @@ impl Census {
     fn add_stranger(&mut self, stranger: Stranger) {
         let Stranger { identity, pages, nearest } = stranger;
         if let Some(known) = self.strangers.iter_mut().find(|known| known.identity == identity) {
-            known.pages += pages;
+            known.pages = known.pages.saturating_add(pages);
             known.nearest.table = known.nearest.table.min(nearest.table);
             known.nearest.inodes = known.nearest.inodes.min(nearest.inodes);
         } else if self.strangers.len() < STRANGERS {
@@ -267,7 +270,7 @@ impl Census {
         }
         self.occupied = self.occupied.higher(other.occupied);
         for (mine, theirs) in self.unseen.iter_mut().zip(other.unseen) {
-            *mine += theirs;
+            *mine = mine.saturating_add(theirs);
         }
         for (mine, theirs) in self.present.iter_mut().zip(other.present) {
             *mine |= theirs;
@@ -278,7 +281,7 @@ impl Census {
             self.add_stranger(stranger);
         }
         self.more_strangers |= other.more_strangers;
-        self.statements += other.statements;
+        self.statements = self.statements.saturating_add(other.statements);
     }
 
     /// Takes marks past the ends of the tables for the ends: a page under a good seal may give any.
@@ -290,19 +293,21 @@ impl Census {
     }
 
     fn at(&self, copy: CopyId, page: PageNo) -> u64 {
-        self.column(page).and_then(|(column, row)| column.copies[copy.index()].get(row)).copied().unwrap_or_default()
+        self.column(page).and_then(|(column, row)| copy.pick(&column.copies).get(row)).copied().unwrap_or_default()
     }
 
     /// The column that holds a page, and which of its rows is the page's.
     fn column(&self, page: PageNo) -> Option<(&Column, usize)> {
-        let column = self.columns.iter().find(|column| column.first <= page.0 && page.0 < column.end())?;
-        Some((column, to_usize(page.0 - column.first)))
+        self.columns.iter().find_map(|column| {
+            let row = page.0.checked_sub(column.first)?;
+            (page.0 < column.end()).then_some((column, to_usize(row)))
+        })
     }
 
     /// The CRC of what lies at a table page's place in a copy; worth something only where a statement lies there.
     #[must_use]
     pub fn crc(&self, copy: CopyId, page: PageNo) -> u32 {
-        self.column(page).and_then(|(column, row)| column.crcs[copy.index()].get(row)).copied().unwrap_or_default()
+        self.column(page).and_then(|(column, row)| copy.pick(&column.crcs).get(row)).copied().unwrap_or_default()
     }
 
     /// The statement of a table page in a copy.
@@ -416,7 +421,7 @@ impl Census {
     /// Whether a copy holds a statement.
     #[must_use]
     pub const fn is_present(&self, copy: CopyId) -> bool {
-        self.present[copy.index()]
+        *copy.pick(&self.present)
     }
 
     /// The ranges of pages that were looked at.

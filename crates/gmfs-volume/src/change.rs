@@ -8,7 +8,7 @@ use gmfs_format::raw::{BlockRaw, BlockTablePage, InodeRaw, InodeTablePage, Super
 use gmfs_format::seal::PageKind;
 use gmfs_format::superblock::Superblock;
 use gmfs_format::tables::{BLOCK_FLAGS, BlockState};
-use gmfs_format::units::{BlockNo, InodeNo, PageBytes, PageNo};
+use gmfs_format::units::{BlockNo, InodeNo, PageBytes, PageNo, len64, to_u32, to_usize};
 
 use crate::region::page_descriptors;
 
@@ -37,12 +37,15 @@ pub enum Assign {
 }
 
 impl Assign {
-    /// The descriptor of the `n`th block of the run, which was `old`.
+    /// The descriptor of the `n`th block of the run, which was `old`. One that would be behind the last place that a file
+    /// can have is nobody's, and is not given out.
     fn descriptor(self, n: u32, old: &BlockRaw) -> BlockRaw {
         match self {
             Self::Release if old.state() == Some(BlockState::Bad) => BlockRaw::NOBODYS_BAD,
             Self::Release => BlockRaw::FREE,
-            Self::Data { owner, index } => BlockRaw::data(owner, index + n),
+            Self::Data { owner, index } => {
+                index.checked_add(n).map_or(BlockRaw::RESERVED, |index| BlockRaw::data(owner, index))
+            }
             Self::Bad if old.is_mapping() => {
                 BlockRaw { state: BlockState::Bad.byte(), flags: 0, crc: 0.into(), ..scrubbed(old) }
             }
@@ -75,7 +78,7 @@ fn scrubbed(old: &BlockRaw) -> BlockRaw {
 /// The content of one commit. An empty one changes nothing but the superblock.
 #[derive(Clone, Debug, Default)]
 pub struct Change {
-    /// Runs by their first block; they do not overlap.
+    /// Runs by their first block, each with one past its last; they are not empty, and do not overlap.
     runs: BTreeMap<u32, (u32, Assign)>,
     inodes: BTreeMap<InodeNo, InodeRaw>,
     /// Pages to write anew though no entry on them changes.
@@ -96,7 +99,7 @@ impl Change {
     /// Assigns a run of blocks. It must not overlap another run of this change.
     pub fn assign(&mut self, blocks: Range<u32>, to: Assign) {
         if !blocks.is_empty() {
-            self.runs.insert(blocks.start, (blocks.end - blocks.start, to));
+            self.runs.insert(blocks.start, (blocks.end, to));
         }
     }
 
@@ -138,8 +141,9 @@ impl Change {
         let geometry = superblock.geometry();
         let mut pages: Vec<u32> = self.touched.iter().map(|page| page.0).collect();
         let page_of = |block: u32| geometry.descriptor_place(BlockNo(block)).map(|(page, _)| page.0);
-        for (first, (count, _)) in &self.runs {
-            if let (Some(from), Some(to)) = (page_of(*first), page_of(first + (count - 1))) {
+        for (first, (end, _)) in &self.runs {
+            let last = end.checked_sub(1);
+            if let (Some(from), Some(to)) = (page_of(*first), last.and_then(page_of)) {
                 pages.extend(from..=to);
             }
         }
@@ -171,25 +175,26 @@ impl Change {
 
     fn apply_runs(&self, geometry: Geometry, page: PageNo, bytes: &mut PageBytes, balance: &mut Balance) {
         let first = geometry.first_block_of(page).0;
-        let here = page_descriptors(geometry, page, bytes).count() as u32;
-        for entry in BlockTablePage::view_mut(bytes).entries.iter_mut().skip(here as usize) {
+        let here = page_descriptors(geometry, page, bytes).count();
+        let page_end = first.saturating_add(to_u32(len64(here)));
+        let entries = &mut BlockTablePage::view_mut(bytes).entries;
+        for entry in entries.iter_mut().skip(here) {
             *entry = BlockRaw::FREE;
         }
         let mut tally = |entry: &BlockRaw, by: i64| {
             if let Some(count) = balance.blocks.get_mut(usize::from(entry.state)) {
-                *count += by;
+                *count = count.saturating_add(by);
             }
         };
         // A run that starts before the page may reach into it: the last one that starts at or before its first block.
         let from = self.runs.range(..=first).next_back().map_or(first, |(start, _)| *start);
-        for (start, (count, to)) in self.runs.range(from..first.saturating_add(here)) {
-            let end = (start + count).min(first + here);
-            for block in (*start).max(first)..end {
-                let slot = (block - first) as usize;
-                let Some(entry) = BlockTablePage::view_mut(bytes).entries.get_mut(slot) else {
-                    continue;
-                };
-                let new = to.descriptor(block - start, entry);
+        for (start, (end, to)) in self.runs.range(from..page_end) {
+            let blocks = (*start).max(first)..(*end).min(page_end);
+            // How far into the page the run begins, and how far into the run the page does: one of the two is 0.
+            let (slot, n) = (blocks.start.saturating_sub(first), blocks.start.saturating_sub(*start));
+            let here = entries.iter_mut().skip(to_usize(slot)).take(blocks.len());
+            for (n, entry) in (n..).zip(here) {
+                let new = to.descriptor(n, entry);
                 tally(entry, -1);
                 tally(&new, 1);
                 *entry = new;
@@ -205,7 +210,8 @@ impl Change {
                 *slot = zerocopy::FromZeros::new_zeroed();
             }
             if let Some(raw) = self.inodes.get(&InodeNo(number)) {
-                balance.inodes += i64::from(raw.in_use()) - i64::from(slot.in_use());
+                let by = i64::from(raw.in_use()).saturating_sub(slot.in_use().into());
+                balance.inodes = balance.inodes.saturating_add(by);
                 *slot = *raw;
             }
         }

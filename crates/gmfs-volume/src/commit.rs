@@ -12,7 +12,7 @@ use gmfs_format::io::WriteAt;
 use gmfs_format::seal::{self, PageKind};
 use gmfs_format::sum::{GROUPS, Marks, Sum, Trailer, group};
 use gmfs_format::superblock::{STATE_ACTIVE, STATE_CLEAN, STATE_SEALED, Superblock, text_field};
-use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo, to_usize};
+use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo, follows, to_usize};
 
 use crate::census::Census;
 use crate::change::{Balance, Change, blank_page};
@@ -288,7 +288,7 @@ impl<S: WriteAt> Store<S> {
         for page in pages {
             match geometry.page_kind(*page) {
                 Some(PageKind::BlockTable) => marks.table = marks.table.max(page.0),
-                Some(PageKind::InodeTable) => marks.inodes = marks.inodes.max(page.0 - geometry.table_pages()),
+                Some(PageKind::InodeTable) => marks.inodes = marks.inodes.max(geometry.number_in_table(*page)),
                 Some(PageKind::Superblock) | None => {}
             }
         }
@@ -317,7 +317,7 @@ impl<S: WriteAt> Store<S> {
 
 /// Cuts a sorted list of pages into consecutive stretches of at most [`BATCH`].
 fn batches(pages: &[PageNo]) -> impl Iterator<Item = &[PageNo]> {
-    pages.chunk_by(|a, b| a.0 + 1 == b.0).flat_map(|run| run.chunks(BATCH))
+    pages.chunk_by(|a, b| follows(a.0, b.0)).flat_map(|run| run.chunks(BATCH))
 }
 
 /// The first generation of a session: the first multiple of 256 above the highest that was found plus 1, for that one may

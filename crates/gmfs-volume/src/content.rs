@@ -75,23 +75,26 @@ pub fn pieces(geometry: Geometry, inode: &Inode, mapping: &Mapping) -> Result<Ve
     let block_bytes = geometry.block_bytes();
     let mut pieces = Vec::new();
     let mut next = 0_u64;
+    // Places and counts have 32 bits, and a block has at most 2^29 bytes: no product comes near 2^64.
+    let bytes = |blocks: u32| u64::from(blocks).saturating_mul(block_bytes);
     for extent in &mapping.extents {
-        let start = u64::from(extent.index) * block_bytes;
+        let start = bytes(extent.index);
         if start >= inode.size {
             break;
         }
-        if start > next {
-            pieces.push(gap(Span::new(next, start - next)));
-        }
-        let end = (start + u64::from(extent.count) * block_bytes).min(inode.size);
+        pieces.extend(stretch(next, start).map(gap));
+        next = start.saturating_add(bytes(extent.count));
         let at = geometry.block_offset(extent.block);
-        pieces.push(Piece::Data { file: Span::new(start, end - start), at, bad: extent.bad });
-        next = start + u64::from(extent.count) * block_bytes;
+        let file = stretch(start, next.min(inode.size));
+        pieces.extend(file.map(|file| Piece::Data { file, at, bad: extent.bad }));
     }
-    if next < inode.size {
-        pieces.push(gap(Span::new(next, inode.size - next)));
-    }
+    pieces.extend(stretch(next, inode.size).map(gap));
     Ok(pieces)
+}
+
+/// The bytes from one offset to another, if there are any.
+fn stretch(from: u64, to: u64) -> Option<Span> {
+    to.checked_sub(from).filter(|len| *len > 0).map(|len| Span::new(from, len))
 }
 
 /// Whether what looks like a hole may be lost data: a hole is one only if all blocks that the file owns are accounted for,
@@ -111,9 +114,8 @@ pub fn has_lost(geometry: Geometry, inode: &Inode, mapping: &Mapping) -> bool {
 pub fn require_distinct(mapping: &Mapping) -> Result<(), ContentError> {
     for pair in mapping.extents.windows(2) {
         if let [before, extent] = pair
-            && extent.index < before.end_index()
+            && let Some(first) = before.block_at(extent.index)
         {
-            let first = BlockNo(before.block.0.saturating_add(extent.index.saturating_sub(before.index)));
             return Err(ContentError::TwoBlocks { index: extent.index, first, second: extent.block });
         }
     }
@@ -130,15 +132,13 @@ impl ContentError {
 /// The part of a piece that lies within `range` of the file.
 #[must_use]
 pub fn clip(piece: Piece, range: &Range<u64>) -> Option<Piece> {
-    let cut = |span: Span| {
-        let start = span.offset.max(range.start);
-        let end = span.end().min(range.end);
-        (start < end).then(|| Span::new(start, end - start))
-    };
+    let cut = |span: Span| stretch(span.offset.max(range.start), span.end().min(range.end));
     match piece {
         Piece::Data { file, at, bad } => {
             let inside = cut(file)?;
-            Some(Piece::Data { file: inside, at: at + (inside.offset - file.offset), bad })
+            let skipped = inside.offset.saturating_sub(file.offset);
+            // Of a piece past the end of all offsets nothing could be read.
+            Some(Piece::Data { file: inside, at: at.saturating_add(skipped), bad })
         }
         Piece::Hole { file } => Some(Piece::Hole { file: cut(file)? }),
         Piece::Lost { file } => Some(Piece::Lost { file: cut(file)? }),
@@ -203,5 +203,11 @@ mod tests {
     fn two_blocks_for_one_place_are_an_error() {
         let two = cut(2 * MIB2, 3, &[(0, 3, 2), (1, 9, 1)]);
         assert_eq!(two, Err(ContentError::TwoBlocks { index: 1, first: BlockNo(4), second: BlockNo(9) }));
+    }
+
+    #[test]
+    fn two_blocks_for_the_last_place_are_an_error() {
+        let two = cut(u64::MAX, 2, &[(u32::MAX, 3, 1), (u32::MAX, 4, 1)]);
+        assert_eq!(two, Err(ContentError::TwoBlocks { index: u32::MAX, first: BlockNo(3), second: BlockNo(4) }));
     }
 }

@@ -117,8 +117,7 @@ impl<'s, T: ReadAt> Gate<'s, T> {
     }
 
     fn at(&self, copy: CopyId, page: PageNo) -> u64 {
-        let side = &self.now[copy.index()];
-        side.get(to_usize(page.0)).copied().unwrap_or_default()
+        copy.pick(&self.now).get(to_usize(page.0)).copied().unwrap_or_default()
     }
 
     /// The generation of the statement of a page that was chosen when the repair began, and a copy that had it.
@@ -177,7 +176,7 @@ impl<'s, T: ReadAt> Gate<'s, T> {
                 for entry in std::iter::once(one).chain(two).filter(BlockRaw::is_mapping) {
                     let Some(position) = entry.owner().position() else { continue };
                     if let Some(found) = found.get_mut(position).filter(|_| !disputed) {
-                        *found += 1;
+                        *found = found.saturating_add(1);
                     }
                     if let Some(shaky) = shaky.get_mut(position) {
                         *shaky |= !proven || disputed;
@@ -239,8 +238,7 @@ impl<'s, T: ReadAt> Gate<'s, T> {
             }
             _ => self.hold_new(copy, page, bytes, generation, &place),
         }
-        let side = &mut self.now[copy.index()];
-        if let Some(now) = side.get_mut(to_usize(page.0)) {
+        if let Some(now) = copy.pick_mut(&mut self.now).get_mut(to_usize(page.0)) {
             *now = generation;
         }
         self.volatile.insert((copy, page));
@@ -304,13 +302,10 @@ impl<'s, T: ReadAt> Gate<'s, T> {
                 None => !covered,
             };
             let entries = &mut BlockTablePage::view_mut(bytes).entries;
-            for (slot, entry) in entries.iter_mut().enumerate().take(to_usize(count)) {
+            for (block, (slot, entry)) in (first..).zip(entries.iter_mut().enumerate()).take(to_usize(count)) {
                 if *entry == BlockRaw::FREE && !(proven && was_free(slot)) {
                     *entry = BlockRaw::RESERVED;
-                    mended.push(format!(
-                        "block {} is reserved: nothing proves that it is free",
-                        len64(slot) + u64::from(first)
-                    ));
+                    mended.push(format!("block {block} is reserved: nothing proves that it is free"));
                 }
             }
         } else {
@@ -331,7 +326,7 @@ impl<'s, T: ReadAt> Gate<'s, T> {
             if self.forgot.len() < LISTED {
                 self.forgot.push(what);
             } else {
-                self.more += 1;
+                self.more = self.more.saturating_add(1);
             }
         }
     }
@@ -357,7 +352,7 @@ impl<'s, T: ReadAt> Gate<'s, T> {
         if pages != sum {
             return Err("it is a superblock whose sum is not that of the pages");
         }
-        if let Some(first) = self.now[copy.index()].first_mut() {
+        if let Some(first) = copy.pick_mut(&mut self.now).first_mut() {
             *first = generation;
         }
         self.volatile.insert((copy, PageNo(0)));
@@ -441,104 +436,144 @@ impl<T: WriteAt> WriteAt for Gate<'_, T> {
 
 /// Takes the steps of the decision, from the facts alone.
 fn rule(geometry: Geometry, census: &Census, superblocks: [Option<&Superblock>; 2]) -> Ruling {
-    let top = census.top().0;
-    let total = small(geometry.pages());
-    let newest = |page: PageNo, limit: u64| {
-        let found = CopyId::BOTH.map(|copy| census.statement(copy, page).map_or(0, |found| found.0));
-        found.into_iter().filter(|found| *found <= limit).max().unwrap_or(0)
-    };
-    // Step 1: both superblocks are good, equal and active; everything newer lies in copy A and is of the next generation;
-    // and copy B, by itself, is what the superblocks say.
-    if let [Some(a), Some(b)] = superblocks
-        && a == b
-        && a.raw.state.get() & STATE_ACTIVE != 0
-        && a.generation.0.checked_add(1) == Some(top)
-        && census.conflicts().is_empty()
-        && census.marks_in_b() == a.marks()
-    {
-        let before = a.generation.0;
-        let in_b = |page| census.statement(CopyId::B, page).map_or(0, |found| found.0);
-        let in_a = |page| census.statement(CopyId::A, page).map_or(0, |found| found.0);
-        let own = a.marks().pages(geometry).all(|page| {
-            (1..=before).contains(&in_b(page))
-                && (in_a(page) == in_b(page) || in_a(page) == top || census.is_torn(CopyId::A, page))
-        });
-        let rest = census
-            .seen()
-            .flatten()
-            .map(PageNo)
-            .all(|page| in_b(page) <= before && (in_a(page) <= before || in_a(page) == top));
-        let sum =
-            a.marks().pages(geometry).fold(Sum::default(), |sum, page| sum + Sum::of(page, Generation(in_b(page))));
-        if own && rest && sum == a.sum {
-            return Ruling { marks: a.marks(), newest: before, whole: true, proven: vec![true; total] };
-        }
+    let facts = Facts { geometry, census, top: census.top().0 };
+    if let Some(ruling) = facts.rolled_back(superblocks) {
+        return ruling;
     }
-    let marks = census.marks();
-    let missing: Vec<PageNo> = marks.pages(geometry).filter(|page| newest(*page, top) == 0).take(2).collect();
-    let total_sum = |pages: &mut dyn Iterator<Item = PageNo>| {
-        pages.fold(Sum::default(), |sum, page| match newest(page, top) {
+    // Step 2: no page is missing, and a statement of the newest generation gives the sum over all.
+    let (marks, top) = (census.marks(), facts.top);
+    let missing = facts.pages(marks).any(|page| facts.newest(page) == 0);
+    let all = facts.sum(facts.pages(marks));
+    if !missing && census.witnesses().iter().any(|(_, sum)| *sum == all) {
+        return Ruling { marks, newest: top, whole: true, proven: vec![true; facts.total()] };
+    }
+    facts.page_by_page(marks, superblocks)
+}
+
+/// What the steps of the decision are taken from.
+struct Facts<'a> {
+    geometry: Geometry,
+    census: &'a Census,
+    /// The newest generation that there is.
+    top: u64,
+}
+
+impl Facts<'_> {
+    fn total(&self) -> usize {
+        small(self.geometry.pages())
+    }
+
+    fn pages(&self, marks: Marks) -> impl Iterator<Item = PageNo> + Clone + use<> {
+        marks.pages(self.geometry)
+    }
+
+    /// The generation of a page in a copy, 0 for none.
+    fn at(&self, copy: CopyId, page: PageNo) -> u64 {
+        self.census.statement(copy, page).map_or(0, |found| found.0)
+    }
+
+    /// The newest generation of a page, 0 for none.
+    fn newest(&self, page: PageNo) -> u64 {
+        let found = CopyId::BOTH.map(|copy| self.at(copy, page)).into_iter();
+        found.filter(|found| *found <= self.top).max().unwrap_or(0)
+    }
+
+    /// The sum over these pages with their newest generations.
+    fn sum(&self, pages: impl Iterator<Item = PageNo>) -> Sum {
+        pages.fold(Sum::default(), |sum, page| match self.newest(page) {
             0 => sum,
             found => sum + Sum::of(page, Generation(found)),
         })
-    };
-    // Step 2.
-    let all = total_sum(&mut marks.pages(geometry));
-    if missing.is_empty() && census.witnesses().iter().any(|(_, sum)| *sum == all) {
-        return Ruling { marks, newest: top, whole: true, proven: vec![true; total] };
     }
-    // Step 3.
-    let mut ruling = Ruling { marks: Marks::all(geometry), newest: top, whole: false, proven: vec![false; total] };
-    let [(said, sum)] = *census.witnesses() else { return ruling };
-    if said != marks {
-        return ruling;
-    }
-    ruling.marks = marks;
-    let mut sets: Vec<(Vec<PageNo>, Sum)> = vec![(marks.pages(geometry).collect(), sum)];
-    let mut borne_out = false;
-    let witness = superblocks.into_iter().flatten();
-    for superblock in witness.filter(|sb| sb.generation.0 == top && sb.marks() == marks && sb.sum == sum) {
-        borne_out = true;
-        for (number, sum) in superblock.group_sums().into_iter().enumerate() {
-            let of_group = |page: &PageNo| to_usize(page.0) % GROUPS == number;
-            sets.push((marks.pages(geometry).filter(of_group).collect(), sum));
+
+    /// Step 1: both superblocks are good, equal and active; everything newer lies in copy A and is of the next generation;
+    /// and copy B, by itself, is what the superblocks say.
+    fn rolled_back(&self, superblocks: [Option<&Superblock>; 2]) -> Option<Ruling> {
+        let ([Some(a), Some(b)], top) = (superblocks, self.top) else { return None };
+        let marks = a.marks();
+        let begun = a == b
+            && a.raw.state.get() & STATE_ACTIVE != 0
+            && a.generation.0.checked_add(1) == Some(top)
+            && self.census.conflicts().is_empty()
+            && self.census.marks_in_b() == marks;
+        if !begun {
+            return None;
         }
+        let before = a.generation.0;
+        let (in_a, in_b) = (|page| self.at(CopyId::A, page), |page| self.at(CopyId::B, page));
+        let own = self.pages(marks).all(|page| {
+            (1..=before).contains(&in_b(page))
+                && (in_a(page) == in_b(page) || in_a(page) == top || self.census.is_torn(CopyId::A, page))
+        });
+        let mut seen = self.census.seen().flatten().map(PageNo);
+        let rest = seen.all(|page| in_b(page) <= before && (in_a(page) <= before || in_a(page) == top));
+        let share = |page| Sum::of(page, Generation(in_b(page)));
+        let sum = self.pages(marks).fold(Sum::default(), |sum, page| sum + share(page));
+        let proven = own && rest && sum == a.sum;
+        proven.then(|| Ruling { marks, newest: before, whole: true, proven: vec![true; self.total()] })
     }
-    for (pages, sum) in sets {
-        let rest = sum - total_sum(&mut pages.iter().copied());
-        let gone: Vec<PageNo> = pages.iter().copied().filter(|page| newest(*page, top) == 0).collect();
+
+    /// Step 3: which pages are proven, where not all of them are.
+    fn page_by_page(&self, marks: Marks, superblocks: [Option<&Superblock>; 2]) -> Ruling {
+        let (census, top) = (self.census, self.top);
+        let nothing = vec![false; self.total()];
+        let mut ruling = Ruling { marks: Marks::all(self.geometry), newest: top, whole: false, proven: nothing };
+        let [(said, sum)] = *census.witnesses() else { return ruling };
+        if said != marks {
+            return ruling;
+        }
+        ruling.marks = marks;
+        self.prove_set(self.pages(marks).collect(), sum, &mut ruling.proven);
+        let mut borne_out = false;
+        let witness = superblocks.into_iter().flatten();
+        for superblock in witness.filter(|sb| sb.generation.0 == top && sb.marks() == marks && sb.sum == sum) {
+            borne_out = true;
+            for (number, sum) in superblock.group_sums().into_iter().enumerate() {
+                let of_group = |page: &PageNo| to_usize(page.0) % GROUPS == number;
+                self.prove_set(self.pages(marks).filter(of_group).collect(), sum, &mut ruling.proven);
+            }
+        }
+        for page in self.pages(marks) {
+            let of_top = self.newest(page) == top;
+            let conflict = census.conflicts().contains(&page);
+            if let Some(proven) = ruling.proven.get_mut(to_usize(page.0)) {
+                // What is of the newest commit is proven by a superblock of it. A commit of which it is not known that it
+                // happened proves nothing.
+                let holds = if of_top { (*proven || borne_out) && census.is_evidenced() } else { *proven };
+                *proven = holds && !conflict;
+            }
+        }
+        ruling
+    }
+
+    /// Proves pages by the sum over them: all of them, or all but the one that explains why it is another.
+    fn prove_set(&self, pages: Vec<PageNo>, sum: Sum, proven: &mut [bool]) {
+        let rest = sum - self.sum(pages.iter().copied());
+        let gone: Vec<PageNo> = pages.iter().copied().filter(|page| self.newest(*page) == 0).collect();
         let fits = |page: PageNo, share: Sum, above: u64| {
-            share.generation(page).is_some_and(|generation| generation.0 > above && generation.0 <= top)
+            share.generation(page).is_some_and(|generation| generation.0 > above && generation.0 <= self.top)
         };
         let culprit = match gone.as_slice() {
             [] if rest == Sum::default() => None,
             [] => {
                 let old = |page: &&PageNo| {
-                    let found = newest(**page, top);
+                    let found = self.newest(**page);
                     fits(**page, rest + Sum::of(**page, Generation(found)), found)
                 };
                 match pages.iter().filter(old).collect::<Vec<_>>().as_slice() {
                     [only] => Some(**only),
-                    _ => continue,
+                    _ => return,
                 }
             }
             [only] if fits(*only, rest, 0) => Some(*only),
-            _ => continue,
+            _ => return,
         };
         for page in pages.into_iter().filter(|page| Some(*page) != culprit) {
-            if let Some(proven) = ruling.proven.get_mut(to_usize(page.0)) {
+            if let Some(proven) = proven.get_mut(to_usize(page.0)) {
                 *proven = true;
             }
         }
     }
-    for page in marks.pages(geometry) {
-        let of_top = newest(page, top) == top;
-        let conflict = census.conflicts().contains(&page);
-        if let Some(proven) = ruling.proven.get_mut(to_usize(page.0)) {
-            *proven = (*proven || of_top && borne_out) && !conflict && !(of_top && !census.is_evidenced());
-        }
-    }
-    ruling
 }
 
 // A page of inodes is looked at as a whole.

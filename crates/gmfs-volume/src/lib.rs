@@ -3,7 +3,13 @@
 //! The crate works on any source of bytes ([`gmfs_format::io`]); it knows no files and no devices. [`Region`] reads,
 //! [`Writer`] changes. [`format()`] makes a region, [`locate`] finds one.
 #![forbid(unsafe_code)]
-#![deny(clippy::print_stdout, clippy::print_stderr)]
+#![deny(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
 
 pub mod alloc;
 pub mod census;

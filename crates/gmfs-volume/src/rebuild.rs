@@ -6,8 +6,7 @@ use std::ops::Range;
 use gmfs_format::geometry::{Geometry, MAX_INODES};
 use gmfs_format::io::ReadAt;
 use gmfs_format::raw::{INODES_PER_PAGE, InodeTablePage, SuperblockRaw};
-use gmfs_format::tables::BlockState;
-use gmfs_format::units::{CopyId, PAGE_BYTES, PAGE_SIZE, PageBytes, PmdShift, len64, small};
+use gmfs_format::units::{CopyId, PAGE_BYTES, PAGE_SIZE, PageBytes, PmdShift, len64, round_down, small};
 use uuid::Uuid;
 
 use crate::census::Identity;
@@ -32,9 +31,9 @@ pub(crate) fn counted<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks)
     let visit = |frame: &Frame<'_>| {
         let Some(bytes) = frame.taken() else { return };
         for (_, entry) in page_descriptors(geometry, frame.page, bytes) {
-            described += 1;
+            described = described.saturating_add(1);
             if let Some(count) = entry.state().and_then(|state| counts.get_mut(usize::from(state.byte()))) {
-                *count += 1;
+                *count = count.saturating_add(1);
             }
         }
     };
@@ -42,14 +41,15 @@ pub(crate) fn counted<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks)
     let visit = |frame: &Frame<'_>| {
         let Some(bytes) = frame.taken() else { return };
         let inodes = &InodeTablePage::view(bytes).inodes;
-        used_inodes += len64(inodes.iter().filter(|inode| inode.in_use()).count());
+        used_inodes = used_inodes.saturating_add(len64(inodes.iter().filter(|inode| inode.in_use()).count()));
         if frame.page == geometry.first_inode_page() {
             created = inodes.first().map_or(0, |root| root.created.get());
         }
     };
     sweep(source, superblocks, superblock.used_inode_pages(), vec![visit]);
-    counts[usize::from(BlockState::Free.byte())] += u64::from(geometry.data_blocks()).saturating_sub(described);
     let [free, data, bad, reserved] = counts;
+    // What no page describes is free.
+    let free = free.saturating_add(u64::from(geometry.data_blocks()).saturating_sub(described));
     let mut raw = superblock.raw;
     if raw.created.get() == 0 {
         raw.created = created.into();
@@ -73,7 +73,7 @@ pub(crate) fn identities<S: ReadAt + ?Sized>(source: &S) -> Vec<Identity> {
     let mut found = Found::default();
     let Some(end) = source.end() else { return found.regions };
     // Blocks begin where pages do; what lies past the last whole page of the source is none.
-    let whole = end / PAGE_BYTES * PAGE_BYTES;
+    let whole = round_down(end, PAGE_BYTES);
     found.search(source, CopyId::A, 0..SEARCHED.min(whole));
     found.search(source, CopyId::B, whole.saturating_sub(SEARCHED)..whole);
     for pmd in PmdShift::ALL {
@@ -90,6 +90,13 @@ pub fn layout<S: ReadAt + ?Sized>(source: &S) -> Option<(Geometry, Uuid)> {
         [only] => Some((only.geometry, only.uuid)),
         _ => None,
     }
+}
+
+/// At most so many bytes a copy has, but for rounding, in an image with this end: those of the largest inode table, and
+/// seventeen for each block.
+pub(crate) fn largest_copy(end: u64, pmd: PmdShift) -> u64 {
+    let inode_bytes = u64::from(MAX_INODES / INODES_PER_PAGE).saturating_mul(PAGE_BYTES);
+    (end >> pmd.bits()).saturating_mul(17).saturating_add(inode_bytes)
 }
 
 /// The regions that pages tell of.
@@ -112,9 +119,9 @@ impl Found {
     /// Looks at every page in `range` as one of a copy, until that is enough.
     fn search<S: ReadAt + ?Sized>(&mut self, source: &S, copy: CopyId, range: Range<u64>) {
         let mut pages = vec![[0; PAGE_SIZE]; BATCH];
-        let (mut at, mut proven) = (range.start, 0);
+        let (mut at, mut proven) = (range.start, 0_u32);
         while at < range.end && proven < ENOUGH {
-            let count = small((range.end - at) / PAGE_BYTES).min(BATCH);
+            let count = small(range.end.saturating_sub(at) / PAGE_BYTES).min(BATCH);
             let Some(batch) = pages.get_mut(..count).filter(|batch| !batch.is_empty()) else { return };
             if self.hole.contains(&at) {
                 at = self.hole.end;
@@ -123,21 +130,22 @@ impl Found {
             let whole = source.read_at(at, batch.as_flattened_mut()).is_ok();
             for (offset, bytes) in (at..).step_by(PAGE_SIZE).zip(batch.iter_mut()) {
                 if whole || source.read_at(offset, bytes).is_ok() {
-                    proven += u32::from(self.add(copy, offset, bytes));
+                    proven = proven.saturating_add(u32::from(self.add(copy, offset, bytes)));
                 }
             }
             if whole && batch.iter().all(|page| *page == [0; PAGE_SIZE]) {
                 self.learn(source, at);
             }
-            at += len64(count) * PAGE_BYTES;
+            // No further than the end of the range.
+            at = at.saturating_add(len64(count).saturating_mul(PAGE_BYTES));
         }
     }
 
     /// Looks where both tables begin in both copies, in every layout of a region that ends with the source, and for copy B
     /// of one that ends before it.
     fn probe<S: ReadAt + ?Sized>(&mut self, source: &S, end: u64, pmd: PmdShift) {
-        // No copy is larger than this: the largest inode table, and sixteen bytes for each block.
-        let largest = u64::from(MAX_INODES / INODES_PER_PAGE) * PAGE_BYTES + (end >> pmd.bits()) * 17 + (1 << 20);
+        // No copy is larger than this.
+        let largest = largest_copy(end, pmd).saturating_add(1 << 20);
         for metadata_blocks in 1..=largest.div_ceil(pmd.block_bytes()) {
             let Some(geometry) = Geometry::recorded(end, pmd, metadata_blocks, 1) else { continue };
             for copy in CopyId::BOTH {
@@ -165,9 +173,9 @@ impl Found {
             Err(_) => offset,
         };
         if next > offset.saturating_add(PAGE_BYTES) {
-            self.hole = offset..next / PAGE_BYTES * PAGE_BYTES;
+            self.hole = offset..round_down(next, PAGE_BYTES);
         } else {
-            self.vain += 1;
+            self.vain = self.vain.saturating_add(1);
         }
     }
 

@@ -3,7 +3,7 @@
 use gmfs_format::copies::{Phase, Standing};
 use gmfs_format::io::{ReadAt, WriteAt};
 use gmfs_format::superblock::Superblock;
-use gmfs_format::units::{CopyId, Generation, PageNo, len64, to_u32};
+use gmfs_format::units::{CopyId, Generation, PageNo, follows, len64, to_u32};
 
 use crate::census::Census;
 use crate::commit::Ages;
@@ -52,7 +52,7 @@ impl Visit for Survey {
         self.census.visit(frame);
         let absent = CopyId::BOTH.iter().any(|copy| matches!(frame.judgement.of(*copy), Standing::Absent(_)));
         if frame.judgement.is_damage() || absent {
-            self.damaged += 1;
+            self.damaged = self.damaged.saturating_add(1);
             self.first_damaged.get_or_insert(frame.page);
         }
     }
@@ -65,7 +65,10 @@ impl Survey {
         let superblock = hinders(judged.a) || hinders(judged.b) || judged.conflict;
         let first = if superblock { Some(PageNo(0)) } else { self.first_damaged };
         match first {
-            Some(first) => Err(OpenError::Damaged { pages: self.damaged + u64::from(superblock), first }),
+            Some(first) => {
+                let pages = self.damaged.saturating_add(superblock.into());
+                Err(OpenError::Damaged { pages, first })
+            }
             None => Ok(()),
         }
     }
@@ -96,13 +99,14 @@ impl Survey {
             if untold {
                 write_superblock(&mut gate, &current, CopyId::A)?;
             }
-            for run in self.mend.chunk_by(|(page, copy), (next, other)| page.0 + 1 == next.0 && copy == other) {
+            for run in self.mend.chunk_by(|(page, copy), (next, other)| follows(page.0, next.0) && copy == other) {
                 let Some((first, copy)) = run.first() else { continue };
                 mend_pages(&mut gate, superblocks, *first, to_u32(len64(run.len())), *copy)?;
-                match copy {
-                    CopyId::A => done.rolled_back += len64(run.len()),
-                    CopyId::B => done.mirrored += len64(run.len()),
-                }
+                let count = match copy {
+                    CopyId::A => &mut done.rolled_back,
+                    CopyId::B => &mut done.mirrored,
+                };
+                *count = count.saturating_add(len64(run.len()));
             }
             if !self.mend.is_empty() {
                 gate.barrier()?;
@@ -175,7 +179,7 @@ fn require_writable<S: ReadAt>(source: &S, superblocks: &Superblocks) -> Result<
 /// Refuses to change a region of which a part lies behind the image's end.
 fn require_whole<S: ReadAt>(source: &S, superblocks: &Superblocks) -> Result<(), OpenError> {
     let geometry = superblocks.geometry();
-    let region = u64::from(geometry.blocks()) * geometry.block_bytes();
+    let region = geometry.without_tail().size();
     match source.end() {
         Some(image) if image < region => Err(OpenError::Short { region: geometry.size(), image }),
         _ => Ok(()),

@@ -96,7 +96,7 @@ impl<S: ReadAt, B: Borrow<Superblocks>> Region<S, B> {
         let mut inodes = Inodes::default();
         let visit = |frame: &Frame<'_>| {
             let Some(bytes) = frame.taken() else {
-                inodes.lost_pages += 1;
+                inodes.lost_pages = inodes.lost_pages.saturating_add(1);
                 return;
             };
             let first = geometry.first_inode_of(frame.page).0;
@@ -114,10 +114,10 @@ impl<S: ReadAt, B: Borrow<Superblocks>> Region<S, B> {
     /// of pages that no copy gives.
     pub fn descriptors(&self, mut each: impl FnMut(BlockNo, &BlockRaw) + Send) -> u64 {
         let geometry = self.geometry();
-        let mut lost = 0;
+        let mut lost = 0_u64;
         let visit = |frame: &Frame<'_>| {
             let Some(bytes) = frame.taken() else {
-                lost += 1;
+                lost = lost.saturating_add(1);
                 return;
             };
             for (block, entry) in page_descriptors(geometry, frame.page, bytes) {

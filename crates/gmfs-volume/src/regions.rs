@@ -139,6 +139,32 @@ pub(crate) struct Choice {
 /// # Errors
 /// [`OpenError::NoRegion`].
 pub(crate) fn choose<S: ReadAt + ?Sized>(source: &S, chosen: Option<Chosen>) -> Result<Choice, OpenError> {
+    let (mut claims, more) = claims(source, chosen);
+    if let Some(chosen) = chosen {
+        return named(claims, chosen).ok_or_else(|| none(source));
+    }
+    let counting = counting(&claims);
+    let strays = counting.is_empty() && claims.len() > 1;
+    let only = only(&claims, &counting);
+    // What is left of a region without superblocks, and does not prove itself, may be an older region's: then even a single
+    // page of another one is a claim.
+    let disputed = only.and_then(|number| claims.get(number)).is_some_and(Claim::is_disputed);
+    let plain = only.is_some() && !more && !strays && !disputed;
+    let others = counting.len() > 1;
+    let all = if counting.is_empty() { (0..claims.len()).collect() } else { counting };
+    let preferred = only.or_else(|| {
+        let rank = |number: &usize| {
+            claims.get(*number).map(|claim| (claim.is_whole(), claim.has_superblock(), claim.census.statements()))
+        };
+        all.iter().copied().max_by_key(rank)
+    });
+    let preferred = preferred.filter(|number| *number < claims.len()).ok_or_else(|| none(source))?;
+    let rivals = if plain { Vec::new() } else { rivals(&claims, &all, preferred) };
+    Ok(Choice { claim: claims.swap_remove(preferred), rivals, others })
+}
+
+/// What is left of each region that anything tells of, and whether there are more than are looked at.
+fn claims<S: ReadAt + ?Sized>(source: &S, chosen: Option<Chosen>) -> (Vec<Claim>, bool) {
     let mut wanted = find(source, chosen.is_some());
     let mut claims: Vec<Claim> = Vec::new();
     let mut searched = false;
@@ -147,33 +173,40 @@ pub(crate) fn choose<S: ReadAt + ?Sized>(source: &S, chosen: Option<Chosen>) -> 
         let settled = chosen.is_none() && wanted.len() == 1 && claims.first().is_some_and(Claim::is_alone);
         if claims.len() == MOST.min(wanted.len()) && !searched && !settled {
             searched = true;
-            for identity in identities(source) {
-                if !wanted.contains(&identity) {
-                    wanted.push(identity);
-                }
-            }
+            add_new(&mut wanted, identities(source));
         }
         if claims.len() == MOST.min(wanted.len()) {
             break;
         }
         let Some(identity) = wanted.get(claims.len()) else { break };
         let claim = Claim::take(source, *identity);
-        for stranger in claim.census.strangers() {
-            if !wanted.contains(&stranger.identity) {
-                wanted.push(stranger.identity);
-            }
-        }
+        add_new(&mut wanted, claim.census.strangers().iter().map(|stranger| stranger.identity));
         claims.push(claim);
     }
-    let more = wanted.len() > MOST;
-    if let Some(chosen) = chosen {
-        let mut fitting = claims.into_iter().filter(|claim| chosen.is(&claim.identity)).collect::<Vec<_>>();
-        fitting.sort_by_key(|claim| (!claim.counts(), std::cmp::Reverse(claim.census.statements())));
-        let rivals: Vec<Identity> = fitting.iter().map(|claim| claim.identity).collect();
-        let several = fitting.iter().filter(|claim| claim.counts()).count() > 1;
-        let claim = fitting.into_iter().next().ok_or_else(|| none(source))?;
-        return Ok(Choice { claim, rivals: if several { rivals } else { Vec::new() }, others: false });
+    (claims, wanted.len() > MOST)
+}
+
+/// Adds what is not in a list yet.
+fn add_new(list: &mut Vec<Identity>, more: impl IntoIterator<Item = Identity>) {
+    for identity in more {
+        if !list.contains(&identity) {
+            list.push(identity);
+        }
     }
+}
+
+/// The region that the user has named; several, if the name does not tell them apart.
+fn named(claims: Vec<Claim>, chosen: Chosen) -> Option<Choice> {
+    let mut fitting = claims.into_iter().filter(|claim| chosen.is(&claim.identity)).collect::<Vec<_>>();
+    fitting.sort_by_key(|claim| (!claim.counts(), std::cmp::Reverse(claim.census.statements())));
+    let rivals: Vec<Identity> = fitting.iter().map(|claim| claim.identity).collect();
+    let several = fitting.iter().filter(|claim| claim.counts()).count() > 1;
+    let claim = fitting.into_iter().next()?;
+    Some(Choice { claim, rivals: if several { rivals } else { Vec::new() }, others: false })
+}
+
+/// The claims that count, less those that a restore has replaced or has not replaced yet.
+fn counting(claims: &[Claim]) -> Vec<usize> {
     let mut left: Vec<bool> = claims.iter().map(Claim::counts).collect();
     for (number, claim) in claims.iter().enumerate() {
         for (other, replaced) in claims.iter().enumerate().filter(|(_, other)| claim.replaces(other)) {
@@ -188,14 +221,17 @@ pub(crate) fn choose<S: ReadAt + ?Sized>(source: &S, chosen: Option<Chosen>) -> 
             }
         }
     }
-    let counting: Vec<usize> = (0..claims.len()).filter(|number| left.get(*number) == Some(&true)).collect();
-    let strays = counting.is_empty() && claims.len() > 1;
+    (0..claims.len()).filter(|number| left.get(*number) == Some(&true)).collect()
+}
+
+/// The claim that is plainly the region's, if there is one.
+fn only(claims: &[Claim], counting: &[usize]) -> Option<usize> {
     let contend = |a: &usize, b: &usize| match (claims.get(*a), claims.get(*b)) {
         (Some(a), Some(b)) => a.contends(b),
         _ => false,
     };
     let with_superblock = |number: &&usize| claims.get(**number).is_some_and(Claim::has_superblock);
-    let only = match counting.as_slice() {
+    match counting {
         [only] => Some(*only),
         [] if claims.len() == 1 => Some(0),
         // The one with superblocks, beside remains of others that do not lie in its places.
@@ -206,37 +242,17 @@ pub(crate) fn choose<S: ReadAt + ?Sized>(source: &S, chosen: Option<Chosen>) -> 
                 _ => None,
             }
         }
-    };
-    // What is left of a region without superblocks, and does not prove itself, may be an older region's: then even a single
-    // page of another one is a claim.
-    let disputed = only.and_then(|number| claims.get(number)).is_some_and(Claim::is_disputed);
-    let plain = only.is_some() && !more && !strays && !disputed;
-    let others = counting.len() > 1;
-    let preferred = only.or_else(|| {
-        let rank = |number: &usize| {
-            claims.get(*number).map(|claim| (claim.is_whole(), claim.has_superblock(), claim.census.statements()))
-        };
-        let all: Vec<usize> = if counting.is_empty() { (0..claims.len()).collect() } else { counting.clone() };
-        all.into_iter().max_by_key(rank)
-    });
-    let preferred = preferred.ok_or_else(|| none(source))?;
-    let mut rivals = Vec::new();
-    if !plain {
-        let all = if counting.is_empty() { (0..claims.len()).collect() } else { counting };
-        let others = all.into_iter().filter(|number| *number != preferred);
-        let named = std::iter::once(preferred).chain(others);
-        rivals = named.filter_map(|number| claims.get(number)).map(|claim| claim.identity).collect();
-        let strangers = claims.get(preferred).into_iter().flat_map(|claim| claim.census.strangers());
-        for stranger in strangers.map(|stranger| stranger.identity) {
-            if !rivals.contains(&stranger) {
-                rivals.push(stranger);
-            }
-        }
     }
-    if preferred >= claims.len() {
-        return Err(none(source));
-    }
-    Ok(Choice { claim: claims.swap_remove(preferred), rivals, others })
+}
+
+/// The regions that contend, the preferred one first: those that count, and those of which pages lie in its places.
+fn rivals(claims: &[Claim], all: &[usize], preferred: usize) -> Vec<Identity> {
+    let others = all.iter().copied().filter(|number| *number != preferred);
+    let named = std::iter::once(preferred).chain(others);
+    let mut rivals: Vec<Identity> = named.filter_map(|number| claims.get(number)).map(|claim| claim.identity).collect();
+    let strangers = claims.get(preferred).into_iter().flat_map(|claim| claim.census.strangers());
+    add_new(&mut rivals, strangers.map(|stranger| stranger.identity));
+    rivals
 }
 
 /// What to say where there is no region.

@@ -18,7 +18,7 @@ use gmfs_format::io::{ReadAt, ReadError, WriteAt, WriteError};
 use gmfs_format::raw::SuperblockRaw;
 use gmfs_format::seal::{self, PageKind, Place};
 use gmfs_format::superblock::{STATE_ACTIVE, STATE_CLEAN, Superblock};
-use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo};
+use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo, len64};
 use zerocopy::FromZeros as _;
 
 use crate::decide::group_sums;
@@ -77,10 +77,10 @@ impl<'a, D: ReadAt + ?Sized> Restore<'a, D> {
     /// # Errors
     /// [`RestoreError::Missing`] or [`RestoreError::Doubt`].
     pub fn differing<T: ReadAt + ?Sized>(&self, target: &T) -> Result<u64, RestoreError> {
-        let (mut missing, mut first) = (0, PageNo(0));
+        let (mut missing, mut first) = (0_u64, PageNo(0));
         for page in self.pages().filter(|page| read_page(self.from, self.superblocks, *page).is_none()) {
             first = if missing == 0 { page } else { first };
-            missing += 1;
+            missing = missing.saturating_add(1);
         }
         if missing > 0 {
             return Err(RestoreError::Missing { pages: missing, first });
@@ -88,18 +88,21 @@ impl<'a, D: ReadAt + ?Sized> Restore<'a, D> {
         if !self.superblocks.decision().is_whole() || !self.superblocks.rivals().is_empty() {
             return Err(RestoreError::Doubt);
         }
-        let all = 2 * (gmfs_format::units::len64(self.pages().count()) + 1);
+        // In both copies, superblocks included.
+        let all = len64(self.pages().count()).saturating_add(1).saturating_mul(2);
         let Some(there) = self.same_region(target) else { return Ok(all) };
-        let mut count = 0;
+        let mut count = 0_u64;
         for (copy, slot) in CopyId::BOTH.into_iter().zip([&there.a, &there.b]) {
             let same = slot.good().is_some_and(|superblock| says_the_same(superblock, self.superblocks.current()));
-            count += u64::from(!same || there.judgement().of(copy) != Standing::Good);
+            let differs = !same || there.judgement().of(copy) != Standing::Good;
+            count = count.saturating_add(differs.into());
         }
         for page in self.pages() {
             let wanted = read_page(self.from, self.superblocks, page);
             for copy in CopyId::BOTH {
                 let is_there = page_at(target, &there, copy, page).zip(wanted.as_deref());
-                count += u64::from(is_there.is_none_or(|(bytes, wanted)| !same_content(&bytes, wanted)));
+                let differs = is_there.is_none_or(|(bytes, wanted)| !same_content(&bytes, wanted));
+                count = count.saturating_add(differs.into());
             }
         }
         Ok(count)
@@ -125,7 +128,7 @@ impl<'a, D: ReadAt + ?Sized> Restore<'a, D> {
         }
         let there = Superblocks::decide(&*target, None).ok();
         let first = self.expendable(&*target, there.as_ref());
-        let mut written = 0;
+        let mut written = 0_u64;
         if let Some(there) = there.as_ref().filter(|there| there.decision().is_whole() && there.rivals().is_empty()) {
             mend_copy(target, there, first.other())?;
         }
@@ -138,7 +141,7 @@ impl<'a, D: ReadAt + ?Sized> Restore<'a, D> {
                 superblock.trailer().write(&mut bytes);
                 seal::seal(&mut bytes, &place_of(&superblock, copy, page), superblock.generation);
                 target.write_at(self.offset(copy, page), bytes.as_slice())?;
-                written += 1;
+                written = written.saturating_add(1);
             }
             target.barrier()?;
         }
@@ -148,7 +151,7 @@ impl<'a, D: ReadAt + ?Sized> Restore<'a, D> {
         last.generation = Generation(last.generation.0.checked_add(1).ok_or(RestoreError::Generations)?);
         for copy in CopyId::BOTH {
             self.store(target, &last, copy)?;
-            written += 1;
+            written = written.saturating_add(1);
         }
         Ok(written)
     }
@@ -272,7 +275,7 @@ fn broken<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks) -> [u64; 2]
     for page in used_pages(superblocks).filter(|page| page.0 > 0) {
         let judged = judge_page(source, superblocks, page);
         for (count, standing) in broken.iter_mut().zip([judged.a, judged.b]) {
-            *count += u64::from(standing != Standing::Good);
+            *count = count.saturating_add((standing != Standing::Good).into());
         }
     }
     broken

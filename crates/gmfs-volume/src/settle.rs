@@ -18,8 +18,9 @@ use gmfs_format::seal::{self, PageKind};
 use gmfs_format::sum::Trailer;
 use gmfs_format::superblock::{STATE_ACTIVE, STATE_CLEAN, STATE_FLAGS, STATE_SEALED, Superblock, text_field};
 use gmfs_format::tables::{BlockState, INODE_DOUBTFUL, INODE_LOST_DATA, InodeKind};
-use gmfs_format::units::{CopyId, Generation, InodeNo, PAGE_SIZE, PageBytes, PageNo, len64, to_u32, to_usize};
+use gmfs_format::units::{CopyId, Generation, InodeNo, PAGE_SIZE, PageBytes, PageNo, follows, len64, to_u32, to_usize};
 
+use crate::census::Census;
 use crate::change::blank_page;
 use crate::commit::{Stamp, session_generation};
 use crate::decide::{Decision, group_sums};
@@ -131,11 +132,11 @@ impl Settlement {
         let visit = |frame: &Frame<'_>| found.count_reserved(frame);
         sweep(source, superblocks, table, vec![visit]);
         let doubtful = (1..).map(InodeNo).zip(&found.inodes).filter(|(_, known)| known.is_doubtful());
-        (found.doubtful, found.doubtful_files) = doubtful.fold((Vec::new(), 0), |(mut first, count), (ino, _)| {
+        (found.doubtful, found.doubtful_files) = doubtful.fold((Vec::new(), 0_u64), |(mut first, count), (ino, _)| {
             if first.len() < LISTED {
                 first.push(ino);
             }
-            (first, count + 1)
+            (first, count.saturating_add(1))
         });
         found
     }
@@ -273,7 +274,7 @@ impl Settlement {
         for ((block, now), (_, was)) in page_descriptors(self.geometry, frame.page, &after).zip(was) {
             let reserved = |entry: &BlockRaw| entry.state() == Some(BlockState::Reserved);
             if reserved(now) && !reserved(was) {
-                self.reserved_blocks += 1;
+                self.reserved_blocks = self.reserved_blocks.saturating_add(1);
                 if self.reserved.len() < LISTED || self.reserved.last().is_some_and(|run| run.end == block.0) {
                     push_run(&mut self.reserved, block.0);
                 }
@@ -375,8 +376,8 @@ impl Settlement {
 
 impl Known {
     /// Whether a file of which something is not proven is not marked so yet.
-    const fn is_doubtful(&self) -> bool {
-        let wrong = self.recorded != self.found as u64;
+    fn is_doubtful(&self) -> bool {
+        let wrong = self.recorded != u64::from(self.found);
         self.is & FILE != 0 && self.is & FLAGGED == 0 && (self.is & PROVEN == 0 || self.is & SHAKY != 0 || wrong)
     }
 }
@@ -441,44 +442,14 @@ pub fn settle<S: WriteAt>(
     next.generation = generation;
     next.set_marks(superblocks.decision().marks);
     next.set_group_sums(&group_sums(pages.iter().map(|page| (*page, generation))));
-    let mut tally = Tally::default();
-    // Where both copies hold the statement, the new page goes into copy A.
-    let first_copy = |page: &PageNo| match census.newest(*page) {
-        Some((newest, CopyId::A)) if census.statement(CopyId::B, *page) != Some(newest) => CopyId::B,
-        _ => CopyId::A,
-    };
-    for run in pages.chunk_by(|a, b| a.0 + 1 == b.0 && first_copy(a) == first_copy(b)) {
-        let Some(copy) = run.first().map(first_copy) else { continue };
-        for batch in run.chunks(BATCH) {
-            let mut buffer = Vec::with_capacity(batch.len());
-            for page in batch {
-                let mut bytes = settlement.page(target, superblocks, *page, stamp.now);
-                tally.add(geometry, *page, &bytes);
-                seal_as(&mut bytes, superblocks, copy, *page, generation, next.trailer());
-                buffer.push(bytes);
-            }
-            write_batch(target, geometry, copy, batch, &buffer)?;
-        }
-    }
+    let tally = settlement.write_first(target, superblocks, census, &pages, &next, stamp)?;
     target.barrier()?;
     tally.into_superblock(&mut next, geometry, stamp);
-    let generation_of = |copy| {
-        let slot = if copy == CopyId::A { &superblocks.a } else { &superblocks.b };
-        slot.good().map(|superblock| superblock.generation)
-    };
-    let order = if generation_of(CopyId::B) < generation_of(CopyId::A) {
-        [CopyId::B, CopyId::A]
-    } else {
-        [CopyId::A, CopyId::B]
-    };
-    for copy in order {
+    for copy in oldest_first(superblocks) {
         write_superblock(target, &next, copy)?;
     }
-    for run in pages.chunk_by(|a, b| a.0 + 1 == b.0 && first_copy(a) == first_copy(b)) {
-        let Some(copy) = run.first().map(first_copy) else { continue };
-        for batch in run.chunks(BATCH) {
-            mirror(target, superblocks, copy, batch, generation)?;
-        }
+    for (copy, batch) in batches(&pages, census) {
+        mirror(target, superblocks, copy, batch, generation)?;
     }
     target.barrier()?;
     next.generation = Generation(generation.0.checked_add(1).ok_or(OpenError::Doubt)?);
@@ -489,7 +460,54 @@ pub fn settle<S: WriteAt>(
     Ok(settlement)
 }
 
+/// The copy that a page is written into first: the one that does not hold its chosen statement, and copy A where both do.
+fn first_copy(census: &Census, page: PageNo) -> CopyId {
+    match census.newest(page) {
+        Some((newest, CopyId::A)) if census.statement(CopyId::B, page) != Some(newest) => CopyId::B,
+        _ => CopyId::A,
+    }
+}
+
+/// Cuts a sorted list of pages into consecutive stretches of at most [`BATCH`] that are written into one copy first.
+fn batches<'a>(pages: &'a [PageNo], census: &'a Census) -> impl Iterator<Item = (CopyId, &'a [PageNo])> {
+    let copy = |page: &PageNo| first_copy(census, *page);
+    let runs = pages.chunk_by(move |a, b| follows(a.0, b.0) && copy(a) == copy(b));
+    let with_copy = runs.filter_map(move |run| Some((run.first().map(copy)?, run)));
+    with_copy.flat_map(|(copy, run)| run.chunks(BATCH).map(move |batch| (copy, batch)))
+}
+
+/// The copies in the order in which their superblocks are written: the older one goes first.
+fn oldest_first(superblocks: &Superblocks) -> [CopyId; 2] {
+    let [a, b] = [&superblocks.a, &superblocks.b].map(|slot| slot.good().map(|superblock| superblock.generation));
+    if b < a { [CopyId::B, CopyId::A] } else { [CopyId::A, CopyId::B] }
+}
+
 impl Settlement {
+    /// Writes each page into the copy that does not hold its chosen statement. Counts what they then say.
+    fn write_first<S: WriteAt>(
+        &self,
+        target: &mut S,
+        superblocks: &Superblocks,
+        census: &Census,
+        pages: &[PageNo],
+        next: &Superblock,
+        stamp: &Stamp,
+    ) -> Result<Tally, OpenError> {
+        let mut tally = Tally::default();
+        let trailer = next.trailer();
+        for (copy, batch) in batches(pages, census) {
+            let mut buffer = Vec::with_capacity(batch.len());
+            for page in batch {
+                let mut bytes = self.page(target, superblocks, *page, stamp.now);
+                tally.add(self.geometry, *page, &bytes);
+                seal_as(&mut bytes, superblocks, copy, *page, next.generation, trailer);
+                buffer.push(bytes);
+            }
+            write_batch(target, self.geometry, copy, batch, &buffer)?;
+        }
+        Ok(tally)
+    }
+
     /// A page as it is to be, without its seal.
     fn page<S: ReadAt + ?Sized>(&self, source: &S, superblocks: &Superblocks, page: PageNo, now: u64) -> PageBytes {
         let chosen = crate::region::read_page(source, superblocks, page);
@@ -568,15 +586,15 @@ impl Tally {
     fn add(&mut self, geometry: Geometry, page: PageNo, bytes: &PageBytes) {
         if geometry.page_kind(page) == Some(PageKind::BlockTable) {
             for (_, entry) in page_descriptors(geometry, page, bytes) {
-                self.described += 1;
+                self.described = self.described.saturating_add(1);
                 if let Some(count) = self.blocks.get_mut(usize::from(entry.state)) {
-                    *count += 1;
+                    *count = count.saturating_add(1);
                 }
             }
             return;
         }
         let inodes = &InodeTablePage::view(bytes).inodes;
-        self.inodes += len64(inodes.iter().filter(|inode| inode.in_use()).count());
+        self.inodes = self.inodes.saturating_add(len64(inodes.iter().filter(|inode| inode.in_use()).count()));
         if page == geometry.first_inode_page() {
             self.created = inodes.first().map_or(0, |root| root.created.get());
         }

@@ -2,13 +2,13 @@
 
 use gmfs_format::copies::{Found, Judgement, Phase, Standing, judge};
 use gmfs_format::features::Features;
-use gmfs_format::geometry::{Geometry, MAX_INODES};
+use gmfs_format::geometry::Geometry;
 use gmfs_format::io::{Absence, ReadAt, ReadError};
-use gmfs_format::raw::{INODES_PER_PAGE, PageHeader, PageTrailer, SuperblockPage};
+use gmfs_format::raw::{PageHeader, PageTrailer, SuperblockPage};
 use gmfs_format::seal::{PageKind, Place, SealFault};
 use gmfs_format::sum::{Marks, Sum};
 use gmfs_format::superblock::{STATE_ACTIVE, STATE_CLEAN, STATE_FLAGS, Superblock, SuperblockFault};
-use gmfs_format::units::{CopyId, Generation, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo, PmdShift};
+use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo, PmdShift, round_down};
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -627,14 +627,15 @@ fn find_copies_b<S: ReadAt + ?Sized>(source: &S) -> Vec<Identity> {
         return found;
     };
     let step = PmdShift::M2.block_bytes();
-    let lowest = end.saturating_sub(b_window(end)) / step * step;
+    let lowest = round_down(end.saturating_sub(b_window(end)), step);
     // The end need not be the region's: the image may have been cut short or grown.
-    let mut offset = end.checked_next_multiple_of(step).unwrap_or(end / step * step);
+    let mut offset = end.checked_next_multiple_of(step).unwrap_or(round_down(end, step));
     // How far below a page of zeros a hole is looked for: further each time that there was one.
     let mut reach = step;
     let mut page = [0; PAGE_SIZE];
     while offset > lowest && found.len() < MOST_FOUND {
-        offset -= step;
+        // All of them are multiples of a step.
+        offset = offset.saturating_sub(step);
         if source.read_at(offset, &mut page).is_err() {
             continue;
         }
@@ -658,12 +659,11 @@ fn find_copies_b<S: ReadAt + ?Sized>(source: &S) -> Vec<Identity> {
 /// At least so many bytes before the end of an image are searched for copy B: it may have grown behind the region.
 const REACH: u64 = 16 << 30;
 
-/// How far from the end of an image copy B's superblock can lie: the largest inode table, seventeen bytes for each block of
-/// 2 MiB, and two of the largest blocks for what is rounded up and for a tail.
+/// How far from the end of an image copy B's superblock can lie: the largest copy, with blocks of 2 MiB, and two of the
+/// largest blocks for what is rounded up and for a tail.
 fn b_window(end: u64) -> u64 {
-    let inode_bytes = u64::from(MAX_INODES / INODES_PER_PAGE) * PAGE_BYTES;
-    let rounded = 2 * PmdShift::M512.block_bytes();
-    (inode_bytes + end / PmdShift::M2.block_bytes() * 17 + rounded).max(REACH)
+    let rounded = PmdShift::M512.block_bytes().saturating_mul(2);
+    crate::rebuild::largest_copy(end, PmdShift::M2).saturating_add(rounded).max(REACH)
 }
 
 /// The superblock that counts: the newer good one.
@@ -786,14 +786,23 @@ pub(crate) fn look(superblocks: &Superblocks, copy: CopyId, page: PageNo, bytes:
 
 /// Whether the payloads and the trailers of two pages are the same.
 pub(crate) fn same_payload(a: &PageBytes, b: &PageBytes) -> bool {
-    let header = size_of::<PageHeader>();
-    a[header..] == b[header..]
+    part(a, HEADER_END..PAGE_SIZE) == part(b, HEADER_END..PAGE_SIZE)
 }
 
 /// Whether two pages say the same of blocks or inodes, whatever their headers and trailers say.
 pub(crate) fn same_content(a: &PageBytes, b: &PageBytes) -> bool {
-    let payload = size_of::<PageHeader>()..PAGE_SIZE - size_of::<PageTrailer>();
-    a[payload.clone()] == b[payload]
+    part(a, HEADER_END..TRAILER) == part(b, HEADER_END..TRAILER)
+}
+
+/// Where the payload of a page begins.
+const HEADER_END: usize = size_of::<PageHeader>();
+/// Where its trailer does.
+const TRAILER: usize = PAGE_SIZE - size_of::<PageTrailer>();
+const _: () = assert!(HEADER_END < TRAILER && TRAILER < PAGE_SIZE);
+
+/// A part of a page. No part is past its end; if one were, it would be all of the page.
+fn part(page: &PageBytes, bytes: std::ops::Range<usize>) -> &[u8] {
+    page.get(bytes).unwrap_or(page)
 }
 
 /// The kinds that are tables, with the pages of each that are in use.

@@ -3,12 +3,13 @@
 //! Memory is two buffers a thread, whatever the region's size. Threads take contiguous parts of the range, so that a
 //! visitor sees rising page numbers.
 
+use std::num::NonZeroU32;
 use std::ops::Range;
 
 use gmfs_format::copies::{Found, Judgement};
 use gmfs_format::io::{ReadAt, ReadError};
 use gmfs_format::seal::{self, PageKind, SealFault};
-use gmfs_format::units::{CopyId, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo, len64, to_u32, to_usize};
+use gmfs_format::units::{CopyId, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo, len64, range_len, to_u32, to_usize};
 
 use crate::superblocks::{Superblocks, look, same_payload};
 
@@ -89,13 +90,12 @@ where
 
 /// Cuts a range into contiguous parts of about equal length.
 fn split(pages: &Range<u32>, parts: usize) -> Vec<Range<u32>> {
-    let parts = to_u32(len64(parts.max(1)));
-    let each = pages.len() as u64 / u64::from(parts);
-    let cut = |n: u32| {
-        let offset = if n == parts { pages.len() as u64 } else { each * u64::from(n) };
-        pages.start + to_u32(offset)
-    };
-    (0..parts).map(|n| cut(n)..cut(n + 1)).collect()
+    let parts = NonZeroU32::new(to_u32(len64(parts))).unwrap_or(NonZeroU32::MIN);
+    let each = range_len(pages) / parts;
+    // All but the last part have this length, and all of these together are no more than the range.
+    let cut = |n: u32| pages.start.saturating_add(each.saturating_mul(n));
+    let (last, parts) = (parts.get().saturating_sub(1), parts.get());
+    (0..parts).map(|n| cut(n)..if n == last { pages.end } else { cut(n.saturating_add(1)) }).collect()
 }
 
 /// Sweeps one part on the calling thread.
@@ -104,12 +104,11 @@ where
     S: ReadAt + ?Sized,
     V: Visit,
 {
-    let batch = to_usize(BATCH.min(to_u32(pages.len() as u64)));
+    let batch = to_usize(BATCH.min(range_len(&pages)));
     let [mut a, mut b] = CopyId::BOTH.map(|copy| Side::new(source, superblocks, copy, pages.end, batch));
     let share = seal::copy_share();
-    let mut start = pages.start;
-    while start < pages.end {
-        let count = to_usize(BATCH.min(pages.end - start));
+    for start in pages.clone().step_by(to_usize(BATCH)) {
+        let count = to_usize(BATCH.min(pages.end.saturating_sub(start)));
         let (lacks_a, lacks_b) = (a.read(start, count), b.read(start, count));
         let pairs = a.pages.iter().zip(&b.pages).zip(lacks_a.into_iter().zip(lacks_b));
         for (number, ((a, b), (lacks_a, lacks_b))) in (start..).zip(pairs.take(count)) {
@@ -124,13 +123,9 @@ where
             let offsets = CopyId::BOTH.map(|copy| superblocks.geometry().page_offset(copy, page));
             let found = [in_a, in_b];
             let kind = superblocks.geometry().page_kind(page).unwrap_or(PageKind::Superblock);
-            let number = match kind {
-                PageKind::InodeTable => page.0 - superblocks.geometry().table_pages(),
-                PageKind::BlockTable | PageKind::Superblock => page.0,
-            };
+            let number = superblocks.geometry().number_in_table(page);
             visitor.visit(&Frame { page, kind, number, judgement, found, twins, differ, offsets, copies: [a, b] });
         }
-        start += to_u32(len64(count));
     }
 }
 

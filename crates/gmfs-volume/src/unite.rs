@@ -9,7 +9,7 @@ use gmfs_format::io::{ReadAt, WriteAt};
 use gmfs_format::raw::{BlockRaw, BlockTablePage, InodeTablePage, PageHeader};
 use gmfs_format::seal::{self, PageKind, Place, SealFault};
 use gmfs_format::tables::{BlockState, INODE_DOUBTFUL};
-use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo};
+use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo, len64};
 
 use crate::superblocks::{OpenError, Superblocks, find_page, same_payload};
 
@@ -69,7 +69,8 @@ pub fn unite_page<S: WriteAt>(target: &mut S, superblocks: &Superblocks, page: P
         let mut sealed = a;
         seal::seal(&mut sealed, &place, generation_b);
         let offset = superblocks.geometry().page_offset(CopyId::B, page);
-        target.write_at(offset + CRC_WORD.start as u64, &sealed[CRC_WORD])?;
+        let crc = sealed.get(CRC_WORD).ok_or_else(damaged)?;
+        target.write_at(offset.saturating_add(len64(CRC_WORD.start)), crc)?;
         target.barrier()?;
     }
     finish(target, superblocks, page, &mut a, [generation_a, generation_b])

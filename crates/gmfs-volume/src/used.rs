@@ -10,8 +10,9 @@ use gmfs_format::geometry::Geometry;
 use gmfs_format::io::{ReadAt, Span, WriteAt};
 use gmfs_format::raw::BlockRaw;
 use gmfs_format::tables::BlockState;
-use gmfs_format::units::{BlockNo, InodeNo};
+use gmfs_format::units::{BlockNo, InodeNo, len64};
 
+use crate::alloc::single;
 use crate::region::Region;
 use crate::writer::{ChangeError, Writer, shown};
 
@@ -60,7 +61,7 @@ impl Default for Watched {
 impl Watched {
     /// How many free blocks are not handed out.
     pub(crate) fn withheld(&self) -> u64 {
-        self.withheld.len() as u64
+        len64(self.withheld.len())
     }
 
     /// Blocks that are not free any more.
@@ -110,16 +111,16 @@ impl<S: WriteAt> Writer<S> {
         }
         self.watched.seen = Arc::clone(&used);
         for block in std::mem::take(&mut self.watched.withheld) {
-            self.blocks.release(block..block + 1);
+            self.blocks.release(single(block));
         }
         for used in used.iter() {
-            for block in blocks(geometry, used.span).filter(|block| self.blocks.is_free(*block..*block + 1)) {
+            for block in blocks(geometry, used.span).filter(|block| self.blocks.is_free(single(*block))) {
                 self.watched.withheld.insert(block);
                 self.watched.by.clone_from(&used.by);
             }
         }
         for block in &self.watched.withheld {
-            self.blocks.take(*block..*block + 1);
+            self.blocks.take(single(*block));
         }
     }
 
@@ -136,11 +137,11 @@ impl<S: WriteAt> Writer<S> {
 fn blocks(geometry: Geometry, span: Span) -> Range<u32> {
     let data = geometry.first_data().0..geometry.end_data().0;
     let number = |block: u64| u32::try_from(block).unwrap_or(u32::MAX).clamp(data.start, data.end);
-    let size = geometry.block_bytes();
-    number(span.offset / size)..number(span.end().div_ceil(size))
+    number(geometry.pmd().split(span.offset).0)..number(span.end().div_ceil(geometry.block_bytes()))
 }
 
-fn span(geometry: Geometry, run: &Range<u32>) -> Span {
+/// The bytes of a run of blocks.
+pub(crate) fn span(geometry: Geometry, run: &Range<u32>) -> Span {
     let start = geometry.block_offset(BlockNo(run.start));
     Span::new(start, geometry.block_offset(BlockNo(run.end)).saturating_sub(start))
 }
@@ -168,7 +169,7 @@ pub fn taken<B: ReadAt, A: ReadAt>(
         let same = kept && (to.owner(), to.index.get()) == (ino, entry.index.get()) && old.get(&ino) == new.get(&ino);
         entry.state() != Some(BlockState::Free) && !same && to.state() != Some(BlockState::Reserved)
     })?;
-    let whole = span(geometry, &(*block..block + 1));
+    let whole = span(geometry, &single(*block));
     let by = used.iter().find(|used| used.span.meets(whole))?.clone();
     Some((BlockNo(*block), entry.owner(), by))
 }

@@ -8,9 +8,9 @@ use gmfs_format::name::NameError;
 use gmfs_format::raw::{BlockRaw, InodeRaw, InodeTablePage};
 use gmfs_format::superblock::Superblock;
 use gmfs_format::tables::{INODE_IMMUTABLE, INODE_LOST_DATA, InodeKind};
-use gmfs_format::units::{InodeNo, PageNo};
+use gmfs_format::units::{InodeNo, PageNo, to_usize};
 
-use crate::alloc::BlockMap;
+use crate::alloc::{BlockMap, single};
 use crate::change::{Assign, Change};
 use crate::commit::{Stamp, Store};
 use crate::recover::{Recovered, Recovery, Survey, open_whole};
@@ -178,7 +178,7 @@ impl Visit for TableSurvey {
         let Some(bytes) = frame.taken() else { return };
         for (block, entry) in page_descriptors(self.superblock.geometry(), frame.page, bytes) {
             if *entry != BlockRaw::FREE {
-                self.blocks.take(block.0..block.0 + 1);
+                self.blocks.take(single(block.0));
                 mark(&mut self.owners, entry.owner());
                 if !entry.is_mapping() {
                     mark(&mut self.named, entry.owner());
@@ -214,7 +214,7 @@ impl AsMut<Survey> for Opened {
 fn gather<S: ReadAt>(source: &S, superblocks: &Superblocks) -> Opened {
     let superblock = superblocks.current().clone();
     let geometry = superblock.geometry();
-    let inodes = geometry.inodes() as usize;
+    let inodes = to_usize(geometry.inodes());
     let mut tree = Tree::default();
     let mut taken = vec![false; inodes];
     let mut survey = Survey::default();
@@ -283,7 +283,7 @@ impl<S: WriteAt> Writer<S> {
 
     /// Blocks that can be given out.
     pub fn free_blocks(&self) -> u64 {
-        self.blocks.free() + self.watched.withheld()
+        self.blocks.free().saturating_add(self.watched.withheld())
     }
 
     /// The inode at a path.
@@ -295,10 +295,13 @@ impl<S: WriteAt> Writer<S> {
 
     /// The directory and the name that a new entry at `path` would have.
     fn parent_of<'p>(&self, path: &'p [u8]) -> Result<(InodeNo, &'p [u8]), ChangeError> {
-        let end = path.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
-        let trimmed = &path[..end];
-        let (directory, name) = match trimmed.iter().rposition(|byte| *byte == b'/') {
-            Some(slash) => (&trimmed[..slash], &trimmed[slash + 1..]),
+        let mut trimmed = path;
+        while let Some(shorter) = trimmed.strip_suffix(b"/") {
+            trimmed = shorter;
+        }
+        let slash = trimmed.iter().rposition(|byte| *byte == b'/');
+        let (directory, name) = match slash.and_then(|slash| trimmed.split_at_checked(slash)) {
+            Some((directory, rest)) => (directory, rest.strip_prefix(b"/").unwrap_or(rest)),
             None => (&b""[..], trimmed),
         };
         if name.is_empty() {
@@ -314,11 +317,11 @@ impl<S: WriteAt> Writer<S> {
 
     /// The lowest inode that can be given out, with its record as it stands.
     fn free_inode(&mut self) -> Result<InodeNo, ChangeError> {
-        let free = self.taken.iter().skip(self.lowest_free).position(|taken| !taken);
-        let count = self.superblock().geometry().inodes();
-        let position = self.lowest_free + free.ok_or(ChangeError::NoInodes(count))?;
+        let mut free = self.taken.iter().enumerate().skip(self.lowest_free).filter(|(_, taken)| !**taken);
+        let none = ChangeError::NoInodes(self.superblock().geometry().inodes());
+        let Some((position, _)) = free.next() else { return Err(none) };
         self.lowest_free = position;
-        u32::try_from(position + 1).map(InodeNo).map_err(|_| ChangeError::NoInodes(count))
+        InodeNo::at_position(position).ok_or(none)
     }
 
     /// An inode's record as it stands.
@@ -425,13 +428,11 @@ fn require_complete(inode: &Inode, mapping: &Mapping) -> Result<(), ChangeError>
 
 /// The runs of blocks behind place `from` of a file.
 fn blocks_from(extents: &[Extent], from: u32) -> Vec<std::ops::Range<u32>> {
-    let behind = extents.iter().filter(|extent| extent.end_index() > from);
-    behind
-        .map(|extent| {
-            let kept = from.saturating_sub(extent.index);
-            extent.block.0 + kept..extent.block.0 + extent.count
-        })
-        .collect()
+    let behind = |extent: &Extent| {
+        let first = extent.block_at(extent.index.max(from))?;
+        Some(first.0..extent.end_block().0)
+    };
+    extents.iter().filter_map(behind).collect()
 }
 
 /// Adds to a change that these blocks are nobody's any more.

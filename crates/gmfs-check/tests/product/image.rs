@@ -63,7 +63,7 @@ impl Image {
     pub(crate) fn cut(&mut self, end: u64) {
         self.end = end;
         let kept = end.next_multiple_of(PAGE) - PAGE;
-        self.pages.retain(|offset, _| *offset < if end % PAGE == 0 { end } else { kept });
+        self.pages.retain(|offset, _| *offset < if end.is_multiple_of(PAGE) { end } else { kept });
     }
 
     pub(crate) fn take_log(&mut self) -> Vec<Event> {

@@ -160,12 +160,15 @@ fn statements(image: &Image) -> Vec<Statement<'_>> {
     image.pages().filter_map(|(offset, page)| statement(page, offset)).collect()
 }
 
+/// The blocks that name an inode: which, and for which place of the file.
+type Places = BTreeSet<(u32, u32)>;
+
 /// What a region comes to: descriptors, and records of inodes.
 #[derive(Clone, Debug)]
 pub(crate) struct Content {
     blocks: Vec<[u8; 16]>,
-    /// By number: record, and the blocks that name it with their places.
-    files: BTreeMap<u32, (Vec<u8>, BTreeSet<(u32, u32)>)>,
+    /// By number.
+    files: BTreeMap<u32, (Vec<u8>, Places)>,
 }
 
 impl Content {
@@ -191,10 +194,8 @@ impl Content {
             }
         }
         for (number, block) in (0..).zip(&blocks) {
-            if block[12] == 1 || block[12] == 2 {
-                if let Some((_, places)) = files.get_mut(&u32_at(block, 0)) {
-                    places.insert((number, u32_at(block, 4)));
-                }
+            if let (1 | 2, Some((_, places))) = (block[12], files.get_mut(&u32_at(block, 0))) {
+                places.insert((number, u32_at(block, 4)));
             }
         }
         Self { blocks, files }

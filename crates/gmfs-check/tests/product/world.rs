@@ -289,9 +289,9 @@ fn change(writer: &mut Writer<&mut Image>, op: Op) {
         Remove(path) => writer.remove(path.as_bytes(), false).unwrap(),
         Rename(from, to) => writer.rename(from.as_bytes(), to.as_bytes(), false).unwrap(),
         Resize(path, blocks) => writer.truncate(path.as_bytes(), u64::from(blocks) * BLOCK, false).unwrap(),
-        Bad(block) => writer.add_bad(&[block + 1..block + 2]).unwrap(),
+        Bad(block) => writer.add_bad(std::slice::from_ref(&(block + 1..block + 2))).unwrap(),
         // A block that was marked bad and is nobody's becomes a reserved one.
-        Reserve(block) => writer.remove_bad(&[block + 1..block + 2]).unwrap(),
+        Reserve(block) => writer.remove_bad(std::slice::from_ref(&(block + 1..block + 2))).unwrap(),
     }
 }
 
@@ -335,7 +335,7 @@ pub(crate) fn states(point: &Point, offset: u64, others: &Others) -> Vec<State> 
     };
     let mut past: Vec<&Arc<Bytes>> = point.past.get(&offset).into_iter().flatten().rev().collect();
     past.retain(|page| now.as_ref() != Some(page));
-    let is_superblock = offset % BLOCK == 0;
+    let is_superblock = offset.is_multiple_of(BLOCK);
     let older = |n: usize| past.get(n).map(|page| Arc::clone(page));
     add("old1", older(0), false);
     if is_superblock {

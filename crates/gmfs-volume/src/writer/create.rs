@@ -4,7 +4,7 @@ use gmfs_format::io::WriteAt;
 use gmfs_format::model::Inode;
 use gmfs_format::raw::InodeRaw;
 use gmfs_format::tables::{INODE_ALIGN_1G, InodeKind, MODE_BITS};
-use gmfs_format::units::InodeNo;
+use gmfs_format::units::{InodeNo, range_len};
 
 use crate::change::Change;
 use crate::writer::{ChangeError, Writer, blocks_from, release_all, require_kind, shown};
@@ -49,7 +49,7 @@ impl<S: WriteAt> Writer<S> {
         runs: &[std::ops::Range<u32>],
         now: u64,
     ) -> Result<(), ChangeError> {
-        raw.blocks = runs.iter().map(|run| run.len() as u64).sum::<u64>().into();
+        raw.blocks = runs.iter().map(|run| u64::from(range_len(run))).sum::<u64>().into();
         self.zero_blocks(runs)?;
         Self::assign_places(change, ino, 0, runs);
         change.set_inode(ino, raw);
@@ -158,11 +158,11 @@ impl<S: WriteAt> Writer<S> {
     /// An inode and everything below it.
     fn subtree(&self, top: &Inode) -> Vec<Inode> {
         let mut found = vec![top.clone()];
-        let mut next = 0;
+        let mut next = 0_usize;
         while let Some(inode) = found.get(next) {
             let below: Vec<Inode> = self.tree.children(inode.ino).cloned().collect();
             found.extend(below);
-            next += 1;
+            next = next.saturating_add(1);
         }
         found
     }

@@ -5,8 +5,9 @@ use std::ops::Range;
 
 use gmfs_format::io::{Span, WriteAt};
 use gmfs_format::tables::{INODE_DOUBTFUL, INODE_LOST_DATA, InodeKind};
-use gmfs_format::units::{BlockNo, InodeNo};
+use gmfs_format::units::{BlockNo, InodeNo, follows, len64};
 
+use crate::alloc::single;
 use crate::change::{Assign, Change};
 use crate::writer::create::CreateOptions;
 use crate::writer::{ChangeError, Writer, blocks_from, release_all, require_kind, shown};
@@ -66,7 +67,7 @@ impl<S: WriteAt> Writer<S> {
         let mut filling = self.begin_filling(options)?;
         let filled = self.fill(content, &mut filling).and_then(|()| {
             raw.size = filling.size.into();
-            raw.blocks = (filling.used.len() as u64).into();
+            raw.blocks = len64(filling.used.len()).into();
             // Written anew, it is whole again.
             raw.flags = (raw.flags.get() & !(INODE_LOST_DATA | INODE_DOUBTFUL)).into();
             (raw.modified, raw.changed) = (now.into(), now.into());
@@ -96,13 +97,17 @@ impl<S: WriteAt> Writer<S> {
         let block_bytes = self.superblock().geometry().block_bytes();
         let mut piece = vec![0; PIECE.min(usize::try_from(block_bytes).unwrap_or(PIECE))];
         loop {
-            let length = read_full(content, &mut piece).map_err(ChangeError::Content)?;
-            if length == 0 {
+            let wanted = piece.len();
+            let read = read_full(content, &mut piece).map_err(ChangeError::Content)?;
+            if read.is_empty() {
                 break;
             }
-            self.fill_piece(&piece[..length], filling, block_bytes)?;
-            filling.size += length as u64;
-            if length < piece.len() {
+            let end = filling.size.saturating_add(len64(read.len()));
+            // Sparse content takes no blocks, so that it can pass the end of what a file may have.
+            self.file_blocks(end)?;
+            self.fill_piece(read, filling)?;
+            filling.size = end;
+            if read.len() < wanted {
                 break;
             }
         }
@@ -110,9 +115,10 @@ impl<S: WriteAt> Writer<S> {
     }
 
     /// Puts one piece, which lies within one block, at the file's end.
-    fn fill_piece(&mut self, piece: &[u8], filling: &mut Filling, block_bytes: u64) -> Result<(), ChangeError> {
-        let index = u32::try_from(filling.size / block_bytes).map_err(|_| ChangeError::TooLarge(filling.size))?;
-        let inside = filling.size % block_bytes;
+    fn fill_piece(&mut self, piece: &[u8], filling: &mut Filling) -> Result<(), ChangeError> {
+        let geometry = self.superblock().geometry();
+        let (index, inside) = geometry.pmd().split(filling.size);
+        let index = u32::try_from(index).map_err(|_| ChangeError::TooLarge(filling.size))?;
         let zero = piece.iter().all(|byte| *byte == 0);
         let block = match filling.used.last() {
             Some((last, block)) if *last == index => *block,
@@ -125,27 +131,25 @@ impl<S: WriteAt> Writer<S> {
             }
         };
         if zero {
-            return self.zero_part(block, inside, inside + piece.len() as u64);
+            return self.zero_part(block, inside, inside.saturating_add(len64(piece.len())));
         }
-        let offset = self.superblock().geometry().block_offset(BlockNo(block)) + inside;
+        let offset = geometry.block_offset(BlockNo(block)).saturating_add(inside);
         self.store.source_mut().write_at(offset, piece)?;
         Ok(())
     }
 
     /// Zeroes what lies behind the content in its last block.
     fn end_block(&mut self, filling: &Filling, block_bytes: u64) -> Result<(), ChangeError> {
-        match filling.used.last() {
-            Some((index, block)) if (u64::from(*index) + 1) * block_bytes > filling.size => {
-                self.zero_part(*block, filling.size - u64::from(*index) * block_bytes, block_bytes)
-            }
-            _ => Ok(()),
-        }
+        let Some((index, block)) = filling.used.last() else { return Ok(()) };
+        // The last block used begins before the content ends; behind it may be a hole.
+        let inside = filling.size.saturating_sub(u64::from(*index).saturating_mul(block_bytes));
+        self.zero_part(*block, inside, block_bytes)
     }
 
     fn zero_part(&mut self, block: u32, from: u64, to: u64) -> Result<(), ChangeError> {
-        if from < to {
-            let start = self.superblock().geometry().block_offset(BlockNo(block));
-            self.store.source_mut().zero(Span::new(start + from, to - from))?;
+        if let Some(len) = to.checked_sub(from).filter(|len| *len > 0) {
+            let start = self.superblock().geometry().block_offset(BlockNo(block)).saturating_add(from);
+            self.store.source_mut().zero(Span::new(start, len))?;
         }
         Ok(())
     }
@@ -157,10 +161,9 @@ impl<S: WriteAt> Writer<S> {
             filling.reserved.extend(more);
         }
         let no_space = ChangeError::NoSpace { needed: 1, free: 0 };
-        let run = filling.reserved.front_mut().ok_or(no_space)?;
-        let block = run.start;
-        run.start += 1;
-        if Range::is_empty(run) {
+        let run = filling.reserved.front_mut();
+        let block = run.and_then(Iterator::next).ok_or(no_space)?;
+        if filling.reserved.front().is_some_and(Range::is_empty) {
             filling.reserved.pop_front();
         }
         Ok(block)
@@ -172,30 +175,31 @@ impl<S: WriteAt> Writer<S> {
             self.blocks.release(run.clone());
         }
         for (_, block) in filling.used.iter().filter(|_| failed) {
-            self.blocks.release(*block..*block + 1);
+            self.blocks.release(single(*block));
         }
     }
 }
 
 /// Adds the used blocks to a change, run by run.
 fn assign_used(change: &mut Change, owner: InodeNo, used: &[(u32, u32)]) {
-    for run in used.chunk_by(|a, b| a.0 + 1 == b.0 && a.1 + 1 == b.1) {
+    for run in used.chunk_by(|a, b| follows(a.0, b.0) && follows(a.1, b.1)) {
         if let (Some((index, first)), Some((_, last))) = (run.first(), run.last()) {
-            change.assign(*first..last + 1, Assign::Data { owner, index: *index });
+            change.assign(*first..single(*last).end, Assign::Data { owner, index: *index });
         }
     }
 }
 
-/// Reads until `buf` is full or the content ends.
-fn read_full(content: &mut dyn Read, buf: &mut [u8]) -> std::io::Result<usize> {
-    let mut length = 0;
-    while length < buf.len() {
-        match content.read(&mut buf[length..]) {
+/// Reads until `buf` is full or the content ends. Gives what was read.
+fn read_full<'b>(content: &mut dyn Read, buf: &'b mut [u8]) -> std::io::Result<&'b [u8]> {
+    let mut length = 0_usize;
+    while let Some(rest) = buf.get_mut(length..).filter(|rest| !rest.is_empty()) {
+        match content.read(rest) {
             Ok(0) => break,
-            Ok(n) => length += n,
+            Ok(n) => length = length.saturating_add(n),
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(length)
+    // No reader says that it has read more than there is room for.
+    buf.get(..length).ok_or_else(|| std::io::ErrorKind::InvalidData.into())
 }

@@ -5,9 +5,12 @@ use std::ops::Range;
 use gmfs_format::io::{Span, WriteAt};
 use gmfs_format::model::Extent;
 use gmfs_format::tables::{INODE_ALIGN_1G, InodeKind};
-use gmfs_format::units::{BlockNo, InodeNo};
+use gmfs_format::units::{BlockNo, InodeNo, range_len};
 
+use crate::alloc::single;
 use crate::change::{Assign, Change};
+use crate::content::ContentError;
+use crate::used::span;
 use crate::writer::{ChangeError, Writer, blocks_from, release_all, shown};
 
 impl<S: WriteAt> Writer<S> {
@@ -27,19 +30,22 @@ impl<S: WriteAt> Writer<S> {
         let mapping = self.mapping(&inode)?;
         let mut change = Change::default();
         let freed = blocks_from(&mapping.extents, new_blocks);
+        let grown = if sparse { 0 } else { new_blocks.saturating_sub(old_blocks) };
+        let lost = freed.iter().map(|run| u64::from(range_len(run))).sum();
+        // A file that knows of lost blocks may record any number of them.
+        let owned = inode.blocks.saturating_sub(lost).checked_add(grown.into());
+        let whole = Span::new(0, inode.size);
+        let owned = owned.ok_or_else(|| ContentError::lost(&inode, &mapping, whole))?;
         self.require_unused(path, &freed)?;
         release_all(&mut change, &freed);
         if size > inode.size {
             self.zero_tail(path, &mapping.extents, inode.size, size)?;
         }
-        let grown = if sparse { 0 } else { new_blocks.saturating_sub(old_blocks) };
         let aligned = inode.attributes.is_some_and(|attributes| attributes.flags & INODE_ALIGN_1G != 0);
         let last = mapping.extents.last().filter(|extent| extent.end_index() == old_blocks);
-        let after = last.map(|extent| BlockNo(extent.block.0 + extent.count));
+        let after = last.map(Extent::end_block);
         let runs = self.reserve_places(old_blocks, grown, aligned, after)?;
         Self::assign_places(&mut change, inode.ino, old_blocks, &runs);
-        let lost: u64 = freed.iter().map(|run| run.len() as u64).sum();
-        let owned = inode.blocks.saturating_sub(lost) + u64::from(grown);
         let made = self.finish_truncate(&mut change, inode.ino, size, owned, &runs, now);
         self.keep_or_return(made, runs)?;
         self.return_blocks(freed)
@@ -68,15 +74,15 @@ impl<S: WriteAt> Writer<S> {
     fn zero_tail(&mut self, path: &[u8], extents: &[Extent], old_size: u64, new_size: u64) -> Result<(), ChangeError> {
         let geometry = self.superblock().geometry();
         let block_bytes = geometry.block_bytes();
-        let inside = old_size % block_bytes;
-        let index = u32::try_from(old_size / block_bytes).unwrap_or(u32::MAX);
-        let holder = extents.iter().find(|extent| extent.index <= index && index < extent.end_index());
-        let (Some(extent), 1..) = (holder, inside) else {
+        let (index, inside) = geometry.pmd().split(old_size);
+        let index = u32::try_from(index).ok();
+        let holder = index.and_then(|index| extents.iter().find_map(|extent| extent.block_at(index)));
+        let (Some(block), 1..) = (holder, inside) else {
             return Ok(());
         };
-        let block = BlockNo(extent.block.0 + (index - extent.index));
-        let end = (new_size - old_size).min(block_bytes - inside);
-        let span = Span::new(geometry.block_offset(block) + inside, end);
+        // As far as the file grows, and no further than its block.
+        let len = new_size.saturating_sub(old_size).min(block_bytes.saturating_sub(inside));
+        let span = Span::new(geometry.block_offset(block).saturating_add(inside), len);
         self.require_unused_bytes(path, &[span])?;
         self.store.source_mut().zero(span)?;
         self.store.source_mut().barrier()?;
@@ -117,7 +123,8 @@ impl<S: WriteAt> Writer<S> {
         let mut index = index;
         for run in runs {
             change.assign(run.clone(), Assign::Data { owner, index });
-            index += run.len() as u32;
+            // Whoever asked for the places has counted them.
+            index = index.saturating_add(range_len(run));
         }
     }
 
@@ -128,9 +135,7 @@ impl<S: WriteAt> Writer<S> {
         }
         let geometry = self.superblock().geometry();
         for run in runs {
-            let start = geometry.block_offset(BlockNo(run.start));
-            let end = geometry.block_offset(BlockNo(run.end));
-            self.store.source_mut().zero(Span::new(start, end - start))?;
+            self.store.source_mut().zero(span(geometry, run))?;
         }
         self.store.source_mut().barrier()?;
         Ok(())
@@ -153,23 +158,19 @@ impl<S: WriteAt> Writer<S> {
     /// Puts blocks that a commit has freed back into the map. Those with hardware errors stay out of it.
     pub(super) fn return_blocks(&mut self, runs: Vec<Range<u32>>) -> Result<(), ChangeError> {
         let geometry = self.superblock().geometry();
-        for run in runs {
-            let mut block = run.start;
-            while block < run.end {
-                let Some((page, slot)) = geometry.descriptor_place(BlockNo(block)) else {
+        for mut run in runs {
+            while !run.is_empty() {
+                let Some((page, slot)) = geometry.descriptor_place(BlockNo(run.start)) else {
                     break;
                 };
                 let bytes = self.store.page(page)?;
                 let entries = gmfs_format::raw::BlockTablePage::view(&bytes).entries.iter().skip(slot);
                 // As many as this page describes; the next page is read for the rest.
-                let mut here = block;
-                for entry in entries.take((run.end - block) as usize) {
+                for (entry, block) in entries.zip(&mut run) {
                     if *entry == gmfs_format::raw::BlockRaw::FREE {
-                        self.blocks.release(here..here + 1);
+                        self.blocks.release(single(block));
                     }
-                    here += 1;
                 }
-                block = here;
             }
         }
         Ok(())

@@ -8,9 +8,10 @@ use gmfs_format::geometry::Geometry;
 use gmfs_format::raw::PageHeader;
 use gmfs_format::seal::{self, PageKind, Place};
 use gmfs_format::superblock::Superblock;
+use gmfs_format::tables::INODE_LOST_DATA;
 use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageNo, PmdShift};
 use gmfs_volume::content::Piece;
-use gmfs_volume::{Region, Writer};
+use gmfs_volume::{ChangeError, Region, Writer};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -272,4 +273,20 @@ fn contradictions_under_good_seals_are_told_and_not_followed() {
     let found = Region::open(&image).unwrap().inodes().tree;
     assert_eq!(found.path(inner), None);
     assert!(found.resolve(b"/d").is_none());
+}
+
+#[test]
+fn a_count_of_blocks_that_cannot_grow_is_refused() {
+    let ino = Region::open(&*REGION).unwrap().inodes().tree.resolve(b"/a").unwrap().ino;
+    let mut image = REGION.clone();
+    // A file that knows of lost blocks may own fewer than it records.
+    edit_inode(&mut image, ino, |raw| (raw.flags, raw.blocks) = (INODE_LOST_DATA.into(), u64::MAX.into()));
+    let mut writer = open(&mut image);
+    let free = writer.free_blocks();
+    assert!(matches!(writer.truncate(b"/a", 5 * BLOCK, false), Err(ChangeError::Mapping(_))));
+    assert_eq!(writer.free_blocks(), free);
+    writer.truncate(b"/a", 2 * BLOCK, false).unwrap();
+    writer.truncate(b"/a", 3 * BLOCK, false).unwrap();
+    writer.close().unwrap();
+    assert_eq!(Region::open(&image).unwrap().inodes().tree.get(ino).unwrap().blocks, u64::MAX);
 }
