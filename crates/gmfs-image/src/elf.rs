@@ -24,6 +24,8 @@ use header::Header;
 pub use notes::Notes;
 use segments::{Backing, Piece};
 
+use crate::extents::{Extent, fill};
+
 /// So many program headers are taken at most: twenty times as many as a guest of 1 TiB makes with 2 MiB pages. The
 /// bound keeps the index below a GiB.
 pub const MAX_HEADERS: u64 = 1 << 23;
@@ -214,21 +216,15 @@ impl<R: ReadAt> ReadAt for ElfDump<R> {
         if let Some((span, why)) = self.next_absent(offset..end) {
             return Err(ReadError::Absent { span, why });
         }
-        let mut rest = buf;
-        let mut at = offset;
-        for piece in self.from(offset) {
-            if rest.is_empty() {
-                break;
+        // All of it is in the file: up to the first piece that is not, nothing was missing.
+        let in_file = |piece: &Piece| match piece.backing {
+            Backing::File(place) => {
+                Some(Extent { start: piece.start, len: piece.end.saturating_sub(piece.start), place })
             }
-            let Backing::File(place) = piece.backing else {
-                break;
-            };
-            let left = usize::try_from(piece.end.saturating_sub(at)).unwrap_or(usize::MAX);
-            let (now, later) = rest.split_at_mut(left.min(rest.len()));
-            self.read_piece(at, place.saturating_add(at.saturating_sub(piece.start)), now)?;
-            rest = later;
-            at = piece.end;
-        }
+            _ => None,
+        };
+        let pieces = self.from(offset).iter().map_while(in_file);
+        let (at, rest) = fill(pieces, offset, buf, |place, at, now| self.read_piece(at, place, now))?;
         if rest.is_empty() {
             return Ok(());
         }

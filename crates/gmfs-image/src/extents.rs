@@ -84,6 +84,34 @@ impl Extents {
     }
 }
 
+/// Fills `buf` with the bytes from `offset` on out of `pieces`, the first of which holds `offset` or begins behind it: `read`
+/// is given where a byte lies, which one it is, and where it goes. What lies between pieces is zeros. Gives the byte behind the
+/// last piece and the rest of `buf`, which is as it was.
+pub(crate) fn fill<E>(
+    pieces: impl IntoIterator<Item = Extent>,
+    offset: u64,
+    buf: &mut [u8],
+    mut read: impl FnMut(u64, u64, &mut [u8]) -> Result<(), E>,
+) -> Result<(u64, &mut [u8]), E> {
+    let (mut at, mut rest) = (offset, buf);
+    for piece in pieces {
+        if rest.is_empty() {
+            break;
+        }
+        let before = usize::try_from(piece.start.saturating_sub(at)).unwrap_or(usize::MAX);
+        let (zeros, later) = rest.split_at_mut(before.min(rest.len()));
+        zeros.fill(0);
+        at = at.max(piece.start);
+        let left = usize::try_from(piece.end().saturating_sub(at)).unwrap_or(usize::MAX);
+        let (now, later) = later.split_at_mut(left.min(later.len()));
+        if !now.is_empty() {
+            read(piece.place_of(at), at, now)?;
+        }
+        (at, rest) = (piece.end(), later);
+    }
+    Ok((at, rest))
+}
+
 /// Cuts a sorted list so that nothing overlaps. Each turn of the loop passes the start or the end of an extent.
 fn sweep(list: &[Extent], wins: Wins) -> Vec<Extent> {
     let mut waiting = list.iter().peekable();

@@ -23,7 +23,7 @@ use std::ops::Range;
 use gmfs_format::io::{Absence, ReadAt, ReadError, Span};
 
 use crate::ahead::Ahead;
-use crate::extents::{Extent, Extents, Wins};
+use crate::extents::{Extent, Extents, Wins, fill};
 
 /// So many records are taken at most: half a TiB of stream where each has 16 KiB, as QEMU's have. It bounds the index to
 /// 800 MiB.
@@ -267,22 +267,8 @@ impl<R: ReadAt> ReadAt for FlatFile<R> {
         if let Some((span, why)) = self.next_absent(offset..end) {
             return Err(ReadError::Absent { span, why });
         }
-        let mut rest = buf;
-        let mut at = offset;
-        for extent in self.extents.from(offset) {
-            if rest.is_empty() {
-                break;
-            }
-            let before = usize::try_from(extent.start.saturating_sub(at)).unwrap_or(usize::MAX);
-            let (zeros, later) = rest.split_at_mut(before.min(rest.len()));
-            zeros.fill(0);
-            at = at.max(extent.start);
-            let left = usize::try_from(extent.end().saturating_sub(at)).unwrap_or(usize::MAX);
-            let (now, later) = later.split_at_mut(left.min(later.len()));
-            self.file.read_at(extent.place_of(at), now).map_err(|e| Self::error(e, at, now.len()))?;
-            at = extent.end();
-            rest = later;
-        }
+        let read = |place, at, now: &mut [u8]| self.file.read_at(place, now).map_err(|e| Self::error(e, at, now.len()));
+        let (_, rest) = fill(self.extents.from(offset).iter().copied(), offset, buf, read)?;
         rest.fill(0);
         Ok(())
     }

@@ -38,7 +38,7 @@ use std::sync::Mutex;
 use gmfs_format::io::{Absence, ReadAt, ReadError, Span};
 
 use crate::ahead::Ahead;
-use crate::extents::{Extent, Extents, Wins};
+use crate::extents::{Extent, Extents, Wins, fill};
 use chunks::{Body, Chunk, Stop, Walk};
 
 /// So many blocks are taken at most: 64 TiB in AVML's blocks of 16 MiB.
@@ -451,18 +451,7 @@ impl<R: ReadAt> ReadAt for LimeDump<R> {
         if let Some((span, why)) = self.next_absent(offset..end) {
             return Err(ReadError::Absent { span, why });
         }
-        let mut rest = buf;
-        let mut at = offset;
-        for block in self.blocks.from(offset) {
-            if rest.is_empty() {
-                break;
-            }
-            let left = usize::try_from(block.end().saturating_sub(at)).unwrap_or(usize::MAX);
-            let (now, later) = rest.split_at_mut(left.min(rest.len()));
-            self.read_plain(block.place_of(at), at, now)?;
-            rest = later;
-            at = block.end();
-        }
+        fill(self.blocks.from(offset).iter().copied(), offset, buf, |plain, at, now| self.read_plain(plain, at, now))?;
         Ok(())
     }
 

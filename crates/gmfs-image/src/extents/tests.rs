@@ -45,3 +45,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn pieces_fill_a_range_and_what_is_between_them_is_zeros() {
+    let extent = |start, len, place| Extent { start, len, place };
+    let pieces = [extent(2, 3, 100), extent(7, 2, 50), extent(9, 1, 0)];
+    for (offset, length, expected, left) in [
+        (2, 3, &[100_u8, 101, 102][..], 0),
+        (3, 7, &[101, 102, 0, 0, 50, 51, 0], 0),
+        (4, 1, &[102], 0),
+        (0, 4, &[0, 0, 100, 101], 0),
+        (8, 5, &[51, 0, 9, 9, 9], 3),
+        (2, 0, &[], 0),
+    ] {
+        let mut buf = vec![9; length];
+        let from = pieces.iter().copied().filter(|piece| piece.end() > offset);
+        let read = |place: u64, _, now: &mut [u8]| {
+            now.iter_mut().zip(place..).for_each(|(byte, place)| *byte = u8::try_from(place).unwrap());
+            Ok::<(), ()>(())
+        };
+        let (at, rest) = fill(from, offset, &mut buf, read).unwrap();
+        assert_eq!((rest.len(), at >= offset), (left, true));
+        assert_eq!(buf, expected, "{length} bytes at {offset}");
+    }
+}
