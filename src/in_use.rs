@@ -79,7 +79,10 @@ impl Watch {
     /// Refuses to give reserved blocks back that somebody has mapped.
     pub(crate) fn refuse_release<S: ReadAt>(&mut self, source: &S) -> Result<(), Failure> {
         let used = self.used();
-        let Some(superblocks) = load(source).ok().filter(|_| !used.is_empty()) else { return Ok(()) };
+        if used.is_empty() {
+            return Ok(());
+        }
+        let Ok(superblocks) = load(source) else { return Ok(()) };
         let region = Region::with(source, superblocks);
         let geometry = region.geometry();
         let mut first = None;
@@ -103,9 +106,10 @@ impl Watch {
         edits: Vec<Planned>,
     ) -> (Vec<Planned>, Vec<Planned>, Vec<Refused>) {
         let used = self.used();
-        let Some(superblocks) = load(source).ok().filter(|_| !used.is_empty()) else {
+        if used.is_empty() {
             return (edits, Vec::new(), Vec::new());
-        };
+        }
+        let Ok(superblocks) = load(source) else { return (edits, Vec::new(), Vec::new()) };
         let geometry = superblocks.geometry();
         let (mut free, mut apart, mut refused) = (Vec::new(), Vec::new(), Vec::new());
         let mut told = BTreeSet::new();

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs_check::{Severity, Verdict, accept_doubtful};
-use gmfs_format::io::{ReadAt, WriteAt};
-use gmfs_volume::{Chosen, Stamp, Superblocks};
+use gmfs_check::{Report, Severity, Verdict, accept_doubtful};
+use gmfs_format::io::WriteAt;
+use gmfs_volume::{Chosen, Stamp};
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
@@ -86,12 +86,10 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let how = Look { data: args.data, progress: args.progress.is_some(), region: args.uuid };
     let mut accepted = None;
-    let mut used = None;
     let (image, shown, outcome) = match args.mode() {
         Mode::Look => {
             let located = open::locate(&args.image, ctx)?;
             let report = open::look(&located, how, gmfs_check::finding::KEPT_PER_CODE, ctx)?;
-            used = in_use(&located.source);
             (region::Image::from(&located.place), located.place.path.display().to_string(), Outcome::looked(report))
         }
         mode => {
@@ -101,7 +99,6 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
                 if args.accept {
                     accepted = Some(accept(&mut target)?);
                 }
-                used = in_use(&target);
                 Ok(outcome)
             })?
         }
@@ -119,7 +116,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             ctx.line(&format!("{shown}: {} accepted", size::count(files, "doubtful file")))?;
         }
         if args.verbose {
-            more(&outcome, used.as_deref(), ctx)?;
+            more(&outcome, ctx)?;
         }
     }
     Ok(Exit::Fsck(status))
@@ -154,7 +151,7 @@ impl Args {
 }
 
 /// What -v prints besides: how the pages stand, and what is in use.
-fn more(outcome: &Outcome, used: Option<&str>, ctx: &mut Ctx) -> Result<()> {
+fn more(outcome: &Outcome, ctx: &mut Ctx) -> Result<()> {
     let pages = &outcome.last.pages;
     for (name, copy) in [("A", pages.a), ("B", pages.b)] {
         let kinds = [
@@ -168,15 +165,15 @@ fn more(outcome: &Outcome, used: Option<&str>, ctx: &mut Ctx) -> Result<()> {
             kinds.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
         ctx.line(&format!("  pages of metadata in copy {name}: {}", text.join(", ")))?;
     }
-    if let Some(used) = used {
+    if let Some(used) = in_use(&outcome.last) {
         ctx.line(&format!("  {used}"))?;
     }
     Ok(())
 }
 
 /// What of a region is in use, as its superblock has it.
-fn in_use(source: &(impl ReadAt + ?Sized)) -> Option<String> {
-    let found = Superblocks::load(source).ok()?;
+fn in_use(report: &Report) -> Option<String> {
+    let found = report.state.as_ref().filter(|found| !found.are_rebuilt())?;
     let (raw, geometry) = (&found.current().raw, found.geometry());
     let free = raw.free_blocks.get();
     Some(format!(

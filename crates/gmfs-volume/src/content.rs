@@ -62,6 +62,14 @@ pub enum ContentError {
         /// The other.
         second: BlockNo,
     },
+    /// A block has a place that the file does not reach: grown, the file would have it twice, or with old content in it.
+    #[error("block {block} is at place {index} of the file, which is behind its end")]
+    BehindEnd {
+        /// Place in the file, in blocks.
+        index: u32,
+        /// The block.
+        block: BlockNo,
+    },
 }
 
 /// Cuts the whole file into pieces, in order, without a gap.

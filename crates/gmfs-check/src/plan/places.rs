@@ -64,7 +64,7 @@ impl Places {
         let extents = self.sparse.entry(owner).or_insert_with(|| region.mapping(owner).extents);
         // Ordered by place; two may overlap only where the mapping contradicts itself, which is found before this.
         let behind = extents.partition_point(|extent| extent.index <= index);
-        extents.iter().take(behind).rev().any(|extent| index < extent.end_index())
+        extents.iter().take(behind).rev().any(|extent| extent.block_at(index).is_some())
     }
 }
 

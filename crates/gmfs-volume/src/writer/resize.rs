@@ -28,6 +28,9 @@ impl<S: WriteAt> Writer<S> {
         self.require_mutable(&inode)?;
         let (old_blocks, new_blocks) = (self.file_blocks(inode.size)?, self.file_blocks(size)?);
         let mapping = self.mapping(&inode)?;
+        if size > inode.size {
+            require_none_behind(&mapping.extents, old_blocks)?;
+        }
         let mut change = Change::default();
         let freed = blocks_from(&mapping.extents, new_blocks);
         let grown = if sparse { 0 } else { new_blocks.saturating_sub(old_blocks) };
@@ -175,4 +178,13 @@ impl<S: WriteAt> Writer<S> {
         }
         Ok(())
     }
+}
+
+/// Refuses a file that has a block at place `end` or behind it.
+fn require_none_behind(extents: &[Extent], end: u32) -> Result<(), ContentError> {
+    let behind = extents.iter().find_map(|extent| {
+        let index = extent.index.max(end);
+        extent.block_at(index).map(|block| ContentError::BehindEnd { index, block })
+    });
+    behind.map_or(Ok(()), Err)
 }

@@ -10,7 +10,7 @@ use gmfs_format::seal::{self, PageKind, Place};
 use gmfs_format::superblock::Superblock;
 use gmfs_format::tables::INODE_LOST_DATA;
 use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageNo, PmdShift};
-use gmfs_volume::content::Piece;
+use gmfs_volume::content::{ContentError, Piece};
 use gmfs_volume::{ChangeError, Region, Writer};
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -289,4 +289,23 @@ fn a_count_of_blocks_that_cannot_grow_is_refused() {
     writer.truncate(b"/a", 3 * BLOCK, false).unwrap();
     writer.close().unwrap();
     assert_eq!(Region::open(&image).unwrap().inodes().tree.get(ino).unwrap().blocks, u64::MAX);
+}
+
+/// A block behind the end of its file would be given a second block for its place, or come back with what was in it.
+#[test]
+fn a_file_with_blocks_behind_its_end_does_not_grow() {
+    let ino = Region::open(&*REGION).unwrap().inodes().tree.resolve(b"/a").unwrap().ino;
+    let mut image = REGION.clone();
+    edit_inode(&mut image, ino, |raw| raw.size = BLOCK.into());
+    let mut writer = open(&mut image);
+    for sparse in [false, true] {
+        let refused = writer.truncate(b"/a", 2 * BLOCK, sparse);
+        assert!(matches!(refused, Err(ChangeError::Mapping(ContentError::BehindEnd { index: 1, .. }))), "{refused:?}");
+    }
+    // Shorter, it gives them back.
+    writer.truncate(b"/a", BLOCK / 2, false).unwrap();
+    writer.truncate(b"/a", 2 * BLOCK, false).unwrap();
+    writer.close().unwrap();
+    let region = Region::open(&image).unwrap();
+    assert_eq!(region.mapping(ino).extents.iter().map(|extent| extent.count).sum::<u32>(), 2);
 }
