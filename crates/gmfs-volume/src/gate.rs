@@ -13,7 +13,6 @@
 //! - A superblock is stored when all pages before it are durable, one at a time, and its sum is that of the pages.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::ops::Range;
 
 use gmfs_format::geometry::Geometry;
@@ -53,8 +52,10 @@ pub struct Gate<'s, T> {
     ruling: Ruling,
     /// The generation that lies at each page's place in each copy, superblocks included; 0 for none.
     now: [Vec<u64>; 2],
-    /// Places that were stored to since the last barrier.
-    volatile: BTreeSet<(CopyId, PageNo)>,
+    /// Places that were stored to since the last barrier, by copy and page number.
+    volatile: [Vec<bool>; 2],
+    /// Whether there are any.
+    unsettled: bool,
     /// Files that must not be without the flag.
     shaky: Vec<bool>,
     share: u32,
@@ -98,9 +99,22 @@ impl<'s, T: ReadAt> Gate<'s, T> {
             }
         }
         let share = seal::copy_share();
-        let volatile = BTreeSet::new();
+        let volatile = [vec![false; pages], vec![false; pages]];
         let (shaky, forgot) = (Vec::new(), Vec::new());
-        let mut gate = Self { target, census, identity, class, ruling, now, volatile, shaky, share, forgot, more: 0 };
+        let mut gate = Self {
+            target,
+            census,
+            identity,
+            class,
+            ruling,
+            now,
+            volatile,
+            unsettled: false,
+            shaky,
+            share,
+            forgot,
+            more: 0,
+        };
         if !gate.ruling.whole || distrust || !census.conflicts().is_empty() {
             gate.shaky = gate.find_shaky();
         }
@@ -209,7 +223,9 @@ impl<'s, T: ReadAt> Gate<'s, T> {
     }
 
     /// Holds a page against the laws; mends what a plan forgot.
-    fn hold(&mut self, copy: CopyId, page: PageNo, bytes: &mut PageBytes) -> Result<(), &'static str> {
+    ///
+    /// Gives the page as it is to be stored, where that is another one.
+    fn hold(&mut self, copy: CopyId, page: PageNo, bytes: &PageBytes) -> Result<Option<Box<PageBytes>>, &'static str> {
         let place = self.place(copy, page).ok_or("it is no place of the region's metadata")?;
         let generation = match seal::check(bytes, &place) {
             Ok(generation) => generation.0,
@@ -218,10 +234,11 @@ impl<'s, T: ReadAt> Gate<'s, T> {
             Err(_) => return Err("it is no page of this region that is sealed for its place"),
         };
         if page.0 == 0 {
-            return self.hold_superblock(copy, bytes, generation);
+            return self.hold_superblock(copy, bytes, generation).map(|()| None);
         }
         self.keep_witness(copy, page)?;
         let chosen = self.chosen(page);
+        let mut mended = None;
         match chosen {
             _ if generation == 0 => {}
             Some((newest, from)) if generation == newest => {
@@ -236,13 +253,20 @@ impl<'s, T: ReadAt> Gate<'s, T> {
             _ if generation <= self.census.top().0 => {
                 return Err("its generation is neither that of the chosen page nor a new one");
             }
-            _ => self.hold_new(copy, page, bytes, generation, &place),
+            _ => mended = self.hold_new(&place, bytes, generation),
         }
         if let Some(now) = copy.pick_mut(&mut self.now).get_mut(to_usize(page.0)) {
             *now = generation;
         }
-        self.volatile.insert((copy, page));
-        Ok(())
+        self.note_store(copy, page);
+        Ok(mended)
+    }
+
+    fn note_store(&mut self, copy: CopyId, page: PageNo) {
+        self.unsettled = true;
+        if let Some(stored) = copy.pick_mut(&mut self.volatile).get_mut(to_usize(page.0)) {
+            *stored = true;
+        }
     }
 
     /// Whether a page is what a merging of two copies comes to that a crash has interrupted: copy B is torn, and its header
@@ -265,7 +289,7 @@ impl<'s, T: ReadAt> Gate<'s, T> {
             _ => self.chosen(page).map(|(generation, _)| generation),
         };
         if newest == Some(here) {
-            let durable = !self.volatile.contains(&(copy.other(), page));
+            let durable = copy.other().pick(&self.volatile).get(to_usize(page.0)) != Some(&true);
             if there < here || !durable {
                 return Err("it would overwrite the only durable copy of a page");
             }
@@ -282,16 +306,19 @@ impl<'s, T: ReadAt> Gate<'s, T> {
         Ok(())
     }
 
-    /// A page with a new generation: what it frees must have been free, and proven to be.
-    fn hold_new(&mut self, copy: CopyId, page: PageNo, bytes: &mut PageBytes, generation: u64, place: &Place) {
+    /// A page with a new generation: what it frees must have been free, and proven to be. Gives the page as it is to be
+    /// stored, where the plan has forgotten something.
+    fn hold_new(&mut self, place: &Place, planned: &PageBytes, generation: u64) -> Option<Box<PageBytes>> {
+        let Place { copy, page, .. } = *place;
         // The second of the two copies is what the first one is.
         if self.at(copy.other(), page) == generation
-            && self.read(copy.other(), page).is_some_and(|other| seal::is_turned(&other, bytes, copy, self.share))
+            && self.read(copy.other(), page).is_some_and(|other| seal::is_turned(&other, planned, copy, self.share))
         {
-            return;
+            return None;
         }
         let before = self.before(page).or_else(|| self.read(copy, page)).or_else(|| self.read(copy.other(), page));
         let covered = self.ruling.marks.cover(self.geometry(), page);
+        let mut bytes = Box::new(*planned);
         let mut mended = Vec::new();
         if place.kind == PageKind::BlockTable {
             let first = self.geometry().first_block_of(page).0;
@@ -301,7 +328,7 @@ impl<'s, T: ReadAt> Gate<'s, T> {
                 Some(before) => BlockTablePage::view(before).entries.get(slot) == Some(&BlockRaw::FREE),
                 None => !covered,
             };
-            let entries = &mut BlockTablePage::view_mut(bytes).entries;
+            let entries = &mut BlockTablePage::view_mut(&mut bytes).entries;
             for (block, (slot, entry)) in (first..).zip(entries.iter_mut().enumerate()).take(to_usize(count)) {
                 if *entry == BlockRaw::FREE && !(proven && was_free(slot)) {
                     *entry = BlockRaw::RESERVED;
@@ -310,7 +337,7 @@ impl<'s, T: ReadAt> Gate<'s, T> {
             }
         } else {
             let first = self.geometry().first_inode_of(page).0;
-            for (number, raw) in (first..).zip(&mut InodeTablePage::view_mut(bytes).inodes) {
+            for (number, raw) in (first..).zip(&mut InodeTablePage::view_mut(&mut bytes).inodes) {
                 let shaky = InodeNo(number).position().and_then(|position| self.shaky.get(position)) == Some(&true);
                 let flagged = raw.flags.get() & INODE_DOUBTFUL != 0;
                 if shaky && raw.kind() == Some(InodeKind::File) && !flagged {
@@ -319,9 +346,10 @@ impl<'s, T: ReadAt> Gate<'s, T> {
                 }
             }
         }
-        if !mended.is_empty() {
-            seal::seal(bytes, place, Generation(generation));
+        if mended.is_empty() {
+            return None;
         }
+        seal::seal(&mut bytes, place, Generation(generation));
         for what in mended {
             if self.forgot.len() < LISTED {
                 self.forgot.push(what);
@@ -329,11 +357,12 @@ impl<'s, T: ReadAt> Gate<'s, T> {
                 self.more = self.more.saturating_add(1);
             }
         }
+        Some(bytes)
     }
 
     /// A superblock comes alone, behind pages that are durable, and its sum is that of the pages.
     fn hold_superblock(&mut self, copy: CopyId, bytes: &PageBytes, generation: u64) -> Result<(), &'static str> {
-        if !self.volatile.is_empty() {
+        if self.unsettled {
             return Err("it is a superblock, and stores before it are not durable yet");
         }
         let Trailer { marks, sum, .. } = Trailer::of(bytes);
@@ -355,7 +384,7 @@ impl<'s, T: ReadAt> Gate<'s, T> {
         if let Some(first) = copy.pick_mut(&mut self.now).first_mut() {
             *first = generation;
         }
-        self.volatile.insert((copy, PageNo(0)));
+        self.note_store(copy, PageNo(0));
         Ok(())
     }
 
@@ -394,7 +423,7 @@ impl<T: WriteAt> WriteAt for Gate<'_, T> {
         let span = Span::new(offset, len64(bytes.len()));
         if let Some(page) = self.begins_merging(offset, bytes) {
             // The seal of copy B is broken from here on until the merged page is stored.
-            self.volatile.insert((CopyId::B, page));
+            self.note_store(CopyId::B, page);
             return self.target.write_at(offset, bytes);
         }
         let (pages, rest) = bytes.as_chunks::<PAGE_SIZE>();
@@ -408,12 +437,9 @@ impl<T: WriteAt> WriteAt for Gate<'_, T> {
             let Some((copy, page_no)) = self.page_at(at) else {
                 return Err(self.refuse(one, "it is no place of the region's metadata"));
             };
-            let mut held = *page;
-            self.hold(copy, page_no, &mut held).map_err(|why| self.refuse(one, why))?;
-            if held != *page
-                && let Some(place) = out.to_mut().get_mut(number)
-            {
-                *place = held;
+            let mended = self.hold(copy, page_no, page).map_err(|why| self.refuse(one, why))?;
+            if let Some((mended, place)) = mended.zip(out.to_mut().get_mut(number)) {
+                *place = *mended;
             }
         }
         self.target.write_at(offset, out.as_flattened())
@@ -425,7 +451,9 @@ impl<T: WriteAt> WriteAt for Gate<'_, T> {
 
     fn barrier(&mut self) -> Result<(), WriteError> {
         self.target.barrier()?;
-        self.volatile.clear();
+        if std::mem::take(&mut self.unsettled) {
+            self.volatile.iter_mut().for_each(|stored| stored.fill(false));
+        }
         Ok(())
     }
 

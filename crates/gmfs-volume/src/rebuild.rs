@@ -103,11 +103,14 @@ pub(crate) fn largest_copy(end: u64, pmd: PmdShift) -> u64 {
 #[derive(Default)]
 struct Found {
     regions: Vec<Identity>,
-    /// A stretch of the source that is known to be a hole: nothing is read in it.
-    hole: Range<u64>,
+    /// Stretches of the source that are known to be holes: nothing is read in them.
+    holes: Vec<Range<u64>>,
     /// How often a source was asked for a hole and knew none.
     vain: u32,
 }
+
+/// Holes that are remembered: in front of copy A, behind it, behind copy B, and some between.
+const MOST_HOLES: usize = 16;
 
 /// A source that has known no hole so often is not asked any more.
 const MOST_VAIN: u32 = 64;
@@ -123,8 +126,8 @@ impl Found {
         while at < range.end && proven < ENOUGH {
             let count = small(range.end.saturating_sub(at) / PAGE_BYTES).min(BATCH);
             let Some(batch) = pages.get_mut(..count).filter(|batch| !batch.is_empty()) else { return };
-            if self.hole.contains(&at) {
-                at = self.hole.end;
+            if let Some(hole) = self.hole_at(at) {
+                at = hole.end;
                 continue;
             }
             let whole = source.read_at(at, batch.as_flattened_mut()).is_ok();
@@ -151,7 +154,7 @@ impl Found {
             for copy in CopyId::BOTH {
                 for page in [geometry.first_table_page(), geometry.first_inode_page()] {
                     let (mut bytes, offset) = ([0; PAGE_SIZE], geometry.page_offset(copy, page));
-                    if self.hole.contains(&offset) || source.read_at(offset, &mut bytes).is_err() {
+                    if self.hole_at(offset).is_some() || source.read_at(offset, &mut bytes).is_err() {
                         continue;
                     }
                     self.add(copy, offset, &bytes);
@@ -161,6 +164,10 @@ impl Found {
                 }
             }
         }
+    }
+
+    fn hole_at(&self, offset: u64) -> Option<&Range<u64>> {
+        self.holes.iter().find(|hole| hole.contains(&offset))
     }
 
     /// Asks how far the hole goes in which a page of zeros lies, if it is one. Not for ever: many sources do not know, and
@@ -173,7 +180,10 @@ impl Found {
             Err(_) => offset,
         };
         if next > offset.saturating_add(PAGE_BYTES) {
-            self.hole = offset..round_down(next, PAGE_BYTES);
+            if self.holes.len() >= MOST_HOLES {
+                self.holes.remove(0);
+            }
+            self.holes.push(offset..round_down(next, PAGE_BYTES));
         } else {
             self.vain = self.vain.saturating_add(1);
         }
