@@ -194,6 +194,17 @@ impl Geometry {
         self.copy_offset(copy).saturating_add(u64::from(page.0).saturating_mul(PAGE_BYTES))
     }
 
+    /// Which page of which copy begins at an offset, if that is a place of metadata: the reverse of
+    /// [`page_offset`](Self::page_offset).
+    #[must_use]
+    pub fn page_at(&self, offset: u64) -> Option<(CopyId, PageNo)> {
+        CopyId::BOTH.into_iter().find_map(|copy| {
+            let inside = offset.checked_sub(self.copy_offset(copy))?;
+            let page = PageNo(u32::try_from(inside / PAGE_BYTES).ok()?);
+            (inside.is_multiple_of(PAGE_BYTES) && u64::from(page.0) < self.pages()).then_some((copy, page))
+        })
+    }
+
     /// Offset of a block in the region.
     #[must_use]
     pub fn block_offset(&self, block: BlockNo) -> u64 {

@@ -212,16 +212,6 @@ impl<'s, T: ReadAt> Gate<'s, T> {
         shaky
     }
 
-    /// Which page of which copy lies at an offset.
-    fn page_at(&self, offset: u64) -> Option<(CopyId, PageNo)> {
-        let geometry = self.geometry();
-        CopyId::BOTH.into_iter().find_map(|copy| {
-            let inside = offset.checked_sub(geometry.copy_offset(copy))?;
-            let page = PageNo(u32::try_from(inside / PAGE_BYTES).ok()?);
-            (inside.is_multiple_of(PAGE_BYTES) && u64::from(page.0) < geometry.pages()).then_some((copy, page))
-        })
-    }
-
     /// Holds a page against the laws; mends what a plan forgot.
     ///
     /// Gives the page as it is to be stored, where that is another one.
@@ -390,7 +380,7 @@ impl<'s, T: ReadAt> Gate<'s, T> {
 
     /// Whether a store is the CRC that begins the merging of two copies that contradict each other.
     fn begins_merging(&self, offset: u64, bytes: &[u8]) -> Option<PageNo> {
-        let (copy, page) = self.page_at(offset.checked_sub(len64(CRC_WORD.start))?)?;
+        let (copy, page) = self.geometry().page_at(offset.checked_sub(len64(CRC_WORD.start))?)?;
         (copy == CopyId::B && bytes.len() == CRC_WORD.len() && self.census.conflicts().contains(&page)).then_some(page)
     }
 
@@ -434,7 +424,7 @@ impl<T: WriteAt> WriteAt for Gate<'_, T> {
         for (number, page) in pages.iter().enumerate() {
             let at = offset.saturating_add(len64(number).saturating_mul(PAGE_BYTES));
             let one = Span::new(at, PAGE_BYTES);
-            let Some((copy, page_no)) = self.page_at(at) else {
+            let Some((copy, page_no)) = self.geometry().page_at(at) else {
                 return Err(self.refuse(one, "it is no place of the region's metadata"));
             };
             let mended = self.hold(copy, page_no, page).map_err(|why| self.refuse(one, why))?;

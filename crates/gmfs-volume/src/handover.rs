@@ -30,8 +30,7 @@ pub(crate) struct Handover<'t, T: ?Sized> {
     share: u32,
     /// The copy that is written first.
     first: Option<CopyId>,
-    a: Side,
-    b: Side,
+    sides: [Side; 2],
     /// Whether anything was stored since the last barrier.
     volatile: bool,
 }
@@ -74,24 +73,13 @@ impl<'t, T: ReadAt + ?Sized> Handover<'t, T> {
             sum,
             share: seal::copy_share(),
             first: None,
-            a: side(),
-            b: side(),
+            sides: [side(), side()],
             volatile: false,
         }
     }
 
     const fn side(&self, copy: CopyId) -> &Side {
-        match copy {
-            CopyId::A => &self.a,
-            CopyId::B => &self.b,
-        }
-    }
-
-    const fn side_mut(&mut self, copy: CopyId) -> &mut Side {
-        match copy {
-            CopyId::A => &mut self.a,
-            CopyId::B => &mut self.b,
-        }
+        copy.pick(&self.sides)
     }
 
     fn geometry(&self) -> Geometry {
@@ -110,18 +98,8 @@ impl<'t, T: ReadAt + ?Sized> Handover<'t, T> {
         side.left == 0 && side.opened && !self.volatile
     }
 
-    /// Which page of which copy lies at an offset.
-    fn page_at(&self, offset: u64) -> Option<(CopyId, PageNo)> {
-        let geometry = self.geometry();
-        CopyId::BOTH.into_iter().find_map(|copy| {
-            let inside = offset.checked_sub(geometry.copy_offset(copy))?;
-            let page = PageNo(u32::try_from(inside / PAGE_BYTES).ok()?);
-            (inside.is_multiple_of(PAGE_BYTES) && u64::from(page.0) < geometry.pages()).then_some((copy, page))
-        })
-    }
-
     fn hold(&mut self, offset: u64, bytes: &PageBytes) -> Result<(), &'static str> {
-        let (copy, page) = self.page_at(offset).ok_or("it is no place of the region's metadata")?;
+        let (copy, page) = self.geometry().page_at(offset).ok_or("it is no place of the region's metadata")?;
         let place = self.place(copy, page).ok_or("it is no place of the region's metadata")?;
         let generation = seal::check(bytes, &place).map_err(|_| "it is no page of the region that is put back")?;
         let is_first = *self.first.get_or_insert(copy) == copy;
@@ -133,7 +111,7 @@ impl<'t, T: ReadAt + ?Sized> Handover<'t, T> {
         } else {
             self.hold_page(&place, bytes, generation, is_first)?;
         }
-        self.side_mut(copy).add(page);
+        copy.pick_mut(&mut self.sides).add(page);
         self.volatile = true;
         Ok(())
     }
@@ -226,7 +204,7 @@ impl<T: WriteAt + ?Sized> WriteAt for Handover<'_, T> {
     fn barrier(&mut self) -> Result<(), WriteError> {
         self.target.barrier()?;
         self.volatile = false;
-        for side in [&mut self.a, &mut self.b] {
+        for side in &mut self.sides {
             side.opened |= side.has(PageNo(0));
         }
         Ok(())

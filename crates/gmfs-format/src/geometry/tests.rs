@@ -53,3 +53,17 @@ proptest! {
         prop_assert_eq!(g.inode_place(InodeNo(inodes + 1)), None);
     }
 }
+
+#[test]
+fn a_page_is_found_again_by_its_offset() {
+    let geometry = Geometry::plan(64 << 20, PmdShift::M2, 100).unwrap();
+    for copy in CopyId::BOTH {
+        for page in (0..u32::try_from(geometry.pages()).unwrap()).map(PageNo) {
+            let offset = geometry.page_offset(copy, page);
+            assert_eq!(geometry.page_at(offset), Some((copy, page)));
+            assert_eq!(geometry.page_at(offset + 1), None);
+        }
+        let behind = PageNo(u32::try_from(geometry.pages()).unwrap());
+        assert_eq!(geometry.page_at(geometry.page_offset(copy, behind)), None);
+    }
+}
