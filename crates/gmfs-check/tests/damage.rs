@@ -227,6 +227,20 @@ fn a_lost_table_page_leaves_its_blocks_reserved() {
     assert!(!pieces.iter().any(|piece| matches!(piece, Piece::Hole { .. })), "{pieces:?}");
 }
 
+/// A page of copy B under a good seal, of a generation above that of both superblocks, that calls a block of a file free: no
+/// superblock bears it out, and copy A's page is as it was.
+#[test]
+fn a_page_newer_than_the_superblocks_frees_nothing_by_its_own_word() {
+    let mut image = region();
+    let newer = Patch { page: 1, how: 2 | 4 | 8, offset: 0, bytes: vec![0] };
+    let freeing = Patch { offset: 34, bytes: vec![0; 43], ..newer.clone() };
+    for patch in [newer, freeing] {
+        damage(&mut image, &patch);
+    }
+    // It fails if a block that was in use is free afterwards.
+    assert!(repair(&mut image).is_some());
+}
+
 /// Fails at the nth write, and does nothing from then on.
 struct Failing<'a> {
     inner: &'a mut Image,
