@@ -41,6 +41,18 @@ mutate() {
     free-kept) change $volume/settle.rs 'Some(BlockRaw::FREE) if !proven => RESERVED,' 'Some(BlockRaw::FREE) if false => RESERVED,' ;;
     newer-undone) change $volume/decide.rs 'if !fits {' 'if false && !fits {' ;;
     no-sum) change $volume/decide.rs 'census.witnesses().iter().any(|(_, given)| *given == sum).then(|| Decision {' '(!census.witnesses().is_empty()).then(|| Decision {' ;;
+    own-word)
+        change $volume/decide.rs 'for page in pages().filter(of_top) {
+            proven.set(page, true);
+        }
+        for (number' 'for (number'
+        change $volume/decide.rs '    for page in census.conflicts() {
+        proven.set(*page, false);' '    for page in pages().filter(of_top) {
+        proven.set(page, true);
+    }
+    for page in census.conflicts() {
+        proven.set(*page, false);'
+        ;;
     no-flags) change $volume/settle.rs 'self.is & FILE != 0 && self.is & FLAGGED == 0 && (self' 'false && (self' ;;
     marks-believed) change $volume/decide.rs 'let marks = census.marks();
     let sums' 'let marks = census.witnesses().first()?.0;
@@ -64,7 +76,7 @@ ungated() {
     change crates/gmfs-check/src/apply.rs 'let mut gate = Gate::new(target' 'let gate = Gate::new(&mut *target'
 }
 
-all="none free-kept newer-undone no-sum no-flags marks-believed no-evidence no-contention strays-overwritten no-counts uncertain-whole marks-hide wrong-copy"
+all="none free-kept newer-undone no-sum own-word no-flags marks-believed no-evidence no-contention strays-overwritten no-counts uncertain-whole marks-hide wrong-copy"
 for name in ${*:-$all}; do
     for gate in ${GATES:-without with}; do
         fresh

@@ -6,8 +6,8 @@
 //! GMFS_PRODUCT=all cargo test --release -p gmfs-check --test product -- --nocapture
 //! ```
 //!
-//! `GMFS_PRODUCT_SEED` chooses other samples, `GMFS_PRODUCT_MODE` one of the [`MODES`] alone. A case that is shown as
-//! an example can be looked at: `GMFS_PRODUCT_CASE='grow at idle, A2 old1, B2 old1'`, and with `GMFS_PRODUCT_CRASH=2` after
+//! `GMFS_PRODUCT_SEED` chooses other samples, `GMFS_PRODUCT_MODE` one of the [`MODES`] alone, and
+//! `GMFS_PRODUCT_HISTORIES=grow,bad` some of the histories. A case that is shown as an example can be looked at: `GMFS_PRODUCT_CASE='grow at idle, A2 old1, B2 old1'`, and with `GMFS_PRODUCT_CRASH=2` after
 //! so many groups of stores of its repair.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -46,12 +46,14 @@ fn no_combination_of_damage_loses_anything() {
     let all = std::env::var("GMFS_PRODUCT").is_ok_and(|part| part == "all");
     let seed: u64 = std::env::var("GMFS_PRODUCT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     let only = std::env::var("GMFS_PRODUCT_MODE").ok();
+    let histories = std::env::var("GMFS_PRODUCT_HISTORIES").ok();
+    let takes_part = |name: &str| histories.as_ref().is_none_or(|named| named.split(',').any(|one| one == name));
     let begun = Instant::now();
     let (worlds, others) = (worlds(), Others::new());
     let jobs: Vec<_> = MODES
         .iter()
         .filter(|mode| only.as_ref().is_none_or(|only| mode.name == only))
-        .flat_map(|mode| worlds.values().map(move |world| (mode, world)))
+        .flat_map(|mode| worlds.values().filter(|world| takes_part(world.name)).map(move |world| (mode, world)))
         .collect();
     let (next, tallies) = (AtomicUsize::new(0), Mutex::new(Tallies::new()));
     let work = || {
