@@ -69,8 +69,8 @@ if [ -z "${GMFS_BIN:-}" ]; then
     fi
     cargo build --quiet --locked --release "${target[@]}" --bin gmfs
     cargo build --quiet --locked --release "${target[@]}" -p gmfs-volume --examples
-    cargo build --quiet --locked --release "${target[@]}" -p gmfs-image --features deflate-c,zstd-c \
-        --example make_dump --example save_window
+    cargo build --quiet --locked --release "${target[@]}" -p gmfs-dump -p gmfs-image \
+        --features gmfs-dump/deflate-c,gmfs-dump/zstd-c --example make_dump --example save_window
     release=$(realpath "$release")
     PATH="$release:$release/examples:$PATH"
 else

@@ -59,7 +59,7 @@ if [ $# = 0 ]; then
     echo "attacking the program from outside"
     GMFS=$GMFS_STATIC scripts/attack.sh "${GMFS_ATTACK_SEED:-20261126}" "${GMFS_ATTACK_TRIALS:-80}"
     echo "running the tests of the codecs once more, without the C libraries"
-    cargo test --quiet --locked -p gmfs-image --lib -- kdump fuzzing 2>&1 | tee -a "$log"
+    cargo test --quiet --locked -p gmfs-dump --lib -- kdump fuzzing 2>&1 | tee -a "$log"
 fi
 
 # Cargo sums up each test binary by itself; this is the sum of all.

@@ -8,9 +8,9 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
 use anyhow::Result;
-use gmfs_format::io::{Absence, ReadAt, ReadError, Span};
-use gmfs_format::units::{PAGE_BYTES, PAGE_SIZE};
-use gmfs_image::in_order::{Shape, Step, steps_in_order};
+use gmfs_format::native::units::{PAGE_BYTES, PAGE_SIZE};
+use gmfs_io::in_order::{Shape, Step, steps_in_order};
+use gmfs_io::{Absence, ReadAt, ReadError, Span};
 use gmfs_volume::content::Piece;
 
 use crate::failure::Failure;

@@ -3,16 +3,16 @@
 use std::error::Error;
 use std::io::{ErrorKind, Write as _};
 
-use gmfs_format::geometry::GeometryError;
-use gmfs_format::io::WriteError;
+use gmfs_dump::flat::FlatError;
+use gmfs_dump::kdump::KdumpError;
+use gmfs_dump::lime::LimeError;
+use gmfs_format::native::geometry::GeometryError;
 use gmfs_image::file::FileError;
-use gmfs_image::flat::FlatError;
-use gmfs_image::kdump::KdumpError;
-use gmfs_image::lime::LimeError;
 use gmfs_image::mapped::MapError;
 use gmfs_image::metadump::MetaDumpError;
 use gmfs_image::probe::{self, DumpError};
 use gmfs_image::undo::UndoError;
+use gmfs_io::WriteError;
 use gmfs_volume::content::ContentError;
 use gmfs_volume::restore::RestoreError;
 use gmfs_volume::{ChangeError, OpenError};

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use gmfs_check::{Options, PageStandings, Verdict, check};
-use gmfs_format::io::ReadAt;
+use gmfs_io::ReadAt;
 use gmfs_volume::Region;
 
 use crate::{clock, repairing};

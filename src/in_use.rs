@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use gmfs_check::plan::{Edit, Refused};
 use gmfs_check::{Planned, Subject};
-use gmfs_format::geometry::Geometry;
-use gmfs_format::io::{ReadAt, Span};
-use gmfs_format::units::{BlockNo, CopyId, InodeNo, PAGE_BYTES, PageNo};
+use gmfs_format::native::geometry::Geometry;
+use gmfs_format::native::units::{BlockNo, CopyId, InodeNo, PAGE_BYTES, PageNo};
 use gmfs_image::InUse;
 use gmfs_image::processes::Process;
+use gmfs_io::{ReadAt, Span};
 use gmfs_volume::change::Assign;
 use gmfs_volume::rebuild::load;
 use gmfs_volume::region::Mappings;
@@ -87,7 +87,7 @@ impl Watch {
         let geometry = region.geometry();
         let mut first = None;
         region.descriptors(|block, entry| {
-            let reserved = entry.state() == Some(gmfs_format::tables::BlockState::Reserved);
+            let reserved = entry.state() == Some(gmfs_format::native::tables::BlockState::Reserved);
             let whole = Span::new(geometry.block_offset(block), geometry.block_bytes());
             if first.is_none() && reserved {
                 first = used.iter().find(|used| used.span.meets(whole)).map(|used| (block, used.by.clone()));

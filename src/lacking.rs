@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use gmfs_format::io::{Absence, ReadAt as _, Span};
-use gmfs_format::units::PAGE_BYTES;
+use gmfs_format::native::units::PAGE_BYTES;
 use gmfs_image::{Description, DumpFacts, Image, Kind};
+use gmfs_io::{Absence, ReadAt as _, Span};
 
 use crate::failure::Failure;
 use crate::locate::spelled;

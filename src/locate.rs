@@ -4,10 +4,10 @@ use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use gmfs_format::io::{ReadAt as _, Span};
 use gmfs_format::spec::{self, RegionSpec};
 use gmfs_image::probe;
 use gmfs_image::{Image, Kind};
+use gmfs_io::{ReadAt as _, Span};
 use gmfs_volume::locate::{Candidate, Confidence, DEFAULT_STEP, scan};
 
 use crate::ctx::Ctx;

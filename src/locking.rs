@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
-use gmfs_format::io::{ReadAt, Span};
 use gmfs_image::lock::{Holders, Mode};
 use gmfs_image::{FileError, Locking, RangeLock};
+use gmfs_io::{ReadAt, Span};
 use gmfs_volume::Superblocks;
 
 use crate::ctx::{self, Ctx};
@@ -73,9 +73,11 @@ pub(crate) fn without_lock<S: ReadAt + ?Sized>(image: &ImageArgs, span: Span, so
 fn settled(ctx: &Ctx) -> bool {
     let list = UNLOCKED.take();
     let changed = list.iter().filter(|unlocked| {
-        let now = unlocked.image.open(Some(unlocked.span)).ok().map(|image| {
-            generations(&gmfs_format::io::Window::new(image.source, unlocked.span.offset, unlocked.span.len))
-        });
+        let now = unlocked
+            .image
+            .open(Some(unlocked.span))
+            .ok()
+            .map(|image| generations(&gmfs_io::Window::new(image.source, unlocked.span.offset, unlocked.span.len)));
         now != Some(unlocked.began)
     });
     let mut settled = true;

@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
-use gmfs_format::model::{Inode, Tree};
-use gmfs_format::tables::InodeKind;
-use gmfs_format::units::InodeNo;
+use gmfs_format::native::model::{Inode, Tree};
+use gmfs_format::native::tables::InodeKind;
+use gmfs_format::native::units::InodeNo;
 
 /// The longest path that is shown, as the kernel's `PATH_MAX`.
 const MAX_PATH: usize = 4096;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use gmfs_format::io::{Absence, ReadAt, Span};
-use gmfs_format::units::{CopyId, PAGE_BYTES, PageNo};
+use gmfs_format::native::units::{CopyId, PAGE_BYTES, PageNo};
 use gmfs_image::{Description, Kind};
+use gmfs_io::{Absence, ReadAt, Span};
 use gmfs_volume::Region;
 use gmfs_volume::superblocks::used_tables;
 

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use gmfs_check::finding::KEPT_PER_CODE;
 use gmfs_check::plan::{Edit, Refused};
 use gmfs_check::{Code, Finding, Options, Planned, Policy, Repair, Report, Severity, Subject, apply, check, plan};
-use gmfs_format::io::{ReadAt, WriteAt};
+use gmfs_io::{ReadAt, WriteAt};
 use gmfs_volume::{Chosen, Class, OpenError, Stamp};
 
 use crate::clock;
@@ -361,8 +361,8 @@ fn whole_repairs(accepted: Vec<Planned>, declined: &[Planned]) -> (Vec<Planned>,
 mod tests {
     use super::*;
     use gmfs_check::Problem;
-    use gmfs_format::io::Span;
-    use gmfs_format::units::{BlockNo, InodeNo};
+    use gmfs_format::native::units::{BlockNo, InodeNo};
+    use gmfs_io::Span;
 
     /// Findings about these blocks, and how many more were not kept.
     fn report(blocks: std::ops::Range<u32>, more: u64) -> Report {

@@ -1,7 +1,7 @@
 //! What a region holds, on standard output: holes where it cannot be told, if standard output can have them.
 
 use anyhow::Result;
-use gmfs_format::io::{ReadAt, Span};
+use gmfs_io::{ReadAt, Span};
 use gmfs_volume::content::Piece;
 
 use crate::content::{Gap, Gaps, Sink, carry_pieces, known_gaps};

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use gmfs_format::io::ReadAt;
-use gmfs_format::units::InodeNo;
+use gmfs_format::native::units::InodeNo;
+use gmfs_io::ReadAt;
 use gmfs_volume::Region;
 
 use crate::ctx::{Ctx, OutputError};

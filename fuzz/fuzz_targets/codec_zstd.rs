@@ -1,4 +1,4 @@
 //! Decodes a page by Zstandard, in Rust and in C.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| gmfs_image::fuzzing::codecs::by_zstd(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| gmfs_dump::fuzzing::codecs::by_zstd(data));

@@ -1,4 +1,4 @@
 //! Reads the input as an ELF dump.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| gmfs_image::fuzzing::exercise(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| gmfs_dump::fuzzing::exercise_elf(data));

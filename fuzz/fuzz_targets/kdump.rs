@@ -1,4 +1,4 @@
 //! Reads the input as a kdump-compressed dump.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| gmfs_image::fuzzing::exercise_kdump(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| gmfs_dump::fuzzing::exercise_kdump(data));

@@ -1,4 +1,4 @@
 //! Makes an ELF core by the choices in the input, and reads it.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| gmfs_image::fuzzing::made::elf(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| gmfs_dump::fuzzing::made::elf(data));

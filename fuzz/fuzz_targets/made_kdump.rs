@@ -1,4 +1,4 @@
 //! Makes a kdump-compressed dump by the choices in the input, damages it, and reads it.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| gmfs_image::fuzzing::made::kdump(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| gmfs_dump::fuzzing::made::kdump(data));

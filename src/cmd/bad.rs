@@ -4,8 +4,8 @@ mod ranges;
 
 use anyhow::{Context as _, Result};
 use clap::{Args as Arguments, Subcommand};
-use gmfs_format::tables::BlockState;
-use gmfs_format::units::{BlockNo, InodeNo};
+use gmfs_format::native::tables::BlockState;
+use gmfs_format::native::units::{BlockNo, InodeNo};
 use gmfs_volume::Writer;
 
 use crate::ctx::Ctx;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs_format::tables::InodeKind;
+use gmfs_format::native::tables::InodeKind;
 use gmfs_volume::content::clip;
 
 use crate::content::Gaps;
@@ -76,7 +76,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Ok(exit)
 }
 
-fn write(args: &Args, opened: &Opened, inode: &gmfs_format::model::Inode, ctx: &mut Ctx) -> Result<Gaps> {
+fn write(args: &Args, opened: &Opened, inode: &gmfs_format::native::model::Inode, ctx: &mut Ctx) -> Result<Gaps> {
     let range = args.offset..args.length.map_or(u64::MAX, |length| args.offset.saturating_add(length));
     let pieces = opened.region.content(inode)?;
     let pieces: Vec<_> = pieces.into_iter().filter_map(|piece| clip(piece, &range)).collect();

@@ -10,10 +10,10 @@ use std::sync::Mutex;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs_format::io::ReadAt;
-use gmfs_format::units::{CopyId, PAGE_SIZE, PageBytes, PageNo, to_usize};
+use gmfs_format::native::units::{CopyId, PAGE_SIZE, PageBytes, PageNo, to_usize};
 use gmfs_image::metadump::{MetaDump, MetaDumpWriter, MetaFacts};
 use gmfs_image::{Kind, RegionFile};
+use gmfs_io::ReadAt;
 use gmfs_volume::Superblocks;
 use gmfs_volume::rebuild;
 use gmfs_volume::superblocks::used_ranges;

@@ -10,10 +10,10 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs_format::model::Inode;
 use gmfs_format::name;
-use gmfs_format::tables::InodeKind;
-use gmfs_format::units::InodeNo;
+use gmfs_format::native::model::Inode;
+use gmfs_format::native::tables::InodeKind;
+use gmfs_format::native::units::InodeNo;
 use gmfs_volume::content::{Piece, pieces};
 use gmfs_volume::region::{Mapping, Mappings};
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
 use gmfs_check::{Report, Severity, Verdict, accept_doubtful};
-use gmfs_format::io::WriteAt;
+use gmfs_io::WriteAt;
 use gmfs_volume::{Chosen, Stamp};
 
 use crate::ctx::Ctx;

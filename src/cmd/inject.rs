@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args as Arguments;
 use gmfs_check::Code;
 use gmfs_check::inject::{Damage, Injected, Target, damage_page, inject};
-use gmfs_format::units::{CopyId, PageNo};
+use gmfs_format::native::units::{CopyId, PageNo};
 use gmfs_image::Kind;
 
 use crate::cmd::explain;

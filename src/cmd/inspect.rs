@@ -9,11 +9,11 @@ use clap::{Args as Arguments, ValueEnum};
 use gmfs_check::Standings;
 use gmfs_check::Verdict;
 use gmfs_format::Layout;
-use gmfs_format::copies::Standing;
-use gmfs_format::geometry::Geometry;
-use gmfs_format::io::ReadAt as _;
-use gmfs_format::superblock::Superblock;
-use gmfs_format::units::CopyId;
+use gmfs_format::native::copies::Standing;
+use gmfs_format::native::geometry::Geometry;
+use gmfs_format::native::superblock::Superblock;
+use gmfs_format::native::units::CopyId;
+use gmfs_io::ReadAt as _;
 use gmfs_volume::Superblocks;
 
 use crate::ctx::Ctx;
@@ -315,8 +315,9 @@ fn problems(found: &Superblock) -> String {
     if raw.error_count.get() == 0 {
         return "none".to_owned();
     }
-    let one =
-        |record: &gmfs_format::raw::ErrorRecord| format!("GM{:04} at {}", record.code, time::human(record.time.get()));
+    let one = |record: &gmfs_format::native::raw::ErrorRecord| {
+        format!("GM{:04} at {}", record.code, time::human(record.time.get()))
+    };
     format!("{}, first {}, last {}", raw.error_count, one(&raw.first_error), one(&raw.last_error))
 }
 

@@ -5,9 +5,9 @@ use std::ffi::OsString;
 
 use anyhow::Result;
 use clap::Args as Arguments;
-use gmfs_format::model::{Inode, Tree};
-use gmfs_format::tables::InodeKind;
-use gmfs_format::units::InodeNo;
+use gmfs_format::native::model::{Inode, Tree};
+use gmfs_format::native::tables::InodeKind;
+use gmfs_format::native::units::InodeNo;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;

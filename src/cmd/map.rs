@@ -4,8 +4,8 @@ use std::ffi::OsString;
 
 use anyhow::{Context as _, Result};
 use clap::{Args as Arguments, ValueEnum};
-use gmfs_format::model::{Extent, Inode};
-use gmfs_format::tables::InodeKind;
+use gmfs_format::native::model::{Extent, Inode};
+use gmfs_format::native::tables::InodeKind;
 use gmfs_image::Kind;
 use gmfs_volume::content::{Piece, has_lost, pieces};
 use gmfs_volume::region::Mapping;
@@ -229,7 +229,7 @@ fn show(opened: &Opened, inode: &Inode, mapping: &Mapping, ctx: &mut Ctx) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gmfs_format::units::BlockNo;
+    use gmfs_format::native::units::BlockNo;
 
     #[test]
     fn holes_are_what_is_left() {

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
 use gmfs_format::Layout;
-use gmfs_format::geometry::Geometry;
-use gmfs_format::io::Span;
+use gmfs_format::native::geometry::Geometry;
+use gmfs_format::native::superblock::check_label;
+use gmfs_format::native::units::{CopyId, PAGE_BYTES, PmdShift};
 use gmfs_format::spec::RegionSpec;
-use gmfs_format::superblock::check_label;
-use gmfs_format::units::{CopyId, PAGE_BYTES, PmdShift};
 use gmfs_image::undo::Recorded;
+use gmfs_io::Span;
 use gmfs_volume::{FormatOptions, Stamp, format};
 use uuid::Uuid;
 
@@ -264,6 +264,9 @@ fn random_uuid() -> Result<Uuid> {
 /// The birth of a region that is made with a UUID and at a time that were both given.
 fn derived_birth(uuid: Uuid, now: u64) -> u64 {
     let (high, low) = uuid.as_u64_pair();
-    let sum = gmfs_format::sum::Sum::of(gmfs_format::units::PageNo(0), gmfs_format::units::Generation(high ^ now));
+    let sum = gmfs_format::native::sum::Sum::of(
+        gmfs_format::native::units::PageNo(0),
+        gmfs_format::native::units::Generation(high ^ now),
+    );
     sum.first ^ low.rotate_left(32) ^ sum.second
 }

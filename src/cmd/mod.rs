@@ -33,10 +33,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::builder::{PathBufValueParser, TypedValueParser};
-use gmfs_format::io::ReadAt;
-use gmfs_format::model::{Inode, Tree};
-use gmfs_format::tables::InodeKind;
-use gmfs_format::units::InodeNo;
+use gmfs_format::native::model::{Inode, Tree};
+use gmfs_format::native::tables::InodeKind;
+use gmfs_format::native::units::InodeNo;
+use gmfs_io::ReadAt;
 use gmfs_volume::region::Inodes;
 use gmfs_volume::{Region, Writer};
 

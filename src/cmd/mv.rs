@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs_format::tables::InodeKind;
+use gmfs_format::native::tables::InodeKind;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs_format::io::Span;
-use gmfs_format::tables::InodeKind;
+use gmfs_format::native::tables::InodeKind;
+use gmfs_io::Span;
 use gmfs_volume::{CreateOptions, PutOptions};
 
 use crate::ctx::Ctx;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
 use gmfs_check::{Policy, plan, release_reserved};
-use gmfs_format::io::WriteAt;
+use gmfs_io::WriteAt;
 use gmfs_volume::{Chosen, Stamp};
 
 use crate::cmd::fsck;

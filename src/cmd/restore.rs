@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs_format::io::{ReadAt, Span, WriteAt};
-use gmfs_format::units::{CopyId, PAGE_BYTES, PageNo};
+use gmfs_format::native::units::{CopyId, PAGE_BYTES, PageNo};
 use gmfs_image::RegionFile;
 use gmfs_image::metadump::MetaDump;
+use gmfs_io::{ReadAt, Span, WriteAt};
 use gmfs_volume::census::Identity;
 use gmfs_volume::rebuild::load;
 use gmfs_volume::restore::Restore;

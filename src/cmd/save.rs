@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs_format::io::{Span, Window};
+use gmfs_io::{Span, Window};
 use gmfs_volume::content::Piece;
 
 use crate::cmd::dump::out::{is_standard, refuse_terminal};

@@ -2,9 +2,9 @@
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs_format::io::{ReadAt as _, Span};
 use gmfs_image::foreign::{self, Foreign};
 use gmfs_image::probe;
+use gmfs_io::{ReadAt as _, Span};
 use gmfs_volume::locate::{Candidate, Confidence, DEFAULT_STEP};
 
 use crate::cmd::inspect::image::About;

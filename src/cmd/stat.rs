@@ -4,8 +4,8 @@ use std::ffi::OsString;
 
 use anyhow::Result;
 use clap::Args as Arguments;
-use gmfs_format::model::{Extent, Inode};
-use gmfs_format::tables::InodeKind;
+use gmfs_format::native::model::{Extent, Inode};
+use gmfs_format::native::tables::InodeKind;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;

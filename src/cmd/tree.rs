@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use anyhow::Result;
 use clap::Args as Arguments;
-use gmfs_format::tables::InodeKind;
+use gmfs_format::native::tables::InodeKind;
 
 use crate::cmd::ls::role;
 use crate::ctx::Ctx;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs_format::io::Span;
 use gmfs_image::undo::Undo;
+use gmfs_io::Span;
 use gmfs_volume::Region;
 
 use crate::ctx::Ctx;

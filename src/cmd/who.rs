@@ -4,12 +4,12 @@ use std::fmt;
 
 use anyhow::Result;
 use clap::Args as Arguments;
-use gmfs_format::geometry::Geometry;
-use gmfs_format::model::Tree;
-use gmfs_format::raw::BlockRaw;
+use gmfs_format::native::geometry::Geometry;
+use gmfs_format::native::model::Tree;
+use gmfs_format::native::raw::BlockRaw;
+use gmfs_format::native::tables::BlockState;
+use gmfs_format::native::units::{BlockNo, CopyId, PAGE_BYTES, PageNo, PmdShift, to_u32};
 use gmfs_format::spec;
-use gmfs_format::tables::BlockState;
-use gmfs_format::units::{BlockNo, CopyId, PAGE_BYTES, PageNo, PmdShift, to_u32};
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;

@@ -2,14 +2,14 @@
 
 use std::fmt::Write as _;
 
-use gmfs_format::copies::Standing;
-use gmfs_format::features::Features;
-use gmfs_format::io::Absence;
-use gmfs_format::superblock::{STATE_ACTIVE, STATE_CLEAN, STATE_FLAGS, STATE_SEALED};
-use gmfs_format::tables::{
+use gmfs_format::native::copies::Standing;
+use gmfs_format::native::features::Features;
+use gmfs_format::native::superblock::{STATE_ACTIVE, STATE_CLEAN, STATE_FLAGS, STATE_SEALED};
+use gmfs_format::native::tables::{
     BLOCK_CRC_VALID, BLOCK_FLAGS, BLOCK_ZERO, INODE_ALIGN_1G, INODE_DOUBTFUL, INODE_FLAGS, INODE_IMMUTABLE,
     INODE_LOST_DATA, InodeKind,
 };
+use gmfs_io::Absence;
 
 /// `drwxr-xr-x`
 pub(crate) fn mode(kind: InodeKind, mode: u16) -> String {

@@ -170,7 +170,7 @@ fn what_may_not_be_read() {
 
 #[test]
 fn superblocks_that_lie() {
-    type Lie = fn(&mut gmfs_format::superblock::Superblock);
+    type Lie = fn(&mut gmfs_format::native::superblock::Superblock);
     const LIES: [Lie; 14] = [
         |sb| sb.raw.region_size = (1_u64 << 63).into(),
         |sb| sb.raw.region_size = u64::MAX.into(),
@@ -215,10 +215,11 @@ fn superblocks_that_lie_and_hold_together() {
     assert_eq!(sandbox.gmfs("inspect liar --json").json()["health"]["verdict"], "damaged");
     // A region of 64 TiB in a file of 64 MiB.
     sandbox.write("liar", &region);
-    let huge = gmfs_format::geometry::Geometry::plan(64 << 40, gmfs_format::units::PmdShift::M2, 1024).unwrap();
+    let huge = gmfs_format::native::geometry::Geometry::plan(64 << 40, gmfs_format::native::units::PmdShift::M2, 1024)
+        .unwrap();
     let old = images::superblock(&sandbox, "liar");
-    let sb = gmfs_format::superblock::Superblock::new(huge, old.uuid, old.birth, old.generation);
-    images::poke(&sandbox, "liar", 0, &sb.page(gmfs_format::units::CopyId::A));
+    let sb = gmfs_format::native::superblock::Superblock::new(huge, old.uuid, old.birth, old.generation);
+    images::poke(&sandbox, "liar", 0, &sb.page(gmfs_format::native::units::CopyId::A));
     read_all(&sandbox, "liar", |_, _| {});
     assert!(!sandbox.exists("output") || sandbox.path("output").metadata().unwrap().len() <= 64 << 40);
 }
@@ -228,7 +229,7 @@ trait Lies {
     fn generation_lies(&mut self);
 }
 
-impl Lies for gmfs_format::raw::SuperblockRaw {
+impl Lies for gmfs_format::native::raw::SuperblockRaw {
     fn generation_lies(&mut self) {
         self.created = u64::MAX.into();
         self.written = 1.into();

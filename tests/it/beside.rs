@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use gmfs_format::io::Span;
 use gmfs_image::lock::Mode;
 use gmfs_image::{Locking, RangeLock};
+use gmfs_io::Span;
 
 use crate::images::{self, BLOCK};
 use crate::sandbox::{Done, Sandbox, UNSEEN};

@@ -114,8 +114,8 @@ fn a_block_with_a_hardware_error_is_not_read() {
     // The descriptor of the second block of /vms/first.mem becomes bad, in both copies, under a good seal.
     let superblock = images::superblock(&sandbox, "region.img");
     let bytes = sandbox.read("region.img");
-    for (copy, start) in gmfs_format::units::CopyId::BOTH.into_iter().zip([0, B]) {
-        use gmfs_format::{raw, seal, units};
+    for (copy, start) in gmfs_format::native::units::CopyId::BOTH.into_iter().zip([0, B]) {
+        use gmfs_format::native::{raw, seal, units};
         let offset = usize::try_from(start).unwrap() + 4096;
         let mut page: units::PageBytes = bytes[offset..offset + 4096].try_into().unwrap();
         raw::BlockTablePage::view_mut(&mut page).entries[1].state = 2;

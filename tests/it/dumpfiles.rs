@@ -160,16 +160,21 @@ pub(crate) fn avml(segments: &[Segment]) -> Vec<u8> {
     segments.iter().flat_map(compressed).collect()
 }
 
-/// The directory of the captured dumps, or `None`, said aloud, on a machine that does not have them. In CI they must be
-/// there.
+/// The directory of the captured dumps. See [`fixtures`].
 pub(crate) fn captured() -> Option<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/fixtures/dumps");
+    fixtures("dumps")
+}
+
+/// A directory of data that real tools made, beside the checkout. On a machine without it the test says that it is
+/// skipped; with CI=true it fails, unless GMFS_NO_SHARED=1 says that there is none.
+pub(crate) fn fixtures(name: &str) -> Option<PathBuf> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/fixtures").join(name);
     if dir.is_dir() {
         return Some(dir);
     }
-    let ci = std::env::var_os("CI").is_some_and(|v| v == "true");
-    assert!(!ci, "no captured dumps in {}", dir.display());
-    eprintln!("skipped: no captured dumps in {}", dir.display());
+    let is = |name: &str, value: &str| std::env::var_os(name).is_some_and(|set| set == value);
+    assert!(!is("CI", "true") || is("GMFS_NO_SHARED", "1"), "there is no {}", dir.display());
+    eprintln!("skipped: there is no {}", dir.display());
     None
 }
 

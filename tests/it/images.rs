@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use gmfs_format::geometry::Geometry;
-use gmfs_format::superblock::Superblock;
-use gmfs_format::units::{CopyId, PmdShift};
+use gmfs_format::native::geometry::Geometry;
+use gmfs_format::native::superblock::Superblock;
+use gmfs_format::native::units::{CopyId, PmdShift};
 use gmfs_volume::{CreateOptions, FormatOptions, PutOptions, Stamp, Superblocks, Writer, WriterOptions, format};
 use uuid::Uuid;
 
@@ -123,8 +123,13 @@ pub(crate) fn lie(sandbox: &Sandbox, name: &str, change: impl FnOnce(&mut Superb
 }
 
 /// Changes an inode of a region file in both copies, under good seals.
-pub(crate) fn edit_inode(sandbox: &Sandbox, name: &str, ino: u32, change: impl Fn(&mut gmfs_format::raw::InodeRaw)) {
-    use gmfs_format::{raw, seal, units};
+pub(crate) fn edit_inode(
+    sandbox: &Sandbox,
+    name: &str,
+    ino: u32,
+    change: impl Fn(&mut gmfs_format::native::raw::InodeRaw),
+) {
+    use gmfs_format::native::{raw, seal, units};
     let superblock = superblock(sandbox, name);
     let geometry = superblock.geometry();
     let (page, slot) = geometry.inode_place(units::InodeNo(ino)).unwrap();

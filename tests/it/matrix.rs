@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gmfs_format::geometry::Geometry;
-use gmfs_format::tables::InodeKind;
-use gmfs_format::units::PmdShift;
+use gmfs_format::native::geometry::Geometry;
+use gmfs_format::native::tables::InodeKind;
+use gmfs_format::native::units::PmdShift;
 use gmfs_volume::{CreateOptions, FormatOptions, PutOptions, Region, Stamp, Writer, WriterOptions};
 use serde_json::Value;
 
@@ -69,7 +69,8 @@ fn files(bytes: &Vec<u8>) -> Files {
         let mut blocks = Vec::new();
         for extent in region.mapping(inode.ino).extents {
             for n in 0..extent.count {
-                let at = region.geometry().block_offset(gmfs_format::units::BlockNo(extent.block.0 + n)) as usize;
+                let at =
+                    region.geometry().block_offset(gmfs_format::native::units::BlockNo(extent.block.0 + n)) as usize;
                 blocks.push((extent.index + n, bytes[at..at + 64].to_vec()));
             }
         }

@@ -3,9 +3,9 @@
 use gmfs_image::Locking;
 use std::os::unix::fs::MetadataExt as _;
 
-use gmfs_format::raw::PageHeader;
-use gmfs_format::seal;
-use gmfs_format::units::{CopyId, PageBytes};
+use gmfs_format::native::raw::PageHeader;
+use gmfs_format::native::seal;
+use gmfs_format::native::units::{CopyId, PageBytes};
 
 use crate::images::{self, UUID};
 use crate::sandbox::Sandbox;

@@ -1,6 +1,6 @@
 //! Damaged trees: what a listing or a copy leaves out is named, and so is what is in doubt.
 
-use gmfs_format::tables::INODE_DOUBTFUL;
+use gmfs_format::native::tables::INODE_DOUBTFUL;
 
 use crate::images::edit_inode;
 use crate::sandbox::Sandbox;

@@ -5,12 +5,12 @@
 
 use std::ops::Range;
 
-use gmfs_format::copies::Standing;
-use gmfs_format::io::{ReadAt, ReadError, WriteAt, WriteError};
-use gmfs_format::model::Inode;
-use gmfs_format::seal::PageKind;
-use gmfs_format::tables::{BlockState, INODE_DOUBTFUL};
-use gmfs_format::units::{CopyId, InodeNo, len64};
+use gmfs_format::native::copies::Standing;
+use gmfs_format::native::model::Inode;
+use gmfs_format::native::seal::PageKind;
+use gmfs_format::native::tables::{BlockState, INODE_DOUBTFUL};
+use gmfs_format::native::units::{CopyId, InodeNo, len64};
+use gmfs_io::{ReadAt, ReadError, WriteAt, WriteError};
 use gmfs_volume::change::{Assign, Change};
 use gmfs_volume::settle::settle;
 use gmfs_volume::{ChangeError, Class, Gate, OpenError, Stamp, Store, Superblocks, mend_pages};

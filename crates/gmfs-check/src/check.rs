@@ -3,8 +3,8 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use gmfs_format::copies::Phase;
-use gmfs_format::io::{ReadAt, Span};
+use gmfs_format::native::copies::Phase;
+use gmfs_io::{ReadAt, Span};
 use gmfs_volume::census::Census;
 use gmfs_volume::{Chosen, OpenError, Superblocks};
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use gmfs_format::io::{Absence, Span};
-use gmfs_format::seal::PageKind;
-use gmfs_format::units::{BlockNo, CopyId, InodeNo, PageNo, len64};
+use gmfs_format::native::seal::PageKind;
+use gmfs_format::native::units::{BlockNo, CopyId, InodeNo, PageNo, len64};
+use gmfs_io::{Absence, Span};
 
 use gmfs_volume::Superblocks;
 

@@ -10,13 +10,13 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::OnceLock;
 
-use gmfs_format::geometry::Geometry;
-use gmfs_format::io::{Absence, ReadAt, ReadError, Span, WriteAt, WriteError};
-use gmfs_format::model::Inode;
-use gmfs_format::raw::PageHeader;
-use gmfs_format::seal::{self, Place};
-use gmfs_format::tables::{BlockState, InodeKind};
-use gmfs_format::units::{BlockNo, CopyId, Generation, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo, PmdShift};
+use gmfs_format::native::geometry::Geometry;
+use gmfs_format::native::model::Inode;
+use gmfs_format::native::raw::PageHeader;
+use gmfs_format::native::seal::{self, Place};
+use gmfs_format::native::tables::{BlockState, InodeKind};
+use gmfs_format::native::units::{BlockNo, CopyId, Generation, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo, PmdShift};
+use gmfs_io::{Absence, ReadAt, ReadError, Span, WriteAt, WriteError};
 use gmfs_volume::{Class, CreateOptions, FormatOptions, PutOptions, Region, Stamp, Writer, WriterOptions};
 use uuid::Uuid;
 

@@ -4,13 +4,13 @@
 
 use std::str::FromStr;
 
-use gmfs_format::io::{ReadAt, ReadError, Span, WriteAt, WriteError};
-use gmfs_format::raw::{BlockRaw, BlockTablePage, InodeRaw, InodeTablePage, SuperblockRaw};
-use gmfs_format::seal::{self, Place};
-use gmfs_format::sum::{Sum, group};
-use gmfs_format::superblock::Superblock;
-use gmfs_format::tables::{BlockState, InodeKind};
-use gmfs_format::units::{BlockNo, CopyId, Generation, InodeNo, PAGE_SIZE, PageBytes, PageNo};
+use gmfs_format::native::raw::{BlockRaw, BlockTablePage, InodeRaw, InodeTablePage, SuperblockRaw};
+use gmfs_format::native::seal::{self, Place};
+use gmfs_format::native::sum::{Sum, group};
+use gmfs_format::native::superblock::Superblock;
+use gmfs_format::native::tables::{BlockState, InodeKind};
+use gmfs_format::native::units::{BlockNo, CopyId, Generation, InodeNo, PAGE_SIZE, PageBytes, PageNo};
+use gmfs_io::{ReadAt, ReadError, Span, WriteAt, WriteError};
 use gmfs_volume::region::page_descriptors;
 use gmfs_volume::{OpenError, Region, Superblocks};
 
@@ -175,7 +175,7 @@ impl<'a, S: WriteAt> Editor<'a, S> {
     /// Changes a page in both copies under good seals of the generation it has.
     fn edit_page(&mut self, page: PageNo, edit: impl FnOnce(&mut PageBytes)) -> Result<Injected, InjectError> {
         let mut bytes = self.read_page(CopyId::A, page)?;
-        let generation = Generation(gmfs_format::raw::PageHeader::of(&bytes).generation.get());
+        let generation = Generation(gmfs_format::native::raw::PageHeader::of(&bytes).generation.get());
         edit(&mut bytes);
         for copy in CopyId::BOTH {
             self.seal_page(copy, page, &mut bytes, generation)?;

@@ -5,10 +5,10 @@
 
 use std::fmt;
 
-use gmfs_format::io::{ReadAt, Span};
-use gmfs_format::raw::{InodeRaw, OnMemory, SuperblockRaw};
-use gmfs_format::seal::PageKind;
-use gmfs_format::units::{BlockNo, CopyId, InodeNo, PAGE_BYTES, PageNo};
+use gmfs_format::native::raw::{InodeRaw, OnMemory, SuperblockRaw};
+use gmfs_format::native::seal::PageKind;
+use gmfs_format::native::units::{BlockNo, CopyId, InodeNo, PAGE_BYTES, PageNo};
+use gmfs_io::{ReadAt, Span};
 use gmfs_volume::change::Assign;
 use gmfs_volume::{OpenError, Superblocks};
 

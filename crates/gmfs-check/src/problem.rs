@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use gmfs_format::units::{BlockNo, InodeNo};
+use gmfs_format::native::units::{BlockNo, InodeNo};
 
 /// How bad a problem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use gmfs_format::io::Span;
+use gmfs_io::Span;
 
 use crate::finding::{Finding, KEPT_PER_CODE, Reason, Report, Subject, Unchecked};
 use crate::problem::{Code, Problem};
@@ -188,9 +188,9 @@ fn reach(span: &mut Span, other: Span) {
 
 #[cfg(test)]
 mod tests {
-    use gmfs_format::io::Absence;
-    use gmfs_format::seal::PageKind;
-    use gmfs_format::units::{BlockNo, CopyId, InodeNo, PageNo};
+    use gmfs_format::native::seal::PageKind;
+    use gmfs_format::native::units::{BlockNo, CopyId, InodeNo, PageNo};
+    use gmfs_io::Absence;
 
     use super::*;
 

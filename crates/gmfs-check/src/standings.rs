@@ -1,7 +1,7 @@
 //! How many pages of each copy stand how.
 
-use gmfs_format::copies::{Judgement, Standing};
-use gmfs_format::units::CopyId;
+use gmfs_format::native::copies::{Judgement, Standing};
+use gmfs_format::native::units::CopyId;
 
 /// Pages of one copy by what they are worth.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

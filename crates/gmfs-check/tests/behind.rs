@@ -4,8 +4,8 @@
 
 use gmfs_check::inject::{Target, inject};
 use gmfs_check::{Code, Policy, Verdict};
-use gmfs_format::raw::BLOCKS_PER_PAGE;
-use gmfs_format::units::{CopyId, PAGE_SIZE, PageNo};
+use gmfs_format::native::raw::BLOCKS_PER_PAGE;
+use gmfs_format::native::units::{CopyId, PAGE_SIZE, PageNo};
 use gmfs_volume::{CreateOptions, FormatOptions, Superblocks};
 
 mod support;

@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 
 use gmfs_check::{Code, Policy, Report, Verdict};
-use gmfs_format::io::{Absence, ReadAt, ReadError, Span, WriteAt};
-use gmfs_format::units::{CopyId, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo};
+use gmfs_format::native::units::{CopyId, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo};
+use gmfs_io::{Absence, ReadAt, ReadError, Span, WriteAt};
 use gmfs_volume::{Chosen, Superblocks};
 use uuid::Uuid;
 

@@ -6,10 +6,10 @@ use std::num::NonZeroUsize;
 
 use gmfs_check::inject::{InjectError, Injected, Target, companions, inject};
 use gmfs_check::{Code, Options, Policy, Repair, Report, Verdict, apply, check, plan};
-use gmfs_format::geometry::Geometry;
-use gmfs_format::io::{Absence, ReadAt, ReadError, Span, WriteAt};
-use gmfs_format::superblock::Superblock;
-use gmfs_format::units::{BlockNo, CopyId, Generation, PAGE_BYTES, PageNo, PmdShift};
+use gmfs_format::native::geometry::Geometry;
+use gmfs_format::native::superblock::Superblock;
+use gmfs_format::native::units::{BlockNo, CopyId, Generation, PAGE_BYTES, PageNo, PmdShift};
+use gmfs_io::{Absence, ReadAt, ReadError, Span, WriteAt};
 use gmfs_volume::{Class, CreateOptions, FormatOptions, PutOptions, Stamp, Superblocks, Writer, WriterOptions};
 use uuid::Uuid;
 
@@ -108,7 +108,7 @@ fn repair(image: &mut Vec<u8>, policy: Policy) -> Vec<Code> {
 fn contents(image: &Vec<u8>) -> Vec<(Vec<u8>, u64, u32)> {
     let region = gmfs_volume::Region::with(image, gmfs_volume::rebuild::load(image).unwrap());
     let tree = region.inodes().tree;
-    let files = tree.inodes().filter(|inode| inode.kind == gmfs_format::tables::InodeKind::File);
+    let files = tree.inodes().filter(|inode| inode.kind == gmfs_format::native::tables::InodeKind::File);
     let mut found: Vec<_> = files
         .filter_map(|inode| {
             let mut sum = crc32fast::Hasher::new();
@@ -178,7 +178,7 @@ fn assert_no_content_is_free(image: &Vec<u8>, code: Code) {
         let block = BlockNo(block);
         let at = geometry.block_offset(block) as usize;
         let used = image[at..at + geometry.block_bytes() as usize].iter().any(|byte| *byte != 0);
-        let free = region.descriptor(block).unwrap().state() == Some(gmfs_format::tables::BlockState::Free);
+        let free = region.descriptor(block).unwrap().state() == Some(gmfs_format::native::tables::BlockState::Free);
         assert!(!(used && free), "{code}: block {block} holds guest memory and is free");
     }
 }
@@ -363,7 +363,7 @@ fn threads_see_the_same() {
 mod gmfs_check_tests_sparse {
     use std::collections::BTreeMap;
 
-    use gmfs_format::io::{ReadAt, ReadError, Span, WriteAt, WriteError};
+    use gmfs_io::{ReadAt, ReadError, Span, WriteAt, WriteError};
 
     pub(crate) struct Sparse {
         pages: BTreeMap<u64, Box<[u8; 4096]>>,

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use gmfs_check::inject::{Injected, Target, inject};
 use gmfs_check::{Code, Edit, Policy, Repair, plan};
-use gmfs_format::raw::PageHeader;
-use gmfs_format::seal;
-use gmfs_format::tables::BlockState;
-use gmfs_format::units::{CopyId, Generation, InodeNo, PAGE_SIZE, PageNo};
+use gmfs_format::native::raw::PageHeader;
+use gmfs_format::native::seal;
+use gmfs_format::native::tables::BlockState;
+use gmfs_format::native::units::{CopyId, Generation, InodeNo, PAGE_SIZE, PageNo};
 use gmfs_volume::Superblocks;
 
 mod support;
@@ -95,7 +95,7 @@ fn reserves_more(end: &End, found: &End) -> bool {
     };
     let flags = |end: &End| end.left.iter().all(|code| *code == Code::GM0213);
     // Which inode lost+found gets depends on what a crash has left.
-    let alike = |path: &Vec<u8>, file: &(InodeNo, gmfs_format::tables::InodeKind, u64, bool, u64)| {
+    let alike = |path: &Vec<u8>, file: &(InodeNo, gmfs_format::native::tables::InodeKind, u64, bool, u64)| {
         found.files.get(path).is_some_and(|found| found == file || path == b"/lost+found" && found.1 == file.1)
     };
     let same = end.files.iter().all(|(path, file)| alike(path, file));

@@ -4,9 +4,9 @@
 
 use gmfs_check::fuzzing::{Image, Patch, damage, exercise_check, exercise_repair, files, look, region, repair};
 use gmfs_check::{Policy, Verdict, apply, plan};
-use gmfs_format::geometry::Geometry;
-use gmfs_format::io::{ReadAt, ReadError, Span, WriteAt, WriteError};
-use gmfs_format::units::{BlockNo, CopyId, InodeNo, PAGE_SIZE, PageNo, PmdShift};
+use gmfs_format::native::geometry::Geometry;
+use gmfs_format::native::units::{BlockNo, CopyId, InodeNo, PAGE_SIZE, PageNo, PmdShift};
+use gmfs_io::{ReadAt, ReadError, Span, WriteAt, WriteError};
 use gmfs_volume::content::Piece;
 use gmfs_volume::{Class, Stamp};
 use proptest::prelude::*;
@@ -133,7 +133,7 @@ proptest! {
         // Also what no copy tells of any more is not free, as long as a superblock tells how far the tables reach.
         for (_, owned) in all.iter().filter(|_| marks) {
             let state = repaired.descriptor(owned.0).and_then(|entry| entry.state());
-            prop_assert_ne!(state, Some(gmfs_format::tables::BlockState::Free), "block {}", owned.0);
+            prop_assert_ne!(state, Some(gmfs_format::native::tables::BlockState::Free), "block {}", owned.0);
         }
         for (_, owned) in before {
             prop_assert!(after.get(&owned.0) == Some(&owned), "block {} of {} is not there", owned.0, owned.1);
@@ -217,7 +217,7 @@ fn a_lost_table_page_leaves_its_blocks_reserved() {
     let reserved = (geometry.first_data().0..geometry.first_data().0 + 250).map(BlockNo);
     for block in reserved {
         let state = region.descriptor(block).unwrap().state();
-        assert_eq!(state, Some(gmfs_format::tables::BlockState::Reserved), "block {block}");
+        assert_eq!(state, Some(gmfs_format::native::tables::BlockState::Reserved), "block {block}");
     }
     // What the files have lost is no hole that reads as zeros.
     let tree = region.inodes().tree;

@@ -12,19 +12,9 @@
     clippy::arithmetic_side_effects
 )]
 
-pub mod copies;
-pub mod features;
-pub mod geometry;
-pub mod io;
-pub mod model;
 pub mod name;
-pub mod raw;
-pub mod seal;
+pub mod native;
 pub mod spec;
-pub mod sum;
-pub mod superblock;
-pub mod tables;
-pub mod units;
 
 mod layout;
 

@@ -5,17 +5,17 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use gmfs_format::features::{Features, KNOWN};
-use gmfs_format::geometry::{Geometry, GeometryError, MAX_INODES, MIN_BLOCKS};
 use gmfs_format::name::MAX_NAME;
-use gmfs_format::raw::{
+use gmfs_format::native::features::{Features, KNOWN};
+use gmfs_format::native::geometry::{Geometry, GeometryError, MAX_INODES, MIN_BLOCKS};
+use gmfs_format::native::raw::{
     BLOCKS_PER_PAGE, BlockRaw, BlockTablePage, ErrorRecord, Field, INODES_PER_PAGE, InodeRaw, InodeTablePage, OnMemory,
     PageHeader, PageTrailer, SuperblockRaw,
 };
-use gmfs_format::seal::PAGE_VERSION;
-use gmfs_format::sum::GROUPS;
-use gmfs_format::superblock::{MAX_LABEL, VERSION};
-use gmfs_format::units::{BlockNo, CopyId, InodeNo, PmdShift};
+use gmfs_format::native::seal::PAGE_VERSION;
+use gmfs_format::native::sum::GROUPS;
+use gmfs_format::native::superblock::{MAX_LABEL, VERSION};
+use gmfs_format::native::units::{BlockNo, CopyId, InodeNo, PmdShift};
 
 /// A number with commas between thousands.
 fn commas(n: u64) -> String {

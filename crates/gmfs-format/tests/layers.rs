@@ -8,16 +8,18 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Each package of the workspace, and the packages of the workspace that it may use.
-const ARROWS: [(&str, &[&str]); 5] = [
-    ("gmfs-format", &[]),
-    ("gmfs-image", &["gmfs-format"]),
-    ("gmfs-volume", &["gmfs-format"]),
-    ("gmfs-check", &["gmfs-format", "gmfs-volume"]),
-    ("gmfs", &["gmfs-check", "gmfs-format", "gmfs-image", "gmfs-volume"]),
+const ARROWS: [(&str, &[&str]); 7] = [
+    ("gmfs-io", &[]),
+    ("gmfs-dump", &["gmfs-io"]),
+    ("gmfs-format", &["gmfs-io"]),
+    ("gmfs-image", &["gmfs-dump", "gmfs-format", "gmfs-io"]),
+    ("gmfs-volume", &["gmfs-format", "gmfs-io"]),
+    ("gmfs-check", &["gmfs-format", "gmfs-io", "gmfs-volume"]),
+    ("gmfs-cli", &["gmfs-check", "gmfs-dump", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-volume"]),
 ];
 
 /// Crates that know no files, no devices, no command line and no JSON, and have no unsafe code.
-const PURE: [&str; 3] = ["gmfs-format", "gmfs-volume", "gmfs-check"];
+const PURE: [&str; 5] = ["gmfs-io", "gmfs-dump", "gmfs-format", "gmfs-volume", "gmfs-check"];
 
 /// What a pure crate must not depend on.
 const NOT_PURE: [&str; 8] = ["anyhow", "clap", "comfy-table", "libc", "memmap2", "rustix", "serde", "serde_json"];

@@ -11,8 +11,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use gmfs_format::io::{ReadAt as _, ReadError};
-use gmfs_image::in_order::{Shape, in_order};
+use gmfs_io::in_order::{Shape, in_order};
+use gmfs_io::{ReadAt as _, ReadError};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut shape = Shape { chunk: 256 << 10, threads: 1 };

@@ -8,7 +8,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use gmfs_format::io::Span;
+use gmfs_io::Span;
 
 /// More devices on top of one another than this are not followed.
 const DEEPEST: usize = 16;

@@ -13,7 +13,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gmfs_format::io::{Absence, ReadAt, ReadError, Span, WriteAt, WriteError};
+use gmfs_io::{Absence, ReadAt, ReadError, Span, WriteAt, WriteError};
 use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::Errno;
 

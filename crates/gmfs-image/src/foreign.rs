@@ -7,7 +7,7 @@
 mod special;
 mod table;
 
-use gmfs_format::io::ReadAt;
+use gmfs_io::ReadAt;
 
 use crate::probe::formats::named;
 use crate::probe::{Content, HEAD, recognise};

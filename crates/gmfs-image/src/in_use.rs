@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use gmfs_format::io::Span;
+use gmfs_io::Span;
 
 use crate::below::{Identity, Level, System};
 use crate::file::FileError;

@@ -12,7 +12,7 @@
 
 use std::fmt;
 
-use gmfs_format::io::Span;
+use gmfs_io::Span;
 
 /// One line: a range and what it is called.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use gmfs_format::io::Span;
+use gmfs_io::Span;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 

@@ -22,7 +22,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use gmfs_format::io::{Absence, ReadAt, ReadError, Span, WriteAt, WriteError};
+use gmfs_io::{Absence, ReadAt, ReadError, Span, WriteAt, WriteError};
 
 use crate::file::{Access, FileError, Node, node_of, open_device};
 use crate::iomem::{Held, IoMem};

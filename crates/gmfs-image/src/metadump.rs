@@ -27,10 +27,10 @@
 use std::io::{self, Write};
 use std::ops::Range;
 
-use gmfs_format::io::{Absence, ReadAt, ReadError, Span};
-use gmfs_format::units::{PAGE_BYTES, PageBytes};
+use gmfs_format::native::units::{PAGE_BYTES, PageBytes};
+use gmfs_io::{Absence, ReadAt, ReadError, Span};
 
-use crate::extents::{Extent, Extents, Wins};
+use gmfs_io::extents::{Extent, Extents, Wins};
 
 /// The first bytes of the file.
 pub const MAGIC: [u8; 8] = *b"GMFSMETA";

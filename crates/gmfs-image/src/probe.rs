@@ -3,7 +3,7 @@
 //! The order: `/dev/mem` and devdax by their device; then files and block devices by their first bytes (dumps); whatever
 //! is left is a file that may hold a region. Whether it does is for the layers above to say.
 //!
-//! Dumps can be inside a flattened stream ([`flat`](crate::flat)), and a split dump lies in several files
+//! Dumps can be inside a flattened stream ([`flat`](gmfs_dump::flat)), and a split dump lies in several files
 //! ([`open_parts`]). Raw memory is told by nothing but its user ([`open_raw`]).
 //!
 //! ```
@@ -29,23 +29,23 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gmfs_format::io::{Absence, ReadAt, ReadError, Span, WriteAt};
+use gmfs_io::{Absence, ReadAt, ReadError, Span, WriteAt};
 
-use crate::elf::{ElfDump, ElfError, ElfFacts};
 use crate::file::{FileError, Node, RegionFile, WritableFile, node_of, wrong_device};
-use crate::flat::{FlatError, FlatFacts, FlatFile};
 use crate::iomem::{IoMem, IoMemError};
-use crate::kdump::{KdumpDump, KdumpError};
-use crate::lime::{LimeDump, LimeError};
 use crate::lock::Locking;
 use crate::mapped::{MapError, MappedWindow, WritableWindow};
 use crate::metadump::{MetaDump, MetaDumpError};
-pub use crate::raw::Holes;
-use crate::raw::RawMemory;
 use crate::sysfs;
 use facts::Outline;
 pub use facts::{Description, DumpFacts};
 pub use formats::{DumpFormat, HEAD, recognise};
+use gmfs_dump::elf::{ElfDump, ElfError, ElfFacts};
+use gmfs_dump::flat::{FlatError, FlatFacts, FlatFile};
+use gmfs_dump::kdump::{KdumpDump, KdumpError};
+use gmfs_dump::lime::{LimeDump, LimeError};
+pub use gmfs_dump::raw::Holes;
+use gmfs_dump::raw::RawMemory;
 
 /// What an image is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -335,8 +335,8 @@ impl std::fmt::Debug for WritableImage {
 ///
 /// `window` is the part of a character device that is to be seen: physical addresses for `/dev/mem`, which needs it;
 /// offsets in the device for devdax, which is seen whole without it. Reads outside it are
-/// [`BeyondEnd`](gmfs_format::io::Absence::BeyondEnd). Files, block devices and dumps are always seen whole: a window of
-/// them is the caller's [`Window`](gmfs_format::io::Window).
+/// [`BeyondEnd`](gmfs_io::Absence::BeyondEnd). Files, block devices and dumps are always seen whole: a window of
+/// them is the caller's [`Window`](gmfs_io::Window).
 ///
 /// # Errors
 /// [`OpenError`], of which [`OpenError::Format`] names the formats that are not read.

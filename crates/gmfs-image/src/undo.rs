@@ -27,7 +27,7 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use gmfs_format::io::{Absence, ReadAt, ReadError, Span, WriteAt, WriteError};
+use gmfs_io::{Absence, ReadAt, ReadError, Span, WriteAt, WriteError};
 
 const MAGIC: [u8; 8] = *b"GMFSUND1";
 const PAGE: u64 = 4096;

@@ -14,10 +14,10 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-use gmfs_format::raw::{BlockTablePage, InodeTablePage, PageHeader};
-use gmfs_format::seal::{PageKind, Place, seal};
-use gmfs_format::superblock::Superblock;
-use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo};
+use gmfs_format::native::raw::{BlockTablePage, InodeTablePage, PageHeader};
+use gmfs_format::native::seal::{PageKind, Place, seal};
+use gmfs_format::native::superblock::Superblock;
+use gmfs_format::native::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo};
 
 /// Pages read and written at once.
 const BATCH: u32 = 256;

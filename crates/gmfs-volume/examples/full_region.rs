@@ -7,14 +7,14 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
 
-use gmfs_format::geometry::Geometry;
-use gmfs_format::raw::{BlockRaw, BlockTablePage, InodeRaw, InodeTablePage};
-use gmfs_format::seal::{Place, seal};
+use gmfs_format::native::geometry::Geometry;
+use gmfs_format::native::raw::{BlockRaw, BlockTablePage, InodeRaw, InodeTablePage};
+use gmfs_format::native::seal::{Place, seal};
+use gmfs_format::native::sum::{GROUPS, Sum, group};
+use gmfs_format::native::superblock::Superblock;
+use gmfs_format::native::tables::InodeKind;
+use gmfs_format::native::units::{CopyId, Generation, InodeNo, PAGE_SIZE, PageNo, PmdShift};
 use gmfs_format::spec::parse_size;
-use gmfs_format::sum::{GROUPS, Sum, group};
-use gmfs_format::superblock::Superblock;
-use gmfs_format::tables::InodeKind;
-use gmfs_format::units::{CopyId, Generation, InodeNo, PAGE_SIZE, PageNo, PmdShift};
 
 /// Who owns what in the region.
 struct Plan {

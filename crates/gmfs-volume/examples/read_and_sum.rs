@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
 
-use gmfs_format::superblock::Superblock;
-use gmfs_format::units::{CopyId, PAGE_SIZE};
+use gmfs_format::native::superblock::Superblock;
+use gmfs_format::native::units::{CopyId, PAGE_SIZE};
 
 fn main() -> io::Result<()> {
     let path = std::env::args().nth(1).ok_or_else(|| io::Error::other("usage: read_and_sum FILE"))?;
@@ -23,7 +23,7 @@ fn main() -> io::Result<()> {
             let mut at = used.start;
             while at < used.end {
                 let count = (used.end - at).min(64);
-                let offset = geometry.page_offset(copy, gmfs_format::units::PageNo(at));
+                let offset = geometry.page_offset(copy, gmfs_format::native::units::PageNo(at));
                 let part = &mut buffer[..count as usize * PAGE_SIZE];
                 file.read_exact_at(part, offset)?;
                 for page in part.chunks(PAGE_SIZE) {

@@ -6,8 +6,8 @@
 use std::num::{NonZeroU32, NonZeroU64};
 use std::ops::Range;
 
-use gmfs_format::geometry::Geometry;
-use gmfs_format::units::{BlockNo, range_len, to_u32, to_usize};
+use gmfs_format::native::geometry::Geometry;
+use gmfs_format::native::units::{BlockNo, range_len, to_u32, to_usize};
 
 /// Alignment that the "1 GiB" wish asks for, in bytes: what one PUD maps.
 pub const PUD_BYTES: u64 = 1 << 30;
@@ -205,7 +205,7 @@ impl BlockMap {
 #[expect(clippy::arithmetic_side_effects, reason = "the numbers are the tests' own")]
 mod tests {
     use super::*;
-    use gmfs_format::units::PmdShift;
+    use gmfs_format::native::units::PmdShift;
     use proptest::prelude::*;
 
     fn map(size: u64) -> (Geometry, BlockMap) {

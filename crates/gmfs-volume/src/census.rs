@@ -5,13 +5,13 @@
 
 use std::ops::Range;
 
-use gmfs_format::copies::Found;
-use gmfs_format::geometry::Geometry;
-use gmfs_format::raw::PageHeader;
-use gmfs_format::seal::{self, PageKind, SealFault};
-use gmfs_format::sum::{GROUPS, Marks, Sum, Trailer, group};
-use gmfs_format::superblock::Superblock;
-use gmfs_format::units::{CopyId, Generation, PageBytes, PageNo, len64, to_u32, to_usize};
+use gmfs_format::native::copies::Found;
+use gmfs_format::native::geometry::Geometry;
+use gmfs_format::native::raw::PageHeader;
+use gmfs_format::native::seal::{self, PageKind, SealFault};
+use gmfs_format::native::sum::{GROUPS, Marks, Sum, Trailer, group};
+use gmfs_format::native::superblock::Superblock;
+use gmfs_format::native::units::{CopyId, Generation, PageBytes, PageNo, len64, to_u32, to_usize};
 use uuid::Uuid;
 
 use crate::sweep::{Frame, Visit};

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use gmfs_format::geometry::Geometry;
-use gmfs_format::raw::{BlockRaw, BlockTablePage, InodeRaw, InodeTablePage, SuperblockRaw};
-use gmfs_format::seal::PageKind;
-use gmfs_format::superblock::Superblock;
-use gmfs_format::tables::{BLOCK_FLAGS, BlockState};
-use gmfs_format::units::{BlockNo, InodeNo, PageBytes, PageNo, len64, to_u32, to_usize};
+use gmfs_format::native::geometry::Geometry;
+use gmfs_format::native::raw::{BlockRaw, BlockTablePage, InodeRaw, InodeTablePage, SuperblockRaw};
+use gmfs_format::native::seal::PageKind;
+use gmfs_format::native::superblock::Superblock;
+use gmfs_format::native::tables::{BLOCK_FLAGS, BlockState};
+use gmfs_format::native::units::{BlockNo, InodeNo, PageBytes, PageNo, len64, to_u32, to_usize};
 
 use crate::region::page_descriptors;
 
@@ -221,7 +221,7 @@ impl Change {
 /// A table page that has never been written, unsealed: every block, every inode free.
 #[must_use]
 pub fn blank_page(geometry: Geometry, page: PageNo) -> PageBytes {
-    let mut bytes = [0; gmfs_format::units::PAGE_SIZE];
+    let mut bytes = [0; gmfs_format::native::units::PAGE_SIZE];
     if geometry.page_kind(page) == Some(PageKind::InodeTable) {
         let first = geometry.first_inode_of(page).0;
         let slots = &mut InodeTablePage::view_mut(&mut bytes).inodes;

@@ -7,12 +7,12 @@
 //!
 //! with a barrier behind each. A crash between any two stores leaves the state before or the state after.
 
-use gmfs_format::geometry::Geometry;
-use gmfs_format::io::WriteAt;
-use gmfs_format::seal::{self, PageKind};
-use gmfs_format::sum::{GROUPS, Marks, Sum, Trailer, group};
-use gmfs_format::superblock::{STATE_ACTIVE, STATE_CLEAN, STATE_SEALED, Superblock, text_field};
-use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo, follows, to_usize};
+use gmfs_format::native::geometry::Geometry;
+use gmfs_format::native::seal::{self, PageKind};
+use gmfs_format::native::sum::{GROUPS, Marks, Sum, Trailer, group};
+use gmfs_format::native::superblock::{STATE_ACTIVE, STATE_CLEAN, STATE_SEALED, Superblock, text_field};
+use gmfs_format::native::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo, follows, to_usize};
+use gmfs_io::WriteAt;
 
 use crate::census::Census;
 use crate::change::{Balance, Change, blank_page};

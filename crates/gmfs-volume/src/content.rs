@@ -3,11 +3,11 @@
 use std::borrow::Borrow;
 use std::ops::Range;
 
-use gmfs_format::geometry::Geometry;
-use gmfs_format::io::{ReadAt, Span};
-use gmfs_format::model::{Extent, Inode};
-use gmfs_format::tables::INODE_LOST_DATA;
-use gmfs_format::units::BlockNo;
+use gmfs_format::native::geometry::Geometry;
+use gmfs_format::native::model::{Extent, Inode};
+use gmfs_format::native::tables::INODE_LOST_DATA;
+use gmfs_format::native::units::BlockNo;
+use gmfs_io::{ReadAt, Span};
 
 use crate::region::{Mapping, Region};
 use crate::superblocks::Superblocks;
@@ -166,8 +166,8 @@ impl<S: ReadAt, B: Borrow<Superblocks>> Region<S, B> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gmfs_format::tables::InodeKind;
-    use gmfs_format::units::{InodeNo, PmdShift};
+    use gmfs_format::native::tables::InodeKind;
+    use gmfs_format::native::units::{InodeNo, PmdShift};
 
     const MIB2: u64 = 2 << 20;
 

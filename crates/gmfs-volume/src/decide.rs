@@ -3,10 +3,10 @@
 //! `docs/FORMAT.md`, "Deciding", has the steps. This module takes steps 1 to 3 for one region, from the facts of a
 //! [`Census`] and the two superblocks, and does no reading. Step 0, which region, is [`crate::superblocks`]'s.
 
-use gmfs_format::geometry::Geometry;
-use gmfs_format::sum::{GROUPS, Marks, Sum, group};
-use gmfs_format::superblock::{STATE_ACTIVE, Superblock};
-use gmfs_format::units::{CopyId, Generation, PageNo, to_usize};
+use gmfs_format::native::geometry::Geometry;
+use gmfs_format::native::sum::{GROUPS, Marks, Sum, group};
+use gmfs_format::native::superblock::{STATE_ACTIVE, Superblock};
+use gmfs_format::native::units::{CopyId, Generation, PageNo, to_usize};
 
 use crate::census::Census;
 
@@ -32,7 +32,7 @@ pub enum Proven {
 
 impl Proven {
     fn none(geometry: Geometry) -> Self {
-        Self::Some(vec![0; gmfs_format::units::small(geometry.pages().div_ceil(64))])
+        Self::Some(vec![0; gmfs_format::native::units::small(geometry.pages().div_ceil(64))])
     }
 
     /// Whether a page is among them.

@@ -15,16 +15,18 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use gmfs_format::geometry::Geometry;
-use gmfs_format::io::{Absence, ReadAt, ReadError, Span, WriteAt, WriteError};
-use gmfs_format::raw::{BLOCKS_PER_PAGE, BlockRaw, BlockTablePage, INODES_PER_PAGE, InodeTablePage, PageHeader};
-use gmfs_format::seal::{self, PageKind, Place};
-use gmfs_format::sum::{GROUPS, Marks, Sum, Trailer};
-use gmfs_format::superblock::{STATE_ACTIVE, Superblock};
-use gmfs_format::tables::{INODE_DOUBTFUL, InodeKind};
-use gmfs_format::units::{
+use gmfs_format::native::geometry::Geometry;
+use gmfs_format::native::raw::{
+    BLOCKS_PER_PAGE, BlockRaw, BlockTablePage, INODES_PER_PAGE, InodeTablePage, PageHeader,
+};
+use gmfs_format::native::seal::{self, PageKind, Place};
+use gmfs_format::native::sum::{GROUPS, Marks, Sum, Trailer};
+use gmfs_format::native::superblock::{STATE_ACTIVE, Superblock};
+use gmfs_format::native::tables::{INODE_DOUBTFUL, InodeKind};
+use gmfs_format::native::units::{
     CopyId, Generation, InodeNo, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo, len64, small, to_usize,
 };
+use gmfs_io::{Absence, ReadAt, ReadError, Span, WriteAt, WriteError};
 
 use crate::census::{Census, Identity};
 use crate::superblocks::Superblocks;

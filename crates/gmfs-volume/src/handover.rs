@@ -12,12 +12,14 @@
 
 use std::ops::Range;
 
-use gmfs_format::geometry::Geometry;
-use gmfs_format::io::{Absence, ReadAt, ReadError, Span, WriteAt, WriteError};
-use gmfs_format::seal::{self, Place};
-use gmfs_format::sum::{Sum, Trailer};
-use gmfs_format::superblock::Superblock;
-use gmfs_format::units::{CopyId, Generation, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo, len64, small, to_usize};
+use gmfs_format::native::geometry::Geometry;
+use gmfs_format::native::seal::{self, Place};
+use gmfs_format::native::sum::{Sum, Trailer};
+use gmfs_format::native::superblock::Superblock;
+use gmfs_format::native::units::{
+    CopyId, Generation, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo, len64, small, to_usize,
+};
+use gmfs_io::{Absence, ReadAt, ReadError, Span, WriteAt, WriteError};
 
 /// A target that one region has and another one gets.
 #[derive(Debug)]
@@ -214,7 +216,7 @@ impl<T: WriteAt + ?Sized> WriteAt for Handover<'_, T> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 mod tests {
-    use gmfs_format::units::PmdShift;
+    use gmfs_format::native::units::PmdShift;
     use uuid::Uuid;
 
     use super::*;
@@ -324,7 +326,7 @@ mod tests {
         for (number, step) in steps.iter().enumerate() {
             let Step::Store(offset, bytes) = step else { continue };
             let mut foreign = bytes.clone();
-            gmfs_format::raw::PageHeader::of_mut(&mut foreign).uuid = [1; 16];
+            gmfs_format::native::raw::PageHeader::of_mut(&mut foreign).uuid = [1; 16];
             seal::renew_crc(&mut foreign);
             let mut wrong = steps.clone();
             wrong.splice(number..number.saturating_add(1), [Step::Store(*offset, foreign)]);

@@ -1,6 +1,6 @@
 //! A region as a whole: opened, recovered, read, and changed by commits.
 //!
-//! The crate works on any source of bytes ([`gmfs_format::io`]); it knows no files and no devices. [`Region`] reads,
+//! The crate works on any source of bytes ([`gmfs_io`]); it knows no files and no devices. [`Region`] reads,
 //! [`Writer`] changes. [`format()`] makes a region, [`locate`] finds one.
 #![forbid(unsafe_code)]
 #![deny(

@@ -1,10 +1,10 @@
 //! Finding regions in an image: a file, a device, memory, a dump.
 
 use gmfs_format::Layout;
-use gmfs_format::io::{Absence, ReadAt, ReadError, Span, Window};
-use gmfs_format::seal::{PageKind, claim};
-use gmfs_format::superblock::{MAGIC, Superblock};
-use gmfs_format::units::{CopyId, PAGE_BYTES, PAGE_SIZE, PageBytes, PmdShift};
+use gmfs_format::native::seal::{PageKind, claim};
+use gmfs_format::native::superblock::{MAGIC, Superblock};
+use gmfs_format::native::units::{CopyId, PAGE_BYTES, PAGE_SIZE, PageBytes, PmdShift};
+use gmfs_io::{Absence, ReadAt, ReadError, Span, Window};
 use std::ops::Range;
 use uuid::Uuid;
 

@@ -4,9 +4,9 @@
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use gmfs_format::io::{ReadAt, WriteAt};
-use gmfs_format::seal;
-use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo, to_usize};
+use gmfs_format::native::seal;
+use gmfs_format::native::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo, to_usize};
+use gmfs_io::{ReadAt, WriteAt};
 
 use crate::superblocks::{OpenError, Superblocks};
 use crate::sweep::read_batch;

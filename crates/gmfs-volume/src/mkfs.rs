@@ -1,13 +1,13 @@
 //! Making a region.
 
-use gmfs_format::geometry::Geometry;
-use gmfs_format::io::{Span, WriteAt, WriteError};
-use gmfs_format::raw::{InodeRaw, InodeTablePage, PageHeader};
-use gmfs_format::seal;
-use gmfs_format::seal::{PageKind, Place};
-use gmfs_format::superblock::{Superblock, text_field};
-use gmfs_format::tables::InodeKind;
-use gmfs_format::units::{CopyId, Generation, InodeNo, PAGE_BYTES};
+use gmfs_format::native::geometry::Geometry;
+use gmfs_format::native::raw::{InodeRaw, InodeTablePage, PageHeader};
+use gmfs_format::native::seal;
+use gmfs_format::native::seal::{PageKind, Place};
+use gmfs_format::native::superblock::{Superblock, text_field};
+use gmfs_format::native::tables::InodeKind;
+use gmfs_format::native::units::{CopyId, Generation, InodeNo, PAGE_BYTES};
+use gmfs_io::{Span, WriteAt, WriteError};
 use uuid::Uuid;
 
 use crate::census::Identity;
@@ -26,7 +26,7 @@ pub struct FormatOptions {
     pub uuid: Uuid,
     /// Its birth: a random number, or one derived from UUID and time where the same bytes are to come out each time.
     pub birth: u64,
-    /// Its label; see [`gmfs_format::superblock::check_label`].
+    /// Its label; see [`gmfs_format::native::superblock::check_label`].
     pub label: String,
     /// Its physical base address; 0 = not known.
     pub base: u64,
@@ -94,7 +94,7 @@ fn unused_birth<S: WriteAt>(target: &S, options: &FormatOptions) -> u64 {
         }
     };
     let identity = Identity { uuid: options.uuid, birth: options.birth, geometry: geometry.without_tail() };
-    let pages = gmfs_format::units::to_u32(geometry.pages());
+    let pages = gmfs_format::native::units::to_u32(geometry.pages());
     sweep(target, &Superblocks::unseen(identity), 0..pages, vec![visit]);
     let mut birth = options.birth;
     while taken.contains(&birth) {

@@ -3,10 +3,10 @@
 
 use std::ops::Range;
 
-use gmfs_format::geometry::{Geometry, MAX_INODES};
-use gmfs_format::io::ReadAt;
-use gmfs_format::raw::{INODES_PER_PAGE, InodeTablePage, SuperblockRaw};
-use gmfs_format::units::{CopyId, PAGE_BYTES, PAGE_SIZE, PageBytes, PmdShift, len64, round_down, small};
+use gmfs_format::native::geometry::{Geometry, MAX_INODES};
+use gmfs_format::native::raw::{INODES_PER_PAGE, InodeTablePage, SuperblockRaw};
+use gmfs_format::native::units::{CopyId, PAGE_BYTES, PAGE_SIZE, PageBytes, PmdShift, len64, round_down, small};
+use gmfs_io::ReadAt;
 use uuid::Uuid;
 
 use crate::census::Identity;

@@ -1,9 +1,9 @@
 //! Opening for writing: what a crash left is put right before anything new is written.
 
-use gmfs_format::copies::{Phase, Standing};
-use gmfs_format::io::{ReadAt, WriteAt};
-use gmfs_format::superblock::Superblock;
-use gmfs_format::units::{CopyId, Generation, PageNo, follows, len64, to_u32};
+use gmfs_format::native::copies::{Phase, Standing};
+use gmfs_format::native::superblock::Superblock;
+use gmfs_format::native::units::{CopyId, Generation, PageNo, follows, len64, to_u32};
+use gmfs_io::{ReadAt, WriteAt};
 
 use crate::census::Census;
 use crate::commit::Ages;

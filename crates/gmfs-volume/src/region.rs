@@ -2,14 +2,14 @@
 
 use std::borrow::Borrow;
 
-use gmfs_format::copies::Judgement;
-use gmfs_format::geometry::Geometry;
-use gmfs_format::io::ReadAt;
-use gmfs_format::model::{Extent, Extents, Inode, Tree};
-use gmfs_format::raw::{BlockRaw, BlockTablePage, InodeRaw, InodeTablePage};
-use gmfs_format::superblock::Superblock;
-use gmfs_format::tables::BlockState;
-use gmfs_format::units::{BlockNo, InodeNo, PAGE_SIZE, PageNo, len64};
+use gmfs_format::native::copies::Judgement;
+use gmfs_format::native::geometry::Geometry;
+use gmfs_format::native::model::{Extent, Extents, Inode, Tree};
+use gmfs_format::native::raw::{BlockRaw, BlockTablePage, InodeRaw, InodeTablePage};
+use gmfs_format::native::superblock::Superblock;
+use gmfs_format::native::tables::BlockState;
+use gmfs_format::native::units::{BlockNo, InodeNo, PAGE_SIZE, PageNo, len64};
+use gmfs_io::ReadAt;
 
 use crate::superblocks::{OpenError, Superblocks, find_page, same_payload};
 use crate::sweep::{Frame, sweep};
@@ -186,8 +186,8 @@ pub fn read_page<S: ReadAt + ?Sized>(
     let [in_a, in_b] = find_page(source, superblocks, page, [&mut a, &mut b]);
     let judged = superblocks.judge_page(page, in_a, in_b, || same_payload(&a, &b));
     match judged.take? {
-        gmfs_format::units::CopyId::A => Some(a),
-        gmfs_format::units::CopyId::B => Some(b),
+        gmfs_format::native::units::CopyId::A => Some(a),
+        gmfs_format::native::units::CopyId::B => Some(b),
     }
 }
 
@@ -221,5 +221,5 @@ pub fn page_descriptors(
     let here = geometry.end_data().0.saturating_sub(first.0);
     let entries = &BlockTablePage::view(bytes).entries;
     let count = len64(entries.len()).min(u64::from(here));
-    (first.0..).map(BlockNo).zip(entries).take(gmfs_format::units::small(count))
+    (first.0..).map(BlockNo).zip(entries).take(gmfs_format::native::units::small(count))
 }

@@ -1,10 +1,10 @@
 //! Step 0 of the decision: which region it is, where pages of more than one are left.
 
-use gmfs_format::geometry::Geometry;
-use gmfs_format::io::ReadAt;
-use gmfs_format::sum::Marks;
-use gmfs_format::superblock::Superblock;
-use gmfs_format::units::CopyId;
+use gmfs_format::native::geometry::Geometry;
+use gmfs_format::native::sum::Marks;
+use gmfs_format::native::superblock::Superblock;
+use gmfs_format::native::units::CopyId;
+use gmfs_io::ReadAt;
 
 use crate::census::{Census, Identity};
 use crate::decide::{Decision, Outcome, decide};

@@ -13,12 +13,12 @@
 //! There is a barrier behind each part. Where what was there is not whole by itself, a restore that was interrupted in part
 //! 2 leaves two regions that contend; running it again ends it.
 
-use gmfs_format::copies::Standing;
-use gmfs_format::io::{ReadAt, ReadError, WriteAt, WriteError};
-use gmfs_format::raw::SuperblockRaw;
-use gmfs_format::seal::{self, PageKind, Place};
-use gmfs_format::superblock::{STATE_ACTIVE, STATE_CLEAN, Superblock};
-use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo, len64};
+use gmfs_format::native::copies::Standing;
+use gmfs_format::native::raw::SuperblockRaw;
+use gmfs_format::native::seal::{self, PageKind, Place};
+use gmfs_format::native::superblock::{STATE_ACTIVE, STATE_CLEAN, Superblock};
+use gmfs_format::native::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo, len64};
+use gmfs_io::{ReadAt, ReadError, WriteAt, WriteError};
 use zerocopy::FromZeros as _;
 
 use crate::decide::group_sums;
@@ -248,7 +248,7 @@ fn mend_copy<T: WriteAt + ?Sized>(target: &mut T, there: &Superblocks, copy: Cop
         else {
             continue;
         };
-        let generation = Generation(gmfs_format::raw::PageHeader::of(&bytes).generation.get());
+        let generation = Generation(gmfs_format::native::raw::PageHeader::of(&bytes).generation.get());
         seal::seal(&mut bytes, &place, generation);
         target.write_at(there.geometry().page_offset(copy, page), bytes.as_slice())?;
         mended = true;

@@ -11,14 +11,16 @@ use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::ops::Range;
 
-use gmfs_format::geometry::Geometry;
-use gmfs_format::io::{ReadAt, WriteAt};
-use gmfs_format::raw::{BlockRaw, BlockTablePage, INODES_PER_PAGE, InodeRaw, InodeTablePage};
-use gmfs_format::seal::{self, PageKind};
-use gmfs_format::sum::Trailer;
-use gmfs_format::superblock::{STATE_ACTIVE, STATE_CLEAN, STATE_FLAGS, STATE_SEALED, Superblock, text_field};
-use gmfs_format::tables::{BlockState, INODE_DOUBTFUL, INODE_LOST_DATA, InodeKind};
-use gmfs_format::units::{CopyId, Generation, InodeNo, PAGE_SIZE, PageBytes, PageNo, follows, len64, to_u32, to_usize};
+use gmfs_format::native::geometry::Geometry;
+use gmfs_format::native::raw::{BlockRaw, BlockTablePage, INODES_PER_PAGE, InodeRaw, InodeTablePage};
+use gmfs_format::native::seal::{self, PageKind};
+use gmfs_format::native::sum::Trailer;
+use gmfs_format::native::superblock::{STATE_ACTIVE, STATE_CLEAN, STATE_FLAGS, STATE_SEALED, Superblock, text_field};
+use gmfs_format::native::tables::{BlockState, INODE_DOUBTFUL, INODE_LOST_DATA, InodeKind};
+use gmfs_format::native::units::{
+    CopyId, Generation, InodeNo, PAGE_SIZE, PageBytes, PageNo, follows, len64, to_u32, to_usize,
+};
+use gmfs_io::{ReadAt, WriteAt};
 
 use crate::census::Census;
 use crate::change::blank_page;

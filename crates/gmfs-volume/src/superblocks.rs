@@ -1,14 +1,14 @@
 //! The two superblocks: found, judged, and turned into what the rest of a region is judged by.
 
-use gmfs_format::copies::{Found, Judgement, Phase, Standing, judge};
-use gmfs_format::features::Features;
-use gmfs_format::geometry::Geometry;
-use gmfs_format::io::{Absence, ReadAt, ReadError};
-use gmfs_format::raw::{PageHeader, PageTrailer, SuperblockPage};
-use gmfs_format::seal::{PageKind, Place, SealFault};
-use gmfs_format::sum::{Marks, Sum};
-use gmfs_format::superblock::{STATE_ACTIVE, STATE_CLEAN, STATE_FLAGS, Superblock, SuperblockFault};
-use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo, PmdShift, round_down};
+use gmfs_format::native::copies::{Found, Judgement, Phase, Standing, judge};
+use gmfs_format::native::features::Features;
+use gmfs_format::native::geometry::Geometry;
+use gmfs_format::native::raw::{PageHeader, PageTrailer, SuperblockPage};
+use gmfs_format::native::seal::{PageKind, Place, SealFault};
+use gmfs_format::native::sum::{Marks, Sum};
+use gmfs_format::native::superblock::{STATE_ACTIVE, STATE_CLEAN, STATE_FLAGS, Superblock, SuperblockFault};
+use gmfs_format::native::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo, PmdShift, round_down};
+use gmfs_io::{Absence, ReadAt, ReadError};
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -117,7 +117,7 @@ pub enum OpenError {
     Read(#[from] ReadError),
     /// Recovery could not write.
     #[error("cannot recover the region")]
-    Write(#[from] gmfs_format::io::WriteError),
+    Write(#[from] gmfs_io::WriteError),
 }
 
 /// Both superblocks, what was decided about their region, and what follows from that.
@@ -778,7 +778,7 @@ pub(crate) fn look(superblocks: &Superblocks, copy: CopyId, page: PageNo, bytes:
     let Some(place) = superblocks.place(copy, page) else {
         return Found::Bad(SealFault::Overwritten);
     };
-    match gmfs_format::seal::check(bytes, &place) {
+    match gmfs_format::native::seal::check(bytes, &place) {
         Ok(generation) => Found::Good(generation),
         Err(fault) => Found::Bad(fault),
     }
@@ -825,7 +825,7 @@ pub(crate) fn hinders(standing: Standing) -> bool {
 
 /// The superblock's payload in a page, whatever the page is.
 #[must_use]
-pub fn payload(page: &PageBytes) -> &gmfs_format::raw::SuperblockRaw {
+pub fn payload(page: &PageBytes) -> &gmfs_format::native::raw::SuperblockRaw {
     &SuperblockPage::view(page).superblock
 }
 

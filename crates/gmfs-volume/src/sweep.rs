@@ -6,10 +6,12 @@
 use std::num::NonZeroU32;
 use std::ops::Range;
 
-use gmfs_format::copies::{Found, Judgement};
-use gmfs_format::io::{ReadAt, ReadError};
-use gmfs_format::seal::{self, PageKind, SealFault};
-use gmfs_format::units::{CopyId, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo, len64, range_len, to_u32, to_usize};
+use gmfs_format::native::copies::{Found, Judgement};
+use gmfs_format::native::seal::{self, PageKind, SealFault};
+use gmfs_format::native::units::{
+    CopyId, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo, len64, range_len, to_u32, to_usize,
+};
+use gmfs_io::{ReadAt, ReadError};
 
 use crate::superblocks::{Superblocks, look, same_payload};
 

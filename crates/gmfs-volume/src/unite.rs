@@ -4,12 +4,12 @@
 //! B goes first, and before its payload its seal: the CRC that the united page will have. From there on, whatever part of
 //! the payload is stored, copy A and the torn copy B come to the same united page, and that CRC proves it.
 
-use gmfs_format::copies::Found;
-use gmfs_format::io::{ReadAt, WriteAt};
-use gmfs_format::raw::{BlockRaw, BlockTablePage, InodeTablePage, PageHeader};
-use gmfs_format::seal::{self, PageKind, Place, SealFault};
-use gmfs_format::tables::{BlockState, INODE_DOUBTFUL};
-use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo, len64};
+use gmfs_format::native::copies::Found;
+use gmfs_format::native::raw::{BlockRaw, BlockTablePage, InodeTablePage, PageHeader};
+use gmfs_format::native::seal::{self, PageKind, Place, SealFault};
+use gmfs_format::native::tables::{BlockState, INODE_DOUBTFUL};
+use gmfs_format::native::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo, len64};
+use gmfs_io::{ReadAt, WriteAt};
 
 use crate::superblocks::{OpenError, Superblocks, find_page, same_payload};
 

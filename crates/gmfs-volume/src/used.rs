@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use gmfs_format::geometry::Geometry;
-use gmfs_format::io::{ReadAt, Span, WriteAt};
-use gmfs_format::raw::BlockRaw;
-use gmfs_format::tables::BlockState;
-use gmfs_format::units::{BlockNo, InodeNo, len64};
+use gmfs_format::native::geometry::Geometry;
+use gmfs_format::native::raw::BlockRaw;
+use gmfs_format::native::tables::BlockState;
+use gmfs_format::native::units::{BlockNo, InodeNo, len64};
+use gmfs_io::{ReadAt, Span, WriteAt};
 
 use crate::alloc::single;
 use crate::region::Region;

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use gmfs_format::io::{ReadAt, ReadError, WriteAt, WriteError};
-use gmfs_format::model::{Extent, Inode, Tree};
 use gmfs_format::name::NameError;
-use gmfs_format::raw::{BlockRaw, InodeRaw, InodeTablePage};
-use gmfs_format::superblock::Superblock;
-use gmfs_format::tables::{INODE_IMMUTABLE, INODE_LOST_DATA, InodeKind};
-use gmfs_format::units::{InodeNo, PageNo, to_usize};
+use gmfs_format::native::model::{Extent, Inode, Tree};
+use gmfs_format::native::raw::{BlockRaw, InodeRaw, InodeTablePage};
+use gmfs_format::native::superblock::Superblock;
+use gmfs_format::native::tables::{INODE_IMMUTABLE, INODE_LOST_DATA, InodeKind};
+use gmfs_format::native::units::{InodeNo, PageNo, to_usize};
+use gmfs_io::{ReadAt, ReadError, WriteAt, WriteError};
 
 use crate::alloc::{BlockMap, single};
 use crate::change::{Assign, Change};
@@ -112,7 +112,7 @@ pub enum ChangeError {
     Mapping(#[from] crate::content::ContentError),
     /// A block that holds metadata, or lies behind the region.
     #[error("block {0} is no data block")]
-    NotData(gmfs_format::units::BlockNo),
+    NotData(gmfs_format::native::units::BlockNo),
     /// A metadata page is not as it was when the region was opened.
     #[error("metadata page {page} is damaged: check the region")]
     Damaged {
@@ -420,7 +420,7 @@ fn require_complete(inode: &Inode, mapping: &Mapping) -> Result<(), ChangeError>
     crate::content::require_distinct(mapping)?;
     let lost = inode.attributes.is_some_and(|attributes| attributes.flags & INODE_LOST_DATA != 0);
     if !lost && mapping.blocks() != inode.blocks {
-        let whole = gmfs_format::io::Span::new(0, inode.size);
+        let whole = gmfs_io::Span::new(0, inode.size);
         return Err(crate::content::ContentError::lost(inode, mapping, whole).into());
     }
     Ok(())

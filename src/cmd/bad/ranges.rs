@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use gmfs_format::geometry::Geometry;
+use gmfs_format::native::geometry::Geometry;
+use gmfs_format::native::units::to_u32;
 use gmfs_format::spec::parse_size;
-use gmfs_format::units::to_u32;
 use serde_json::Value;
 
 use crate::cmd::who::Address;
@@ -194,7 +194,11 @@ mod tests {
     use super::*;
 
     fn origin(base: u64, in_device: Option<u64>) -> Origin {
-        Origin { geometry: Geometry::plan(64 << 20, gmfs_format::units::PmdShift::M2, 64).unwrap(), base, in_device }
+        Origin {
+            geometry: Geometry::plan(64 << 20, gmfs_format::native::units::PmdShift::M2, 64).unwrap(),
+            base,
+            in_device,
+        }
     }
 
     #[test]

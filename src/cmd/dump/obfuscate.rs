@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Mutex, PoisonError};
 
-use gmfs_format::io::{Absence, ReadAt, ReadError, Span};
-use gmfs_format::raw::{InodeRaw, InodeTablePage, PageHeader, SuperblockPage};
-use gmfs_format::seal::{self, PAGE_VERSION, PageKind, Place, SealFault};
-use gmfs_format::superblock::check_label;
-use gmfs_format::units::{CopyId, Generation, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo, to_u32};
+use gmfs_format::native::raw::{InodeRaw, InodeTablePage, PageHeader, SuperblockPage};
+use gmfs_format::native::seal::{self, PAGE_VERSION, PageKind, Place, SealFault};
+use gmfs_format::native::superblock::check_label;
+use gmfs_format::native::units::{CopyId, Generation, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo, to_u32};
+use gmfs_io::{Absence, ReadAt, ReadError, Span};
 use gmfs_volume::Superblocks;
 
 /// Letters and digits first, so that what is made of them is pleasant to read.

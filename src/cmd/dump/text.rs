@@ -3,11 +3,11 @@
 
 use std::io::{self, Write};
 
-use gmfs_format::io::ReadAt;
 use gmfs_format::name::escape;
-use gmfs_format::raw::{BlockRaw, InodeRaw, InodeTablePage, OnMemory, SuperblockRaw};
-use gmfs_format::seal::PageKind;
-use gmfs_format::units::{BlockNo, CopyId};
+use gmfs_format::native::raw::{BlockRaw, InodeRaw, InodeTablePage, OnMemory, SuperblockRaw};
+use gmfs_format::native::seal::PageKind;
+use gmfs_format::native::units::{BlockNo, CopyId};
+use gmfs_io::ReadAt;
 use gmfs_volume::Superblocks;
 use gmfs_volume::region::page_descriptors;
 use gmfs_volume::superblocks::used_tables;

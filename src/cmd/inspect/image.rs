@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use gmfs_format::io::{Absence, ReadAt as _, Span};
 use gmfs_image::foreign::{self, Foreign};
 use gmfs_image::{Description, DumpFacts, Image, Kind, probe};
+use gmfs_io::{Absence, ReadAt as _, Span};
 use gmfs_volume::{Region, Superblocks};
 
 use super::Args;

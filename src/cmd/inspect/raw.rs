@@ -1,13 +1,13 @@
 //! The fields of one metadata page, whatever they hold.
 
 use anyhow::{Context as _, Result};
-use gmfs_format::io::ReadAt as _;
-use gmfs_format::raw::{
+use gmfs_format::native::raw::{
     BlockRaw, BlockTablePage, ErrorRecord, Field, InodeRaw, InodeTablePage, OnMemory, PageHeader, PageTrailer,
     SuperblockPage, SuperblockRaw,
 };
-use gmfs_format::seal::{self, PageKind, Place};
-use gmfs_format::units::{CopyId, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo};
+use gmfs_format::native::seal::{self, PageKind, Place};
+use gmfs_format::native::units::{CopyId, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo};
+use gmfs_io::ReadAt as _;
 use gmfs_volume::Superblocks;
 use uuid::Uuid;
 

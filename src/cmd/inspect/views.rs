@@ -1,11 +1,11 @@
 //! The views that are lists.
 
 use anyhow::Result;
-use gmfs_format::copies::{Judgement, Standing};
-use gmfs_format::model::{Attributes, Inode, Tree};
-use gmfs_format::raw::BlockRaw;
-use gmfs_format::tables::{BlockState, InodeKind};
-use gmfs_format::units::{BlockNo, CopyId, InodeNo, PageNo};
+use gmfs_format::native::copies::{Judgement, Standing};
+use gmfs_format::native::model::{Attributes, Inode, Tree};
+use gmfs_format::native::raw::BlockRaw;
+use gmfs_format::native::tables::{BlockState, InodeKind};
+use gmfs_format::native::units::{BlockNo, CopyId, InodeNo, PageNo};
 use gmfs_volume::region::Mappings;
 use gmfs_volume::superblocks::used_tables;
 use gmfs_volume::sweep::{Frame, sweep};

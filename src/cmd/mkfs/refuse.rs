@@ -1,11 +1,11 @@
 //! What is not formatted without being told to: whatever somebody may still want.
 
 use anyhow::Result;
-use gmfs_format::io::ReadAt;
-use gmfs_format::seal::{PageKind, SealFault, claim};
-use gmfs_format::superblock::{MAGIC, Superblock, SuperblockFault};
-use gmfs_format::units::{CopyId, PAGE_SIZE, PmdShift};
+use gmfs_format::native::seal::{PageKind, SealFault, claim};
+use gmfs_format::native::superblock::{MAGIC, Superblock, SuperblockFault};
+use gmfs_format::native::units::{CopyId, PAGE_SIZE, PmdShift};
 use gmfs_image::{Kind, foreign};
+use gmfs_io::ReadAt;
 use gmfs_volume::{OpenError, Superblocks};
 
 use super::target::Target;

@@ -5,12 +5,12 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use gmfs_format::io::{ReadAt, Span, Window, WriteAt};
+use gmfs_format::native::units::{CopyId, PmdShift};
 use gmfs_format::spec;
-use gmfs_format::units::{CopyId, PmdShift};
 use gmfs_image::foreign;
 use gmfs_image::probe::{self, Intent};
 use gmfs_image::{Kind, RangeLock, RegionFile, WritableFile};
+use gmfs_io::{ReadAt, Span, Window, WriteAt};
 use gmfs_volume::Superblocks;
 
 use super::Args;

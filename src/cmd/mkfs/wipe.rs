@@ -6,8 +6,8 @@
 use std::ops::Range;
 
 use anyhow::Result;
-use gmfs_format::io::WriteAt;
-use gmfs_format::units::{CopyId, PAGE_BYTES, PAGE_SIZE, PageNo};
+use gmfs_format::native::units::{CopyId, PAGE_BYTES, PAGE_SIZE, PageNo};
+use gmfs_io::WriteAt;
 use gmfs_volume::Superblocks;
 use gmfs_volume::superblocks::used_tables;
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use gmfs_check::plan::Refused;
 use gmfs_check::problem::Fact;
 use gmfs_check::{Code, Finding as Found, Planned, Severity, Unchecked as Skipped};
-use gmfs_format::io::Span;
-use gmfs_format::units::CopyId;
+use gmfs_format::native::units::CopyId;
+use gmfs_io::Span;
 use serde::Serialize;
 
 use crate::content::Gaps;

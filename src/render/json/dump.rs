@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use gmfs_format::io::{Absence, Span};
 use gmfs_image::DumpFacts;
+use gmfs_io::{Absence, Span};
 use serde::Serialize;
 
 use crate::presence;

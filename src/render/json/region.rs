@@ -1,10 +1,10 @@
 //! `gmfs.inspect/1` and what other answers share with it.
 
 use gmfs_check::Standings;
-use gmfs_format::copies::{Judgement, Standing};
-use gmfs_format::geometry::Geometry as Layout;
-use gmfs_format::raw::ErrorRecord;
-use gmfs_format::superblock::{STATE_SEALED, Superblock as Found};
+use gmfs_format::native::copies::{Judgement, Standing};
+use gmfs_format::native::geometry::Geometry as Layout;
+use gmfs_format::native::raw::ErrorRecord;
+use gmfs_format::native::superblock::{STATE_SEALED, Superblock as Found};
 use serde::Serialize;
 
 use crate::health;

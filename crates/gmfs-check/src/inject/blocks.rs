@@ -1,9 +1,9 @@
 //! Descriptors as a buggy writer would leave them, under good seals, and contents that do not match.
 
-use gmfs_format::io::WriteAt;
-use gmfs_format::raw::{BlockRaw, BlockTablePage};
-use gmfs_format::tables::{BLOCK_CRC_VALID, BLOCK_ZERO, BlockState};
-use gmfs_format::units::{BlockNo, CopyId, InodeNo, PageNo};
+use gmfs_format::native::raw::{BlockRaw, BlockTablePage};
+use gmfs_format::native::tables::{BLOCK_CRC_VALID, BLOCK_ZERO, BlockState};
+use gmfs_format::native::units::{BlockNo, CopyId, InodeNo, PageNo};
+use gmfs_io::WriteAt;
 
 use crate::inject::{Editor, InjectError, Injected};
 use crate::problem::Code;
@@ -85,7 +85,7 @@ fn slot_behind_end<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, I
     let geometry = editor.superblock.geometry();
     let last = PageNo(geometry.table_pages());
     let used = editor.superblock.used_table_pages().contains(&last.0);
-    if !used || geometry.data_blocks().is_multiple_of(gmfs_format::raw::BLOCKS_PER_PAGE) {
+    if !used || geometry.data_blocks().is_multiple_of(gmfs_format::native::raw::BLOCKS_PER_PAGE) {
         return Err(editor.missing("used slot behind the last data block"));
     }
     editor.edit_page(last, |bytes| BlockTablePage::view_mut(bytes).entries[249].crc = 1.into())

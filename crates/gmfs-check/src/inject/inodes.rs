@@ -1,9 +1,9 @@
 //! Inodes and a tree as a buggy writer would leave them, under good seals.
 
-use gmfs_format::io::WriteAt;
-use gmfs_format::raw::{InodeRaw, InodeTablePage};
-use gmfs_format::tables::{INODE_DOUBTFUL, InodeKind};
-use gmfs_format::units::{CopyId, InodeNo};
+use gmfs_format::native::raw::{InodeRaw, InodeTablePage};
+use gmfs_format::native::tables::{INODE_DOUBTFUL, InodeKind};
+use gmfs_format::native::units::{CopyId, InodeNo};
+use gmfs_io::WriteAt;
 
 use crate::inject::superblock::FAR_FUTURE;
 use crate::inject::{Editor, InjectError, Injected};

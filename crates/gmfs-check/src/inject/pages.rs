@@ -3,11 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use gmfs_format::io::WriteAt;
-use gmfs_format::raw::{InodeTablePage, PageHeader};
-use gmfs_format::seal;
-use gmfs_format::superblock::STATE_ACTIVE;
-use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageNo};
+use gmfs_format::native::raw::{InodeTablePage, PageHeader};
+use gmfs_format::native::seal;
+use gmfs_format::native::superblock::STATE_ACTIVE;
+use gmfs_format::native::units::{CopyId, Generation, PAGE_SIZE, PageNo};
+use gmfs_io::WriteAt;
 use uuid::Uuid;
 
 use crate::inject::{Editor, InjectError, Injected};

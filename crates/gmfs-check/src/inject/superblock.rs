@@ -1,8 +1,8 @@
 //! Lies of the superblock, under good seals.
 
-use gmfs_format::io::WriteAt;
-use gmfs_format::raw::PageHeader;
-use gmfs_format::units::{CopyId, Generation, PageNo};
+use gmfs_format::native::raw::PageHeader;
+use gmfs_format::native::units::{CopyId, Generation, PageNo};
+use gmfs_io::WriteAt;
 use uuid::Uuid;
 
 use crate::inject::{Editor, InjectError, Injected};
@@ -36,7 +36,7 @@ pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
         Code::GM0111 => editor.edit_superblock(|raw| raw.writer[0] = 0x1B),
         Code::GM0112 => {
             for copy in CopyId::BOTH {
-                editor.write_page(copy, PageNo(0), &[0; gmfs_format::units::PAGE_SIZE])?;
+                editor.write_page(copy, PageNo(0), &[0; gmfs_format::native::units::PAGE_SIZE])?;
             }
             Ok(Injected::Done)
         }

@@ -7,11 +7,11 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use gmfs_format::geometry::Geometry;
-use gmfs_format::io::{ReadAt, Span};
-use gmfs_format::raw::{BLOCKS_PER_PAGE, BlockRaw, BlockTablePage};
-use gmfs_format::tables::{BLOCK_FLAGS, BlockState};
-use gmfs_format::units::{BlockNo, CopyId, InodeNo, PAGE_BYTES, PageBytes, len64, to_usize};
+use gmfs_format::native::geometry::Geometry;
+use gmfs_format::native::raw::{BLOCKS_PER_PAGE, BlockRaw, BlockTablePage};
+use gmfs_format::native::tables::{BLOCK_FLAGS, BlockState};
+use gmfs_format::native::units::{BlockNo, CopyId, InodeNo, PAGE_BYTES, PageBytes, len64, to_usize};
+use gmfs_io::{ReadAt, Span};
 use gmfs_volume::Superblocks;
 use gmfs_volume::census::Census;
 use gmfs_volume::region::page_descriptors;

@@ -1,6 +1,6 @@
 //! What is counted against what is recorded: each file's blocks, and the superblock's sums.
 
-use gmfs_format::tables::BlockState;
+use gmfs_format::native::tables::BlockState;
 use gmfs_volume::Superblocks;
 use gmfs_volume::decide::Outcome;
 

@@ -1,9 +1,9 @@
 //! Contents of blocks against what their descriptors record of them.
 
-use gmfs_format::io::{ReadAt, ReadError, Span};
-use gmfs_format::raw::BlockRaw;
-use gmfs_format::tables::{BLOCK_ZERO, BlockState};
-use gmfs_format::units::{BlockNo, len64, small};
+use gmfs_format::native::raw::BlockRaw;
+use gmfs_format::native::tables::{BLOCK_ZERO, BlockState};
+use gmfs_format::native::units::{BlockNo, len64, small};
+use gmfs_io::{ReadAt, ReadError, Span};
 use gmfs_volume::Superblocks;
 use gmfs_volume::region::page_descriptors;
 use gmfs_volume::sweep::{Frame, sweep};

@@ -1,11 +1,11 @@
 //! The inode table: each record by itself, and the compact table of inodes that later passes look owners up in.
 
-use gmfs_format::geometry::Geometry;
-use gmfs_format::io::{ReadAt, Span};
 use gmfs_format::name;
-use gmfs_format::raw::{InodeRaw, InodeTablePage, OnMemory, PageHeader};
-use gmfs_format::tables::{INODE_DOUBTFUL, INODE_FLAGS, InodeKind, MODE_BITS};
-use gmfs_format::units::{CopyId, InodeNo, PageBytes, PageNo, len64, to_usize};
+use gmfs_format::native::geometry::Geometry;
+use gmfs_format::native::raw::{InodeRaw, InodeTablePage, OnMemory, PageHeader};
+use gmfs_format::native::tables::{INODE_DOUBTFUL, INODE_FLAGS, InodeKind, MODE_BITS};
+use gmfs_format::native::units::{CopyId, InodeNo, PageBytes, PageNo, len64, to_usize};
+use gmfs_io::{ReadAt, Span};
 use gmfs_volume::Superblocks;
 use gmfs_volume::census::Census;
 use gmfs_volume::sweep::{Frame, sweep};

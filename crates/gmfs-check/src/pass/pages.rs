@@ -1,10 +1,10 @@
 //! What is to be said of a page's two copies.
 
-use gmfs_format::copies::{Judgement, Standing};
-use gmfs_format::io::Span;
-use gmfs_format::raw::PageHeader;
-use gmfs_format::seal::SealFault;
-use gmfs_format::units::{CopyId, PAGE_BYTES, PageBytes, PageNo};
+use gmfs_format::native::copies::{Judgement, Standing};
+use gmfs_format::native::raw::PageHeader;
+use gmfs_format::native::seal::SealFault;
+use gmfs_format::native::units::{CopyId, PAGE_BYTES, PageBytes, PageNo};
+use gmfs_io::Span;
 use gmfs_volume::Superblocks;
 use gmfs_volume::census::Census;
 use gmfs_volume::sweep::{Frame, Visit as _};
@@ -127,7 +127,7 @@ fn header(page: PageNo, bytes: &PageBytes, superblocks: &Superblocks, sink: &mut
 
 /// A page as a finding's subject.
 pub(crate) fn subject(superblocks: &Superblocks, page: PageNo, copy: Option<CopyId>) -> Subject {
-    let kind = superblocks.geometry().page_kind(page).unwrap_or(gmfs_format::seal::PageKind::Superblock);
+    let kind = superblocks.geometry().page_kind(page).unwrap_or(gmfs_format::native::seal::PageKind::Superblock);
     Subject::Pages { kind, first: page, count: 1, copy }
 }
 

@@ -5,8 +5,8 @@
 
 use std::ops::Range;
 
-use gmfs_format::io::{ReadAt, Span};
-use gmfs_format::units::{BlockNo, InodeNo, len64, small};
+use gmfs_format::native::units::{BlockNo, InodeNo, len64, small};
+use gmfs_io::{ReadAt, Span};
 use gmfs_volume::Superblocks;
 use gmfs_volume::region::page_descriptors;
 use gmfs_volume::sweep::{Frame, sweep};

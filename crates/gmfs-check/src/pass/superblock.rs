@@ -1,10 +1,10 @@
 //! The superblocks: their two pages, and what the one that counts says of itself.
 
-use gmfs_format::copies::{Phase, Standing};
-use gmfs_format::io::{Absence, ReadAt, Span};
-use gmfs_format::raw::{PageHeader, SuperblockRaw};
-use gmfs_format::superblock::{MAX_LABEL, SuperblockFault, check_label};
-use gmfs_format::units::{CopyId, PAGE_BYTES, PAGE_SIZE, PageNo};
+use gmfs_format::native::copies::{Phase, Standing};
+use gmfs_format::native::raw::{PageHeader, SuperblockRaw};
+use gmfs_format::native::superblock::{MAX_LABEL, SuperblockFault, check_label};
+use gmfs_format::native::units::{CopyId, PAGE_BYTES, PAGE_SIZE, PageNo};
+use gmfs_io::{Absence, ReadAt, Span};
 use gmfs_volume::Superblocks;
 use gmfs_volume::superblocks::{Slot, state_is_sound};
 

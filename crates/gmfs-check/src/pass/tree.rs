@@ -1,8 +1,8 @@
 //! The tree: every inode reaches the root through directories, and names are unique in each.
 
-use gmfs_format::io::{ReadAt, Span};
-use gmfs_format::raw::{InodeRaw, InodeTablePage};
-use gmfs_format::units::{InodeNo, len64, to_usize};
+use gmfs_format::native::raw::{InodeRaw, InodeTablePage};
+use gmfs_format::native::units::{InodeNo, len64, to_usize};
+use gmfs_io::{ReadAt, Span};
 use gmfs_volume::Superblocks;
 
 use crate::finding::Subject;

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use gmfs_format::io::ReadAt;
-use gmfs_format::units::{BlockNo, InodeNo};
+use gmfs_format::native::units::{BlockNo, InodeNo};
+use gmfs_io::ReadAt;
 
 use crate::finding::last_of;
 use crate::plan::descriptors::Descriptors;

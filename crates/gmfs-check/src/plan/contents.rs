@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use gmfs_format::io::ReadAt;
-use gmfs_format::model::Tree;
 use gmfs_format::name;
-use gmfs_format::raw::{INODES_PER_PAGE, InodeRaw, SuperblockRaw};
-use gmfs_format::superblock::{MAX_LABEL, STATE_ACTIVE, STATE_CLEAN, STATE_FLAGS, text_field};
-use gmfs_format::tables::{BlockState, INODE_DOUBTFUL, INODE_FLAGS, INODE_LOST_DATA, InodeKind, MODE_BITS};
-use gmfs_format::units::{BlockNo, InodeNo, PageNo};
+use gmfs_format::native::model::Tree;
+use gmfs_format::native::raw::{INODES_PER_PAGE, InodeRaw, SuperblockRaw};
+use gmfs_format::native::superblock::{MAX_LABEL, STATE_ACTIVE, STATE_CLEAN, STATE_FLAGS, text_field};
+use gmfs_format::native::tables::{BlockState, INODE_DOUBTFUL, INODE_FLAGS, INODE_LOST_DATA, InodeKind, MODE_BITS};
+use gmfs_format::native::units::{BlockNo, InodeNo, PageNo};
+use gmfs_io::ReadAt;
 use gmfs_volume::change::Assign;
 use gmfs_volume::region::read_inode;
 use gmfs_volume::{Region, Superblocks};

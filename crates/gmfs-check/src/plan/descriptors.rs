@@ -1,8 +1,8 @@
 //! Descriptors read one after the other: a page of them is read once for all that lie on it.
 
-use gmfs_format::io::ReadAt;
-use gmfs_format::raw::{BLOCKS_PER_PAGE, BlockRaw, BlockTablePage, OnMemory};
-use gmfs_format::units::{BlockNo, PageBytes, PageNo, len64, to_u32, to_usize};
+use gmfs_format::native::raw::{BLOCKS_PER_PAGE, BlockRaw, BlockTablePage, OnMemory};
+use gmfs_format::native::units::{BlockNo, PageBytes, PageNo, len64, to_u32, to_usize};
+use gmfs_io::ReadAt;
 use gmfs_volume::Superblocks;
 use gmfs_volume::region::read_page;
 

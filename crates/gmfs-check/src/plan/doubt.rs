@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 
-use gmfs_format::io::ReadAt;
 use gmfs_format::name;
-use gmfs_format::tables::INODE_DOUBTFUL;
-use gmfs_format::units::{InodeNo, len64};
+use gmfs_format::native::tables::INODE_DOUBTFUL;
+use gmfs_format::native::units::{InodeNo, len64};
+use gmfs_io::ReadAt;
 use gmfs_volume::region::read_inode;
 use gmfs_volume::settle::Settlement;
 use gmfs_volume::{Region, Superblocks};

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use gmfs_format::io::ReadAt;
-use gmfs_format::model::{Extent, Tree};
-use gmfs_format::tables::InodeKind;
-use gmfs_format::units::{InodeNo, small};
+use gmfs_format::native::model::{Extent, Tree};
+use gmfs_format::native::tables::InodeKind;
+use gmfs_format::native::units::{InodeNo, small};
+use gmfs_io::ReadAt;
 use gmfs_volume::{Region, Superblocks};
 
 /// One bit for each place of most files, found in one pass over the block table; of files that are too sparse for that,

@@ -1,7 +1,7 @@
 //! What becomes of damaged pages.
 
-use gmfs_format::seal::PageKind;
-use gmfs_format::units::CopyId;
+use gmfs_format::native::seal::PageKind;
+use gmfs_format::native::units::CopyId;
 use gmfs_volume::Superblocks;
 
 use crate::finding::{Finding, Subject};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use gmfs_format::io::{Absence, ReadAt, ReadError, Span, WriteAt, WriteError};
+use gmfs_io::{Absence, ReadAt, ReadError, Span, WriteAt, WriteError};
 
 pub(crate) const PAGE: u64 = 4096;
 pub(crate) type Bytes = [u8; PAGE as usize];

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use gmfs_format::geometry::Geometry;
-use gmfs_format::units::PmdShift;
+use gmfs_format::native::geometry::Geometry;
+use gmfs_format::native::units::PmdShift;
 use gmfs_volume::{CreateOptions, FormatOptions, PutOptions, Stamp, Writer, WriterOptions};
 use uuid::Uuid;
 

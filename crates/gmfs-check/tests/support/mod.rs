@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 
 use gmfs_check::{Code, Finding, Options, Policy, Report, apply, check, plan};
-use gmfs_format::geometry::Geometry;
-use gmfs_format::io::{ReadAt, Span, WriteAt};
-use gmfs_format::tables::{BlockState, InodeKind};
-use gmfs_format::units::{BlockNo, CopyId, InodeNo, PageNo, PmdShift};
+use gmfs_format::native::geometry::Geometry;
+use gmfs_format::native::tables::{BlockState, InodeKind};
+use gmfs_format::native::units::{BlockNo, CopyId, InodeNo, PageNo, PmdShift};
+use gmfs_io::{ReadAt, Span, WriteAt};
 use gmfs_volume::superblocks::used_tables;
 use gmfs_volume::{
     Chosen, Class, CreateOptions, FormatOptions, PutOptions, Region, Stamp, Superblocks, Writer, WriterOptions,

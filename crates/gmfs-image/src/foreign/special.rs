@@ -1,6 +1,6 @@
 //! Signatures that need more than a look at one place.
 
-use gmfs_format::io::ReadAt;
+use gmfs_io::ReadAt;
 
 use super::{Foreign, read};
 

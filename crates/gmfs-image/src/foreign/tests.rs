@@ -117,6 +117,6 @@ proptest! {
         // Every probe runs over bytes that mean nothing; none panics.
         let image: Vec<u8> = seed.iter().cycle().take(3 << 18).copied().collect();
         let _ = identify(&image);
-        crate::fuzzing::exercise(&seed);
+        crate::fuzzing::exercise_image(&seed);
     }
 }

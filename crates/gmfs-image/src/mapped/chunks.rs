@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gmfs_format::io::Span;
+use gmfs_io::Span;
 use memmap2::{MmapOptions, MmapRaw};
 
 use super::fault::{self, Fault, Pieces};

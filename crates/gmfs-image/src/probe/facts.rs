@@ -3,15 +3,15 @@
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use gmfs_format::io::{Absence, ReadAt, Span};
+use gmfs_io::{Absence, ReadAt, Span};
 
-use crate::elf::{ElfDump, ElfFacts};
-use crate::flat::FlatFacts;
-use crate::kdump::{KdumpDump, KdumpFacts};
-use crate::lime::{LimeDump, LimeFacts};
 use crate::metadump::{MetaDump, MetaFacts};
-use crate::raw::RawMemory;
-use crate::totals::Totals;
+use gmfs_dump::Totals;
+use gmfs_dump::elf::{ElfDump, ElfFacts};
+use gmfs_dump::flat::FlatFacts;
+use gmfs_dump::kdump::{KdumpDump, KdumpFacts};
+use gmfs_dump::lime::{LimeDump, LimeFacts};
+use gmfs_dump::raw::RawMemory;
 
 /// Who wrote the dump, as its author calls it.
 const MAKEDUMPFILE: &str = "makedumpfile";
@@ -102,7 +102,7 @@ impl From<&KdumpFacts> for DumpFacts {
             big_endian: Some(kdump.big_endian),
             bits: Some(kdump.bits),
             page_size: Some(kdump.page_size),
-            codec: Some(kdump.codec.map_or("stored", crate::kdump::Codec::name)),
+            codec: Some(kdump.codec.map_or("stored", gmfs_dump::kdump::Codec::name)),
             dump_level: (kdump.version >= 1).then_some(kdump.dump_level),
             release: kdump.notes.release.clone().or_else(|| named(&kdump.release)),
             crash_time: kdump.notes.crash_time,
@@ -137,7 +137,7 @@ impl From<&MetaFacts> for DumpFacts {
             format: "gmfs metadata",
             version: Some(crate::metadump::VERSION),
             big_endian: Some(false),
-            page_size: Some(gmfs_format::units::PAGE_BYTES),
+            page_size: Some(gmfs_format::native::units::PAGE_BYTES),
             ..Self::default()
         }
     }

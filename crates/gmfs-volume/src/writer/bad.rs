@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use gmfs_format::io::WriteAt;
-use gmfs_format::units::BlockNo;
+use gmfs_format::native::units::BlockNo;
+use gmfs_io::WriteAt;
 
 use crate::change::{Assign, Change};
 use crate::writer::{ChangeError, Writer};

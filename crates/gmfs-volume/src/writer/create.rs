@@ -1,10 +1,10 @@
 //! New files and directories, and their removal.
 
-use gmfs_format::io::WriteAt;
-use gmfs_format::model::Inode;
-use gmfs_format::raw::InodeRaw;
-use gmfs_format::tables::{INODE_ALIGN_1G, InodeKind, MODE_BITS};
-use gmfs_format::units::{InodeNo, range_len};
+use gmfs_format::native::model::Inode;
+use gmfs_format::native::raw::InodeRaw;
+use gmfs_format::native::tables::{INODE_ALIGN_1G, InodeKind, MODE_BITS};
+use gmfs_format::native::units::{InodeNo, range_len};
+use gmfs_io::WriteAt;
 
 use crate::change::Change;
 use crate::writer::{ChangeError, Writer, blocks_from, release_all, require_kind, shown};

@@ -3,9 +3,9 @@
 use std::io::Read;
 use std::ops::Range;
 
-use gmfs_format::io::{Span, WriteAt};
-use gmfs_format::tables::{INODE_DOUBTFUL, INODE_LOST_DATA, InodeKind};
-use gmfs_format::units::{BlockNo, InodeNo, follows, len64};
+use gmfs_format::native::tables::{INODE_DOUBTFUL, INODE_LOST_DATA, InodeKind};
+use gmfs_format::native::units::{BlockNo, InodeNo, follows, len64};
+use gmfs_io::{Span, WriteAt};
 
 use crate::alloc::single;
 use crate::change::{Assign, Change};

@@ -1,9 +1,9 @@
 //! Moving and renaming.
 
-use gmfs_format::io::WriteAt;
-use gmfs_format::raw::InodeRaw;
-use gmfs_format::tables::InodeKind;
-use gmfs_format::units::InodeNo;
+use gmfs_format::native::raw::InodeRaw;
+use gmfs_format::native::tables::InodeKind;
+use gmfs_format::native::units::InodeNo;
+use gmfs_io::WriteAt;
 
 use crate::change::Change;
 use crate::writer::{ChangeError, Writer, blocks_from, release_all, require_kind, shown};

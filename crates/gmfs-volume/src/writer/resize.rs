@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use gmfs_format::io::{Span, WriteAt};
-use gmfs_format::model::Extent;
-use gmfs_format::tables::{INODE_ALIGN_1G, InodeKind};
-use gmfs_format::units::{BlockNo, InodeNo, range_len};
+use gmfs_format::native::model::Extent;
+use gmfs_format::native::tables::{INODE_ALIGN_1G, InodeKind};
+use gmfs_format::native::units::{BlockNo, InodeNo, range_len};
+use gmfs_io::{Span, WriteAt};
 
 use crate::alloc::single;
 use crate::change::{Assign, Change};
@@ -167,10 +167,10 @@ impl<S: WriteAt> Writer<S> {
                     break;
                 };
                 let bytes = self.store.page(page)?;
-                let entries = gmfs_format::raw::BlockTablePage::view(&bytes).entries.iter().skip(slot);
+                let entries = gmfs_format::native::raw::BlockTablePage::view(&bytes).entries.iter().skip(slot);
                 // As many as this page describes; the next page is read for the rest.
                 for (entry, block) in entries.zip(&mut run) {
-                    if *entry == gmfs_format::raw::BlockRaw::FREE {
+                    if *entry == gmfs_format::native::raw::BlockRaw::FREE {
                         self.blocks.release(single(block));
                     }
                 }

@@ -4,12 +4,12 @@
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use gmfs_format::geometry::Geometry;
-use gmfs_format::raw::PageHeader;
-use gmfs_format::seal::{self, PageKind, Place};
-use gmfs_format::superblock::Superblock;
-use gmfs_format::tables::INODE_LOST_DATA;
-use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageNo, PmdShift};
+use gmfs_format::native::geometry::Geometry;
+use gmfs_format::native::raw::PageHeader;
+use gmfs_format::native::seal::{self, PageKind, Place};
+use gmfs_format::native::superblock::Superblock;
+use gmfs_format::native::tables::INODE_LOST_DATA;
+use gmfs_format::native::units::{CopyId, Generation, PAGE_SIZE, PageNo, PmdShift};
 use gmfs_volume::content::{ContentError, Piece};
 use gmfs_volume::{ChangeError, Region, Writer};
 use proptest::prelude::*;
@@ -254,7 +254,7 @@ fn a_small_image_that_claims_to_be_huge_is_read_in_bearable_time() {
     let start = Instant::now();
     let region = Region::open(&image).unwrap();
     assert!(region.inodes().lost_pages > 100_000);
-    assert!(region.mapping(gmfs_format::units::InodeNo(2)).lost_pages > 100_000);
+    assert!(region.mapping(gmfs_format::native::units::InodeNo(2)).lost_pages > 100_000);
     assert!(Writer::open(&mut image, writer_options()).is_err());
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }

@@ -1,9 +1,9 @@
 //! The traps of the commit, one by one, and the line between a crash and damage: what a writer that dies leaves is
 //! recovery; what nobody was writing, and is broken, is damage.
 
-use gmfs_format::copies::Phase;
-use gmfs_format::raw::PageHeader;
-use gmfs_format::units::{CopyId, PAGE_SIZE, PageNo};
+use gmfs_format::native::copies::Phase;
+use gmfs_format::native::raw::PageHeader;
+use gmfs_format::native::units::{CopyId, PAGE_SIZE, PageNo};
 use gmfs_volume::{ChangeError, OpenError, Recovery, Region, Superblocks, Writer};
 
 use crate::support::craft::{offset, superblock};

@@ -1,9 +1,9 @@
 //! Long runs of pages mended by two threads: the same stores in the same order as by one, and nothing written behind an
 //! error, wherever it is.
 
-use gmfs_format::raw::{BlockRaw, BlockTablePage, PageHeader};
-use gmfs_format::seal;
-use gmfs_format::units::{CopyId, Generation, PAGE_SIZE, PageNo};
+use gmfs_format::native::raw::{BlockRaw, BlockTablePage, PageHeader};
+use gmfs_format::native::seal;
+use gmfs_format::native::units::{CopyId, Generation, PAGE_SIZE, PageNo};
 use gmfs_volume::{OpenError, Superblocks, mend_pages, unite_page};
 
 use crate::support::memory::Memory;

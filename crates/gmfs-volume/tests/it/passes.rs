@@ -4,9 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use gmfs_format::copies::Standing;
-use gmfs_format::io::{ReadAt, ReadError, Span, WriteAt, WriteError};
-use gmfs_format::units::{CopyId, PAGE_BYTES, PageNo};
+use gmfs_format::native::copies::Standing;
+use gmfs_format::native::units::{CopyId, PAGE_BYTES, PageNo};
+use gmfs_io::{ReadAt, ReadError, Span, WriteAt, WriteError};
 use gmfs_volume::Superblocks;
 use gmfs_volume::sweep::Frame;
 

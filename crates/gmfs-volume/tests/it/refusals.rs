@@ -1,6 +1,6 @@
 //! What cannot be done leaves the region as it was, byte for byte.
 
-use gmfs_format::tables::INODE_IMMUTABLE;
+use gmfs_format::native::tables::INODE_IMMUTABLE;
 use gmfs_volume::{ChangeError, PutOptions, Writer};
 
 use crate::support::craft::edit_inode;

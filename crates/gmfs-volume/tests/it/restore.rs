@@ -1,8 +1,8 @@
 //! Metadata put back: whatever a crash keeps of the stores since the last barrier, the region is as before or as after,
 //! and putting back once more ends it. Region and dump are of two histories, which share generations.
 
-use gmfs_format::io::{Span, Window, WriteAt};
-use gmfs_format::units::{CopyId, PageNo};
+use gmfs_format::native::units::{CopyId, PageNo};
+use gmfs_io::{Span, Window, WriteAt};
 use gmfs_volume::restore::{Restore, RestoreError};
 use gmfs_volume::{CreateOptions, Superblocks, Writer};
 

@@ -1,8 +1,8 @@
 //! A region made over an older one, with the same UUID too: whatever the older one left behind the marks, in both copies
 //! and under good seals, is never taken for the new one's; and the old one's content is never shown.
 
-use gmfs_format::io::ReadAt as _;
-use gmfs_format::units::CopyId;
+use gmfs_format::native::units::CopyId;
+use gmfs_io::ReadAt as _;
 use gmfs_volume::{OpenError, Region, Writer, format};
 
 use crate::support::cases;

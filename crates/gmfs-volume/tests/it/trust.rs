@@ -1,12 +1,12 @@
 //! What any page of the last commit proves about all others, what is left in doubt, and whose region it is where pages of
 //! several are left.
 
-use gmfs_format::copies::Standing;
-use gmfs_format::io::{Span, WriteAt as _};
-use gmfs_format::raw::PageHeader;
-use gmfs_format::seal::{self, SealFault};
-use gmfs_format::superblock::{STATE_ACTIVE, Superblock, SuperblockFault};
-use gmfs_format::units::{CopyId, Generation, PAGE_BYTES, PageNo};
+use gmfs_format::native::copies::Standing;
+use gmfs_format::native::raw::PageHeader;
+use gmfs_format::native::seal::{self, SealFault};
+use gmfs_format::native::superblock::{STATE_ACTIVE, Superblock, SuperblockFault};
+use gmfs_format::native::units::{CopyId, Generation, PAGE_BYTES, PageNo};
+use gmfs_io::{Span, WriteAt as _};
 use gmfs_volume::decide::Outcome;
 use gmfs_volume::region::judge_page;
 use gmfs_volume::superblocks::Slot;

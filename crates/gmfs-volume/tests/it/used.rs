@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use gmfs_format::io::Span;
-use gmfs_format::units::{BlockNo, InodeNo};
+use gmfs_format::native::units::{BlockNo, InodeNo};
+use gmfs_io::Span;
 use gmfs_volume::used::taken;
 use gmfs_volume::{ChangeError, PutOptions, Region, Used, Users, Writer};
 

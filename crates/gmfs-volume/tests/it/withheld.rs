@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use gmfs_format::raw::BlockRaw;
-use gmfs_format::tables::BlockState;
-use gmfs_format::units::InodeNo;
+use gmfs_format::native::raw::BlockRaw;
+use gmfs_format::native::tables::BlockState;
+use gmfs_format::native::units::InodeNo;
 use gmfs_volume::{ChangeError, Region};
 
 use crate::support::craft::{descriptor, edit_inode, set_descriptor};
@@ -27,7 +27,7 @@ fn blocks_of(image: &Memory, ino: InodeNo) -> Vec<u32> {
 }
 
 fn state_of(image: &Memory, block: u32) -> BlockRaw {
-    Region::open(image).unwrap().descriptor(gmfs_format::units::BlockNo(block)).unwrap()
+    Region::open(image).unwrap().descriptor(gmfs_format::native::units::BlockNo(block)).unwrap()
 }
 
 #[test]

@@ -1,9 +1,9 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use gmfs_format::geometry::Geometry;
 use gmfs_format::name::check;
-use gmfs_format::units::PmdShift;
+use gmfs_format::native::geometry::Geometry;
+use gmfs_format::native::units::PmdShift;
 
 #[test]
 fn names_keep_their_length_and_stay_apart() {

@@ -1,10 +1,12 @@
 //! Pages written past the engine, under good seals and in both copies: states that no operation makes.
 
-use gmfs_format::raw::{BlockRaw, BlockTablePage, InodeRaw, InodeTablePage, PageHeader, SuperblockPage, SuperblockRaw};
-use gmfs_format::seal;
-use gmfs_format::superblock::Superblock;
-use gmfs_format::tables::BlockState;
-use gmfs_format::units::{BlockNo, CopyId, Generation, InodeNo, PageBytes, PageNo};
+use gmfs_format::native::raw::{
+    BlockRaw, BlockTablePage, InodeRaw, InodeTablePage, PageHeader, SuperblockPage, SuperblockRaw,
+};
+use gmfs_format::native::seal;
+use gmfs_format::native::superblock::Superblock;
+use gmfs_format::native::tables::BlockState;
+use gmfs_format::native::units::{BlockNo, CopyId, Generation, InodeNo, PageBytes, PageNo};
 use gmfs_volume::Superblocks;
 
 use super::memory::Memory;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gmfs_format::units::InodeNo;
+use gmfs_format::native::units::InodeNo;
 use gmfs_volume::{Recovery, Region, Writer};
 
 use super::crashes::Limits;

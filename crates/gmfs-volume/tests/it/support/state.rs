@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher as _;
 
-use gmfs_format::copies::Standing;
-use gmfs_format::io::{ReadAt as _, Span};
-use gmfs_format::model::Inode;
-use gmfs_format::raw::{BlockRaw, OnMemory as _, SuperblockRaw};
-use gmfs_format::tables::InodeKind;
-use gmfs_format::units::{BlockNo, CopyId, PAGE_BYTES};
+use gmfs_format::native::copies::Standing;
+use gmfs_format::native::model::Inode;
+use gmfs_format::native::raw::{BlockRaw, OnMemory as _, SuperblockRaw};
+use gmfs_format::native::tables::InodeKind;
+use gmfs_format::native::units::{BlockNo, CopyId, PAGE_BYTES};
+use gmfs_io::{ReadAt as _, Span};
 use gmfs_volume::content::{Piece, pieces};
 use gmfs_volume::region::Mapping;
 use gmfs_volume::superblocks::used_tables;

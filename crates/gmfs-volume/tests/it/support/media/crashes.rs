@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use gmfs_format::io::{Span, WriteAt as _};
-use gmfs_format::units::{PAGE_BYTES, PAGE_SIZE, PageBytes};
+use gmfs_format::native::units::{PAGE_BYTES, PAGE_SIZE, PageBytes};
+use gmfs_io::{Span, WriteAt as _};
 
 use super::memory::Memory;
 use super::recorder::Event;

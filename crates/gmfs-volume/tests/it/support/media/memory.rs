@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use gmfs_format::io::{Absence, ReadAt, ReadError, Span, WriteAt, WriteError};
-use gmfs_format::units::{PAGE_BYTES, PAGE_SIZE, PageBytes};
+use gmfs_format::native::units::{PAGE_BYTES, PAGE_SIZE, PageBytes};
+use gmfs_io::{Absence, ReadAt, ReadError, Span, WriteAt, WriteError};
 
 /// A page that is not zero; copies of a medium share it.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use gmfs_format::io::{ReadAt, ReadError, Span, WriteAt, WriteError};
+use gmfs_io::{ReadAt, ReadError, Span, WriteAt, WriteError};
 
 use super::memory::Memory;
 

@@ -1,0 +1,119 @@
+//! Real dumps, whose window holds pages that tell their own address. They lie beside the checkout.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use gmfs_io::{Absence, ReadAt, ReadError};
+use sha2::{Digest as _, Sha256};
+use tempfile::NamedTempFile;
+
+/// The captures are compressed with a window of 128 MiB.
+const WINDOW: u64 = 128 << 20;
+
+/// The directory of the captures. On a machine without it the test says that it is skipped; with CI=true it fails, unless
+/// GMFS_NO_SHARED=1 says that there is none.
+pub(crate) fn fixtures() -> Option<PathBuf> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures/dumps");
+    if dir.is_dir() {
+        return Some(dir);
+    }
+    let is = |name: &str, value: &str| std::env::var_os(name).is_some_and(|set| set == value);
+    assert!(!is("CI", "true") || is("GMFS_NO_SHARED", "1"), "no captured dumps in {}", dir.display());
+    eprintln!("skipped: no captured dumps in {}", dir.display());
+    None
+}
+
+pub(crate) fn unpack(dir: &Path, name: &str) -> NamedTempFile {
+    let packed = BufReader::new(File::open(dir.join(format!("{name}.zst"))).unwrap());
+    let mut decoder = ruzstd::decoding::FrameDecoder::new();
+    decoder.set_max_window_size(WINDOW);
+    let mut stream = ruzstd::decoding::StreamingDecoder::new_with_decoder(packed, decoder).unwrap();
+    let file = NamedTempFile::new().unwrap();
+    let mut out = BufWriter::new(file.as_file());
+    let mut buf = vec![0; 1 << 20];
+    loop {
+        match stream.read(&mut buf).unwrap() {
+            0 => break,
+            n => out.write_all(&buf[..n]).unwrap(),
+        }
+    }
+    out.flush().unwrap();
+    drop(out);
+    file
+}
+
+/// What is known of a dump.
+pub(crate) struct Truth {
+    pub(crate) json: serde_json::Value,
+    pub(crate) base: u64,
+    pub(crate) size: u64,
+}
+
+pub(crate) fn truth(dir: &Path, dump: &str) -> Truth {
+    let text = std::fs::read_to_string(dir.join("truth.json")).unwrap();
+    let all: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let json = all["dumps"][dump].clone();
+    let window = &json["window"];
+    Truth { base: window["base"].as_u64().unwrap(), size: window["size"].as_u64().unwrap(), json }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+impl Truth {
+    /// Compares the window in `source` with the truth: page by page, in large pieces, and what is missing, for `why`.
+    pub(crate) fn check(&self, source: &dyn ReadAt, why: Absence) {
+        let window = &self.json["window"];
+        let page = window["page"].as_u64().unwrap();
+        let missing: Vec<(u64, u64)> = window["missing_ranges"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|pair| (pair[0].as_u64().unwrap() * page, pair[1].as_u64().unwrap() * page))
+            .collect();
+        // Beforehand.
+        let (mut found, mut at) = (Vec::new(), self.base);
+        while let Some((span, reason)) = source.next_absent(at..self.base + self.size) {
+            assert_eq!(reason, why, "{span}");
+            found.push((span.offset - self.base, span.end() - self.base));
+            at = span.end();
+        }
+        assert_eq!(found, missing);
+        // At once, or up to where something is missing.
+        let mut bytes = vec![0xee; self.size as usize];
+        let whole = source.read_at(self.base, &mut bytes);
+        match missing.first() {
+            None => whole.unwrap(),
+            Some((from, to)) => match whole.unwrap_err() {
+                ReadError::Absent { span, why: reason } => {
+                    assert_eq!((span.offset - self.base, span.len, reason), (*from, to - from, why));
+                }
+                other @ ReadError::Io { .. } => panic!("{other}"),
+            },
+        }
+        // In the pieces of 4 KiB, that divide pages and are divided by none.
+        let mut small = vec![0; self.size as usize];
+        for (number, piece) in small.chunks_mut(4096).enumerate() {
+            let at = number as u64 * 4096;
+            let lost = missing.iter().any(|(from, to)| (*from..*to).contains(&at));
+            assert_eq!(source.read_at(self.base + at, piece).is_err(), lost, "{at:#x}");
+            if lost {
+                piece.fill(0);
+            }
+        }
+        assert_eq!(digest(&small), window["sha256_missing_as_zero"].as_str().unwrap());
+        if missing.is_empty() {
+            assert_eq!(digest(&bytes), window["ground_truth_sha256"].as_str().unwrap());
+        }
+        // What is said to be a hole is one.
+        let mut at = self.base;
+        while at < self.base + self.size {
+            let data = source.next_data(at..self.base + self.size).unwrap();
+            let start = data.as_ref().map_or(self.base + self.size, |data| data.start);
+            assert!(small[(at - self.base) as usize..(start - self.base) as usize].iter().all(|b| *b == 0));
+            at = data.map_or(self.base + self.size, |data| data.end);
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! The notes of a dump: who wrote it, and what the kernel says of itself.
+
+#![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use gmfs_io::{ReadAt, Span};
+
+use super::header::Order;
+
+/// So many notes are looked at: thirty for each of 8192 processors.
+const MAX_NOTES: u32 = 1 << 18;
+/// So much of VMCOREINFO is read. Real ones have 2 to 4 KiB.
+const MAX_TEXT: u64 = 64 << 10;
+/// The longest value that is kept.
+const MAX_VALUE: usize = 256;
+
+/// What was found in the PT_NOTE segments.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Notes {
+    /// There are notes by QEMU: its `dump-guest-memory` wrote the file.
+    pub qemu: bool,
+    /// There are notes by Xen.
+    pub xen: bool,
+    /// There is a VMCOREINFO of the kernel.
+    pub vmcoreinfo: bool,
+    /// `OSRELEASE` of VMCOREINFO: the version of the kernel.
+    pub release: Option<String>,
+    /// `CRASHTIME` of VMCOREINFO: seconds since 1970.
+    pub crash_time: Option<u64>,
+    /// Some note is cut off or damaged; those behind it were not read.
+    pub damaged: bool,
+}
+
+impl Notes {
+    /// Reads the notes in `segments` of the file of `size` bytes. Damaged notes end the reading; they are no error.
+    pub(crate) fn read(file: &impl ReadAt, segments: &[Span], order: Order, size: u64) -> Self {
+        let mut notes = Self::default();
+        let mut left = MAX_NOTES;
+        for segment in segments {
+            let end = segment.offset.saturating_add(segment.len);
+            notes.damaged |= end > size;
+            let mut at = segment.offset;
+            while at.saturating_add(12) <= end.min(size) && left > 0 {
+                left = left.saturating_sub(1);
+                match notes.take(file, at, end.min(size), order) {
+                    Some(next) => at = next,
+                    None => {
+                        notes.damaged = true;
+                        break;
+                    }
+                }
+            }
+        }
+        notes
+    }
+
+    /// Takes the note at `at`; returns where the next one is, or `None` if this one does not end before `end`.
+    fn take(&mut self, file: &impl ReadAt, at: u64, end: u64, order: Order) -> Option<u64> {
+        let mut raw = [0; 12];
+        file.read_at(at, &mut raw).ok()?;
+        let (name_len, text_len) = (u64::from(order.u32(&raw, 0)), u64::from(order.u32(&raw, 4)));
+        // 64-bit sums of 32-bit numbers: no overflow before the bound by `end`.
+        let name_at = at.checked_add(12)?;
+        let text_at = name_at.checked_add(padded(name_len))?;
+        if text_at.checked_add(text_len)? > end {
+            return None;
+        }
+        let mut name = [0; 11];
+        let known = usize::try_from(name_len).ok().and_then(|len| name.get_mut(..len));
+        if let Some(name) = known {
+            file.read_at(name_at, name).ok()?;
+            match name.strip_suffix(b"\0").unwrap_or(name) {
+                b"QEMU" => self.qemu = true,
+                b"VMCOREINFO" => self.take_text(file, text_at, text_len),
+                other if other.starts_with(b"Xen") || other.starts_with(b"XEN") => self.xen = true,
+                _ => {}
+            }
+        }
+        // The last note may lack its padding.
+        Some(text_at.saturating_add(padded(text_len)).min(end))
+    }
+
+    pub(crate) fn take_text(&mut self, file: &impl ReadAt, at: u64, len: u64) {
+        self.vmcoreinfo = true;
+        let mut text = vec![0; usize::try_from(len.min(MAX_TEXT)).unwrap_or(0)];
+        if file.read_at(at, &mut text).is_err() {
+            self.damaged = true;
+            return;
+        }
+        for line in text.split(|b| *b == b'\n' || *b == 0) {
+            let Some((key, value)) = std::str::from_utf8(line).ok().and_then(|line| line.split_once('=')) else {
+                continue;
+            };
+            match key {
+                "OSRELEASE" if self.release.is_none() => {
+                    let clean = value.chars().filter(|c| !c.is_control()).take(MAX_VALUE);
+                    self.release = Some(clean.collect());
+                }
+                "CRASHTIME" if self.crash_time.is_none() => self.crash_time = value.trim().parse().ok(),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Names and contents are padded to 4 bytes, also in class 64.
+const fn padded(len: u64) -> u64 {
+    len.saturating_add(3) & !3
+}

@@ -1,0 +1,73 @@
+//! Memory dumps as sources of bytes.
+//!
+//! ```
+//! use gmfs_dump::elf::ElfDump;
+//! use gmfs_io::{PlainFile, ReadAt as _, ReadError};
+//! # fn example(file: std::fs::File) -> Result<(), Box<dyn std::error::Error>> {
+//! let dump = ElfDump::parse(PlainFile(file))?;
+//! let mut page = [0; 4096];
+//! match dump.read_at(0x1000_0000, &mut page) {
+//!     Ok(()) => println!("{:x?}", &page[..16]),
+//!     Err(ReadError::Absent { span, why }) => println!("{span} is not in the dump: {why}"),
+//!     Err(error) => return Err(error.into()),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | Format | Reader | Written by |
+//! | --- | --- | --- |
+//! | ELF core, 32 and 64 bit, either byte order | [`elf`] | `/proc/vmcore`, `dump-guest-memory`, `makedumpfile -E` |
+//! | kdump-compressed, versions 0 to 6 | [`kdump`] | makedumpfile, `dump-guest-memory -R` |
+//! | flattened stream of either | [`flat`] | `makedumpfile -F`, `dump-guest-memory -z` |
+//! | LiME 1, AVML 2 | [`lime`] | LiME, AVML |
+//! | bytes of memory as they are | [`raw`] | `pmemsave`, memory files of virtual machines |
+//!
+//! A reader takes anything that is a `ReadAt`, a [`PlainFile`](gmfs_io::PlainFile) for one, so that readers can be stacked and
+//! can be tested without files. `gmfs-image` recognises which of them a file needs.
+//!
+//! - **Units.** Offsets and lengths are bytes; in a dump an offset is a physical address. Ranges are half-open.
+//! - **Absence.** What a dump does not hold is [`ReadError::Absent`](gmfs_io::ReadError) with its reason, and
+//!   never zeros. [`ReadAt::next_absent`](gmfs_io::ReadAt::next_absent) tells it beforehand, and
+//!   [`ReadAt::next_data`](gmfs_io::ReadAt::next_data) where zeros are known without reading them.
+//! - **Errors.** Opening fails only where nothing can be read: each reader has an error type that says why. A dump that
+//!   was cut is opened; what it lost is absent.
+//! - **Hostile files.** No number of a file is used as a size, a count or a place before it is bounded by the file's
+//!   size; nothing is decoded into more than its page. `tests/hazards` has the list of what is tested.
+//! - **Threads.** All readers are `Send` and `Sync`; [`gmfs_io::in_order`] reads ahead with several threads.
+//!
+//! # Features
+//!
+//! None is on by default. `deflate-c` decodes zlib pages by libdeflate, `zstd-c` zstd pages by the C library; both take a
+//! C compiler, and are 1.5 and 2.9 times as fast as the decoders in Rust. They refuse what the decoders in Rust refuse,
+//! but for some damaged pages: of a Huffman table that is not complete they make something. `fuzzing` adds the bodies of
+//! the fuzz targets.
+#![forbid(unsafe_code)]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+// All of it reads bytes that somebody else made.
+#![cfg_attr(not(test), deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
+mod ahead;
+#[cfg(test)]
+#[expect(clippy::as_conversions, clippy::arithmetic_side_effects, reason = "the numbers are the tests' own")]
+mod captured;
+pub mod elf;
+pub mod flat;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+#[allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    reason = "it makes files for tests, and is no part of what is built to be used"
+)]
+pub mod fuzzing;
+pub mod kdump;
+pub mod lime;
+pub mod raw;
+mod totals;
+
+pub use totals::Totals;

@@ -1,0 +1,458 @@
+//! The seal of a metadata page: made, checked, and, where it is broken, named.
+//!
+//! A seal says what a page is (kind, copy, position, filesystem, generation), how its region is laid out, and proves it
+//! with a CRC-32. A page whose seal is good is exactly what some commit wrote for exactly that place. Any one page tells
+//! where all the others lie, and its trailer tells what all of them come to (see [`crate::native::sum`]).
+
+use std::fmt;
+
+use uuid::Uuid;
+
+use crate::native::geometry::Geometry;
+use crate::native::raw::{PageHeader, PageTrailer};
+use crate::native::sum::Trailer;
+use crate::native::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo, PmdShift, len64, small};
+
+/// Version of the page format that this crate writes and reads.
+pub const PAGE_VERSION: u16 = 2;
+
+/// Where the CRC lies in a page.
+const CRC_OFFSET: usize = std::mem::offset_of!(PageHeader, crc);
+
+/// Where the payload of a page begins.
+const PAYLOAD: usize = size_of::<PageHeader>();
+
+/// The kinds of metadata pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PageKind {
+    /// Page 0.
+    Superblock,
+    /// A page of the block table.
+    BlockTable,
+    /// A page of the inode table.
+    InodeTable,
+}
+
+impl PageKind {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::Superblock, Self::BlockTable, Self::InodeTable];
+
+    /// The four bytes that a page of this kind starts with.
+    #[must_use]
+    pub const fn magic(self) -> [u8; 4] {
+        match self {
+            Self::Superblock => *b"GMsb",
+            Self::BlockTable => *b"GMbt",
+            Self::InodeTable => *b"GMit",
+        }
+    }
+
+    /// The number of this kind in a page header.
+    #[must_use]
+    pub const fn byte(self) -> u8 {
+        match self {
+            Self::Superblock => 1,
+            Self::BlockTable => 2,
+            Self::InodeTable => 3,
+        }
+    }
+}
+
+impl fmt::Display for PageKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Superblock => "superblock",
+            Self::BlockTable => "block table",
+            Self::InodeTable => "inode table",
+        })
+    }
+}
+
+/// What a page must be, to be good at its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The kind that belongs there.
+    pub kind: PageKind,
+    /// The copy.
+    pub copy: CopyId,
+    /// The position within the copy.
+    pub page: PageNo,
+    /// The filesystem.
+    pub uuid: Uuid,
+    /// The region's birth: tells it from other regions with this UUID.
+    pub birth: u64,
+    /// The layout of the region. Bytes behind its last block do not count.
+    pub geometry: Geometry,
+}
+
+/// What is wrong with a page's seal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SealFault {
+    /// The page is all zero.
+    Zeroed,
+    /// The page does not start with the magic of a metadata page: something else lies there.
+    Overwritten,
+    /// One bit is flipped. Proven by the CRC, which one bit's change makes good.
+    Flipped {
+        /// Offset of the byte in the page.
+        byte: u16,
+        /// Bit in that byte, 0 = least significant.
+        bit: u8,
+    },
+    /// The page starts as a metadata page, but its CRC does not match: it was torn or partly overwritten.
+    Torn,
+    /// The seal is good but of a format version that is not known.
+    Version(u16),
+    /// The seal is good, but another filesystem's.
+    Foreign(Uuid),
+    /// The seal is good, but the page is of another region with the same UUID: an older one, or one that was restored.
+    OtherBirth(u64),
+    /// The seal is good, but the page lies past its own high-water mark: a commit has prepared it and never used it.
+    Prepared,
+    /// The seal is good, but the page belongs elsewhere in this filesystem.
+    Misplaced {
+        /// The kind byte it carries.
+        kind: u8,
+        /// The copy byte it carries.
+        copy: u8,
+        /// The position it carries.
+        page: u64,
+    },
+    /// The seal is good, but the page is of a region with the same UUID that is laid out otherwise.
+    OtherLayout {
+        /// Blocks in that region.
+        blocks: u32,
+        /// Blocks of one metadata copy there.
+        metadata_blocks: u32,
+        /// Inodes in its table.
+        inodes: u32,
+    },
+}
+
+impl SealFault {
+    /// A word for programs: stable, lower case, no spaces.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Zeroed => "zeroed",
+            Self::Overwritten => "overwritten",
+            Self::Flipped { .. } => "flipped",
+            Self::Torn => "torn",
+            Self::Version(_) => "version",
+            Self::Foreign(_) => "foreign",
+            Self::OtherBirth(_) => "other-birth",
+            Self::Prepared => "prepared",
+            Self::Misplaced { .. } => "misplaced",
+            Self::OtherLayout { .. } => "other-layout",
+        }
+    }
+}
+
+impl fmt::Display for SealFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Zeroed => f.write_str("all zero"),
+            Self::Overwritten => f.write_str("overwritten: not a metadata page"),
+            Self::Flipped { byte, bit } => write!(f, "bit {bit} of byte {byte:#x} flipped"),
+            Self::Torn => f.write_str("torn or partly overwritten: the CRC does not match"),
+            Self::Version(version) => write!(f, "of format version {version}, which is not known"),
+            Self::Foreign(uuid) => write!(f, "of another filesystem, {uuid}"),
+            Self::OtherBirth(birth) => write!(f, "of another region with the same UUID, birth {birth:016x}"),
+            Self::Prepared => f.write_str("past its own high-water mark: prepared for a change and not used"),
+            Self::Misplaced { kind, copy, page } => {
+                let kind = PageKind::ALL.into_iter().find(|k| k.byte() == kind);
+                let copy = CopyId::BOTH.into_iter().find(|c| c.byte() == copy);
+                match (kind, copy) {
+                    (Some(kind), Some(copy)) => {
+                        write!(f, "misplaced: it is {kind} page {page} of copy {copy}")
+                    }
+                    _ => write!(f, "misplaced: it is page {page} of no known kind"),
+                }
+            }
+            Self::OtherLayout { blocks, metadata_blocks, inodes } => write!(
+                f,
+                "of a region that is laid out otherwise: {blocks} blocks, {metadata_blocks} for a copy of the metadata, \
+                 {inodes} inodes"
+            ),
+        }
+    }
+}
+
+/// Checks the seal of `page` as the page for `place`. Gives its generation when the seal is good.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check(page: &PageBytes, place: &Place) -> Result<Generation, SealFault> {
+    let Place { kind, copy, page: number, uuid, birth, geometry } = *place;
+    let generation = check_identity(page, kind, copy, number, uuid)?;
+    let trailer = Trailer::of(page);
+    if trailer.birth != birth {
+        return Err(SealFault::OtherBirth(trailer.birth));
+    }
+    check_layout(page, geometry)?;
+    if trailer.marks.cover(geometry, number) { Ok(generation) } else { Err(SealFault::Prepared) }
+}
+
+/// Checks that the region that a page belongs to is laid out so.
+///
+/// # Errors
+/// [`SealFault::OtherLayout`].
+pub(crate) fn check_layout(page: &PageBytes, geometry: Geometry) -> Result<(), SealFault> {
+    let header = PageHeader::of(page);
+    let (blocks, metadata_blocks, inodes) = (header.blocks.get(), header.metadata_blocks.get(), header.inodes.get());
+    let here = blocks == geometry.blocks()
+        && metadata_blocks == geometry.metadata_blocks()
+        && inodes == geometry.inodes()
+        && header.pmd_shift == geometry.pmd().bits();
+    if here { Ok(()) } else { Err(SealFault::OtherLayout { blocks, metadata_blocks, inodes }) }
+}
+
+/// The layout of the region that a page says it belongs to, without bytes behind its last block; `None` if its numbers
+/// do not agree with each other. Worth something only where the seal is good.
+#[must_use]
+pub fn layout_of(page: &PageBytes) -> Option<Geometry> {
+    let header = PageHeader::of(page);
+    let pmd = PmdShift::ALL.into_iter().find(|pmd| pmd.bits() == header.pmd_shift)?;
+    let size = u64::from(header.blocks.get()).checked_mul(pmd.block_bytes())?;
+    Geometry::recorded(size, pmd, header.metadata_blocks.get().into(), header.inodes.get())
+}
+
+/// Checks all of a seal but the layout.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn check_identity(
+    page: &PageBytes,
+    kind: PageKind,
+    copy: CopyId,
+    page_no: PageNo,
+    uuid: Uuid,
+) -> Result<Generation, SealFault> {
+    let header = PageHeader::of(page);
+    // A page without a magic is named without its CRC: where a copy is gone, that is every page.
+    if header.magic == [0; 4] || crc(page) != header.crc.get() {
+        return Err(name_damage(page));
+    }
+    let version = header.version.get();
+    if !PageKind::ALL.iter().any(|kind| kind.magic() == header.magic) {
+        return Err(SealFault::Overwritten);
+    }
+    if version != PAGE_VERSION {
+        return Err(SealFault::Version(version));
+    }
+    if header.uuid != uuid.into_bytes() {
+        return Err(SealFault::Foreign(Uuid::from_bytes(header.uuid)));
+    }
+    let number = header.page.get();
+    let here = header.magic == kind.magic()
+        && header.kind == kind.byte()
+        && header.copy == copy.byte()
+        && number == u64::from(page_no.0);
+    if here {
+        Ok(Generation(header.generation.get()))
+    } else {
+        Err(SealFault::Misplaced { kind: header.kind, copy: header.copy, page: number })
+    }
+}
+
+/// The place and generation that a page claims for itself, if its seal holds for that: how a page is known without
+/// knowing where it belongs.
+#[must_use]
+pub fn claim(page: &PageBytes) -> Option<(Place, Generation)> {
+    let header = PageHeader::of(page);
+    let kind = PageKind::ALL.into_iter().find(|kind| kind.magic() == header.magic)?;
+    let copy = CopyId::BOTH.into_iter().find(|copy| copy.byte() == header.copy)?;
+    let page_no = PageNo(u32::try_from(header.page.get()).ok()?);
+    let uuid = Uuid::from_bytes(header.uuid);
+    let birth = PageTrailer::of(page).birth.get();
+    let place = Place { kind, copy, page: page_no, uuid, birth, geometry: layout_of(page)? };
+    let generation = check(page, &place).ok()?;
+    Some((place, generation))
+}
+
+/// Writes the header of `page` for `place` and `generation`, the region's birth, and the CRC over all of it. The payload
+/// must be final, and so must what the trailer says of the marks and the sum ([`Trailer::write`]).
+pub fn seal(page: &mut PageBytes, place: &Place, generation: Generation) {
+    let header = PageHeader::of_mut(page);
+    header.magic = place.kind.magic();
+    header.version = PAGE_VERSION.into();
+    header.kind = place.kind.byte();
+    header.copy = place.copy.byte();
+    header.page = u64::from(place.page.0).into();
+    header.uuid = place.uuid.into_bytes();
+    header.generation = generation.0.into();
+    header.blocks = place.geometry.blocks().into();
+    header.metadata_blocks = place.geometry.metadata_blocks().into();
+    header.inodes = place.geometry.inodes().into();
+    header.pmd_shift = place.geometry.pmd().bits();
+    header.reserved = [0; 7];
+    PageTrailer::of_mut(page).birth = place.birth.into();
+    renew_crc(page);
+}
+
+/// What the CRC of any page changes by when the page becomes one of the other copy: CRCs are linear.
+#[must_use]
+pub fn copy_share() -> u32 {
+    let mut page = [0; PAGE_SIZE];
+    let without = crc(&page);
+    PageHeader::of_mut(&mut page).copy = CopyId::A.byte() ^ CopyId::B.byte();
+    crc(&page) ^ without
+}
+
+/// Makes a page whose seal is good in one copy the same page of the other, `to`, without a pass over its bytes. `share` is
+/// [`copy_share`].
+pub fn turn(page: &mut PageBytes, to: CopyId, share: u32) {
+    let header = PageHeader::of_mut(page);
+    header.copy = to.byte();
+    header.crc = (header.crc.get() ^ share).into();
+}
+
+/// Whether `other` is what [`turn`] makes of `page` for the copy `to`. Then its seal is as good as that of `page`, which
+/// must have been checked, and no pass over its bytes for the CRC is needed.
+#[must_use]
+pub fn is_turned(page: &PageBytes, other: &PageBytes, to: CopyId, share: u32) -> bool {
+    let (mut header, turned) = (*PageHeader::of(page), PageHeader::of(other));
+    header.copy = to.byte();
+    header.crc = (header.crc.get() ^ share).into();
+    header == *turned && page[PAYLOAD..] == other[PAYLOAD..]
+}
+
+/// Makes the CRC of `page` match its bytes, whatever its header says.
+pub fn renew_crc(page: &mut PageBytes) {
+    PageHeader::of_mut(page).crc = 0.into();
+    let sum = crc32fast::hash(page);
+    PageHeader::of_mut(page).crc = sum.into();
+}
+
+/// Whether a page is all zero. Looks at pieces as wholes, which the compiler turns into wide instructions.
+fn is_zero(page: &PageBytes) -> bool {
+    page.chunks(64).all(|piece| piece.iter().fold(0, |any, byte| any | byte) == 0)
+}
+
+/// Names what happened to a page whose CRC does not match.
+fn name_damage(page: &PageBytes) -> SealFault {
+    if is_zero(page) {
+        return SealFault::Zeroed;
+    }
+    let magic = u32::from_le_bytes(PageHeader::of(page).magic);
+    let near = PageKind::ALL.iter().any(|kind| (u32::from_le_bytes(kind.magic()) ^ magic).count_ones() <= 1);
+    if !near {
+        return SealFault::Overwritten;
+    }
+    find_flip(page).unwrap_or(SealFault::Torn)
+}
+
+/// The CRC-32 of `page` with its CRC field as zero.
+///
+/// CRCs are linear: the field's share in the checksum of the page as it stands is taken out, which is cheaper than
+/// feeding the checksum three pieces.
+fn crc(page: &PageBytes) -> u32 {
+    let [b0, b1, b2, b3] = PageHeader::of(page).crc.get().to_le_bytes();
+    let share = |table: &[u32; 256], byte: u8| table.get(usize::from(byte)).copied().unwrap_or_default();
+    let [t0, t1, t2, t3] = &FIELD_SHARES;
+    crc32fast::hash(page) ^ share(t0, b0) ^ share(t1, b1) ^ share(t2, b2) ^ share(t3, b3)
+}
+
+/// The one flipped bit that explains why the CRC does not match, if there is one.
+///
+/// Each bit of the page adds its own constant to the CRC; the constants are walked from the page's last byte backwards.
+/// Several flipped bits are taken for one with a probability of about 2⁻¹⁷.
+fn find_flip(page: &PageBytes) -> Option<SealFault> {
+    let stored = PageHeader::of(page).crc.get();
+    let difference = crc(page) ^ stored;
+    if difference.is_power_of_two() {
+        // A bit of the stored CRC itself.
+        let bit = difference.trailing_zeros();
+        return Some(flip(CRC_OFFSET.saturating_add(small(u64::from(bit >> 3))), bit & 7));
+    }
+    let mut shares: [u32; 8] = std::array::from_fn(|bit| TABLE.get(1 << bit).copied().unwrap_or_default());
+    for byte in (0..PAGE_SIZE).rev() {
+        let in_field = byte >= CRC_OFFSET && byte < CRC_OFFSET.saturating_add(4);
+        if let Some(bit) = shares.iter().position(|share| *share == difference && !in_field) {
+            return Some(flip(byte, u32::try_from(bit).unwrap_or_default()));
+        }
+        for share in &mut shares {
+            *share = step(*share);
+        }
+    }
+    None
+}
+
+/// A flip at a place within a page.
+fn flip(byte: usize, bit: u32) -> SealFault {
+    SealFault::Flipped {
+        byte: u16::try_from(len64(byte)).unwrap_or_default(),
+        bit: u8::try_from(bit).unwrap_or_default(),
+    }
+}
+
+/// One zero byte fed to the CRC's register.
+fn step(register: u32) -> u32 {
+    let low = usize::from(register.to_le_bytes()[0]);
+    (register >> 8) ^ TABLE.get(low).copied().unwrap_or_default()
+}
+
+/// The CRC-32 table: what each value of the register's low byte adds.
+const TABLE: [u32; 256] = crc_table();
+/// What each value of each of the four bytes of the CRC field adds to the page's CRC.
+const FIELD_SHARES: [[u32; 256]; 4] = field_shares();
+
+#[expect(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "const evaluation: loops are bounded by 256"
+)]
+const fn crc_table() -> [u32; 256] {
+    let mut table = [0; 256];
+    let mut n = 0;
+    while n < 256 {
+        let mut value = n as u32;
+        let mut bit = 0;
+        while bit < 8 {
+            value = if value & 1 == 1 { (value >> 1) ^ 0xEDB8_8320 } else { value >> 1 };
+            bit += 1;
+        }
+        table[n] = value;
+        n += 1;
+    }
+    table
+}
+
+#[expect(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "const evaluation: loops are bounded"
+)]
+const fn field_shares() -> [[u32; 256]; 4] {
+    let table = crc_table();
+    let mut shares = [[0; 256]; 4];
+    let mut byte = 0;
+    while byte < 4 {
+        // Each bit walks through all bytes behind its own; the values of a byte are sums of its bits.
+        let mut bit = 0;
+        while bit < 8 {
+            let mut register = table[1 << bit];
+            let mut behind = PAGE_SIZE - 1 - CRC_OFFSET - byte;
+            while behind > 0 {
+                register = (register >> 8) ^ table[(register & 0xFF) as usize];
+                behind -= 1;
+            }
+            let mut value = 0;
+            while value < 256 {
+                if value >> bit & 1 == 1 {
+                    shares[byte][value] ^= register;
+                }
+                value += 1;
+            }
+            bit += 1;
+        }
+        byte += 1;
+    }
+    shares
+}
+
+#[cfg(test)]
+#[expect(clippy::as_conversions, clippy::arithmetic_side_effects, reason = "the numbers are the tests' own")]
+mod tests;
