@@ -12,6 +12,7 @@
     clippy::arithmetic_side_effects
 )]
 
+pub mod model;
 pub mod name;
 pub mod native;
 pub mod spec;
