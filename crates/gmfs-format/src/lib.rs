@@ -18,6 +18,7 @@ pub mod geometry;
 pub mod io;
 pub mod model;
 pub mod name;
+pub mod pkernfs;
 pub mod raw;
 pub mod seal;
 pub mod spec;
