@@ -1,6 +1,7 @@
 //! pkernfs: images made from its rules, images that the kernel driver wrote, and hostile ones.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+mod hostile;
 mod image;
 mod lacking;
 mod made;
