@@ -1,7 +1,7 @@
 //! pkernfs (2024): a read-only view of regions that the posted kernel driver wrote.
 //!
 //! All metadata is inside the region, in blocks of 2 MiB that are counted from the region's first byte. Neither the
-//! base nor the size of the region is recorded: both stand on the command line of the kernel, so the caller supplies
+//! base nor the size of the region is recorded. Both were on the command line of the kernel, and the caller supplies
 //! them. All numbers are little-endian: the driver ran on x86-64 only.
 //!
 //! | bytes from the region's start | content |

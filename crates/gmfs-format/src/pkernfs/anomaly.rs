@@ -24,7 +24,7 @@ pub enum NameFault {
     Dots,
 }
 
-/// Something that a region of an unharmed driver does not have, or a part of the region that is unknown.
+/// Something that an undamaged region does not have, or a part of the region that is unknown.
 ///
 /// The number of anomalies is bounded by the layout: a few for each inode.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,8 +98,7 @@ pub enum Anomaly {
         /// The inode.
         ino: InodeNo,
     },
-    /// Inodes with flags 0 in the chain of a directory, one after the other. They are not listed, and the chain is
-    /// followed through them. One at the head of a directory is what a crash in the middle of a creation leaves.
+    /// Inodes with flags 0 in the chain of a directory. They are not listed, and the chain is followed through them. One at the head of a directory is what a crash in the middle of a creation leaves.
     FreeInDirectory {
         /// The directory.
         directory: InodeNo,

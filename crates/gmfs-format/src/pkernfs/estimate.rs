@@ -1,4 +1,4 @@
-//! How large a region is at least, when nobody says.
+//! How large a region is at least, for callers that do not know its size.
 
 use super::bits::bit;
 use super::usage::{blocks_in, each_bitmap_page};
@@ -8,8 +8,8 @@ use super::{BLOCK_BYTES, BlockNo, FIRST_BLOCK, Kind, MAX_BLOCKS, Place, ReadAt, 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SizeEstimate {
     /// Bytes from the region's start to the end of the last block that anything mentions. The region may be larger: blocks
-    /// that were never allocated leave no trace. It is smaller if the driver ran out of blocks, because then it hands out
-    /// blocks past the end.
+    /// that were never allocated leave no trace. It may also be smaller: a driver without free blocks hands out blocks past
+    /// the end of its region.
     pub at_least: u64,
     /// Whether all of the bitmap, of the inodes, and of the mappings tables could be read.
     pub complete: bool,

@@ -112,7 +112,7 @@ impl Store {
             count.block_of(node);
         }
         for files in self.tables().values() {
-            // Files with the same table claim the same blocks, so the first stands for all of them.
+            // Files with the same table claim the same blocks, so only those of the first are counted.
             let Some(node) = files.first() else { continue };
             for extent in self.extents(source, node.ino) {
                 count.extent(node.ino, &extent);

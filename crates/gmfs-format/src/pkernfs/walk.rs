@@ -245,7 +245,7 @@ impl Walk<'_> {
             if self.seen.contains_key(&ino) {
                 continue;
             }
-            // Of one in the list of free inodes it was noted that it is there.
+            // One in the list of free inodes is already reported.
             if !free.inodes.contains(&ino) {
                 self.found(if lost { Anomaly::Unreached { ino } } else { Anomaly::Orphan { ino } });
             }
