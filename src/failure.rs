@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io::{ErrorKind, Write as _};
 
+use gmfs::in_use::Mapped;
 use gmfs_dump::flat::FlatError;
 use gmfs_dump::kdump::KdumpError;
 use gmfs_dump::lime::LimeError;
@@ -19,6 +20,7 @@ use gmfs_volume::{ChangeError, OpenError};
 
 use crate::ctx::{Ctx, OutputError};
 use crate::exit::Exit;
+use crate::in_use::MAPPED;
 use crate::render::json;
 
 /// An error that this layer finds itself.
@@ -93,6 +95,8 @@ fn known(cause: &(dyn Error + 'static)) -> Option<Told> {
         .or_else(|| cause.downcast_ref().map(region))
         .or_else(|| cause.downcast_ref().map(change))
         .or_else(|| cause.downcast_ref().map(content))
+        .or_else(|| cause.downcast_ref::<Mapped>().map(|_| with("mapped", MAPPED)))
+        .or_else(|| cause.downcast_ref::<gmfs::Error>().map(|_| ("store", None)))
         .or_else(|| cause.downcast_ref().map(geometry))
         .or_else(|| cause.downcast_ref().map(metadump))
         .or_else(|| cause.downcast_ref().map(undo))
@@ -224,9 +228,7 @@ fn change(error: &ChangeError) -> Told {
         ChangeError::NoSpace { .. } | ChangeError::NoAlignedSpace { .. } => {
             with("no-space", "`gmfs inspect IMAGE` shows what is free, `gmfs rm` frees")
         }
-        ChangeError::InUse { .. } | ChangeError::SpaceInUse { .. } => {
-            with("mapped", "end that process first; --in-use-ok goes on, and its memory changes under it")
-        }
+        ChangeError::InUse { .. } | ChangeError::SpaceInUse { .. } => with("mapped", MAPPED),
         ChangeError::NoInodes(_) => with("no-inodes", "remove files; a region's inodes are counted out by mkfs -N"),
         ChangeError::TooLarge(_) => ("too-large", None),
         ChangeError::Mapping(_) | ChangeError::Damaged { .. } => {

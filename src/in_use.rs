@@ -1,33 +1,19 @@
-//! Memory of a region that processes have mapped: whoever frees or overwrites it takes it from under a guest.
+//! Memory of a store that processes have mapped: whether that matters, and how it is told.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use clap::Args;
-use gmfs_check::plan::{Edit, Refused};
-use gmfs_check::{Planned, Subject};
-use gmfs_format::native::geometry::Geometry;
-use gmfs_format::native::units::{BlockNo, CopyId, InodeNo, PAGE_BYTES, PageNo};
-use gmfs_image::InUse;
-use gmfs_image::processes::Process;
-use gmfs_io::{ReadAt, Span};
-use gmfs_volume::change::Assign;
-use gmfs_volume::rebuild::load;
-use gmfs_volume::region::Mappings;
-use gmfs_volume::used::taken;
-use gmfs_volume::{Region, Used, Users};
+use gmfs::in_use::{ByFile, Mapped, Notice, Watch};
+use gmfs_format::model::InodeNo;
+use gmfs_io::Span;
 use serde::Serialize;
 
 use crate::ctx;
-use crate::failure::Failure;
-use crate::open::Opened;
-use crate::paths;
+use crate::failure::{Failure, printable};
 
-/// What was seen counts for so long: an operation asks several times.
-const FRESH: Duration = Duration::from_millis(100);
+/// What to do about memory that is in use.
+pub(crate) const MAPPED: &str = "end that process first; --in-use-ok goes on, and its memory changes under it";
 
 /// Whether memory that is in use may be freed and overwritten.
 #[derive(Args, Clone, Copy, Debug)]
@@ -39,197 +25,43 @@ pub(crate) struct InUseOk {
     pub(crate) in_use_ok: bool,
 }
 
-/// Looks for processes that have a region mapped.
-pub(crate) struct Watch {
-    /// The image, and where the region is in it; `None` where nobody is looked for.
-    region: Option<(PathBuf, Span)>,
-    last: Option<(Instant, Arc<[Used]>)>,
-}
-
-impl Watch {
-    /// Over the bytes `span` of the image at `path`, unless the user does not want to know.
-    pub(crate) fn new(path: &Path, span: Span, ok: InUseOk) -> Self {
-        Self { region: (!ok.in_use_ok).then(|| (path.to_owned(), span)), last: None }
-    }
-
-    /// Refuses to overwrite bytes of a region that somebody has mapped.
-    pub(crate) fn refuse_bytes<S: ReadAt + ?Sized>(&mut self, source: &S, spans: &[Span]) -> Result<(), Failure> {
-        match self.used().iter().find(|used| spans.iter().any(|span| used.span.meets(*span))) {
-            Some(used) => Err(mapped(&owner(source, used.span, spans), &used.by)),
-            None => Ok(()),
-        }
-    }
-
-    /// Refuses to take blocks that somebody has mapped from their files: what `before` is becomes what `after` is.
-    pub(crate) fn refuse_taking<B: ReadAt, A: ReadAt>(
-        &mut self,
-        before: &Region<B>,
-        after: Option<&Region<A>>,
-    ) -> Result<(), Failure> {
-        let used = self.used();
-        if used.is_empty() {
-            return Ok(());
-        }
-        match taken(before, after, &used) {
-            Some((block, ino, used)) => Err(mapped(&name(before, block, ino), &used.by)),
-            None => Ok(()),
-        }
-    }
-
-    /// Refuses to give reserved blocks back that somebody has mapped.
-    pub(crate) fn refuse_release<S: ReadAt>(&mut self, source: &S) -> Result<(), Failure> {
-        let used = self.used();
-        if used.is_empty() {
-            return Ok(());
-        }
-        let Ok(superblocks) = load(source) else { return Ok(()) };
-        let region = Region::with(source, superblocks);
-        let geometry = region.geometry();
-        let mut first = None;
-        region.descriptors(|block, entry| {
-            let reserved = entry.state() == Some(gmfs_format::native::tables::BlockState::Reserved);
-            let whole = Span::new(geometry.block_offset(block), geometry.block_bytes());
-            if first.is_none() && reserved {
-                first = used.iter().find(|used| used.span.meets(whole)).map(|used| (block, used.by.clone()));
-            }
-        });
-        match first {
-            Some((block, by)) => Err(mapped(&format!("block {block}, which is reserved,"), &by)),
-            None => Ok(()),
-        }
-    }
-
-    /// Splits edits into those that leave alone what is mapped, and the others with the reason.
-    pub(crate) fn keep_apart<S: ReadAt>(
-        &mut self,
-        source: &S,
-        edits: Vec<Planned>,
-    ) -> (Vec<Planned>, Vec<Planned>, Vec<Refused>) {
-        let used = self.used();
-        if used.is_empty() {
-            return (edits, Vec::new(), Vec::new());
-        }
-        let Ok(superblocks) = load(source) else { return (edits, Vec::new(), Vec::new()) };
-        let geometry = superblocks.geometry();
-        let (mut free, mut apart, mut refused) = (Vec::new(), Vec::new(), Vec::new());
-        let mut told = BTreeSet::new();
-        for planned in edits {
-            let spans = touched(&planned.edit, geometry);
-            let Some(used) = used.iter().find(|used| spans.iter().any(|span| used.span.meets(*span))) else {
-                free.push(planned);
-                continue;
-            };
-            let why =
-                format!("{} is mapped by {}; not done: {}", owner(source, used.span, &spans), used.by, planned.edit);
-            let refuse = |code: &gmfs_check::Code| Refused { code: *code, subject: Subject::Region, why: why.clone() };
-            refused.extend(planned.because.iter().map(refuse));
-            if told.insert(used.by.clone()) {
-                ctx::warn(&format!("{why} (--in-use-ok does it all the same)"));
-            }
-            apart.push(planned);
-        }
-        (free, apart, refused)
+impl InUseOk {
+    /// Looks for processes that have bytes of an image mapped, unless the user does not want to know.
+    pub(crate) fn watch(self, path: &Path, span: Span) -> Watch {
+        if self.in_use_ok { Watch::nobody() } else { Watch::new(path, span, tell) }
     }
 }
 
-impl Users for Watch {
-    fn used(&mut self) -> Arc<[Used]> {
-        let Some((path, span)) = &self.region else { return Arc::default() };
-        if let Some((_, used)) = self.last.as_ref().filter(|(when, _)| when.elapsed() < FRESH) {
-            return Arc::clone(used);
-        }
-        let used: Arc<[Used]> = look(path, *span)
-            .mapped()
-            .iter()
-            .map(|mapped| {
-                let at = mapped.span.offset.saturating_sub(span.offset);
-                Used { span: Span::new(at, mapped.span.len), by: mapped.process.to_string() }
-            })
-            .collect();
-        self.last = Some((Instant::now(), Arc::clone(&used)));
-        used
-    }
-}
-
-/// What processes map of an image; says, once, what cannot be seen.
-fn look(path: &Path, span: Span) -> InUse {
+/// Says what a watch has to say; what cannot be seen, once.
+pub(crate) fn tell(notice: &Notice) {
     static SAID: AtomicBool = AtomicBool::new(false);
-    let say = |text: &str| {
+    let once = |text: &str| {
         if !SAID.swap(true, Ordering::Relaxed) {
             ctx::warn(text);
         }
     };
-    match InUse::look(path, span) {
-        Ok(found) => {
-            if found.unseen() > 0 {
-                say(&format!(
-                    "not all processes may be looked at (that takes root): whether they have mapped {} is not known",
-                    path.display()
-                ));
-            }
-            found
+    match notice {
+        Notice::Unseen(path) => once(&format!(
+            "not all processes may be looked at (that takes root): whether they have mapped {} is not known",
+            path.display()
+        )),
+        Notice::Unknown(path, error) => {
+            let why: Vec<String> = chain(error).map(ToString::to_string).collect();
+            once(&format!("whether processes have mapped {} is not known: {}", path.display(), why.join(": ")));
         }
-        Err(error) => {
-            let why = anyhow::Error::new(error);
-            say(&format!("whether processes have mapped {} is not known: {why:#}", path.display()));
-            InUse::default()
-        }
+        Notice::KeptApart(why) => ctx::warn(&format!("{why} (--in-use-ok does it all the same)")),
+        _ => {}
     }
 }
 
-/// The refusal.
-fn mapped(what: &str, by: &str) -> Failure {
-    let failure = Failure::new("mapped", format!("{what} is mapped by {by}"));
-    failure.hint("end that process first; --in-use-ok goes on, and its memory changes under it")
+/// An error and its causes.
+fn chain(error: &dyn std::error::Error) -> impl Iterator<Item = &dyn std::error::Error> {
+    std::iter::successors(Some(error), |error| error.source())
 }
 
-/// What an edit of a repair writes or frees, in bytes of the region.
-fn touched(edit: &Edit, geometry: Geometry) -> Vec<Span> {
-    let pages = |copies: &[CopyId], first: PageNo, count: u32| {
-        let span = |copy: &CopyId| Span::new(geometry.page_offset(*copy, first), u64::from(count) * PAGE_BYTES);
-        copies.iter().map(span).collect::<Vec<_>>()
-    };
-    let both = CopyId::BOTH.as_slice();
-    match edit {
-        Edit::Mend { first, count, copy, .. } => pages(&[*copy], *first, *count),
-        Edit::Settle { .. } => pages(both, PageNo(0), u32::try_from(geometry.pages()).unwrap_or(u32::MAX)),
-        Edit::Superblocks | Edit::Superblock { .. } | Edit::Recover => pages(both, PageNo(0), 1),
-        Edit::Rewrite { page } => pages(both, *page, 1),
-        Edit::Inode { ino, .. } => geometry.inode_place(*ino).map(|(page, _)| pages(both, page, 1)).unwrap_or_default(),
-        Edit::Blocks { first, count, to, .. } => {
-            let last = BlockNo(first.0.saturating_add(count.saturating_sub(1)));
-            let ends = [*first, last].map(|block| geometry.descriptor_place(block).map(|(page, _)| page));
-            let [Some(from), Some(until)] = ends else { return Vec::new() };
-            let mut spans = pages(both, from, until.0.saturating_sub(from.0).saturating_add(1));
-            if *to == Assign::Release {
-                spans.push(Span::new(geometry.block_offset(*first), u64::from(*count) * geometry.block_bytes()));
-            }
-            spans
-        }
-    }
-}
-
-/// What is mapped, as a part of a sentence: the file that has the first block of what is mapped and written.
-fn owner<S: ReadAt + ?Sized>(source: &S, used: Span, written: &[Span]) -> String {
-    let from = written.iter().filter(|span| used.meets(**span)).map(|span| span.offset.max(used.offset)).min();
-    let from = from.unwrap_or(used.offset);
-    let bytes = || format!("the region's memory at {from:#x}");
-    let Ok(superblocks) = load(source) else { return bytes() };
-    let region = Region::with(source, superblocks);
-    let geometry = region.geometry();
-    let block = u32::try_from(from / geometry.block_bytes()).ok().map(BlockNo);
-    match block.and_then(|block| Some((block, region.descriptor(block).filter(|entry| entry.is_mapping())?))) {
-        Some((block, entry)) => name(&region, block, entry.owner()),
-        None => bytes(),
-    }
-}
-
-/// The file that has a block.
-fn name<S: ReadAt>(region: &Region<S>, block: BlockNo, ino: InodeNo) -> String {
-    match region.inodes().tree.path(ino) {
-        Some(path) if ino != InodeNo::NONE => paths::shown(&path),
-        _ if ino != InodeNo::NONE => format!("inode {ino}"),
-        _ => format!("block {block}"),
+impl From<Mapped> for Failure {
+    fn from(mapped: Mapped) -> Self {
+        Self::new("mapped", mapped.to_string()).hint(MAPPED)
     }
 }
 
@@ -240,44 +72,14 @@ pub(crate) struct User {
     process: String,
 }
 
-/// Which processes have files of a region mapped.
-pub(crate) struct ByFile(BTreeMap<InodeNo, BTreeSet<User>>);
+/// Those that have a file mapped.
+pub(crate) fn users(found: &ByFile, ino: InodeNo) -> Vec<User> {
+    found.of(ino).map(|process| User { pid: process.pid, process: process.name.clone() }).collect()
+}
 
-impl ByFile {
-    /// Of these files. Of a dump nobody maps anything.
-    pub(crate) fn look(opened: &Opened, mappings: &Mappings) -> Self {
-        let mut found: BTreeMap<InodeNo, BTreeSet<User>> = BTreeMap::new();
-        if opened.place.kind.is_dump() {
-            return Self(found);
-        }
-        let geometry = opened.region.geometry();
-        let base = opened.place.base;
-        let seen = look(&opened.place.path, Span::new(base, geometry.size()));
-        for (ino, extents) in &mappings.files {
-            for extent in extents {
-                let at = base.saturating_add(geometry.block_offset(extent.block));
-                let span = Span::new(at, u64::from(extent.count) * geometry.block_bytes());
-                let users = seen.mapped().iter().filter(|mapped| mapped.span.meets(span));
-                let users = users.map(|mapped| {
-                    let Process { pid, name } = mapped.process.clone();
-                    User { pid, process: name }
-                });
-                found.entry(*ino).or_default().extend(users);
-            }
-        }
-        Self(found)
-    }
-
-    /// Those that have a file mapped, by their numbers.
-    pub(crate) fn of(&self, ino: InodeNo) -> Vec<User> {
-        self.0.get(&ino).into_iter().flatten().cloned().collect()
-    }
-
-    /// The same for a table.
-    pub(crate) fn shown(&self, ino: InodeNo) -> String {
-        let users = self.0.get(&ino).into_iter().flatten();
-        let list: Vec<String> =
-            users.map(|user| crate::failure::printable(&format!("{} ({})", user.pid, user.process))).collect();
-        list.join(", ")
-    }
+/// The same for a table.
+pub(crate) fn shown(found: &ByFile, ino: InodeNo) -> String {
+    let list: Vec<String> =
+        found.of(ino).map(|process| printable(&format!("{} ({})", process.pid, process.name))).collect();
+    list.join(", ")
 }

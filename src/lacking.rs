@@ -1,101 +1,53 @@
-//! What a dump does not hold, why, and how to take one that has it.
+//! What a dump does not hold, why, and how to take one that has it, in words.
 
-use std::fmt;
-
-use gmfs_format::native::units::PAGE_BYTES;
-use gmfs_image::{Description, DumpFacts, Image, Kind};
-use gmfs_io::{Absence, ReadAt as _, Span};
+use gmfs::lacking::{Held, Lacking, Missing};
+use gmfs_image::{DumpFacts, Kind};
+use gmfs_io::{Absence, Span};
 
 use crate::failure::Failure;
 use crate::locate::spelled;
 use crate::render::{size, words};
 
-/// So many ranges of memory are named in one message.
-const NAMED: usize = 3;
-
-/// Refuses a range of which a dump holds nothing.
-pub(crate) fn require(image: &Image, dump: &Description, range: Span) -> Result<(), Failure> {
-    let mut at = range.offset;
-    let mut first = None;
-    // Small steps at first: to say that all of a range is there, a dump looks at each descriptor.
-    let mut step = PAGE_BYTES;
-    while at < range.end() {
-        match image.source.next_absent(at..at.saturating_add(step).min(range.end())) {
-            Some((span, why)) if span.offset <= at => {
-                first.get_or_insert(why);
-                at = span.end().max(at.saturating_add(1));
-                step = step.saturating_mul(2);
-            }
-            _ => return Ok(()),
+/// The error.
+pub(crate) fn failure(lacking: &Lacking) -> Failure {
+    let Lacking { kind, facts, held, missing } = lacking;
+    let held = shown(held);
+    match missing {
+        Missing::Range { range, why, partly } => {
+            let which = if *partly { "all of the memory" } else { "the memory" };
+            let message = format!(
+                "the dump does not hold {which} at {range} ({}): {}; it holds {held}",
+                size::human(range.len),
+                reason(*kind, facts, *why),
+            );
+            Failure::new("not-in-dump", message).hint(remedy(*kind, facts, *why, Some(*range)))
         }
+        Missing::Store { size, why } => {
+            let which = size.map_or_else(String::new, |size| format!(" of {}", size::both(size)));
+            let message = format!(
+                "no region{which} was found: no superblock at any multiple of 2 MiB; the dump holds {held}; if the \
+                 region's memory is not among it: {}",
+                reason(*kind, facts, *why)
+            );
+            let remedy = remedy(*kind, facts, *why, None);
+            let hint = format!("--region SIZE:BASE says where one lies; if the dump does not hold it: {remedy}");
+            Failure::new("no-region", message).hint(hint)
+        }
+        _ => Failure::new("not-in-dump", lacking.to_string()),
     }
-    first.map_or(Ok(()), |why| Err(failure(image.kind, dump, range, why)))
 }
 
-/// The error for a range that a dump does not hold for `why`.
-fn failure(kind: Kind, dump: &Description, range: Span, why: Absence) -> Failure {
-    of("the memory", kind, dump, range, why)
-}
-
-/// The error for a range of which a dump does not hold what is needed, for `why`.
-pub(crate) fn partly(kind: Kind, dump: &Description, range: Span, why: Absence) -> Failure {
-    of("all of the memory", kind, dump, range, why)
-}
-
-fn of(which: &str, kind: Kind, dump: &Description, range: Span, why: Absence) -> Failure {
-    let facts = &dump.facts;
-    let message = format!(
-        "the dump does not hold {which} at {range} ({}): {}; it holds {}",
-        size::human(range.len),
-        reason(kind, facts, why),
-        held(dump)
-    );
-    Failure::new("not-in-dump", message).hint(remedy(kind, facts, why, Some(range)))
-}
-
-/// The error for a dump in which no region was found. `which` is empty, or says more of what was looked for.
-pub(crate) fn nowhere(kind: Kind, dump: &Description, which: &str) -> Failure {
-    let facts = &dump.facts;
-    let held = held(dump);
-    let known = facts.incomplete || facts.unaddressed > 0;
-    let why = if held.excluded > 0 && !known { Absence::Excluded } else { Absence::NotInDump };
-    let message = format!(
-        "no region{which} was found: no superblock at any multiple of 2 MiB; the dump holds {held}; if the region's memory \
-         is not among it: {}",
-        reason(kind, facts, why)
-    );
-    let remedy = remedy(kind, facts, why, None);
-    Failure::new("no-region", message)
-        .hint(format!("--region SIZE:BASE says where one lies; if the dump does not hold it: {remedy}"))
-}
-
-/// The memory that a dump holds: the first ranges and the sum.
-struct Held {
-    ranges: Vec<Span>,
-    count: u64,
-    bytes: u64,
-    /// What it knows and leaves out.
-    excluded: u64,
-}
-
-fn held(dump: &Description) -> Held {
-    let totals = dump.totals(0..u64::MAX);
-    let excluded = totals.absent.get(&Absence::Excluded).copied().unwrap_or(0);
-    Held { ranges: dump.held(NAMED), count: totals.held_ranges, bytes: totals.held, excluded }
-}
-
-impl fmt::Display for Held {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.ranges.is_empty() {
-            return f.write_str("no memory");
-        }
-        let named: Vec<String> = self.ranges.iter().map(Span::to_string).collect();
-        write!(f, "{} at {}", size::human(self.bytes), named.join(", "))?;
-        match self.count.saturating_sub(named.len() as u64) {
-            0 => Ok(()),
-            more => write!(f, " and in {}", size::count(more, "more range")),
-        }
+/// The memory that a dump holds.
+fn shown(held: &Held) -> String {
+    if held.ranges.is_empty() {
+        return "no memory".to_owned();
     }
+    let named: Vec<String> = held.ranges.iter().map(Span::to_string).collect();
+    let more = match held.count.saturating_sub(named.len() as u64) {
+        0 => String::new(),
+        more => format!(" and in {}", size::count(more, "more range")),
+    };
+    format!("{} at {}{more}", size::human(held.bytes), named.join(", "))
 }
 
 /// Why bytes are not in a dump of this kind.

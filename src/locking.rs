@@ -5,15 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
+use gmfs::open::Unlocked;
 use gmfs_image::lock::{Holders, Mode};
 use gmfs_image::{FileError, Locking, RangeLock};
-use gmfs_io::{ReadAt, Span};
-use gmfs_volume::Superblocks;
+use gmfs_io::Span;
 
 use crate::ctx::{self, Ctx};
 use crate::exit::Exit;
 use crate::interrupt;
-use crate::open::ImageArgs;
 
 /// How long to wait for a lock.
 #[derive(Args, Clone, Copy, Debug)]
@@ -43,47 +42,23 @@ fn go_on() -> bool {
     !interrupt::asked()
 }
 
-/// A region that is read without a lock, with the generations of its superblocks when that began.
-struct Unlocked {
-    image: ImageArgs,
-    span: Span,
-    began: Generations,
-}
-
-/// Both superblocks' generations; `None` for one that cannot be used.
-type Generations = Option<[Option<u64>; 2]>;
-
 thread_local! {
     /// Commands run in one thread.
     static UNLOCKED: RefCell<Vec<Unlocked>> = const { RefCell::new(Vec::new()) };
 }
 
-fn generations<S: ReadAt + ?Sized>(source: &S) -> Generations {
-    let found = Superblocks::load(source).ok()?;
-    Some([&found.a, &found.b].map(|slot| slot.good().map(|superblock| superblock.generation.0)))
-}
-
 /// Remembers that a region is read without a lock.
-pub(crate) fn without_lock<S: ReadAt + ?Sized>(image: &ImageArgs, span: Span, source: &S) {
-    let unlocked = Unlocked { image: image.clone(), span, began: generations(source) };
+pub(crate) fn without_lock(unlocked: Unlocked) {
     UNLOCKED.with_borrow_mut(|list| list.push(unlocked));
 }
 
 /// Whether nothing that was read without a lock has changed meanwhile. Says so where it has.
 fn settled(ctx: &Ctx) -> bool {
     let list = UNLOCKED.take();
-    let changed = list.iter().filter(|unlocked| {
-        let now = unlocked
-            .image
-            .open(Some(unlocked.span))
-            .ok()
-            .map(|image| generations(&gmfs_io::Window::new(image.source, unlocked.span.offset, unlocked.span.len)));
-        now != Some(unlocked.began)
-    });
     let mut settled = true;
-    for unlocked in changed {
+    for unlocked in list.iter().filter(|unlocked| unlocked.has_changed()) {
         settled = false;
-        let path = unlocked.image.image.display();
+        let path = unlocked.path().display();
         ctx.warn(&format!(
             "the region in {path} was changed while it was read without a lock: what was read may mix two states"
         ));

@@ -21,7 +21,6 @@ mod multicall;
 mod open;
 mod output;
 mod paths;
-mod presence;
 mod prompt;
 mod random;
 mod render;

@@ -1,21 +1,23 @@
-//! From the command line's IMAGE and `--region` to a region that is open, for reading or for changing.
+//! From the command line's IMAGE and `--region` to a store that is open, for reading or for changing.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use gmfs::in_use::Watch;
+use gmfs::lacking::Lacking;
+use gmfs::open::{ReadLock, Target, Unlocked};
+use gmfs::store::other_layout;
+use gmfs::{ImageSpec, Located, Observer, Place, Store};
 use gmfs_check::Report;
-use gmfs_format::native::superblock::Superblock;
 use gmfs_format::native::tables::BlockState;
 use gmfs_format::native::units::PAGE_BYTES;
 use gmfs_format::spec::RegionSpec;
 use gmfs_image::file::FileError;
-use gmfs_image::foreign;
-use gmfs_image::probe::{self, Intent};
 use gmfs_image::undo::Recorded;
-use gmfs_image::{Description, Holes, Image, Kind, RangeLock, RegionFile, WritableImage};
-use gmfs_io::{ReadAt, Span, Window, WriteAt};
+use gmfs_image::{Holes, Image, Kind, RegionFile, foreign, probe};
+use gmfs_io::{ReadAt as _, Span, WriteAt};
 use gmfs_volume::rebuild;
 use gmfs_volume::{ChangeError, OpenError, Recovery, Region, Superblocks, Writer, WriterOptions};
 
@@ -23,11 +25,12 @@ use crate::clock;
 use crate::content::{Gap, Gaps};
 use crate::ctx::Ctx;
 use crate::failure::Failure;
-use crate::in_use::{InUseOk, Watch};
+use crate::in_use::InUseOk;
 use crate::lacking;
 use crate::locate;
 use crate::locking::{self, Wait};
 use crate::output::NewFile;
+use crate::render::progress::Progress;
 use crate::render::{json, size};
 use crate::repairing::{self, Look};
 
@@ -122,6 +125,19 @@ impl ImageArgs {
         Self { image, region: None, parts: Vec::new(), base: None, wait, holes: None, over: Vec::new() }
     }
 
+    /// The same for the library.
+    pub(crate) fn spec(&self) -> ImageSpec {
+        let holes = self.holes.map(|holes| if holes == HolesAre::Absent { Holes::Absent } else { Holes::Zero });
+        ImageSpec {
+            path: self.image.clone(),
+            region: self.region,
+            parts: self.parts.clone(),
+            base: self.base,
+            holes,
+            over: self.over.clone(),
+        }
+    }
+
     /// All files that the image consists of.
     pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
         std::iter::once(self.image.as_path()).chain(self.parts.iter().chain(&self.over).map(PathBuf::as_path))
@@ -129,120 +145,103 @@ impl ImageArgs {
 
     /// Opens the image for reading; `window` is the part of `/dev/mem` that is to be seen.
     pub(crate) fn open(&self, window: Option<Span>) -> Result<Image, probe::OpenError> {
-        match self.base {
-            Some(base) => {
-                let below: Vec<&Path> = self.over.iter().map(PathBuf::as_path).collect();
-                let holes = if self.holes == Some(HolesAre::Absent) { Holes::Absent } else { Holes::Zero };
-                probe::open_layers(&self.image, &below, base, holes)
-            }
-            None if self.parts.is_empty() => probe::open(&self.image, window),
-            None => probe::open_parts(&self.files().collect::<Vec<_>>()),
+        self.spec().open(window)
+    }
+}
+
+impl ReadArgs {
+    /// Locks for reading what is at `span` of an image, or, unless somebody said where it is, all of a file. Without
+    /// locks what is there now is remembered.
+    pub(crate) fn lock_range(&self, image: &Image, span: Span, asked: bool, ctx: &Ctx) -> Result<ReadLock> {
+        let locking = self.wait.locking(None);
+        let locking = (!self.no_lock).then_some(&locking);
+        let lock = self.spec().lock_range(image, span, asked, locking, &Watching::new(ctx));
+        lock.map_err(|error| told(error.into()))
+    }
+}
+
+/// Shows what happens while an image is opened.
+pub(crate) struct Watching<'c> {
+    ctx: &'c Ctx,
+    search: RefCell<Option<Progress>>,
+}
+
+impl<'c> Watching<'c> {
+    pub(crate) const fn new(ctx: &'c Ctx) -> Self {
+        Self { ctx, search: RefCell::new(None) }
+    }
+}
+
+impl Observer for Watching<'_> {
+    fn searching(&self, done: u64, of: u64) {
+        self.search.borrow_mut().get_or_insert_with(|| Progress::new(self.ctx, "searching", of)).at(done);
+    }
+
+    fn searched(&self) {
+        if let Some(search) = self.search.take() {
+            search.done();
         }
     }
 
-    /// Opens the image for reading and writing, as [`open`](Self::open) does, and locks the bytes `lock` of a file.
-    fn open_for_writing(&self, window: Option<Span>, lock: Option<Span>) -> Result<WritableImage, probe::OpenError> {
-        let what = match (self.base, self.parts.as_slice()) {
-            (None, []) => {
-                return probe::open_for_writing(&self.image, window, Intent::Update, &self.wait.locking(lock));
-            }
-            (Some(_), _) => "raw memory with a base",
-            (None, _) => "a split dump",
-        };
-        // What it is not must be told first.
-        self.open(window)?;
-        Err(probe::OpenError::DumpForWriting { path: self.image.clone(), what })
+    fn holes(&self, image: &Path, bytes: u64) {
+        self.ctx.note(&format!(
+            "{} of the region are holes in {}, and are read as zeros; if they are pages that did not change since another \
+             snapshot, --over FILE reads them from that one, and --holes absent takes them as absent",
+            size::human(bytes),
+            image.display()
+        ));
+    }
+
+    fn unlocked(&self, unlocked: Unlocked) {
+        locking::without_lock(unlocked);
     }
 }
 
-/// Reading goes through this.
-pub(crate) type Source = Window<Box<dyn ReadAt>>;
-/// Writing goes through this.
-pub(crate) type Target = Window<Box<dyn WriteAt>>;
-
-/// What an image is, and where in it the region starts.
-#[derive(Clone, Debug)]
-pub(crate) struct Place {
-    pub(crate) kind: Kind,
-    pub(crate) path: PathBuf,
-    /// Physical address if the image has such, else an offset.
-    pub(crate) base: u64,
-}
-
-impl Place {
-    /// The region's physical base, if that is known without a look at the region.
-    pub(crate) fn address(&self) -> Option<u64> {
-        self.kind.is_physical().then_some(self.base)
-    }
-
-    /// The region's physical base: where it was found in memory or in a dump, else what its superblock records.
-    pub(crate) fn physical_base(&self, superblock: &Superblock) -> Option<u64> {
-        self.address().or_else(|| Some(superblock.raw.base.get()).filter(|base| *base != 0))
-    }
-}
-
-/// A part of an image that holds, or may hold, a region.
-pub(crate) struct Located {
-    pub(crate) place: Place,
-    pub(crate) source: Source,
-    /// What the image says of itself, if it is a dump.
-    pub(crate) dump: Option<Description>,
-    pub(crate) lock: ReadLock,
-}
-
-/// A region open for reading.
-pub(crate) struct Opened {
-    pub(crate) place: Place,
-    pub(crate) region: Region<Source>,
-    /// What the image says of itself, if it is a dump.
-    pub(crate) dump: Option<Description>,
-    lock: ReadLock,
-}
-
-/// The lock of a reader, for as long as it reads.
-#[derive(Default)]
-pub(crate) struct ReadLock(RefCell<Vec<RangeLock>>);
-
-impl ReadLock {
-    /// Whether the image's files are those that are locked.
-    fn is_of(&self, args: &ImageArgs) -> bool {
-        self.0.borrow().iter().zip(args.files()).all(|(lock, file)| lock.is_of(file))
-    }
-}
-
-impl Opened {
-    /// See [`Place::physical_base`].
-    pub(crate) fn physical_base(&self) -> Option<u64> {
-        self.place.physical_base(self.region.superblock())
-    }
-
-    /// Everything is read: whoever looks at the answer, in a pager for one, keeps no writer waiting.
-    pub(crate) fn unlock(&self) {
-        self.lock.0.take();
+/// An error of the library with what to do next.
+pub(crate) fn told(error: gmfs::Error) -> anyhow::Error {
+    let several = "say where the region lies: --region SIZE:BASE";
+    let failure = |code, error: &gmfs::Error, hint: &str| Failure::new(code, error.to_string()).hint(hint);
+    match error {
+        gmfs::Error::Image(error) => error.into(),
+        gmfs::Error::File(error) => error.into(),
+        gmfs::Error::Region(error) => error.into(),
+        gmfs::Error::Content(error) => error.into(),
+        gmfs::Error::Lacking(lacking) => lacking::failure(&lacking).into(),
+        gmfs::Error::Search { path, source } => {
+            anyhow::Error::new(source).context(format!("cannot search {}", path.display()))
+        }
+        gmfs::Error::NotFound { size } => {
+            let of_size = size.map_or_else(String::new, |size| format!(" of {}", size::both(size)));
+            let message = format!("no region{of_size} was found: no superblock at any multiple of 2 MiB");
+            Failure::new("no-region", message).hint(several).into()
+        }
+        error @ gmfs::Error::Several(_) => failure("several-regions", &error, several).into(),
+        error @ gmfs::Error::Parameters(_) => {
+            failure("several-regions", &error, "choose one with --region SIZE:BASE").into()
+        }
+        error @ gmfs::Error::NotNative(_) => {
+            let hint = "gmfs reads such a region, by inspect, ls, tree, stat, cat, extract, map, who and save, and does not write it";
+            failure("layout", &error, hint).into()
+        }
+        error => error.into(),
     }
 }
 
 /// Opens the image for reading, finds the region's place in it, and locks that.
 pub(crate) fn locate(args: &ReadArgs, ctx: &Ctx) -> Result<Located> {
-    let (image, span, lock) = find(args, ctx).map_err(|error| about(error, "open", &args.image))?;
-    Ok(located(image, span, lock))
-}
-
-/// The part of an image that is the region.
-pub(crate) fn located(image: Image, span: Span, lock: ReadLock) -> Located {
-    let dump = image.description();
-    let place = Place { kind: image.kind, path: image.path, base: span.offset };
-    Located { place, source: Window::new(image.source, span.offset, span.len), dump, lock }
+    let locking = args.wait.locking(None);
+    let located = args.spec().locate((!args.no_lock).then_some(&locking), &Watching::new(ctx));
+    located.map_err(|error| about(told(error), "open", &args.image))
 }
 
 /// The region's superblocks; where they are lost, what helps.
 fn load(located: &Located) -> Result<Superblocks> {
-    Superblocks::load(&located.source).map_err(|error| no_superblock(located, error))
+    located.superblocks().map_err(|error| no_superblock(located, error))
 }
 
 /// The region's superblocks; where both are lost, one made anew from what is left.
 pub(crate) fn load_or_rebuild(located: &Located) -> Result<Superblocks> {
-    rebuild::load(&located.source).map_err(|error| no_superblock(located, error))
+    located.superblocks_or_rebuilt().map_err(|error| no_superblock(located, error))
 }
 
 /// What to do with an image that holds something else where the region would be.
@@ -252,6 +251,9 @@ const NOT_THIS: &str = "name the image that holds the region; if it lies elsewhe
 /// What to say of a region whose superblocks cannot be used: that the rest of it is there, or what the dump lacks and why.
 pub(crate) fn no_superblock(located: &Located, error: OpenError) -> anyhow::Error {
     let OpenError::NoRegion { a, b } = &error else { return error.into() };
+    if let Some(layout) = other_layout(&located.source) {
+        return told(gmfs::Error::NotNative(layout));
+    }
     if rebuild::load(&located.source).is_ok() {
         let message = format!("both copies of the superblock are lost (A: {a}; B: {b}), and the rest is there");
         let failure = Failure::new("superblocks-lost", message);
@@ -276,8 +278,8 @@ pub(crate) fn no_superblock(located: &Located, error: OpenError) -> anyhow::Erro
     match (&located.dump, first) {
         (Some(dump), Some((_, why))) => {
             let range = Span::new(located.place.base, located.source.size());
-            let failure = lacking::partly(located.place.kind, dump, range, why);
-            anyhow::Error::new(failure).context(error.to_string())
+            let lacking = Lacking::partly(located.place.kind, dump, range, why);
+            anyhow::Error::new(lacking::failure(&lacking)).context(error.to_string())
         }
         _ => error.into(),
     }
@@ -297,13 +299,23 @@ pub(crate) fn superblocks(args: &ReadArgs, ctx: &Ctx) -> Result<(Located, Superb
     Ok((located, superblocks))
 }
 
-/// Opens the region for reading.
-pub(crate) fn region(args: &ReadArgs, ctx: &Ctx) -> Result<Opened> {
+/// Opens the store for reading, whatever layout it has.
+pub(crate) fn store(args: &ReadArgs, ctx: &Ctx) -> Result<Store> {
     let located = locate(args, ctx)?;
-    let superblocks = load(&located).with_context(|| cannot_open(&args.image))?;
-    superblocks.require_readable().with_context(|| cannot_open(&args.image))?;
-    let Located { place, source, dump, lock } = located;
-    Ok(Opened { place, region: Region::with(source, superblocks), dump, lock })
+    let store = Store::open_or_return(located);
+    store
+        .map_err(|(located, error)| match error {
+            gmfs::Error::Region(error) => no_superblock(&located, error),
+            error => told(error),
+        })
+        .with_context(|| cannot_open(&args.image))
+}
+
+/// Opens a native region for reading.
+pub(crate) fn region(args: &ReadArgs, ctx: &Ctx) -> Result<Store> {
+    let store = store(args, ctx)?;
+    store.native().map_err(told).with_context(|| cannot_open(&args.image))?;
+    Ok(store)
 }
 
 /// Opens the region for repair: locked, recorded if that is asked for, and not looked at yet.
@@ -315,6 +327,7 @@ pub(crate) fn for_repair<T>(
     work: impl FnOnce(&mut dyn WriteAt, &mut Watch, &mut Ctx) -> Result<T>,
 ) -> Result<(json::region::Image, String, T)> {
     let (kind, mut target) = for_writing(args, ctx).map_err(|error| elsewhere(error, undo.is_some()))?;
+    require_native(&target)?;
     let place = Place { kind, path: args.image.clone(), base: target.base() };
     let mut watch = watch(args, &target, in_use);
     let done = recorded(&mut target, undo, ctx, |target, ctx| work(target, &mut watch, ctx))?;
@@ -323,7 +336,7 @@ pub(crate) fn for_repair<T>(
 
 /// Looks for processes that have the region mapped.
 pub(crate) fn watch(args: &ImageArgs, target: &Target, in_use: InUseOk) -> Watch {
-    Watch::new(&args.image, Span::new(target.base(), target.size()), in_use)
+    in_use.watch(&args.image, Span::new(target.base(), target.size()))
 }
 
 /// Lets `work` write to a target, with what it overwrites recorded if that is asked for.
@@ -426,9 +439,19 @@ pub(crate) fn whole_for_writing(args: &ImageArgs, ctx: &Ctx) -> Result<Target> {
     Ok(for_writing(args, ctx)?.1)
 }
 
+/// Refuses to write to a store of another layout.
+fn require_native(target: &Target) -> Result<()> {
+    // A native region can have been made over another one: it counts.
+    match other_layout(target) {
+        Some(layout) if Superblocks::load(target).is_err() => Err(told(gmfs::Error::NotNative(layout))),
+        _ => Ok(()),
+    }
+}
+
 /// Refuses to change a region that is damaged: a change would be built on what is not so.
 fn require_sound(target: &Target, ctx: &Ctx) -> Result<()> {
     let look = Look { data: false, progress: false, region: None };
+    require_native(target)?;
     let report = repairing::look(target, look, 1, ctx)?;
     let damaged = report.verdict() == gmfs_check::Verdict::Damaged;
     let Some(finding) = report.findings.iter().max_by_key(|finding| finding.severity()).filter(|_| damaged) else {
@@ -485,109 +508,9 @@ fn cannot_open(image: &Path) -> String {
     format!("cannot open the region in {}", image.display())
 }
 
-/// The image, open for reading, the part of it that is the region, and the lock on that.
-fn find(args: &ReadArgs, ctx: &Ctx) -> Result<(Image, Span, ReadLock)> {
-    loop {
-        let (image, span) = find_unlocked(args, ctx)?;
-        let lock = lock_range(args, &image, span, args.region.is_some())?;
-        // What was found of a file before it was locked is looked up again: a writer may have been at it.
-        if args.no_lock || !matches!(image.kind, Kind::File | Kind::BlockDevice) {
-            return Ok((image, span, lock));
-        }
-        let (image, span) = find_unlocked(args, ctx)?;
-        if lock.is_of(args) {
-            return Ok((image, span, lock));
-        }
-    }
-}
-
-/// Locks for reading what is at `span` of an image, or, unless somebody said where it is, all of a file. Without locks
-/// what is there now is remembered.
-pub(crate) fn lock_range(args: &ReadArgs, image: &Image, span: Span, asked: bool) -> Result<ReadLock, FileError> {
-    // A dump is written by nobody, but mkfs may be told to write over it.
-    let changeable = !image.kind.is_dump() || image.kind == Kind::Raw;
-    let unlocked = || {
-        if changeable {
-            locking::without_lock(&args.of, span, &Window::new(&image.source, span.offset, span.len));
-        }
-    };
-    if args.no_lock {
-        unlocked();
-        return Ok(ReadLock::default());
-    }
-    let range = match image.kind {
-        Kind::File | Kind::BlockDevice | Kind::DevDax => Some(span).filter(|_| asked),
-        Kind::DevMem => Some(span),
-        Kind::Raw => args.base.filter(|_| asked).map(|base| Span::new(span.offset.saturating_sub(base), span.len)),
-        _ => None,
-    };
-    let locks = args.files().map(|file| args.wait.shared(file, range)).collect::<Result<Vec<_>, _>>()?;
-    if !locks.iter().all(RangeLock::is_complete) {
-        unlocked();
-    }
-    Ok(ReadLock(RefCell::new(locks)))
-}
-
-/// The image, open for reading, and the part of it that is the region.
-fn find_unlocked(args: &ReadArgs, ctx: &Ctx) -> Result<(Image, Span)> {
-    let asked = args.region;
-    let exact = asked.and_then(|spec| Some(Span::new(spec.base?, spec.size)));
-    let size = asked.map(|spec| spec.size);
-    let image = match args.open(exact) {
-        Err(probe::OpenError::WindowNeeded { .. }) => {
-            let span = locate::in_memory(&args.image, size, ctx)?;
-            return Ok((args.open(Some(span))?, span));
-        }
-        other => other?,
-    };
-    let span = match (exact, size) {
-        (Some(span), _) => span,
-        (None, _) if locate::must_search(image.kind) => locate::in_dump(&image, size, ctx)?,
-        (None, Some(size)) => Span::new(0, size),
-        (None, None) => Span::new(0, image.source.end().unwrap_or(u64::MAX)),
-    };
-    if let (Some(dump), Some(span)) = (image.description(), exact) {
-        lacking::require(&image, &dump, span)?;
-    }
-    note_holes(args, &image, span, ctx);
-    Ok((image, span))
-}
-
-/// Says how much of the region is holes in a file of raw memory, if nobody has said what they are.
-fn note_holes(args: &ImageArgs, image: &Image, span: Span, ctx: &Ctx) {
-    if args.holes.is_some() || !args.over.is_empty() {
-        return;
-    }
-    let holes = image.description().and_then(|dump| dump.holes(span.offset..span.end())).unwrap_or(0);
-    if holes > 0 {
-        ctx.note(&format!(
-            "{} of the region are holes in {}, and are read as zeros; if they are pages that did not change since another \
-             snapshot, --over FILE reads them from that one, and --holes absent takes them as absent",
-            size::human(holes),
-            image.path.display()
-        ));
-    }
-}
-
 /// The image, open for writing and locked, cut to the region.
 pub(crate) fn for_writing(args: &ImageArgs, ctx: &Ctx) -> Result<(Kind, Target)> {
-    let asked = args.region;
-    let exact = asked.and_then(|spec| Some(Span::new(spec.base?, spec.size)));
-    let size = asked.map(|spec| spec.size);
-    // What is locked of a file is what may be changed of it.
-    let lock = exact.or(size.map(|size| Span::new(0, size)));
-    let (image, span) = match args.open_for_writing(exact, lock) {
-        Err(probe::OpenError::WindowNeeded { .. }) => {
-            let span = locate::in_memory(&args.image, size, ctx)?;
-            (args.open_for_writing(Some(span), None)?, span)
-        }
-        other => {
-            let image = other?;
-            let end = image.target.end().unwrap_or(u64::MAX);
-            (image, exact.unwrap_or(Span::new(0, size.unwrap_or(end))))
-        }
-    };
-    Ok((image.kind, Window::new(image.target, span.offset, span.len)))
+    args.spec().locate_for_writing(&args.wait.locking(None), &Watching::new(ctx)).map_err(told)
 }
 
 /// Refuses what only a path from the root can be.

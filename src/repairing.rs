@@ -15,12 +15,12 @@ use gmfs_volume::{Chosen, Class, OpenError, Stamp};
 
 use crate::clock;
 use crate::ctx::Ctx;
-use crate::in_use::Watch;
 use crate::interrupt;
 use crate::prompt::{self, Answer};
 use crate::render::WRITER;
 use crate::render::findings;
 use crate::render::progress::Progress;
+use gmfs::in_use::Watch;
 
 /// More rounds than any repair takes until there is less to do; a bound, so that no image can keep one busy for ever.
 const ROUNDS: u32 = 64;

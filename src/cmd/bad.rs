@@ -11,11 +11,12 @@ use gmfs_volume::Writer;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::in_use::InUseOk;
-use crate::open::{self, ImageArgs, ReadArgs, Target};
+use crate::open::{self, ImageArgs, ReadArgs};
 use crate::paths::Paths;
 use crate::render::json::{self, files};
 use crate::render::size;
 use crate::render::table::Table;
+use gmfs::open::Target;
 use ranges::Origin;
 
 /// Mark blocks with hardware errors, unmark them, or list them
@@ -80,7 +81,7 @@ fn mark(args: &Change, add: bool, ctx: &mut Ctx) -> Result<Exit> {
     let named = args.ranges.iter().map(|text| ranges::parse(text, &device)).collect::<Result<Vec<_>>>()?.concat();
     let opened = open::region(&ReadArgs { of: args.image.clone(), no_lock: false }, ctx)?;
     let origin = Origin {
-        geometry: opened.region.geometry(),
+        geometry: opened.native().map_err(open::told)?.geometry(),
         base: opened.physical_base().unwrap_or(0),
         in_device: (!opened.place.kind.is_physical()).then_some(opened.place.base),
     };
@@ -112,22 +113,23 @@ fn mark(args: &Change, add: bool, ctx: &mut Ctx) -> Result<Exit> {
 /// Lists the marked blocks.
 fn list(args: &List, ctx: &mut Ctx) -> Result<Exit> {
     let opened = open::region(&args.image, ctx)?;
-    let (inodes, exit) = super::inodes(&opened.region, ctx);
+    let (inodes, exit) = super::inodes(&opened, ctx);
     let mut found: Vec<(BlockNo, InodeNo, u32)> = Vec::new();
-    opened.region.descriptors(|block, entry| {
+    let region = opened.native().map_err(open::told)?;
+    region.descriptors(|block, entry| {
         if entry.state() == Some(BlockState::Bad) {
             found.push((block, entry.owner(), entry.index.get()));
         }
     });
     opened.unlock();
-    let geometry = opened.region.geometry();
+    let geometry = region.geometry();
     let base = opened.physical_base();
     let mut paths = Paths::new(&inodes.tree);
     let mut rows = Vec::new();
     for (block, owner, index) in found {
         let mut row = files::Owner::outside(format!("block:{block}"));
         row.what = "bad";
-        row.block = Some(block.0);
+        row.block = Some(block.0.into());
         row.offset = Some(geometry.block_offset(block));
         row.physical = base.map(|base| base.saturating_add(geometry.block_offset(block)));
         if owner != InodeNo::NONE {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
+use gmfs::Store;
 use gmfs_format::model::Kind;
 
 use crate::content::Gaps;
@@ -12,7 +13,7 @@ use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::missing::Missing;
-use crate::open::{self, Opened, ReadArgs};
+use crate::open::{self, ReadArgs};
 use crate::{paths, stdout};
 
 /// Write the content of files to standard output
@@ -48,8 +49,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
-    let opened = open::region(&args.image, ctx)?;
-    let (inodes, _) = super::inodes(&opened.region, ctx);
+    let store = open::store(&args.image, ctx)?;
+    let (inodes, _) = super::inodes(&store, ctx);
     let mut missing = Missing::default();
     let (mut exit, mut incomplete) = (Exit::Done, false);
     for path in &args.paths {
@@ -59,14 +60,14 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         if inode.kind != Kind::File {
             return Err(Failure::new("is-directory", "it is a directory")).with_context(cannot);
         }
-        let gaps = write(args, &opened, inode, ctx).with_context(cannot)?;
+        let gaps = write(args, &store, inode, ctx).with_context(cannot)?;
         if !gaps.is_empty() {
             (exit, incomplete) = (Exit::No, true);
         }
         super::tell_doubtful(std::iter::once((inode, name.clone())), &mut exit, ctx);
         missing.add(&name, gaps);
     }
-    let base = opened.physical_base();
+    let base = store.physical_base();
     match &args.missing {
         Some(list) => missing.save(base, list, false, args.image.files())?,
         None if incomplete => missing.write(base, &mut std::io::stderr())?,
@@ -75,11 +76,11 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Ok(exit)
 }
 
-fn write(args: &Args, opened: &Opened, inode: &gmfs_format::model::Inode, ctx: &mut Ctx) -> Result<Gaps> {
+fn write(args: &Args, store: &Store, inode: &gmfs_format::model::Inode, ctx: &mut Ctx) -> Result<Gaps> {
     let range = args.offset..args.length.map_or(u64::MAX, |length| args.offset.saturating_add(length));
-    let pieces = opened.region.content(inode)?;
+    let pieces = store.content(inode).map_err(open::told)?;
     let pieces: Vec<_> = pieces.into_iter().filter_map(|piece| piece.clip(&range)).collect();
-    let base = opened.physical_base();
+    let base = store.physical_base();
     let allow = |gaps: &Gaps, ctx: &mut Ctx| {
         if !args.sparse_absent {
             let hint = "--sparse-absent leaves holes there, and lists them";
@@ -87,5 +88,5 @@ fn write(args: &Args, opened: &Opened, inode: &gmfs_format::model::Inode, ctx: &
         }
         stdout::require_holes(gaps, base, "`gmfs extract --sparse-absent` makes such a file", ctx)
     };
-    stdout::write(opened.region.source(), &pieces, allow, ctx)
+    stdout::write(store.source(), &pieces, allow, ctx)
 }

@@ -25,9 +25,10 @@ use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::{Failure, printable};
 use crate::interrupt;
-use crate::open::{self, Located, ReadArgs};
+use crate::open::{self, ReadArgs};
 use crate::output;
 use crate::render::{json, size};
+use gmfs::Located;
 
 /// Pages read at once.
 const BATCH: u32 = 64;
@@ -119,7 +120,7 @@ fn facts(located: &Located, superblocks: &Superblocks, obfuscated: bool) -> Resu
         obfuscated,
         end: located.source.end().unwrap_or(geometry.size()),
         size: geometry.size(),
-        base: located.place.physical_base(current).unwrap_or(0),
+        base: located.place.address().unwrap_or_else(|| current.raw.base.get()),
         uuid: current.uuid.into_bytes(),
     };
     if located.place.kind == Kind::MetaDump {

@@ -10,20 +10,20 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
+use gmfs::Store;
+use gmfs::store::Runs;
 use gmfs_format::model::Inode;
 use gmfs_format::model::Kind;
 use gmfs_format::model::Piece;
 use gmfs_format::name;
 use gmfs_format::native::units::InodeNo;
-use gmfs_volume::content::pieces;
-use gmfs_volume::region::{Mapping, Mappings};
 
 use crate::content::{Gaps, SparseFile, carry_pieces, known_gaps};
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::missing::{self, Missing};
-use crate::open::{self, Opened, ReadArgs};
+use crate::open::{self, ReadArgs};
 use crate::output::{self, Folder, NewFile, folder_of};
 use crate::paths::{self, Go, Why};
 use crate::render::json::{self, actions, files};
@@ -69,8 +69,8 @@ pub(crate) struct Args {
 /// A job half done.
 struct Work<'a> {
     args: &'a Args,
-    opened: &'a Opened,
-    mappings: Mappings,
+    store: &'a Store,
+    runs: Runs,
     done: Vec<actions::Extracted>,
     missing: Missing,
     /// Lists of missing ranges that were made: no file of the region takes their place.
@@ -79,17 +79,17 @@ struct Work<'a> {
 }
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
-    let opened = open::region(&args.image, ctx)?;
-    let (inodes, mut exit) = super::inodes(&opened.region, ctx);
+    let store = open::store(&args.image, ctx)?;
+    let (inodes, mut exit) = super::inodes(&store, ctx);
     let tree = &inodes.tree;
     let path = paths::bytes(&args.path);
     let cannot = || format!("cannot extract '{}'", paths::shown(path));
     let top = super::find(tree, &args.path, &mut exit, ctx).with_context(cannot)?;
     let target = Target::new(args, top).with_context(cannot)?;
     let single = (top.kind == Kind::File).then_some(top.ino);
-    let mappings = opened.region.mappings(|ino| single.is_none_or(|only| only == ino));
+    let runs = store.runs(|ino| single.is_none_or(|only| only == ino));
     let (done, missing, lists) = (Vec::new(), Missing::default(), BTreeSet::new());
-    let mut work = Work { args, opened: &opened, mappings, done, missing, lists, gaps: false };
+    let mut work = Work { args, store: &store, runs, done, missing, lists, gaps: false };
     let path = tree.path(top.ino).unwrap_or_else(|| path.to_vec());
     let mut hidden: Vec<(&Inode, Why)> = Vec::new();
     let mut doubtful = Vec::new();
@@ -123,7 +123,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     super::tell_doubtful(doubtful.into_iter(), &mut exit, ctx);
     exit = if work.gaps { Exit::No } else { exit };
     if let Some(list) = &args.missing {
-        work.missing.save(opened.physical_base(), list, args.force, args.image.files()).with_context(cannot)?;
+        work.missing.save(store.physical_base(), list, args.force, args.image.files()).with_context(cannot)?;
     }
     if args.json {
         let not_shown = files::NotShown::list(&hidden);
@@ -242,12 +242,10 @@ impl Folders {
 impl Work<'_> {
     /// One file.
     fn file(&mut self, path: &[u8], inode: &Inode, to: (&Arc<Folder>, &OsStr), ctx: &Ctx) -> Result<()> {
-        let extents = self.mappings.files.get(&inode.ino).cloned().unwrap_or_default();
-        let mapping = Mapping { extents, lost_pages: self.mappings.lost_pages };
-        let pieces = pieces(self.opened.region.geometry(), inode, &mapping)?;
-        let base = self.opened.physical_base();
+        let pieces = self.store.content_of(inode, &self.runs).map_err(open::told)?;
+        let base = self.store.physical_base();
         let hint = "--sparse-absent leaves holes there, and lists them";
-        let gaps = known_gaps(self.opened.region.source(), &pieces);
+        let gaps = known_gaps(self.store.source(), &pieces);
         if !gaps.is_empty() && !self.args.sparse_absent {
             return Err(gaps.refuse(base).hint(hint).into());
         }
@@ -257,7 +255,7 @@ impl Work<'_> {
             return Err(Failure::new("exists", message).hint("--missing LIST puts the list elsewhere").into());
         }
         let file = NewFile::begin_in(to.0, to.1, self.args.force, self.args.image.files())?;
-        let gaps = copy(self.opened, inode, &pieces, file.file(), ctx)?;
+        let gaps = copy(self.store, inode, &pieces, file.file(), ctx)?;
         if !gaps.is_empty() && !self.args.sparse_absent {
             return Err(gaps.refuse(base).hint(hint).into());
         }
@@ -275,7 +273,7 @@ impl Work<'_> {
 
     /// Tells of what is missing in a file.
     fn list(&mut self, (folder, name): (&Arc<Folder>, &OsStr), gaps: Gaps, ctx: &Ctx) -> Result<()> {
-        let base = self.opened.physical_base();
+        let base = self.store.physical_base();
         let own = self.args.missing.is_none();
         if own && self.args.force {
             missing::forget(folder, name);
@@ -298,10 +296,10 @@ impl Work<'_> {
     }
 }
 
-fn copy(opened: &Opened, inode: &Inode, pieces: &[Piece], file: &File, ctx: &Ctx) -> Result<Gaps> {
+fn copy(store: &Store, inode: &Inode, pieces: &[Piece], file: &File, ctx: &Ctx) -> Result<Gaps> {
     let progress = Progress::new(ctx, "extracting", inode.size);
     let mut sink = SparseFile::new(file, inode.size, &progress);
-    carry_pieces(opened.region.source(), pieces, &mut sink)?;
+    carry_pieces(store.source(), pieces, &mut sink)?;
     let (gaps, _) = sink.finish()?;
     if let Some(modified) = inode.attributes.map(|attributes| attributes.modified).filter(|time| *time != 0) {
         // A time that the filesystem outside cannot keep is no reason to fail.

@@ -1,11 +1,13 @@
 //! `gmfs inspect`: what a region says of itself, in several views.
 
 pub(crate) mod image;
+mod pkernfs;
 mod raw;
 mod views;
 
 use anyhow::{Context as _, Result};
 use clap::{Args as Arguments, ValueEnum};
+use gmfs::open::Source;
 use gmfs_check::Standings;
 use gmfs_check::Verdict;
 use gmfs_format::Layout;
@@ -14,19 +16,20 @@ use gmfs_format::native::geometry::Geometry;
 use gmfs_format::native::superblock::Superblock;
 use gmfs_format::native::units::CopyId;
 use gmfs_io::ReadAt as _;
-use gmfs_volume::Superblocks;
+use gmfs_volume::{Region, Superblocks};
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::health::{self, Health};
-use crate::open::{self, Opened, Place, ReadArgs};
+use crate::open::{self, ReadArgs};
 use crate::paths;
-use crate::presence::{self, Index, Presence};
 use crate::render::json::{self, region};
 use crate::render::style::Role;
 use crate::render::table::Table;
 use crate::render::{size, time, words};
+use gmfs::presence::{self, Index, Presence};
+use gmfs::{Located, Place, Store};
 
 /// Show what a region says of itself
 ///
@@ -114,23 +117,28 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         View::Superblock => return superblock(args, ctx),
         _ => {}
     }
-    let opened = open::region(&args.image, ctx)?;
+    let opened = open::store(&args.image, ctx)?;
+    if let Some(found) = opened.pkernfs() {
+        return pkernfs::run(args, &opened, found, ctx);
+    }
     if args.view == View::Summary && !args.json {
         summary(&opened, ctx)?;
         return Ok(Exit::Done);
     }
     let answer = args.json.then(|| {
-        let mut answer = common(&opened.place, opened.region.superblocks());
-        answer.health = Some(health::assess(&opened.region)?.into());
-        answer.presence = presence(&opened).as_ref().map(Into::into);
+        let region = opened.native().map_err(open::told)?;
+        let mut answer = common(&opened.place, region.superblocks());
+        answer.health = Some(health::assess(region)?.into());
+        answer.presence = presence(&opened, region).as_ref().map(Into::into);
         Ok::<_, anyhow::Error>(answer)
     });
     let mut answer = answer.transpose()?;
+    let lists = answer.as_mut().map(|answer| &mut answer.lists);
     let exit = match args.view {
-        View::Blocks => views::blocks(&opened, answer.as_mut(), ctx)?,
-        View::Inodes => views::inodes(&opened, answer.as_mut(), ctx)?,
-        View::Files => views::files(&opened, args.in_use, answer.as_mut(), ctx)?,
-        View::Pages => views::pages(&opened, answer.as_mut(), ctx)?,
+        View::Blocks => views::blocks(&opened, lists, ctx)?,
+        View::Inodes => views::inodes(&opened, lists, ctx)?,
+        View::Files => views::files(&opened, args.in_use, lists, ctx)?,
+        View::Pages => views::pages(&opened, lists, ctx)?,
         View::Summary | View::Superblock | View::Raw => Exit::Done,
     };
     if let Some(answer) = answer {
@@ -153,24 +161,21 @@ fn common(place: &Place, superblocks: &Superblocks) -> region::Inspect {
         statfs: superblock.into(),
         health: None,
         presence: None,
-        lost_pages: None,
-        blocks: None,
-        inodes: None,
-        files: None,
-        pages: None,
+        lists: region::Lists::default(),
     }
 }
 
-fn summary(opened: &Opened, ctx: &mut Ctx) -> Result<()> {
-    let superblock = opened.region.superblock();
+fn summary(opened: &Store, ctx: &mut Ctx) -> Result<()> {
+    let region = opened.native().map_err(open::told)?;
+    let superblock = region.superblock();
     let (geometry, raw) = (superblock.geometry(), &superblock.raw);
-    let health = health::assess(&opened.region)?;
+    let health = health::assess(region)?;
     let mut table = Table::bare(&[]);
     table.row(["Image", &image(&opened.place)]);
     table.row(["UUID", &superblock.uuid.to_string()]);
     table.row(["Label", &label(superblock)]);
     table.row(["Size", &size::both(geometry.size())]);
-    table.row(["Physical base", &base(opened.place.physical_base(superblock))]);
+    table.row(["Physical base", &base(opened.physical_base())]);
     table.row(["Blocks", &crate::cmd::mkfs::blocks(geometry)]);
     for (name, count) in [
         ("  free", raw.free_blocks.get()),
@@ -193,7 +198,7 @@ fn summary(opened: &Opened, ctx: &mut Ctx) -> Result<()> {
     table.styled([("Metadata", Role::Plain), (&verdict(&health), role)]);
     table.row(["  copy A", &counts(&health.pages.a)]);
     table.row(["  copy B", &counts(&health.pages.b)]);
-    if let Some(found) = presence(opened) {
+    if let Some(found) = presence(opened, region) {
         table.row(["In the image", ""]);
         image::presence_rows(&found, &mut table);
     }
@@ -201,8 +206,8 @@ fn summary(opened: &Opened, ctx: &mut Ctx) -> Result<()> {
 }
 
 /// How much of the region is there, of an image that may lack some of it: a dump, or a file that is too short.
-fn presence(opened: &Opened) -> Option<Presence> {
-    let (source, region) = (opened.region.source(), &opened.region);
+fn presence(opened: &Store, region: &Region<Source>) -> Option<Presence> {
+    let source = region.source();
     let short = source.end().is_some_and(|end| end < region.geometry().size());
     (opened.dump.is_some() || short)
         .then(|| presence::of_region(&Index::new(&opened.place, source, opened.dump.as_ref()), region))
@@ -322,7 +327,7 @@ fn problems(found: &Superblock) -> String {
 }
 
 /// The region's place in the image, or why there is none; for views that need no superblock.
-fn located(args: &Args, ctx: &Ctx) -> Result<(open::Located, Option<Superblocks>)> {
+fn located(args: &Args, ctx: &Ctx) -> Result<(Located, Option<Superblocks>)> {
     let located = open::locate(&args.image, ctx)?;
     let superblocks = Superblocks::load(&located.source);
     match superblocks {

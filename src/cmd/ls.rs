@@ -5,13 +5,14 @@ use std::ffi::OsString;
 
 use anyhow::Result;
 use clap::Args as Arguments;
+use gmfs::in_use::ByFile;
 use gmfs_format::model::Kind;
 use gmfs_format::model::{Inode, Tree};
 use gmfs_format::native::units::InodeNo;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
-use crate::in_use::ByFile;
+use crate::in_use;
 use crate::open::{self, ReadArgs};
 use crate::paths::{self, Go, Why};
 use crate::render::json::{self, files};
@@ -54,8 +55,8 @@ struct Line<'t> {
 }
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
-    let opened = open::region(&args.image, ctx)?;
-    let (inodes, mut exit) = super::inodes(&opened.region, ctx);
+    let store = open::store(&args.image, ctx)?;
+    let (inodes, mut exit) = super::inodes(&store, ctx);
     let root = [OsString::from("/")];
     let wanted = if args.paths.is_empty() { &root[..] } else { &args.paths };
     let mut lines = Vec::new();
@@ -67,9 +68,9 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     }
     let users = args.in_use.then(|| {
         let listed: BTreeSet<InodeNo> = lines.iter().map(|line| line.inode.ino).collect();
-        ByFile::look(&opened, &opened.region.mappings(|ino| listed.contains(&ino)))
+        ByFile::look(&store, &store.runs(|ino| listed.contains(&ino)), in_use::tell)
     });
-    opened.unlock();
+    store.unlock();
     if args.json {
         let entry = |line: &Line<'_>| files::Entry::new(&line.path, line.inode).used(users.as_ref(), line.inode);
         let entries = lines.iter().map(entry).collect();
@@ -127,7 +128,7 @@ fn long(lines: &[Line<'_>], users: Option<&ByFile>, ctx: &mut Ctx) -> Result<()>
         let number = |of: Option<u32>| of.map_or_else(String::new, |n| n.to_string());
         let only = |text: String| if inode.kind == Kind::File { text } else { String::new() };
         let changed = attributes.map_or_else(String::new, |a| time::short(a.modified));
-        let mapped = users.map(|users| users.shown(inode.ino));
+        let mapped = users.map(|users| in_use::shown(users, inode.ino));
         let cells = [
             (mode, Role::Plain),
             (number(attributes.map(|a| a.uid)), Role::Plain),

@@ -4,17 +4,16 @@ use std::ffi::OsString;
 
 use anyhow::{Context as _, Result};
 use clap::{Args as Arguments, ValueEnum};
+use gmfs::Store;
+use gmfs::store::{Run, gaps};
 use gmfs_format::model::Inode;
 use gmfs_format::model::Kind;
 use gmfs_format::model::Piece;
-use gmfs_format::native::extents::Extent;
-use gmfs_volume::content::{has_lost, pieces};
-use gmfs_volume::region::Mapping;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::open::{self, Opened, ReadArgs};
+use crate::open::{self, ReadArgs};
 use crate::paths;
 use crate::render::json::{self, files};
 use crate::render::size;
@@ -51,36 +50,41 @@ enum Vmm {
 }
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
-    let opened = open::region(&args.image, ctx)?;
-    let (inodes, _) = super::inodes(&opened.region, ctx);
+    let store = open::store(&args.image, ctx)?;
+    let (inodes, _) = super::inodes(&store, ctx);
     let cannot = || format!("cannot map '{}'", paths::shown(paths::bytes(&args.path)));
     let mut exit = Exit::Done;
     let inode = super::find(&inodes.tree, &args.path, &mut exit, ctx).with_context(cannot)?;
     if inode.kind != Kind::File {
         return Err(Failure::new("is-directory", "it is a directory")).with_context(cannot);
     }
-    let mapping = opened.region.mapping(inode.ino);
-    opened.unlock();
-    if super::tell_lost(mapping.lost_pages, "block table", "mapping", ctx) != Exit::Done {
+    let runs = store.runs(|ino| ino == inode.ino);
+    store.unlock();
+    if super::tell_lost(runs.lost_pages, "block table", "mapping", ctx) != Exit::Done {
         exit = Exit::No;
     }
     let arguments = match args.vmm {
         Some(Vmm::Qemu) => {
-            let pieces = pieces(opened.region.geometry(), inode, &mapping).with_context(cannot)?;
-            Some(qemu(&opened, inode, &pieces).with_context(cannot)?)
+            let pieces = store.content_of(inode, &runs).map_err(open::told).with_context(cannot)?;
+            Some(qemu(&store, inode, &pieces).with_context(cannot)?)
         }
         None => None,
     };
+    // Two blocks for the same bytes leave no pieces; the runs show both of them.
+    let lost =
+        store.content_of(inode, &runs).is_ok_and(|pieces| pieces.iter().any(|p| matches!(p, Piece::Lost { .. })));
+    let runs = runs.files.get(&inode.ino).map(Vec::as_slice).unwrap_or_default();
+    let mapping = Mapping { store: &store, inode, runs, lost };
     if args.json {
         let path = inodes.tree.path(inode.ino);
-        let answer = answer(&opened, inode, path.as_deref(), &mapping, arguments);
+        let answer = answer(&mapping, path.as_deref(), arguments);
         json::print(ctx, "map", &answer)?;
     } else if let Some(arguments) = arguments {
         for argument in arguments {
             ctx.line(&argument)?;
         }
     } else {
-        show(&opened, inode, &mapping, ctx)?;
+        show(&mapping, ctx)?;
     }
     let shown = paths::shown(&inodes.tree.path(inode.ino).unwrap_or_default());
     super::tell_doubtful(std::iter::once((inode, shown)), &mut exit, ctx);
@@ -88,8 +92,8 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
 }
 
 /// The image's path as QEMU can be given it.
-fn image_for_qemu(opened: &Opened) -> Result<String, Failure> {
-    let image = opened.place.path.display().to_string();
+fn image_for_qemu(store: &Store) -> Result<String, Failure> {
+    let image = store.place.path.display().to_string();
     let what = match image.contains(',') {
         true => "a comma, which QEMU takes for its own",
         false if image.contains(char::is_control) => "a control character",
@@ -100,21 +104,21 @@ fn image_for_qemu(opened: &Opened) -> Result<String, Failure> {
 }
 
 /// QEMU's arguments: an object for each extent; more than one need a NUMA node each, in the order of guest addresses.
-fn qemu(opened: &Opened, inode: &Inode, pieces: &[Piece]) -> Result<Vec<String>, Failure> {
+fn qemu(store: &Store, inode: &Inode, pieces: &[Piece]) -> Result<Vec<String>, Failure> {
     let failure = |code, message: String, hint: &str| Err(Failure::new(code, message).hint(hint));
-    if opened.place.kind.is_dump() {
+    if store.place.kind.is_dump() {
         return failure(
             "read-only",
             "it is in a dump, which no guest can run in".to_owned(),
             "`gmfs save` the region first",
         );
     }
-    let image = image_for_qemu(opened)?;
-    let block = opened.region.geometry().block_bytes();
+    let image = image_for_qemu(store)?;
+    let block = store.block_bytes();
     let mut objects: Vec<(u64, u64)> = Vec::new();
     for piece in pieces {
         match *piece {
-            Piece::Data { file, at, bad: false } => objects.push((opened.place.base + at, file.len)),
+            Piece::Data { file, at, bad: false } => objects.push((store.place.base + at, file.len)),
             Piece::Data { file, .. } => {
                 let message = format!("bytes {file} lie in a block with a hardware error");
                 return failure("bad-block", message, "extract what is left of it");
@@ -136,7 +140,7 @@ fn qemu(opened: &Opened, inode: &Inode, pieces: &[Piece]) -> Result<Vec<String>,
         return failure("empty", "it has no bytes".to_owned(), "`gmfs truncate` makes it larger");
     }
     let single = objects.len() == 1;
-    let devdax = opened.place.kind == gmfs_image::Kind::DevDax;
+    let devdax = store.place.kind == gmfs_image::Kind::DevDax;
     let mut arguments = Vec::new();
     for (n, (offset, length)) in objects.iter().enumerate() {
         let name = if single { format!("gmfs{}", inode.ino) } else { format!("gmfs{}.{n}", inode.ino) };
@@ -154,69 +158,56 @@ fn qemu(opened: &Opened, inode: &Inode, pieces: &[Piece]) -> Result<Vec<String>,
     Ok(arguments)
 }
 
-fn answer(
-    opened: &Opened,
-    inode: &Inode,
-    path: Option<&[u8]>,
-    mapping: &Mapping,
-    arguments: Option<Vec<String>>,
-) -> files::Map {
-    let (geometry, base, extents) = (opened.region.geometry(), opened.physical_base(), &mapping.extents);
-    let runs = extents.iter().map(|extent| files::Extent::new(extent, geometry, base)).collect();
-    let holes = holes(extents, inode.size, geometry.block_bytes());
-    let holes: Vec<_> = holes.into_iter().map(|(offset, length)| files::Hole { offset, length }).collect();
-    let (holes, lost) = if has_lost(geometry, inode, mapping) { (Vec::new(), holes) } else { (holes, Vec::new()) };
+/// Where a file is.
+struct Mapping<'a> {
+    store: &'a Store,
+    inode: &'a Inode,
+    runs: &'a [Run],
+    /// What no run covers is lost data, not a hole.
+    lost: bool,
+}
+
+fn answer(mapping: &Mapping<'_>, path: Option<&[u8]>, arguments: Option<Vec<String>>) -> files::Map {
+    let Mapping { store, inode, runs, lost } = *mapping;
+    let extents = runs.iter().map(|run| files::Extent::new(run, store)).collect();
+    let holes = gaps(runs, inode.size);
+    let holes: Vec<_> = holes.iter().map(|gap| files::Hole { offset: gap.offset, length: gap.len }).collect();
+    let (holes, lost) = if lost { (Vec::new(), holes) } else { (holes, Vec::new()) };
     files::Map {
-        file: files::File::new(path, inode, runs),
-        block_size: geometry.block_bytes(),
-        base,
+        file: files::File::new(path, inode, extents),
+        block_size: store.block_bytes(),
+        base: store.physical_base(),
         holes,
         lost,
         arguments,
     }
 }
 
-/// What no extent covers: offset and length.
-fn holes(extents: &[Extent], size: u64, block: u64) -> Vec<(u64, u64)> {
-    let mut holes = Vec::new();
-    let mut next = 0;
-    for extent in extents {
-        let start = (u64::from(extent.index) * block).min(size);
-        if start > next {
-            holes.push((next, start - next));
-        }
-        next = next.max(u64::from(extent.end_index()) * block);
-    }
-    if next < size {
-        holes.push((next, size - next));
-    }
-    holes
-}
-
-fn show(opened: &Opened, inode: &Inode, mapping: &Mapping, ctx: &mut Ctx) -> Result<()> {
-    let (geometry, base, extents) = (opened.region.geometry(), opened.physical_base(), &mapping.extents);
-    let block = geometry.block_bytes();
+fn show(mapping: &Mapping<'_>, ctx: &mut Ctx) -> Result<()> {
+    let Mapping { store, inode, runs, lost } = *mapping;
+    let (block, base) = (store.block_bytes(), store.physical_base());
     let address = if base.is_some() { "Physical address" } else { "Offset in region" };
     let mut table = Table::new(&["File offset", "Length", "Blocks", "First block", address]).right(&[0, 1, 2, 3, 4]);
-    let mut rows: Vec<(u64, Option<&Extent>, u64)> = Vec::new();
-    rows.extend(extents.iter().map(|e| (u64::from(e.index) * block, Some(e), u64::from(e.count) * block)));
-    rows.extend(holes(extents, inode.size, block).into_iter().map(|(offset, length)| (offset, None, length)));
+    let mut rows: Vec<(u64, Option<&Run>, u64)> = Vec::new();
+    rows.extend(runs.iter().map(|run| (run.offset, Some(run), run.len)));
+    rows.extend(gaps(runs, inode.size).into_iter().map(|gap| (gap.offset, None, gap.len)));
     rows.sort_by_key(|(offset, ..)| *offset);
-    let gap = if has_lost(geometry, inode, mapping) { ("lost", Role::Bad) } else { ("hole", Role::Dim) };
-    for (offset, extent, length) in rows {
+    let gap = if lost { ("lost", Role::Bad) } else { ("hole", Role::Dim) };
+    for (offset, run, length) in rows {
         let (offset, length) = (size::hex(offset), size::human(length));
-        let Some(extent) = extent else {
+        let Some(run) = run else {
             table.styled([(&offset, Role::Dim), (&length, Role::Dim), gap, ("", Role::Dim), ("", Role::Dim)]);
             continue;
         };
-        let place = size::hex(base.unwrap_or(0).saturating_add(geometry.block_offset(extent.block)));
-        let role = if extent.bad { Role::Bad } else { Role::Plain };
-        let count = if extent.bad { format!("{} bad", extent.count) } else { extent.count.to_string() };
+        let place = size::hex(base.unwrap_or(0).saturating_add(run.at));
+        let role = if run.bad { Role::Bad } else { Role::Plain };
+        let blocks = run.len / block;
+        let count = if run.bad { format!("{blocks} bad") } else { blocks.to_string() };
         table.styled([
             (&offset, Role::Plain),
             (&length, Role::Plain),
             (&count, role),
-            (&extent.block.to_string(), Role::Plain),
+            (&(run.at / block).to_string(), Role::Plain),
             (&place, Role::Plain),
         ]);
     }
@@ -225,18 +216,4 @@ fn show(opened: &Opened, inode: &Inode, mapping: &Mapping, ctx: &mut Ctx) -> Res
         return Ok(());
     }
     Ok(table.print(ctx)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use gmfs_format::native::units::BlockNo;
-
-    #[test]
-    fn holes_are_what_is_left() {
-        let extent = |index, count| Extent { index, block: BlockNo(9), count, bad: false };
-        assert_eq!(holes(&[extent(1, 1), extent(3, 2)], 44, 10), [(0, 10), (20, 10)]);
-        assert_eq!(holes(&[extent(0, 2)], 25, 10), [(20, 5)]);
-        assert_eq!(holes(&[extent(0, 9)], 25, 10), []);
-    }
 }

@@ -22,13 +22,14 @@ use crate::clock;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::in_use::{InUseOk, Watch};
+use crate::in_use::InUseOk;
 use crate::locate::parse_region;
 use crate::locking::Wait;
-use crate::open::{self, Place};
+use crate::open;
 use crate::render::json::{self, actions, region};
 use crate::render::table::Table;
 use crate::render::{WRITER, size};
+use gmfs::Place;
 
 /// Make a region in a file, a device or a range of memory
 ///
@@ -145,7 +146,7 @@ fn refuse_in_use(args: &Args, target: &target::Target) -> Result<(), Failure> {
     let reach = Span::new(target.base, u64::MAX.saturating_sub(target.base));
     let mut spans = vec![Span::new(0, target.size)];
     spans.extend(target.old_superblocks().into_iter().map(|offset| Span::new(offset, PAGE_BYTES)));
-    Watch::new(&args.image, reach, args.in_use).refuse_bytes(source, &spans)
+    Ok(args.in_use.watch(&args.image, reach).refuse_bytes(source, &spans)?)
 }
 
 /// Formats, with a record of what was there if that is asked for.

@@ -33,17 +33,18 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::builder::{PathBufValueParser, TypedValueParser};
+use gmfs::Store;
+use gmfs::open::Target;
+use gmfs::store::Inodes;
 use gmfs_format::model::Kind;
 use gmfs_format::model::{Inode, Tree};
 use gmfs_format::native::units::InodeNo;
-use gmfs_io::ReadAt;
-use gmfs_volume::region::Inodes;
-use gmfs_volume::{Region, Writer};
+use gmfs_volume::Writer;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::open::{self, Target};
+use crate::open;
 use crate::paths::{self, Why};
 use crate::render::json::{self, actions, files};
 use crate::render::size;
@@ -73,10 +74,16 @@ pub(crate) fn parse_mode(text: &str) -> Result<u16, String> {
         .ok_or_else(|| "permission bits are octal, from 0 to 7777".to_owned())
 }
 
-/// The region's files; says so when some of them are lost.
-pub(crate) fn inodes<S: ReadAt>(region: &Region<S>, ctx: &Ctx) -> (Inodes, Exit) {
-    let inodes = region.inodes();
-    let exit = tell_lost(inodes.lost_pages, "inode table", "listing", ctx);
+/// The store's files; says so when some of them are lost.
+pub(crate) fn inodes(store: &Store, ctx: &Ctx) -> (Inodes, Exit) {
+    let inodes = store.inodes();
+    let mut exit = tell_lost(inodes.lost_pages, "inode table", "listing", ctx);
+    if inodes.broken_chains > 0 {
+        let chains = size::count(inodes.broken_chains, "chain");
+        let verb = if inodes.broken_chains == 1 { "is" } else { "are" };
+        ctx.warn(&format!("{chains} of directory entries {verb} broken; the listing may be incomplete"));
+        exit = Exit::No;
+    }
     (inodes, exit)
 }
 

@@ -12,11 +12,12 @@ use crate::cmd::fsck;
 use crate::content::Gaps;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
-use crate::in_use::{InUseOk, Watch};
+use crate::in_use::InUseOk;
 use crate::open::{self, ReadArgs};
 use crate::render::json::{self, check, region};
 use crate::render::{WRITER, findings, size};
 use crate::repairing::{self, Look, Mode, Outcome};
+use gmfs::in_use::Watch;
 
 /// Plan repairs and apply them, in place or in a copy
 ///

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
+use gmfs::store::other_layout;
 use gmfs_format::model::Piece;
-use gmfs_io::{Span, Window};
+use gmfs_io::{ReadAt as _, Span, Window};
 
 use crate::cmd::dump::out::{is_standard, refuse_terminal};
 use crate::content::{Gap, Gaps, SparseFile, carry};
@@ -13,12 +14,13 @@ use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::failure::printable;
-use crate::open::{self, Located, ReadArgs};
+use crate::open::{self, ReadArgs};
 use crate::output::NewFile;
 use crate::render::json::{self, actions, region};
 use crate::render::progress::Progress;
 use crate::render::size;
 use crate::stdout;
+use gmfs::Located;
 
 /// Copy the region, byte for byte, into a region file
 ///
@@ -124,7 +126,11 @@ fn cut(args: &ReadArgs, located: Located) -> Result<Located> {
     if args.region.is_some() {
         return Ok(located);
     }
-    let size = open::load_or_rebuild(&located)?.geometry().size();
+    let size = match other_layout(&located.source) {
+        // Nothing in it says how large it is.
+        Some(_) => located.source.end().unwrap_or_else(|| located.source.size()),
+        None => open::load_or_rebuild(&located)?.geometry().size(),
+    };
     let Located { place, source, dump, lock } = located;
     let source = Window::new(source.into_inner(), place.base, size);
     Ok(Located { place, source, dump, lock })

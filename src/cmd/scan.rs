@@ -2,17 +2,18 @@
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
+use gmfs::find::{self, Candidate, DEFAULT_STEP};
 use gmfs_image::foreign::{self, Foreign};
 use gmfs_image::probe;
 use gmfs_io::{ReadAt as _, Span};
-use gmfs_volume::locate::{Candidate, Confidence, DEFAULT_STEP};
+use gmfs_volume::locate::Confidence;
 
 use crate::cmd::inspect::image::About;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::locate;
-use crate::open::{self, ReadArgs};
+use crate::open::{ReadArgs, Watching, told};
 use crate::paths;
 use crate::render::json::{self, actions};
 use crate::render::size;
@@ -46,7 +47,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         return Err(Failure::new("step", message).hint("superblocks lie at multiples of 4 KiB").into());
     }
     let (about, found, other) =
-        find(args, ctx).with_context(|| format!("cannot scan {}", args.image.image.display()))?;
+        look(args, ctx).with_context(|| format!("cannot scan {}", args.image.image.display()))?;
     let exit = if found.is_empty() { Exit::No } else { Exit::Done };
     if args.json {
         let regions = found.iter().map(actions::Region::from).collect();
@@ -68,28 +69,30 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         table.styled([
             (&locate::spelled(region.base, region.size), Role::Plain),
             (region.layout.name(), Role::Plain),
-            (&region.uuid.to_string(), Role::Plain),
+            (&region.uuid.map_or_else(String::new, |uuid| uuid.to_string()), Role::Plain),
             (&paths::shown(&region.label), Role::Plain),
-            (region.confidence.name(), role(region.confidence)),
+            (&found_text(region), role(region.confidence)),
         ]);
     }
     table.print(ctx)?;
     Ok(exit)
 }
 
-fn find(args: &Args, ctx: &Ctx) -> Result<(About, Vec<Candidate>, Option<Foreign>)> {
+fn look(args: &Args, ctx: &Ctx) -> Result<(About, Vec<Candidate>, Option<Foreign>)> {
     let range = args.image.region.map(|spec| {
         let base = spec.base.unwrap_or(0);
         base..base.saturating_add(spec.size)
     });
     let window = range.clone().map(|range| Span::new(range.start, range.end - range.start));
+    let watching = Watching::new(ctx);
+    let search = |image: &_, range| find::search(image, range, args.step, &watching).map_err(told);
     match args.image.open(window) {
         Err(probe::OpenError::WindowNeeded { .. }) => {
             let mut found = Vec::new();
-            for span in locate::memory_ranges()? {
+            for span in find::memory_ranges().map_err(told)? {
                 let image = args.image.open(Some(span))?;
-                let _lock = open::lock_range(&args.image, &image, span, true)?;
-                found.extend(locate::search(&image, span.offset..span.end(), args.step, ctx)?);
+                let _lock = args.image.lock_range(&image, span, true, ctx)?;
+                found.extend(search(&image, span.offset..span.end())?);
             }
             Ok((About::memory(&args.image.image), found, None))
         }
@@ -98,13 +101,19 @@ fn find(args: &Args, ctx: &Ctx) -> Result<(About, Vec<Candidate>, Option<Foreign
             let end = image.source.end();
             let range = range.or(end.map(|end| 0..end)).unwrap_or(0..u64::MAX);
             let span = Span::new(range.start, range.end.saturating_sub(range.start));
-            let _lock = open::lock_range(&args.image, &image, span, window.is_some())?;
+            let _lock = args.image.lock_range(&image, span, window.is_some(), ctx)?;
             let range = range.start..range.end.min(end.unwrap_or(u64::MAX));
-            let found = locate::search(&image, range, args.step, ctx)?;
+            let found = search(&image, range)?;
             let other = foreign::identify(&*image.source).filter(|_| found.is_empty() && !image.kind.is_dump());
             Ok((About::of(&image), found, other))
         }
     }
+}
+
+/// How sure a find is, and whether its size is.
+fn found_text(found: &Candidate) -> String {
+    let sure = found.confidence.name();
+    if found.size_recorded { sure.to_owned() } else { format!("{sure}; size not recorded, this much is in use") }
 }
 
 const fn role(confidence: Confidence) -> Role {

@@ -4,13 +4,15 @@ use std::ffi::OsString;
 
 use anyhow::Result;
 use clap::Args as Arguments;
+use gmfs::Store;
+use gmfs::in_use::ByFile;
+use gmfs::store::Run;
 use gmfs_format::model::Inode;
 use gmfs_format::model::Kind;
-use gmfs_format::native::extents::Extent;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
-use crate::in_use::ByFile;
+use crate::in_use;
 use crate::open::{self, ReadArgs};
 use crate::paths;
 use crate::render::json::{self, files};
@@ -37,32 +39,30 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
-    let opened = open::region(&args.image, ctx)?;
-    let (inodes, mut exit) = super::inodes(&opened.region, ctx);
+    let store = open::store(&args.image, ctx)?;
+    let (inodes, mut exit) = super::inodes(&store, ctx);
     let find = |path| super::find(&inodes.tree, path, &mut exit, ctx);
     let wanted = args.paths.iter().map(OsString::as_os_str).map(find).collect::<Result<Vec<&Inode>, _>>()?;
-    let mut mappings = opened.region.mappings(|ino| wanted.iter().any(|inode| inode.ino == ino));
-    if super::tell_lost(mappings.lost_pages, "block table", "mapping", ctx) != Exit::Done {
+    let mut runs = store.runs(|ino| wanted.iter().any(|inode| inode.ino == ino));
+    if super::tell_lost(runs.lost_pages, "block table", "mapping", ctx) != Exit::Done {
         exit = Exit::No;
     }
-    let users = args.in_use.then(|| ByFile::look(&opened, &mappings));
-    opened.unlock();
-    let geometry = opened.region.geometry();
+    let users = args.in_use.then(|| ByFile::look(&store, &runs, in_use::tell));
+    store.unlock();
     let mut answer = Vec::new();
     for (n, inode) in wanted.iter().enumerate() {
         let path = inodes.tree.path(inode.ino).unwrap_or_default();
-        let extents = mappings.files.remove(&inode.ino).unwrap_or_default();
+        let extents = runs.files.remove(&inode.ino).unwrap_or_default();
         if !args.json {
             if n > 0 {
                 ctx.line("")?;
             }
-            show(&path, inode, &extents, users.as_ref(), ctx)?;
+            show(&store, &path, inode, &extents, users.as_ref(), ctx)?;
         }
-        let base = opened.physical_base();
         answer.push(files::Status {
             entry: files::Entry::new(&path, inode).used(users.as_ref(), inode),
-            extents: extents.iter().map(|extent| files::Extent::new(extent, geometry, base)).collect(),
-            lost_pages: mappings.lost_pages,
+            extents: extents.iter().map(|run| files::Extent::new(run, &store)).collect(),
+            lost_pages: runs.lost_pages,
         });
     }
     if args.json {
@@ -73,14 +73,23 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Ok(exit)
 }
 
-fn show(path: &[u8], inode: &Inode, extents: &[Extent], users: Option<&ByFile>, ctx: &mut Ctx) -> Result<()> {
+fn show(
+    store: &Store,
+    path: &[u8],
+    inode: &Inode,
+    extents: &[Run],
+    users: Option<&ByFile>,
+    ctx: &mut Ctx,
+) -> Result<()> {
     let mut table = Table::bare(&[]);
     table.row(["Path", &paths::shown(path)]);
     table.row(["Inode", &inode.ino.to_string()]);
     table.row(["Kind", inode.kind.name()]);
     if inode.kind == Kind::File {
-        table.row(["Size", &size::both(inode.size)]);
-        let mapped: u64 = extents.iter().map(|extent| u64::from(extent.count)).sum();
+        let recorded =
+            if inode.size_recorded { "" } else { ", as far as its blocks reach; the layout records no size" };
+        table.row(["Size", &format!("{}{recorded}", size::both(inode.size))]);
+        let mapped = extents.iter().map(|run| run.len).sum::<u64>() / store.block_bytes();
         let extents = size::count(extents.len() as u64, "extent");
         table.row(["Blocks", &format!("{} in {extents}", inode.blocks)]);
         if mapped != inode.blocks {
@@ -88,7 +97,7 @@ fn show(path: &[u8], inode: &Inode, extents: &[Extent], users: Option<&ByFile>, 
         }
     }
     if let Some(users) = users {
-        let users = users.shown(inode.ino);
+        let users = in_use::shown(users, inode.ino);
         table.row(["Mapped by", if users.is_empty() { "nobody" } else { &users }]);
     }
     if let Some(attributes) = inode.attributes {

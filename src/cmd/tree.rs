@@ -31,9 +31,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
-    let opened = open::region(&args.image, ctx)?;
-    let (inodes, mut exit) = super::inodes(&opened.region, ctx);
-    opened.unlock();
+    let store = open::store(&args.image, ctx)?;
+    let (inodes, mut exit) = super::inodes(&store, ctx);
+    store.unlock();
     let tree = &inodes.tree;
     let top = super::find(tree, &args.path, &mut exit, ctx)?;
     let path = tree.path(top.ino).unwrap_or_else(|| paths::bytes(&args.path).to_vec());

@@ -4,16 +4,14 @@ use std::fmt;
 
 use anyhow::Result;
 use clap::Args as Arguments;
+use gmfs::Store;
+use gmfs::store::What;
 use gmfs_format::model::Tree;
-use gmfs_format::native::geometry::Geometry;
-use gmfs_format::native::raw::BlockRaw;
-use gmfs_format::native::tables::BlockState;
-use gmfs_format::native::units::{BlockNo, CopyId, PAGE_BYTES, PageNo, PmdShift, to_u32};
 use gmfs_format::spec;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
-use crate::open::{self, Opened, ReadArgs};
+use crate::open::{self, ReadArgs};
 use crate::paths::Paths;
 use crate::render::json::{self, files};
 use crate::render::size;
@@ -71,13 +69,13 @@ impl fmt::Display for Address {
 
 impl Address {
     /// Where it lies in the region, in bytes, if it does. `base` is the region's physical base, 0 if not known.
-    pub(crate) fn offset(self, geometry: Geometry, base: u64) -> Option<u64> {
+    pub(crate) fn offset(self, size: u64, block_bytes: u64, base: u64) -> Option<u64> {
         let offset = match self {
             Self::Bytes(address) => address.checked_sub(base)?,
-            Self::Block(block) => block.checked_mul(geometry.block_bytes())?,
-            Self::Pfn(pfn) => pfn.checked_mul(kernel_page(geometry.pmd()))?.checked_sub(base)?,
+            Self::Block(block) => block.checked_mul(block_bytes)?,
+            Self::Pfn(pfn) => pfn.checked_mul(kernel_page(block_bytes))?.checked_sub(base)?,
         };
-        (offset < geometry.size()).then_some(offset)
+        (offset < size).then_some(offset)
     }
 }
 
@@ -93,12 +91,12 @@ fn parse(text: &str) -> Result<Asked, String> {
 }
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
-    let opened = open::region(&args.image, ctx)?;
-    let (inodes, mut exit) = super::inodes(&opened.region, ctx);
+    let store = open::store(&args.image, ctx)?;
+    let (inodes, mut exit) = super::inodes(&store, ctx);
     let mut paths = Paths::new(&inodes.tree);
-    let asker = Asker { opened: &opened, tree: &inodes.tree };
+    let asker = Asker { store: &store, tree: &inodes.tree };
     let answers: Vec<files::Owner> = args.addresses.iter().map(|asked| asker.answer(asked, &mut paths)).collect();
-    opened.unlock();
+    store.unlock();
     if answers.iter().any(|answer| answer.what == "outside") {
         exit = Exit::No;
     }
@@ -132,9 +130,16 @@ fn sentence(answer: &files::Owner, asker: &Asker<'_>) -> String {
         let kind = answer.page_kind.as_deref().unwrap_or("not used");
         return format!("copy {copy}, page {page}: {kind}");
     }
+    if answer.what == "metadata" {
+        let kind = answer.page_kind.as_deref().unwrap_or("not used");
+        let of = answer.ino.map_or_else(String::new, |ino| {
+            format!(" of {}", answer.path.shown().unwrap_or_else(|| format!("inode {ino}")))
+        });
+        return format!("{kind}{of}");
+    }
     let Some(ino) = answer.ino else {
         return match answer.what {
-            "outside" => format!("the region has {}", size::both(asker.opened.region.geometry().size())),
+            "outside" => format!("the region has {}", size::both(asker.store.size())),
             "lost" => "the page of the block table that describes it is lost".to_owned(),
             "tail" => "behind the last whole block".to_owned(),
             _ => String::new(),
@@ -147,70 +152,47 @@ fn sentence(answer: &files::Owner, asker: &Asker<'_>) -> String {
 }
 
 struct Asker<'a> {
-    opened: &'a Opened,
+    store: &'a Store,
     tree: &'a Tree,
 }
 
 impl Asker<'_> {
     fn answer(&self, asked: &Asked, paths: &mut Paths<'_>) -> files::Owner {
         let mut answer = files::Owner::outside(asked.text.clone());
-        let Some(offset) =
-            asked.address.offset(self.opened.region.geometry(), self.opened.physical_base().unwrap_or(0))
-        else {
-            return answer;
-        };
-        let region = &self.opened.region;
-        let geometry = region.geometry();
+        let base = self.store.physical_base();
+        let (size, block) = (self.store.size(), self.store.block_bytes());
+        let Some(offset) = asked.address.offset(size, block, base.unwrap_or(0)) else { return answer };
         answer.offset = Some(offset);
-        answer.physical = self.opened.physical_base().map(|base| base.saturating_add(offset));
-        let block = BlockNo(to_u32(offset / geometry.block_bytes()));
-        if block.0 >= geometry.blocks() {
-            answer.what = "tail";
-            return answer;
+        answer.physical = base.map(|base| base.saturating_add(offset));
+        let owner = self.store.owner(offset);
+        answer.what = owner.what.name();
+        if owner.what != What::Tail {
+            answer.block = Some(offset / block);
         }
-        answer.block = Some(block.0);
-        if !geometry.is_data(block) {
-            let copy = if block < geometry.first_data() { CopyId::A } else { CopyId::B };
-            let page = (offset - geometry.copy_offset(copy)) / PAGE_BYTES;
-            answer.what = "metadata";
-            answer.copy = Some(copy.to_string());
-            answer.page = Some(page);
-            answer.page_kind = geometry.page_kind(PageNo(to_u32(page))).map(|kind| kind.to_string());
-            return answer;
+        if let Some(metadata) = owner.metadata {
+            answer.copy = metadata.copy.map(|copy| copy.to_string());
+            answer.page = metadata.page.map(|page| u64::from(page.0));
+            answer.page_kind = metadata.kind;
+            answer.ino = metadata.ino.and_then(files::ino);
+            answer.path = files::Path::new(metadata.ino.and_then(|ino| paths.of(ino)).as_deref());
         }
-        match region.descriptor(block) {
-            Some(descriptor) => self.owned(&mut answer, &descriptor, offset % geometry.block_bytes(), paths),
-            None => answer.what = "lost",
+        if let Some((ino, file_offset)) = owner.file {
+            answer.ino = files::ino(ino);
+            answer.file_offset = Some(file_offset);
+            answer.beyond_end = self.tree.get(ino).is_some_and(|inode| file_offset >= inode.size);
+            answer.path = files::Path::new(paths.of(ino).as_deref());
         }
         answer
     }
-
-    /// Fills in whose a data block is.
-    fn owned(&self, answer: &mut files::Owner, descriptor: &BlockRaw, inside: u64, paths: &mut Paths<'_>) {
-        answer.what = match descriptor.state() {
-            Some(BlockState::Data) => "file",
-            Some(state) => state.name(),
-            None => "unknown",
-        };
-        if !descriptor.is_mapping() {
-            return;
-        }
-        let owner = descriptor.owner();
-        let block = self.opened.region.geometry().block_bytes();
-        let file_offset = u64::from(descriptor.index.get()) * block + inside;
-        answer.ino = files::ino(owner);
-        answer.file_offset = Some(file_offset);
-        answer.beyond_end = self.tree.get(owner).is_some_and(|inode| file_offset >= inode.size);
-        answer.path = files::Path::new(paths.of(owner).as_deref());
-    }
 }
 
-/// Bytes of the kernel's own pages where PMD pages have this size.
-const fn kernel_page(pmd: PmdShift) -> u64 {
-    match pmd {
-        PmdShift::M2 => 4 << 10,
-        PmdShift::M32 => 16 << 10,
-        PmdShift::M512 => 64 << 10,
+/// Bytes of the kernel's own pages where PMD pages have this size: a page of page tables has an eighth of its bytes as
+/// entries, and a PMD page is what one of them maps.
+const fn kernel_page(block_bytes: u64) -> u64 {
+    match block_bytes >> 20 {
+        512 => 64 << 10,
+        32 => 16 << 10,
+        _ => 4 << 10,
     }
 }
 

@@ -27,6 +27,7 @@ mod mkfs;
 mod multicall;
 mod names;
 mod output;
+mod pkernfs;
 mod reading;
 mod repair_trouble;
 mod sandbox;

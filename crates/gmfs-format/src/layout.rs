@@ -7,6 +7,8 @@ use std::fmt;
 pub enum Layout {
     /// The sealed, doubled format of this project, version 2 (`docs/FORMAT.md`).
     Native,
+    /// That of the pkernfs driver of 2024 ([`crate::pkernfs`]).
+    Pkernfs,
 }
 
 impl Layout {
@@ -15,6 +17,7 @@ impl Layout {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Native => "gmfs2",
+            Self::Pkernfs => "pkernfs",
         }
     }
 }

@@ -41,8 +41,8 @@ mod usage;
 mod walk;
 
 // What this module uses from the rest of the crate; its files import from here.
-use gmfs_io::{Absence, ReadAt, ReadError};
 use crate::native::units::{BlockNo, InodeNo, PAGE_BYTES, PAGE_SIZE, len64, small, to_u32, to_usize};
+use gmfs_io::{Absence, ReadAt, ReadError};
 
 pub use anomaly::{Anomaly, Chain, NameFault};
 pub use estimate::{SizeEstimate, estimate_size};

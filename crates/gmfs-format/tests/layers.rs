@@ -8,14 +8,15 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Each package of the workspace, and the packages of the workspace that it may use.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     ("gmfs-io", &[]),
     ("gmfs-dump", &["gmfs-io"]),
     ("gmfs-format", &["gmfs-io"]),
     ("gmfs-image", &["gmfs-dump", "gmfs-format", "gmfs-io"]),
     ("gmfs-volume", &["gmfs-format", "gmfs-io"]),
     ("gmfs-check", &["gmfs-format", "gmfs-io", "gmfs-volume"]),
-    ("gmfs-cli", &["gmfs-check", "gmfs-dump", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-volume"]),
+    ("gmfs", &["gmfs-check", "gmfs-dump", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-volume"]),
+    ("gmfs-cli", &["gmfs", "gmfs-check", "gmfs-dump", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-volume"]),
 ];
 
 /// Crates that know no files, no devices, no command line and no JSON, and have no unsafe code.

@@ -132,7 +132,16 @@ mod tests {
 
     fn file(size: u64, blocks: u64) -> Inode {
         let (ino, parent) = (InodeNo(2), InodeNo(1));
-        Inode { ino, kind: Kind::File, parent, name: (*b"f").into(), size, size_recorded: true, blocks, attributes: None }
+        Inode {
+            ino,
+            kind: Kind::File,
+            parent,
+            name: (*b"f").into(),
+            size,
+            size_recorded: true,
+            blocks,
+            attributes: None,
+        }
     }
 
     fn mapped(extents: &[(u32, u32, u32)]) -> Mapping {

@@ -65,7 +65,22 @@ pub fn scan<S: ReadAt + ?Sized>(
     source: &S,
     range: Range<u64>,
     step: u64,
+    seen: impl FnMut(u64),
+) -> Result<Vec<Candidate>, ReadError> {
+    scan_with(source, range, step, seen, |_, _| {})
+}
+
+/// As [`scan`]. `other` is given each place that was read with its first eight bytes, little-endian: that is where other
+/// layouts have their magic.
+///
+/// # Errors
+/// As [`scan`].
+pub fn scan_with<S: ReadAt + ?Sized>(
+    source: &S,
+    range: Range<u64>,
+    step: u64,
     mut seen: impl FnMut(u64),
+    mut other: impl FnMut(u64, u64),
 ) -> Result<Vec<Candidate>, ReadError> {
     let step = step.max(PAGE_BYTES);
     let behind = |at: u64| at.checked_next_multiple_of(step).unwrap_or(u64::MAX);
@@ -73,7 +88,11 @@ pub fn scan<S: ReadAt + ?Sized>(
     let mut at = behind(range.start);
     while at < range.end {
         let mut next = at.saturating_add(step);
-        match magic(source, at) {
+        let head = head(source, at);
+        if let Ok((first, _)) = head {
+            other(at, u64::from_le_bytes(first));
+        }
+        match head.map(|(_, magic)| magic) {
             Ok(MAGIC) => {
                 if let Some(candidate) = look(source, at) {
                     add(&mut found, candidate);
@@ -99,12 +118,14 @@ pub fn scan<S: ReadAt + ?Sized>(
     Ok(found)
 }
 
-/// The bytes where a superblock at `offset` has its magic.
-fn magic<S: ReadAt + ?Sized>(source: &S, offset: u64) -> Result<[u8; 8], ReadError> {
-    let mut magic = [0; 8];
-    let beyond = || ReadError::Absent { span: Span::new(offset, 8), why: Absence::BeyondEnd };
-    source.read_at(offset.checked_add(64).ok_or_else(beyond)?, &mut magic)?;
-    Ok(magic)
+/// The first eight bytes at `offset`, and those where a superblock has its magic.
+fn head<S: ReadAt + ?Sized>(source: &S, offset: u64) -> Result<([u8; 8], [u8; 8]), ReadError> {
+    let mut head = [[0; 8]; 9];
+    let beyond = || ReadError::Absent { span: Span::new(offset, 72), why: Absence::BeyondEnd };
+    offset.checked_add(72).ok_or_else(beyond)?;
+    source.read_at(offset, head.as_flattened_mut())?;
+    let [first, .., magic] = head;
+    Ok((first, magic))
 }
 
 /// Keeps the surer of two finds of one region.
@@ -120,7 +141,7 @@ fn add(found: &mut Vec<Candidate>, candidate: Candidate) {
 /// The region that a superblock at `offset` belongs to.
 #[must_use]
 pub fn look<S: ReadAt + ?Sized>(source: &S, offset: u64) -> Option<Candidate> {
-    if magic(source, offset).ok()? != MAGIC {
+    if head(source, offset).ok()?.1 != MAGIC {
         return None;
     }
     let mut page = [0; PAGE_SIZE];

@@ -54,9 +54,19 @@ impl<S: ReadAt> Region<S> {
     /// # Errors
     /// No superblock can be used, or the region's features forbid reading.
     pub fn open(source: S) -> Result<Self, OpenError> {
-        let superblocks = Superblocks::load(&source)?;
-        superblocks.require_readable()?;
-        Ok(Self { source, superblocks })
+        Self::open_or_return(source).map_err(|(_, error)| error)
+    }
+
+    /// As [`open`](Self::open); an error comes with the source, which may be something else.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_or_return(source: S) -> Result<Self, (S, OpenError)> {
+        let superblocks = Superblocks::load(&source).and_then(|found| found.require_readable().map(|()| found));
+        match superblocks {
+            Ok(superblocks) => Ok(Self { source, superblocks }),
+            Err(error) => Err((source, error)),
+        }
     }
 }
 

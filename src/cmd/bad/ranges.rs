@@ -157,7 +157,7 @@ pub(super) fn blocks(named: &[Named], origin: &Origin) -> Result<(Vec<Range<u32>
     for named in named {
         let (first, last) = match *named {
             Named::Range(first, last) => {
-                let place = |address: &Address| address.offset(geometry, origin.base);
+                let place = |address: &Address| address.offset(geometry.size(), geometry.block_bytes(), origin.base);
                 place(&first).zip(place(&last)).ok_or_else(|| {
                     let message = format!("{first} to {last} does not lie in the region");
                     Failure::new("outside", message).hint("`gmfs inspect IMAGE` shows its base and size")

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use gmfs::{Located, find};
 use gmfs_image::foreign::{self, Foreign};
 use gmfs_image::{Description, DumpFacts, Image, Kind, probe};
 use gmfs_io::{Absence, ReadAt as _, Span};
@@ -12,13 +13,13 @@ use super::Args;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::printable;
-use crate::locate::{self, spelled};
-use crate::open::{self, Located};
-use crate::presence::{self, Index, Presence, Tally};
+use crate::locate::spelled;
+use crate::open::{self, Watching};
 use crate::render::json::{self, dump as wire, region};
 use crate::render::style::Role;
 use crate::render::table::Table;
 use crate::render::{size, time, words};
+use gmfs::presence::{self, Index, Presence, Tally};
 
 /// So many ranges of memory are listed.
 const LISTED: usize = 64;
@@ -87,12 +88,14 @@ fn survey(args: &Args, ctx: &Ctx) -> Result<(About, Option<Found>)> {
     let about = About::of(&image);
     let span = match exact {
         Some(span) => Some(span),
-        None if locate::must_search(image.kind) => locate::only(&image, asked.map(|spec| spec.size), ctx)?,
+        None if find::must_search(image.kind) => {
+            find::only(&image, asked.map(|spec| spec.size), &Watching::new(ctx)).map_err(open::told)?
+        }
         None => asked.map(|spec| Span::new(0, spec.size)).or(image.source.end().map(|end| Span::new(0, end))),
     };
     let Some(span) = span else { return Ok((about, None)) };
-    let lock = open::lock_range(&args.image, &image, span, asked.is_some())?;
-    Ok((about, look(open::located(image, span, lock), span, exact.is_some())))
+    let lock = args.image.lock_range(&image, span, asked.is_some(), ctx)?;
+    Ok((about, look(Located::new(image, span, lock), span, exact.is_some())))
 }
 
 /// How much of the region is there. A file without a region has none, unless somebody said where.

@@ -1,13 +1,17 @@
 //! The views that are lists.
 
 use anyhow::Result;
+use gmfs::Store;
+use gmfs::in_use::ByFile;
+use gmfs::open::Source;
+use gmfs::store::Runs;
 use gmfs_format::model::Kind;
 use gmfs_format::model::{Attributes, Inode, Tree};
 use gmfs_format::native::copies::{Judgement, Standing};
 use gmfs_format::native::raw::BlockRaw;
 use gmfs_format::native::tables::BlockState;
 use gmfs_format::native::units::{BlockNo, CopyId, InodeNo, PageNo};
-use gmfs_volume::region::Mappings;
+use gmfs_volume::Region;
 use gmfs_volume::superblocks::used_tables;
 use gmfs_volume::sweep::{Frame, sweep};
 
@@ -15,10 +19,10 @@ use crate::cmd::ls::role;
 use crate::cmd::{inodes as read_inodes, tell_doubtful, tell_lost};
 use crate::ctx::Ctx;
 use crate::exit::Exit;
-use crate::in_use::ByFile;
-use crate::open::Opened;
+use crate::in_use;
+use crate::open::told;
 use crate::paths::{self, Go, Paths, Why};
-use crate::render::json::{files as wire, region};
+use crate::render::json::{files as wire, region as wire_region};
 use crate::render::style::Role;
 use crate::render::table::Table;
 use crate::render::{size, words};
@@ -43,16 +47,16 @@ impl Run {
 }
 
 /// The runs of all data blocks, and the number of pages of the table that are lost.
-fn runs(opened: &Opened) -> (Vec<Run>, u64) {
+fn runs(region: &Region<Source>) -> (Vec<Run>, u64) {
     let mut runs: Vec<Run> = Vec::new();
     let mut add = |block: BlockNo, entry: &BlockRaw| match runs.last_mut() {
         Some(run) if run.takes(block, entry) => run.count += 1,
         _ => runs.push(Run { first: block, count: 1, entry: *entry }),
     };
-    let lost = opened.region.descriptors(&mut add);
+    let lost = region.descriptors(&mut add);
     // Behind the mark everything is free.
-    let geometry = opened.region.geometry();
-    let mark = geometry.first_block_of(PageNo(opened.region.superblock().used_table_pages().end));
+    let geometry = region.geometry();
+    let mark = geometry.first_block_of(PageNo(region.superblock().used_table_pages().end));
     let end = geometry.end_data();
     if mark < end {
         let rest = end.0 - mark.0;
@@ -64,15 +68,16 @@ fn runs(opened: &Opened) -> (Vec<Run>, u64) {
     (runs, lost)
 }
 
-pub(super) fn blocks(opened: &Opened, answer: Option<&mut region::Inspect>, ctx: &mut Ctx) -> Result<Exit> {
-    let (inodes, _) = read_inodes(&opened.region, ctx);
-    let (runs, lost) = runs(opened);
+pub(super) fn blocks(opened: &Store, answer: Option<&mut wire_region::Lists>, ctx: &mut Ctx) -> Result<Exit> {
+    let region = opened.native().map_err(told)?;
+    let (inodes, _) = read_inodes(opened, ctx);
+    let (runs, lost) = runs(region);
     let exit = tell_lost(lost, "block table", "list", ctx);
-    let geometry = opened.region.geometry();
+    let geometry = region.geometry();
     let base = opened.physical_base();
     if let Some(answer) = answer {
         answer.lost_pages = Some(lost);
-        let row = |run: &Run| region::Blocks {
+        let row = |run: &Run| wire_region::Blocks {
             block: run.first.0,
             count: run.count.into(),
             offset: geometry.block_offset(run.first),
@@ -85,13 +90,13 @@ pub(super) fn blocks(opened: &Opened, answer: Option<&mut region::Inspect>, ctx:
         answer.blocks = Some(runs.iter().map(row).collect());
         return Ok(exit);
     }
-    block_table(opened, &runs, &mut Paths::new(&inodes.tree)).print(ctx)?;
+    block_table(region, base, &runs, &mut Paths::new(&inodes.tree)).print(ctx)?;
     Ok(exit)
 }
 
 /// All blocks of the region, metadata included.
-fn block_table(opened: &Opened, runs: &[Run], paths: &mut Paths<'_>) -> Table {
-    let (geometry, base) = (opened.region.geometry(), opened.physical_base());
+fn block_table(region: &Region<Source>, base: Option<u64>, runs: &[Run], paths: &mut Paths<'_>) -> Table {
+    let geometry = region.geometry();
     let address = if base.is_some() { "Physical" } else { "Offset" };
     let mut table = Table::new(&["Block", "Count", "Size", address, "State", "Flags", "File"]).right(&[0, 1, 2, 3]);
     let mut add = |first: BlockNo, count: u32, state: (&str, Role), flags: &str, file: &str| {
@@ -140,8 +145,8 @@ fn owner(entry: &BlockRaw, paths: &mut Paths<'_>, block_bytes: u64) -> String {
     format!("{whose} at {}", size::hex(u64::from(entry.index.get()) * block_bytes))
 }
 
-pub(super) fn inodes(opened: &Opened, answer: Option<&mut region::Inspect>, ctx: &mut Ctx) -> Result<Exit> {
-    let (inodes, mut exit) = read_inodes(&opened.region, ctx);
+pub(super) fn inodes(opened: &Store, answer: Option<&mut wire_region::Lists>, ctx: &mut Ctx) -> Result<Exit> {
+    let (inodes, mut exit) = read_inodes(opened, ctx);
     if let Some(answer) = answer {
         answer.lost_pages = Some(inodes.lost_pages);
         answer.inodes = Some(inodes.tree.inodes().map(wire::Inode::from).collect());
@@ -185,8 +190,8 @@ fn tell_all_doubtful(tree: &Tree, exit: &mut Exit, ctx: &Ctx) {
 
 /// The list of files in the making, for either kind of output.
 struct Files<'a> {
-    opened: &'a Opened,
-    mappings: Mappings,
+    store: &'a Store,
+    runs: Runs,
     list: Vec<wire::File>,
     table: Table,
     json: bool,
@@ -196,10 +201,9 @@ struct Files<'a> {
 impl Files<'_> {
     /// Adds a file or directory; where no path leads to it, `path` is `None`, and `why` says why that is so.
     fn add(&mut self, path: Option<&[u8]>, why: Option<Why>, inode: &Inode) {
-        let extents = self.mappings.files.remove(&inode.ino).unwrap_or_default();
+        let extents = self.runs.files.remove(&inode.ino).unwrap_or_default();
         if self.json {
-            let (geometry, base) = (self.opened.region.geometry(), self.opened.physical_base());
-            let runs = extents.iter().map(|extent| wire::Extent::new(extent, geometry, base)).collect();
+            let runs = extents.iter().map(|run| wire::Extent::new(run, self.store)).collect();
             self.list.push(wire::File::new(path, inode, runs).used(self.users.as_ref(), inode));
             return;
         }
@@ -212,7 +216,7 @@ impl Files<'_> {
                 (format!("{} ({why})", paths::shown(&inode.name)), Role::Bad)
             }
         };
-        let mapped = self.users.as_ref().map(|users| users.shown(inode.ino));
+        let mapped = self.users.as_ref().map(|users| in_use::shown(users, inode.ino));
         let cells = [
             (inode.ino.to_string(), Role::Plain),
             (only(size::human(inode.size)), Role::Plain),
@@ -227,25 +231,25 @@ impl Files<'_> {
 }
 
 pub(super) fn files(
-    opened: &Opened,
-    in_use: bool,
-    answer: Option<&mut region::Inspect>,
+    opened: &Store,
+    with_users: bool,
+    answer: Option<&mut wire_region::Lists>,
     ctx: &mut Ctx,
 ) -> Result<Exit> {
-    let (inodes, mut exit) = read_inodes(&opened.region, ctx);
-    let mappings = opened.region.mappings(|_| true);
-    let lost = inodes.lost_pages + mappings.lost_pages;
-    if tell_lost(mappings.lost_pages, "block table", "list of extents", ctx) != Exit::Done {
+    let (inodes, mut exit) = read_inodes(opened, ctx);
+    let runs = opened.runs(|_| true);
+    let lost = inodes.lost_pages + runs.lost_pages;
+    if tell_lost(runs.lost_pages, "block table", "list of extents", ctx) != Exit::Done {
         exit = Exit::No;
     }
-    let users = in_use.then(|| ByFile::look(opened, &mappings));
+    let users = with_users.then(|| ByFile::look(opened, &runs, in_use::tell));
     let mut heads = vec!["Inode", "Size", "Bytes", "Blocks", "Extents", "Path"];
-    if in_use {
+    if with_users {
         heads.insert(5, "Mapped by");
     }
     let table = Table::new(&heads).right(&[0, 1, 2, 3, 4]);
     let json = answer.is_some();
-    let mut files = Files { opened, mappings, list: Vec::new(), table, json, users };
+    let mut files = Files { store: opened, runs, list: Vec::new(), table, json, users };
     let rest: Vec<(&Inode, Option<Why>)>;
     if let Some(root) = inodes.tree.get(InodeNo::ROOT) {
         files.add(Some(b"/"), None, root);
@@ -282,11 +286,12 @@ struct PageRun {
     judgement: Judgement,
 }
 
-pub(super) fn pages(opened: &Opened, answer: Option<&mut region::Inspect>, ctx: &mut Ctx) -> Result<Exit> {
-    let superblocks = opened.region.superblocks();
-    let geometry = opened.region.geometry();
+pub(super) fn pages(opened: &Store, answer: Option<&mut wire_region::Lists>, ctx: &mut Ctx) -> Result<Exit> {
+    let region = opened.native().map_err(told)?;
+    let superblocks = region.superblocks();
+    let geometry = region.geometry();
     let mut runs = vec![PageRun { first: PageNo(0), count: 1, judgement: superblocks.judgement() }];
-    for (_, pages) in used_tables(opened.region.superblock()) {
+    for (_, pages) in used_tables(region.superblock()) {
         let kind = geometry.page_kind(PageNo(pages.start));
         let visit = |frame: &Frame<'_>| match runs.last_mut() {
             Some(run)
@@ -298,13 +303,14 @@ pub(super) fn pages(opened: &Opened, answer: Option<&mut region::Inspect>, ctx: 
             }
             _ => runs.push(PageRun { first: frame.page, count: 1, judgement: frame.judgement }),
         };
-        sweep(opened.region.source(), superblocks, pages, vec![visit]);
+        sweep(region.source(), superblocks, pages, vec![visit]);
     }
     let kind_of = |run: &PageRun| geometry.page_kind(run.first).map_or_else(String::new, |kind| kind.to_string());
     if let Some(answer) = answer {
-        let copy =
-            |run: &PageRun, copy| region::PageCopy::new(run.judgement.of(copy), geometry.page_offset(copy, run.first));
-        let row = |run: &PageRun| region::Pages {
+        let copy = |run: &PageRun, copy| {
+            wire_region::PageCopy::new(run.judgement.of(copy), geometry.page_offset(copy, run.first))
+        };
+        let row = |run: &PageRun| wire_region::Pages {
             page: run.first.0,
             count: run.count,
             kind: kind_of(run),

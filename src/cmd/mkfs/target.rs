@@ -15,7 +15,6 @@ use gmfs_volume::Superblocks;
 
 use super::Args;
 use crate::failure::Failure;
-use crate::locate;
 use crate::render::size;
 
 /// What the command line asks for.
@@ -241,7 +240,7 @@ fn memory_span(args: &Args, wanted: &Wanted) -> Result<Span, Failure> {
     let span = match (wanted.base, wanted.size) {
         (Some(base), Some(size)) => Span::new(base, size),
         (_, size) => {
-            let named = locate::kernel_parameters();
+            let named = gmfs::find::kernel_parameters();
             let mut fitting = named.iter().filter(|span| size.is_none_or(|size| size == span.len));
             match (fitting.next(), fitting.next()) {
                 (Some(only), None) => *only,

@@ -1,7 +1,7 @@
 //! What was done or found: `gmfs.mkfs/1`, `gmfs.scan/1`, `gmfs.save/1`, `gmfs.extract/1` and the commands that change
 //! files.
 
-use gmfs_volume::locate::Candidate;
+use gmfs::Candidate;
 use serde::Serialize;
 
 use crate::content::{self, Gaps};
@@ -27,7 +27,8 @@ pub(crate) struct Region {
     layout: &'static str,
     base: u64,
     size: u64,
-    uuid: String,
+    size_recorded: bool,
+    uuid: Option<String>,
     label: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     label_bytes: Option<String>,
@@ -41,7 +42,8 @@ impl From<&Candidate> for Region {
             layout: found.layout.name(),
             base: found.base,
             size: found.size,
-            uuid: found.uuid.to_string(),
+            size_recorded: found.size_recorded,
+            uuid: found.uuid.map(|uuid| uuid.to_string()),
             label,
             label_bytes,
             confidence: found.confidence.name(),

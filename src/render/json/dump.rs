@@ -6,9 +6,9 @@ use gmfs_image::DumpFacts;
 use gmfs_io::{Absence, Span};
 use serde::Serialize;
 
-use crate::presence;
 use crate::render::json::region;
 use crate::render::time;
+use gmfs::presence;
 
 /// The image, with what it says of itself if it is a dump.
 #[derive(Serialize)]

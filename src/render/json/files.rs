@@ -1,14 +1,15 @@
 //! Files of a region: `gmfs.ls/1`, `gmfs.tree/1`, `gmfs.stat/1`, `gmfs.map/1`, `gmfs.who/1`.
 
+use gmfs::Store;
+use gmfs::in_use::ByFile;
+use gmfs::store::Run;
 use gmfs_format::model::Inode as Found;
-use gmfs_format::native::extents::Extent as Run;
-use gmfs_format::native::geometry::Geometry;
 use gmfs_format::native::tables::INODE_ALIGN_1G;
 use gmfs_format::native::tables::INODE_IMMUTABLE;
 use gmfs_format::native::units::InodeNo;
 use serde::Serialize;
 
-use crate::in_use::{ByFile, User};
+use crate::in_use::{User, users as users_of};
 use crate::paths::Why;
 use crate::render::json::text;
 use crate::render::time;
@@ -16,9 +17,9 @@ use crate::render::time;
 /// A run of a file's blocks.
 #[derive(Serialize)]
 pub(crate) struct Extent {
-    pub(crate) index: u32,
-    pub(crate) block: u32,
-    pub(crate) count: u32,
+    pub(crate) index: u64,
+    pub(crate) block: u64,
+    pub(crate) count: u64,
     /// Physical address, if the region's base is known.
     pub(crate) physical: Option<u64>,
     /// Offset in the region.
@@ -27,10 +28,11 @@ pub(crate) struct Extent {
 }
 
 impl Extent {
-    pub(crate) fn new(run: &Run, geometry: Geometry, base: Option<u64>) -> Self {
-        let offset = geometry.block_offset(run.block);
-        let physical = base.map(|base| base.saturating_add(offset));
-        Self { index: run.index, block: run.block.0, count: run.count, physical, offset, bad: run.bad }
+    pub(crate) fn new(run: &Run, store: &Store) -> Self {
+        let block = store.block_bytes();
+        let physical = store.physical_base().map(|base| base.saturating_add(run.at));
+        let Run { offset, at, len, bad } = *run;
+        Self { index: offset / block, block: at / block, count: len / block, physical, offset: at, bad }
     }
 }
 
@@ -142,7 +144,7 @@ impl File {
 
     /// With those who have it mapped, if somebody wants to know.
     pub(crate) fn used(self, users: Option<&ByFile>, found: &Found) -> Self {
-        Self { mapped_by: users.map(|users| users.of(found.ino)), ..self }
+        Self { mapped_by: users.map(|users| users_of(users, found.ino)), ..self }
     }
 }
 
@@ -164,7 +166,7 @@ impl Entry {
 
     /// With those who have it mapped, if somebody wants to know.
     pub(crate) fn used(self, users: Option<&ByFile>, found: &Found) -> Self {
-        Self { mapped_by: users.map(|users| users.of(found.ino)), ..self }
+        Self { mapped_by: users.map(|users| users_of(users, found.ino)), ..self }
     }
 }
 
@@ -243,7 +245,7 @@ pub(crate) struct Owner {
     pub(crate) offset: Option<u64>,
     /// Physical address, if the base is known.
     pub(crate) physical: Option<u64>,
-    pub(crate) block: Option<u32>,
+    pub(crate) block: Option<u64>,
     /// file, metadata, free, bad, reserved, tail, lost, outside
     pub(crate) what: &'static str,
     #[serde(flatten)]

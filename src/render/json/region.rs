@@ -8,9 +8,9 @@ use gmfs_format::native::superblock::{STATE_SEALED, Superblock as Found};
 use serde::Serialize;
 
 use crate::health;
-use crate::open::Place;
 use crate::render::json::{dump, files, mask, text};
 use crate::render::{time, words};
+use gmfs::Place;
 
 /// The image.
 #[derive(Serialize)]
@@ -325,6 +325,21 @@ pub(crate) struct Raw {
     pub(crate) fields: Vec<Field>,
 }
 
+/// The view that was asked for, if it is a list.
+#[derive(Default, Serialize)]
+pub(crate) struct Lists {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) lost_pages: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) blocks: Option<Vec<Blocks>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) inodes: Option<Vec<files::Inode>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) files: Option<Vec<files::File>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pages: Option<Vec<Pages>>,
+}
+
 /// The answer of `inspect`.
 #[derive(Serialize)]
 pub(crate) struct Inspect {
@@ -340,16 +355,8 @@ pub(crate) struct Inspect {
     /// Of an image that does not hold everything by its nature: a dump, or a file that was cut.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) presence: Option<dump::Presence>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) lost_pages: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) blocks: Option<Vec<Blocks>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) inodes: Option<Vec<files::Inode>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) files: Option<Vec<files::File>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) pages: Option<Vec<Pages>>,
+    #[serde(flatten)]
+    pub(crate) lists: Lists,
 }
 
 /// The answer of `inspect raw`, which needs no region.

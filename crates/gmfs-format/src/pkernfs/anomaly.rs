@@ -1,5 +1,7 @@
 //! What is wrong in a region, as data.
 
+use std::fmt;
+
 use super::{BlockNo, InodeNo, Lack};
 
 /// A chain of inodes.
@@ -152,4 +154,74 @@ pub enum Anomaly {
         /// The block.
         block: BlockNo,
     },
+}
+
+impl fmt::Display for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(ino) => write!(f, "the entries of directory inode {ino}"),
+            Self::Free => f.write_str("the list of free inodes"),
+        }
+    }
+}
+
+impl fmt::Display for NameFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unterminated => "has no NUL at its end",
+            Self::Empty => "is empty",
+            Self::Slash => "contains a slash",
+            Self::Dots => "is . or ..",
+        })
+    }
+}
+
+/// The inode that has a link, or the superblock.
+fn holder(holder: Option<InodeNo>) -> String {
+    holder.map_or_else(|| "the superblock".to_owned(), |ino| format!("inode {ino}"))
+}
+
+impl fmt::Display for Anomaly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MagicDiffers { found } => write!(f, "the superblock's magic is {found:#x}, which is another"),
+            Self::SuperblockUnknown { lack } => write!(f, "the superblock cannot be read: {lack}"),
+            Self::RootDiffers => f.write_str("inode 1 is not the root that the driver writes"),
+            Self::UnknownInodes { first, last, lack } => write!(f, "inodes {first} to {last} cannot be read: {lack}"),
+            Self::BadLink { chain, holder: from, value } => {
+                write!(f, "{chain}: {} links to {value:#x}, which is no inode", holder(*from))
+            }
+            Self::Cycle { chain, holder: from, ino } => {
+                write!(f, "{chain}: {} links back to inode {ino}", holder(*from))
+            }
+            Self::LinkedTwice { ino, first, second } => write!(f, "inode {ino} is in {first} and in {second}"),
+            Self::ChainLost { chain, ino, lack } => {
+                write!(f, "{chain}: {} cannot be read, so what follows it is unknown: {lack}", holder(*ino))
+            }
+            Self::Orphan { ino } => write!(f, "inode {ino} is in use, and no directory has it"),
+            Self::Unreached { ino } => {
+                write!(f, "inode {ino} is in use, and no directory that could be read has it")
+            }
+            Self::FreeInDirectory { directory, first, count } => {
+                write!(f, "directory inode {directory} has {count} free inodes, the first is {first}")
+            }
+            Self::UsedInFreeList { ino } => write!(f, "inode {ino} is in the list of free inodes, and in use"),
+            Self::Unaccounted { first, last } => {
+                write!(f, "inodes {first} to {last} are free, and not in the list of free inodes")
+            }
+            Self::OddFlags { ino, flags } => {
+                write!(f, "inode {ino} has flags {flags:#x}, which the driver does not write")
+            }
+            Self::BadName { ino, fault } => write!(f, "the name of inode {ino} {fault}"),
+            Self::DuplicateName { directory, first, second } => {
+                write!(
+                    f,
+                    "inodes {first} and {second} have one name in directory inode {directory}; the first is found"
+                )
+            }
+            Self::BadTable { ino, block } => {
+                write!(f, "inode {ino} has its table in block {block}, which is metadata or past the end")
+            }
+        }
+    }
 }

@@ -11,6 +11,15 @@ pub enum Lack {
     Unreadable,
 }
 
+impl std::fmt::Display for Lack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Absent(why) => why.fmt(f),
+            Self::Unreadable => f.write_str("it is there, and cannot be read"),
+        }
+    }
+}
+
 impl From<&ReadError> for Lack {
     fn from(error: &ReadError) -> Self {
         match error {

@@ -6,11 +6,11 @@ use std::io::{BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use gmfs_io::ReadAt as _;
+use gmfs_format::native::units::{BlockNo, InodeNo};
 use gmfs_format::pkernfs::{
     Anomaly, BLOCK_BYTES, Confidence, Extent, Kind, Magic, Node, Owner, Place, Remark, Store, estimate_size, probe,
 };
-use gmfs_format::native::units::{BlockNo, InodeNo};
+use gmfs_io::ReadAt as _;
 use serde_json::Value;
 
 use crate::image::{Image, ROOT};

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use gmfs_io::{Absence, ReadAt, ReadError, Span};
+use gmfs_format::native::units::InodeNo;
 use gmfs_format::pkernfs::{
     BITMAP_OFFSET, BLOCK_BYTES, GHOST, GHOST_LINK, GHOST_OFFSET, INODE_BYTES, INODES, INODES_OFFSET, MAGIC, Store,
 };
-use gmfs_format::native::units::InodeNo;
+use gmfs_io::{Absence, ReadAt, ReadError, Span};
 
 const PAGE: u64 = 4096;
 

@@ -1,11 +1,11 @@
 //! Images that do not hold all of a region.
 
-use gmfs_io::Absence;
+use gmfs_format::native::units::InodeNo;
 use gmfs_format::pkernfs::{
     Anomaly, BITMAP_OFFSET, BLOCK_BYTES, Chain, GHOST, GHOST_LINK, GHOST_OFFSET, INODES_OFFSET, Lack, Magic, Owner,
     Place, SizeBound, estimate_size,
 };
-use gmfs_format::native::units::InodeNo;
+use gmfs_io::Absence;
 
 use crate::image::{FILE, ROOT, Region, inode};
 use crate::made::{in_blocks, usage};

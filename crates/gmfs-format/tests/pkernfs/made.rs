@@ -1,11 +1,11 @@
 //! Regions that the driver would leave: what is read of them.
 
-use gmfs_io::ReadAt;
+use gmfs_format::native::units::{BlockNo, InodeNo};
 use gmfs_format::pkernfs::{
     BLOCK_BYTES, Confidence, DerivedSize, Extent, GHOST, GHOST_OFFSET, INODES_OFFSET, Kind, Magic, Owner, Place,
     Remark, SizeBound, Store, StoreError, Usage, estimate_size, probe,
 };
-use gmfs_format::native::units::{BlockNo, InodeNo};
+use gmfs_io::ReadAt;
 
 use crate::image::{DIRECTORY, DOMAIN, IOMMU, Image, ROOT, ROOT_TABLES, Region, inode};
 

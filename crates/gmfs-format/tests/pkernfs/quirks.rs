@@ -1,9 +1,9 @@
 //! What the driver's defects leave, and what damage leaves: links, names, flags, blocks.
 
+use gmfs_format::native::units::{BlockNo, InodeNo};
 use gmfs_format::pkernfs::{
     Anomaly, BLOCK_BYTES, Chain, GHOST, GHOST_LINK, Kind, Magic, NameFault, Place, Remark, estimate_size,
 };
-use gmfs_format::native::units::{BlockNo, InodeNo};
 
 use crate::image::{DIRECTORY, FILE, IOMMU, ROOT, ROOT_TABLES, Region, inode};
 use crate::made::{in_blocks, usage};

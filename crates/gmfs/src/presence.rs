@@ -22,9 +22,11 @@ const READ_ENTRIES: u64 = 16 << 30;
 
 /// Bytes that are there and bytes that are not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    pub(crate) present: u64,
-    pub(crate) absent: BTreeMap<Absence, u64>,
+pub struct Tally {
+    /// Bytes that are there.
+    pub present: u64,
+    /// Bytes that are not, by the reason.
+    pub absent: BTreeMap<Absence, u64>,
 }
 
 impl Tally {
@@ -36,33 +38,37 @@ impl Tally {
     }
 
     /// All that was looked at.
-    pub(crate) fn total(&self) -> u64 {
+    pub fn total(&self) -> u64 {
         self.absent.values().fold(self.present, |sum, len| sum.saturating_add(*len))
     }
 }
 
 /// Blocks by what of them is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Blocks {
-    pub(crate) present: u64,
-    pub(crate) partly: u64,
-    pub(crate) absent: u64,
+pub struct Blocks {
+    /// All of them is there.
+    pub present: u64,
+    /// A part of them is there.
+    pub partly: u64,
+    /// Nothing of them is there.
+    pub absent: u64,
 }
 
 /// What of a region an image holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Presence {
+pub struct Presence {
     /// Pages in use, of both copies.
-    pub(crate) metadata: Tally,
+    pub metadata: Tally,
     /// Blocks of files.
-    pub(crate) data: Tally,
-    pub(crate) blocks: Blocks,
+    pub data: Tally,
+    /// The same blocks, counted.
+    pub blocks: Blocks,
     /// Pages of the block table that no copy gives: what files own by them is not counted.
-    pub(crate) lost_pages: u64,
+    pub lost_pages: u64,
 }
 
 /// What the image says of where its bytes are.
-pub(crate) struct Index<'a> {
+pub struct Index<'a> {
     source: &'a Source,
     base: u64,
     dump: Option<&'a Description>,
@@ -73,7 +79,7 @@ pub(crate) struct Index<'a> {
 impl<'a> Index<'a> {
     /// The index of a dump that is whole is believed where the region is large; otherwise each of its entries is looked at,
     /// or the source is asked.
-    pub(crate) fn new(place: &Place, source: &'a Source, dump: Option<&'a Description>) -> Self {
+    pub fn new(place: &Place, source: &'a Source, dump: Option<&'a Description>) -> Self {
         let dump = dump.filter(|_| place.kind == Kind::Kdump);
         let large = source.size() > READ_ENTRIES;
         let believed = dump
@@ -105,7 +111,8 @@ impl<'a> Index<'a> {
         // What the index does not describe was no RAM.
         let unknown = range.end.saturating_sub(range.start).saturating_sub(tally.total());
         if unknown > 0 {
-            *tally.absent.entry(Absence::NotInDump).or_default() += unknown;
+            let sum = tally.absent.entry(Absence::NotInDump).or_default();
+            *sum = sum.saturating_add(unknown);
         }
         Some(tally)
     }
@@ -127,7 +134,7 @@ fn is_cut(place: &Place, source: &Source, dump: &Description) -> bool {
 }
 
 /// How much of any range of the region is there.
-pub(crate) fn of_range(index: &Index<'_>, range: Range<u64>) -> Tally {
+pub fn of_range(index: &Index<'_>, range: Range<u64>) -> Tally {
     if let Some(tally) = index.counted(&range) {
         return tally;
     }
@@ -137,7 +144,7 @@ pub(crate) fn of_range(index: &Index<'_>, range: Range<u64>) -> Tally {
 }
 
 /// How much of a region is there.
-pub(crate) fn of_region<S: ReadAt>(index: &Index<'_>, region: &Region<S>) -> Presence {
+pub fn of_region<S: ReadAt>(index: &Index<'_>, region: &Region<S>) -> Presence {
     let superblocks = region.superblocks();
     let (owned, lost_pages) = owned(region);
     let owned = owned.as_slice();
@@ -164,21 +171,22 @@ pub(crate) fn of_region<S: ReadAt>(index: &Index<'_>, region: &Region<S>) -> Pre
             for many in pieces(run.clone(), block.saturating_mul(ALIKE)) {
                 let all = of_range(index, many.clone());
                 if all.absent.is_empty() {
-                    found.data.present += all.present;
+                    found.data.present = found.data.present.saturating_add(all.present);
                     continue;
                 }
                 for one in pieces(many, block) {
                     let start = one.start;
                     let part = of_range(index, one);
-                    found.data.present += part.present;
+                    found.data.present = found.data.present.saturating_add(part.present);
                     for (why, len) in part.absent {
-                        *found.data.absent.entry(why).or_default() += len;
+                        let sum = found.data.absent.entry(why).or_default();
+                        *sum = sum.saturating_add(len);
                         counted.miss(Span::new(start, len));
                     }
                 }
             }
         }
-        found.blocks = counted.finish(bytes / block.max(1));
+        found.blocks = counted.finish(bytes.checked_div(block).unwrap_or_default());
         return found;
     }
     found.data.present = bytes;
@@ -186,7 +194,7 @@ pub(crate) fn of_region<S: ReadAt>(index: &Index<'_>, region: &Region<S>) -> Pre
         found.data.miss(span.len, why);
         counted.miss(span);
     });
-    found.blocks = counted.finish(bytes / block.max(1));
+    found.blocks = counted.finish(bytes.checked_div(block).unwrap_or_default());
     found
 }
 
@@ -232,14 +240,14 @@ impl Counted {
     fn miss(&mut self, span: Span) {
         let mut at = span.offset;
         while at < span.end() {
-            let number = at / self.block.max(1);
+            let number = at.checked_div(self.block.max(1)).unwrap_or_default();
             let stop = number.saturating_add(1).saturating_mul(self.block.max(1)).min(span.end());
             if self.last.is_none_or(|(last, _)| last != number) {
                 self.close();
                 self.last = Some((number, 0));
             }
             if let Some((_, absent)) = &mut self.last {
-                *absent = absent.saturating_add(stop - at);
+                *absent = absent.saturating_add(stop.saturating_sub(at));
             }
             at = stop;
         }
@@ -247,8 +255,8 @@ impl Counted {
 
     fn close(&mut self) {
         match self.last.take() {
-            Some((_, absent)) if absent >= self.block => self.absent += 1,
-            Some(_) => self.partly += 1,
+            Some((_, absent)) if absent >= self.block => self.absent = self.absent.saturating_add(1),
+            Some(_) => self.partly = self.partly.saturating_add(1),
             None => {}
         }
     }

@@ -1,0 +1,94 @@
+//! Why something could not be done. Each error keeps what it is about as data; what to do next is for the user's side.
+
+use std::path::PathBuf;
+
+use gmfs_format::model::InodeNo;
+use gmfs_format::{Layout, spec};
+use gmfs_image::{FileError, OpenError};
+use gmfs_io::{ReadError, Span};
+use gmfs_volume::content::ContentError;
+
+use crate::find::Candidate;
+use crate::lacking::Lacking;
+
+/// Why something could not be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The image could not be opened.
+    #[error(transparent)]
+    Image(#[from] OpenError),
+    /// A file could not be opened or locked.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The store is native, and its superblocks cannot be used.
+    #[error(transparent)]
+    Region(#[from] gmfs_volume::OpenError),
+    /// The pieces of a file contradict each other.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// The image could not be searched.
+    #[error("cannot search {path}")]
+    Search {
+        /// The image.
+        path: PathBuf,
+        /// What reading it came to.
+        source: ReadError,
+    },
+    /// The kernel's command line names several regions.
+    #[error("the kernel's parameters name {} regions: {}", .0.len(), spelled_list(.0))]
+    Parameters(Vec<Span>),
+    /// No store was found.
+    #[error("no region{} was found: no superblock at any multiple of 2 MiB", of_size(*size))]
+    NotFound {
+        /// The size that it was to have, in bytes.
+        size: Option<u64>,
+    },
+    /// Several stores were found, and none of them is surer than the others.
+    #[error("it is not clear which region is meant: {}", .0.iter().map(Candidate::to_string).collect::<Vec<_>>().join("; "))]
+    Several(Vec<Candidate>),
+    /// The dump does not hold the memory.
+    #[error(transparent)]
+    Lacking(#[from] Box<Lacking>),
+    /// The metadata of a pkernfs store cannot be read.
+    #[error(transparent)]
+    Pkernfs(gmfs_format::pkernfs::StoreError),
+    /// The source could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A file ends before the range that was to be read does.
+    #[error("inode {ino} has {size} bytes, and more were to be read")]
+    PastEnd {
+        /// The file.
+        ino: InodeNo,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// Bytes of a file are lost, or in a block with a hardware error.
+    #[error("bytes {span} of inode {ino} are lost, or in a block with a hardware error")]
+    Gap {
+        /// The file.
+        ino: InodeNo,
+        /// Where in it.
+        span: Span,
+    },
+    /// Only stores of the native layout can do this.
+    #[error("this is only for native regions, and the region has the layout {0}")]
+    NotNative(Layout),
+}
+
+/// A place in the spelling of the kernel's parameters, `SIZE:BASE`.
+#[must_use]
+pub fn spelled(base: u64, size: u64) -> String {
+    format!("{}:{base:#x}", spec::format_size(size))
+}
+
+fn spelled_list(spans: &[Span]) -> String {
+    let list: Vec<String> = spans.iter().map(|span| spelled(span.offset, span.len)).collect();
+    list.join(", ")
+}
+
+/// The size that was asked for, if one was, as a part of a sentence.
+pub(crate) fn of_size(size: Option<u64>) -> String {
+    size.map_or_else(String::new, |size| format!(" of {size} bytes"))
+}

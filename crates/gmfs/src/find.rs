@@ -1,0 +1,224 @@
+//! Where in an image a store is, when nobody says: by the kernel's parameters, or by its superblocks.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::Path;
+
+use gmfs_format::{Layout, name, pkernfs, spec};
+use gmfs_image::{Image, Kind, probe};
+use gmfs_io::{ReadAt, ReadError, Span};
+use gmfs_volume::locate::{self, Confidence};
+use uuid::Uuid;
+
+use crate::error::{Error, spelled};
+use crate::lacking;
+use crate::open::Observer;
+
+pub use gmfs_volume::locate::DEFAULT_STEP;
+
+/// The smallest region: two copies and a block.
+const SMALLEST: u64 = 3 * DEFAULT_STEP;
+
+/// A store that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Candidate {
+    /// Its layout.
+    pub layout: Layout,
+    /// Where it starts in the image, in bytes.
+    pub base: u64,
+    /// Its size in bytes; in a layout that does not record it, how much of it is known to be in use.
+    pub size: u64,
+    /// Whether the layout records the size.
+    pub size_recorded: bool,
+    /// Its UUID, in a layout that has one.
+    pub uuid: Option<Uuid>,
+    /// Its label, up to the first NUL; empty in a layout that has none.
+    pub label: Vec<u8>,
+    /// How sure it is.
+    pub confidence: Confidence,
+}
+
+impl fmt::Display for Candidate {
+    /// Where it is, what it is called, and how sure it is.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (", spelled(self.base, self.size))?;
+        match self.uuid {
+            Some(uuid) => write!(f, "{uuid}")?,
+            None => f.write_str(self.layout.name())?,
+        }
+        if !self.label.is_empty() {
+            write!(f, " '{}'", name::escape(&self.label))?;
+        }
+        write!(f, ", {})", self.confidence.name())
+    }
+}
+
+impl From<locate::Candidate> for Candidate {
+    fn from(found: locate::Candidate) -> Self {
+        let locate::Candidate { layout, base, size, uuid, label, confidence } = found;
+        Self { layout, base, size, size_recorded: true, uuid: Some(uuid), label, confidence }
+    }
+}
+
+/// The regions that the kernel's command line names with their bases.
+#[must_use]
+pub fn kernel_parameters() -> Vec<Span> {
+    let line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let named = spec::from_command_line(&line);
+    named.into_iter().filter_map(|spec| Some(Span::new(spec.base?, spec.size))).collect()
+}
+
+/// The region in `/dev/mem` at `path`: what the kernel's parameters say, or what a search finds.
+///
+/// # Errors
+/// Memory cannot be read, or it is not clear which region is meant.
+pub fn in_memory(path: &Path, size: Option<u64>, observer: &dyn Observer) -> Result<Span, Error> {
+    let fits = |span: &Span| size.is_none_or(|size| size == span.len);
+    let named: Vec<Span> = kernel_parameters().into_iter().filter(fits).collect();
+    match named.as_slice() {
+        [only] => return Ok(*only),
+        [] => {}
+        _ => return Err(Error::Parameters(named)),
+    }
+    let mut found = Vec::new();
+    for span in memory_ranges()? {
+        let image = probe::open(path, Some(span))?;
+        found.extend(search(&image, span.offset..span.end(), DEFAULT_STEP, observer)?);
+    }
+    let candidate = choose(found, size)?;
+    Ok(Span::new(candidate.base, candidate.size))
+}
+
+/// The region in a dump.
+///
+/// # Errors
+/// The dump cannot be read, or it is not clear which region is meant.
+pub fn in_dump(image: &Image, size: Option<u64>, observer: &dyn Observer) -> Result<Span, Error> {
+    let end = image.source.end().unwrap_or(u64::MAX);
+    let found = search(image, 0..end, DEFAULT_STEP, observer)?;
+    let fits = |candidate: &Candidate| size.is_none_or(|size| size == candidate.size);
+    if let Some(dump) = image.description().filter(|_| !found.iter().any(fits)) {
+        return Err(lacking::nowhere(image.kind, &dump, size).into());
+    }
+    let candidate = choose(found, size)?;
+    Ok(Span::new(candidate.base, candidate.size))
+}
+
+/// The region in a dump, if there is one, and it is clear which.
+///
+/// # Errors
+/// The dump cannot be read.
+pub fn only(image: &Image, size: Option<u64>, observer: &dyn Observer) -> Result<Option<Span>, Error> {
+    let end = image.source.end().unwrap_or(u64::MAX);
+    let found = search(image, 0..end, DEFAULT_STEP, observer)?;
+    Ok(choose(found, size).ok().map(|candidate| Span::new(candidate.base, candidate.size)))
+}
+
+/// The parts of physical memory in which a region can lie.
+///
+/// # Errors
+/// The kernel's map of memory cannot be read.
+pub fn memory_ranges() -> Result<Vec<Span>, Error> {
+    let map = probe::memory_map(Path::new("/proc/iomem"))?;
+    Ok(map.writable_ranges().into_iter().filter(|span| span.len >= SMALLEST).collect())
+}
+
+/// Every store in a part of an image, of every layout, by rising base.
+///
+/// # Errors
+/// The image cannot tell where its holes are.
+pub fn search(image: &Image, range: Range<u64>, step: u64, observer: &dyn Observer) -> Result<Vec<Candidate>, Error> {
+    let len = range.end.saturating_sub(range.start);
+    let start = range.start;
+    let found = scan(image.source.as_ref(), range, step, |at| observer.searching(at.saturating_sub(start), len));
+    observer.searched();
+    found.map_err(|source| Error::Search { path: image.path.clone(), source })
+}
+
+/// Every store in a part of a source, of every layout, at multiples of `step`, by rising base. `seen` is told how far
+/// the search has come, in bytes of the source.
+///
+/// # Errors
+/// The source cannot tell where its holes are.
+pub fn scan<S: ReadAt + ?Sized>(
+    source: &S,
+    range: Range<u64>,
+    step: u64,
+    seen: impl FnMut(u64),
+) -> Result<Vec<Candidate>, ReadError> {
+    let mut other = Vec::new();
+    let native = locate::scan_with(source, range, step, seen, |at, magic| {
+        if magic == pkernfs::MAGIC {
+            other.extend(pkernfs_at(source, at));
+        }
+    })?;
+    let mut found: Vec<Candidate> = native.into_iter().map(Candidate::from).chain(other).collect();
+    found.sort_by_key(|candidate| candidate.base);
+    Ok(found)
+}
+
+/// The pkernfs store that starts at `base`.
+fn pkernfs_at<S: ReadAt + ?Sized>(source: &S, base: u64) -> Option<Candidate> {
+    let source: &dyn ReadAt = &source;
+    let found = pkernfs::probe(source, base)?;
+    let size = pkernfs::estimate_size(source, base)?.at_least;
+    let confidence = match found.confidence {
+        pkernfs::Confidence::RootAgrees => Confidence::Certain,
+        pkernfs::Confidence::RootUnknown => Confidence::Likely,
+        pkernfs::Confidence::RootDiffers => Confidence::Possible,
+    };
+    let (layout, label) = (Layout::Pkernfs, Vec::new());
+    Some(Candidate { layout, base, size, size_recorded: false, uuid: None, label, confidence })
+}
+
+/// The one store among those found: the only one that is certain, or, if none is, the only likely one.
+///
+/// # Errors
+/// There is none, or more than one.
+pub fn choose(found: Vec<Candidate>, size: Option<u64>) -> Result<Candidate, Error> {
+    let fitting: Vec<Candidate> =
+        found.into_iter().filter(|candidate| size.is_none_or(|size| size == candidate.size)).collect();
+    for confidence in [Confidence::Certain, Confidence::Likely] {
+        let mut of_it = fitting.iter().filter(|candidate| candidate.confidence == confidence);
+        match (of_it.next(), of_it.next()) {
+            (Some(only), None) => return Ok(only.clone()),
+            (Some(_), Some(_)) => break,
+            (None, _) => {}
+        }
+    }
+    Err(if fitting.is_empty() { Error::NotFound { size } } else { Error::Several(fitting) })
+}
+
+/// Whether the image's offsets are physical addresses that have to be searched when nobody says where the region is.
+#[must_use]
+pub const fn must_search(kind: Kind) -> bool {
+    kind.is_physical()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(base: u64, size: u64, confidence: Confidence) -> Candidate {
+        let uuid = Some(Uuid::from_u128(base.into()));
+        let label = b"x\x1b".to_vec();
+        Candidate { layout: Layout::Native, base, size, size_recorded: true, uuid, label, confidence }
+    }
+
+    #[test]
+    fn one_certain_region_is_chosen_and_two_are_not() {
+        let sure = candidate(1 << 30, 64 << 20, Confidence::Certain);
+        let leftover = candidate(2 << 30, 64 << 20, Confidence::Possible);
+        let likely = candidate(3 << 30, 32 << 20, Confidence::Likely);
+        let all = vec![sure.clone(), leftover.clone(), likely.clone()];
+        assert_eq!(choose(all.clone(), None).unwrap(), sure);
+        assert_eq!(choose(all, Some(32 << 20)).unwrap(), likely);
+        assert!(choose(vec![leftover.clone()], None).is_err());
+        let two = choose(vec![sure.clone(), candidate(4 << 30, 8 << 20, Confidence::Certain)], None);
+        let message = two.unwrap_err().to_string();
+        assert!(message.contains("64M:0x40000000") && message.contains("8M:0x100000000"), "{message}");
+        assert!(message.contains("'x\\x1b'"), "{message}");
+        assert!(choose(Vec::new(), None).unwrap_err().to_string().contains("no region"));
+    }
+}

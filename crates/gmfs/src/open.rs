@@ -1,0 +1,323 @@
+//! From an image to the store in it: opened, found, locked.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+
+use gmfs_format::spec::RegionSpec;
+use gmfs_image::lock::Mode;
+use gmfs_image::probe::{self, Intent};
+use gmfs_image::{Description, FileError, Holes, Image, Kind, Locking, OpenError, RangeLock, WritableImage};
+use gmfs_io::{ReadAt, Span, Window, WriteAt};
+use gmfs_volume::{Superblocks, rebuild};
+
+use crate::error::Error;
+use crate::{find, lacking};
+
+/// Is told what happens while an image is opened. All of it may be ignored: `()` does.
+pub trait Observer {
+    /// A search has come to byte `done` of `of`.
+    fn searching(&self, done: u64, of: u64) {
+        let _ = (done, of);
+    }
+    /// The search that was going on is over.
+    fn searched(&self) {}
+    /// So many bytes of the region are holes in a file of raw memory, and nobody has said what holes are.
+    fn holes(&self, image: &Path, bytes: u64) {
+        let _ = (image, bytes);
+    }
+    /// The region is read without a lock; [`Unlocked::has_changed`] tells afterwards whether that went well.
+    fn unlocked(&self, unlocked: Unlocked) {
+        let _ = unlocked;
+    }
+}
+
+impl Observer for () {}
+
+/// An image, and what has to be known about it to open it.
+#[derive(Clone, Debug, Default)]
+pub struct ImageSpec {
+    /// A region file, a device, or a memory dump.
+    pub path: PathBuf,
+    /// Where in it the region is; without it the region is found.
+    pub region: Option<RegionSpec>,
+    /// The other parts of a split dump, in any order.
+    pub parts: Vec<PathBuf>,
+    /// The image is raw memory whose first byte was at this physical address.
+    pub base: Option<u64>,
+    /// What holes in raw memory are; `None` takes them for zeros, and [`Observer::holes`] is told of them.
+    pub holes: Option<Holes>,
+    /// Snapshots of raw memory below this one, from the top down: holes are read from them.
+    pub over: Vec<PathBuf>,
+}
+
+impl From<&Path> for ImageSpec {
+    fn from(path: &Path) -> Self {
+        Self { path: path.to_owned(), ..Self::default() }
+    }
+}
+
+impl ImageSpec {
+    /// All files that the image consists of.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        std::iter::once(self.path.as_path()).chain(self.parts.iter().chain(&self.over).map(PathBuf::as_path))
+    }
+
+    /// Opens the image for reading; `window` is the part of `/dev/mem` that is to be seen.
+    ///
+    /// # Errors
+    /// The image cannot be opened, or is of no known kind.
+    pub fn open(&self, window: Option<Span>) -> Result<Image, OpenError> {
+        match self.base {
+            Some(base) => {
+                let below: Vec<&Path> = self.over.iter().map(PathBuf::as_path).collect();
+                probe::open_layers(&self.path, &below, base, self.holes.unwrap_or(Holes::Zero))
+            }
+            None if self.parts.is_empty() => probe::open(&self.path, window),
+            None => probe::open_parts(&self.files().collect::<Vec<_>>()),
+        }
+    }
+
+    /// Opens the image for reading and writing, as [`open`](Self::open) does, and locks it.
+    fn open_for_writing(&self, window: Option<Span>, locking: &Locking<'_>) -> Result<WritableImage, OpenError> {
+        let what = match (self.base, self.parts.as_slice()) {
+            (None, []) => return probe::open_for_writing(&self.path, window, Intent::Update, locking),
+            (Some(_), _) => "raw memory with a base",
+            (None, _) => "a split dump",
+        };
+        // What it is not must be told first.
+        self.open(window)?;
+        Err(OpenError::DumpForWriting { path: self.path.clone(), what })
+    }
+
+    /// Where the region is, as far as was said: exactly, and its size.
+    fn asked(&self) -> (Option<Span>, Option<u64>) {
+        let exact = self.region.and_then(|spec| Some(Span::new(spec.base?, spec.size)));
+        (exact, self.region.map(|spec| spec.size))
+    }
+
+    /// Opens the image for reading, finds the store's place in it, and locks that, unless `locking` is `None`.
+    ///
+    /// # Errors
+    /// The image cannot be opened or locked, or it is not clear where in it the store is.
+    pub fn locate(&self, locking: Option<&Locking<'_>>, observer: &dyn Observer) -> Result<Located, Error> {
+        let (image, span, lock) = self.find(locking, observer)?;
+        Ok(Located::new(image, span, lock))
+    }
+
+    fn find(&self, locking: Option<&Locking<'_>>, observer: &dyn Observer) -> Result<(Image, Span, ReadLock), Error> {
+        loop {
+            let (image, span) = self.find_unlocked(observer)?;
+            let lock = self.lock_range(&image, span, self.region.is_some(), locking, observer)?;
+            // What was found of a file before it was locked is looked up again: a writer may have been at it.
+            if locking.is_none() || !matches!(image.kind, Kind::File | Kind::BlockDevice) {
+                return Ok((image, span, lock));
+            }
+            let (image, span) = self.find_unlocked(observer)?;
+            if lock.is_of(self) {
+                return Ok((image, span, lock));
+            }
+        }
+    }
+
+    /// Locks for reading what is at `span` of an image, or, unless somebody has said where it is (`asked`), all of a
+    /// file. Where nothing can be locked, the observer is told.
+    ///
+    /// # Errors
+    /// A file cannot be opened, or somebody else keeps it locked.
+    pub fn lock_range(
+        &self,
+        image: &Image,
+        span: Span,
+        asked: bool,
+        locking: Option<&Locking<'_>>,
+        observer: &dyn Observer,
+    ) -> Result<ReadLock, FileError> {
+        // A dump is written by nobody, but mkfs may be told to write over it.
+        let changeable = !image.kind.is_dump() || image.kind == Kind::Raw;
+        let unlocked = || {
+            if changeable {
+                observer.unlocked(Unlocked::begin(self, span, &image.source));
+            }
+        };
+        let Some(locking) = locking else {
+            unlocked();
+            return Ok(ReadLock::default());
+        };
+        let range = match image.kind {
+            Kind::File | Kind::BlockDevice | Kind::DevDax => Some(span).filter(|_| asked),
+            Kind::DevMem => Some(span),
+            Kind::Raw => self.base.filter(|_| asked).map(|base| Span::new(span.offset.saturating_sub(base), span.len)),
+            _ => None,
+        };
+        let ranged = Locking { span: range, ..*locking };
+        let locks = self.files().map(|file| RangeLock::take(file, Mode::Shared, &ranged));
+        let locks = locks.collect::<Result<Vec<_>, _>>()?;
+        if !locks.iter().all(RangeLock::is_complete) {
+            unlocked();
+        }
+        Ok(ReadLock(RefCell::new(locks)))
+    }
+
+    /// The image, open for reading, and the part of it that is the region.
+    fn find_unlocked(&self, observer: &dyn Observer) -> Result<(Image, Span), Error> {
+        let (exact, size) = self.asked();
+        let image = match self.open(exact) {
+            Err(OpenError::WindowNeeded { .. }) => {
+                let span = find::in_memory(&self.path, size, observer)?;
+                return Ok((self.open(Some(span))?, span));
+            }
+            other => other?,
+        };
+        let span = match (exact, size) {
+            (Some(span), _) => span,
+            (None, _) if find::must_search(image.kind) => find::in_dump(&image, size, observer)?,
+            (None, Some(size)) => Span::new(0, size),
+            (None, None) => Span::new(0, image.source.end().unwrap_or(u64::MAX)),
+        };
+        if let (Some(dump), Some(span)) = (image.description(), exact) {
+            lacking::require(&image, &dump, span)?;
+        }
+        if self.holes.is_none() && self.over.is_empty() {
+            let holes = image.description().and_then(|dump| dump.holes(span.offset..span.end())).unwrap_or(0);
+            if holes > 0 {
+                observer.holes(&image.path, holes);
+            }
+        }
+        Ok((image, span))
+    }
+
+    /// The image, open for writing and locked, cut to the region.
+    ///
+    /// # Errors
+    /// The image cannot be opened or locked for writing, or it is not clear where in it the region is.
+    pub fn locate_for_writing(&self, locking: &Locking<'_>, observer: &dyn Observer) -> Result<(Kind, Target), Error> {
+        let (exact, size) = self.asked();
+        // What is locked of a file is what may be changed of it.
+        let span = exact.or(size.map(|size| Span::new(0, size)));
+        let (image, span) = match self.open_for_writing(exact, &Locking { span, ..*locking }) {
+            Err(OpenError::WindowNeeded { .. }) => {
+                let span = find::in_memory(&self.path, size, observer)?;
+                (self.open_for_writing(Some(span), &Locking { span: None, ..*locking })?, span)
+            }
+            other => {
+                let image = other?;
+                let end = image.target.end().unwrap_or(u64::MAX);
+                (image, exact.unwrap_or(Span::new(0, size.unwrap_or(end))))
+            }
+        };
+        Ok((image.kind, Window::new(image.target, span.offset, span.len)))
+    }
+}
+
+/// Reading goes through this.
+pub type Source = Window<Box<dyn ReadAt>>;
+/// Writing goes through this.
+pub type Target = Window<Box<dyn WriteAt>>;
+
+/// What an image is, and where in it the store starts.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// What the image is.
+    pub kind: Kind,
+    /// Its path.
+    pub path: PathBuf,
+    /// Where the store starts: a physical address if the image has such, or an offset.
+    pub base: u64,
+}
+
+impl Place {
+    /// The store's physical address, if the image tells it.
+    #[must_use]
+    pub fn address(&self) -> Option<u64> {
+        self.kind.is_physical().then_some(self.base)
+    }
+}
+
+/// A part of an image that holds, or may hold, a store.
+pub struct Located {
+    /// Where it is.
+    pub place: Place,
+    /// Its bytes.
+    pub source: Source,
+    /// What the image says of itself, if it is a dump.
+    pub dump: Option<Description>,
+    /// The lock on it.
+    pub lock: ReadLock,
+}
+
+impl Located {
+    /// The part of an image that is the store.
+    #[must_use]
+    pub fn new(image: Image, span: Span, lock: ReadLock) -> Self {
+        let dump = image.description();
+        let place = Place { kind: image.kind, path: image.path, base: span.offset };
+        Self { place, source: Window::new(image.source, span.offset, span.len), dump, lock }
+    }
+
+    /// The superblocks of a native region.
+    ///
+    /// # Errors
+    /// None of them can be used.
+    pub fn superblocks(&self) -> Result<Superblocks, gmfs_volume::OpenError> {
+        Superblocks::load(&self.source)
+    }
+
+    /// The superblocks of a native region; where both are lost, one that is rebuilt from what is left.
+    ///
+    /// # Errors
+    /// None of them can be used, and none can be rebuilt.
+    pub fn superblocks_or_rebuilt(&self) -> Result<Superblocks, gmfs_volume::OpenError> {
+        rebuild::load(&self.source)
+    }
+}
+
+/// The lock of a reader, for as long as it reads.
+#[derive(Default)]
+pub struct ReadLock(RefCell<Vec<RangeLock>>);
+
+impl ReadLock {
+    /// Whether the image's files are those that are locked.
+    fn is_of(&self, spec: &ImageSpec) -> bool {
+        self.0.borrow().iter().zip(spec.files()).all(|(lock, file)| lock.is_of(file))
+    }
+
+    /// Lets writers in: everything is read.
+    pub fn release(&self) {
+        self.0.take();
+    }
+}
+
+/// Both superblocks' generations; `None` for one that cannot be used.
+type Generations = Option<[Option<u64>; 2]>;
+
+/// A region that is read without a lock, with the generations of its superblocks when that began.
+#[derive(Debug)]
+pub struct Unlocked {
+    image: ImageSpec,
+    span: Span,
+    began: Generations,
+}
+
+impl Unlocked {
+    fn begin<S: ReadAt>(image: &ImageSpec, span: Span, source: S) -> Self {
+        Self { image: image.clone(), span, began: generations(source, span) }
+    }
+
+    /// The image.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.image.path
+    }
+
+    /// Whether the region has another generation now than when reading began: what was read may mix two states.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        let now = self.image.open(Some(self.span)).ok().map(|image| generations(image.source, self.span));
+        now != Some(self.began)
+    }
+}
+
+fn generations<S: ReadAt>(source: S, span: Span) -> Generations {
+    let found = Superblocks::load(&Window::new(source, span.offset, span.len)).ok()?;
+    Some([&found.a, &found.b].map(|slot| slot.good().map(|superblock| superblock.generation.0)))
+}

@@ -1,0 +1,394 @@
+//! A store that is open for reading, whatever layout it has.
+
+mod native;
+mod pkernfs;
+
+use std::collections::BTreeMap;
+
+use gmfs_format::Layout;
+use gmfs_format::model::{Inode, InodeNo, Piece, Tree};
+use gmfs_format::native::units::{CopyId, PageNo};
+use gmfs_image::Description;
+use gmfs_io::{ReadAt, Span};
+use gmfs_volume::region::Region;
+use uuid::Uuid;
+
+use crate::error::Error;
+use crate::open::{Located, Place, ReadLock, Source};
+
+pub use pkernfs::Pkernfs;
+
+/// A store that is open for reading.
+pub struct Store {
+    /// Where it is.
+    pub place: Place,
+    /// What the image says of itself, if it is a dump.
+    pub dump: Option<Description>,
+    lock: ReadLock,
+    of: Of,
+}
+
+/// The layouts. Closed, so that the compiler finds every place that has to know a new one.
+enum Of {
+    Native(Box<Region<Source>>),
+    Pkernfs(Box<Pkernfs>),
+}
+
+/// What a store lists, and what of it is missing.
+#[derive(Debug, Default)]
+pub struct Inodes {
+    /// Every inode in use.
+    pub tree: Tree,
+    /// Pages of the inode table that cannot be read: the inodes on them are not in the tree.
+    pub lost_pages: u64,
+    /// Chains of directory entries that end where they should not: what followed is not in the tree, or has no path.
+    pub broken_chains: u64,
+}
+
+/// A stretch of a file that is in one piece in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Offset in the file, in bytes.
+    pub offset: u64,
+    /// Offset in the store, in bytes.
+    pub at: u64,
+    /// Length in bytes: whole blocks, so that the last one may reach past the end of the file.
+    pub len: u64,
+    /// Its blocks have hardware errors.
+    pub bad: bool,
+}
+
+/// The runs of several files.
+#[derive(Debug, Default)]
+pub struct Runs {
+    /// By file, in the order of the file. Files without blocks are not there.
+    pub files: BTreeMap<InodeNo, Vec<Run>>,
+    /// Pages of the tables that say where files are that cannot be read.
+    pub lost_pages: u64,
+}
+
+/// Blocks and inodes by what they are used for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Blocks that can be handed out.
+    pub free: u64,
+    /// Blocks of files.
+    pub data: u64,
+    /// Blocks with hardware errors.
+    pub bad: u64,
+    /// Blocks that a repair keeps from being handed out.
+    pub reserved: u64,
+    /// Blocks of metadata.
+    pub metadata: u64,
+    /// Blocks that are marked as used and that nothing owns. Always 0 in a layout that records owners.
+    pub leaked: u64,
+    /// Inodes in use.
+    pub inodes_used: u64,
+    /// Inodes that there can be.
+    pub inodes: u64,
+}
+
+/// What a byte of a store is used for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// What its block is.
+    pub what: What,
+    /// The file that it belongs to, and the offset in it, in bytes.
+    pub file: Option<(InodeNo, u64)>,
+    /// What part of the metadata it is.
+    pub metadata: Option<Metadata>,
+}
+
+/// What a block is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum What {
+    /// A file has it.
+    File,
+    /// Metadata.
+    Metadata,
+    /// It can be handed out.
+    Free,
+    /// It has a hardware error.
+    Bad,
+    /// It is kept from being handed out.
+    Reserved,
+    /// It is marked as used, and nothing owns it.
+    Leaked,
+    /// Its descriptor has a state that is none.
+    Unknown,
+    /// What describes it cannot be read.
+    Lost,
+    /// Bytes past the last whole block.
+    Tail,
+    /// Not in the store.
+    Outside,
+}
+
+impl What {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Metadata => "metadata",
+            Self::Free => "free",
+            Self::Bad => "bad",
+            Self::Reserved => "reserved",
+            Self::Leaked => "leaked",
+            Self::Unknown => "unknown",
+            Self::Lost => "lost",
+            Self::Tail => "tail",
+            Self::Outside => "outside",
+        }
+    }
+}
+
+/// A part of the metadata.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metadata {
+    /// Which copy, in a layout that has two.
+    pub copy: Option<CopyId>,
+    /// Which page of the copy, in a layout that has pages.
+    pub page: Option<PageNo>,
+    /// What it is; `None` for what is not used.
+    pub kind: Option<String>,
+    /// The inode that it is about.
+    pub ino: Option<InodeNo>,
+}
+
+impl Owner {
+    const fn only(what: What) -> Self {
+        Self { what, file: None, metadata: None }
+    }
+}
+
+impl Store {
+    /// Opens the store that was located.
+    ///
+    /// # Errors
+    /// There is no store of any known layout, or it cannot be read.
+    pub fn open(located: Located) -> Result<Self, Error> {
+        Self::open_or_return(located).map_err(|(_, error)| error)
+    }
+
+    /// As [`open`](Self::open); an error comes with what was located.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_or_return(located: Located) -> Result<Self, (Box<Located>, Error)> {
+        let Located { place, source, dump, lock } = located;
+        let of = Region::open_or_return(source)
+            .map(|region| Of::Native(Box::new(region)))
+            .or_else(|(source, error)| Pkernfs::open(source, error).map(|store| Of::Pkernfs(Box::new(store))));
+        match of {
+            Ok(of) => Ok(Self { place, dump, lock, of }),
+            Err((source, error)) => Err((Box::new(Located { place, source, dump, lock }), error)),
+        }
+    }
+
+    /// Which layout it has.
+    #[must_use]
+    pub const fn layout(&self) -> Layout {
+        match self.of {
+            Of::Native(_) => Layout::Native,
+            Of::Pkernfs(_) => Layout::Pkernfs,
+        }
+    }
+
+    /// Its UUID, in a layout that has one.
+    #[must_use]
+    pub fn uuid(&self) -> Option<Uuid> {
+        match &self.of {
+            Of::Native(region) => Some(region.superblock().uuid),
+            Of::Pkernfs(_) => None,
+        }
+    }
+
+    /// Its size in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        match &self.of {
+            Of::Native(region) => region.geometry().size(),
+            Of::Pkernfs(store) => store.size(),
+        }
+    }
+
+    /// Bytes of a block, the unit in which memory is handed out.
+    #[must_use]
+    pub fn block_bytes(&self) -> u64 {
+        match &self.of {
+            Of::Native(region) => region.geometry().block_bytes(),
+            Of::Pkernfs(_) => gmfs_format::pkernfs::BLOCK_BYTES,
+        }
+    }
+
+    /// Its physical address: where it was found in memory or in a dump, or what its superblock records.
+    #[must_use]
+    pub fn physical_base(&self) -> Option<u64> {
+        self.place.address().or_else(|| match &self.of {
+            Of::Native(region) => Some(region.superblock().raw.base.get()).filter(|base| *base != 0),
+            Of::Pkernfs(_) => None,
+        })
+    }
+
+    /// Where its bytes are. Offsets count from the store's start.
+    #[must_use]
+    pub fn source(&self) -> &Source {
+        match &self.of {
+            Of::Native(region) => region.source(),
+            Of::Pkernfs(store) => store.source(),
+        }
+    }
+
+    /// Everything is read: whoever looks at the answer, in a pager for one, keeps no writer waiting.
+    pub fn unlock(&self) {
+        self.lock.release();
+    }
+
+    /// The engine's view, for what only the native layout has.
+    ///
+    /// # Errors
+    /// The store has another layout.
+    pub fn native(&self) -> Result<&Region<Source>, Error> {
+        match &self.of {
+            Of::Native(region) => Ok(region),
+            Of::Pkernfs(_) => Err(Error::NotNative(self.layout())),
+        }
+    }
+
+    /// The pkernfs driver's store, if it is one.
+    #[must_use]
+    pub fn pkernfs(&self) -> Option<&Pkernfs> {
+        match &self.of {
+            Of::Native(_) => None,
+            Of::Pkernfs(store) => Some(store),
+        }
+    }
+
+    /// Its inodes.
+    #[must_use]
+    pub fn inodes(&self) -> Inodes {
+        match &self.of {
+            Of::Native(region) => native::inodes(region),
+            Of::Pkernfs(store) => store.inodes(),
+        }
+    }
+
+    /// Where the files are that `wanted` names: in one pass, where a layout needs one.
+    #[must_use]
+    pub fn runs(&self, wanted: impl Fn(InodeNo) -> bool + Send + Sync) -> Runs {
+        match &self.of {
+            Of::Native(region) => native::runs(region, wanted),
+            Of::Pkernfs(store) => store.runs(wanted),
+        }
+    }
+
+    /// The content of a file as pieces that cover it, in order.
+    ///
+    /// # Errors
+    /// Two blocks claim the same bytes of the file.
+    pub fn content(&self, inode: &Inode) -> Result<Vec<Piece>, Error> {
+        match &self.of {
+            Of::Native(region) => Ok(region.content(inode)?),
+            Of::Pkernfs(store) => Ok(store.content(inode)),
+        }
+    }
+
+    /// As [`content`](Self::content), from runs that were read already: one pass serves many files.
+    ///
+    /// # Errors
+    /// Two blocks claim the same bytes of the file.
+    pub fn content_of(&self, inode: &Inode, runs: &Runs) -> Result<Vec<Piece>, Error> {
+        match &self.of {
+            Of::Native(region) => native::content_of(region, inode, runs),
+            Of::Pkernfs(store) => Ok(store.content(inode)),
+        }
+    }
+
+    /// Reads from a file at an offset. The whole of `buf` is filled, or an error says why not: what cannot be told is
+    /// never zeros.
+    ///
+    /// # Errors
+    /// The file ends before the range does, or a part of it is absent, lost, or in a block with a hardware error.
+    pub fn read(&self, inode: &Inode, offset: u64, buf: &mut [u8]) -> Result<(), Error> {
+        let range = offset..offset.saturating_add(gmfs_io::num::len64(buf.len()));
+        if range.end > inode.size {
+            return Err(Error::PastEnd { ino: inode.ino, size: inode.size });
+        }
+        let mut rest = buf;
+        for piece in self.content(inode)?.into_iter().filter_map(|piece| piece.clip(&range)) {
+            let len = gmfs_io::num::small(piece.file().len).min(rest.len());
+            let (now, later) = rest.split_at_mut(len);
+            match piece {
+                Piece::Hole { .. } => now.fill(0),
+                Piece::Data { at, bad: false, .. } => self.source().read_at(at, now)?,
+                Piece::Data { file, .. } | Piece::Lost { file } => {
+                    return Err(Error::Gap { ino: inode.ino, span: file });
+                }
+            }
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// What the byte at an offset in the store is used for.
+    #[must_use]
+    pub fn owner(&self, offset: u64) -> Owner {
+        if offset >= self.size() {
+            return Owner::only(What::Outside);
+        }
+        match &self.of {
+            Of::Native(region) => native::owner(region, offset),
+            Of::Pkernfs(store) => store.owner(offset),
+        }
+    }
+
+    /// Blocks and inodes by what they are used for: as the superblock of a native region counts them, and as a pass over
+    /// everything finds them in other layouts.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        match &self.of {
+            Of::Native(region) => native::usage(region),
+            Of::Pkernfs(store) => store.usage(),
+        }
+    }
+}
+
+/// The layout of what starts at the beginning of `source`, if it is one that is not native. Reads two pages.
+#[must_use]
+pub fn other_layout<S: ReadAt + ?Sized>(source: &S) -> Option<Layout> {
+    let found = gmfs_format::pkernfs::probe(&source, 0)?;
+    (found.confidence == gmfs_format::pkernfs::Confidence::RootAgrees).then_some(Layout::Pkernfs)
+}
+
+/// What no run covers of a file of `size` bytes, in order.
+#[must_use]
+pub fn gaps(runs: &[Run], size: u64) -> Vec<Span> {
+    let mut gaps = Vec::new();
+    let mut next = 0_u64;
+    for run in runs {
+        let start = run.offset.min(size);
+        if let Some(len) = start.checked_sub(next).filter(|len| *len > 0) {
+            gaps.push(Span::new(next, len));
+        }
+        next = next.max(run.offset.saturating_add(run.len));
+    }
+    if let Some(len) = size.checked_sub(next).filter(|len| *len > 0) {
+        gaps.push(Span::new(next, len));
+    }
+    gaps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_are_what_is_left() {
+        let run = |offset, len| Run { offset, at: 90, len, bad: false };
+        assert_eq!(gaps(&[run(10, 10), run(30, 20)], 44), [Span::new(0, 10), Span::new(20, 10)]);
+        assert_eq!(gaps(&[run(0, 20)], 25), [Span::new(20, 5)]);
+        assert_eq!(gaps(&[run(0, 90)], 25), []);
+    }
+}

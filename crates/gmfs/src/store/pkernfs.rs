@@ -1,0 +1,183 @@
+//! A store of the pkernfs driver.
+
+use std::collections::BTreeMap;
+
+use gmfs_format::Layout;
+use gmfs_format::model::{Inode, InodeNo, Kind, Piece, Tree};
+use gmfs_format::pkernfs::{self as layout, Anomaly, Chain, Place};
+use gmfs_io::Span;
+use gmfs_volume::OpenError;
+
+use super::{Inodes, Metadata, Owner, Run, Runs, Usage, What};
+use crate::error::Error;
+use crate::open::Source;
+
+/// A store of the pkernfs driver, with the source that it is read from.
+pub struct Pkernfs {
+    store: layout::Store,
+    source: Source,
+}
+
+impl Pkernfs {
+    /// The store that fills `source`, where no native region is, for `error`. If it does not look like one, that is the
+    /// error, and the source is given back.
+    pub(super) fn open(source: Source, error: OpenError) -> Result<Self, (Source, Error)> {
+        let none = matches!(error, OpenError::NoRegion { .. });
+        if !none || super::other_layout(&source) != Some(Layout::Pkernfs) {
+            return Err((source, error.into()));
+        }
+        // A window onto a file may be larger than the file.
+        let size = gmfs_io::ReadAt::end(&source).unwrap_or_else(|| source.size());
+        match layout::Store::read(&source, 0, size) {
+            Ok(store) => Ok(Self { store, source }),
+            Err(error) => Err((source, Error::Pkernfs(error))),
+        }
+    }
+
+    /// What was read of it.
+    #[must_use]
+    pub const fn store(&self) -> &layout::Store {
+        &self.store
+    }
+
+    pub(super) const fn source(&self) -> &Source {
+        &self.source
+    }
+
+    pub(super) const fn size(&self) -> u64 {
+        self.store.size()
+    }
+
+    pub(super) fn inodes(&self) -> Inodes {
+        let mut tree = Tree::default();
+        for node in self.store.nodes() {
+            let kind = match node.kind {
+                Some(layout::Kind::Directory | layout::Kind::IommuDirectory) => Kind::Directory,
+                Some(layout::Kind::IommuRootPageTables | layout::Kind::IommuDomainPageTables) => Kind::PageTables,
+                Some(layout::Kind::File) | None => Kind::File,
+            };
+            let runs = self.runs_of(node.ino);
+            let bytes: u64 = runs.iter().fold(0, |sum: u64, run| sum.saturating_add(run.len));
+            let size = self.store.derived_size(&self.source, node.ino).map_or(0, |size| size.bytes);
+            let root = node.ino == InodeNo::ROOT;
+            tree.insert(Inode {
+                ino: node.ino,
+                kind,
+                parent: if root { InodeNo::ROOT } else { node.parent.unwrap_or(InodeNo::NONE) },
+                name: if root { Box::default() } else { node.name.clone() },
+                size,
+                size_recorded: false,
+                blocks: bytes.checked_div(layout::BLOCK_BYTES).unwrap_or_default(),
+                attributes: None,
+            });
+        }
+        let (mut lost_pages, mut broken_chains) = (0_u64, 0_u64);
+        for anomaly in self.store.anomalies() {
+            match anomaly {
+                Anomaly::UnknownInodes { first, last, .. } => {
+                    let inodes = u64::from(last.0.saturating_sub(first.0)).saturating_add(1);
+                    let bytes = inodes.saturating_mul(layout::INODE_BYTES);
+                    lost_pages = lost_pages.saturating_add(bytes.div_ceil(4096));
+                }
+                Anomaly::BadLink { chain: Chain::Directory(_), .. }
+                | Anomaly::Cycle { chain: Chain::Directory(_), .. }
+                | Anomaly::ChainLost { chain: Chain::Directory(_), .. }
+                | Anomaly::LinkedTwice { second: Chain::Directory(_), .. } => {
+                    broken_chains = broken_chains.saturating_add(1);
+                }
+                _ => {}
+            }
+        }
+        Inodes { tree, lost_pages, broken_chains }
+    }
+
+    fn runs_of(&self, ino: InodeNo) -> Vec<Run> {
+        let extents = self.store.extents(&self.source, ino);
+        let run = |extent: layout::Extent| match extent.place {
+            Place::Region { address } => {
+                Some(Run { offset: extent.offset, at: address, len: extent.length, bad: false })
+            }
+            _ => None,
+        };
+        extents.filter_map(run).collect()
+    }
+
+    pub(super) fn runs(&self, wanted: impl Fn(InodeNo) -> bool) -> Runs {
+        let mut files = BTreeMap::new();
+        for node in self.store.nodes().filter(|node| wanted(node.ino)) {
+            let runs = self.runs_of(node.ino);
+            if !runs.is_empty() {
+                files.insert(node.ino, runs);
+            }
+        }
+        Runs { files, lost_pages: 0 }
+    }
+
+    /// A file's pieces. An entry of its table that names no block, or one past the end of the store, or that cannot be
+    /// read, says nothing of what the file had there: that is lost, and never a hole.
+    pub(super) fn content(&self, inode: &Inode) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        let mut next = 0_u64;
+        for extent in self.store.extents(&self.source, inode.ino) {
+            let end = extent.offset.saturating_add(extent.length).min(inode.size);
+            let Some(len) = end.checked_sub(extent.offset).filter(|len| *len > 0) else { continue };
+            if let Some(before) = extent.offset.checked_sub(next).filter(|len| *len > 0) {
+                pieces.push(Piece::Lost { file: Span::new(next, before) });
+            }
+            let file = Span::new(extent.offset, len);
+            pieces.push(match extent.place {
+                Place::Region { address } => Piece::Data { file, at: address, bad: false },
+                _ => Piece::Lost { file },
+            });
+            next = end;
+        }
+        if let Some(rest) = inode.size.checked_sub(next).filter(|len| *len > 0) {
+            pieces.push(Piece::Lost { file: Span::new(next, rest) });
+        }
+        pieces
+    }
+
+    pub(super) fn owner(&self, offset: u64) -> Owner {
+        let owner = self.store.owner(&self.source, offset).owner;
+        let metadata = |kind: &str, ino| {
+            let metadata = Metadata { copy: None, page: None, kind: Some(kind.to_owned()), ino };
+            Owner { metadata: Some(metadata), ..Owner::only(What::Metadata) }
+        };
+        match owner {
+            layout::Owner::Superblock => metadata("superblock", None),
+            layout::Owner::Bitmap { .. } => metadata("bitmap", None),
+            layout::Owner::Inode { ino } => metadata("inode", Some(ino)),
+            layout::Owner::Table { ino, .. } => metadata("mappings table", Some(ino)),
+            layout::Owner::UnusedMetadata => {
+                let metadata = Metadata { copy: None, page: None, kind: None, ino: None };
+                Owner { metadata: Some(metadata), ..Owner::only(What::Metadata) }
+            }
+            layout::Owner::PageTables { ino, offset } | layout::Owner::File { ino, offset } => {
+                Owner { file: Some((ino, offset)), ..Owner::only(What::File) }
+            }
+            layout::Owner::Leaked => Owner::only(What::Leaked),
+            layout::Owner::Free => Owner::only(What::Free),
+            layout::Owner::Unowned { .. } => Owner::only(What::Lost),
+            layout::Owner::Unusable => Owner::only(What::Tail),
+            layout::Owner::Outside => Owner::only(What::Outside),
+            _ => Owner::only(What::Unknown),
+        }
+    }
+
+    pub(super) fn usage(&self) -> Usage {
+        let found = self.store.usage(&self.source, &mut |_| {});
+        let used = [found.metadata, found.tables, found.data, found.iommu, found.leaked, found.mark_unknown];
+        let used = used.into_iter().fold(0, u32::saturating_add);
+        let metadata = [found.metadata, found.tables, found.iommu].into_iter().fold(0, u32::saturating_add);
+        Usage {
+            free: found.blocks.saturating_sub(used).into(),
+            data: found.data.into(),
+            bad: 0,
+            reserved: 0,
+            metadata: metadata.into(),
+            leaked: found.leaked.into(),
+            inodes_used: gmfs_io::num::len64(self.store.nodes().count()),
+            inodes: layout::INODES.into(),
+        }
+    }
+}

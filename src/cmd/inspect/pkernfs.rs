@@ -1,0 +1,101 @@
+//! What a store of the pkernfs driver says of itself.
+
+use anyhow::Result;
+use gmfs::Store;
+use gmfs::store::Pkernfs;
+use gmfs_format::pkernfs::Magic;
+
+use super::{Args, View, base, image, views};
+use crate::ctx::Ctx;
+use crate::exit::Exit;
+use crate::open;
+use crate::render::json::{self, pkernfs as wire, region};
+use crate::render::size;
+use crate::render::style::Role;
+use crate::render::table::Table;
+
+pub(super) fn run(args: &Args, store: &Store, found: &Pkernfs, ctx: &mut Ctx) -> Result<Exit> {
+    match args.view {
+        View::Summary | View::Superblock if !args.json => summary(store, found, ctx),
+        View::Summary | View::Superblock => {
+            json::print(ctx, "inspect", &answer(store, found))?;
+            Ok(exit(found))
+        }
+        View::Inodes | View::Files => {
+            let mut lists = args.json.then(region::Lists::default);
+            let exit = if args.view == View::Inodes {
+                views::inodes(store, lists.as_mut(), ctx)?
+            } else {
+                views::files(store, args.in_use, lists.as_mut(), ctx)?
+            };
+            if let Some(lists) = lists {
+                json::print(ctx, "inspect", &wire::Inspect { lists, ..answer(store, found) })?;
+            }
+            Ok(exit)
+        }
+        View::Blocks | View::Pages | View::Raw => Err(open::told(gmfs::Error::NotNative(store.layout()))),
+    }
+}
+
+/// 1 if something is wrong with what lists the files.
+fn exit(found: &Pkernfs) -> Exit {
+    if found.store().anomalies().is_empty() { Exit::Done } else { Exit::No }
+}
+
+fn magic(found: &Pkernfs) -> String {
+    match found.store().magic() {
+        Magic::Right => "right".to_owned(),
+        Magic::Wrong(other) => format!("{other:#x}, which is another"),
+        Magic::Unknown(_) => "cannot be read".to_owned(),
+    }
+}
+
+fn answer(store: &Store, found: &Pkernfs) -> wire::Inspect {
+    let inner = found.store();
+    let magic = match inner.magic() {
+        Magic::Right => Some(gmfs_format::pkernfs::MAGIC),
+        Magic::Wrong(other) => Some(other),
+        Magic::Unknown(_) => None,
+    };
+    wire::Inspect {
+        image: (&store.place).into(),
+        region: region::Span { base: store.place.base, size: store.size() },
+        layout: store.layout().name(),
+        superblock: wire::Superblock { magic: magic.map(json::mask), next_free_ino: inner.next_free_ino() },
+        geometry: wire::Geometry { block_size: store.block_bytes(), blocks: inner.blocks() },
+        usage: store.usage().into(),
+        anomalies: inner.anomalies().iter().map(|anomaly| anomaly.to_string()).collect(),
+        lists: region::Lists::default(),
+    }
+}
+
+fn summary(store: &Store, found: &Pkernfs, ctx: &mut Ctx) -> Result<Exit> {
+    let (inner, usage) = (found.store(), store.usage());
+    let mut table = Table::bare(&[]);
+    table.row(["Image", &image(&store.place)]);
+    table.row(["Layout", store.layout().name()]);
+    table.row(["Size", &format!("{}, as it was given: the layout records none", size::both(store.size()))]);
+    table.row(["Physical base", &base(store.physical_base())]);
+    table.row(["Blocks", &format!("{} of {}", inner.blocks(), size::human(store.block_bytes()))]);
+    for (name, count) in [
+        ("  free", usage.free),
+        ("  data", usage.data),
+        ("  metadata", usage.metadata),
+        ("  without an owner", usage.leaked),
+    ] {
+        let bytes = count.saturating_mul(store.block_bytes());
+        table.row([name, &if count == 0 { "0".to_owned() } else { format!("{count} ({})", size::human(bytes)) }]);
+    }
+    table.row(["Inodes", &format!("{} used of {}", usage.inodes_used, usage.inodes)]);
+    table.row(["Magic", &magic(found)]);
+    let next = inner.next_free_ino().map_or_else(|| "not known".to_owned(), |ino| ino.to_string());
+    table.row(["Next free inode", &next]);
+    let wrong = size::count(inner.anomalies().len() as u64, "anomaly").replace("anomalys", "anomalies");
+    let role = if inner.anomalies().is_empty() { Role::Good } else { Role::Bad };
+    table.styled([("Inode store", Role::Plain), (&wrong, role)]);
+    table.print(ctx)?;
+    for anomaly in inner.anomalies() {
+        ctx.line(&format!("  {anomaly}"))?;
+    }
+    Ok(exit(found))
+}

@@ -1,0 +1,129 @@
+//! Stores that the pkernfs driver wrote, read by each command, against what an independent reader found in them.
+
+use serde_json::Value;
+
+use crate::dumpfiles::{fixtures, unpack};
+use crate::sandbox::Sandbox;
+
+const IMAGES: [&str; 6] =
+    ["pk_flat/empty", "pk_flat/main", "pk_iommu/main", "pk_quirks/c1", "pk_quirks/c2", "pk_quirks/c3"];
+
+const BLOCK: u64 = 2 << 20;
+
+/// Unpacks an image as `pk.raw`, and gives what is true of it.
+fn prepare(name: &str) -> Option<(Sandbox, Value)> {
+    let dir = fixtures("kernel-layouts")?;
+    let (folder, file) = name.split_once('/').unwrap();
+    let sandbox = Sandbox::new();
+    unpack(&sandbox, &dir.join(folder), &format!("{file}.raw"));
+    let text = std::fs::read_to_string(dir.join(format!("{name}.json"))).unwrap();
+    let truth: Value = serde_json::from_str(&text).unwrap();
+    Some((sandbox, truth["found"][0].clone()))
+}
+
+/// The blocks of a file, from its extents.
+fn blocks(extents: &Value) -> Vec<(u64, u64)> {
+    let list = extents.as_array().unwrap().iter();
+    list.flat_map(|extent| {
+        let number = |key: &str| extent[key].as_u64().unwrap();
+        (0..number("count")).map(move |n| (number("index") + n, number("block") + n)).collect::<Vec<_>>()
+    })
+    .collect()
+}
+
+#[test]
+fn files_are_where_the_driver_put_them() {
+    for name in IMAGES {
+        let Some((sandbox, truth)) = prepare(name) else { return };
+        let image = format!("{}.raw", name.split_once('/').unwrap().1);
+        let all = truth["blocks"].as_u64().unwrap();
+        let found = sandbox.run(&["inspect", &image, "files", "--json"]).json();
+        assert_eq!((&found["layout"], &found["geometry"]["blocks"]), (&"pkernfs".into(), &truth["blocks"]), "{name}");
+        let leaked = truth["leaked_blocks"].as_array().unwrap().len() as u64;
+        assert_eq!(found["usage"]["leaked"].as_u64(), Some(leaked), "{name}");
+        let files = found["files"].as_array().unwrap();
+        let tree = truth["tree"].as_object().unwrap();
+        assert_eq!(files.len(), tree.len() + 1, "{name}: the root, and every entry");
+        for (path, truth) in tree {
+            let number = truth["ino"].as_u64().unwrap();
+            let file = files.iter().find(|file| file["ino"] == number).unwrap_or_else(|| panic!("{name}: {path}"));
+            let Some(list) = truth["blocks"].as_array() else { continue };
+            let entries = (0..).zip(list.iter().map(|block| block.as_u64().unwrap()));
+            let entries: Vec<(u64, u64)> = entries.collect();
+            let inside: Vec<_> = entries.iter().copied().filter(|(_, block)| *block < all).collect();
+            assert_eq!(blocks(&file["extents"]), inside, "{name}: {path}");
+            let size = entries.iter().map(|(index, _)| (index + 1) * BLOCK).max().unwrap_or(0);
+            assert_eq!(file["size"], size, "{name}: {path}");
+        }
+    }
+}
+
+#[test]
+fn each_block_belongs_to_whom_the_tables_say() {
+    let Some((sandbox, _)) = prepare("pk_flat/main") else { return };
+    let map = sandbox.run(&["map", "main.raw", "/vm09", "--json"]).json();
+    for (index, block) in blocks(&map["extents"]) {
+        let found = sandbox.run(&["who", "main.raw", &format!("block:{block}"), "--json"]).json();
+        let owner = &found["addresses"][0];
+        assert_eq!((&owner["what"], &owner["path"]), (&"file".into(), &"/vm09".into()));
+        assert_eq!(owner["file_offset"], index * BLOCK);
+    }
+    for (asked, what) in [("0", "metadata"), ("block:2", "leaked"), ("block:95", "free"), ("block:96", "outside")] {
+        let found = sandbox.run(&["who", "main.raw", asked, "--json"]).json();
+        assert_eq!(found["addresses"][0]["what"], what, "{asked}");
+    }
+}
+
+#[test]
+fn content_comes_out_as_the_guest_wrote_it() {
+    let Some((sandbox, _)) = prepare("pk_flat/main") else { return };
+    sandbox.ok("extract main.raw / out");
+    let files = sandbox.run(&["ls", "main.raw", "--json"]).json();
+    let mut tags = 0;
+    for file in files["entries"].as_array().unwrap() {
+        let path = file["path"].as_str().unwrap();
+        let bytes = std::fs::read(sandbox.path(&format!("out{path}"))).unwrap();
+        assert_eq!(bytes.len() as u64, file["size"].as_u64().unwrap());
+        let cat = sandbox.run(&["cat", "main.raw", path]);
+        assert!(cat.code == 0 && cat.stdout == bytes, "{path}");
+        for (n, block) in bytes.chunks(BLOCK as usize).enumerate() {
+            // What was never written has no tag.
+            let Some(tag) = block.strip_prefix(b"GMFSORACLE tag=") else { continue };
+            let text = String::from_utf8_lossy(&tag[..64]).into_owned();
+            assert!(text.contains(&format!("fblk={n:05}")), "{path}: {text}");
+            tags += 1;
+        }
+    }
+    assert!(tags > 20, "{tags} blocks with a tag");
+}
+
+#[test]
+fn a_block_past_the_end_is_lost_and_never_zeros() {
+    let Some((sandbox, _)) = prepare("pk_quirks/c3") else { return };
+    sandbox.fails_with(2, "cat c3.raw /beyond", "lost");
+    // The driver stored two names of 255 bytes as one of 254.
+    sandbox.fails_with(1, "ls c3.raw", "has the same name");
+}
+
+#[test]
+fn what_only_native_regions_can_do_is_refused_by_name() {
+    let Some((sandbox, _)) = prepare("pk_flat/empty") else { return };
+    let before = std::fs::read(sandbox.path("empty.raw")).unwrap();
+    for args in [
+        vec!["fsck", "-y", "empty.raw"],
+        vec!["repair", "-y", "empty.raw"],
+        vec!["rm", "empty.raw", "/x"],
+        vec!["mkdir", "empty.raw", "/x"],
+        vec!["bad", "list", "empty.raw"],
+        vec!["inspect", "empty.raw", "pages"],
+        vec!["dump", "empty.raw", "-o", "meta"],
+    ] {
+        let done = sandbox.run(&args);
+        assert!(done.code != 0 && done.all().contains("pkernfs"), "{args:?}: {}", done.all());
+    }
+    assert!(before == std::fs::read(sandbox.path("empty.raw")).unwrap());
+    let found = sandbox.run(&["scan", "empty.raw", "--json"]).json();
+    let region = &found["regions"][0];
+    assert_eq!((&region["layout"], &region["size_recorded"]), (&"pkernfs".into(), &false.into()));
+    assert!(region["uuid"].is_null());
+}
