@@ -11,8 +11,8 @@ use crate::inject::{Injected, Target, inject};
 /// Differences that are closer than this become one patch, as a patch costs five bytes of its own.
 const NEAR: usize = 8;
 
-/// The seeds of both targets: a problem's code, and the input that makes it. Problems that are not in the pages which
-/// an input can change, or that take a damaged medium, have none.
+/// The seeds of both targets: a code of the catalogue, and the input that makes its problem. A problem that no change to the
+/// pages which an input can change makes has none.
 #[must_use]
 pub fn seeds() -> Vec<(String, Vec<u8>)> {
     let healthy = region();

@@ -2,8 +2,8 @@ use std::collections::BTreeSet;
 
 use super::*;
 
-/// The codes that an input of the fuzzer cannot make: of the medium, of the image's size, of data blocks, or of pages that
-/// it does not reach.
+/// The codes that no input of the fuzzer makes: a medium that fails (GM0009, GM0603), an image that was cut (GM0102), and
+/// slots past the end in a last page that the region does not use (GM0212, GM0412).
 const NOT_BY_PATCHES: [&str; 5] = ["GM0009", "GM0102", "GM0212", "GM0412", "GM0603"];
 
 #[test]
