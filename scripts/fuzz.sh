@@ -74,9 +74,9 @@ fuzz_one() {
         awk -v target="$target" '/^stat::number_of_executed_units/ { runs = $2 } /^stat::new_units_added/ { new = $2 }
             END { printf "fuzz %s: %d inputs, %d of them reached something new\n", target, runs, new }' "$log"
     else
-        echo "fuzz $target: FAILED with status $end"
-        tail -n 40 "$log"
-        echo "again: $binaries/$target fuzz/artifacts/$target/FILE"
+        # In one piece, as others print meanwhile.
+        printf 'fuzz %s: FAILED with status %s\n%s\nagain: %s FILE, which is in fuzz/artifacts/%s\n' "$target" "$end" \
+            "$(tail -n 40 "$log")" "$binaries/$target" "$target"
     fi
     return $end
 }
