@@ -1,67 +1,252 @@
 #!/usr/bin/env bash
-# Runs the lints and every test, those on a real kernel included. Needs Rust, gcc and, for what it installs, root on Debian 12.
-# GMFS_SKIP_INSTALL=1 installs nothing: tests that then lack something say so and are skipped.
+# Checks the tree and runs the tests, those on a real kernel included. Needs Rust, gcc and, for what it installs, root on
+# Debian 12.
+#
+#   scripts/test.sh            what a change must pass: form, lints, documentation, dependencies, short fuzzing, tests
+#   scripts/test.sh full       that, and then what takes many hours: before a release, or before an issue is called resolved
+#   scripts/test.sh ARGS...    only the tests, with ARGS for cargo test
+#
+# GMFS_SKIP_INSTALL=1 installs nothing: tests that then lack something say so and are skipped. GMFS_FUZZ_SECONDS is the time
+# for each fuzz target (5; full: 600). The end lists how long each part took. Ends with 1 if a part failed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(linux-image-cloud-amd64 qemu-system-x86 busybox-static kexec-tools makedumpfile e2fsprogs shellcheck python3
+mode=short
+case ${1:-} in
+'') ;;
+full)
+    mode=full
+    shift
+    if [ $# != 0 ]; then
+        echo "usage: scripts/test.sh [full | ARGS...]" >&2
+        exit 2
+    fi
+    ;;
+*) mode=tests ;;
+esac
+
+# --- parts, their times, and the sum ---------------------------------------------------------------------------------
+
+work=$(mktemp -d)
+log=$work/log
+: >"$log"
+names=() ends=()
+failed=no
+
+finish() {
+    local status=$? index
+    trap - EXIT
+    printf '\n'
+    for index in "${!names[@]}"; do
+        printf '%-22s %s\n' "${names[$index]}" "${ends[$index]:-not finished after $((SECONDS - began)) s}"
+    done
+    printf '%-22s %d s\n' "all" "$SECONDS"
+    # Cargo sums up each test binary by itself; this is the sum of all.
+    awk '/^test result:/ { passed += $4; failed += $6; skipped += $8 }
+         END { printf "\ntests: %d passed, %d failed, %d skipped\n", passed, failed, skipped }' "$log"
+    rm -rf "$work"
+    [ $failed = no ] || status=1
+    exit $status
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# part NAME WHAT COMMAND...: runs a command, and goes on when it fails; `end` is its status. A command ends with 77 when it
+# was skipped. Not to be called in a condition: bash then ignores `set -e` in the command as well.
+part() {
+    local name=$1 what=$2
+    shift 2
+    echo "== $name: $what"
+    began=$SECONDS
+    names+=("$name")
+    set +e
+    (
+        set -e
+        "$@"
+    )
+    end=$?
+    set -e
+    case $end in
+    0) ends+=("$((SECONDS - began)) s") ;;
+    77) ends+=("skipped") ;;
+    *)
+        ends+=("FAILED after $((SECONDS - began)) s")
+        failed=yes
+        echo "== $name: FAILED with status $end" >&2
+        ;;
+    esac
+}
+
+skip() {
+    echo "skipped: $*" >&2
+    exit 77
+}
+
+# --- what the tests need ---------------------------------------------------------------------------------------------
+
+packages=(linux-image-cloud-amd64 qemu-system-x86 busybox-static kexec-tools makedumpfile e2fsprogs g++ shellcheck python3
     strace util-linux)
 
-missing() {
-    local package
-    for package in "${packages[@]}"; do
-        dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || return 0
-    done
-    return 1
-}
-
 install_packages() {
-    if [ "$(id -u)" != 0 ]; then
-        echo "not root: the tests on a real kernel need ${packages[*]}" >&2
-        return 0
+    local package missing=()
+    for package in "${packages[@]}"; do
+        dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+    done
+    if [ ${#missing[@]} = 0 ]; then
+        echo "all packages are installed: ${packages[*]}"
+        return
     fi
+    [ "$(id -u)" = 0 ] || skip "only root can install ${missing[*]}; tests that need them say so and are skipped"
+    echo "installing ${missing[*]}"
     apt-get update -qq
     # No initramfs is wanted of the kernel: the tests make their own.
-    INITRD=No DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+    INITRD=No DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-if [ -z "${GMFS_SKIP_INSTALL:-}" ] && command -v apt-get >/dev/null && missing; then
-    install_packages
-fi
+# --- checks ----------------------------------------------------------------------------------------------------------
 
-# A component of Rust that is not installed is told, and not missed otherwise.
-lint() {
-    if cargo "$1" --version >/dev/null 2>&1; then
-        cargo "$@"
+needs_cargo() {
+    cargo "$1" --version >/dev/null 2>&1 || skip "cargo $1 is not installed"
+}
+
+formatting() {
+    needs_cargo fmt
+    cargo fmt --all --check
+}
+
+lints() {
+    needs_cargo clippy
+    cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
+}
+
+documentation() {
+    RUSTDOCFLAGS='-D warnings' cargo doc --quiet --locked --workspace --no-deps
+}
+
+dependencies() {
+    needs_cargo deny
+    cargo deny --log-level error check --hide-inclusion-graph bans licenses sources
+    # Advisories come from a database on the network.
+    if timeout 60 cargo deny --log-level off fetch db >/dev/null 2>&1; then
+        cargo deny --log-level error check --hide-inclusion-graph advisories
     else
-        echo "skipped: cargo $1 is not installed" >&2
+        echo "skipped: the database of advisories cannot be fetched" >&2
     fi
 }
 
-if [ $# = 0 ]; then
-    echo "checking the form and the lints"
-    lint fmt --all --check
-    lint clippy --quiet --locked --workspace --all-targets -- -D warnings
-fi
+crates() {
+    cargo package --quiet --locked --workspace --no-verify --allow-dirty --exclude-lockfile
+}
+
+# The first stretch of a version: 1.89 of 1.89.0-x86_64-unknown-linux-gnu.
+minor() { sed -n 's/^\([0-9]*\.[0-9]*\).*/\1/p'; }
+
+oldest_rust() {
+    local oldest running toolchain
+    oldest=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+    running=$(rustc --version | cut -d' ' -f2)
+    if [ "$(minor <<<"$running")" = "$(minor <<<"$oldest")" ]; then
+        echo "Rust $running runs all of this"
+        return
+    fi
+    # shellcheck disable=SC2016 # $1 is awk's.
+    toolchain=$(rustup toolchain list 2>/dev/null | awk '{ print $1 }' | grep -m 1 "^${oldest//./\\.}[.-]" || true)
+    [ -n "$toolchain" ] || skip "Rust $oldest is not installed; Clippy has compared the functions of std with it"
+    rustup run "$toolchain" cargo check --quiet --locked --workspace --all-targets
+}
+
+fuzzing() {
+    command -v c++ >/dev/null || skip "libFuzzer takes a C++ compiler, and c++ is not installed"
+    GMFS_FUZZ_CORPUS=$work/corpus scripts/fuzz.sh "${GMFS_FUZZ_SECONDS:-5}"
+}
+
+# --- tests -----------------------------------------------------------------------------------------------------------
 
 target=$(rustc -vV | sed -n 's/^host: //p')
-echo "building the static binary for $target"
-RUSTFLAGS='-C target-feature=+crt-static' cargo build --quiet --locked --release --target "$target" --bin gmfs
-GMFS_STATIC="${CARGO_TARGET_DIR:-target}/$target/release/gmfs"
-GMFS_STATIC=$(realpath "$GMFS_STATIC")
+GMFS_STATIC=$(realpath -m "${CARGO_TARGET_DIR:-target}/$target/release/gmfs")
 export GMFS_STATIC
 
-echo "running the tests"
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-cargo test --quiet --locked --workspace "$@" 2>&1 | tee "$log"
-if [ $# = 0 ]; then
-    echo "attacking the program from outside"
+static_binary() {
+    RUSTFLAGS='-C target-feature=+crt-static' cargo build --quiet --locked --release --target "$target" --bin gmfs
+}
+
+tests() {
+    cargo test --quiet --locked --workspace "$@" 2>&1 | tee -a "$log"
+}
+
+attack() {
     GMFS=$GMFS_STATIC scripts/attack.sh "${GMFS_ATTACK_SEED:-20261126}" "${GMFS_ATTACK_TRIALS:-80}"
-    echo "running the tests of the codecs once more, without the C libraries"
+}
+
+codecs() {
     cargo test --quiet --locked -p gmfs-dump --lib -- kdump fuzzing 2>&1 | tee -a "$log"
+}
+
+# --- what takes hours ------------------------------------------------------------------------------------------------
+
+more_attacks() {
+    local seed
+    for seed in {1..20}; do
+        GMFS=$GMFS_STATIC scripts/attack.sh "$seed" 20
+    done
+}
+
+more_cases() {
+    {
+        GMFS_DAMAGE_CASES=12000 cargo test --quiet --release --locked -p gmfs-check --test damage
+        GMFS_CRASH_CASES=4 cargo test --quiet --release --locked -p gmfs-volume --test it
+        GMFS_CODEC_CASES=1000000 cargo test --quiet --release --locked -p gmfs-dump --lib --features deflate-c,zstd-c -- codec
+    } 2>&1 | tee -a "$log"
+}
+
+product() {
+    GMFS_PRODUCT=all cargo test --release --locked -p gmfs-check --test product -- --nocapture 2>&1 | tee -a "$log"
+}
+
+# Which mutations are seen is for the reader. Each must have been tried, and the tree without one breaks no law.
+mutants() {
+    scripts/mutants.sh "$work/mutants" | tee "$work/mutants.log"
+    if grep -q 'did not run' "$work/mutants.log" || grep '^none' "$work/mutants.log" | grep -qv ' 0 violations'; then
+        echo "a mutation did not run, or the tree without one breaks a law" >&2
+        exit 1
+    fi
+}
+
+long_fuzzing() {
+    command -v c++ >/dev/null || skip "libFuzzer takes a C++ compiler, and c++ is not installed"
+    scripts/fuzz.sh "${GMFS_FUZZ_SECONDS:-600}"
+}
+
+# --- the run ---------------------------------------------------------------------------------------------------------
+
+if [ -z "${GMFS_SKIP_INSTALL:-}" ] && command -v apt-get >/dev/null; then
+    part packages "what the tests use" install_packages
+    [ $failed = no ] || exit 1
 fi
 
-# Cargo sums up each test binary by itself; this is the sum of all.
-awk '/^test result:/ { passed += $4; failed += $6; skipped += $8 }
-     END { printf "\ntests: %d passed, %d failed, %d skipped\n", passed, failed, skipped }' "$log"
+if [ $mode != tests ]; then
+    part formatting "cargo fmt" formatting
+    part lints "cargo clippy, warnings are errors" lints
+    part documentation "cargo doc, warnings are errors" documentation
+    part dependencies "licences, sources and advisories, by cargo deny" dependencies
+    part crates "cargo package" crates
+    part "oldest Rust" "the rust-version of Cargo.toml" oldest_rust
+    if [ $mode = short ]; then
+        part fuzzing "${GMFS_FUZZ_SECONDS:-5} seconds for each target" fuzzing
+    fi
+fi
+part "static binary" "for $target, as it is released" static_binary
+[ "$end" = 0 ] || exit 1
+part tests "cargo test --workspace $*" tests "$@"
+if [ $mode != tests ]; then
+    part attack "the program from outside" attack
+    part codecs "their tests once more, without the C libraries" codecs
+fi
+if [ $mode = full ]; then
+    part "more attacks" "seeds 1 to 20" more_attacks
+    part "more random cases" "damage, crashes, codecs" more_cases
+    part "long fuzzing" "${GMFS_FUZZ_SECONDS:-600} seconds for each target" long_fuzzing
+    part mutants "laws of repair broken on purpose (hours)" mutants
+    part "whole product" "every page in every state (hours)" product
+fi

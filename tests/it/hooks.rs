@@ -9,8 +9,15 @@ use std::process::Command;
 /// For `/bin/sh`, which is dash or busybox in a capture kernel.
 const FOR_SH: [&str; 1] = ["contrib/kdump/gmfs-kdump-save"];
 /// For bash, in which dracut and the project's own scripts are written.
-const FOR_BASH: [&str; 4] =
-    ["contrib/dracut/90gmfs-kdump/module-setup.sh", "scripts/test.sh", "scripts/quickstart.sh", "scripts/bench.sh"];
+const FOR_BASH: [&str; 7] = [
+    ".ci/run",
+    "contrib/dracut/90gmfs-kdump/module-setup.sh",
+    "scripts/attack.sh",
+    "scripts/bench.sh",
+    "scripts/fuzz.sh",
+    "scripts/quickstart.sh",
+    "scripts/test.sh",
+];
 /// Sourced by dracut's hooks, in whatever shell the initramfs has.
 const SOURCED: [&str; 1] = ["contrib/dracut/90gmfs-kdump/save.sh"];
 

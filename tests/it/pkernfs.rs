@@ -82,7 +82,7 @@ fn content_comes_out_as_the_guest_wrote_it() {
     let mut tags = 0;
     for file in files["entries"].as_array().unwrap() {
         let path = file["path"].as_str().unwrap();
-        let bytes = std::fs::read(sandbox.path(&format!("out{path}"))).unwrap();
+        let bytes = std::fs::read(sandbox.path(format!("out{path}"))).unwrap();
         assert_eq!(bytes.len() as u64, file["size"].as_u64().unwrap());
         let cat = sandbox.run(&["cat", "main.raw", path]);
         assert!(cat.code == 0 && cat.stdout == bytes, "{path}");

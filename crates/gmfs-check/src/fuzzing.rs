@@ -6,6 +6,8 @@
     reason = "no part of the program: its numbers are its own, and a panic is what a fuzzer looks for"
 )]
 
+mod seeds;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::OnceLock;
@@ -21,6 +23,14 @@ use gmfs_volume::{Class, CreateOptions, FormatOptions, PutOptions, Region, Stamp
 use uuid::Uuid;
 
 use crate::{Code, Options, Policy, Repair, Report, Verdict, apply, check, plan};
+
+pub use seeds::seeds;
+
+/// A body.
+pub type Target = fn(&[u8]);
+
+/// All bodies by their names, which are those of the fuzz targets.
+pub const TARGETS: [(&str, Target); 2] = [("region_check", exercise_check), ("region_repair", exercise_repair)];
 
 /// The region's birth.
 const BIRTH: u64 = 0xb17;
@@ -180,6 +190,17 @@ pub struct Patch {
     pub bytes: Vec<u8>,
 }
 
+impl Patch {
+    /// The bytes from which [`patches`] reads this patch. More than 255 bytes do not fit.
+    #[must_use]
+    pub fn input(&self) -> Vec<u8> {
+        let [low, high] = self.offset.to_le_bytes();
+        let length = u8::try_from(self.bytes.len()).unwrap_or(u8::MAX);
+        let bytes = self.bytes.iter().take(length.into());
+        [self.page, self.how, low, high, length].iter().chain(bytes).copied().collect()
+    }
+}
+
 /// Reads patches from a fuzzer's bytes.
 #[must_use]
 pub fn patches(mut data: &[u8]) -> Vec<Patch> {
@@ -198,11 +219,19 @@ pub fn patches(mut data: &[u8]) -> Vec<Patch> {
     patches
 }
 
+/// The pages that a patch can reach: the superblock, three pages of block table, eight of inode table, and one past each
+/// high-water mark.
+const PAGES: u8 = 14;
+
+/// Where everything is in the region that [`region`] makes.
+fn geometry(image: &Image) -> Option<Geometry> {
+    Geometry::plan(image.size, PmdShift::M2, 61).ok()
+}
+
 /// Damages an image.
 pub fn damage(image: &mut Image, patch: &Patch) {
-    let Ok(geometry) = Geometry::plan(image.size, PmdShift::M2, 61) else { return };
-    // Superblock, three pages of block table, eight of inode table, and one behind each mark.
-    let page = PageNo(u32::from(patch.page) % 14);
+    let Some(geometry) = geometry(image) else { return };
+    let page = PageNo(u32::from(patch.page % PAGES));
     let Some(kind) = geometry.page_kind(page) else { return };
     for (bit, copy) in [(1, CopyId::A), (2, CopyId::B)] {
         if patch.how & bit == 0 {
@@ -334,3 +363,6 @@ pub fn files<S: ReadAt>(image: &S) -> BTreeMap<Vec<u8>, (u64, Vec<BlockNo>)> {
     };
     regular.filter_map(|inode| Some((tree.path(inode.ino)?, (inode.size, blocks(inode))))).collect()
 }
+
+#[cfg(test)]
+mod tests;

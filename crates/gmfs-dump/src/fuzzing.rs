@@ -11,6 +11,7 @@ pub(crate) mod elf_file;
 #[cfg_attr(not(test), expect(dead_code, reason = "tests make more kinds of files"))]
 pub(crate) mod kdump_file;
 pub mod made;
+mod seeds;
 
 use std::ops::Range;
 
@@ -20,6 +21,8 @@ use crate::elf::ElfDump;
 use crate::flat::FlatFile;
 use crate::kdump::KdumpDump;
 use crate::lime::LimeDump;
+
+pub use seeds::seeds;
 
 /// A body.
 pub type Target = fn(&[u8]);

@@ -151,8 +151,15 @@ pub fn kdump(data: &[u8]) {
     super::exercise_kdump(&file);
 }
 
+/// The start of a flattened stream, which records follow.
+pub(super) fn flat_start() -> Vec<u8> {
+    let mut stream = b"makedumpfile\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x01".to_vec();
+    stream.resize(4096, 0);
+    stream
+}
+
 /// Appends a record.
-fn record(stream: &mut Vec<u8>, at: usize, bytes: &[u8]) {
+pub(super) fn record(stream: &mut Vec<u8>, at: usize, bytes: &[u8]) {
     stream.extend((at as u64).to_be_bytes());
     stream.extend((bytes.len() as u64).to_be_bytes());
     stream.extend(bytes);
@@ -165,8 +172,7 @@ fn record(stream: &mut Vec<u8>, at: usize, bytes: &[u8]) {
 pub fn flat(data: &[u8]) {
     let mut choices = Choices::new(data);
     let plain = dump(&mut choices).bytes();
-    let mut stream = b"makedumpfile\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x01".to_vec();
-    stream.resize(4096, 0);
+    let mut stream = flat_start();
     let mut headers = Vec::new();
     for _ in 0..choices.byte() % 8 {
         let at = choices.below(plain.len());
@@ -235,6 +241,27 @@ pub fn elf(data: &[u8]) {
     super::exercise_elf(&file);
 }
 
+/// The length of a block's header in LiME and AVML images.
+const BLOCK_HEADER: usize = 32;
+
+/// One block of a LiME image, or of an AVML image, which compresses it.
+pub(super) fn block(start: u64, bytes: &[u8], compressed: bool) -> Vec<u8> {
+    let mut block = if compressed { *b"AVML\x02\0\0\0" } else { *b"EMiL\x01\0\0\0" }.to_vec();
+    for word in [start, start + bytes.len() as u64 - 1, 0] {
+        block.extend(word.to_le_bytes());
+    }
+    if compressed {
+        let mut encoder = snap::write::FrameEncoder::new(Vec::new());
+        encoder.write_all(bytes).expect("memory has room");
+        let stream = encoder.into_inner().expect("memory has room");
+        block.extend(&stream);
+        block.extend((stream.len() as u64).to_le_bytes());
+    } else {
+        block.extend(bytes);
+    }
+    block
+}
+
 /// A LiME or AVML image with blocks and chunks that lie.
 ///
 /// # Panics
@@ -246,24 +273,13 @@ pub fn lime(data: &[u8]) {
     for _ in 0..1 + choices.byte() % 5 {
         let most = choices.of(&[2000, 2000, 2000, 65_535]);
         let bytes = memory(choices.word(), 1 + choices.below(most));
-        let last = start + bytes.len() as u64 - 1;
+        let compressed = choices.one_in(2);
         heads.push(file.len());
-        let packed = choices.one_in(2);
-        file.extend(if packed { *b"AVML\x02\0\0\0" } else { *b"EMiL\x01\0\0\0" });
-        for word in [start, last, 0] {
-            file.extend(word.to_le_bytes());
+        if compressed {
+            heads.push(file.len() + BLOCK_HEADER);
         }
-        if packed {
-            let mut encoder = snap::write::FrameEncoder::new(Vec::new());
-            encoder.write_all(&bytes).expect("memory has room");
-            let stream = encoder.into_inner().expect("memory has room");
-            heads.push(file.len());
-            file.extend(&stream);
-            file.extend((stream.len() as u64).to_le_bytes());
-        } else {
-            file.extend(&bytes);
-        }
-        let next = last + 1 + u64::from(choices.byte());
+        file.extend(block(start, &bytes, compressed));
+        let next = start + bytes.len() as u64 + u64::from(choices.byte());
         blocks.push((start, bytes));
         start = next;
     }

@@ -89,3 +89,34 @@ fn each_body_is_a_fuzz_target() {
         assert!(folder.join(format!("fuzz_targets/{name}.rs")).is_file(), "{name}");
     }
 }
+
+/// Seeds have names of their own, and each target takes its own.
+#[test]
+fn each_target_has_seeds_and_passes_them() {
+    for (target, body) in TARGETS {
+        let seeds = seeds(target);
+        let names: std::collections::BTreeSet<&str> = seeds.iter().map(|(name, _)| name.as_str()).collect();
+        assert!(names.len() > 3 && names.len() == seeds.len(), "{target}: {names:?}");
+        for (_, bytes) in &seeds {
+            body(bytes);
+        }
+    }
+}
+
+/// A seed that is refused at once leads a fuzzer nowhere.
+#[test]
+fn seeds_get_past_the_first_checks() {
+    let refused = |target: &str, opens: &dyn Fn(&[u8]) -> bool| -> Vec<String> {
+        seeds(target).into_iter().filter(|(_, bytes)| !opens(bytes)).map(|(name, _)| name).collect()
+    };
+    let none: [&str; 0] = [];
+    assert_eq!(refused("elf", &|bytes| ElfDump::parse(bytes.to_vec()).is_ok()), none);
+    assert_eq!(refused("kdump", &|bytes| KdumpDump::parse(bytes.to_vec()).is_ok()), none);
+    assert_eq!(refused("flat", &|bytes| FlatFile::parse(bytes.to_vec()).is_ok()), none);
+    assert_eq!(refused("lime", &|bytes| LimeDump::parse(bytes.to_vec()).is_ok()), none);
+    use crate::kdump::Codec::{Lzo, Snappy, Zlib, Zstd};
+    for (target, codec) in [("codec_zlib", Zlib), ("codec_lzo", Lzo), ("codec_snappy", Snappy), ("codec_zstd", Zstd)] {
+        let stored = refused(target, &|bytes| codecs::decode(codec, bytes).used);
+        assert!(stored.iter().all(|name| name.starts_with("made")), "{target}: {stored:?}");
+    }
+}

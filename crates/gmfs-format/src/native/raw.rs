@@ -1,6 +1,6 @@
 //! The on-memory structures, declared once.
 //!
-//! [`on_memory!`] yields, from one declaration, the type that reads and writes the bytes, and its [`Field`] table
+//! `on_memory!` yields, from one declaration, the type that reads and writes the bytes, and its [`Field`] table
 //! (name, offset, size, meaning), which feeds `docs/FORMAT.md` and `gmfs inspect raw`. These types are *total*: any
 //! bytes are a value of them, and writing that value gives the same bytes back, reserved ones included. What a value
 //! means is decided in the modules above.

@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# Runs the fuzz targets of fuzz/ under libFuzzer, guided by coverage. Stable Rust will do; libFuzzer itself is C++.
+#
+#   scripts/fuzz.sh SECONDS [TARGET...]    runs each target for SECONDS (all targets), as many at once as there are CPUs
+#   scripts/fuzz.sh seeds DIRECTORY        only writes the seeds, as DIRECTORY/TARGET/NAME
+#
+# Inputs that reach new code are kept in GMFS_FUZZ_CORPUS/TARGET (fuzz/corpus), and the next run starts from them and the
+# seeds. An input that fails is kept in fuzz/artifacts/TARGET. Ends with 1 if a target failed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+usage() {
+    echo "usage: scripts/fuzz.sh SECONDS [TARGET...] | scripts/fuzz.sh seeds DIRECTORY" >&2
+    exit 2
+}
+
+# A crate that has targets has an example that writes their seeds.
+write_seeds() {
+    cargo run --quiet --locked -p gmfs-dump --features fuzzing --example dump_seeds -- "$1"
+    cargo run --quiet --locked -p gmfs-check --features fuzzing --example region_seeds -- "$1"
+}
+
+case ${1:-} in
+seeds)
+    [ $# = 2 ] || usage
+    write_seeds "$2"
+    exit
+    ;;
+'' | 0 | *[!0-9]*) usage ;;
+esac
+seconds=$1
+shift
+
+if ! command -v c++ >/dev/null; then
+    echo "cannot fuzz: libFuzzer takes a C++ compiler, and there is no c++ (Debian: apt-get install g++)" >&2
+    exit 1
+fi
+all=()
+for source in fuzz/fuzz_targets/*.rs; do
+    all+=("$(basename "$source" .rs)")
+done
+targets=("$@")
+[ $# != 0 ] || targets=("${all[@]}")
+for target in "${targets[@]}"; do
+    if [ ! -f "fuzz/fuzz_targets/$target.rs" ]; then
+        echo "no fuzz target is called $target; there are ${all[*]}" >&2
+        exit 2
+    fi
+done
+
+corpus=${GMFS_FUZZ_CORPUS:-fuzz/corpus}
+write_seeds "$corpus"
+
+# The same instrumentation as cargo-fuzz uses, but no sanitizer, which only nightly Rust has. With --target, build scripts
+# and macros stay as they are.
+host=$(rustc -vV | sed -n 's/^host: //p')
+build=$(realpath -m "${CARGO_TARGET_DIR:-target}")/fuzz
+coverage="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters"
+coverage+=" -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing"
+RUSTFLAGS="$coverage" CARGO_TARGET_DIR=$build cargo build --quiet --locked --manifest-path fuzz/Cargo.toml --release \
+    --target "$host" "${targets[@]/#/--bin=}"
+
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+export seconds corpus logs
+export binaries="$build/$host/release"
+# One input may take 25 seconds and 2 GiB: more is a failure, as a panic is.
+fuzz_one() {
+    local target=$1 log=$logs/$1 end=0
+    mkdir -p "fuzz/artifacts/$target"
+    "$binaries/$target" -max_total_time="$seconds" -timeout=25 -rss_limit_mb=2048 -print_final_stats=1 \
+        -artifact_prefix="fuzz/artifacts/$target/" "$corpus/$target" >"$log" 2>&1 || end=$?
+    if [ $end = 0 ]; then
+        awk -v target="$target" '/^stat::number_of_executed_units/ { runs = $2 } /^stat::new_units_added/ { new = $2 }
+            END { printf "fuzz %s: %d inputs, %d of them reached something new\n", target, runs, new }' "$log"
+    else
+        # In one piece, as others print meanwhile.
+        printf 'fuzz %s: FAILED with status %s\n%s\nagain: %s FILE, which is in fuzz/artifacts/%s\n' "$target" "$end" \
+            "$(tail -n 40 "$log")" "$binaries/$target" "$target"
+    fi
+    return $end
+}
+export -f fuzz_one
+# shellcheck disable=SC2016 # It is expanded there.
+printf '%s\n' "${targets[@]}" | xargs -P "$(nproc)" -I '{}' bash -c 'fuzz_one "$1"' _ '{}' || exit 1
