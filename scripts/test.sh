@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the lints and every test, those on a real kernel included. Needs Rust, gcc and, for what it installs, root on Debian 12.
-# GMFS_SKIP_INSTALL=1 installs nothing: tests that then lack something say so and are skipped.
+# Runs the lints and all tests, including those on a real kernel. It needs Rust and gcc, and root on Debian 12 to install
+# packages. With GMFS_SKIP_INSTALL=1 it installs nothing: tests that lack something say so and are skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -21,7 +21,7 @@ install_packages() {
         return 0
     fi
     apt-get update -qq
-    # No initramfs is wanted of the kernel: the tests make their own.
+    # The kernel package need not make an initramfs: the tests make their own.
     INITRD=No DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
 }
 
@@ -29,7 +29,7 @@ if [ -z "${GMFS_SKIP_INSTALL:-}" ] && command -v apt-get >/dev/null && missing; 
     install_packages
 fi
 
-# A component of Rust that is not installed is told, and not missed otherwise.
+# Reports a component of Rust that is not installed, and goes on without it.
 lint() {
     if cargo "$1" --version >/dev/null 2>&1; then
         cargo "$@"
@@ -62,6 +62,6 @@ if [ $# = 0 ]; then
     cargo test --quiet --locked -p gmfs-image --lib -- kdump fuzzing 2>&1 | tee -a "$log"
 fi
 
-# Cargo sums up each test binary by itself; this is the sum of all.
+# Cargo counts the tests of each test binary; this adds them up.
 awk '/^test result:/ { passed += $4; failed += $6; skipped += $8 }
      END { printf "\ntests: %d passed, %d failed, %d skipped\n", passed, failed, skipped }' "$log"
