@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
 # Measures gmfs beside a yardstick and its peers, and prints a Markdown report (docs/PERFORMANCE.md holds one).
 #
-# Wants root on Debian: it then installs the peers, gives what it measures real-time priority, and mounts the peers'
-# filesystems to fill them. Without root it does what it can and says what is missing. Needs Rust (or GMFS_BIN), and
-# 7 GiB free in a tmpfs. Everything can be set from the environment:
-#   RUNS=5            rounds of what takes long; the commands of a table take turns in each round
-#   SHORT_RUNS=21     rounds of what takes milliseconds
+# Run it as root on Debian: it then installs the peers, gives what it measures real-time priority, and mounts the peers'
+# filesystems to fill them. Without root it does what it can and says what is missing. It needs Rust (or GMFS_BIN), and
+# 7 GiB free in a tmpfs. The environment can set everything:
+#   RUNS=5            rounds for commands that take long; the commands of a table take turns in each round
+#   SHORT_RUNS=21     rounds for commands that take milliseconds
 #   SIZES='1G 1T 16T 64T'
-#   PEER_SIZE=16T     what the checkers of the peers are compared on
-#   FILL_SECONDS=240  stop filling the peers' filesystems after so long, and compare by mapping
+#   PEER_SIZE=16T     size on which the checkers of the peers are compared
+#   FILL_SECONDS=240  stop filling the peers' filesystems after so many seconds, and compare by mapping
 #   SECTIONS='mkfs answer check peers list repair findings dumps'
-#   DUMP_MIB=1024     memory in each dump of the section dumps; it takes 5 times as much in WORK
-#   STATIC=1          measure the static binary, as it goes into an initramfs
-#   GMFS_BIN=folder   use gmfs and the examples that are called here from there instead of building them (REVISION names them)
-#   WORK=folder       make images here, and keep them for the next run
+#   DUMP_MIB=1024     MiB of memory in each dump of the section dumps; the dumps take 5 times as much space in WORK
+#   STATIC=1          measure the static binary, as used in an initramfs
+#   GMFS_BIN=folder   use gmfs and its example programs from this folder instead of building them (REVISION names them)
+#   WORK=folder       make the images in this folder, and keep them for the next run
 #   SKIP_INSTALL=1    install nothing
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -28,7 +28,7 @@ SECTIONS=${SECTIONS:-mkfs answer check peers list repair findings dumps}
 DUMP_MIB=${DUMP_MIB:-1024}
 FILES=1000
 LARGEST=${SIZES##* }
-# Beyond this much spread between the quartiles, a table is measured for longer.
+# A table whose quartiles spread by more than this (in percent) is measured for longer.
 SPREAD=30
 export LC_ALL=C
 PATH=$PATH:/usr/sbin:/sbin
@@ -37,7 +37,7 @@ say() { printf '%s\n' "$*" >&2; }
 root() { [ "$(id -u)" = 0 ]; }
 have() { command -v "$1" >/dev/null; }
 
-# --- what it needs ---------------------------------------------------------------------------------------------------
+# --- requirements ----------------------------------------------------------------------------------------------------
 
 if root && [ -z "${SKIP_INSTALL:-}" ] && have apt-get; then
     for tool in mkfs.btrfs e2fsck xfs_repair thin_check; do
@@ -62,7 +62,7 @@ if [ -z "${GMFS_BIN:-}" ]; then
     say "building"
     target=() release=${CARGO_TARGET_DIR:-target}/release
     if [ -n "${STATIC:-}" ]; then
-        # The same words as scripts/test.sh, so that what is built is shared.
+        # The same flags as in scripts/test.sh, so that both use the same build.
         host=$(rustc -vV | sed -n 's/^host: //p')
         target=(--target "$host") release=${CARGO_TARGET_DIR:-target}/$host/release
         export RUSTFLAGS='-C target-feature=+crt-static'
@@ -107,7 +107,7 @@ missing=()
 
 # --- measuring -------------------------------------------------------------------------------------------------------
 
-# Whatever is started between these two runs on one CPU, and before everything else that wants it.
+# What starts between quiet_begin and quiet_end runs on one CPU, with priority over everything else on it.
 priority=none
 quiet_begin() {
     taskset -cp 0 $$ >/dev/null 2>&1 || true
@@ -119,7 +119,7 @@ quiet_end() {
 }
 all_cpus=$(taskset -cp $$ | sed 's/.*: //')
 
-# Rows of the next table: row COMMAND [PREPARATION [FILE OF WHICH TO TELL THE SIZE]]
+# Adds a row to the next table: row COMMAND [PREPARATION [FILE WHOSE SIZE IS PRINTED]]
 commands=() prepares=() outputs=()
 row() {
     have "${1%% *}" || { missing+=("${1%% *}"); return 0; }
@@ -138,8 +138,8 @@ once() {
     echo "$1 $2 $((end - start)) $(awk "BEGIN { print ($user + $system) * 1000 }") $status" >>"$private/samples"
 }
 
-# measure ROUNDS REFERENCE: runs the rows in turn and prints the table. REFERENCE is the row to which the others are
-# compared, round by round; -1 for none. With UNITS (one for each row, or empty), a column tells the time for each.
+# measure ROUNDS REFERENCE: runs the rows in turn and prints the table. REFERENCE is the row with which the others are
+# compared, round by round; -1 for none. With UNITS (one for each row, or empty), a column has the time for each unit.
 measure() {
     local rounds=$1 reference=$2 round=0 goal=$1 k
     : >"$private/samples"
@@ -148,7 +148,7 @@ measure() {
     while [ "$round" -lt "$goal" ]; do
         round=$((round + 1))
         for k in "${!commands[@]}"; do
-            # What takes seconds is run thrice only.
+            # A command that takes seconds runs only three times.
             if [ "$round" -gt 3 ] && awk -v k="$k" '$1 == k { t += $3 } END { exit !(t > 6e6) }' "$private/samples"; then
                 continue
             fi
@@ -161,7 +161,7 @@ measure() {
     for k in "${!commands[@]}"; do
         eval "${prepares[$k]}"
         local peak=- size=-
-        # The shell's own words (VAR=x, redirections) are not for time(1): commands here are plain.
+        # time(1) does not know shell syntax (VAR=x, redirections): the commands here are plain.
         if [ -x /usr/bin/time ]; then
             # shellcheck disable=SC2086 # the command is words
             /usr/bin/time -q -f %M -o "$private/peak" ${commands[$k]} >/dev/null 2>&1 || true
@@ -176,7 +176,7 @@ measure() {
 }
 UNITS=()
 
-# The table of what has been measured. Fails when a row spreads too much.
+# Prints the table of what has been measured. Fails when a row spreads too much.
 report() {
     awk -v reference="$1" -v limit="$SPREAD" -v extra="$private/extra" '
         function sorted(list, n,    i, j, v) {
@@ -239,7 +239,7 @@ full() {
     [ -e "full-$1-$2.gmfs" ] || full_region "full-$1-$2.gmfs" "$1" "$FILES" "$2" >/dev/null
 }
 
-# Gives each of FILES files 2 MiB in turn until there is no more room or time; tells how many times.
+# Gives each of FILES files 2 MiB in turn until there is no more room or time; prints how often it did so.
 deal_out() {
     perl -e '
         my ($folder, $files, $seconds) = @ARGV;
@@ -256,7 +256,7 @@ deal_out() {
         print "$count\n";' "$1" "$FILES" "$FILL_SECONDS"
 }
 
-# A filesystem of a peer whose blocks have been dealt out: peer_filesystem IMAGE MKFS...
+# Makes a filesystem of a peer in which the files have the blocks in turn: peer_filesystem IMAGE MKFS...
 peer_filesystem() {
     local image=$1 mount="mnt.$1"
     shift
@@ -276,7 +276,7 @@ peer_filesystem() {
     mv "$image.count.new" "$image.count"
 }
 
-# Metadata of a thin pool of PEER_SIZE in which FILES devices have all blocks in turn.
+# Makes the metadata of a thin pool of PEER_SIZE in which FILES devices have all blocks in turn.
 thin_metadata() {
     [ ! -e thin.count ] || return 0
     local blocks
@@ -303,7 +303,7 @@ section_mkfs() {
     printf '\n## Formatting\n'
     local size image
     for size in $SIZES; do
-        printf '\n%s, a new sparse file each time; with `--size`, gmfs makes it. Ratio: to the first row.\n\n' "$size"
+        printf '\n%s, a new sparse file in each round; with `--size`, gmfs creates it. Ratio: to the first row.\n\n' "$size"
         image="new-$size"
         row "gmfs mkfs $image.gmfs" "blank $size $image.gmfs" "$image.gmfs"
         row "gmfs mkfs $image.made --size $size" "rm -f $image.made" "$image.made"
@@ -317,7 +317,7 @@ section_mkfs() {
 }
 
 section_answer() {
-    printf '\n## First answer\n\nThe superblock, shown. Ratio: to the first row.\n\n'
+    printf '\n## First answer\n\nThe command prints the superblock. Ratio: to the first row.\n\n'
     local size image=peer-$PEER_SIZE
     for size in $SIZES; do
         empty "$size"
@@ -350,7 +350,7 @@ section_answer() {
 section_check() {
     printf '\n## Check beside the yardstick\n\n'
     printf '`read_and_sum` reads the used metadata of both copies and computes the CRC-32 of each page, on one thread.\n'
-    printf 'Ratio: to `read_and_sum`. With `taskset -c 0,1` on two CPUs, else on one.\n'
+    printf 'Ratio: to `read_and_sum`. Rows with `taskset -c 0,1` run on two CPUs, all others on one.\n'
     local size order image
     for size in $SIZES; do
         for order in empty long robin; do
@@ -382,7 +382,7 @@ section_peers() {
     printf '\n## Check beside the peers\n\n%s, %s files, every extent one block of 2 MiB: ' "$PEER_SIZE" "$FILES"
     printf '%s mappings\nin the region, %s in ext4 with bigalloc, %s in XFS, %s in the thin pool.\n' \
         "$region" "$ext4" "$xfs" "$thin"
-    printf 'What has fewer mappings was not filled to its end (0: could not be mounted here): compare by mapping.\n'
+    printf 'A peer with fewer mappings is not completely full (0: could not be mounted here): compare the times per mapping.\n'
     printf 'One CPU. Ratio: to `gmfs fsck`.\n\n'
     UNITS=()
     row "gmfs fsck -n full-$PEER_SIZE-robin.gmfs" && UNITS+=("$region")
@@ -396,7 +396,7 @@ section_peers() {
 section_list() {
     empty "$LARGEST"
     full "$LARGEST" robin
-    printf '\n## Open and list\n\n%s, each opening the region anew. Ratio: to the first row.\n\n' "$LARGEST"
+    printf '\n## Open and list\n\n%s; each command opens the region again. Ratio: to the first row.\n\n' "$LARGEST"
     local image=full-$LARGEST-robin.gmfs
     row "gmfs inspect $image superblock"
     row "gmfs ls empty-$LARGEST.gmfs"
@@ -409,7 +409,7 @@ section_list() {
     measure "$RUNS" 0
 }
 
-# All of copy A is gone; beside writing it from copy B with dd, which computes no CRC.
+# All of copy A is gone. The peer is dd, which writes copy A from copy B and computes no CRC.
 section_repair() {
     local image=full-$LARGEST-robin.gmfs copy blocks
     full "$LARGEST" robin
@@ -424,11 +424,11 @@ section_repair() {
     row "taskset -c 0,1 gmfs fsck -p $image" "$gone"
     row "taskset -c 0,1 gmfs fsck -n $image" "$gone"
     measure "$RUNS" 0
-    # What dd wrote is no copy A: its pages name copy B.
+    # What dd wrote is not a valid copy A, because its pages name copy B.
     $gone && gmfs fsck -p "$image" >/dev/null || true
 }
 
-# Millions of findings: what is wrong is told in examples/damage_region.rs.
+# Millions of findings: examples/damage_region.rs describes the damage.
 section_findings() {
     full "$PEER_SIZE" robin
     printf '\n## Millions of findings\n\n%s, %s files, every extent one block, damaged by `damage_region FILE KIND`. ' \
@@ -454,12 +454,13 @@ section_findings() {
     rm -f damaged.gmfs
 }
 
-# One dump in each codec: by makedumpfile where it can, else by our own writer. What was made is in dumps.by.
+# Makes one dump in each codec: by makedumpfile where it can, otherwise by make_dump. dumps.by lists the
+# codecs that makedumpfile wrote.
 make_dumps() {
     [ ! -e dumps.by ] || return 0
     gmfs mkfs -q dumps.region --size 64M
     make_dump elf dump.elf "$DUMP_MIB" dumps.region
-    # Ours takes turns with theirs on the CPUs.
+    # Two of these run at a time.
     for codec in none snappy zstd flat-zlib; do
         make_dump "$codec" "dump.$codec" "$DUMP_MIB" dumps.region &
         [ "$codec" != snappy ] || wait
@@ -485,7 +486,7 @@ section_dumps() {
         PATH="$PWD:$PATH"
     fi
     printf '\n## Dumps: reading all of the memory\n\n'
-    printf '%s MiB of memory, of which half can be compressed; those by makedumpfile: %s, the others by\n' \
+    printf '%s MiB of memory, half of which can be compressed; by makedumpfile: %s, the others by\n' \
         "$DUMP_MIB" "$(cat dumps.by)"
     printf '`make_dump`. `save_window` reads as `save` does, on one thread (`-t 1`), and `libkdumpfile` with\n'
     printf 'kdump_read() in pieces of 1 MiB. One CPU. Rate: by CPU time. Ratio: of the rates.\n\n'
@@ -511,7 +512,7 @@ section_dumps() {
     done
 
     printf '\n## Dumps: the first answer\n\n'
-    printf 'Opening included. `libkdumpfile ... first` opens and reads one page. Ratio: to the first row.\n\n'
+    printf 'Times include opening. `libkdumpfile ... first` opens and reads one page. Ratio: to the first row.\n\n'
     for codec in zlib flat-zlib zstd elf; do
         row "gmfs inspect --region 64M:0x10000000 dump.$codec superblock"
         [ "$codec" = flat-zlib ] || row "libkdumpfile dump.$codec first"
@@ -521,8 +522,8 @@ section_dumps() {
     measure "$SHORT_RUNS" 0
 
     printf '\n## Dumps: scattered pages\n\n'
-    printf 'Every other page is kept: bitmaps of 1 MiB (16 GiB of memory) and of 64 MiB (1 TiB), both maps together, with as\n'
-    printf 'many runs of pages as they can have. The files end behind the bitmaps.\n\n'
+    printf 'Every other page is in the dump: bitmaps of 1 MiB (16 GiB of memory) and of 64 MiB (1 TiB), both maps together, with as\n'
+    printf 'many runs of pages as possible. The files end after the bitmaps.\n\n'
     make_dump scattered dump.scattered-1 16384
     make_dump scattered dump.scattered-64 1048576
     local size
@@ -623,7 +624,7 @@ cat <<REPORT
 $(case " $SECTIONS " in *" dumps "*)
     echo "- Readers of dumps: $(version makedumpfile -v | sed 's/ (released.*//')," \
         "libkdumpfile $(pkg-config --modversion libkdumpfile 2>/dev/null || echo 'of an unknown version')" ;; esac)
-- Not there, so not measured: $(printf '%s\n' "${missing[@]:-nothing}" | sort -u | paste -sd' ')
+- Missing, so not measured: $(printf '%s\n' "${missing[@]:-nothing}" | sort -u | paste -sd' ')
 - The run took $(($(date +%s) - started)) seconds.
 
 Times are wall-clock. "Spread" is the distance of the quartiles in percent of the median. Ratios are medians of the

@@ -1,11 +1,12 @@
 #!/bin/sh
-# Breaks one law of repairs at a time in a copy of the tree, and shows that the product test notices.
+# Breaks one rule of repairs at a time in a copy of the source tree, and shows whether the product test notices.
 #
 #   scripts/mutants.sh DIRECTORY [NAME...]
 #
-# DIRECTORY is where the copy and its build go; it is made if it is not there, and can be removed afterwards. Each edit
-# must apply exactly once. Prints two lines for each: violations and cases without the gate, so that the decision and the
-# planner stand alone, and with it. GATES=without does the first alone; GMFS_PRODUCT_MODE=random takes fewer cases.
+# The copy and its build go to DIRECTORY, which is created if necessary and can be removed afterwards. Each edit must apply
+# exactly once. For each mutation, the script prints two lines with the number of violations and cases: without the gate,
+# which tests the decision and the planner alone, and with the gate. GATES=without does only the first;
+# GMFS_PRODUCT_MODE=random runs fewer cases.
 set -eu
 
 tree=$(cd "$(dirname "$0")/.." && pwd)
@@ -22,7 +23,7 @@ fresh() {
     done
 }
 
-# change FILE OLD NEW: replaces the one place where OLD is.
+# change FILE OLD NEW: replaces OLD, which must occur exactly once, with NEW.
 change() {
     python3 - "$copy/tree/$1" "$2" "$3" <<'P'
 import sys

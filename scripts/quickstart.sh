@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds gmfs and walks through its main job with a region file in a folder that is removed at the end.
+# Builds gmfs and walks through its main job with a region file in a temporary directory, which is removed at the end.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo build --quiet --locked --release --bin gmfs
@@ -24,7 +24,7 @@ run gmfs map region.img /vms/guest.mem
 run gmfs inspect region.img
 run gmfs fsck -n region.img
 
-# Something runs over the start of the region. The copy at its end tells what was there.
+# Overwrite the first two pages of the region. The copy at its end still has their contents.
 run dd if=/dev/urandom of=region.img bs=4096 count=2 conv=notrunc status=none
 run gmfs fsck -n region.img || true
 run gmfs fsck -p region.img || true

@@ -41,7 +41,7 @@ finish() {
         printf '%-22s %s\n' "${names[$index]}" "${ends[$index]:-not finished after $((SECONDS - began)) s}"
     done
     printf '%-22s %d s\n' "all" "$SECONDS"
-    # Cargo sums up each test binary by itself; this is the sum of all.
+    # Cargo counts the tests of each test binary; this adds them up.
     awk '/^test result:/ { passed += $4; failed += $6; skipped += $8 }
          END { printf "\ntests: %d passed, %d failed, %d skipped\n", passed, failed, skipped }' "$log"
     rm -rf "$work"
@@ -100,7 +100,7 @@ install_packages() {
     [ "$(id -u)" = 0 ] || skip "only root can install ${missing[*]}; tests that need them say so and are skipped"
     echo "installing ${missing[*]}"
     apt-get update -qq
-    # No initramfs is wanted of the kernel: the tests make their own.
+    # The kernel package need not make an initramfs: the tests make their own.
     INITRD=No DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 

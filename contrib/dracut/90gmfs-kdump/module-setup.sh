@@ -1,8 +1,8 @@
 #!/bin/bash
-# A dracut module for capture images: saves guestmemfs regions as soon as the root file system is mounted.
-# It belongs at /usr/lib/dracut/modules.d/90gmfs-kdump/. Name it with --force-add: then dracut fails if gmfs is missing.
+# A dracut module for capture images. It saves guestmemfs regions as soon as the root file system is mounted. Install it in
+# /usr/lib/dracut/modules.d/90gmfs-kdump/. Add it with --force-add, so that dracut fails if gmfs is missing.
 
-# dracut looks in few directories only, and not below /usr/local.
+# dracut searches only a few directories for programs, and none below /usr/local.
 find_program() {
     local directory
     for directory in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin; do
@@ -15,7 +15,7 @@ find_program() {
     return 1
 }
 
-# Only when asked for by name: an ordinary boot has no use for it.
+# 255 means: only if the module is requested by name. An ordinary boot does not need it.
 check() {
     find_program gmfs >/dev/null && find_program gmfs-kdump-save >/dev/null || return 1
     return 255
@@ -26,7 +26,7 @@ depends() {
 }
 
 install() {
-    # What the script runs. The shell is the image's own.
+    # The programs that the script runs. The image has a shell already.
     inst_multiple cat date df grep mkdir mount rm sync
     inst_multiple -o timeout
     inst "$(find_program gmfs)" /usr/sbin/gmfs
@@ -34,6 +34,6 @@ install() {
     if [[ -e ${dracutsysrootdir:-}/etc/gmfs/kdump.conf ]]; then
         inst_simple /etc/gmfs/kdump.conf
     fi
-    # Late in pre-pivot, when all mounts are there; kdump-utils' own capture service comes after these hooks.
+    # Run late in pre-pivot, when everything is mounted. kdump-utils' own capture service runs after these hooks.
     inst_hook pre-pivot 90 "${moddir:?}/save.sh"
 }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Sourced by dracut's pre-pivot hooks: what fails here must not keep them from going on.
+# dracut sources this file among its pre-pivot hooks. A failure here must not stop the other hooks.
 if [ -s /proc/vmcore ]; then
     /usr/sbin/gmfs-kdump-save || :
 fi

@@ -1,4 +1,4 @@
-//! `docs/problems.md` is made from the catalogue. `GMFS_UPDATE=1` writes it anew; without it, a difference fails.
+//! `docs/problems.md` is generated from the catalogue. `GMFS_UPDATE=1` rewrites it; without it, a difference fails the test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use std::fmt::Write as _;
@@ -9,15 +9,16 @@ use gmfs_check::{Code, Severity};
 const HEAD: &str = "\
 # The catalogue of problems
 
-What a check of a region can find. This page is made from the catalogue in `gmfs-check`; do not edit it. Each code
-leads to its explanation, which `gmfs explain CODE` shows as well.
+This page lists everything that a check of a region can find. It is generated from the catalogue in `gmfs-check`; do not
+edit it. Each code links to its explanation, which `gmfs explain CODE` prints as well. [GLOSSARY.md](GLOSSARY.md) defines
+the words.
 
-A code is never renumbered, and never used again for something else. Scripts may rely on code, name, severity and
+A code is never renumbered, and never used again for another problem. Scripts may rely on code, name, severity and
 repair.
 
 **Severity**
 
-- note: worth knowing; the region is in order.
+- note: worth knowing; the region is not damaged.
 - warning: something is not as it must be; no file is affected.
 - error: files or the proof of their blocks are affected, or one more fault would lose something.
 - fatal: the check cannot go on.
@@ -25,12 +26,12 @@ repair.
 **Repair**
 
 - safe: another copy, or the rest of the metadata, proves what is right. `-p` allows these repairs and no others.
-- lossy: a choice has to be made, and something is given up; the explanation says what. `-y` allows these too.
-- manual: only the user can; the explanation says how.
+- lossy: a choice has to be made, and something is lost; the explanation says what. `-y` allows these too.
+- manual: only the user can repair it; the explanation says how.
 - none: there is nothing to repair.
 
-No repair marks a block free that may hold guest memory. Such a block becomes `reserved`, and is withheld from
-allocation until it is released by name.
+No repair marks a block free that may hold guest memory. Such a block becomes `reserved`: it is not allocated until `gmfs
+repair --release-lost` frees it.
 ";
 
 /// What the codes of a hundred are about.
