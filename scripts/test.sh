@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 packages=(linux-image-cloud-amd64 qemu-system-x86 busybox-static kexec-tools makedumpfile e2fsprogs shellcheck python3
-    strace util-linux)
+    strace util-linux mandoc zsh fish)
 
 missing() {
     local package
