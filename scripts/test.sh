@@ -86,7 +86,7 @@ skip() {
 # --- what the tests need ---------------------------------------------------------------------------------------------
 
 packages=(linux-image-cloud-amd64 qemu-system-x86 busybox-static kexec-tools makedumpfile e2fsprogs g++ shellcheck python3
-    strace util-linux)
+    strace util-linux mandoc zsh fish)
 
 install_packages() {
     local package missing=()

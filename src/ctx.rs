@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::os::fd::AsFd as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::ValueEnum;
 
@@ -19,6 +20,20 @@ pub(crate) enum ColorWhen {
     /// Never.
     Never,
 }
+
+impl ColorWhen {
+    /// Whether a stream shows colours.
+    pub(crate) fn shows_colour(self, terminal: bool) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => terminal && allows_colour(),
+        }
+    }
+}
+
+/// Whether notes are left out: --quiet.
+static QUIET: AtomicBool = AtomicBool::new(false);
 
 /// Standard output failed. That its reader has gone is no error; see [`is_broken_pipe`](Self::is_broken_pipe).
 #[derive(Debug, thiserror::Error)]
@@ -43,17 +58,16 @@ pub(crate) struct Ctx {
     pub(crate) width: Option<u16>,
     /// Standard error is a terminal, which can show a progress bar.
     pub(crate) progress: bool,
+    /// The user wants no word of success.
+    pub(crate) quiet: bool,
 }
 
 impl Ctx {
-    pub(crate) fn new(color: ColorWhen, json: bool) -> Self {
+    pub(crate) fn new(color: ColorWhen, json: bool, quiet: bool) -> Self {
+        QUIET.store(quiet, Ordering::Relaxed);
         let stdout = io::stdout();
         let terminal = stdout.is_terminal();
-        let colour = match color {
-            ColorWhen::Always => true,
-            ColorWhen::Never => false,
-            ColorWhen::Auto => terminal && allows_colour(),
-        };
+        let colour = color.shows_colour(terminal);
         let size = terminal.then(|| rustix::termios::tcgetwinsize(stdout.as_fd()).ok()).flatten();
         let width = size.map(|size| size.ws_col).filter(|columns| *columns > 0);
         // Not through the standard library's own buffer, which looks for line ends in gigabytes of guest memory.
@@ -61,8 +75,8 @@ impl Ctx {
             Ok(fd) => Box::new(File::from(fd)),
             Err(_) => Box::new(stdout),
         };
-        let progress = io::stderr().is_terminal();
-        Self { out: BufWriter::with_capacity(64 << 10, out), json, colour, width, progress }
+        let progress = !quiet && io::stderr().is_terminal();
+        Self { out: BufWriter::with_capacity(64 << 10, out), json, colour, width, progress, quiet }
     }
 
     /// Writes bytes as they are.
@@ -86,6 +100,11 @@ impl Ctx {
     pub(crate) fn line(&mut self, text: &str) -> Result<(), OutputError> {
         self.out.write_all(text.as_bytes())?;
         Ok(self.out.write_all(b"\n")?)
+    }
+
+    /// Writes a line that says what was done, which --quiet leaves out.
+    pub(crate) fn success(&mut self, text: &str) -> Result<(), OutputError> {
+        if self.quiet { Ok(()) } else { self.line(text) }
     }
 
     /// Whether standard output is a file in which bytes can be left out: one that is written in its place, with nothing
@@ -146,7 +165,9 @@ impl Ctx {
 
 /// See [`Ctx::note`].
 pub(crate) fn note(text: &str) {
-    say("note", text);
+    if !QUIET.load(Ordering::Relaxed) {
+        say("note", text);
+    }
 }
 
 /// See [`Ctx::warn`].

@@ -26,6 +26,7 @@ mod random;
 mod render;
 mod repairing;
 mod stdout;
+mod suggest;
 mod taking_back;
 
 use std::process::ExitCode;

@@ -4,13 +4,13 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-/// The command that a program's name stands for.
-fn command(program: &Path) -> Option<&'static str> {
-    match program.file_name()?.to_str()? {
-        "mkfs.gmfs" | "mkfs.guestmemfs" => Some("mkfs"),
-        "fsck.gmfs" | "fsck.guestmemfs" => Some("fsck"),
-        _ => None,
-    }
+/// Other names of the program, and the command that each stands for.
+pub(crate) const NAMES: [(&str, &str); 4] =
+    [("mkfs.gmfs", "mkfs"), ("mkfs.guestmemfs", "mkfs"), ("fsck.gmfs", "fsck"), ("fsck.guestmemfs", "fsck")];
+
+/// The command that a name of the program stands for.
+pub(crate) fn command(name: &str) -> Option<&'static str> {
+    NAMES.iter().find(|(other, _)| *other == name).map(|(_, command)| *command)
 }
 
 /// The command line as `gmfs` itself would have been given it.
@@ -49,7 +49,9 @@ fn descriptors(args: &mut Vec<OsString>) {
 
 /// The command line with the command that the program's name stands for.
 fn named(mut args: Vec<OsString>) -> Vec<OsString> {
-    let Some(command) = args.first().and_then(|program| command(Path::new(program))) else { return args };
+    let Some(command) = args.first().and_then(|program| command(Path::new(program).file_name()?.to_str()?)) else {
+        return args;
+    };
     // What mkfs(8) and fsck(8) hand over for "say your version".
     let options = args.iter().skip(1).take_while(|arg| *arg != "--");
     if options.clone().any(|arg| arg == "-V" || arg == "--version") {

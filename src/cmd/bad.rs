@@ -106,7 +106,7 @@ fn mark(args: &Change, add: bool, ctx: &mut Ctx) -> Result<Exit> {
     }
     let done = if add { "marked as bad" } else { "no longer marked as bad" };
     let image = crate::failure::printable(&args.image.image.display().to_string());
-    ctx.line(&format!("{image}: {} {done}", size::count(count, "block")))?;
+    ctx.success(&format!("{image}: {} {done}", size::count(count, "block")))?;
     Ok(Exit::Done)
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct Args {
     /// The new file's path in the region
     path: OsString,
     /// Its size in bytes, K, M, G, T
-    #[arg(long, value_name = "SIZE", value_parser = super::parse_size)]
+    #[arg(short, long, value_name = "SIZE", value_parser = super::parse_size)]
     size: u64,
     /// Give it no blocks: all of it is a hole
     #[arg(long)]

@@ -108,7 +108,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         json::print(ctx, "dump", &Answer { image, output, pages, absent, obfuscated: facts.obfuscated })?;
     } else if !args.text && !standard {
         let how = if facts.obfuscated { ", obfuscated" } else { "" };
-        ctx.line(&printable(&format!("{output}: {} of metadata{how}", size::count(pages, "page"))))?;
+        ctx.success(&printable(&format!("{output}: {} of metadata{how}", size::count(pages, "page"))))?;
     }
     Ok(if absent > 0 { Exit::No } else { Exit::Done })
 }

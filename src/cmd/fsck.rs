@@ -113,7 +113,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         }
         show(&shown, &outcome, ctx)?;
         if let Some(files) = accepted {
-            ctx.line(&format!("{shown}: {} accepted", size::count(files, "doubtful file")))?;
+            ctx.success(&format!("{shown}: {} accepted", size::count(files, "doubtful file")))?;
         }
         if args.verbose {
             more(&outcome, ctx)?;

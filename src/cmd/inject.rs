@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             Injected::Done => {}
             Injected::CutTo(size) => cut(args, size)?,
         }
-        ctx.line(&format!("{code} {}: made", code.name()))?;
+        ctx.success(&format!("{code} {}: made", code.name()))?;
     }
     Ok(Exit::Done)
 }

@@ -51,7 +51,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE[:BASE]", value_parser = parse_region)]
     region: Option<RegionSpec>,
     /// Size of the region in bytes, K, M, G, T; makes the file, or grows an empty one
-    #[arg(long, value_name = "SIZE", value_parser = super::parse_size, conflicts_with = "region")]
+    #[arg(short, long, value_name = "SIZE", value_parser = super::parse_size, conflicts_with = "region")]
     size: Option<u64>,
     /// Label, up to 63 bytes of UTF-8
     #[arg(short = 'L', long, default_value = "", hide_default_value = true)]
@@ -81,9 +81,6 @@ pub(crate) struct Args {
     /// Record what is overwritten, so that `gmfs undo` can take it back
     #[arg(long, value_name = "FILE", value_parser = super::new_file(), conflicts_with = "dry_run")]
     undo: Option<PathBuf>,
-    /// Print nothing but errors
-    #[arg(short, long)]
-    quiet: bool,
     /// Print more: where the parts of the region lie
     #[arg(short, long, conflicts_with = "quiet")]
     verbose: bool,
@@ -205,7 +202,7 @@ fn show(args: &Args, place: &Place, options: &FormatOptions, ctx: &mut Ctx) -> R
         };
         return Ok(json::print(ctx, "mkfs", &answer)?);
     }
-    if args.quiet {
+    if ctx.quiet {
         return Ok(());
     }
     let done = if args.dry_run { "would be formatted; nothing was written" } else { "formatted" };

@@ -1,17 +1,19 @@
 //! The commands, a module each: its arguments, and what it does with them. To add one: a module here with `Args` and
-//! `run`, a variant in [`crate::cli`], types for its JSON in [`crate::render::json`], and its tests in `tests/it/`.
+//! `run`, a line in [`crate::cli`], types for its JSON in [`crate::render::json`], and its tests in `tests/it/`.
 
 pub(crate) mod bad;
 pub(crate) mod cat;
+pub(crate) mod complete;
+pub(crate) mod completions;
 pub(crate) mod create;
 pub(crate) mod dump;
 pub(crate) mod explain;
 pub(crate) mod extract;
 pub(crate) mod fsck;
-pub(crate) mod generate;
 pub(crate) mod inject;
 pub(crate) mod inspect;
 pub(crate) mod ls;
+pub(crate) mod man;
 pub(crate) mod map;
 pub(crate) mod mkdir;
 pub(crate) mod mkfs;

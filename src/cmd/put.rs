@@ -29,7 +29,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     image: WriteArgs,
     /// The file to copy; - is standard input
-    #[arg(value_name = "SRC")]
+    #[arg(value_name = "SRC", value_hint = clap::ValueHint::FilePath)]
     source: OsString,
     /// Its path in the region, or a directory there
     #[arg(value_name = "DEST")]

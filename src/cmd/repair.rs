@@ -102,7 +102,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     }
     fsck::show(&shown, &outcome, ctx)?;
     if let Some(blocks) = released {
-        ctx.line(&format!("{shown}: {} given back", size::count(blocks, "reserved block")))?;
+        ctx.success(&format!("{shown}: {} given back", size::count(blocks, "reserved block")))?;
     }
     Ok(Exit::Fsck(status))
 }

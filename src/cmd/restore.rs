@@ -64,7 +64,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let there = compare_regions(&superblocks, &target, args.force).with_context(cannot)?;
     let pages = restore.differing(&target).with_context(cannot)?;
     if pages == 0 {
-        ctx.line("nothing has changed since the dump was made")?;
+        ctx.success("nothing has changed since the dump was made")?;
         return Ok(Exit::Done);
     }
     ctx.line(&format!("{} have changed since the dump was made", size::count(pages, "page")))?;
@@ -86,7 +86,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let work = |target: &mut dyn WriteAt, _: &mut Ctx| Ok(restore.put_back(target)?);
     open::recorded(&mut target, args.undo.as_deref(), ctx, work).with_context(cannot)?;
     let shown = args.image.image.display();
-    ctx.line(&printable(&format!("{shown}: the metadata is what it was in the dump")))?;
+    ctx.success(&printable(&format!("{shown}: the metadata is what it was in the dump")))?;
     Ok(Exit::Done)
 }
 

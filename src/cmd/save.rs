@@ -74,7 +74,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         return Ok(exit);
     }
     let (whole, data) = (size::both(length), size::human(written));
-    ctx.line(&printable(&format!("{}: {whole} saved, {data} of it data", args.output.display())))?;
+    ctx.success(&printable(&format!("{}: {whole} saved, {data} of it data", args.output.display())))?;
     tell(&gaps, ctx);
     Ok(exit)
 }

@@ -61,6 +61,6 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         0 => format!("{shown}: nothing to undo: it is as it was before"),
         pages => format!("{shown}: {} put back", size::count(pages, "page")),
     };
-    ctx.line(&printable(&text))?;
+    ctx.success(&printable(&text))?;
     Ok(Exit::Done)
 }

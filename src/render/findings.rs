@@ -95,7 +95,8 @@ pub(crate) fn summary(image: &str, report: &Report, repaired: u64, ctx: &mut Ctx
     };
     let detail = if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) };
     let image = crate::failure::printable(image);
-    ctx.line(&format!("{image}: {}{detail}", paint(ctx.colour, role, word)))
+    let line = format!("{image}: {}{detail}", paint(ctx.colour, role, word));
+    if verdict == Verdict::Clean { ctx.success(&line) } else { ctx.line(&line) }
 }
 
 const fn role(severity: Severity) -> Role {

@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn pieces_line_up_as_one_table_does() {
-        let ctx = Ctx::new(crate::ctx::ColorWhen::Never, false);
+        let ctx = Ctx::new(crate::ctx::ColorWhen::Never, false, false);
         let mut table = Table::new(&["N", "Text"]).right(&[0]);
         let count = 3 * ROWS_AT_ONCE;
         for n in 0..count {

@@ -1,9 +1,10 @@
 //! What the program says of itself, at 80 columns.
 
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Done, Sandbox};
+use crate::terminal::Terminal;
 
 /// Every command that the help lists.
-fn commands(sandbox: &Sandbox) -> Vec<String> {
+pub(crate) fn commands(sandbox: &Sandbox) -> Vec<String> {
     let help = sandbox.ok("--help").text();
     let listed = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
     // What a name is followed by may go on in the next line, further to the right.
@@ -73,5 +74,72 @@ fn a_command_line_that_is_not_understood_ends_with_2() {
         assert_eq!(done.code, 2, "{line}: {done:?}");
         assert!(done.stdout.is_empty() && !done.stderr.is_empty(), "{line}: {done:?}");
     }
+    for (line, tip) in [
+        ("info", "tip: use 'gmfs inspect'"),
+        ("check region.img", "tip: use 'gmfs fsck'"),
+        ("inspec", "'inspect'"),
+        ("resize2fs region.img", "'gmfs truncate --size'"),
+    ] {
+        let done = sandbox.gmfs(line);
+        assert!(done.code == 2 && done.stderr.contains(tip), "{line}: {done:?}");
+    }
     insta::assert_snapshot!("usage_error", sandbox.gmfs("mkfs x --size 12Q").all());
+}
+
+#[test]
+fn colours_are_as_they_are_wished_also_in_errors_and_help() {
+    let sandbox = Sandbox::new();
+    for (line, code) in [("fsck --bogus", 16), ("frobnicate", 2), ("ls", 2), ("--help", 0), ("fsck --help", 0), ("", 2)]
+    {
+        let mut plain = Terminal::start(&sandbox, &format!("{line} --color never"));
+        let mut unset = Terminal::coloured(&sandbox, line);
+        let (plain_code, coloured_code) = (plain.end(), unset.end());
+        if !line.is_empty() {
+            assert_eq!(plain_code, code, "{line}: {}", plain.shown);
+        }
+        assert_eq!(coloured_code, code, "{line}: {}", unset.shown);
+        assert!(!plain.shown.contains('\x1b'), "{line}: {:?}", plain.shown);
+        assert!(unset.shown.contains('\x1b'), "{line}: {:?}", unset.shown);
+        // No terminal, no colours, unless they are asked for.
+        assert!(!sandbox.gmfs(line).all().contains('\x1b'), "{line}");
+        if !line.is_empty() {
+            assert!(sandbox.gmfs(&format!("{line} --color=always")).all().contains('\x1b'), "{line}");
+        }
+    }
+    // NO_COLOR is set here.
+    let mut plain = Terminal::start(&sandbox, "fsck --bogus");
+    assert_eq!(plain.end(), 16);
+    assert!(!plain.shown.contains('\x1b'), "{:?}", plain.shown);
+}
+
+#[test]
+fn help_that_cannot_be_written_is_an_error() {
+    let sandbox = Sandbox::new();
+    for line in ["--version", "--help", "ls --help", "man", "completions bash"] {
+        let args: Vec<&str> = line.split_whitespace().collect();
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let done: Done = sandbox.command(&args).stdout(full).output().unwrap().into();
+        assert_eq!(done.code, 2, "{line}: {done:?}");
+        assert!(done.stderr.contains("cannot write to standard output"), "{line}: {done:?}");
+    }
+}
+
+#[test]
+fn quiet_leaves_out_success_and_notes_and_nothing_else() {
+    let sandbox = Sandbox::new();
+    for line in [
+        "mkfs region.img --size 64M -q",
+        "fsck -nq region.img",
+        "-q fsck -n region.img",
+        "save region.img -q -o saved.img",
+        "dump region.img -o region.meta -q",
+        "bad add -q region.img block:9",
+    ] {
+        assert_eq!(sandbox.ok(line).text(), "", "{line}");
+    }
+    // An error is said all the same, and so is a warning.
+    assert!(!sandbox.gmfs("ls -q missing").stderr.is_empty());
+    // What was asked for is shown.
+    assert!(sandbox.ok("inspect region.img -q").text().contains("UUID"));
+    assert!(sandbox.ok("fsck -n region.img").text().contains("clean"));
 }

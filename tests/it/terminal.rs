@@ -23,6 +23,15 @@ pub(crate) struct Terminal {
 impl Terminal {
     /// Starts a command line on it.
     pub(crate) fn start(sandbox: &Sandbox, line: &str) -> Self {
+        Self::with(sandbox, line, true)
+    }
+
+    /// Likewise where colours are welcome.
+    pub(crate) fn coloured(sandbox: &Sandbox, line: &str) -> Self {
+        Self::with(sandbox, line, false)
+    }
+
+    fn with(sandbox: &Sandbox, line: &str, plain: bool) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -30,7 +39,10 @@ impl Terminal {
         let open = || OpenOptions::new().read(true).write(true).open(std::ffi::OsStr::from_bytes(name.to_bytes()));
         let mut command = sandbox.command(&line.split_whitespace().collect::<Vec<_>>());
         command.stdin(open().unwrap()).stdout(open().unwrap()).stderr(open().unwrap());
-        let child = command.env("NO_COLOR", "1").spawn().unwrap();
+        if plain {
+            command.env("NO_COLOR", "1");
+        }
+        let child = command.spawn().unwrap();
         // What the command holds of the terminal ends with it, and with that the terminal.
         drop(command);
         Self { master: master.into(), child, shown: String::new(), seen: 0 }
