@@ -10,6 +10,7 @@ mod bad_input;
 mod beside;
 mod captured;
 mod changing;
+mod copying;
 mod damage;
 mod dumpfiles;
 mod dumps;
