@@ -9,7 +9,8 @@
 #   SIZES='1G 1T 16T 64T'
 #   PEER_SIZE=16T     size on which the checkers of the peers are compared
 #   FILL_SECONDS=240  stop filling the peers' filesystems after so many seconds, and compare by mapping
-#   SECTIONS='mkfs answer check peers list repair findings dumps'
+#   SECTIONS='mkfs answer check peers list repair findings copies dumps'
+#   COPY_MIB=1024     MiB of the file that the section copies copies; it takes 5 times as much space in WORK
 #   DUMP_MIB=1024     MiB of memory in each dump of the section dumps; the dumps take 5 times as much space in WORK
 #   STATIC=1          measure the static binary, as used in an initramfs
 #   GMFS_BIN=folder   use gmfs and its example programs from this folder instead of building them (REVISION names them)
@@ -24,7 +25,8 @@ SHORT_RUNS=${SHORT_RUNS:-21}
 SIZES=${SIZES:-1G 1T 16T 64T}
 PEER_SIZE=${PEER_SIZE:-16T}
 FILL_SECONDS=${FILL_SECONDS:-240}
-SECTIONS=${SECTIONS:-mkfs answer check peers list repair findings dumps}
+SECTIONS=${SECTIONS:-mkfs answer check peers list repair findings copies dumps}
+COPY_MIB=${COPY_MIB:-1024}
 DUMP_MIB=${DUMP_MIB:-1024}
 FILES=1000
 LARGEST=${SIZES##* }
@@ -161,8 +163,8 @@ measure() {
     for k in "${!commands[@]}"; do
         eval "${prepares[$k]}"
         local peak=- size=-
-        # time(1) does not know shell syntax (VAR=x, redirections): the commands here are plain.
-        if [ -x /usr/bin/time ]; then
+        # time(1) does not know shell syntax (VAR=x, redirections): no peak is measured of commands that have any.
+        if [ -x /usr/bin/time ] && [[ ${commands[$k]} != *[\>\|]* ]]; then
             # shellcheck disable=SC2086 # the command is words
             /usr/bin/time -q -f %M -o "$private/peak" ${commands[$k]} >/dev/null 2>&1 || true
             peak=$(tail -n 1 "$private/peak")
@@ -452,6 +454,39 @@ section_findings() {
     done
     quiet_end
     rm -f damaged.gmfs
+}
+
+# Files in and out of a region, beside cp, dd and cat.
+section_copies() {
+    local bytes=$((COPY_MIB << 20)) kind n
+    rm -f copy.*
+    head -c "$bytes" /dev/urandom >copy.dense
+    # Every second MiB is a hole.
+    truncate -s "$bytes" copy.half
+    for ((n = 0; n < COPY_MIB; n += 2)); do
+        dd if=copy.dense of=copy.half bs=1M count=1 skip="$n" seek="$n" conv=notrunc status=none
+    done
+    printf '\n## Files in and out of a region\n\n%s MiB, in the page cache. ' "$COPY_MIB"
+    printf 'Each output is a new file. On two CPUs. Ratio: to the first row.\n'
+    for kind in dense half; do
+        printf '\n%s:\n\n' "$([ "$kind" = dense ] && echo 'Without holes' || echo 'Every second MiB a hole')"
+        gmfs mkfs -q copy.gmfs --size "$((COPY_MIB * 2 + 64))M"
+        gmfs put copy.gmfs "copy.$kind" /f --sparse >/dev/null 2>&1
+        row "taskset -c 0,1 cp copy.$kind copy.out" 'rm -f copy.out'
+        row "taskset -c 0,1 dd if=copy.$kind of=copy.out bs=1M" 'rm -f copy.out'
+        row "taskset -c 0,1 gmfs extract copy.gmfs /f copy.out" 'rm -f copy.out'
+        row "taskset -c 0,1 cat copy.$kind > copy.out" 'rm -f copy.out'
+        row "taskset -c 0,1 gmfs cat copy.gmfs /f > copy.out" 'rm -f copy.out'
+        row "taskset -c 0,1 cat copy.$kind | cat" 'rm -f copy.out'
+        row "taskset -c 0,1 gmfs cat copy.gmfs /f | cat" 'rm -f copy.out'
+        row "taskset -c 0,1 cp copy.gmfs copy.out" 'rm -f copy.out'
+        row "taskset -c 0,1 gmfs save copy.gmfs -o copy.out" 'rm -f copy.out'
+        row "taskset -c 0,1 gmfs put copy.put copy.$kind /f" \
+            'rm -f copy.put; gmfs mkfs -q copy.put --size $((COPY_MIB + 64))M'
+        measure "$RUNS" 0
+        rm -f copy.gmfs copy.put copy.out
+    done
+    rm -f copy.*
 }
 
 # Makes one dump in each codec: by makedumpfile where it can, otherwise by make_dump. dumps.by lists the

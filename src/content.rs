@@ -11,16 +11,21 @@ use anyhow::Result;
 use gmfs_format::model::Piece;
 use gmfs_format::native::units::{PAGE_BYTES, PAGE_SIZE};
 use gmfs_io::in_order::{Shape, Step, steps_in_order};
-use gmfs_io::{Absence, ReadAt, ReadError, Span};
+use gmfs_io::{Absence, FilePart, ReadAt, ReadError, Span};
 
 use crate::failure::Failure;
+use crate::kernel_copy::KernelCopy;
 use crate::output;
 use crate::render::progress::Progress;
 use crate::render::size;
 
-/// Bytes read at once.
+/// Bytes that one of several threads reads at once.
 const CHUNK: u64 = 256 << 10;
-/// So far a source is asked at first for what is absent and what is zero. Farther wherever there is nothing else.
+/// Bytes read at once where no other thread reads: what a pipe holds. Larger reads made `gmfs cat | ...` slower, and
+/// copies between files no faster.
+const PIPEFUL: u64 = 64 << 10;
+/// Initial look-ahead for holes and absent ranges; it doubles while there is only one kind of them, or only data. A
+/// look costs: tmpfs searches the whole rest of a file for the next hole, whatever the look-ahead.
 const LOOK: u64 = 64 << 20;
 /// So many ranges are named in one message.
 const NAMED: usize = 4;
@@ -133,6 +138,11 @@ impl Gaps {
 pub(crate) trait Sink {
     /// These bytes are there.
     fn data(&mut self, at: u64, bytes: &[u8]) -> Result<()>;
+    /// These bytes are there too, in a file from which the kernel can copy them. Returns how many bytes it copied; the
+    /// others are read and come as `data`.
+    fn copy_part(&mut self, _at: u64, _part: FilePart<'_>) -> Result<u64> {
+        Ok(0)
+    }
     /// These are known to be zero.
     fn zeros(&mut self, span: Span) -> Result<()>;
     /// These cannot be told.
@@ -141,16 +151,19 @@ pub(crate) trait Sink {
 
 /// What a step of a plan means. Places are the output's.
 #[derive(Clone, Copy, Debug)]
-enum What {
+enum What<'s> {
     /// Bytes, and where in the source they are.
     Data { to: Span, from: u64 },
+    /// Bytes that are in a file just as they are.
+    InFile { to: Span, from: u64, part: FilePart<'s> },
     /// Known zeros.
     Zeros(Span),
     /// Nothing that can be told.
     Gap(Gap),
 }
 
-/// How to carry one stretch of a source: what is absent, what is a hole, and what is left, chunk by chunk.
+/// How to carry one stretch of a source: what is absent, what is a hole, and what is left: chunk by chunk, so that
+/// several threads can decode it, or at once if it only has to be copied out of a file.
 struct Plan<'s, S: ?Sized> {
     source: &'s S,
     range: Range<u64>,
@@ -174,15 +187,20 @@ impl<'s, S: ReadAt + ?Sized> Plan<'s, S> {
         Span::new(out.saturating_add(from.saturating_sub(start)), stop.saturating_sub(from))
     }
 
-    fn chunk(&mut self) -> Step<What> {
+    fn chunk(&mut self) -> Step<What<'s>> {
         let from = self.range.start;
+        let source = self.source;
+        if let Some(part) = source.file_part(from..self.data) {
+            let to = self.pass(from.saturating_add(part.len.max(1)).min(self.data));
+            return Step { read: None, what: What::InFile { to, from, part: FilePart { len: to.len, ..part } } };
+        }
         let stop = self.data.min(from.saturating_add(CHUNK));
         Step { read: Some(from..stop), what: What::Data { to: self.pass(stop), from } }
     }
 }
 
-impl<S: ReadAt + ?Sized> Iterator for Plan<'_, S> {
-    type Item = Step<What>;
+impl<'s, S: ReadAt + ?Sized> Iterator for Plan<'s, S> {
+    type Item = Step<What<'s>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let (at, end) = (self.range.start, self.range.end);
@@ -192,14 +210,14 @@ impl<S: ReadAt + ?Sized> Iterator for Plan<'_, S> {
         if at < self.data {
             return Some(self.chunk());
         }
-        let stop = end.min(at.saturating_add(self.look));
+        let limit = end.min(at.saturating_add(self.look));
         self.look = self.look.saturating_mul(2);
-        let absent = self.source.next_absent(at..stop);
+        let absent = self.source.next_absent(at..limit);
         if let Some((span, why)) = absent.filter(|(span, _)| span.offset <= at) {
-            let span = self.pass(span.end().clamp(at.saturating_add(1), stop));
+            let span = self.pass(span.end().clamp(at.saturating_add(1), limit));
             return Some(Step { read: None, what: What::Gap(Gap { span, at: Some(at), why: Why::Absent(why) }) });
         }
-        let stop = absent.map_or(stop, |(span, _)| span.offset.min(stop));
+        let stop = absent.map_or(limit, |(span, _)| span.offset.min(limit));
         // A source that cannot tell is read.
         let data = self.source.next_data(at..stop).unwrap_or(Some(at..stop));
         let start = data.as_ref().map_or(stop, |data| data.start.clamp(at, stop));
@@ -207,7 +225,9 @@ impl<S: ReadAt + ?Sized> Iterator for Plan<'_, S> {
         if start > at {
             return Some(Step { read: None, what: What::Zeros(self.pass(start)) });
         }
-        self.look = LOOK;
+        if self.data < limit {
+            self.look = LOOK;
+        }
         // Nothing may stand still, whatever a source says.
         self.data = self.data.max(at.saturating_add(1));
         Some(self.chunk())
@@ -215,7 +235,7 @@ impl<S: ReadAt + ?Sized> Iterator for Plan<'_, S> {
 }
 
 /// The steps for a file's piece.
-fn steps<'s, S: ReadAt + ?Sized>(source: &'s S, piece: &Piece) -> Box<dyn Iterator<Item = Step<What>> + 's> {
+fn steps<'s, S: ReadAt + ?Sized>(source: &'s S, piece: &Piece) -> Box<dyn Iterator<Item = Step<What<'s>>> + 's> {
     let one = |what| Box::new(std::iter::once(Step { read: None, what }));
     match *piece {
         Piece::Hole { file } => one(What::Zeros(file)),
@@ -225,12 +245,19 @@ fn steps<'s, S: ReadAt + ?Sized>(source: &'s S, piece: &Piece) -> Box<dyn Iterat
     }
 }
 
-/// Carries a file's pieces from the region in `source`: read by several threads, handed over in order.
+/// Carries a file's pieces from the region in `source`, in order. What only has to be copied out of a file is copied by
+/// the kernel, or read right here: threads would cost more than they gain. Everything else is read by several threads.
 pub(crate) fn carry_pieces<S: ReadAt + ?Sized>(source: &S, pieces: &[Piece], sink: &mut impl Sink) -> Result<()> {
     let plan = pieces.iter().flat_map(|piece| steps(source, piece));
+    let mut buffer = Vec::new();
     steps_in_order(source, plan, Shape::default().threads, |what, bytes| match (what, bytes) {
         (What::Data { to, .. }, Some(Ok(bytes))) => sink.data(to.offset, bytes),
         (What::Data { to, from }, _) => by_page(source, from, to, sink),
+        (What::InFile { to, from, part }, _) => {
+            let copied = sink.copy_part(to.offset, part)?.min(to.len);
+            let rest = Span::new(to.offset.saturating_add(copied), to.len.saturating_sub(copied));
+            by_chunk(source, from.saturating_add(copied), rest, &mut buffer, sink)
+        }
         (What::Zeros(span), _) => sink.zeros(span),
         (What::Gap(gap), _) => sink.gap(gap),
     })
@@ -239,6 +266,27 @@ pub(crate) fn carry_pieces<S: ReadAt + ?Sized>(source: &S, pieces: &[Piece], sin
 /// Carries the first `len` bytes of `source`.
 pub(crate) fn carry<S: ReadAt + ?Sized>(source: &S, len: u64, sink: &mut impl Sink) -> Result<()> {
     carry_pieces(source, &[Piece::Data { file: Span::new(0, len), at: 0, bad: false }], sink)
+}
+
+/// Reads piece by piece on this thread.
+fn by_chunk<S: ReadAt + ?Sized>(
+    source: &S,
+    from: u64,
+    to: Span,
+    buffer: &mut Vec<u8>,
+    sink: &mut impl Sink,
+) -> Result<()> {
+    let mut done = 0;
+    while done < to.len {
+        let length = PIPEFUL.min(to.len - done);
+        buffer.resize(usize::try_from(length)?, 0);
+        match source.read_at(from + done, buffer) {
+            Ok(()) => sink.data(to.offset + done, buffer)?,
+            Err(_) => by_page(source, from + done, Span::new(to.offset + done, length), sink)?,
+        }
+        done += length;
+    }
+    Ok(())
 }
 
 /// Reads page by page what could not be read at once, so that only what is lost is lost.
@@ -288,7 +336,8 @@ pub(crate) fn known_gaps<S: ReadAt + ?Sized>(source: &S, pieces: &[Piece]) -> Ga
     gaps
 }
 
-/// A sparse file on its way: zero pages stay holes. It grows as bytes arrive, and has its whole length only at the end.
+/// A sparse file in the making. Holes of the source stay holes, and so do pages of zeros, except those that the kernel
+/// copies from file to file: gmfs does not see them. The file grows as bytes arrive, and gets its full length at the end.
 pub(crate) struct SparseFile<'a> {
     file: &'a File,
     size: u64,
@@ -297,12 +346,13 @@ pub(crate) struct SparseFile<'a> {
     /// Bytes that were written.
     pub(crate) written: u64,
     progress: &'a Progress,
+    kernel: KernelCopy,
 }
 
 impl<'a> SparseFile<'a> {
     /// `file` is new and empty.
     pub(crate) fn new(file: &'a File, size: u64, progress: &'a Progress) -> Self {
-        Self { file, size, gaps: Gaps::default(), written: 0, progress }
+        Self { file, size, gaps: Gaps::default(), written: 0, progress, kernel: KernelCopy::default() }
     }
 
     /// Ends the work: the file has its length, and everything is with the medium, errors included.
@@ -338,6 +388,20 @@ impl Sink for SparseFile<'_> {
         Ok(())
     }
 
+    fn copy_part(&mut self, at: u64, part: FilePart<'_>) -> Result<u64> {
+        let mut done = 0;
+        loop {
+            output::go_on()?;
+            self.progress.at(at.saturating_add(done));
+            let copied = self.kernel.piece(part, done, self.file, Some(at.saturating_add(done)));
+            if copied == 0 {
+                return Ok(done);
+            }
+            done = done.saturating_add(copied);
+            self.written = self.written.saturating_add(copied);
+        }
+    }
+
     fn zeros(&mut self, span: Span) -> Result<()> {
         output::go_on()?;
         self.progress.at(span.end());
@@ -353,6 +417,13 @@ impl Sink for SparseFile<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use gmfs_image::RegionFile;
+    use gmfs_io::Window;
+
+    use crate::ctx::{ColorWhen, Ctx};
+
     use super::*;
 
     /// A source with a hole that is not there and a page that cannot be read.
@@ -404,6 +475,152 @@ mod tests {
             "gap 0x5064..0x6064 of 0x5000 beyond-end",
         ];
         assert_eq!(log.0, expected);
+    }
+
+    const PAGE: usize = PAGE_SIZE;
+
+    /// A file in a temporary directory: `a` two pages of ones, `0` two pages of zeros, `.` two pages that are a hole.
+    fn file_of(dir: &Path, shape: &str) -> (File, Vec<u8>) {
+        let file = File::options().read(true).write(true).create_new(true).open(dir.join("source")).unwrap();
+        let mut bytes = Vec::new();
+        for (n, kind) in shape.chars().enumerate() {
+            let stretch = [if kind == 'a' { b'a' + u8::try_from(n % 26).unwrap() } else { 0 }; 2 * PAGE];
+            if kind != '.' {
+                file.write_all_at(&stretch, bytes.len() as u64).unwrap();
+            }
+            bytes.extend_from_slice(&stretch);
+        }
+        file.set_len(bytes.len() as u64).unwrap();
+        (file, bytes)
+    }
+
+    /// Copies the first `len` bytes of `source` into a new file: what it holds, what is missing, how much was written.
+    fn copied<S: ReadAt + ?Sized>(source: &S, len: u64, before: impl Fn()) -> (Vec<u8>, Gaps, u64) {
+        let ctx = Ctx::new(ColorWhen::Never, false, false);
+        let progress = Progress::new(&ctx, "copying", len);
+        let file = tempfile::tempfile().unwrap();
+        let mut sink = Before(SparseFile::new(&file, len, &progress), before);
+        carry(source, len, &mut sink).unwrap();
+        let (gaps, written) = sink.0.finish().unwrap();
+        let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        (bytes, gaps, written)
+    }
+
+    /// Does something before the kernel copies.
+    struct Before<'f, F>(SparseFile<'f>, F);
+
+    impl<F: Fn()> Sink for Before<'_, F> {
+        fn data(&mut self, at: u64, bytes: &[u8]) -> Result<()> {
+            self.0.data(at, bytes)
+        }
+        fn copy_part(&mut self, at: u64, part: FilePart<'_>) -> Result<u64> {
+            (self.1)();
+            self.0.copy_part(at, part)
+        }
+        fn zeros(&mut self, span: Span) -> Result<()> {
+            self.0.zeros(span)
+        }
+        fn gap(&mut self, gap: Gap) -> Result<()> {
+            self.0.gap(gap)
+        }
+    }
+
+    /// A source that does not say that it is a file.
+    struct ReadOnly<S>(S);
+
+    impl<S: ReadAt> ReadAt for ReadOnly<S> {
+        fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+            self.0.read_at(offset, buf)
+        }
+        fn end(&self) -> Option<u64> {
+            self.0.end()
+        }
+    }
+
+    #[test]
+    fn a_copy_is_the_same_whoever_makes_it() {
+        for shape in ["a", ".", "aa.a0a..", "..a", "a0", "0.aaaa"] {
+            let dir = tempfile::tempdir().unwrap();
+            let (_, bytes) = file_of(dir.path(), shape);
+            let file = RegionFile::open(&dir.path().join("source")).unwrap();
+            let all = bytes.len() as u64;
+            for (from, len) in [(0, all), (1, all - 1), (5000, 3), (4096, all - 4096 - 7)] {
+                let wanted = &bytes[usize::try_from(from).unwrap()..][..usize::try_from(len).unwrap()];
+                let window = Window::new(&file, from, len);
+                let parts: [&dyn ReadAt; 3] = [&window, &Box::new(&window), &ReadOnly(&window)];
+                for (n, source) in parts.into_iter().enumerate() {
+                    let (found, gaps, written) = copied(source, len, || ());
+                    assert!(found == wanted && gaps.is_empty(), "{shape} {from} {len} {n}");
+                    assert!(written <= len, "{shape} {from} {len} {n}");
+                }
+                assert!(window.file_part(0..len).is_some() && ReadOnly(&window).file_part(0..len).is_none());
+            }
+            // Holes stay holes.
+            let holes = shape.matches('.').count() as u64 * 2 * PAGE_BYTES;
+            assert_eq!(copied(&file, all, || ()).2, all - holes, "{shape}");
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_while_it_is_copied_is_missing_and_not_zeros() {
+        let dir = tempfile::tempdir().unwrap();
+        let (writer, bytes) = file_of(dir.path(), "aaaa");
+        let source = RegionFile::open(&dir.path().join("source")).unwrap();
+        let all = bytes.len() as u64;
+        let (found, gaps, written) = copied(&source, all, || writer.set_len(3 * PAGE_BYTES + 9).unwrap());
+        assert!(found[..3 * PAGE] == bytes[..3 * PAGE]);
+        // The kernel copies the bytes that are left of a page. Without it, that page is missing.
+        let gaps: Vec<_> = gaps.iter().collect();
+        assert_eq!((gaps.len(), gaps[0].span.end(), gaps[0].why), (1, all, Why::Absent(Absence::BeyondEnd)));
+        assert!([3 * PAGE_BYTES, 3 * PAGE_BYTES + 9].contains(&written) && gaps[0].span.offset == written);
+    }
+
+    #[test]
+    fn what_the_kernel_leaves_is_read_page_by_page_where_it_must_be() {
+        /// A file with a page that cannot be read, as the sink below and `read_at` find it.
+        struct Failing(RegionFile);
+        impl ReadAt for Failing {
+            fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+                let span = Span::new(offset, buf.len() as u64);
+                if offset < 3 * PAGE_BYTES && span.end() > 2 * PAGE_BYTES {
+                    return Err(ReadError::Io { span, source: io::ErrorKind::Other.into() });
+                }
+                self.0.read_at(offset, buf)
+            }
+            fn end(&self) -> Option<u64> {
+                self.0.end()
+            }
+            fn file_part(&self, range: Range<u64>) -> Option<FilePart<'_>> {
+                self.0.file_part(range)
+            }
+        }
+        #[derive(Default)]
+        struct Partial(Log);
+        impl Sink for Partial {
+            fn data(&mut self, at: u64, bytes: &[u8]) -> Result<()> {
+                self.0.data(at, bytes)
+            }
+            fn copy_part(&mut self, at: u64, part: FilePart<'_>) -> Result<u64> {
+                self.0.0.push(format!("part {at} of {} {}", part.offset, part.len));
+                Ok(5000)
+            }
+            fn zeros(&mut self, span: Span) -> Result<()> {
+                self.0.zeros(span)
+            }
+            fn gap(&mut self, gap: Gap) -> Result<()> {
+                self.0.gap(gap)
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let (_, bytes) = file_of(dir.path(), "aa");
+        let source = Failing(RegionFile::open(&dir.path().join("source")).unwrap());
+        let mut sink = Partial::default();
+        let piece = Piece::Data { file: Span::new(100, bytes.len() as u64), at: 0, bad: false };
+        carry_pieces(&source, &[piece], &mut sink).unwrap();
+        let expected =
+            ["part 100 of 0 16384", "data 5100 3192", "gap 0x2064..0x3064 of 0x2000 unreadable", "data 12388 4096"];
+        assert_eq!(sink.0.0, expected);
     }
 
     #[test]

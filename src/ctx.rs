@@ -96,6 +96,12 @@ impl Ctx {
         Ok(())
     }
 
+    /// Standard output without the buffer of this program, which is empty after this call.
+    pub(crate) fn raw(&mut self) -> Result<io::Stdout, OutputError> {
+        self.out.flush()?;
+        Ok(io::stdout())
+    }
+
     /// Writes a line.
     pub(crate) fn line(&mut self, text: &str) -> Result<(), OutputError> {
         self.out.write_all(text.as_bytes())?;

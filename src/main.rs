@@ -13,6 +13,7 @@ mod failure;
 mod health;
 mod in_use;
 mod interrupt;
+mod kernel_copy;
 mod lacking;
 mod locate;
 mod locking;

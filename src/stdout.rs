@@ -2,11 +2,15 @@
 
 use anyhow::Result;
 use gmfs_format::model::Piece;
-use gmfs_io::{ReadAt, Span};
+use gmfs_io::{FilePart, ReadAt, Span};
 
 use crate::content::{Gap, Gaps, Sink, carry_pieces, known_gaps};
 use crate::ctx::Ctx;
 use crate::failure::Failure;
+use crate::kernel_copy::KernelCopy;
+
+/// A stretch of zeros this long is left out of a file. A shorter one is written.
+const HOLE: u64 = 64 << 10;
 
 /// Writes pieces of the region in `source` to standard output, and gives what became a hole in it.
 ///
@@ -22,10 +26,10 @@ pub(crate) fn write<S: ReadAt + ?Sized>(
     if !known.is_empty() {
         allow(&known, ctx)?;
     }
-    let mut sink = Stdout { ctx, allow, gaps: Gaps::default() };
+    let mut sink = Stdout { ctx, allow, gaps: Gaps::default(), kernel: KernelCopy::default(), holes: false };
     carry_pieces(source, pieces, &mut sink)?;
-    let Stdout { ctx, gaps, .. } = sink;
-    if !gaps.is_empty() {
+    let Stdout { ctx, gaps, holes, .. } = sink;
+    if holes {
         ctx.end_holes()?;
     }
     Ok(gaps)
@@ -44,6 +48,9 @@ struct Stdout<'c, F> {
     ctx: &'c mut Ctx,
     allow: F,
     gaps: Gaps,
+    kernel: KernelCopy,
+    /// Whether holes were left in it, so that its length must be set at the end.
+    holes: bool,
 }
 
 impl<F: Fn(&Gaps, &mut Ctx) -> Result<()>> Sink for Stdout<'_, F> {
@@ -51,7 +58,23 @@ impl<F: Fn(&Gaps, &mut Ctx) -> Result<()>> Sink for Stdout<'_, F> {
         Ok(self.ctx.bytes(bytes)?)
     }
 
+    fn copy_part(&mut self, _: u64, part: FilePart<'_>) -> Result<u64> {
+        let out = self.ctx.raw()?;
+        let mut done = 0_u64;
+        loop {
+            let copied = self.kernel.piece(part, done, &out, None);
+            if copied == 0 {
+                return Ok(done);
+            }
+            done = done.saturating_add(copied);
+        }
+    }
+
     fn zeros(&mut self, span: Span) -> Result<()> {
+        if span.len >= HOLE && self.ctx.can_have_holes()? {
+            self.holes = true;
+            return Ok(self.ctx.hole(span.len)?);
+        }
         Ok(self.ctx.zeros(span.len)?)
     }
 
@@ -62,6 +85,7 @@ impl<F: Fn(&Gaps, &mut Ctx) -> Result<()>> Sink for Stdout<'_, F> {
             (self.allow)(&first, self.ctx)?;
         }
         self.gaps.add(gap);
+        self.holes = true;
         Ok(self.ctx.hole(gap.span.len)?)
     }
 }

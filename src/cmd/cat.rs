@@ -18,7 +18,7 @@ use crate::{paths, stdout};
 
 /// Write the content of files to standard output
 ///
-/// Holes are zeros. A range that the image does not hold, or that cannot be read, is an error that names it, never
+/// Holes are zeros; in a file that ends where they are written, they stay holes. A range that the image does not hold, or that cannot be read, is an error that names it, never
 /// zeros, unless --sparse-absent is given: then it becomes a hole in the file that standard output is, and the exit
 /// status is 1.
 #[derive(Arguments, Debug)]

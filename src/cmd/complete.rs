@@ -11,8 +11,8 @@ use std::path::Path;
 use anyhow::Result;
 use clap::{Arg, ArgAction, Args as Arguments, Command, ValueHint};
 use gmfs_check::Code;
-use gmfs_format::native::seal::PageKind;
 use gmfs_format::model::Kind;
+use gmfs_format::native::seal::PageKind;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;

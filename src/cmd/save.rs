@@ -25,7 +25,8 @@ use gmfs::Located;
 /// Copy the region, byte for byte, into a region file
 ///
 /// The way to rescue a region from a capture kernel or a dump. Works on any range that --region names, formatted or not.
-/// Pages of zeros become holes. Ranges that the image does not hold, or that cannot be read, become holes too and are
+/// Holes stay holes, and pages of zeros become holes; but if IMAGE is a region file on the filesystem of FILE, the kernel
+/// copies it, or shares its blocks where the filesystem can, and its pages of zeros are copied. Ranges that the image does not hold, or that cannot be read, become holes too and are
 /// listed; the exit status is 1 then. It is called FILE.partial until it is whole; after an error or an interrupt
 /// nothing is left of it. With - for FILE the region goes to standard output; if the image does not hold all of it, that
 /// must be a file, in which holes can be left.

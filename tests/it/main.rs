@@ -11,6 +11,7 @@ mod beside;
 mod captured;
 mod changing;
 mod completing;
+mod copying;
 mod damage;
 mod dumpfiles;
 mod dumps;

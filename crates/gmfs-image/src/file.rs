@@ -13,7 +13,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gmfs_io::{Absence, ReadAt, ReadError, Span, WriteAt, WriteError};
+use gmfs_io::{Absence, FilePart, ReadAt, ReadError, Span, WriteAt, WriteError};
 use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::Errno;
 
@@ -231,6 +231,10 @@ impl ReadAt for RegionFile {
         let behind = range.start.max(self.size);
         Ok((behind < range.end).then_some(behind..range.end))
     }
+
+    fn file_part(&self, range: Range<u64>) -> Option<FilePart<'_>> {
+        FilePart::of(&self.file, range, self.size)
+    }
 }
 
 /// A regular file or a block device, open for reading and writing, with the exclusive lock on the range that is changed.
@@ -377,6 +381,10 @@ impl ReadAt for WritableFile {
 
     fn next_data(&self, range: Range<u64>) -> Result<Option<Range<u64>>, ReadError> {
         self.inner.next_data(range)
+    }
+
+    fn file_part(&self, range: Range<u64>) -> Option<FilePart<'_>> {
+        self.inner.file_part(range)
     }
 }
 

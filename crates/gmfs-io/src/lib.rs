@@ -28,4 +28,4 @@ pub mod in_order;
 pub mod num;
 mod source;
 
-pub use source::{Absence, PlainFile, ReadAt, ReadError, Span, Window, WriteAt, WriteError};
+pub use source::{Absence, FilePart, PlainFile, ReadAt, ReadError, Span, Window, WriteAt, WriteError};

@@ -167,6 +167,37 @@ pub trait ReadAt: Send + Sync {
         let from = range.start.max(end);
         (from < range.end).then(|| (Span::new(from, range.end.saturating_sub(from)), Absence::BeyondEnd))
     }
+
+    /// The part of an open file that holds the first bytes of `range`, byte for byte, so that the kernel can copy them.
+    /// `None` if the source is not a file, decodes what it reads, or does not hold the first byte: then only
+    /// [`read_at`](Self::read_at) gives the bytes, which it always does.
+    ///
+    /// The file may have become shorter since it was opened. What the kernel does not copy must be read with
+    /// [`read_at`](Self::read_at), which says what is missing and why.
+    fn file_part(&self, range: Range<u64>) -> Option<FilePart<'_>> {
+        let _ = range;
+        None
+    }
+}
+
+/// A part of an open file; see [`ReadAt::file_part`].
+#[derive(Clone, Copy, Debug)]
+pub struct FilePart<'f> {
+    /// A regular file or a block device.
+    pub file: &'f std::fs::File,
+    /// Where the part starts in the file.
+    pub offset: u64,
+    /// Its length in bytes, at least 1.
+    pub len: u64,
+}
+
+impl<'f> FilePart<'f> {
+    /// As much of `range` as is before `end`, the file's; `None` if nothing is.
+    #[must_use]
+    pub fn of(file: &'f std::fs::File, range: Range<u64>, end: u64) -> Option<Self> {
+        let len = range.end.min(end).checked_sub(range.start).filter(|len| *len > 0)?;
+        Some(Self { file, offset: range.start, len })
+    }
 }
 
 /// A source that can be written. What cannot be written (a dump) does not have this trait.
@@ -212,6 +243,9 @@ macro_rules! delegate_read {
             }
             fn next_absent(&self, range: Range<u64>) -> Option<(Span, Absence)> {
                 (**self).next_absent(range)
+            }
+            fn file_part(&self, range: Range<u64>) -> Option<FilePart<'_>> {
+                (**self).file_part(range)
             }
         }
     )*};
@@ -299,6 +333,10 @@ impl ReadAt for PlainFile {
 
     fn end(&self) -> Option<u64> {
         self.0.metadata().ok().map(|metadata| metadata.len())
+    }
+
+    fn file_part(&self, range: Range<u64>) -> Option<FilePart<'_>> {
+        FilePart::of(&self.0, range, self.end()?)
     }
 }
 
@@ -399,6 +437,10 @@ impl<S: ReadAt> ReadAt for Window<S> {
         }
         let from = range.start.max(self.size);
         (from < range.end).then(|| (Span::new(from, range.end.saturating_sub(from)), Absence::BeyondEnd))
+    }
+
+    fn file_part(&self, range: Range<u64>) -> Option<FilePart<'_>> {
+        self.source.file_part(self.outer(&range))
     }
 }
 
