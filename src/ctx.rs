@@ -7,6 +7,7 @@ use std::os::fd::AsFd as _;
 use clap::ValueEnum;
 
 use crate::failure::printable;
+use crate::render::progress;
 
 /// When to use colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -39,7 +40,7 @@ pub(crate) struct Ctx {
     pub(crate) json: bool,
     /// Standard output shows colours.
     pub(crate) colour: bool,
-    /// Columns of the terminal on standard output; `None` where it is none, and nothing is cut or wrapped.
+    /// Columns of the terminal on standard output; `None` where it is none, and nothing is left out or wrapped.
     pub(crate) width: Option<u16>,
     /// Standard error is a terminal, which can show a progress bar.
     pub(crate) progress: bool,
@@ -54,14 +55,13 @@ impl Ctx {
             ColorWhen::Never => false,
             ColorWhen::Auto => terminal && allows_colour(),
         };
-        let size = terminal.then(|| rustix::termios::tcgetwinsize(stdout.as_fd()).ok()).flatten();
-        let width = size.map(|size| size.ws_col).filter(|columns| *columns > 0);
+        let width = if terminal { columns() } else { None };
         // Not through the standard library's own buffer, which looks for line ends in gigabytes of guest memory.
         let out: Box<dyn Write + Send> = match stdout.as_fd().try_clone_to_owned() {
             Ok(fd) => Box::new(File::from(fd)),
             Err(_) => Box::new(stdout),
         };
-        let progress = io::stderr().is_terminal();
+        let progress = progress::possible();
         Self { out: BufWriter::with_capacity(64 << 10, out), json, colour, width, progress }
     }
 
@@ -156,7 +156,15 @@ pub(crate) fn warn(text: &str) {
 
 /// One line on standard error. That it cannot be written is nothing that could be told.
 fn say(kind: &str, text: &str) {
+    progress::clear();
     let _ = writeln!(io::stderr(), "gmfs: {kind}: {}", printable(text));
+}
+
+/// The width of the terminal on standard output: what COLUMNS says, as other programs take it, or what it says itself.
+fn columns() -> Option<u16> {
+    let named = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+    let own = || rustix::termios::tcgetwinsize(io::stdout().as_fd()).ok().map(|size| size.ws_col);
+    named.filter(|columns| *columns > 0).or_else(own).filter(|columns| *columns > 0)
 }
 
 fn allows_colour() -> bool {

@@ -19,7 +19,7 @@ use gmfs_volume::{ChangeError, OpenError};
 
 use crate::ctx::{Ctx, OutputError};
 use crate::exit::Exit;
-use crate::render::json;
+use crate::render::{json, progress};
 
 /// An error that this layer finds itself.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +66,7 @@ pub(crate) fn report(error: &anyhow::Error, ctx: &mut Ctx) -> Exit {
     if let Some(hint) = hint {
         text.push_str(&format!("  next: {}\n", printable(&hint)));
     }
+    progress::clear();
     let _ = std::io::stderr().write_all(text.as_bytes());
     Exit::Failed
 }

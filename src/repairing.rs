@@ -113,13 +113,17 @@ pub(crate) fn look<S: ReadAt + ?Sized>(source: &S, look: Look, keep: usize, ctx:
     let options = Options { now: clock::now(), threads: threads(), data: look.data, keep, region: look.region };
     let bar = Mutex::new(Progress::forced(ctx, "checking", look.progress));
     let done = AtomicU64::new(0);
-    check(source, &options, &|now, of| {
+    let report = check(source, &options, &|now, of| {
         let now = done.fetch_max(now, Ordering::Relaxed).max(now);
         // Whoever finds the bar in another thread's hands goes on.
         if let Ok(bar) = bar.try_lock() {
             bar.at_of(now, of);
         }
-    })
+    })?;
+    if let Ok(bar) = bar.lock() {
+        bar.done();
+    }
+    Ok(report)
 }
 
 /// Asks, plans and applies until nothing more is to be done.

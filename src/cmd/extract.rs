@@ -302,6 +302,7 @@ fn copy(opened: &Opened, inode: &Inode, pieces: &[Piece], file: &File, ctx: &Ctx
     let mut sink = SparseFile::new(file, inode.size, &progress);
     carry_pieces(opened.region.source(), pieces, &mut sink)?;
     let (gaps, _) = sink.finish()?;
+    progress.done();
     if let Some(modified) = inode.attributes.map(|attributes| attributes.modified).filter(|time| *time != 0) {
         // A time that the filesystem outside cannot keep is no reason to fail.
         let _ = file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_nanos(modified));

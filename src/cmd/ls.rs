@@ -119,7 +119,7 @@ fn long(lines: &[Line<'_>], users: Option<&ByFile>, ctx: &mut Ctx) -> Result<()>
     if users.is_some() {
         heads.insert(7, "Mapped by");
     }
-    let mut table = Table::new(&heads).right(&[1, 2, 3, 4, 5]);
+    let mut table = Table::new(&heads).right(&[1, 2, 3, 4, 5]).dispensable(&["Blocks", "Bytes", "GID", "UID", "Mode"]);
     for line in lines {
         let inode = line.inode;
         let attributes = inode.attributes;

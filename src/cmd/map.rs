@@ -196,7 +196,9 @@ fn show(opened: &Opened, inode: &Inode, mapping: &Mapping, ctx: &mut Ctx) -> Res
     let (geometry, base, extents) = (opened.region.geometry(), opened.physical_base(), &mapping.extents);
     let block = geometry.block_bytes();
     let address = if base.is_some() { "Physical address" } else { "Offset in region" };
-    let mut table = Table::new(&["File offset", "Length", "Blocks", "First block", address]).right(&[0, 1, 2, 3, 4]);
+    let mut table = Table::new(&["File offset", "Length", "Blocks", "First block", address])
+        .right(&[0, 1, 2, 3, 4])
+        .dispensable(&["First block", "Blocks"]);
     let mut rows: Vec<(u64, Option<&Extent>, u64)> = Vec::new();
     rows.extend(extents.iter().map(|e| (u64::from(e.index) * block, Some(e), u64::from(e.count) * block)));
     rows.extend(holes(extents, inode.size, block).into_iter().map(|(offset, length)| (offset, None, length)));
