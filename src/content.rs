@@ -8,10 +8,10 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
 use anyhow::Result;
+use gmfs_format::model::Piece;
 use gmfs_format::native::units::{PAGE_BYTES, PAGE_SIZE};
 use gmfs_io::in_order::{Shape, Step, steps_in_order};
 use gmfs_io::{Absence, ReadAt, ReadError, Span};
-use gmfs_volume::content::Piece;
 
 use crate::failure::Failure;
 use crate::output;

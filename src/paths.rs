@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
-use gmfs_format::native::model::{Inode, Tree};
-use gmfs_format::native::tables::InodeKind;
+use gmfs_format::model::Kind;
+use gmfs_format::model::{Inode, Tree};
 use gmfs_format::native::units::InodeNo;
 
 /// The longest path that is shown, as the kernel's `PATH_MAX`.
@@ -132,7 +132,7 @@ pub(crate) fn walk<'t, E>(
         let step = Step { inode, path: join(directory, &inode.name), last: marks };
         let go = each(&step)?;
         walked.met.insert(inode.ino);
-        if inode.kind != InodeKind::Directory || go == Go::Past {
+        if inode.kind != Kind::Directory || go == Go::Past {
             continue;
         }
         if step.path.len() > MAX_PATH {
@@ -235,7 +235,7 @@ fn reason(tree: &Tree, walked: &Walked, inode: &Inode, reached: bool) -> Why {
     if !walked.met.contains(&parent) {
         return Why::Below;
     }
-    if tree.get(parent).is_some_and(|parent| parent.kind != InodeKind::Directory) {
+    if tree.get(parent).is_some_and(|parent| parent.kind != Kind::Directory) {
         return Why::InFile(parent);
     }
     let holder = tree.lookup(parent, &inode.name).filter(|holder| holder.ino != inode.ino);
@@ -282,10 +282,11 @@ mod tests {
         for (ino, parent, name) in inodes {
             tree.insert(Inode {
                 ino: InodeNo(*ino),
-                kind: InodeKind::Directory,
+                kind: Kind::Directory,
                 parent: InodeNo(*parent),
                 name: name.as_bytes().into(),
                 size: 0,
+                size_recorded: true,
                 blocks: 0,
                 attributes: None,
             });

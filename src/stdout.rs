@@ -1,8 +1,8 @@
 //! What a region holds, on standard output: holes where it cannot be told, if standard output can have them.
 
 use anyhow::Result;
+use gmfs_format::model::Piece;
 use gmfs_io::{ReadAt, Span};
-use gmfs_volume::content::Piece;
 
 use crate::content::{Gap, Gaps, Sink, carry_pieces, known_gaps};
 use crate::ctx::Ctx;

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs_format::native::tables::InodeKind;
-use gmfs_volume::content::clip;
+use gmfs_format::model::Kind;
 
 use crate::content::Gaps;
 use crate::ctx::Ctx;
@@ -57,7 +56,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         let name = paths::shown(paths::bytes(path));
         let cannot = || format!("cannot read '{name}'");
         let inode = super::find(&inodes.tree, path, &mut exit, ctx).with_context(cannot)?;
-        if inode.kind != InodeKind::File {
+        if inode.kind != Kind::File {
             return Err(Failure::new("is-directory", "it is a directory")).with_context(cannot);
         }
         let gaps = write(args, &opened, inode, ctx).with_context(cannot)?;
@@ -76,10 +75,10 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Ok(exit)
 }
 
-fn write(args: &Args, opened: &Opened, inode: &gmfs_format::native::model::Inode, ctx: &mut Ctx) -> Result<Gaps> {
+fn write(args: &Args, opened: &Opened, inode: &gmfs_format::model::Inode, ctx: &mut Ctx) -> Result<Gaps> {
     let range = args.offset..args.length.map_or(u64::MAX, |length| args.offset.saturating_add(length));
     let pieces = opened.region.content(inode)?;
-    let pieces: Vec<_> = pieces.into_iter().filter_map(|piece| clip(piece, &range)).collect();
+    let pieces: Vec<_> = pieces.into_iter().filter_map(|piece| piece.clip(&range)).collect();
     let base = opened.physical_base();
     let allow = |gaps: &Gaps, ctx: &mut Ctx| {
         if !args.sparse_absent {

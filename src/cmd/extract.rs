@@ -10,11 +10,12 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
+use gmfs_format::model::Inode;
+use gmfs_format::model::Kind;
+use gmfs_format::model::Piece;
 use gmfs_format::name;
-use gmfs_format::native::model::Inode;
-use gmfs_format::native::tables::InodeKind;
 use gmfs_format::native::units::InodeNo;
-use gmfs_volume::content::{Piece, pieces};
+use gmfs_volume::content::pieces;
 use gmfs_volume::region::{Mapping, Mappings};
 
 use crate::content::{Gaps, SparseFile, carry_pieces, known_gaps};
@@ -85,14 +86,14 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let cannot = || format!("cannot extract '{}'", paths::shown(path));
     let top = super::find(tree, &args.path, &mut exit, ctx).with_context(cannot)?;
     let target = Target::new(args, top).with_context(cannot)?;
-    let single = (top.kind == InodeKind::File).then_some(top.ino);
+    let single = (top.kind == Kind::File).then_some(top.ino);
     let mappings = opened.region.mappings(|ino| single.is_none_or(|only| only == ino));
     let (done, missing, lists) = (Vec::new(), Missing::default(), BTreeSet::new());
     let mut work = Work { args, opened: &opened, mappings, done, missing, lists, gaps: false };
     let path = tree.path(top.ino).unwrap_or_else(|| path.to_vec());
     let mut hidden: Vec<(&Inode, Why)> = Vec::new();
     let mut doubtful = Vec::new();
-    if top.kind == InodeKind::File {
+    if top.kind == Kind::File {
         let (folder, name) = target.file().with_context(cannot)?;
         work.file(&path, top, (&folder, &name), ctx).with_context(cannot)?;
         doubtful.push((top, paths::shown(&path)));
@@ -107,7 +108,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             }
             let name = OsStr::from_bytes(&step.inode.name);
             let made = folders.parent(step.last.len()).and_then(|parent| match step.inode.kind {
-                InodeKind::Directory => folders.make(&parent, name),
+                Kind::Directory => folders.make(&parent, name),
                 _ => work.file(&step.path, step.inode, (&parent, name), ctx),
             });
             if step.inode.is_doubtful() {

@@ -5,8 +5,8 @@ use std::ffi::OsString;
 
 use anyhow::Result;
 use clap::Args as Arguments;
-use gmfs_format::native::model::{Inode, Tree};
-use gmfs_format::native::tables::InodeKind;
+use gmfs_format::model::Kind;
+use gmfs_format::model::{Inode, Tree};
 use gmfs_format::native::units::InodeNo;
 
 use crate::ctx::Ctx;
@@ -96,7 +96,7 @@ fn collect<'t>(
     lines: &mut Vec<Line<'t>>,
 ) -> Vec<(&'t Inode, Why)> {
     let (inode, path) = top;
-    if inode.kind != InodeKind::Directory {
+    if inode.kind != Kind::Directory {
         lines.push(Line { name: paths::shown(&path), path, inode });
         return Vec::new();
     }
@@ -125,7 +125,7 @@ fn long(lines: &[Line<'_>], users: Option<&ByFile>, ctx: &mut Ctx) -> Result<()>
         let attributes = inode.attributes;
         let mode = attributes.map_or_else(String::new, |a| words::mode(inode.kind, a.mode));
         let number = |of: Option<u32>| of.map_or_else(String::new, |n| n.to_string());
-        let only = |text: String| if inode.kind == InodeKind::File { text } else { String::new() };
+        let only = |text: String| if inode.kind == Kind::File { text } else { String::new() };
         let changed = attributes.map_or_else(String::new, |a| time::short(a.modified));
         let mapped = users.map(|users| users.shown(inode.ino));
         let cells = [
@@ -149,5 +149,5 @@ fn long(lines: &[Line<'_>], users: Option<&ByFile>, ctx: &mut Ctx) -> Result<()>
 
 /// How a name is shown.
 pub(crate) fn role(inode: &Inode) -> Role {
-    if inode.kind == InodeKind::Directory { Role::Directory } else { Role::Plain }
+    if inode.kind == Kind::Directory { Role::Directory } else { Role::Plain }
 }

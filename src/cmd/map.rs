@@ -4,10 +4,11 @@ use std::ffi::OsString;
 
 use anyhow::{Context as _, Result};
 use clap::{Args as Arguments, ValueEnum};
-use gmfs_format::native::model::{Extent, Inode};
-use gmfs_format::native::tables::InodeKind;
-use gmfs_image::Kind;
-use gmfs_volume::content::{Piece, has_lost, pieces};
+use gmfs_format::model::Inode;
+use gmfs_format::model::Kind;
+use gmfs_format::model::Piece;
+use gmfs_format::native::extents::Extent;
+use gmfs_volume::content::{has_lost, pieces};
 use gmfs_volume::region::Mapping;
 
 use crate::ctx::Ctx;
@@ -55,7 +56,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let cannot = || format!("cannot map '{}'", paths::shown(paths::bytes(&args.path)));
     let mut exit = Exit::Done;
     let inode = super::find(&inodes.tree, &args.path, &mut exit, ctx).with_context(cannot)?;
-    if inode.kind != InodeKind::File {
+    if inode.kind != Kind::File {
         return Err(Failure::new("is-directory", "it is a directory")).with_context(cannot);
     }
     let mapping = opened.region.mapping(inode.ino);
@@ -135,7 +136,7 @@ fn qemu(opened: &Opened, inode: &Inode, pieces: &[Piece]) -> Result<Vec<String>,
         return failure("empty", "it has no bytes".to_owned(), "`gmfs truncate` makes it larger");
     }
     let single = objects.len() == 1;
-    let devdax = opened.place.kind == Kind::DevDax;
+    let devdax = opened.place.kind == gmfs_image::Kind::DevDax;
     let mut arguments = Vec::new();
     for (n, (offset, length)) in objects.iter().enumerate() {
         let name = if single { format!("gmfs{}", inode.ino) } else { format!("gmfs{}.{n}", inode.ino) };

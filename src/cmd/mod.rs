@@ -33,8 +33,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::builder::{PathBufValueParser, TypedValueParser};
-use gmfs_format::native::model::{Inode, Tree};
-use gmfs_format::native::tables::InodeKind;
+use gmfs_format::model::Kind;
+use gmfs_format::model::{Inode, Tree};
 use gmfs_format::native::units::InodeNo;
 use gmfs_io::ReadAt;
 use gmfs_volume::region::Inodes;
@@ -98,7 +98,7 @@ pub(crate) fn at<'t>(tree: &'t Tree, path: &OsStr) -> Result<&'t Inode, Failure>
         return Err(failure.hint("`gmfs inspect IMAGE files` shows what can be told"));
     }
     let found = tree.resolve(path).ok_or_else(|| open::not_found(path))?;
-    if path.ends_with(b"/") && found.kind != InodeKind::Directory {
+    if path.ends_with(b"/") && found.kind != Kind::Directory {
         return Err(Failure::new("not-directory", format!("'{}' is not a directory", paths::shown(path))));
     }
     Ok(found)

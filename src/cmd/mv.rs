@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs_format::native::tables::InodeKind;
+use gmfs_format::model::Kind;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
@@ -33,7 +33,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let (from, to) = (paths::bytes(&args.from), paths::bytes(&args.to));
     let changed = open::for_change(&args.image, args.image.in_use, ctx, |writer| {
-        let into = writer.tree().resolve(to).is_some_and(|inode| inode.kind == InodeKind::Directory);
+        let into = writer.tree().resolve(to).is_some_and(|inode| inode.kind == Kind::Directory);
         writer.rename(from, to, args.force)?;
         let name = paths::last(from).filter(|_| into);
         let path = name.map_or_else(|| to.to_vec(), |name| paths::join(to, name));

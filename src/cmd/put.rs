@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs_format::native::tables::InodeKind;
+use gmfs_format::model::Kind;
 use gmfs_io::Span;
 use gmfs_volume::{CreateOptions, PutOptions};
 
@@ -63,7 +63,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         CreateOptions { size, sparse: args.sparse, align_1g: args.align_1g, mode: args.mode, owner: super::owner() };
     let options = PutOptions { create, replace: args.force };
     let changed = open::for_change(&args.image, args.image.in_use, ctx, |writer| {
-        let into = writer.tree().resolve(destination).is_some_and(|inode| inode.kind == InodeKind::Directory);
+        let into = writer.tree().resolve(destination).is_some_and(|inode| inode.kind == Kind::Directory);
         let name = Path::new(&args.source).file_name().filter(|_| into && args.source != "-");
         let path = name.map_or_else(|| destination.to_vec(), |name| paths::join(destination, paths::bytes(name)));
         writer.put(&path, &mut content, &options)?;

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
+use gmfs_format::model::Piece;
 use gmfs_io::{Span, Window};
-use gmfs_volume::content::Piece;
 
 use crate::cmd::dump::out::{is_standard, refuse_terminal};
 use crate::content::{Gap, Gaps, SparseFile, carry};

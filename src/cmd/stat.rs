@@ -4,8 +4,9 @@ use std::ffi::OsString;
 
 use anyhow::Result;
 use clap::Args as Arguments;
-use gmfs_format::native::model::{Extent, Inode};
-use gmfs_format::native::tables::InodeKind;
+use gmfs_format::model::Inode;
+use gmfs_format::model::Kind;
+use gmfs_format::native::extents::Extent;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
@@ -77,7 +78,7 @@ fn show(path: &[u8], inode: &Inode, extents: &[Extent], users: Option<&ByFile>, 
     table.row(["Path", &paths::shown(path)]);
     table.row(["Inode", &inode.ino.to_string()]);
     table.row(["Kind", inode.kind.name()]);
-    if inode.kind == InodeKind::File {
+    if inode.kind == Kind::File {
         table.row(["Size", &size::both(inode.size)]);
         let mapped: u64 = extents.iter().map(|extent| u64::from(extent.count)).sum();
         let extents = size::count(extents.len() as u64, "extent");

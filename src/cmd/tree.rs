@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use anyhow::Result;
 use clap::Args as Arguments;
-use gmfs_format::native::tables::InodeKind;
+use gmfs_format::model::Kind;
 
 use crate::cmd::ls::role;
 use crate::ctx::Ctx;
@@ -60,7 +60,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         let (mut directories, mut files) = (0, 0);
         let walked = paths::walk(tree, (top, &path), |step| {
             note(step);
-            let file = step.inode.kind == InodeKind::File;
+            let file = step.inode.kind == Kind::File;
             *(if file { &mut files } else { &mut directories }) += 1;
             let name = paint(ctx.colour, role(step.inode), &paths::shown(&step.inode.name));
             let size = if file { format!("  {}", size::human(step.inode.size)) } else { String::new() };

@@ -4,8 +4,8 @@ use std::fmt;
 
 use anyhow::Result;
 use clap::Args as Arguments;
+use gmfs_format::model::Tree;
 use gmfs_format::native::geometry::Geometry;
-use gmfs_format::native::model::Tree;
 use gmfs_format::native::raw::BlockRaw;
 use gmfs_format::native::tables::BlockState;
 use gmfs_format::native::units::{BlockNo, CopyId, PAGE_BYTES, PageNo, PmdShift, to_u32};

@@ -2,22 +2,23 @@
 
 use std::fmt::Write as _;
 
+use gmfs_format::model::Kind;
 use gmfs_format::native::copies::Standing;
 use gmfs_format::native::features::Features;
 use gmfs_format::native::superblock::{STATE_ACTIVE, STATE_CLEAN, STATE_FLAGS, STATE_SEALED};
 use gmfs_format::native::tables::{
     BLOCK_CRC_VALID, BLOCK_FLAGS, BLOCK_ZERO, INODE_ALIGN_1G, INODE_DOUBTFUL, INODE_FLAGS, INODE_IMMUTABLE,
-    INODE_LOST_DATA, InodeKind,
+    INODE_LOST_DATA,
 };
 use gmfs_io::Absence;
 
 /// `drwxr-xr-x`
-pub(crate) fn mode(kind: InodeKind, mode: u16) -> String {
+pub(crate) fn mode(kind: Kind, mode: u16) -> String {
     let mut text = String::with_capacity(10);
     text.push(match kind {
-        InodeKind::Directory => 'd',
-        InodeKind::File => '-',
-        InodeKind::Free => '?',
+        Kind::Directory => 'd',
+        Kind::File => '-',
+        _ => '?',
     });
     for (shift, special, letter) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {
         let bits = mode >> shift;
@@ -111,8 +112,8 @@ mod tests {
 
     #[test]
     fn bits_have_names_and_unknown_ones_a_number() {
-        assert_eq!(mode(InodeKind::Directory, 0o755), "drwxr-xr-x");
-        assert_eq!(mode(InodeKind::File, 0o5600), "-rwS-----T");
+        assert_eq!(mode(Kind::Directory, 0o755), "drwxr-xr-x");
+        assert_eq!(mode(Kind::File, 0o5600), "-rwS-----T");
         assert_eq!(state(1), "clean");
         assert_eq!(state(0x15), "clean,sealed,0x10");
         assert_eq!(state(0), "none");

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use gmfs_format::model::Kind;
 use gmfs_format::native::geometry::Geometry;
-use gmfs_format::native::tables::InodeKind;
 use gmfs_format::native::units::PmdShift;
 use gmfs_volume::{CreateOptions, FormatOptions, PutOptions, Region, Stamp, Writer, WriterOptions};
 use serde_json::Value;
@@ -64,7 +64,7 @@ type Files = BTreeMap<Vec<u8>, (Vec<(u32, Vec<u8>)>, bool)>;
 fn files(bytes: &Vec<u8>) -> Files {
     let region = Region::open(bytes).unwrap();
     let tree = region.inodes().tree;
-    let regular = tree.inodes().filter(|inode| inode.kind == InodeKind::File);
+    let regular = tree.inodes().filter(|inode| inode.kind == Kind::File);
     let read = regular.filter_map(|inode| {
         let mut blocks = Vec::new();
         for extent in region.mapping(inode.ino).extents {

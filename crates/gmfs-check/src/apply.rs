@@ -5,8 +5,8 @@
 
 use std::ops::Range;
 
+use gmfs_format::model::Inode;
 use gmfs_format::native::copies::Standing;
-use gmfs_format::native::model::Inode;
 use gmfs_format::native::seal::PageKind;
 use gmfs_format::native::tables::{BlockState, INODE_DOUBTFUL};
 use gmfs_format::native::units::{CopyId, InodeNo, len64};

@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::OnceLock;
 
+use gmfs_format::model::{Inode, Kind};
 use gmfs_format::native::geometry::Geometry;
-use gmfs_format::native::model::Inode;
 use gmfs_format::native::raw::PageHeader;
 use gmfs_format::native::seal::{self, Place};
-use gmfs_format::native::tables::{BlockState, InodeKind};
+use gmfs_format::native::tables::BlockState;
 use gmfs_format::native::units::{BlockNo, CopyId, Generation, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo, PmdShift};
 use gmfs_io::{Absence, ReadAt, ReadError, Span, WriteAt, WriteError};
 use gmfs_volume::{Class, CreateOptions, FormatOptions, PutOptions, Region, Stamp, Writer, WriterOptions};
@@ -327,7 +327,7 @@ pub fn exercise_repair(data: &[u8]) {
 pub fn files<S: ReadAt>(image: &S) -> BTreeMap<Vec<u8>, (u64, Vec<BlockNo>)> {
     let Ok(region) = Region::open(image) else { return BTreeMap::new() };
     let tree = region.inodes().tree;
-    let regular = tree.inodes().filter(|inode| inode.kind == InodeKind::File);
+    let regular = tree.inodes().filter(|inode| inode.kind == Kind::File);
     let blocks = |inode: &Inode| {
         let extents = region.mapping(inode.ino).extents;
         extents.iter().flat_map(|e| (e.block.0..e.block.0 + e.count).map(BlockNo)).collect()

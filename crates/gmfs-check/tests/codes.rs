@@ -1,6 +1,7 @@
 //! Every code of the catalogue, made on purpose, is found: it, and nothing that does not come with it.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+use gmfs_format::model::Kind;
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
@@ -108,7 +109,7 @@ fn repair(image: &mut Vec<u8>, policy: Policy) -> Vec<Code> {
 fn contents(image: &Vec<u8>) -> Vec<(Vec<u8>, u64, u32)> {
     let region = gmfs_volume::Region::with(image, gmfs_volume::rebuild::load(image).unwrap());
     let tree = region.inodes().tree;
-    let files = tree.inodes().filter(|inode| inode.kind == gmfs_format::native::tables::InodeKind::File);
+    let files = tree.inodes().filter(|inode| inode.kind == Kind::File);
     let mut found: Vec<_> = files
         .filter_map(|inode| {
             let mut sum = crc32fast::Hasher::new();

@@ -95,7 +95,7 @@ fn reserves_more(end: &End, found: &End) -> bool {
     };
     let flags = |end: &End| end.left.iter().all(|code| *code == Code::GM0213);
     // Which inode lost+found gets depends on what a crash has left.
-    let alike = |path: &Vec<u8>, file: &(InodeNo, gmfs_format::native::tables::InodeKind, u64, bool, u64)| {
+    let alike = |path: &Vec<u8>, file: &(InodeNo, gmfs_format::model::Kind, u64, bool, u64)| {
         found.files.get(path).is_some_and(|found| found == file || path == b"/lost+found" && found.1 == file.1)
     };
     let same = end.files.iter().all(|(path, file)| alike(path, file));

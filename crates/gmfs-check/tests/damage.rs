@@ -4,10 +4,10 @@
 
 use gmfs_check::fuzzing::{Image, Patch, damage, exercise_check, exercise_repair, files, look, region, repair};
 use gmfs_check::{Policy, Verdict, apply, plan};
+use gmfs_format::model::Piece;
 use gmfs_format::native::geometry::Geometry;
 use gmfs_format::native::units::{BlockNo, CopyId, InodeNo, PAGE_SIZE, PageNo, PmdShift};
 use gmfs_io::{ReadAt, ReadError, Span, WriteAt, WriteError};
-use gmfs_volume::content::Piece;
 use gmfs_volume::{Class, Stamp};
 use proptest::prelude::*;
 

@@ -5,12 +5,12 @@
 use gmfs_check::fuzzing::region;
 use gmfs_check::inject::{Target, inject};
 use gmfs_check::{Code, Policy, Verdict, release_reserved};
+use gmfs_format::model::Piece;
 use gmfs_format::native::raw::{BlockRaw, BlockTablePage, InodeRaw, InodeTablePage, PageHeader, PageTrailer};
 use gmfs_format::native::seal;
 use gmfs_format::native::tables::{BlockState, INODE_LOST_DATA};
 use gmfs_format::native::units::{BlockNo, CopyId, Generation, InodeNo, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo};
 use gmfs_io::Span;
-use gmfs_volume::content::Piece;
 use gmfs_volume::restore::Restore;
 use gmfs_volume::{CreateOptions, PutOptions, Region, Superblocks};
 

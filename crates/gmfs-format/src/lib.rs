@@ -1,8 +1,10 @@
-//! The bytes of a guestmemfs region, version 2: structures, seals, geometry, and what they mean.
+//! The bytes of stores that keep memory across a kexec: one module for each layout, and a model that all of them come to.
+//!
+//! [`native`] is the layout of gmfs, described in `docs/FORMAT.md`; [`pkernfs`] is that of the pkernfs driver. [`model`]
+//! has what a store holds, whatever wrote it.
 //!
 //! This crate does no I/O and has no unsafe code. Any bytes decode without a panic; what they mean is checked apart
-//! from reading them. The format itself is described in `docs/FORMAT.md`, whose byte tables are produced from the
-//! declarations in [`raw`].
+//! from reading them.
 #![forbid(unsafe_code)]
 #![deny(
     clippy::print_stdout,
@@ -12,8 +14,10 @@
     clippy::arithmetic_side_effects
 )]
 
+pub mod model;
 pub mod name;
 pub mod native;
+pub mod pkernfs;
 pub mod spec;
 
 mod layout;

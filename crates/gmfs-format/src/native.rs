@@ -3,9 +3,10 @@
 //! `docs/FORMAT.md` describes it; its byte tables are produced from the declarations in [`raw`].
 
 pub mod copies;
+pub mod extents;
 pub mod features;
 pub mod geometry;
-pub mod model;
+mod inode;
 pub mod raw;
 pub mod seal;
 pub mod sum;

@@ -1,41 +1,16 @@
 //! A file's content: which bytes of the region hold which bytes of the file, and what cannot be told.
 
 use std::borrow::Borrow;
-use std::ops::Range;
 
+use gmfs_format::model::{Inode, Piece};
+use gmfs_format::native::extents::Extent;
 use gmfs_format::native::geometry::Geometry;
-use gmfs_format::native::model::{Extent, Inode};
 use gmfs_format::native::tables::INODE_LOST_DATA;
 use gmfs_format::native::units::BlockNo;
 use gmfs_io::{ReadAt, Span};
 
 use crate::region::{Mapping, Region};
 use crate::superblocks::Superblocks;
-
-/// A stretch of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Piece {
-    /// Bytes that lie in the region at `at`, in bytes from its start.
-    Data {
-        /// The stretch within the file, in bytes.
-        file: Span,
-        /// Where it lies in the region, in bytes.
-        at: u64,
-        /// Whether its blocks have hardware errors.
-        bad: bool,
-    },
-    /// Bytes that were never written: they read as zero.
-    Hole {
-        /// The stretch within the file, in bytes.
-        file: Span,
-    },
-    /// Bytes that no block stands for, though data may have been there: what a file owned is not all found, or a repair
-    /// says so.
-    Lost {
-        /// The stretch within the file, in bytes.
-        file: Span,
-    },
-}
 
 /// Why a file's content cannot be told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -137,22 +112,6 @@ impl ContentError {
     }
 }
 
-/// The part of a piece that lies within `range` of the file.
-#[must_use]
-pub fn clip(piece: Piece, range: &Range<u64>) -> Option<Piece> {
-    let cut = |span: Span| stretch(span.offset.max(range.start), span.end().min(range.end));
-    match piece {
-        Piece::Data { file, at, bad } => {
-            let inside = cut(file)?;
-            let skipped = inside.offset.saturating_sub(file.offset);
-            // Of a piece past the end of all offsets nothing could be read.
-            Some(Piece::Data { file: inside, at: at.saturating_add(skipped), bad })
-        }
-        Piece::Hole { file } => Some(Piece::Hole { file: cut(file)? }),
-        Piece::Lost { file } => Some(Piece::Lost { file: cut(file)? }),
-    }
-}
-
 impl<S: ReadAt, B: Borrow<Superblocks>> Region<S, B> {
     /// The content of a file as pieces.
     ///
@@ -166,14 +125,14 @@ impl<S: ReadAt, B: Borrow<Superblocks>> Region<S, B> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gmfs_format::native::tables::InodeKind;
+    use gmfs_format::model::Kind;
     use gmfs_format::native::units::{InodeNo, PmdShift};
 
     const MIB2: u64 = 2 << 20;
 
     fn file(size: u64, blocks: u64) -> Inode {
         let (ino, parent) = (InodeNo(2), InodeNo(1));
-        Inode { ino, kind: InodeKind::File, parent, name: (*b"f").into(), size, blocks, attributes: None }
+        Inode { ino, kind: Kind::File, parent, name: (*b"f").into(), size, size_recorded: true, blocks, attributes: None }
     }
 
     fn mapped(extents: &[(u32, u32, u32)]) -> Mapping {

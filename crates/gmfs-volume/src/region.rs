@@ -2,9 +2,10 @@
 
 use std::borrow::Borrow;
 
+use gmfs_format::model::{Inode, Tree};
 use gmfs_format::native::copies::Judgement;
+use gmfs_format::native::extents::{Extent, Extents};
 use gmfs_format::native::geometry::Geometry;
-use gmfs_format::native::model::{Extent, Extents, Inode, Tree};
 use gmfs_format::native::raw::{BlockRaw, BlockTablePage, InodeRaw, InodeTablePage};
 use gmfs_format::native::superblock::Superblock;
 use gmfs_format::native::tables::BlockState;

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use gmfs_format::model::{Inode, Kind, Tree};
 use gmfs_format::name::NameError;
-use gmfs_format::native::model::{Extent, Inode, Tree};
+use gmfs_format::native::extents::Extent;
 use gmfs_format::native::raw::{BlockRaw, InodeRaw, InodeTablePage};
 use gmfs_format::native::superblock::Superblock;
-use gmfs_format::native::tables::{INODE_IMMUTABLE, INODE_LOST_DATA, InodeKind};
+use gmfs_format::native::tables::{INODE_IMMUTABLE, INODE_LOST_DATA};
 use gmfs_format::native::units::{InodeNo, PageNo, to_usize};
 use gmfs_io::{ReadAt, ReadError, WriteAt, WriteError};
 
@@ -309,7 +310,7 @@ impl<S: WriteAt> Writer<S> {
         }
         gmfs_format::name::check(name).map_err(|source| ChangeError::Name { path: shown(path), source })?;
         let parent = self.at(directory)?;
-        if parent.kind != InodeKind::Directory {
+        if parent.kind != Kind::Directory {
             return Err(ChangeError::NotDirectory(shown(directory)));
         }
         Ok((parent.ino, name))
@@ -443,8 +444,8 @@ fn release_all(change: &mut Change, runs: &[std::ops::Range<u32>]) {
 }
 
 /// Refuses a path with a slash at its end, which demands a directory, for what is none.
-fn require_kind(path: &[u8], kind: InodeKind) -> Result<(), ChangeError> {
-    if path.ends_with(b"/") && kind != InodeKind::Directory {
+fn require_kind(path: &[u8], kind: Kind) -> Result<(), ChangeError> {
+    if path.ends_with(b"/") && kind != Kind::Directory {
         return Err(ChangeError::NotDirectory(shown(path)));
     }
     Ok(())

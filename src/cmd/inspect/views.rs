@@ -1,10 +1,11 @@
 //! The views that are lists.
 
 use anyhow::Result;
+use gmfs_format::model::Kind;
+use gmfs_format::model::{Attributes, Inode, Tree};
 use gmfs_format::native::copies::{Judgement, Standing};
-use gmfs_format::native::model::{Attributes, Inode, Tree};
 use gmfs_format::native::raw::BlockRaw;
-use gmfs_format::native::tables::{BlockState, InodeKind};
+use gmfs_format::native::tables::BlockState;
 use gmfs_format::native::units::{BlockNo, CopyId, InodeNo, PageNo};
 use gmfs_volume::region::Mappings;
 use gmfs_volume::superblocks::used_tables;
@@ -205,7 +206,7 @@ impl Files<'_> {
             self.list.push(wire::File::new(path, inode, runs).used(self.users.as_ref(), inode));
             return;
         }
-        let file = inode.kind == InodeKind::File;
+        let file = inode.kind == Kind::File;
         let only = |text: String| if file { text } else { String::new() };
         let (shown, style) = match path {
             Some(path) => (paths::shown(path), role(inode)),

@@ -1,7 +1,8 @@
 //! Files of a region: `gmfs.ls/1`, `gmfs.tree/1`, `gmfs.stat/1`, `gmfs.map/1`, `gmfs.who/1`.
 
+use gmfs_format::model::Inode as Found;
+use gmfs_format::native::extents::Extent as Run;
 use gmfs_format::native::geometry::Geometry;
-use gmfs_format::native::model::{Extent as Run, Inode as Found};
 use gmfs_format::native::tables::INODE_ALIGN_1G;
 use gmfs_format::native::tables::INODE_IMMUTABLE;
 use gmfs_format::native::units::InodeNo;
@@ -93,8 +94,7 @@ impl From<&Found> for Inode {
     fn from(found: &Found) -> Self {
         let (name, name_bytes) = text(&found.name);
         let attributes = found.attributes.as_ref();
-        let when =
-            |of: fn(&gmfs_format::native::model::Attributes) -> u64| attributes.and_then(|a| time::rfc3339(of(a)));
+        let when = |of: fn(&gmfs_format::model::Attributes) -> u64| attributes.and_then(|a| time::rfc3339(of(a)));
         Self {
             ino: found.ino.0,
             kind: found.kind.name(),

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use gmfs_format::model::{Kind, Tree};
 use gmfs_format::name;
-use gmfs_format::native::model::Tree;
 use gmfs_format::native::raw::{INODES_PER_PAGE, InodeRaw, SuperblockRaw};
 use gmfs_format::native::superblock::{MAX_LABEL, STATE_ACTIVE, STATE_CLEAN, STATE_FLAGS, text_field};
 use gmfs_format::native::tables::{BlockState, INODE_DOUBTFUL, INODE_FLAGS, INODE_LOST_DATA, InodeKind, MODE_BITS};
@@ -248,7 +248,7 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
     /// they lie elsewhere.
     fn revive_directory(&mut self, ino: InodeNo, code: Code) -> Result<(), &'static str> {
         let record = self.read_inode(ino).ok_or("the inode cannot be read")?;
-        let parent = self.tree.get(record.parent()).filter(|inode| inode.kind == InodeKind::Directory);
+        let parent = self.tree.get(record.parent()).filter(|inode| inode.kind == Kind::Directory);
         let legal = name::check(record.name()).is_ok() && self.tree.lookup(record.parent(), record.name()).is_none();
         let empty = record.size.get() == 0 && record.blocks.get() == 0;
         if record.number.get() == ino.0 && parent.is_some() && legal && empty {
@@ -344,7 +344,7 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         if let Some(home) = self.lost_found {
             return Ok(home);
         }
-        let there = self.tree.lookup(InodeNo::ROOT, LOST_FOUND).filter(|inode| inode.kind == InodeKind::Directory);
+        let there = self.tree.lookup(InodeNo::ROOT, LOST_FOUND).filter(|inode| inode.kind == Kind::Directory);
         let home = match there.map(|inode| inode.ino) {
             Some(home) => home,
             None => self.make_home(code)?,
@@ -422,7 +422,7 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
     fn judge_blocks(&mut self, first: BlockNo, count: u32, code: Code) -> Result<(), &'static str> {
         for block in numbers(first.0, count)?.map(BlockNo) {
             let entry = self.descriptors.get(block).ok_or("its descriptor cannot be read")?;
-            let file = self.tree.get(entry.owner()).filter(|inode| inode.kind == InodeKind::File);
+            let file = self.tree.get(entry.owner()).filter(|inode| inode.kind == Kind::File);
             let places = file.and_then(|inode| self.region.geometry().file_blocks(inode.size)).unwrap_or(0);
             let vacant = entry.index.get() < places && !self.is_taken(entry.owner(), entry.index.get());
             let to = if vacant { Assign::Confirm } else { Assign::Reserve };

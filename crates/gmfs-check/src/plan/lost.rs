@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use gmfs_format::model::Piece;
+use gmfs_format::model::Tree;
 use gmfs_format::name;
-use gmfs_format::native::model::Tree;
 use gmfs_format::native::units::InodeNo;
 use gmfs_io::ReadAt;
-use gmfs_volume::content::{Piece, pieces};
+use gmfs_volume::content::pieces;
 use gmfs_volume::region::Mapping;
 use gmfs_volume::{Region, Superblocks};
 

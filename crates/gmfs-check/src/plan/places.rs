@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use gmfs_format::native::model::{Extent, Tree};
-use gmfs_format::native::tables::InodeKind;
+use gmfs_format::model::{Kind, Tree};
+use gmfs_format::native::extents::Extent;
 use gmfs_format::native::units::{InodeNo, small};
 use gmfs_io::ReadAt;
 use gmfs_volume::{Region, Superblocks};
@@ -25,7 +25,7 @@ impl Places {
         let mut budget = u64::from(geometry.data_blocks());
         let mut places = Self::default();
         let mut bits = 0_u64;
-        for inode in tree.inodes().filter(|inode| inode.kind == InodeKind::File) {
+        for inode in tree.inodes().filter(|inode| inode.kind == Kind::File) {
             let size = u64::from(geometry.file_blocks(inode.size).unwrap_or(u32::MAX));
             if let Some(left) = budget.checked_sub(size) {
                 places.starts.insert(inode.ino, (bits, size));

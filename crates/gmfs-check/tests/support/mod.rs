@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 
 use gmfs_check::{Code, Finding, Options, Policy, Report, apply, check, plan};
+use gmfs_format::model::Kind;
 use gmfs_format::native::geometry::Geometry;
-use gmfs_format::native::tables::{BlockState, InodeKind};
+use gmfs_format::native::tables::BlockState;
 use gmfs_format::native::units::{BlockNo, CopyId, InodeNo, PageNo, PmdShift};
 use gmfs_io::{ReadAt, Span, WriteAt};
 use gmfs_volume::superblocks::used_tables;
@@ -161,7 +162,7 @@ pub(crate) fn repair_region<S: WriteAt>(
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct End {
     /// By path: number, kind, size, whether it reads as whole, and a digest of the content by place.
-    pub(crate) files: BTreeMap<Vec<u8>, (InodeNo, InodeKind, u64, bool, u64)>,
+    pub(crate) files: BTreeMap<Vec<u8>, (InodeNo, Kind, u64, bool, u64)>,
     /// Data blocks that are not free, with owner and place.
     pub(crate) used: BTreeMap<u32, (u8, InodeNo, u32)>,
     /// What a check finds.

@@ -69,6 +69,7 @@ macro_rules! on_memory {
         }
     };
 }
+pub(crate) use on_memory;
 
 on_memory! {
     /// The first 64 bytes of every metadata page: what the page is, and the proof.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+pub use crate::model::InodeNo;
 pub use gmfs_io::num::{follows, len64, range_len, round_down, small, to_u32, to_usize};
 
 /// Bytes in a metadata page. Independent of the machine's page size.
@@ -36,31 +37,8 @@ unit! {
     PageNo(u32)
 }
 unit! {
-    /// An inode number. 0 is none, 1 is the root directory.
-    InodeNo(u32)
-}
-unit! {
     /// The number of a commit. 0 is none.
     Generation(u64)
-}
-
-impl InodeNo {
-    /// No inode.
-    pub const NONE: Self = Self(0);
-    /// The root directory.
-    pub const ROOT: Self = Self(1);
-
-    /// The inode's place in a table that starts with inode 1, or `None` for [`InodeNo::NONE`].
-    #[must_use]
-    pub fn position(self) -> Option<usize> {
-        self.0.checked_sub(1).map(to_usize)
-    }
-
-    /// The inode at a place in a table that starts with inode 1, or `None` past the last number.
-    #[must_use]
-    pub fn at_position(position: usize) -> Option<Self> {
-        u32::try_from(position).ok()?.checked_add(1).map(Self)
-    }
 }
 
 /// Which of the two copies of the metadata.

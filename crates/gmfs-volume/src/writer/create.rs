@@ -1,6 +1,6 @@
 //! New files and directories, and their removal.
 
-use gmfs_format::native::model::Inode;
+use gmfs_format::model::{Inode, Kind};
 use gmfs_format::native::raw::InodeRaw;
 use gmfs_format::native::tables::{INODE_ALIGN_1G, InodeKind, MODE_BITS};
 use gmfs_format::native::units::{InodeNo, range_len};
@@ -71,7 +71,7 @@ impl<S: WriteAt> Writer<S> {
             here.push(b'/');
             here.extend_from_slice(part);
             match self.tree.resolve(&here).map(|inode| inode.kind) {
-                Some(InodeKind::Directory) => {}
+                Some(Kind::Directory) => {}
                 Some(_) => return Err(ChangeError::NotDirectory(shown(&here))),
                 None => self.mkdir_one(&here, &options)?,
             }
@@ -95,7 +95,7 @@ impl<S: WriteAt> Writer<S> {
         now: u64,
     ) -> Result<(Change, InodeNo, InodeRaw), ChangeError> {
         let (parent, name) = self.parent_of(path)?;
-        require_kind(path, kind)?;
+        require_kind(path, if kind == InodeKind::Directory { Kind::Directory } else { Kind::File })?;
         if self.tree.lookup(parent, name).is_some() {
             return Err(ChangeError::Exists(shown(path)));
         }
@@ -127,7 +127,7 @@ impl<S: WriteAt> Writer<S> {
         if top.ino == InodeNo::ROOT {
             return Err(ChangeError::Root);
         }
-        if top.kind == InodeKind::Directory && !recursive && self.tree.children(top.ino).next().is_some() {
+        if top.kind == Kind::Directory && !recursive && self.tree.children(top.ino).next().is_some() {
             return Err(ChangeError::NotEmpty(shown(path)));
         }
         self.require_mutable_directory(top.parent)?;
@@ -137,7 +137,7 @@ impl<S: WriteAt> Writer<S> {
         }
         let mut change = Change::default();
         let mut freed = Vec::new();
-        let mut files: Vec<&Inode> = doomed.iter().filter(|inode| inode.kind == InodeKind::File).collect();
+        let mut files: Vec<&Inode> = doomed.iter().filter(|inode| inode.kind == Kind::File).collect();
         // In the order of the mappings.
         files.sort_by_key(|inode| inode.ino);
         for (inode, mapping) in files.iter().zip(self.mappings(files.iter().copied())?) {

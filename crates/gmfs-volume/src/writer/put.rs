@@ -1,5 +1,6 @@
 //! Content from outside into a file.
 
+use gmfs_format::model::Kind;
 use std::io::Read;
 use std::ops::Range;
 
@@ -45,7 +46,7 @@ impl<S: WriteAt> Writer<S> {
         let old = self.tree.resolve(path).cloned();
         let (mut change, ino, mut raw) = match &old {
             None => self.new_entry(path, InodeKind::File, &options.create, now)?,
-            Some(inode) if inode.kind != InodeKind::File => {
+            Some(inode) if inode.kind != Kind::File => {
                 return Err(ChangeError::IsDirectory(shown(path)));
             }
             Some(inode) if path.ends_with(b"/") => {

@@ -1,7 +1,7 @@
 //! Moving and renaming.
 
+use gmfs_format::model::Kind;
 use gmfs_format::native::raw::InodeRaw;
-use gmfs_format::native::tables::InodeKind;
 use gmfs_format::native::units::InodeNo;
 use gmfs_io::WriteAt;
 
@@ -23,7 +23,7 @@ impl<S: WriteAt> Writer<S> {
         self.require_mutable(&moved)?;
         self.require_mutable_directory(moved.parent)?;
         let mut target = to.to_vec();
-        if self.tree.resolve(to).is_some_and(|inode| inode.kind == InodeKind::Directory && inode.ino != moved.ino) {
+        if self.tree.resolve(to).is_some_and(|inode| inode.kind == Kind::Directory && inode.ino != moved.ino) {
             target.push(b'/');
             target.extend_from_slice(&moved.name);
         }
@@ -39,7 +39,7 @@ impl<S: WriteAt> Writer<S> {
             if there.ino == moved.ino {
                 return Ok(());
             }
-            if !replace || there.kind != InodeKind::File || moved.kind != InodeKind::File {
+            if !replace || there.kind != Kind::File || moved.kind != Kind::File {
                 return Err(ChangeError::Exists(shown(&target)));
             }
             self.require_mutable(&there)?;

@@ -1,9 +1,10 @@
 //! Files that grow and shrink, and the blocks that go with it.
 
+use gmfs_format::model::Kind;
 use std::ops::Range;
 
-use gmfs_format::native::model::Extent;
-use gmfs_format::native::tables::{INODE_ALIGN_1G, InodeKind};
+use gmfs_format::native::extents::Extent;
+use gmfs_format::native::tables::INODE_ALIGN_1G;
 use gmfs_format::native::units::{BlockNo, InodeNo, range_len};
 use gmfs_io::{Span, WriteAt};
 
@@ -22,7 +23,7 @@ impl<S: WriteAt> Writer<S> {
     pub fn truncate(&mut self, path: &[u8], size: u64, sparse: bool) -> Result<(), ChangeError> {
         let now = self.begin()?;
         let inode = self.at(path)?.clone();
-        if inode.kind != InodeKind::File {
+        if inode.kind != Kind::File {
             return Err(ChangeError::IsDirectory(shown(path)));
         }
         self.require_mutable(&inode)?;

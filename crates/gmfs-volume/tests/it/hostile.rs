@@ -4,13 +4,14 @@
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use gmfs_format::model::Piece;
 use gmfs_format::native::geometry::Geometry;
 use gmfs_format::native::raw::PageHeader;
 use gmfs_format::native::seal::{self, PageKind, Place};
 use gmfs_format::native::superblock::Superblock;
 use gmfs_format::native::tables::INODE_LOST_DATA;
 use gmfs_format::native::units::{CopyId, Generation, PAGE_SIZE, PageNo, PmdShift};
-use gmfs_volume::content::{ContentError, Piece};
+use gmfs_volume::content::ContentError;
 use gmfs_volume::{ChangeError, Region, Writer};
 use proptest::prelude::*;
 use uuid::Uuid;

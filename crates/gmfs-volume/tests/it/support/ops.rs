@@ -4,11 +4,11 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::Read;
 
+use gmfs_format::model::Inode;
+use gmfs_format::model::Piece;
 use gmfs_format::native::geometry::Geometry;
-use gmfs_format::native::model::Inode;
 use gmfs_format::native::units::{PAGE_BYTES, PageBytes, PmdShift};
 use gmfs_io::{Span, WriteAt};
-use gmfs_volume::content::Piece;
 use gmfs_volume::{
     ChangeError, CreateOptions, FormatOptions, PutOptions, Region, Stamp, Writer, WriterOptions, format,
 };
@@ -381,7 +381,7 @@ impl Model {
         for inode in tree.inodes() {
             let path = String::from_utf8(tree.path(inode.ino).unwrap()).unwrap();
             let node = match inode.kind {
-                gmfs_format::native::tables::InodeKind::Directory => Node::Dir,
+                gmfs_format::model::Kind::Directory => Node::Dir,
                 _ => Node::File { size: inode.size, tags: file_tags(&region, inode) },
             };
             found.insert(path, node);

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher as _;
 
+use gmfs_format::model::Inode;
+use gmfs_format::model::Kind;
+use gmfs_format::model::Piece;
 use gmfs_format::native::copies::Standing;
-use gmfs_format::native::model::Inode;
 use gmfs_format::native::raw::{BlockRaw, OnMemory as _, SuperblockRaw};
-use gmfs_format::native::tables::InodeKind;
 use gmfs_format::native::units::{BlockNo, CopyId, PAGE_BYTES};
 use gmfs_io::{ReadAt as _, Span};
-use gmfs_volume::content::{Piece, pieces};
+use gmfs_volume::content::pieces;
 use gmfs_volume::region::Mapping;
 use gmfs_volume::superblocks::used_tables;
 use gmfs_volume::sweep::{Frame, sweep};
@@ -191,7 +192,7 @@ fn entry(region: &Region<&Memory>, inode: &Inode, mapping: &Mapping) -> Result<E
         }
     }
     let content = match inode.kind {
-        InodeKind::File => {
+        Kind::File => {
             let pieces = pieces(geometry, inode, mapping).map_err(|error| error.to_string())?;
             Some(content(region.source(), &pieces))
         }

@@ -1,29 +1,84 @@
-//! A region's contents, free of how a layout records them.
+//! What a store holds, free of how its layout records it: inodes in directories, and the pieces that a file consists of.
 //!
 //! A layout may record ownership at the block (as [`Layout::Native`](crate::Layout::Native) does), or as forward
-//! mappings in the inode with a bitmap beside them. Either way it comes to inodes in directories and extents of files;
-//! what lists, shows and extracts is written against these.
+//! mappings in the inode with a bitmap beside them. Either way it comes to a [`Tree`] and to [`Piece`]s in bytes; what
+//! lists, shows and extracts is written against these.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::fmt;
+use std::ops::{Bound, Range};
 
-use crate::native::raw::InodeRaw;
-use crate::native::tables::{INODE_DOUBTFUL, InodeKind};
-use crate::native::units::{BlockNo, InodeNo};
+use gmfs_io::Span;
+use gmfs_io::num::to_usize;
+
+/// An inode number. 0 is none, 1 is the root directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InodeNo(pub u32);
+
+impl fmt::Display for InodeNo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl InodeNo {
+    /// No inode.
+    pub const NONE: Self = Self(0);
+    /// The root directory.
+    pub const ROOT: Self = Self(1);
+
+    /// The inode's place in a table that starts with inode 1, or `None` for [`InodeNo::NONE`].
+    #[must_use]
+    pub fn position(self) -> Option<usize> {
+        self.0.checked_sub(1).map(to_usize)
+    }
+
+    /// The inode at a place in a table that starts with inode 1, or `None` past the last number.
+    #[must_use]
+    pub fn at_position(position: usize) -> Option<Self> {
+        u32::try_from(position).ok()?.checked_add(1).map(Self)
+    }
+}
+
+/// What an inode is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A block with page tables of an IOMMU, which has a name as a file has.
+    PageTables,
+}
+
+impl Kind {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Directory => "directory",
+            Self::PageTables => "page-tables",
+        }
+    }
+}
 
 /// A file or directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inode {
     /// Its number.
     pub ino: InodeNo,
-    /// File or directory.
-    pub kind: InodeKind,
+    /// File or directory, or what else a layout has.
+    pub kind: Kind,
     /// The directory that it lies in. A layout with chains of children fills this in as it walks them.
     pub parent: InodeNo,
     /// Its name, not necessarily UTF-8.
     pub name: Box<[u8]>,
     /// Size in bytes. In a layout that does not record it: as far as the last mapped block reaches.
     pub size: u64,
+    /// Whether the layout records the size.
+    pub size_recorded: bool,
     /// Blocks that it is recorded to own.
     pub blocks: u64,
     /// What a layout may leave out.
@@ -41,8 +96,10 @@ pub struct Attributes {
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// Inode flags.
+    /// Inode flags, numbered as the layout does.
     pub flags: u64,
+    /// A repair could not prove that the size and the blocks are those of the last commit.
+    pub doubtful: bool,
     /// Last access, nanoseconds since the epoch.
     pub accessed: u64,
     /// Last change of the content.
@@ -57,105 +114,61 @@ impl Inode {
     /// Whether a repair could not prove that the file's size and blocks are those of the last commit.
     #[must_use]
     pub fn is_doubtful(&self) -> bool {
-        self.attributes.is_some_and(|attributes| attributes.flags & INODE_DOUBTFUL != 0)
-    }
-
-    /// The inode of a native region, or `None` if it is free or of no known kind.
-    #[must_use]
-    pub fn from_raw(ino: InodeNo, raw: &InodeRaw) -> Option<Self> {
-        let kind = raw.kind().filter(|kind| *kind != InodeKind::Free)?;
-        Some(Self {
-            ino,
-            kind,
-            parent: raw.parent(),
-            name: raw.name().into(),
-            size: raw.size.get(),
-            blocks: raw.blocks.get(),
-            attributes: Some(Attributes {
-                generation: raw.generation.get(),
-                mode: raw.mode.get(),
-                uid: raw.uid.get(),
-                gid: raw.gid.get(),
-                flags: raw.flags.get(),
-                accessed: raw.accessed.get(),
-                modified: raw.modified.get(),
-                changed: raw.changed.get(),
-                created: raw.created.get(),
-            }),
-        })
+        self.attributes.is_some_and(|attributes| attributes.doubtful)
     }
 }
 
-/// A run of a file's blocks that lie one behind the other, in the file and in the region.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Extent {
-    /// Place in the file, in blocks.
-    pub index: u32,
-    /// First block in the region.
-    pub block: BlockNo,
-    /// Length in blocks.
-    pub count: u32,
-    /// Whether the blocks have hardware errors.
-    pub bad: bool,
+/// A part of a file. The pieces of a file cover it without a gap, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// Bytes of the store.
+    Data {
+        /// Where in the file.
+        file: Span,
+        /// Where in the store's source the bytes are. As many as the piece has in the file.
+        at: u64,
+        /// They are in a block with a hardware error, and must not be read.
+        bad: bool,
+    },
+    /// A hole: zeros that no block stands for.
+    Hole {
+        /// Where in the file.
+        file: Span,
+    },
+    /// It had a block, and nothing says which one.
+    Lost {
+        /// Where in the file.
+        file: Span,
+    },
 }
 
-impl Extent {
-    /// One past the last place in the file.
+impl Piece {
+    /// Where in the file it is.
     #[must_use]
-    pub const fn end_index(&self) -> u32 {
-        self.index.saturating_add(self.count)
-    }
-
-    /// One past the last block in the region. No block of a region has the number at which this saturates.
-    #[must_use]
-    pub const fn end_block(&self) -> BlockNo {
-        BlockNo(self.block.0.saturating_add(self.count))
-    }
-
-    /// The block at a place of the file, if it is one of these.
-    #[must_use]
-    pub fn block_at(&self, index: u32) -> Option<BlockNo> {
-        let inside = index.checked_sub(self.index).filter(|inside| *inside < self.count)?;
-        self.block.0.checked_add(inside).map(BlockNo)
-    }
-
-    /// Whether a block that the file has at place `index` continues this extent. Nothing comes behind the last place that a
-    /// number can name: a damaged descriptor may name it, and so may two of them.
-    fn is_continued_by(&self, index: u32, block: BlockNo, bad: bool) -> bool {
-        self.index.checked_add(self.count) == Some(index) && self.end_block() == block && self.bad == bad
-    }
-}
-
-/// Gathers single mappings, in any order, into extents ordered by their place in the file.
-#[derive(Clone, Debug, Default)]
-pub struct Extents(Vec<Extent>);
-
-impl Extents {
-    /// Adds a mapping. Mappings that continue the last one cost no memory.
-    pub fn push(&mut self, index: u32, block: BlockNo, bad: bool) {
-        if let Some(last) = self.0.last_mut()
-            && last.is_continued_by(index, block, bad)
-        {
-            last.count = last.count.saturating_add(1);
-            return;
+    pub const fn file(self) -> Span {
+        match self {
+            Self::Data { file, .. } | Self::Hole { file } | Self::Lost { file } => file,
         }
-        self.0.push(Extent { index, block, count: 1, bad });
     }
 
-    /// The extents, by their place in the file. Where two blocks claim one place, both are there.
+    /// The part of it that is within `range` of the file.
     #[must_use]
-    pub fn finish(mut self) -> Vec<Extent> {
-        self.0.sort_unstable();
-        let mut merged: Vec<Extent> = Vec::with_capacity(self.0.len());
-        for extent in self.0 {
-            match merged.last_mut() {
-                Some(last) if last.is_continued_by(extent.index, extent.block, extent.bad) => {
-                    last.count = last.count.saturating_add(extent.count);
-                }
-                _ => merged.push(extent),
+    pub fn clip(self, range: &Range<u64>) -> Option<Self> {
+        let cut = |span: Span| {
+            let from = span.offset.max(range.start);
+            let len = span.end().min(range.end).checked_sub(from).filter(|len| *len > 0)?;
+            Some(Span::new(from, len))
+        };
+        match self {
+            Self::Data { file, at, bad } => {
+                let inside = cut(file)?;
+                let skipped = inside.offset.saturating_sub(file.offset);
+                // Of a piece past the end of all offsets nothing could be read.
+                Some(Self::Data { file: inside, at: at.saturating_add(skipped), bad })
             }
+            Self::Hole { file } => Some(Self::Hole { file: cut(file)? }),
+            Self::Lost { file } => Some(Self::Lost { file: cut(file)? }),
         }
-        merged
     }
 }
 
@@ -287,33 +300,28 @@ impl Tree {
 mod tests {
     use super::*;
 
-    fn inode(ino: u32, kind: InodeKind, parent: u32, name: &str) -> Inode {
+    fn inode(ino: u32, kind: Kind, parent: u32, name: &str) -> Inode {
         let name = name.as_bytes().into();
-        Inode { ino: InodeNo(ino), kind, parent: InodeNo(parent), name, size: 0, blocks: 0, attributes: None }
+        Inode {
+            ino: InodeNo(ino),
+            kind,
+            parent: InodeNo(parent),
+            name,
+            size: 0,
+            size_recorded: true,
+            blocks: 0,
+            attributes: None,
+        }
     }
 
     fn sample() -> Tree {
         let mut tree = Tree::default();
-        tree.insert(inode(1, InodeKind::Directory, 1, "."));
-        tree.insert(inode(2, InodeKind::Directory, 1, "vms"));
-        tree.insert(inode(3, InodeKind::File, 2, "a.mem"));
-        tree.insert(inode(4, InodeKind::Directory, 5, "x"));
-        tree.insert(inode(5, InodeKind::Directory, 4, "y"));
+        tree.insert(inode(1, Kind::Directory, 1, "."));
+        tree.insert(inode(2, Kind::Directory, 1, "vms"));
+        tree.insert(inode(3, Kind::File, 2, "a.mem"));
+        tree.insert(inode(4, Kind::Directory, 5, "x"));
+        tree.insert(inode(5, Kind::Directory, 4, "y"));
         tree
-    }
-
-    #[test]
-    fn nothing_continues_behind_the_last_place() {
-        let mut extents = Extents::default();
-        for (index, block) in [(u32::MAX - 1, 7), (u32::MAX, 8), (u32::MAX, 9)] {
-            extents.push(index, BlockNo(block), false);
-        }
-        let found = extents.finish();
-        let extent = |index, block, count| Extent { index, block: BlockNo(block), count, bad: false };
-        assert_eq!(found, [extent(u32::MAX - 1, 7, 2), extent(u32::MAX, 9, 1)]);
-        assert_eq!(found[0].block_at(u32::MAX), Some(BlockNo(8)));
-        assert_eq!(found[0].block_at(u32::MAX - 2), None);
-        assert_eq!(extent(3, 7, 2).block_at(5), None);
     }
 
     #[test]
@@ -338,7 +346,7 @@ mod tests {
     #[test]
     fn of_two_equal_names_the_lower_number_is_found() {
         let mut tree = sample();
-        tree.insert(inode(9, InodeKind::File, 2, "a.mem"));
+        tree.insert(inode(9, Kind::File, 2, "a.mem"));
         let found = tree.lookup(InodeNo(2), b"a.mem").unwrap();
         assert_eq!(found.ino, InodeNo(3));
         assert_eq!(tree.twins(found).map(|twin| twin.ino.0).collect::<Vec<_>>(), [9]);
@@ -346,15 +354,5 @@ mod tests {
         assert_eq!(sample().twins(sample().get(InodeNo(3)).unwrap()).count(), 0);
         tree.remove(InodeNo(3));
         assert_eq!(tree.len(), 5);
-    }
-
-    #[test]
-    fn mappings_gather_into_extents() {
-        let mut extents = Extents::default();
-        for (index, block) in [(0, 10), (1, 11), (4, 14), (2, 12), (3, 13), (5, 30)] {
-            extents.push(index, BlockNo(block), false);
-        }
-        let found = extents.finish();
-        assert_eq!(found.iter().map(|e| (e.index, e.block.0, e.count)).collect::<Vec<_>>(), [(0, 10, 5), (5, 30, 1)]);
     }
 }

@@ -1,0 +1,300 @@
+//! Following the chains: from the root through the directories, and the list of free inodes.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::inodes::{Inodes, Link};
+use super::store::can_be_owned;
+use super::{Anomaly, Chain, GHOST, InodeNo, InodeRaw, Kind, Lack, Magic, NameFault, Node, to_u32};
+
+/// What the chains lead to.
+#[derive(Debug, Default)]
+pub(super) struct Walked {
+    /// Inodes in use: those in a directory, and those that nothing leads to.
+    pub(super) nodes: BTreeMap<InodeNo, Node>,
+    /// The entries of each directory that has some, in the order of its chain.
+    pub(super) children: BTreeMap<InodeNo, Vec<InodeNo>>,
+    /// What is wrong.
+    pub(super) anomalies: Vec<Anomaly>,
+    /// Inodes in the list of free inodes.
+    pub(super) free: u32,
+}
+
+/// Follows all chains. `next_free` is the superblock's link to the free inodes, `blocks` the number of blocks that exist.
+pub(super) fn walk(inodes: &Inodes, magic: Magic, next_free: Result<u64, Lack>, blocks: u32) -> Walked {
+    let mut walk = Walk { inodes, seen: BTreeMap::new(), directories: VecDeque::new(), walked: Walked::default() };
+    walk.fixed_places(magic);
+    walk.unknown_inodes();
+    walk.root();
+    let mut lost = false;
+    while let Some(directory) = walk.directories.pop_front() {
+        lost |= walk.directory(directory).is_err();
+    }
+    let free = walk.free_list(next_free);
+    walk.not_reached(lost, &free);
+    walk.bad_tables(blocks);
+    walk.walked
+}
+
+/// A chain cannot be followed to its end, because an inode is unknown.
+struct Lost;
+
+/// The list of free inodes.
+struct FreeList {
+    inodes: BTreeSet<InodeNo>,
+    /// Whether a part of it is unknown.
+    lost: bool,
+}
+
+/// One walk through all chains.
+struct Walk<'a> {
+    inodes: &'a Inodes,
+    /// Each inode that a directory led to, and that directory. Includes those with flags 0, which become no nodes.
+    seen: BTreeMap<InodeNo, InodeNo>,
+    /// Directories whose chains are still to be followed.
+    directories: VecDeque<InodeNo>,
+    walked: Walked,
+}
+
+impl Walk<'_> {
+    fn found(&mut self, anomaly: Anomaly) {
+        self.walked.anomalies.push(anomaly);
+    }
+
+    /// What is wrong with the superblock and the root.
+    fn fixed_places(&mut self, magic: Magic) {
+        match magic {
+            Magic::Right => {}
+            Magic::Wrong(found) => self.found(Anomaly::MagicDiffers { found }),
+            Magic::Unknown(lack) => self.found(Anomaly::SuperblockUnknown { lack }),
+        }
+        if matches!(self.inodes.get(InodeNo::ROOT), Some(Ok(root)) if !root.looks_like_root()) {
+            self.found(Anomaly::RootDiffers);
+        }
+    }
+
+    /// The inodes of the store that cannot be read, in ranges. The ghost is no inode unless a link leads to it.
+    fn unknown_inodes(&mut self) {
+        let mut range: Option<(InodeNo, InodeNo, Lack)> = None;
+        for (ino, inode) in self.inodes.all() {
+            let Err(lack) = inode else { continue };
+            range = match range {
+                Some((first, last, why)) if last.0.checked_add(1) == Some(ino.0) => Some((first, ino, why)),
+                before => {
+                    self.walked.anomalies.extend(before.map(unknown));
+                    Some((ino, ino, lack))
+                }
+            };
+        }
+        self.walked.anomalies.extend(range.map(unknown));
+    }
+
+    /// The root is in the tree, whatever its inode holds.
+    fn root(&mut self) {
+        let root = self.inodes.get(InodeNo::ROOT).and_then(Result::ok).copied();
+        let mut node = Node::new(InodeNo::ROOT, None, &root.unwrap_or_else(zerocopy::FromZeros::new_zeroed));
+        node.kind = Some(Kind::Directory);
+        node.name = b".".as_slice().into();
+        self.walked.nodes.insert(InodeNo::ROOT, node);
+        self.directories.push_back(InodeNo::ROOT);
+    }
+
+    /// Reads a directory.
+    fn directory(&mut self, directory: InodeNo) -> Result<(), Lost> {
+        let followed = self.follow(directory);
+        self.duplicate_names(directory);
+        followed
+    }
+
+    /// Follows the chain of a directory.
+    fn follow(&mut self, directory: InodeNo) -> Result<(), Lost> {
+        let chain = Chain::Directory(directory);
+        let mut link = self.read(chain, directory)?.child_ino.get();
+        let mut holder = directory;
+        while let Some(ino) = self.target(chain, Some(holder), link) {
+            if let Some(first) = self.seen.get(&ino) {
+                let anomaly = match *first {
+                    first if first == directory => Anomaly::Cycle { chain, holder: Some(holder), ino },
+                    first => Anomaly::LinkedTwice { ino, first: Chain::Directory(first), second: chain },
+                };
+                self.found(anomaly);
+                break;
+            }
+            self.seen.insert(ino, directory);
+            let raw = self.read(chain, ino)?;
+            self.entry(directory, ino, &raw);
+            link = raw.sibling_ino.get();
+            holder = ino;
+        }
+        Ok(())
+    }
+
+    /// An inode of a chain. The chain is lost if it is unknown.
+    fn read(&mut self, chain: Chain, ino: InodeNo) -> Result<InodeRaw, Lost> {
+        match self.inodes.get(ino) {
+            Some(Ok(raw)) => Ok(*raw),
+            Some(Err(lack)) => {
+                if ino == GHOST {
+                    self.found(Anomaly::UnknownInodes { first: GHOST, last: GHOST, lack });
+                }
+                self.found(Anomaly::ChainLost { chain, ino: Some(ino), lack });
+                Err(Lost)
+            }
+            // Links lead to inodes only: `Link::of` sees to that.
+            None => Err(Lost),
+        }
+    }
+
+    /// Where a link of a chain leads, if it leads on.
+    fn target(&mut self, chain: Chain, holder: Option<InodeNo>, link: u64) -> Option<InodeNo> {
+        match Link::of(link) {
+            Link::End => None,
+            Link::To(ino) => Some(ino),
+            Link::Bad(value) => {
+                self.found(Anomaly::BadLink { chain, holder, value });
+                None
+            }
+        }
+    }
+
+    /// Takes an inode into the tree.
+    fn entry(&mut self, directory: InodeNo, ino: InodeNo, raw: &InodeRaw) {
+        if raw.flags == 0 {
+            match self.walked.anomalies.last_mut() {
+                Some(Anomaly::FreeInDirectory { directory: same, count, .. }) if *same == directory => {
+                    *count = count.saturating_add(1);
+                }
+                _ => self.found(Anomaly::FreeInDirectory { directory, first: ino, count: 1 }),
+            }
+            return;
+        }
+        self.node(Node::new(ino, Some(directory), raw), raw);
+        self.walked.children.entry(directory).or_default().push(ino);
+    }
+
+    /// Takes a node in, and notes what is wrong with it.
+    fn node(&mut self, node: Node, raw: &InodeRaw) {
+        let ino = node.ino;
+        if node.kind.map(Kind::flags) != Some(node.flags) {
+            self.found(Anomaly::OddFlags { ino, flags: node.flags });
+        }
+        if let Some(fault) = name_fault(raw) {
+            self.found(Anomaly::BadName { ino, fault });
+        }
+        if node.parent.is_some() && node.kind.is_some_and(Kind::is_directory) {
+            self.directories.push_back(ino);
+        }
+        self.walked.nodes.insert(ino, node);
+    }
+
+    /// Names that a directory has more than once.
+    fn duplicate_names(&mut self, directory: InodeNo) {
+        let mut names: BTreeMap<&[u8], InodeNo> = BTreeMap::new();
+        let mut twice = Vec::new();
+        for ino in self.walked.children.get(&directory).into_iter().flatten() {
+            let Some(node) = self.walked.nodes.get(ino) else { continue };
+            let first = *names.entry(&node.name).or_insert(*ino);
+            if first != *ino {
+                twice.push(Anomaly::DuplicateName { directory, first, second: *ino });
+            }
+        }
+        self.walked.anomalies.append(&mut twice);
+    }
+
+    /// Follows the list of free inodes.
+    fn free_list(&mut self, next_free: Result<u64, Lack>) -> FreeList {
+        let mut list = FreeList { inodes: BTreeSet::new(), lost: false };
+        match next_free {
+            Ok(link) => list.lost = self.free_chain(link, &mut list.inodes).is_err(),
+            Err(lack) => {
+                self.found(Anomaly::ChainLost { chain: Chain::Free, ino: None, lack });
+                list.lost = true;
+            }
+        }
+        self.walked.free = to_u32(super::len64(list.inodes.len()));
+        list
+    }
+
+    /// Follows the list of free inodes from its first link.
+    fn free_chain(&mut self, mut link: u64, free: &mut BTreeSet<InodeNo>) -> Result<(), Lost> {
+        let chain = Chain::Free;
+        let mut holder = None;
+        while let Some(ino) = self.target(chain, holder, link) {
+            if let Some(directory) = self.seen.get(&ino) {
+                let first = Chain::Directory(*directory);
+                self.found(Anomaly::LinkedTwice { ino, first, second: chain });
+                break;
+            }
+            if !free.insert(ino) {
+                self.found(Anomaly::Cycle { chain, holder, ino });
+                break;
+            }
+            let raw = self.read(chain, ino)?;
+            if raw.flags != 0 {
+                self.found(Anomaly::UsedInFreeList { ino });
+            }
+            link = raw.sibling_ino.get();
+            holder = Some(ino);
+        }
+        Ok(())
+    }
+
+    /// Inodes that no chain led to. `lost`: a part of some directory's chain is unknown.
+    fn not_reached(&mut self, lost: bool, free: &FreeList) {
+        let inodes = self.inodes;
+        for (ino, raw) in inodes.in_use() {
+            if self.seen.contains_key(&ino) {
+                continue;
+            }
+            // One in the list of free inodes is already reported.
+            if !free.inodes.contains(&ino) {
+                self.found(if lost { Anomaly::Unreached { ino } } else { Anomaly::Orphan { ino } });
+            }
+            self.node(Node::new(ino, None, raw), raw);
+        }
+        if lost || free.lost {
+            return;
+        }
+        let mut range: Option<(InodeNo, InodeNo)> = None;
+        for (ino, inode) in inodes.all() {
+            let unused = ino != InodeNo::ROOT && inode.is_ok_and(|inode| inode.flags == 0);
+            if !unused || free.inodes.contains(&ino) || self.seen.contains_key(&ino) {
+                continue;
+            }
+            range = match range {
+                Some((first, last)) if last.0.checked_add(1) == Some(ino.0) => Some((first, ino)),
+                before => {
+                    self.walked.anomalies.extend(before.map(unaccounted));
+                    Some((ino, ino))
+                }
+            };
+        }
+        self.walked.anomalies.extend(range.map(unaccounted));
+    }
+
+    /// Files whose block is none that a file may own.
+    fn bad_tables(&mut self, blocks: u32) {
+        let owns = |node: &&Node| node.kind.is_some_and(|kind| !kind.is_directory());
+        let bad = self.walked.nodes.values().filter(owns).filter(|node| !can_be_owned(node.mappings_block, blocks));
+        let found = bad.map(|node| Anomaly::BadTable { ino: node.ino, block: node.mappings_block });
+        self.walked.anomalies.extend(found);
+    }
+}
+
+fn unknown((first, last, lack): (InodeNo, InodeNo, Lack)) -> Anomaly {
+    Anomaly::UnknownInodes { first, last, lack }
+}
+
+fn unaccounted((first, last): (InodeNo, InodeNo)) -> Anomaly {
+    Anomaly::Unaccounted { first, last }
+}
+
+/// What is wrong with the name of an inode.
+fn name_fault(raw: &InodeRaw) -> Option<NameFault> {
+    match raw.name() {
+        b"" => Some(NameFault::Empty),
+        b"." | b".." => Some(NameFault::Dots),
+        name if name.contains(&b'/') => Some(NameFault::Slash),
+        name if name.len() == raw.filename.len() => Some(NameFault::Unterminated),
+        _ => None,
+    }
+}

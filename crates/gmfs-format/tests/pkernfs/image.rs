@@ -1,0 +1,251 @@
+//! A sparse image in memory, and a region in it that is written as the driver writes it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use gmfs_io::{Absence, ReadAt, ReadError, Span};
+use gmfs_format::pkernfs::{
+    BITMAP_OFFSET, BLOCK_BYTES, GHOST, GHOST_LINK, GHOST_OFFSET, INODE_BYTES, INODES, INODES_OFFSET, MAGIC, Store,
+};
+use gmfs_format::native::units::InodeNo;
+
+const PAGE: u64 = 4096;
+
+/// An image of which only pages that are not zero take memory.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Image {
+    pages: BTreeMap<u64, Box<[u8; 4096]>>,
+    /// Bytes of the image.
+    pub(crate) size: u64,
+    /// Pages that it does not hold.
+    pub(crate) absent: BTreeSet<u64>,
+    /// Pages that cannot be read.
+    pub(crate) poisoned: BTreeSet<u64>,
+    /// Whether it tells where it is zero.
+    pub(crate) tells_holes: bool,
+}
+
+impl Image {
+    pub(crate) fn new(size: u64) -> Self {
+        Self { size, tells_holes: true, ..Self::default() }
+    }
+
+    pub(crate) fn write(&mut self, offset: u64, bytes: &[u8]) {
+        let (mut at, mut rest) = (offset, bytes);
+        while !rest.is_empty() {
+            let inside = (at % PAGE) as usize;
+            let (piece, after) = rest.split_at(rest.len().min(4096 - inside));
+            if piece.iter().any(|byte| *byte != 0) || self.pages.contains_key(&(at / PAGE)) {
+                let page = self.pages.entry(at / PAGE).or_insert_with(|| Box::new([0; 4096]));
+                page[inside..inside + piece.len()].copy_from_slice(piece);
+            }
+            at += piece.len() as u64;
+            rest = after;
+        }
+    }
+
+    /// The bytes at `offset`, absent and poisoned ones too.
+    pub(crate) fn read<const N: usize>(&self, offset: u64) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.copy(offset, &mut bytes);
+        bytes
+    }
+
+    fn copy(&self, offset: u64, buf: &mut [u8]) {
+        let span = Span::new(offset, buf.len() as u64);
+        buf.fill(0);
+        for (number, page) in self.pages.range(offset / PAGE..span.end().div_ceil(PAGE)) {
+            let start = (number * PAGE).max(offset);
+            let end = ((number + 1) * PAGE).min(span.end());
+            let from = (start % PAGE) as usize;
+            let length = (end - start) as usize;
+            let to = (start - offset) as usize;
+            buf[to..to + length].copy_from_slice(&page[from..from + length]);
+        }
+    }
+
+    pub(crate) fn lose(&mut self, offset: u64, pages: u64) {
+        self.absent.extend(offset / PAGE..offset / PAGE + pages);
+    }
+
+    /// Whether the image may hold anything but zeros in a page.
+    fn may_hold(&self, page: u64) -> bool {
+        self.pages.contains_key(&page) || self.absent.contains(&page) || self.poisoned.contains(&page)
+    }
+}
+
+impl ReadAt for Image {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        let span = Span::new(offset, buf.len() as u64);
+        if offset.checked_add(span.len).is_none_or(|end| end > self.size) {
+            return Err(ReadError::Absent { span, why: Absence::BeyondEnd });
+        }
+        let pages = offset / PAGE..span.end().div_ceil(PAGE);
+        if self.absent.range(pages.clone()).next().is_some() {
+            return Err(ReadError::Absent { span, why: Absence::Excluded });
+        }
+        if self.poisoned.range(pages).next().is_some() {
+            return Err(ReadError::Io { span, source: std::io::ErrorKind::InvalidData.into() });
+        }
+        self.copy(offset, buf);
+        Ok(())
+    }
+
+    fn end(&self) -> Option<u64> {
+        Some(self.size)
+    }
+
+    fn next_data(&self, range: Range<u64>) -> Result<Option<Range<u64>>, ReadError> {
+        if !self.tells_holes {
+            return Ok((range.start < range.end).then_some(range));
+        }
+        if range.end > self.size {
+            return Ok(Some(range));
+        }
+        let mut pages = (range.start / PAGE..range.end.div_ceil(PAGE)).skip_while(|page| !self.may_hold(*page));
+        let Some(first) = pages.next() else { return Ok(None) };
+        let last = pages.take_while(|page| self.may_hold(*page)).last().unwrap_or(first);
+        Ok(Some((first * PAGE).max(range.start)..((last + 1) * PAGE).min(range.end)))
+    }
+}
+
+/// A region as the driver would leave it.
+#[derive(Clone, Debug)]
+pub(crate) struct Region {
+    pub(crate) image: Image,
+    pub(crate) base: u64,
+    pub(crate) size: u64,
+}
+
+pub(crate) const FILE: u32 = 1;
+pub(crate) const DIRECTORY: u32 = 2;
+pub(crate) const IOMMU: u32 = 4;
+pub(crate) const ROOT_TABLES: u32 = 8;
+pub(crate) const DOMAIN: u32 = 16;
+pub(crate) const ROOT: InodeNo = InodeNo::ROOT;
+
+impl Region {
+    /// A new region of so many blocks at `base`.
+    pub(crate) fn at(base: u64, blocks: u64) -> Self {
+        let size = blocks * BLOCK_BYTES;
+        let mut region = Self { image: Image::new(base + size), base, size };
+        region.put64(0, MAGIC);
+        region.put64(8, 2);
+        region.put(BITMAP_OFFSET, &[3]);
+        for ino in 1..INODES {
+            region.put64(inode(InodeNo(ino)) + 8, u64::from(ino) + 1);
+        }
+        region.put(inode(ROOT), &[2]);
+        region.put(inode(ROOT) + 24, b".");
+        region
+    }
+
+    pub(crate) fn new(blocks: u64) -> Self {
+        Self::at(0, blocks)
+    }
+
+    pub(crate) fn store(&self) -> Store {
+        Store::read(&self.image, self.base, self.size).unwrap()
+    }
+
+    pub(crate) fn put(&mut self, at: u64, bytes: &[u8]) {
+        self.image.write(self.base + at, bytes);
+    }
+
+    pub(crate) fn put64(&mut self, at: u64, value: u64) {
+        self.put(at, &value.to_le_bytes());
+    }
+
+    pub(crate) fn put32(&mut self, at: u64, value: u32) {
+        self.put(at, &value.to_le_bytes());
+    }
+
+    pub(crate) fn get64(&self, at: u64) -> u64 {
+        u64::from_le_bytes(self.image.read(self.base + at))
+    }
+
+    pub(crate) fn get32(&self, at: u64) -> u32 {
+        u32::from_le_bytes(self.image.read(self.base + at))
+    }
+
+    /// The block that the driver's allocator returns: the first with a clear bit, in the region or not.
+    pub(crate) fn allocate(&mut self) -> u64 {
+        for at in BITMAP_OFFSET.. {
+            let [byte] = self.image.read(self.base + at);
+            if byte != 0xff {
+                let bit = byte.trailing_ones();
+                self.put(at, &[byte | 1 << bit]);
+                return (at - BITMAP_OFFSET) * 8 + u64::from(bit);
+            }
+        }
+        unreachable!()
+    }
+
+    /// Takes an inode from the list of free ones, as the driver does: the ghost if there is none.
+    pub(crate) fn take_inode(&mut self) -> InodeNo {
+        match self.get64(8) {
+            0 => GHOST,
+            head => {
+                let ino = InodeNo(u32::try_from(head).unwrap());
+                let next = self.get64(inode(ino) + 8);
+                self.put64(8, next);
+                ino
+            }
+        }
+    }
+
+    /// Creates something in a directory. All but directories get a block.
+    pub(crate) fn create(&mut self, directory: InodeNo, name: &[u8], flags: u32) -> InodeNo {
+        let ino = self.take_inode();
+        let at = inode(ino);
+        let sibling = self.get64(inode(directory) + 16);
+        self.put64(at + 8, sibling);
+        self.put64(inode(directory) + 16, if ino == GHOST { GHOST_LINK } else { ino.0.into() });
+        self.put(at + 24, &[0; 255]);
+        self.put(at + 24, name);
+        self.put32(at, flags);
+        if flags != DIRECTORY && flags != IOMMU {
+            let block = self.allocate();
+            self.put32(at + 280, u32::try_from(block).unwrap());
+        }
+        ino
+    }
+
+    /// Sets the size of a file, in blocks.
+    pub(crate) fn truncate(&mut self, ino: InodeNo, blocks: u64) {
+        let table = u64::from(self.get32(inode(ino) + 280)) * BLOCK_BYTES;
+        for index in 0..blocks {
+            let block = self.allocate();
+            self.put64(table + index * 8, block);
+            let count = self.get32(inode(ino) + 284);
+            self.put32(inode(ino) + 284, count + 1);
+        }
+    }
+
+    pub(crate) fn file(&mut self, directory: InodeNo, name: &[u8], blocks: u64) -> InodeNo {
+        let ino = self.create(directory, name, FILE);
+        self.truncate(ino, blocks);
+        ino
+    }
+
+    /// Where the entry of a file's mappings table is, from the region's start.
+    pub(crate) fn entry(&self, ino: InodeNo, index: u64) -> u64 {
+        u64::from(self.get32(inode(ino) + 280)) * BLOCK_BYTES + index * 8
+    }
+
+    /// Deletes the first entry of a directory.
+    pub(crate) fn unlink_first(&mut self, directory: InodeNo) {
+        let first = self.get64(inode(directory) + 16);
+        let at = inode(InodeNo(u32::try_from(first).unwrap()));
+        let (next, head) = (self.get64(at + 8), self.get64(8));
+        self.put64(inode(directory) + 16, next);
+        self.put(at, &[0; 288]);
+        self.put64(at + 8, head);
+        self.put64(8, first);
+    }
+}
+
+/// Where an inode is, from the region's start.
+pub(crate) fn inode(ino: InodeNo) -> u64 {
+    if ino == GHOST { GHOST_OFFSET } else { INODES_OFFSET + u64::from(ino.0 - 1) * INODE_BYTES }
+}
