@@ -33,6 +33,19 @@ impl OutputError {
     }
 }
 
+/// Standard output that was closed when the program was started: nothing can be written there.
+struct Closed;
+
+impl Write for Closed {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::Error::from(rustix::io::Errno::BADF))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// The surroundings of a command.
 pub(crate) struct Ctx {
     out: BufWriter<Box<dyn Write + Send>>,
@@ -58,6 +71,7 @@ impl Ctx {
         let width = if terminal { columns() } else { None };
         // Not through the standard library's own buffer, which looks for line ends in gigabytes of guest memory.
         let out: Box<dyn Write + Send> = match stdout.as_fd().try_clone_to_owned() {
+            _ if gmfs_image::mapped::was_stdout_closed() => Box::new(Closed),
             Ok(fd) => Box::new(File::from(fd)),
             Err(_) => Box::new(stdout),
         };

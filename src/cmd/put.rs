@@ -88,6 +88,9 @@ fn refuse_itself(args: &Args) -> Result<(), Failure> {
 /// What is to be read, and how long it is expected to be.
 fn content(args: &Args) -> Result<(Box<dyn Read>, u64)> {
     if args.source == "-" {
+        if gmfs_image::mapped::was_stdin_closed() {
+            return Err(Failure::new("input", "standard input is closed").into());
+        }
         return Ok((Box::new(io::stdin()), 0));
     }
     let file = File::open(&args.source)?;
