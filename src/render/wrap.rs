@@ -17,18 +17,22 @@ pub(crate) fn hang(text: &str, width: Option<u16>, indent: usize) -> String {
 
 /// The lines of a text, of which the first has another width than the rest.
 fn lines(text: &str, first: usize, rest: usize) -> Vec<String> {
-    let (mut lines, mut line, mut used) = (Vec::new(), String::new(), 0);
-    for word in text.split(' ') {
+    let words = text.trim_start_matches(' ');
+    // Spaces at the front stay.
+    let mut line = " ".repeat(text.len() - words.len());
+    let (mut lines, mut used, mut started) = (Vec::new(), line.len(), false);
+    for word in words.split(' ') {
         let room = if lines.is_empty() { first } else { rest };
-        if used > 0 && used + 1 + word.width() > room {
+        if started && used + 1 + word.width() > room {
             lines.push(std::mem::take(&mut line));
             used = 0;
-        } else if used > 0 {
+        } else if started {
             line.push(' ');
             used += 1;
         }
         line.push_str(word);
         used += word.width();
+        started = true;
     }
     lines.push(line);
     lines
@@ -43,6 +47,7 @@ mod tests {
         assert_eq!(wrap("one two three", 7), ["one two", "three"]);
         assert_eq!(wrap("one-and-two three", 7), ["one-and-two", "three"]);
         assert_eq!(wrap("", 7), [""]);
+        assert_eq!(wrap("  one two", 7), ["  one", "two"]);
         assert_eq!(hang("one two three four", Some(9), 2), "one two\n  three\n  four");
         assert_eq!(hang("one two three four", None, 2), "one two three four");
     }
