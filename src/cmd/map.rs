@@ -33,6 +33,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     image: ReadArgs,
     /// The file's path in the region
+    #[arg(value_parser = super::region_path())]
     path: OsString,
     /// Print the arguments that make the file a guest's memory
     #[arg(long, value_name = "VMM")]

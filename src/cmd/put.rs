@@ -29,10 +29,10 @@ pub(crate) struct Args {
     #[command(flatten)]
     image: WriteArgs,
     /// The file to copy; - is standard input
-    #[arg(value_name = "SRC")]
+    #[arg(value_name = "SRC", value_parser = super::region_path())]
     source: OsString,
     /// Its path in the region, or a directory there
-    #[arg(value_name = "DEST")]
+    #[arg(value_name = "DEST", value_parser = super::region_path())]
     destination: OsString,
     /// Replace the content of a file that exists
     #[arg(short, long)]
