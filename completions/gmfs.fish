@@ -84,7 +84,7 @@ absent\t'Pages that the file does not hold'"
 complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l undo -d 'Record what is overwritten, so that `gmfs undo` can take it back' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l uuid -d 'Which region it is, where pages of several are left: as messages name it' -r
-complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -s C -l progress -d 'Show progress, whatever standard error is; fsck(8) hands over a descriptor (-C0, -C 0), which is not used' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -s C -l progress -d 'Show progress from the start, if standard error is a terminal; the descriptor of fsck(8) (-C0, -C 0) is not used' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand fsck" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
