@@ -371,7 +371,7 @@ impl<'a> SparseFile<'a> {
 impl Sink for SparseFile<'_> {
     fn data(&mut self, at: u64, bytes: &[u8]) -> Result<()> {
         output::go_on()?;
-        self.progress.at(at);
+        self.progress.at(at.saturating_add(bytes.len() as u64));
         let mut start = 0;
         for (n, page) in bytes.chunks(PAGE_SIZE).enumerate() {
             if *page == ZEROS[..page.len()] {
@@ -404,12 +404,13 @@ impl Sink for SparseFile<'_> {
 
     fn zeros(&mut self, span: Span) -> Result<()> {
         output::go_on()?;
-        self.progress.at(span.end());
+        self.progress.skip_to(span.end());
         Ok(())
     }
 
     fn gap(&mut self, gap: Gap) -> Result<()> {
         output::go_on()?;
+        self.progress.skip_to(gap.span.end());
         self.gaps.add(gap);
         Ok(())
     }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::ValueEnum;
 
 use crate::failure::printable;
+use crate::render::progress;
 
 /// When to use colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -47,6 +48,19 @@ impl OutputError {
     }
 }
 
+/// Standard output that was closed when the program was started: nothing can be written there.
+struct Closed;
+
+impl Write for Closed {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::Error::from(rustix::io::Errno::BADF))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// The surroundings of a command.
 pub(crate) struct Ctx {
     out: BufWriter<Box<dyn Write + Send>>,
@@ -54,7 +68,7 @@ pub(crate) struct Ctx {
     pub(crate) json: bool,
     /// Standard output shows colours.
     pub(crate) colour: bool,
-    /// Columns of the terminal on standard output; `None` where it is none, and nothing is cut or wrapped.
+    /// Columns of the terminal on standard output; `None` where it is none, and nothing is left out or wrapped.
     pub(crate) width: Option<u16>,
     /// Standard error is a terminal, which can show a progress bar.
     pub(crate) progress: bool,
@@ -68,14 +82,14 @@ impl Ctx {
         let stdout = io::stdout();
         let terminal = stdout.is_terminal();
         let colour = color.shows_colour(terminal);
-        let size = terminal.then(|| rustix::termios::tcgetwinsize(stdout.as_fd()).ok()).flatten();
-        let width = size.map(|size| size.ws_col).filter(|columns| *columns > 0);
+        let width = if terminal { columns() } else { None };
         // Not through the standard library's own buffer, which looks for line ends in gigabytes of guest memory.
         let out: Box<dyn Write + Send> = match stdout.as_fd().try_clone_to_owned() {
+            _ if gmfs_image::mapped::was_stdout_closed() => Box::new(Closed),
             Ok(fd) => Box::new(File::from(fd)),
             Err(_) => Box::new(stdout),
         };
-        let progress = !quiet && io::stderr().is_terminal();
+        let progress = !quiet && progress::possible();
         Self { out: BufWriter::with_capacity(64 << 10, out), json, colour, width, progress, quiet }
     }
 
@@ -183,7 +197,15 @@ pub(crate) fn warn(text: &str) {
 
 /// One line on standard error. That it cannot be written is nothing that could be told.
 fn say(kind: &str, text: &str) {
+    progress::clear();
     let _ = writeln!(io::stderr(), "gmfs: {kind}: {}", printable(text));
+}
+
+/// The width of the terminal on standard output: what COLUMNS says, as other programs take it, or what it says itself.
+fn columns() -> Option<u16> {
+    let named = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+    let own = || rustix::termios::tcgetwinsize(io::stdout().as_fd()).ok().map(|size| size.ws_col);
+    named.filter(|columns| *columns > 0).or_else(own).filter(|columns| *columns > 0)
 }
 
 fn allows_colour() -> bool {

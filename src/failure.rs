@@ -21,7 +21,7 @@ use gmfs_volume::{ChangeError, OpenError};
 use crate::ctx::{Ctx, OutputError};
 use crate::exit::Exit;
 use crate::in_use::MAPPED;
-use crate::render::json;
+use crate::render::{json, progress};
 
 /// An error that this layer finds itself.
 #[derive(Debug, thiserror::Error)]
@@ -64,12 +64,18 @@ pub(crate) fn report(error: &anyhow::Error, ctx: &mut Ctx) -> Exit {
             return Exit::Failed;
         }
     }
+    tell(error);
+    Exit::Failed
+}
+
+/// Tells of an error on standard error, while the command goes on.
+pub(crate) fn tell(error: &anyhow::Error) {
     let mut text = format!("gmfs: {}\n", printable(&format!("{error:#}")));
-    if let Some(hint) = hint {
+    if let Some((_, Some(hint))) = error.chain().find_map(known) {
         text.push_str(&format!("  next: {}\n", printable(&hint)));
     }
+    progress::clear();
     let _ = std::io::stderr().write_all(text.as_bytes());
-    Exit::Failed
 }
 
 /// A text without anything that steers a terminal. What is escaped already stays as it is.
@@ -229,7 +235,9 @@ fn change(error: &ChangeError) -> Told {
             with("no-space", "`gmfs inspect IMAGE` shows what is free, `gmfs rm` frees")
         }
         ChangeError::InUse { .. } | ChangeError::SpaceInUse { .. } => with("mapped", MAPPED),
-        ChangeError::NoInodes(_) => with("no-inodes", "remove files; a region's inodes are counted out by mkfs -N"),
+        ChangeError::NoInodes(_) => {
+            with("no-inodes", "remove files; how many inodes a region has is decided by `gmfs mkfs -N`")
+        }
         ChangeError::TooLarge(_) => ("too-large", None),
         ChangeError::Mapping(_) | ChangeError::Damaged { .. } => {
             with("damaged", "`gmfs fsck IMAGE` tells what is wrong")
@@ -300,9 +308,7 @@ fn write(error: &WriteError) -> Told {
         return undo(error);
     }
     match error.source.kind() {
-        kind if is_full(kind) => {
-            with("no-space", "make room where IMAGE lies, or -o FILE where there is room; then run it again")
-        }
+        kind if is_full(kind) => with("no-space", "make room where IMAGE is, then run it again"),
         _ => ("write", None),
     }
 }

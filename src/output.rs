@@ -1,5 +1,9 @@
 //! Files that a command makes. A file has its name only when it is whole: until then it is called `NAME.partial`, and it
-//! is removed when the command fails or is interrupted. Only what cannot be caught leaves such a file behind.
+//! is removed when the command fails or is interrupted. Only what cannot be caught (SIGKILL, a crash) leaves such a file,
+//! and the next command that makes NAME takes it over.
+//!
+//! A file in the making is locked by its process, and its mode has the sticky bit, which means nothing for a file. So a
+//! leftover is known: it has that bit, and nobody holds its lock. No other file called `NAME.partial` is touched.
 //!
 //! Every step goes through a handle of the directory ([`Folder`]), so that a directory or a symbolic link that somebody
 //! puts in its place in the meantime is not followed.
@@ -24,8 +28,10 @@ use crate::interrupt;
 const PRIVATE_FILE: u32 = 0o600;
 /// The mode of every directory that a command makes.
 const PRIVATE_FOLDER: u32 = 0o700;
-/// So many leftovers of commands that were killed are passed over.
-const LEFTOVERS: u32 = 100;
+/// The mode of a file in the making.
+const UNFINISHED: u32 = PRIVATE_FILE | 0o1000;
+/// How many names are tried for a file in the making: others of these names are in the making too, or are no leftovers.
+const NAMES: u32 = 100;
 /// What a second signal ends the program with: as the shell tells of SIGINT.
 const KILLED: u8 = 130;
 
@@ -100,11 +106,35 @@ impl Folder {
         }
     }
 
-    /// Makes a new file. Whatever has the name already, a dangling link too, is an error.
+    /// Makes a new file that is in the making. Whatever has the name already, a dangling link too, is an error.
     fn create(&self, name: &OsStr) -> io::Result<File> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(PRIVATE_FILE);
-        Ok(File::from(rustix::fs::openat(&self.handle, single(name)?, flags, mode)?))
+        let file = File::from(rustix::fs::openat(&self.handle, single(name)?, flags, mode)?);
+        // Locked before it is marked: what is marked and not locked is a leftover. Where there are no locks or no modes,
+        // it is made all the same.
+        if file.try_lock().is_ok() {
+            let _ = rustix::fs::fchmod(&file, Mode::from_raw_mode(UNFINISHED));
+        }
+        Ok(file)
+    }
+
+    /// Opens what a command left that was killed while it made a file, and locks it. `None` if the name is of anything else.
+    fn leftover(&self, name: &OsStr) -> io::Result<Option<File>> {
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let Ok(file) = rustix::fs::openat(&self.handle, single(name)?, flags, Mode::empty()) else { return Ok(None) };
+        let file = File::from(file);
+        let found = rustix::fs::fstat(&file)?;
+        let left = FileType::from_raw_mode(found.st_mode).is_file()
+            && found.st_mode & 0o7777 == UNFINISHED
+            && found.st_uid == rustix::process::geteuid().as_raw()
+            && found.st_nlink == 1;
+        if !left || file.try_lock().is_err() {
+            return Ok(None);
+        }
+        // Who held the lock until now may have given the file its name, or removed it.
+        let same = |now: Stat| (now.st_dev, now.st_ino, now.st_mode) == (found.st_dev, found.st_ino, found.st_mode);
+        Ok(self.entry(name)?.is_some_and(same).then_some(file))
     }
 
     fn rename(&self, from: &OsStr, to: &OsStr, replace: bool) -> io::Result<()> {
@@ -182,6 +212,8 @@ impl NewFile {
     pub(crate) fn keep(mut self) -> Result<()> {
         go_on()?;
         let cannot = || printable(&format!("cannot make {}", self.folder.path_of(&self.name).display()));
+        // Where that fails, modes mean nothing.
+        let _ = rustix::fs::fchmod(&self.file, Mode::from_raw_mode(PRIVATE_FILE));
         self.folder.rename(&self.partial, &self.name, self.replace).with_context(cannot)?;
         self.kept = true;
         Ok(())
@@ -239,24 +271,55 @@ fn check_target<'p>(
     Ok(())
 }
 
-/// The file that is written first, beside its later name.
+/// The file that is written first, beside its later name: a new one, or one that a command left that was killed.
 fn partial(folder: &Folder, name: &OsStr) -> Result<(File, OsString)> {
-    for number in 1..=LEFTOVERS {
-        let ending = if number == 1 { ".partial".to_owned() } else { format!(".partial-{number}") };
-        // A name of the greatest length has no room for an ending.
-        for stem in [name, "gmfs".as_ref()] {
-            let mut partial = stem.to_owned();
-            partial.push(&ending);
-            match folder.create(&partial) {
-                Ok(file) => return Ok((file, partial)),
-                Err(error) if error.kind() == ErrorKind::InvalidFilename => {}
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => break,
-                Err(error) => return Err(error.into()),
+    let mut made: Option<(File, OsString)> = None;
+    for number in 1..=NAMES {
+        let Some(partial) = partial_name(folder, name, number)? else { continue };
+        let taken = folder.entry(&partial)?.is_some();
+        match &made {
+            // Further leftovers have further numbers.
+            Some(_) if !taken => break,
+            Some(_) => {
+                if let Some(file) = folder.leftover(&partial)? {
+                    folder.remove(&partial)?;
+                    drop(file);
+                }
             }
+            None if taken => {
+                if let Some(file) = folder.leftover(&partial)? {
+                    file.set_len(0)?;
+                    made = Some((file, partial));
+                }
+            }
+            None => match folder.create(&partial) {
+                Ok(file) => made = Some((file, partial)),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error.into()),
+            },
         }
     }
-    let message = format!("{LEFTOVERS} files named .partial are beside it, left by commands that were killed");
-    Err(Failure::new("exists", message).hint("remove them").into())
+    if let Some(made) = made {
+        return Ok(made);
+    }
+    let message = format!("{NAMES} files named .partial are beside it");
+    Err(Failure::new("exists", message).hint("wait until they are whole, or remove those that nobody is making").into())
+}
+
+/// What a file in the making is called, the `number`th of that name; `None` if there can be no such name.
+fn partial_name(folder: &Folder, name: &OsStr, number: u32) -> Result<Option<OsString>> {
+    let ending = if number == 1 { ".partial".to_owned() } else { format!(".partial-{number}") };
+    // A name of the greatest length has no room for an ending.
+    for stem in [name, "gmfs".as_ref()] {
+        let mut partial = stem.to_owned();
+        partial.push(&ending);
+        match folder.entry(&partial) {
+            Ok(_) => return Ok(Some(partial)),
+            Err(error) if error.kind() == ErrorKind::InvalidFilename => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -287,6 +350,42 @@ mod tests {
         file.keep().unwrap();
         assert_eq!((fs::read(&target).unwrap(), fs::read(&partial).unwrap()), (b"whole".to_vec(), b"left".to_vec()));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn what_a_killed_command_left_is_taken_over_unless_somebody_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("out");
+        let names = || {
+            let mut names: Vec<OsString> =
+                fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        // As a kill leaves it: the lock goes with the process, and the file stays.
+        let killed = |number: u32| {
+            let file = begin(&target, false, &[]).unwrap();
+            (&mut file.file()).write_all(b"half of it").unwrap();
+            assert!(file.partial().to_string_lossy().ends_with(&number.to_string()) || number == 1);
+            assert_eq!(fs::metadata(file.partial()).unwrap().mode() & 0o777, 0o600);
+            file
+        };
+        let (first, second, third) = (killed(1), killed(2), killed(3));
+        assert_eq!(names(), ["out.partial", "out.partial-2", "out.partial-3"]);
+        let kill = |mut file: NewFile| {
+            file.kept = true;
+        };
+        kill(second);
+        kill(third);
+        // The first is in the making still.
+        let next = begin(&target, false, &[]).unwrap();
+        assert_eq!(names(), ["out.partial", "out.partial-2"], "one is taken over, and the other goes");
+        assert_eq!(fs::metadata(next.partial()).unwrap().len(), 0);
+        kill(next);
+        kill(first);
+        begin(&target, false, &[]).unwrap().keep().unwrap();
+        assert_eq!(names(), ["out"]);
+        assert_eq!(fs::metadata(&target).unwrap().mode() & 0o7777, 0o600);
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Checking, planning and applying in rounds, as `fsck` and `repair` both do it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::num::NonZeroUsize;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,17 +8,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context as _, Result};
 use gmfs_check::finding::KEPT_PER_CODE;
 use gmfs_check::plan::{Edit, Refused};
-use gmfs_check::{Code, Finding, Options, Planned, Policy, Repair, Report, Severity, Subject, apply, check, plan};
+use gmfs_check::{Code, Finding, Options, Planned, Policy, Repair, Report, Severity, apply, check, plan};
 use gmfs_io::{ReadAt, WriteAt};
-use gmfs_volume::{Chosen, Class, OpenError, Stamp};
+use gmfs_volume::{Chosen, Class, OpenError, Stamp, Superblocks};
 
+use crate::asking::{Answers, Key, key};
 use crate::clock;
 use crate::ctx::Ctx;
 use crate::interrupt;
-use crate::prompt::{self, Answer};
 use crate::render::WRITER;
 use crate::render::findings;
 use crate::render::progress::Progress;
+use crate::whose::{self, Whose};
 use gmfs::in_use::Watch;
 
 /// More rounds than any repair takes until there is less to do; a bound, so that no image can keep one busy for ever.
@@ -56,8 +56,8 @@ pub(crate) struct Look {
 /// What came of it.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
-    /// What was found, in any round, with whether it is gone: the first findings of each code.
-    pub(crate) found: Vec<(Finding, bool)>,
+    /// What was found, in any round: the first findings of each code.
+    pub(crate) found: Vec<Found>,
     /// How many more were found of a code, and how many of these are gone.
     pub(crate) more: BTreeMap<Code, More>,
     /// What is there at the end.
@@ -68,8 +68,22 @@ pub(crate) struct Outcome {
     pub(crate) more_applied: u64,
     /// What was left, and why.
     pub(crate) refused: Vec<Refused>,
+    /// What the user was asked about and did not want.
+    pub(crate) declined: Vec<Refused>,
     /// The user said stop.
     pub(crate) cancelled: bool,
+}
+
+/// A finding, and what is known besides.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) finding: Finding,
+    /// It is gone.
+    pub(crate) repaired: bool,
+    /// The file that it is about.
+    pub(crate) whose: Option<Whose>,
+    /// A question has named it.
+    pub(crate) asked: bool,
 }
 
 /// Findings of one code that are only counted.
@@ -82,22 +96,33 @@ pub(crate) struct More {
 }
 
 impl Outcome {
-    /// What a look says: nothing is gone.
-    pub(crate) fn looked(report: Report) -> Self {
-        let found = report.findings.iter().map(|finding| (finding.clone(), false)).collect();
+    /// What a look at `source` says: nothing is gone.
+    pub(crate) fn looked<S: ReadAt + ?Sized>(report: Report, source: &S) -> Self {
+        let findings: Vec<&Finding> = report.findings.iter().collect();
+        let whose = match &report.state {
+            Some(state) => whose::find(source, state, &findings),
+            None => vec![None; findings.len()],
+        };
+        let one = |(finding, whose): (&&Finding, _)| Found {
+            finding: (*finding).clone(),
+            repaired: false,
+            whose,
+            asked: false,
+        };
+        let found = findings.iter().zip(whose).map(one).collect();
         let more = report.more.iter().map(|(code, found)| (*code, More { found: *found, repaired: 0 })).collect();
         Self { found, more, last: report, ..Self::default() }
     }
 
     /// How many findings are gone, those that are only counted included.
     pub(crate) fn repaired(&self) -> u64 {
-        let listed = self.found.iter().filter(|(_, repaired)| *repaired).count() as u64;
+        let listed = self.found.iter().filter(|found| found.repaired).count() as u64;
         listed + self.more.values().map(|more| more.repaired).sum::<u64>()
     }
 
     /// How many findings of a severity there were in any round, those that are only counted included.
     pub(crate) fn count(&self, severity: Severity) -> u64 {
-        let listed = self.found.iter().filter(|(finding, _)| finding.severity() == severity).count() as u64;
+        let listed = self.found.iter().filter(|found| found.finding.severity() == severity).count() as u64;
         let more = self.more.iter().filter(|(code, _)| code.severity() == severity);
         listed + more.map(|(_, more)| more.found).sum::<u64>()
     }
@@ -113,13 +138,17 @@ pub(crate) fn look<S: ReadAt + ?Sized>(source: &S, look: Look, keep: usize, ctx:
     let options = Options { now: clock::now(), threads: threads(), data: look.data, keep, region: look.region };
     let bar = Mutex::new(Progress::forced(ctx, "checking", look.progress));
     let done = AtomicU64::new(0);
-    check(source, &options, &|now, of| {
+    let report = check(source, &options, &|now, of| {
         let now = done.fetch_max(now, Ordering::Relaxed).max(now);
         // Whoever finds the bar in another thread's hands goes on.
         if let Ok(bar) = bar.try_lock() {
             bar.at_of(now, of);
         }
-    })
+    })?;
+    if let Ok(bar) = bar.lock() {
+        bar.done();
+    }
+    Ok(report)
 }
 
 /// Asks, plans and applies until nothing more is to be done.
@@ -133,7 +162,7 @@ pub(crate) fn repair<T: WriteAt>(
     clock::check()?;
     interrupt::watch(crate::cmd::fsck::CANCELLED)?;
     let mut outcome = Outcome::default();
-    let mut answers = Answers::new(mode);
+    let mut answers = Answers::default();
     let mut seen = Seen::default();
     loop {
         // Two reports at once would be the most that a repair keeps in memory.
@@ -145,12 +174,24 @@ pub(crate) fn repair<T: WriteAt>(
         let policy = if mode == Mode::Safe { Policy::Safe } else { Policy::Lossy };
         let next = plan(target, &outcome.last, policy)?;
         outcome.refused = next.refused;
-        if mode == Mode::Ask && !next.edits.is_empty() {
-            // Whoever is asked must know what it is about.
-            let found: Vec<(Finding, bool)> = seen.fresh().map(|finding| (finding.clone(), false)).collect();
-            findings::findings(&found, ctx)?;
+        seen.locate(target, outcome.last.state.as_deref());
+        let (accepted, unwanted) = match mode {
+            Mode::All => (next.edits, Vec::new()),
+            Mode::Safe => next.edits.into_iter().partition(|planned| planned.class == Repair::Safe),
+            Mode::Look => (Vec::new(), next.edits),
+            Mode::Ask => {
+                let describe = |finding: &Finding| findings::describe(finding, seen.whose.get(&key(finding)));
+                answers.choose(next.edits, &outcome.last.findings, describe, ctx)?
+            }
+        };
+        let (accepted, apart) = whole_repairs(accepted, &unwanted);
+        let not_wanted = unwanted.iter().chain(&apart).flat_map(not_wanted).collect();
+        let mut declined = Vec::new();
+        if mode == Mode::Ask {
+            outcome.declined = not_wanted;
+        } else {
+            declined = not_wanted;
         }
-        let (accepted, mut declined) = answers.choose(next.edits, ctx)?;
         // What a process has mapped stays as it is, and the rest is repaired.
         let (accepted, apart, why) = watch.keep_apart(target, accepted);
         let (accepted, _) = whole_repairs(accepted, &apart);
@@ -173,7 +214,7 @@ pub(crate) fn repair<T: WriteAt>(
         outcome.more_applied += accepted.len().saturating_sub(room) as u64;
         outcome.applied.extend(accepted.into_iter().take(room));
     }
-    (outcome.found, outcome.more) = seen.told();
+    (outcome.found, outcome.more) = seen.told(&answers.told);
     Ok(outcome)
 }
 
@@ -190,22 +231,8 @@ struct Seen {
     /// The fewest findings of any round, and the rounds since.
     fewest: Option<u64>,
     rounds: u32,
-}
-
-/// What an edit is known by from round to round.
-fn edit_key(planned: &Planned) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    planned.edit.to_string().hash(&mut hasher);
-    hasher.finish()
-}
-
-/// What a finding is known by from round to round: its code, and a hash of all that it says.
-type Key = (Code, u64);
-
-fn key(finding: &Finding) -> Key {
-    let mut hasher = DefaultHasher::new();
-    (finding.to_string(), finding.at.offset).hash(&mut hasher);
-    (finding.code(), hasher.finish())
+    /// The files that the first findings are about.
+    whose: BTreeMap<Key, Whose>,
 }
 
 impl Seen {
@@ -242,20 +269,27 @@ impl Seen {
 }
 
 impl Seen {
-    /// What the last round has found first.
-    fn fresh(&self) -> impl Iterator<Item = &Finding> {
-        self.fresh.iter()
+    /// Finds the files that the last round's new findings are about.
+    fn locate<S: ReadAt + ?Sized>(&mut self, source: &S, state: Option<&Superblocks>) {
+        let Some(state) = state else { return };
+        let fresh: Vec<&Finding> = self.fresh.iter().collect();
+        for (finding, whose) in fresh.iter().zip(whose::find(source, state, &fresh)) {
+            if let Some(whose) = whose {
+                self.whose.insert(key(finding), whose);
+            }
+        }
     }
 
-    /// The first findings of each code with whether they are gone, and how many more there were.
-    fn told(self) -> (Vec<(Finding, bool)>, BTreeMap<Code, More>) {
+    /// The first findings of each code, and how many more there were. `asked`: those that a question has named.
+    fn told(mut self, asked: &BTreeSet<Key>) -> (Vec<Found>, BTreeMap<Code, More>) {
         let (mut told, mut more) = (Vec::new(), BTreeMap::new());
         for (code, first) in self.first {
             let (listed, mut listed_gone) = (first.len() as u64, 0);
             for finding in first {
-                let gone = !self.last.contains(&key(&finding));
-                listed_gone += u64::from(gone);
-                told.push((finding, gone));
+                let key = key(&finding);
+                let (repaired, asked) = (!self.last.contains(&key), asked.contains(&key));
+                listed_gone += u64::from(repaired);
+                told.push(Found { finding, repaired, whose: self.whose.remove(&key), asked });
             }
             let gone = self.repaired.get(&code).copied().unwrap_or_default();
             let left = self.totals.get(&code).copied().unwrap_or_default();
@@ -268,81 +302,10 @@ impl Seen {
     }
 }
 
-/// What the user has said so far.
-struct Answers {
-    mode: Mode,
-    /// Codes for which everything is to be repaired.
-    all: BTreeSet<Code>,
-    /// Edits that are not wanted: they come again in every round.
-    unwanted: BTreeSet<u64>,
-    quit: bool,
-}
-
-impl Answers {
-    const fn new(mode: Mode) -> Self {
-        Self { mode, all: BTreeSet::new(), unwanted: BTreeSet::new(), quit: false }
-    }
-
-    /// Splits edits into those to make and those that the user does not want.
-    fn choose(&mut self, edits: Vec<Planned>, ctx: &Ctx) -> Result<(Vec<Planned>, Vec<Refused>)> {
-        let (mut accepted, mut declined) = (Vec::new(), Vec::new());
-        for planned in edits {
-            let wanted = match self.mode {
-                Mode::All => true,
-                Mode::Safe => planned.class == Repair::Safe,
-                Mode::Look => false,
-                Mode::Ask => !self.quit && self.ask(&planned, ctx)?,
-            };
-            if wanted { accepted.push(planned) } else { declined.push(planned) }
-        }
-        let (accepted, mut apart) = whole_repairs(accepted, &declined);
-        declined.append(&mut apart);
-        let refused = |planned: &Planned| {
-            let why = format!("not wanted: {}", planned.edit);
-            let refuse = |code: &Code| Refused { code: *code, subject: Subject::Region, why: why.clone() };
-            planned.because.iter().map(refuse).collect::<Vec<_>>()
-        };
-        Ok((accepted, declined.iter().flat_map(refused).collect()))
-    }
-
-    /// Asks about one edit.
-    fn ask(&mut self, planned: &Planned, ctx: &Ctx) -> Result<bool> {
-        if planned.because.iter().all(|code| self.all.contains(code)) {
-            return Ok(true);
-        }
-        if self.unwanted.contains(&edit_key(planned)) {
-            return Ok(false);
-        }
-        let codes: Vec<&str> = planned.because.iter().map(|code| code.text()).collect();
-        let codes = codes.join("+");
-        loop {
-            let gives_up = |what: &String| format!("\n  gives up: {}", crate::failure::printable(what));
-            let loses = planned.loses.as_ref().map_or(String::new(), gives_up);
-            let name = planned.because.first().map_or("", |code| code.name());
-            let text = crate::failure::printable(&format!("{codes} {name}: {}", planned.edit));
-            let question = format!("{text}{loses}\nDo it? [y]es, [n]o, [a]ll {codes}, [q]uit: ");
-            let Answer::Line(line) = prompt::ask(&question)? else {
-                self.quit = true;
-                return Ok(false);
-            };
-            match line.as_str() {
-                "y" | "yes" => return Ok(true),
-                "n" | "no" => {
-                    self.unwanted.insert(edit_key(planned));
-                    return Ok(false);
-                }
-                "a" | "all" => {
-                    self.all.extend(&planned.because);
-                    return Ok(true);
-                }
-                "q" | "quit" => {
-                    self.quit = true;
-                    return Ok(false);
-                }
-                _ => ctx.note("y, n, a or q"),
-            }
-        }
-    }
+/// What is said of an edit that is not wanted, for each of its problems.
+fn not_wanted(planned: &Planned) -> Vec<Refused> {
+    let why = format!("not wanted: {}", planned.edit);
+    planned.because.iter().map(|code| Refused { code: *code, subject: planned.subject, why: why.clone() }).collect()
 }
 
 /// Takes out what is no repair by itself without the edits that are not wanted: what becomes of blocks and what their file
@@ -360,7 +323,7 @@ fn whole_repairs(accepted: Vec<Planned>, declined: &[Planned]) -> (Vec<Planned>,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gmfs_check::Problem;
+    use gmfs_check::{Problem, Subject};
     use gmfs_format::native::units::{BlockNo, InodeNo};
     use gmfs_io::Span;
 
@@ -382,8 +345,8 @@ mod tests {
         assert!(seen.add(&report(10..20, 80)));
         assert_eq!(seen.repaired[&Code::GM0402], 10);
         assert!(seen.add(&report(20..21, 1)));
-        let (found, more) = seen.told();
-        assert_eq!((found.len(), found.iter().filter(|(_, gone)| *gone).count()), (21, 20));
+        let (found, more) = seen.told(&BTreeSet::new());
+        assert_eq!((found.len(), found.iter().filter(|found| found.repaired).count()), (21, 20));
         assert_eq!(more[&Code::GM0402], More { found: 79, repaired: 78 });
         let outcome = Outcome { found, more, ..Outcome::default() };
         assert_eq!((outcome.count(Severity::Error), outcome.repaired()), (100, 98));

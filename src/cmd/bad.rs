@@ -143,7 +143,7 @@ fn list(args: &List, ctx: &mut Ctx) -> Result<Exit> {
         json::print(ctx, "bad-list", &files::Who { addresses: rows })?;
         return Ok(exit);
     }
-    let mut table = Table::new(&["Block", "Address", "File", "Offset"]).right(&[0]);
+    let mut table = Table::new(&["Block", "Address", "Offset", "File"]).right(&[0]).dispensable(&["Address"]);
     for row in &rows {
         let address = row.physical.or(row.offset).map_or_else(String::new, size::hex);
         let whose = match row.ino {
@@ -151,7 +151,7 @@ fn list(args: &List, ctx: &mut Ctx) -> Result<Exit> {
             None => "nobody".to_owned(),
         };
         let offset = row.file_offset.map_or_else(String::new, size::hex);
-        table.row([&row.block.unwrap_or(0).to_string(), &address, &whose, &offset]);
+        table.row([&row.block.unwrap_or(0).to_string(), &address, &offset, &whose]);
     }
     table.print(ctx)?;
     Ok(exit)

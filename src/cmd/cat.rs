@@ -29,7 +29,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     image: ReadArgs,
     /// Their paths in the region
-    #[arg(value_name = "PATH", required = true)]
+    #[arg(value_name = "PATH", required = true, value_parser = super::region_path())]
     paths: Vec<OsString>,
     /// Where to start in each file, in bytes, K, M, G, T
     #[arg(long, value_name = "BYTES", value_parser = super::parse_size, default_value = "0", hide_default_value = true)]

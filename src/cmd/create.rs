@@ -22,6 +22,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     image: WriteArgs,
     /// The new file's path in the region
+    #[arg(value_parser = super::region_path())]
     path: OsString,
     /// Its size in bytes, K, M, G, T
     #[arg(short, long, value_name = "SIZE", value_parser = super::parse_size)]

@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::render::json::{self, check};
 use crate::render::style::{Role, paint};
 use crate::render::table::Table;
+use crate::render::wrap;
 
 /// Explain what a finding of fsck means and how it is repaired
 ///
@@ -57,7 +58,7 @@ pub(crate) fn parse(text: &str) -> Result<Code, Failure> {
 }
 
 fn list(codes: &[Code], ctx: &mut Ctx) -> Result<()> {
-    let mut table = Table::new(&["Code", "Name", "Severity", "Repair", "Since"]);
+    let mut table = Table::new(&["Code", "Name", "Severity", "Repair", "Since"]).dispensable(&["Since", "Repair"]);
     for code in codes {
         table.row([code.text(), code.name(), code.severity().name(), code.repair().name(), code.since()]);
     }
@@ -66,14 +67,59 @@ fn list(codes: &[Code], ctx: &mut Ctx) -> Result<()> {
 
 /// The explanation with its headings as headings.
 fn explain(code: Code, ctx: &mut Ctx) -> Result<()> {
-    for line in code.explanation().lines() {
+    for line in fitted(code.explanation(), ctx.width) {
         match line.trim_start_matches('#') {
             heading if heading.len() < line.len() => {
                 ctx.line(&paint(ctx.colour, Role::Heading, heading.trim()))?;
             }
-            _ => ctx.line(line)?,
+            _ => ctx.line(&line)?,
         }
     }
     let (severity, repair) = (code.severity().name(), code.repair().name());
     Ok(ctx.line(&format!("\nSeverity: {severity}. Repair: {repair}. Found since gmfs {}.", code.since()))?)
+}
+
+/// The lines of a text in Markdown; where a terminal is too narrow for one of them, each paragraph is filled again.
+fn fitted(text: &str, width: Option<u16>) -> Vec<String> {
+    let narrow = |width: &u16| text.lines().any(|line| line.chars().count() > usize::from(*width));
+    let Some(width) = width.filter(narrow) else { return text.lines().map(str::to_owned).collect() };
+    let mut paragraphs: Vec<String> = Vec::new();
+    let mut open = false;
+    for line in text.lines() {
+        let item = line.trim_start().starts_with("- ");
+        // Headings, indented text and empty lines stand alone.
+        let alone = line.is_empty() || line.starts_with('#') || line.starts_with("    ");
+        match paragraphs.last_mut() {
+            Some(last) if open && !item && !alone => {
+                last.push(' ');
+                last.push_str(line.trim());
+            }
+            _ => paragraphs.push(line.to_owned()),
+        }
+        open = !alone;
+    }
+    let indent = |text: &str| if text.starts_with("- ") { 2 } else { 0 };
+    let lines = paragraphs.iter().flat_map(|text| {
+        let text = if text.starts_with("    ") { text.clone() } else { wrap::hang(text, Some(width), indent(text)) };
+        text.lines().map(str::to_owned).collect::<Vec<_>>().into_iter().chain(text.is_empty().then(String::new))
+    });
+    lines.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn explanations_fit_the_terminal() {
+        let text = "# A b\n\none two three\nfour\n\n- five six seven\n  eight\n- nine\n";
+        assert_eq!(fitted(text, None).join("\n"), text.trim_end());
+        assert_eq!(fitted(text, Some(80)).join("\n"), text.trim_end());
+        let filled = "# A b\n\none two\nthree four\n\n- five six\n  seven\n  eight\n- nine";
+        assert_eq!(fitted(text, Some(10)).join("\n"), filled);
+        for code in Code::ALL {
+            let longest = fitted(code.explanation(), Some(60)).iter().map(|line| line.chars().count()).max();
+            assert!(longest <= Some(60), "{code}");
+        }
+    }
 }

@@ -36,17 +36,22 @@ use crate::render::progress::Progress;
 /// its name when it is whole, and is called FILE.partial until then. Only their owner may read the files and directories that
 /// are made. Symbolic links that are in DEST already are not followed; DEST itself may be one. A file or directory whose
 /// name could lead out of DEST is left out and named, and the exit status is 1.
-#[derive(Arguments, Debug)]
+#[derive(Arguments, Clone, Debug)]
 #[command(after_long_help = "Examples:
   gmfs extract region.img /vms/a.mem
+  gmfs extract region.img /vms/a.mem /vms/b.mem rescued/
   gmfs extract vmcore / rescued --sparse-absent")]
 pub(crate) struct Args {
     #[command(flatten)]
     image: ReadArgs,
     /// The file's or directory's path in the region
+    #[arg(value_parser = super::region_path())]
     path: OsString,
-    /// The file or directory to make, or an existing directory to put it into [default: .]
-    #[arg(value_name = "DEST", value_parser = super::new_file())]
+    /// The file or directory to make, or an existing directory to put it into [default: .]; of several paths, DEST comes
+    /// last and is an existing directory
+    #[arg(value_name = "PATH|DEST", value_parser = super::new_file())]
+    rest: Vec<PathBuf>,
+    #[arg(skip)]
     destination: Option<PathBuf>,
     /// Replace files that exist
     #[arg(short, long)]
@@ -79,6 +84,35 @@ struct Work<'a> {
 }
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
+    let (destination, more) = match args.rest.split_last() {
+        Some((destination, more)) => (Some(destination.clone()), more),
+        None => (None, &[][..]),
+    };
+    if more.is_empty() {
+        return one(&Args { destination, ..args.clone() }, ctx);
+    }
+    if args.json || args.missing.is_some() {
+        let option = if args.json { "--json" } else { "--missing" };
+        let failure = Failure::new("usage", format!("with {option}, one path is extracted at a time"));
+        return Err(failure.hint("extract the directory that holds them, or each by itself").into());
+    }
+    if let Some(destination) = destination.as_ref().filter(|path| !path.is_dir()) {
+        let message = format!("{} is no directory, and several paths need one", destination.display());
+        return Err(Failure::new("not-directory", message).hint("make the directory first").into());
+    }
+    let mut tried = super::Tried::default();
+    let mut exit = Exit::Done;
+    for path in std::iter::once(args.path.as_os_str()).chain(more.iter().map(|path| path.as_os_str())) {
+        let single = Args { path: path.to_owned(), destination: destination.clone(), ..args.clone() };
+        if tried.add(one(&single, ctx)) == Some(Exit::No) {
+            exit = Exit::No;
+        }
+    }
+    Ok(if tried.end()? { Exit::Failed } else { exit })
+}
+
+/// Extracts one file or directory.
+fn one(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let store = open::store(&args.image, ctx)?;
     let (inodes, mut exit) = super::inodes(&store, ctx);
     let tree = &inodes.tree;
@@ -301,6 +335,7 @@ fn copy(store: &Store, inode: &Inode, pieces: &[Piece], file: &File, ctx: &Ctx) 
     let mut sink = SparseFile::new(file, inode.size, &progress);
     carry_pieces(store.source(), pieces, &mut sink)?;
     let (gaps, _) = sink.finish()?;
+    progress.done();
     if let Some(modified) = inode.attributes.map(|attributes| attributes.modified).filter(|time| *time != 0) {
         // A time that the filesystem outside cannot keep is no reason to fail.
         let _ = file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_nanos(modified));

@@ -5,14 +5,15 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs_check::{Report, Severity, Verdict, accept_doubtful};
+use gmfs_check::{Repair, Report, Severity, Verdict, accept_doubtful};
 use gmfs_io::WriteAt;
 use gmfs_volume::{Chosen, Stamp};
 
-use crate::ctx::Ctx;
+use crate::ctx::{Ctx, OutputError};
 use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 use crate::in_use::InUseOk;
+use crate::interrupt;
 use crate::open::{self, ReadArgs};
 use crate::render::json::{self, check, region};
 use crate::render::{WRITER, findings, size};
@@ -32,9 +33,11 @@ pub(crate) const CANCELLED: u8 = 32;
 /// Check a region, and repair it when told to
 ///
 /// Every metadata page of both copies, every inode, the directory tree, every block descriptor and all counts are
-/// checked against each other. Without -n, -p or -y each repair is asked for on the terminal; without a terminal nothing
-/// is written. The exit status is the sum of 0 in order, 1 repaired, 4 left unrepaired, 8 operational error or not
-/// checked to the end, 16 wrong usage, 32 cancelled. An unfinished change, which the next writer puts right, is no damage.
+/// checked against each other. Without -n, -p or -y you are asked about each problem on the terminal; without a terminal
+/// nothing is written. Of several images each is checked, also if one of them cannot be. The exit status is the sum of 0
+/// clean, 1 repaired, 4 left unrepaired, 8 operational error or not checked to the end, 16 wrong usage, 32 cancelled; of
+/// several images, each of these that applies to one of them. An unfinished change, which the next writer completes or
+/// takes back, is no damage.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs fsck -n region.img
@@ -43,6 +46,9 @@ pub(crate) const CANCELLED: u8 = 32;
 pub(crate) struct Args {
     #[command(flatten)]
     image: ReadArgs,
+    /// Further images, with the same options
+    #[arg(value_name = "IMAGE", conflicts_with_all = ["json", "undo", "uuid", "parts", "over"])]
+    images: Vec<PathBuf>,
     /// Only look; write nothing
     #[arg(short = 'n', long = "no", group = "mode")]
     look: bool,
@@ -75,7 +81,7 @@ pub(crate) struct Args {
     accept: bool,
     #[command(flatten)]
     in_use: InUseOk,
-    /// Show progress, whatever standard error is; fsck(8) hands over a descriptor (-C0, -C 0), which is not used
+    /// Show progress from the start, if standard error is a terminal; the descriptor of fsck(8) (-C0, -C 0) is not used
     #[arg(short = 'C', long = "progress", value_name = "FD", allow_hyphen_values = true, num_args = 0..=1, require_equals = true, default_missing_value = "0")]
     progress: Option<i32>,
     /// Print JSON
@@ -84,17 +90,43 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
+    if args.images.is_empty() {
+        return Ok(Exit::Fsck(one(args, &args.image, ctx)?));
+    }
+    let mut status = 0;
+    for path in std::iter::once(&args.image.image).chain(&args.images) {
+        let mut image = args.image.clone();
+        image.of.image.clone_from(path);
+        status |= match one(args, &image, ctx) {
+            Ok(status) => status,
+            Err(error) if error.is::<OutputError>() => return Err(error),
+            Err(error) => {
+                ctx.finish()?;
+                failure::report(&error, ctx);
+                if interrupt::asked() { CANCELLED } else { OPERATIONAL }
+            }
+        };
+        if status & CANCELLED != 0 {
+            break;
+        }
+    }
+    Ok(Exit::Fsck(status))
+}
+
+/// Checks one image.
+fn one(args: &Args, image: &ReadArgs, ctx: &mut Ctx) -> Result<u8> {
     let how = Look { data: args.data, progress: args.progress.is_some(), region: args.uuid };
     let mut accepted = None;
     let (image, shown, outcome) = match args.mode() {
         Mode::Look => {
-            let located = open::locate(&args.image, ctx)?;
+            let located = open::locate(image, ctx)?;
             let report = open::look(&located, how, gmfs_check::finding::KEPT_PER_CODE, ctx)?;
-            (region::Image::from(&located.place), located.place.path.display().to_string(), Outcome::looked(report))
+            let outcome = Outcome::looked(report, &located.source);
+            (region::Image::from(&located.place), located.place.path.display().to_string(), outcome)
         }
         mode => {
-            refuse_no_lock(&args.image)?;
-            open::for_repair(&args.image, args.in_use, args.undo.as_deref(), ctx, |mut target, watch, ctx| {
+            refuse_no_lock(image)?;
+            open::for_repair(image, args.in_use, args.undo.as_deref(), ctx, |mut target, watch, ctx| {
                 let outcome = repairing::repair(&mut target, how, mode, watch, ctx)?;
                 if args.accept {
                     accepted = Some(accept(&mut target)?);
@@ -106,20 +138,53 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let status = status(&outcome);
     if args.json {
         json::print(ctx, "fsck", &check::Fsck::new(image, &outcome, status))?;
-    } else {
-        findings::given_up(&outcome.applied, ctx)?;
-        if args.mode() != Mode::Look {
-            findings::plan(&[], &outcome.refused, ctx)?;
-        }
-        show(&shown, &outcome, ctx)?;
-        if let Some(files) = accepted {
-            ctx.success(&format!("{shown}: {} accepted", size::count(files, "doubtful file")))?;
-        }
-        if args.verbose {
-            more(&outcome, ctx)?;
-        }
+        return Ok(status);
     }
-    Ok(Exit::Fsck(status))
+    // What a question has said is on the terminal already.
+    let asked = args.mode() == Mode::Ask && std::io::stdout().is_terminal();
+    if !asked {
+        findings::given_up(&outcome.applied, ctx)?;
+    }
+    if args.mode() != Mode::Look {
+        findings::plan(&[], &outcome.refused, ctx)?;
+    }
+    if !asked {
+        findings::plan(&[], &outcome.declined, ctx)?;
+    }
+    show(&shown, &outcome, ctx)?;
+    if let Some(files) = accepted {
+        ctx.line(&format!("{shown}: {} accepted", size::count(files, "doubtful file")))?;
+    }
+    if args.verbose {
+        more(&outcome, ctx)?;
+    }
+    if args.mode() == Mode::Look && !args.look {
+        tell_nothing_written(&outcome, ctx)?;
+    }
+    Ok(status)
+}
+
+/// Says that nothing was written because nobody can be asked, and what would have been.
+fn tell_nothing_written(outcome: &Outcome, ctx: &mut Ctx) -> Result<()> {
+    let of = |class: Repair| {
+        let listed = outcome.found.iter().filter(|found| found.finding.code().repair() == class).count() as u64;
+        let more = outcome.more.iter().filter(|(code, _)| code.repair() == class);
+        listed + more.map(|(_, more)| more.found).sum::<u64>()
+    };
+    if outcome.last.verdict() != Verdict::Damaged {
+        return Ok(());
+    }
+    let how = match (of(Repair::Safe), of(Repair::Lossy)) {
+        (0, 0) => "`gmfs explain CODE` says what you can do",
+        (_, 0) => "`gmfs fsck -p IMAGE` makes the repairs, which are proven",
+        (0, _) => "`gmfs fsck -y IMAGE` makes the repairs, which lose something",
+        _ => {
+            "`gmfs fsck -p IMAGE` makes the repairs that are proven, `gmfs fsck -y IMAGE` also those that lose something"
+        }
+    };
+    ctx.finish()?;
+    ctx.note(&format!("nothing was written: standard input is no terminal to ask on; {how}"));
+    Ok(())
 }
 
 /// Takes the flag off all files that are doubtful.
@@ -190,10 +255,11 @@ pub(crate) fn show(image: &str, outcome: &Outcome, ctx: &mut Ctx) -> Result<()> 
     if outcome.cancelled {
         ctx.note("cancelled; what was begun is whole, and a further run does the rest");
     }
-    findings::findings(&outcome.found, ctx)?;
+    let again = !std::io::stdout().is_terminal();
+    findings::findings(outcome.found.iter().filter(|found| again || !found.asked), ctx)?;
     findings::rest(outcome, ctx)?;
     findings::summary(image, &outcome.last, outcome.repaired(), ctx)?;
-    let first = outcome.found.iter().map(|(finding, _)| finding).find(|finding| finding.severity() > Severity::Note);
+    let first = outcome.found.iter().map(|found| &found.finding).find(|finding| finding.severity() > Severity::Note);
     if let Some(finding) = first.filter(|_| outcome.last.verdict() == Verdict::Damaged) {
         ctx.line(&format!("`gmfs explain {}` says what that means and what a repair does", finding.code()))?;
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::ops::Range;
 
 use anyhow::Result;
 use clap::Args as Arguments;
@@ -22,7 +23,8 @@ use crate::render::{size, time, words};
 
 /// List files and directories
 ///
-/// Names are escaped: a control character or a byte that is no UTF-8 is shown as \n, \x1b, \xff.
+/// Of several paths files come first, and each directory's list has the directory's path above it. A path that is not
+/// there is an error, and the rest is listed. Names are escaped: a control character or a byte that is no UTF-8 is shown as \n, \x1b, \xff.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs ls region.img
@@ -31,7 +33,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     image: ReadArgs,
     /// Their paths in the region [default: /]
-    #[arg(value_name = "PATH")]
+    #[arg(value_name = "PATH", value_parser = super::region_path())]
     paths: Vec<OsString>,
     /// Show mode, owner, group, size, blocks and time of change
     #[arg(short, long)]
@@ -59,12 +61,26 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let (inodes, mut exit) = super::inodes(&store, ctx);
     let root = [OsString::from("/")];
     let wanted = if args.paths.is_empty() { &root[..] } else { &args.paths };
+    let mut tried = super::Tried::default();
+    let mut found = Vec::new();
+    for path in wanted {
+        if let Some(inode) = tried.add(super::find(&inodes.tree, path, &mut exit, ctx)) {
+            found.push((inode, inodes.tree.path(inode.ino).unwrap_or_else(|| paths::bytes(path).to_vec())));
+        }
+    }
+    let failed = tried.end()?;
+    // Files first, then each directory below its path.
+    found.sort_by_key(|(inode, _)| inode.kind == Kind::Directory);
     let mut lines = Vec::new();
     let mut hidden = Vec::new();
-    for path in wanted {
-        let inode = super::find(&inodes.tree, path, &mut exit, ctx)?;
-        let path = inodes.tree.path(inode.ino).unwrap_or_else(|| paths::bytes(path).to_vec());
+    let mut groups: Vec<(Option<String>, Range<usize>)> = Vec::new();
+    for (inode, path) in found {
+        let (from, head) = (lines.len(), (inode.kind == Kind::Directory).then(|| paths::shown(&path)));
         hidden.extend(collect(args, &inodes.tree, (inode, path), &mut lines));
+        match groups.last_mut() {
+            Some((None, files)) if head.is_none() => files.end = lines.len(),
+            _ => groups.push((head, from..lines.len())),
+        }
     }
     let users = args.in_use.then(|| {
         let listed: BTreeSet<InodeNo> = lines.iter().map(|line| line.inode.ino).collect();
@@ -76,17 +92,31 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         let entries = lines.iter().map(entry).collect();
         let not_shown = files::NotShown::list(&hidden);
         json::print(ctx, "ls", &files::Listing { entries, lost_pages: inodes.lost_pages, not_shown })?;
-    } else if args.long || args.in_use {
-        long(&lines, users.as_ref(), ctx)?;
     } else {
-        for line in &lines {
-            let text = paint(ctx.colour, role(line.inode), &line.name);
-            ctx.line(&text)?;
+        for (n, (head, range)) in groups.iter().enumerate() {
+            if n > 0 {
+                ctx.line("")?;
+            }
+            if let Some(head) = head.as_ref().filter(|_| wanted.len() > 1) {
+                ctx.line(&format!("{head}:"))?;
+            }
+            show(args, lines.get(range.clone()).unwrap_or_default(), users.as_ref(), ctx)?;
         }
     }
     super::tell_hidden(&hidden, "shown", &mut exit, ctx);
     super::tell_doubtful(lines.iter().map(|line| (line.inode, paths::shown(&line.path))), &mut exit, ctx);
-    Ok(exit)
+    Ok(if failed { Exit::Failed } else { exit })
+}
+
+fn show(args: &Args, lines: &[Line<'_>], users: Option<&ByFile>, ctx: &mut Ctx) -> Result<()> {
+    if args.long || args.in_use {
+        return long(lines, users, ctx);
+    }
+    for line in lines {
+        let text = paint(ctx.colour, role(line.inode), &line.name);
+        ctx.line(&text)?;
+    }
+    Ok(())
 }
 
 /// The lines of one path of the command line. Gives what they leave out.
@@ -120,7 +150,7 @@ fn long(lines: &[Line<'_>], users: Option<&ByFile>, ctx: &mut Ctx) -> Result<()>
     if users.is_some() {
         heads.insert(7, "Mapped by");
     }
-    let mut table = Table::new(&heads).right(&[1, 2, 3, 4, 5]);
+    let mut table = Table::new(&heads).right(&[1, 2, 3, 4, 5]).dispensable(&["Blocks", "Bytes", "GID", "UID", "Mode"]);
     for line in lines {
         let inode = line.inode;
         let attributes = inode.attributes;

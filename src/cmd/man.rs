@@ -41,7 +41,11 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
 
 /// Environment variables that the program reads, and what for. `true` for those that matter only to what writes.
 const ENVIRONMENT: [(&str, bool, &str); 4] = [
-    ("COLUMNS", false, "Width of help texts where standard output is no terminal."),
+    (
+        "COLUMNS",
+        false,
+        "Width of tables on a terminal, instead of its own, and of help texts where standard output is no terminal.",
+    ),
     ("NO_COLOR", false, "If set and not empty, no colours are used unless --color=always is given."),
     ("SOURCE_DATE_EPOCH", true, "Seconds since 1970 that are recorded as the present time in what is written."),
     ("TERM", false, "If it is dumb, no colours are used unless --color=always is given."),

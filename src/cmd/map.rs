@@ -32,6 +32,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     image: ReadArgs,
     /// The file's path in the region
+    #[arg(value_parser = super::region_path())]
     path: OsString,
     /// Print the arguments that make the file a guest's memory
     #[arg(long, value_name = "VMM")]
@@ -187,7 +188,9 @@ fn show(mapping: &Mapping<'_>, ctx: &mut Ctx) -> Result<()> {
     let Mapping { store, inode, runs, lost } = *mapping;
     let (block, base) = (store.block_bytes(), store.physical_base());
     let address = if base.is_some() { "Physical address" } else { "Offset in region" };
-    let mut table = Table::new(&["File offset", "Length", "Blocks", "First block", address]).right(&[0, 1, 2, 3, 4]);
+    let mut table = Table::new(&["File offset", "Length", "Blocks", "First block", address])
+        .right(&[0, 1, 2, 3, 4])
+        .dispensable(&["First block", "Blocks"]);
     let mut rows: Vec<(u64, Option<&Run>, u64)> = Vec::new();
     rows.extend(runs.iter().map(|run| (run.offset, Some(run), run.len)));
     rows.extend(gaps(runs, inode.size).into_iter().map(|gap| (gap.offset, None, gap.len)));

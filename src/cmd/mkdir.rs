@@ -19,7 +19,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     image: ImageArgs,
     /// Their paths in the region
-    #[arg(value_name = "PATH", required = true)]
+    #[arg(value_name = "PATH", required = true, value_parser = super::region_path())]
     paths: Vec<OsString>,
     /// Make the directories above them too, and accept those that exist
     #[arg(short, long)]
@@ -35,11 +35,12 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let paths: Vec<&[u8]> = args.paths.iter().map(|path| paths::bytes(path)).collect();
     let changed = open::for_change(&args.image, InUseOk { in_use_ok: false }, ctx, |writer| {
-        for path in &paths {
-            writer.mkdir(path, args.parents, args.mode, super::owner())?;
-        }
-        Ok(super::changed(writer, &paths))
-    })
-    .context("cannot make the directory")?;
-    super::tell_change(ctx, "mkdir", &changed)
+        let make = |path: &[u8]| writer.mkdir(path, args.parents, args.mode, super::owner());
+        let tried = super::change_each(&args.paths, make)?;
+        Ok((super::changed(writer, &paths), tried))
+    });
+    let (changed, tried) = changed.context("cannot make the directory")?;
+    let failed = tried.end().context("cannot make the directory")?;
+    let exit = super::tell_change(ctx, "mkdir", &changed)?;
+    Ok(if failed { Exit::Failed } else { exit })
 }

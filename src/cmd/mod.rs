@@ -30,22 +30,22 @@ pub(crate) mod truncate;
 pub(crate) mod undo;
 pub(crate) mod who;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::builder::{PathBufValueParser, TypedValueParser};
+use clap::builder::{OsStringValueParser, PathBufValueParser, TypedValueParser};
 use gmfs::Store;
 use gmfs::open::Target;
 use gmfs::store::Inodes;
 use gmfs_format::model::Kind;
 use gmfs_format::model::{Inode, Tree};
 use gmfs_format::native::units::InodeNo;
-use gmfs_volume::Writer;
+use gmfs_volume::{ChangeError, Writer};
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 use crate::open;
 use crate::paths::{self, Why};
 use crate::render::json::{self, actions, files};
@@ -65,6 +65,65 @@ pub(crate) fn new_file() -> impl TypedValueParser<Value = PathBuf> {
         b"-" => Err("it cannot go to standard output; ./- is a file of that name"),
         _ => Ok(path),
     })
+}
+
+/// A path in the region, or a name: anything but nothing.
+pub(crate) fn region_path() -> impl TypedValueParser<Value = OsString> {
+    OsStringValueParser::new()
+        .try_map(|path| if path.is_empty() { Err("a path is not empty; / is the region's root") } else { Ok(path) })
+}
+
+/// Operands of one command, all of which are tried.
+#[derive(Default)]
+pub(crate) struct Tried {
+    done: bool,
+    /// What the last one failed with; of those before it is told already.
+    failed: Option<anyhow::Error>,
+}
+
+impl Tried {
+    /// Takes what came of an operand; gives what was done.
+    pub(crate) fn add<T>(&mut self, result: Result<T, impl Into<anyhow::Error>>) -> Option<T> {
+        match result {
+            Ok(done) => {
+                self.done = true;
+                Some(done)
+            }
+            Err(error) => {
+                if let Some(before) = self.failed.replace(error.into()) {
+                    failure::tell(&before);
+                }
+                None
+            }
+        }
+    }
+
+    /// Whether one of them failed; an error if all did.
+    pub(crate) fn end(self) -> Result<bool> {
+        match self.failed {
+            Some(error) if !self.done => Err(error),
+            Some(error) => {
+                failure::tell(&error);
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+}
+
+/// Does something to each path in a region, as far as it can be done; after an error of the medium nothing more is tried.
+pub(crate) fn change_each(
+    paths: &[OsString],
+    mut change: impl FnMut(&[u8]) -> Result<(), ChangeError>,
+) -> Result<Tried, ChangeError> {
+    let mut tried = Tried::default();
+    for path in paths {
+        match change(paths::bytes(path)) {
+            Err(error @ (ChangeError::Write(_) | ChangeError::Read(_) | ChangeError::Unfinished)) => return Err(error),
+            done => tried.add(done),
+        };
+    }
+    Ok(tried)
 }
 
 /// Permission bits in octal.

@@ -19,8 +19,10 @@ pub(crate) struct Args {
     #[command(flatten)]
     image: WriteArgs,
     /// Its path in the region
+    #[arg(value_parser = super::region_path())]
     from: OsString,
     /// Its new path, or the directory that it is to go into
+    #[arg(value_parser = super::region_path())]
     to: OsString,
     /// Take the place of a file that exists, which is lost
     #[arg(short, long)]

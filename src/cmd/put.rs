@@ -29,10 +29,10 @@ pub(crate) struct Args {
     #[command(flatten)]
     image: WriteArgs,
     /// The file to copy; - is standard input
-    #[arg(value_name = "SRC", value_hint = clap::ValueHint::FilePath)]
+    #[arg(value_name = "SRC", value_parser = super::region_path(), value_hint = clap::ValueHint::FilePath)]
     source: OsString,
     /// Its path in the region, or a directory there
-    #[arg(value_name = "DEST")]
+    #[arg(value_name = "DEST", value_parser = super::region_path())]
     destination: OsString,
     /// Replace the content of a file that exists
     #[arg(short, long)]
@@ -88,6 +88,9 @@ fn refuse_itself(args: &Args) -> Result<(), Failure> {
 /// What is to be read, and how long it is expected to be.
 fn content(args: &Args) -> Result<(Box<dyn Read>, u64)> {
     if args.source == "-" {
+        if gmfs_image::mapped::was_stdin_closed() {
+            return Err(Failure::new("input", "standard input is closed").into());
+        }
         return Ok((Box::new(io::stdin()), 0));
     }
     let file = File::open(&args.source)?;

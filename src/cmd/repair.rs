@@ -120,7 +120,7 @@ fn show_plan(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let report = open::look(&located, args.look(), repairing::KEPT_FOR_REPAIR, ctx)?;
     let policy = if args.yes { Policy::Lossy } else { Policy::Safe };
     let planned = plan(&located.source, &report, policy)?;
-    let outcome = Outcome::looked(report);
+    let outcome = Outcome::looked(report, &located.source);
     let status = fsck::status(&outcome);
     if args.json {
         let fsck = check::Fsck::new(region::Image::from(&located.place), &outcome, status);

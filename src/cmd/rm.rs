@@ -8,7 +8,6 @@ use clap::Args as Arguments;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::open::{self, WriteArgs};
-use crate::paths;
 
 /// Remove files and directories
 ///
@@ -21,7 +20,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     image: WriteArgs,
     /// Their paths in the region
-    #[arg(value_name = "PATH", required = true)]
+    #[arg(value_name = "PATH", required = true, value_parser = super::region_path())]
     paths: Vec<OsString>,
     /// Remove directories with all that is in them
     #[arg(short, long)]
@@ -33,11 +32,11 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let changed = open::for_change(&args.image, args.image.in_use, ctx, |writer| {
-        for path in &args.paths {
-            writer.remove(paths::bytes(path), args.recursive)?;
-        }
-        Ok(super::changed(writer, &[]))
-    })
-    .context("cannot remove it")?;
-    super::tell_change(ctx, "rm", &changed)
+        let tried = super::change_each(&args.paths, |path| writer.remove(path, args.recursive))?;
+        Ok((super::changed(writer, &[]), tried))
+    });
+    let (changed, tried) = changed.context("cannot remove it")?;
+    let failed = tried.end().context("cannot remove it")?;
+    let exit = super::tell_change(ctx, "rm", &changed)?;
+    Ok(if failed { Exit::Failed } else { exit })
 }

@@ -142,5 +142,7 @@ fn copy(source: &Located, file: &NewFile, ctx: &Ctx) -> Result<(Gaps, u64)> {
     let progress = Progress::new(ctx, "saving", length);
     let mut sink = SparseFile::new(file.file(), length, &progress);
     carry(&source.source, length, &mut sink)?;
-    Ok(sink.finish()?)
+    let done = sink.finish()?;
+    progress.done();
+    Ok(done)
 }

@@ -64,7 +64,8 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         return Ok(exit);
     }
     // The first column is what --region takes, and exact.
-    let mut table = Table::new(&["Region", "Layout", "UUID", "Label", "Found"]);
+    let mut table =
+        Table::new(&["Region", "Layout", "UUID", "Label", "Found"]).dispensable(&["Layout", "Label", "UUID"]);
     for region in &found {
         table.styled([
             (&locate::spelled(region.base, region.size), Role::Plain),

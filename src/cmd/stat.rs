@@ -28,7 +28,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     image: ReadArgs,
     /// Their paths in the region
-    #[arg(value_name = "PATH", required = true)]
+    #[arg(value_name = "PATH", required = true, value_parser = super::region_path())]
     paths: Vec<OsString>,
     /// Show which processes have the files mapped
     #[arg(long)]
@@ -41,8 +41,10 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let store = open::store(&args.image, ctx)?;
     let (inodes, mut exit) = super::inodes(&store, ctx);
-    let find = |path| super::find(&inodes.tree, path, &mut exit, ctx);
-    let wanted = args.paths.iter().map(OsString::as_os_str).map(find).collect::<Result<Vec<&Inode>, _>>()?;
+    let mut tried = super::Tried::default();
+    let find = |path: &OsString| tried.add(super::find(&inodes.tree, path, &mut exit, ctx));
+    let wanted: Vec<&Inode> = args.paths.iter().filter_map(find).collect();
+    let failed = tried.end()?;
     let mut runs = store.runs(|ino| wanted.iter().any(|inode| inode.ino == ino));
     if super::tell_lost(runs.lost_pages, "block table", "mapping", ctx) != Exit::Done {
         exit = Exit::No;
@@ -70,7 +72,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     }
     let shown = |inode: &Inode| paths::shown(&inodes.tree.path(inode.ino).unwrap_or_default());
     super::tell_doubtful(wanted.iter().map(|inode| (*inode, shown(inode))), &mut exit, ctx);
-    Ok(exit)
+    Ok(if failed { Exit::Failed } else { exit })
 }
 
 fn show(

@@ -20,6 +20,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     image: WriteArgs,
     /// The file's path in the region
+    #[arg(value_parser = super::region_path())]
     path: OsString,
     /// Its new size in bytes, K, M, G, T
     #[arg(short, long, value_name = "SIZE", value_parser = super::parse_size)]

@@ -104,7 +104,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         json::print(ctx, "who", &files::Who { addresses: answers })?;
         return Ok(exit);
     }
-    let mut table = Table::new(&["Asked", "Block", "What", "Whose"]).right(&[1]);
+    let mut table = Table::new(&["Asked", "Block", "What", "Whose"]).right(&[1]).dispensable(&["Block"]);
     for answer in &answers {
         let block = answer.block.map_or_else(String::new, |block| block.to_string());
         let role = match answer.what {

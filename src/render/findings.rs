@@ -6,18 +6,37 @@ use gmfs_check::{Finding, Planned, Report, Severity, Verdict};
 use crate::ctx::{Ctx, OutputError};
 use crate::render::size;
 use crate::render::style::{Role, paint};
-use crate::repairing::Outcome;
+use crate::render::wrap;
+use crate::repairing::{Found, Outcome};
+use crate::whose::Whose;
 
 /// Prints findings, one a line, with what became of each.
-pub(crate) fn findings(found: &[(Finding, bool)], ctx: &mut Ctx) -> Result<(), OutputError> {
-    for (finding, repaired) in found {
-        let severity = finding.severity();
-        let code = paint(ctx.colour, role(severity), finding.code().text());
-        let done = if *repaired { paint(ctx.colour, Role::Good, " [repaired]") } else { String::new() };
-        let text = crate::failure::printable(&finding.to_string());
-        ctx.line(&format!("{code} {}: {text} (at {:#x}){done}", severity.name(), finding.at.offset))?;
+pub(crate) fn findings<'f>(found: impl IntoIterator<Item = &'f Found>, ctx: &mut Ctx) -> Result<(), OutputError> {
+    for Found { finding, repaired, whose, .. } in found {
+        let code = finding.code().text();
+        let done = if *repaired { " [repaired]" } else { "" };
+        let text = format!("{} (at {:#x}){done}", describe(finding, whose.as_ref()), finding.at.offset);
+        let text = wrap::hang(&text, ctx.width, 4);
+        let text = text.strip_prefix(code).unwrap_or(&text);
+        let (text, done) = text.strip_suffix(done).map_or((text, ""), |text| (text, done));
+        let code = paint(ctx.colour, role(finding.severity()), code);
+        ctx.line(&format!("{code}{text}{}", paint(ctx.colour && *repaired, Role::Good, done)))?;
     }
     Ok(())
+}
+
+/// A finding in words: code and severity, the file and its bytes where that is known, and what is wrong.
+pub(crate) fn describe(finding: &Finding, whose: Option<&Whose>) -> String {
+    let subject = finding.subject;
+    let place = match whose {
+        Some(Whose { path, bytes: Some(bytes) }) => {
+            format!("{path}: {} ({subject})", size::range(bytes.offset, bytes.end()))
+        }
+        Some(Whose { path, bytes: None }) => format!("{path} ({subject})"),
+        None => subject.to_string(),
+    };
+    let text = format!("{} {}: {place}: {}", finding.code(), finding.severity().name(), finding.problem);
+    crate::failure::printable(&text)
 }
 
 /// Prints what is not listed one by one, and what could not be checked.

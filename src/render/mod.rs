@@ -8,6 +8,7 @@ pub(crate) mod style;
 pub(crate) mod table;
 pub(crate) mod time;
 pub(crate) mod words;
+pub(crate) mod wrap;
 
 /// Name and version, as superblocks record who wrote last.
 pub(crate) const WRITER: &str = concat!("gmfs ", env!("CARGO_PKG_VERSION"));

@@ -1,36 +1,65 @@
-//! A bar for what takes longer than half a second, on a terminal only.
+//! A line on standard error that tells how far a piece of work is, for what takes longer than half a second. Only a
+//! terminal shows it, and it is gone before anything else is written there.
 
 use std::cell::{Cell, RefCell};
-use std::io::{self, Read};
+use std::io::{self, IsTerminal as _, Read, Write as _};
+use std::os::fd::AsFd as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::ctx::Ctx;
+use crate::render::size;
 
 /// What takes no longer shows nothing.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// Time from one line to the next.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Columns of the bar.
+const BAR: u64 = 24;
+/// Columns of a terminal that does not tell how many it has.
+const COLUMNS: u16 = 80;
+
+/// Whether the line is on the terminal now.
+static SHOWN: AtomicBool = AtomicBool::new(false);
+
+/// Takes the line away. To be called before anything else is written to standard error.
+pub(crate) fn clear() {
+    if SHOWN.swap(false, Ordering::Relaxed) {
+        let _ = io::stderr().write_all(b"\r\x1b[K");
+    }
+}
 
 /// Progress of one piece of work, in bytes.
 pub(crate) struct Progress {
-    bar: RefCell<Option<ProgressBar>>,
     shown: bool,
-    started: Instant,
     doing: &'static str,
-    total: Cell<u64>,
     patience: Duration,
+    started: Instant,
+    drawn: Cell<Option<Instant>>,
+    /// 0 if it is not known.
+    total: Cell<u64>,
+    done: Cell<u64>,
+    /// Bytes that were passed without being read or written.
+    skipped: Cell<u64>,
+    /// The last line.
+    line: RefCell<String>,
 }
 
 impl Progress {
     /// `total` is 0 if it is not known.
     pub(crate) fn new(ctx: &Ctx, doing: &'static str, total: u64) -> Self {
         Self {
-            bar: RefCell::new(None),
             shown: ctx.progress,
-            started: Instant::now(),
             doing,
-            total: Cell::new(total),
             patience: PATIENCE,
+            started: Instant::now(),
+            drawn: Cell::new(None),
+            total: Cell::new(total),
+            done: Cell::new(0),
+            skipped: Cell::new(0),
+            line: RefCell::new(String::new()),
         }
     }
 
@@ -38,53 +67,113 @@ impl Progress {
     pub(crate) fn forced(ctx: &Ctx, doing: &'static str, forced: bool) -> Self {
         let mut progress = Self::new(ctx, doing, 0);
         if forced {
-            (progress.shown, progress.patience) = (true, Duration::ZERO);
+            progress.patience = Duration::ZERO;
         }
         progress
     }
 
-    /// So much of so much is done.
+    /// `done` of `total` bytes are done.
     pub(crate) fn at_of(&self, done: u64, total: u64) {
         self.total.set(total);
         self.at(done);
-        if let Some(bar) = self.bar.borrow().as_ref() {
-            bar.set_length(total);
+    }
+
+    /// The first `done` bytes are done.
+    pub(crate) fn at(&self, done: u64) {
+        self.done.set(self.done.get().max(done));
+        self.show(false);
+    }
+
+    /// The first `done` bytes are done, and what they are more than before was neither read nor written.
+    pub(crate) fn skip_to(&self, done: u64) {
+        self.skipped.set(self.skipped.get().saturating_add(done.saturating_sub(self.done.get())));
+        self.at(done);
+    }
+
+    /// Everything is done: the line says so, and goes away.
+    pub(crate) fn done(&self) {
+        if self.drawn.get().is_some() {
+            self.done.set(self.done.get().max(self.total.get()));
+            self.show(true);
+        }
+        self.end();
+    }
+
+    fn end(&self) {
+        if self.drawn.take().is_some() {
+            clear();
         }
     }
 
-    /// So much is done.
-    pub(crate) fn at(&self, done: u64) {
-        if !self.shown || (self.bar.borrow().is_none() && self.started.elapsed() < self.patience) {
+    fn show(&self, now: bool) {
+        let since = self.drawn.get().unwrap_or(self.started);
+        let pause = if self.drawn.get().is_some() { PAUSE } else { self.patience };
+        if !self.shown || (!now && since.elapsed() < pause) {
             return;
         }
-        let mut bar = self.bar.borrow_mut();
-        bar.get_or_insert_with(|| self.draw()).set_position(done);
-    }
-
-    /// Everything is done: the bar goes away.
-    pub(crate) fn done(&self) {
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
+        self.drawn.set(Some(Instant::now()));
+        let (done, total) = (self.done.get(), self.total.get());
+        let moved = done.saturating_sub(self.skipped.get());
+        let text = text(self.doing, done, total, moved, self.started.elapsed());
+        let columns = rustix::termios::tcgetwinsize(io::stderr().as_fd()).map_or(COLUMNS, |size| size.ws_col);
+        let text = fit(text, usize::from(if columns == 0 { COLUMNS } else { columns }));
+        if *self.line.borrow() != text || !SHOWN.load(Ordering::Relaxed) {
+            let _ = write!(io::stderr(), "\r{text}\x1b[K");
+            SHOWN.store(true, Ordering::Relaxed);
+            self.line.replace(text);
         }
     }
+}
 
-    fn draw(&self) -> ProgressBar {
-        let bar = ProgressBar::with_draw_target(Some(self.total.get()), ProgressDrawTarget::stderr());
-        let template = match self.total.get() {
-            0 => "{msg} {spinner} {bytes} {bytes_per_sec}",
-            _ => "{msg} [{bar:30}] {percent}% {bytes} {bytes_per_sec} {eta}",
-        };
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style.progress_chars("=> "));
-        }
-        bar.set_message(self.doing);
-        bar
+/// Whether standard error can show a line that is taken away again.
+pub(crate) fn possible() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// The parts of the line, the most important first.
+fn text(doing: &str, done: u64, total: u64, moved: u64, taken: Duration) -> Vec<String> {
+    let mut parts = vec![doing.to_owned()];
+    if let Some(percent) = percent(done, total) {
+        parts.push(format!("{percent}%"));
     }
+    parts.push(size::human(done));
+    let milliseconds = taken.as_millis().max(1);
+    let rate = u64::try_from(u128::from(moved) * 1000 / milliseconds).unwrap_or(u64::MAX);
+    parts.push(format!("{}/s", size::human(rate)));
+    if done > 0 && total > done {
+        let left = taken.as_secs_f64() * ((total - done) as f64 / done as f64);
+        let left = left.ceil() as u64;
+        let time = if left < 60 { format!("{left}s") } else { format!("{}m{:02}s", left / 60, left % 60) };
+        parts.push(format!("{time} left"));
+    }
+    if total > 0 {
+        let full = u64::try_from(u128::from(done.min(total)) * u128::from(BAR) / u128::from(total)).unwrap_or(BAR);
+        let bar: String = (0..BAR).map(|at| if at < full { '=' } else { ' ' }).collect();
+        parts.push(format!("[{bar}]"));
+    }
+    parts
+}
+
+/// The part of a whole in percent: 100 only when all is done.
+fn percent(done: u64, total: u64) -> Option<u64> {
+    u128::from(done.min(total)).saturating_mul(100).checked_div(u128::from(total)).and_then(|part| part.try_into().ok())
+}
+
+/// As many of the parts as fit, the bar before the numbers.
+fn fit(mut parts: Vec<String>, columns: usize) -> String {
+    let length = |parts: &[String]| parts.iter().map(|part| part.width() + 1).sum::<usize>();
+    while parts.len() > 1 && length(&parts) > columns {
+        parts.pop();
+    }
+    if let Some(bar) = parts.pop_if(|part| part.starts_with('[')) {
+        parts.insert(1, bar);
+    }
+    parts.join(" ")
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.done();
+        self.end();
     }
 }
 
@@ -107,5 +196,22 @@ impl<R: Read> Read for Counted<'_, R> {
         self.done = self.done.saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
         self.progress.at(self.done);
         Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_of_the_bytes_that_were_moved() {
+        let shown = |done, moved, columns| fit(text("saving", done, 8 << 30, moved, Duration::from_secs(2)), columns);
+        assert_eq!(shown(4 << 30, 2 << 30, 80), "saving [============            ] 50% 4 GiB 1 GiB/s 2s left");
+        assert_eq!(shown(8 << 30, 0, 80), "saving [========================] 100% 8 GiB 0 B/s");
+        assert_eq!(shown((8 << 30) - 1, 0, 80).split_whitespace().last(), Some("left"));
+        assert_eq!(percent((8 << 30) - 1, 8 << 30), Some(99));
+        assert_eq!(shown(4 << 30, 2 << 30, 40), "saving 50% 4 GiB 1 GiB/s 2s left");
+        assert_eq!(shown(4 << 30, 2 << 30, 12), "saving 50%");
+        assert_eq!(fit(text("copying", 1 << 20, 0, 1 << 20, Duration::from_secs(1)), 80), "copying 1 MiB 1 MiB/s");
     }
 }

@@ -13,6 +13,16 @@ pub(crate) fn human(bytes: u64) -> String {
     }
 }
 
+/// `bytes 2 MiB to 4 MiB`: from the first byte to the one past the last, exact, in the largest unit of which both are
+/// whole numbers.
+pub(crate) fn range(from: u64, to: u64) -> String {
+    const UNITS: [(u32, &str); 4] = [(40, " TiB"), (30, " GiB"), (20, " MiB"), (10, " KiB")];
+    let zeros = (from | to).trailing_zeros();
+    let (shift, unit) = UNITS.into_iter().find(|(shift, _)| zeros >= *shift && from != to).unwrap_or((0, ""));
+    let one = |bytes: u64| if bytes == 0 { "0".to_owned() } else { format!("{}{unit}", bytes >> shift) };
+    format!("bytes {} to {}", one(from), one(to))
+}
+
 /// `2 MiB (2097152 bytes)`; below one KiB only the bytes.
 pub(crate) fn both(bytes: u64) -> String {
     match bytes {
@@ -38,6 +48,10 @@ mod tests {
 
     #[test]
     fn sizes_are_exact_beside_the_round_ones() {
+        assert_eq!(range(0, 2 << 20), "bytes 0 to 2 MiB");
+        assert_eq!(range(1022 << 20, 1 << 30), "bytes 1022 MiB to 1024 MiB");
+        assert_eq!(range(1 << 30, 2 << 30), "bytes 1 GiB to 2 GiB");
+        assert_eq!(range(513, 1 << 30), "bytes 513 to 1073741824");
         assert_eq!(both(0), "0 bytes");
         assert_eq!(both(1), "1 byte");
         assert_eq!(both(2 << 20), "2 MiB (2097152 bytes)");

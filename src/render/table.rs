@@ -1,26 +1,32 @@
-//! Tables: columns that line up, and are neither cut nor wrapped unless a terminal is too narrow for them.
+//! Tables: columns that line up. A terminal that is too narrow for a table gets fewer columns, or its last column on
+//! several lines; no word is ever cut. Without a terminal a table is as wide as it has to be.
 //!
-//! Rows are kept as their text and laid out a piece at a time, so that a table of a million rows takes little more
-//! memory than its text.
+//! Rows are kept as their text, so that a table of a million rows takes little more memory than its text.
 
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Width, presets};
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::ctx::{Ctx, OutputError};
 use crate::render::style::Role;
+use crate::render::wrap::wrap;
 
-/// Rows that are laid out at once.
+/// Rows that are laid out at once: a table of a million rows takes little more memory than its text.
 const ROWS_AT_ONCE: usize = 1024;
-/// Columns of space behind each column.
-const GAP: u16 = 2;
+/// Spaces between two columns.
+const GAP: usize = 2;
+/// A last column that would get less than this is not wrapped: the terminal does that itself.
+const NARROWEST: usize = 16;
 
 /// A table in the making.
 pub(crate) struct Table {
     head: Rows,
     rows: Rows,
     right: Vec<usize>,
+    /// Columns that a narrow terminal does without, the least important first.
+    dispensable: Vec<usize>,
 }
 
-/// Rows of cells, behind one another.
+/// Rows of cells, one after the other.
 #[derive(Default)]
 struct Rows {
     text: String,
@@ -43,17 +49,19 @@ impl Rows {
         self.ends.len()
     }
 
-    /// The cells of one row.
-    fn row(&self, row: usize) -> Vec<Cell> {
-        let end_of = |ends: &[usize], at: usize| ends.get(at).copied().unwrap_or_default();
-        let from = row.checked_sub(1).map_or(0, |before| end_of(&self.ends, before));
-        let mut start = from.checked_sub(1).and_then(|before| self.cells.get(before)).map_or(0, |(end, _)| *end);
-        let mut cells = Vec::new();
-        for (end, role) in self.cells.get(from..end_of(&self.ends, row)).unwrap_or_default() {
-            cells.push(cell(self.text.get(start..*end).unwrap_or_default(), *role));
-            start = *end;
-        }
-        cells
+    /// All rows, each as its cells.
+    fn iter(&self) -> impl Iterator<Item = Vec<(&str, Role)>> {
+        let (mut cell, mut start) = (0, 0);
+        self.ends.iter().map(move |end| {
+            let cells = self.cells.get(cell..*end).unwrap_or_default();
+            cell = *end;
+            let one = |(end, role): &(usize, Role)| {
+                let text = self.text.get(start..*end).unwrap_or_default();
+                start = *end;
+                (text, *role)
+            };
+            cells.iter().map(one).collect()
+        })
     }
 }
 
@@ -67,13 +75,23 @@ impl Table {
 
     /// A table without heads, with these columns to the right.
     pub(crate) fn bare(right: &[usize]) -> Self {
-        Self { head: Rows::default(), rows: Rows::default(), right: right.to_vec() }
+        let (head, rows) = (Rows::default(), Rows::default());
+        Self { head, rows, right: right.to_vec(), dispensable: Vec::new() }
     }
 
     /// These columns are numbers.
     #[must_use]
     pub(crate) fn right(mut self, columns: &[usize]) -> Self {
         self.right = columns.to_vec();
+        self
+    }
+
+    /// The columns with these heads are left out, in this order, until the rest fits the terminal.
+    #[must_use]
+    pub(crate) fn dispensable(mut self, heads: &[&str]) -> Self {
+        let all = self.head.iter().next().unwrap_or_default();
+        let place = |head: &&str| all.iter().position(|(own, _)| own == head);
+        self.dispensable = heads.iter().filter_map(place).collect();
         self
     }
 
@@ -99,60 +117,96 @@ impl Table {
 
     /// Writes the table to standard output.
     pub(crate) fn print(self, ctx: &mut Ctx) -> Result<(), OutputError> {
-        let widths = self.widths(ctx);
-        for start in (0..self.rows.len().max(1)).step_by(ROWS_AT_ONCE) {
-            for line in self.piece(start, &widths, ctx).lines() {
+        let layout = self.layout(ctx.width.map(usize::from));
+        let mut rows = self.head.iter().chain(self.rows.iter()).peekable();
+        while rows.peek().is_some() {
+            let piece = layout.piece(rows.by_ref().take(ROWS_AT_ONCE), ctx.colour);
+            for line in piece.lines() {
                 ctx.line(line.trim_end())?;
             }
         }
         Ok(())
     }
 
-    /// The widths that line the pieces up, gaps included; none if there is one piece, or if the terminal is too narrow
-    /// for them.
-    fn widths(&self, ctx: &Ctx) -> Vec<u16> {
-        let mut widths: Vec<u16> = Vec::new();
-        if self.rows.len() <= ROWS_AT_ONCE {
-            return widths;
-        }
-        for start in (0..self.rows.len()).step_by(ROWS_AT_ONCE) {
-            let here = self.piece(start, &[], ctx).column_max_content_widths();
-            widths.resize(widths.len().max(here.len()), 0);
-            for (width, here) in widths.iter_mut().zip(here) {
-                *width = (*width).max(here.saturating_add(GAP));
+    /// Which columns are shown, and how wide each is.
+    fn layout(&self, columns: Option<usize>) -> Layout {
+        let mut widths: Vec<usize> = Vec::new();
+        for cells in self.head.iter().chain(self.rows.iter()) {
+            widths.resize(widths.len().max(cells.len()), 0);
+            for (width, (text, _)) in widths.iter_mut().zip(&cells) {
+                *width = (*width).max(text.width());
             }
         }
-        let total: u64 = widths.iter().map(|width| u64::from(*width)).sum();
-        let fits = ctx.width.is_none_or(|columns| total <= u64::from(columns));
-        if fits { widths } else { Vec::new() }
+        let mut shown: Vec<Column> = (0..widths.len())
+            .zip(widths)
+            .map(|(index, width)| Column { index, width, right: self.right.contains(&index) })
+            .collect();
+        let Some(columns) = columns else { return Layout { shown, last: None } };
+        let mut dispensable = self.dispensable.iter();
+        while total(&shown) > columns {
+            let Some(index) = dispensable.next() else { break };
+            shown.retain(|column| column.index != *index);
+        }
+        // What does not fit is the last column's, which is text: it goes on below itself.
+        let before = shown.split_last().map_or(0, |(_, before)| before.iter().map(|column| column.width + GAP).sum());
+        let last = columns.checked_sub(before).filter(|room| *room >= NARROWEST && total(&shown) > columns);
+        Layout { shown, last }
     }
+}
 
-    /// Some rows from `start` on, the first ones with the heads above them.
-    fn piece(&self, start: usize, widths: &[u16], ctx: &Ctx) -> comfy_table::Table {
+/// Columns of the terminal that these columns take.
+fn total(shown: &[Column]) -> usize {
+    let gaps = shown.len().saturating_sub(1) * GAP;
+    shown.iter().map(|column| column.width).sum::<usize>() + gaps
+}
+
+/// A column that is shown.
+struct Column {
+    index: usize,
+    width: usize,
+    right: bool,
+}
+
+/// How a table fits the terminal.
+struct Layout {
+    shown: Vec<Column>,
+    /// The room for the last column, where it has to be wrapped.
+    last: Option<usize>,
+}
+
+impl Layout {
+    /// Some rows, laid out so that all pieces of the table line up.
+    fn piece<'r>(&self, rows: impl Iterator<Item = Vec<(&'r str, Role)>>, colour: bool) -> comfy_table::Table {
         let mut piece = comfy_table::Table::new();
-        piece.load_style(presets::NOTHING);
-        if start == 0 && self.head.len() > 0 {
-            piece.set_header(self.head.row(0));
-        }
-        for row in start..self.rows.len().min(start + ROWS_AT_ONCE) {
-            piece.add_row(self.rows.row(row));
-        }
-        piece.set_content_arrangement(ContentArrangement::Disabled);
-        if let Some(width) = ctx.width {
-            piece.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
-        }
-        if ctx.colour {
+        piece.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        if colour {
             piece.enforce_styling();
         } else {
             piece.force_no_tty();
         }
-        for (index, column) in piece.column_iter_mut().enumerate() {
-            column.set_padding((0, GAP));
-            if self.right.contains(&index) {
+        let last = self.shown.len().saturating_sub(1);
+        for row in rows {
+            let text = |n: usize, text: &str| match self.last.filter(|_| n == last) {
+                Some(room) => wrap(text, room).join("\n"),
+                None => text.to_owned(),
+            };
+            let of = |column: &Column| row.get(column.index).copied().unwrap_or_default();
+            let cells = self.shown.iter().enumerate().map(|(n, column)| {
+                let (content, role) = of(column);
+                cell(&text(n, content), role)
+            });
+            piece.add_row(cells);
+        }
+        let gap = u16::try_from(GAP).unwrap_or_default();
+        for (n, (column, shown)) in piece.column_iter_mut().zip(&self.shown).enumerate() {
+            column.set_padding((0, gap));
+            if shown.right {
                 column.set_cell_alignment(CellAlignment::Right);
             }
-            if let Some(width) = widths.get(index) {
-                column.set_constraint(ColumnConstraint::Absolute(Width::Fixed(*width)));
+            // A word that is longer than the last column stays whole.
+            let width = u16::try_from(shown.width.saturating_add(GAP)).unwrap_or(u16::MAX);
+            if n < last || self.last.is_none() {
+                column.set_constraint(ColumnConstraint::Absolute(Width::Fixed(width)));
             }
         }
         piece
@@ -176,23 +230,63 @@ fn cell(text: &str, role: Role) -> Cell {
 mod tests {
     use super::*;
 
+    fn shown(table: &Table, columns: Option<usize>) -> Vec<String> {
+        let layout = table.layout(columns);
+        let piece = layout.piece(table.head.iter().chain(table.rows.iter()), false);
+        piece.lines().map(|line| line.trim_end().to_owned()).collect()
+    }
+
+    /// A line without what steers the terminal.
+    fn strip(line: &str) -> String {
+        let mut parts = line.split('\x1b');
+        let first = parts.next().unwrap_or_default().to_owned();
+        parts.fold(first, |all, part| all + part.split_once('m').map_or(part, |(_, rest)| rest))
+    }
+
+    fn table() -> Table {
+        let mut table = Table::new(&["Number", "Note", "What it is"]).right(&[0]).dispensable(&["Note"]);
+        table.row(["7", "short", "one two three four"]);
+        table.row(["12345678", "", "über"]);
+        table
+    }
+
     #[test]
-    fn pieces_line_up_as_one_table_does() {
-        let ctx = Ctx::new(crate::ctx::ColorWhen::Never, false, false);
-        let mut table = Table::new(&["N", "Text"]).right(&[0]);
-        let count = 3 * ROWS_AT_ONCE;
-        for n in 0..count {
-            let text = if n == 2 * ROWS_AT_ONCE { "the widest of all" } else { "x" };
-            table.styled([(&n.to_string(), Role::Plain), (text, Role::Dim), ("|", Role::Plain)]);
-        }
-        let widths = table.widths(&ctx);
-        assert_eq!(widths, [4 + 2, 17 + 2, 1 + 2]);
-        let mut lines = Vec::new();
-        for start in (0..count).step_by(ROWS_AT_ONCE) {
-            lines.extend(table.piece(start, &widths, &ctx).lines());
-        }
-        assert_eq!(lines.len(), count + 1);
-        assert!(lines[1..].iter().all(|line| line.find('|') == Some(25)), "{:?}", &lines[..3]);
-        assert_eq!(lines[1].trim_end(), "   0  x                  |");
+    fn without_a_terminal_a_table_is_as_wide_as_it_has_to_be() {
+        assert_eq!(
+            shown(&table(), None),
+            ["  Number  Note   What it is", "       7  short  one two three four", "12345678         über"]
+        );
+        assert_eq!(shown(&table(), Some(35)), shown(&table(), None));
+    }
+
+    #[test]
+    fn columns_go_before_words_are_wrapped_and_no_word_is_cut() {
+        let narrower = ["  Number  What it is", "       7  one two three four", "12345678  über"];
+        assert_eq!(shown(&table(), Some(34)), narrower);
+        assert_eq!(shown(&table(), Some(28)), narrower);
+        let narrowest = ["  Number  What it is", "       7  one two three", "          four", "12345678  über"];
+        assert_eq!(shown(&table(), Some(27)), narrowest);
+        // Where not even that helps, the terminal wraps.
+        assert_eq!(shown(&table(), Some(9)), narrower);
+    }
+
+    #[test]
+    fn a_word_longer_than_its_column_stays_whole() {
+        let mut table = Table::bare(&[]);
+        let long = format!("/{}", "x".repeat(60));
+        table.row(["Path", &format!("at {long}")]);
+        assert_eq!(shown(&table, Some(40)), ["Path  at".to_owned(), format!("      {long}")]);
+    }
+
+    #[test]
+    fn colours_take_no_room() {
+        let mut table = Table::bare(&[]);
+        table.styled([("a", Role::Bad), ("b", Role::Plain)]);
+        table.styled([("aaa", Role::Plain), ("b", Role::Good)]);
+        let layout = table.layout(None);
+        let coloured = layout.piece(table.rows.iter(), true).lines().map(|line| strip(&line)).collect::<Vec<_>>();
+        let plain = layout.piece(table.rows.iter(), false).lines().collect::<Vec<_>>();
+        assert_eq!(coloured, plain);
+        assert!(layout.piece(table.rows.iter(), true).to_string().contains("\x1b["));
     }
 }

@@ -68,7 +68,7 @@ fn each_exit_status() {
 }
 
 #[test]
-fn the_user_is_asked_about_each_edit() {
+fn the_user_is_asked_about_each_problem() {
     let sandbox = damaged();
     let before = sandbox.read("region.img");
     let ask = |answers: &[(&str, &str)]| {
@@ -82,7 +82,7 @@ fn the_user_is_asked_about_each_edit() {
     let flipped = "[a]ll GM0003, [q]uit: ";
     // The inode table's page and the superblock are zeroed; one answer is for both.
     let (status, shown) = ask(&[(zeroed, "a\n"), (flipped, "y\n")]);
-    assert_eq!((status, shown.matches("Do it?").count()), (1, 2), "{shown}");
+    assert_eq!((status, shown.matches("Repair it?").count()), (1, 2), "{shown}");
     assert!(shown.contains("write inode table page 2 of copy B from copy A"), "{shown}");
     let (status, shown) = ask(&[(zeroed, "what?\n"), (zeroed, "yes\n"), (flipped, "n\n"), (zeroed, "y\n")]);
     assert_eq!(status, 1 + 4, "{shown}");
@@ -97,7 +97,7 @@ fn the_user_is_asked_about_each_edit() {
     // Without a terminal nothing is asked and nothing is done.
     for line in ["fsck region.img", "fsck --json region.img"] {
         let done = sandbox.feed(line, b"y\ny\ny\n");
-        assert!(done.code == 4 && !done.stderr.contains("Do it?"), "{done:?}");
+        assert!(done.code == 4 && !done.stderr.contains("Repair it?"), "{done:?}");
         assert!(sandbox.read("region.img") == before);
     }
 }
@@ -108,7 +108,7 @@ fn an_interrupt_while_it_asks_ends_it() {
         let sandbox = damaged();
         let before = sandbox.read("region.img");
         let mut terminal = Terminal::start(&sandbox, "fsck --undo taken region.img");
-        assert!(terminal.shows("Do it?"));
+        assert!(terminal.shows("Repair it?"));
         terminal.signal(signal);
         assert_eq!(terminal.end(), 4 + 32, "{}", terminal.shown);
         assert!(sandbox.read("region.img") == before);
@@ -213,7 +213,7 @@ fn without_room_for_the_undo_file_nothing_is_written() {
     }
     // The first page is recorded, and then the image takes nothing.
     let done = limited(&sandbox, 6, "fsck -y --undo taken region.img");
-    assert!(done.code == 8 && done.stderr.contains("next: make room where IMAGE lies"), "{done:?}");
+    assert!(done.code == 8 && done.stderr.contains("next: make room where IMAGE is"), "{done:?}");
     assert!(sandbox.read("region.img") == before);
     sandbox.ok("undo taken region.img");
     sandbox.write("taken", b"something");

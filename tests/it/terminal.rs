@@ -7,6 +7,7 @@ use std::process::Child;
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::sandbox::Sandbox;
 
@@ -21,24 +22,39 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// Starts a command line on it.
+    /// Starts a command line on it. It does not tell how wide it is.
     pub(crate) fn start(sandbox: &Sandbox, line: &str) -> Self {
-        Self::with(sandbox, line, true)
+        Self::with(sandbox, line, 0, true)
     }
 
     /// Likewise where colours are welcome.
     pub(crate) fn coloured(sandbox: &Sandbox, line: &str) -> Self {
-        Self::with(sandbox, line, false)
+        Self::with(sandbox, line, 0, false)
     }
 
-    fn with(sandbox: &Sandbox, line: &str, plain: bool) -> Self {
+    /// All that a command line shows on a terminal of so many columns, and its exit status.
+    pub(crate) fn run(sandbox: &Sandbox, line: &str, columns: u16) -> (i32, String) {
+        let mut terminal = Self::sized(sandbox, line, columns);
+        let status = terminal.end();
+        (status, terminal.shown.replace("\r\n", "\n"))
+    }
+
+    /// Starts a command line on a terminal of so many columns.
+    pub(crate) fn sized(sandbox: &Sandbox, line: &str, columns: u16) -> Self {
+        Self::with(sandbox, line, columns, true)
+    }
+
+    fn with(sandbox: &Sandbox, line: &str, columns: u16, plain: bool) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
+        let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&master, size).unwrap();
         let name = ptsname(&master, Vec::new()).unwrap();
         let open = || OpenOptions::new().read(true).write(true).open(std::ffi::OsStr::from_bytes(name.to_bytes()));
         let mut command = sandbox.command(&line.split_whitespace().collect::<Vec<_>>());
         command.stdin(open().unwrap()).stdout(open().unwrap()).stderr(open().unwrap());
+        command.env_remove("COLUMNS");
         if plain {
             command.env("NO_COLOR", "1");
         }

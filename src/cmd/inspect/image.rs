@@ -202,7 +202,7 @@ impl About {
             return Ok(());
         }
         ctx.line("")?;
-        let mut table = Table::new(&["Memory from", "To", "Size", "State"]).right(&[0, 1, 2]);
+        let mut table = Table::new(&["Memory from", "To", "Size", "State"]).right(&[0, 1, 2]).dispensable(&["Size"]);
         for (span, why) in &self.memory.ranges {
             let (state, role) = why.map_or(("present".to_owned(), Role::Plain), |why| (why.to_string(), Role::Warn));
             table.styled([

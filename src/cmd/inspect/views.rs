@@ -98,7 +98,9 @@ pub(super) fn blocks(opened: &Store, answer: Option<&mut wire_region::Lists>, ct
 fn block_table(region: &Region<Source>, base: Option<u64>, runs: &[Run], paths: &mut Paths<'_>) -> Table {
     let geometry = region.geometry();
     let address = if base.is_some() { "Physical" } else { "Offset" };
-    let mut table = Table::new(&["Block", "Count", "Size", address, "State", "Flags", "File"]).right(&[0, 1, 2, 3]);
+    let mut table = Table::new(&["Block", "Count", "Size", address, "State", "Flags", "File"])
+        .right(&[0, 1, 2, 3])
+        .dispensable(&["Count", "Size"]);
     let mut add = |first: BlockNo, count: u32, state: (&str, Role), flags: &str, file: &str| {
         let place = size::hex(base.unwrap_or(0).saturating_add(geometry.block_offset(first)));
         table.styled([
@@ -154,7 +156,8 @@ pub(super) fn inodes(opened: &Store, answer: Option<&mut wire_region::Lists>, ct
         return Ok(exit);
     }
     let heads = ["Inode", "Gen", "Parent", "Mode", "Owner", "Bytes", "Blocks", "Flags", "Name"];
-    let mut table = Table::new(&heads).right(&[0, 1, 2, 5, 6]);
+    let mut table =
+        Table::new(&heads).right(&[0, 1, 2, 5, 6]).dispensable(&["Gen", "Blocks", "Parent", "Owner", "Mode"]);
     for inode in inodes.tree.inodes() {
         let of = |text: fn(&Inode, &Attributes) -> String| {
             inode.attributes.map_or_else(String::new, |attributes| text(inode, &attributes))
@@ -247,7 +250,7 @@ pub(super) fn files(
     if with_users {
         heads.insert(5, "Mapped by");
     }
-    let table = Table::new(&heads).right(&[0, 1, 2, 3, 4]);
+    let table = Table::new(&heads).right(&[0, 1, 2, 3, 4]).dispensable(&["Bytes", "Extents", "Blocks", "Inode"]);
     let json = answer.is_some();
     let mut files = Files { store: opened, runs, list: Vec::new(), table, json, users };
     let rest: Vec<(&Inode, Option<Why>)>;
@@ -323,7 +326,9 @@ pub(super) fn pages(opened: &Store, answer: Option<&mut wire_region::Lists>, ctx
         answer.pages = Some(runs.iter().map(row).collect());
         return Ok(Exit::Done);
     }
-    let mut table = Table::new(&["Page", "Count", "Kind", "Copy A", "Copy B", "Counts"]).right(&[0, 1]);
+    let mut table = Table::new(&["Page", "Count", "Kind", "Copy A", "Copy B", "Counts"])
+        .right(&[0, 1])
+        .dispensable(&["Count", "Kind"]);
     for run in &runs {
         let judged = &run.judgement;
         let counts = match (judged.take, judged.conflict) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use gmfs_check::plan::Refused;
 use gmfs_check::problem::Fact;
-use gmfs_check::{Code, Finding as Found, Planned, Severity, Unchecked as Skipped};
+use gmfs_check::{Code, Planned, Severity, Unchecked as Skipped};
 use gmfs_format::native::units::CopyId;
 use gmfs_io::Span;
 use serde::Serialize;
@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::content::Gaps;
 use crate::render::json::actions::Gap;
 use crate::render::json::region;
-use crate::repairing::Outcome;
+use crate::repairing::{Found, Outcome};
 
 /// A place in the region.
 #[derive(Serialize)]
@@ -63,8 +63,17 @@ pub(crate) struct Finding {
 }
 
 impl Finding {
-    pub(crate) fn new(found: &Found, repaired: bool) -> Self {
+    pub(crate) fn new(Found { finding: found, repaired, whose, .. }: &Found) -> Self {
         let code = found.code();
+        let mut facts: BTreeMap<&'static str, Value> =
+            found.problem.facts().into_iter().map(|(name, fact)| (name, fact.into())).collect();
+        if let Some(whose) = whose {
+            facts.insert("path", Value::Text(whose.path.clone()));
+            if let Some(bytes) = whose.bytes {
+                facts.insert("offset", Value::Number(bytes.offset));
+                facts.insert("length", Value::Number(bytes.len));
+            }
+        }
         Self {
             code: code.text(),
             name: code.name(),
@@ -72,9 +81,9 @@ impl Finding {
             message: found.to_string(),
             subject: found.subject.to_string(),
             at: At::new(found.at, found.copy()),
-            facts: found.problem.facts().into_iter().map(|(name, fact)| (name, fact.into())).collect(),
+            facts,
             repair: code.repair().name(),
-            repaired,
+            repaired: *repaired,
         }
     }
 }
@@ -183,7 +192,7 @@ impl Fsck {
             image,
             clean: report.verdict() == gmfs_check::Verdict::Clean,
             verdict: report.verdict().name(),
-            findings: outcome.found.iter().map(|(finding, repaired)| Finding::new(finding, *repaired)).collect(),
+            findings: outcome.found.iter().map(Finding::new).collect(),
             not_listed: outcome.more.iter().map(|(code, more)| (code.text(), more.found)).collect(),
             summary: severities.into_iter().map(|severity| (severity.name(), outcome.count(severity))).collect(),
             repaired: outcome.repaired(),
