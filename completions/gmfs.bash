@@ -254,7 +254,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__bad__subcmd__add)
-            opts="-h --region --part --base --wait --holes --over --json --color --help"
+            opts="-n -h --region --wait --dry-run --undo --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -264,23 +264,11 @@ _gmfs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --part)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --base)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --wait)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --holes)
-                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
-                    return 0
-                    ;;
-                --over)
+                --undo)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -296,7 +284,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__bad__subcmd__del)
-            opts="-h --region --part --base --wait --holes --over --json --color --help"
+            opts="-n -h --region --wait --dry-run --undo --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -306,23 +294,11 @@ _gmfs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --part)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --base)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --wait)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --holes)
-                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
-                    return 0
-                    ;;
-                --over)
+                --undo)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -504,7 +480,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__create)
-            opts="-h --region --part --base --wait --holes --over --in-use-ok --size --sparse --align-1g --mode --json --color --help"
+            opts="-n -s -h --region --wait --dry-run --undo --in-use-ok --size --sparse --align-1g --mode --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -514,27 +490,19 @@ _gmfs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --part)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --base)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --wait)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --holes)
-                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
-                    return 0
-                    ;;
-                --over)
+                --undo)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -s)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -554,7 +522,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__dump)
-            opts="-o -f -h --region --part --base --wait --holes --over --no-lock --output --force --obfuscate --text --json --color --help"
+            opts="-o -f -n -h --region --part --base --wait --holes --over --no-lock --output --force --obfuscate --text --dry-run --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -622,7 +590,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__extract)
-            opts="-f -h --region --part --base --wait --holes --over --no-lock --force --sparse-absent --missing --json --color --help"
+            opts="-f -n -h --region --part --base --wait --holes --over --no-lock --force --sparse-absent --missing --dry-run --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1182,7 +1150,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__inject)
-            opts="-h --region --part --base --wait --holes --over --page --copy --how --color --help"
+            opts="-n -h --region --wait --dry-run --undo --page --copy --how --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1192,23 +1160,11 @@ _gmfs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --part)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --base)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --wait)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --holes)
-                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
-                    return 0
-                    ;;
-                --over)
+                --undo)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1374,7 +1330,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__mkdir)
-            opts="-p -h --region --part --base --wait --holes --over --parents --mode --json --color --help"
+            opts="-n -p -h --region --wait --dry-run --undo --parents --mode --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1384,23 +1340,11 @@ _gmfs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --part)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --base)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --wait)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --holes)
-                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
-                    return 0
-                    ;;
-                --over)
+                --undo)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1420,7 +1364,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__mkfs)
-            opts="-L -U -N -f -n -q -v -h --region --size --label --uuid --inodes --pmd-size --base --wait --in-use-ok --force --dry-run --undo --quiet --verbose --json --color --help"
+            opts="-s -L -U -N -f -n -q -v -h --region --size --label --uuid --inodes --pmd-size --base --wait --in-use-ok --force --dry-run --undo --quiet --verbose --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1431,6 +1375,10 @@ _gmfs() {
                     return 0
                     ;;
                 --size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -s)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1486,7 +1434,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__mv)
-            opts="-f -h --region --part --base --wait --holes --over --in-use-ok --force --json --color --help"
+            opts="-n -f -h --region --wait --dry-run --undo --in-use-ok --force --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1496,23 +1444,11 @@ _gmfs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --part)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --base)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --wait)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --holes)
-                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
-                    return 0
-                    ;;
-                --over)
+                --undo)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1528,7 +1464,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__put)
-            opts="-f -h --region --part --base --wait --holes --over --in-use-ok --force --sparse --align-1g --mode --json --color --help"
+            opts="-n -f -h --region --wait --dry-run --undo --in-use-ok --force --sparse --align-1g --mode --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1538,23 +1474,11 @@ _gmfs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --part)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --base)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --wait)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --holes)
-                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
-                    return 0
-                    ;;
-                --over)
+                --undo)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1574,7 +1498,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__repair)
-            opts="-y -o -h --region --part --base --wait --holes --over --no-lock --plan --yes --output --undo --in-use-ok --release-lost --uuid --json --color --help"
+            opts="-n -y -o -h --region --part --base --wait --holes --over --no-lock --plan --dry-run --yes --output --undo --in-use-ok --release-lost --uuid --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1632,7 +1556,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__restore)
-            opts="-f -y -h --region --part --base --wait --holes --over --in-use-ok --force --yes --undo --color --help"
+            opts="-n -f -y -h --region --wait --dry-run --undo --in-use-ok --force --yes --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1642,23 +1566,7 @@ _gmfs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --part)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --base)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --wait)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --holes)
-                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
-                    return 0
-                    ;;
-                --over)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1678,7 +1586,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__rm)
-            opts="-r -h --region --part --base --wait --holes --over --in-use-ok --recursive --json --color --help"
+            opts="-n -r -h --region --wait --dry-run --undo --in-use-ok --recursive --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1688,23 +1596,11 @@ _gmfs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --part)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --base)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --wait)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --holes)
-                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
-                    return 0
-                    ;;
-                --over)
+                --undo)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1720,7 +1616,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__save)
-            opts="-o -f -h --region --part --base --wait --holes --over --no-lock --output --force --json --color --help"
+            opts="-o -f -n -h --region --part --base --wait --holes --over --no-lock --output --force --dry-run --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1900,7 +1796,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__truncate)
-            opts="-s -h --region --part --base --wait --holes --over --in-use-ok --size --sparse --json --color --help"
+            opts="-n -s -h --region --wait --dry-run --undo --in-use-ok --size --sparse --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1910,23 +1806,11 @@ _gmfs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --part)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --base)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --wait)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --holes)
-                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
-                    return 0
-                    ;;
-                --over)
+                --undo)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1950,7 +1834,7 @@ _gmfs() {
             return 0
             ;;
         gmfs__subcmd__undo)
-            opts="-f -h --region --part --base --wait --holes --over --in-use-ok --force --color --help"
+            opts="-n -f -h --region --wait --dry-run --undo --in-use-ok --force --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1960,23 +1844,11 @@ _gmfs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --part)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --base)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --wait)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --holes)
-                    COMPREPLY=($(compgen -W "zero absent" -- "${cur}"))
-                    return 0
-                    ;;
-                --over)
+                --undo)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -45,7 +45,7 @@ complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "cat" -d 'Write the conten
 complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "extract" -d 'Copy files or directories out of the region'
 complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "map" -d 'Show where a file lies in physical memory, also as arguments for a VMM'
 complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "who" -d 'Name the file and offset that an address belongs to'
-complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "create" -d 'Make a file of a given size that reads as zeros'
+complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "create" -d 'Make a file that reads as zeros, or an empty one'
 complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "mkdir" -d 'Make directories'
 complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "put" -d 'Copy a file into the region'
 complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "truncate" -d 'Set the size of a file'
@@ -57,7 +57,7 @@ complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "inject" -d 'Make problems
 complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "generate" -d 'Write man pages or completions'
 complete -c gmfs -n "__fish_gmfs_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -l region -d 'Where in IMAGE the region is to lie; in /dev/mem BASE is a physical address' -r
-complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -l size -d 'Size of the region in bytes, K, M, G, T; makes the file, or grows an empty one' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -s s -l size -d 'Size of the region: bytes, or a number with K, M, G or T, such as 1.5G; makes the file, or grows an empty one' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -s L -l label -d 'Label, up to 63 bytes of UTF-8' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -s U -l uuid -d 'UUID of the region [default: a random one]' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkfs" -s N -l inodes -d 'How many files and directories it can hold, up to 1048576 [default: by size, from 1024 to 65536]' -r
@@ -114,7 +114,7 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l color -d 'When to u
 always\t'Always'
 never\t'Never'"
 complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l no-lock -d 'Read although another process may be changing the region'
-complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l plan -d 'Print the plan as a list of edits; write nothing'
+complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -s n -l dry-run -l plan -d 'Print the plan as a list of edits, and write nothing'
 complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -s y -l yes -d 'Also make repairs that give something up'
 complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l in-use-ok -d 'Free and overwrite memory even if a process has it mapped'
 complete -c gmfs -n "__fish_gmfs_using_subcommand repair" -l release-lost -d 'Free the blocks that repairs have reserved: what they hold is given up'
@@ -132,7 +132,7 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l wait -d 'How long 
 complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
 absent\t'Pages that the file does not hold'"
 complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
-complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l page -d 'With raw: which metadata page of the copy, counted from 0, the superblock' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l page -d 'With raw: which metadata page of the copy, counted from 0, the superblock [default: 0]' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l copy -d 'With raw: which copy [default: the one that counts]' -r -f -a "a\t'At the start of the region'
 b\t'At its end'"
 complete -c gmfs -n "__fish_gmfs_using_subcommand inspect" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
@@ -170,6 +170,7 @@ always\t'Always'
 never\t'Never'"
 complete -c gmfs -n "__fish_gmfs_using_subcommand save" -l no-lock -d 'Read although another process may be changing the region'
 complete -c gmfs -n "__fish_gmfs_using_subcommand save" -s f -l force -d 'Replace FILE if it exists'
+complete -c gmfs -n "__fish_gmfs_using_subcommand save" -s n -l dry-run -d 'Print what would be made, and make nothing'
 complete -c gmfs -n "__fish_gmfs_using_subcommand save" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand save" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
@@ -187,22 +188,20 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -l no-lock -d 'Read alth
 complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -s f -l force -d 'Replace FILE if it exists'
 complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -l obfuscate -d 'Replace each name by another of its length, and the label; damaged pages stay as damaged as they are'
 complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -l text -d 'Print text, one fact a line, in an order that is always the same'
+complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -s n -l dry-run -d 'Print what would be made, and make nothing'
 complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand dump" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
-complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
-complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -l region -d 'Where in IMAGE the region is, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
-complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
-absent\t'Pages that the file does not hold'"
-complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -l undo -d 'Record what is overwritten, so that `gmfs undo` can take it back' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -s n -l dry-run -d 'Print what would be done, and write nothing'
 complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -l in-use-ok -d 'Free and overwrite memory even if a process has it mapped'
 complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -s f -l force -d 'Put it back also where there is no region, or another one'
 complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -s y -l yes -d 'Do not ask'
+complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -l json -d 'Print JSON; takes -y or -n'
 complete -c gmfs -n "__fish_gmfs_using_subcommand restore" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand ls" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
@@ -277,6 +276,7 @@ never\t'Never'"
 complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -l no-lock -d 'Read although another process may be changing the region'
 complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -s f -l force -d 'Replace files that exist'
 complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -l sparse-absent -d 'Leave holes where the image does not hold the content, and list them'
+complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -s n -l dry-run -d 'Print what would be made, and make nothing'
 complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand extract" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand map" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
@@ -306,93 +306,75 @@ never\t'Never'"
 complete -c gmfs -n "__fish_gmfs_using_subcommand who" -l no-lock -d 'Read although another process may be changing the region'
 complete -c gmfs -n "__fish_gmfs_using_subcommand who" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand who" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
-complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
-complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l region -d 'Where in IMAGE the region is, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
-complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
-absent\t'Pages that the file does not hold'"
-complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
-complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l size -d 'Its size in bytes, K, M, G, T' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l undo -d 'Record what is overwritten, so that `gmfs undo` can take it back' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand create" -s s -l size -d 'Its size: bytes, or a number with K, M, G or T, such as 1.5G [default: 0, an empty file]' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l mode -d 'Permission bits in octal' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand create" -s n -l dry-run -d 'Print what would be done, and write nothing'
 complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l in-use-ok -d 'Free and overwrite memory even if a process has it mapped'
 complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l sparse -d 'Give it no blocks: all of it is a hole'
 complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l align-1g -d 'Lay each GiB of it at a multiple of 1 GiB of physical address, so that a VMM can map PUDs'
 complete -c gmfs -n "__fish_gmfs_using_subcommand create" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand create" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
-complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
-complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l region -d 'Where in IMAGE the region is, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
-complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
-absent\t'Pages that the file does not hold'"
-complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l undo -d 'Record what is overwritten, so that `gmfs undo` can take it back' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l mode -d 'Permission bits in octal' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -s n -l dry-run -d 'Print what would be done, and write nothing'
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -s p -l parents -d 'Make the directories above them too, and accept those that exist'
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand mkdir" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
-complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
-complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l region -d 'Where in IMAGE the region is, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
-complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
-absent\t'Pages that the file does not hold'"
-complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
-complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l mode -d 'Permission bits in octal, for a new file' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l undo -d 'Record what is overwritten, so that `gmfs undo` can take it back' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l mode -d 'Permission bits in octal, for a new file [default: 600]' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand put" -s n -l dry-run -d 'Print what would be done, and write nothing'
 complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l in-use-ok -d 'Free and overwrite memory even if a process has it mapped'
 complete -c gmfs -n "__fish_gmfs_using_subcommand put" -s f -l force -d 'Replace the content of a file that exists'
 complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l sparse -d 'Give no blocks to stretches of zeros'
 complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l align-1g -d 'Lay each GiB of it at a multiple of 1 GiB of physical address, so that a VMM can map PUDs'
 complete -c gmfs -n "__fish_gmfs_using_subcommand put" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand put" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
-complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
-complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l region -d 'Where in IMAGE the region is, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
-complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
-absent\t'Pages that the file does not hold'"
-complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
-complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -s s -l size -d 'Its new size in bytes, K, M, G, T' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l undo -d 'Record what is overwritten, so that `gmfs undo` can take it back' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -s s -l size -d 'Its new size: bytes, or a number with K, M, G or T, such as 1.5G; +SIZE and -SIZE grow and shrink it' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -s n -l dry-run -d 'Print what would be done, and write nothing'
 complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l in-use-ok -d 'Free and overwrite memory even if a process has it mapped'
 complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l sparse -d 'Give no blocks to what it grows by: that is a hole'
 complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand truncate" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
-complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
-complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l region -d 'Where in IMAGE the region is, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
-complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
-absent\t'Pages that the file does not hold'"
-complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l undo -d 'Record what is overwritten, so that `gmfs undo` can take it back' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -s n -l dry-run -d 'Print what would be done, and write nothing'
 complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l in-use-ok -d 'Free and overwrite memory even if a process has it mapped'
 complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -s f -l force -d 'Take the place of a file that exists, which is lost'
 complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand mv" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
-complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
-complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -l region -d 'Where in IMAGE the region is, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
-complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
-absent\t'Pages that the file does not hold'"
-complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -l undo -d 'Record what is overwritten, so that `gmfs undo` can take it back' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -s n -l dry-run -d 'Print what would be done, and write nothing'
 complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -l in-use-ok -d 'Free and overwrite memory even if a process has it mapped'
 complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -s r -l recursive -d 'Remove directories with all that is in them'
 complete -c gmfs -n "__fish_gmfs_using_subcommand rm" -l json -d 'Print JSON'
@@ -406,28 +388,22 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and not __fish_seen_subco
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and not __fish_seen_subcommand_from add del list help" -f -a "del" -d 'Take marks back: a file\'s block is its data again, any other becomes reserved'
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and not __fish_seen_subcommand_from add del list help" -f -a "list" -d 'List marked blocks and whose they are'
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and not __fish_seen_subcommand_from add del list help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from add" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
-complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from add" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
-complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from add" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from add" -l region -d 'Where in IMAGE the region is, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from add" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
-complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from add" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
-absent\t'Pages that the file does not hold'"
-complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from add" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from add" -l undo -d 'Record what is overwritten, so that `gmfs undo` can take it back' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from add" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from add" -s n -l dry-run -d 'Print what would be done, and write nothing'
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from add" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from add" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from del" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
-complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from del" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
-complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from del" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from del" -l region -d 'Where in IMAGE the region is, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from del" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
-complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from del" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
-absent\t'Pages that the file does not hold'"
-complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from del" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from del" -l undo -d 'Record what is overwritten, so that `gmfs undo` can take it back' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from del" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from del" -s n -l dry-run -d 'Print what would be done, and write nothing'
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from del" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from del" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from list" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
@@ -447,33 +423,29 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcomman
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from help" -f -a "del" -d 'Take marks back: a file\'s block is its data again, any other becomes reserved'
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from help" -f -a "list" -d 'List marked blocks and whose they are'
 complete -c gmfs -n "__fish_gmfs_using_subcommand bad; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
-complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
-complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -l region -d 'Where in IMAGE the region is, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
-complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
-absent\t'Pages that the file does not hold'"
-complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -l undo -d 'Record what is overwritten, so that `gmfs undo` can take it back' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -s n -l dry-run -d 'Print what would be done, and write nothing'
 complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -l in-use-ok -d 'Free and overwrite memory even if a process has it mapped'
 complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -s f -l force -d 'Put back also into an image that has changed since, or from a file whose command was stopped'
+complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand undo" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l region -d 'Where in IMAGE the region lies, as in guestmemfs=SIZE:BASE' -r
-complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l part -d 'Another part of the split dump that IMAGE is a part of; give all of them, in any order' -r -F
-complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l base -d 'IMAGE is raw memory whose first byte was at this physical address' -r
+complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l region -d 'Where in IMAGE the region is, as in guestmemfs=SIZE:BASE' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l wait -d 'How long to wait while another process has the region locked; 0 does not wait' -r
-complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l holes -d 'What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)' -r -f -a "zero\t'Pages of zeros'
-absent\t'Pages that the file does not hold'"
-complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l over -d 'Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it' -r -F
+complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l undo -d 'Record what is overwritten, so that `gmfs undo` can take it back' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l page -d 'Damage this metadata page (0 is the superblock)' -r
-complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l copy -d 'In this copy' -r -f -a "A\t''
+complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l copy -d 'In this copy [default: A]' -r -f -a "A\t''
 B\t''"
 complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l how -d 'How: zero, overwrite, flip, tear, swap, stale, foreign, version' -r
 complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -s n -l dry-run -d 'Print what would be done, and write nothing'
+complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -l json -d 'Print JSON'
 complete -c gmfs -n "__fish_gmfs_using_subcommand inject" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gmfs -n "__fish_gmfs_using_subcommand generate" -l out -d 'The directory to write them into' -r -F
 complete -c gmfs -n "__fish_gmfs_using_subcommand generate" -l color -d 'When to use colours: auto (on a terminal, unless NO_COLOR is set), always, never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
@@ -496,7 +468,7 @@ complete -c gmfs -n "__fish_gmfs_using_subcommand help; and not __fish_seen_subc
 complete -c gmfs -n "__fish_gmfs_using_subcommand help; and not __fish_seen_subcommand_from mkfs fsck repair explain inspect scan save dump restore ls tree stat cat extract map who create mkdir put truncate mv rm bad undo inject generate help" -f -a "extract" -d 'Copy files or directories out of the region'
 complete -c gmfs -n "__fish_gmfs_using_subcommand help; and not __fish_seen_subcommand_from mkfs fsck repair explain inspect scan save dump restore ls tree stat cat extract map who create mkdir put truncate mv rm bad undo inject generate help" -f -a "map" -d 'Show where a file lies in physical memory, also as arguments for a VMM'
 complete -c gmfs -n "__fish_gmfs_using_subcommand help; and not __fish_seen_subcommand_from mkfs fsck repair explain inspect scan save dump restore ls tree stat cat extract map who create mkdir put truncate mv rm bad undo inject generate help" -f -a "who" -d 'Name the file and offset that an address belongs to'
-complete -c gmfs -n "__fish_gmfs_using_subcommand help; and not __fish_seen_subcommand_from mkfs fsck repair explain inspect scan save dump restore ls tree stat cat extract map who create mkdir put truncate mv rm bad undo inject generate help" -f -a "create" -d 'Make a file of a given size that reads as zeros'
+complete -c gmfs -n "__fish_gmfs_using_subcommand help; and not __fish_seen_subcommand_from mkfs fsck repair explain inspect scan save dump restore ls tree stat cat extract map who create mkdir put truncate mv rm bad undo inject generate help" -f -a "create" -d 'Make a file that reads as zeros, or an empty one'
 complete -c gmfs -n "__fish_gmfs_using_subcommand help; and not __fish_seen_subcommand_from mkfs fsck repair explain inspect scan save dump restore ls tree stat cat extract map who create mkdir put truncate mv rm bad undo inject generate help" -f -a "mkdir" -d 'Make directories'
 complete -c gmfs -n "__fish_gmfs_using_subcommand help; and not __fish_seen_subcommand_from mkfs fsck repair explain inspect scan save dump restore ls tree stat cat extract map who create mkdir put truncate mv rm bad undo inject generate help" -f -a "put" -d 'Copy a file into the region'
 complete -c gmfs -n "__fish_gmfs_using_subcommand help; and not __fish_seen_subcommand_from mkfs fsck repair explain inspect scan save dump restore ls tree stat cat extract map who create mkdir put truncate mv rm bad undo inject generate help" -f -a "truncate" -d 'Set the size of a file'

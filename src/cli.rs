@@ -69,7 +69,7 @@ commands! {
     Scan(scan) json;
     Save(save) json;
     Dump(dump) json;
-    Restore(restore);
+    Restore(restore) json;
     Ls(ls) json;
     Tree(tree) json;
     Stat(stat) json;
@@ -84,28 +84,14 @@ commands! {
     Mv(mv) json;
     Rm(rm) json;
     Bad(bad) json;
-    Undo(undo);
-    Inject(inject);
+    Undo(undo) json;
+    Inject(inject) json;
     #[command(hide = true)] Generate(generate);
 }
 
-/// Commands that only write, and so take no dump.
-const WRITERS: [&str; 8] = ["create", "mkdir", "put", "truncate", "mv", "rm", "restore", "undo"];
-
-/// The declaration of the command line. What is said of IMAGE, and of how to read dumps, is left out where no dump can be
-/// taken.
+/// The declaration of the command line.
 pub(crate) fn command() -> clap::Command {
-    // Not by mut_subcommand and mut_arg, which move what they change behind the rest.
-    Cli::command().mut_subcommands(|command| {
-        if !WRITERS.contains(&command.get_name()) {
-            return command;
-        }
-        command.mut_args(|arg| match arg.get_id().as_str() {
-            "image" => arg.help("Region file, block device, /dev/mem or devdax device"),
-            "parts" | "base" => arg.hide(true),
-            _ => arg,
-        })
-    })
+    Cli::command()
 }
 
 /// Runs the program.

@@ -235,6 +235,7 @@ fn name<S: ReadAt>(region: &Region<S>, block: BlockNo, ino: InodeNo) -> String {
 
 /// A process that has a file mapped, for programs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct User {
     pid: u32,
     process: String,

@@ -3,6 +3,7 @@
 //! This is the top layer and knows all others: it reads the command line, opens images, calls the engine and shows what
 //! comes of it. Each command is one module of [`cmd`]; whatever formats numbers, tables or JSON is in [`render`].
 
+mod changes;
 mod cli;
 mod clock;
 mod cmd;

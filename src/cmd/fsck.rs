@@ -14,7 +14,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::in_use::InUseOk;
 use crate::open::{self, ReadArgs};
-use crate::render::json::{self, check, region};
+use crate::render::json::{self, check};
 use crate::render::{WRITER, findings, size};
 use crate::repairing::{self, Look, Mode, Outcome};
 
@@ -65,7 +65,7 @@ pub(crate) struct Args {
     #[arg(long)]
     data: bool,
     /// Record what is overwritten, so that `gmfs undo` can take it back
-    #[arg(long, value_name = "FILE", value_parser = super::new_file())]
+    #[arg(long, value_name = "FILE", value_parser = super::new_file(), conflicts_with = "look")]
     undo: Option<PathBuf>,
     /// Which region it is, where pages of several are left: as messages name it
     #[arg(long, value_name = "UUID[.BIRTH]")]
@@ -86,11 +86,11 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let how = Look { data: args.data, progress: args.progress.is_some(), region: args.uuid };
     let mut accepted = None;
-    let (image, shown, outcome) = match args.mode() {
+    let (place, outcome) = match args.mode() {
         Mode::Look => {
             let located = open::locate(&args.image, ctx)?;
             let report = open::look(&located, how, gmfs_check::finding::KEPT_PER_CODE, ctx)?;
-            (region::Image::from(&located.place), located.place.path.display().to_string(), Outcome::looked(report))
+            (located.place, Outcome::looked(report))
         }
         mode => {
             refuse_no_lock(&args.image)?;
@@ -104,8 +104,9 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         }
     };
     let status = status(&outcome);
+    let shown = place.path.display().to_string();
     if args.json {
-        json::print(ctx, "fsck", &check::Fsck::new(image, &outcome, status))?;
+        json::print(ctx, "fsck", &check::Fsck::new(&place, &outcome, accepted, status))?;
     } else {
         findings::given_up(&outcome.applied, ctx)?;
         if args.mode() != Mode::Look {

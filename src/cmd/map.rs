@@ -160,15 +160,17 @@ fn answer(
     mapping: &Mapping,
     arguments: Option<Vec<String>>,
 ) -> files::Map {
-    let (geometry, base, extents) = (opened.region.geometry(), opened.physical_base(), &mapping.extents);
-    let runs = extents.iter().map(|extent| files::Extent::new(extent, geometry, base)).collect();
+    let (geometry, extents) = (opened.region.geometry(), &mapping.extents);
+    let runs = extents.iter().map(|extent| files::Extent::new(extent, opened)).collect();
     let holes = holes(extents, inode.size, geometry.block_bytes());
     let holes: Vec<_> = holes.into_iter().map(|(offset, length)| files::Hole { offset, length }).collect();
     let (holes, lost) = if has_lost(geometry, inode, mapping) { (Vec::new(), holes) } else { (holes, Vec::new()) };
     files::Map {
+        image: (&opened.place).into(),
+        store: opened.into(),
         file: files::File::new(path, inode, runs),
         block_size: geometry.block_bytes(),
-        base,
+        physical_base: opened.physical_base(),
         holes,
         lost,
         arguments,

@@ -8,7 +8,7 @@ use clap::Args as Arguments;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::in_use::InUseOk;
-use crate::open::{self, ImageArgs};
+use crate::open::{self, TargetArgs};
 use crate::paths;
 
 /// Make directories
@@ -17,7 +17,7 @@ use crate::paths;
   gmfs mkdir region.img -p /vms/production")]
 pub(crate) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: TargetArgs,
     /// Their paths in the region
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<OsString>,
@@ -38,8 +38,8 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         for path in &paths {
             writer.mkdir(path, args.parents, args.mode, super::owner())?;
         }
-        Ok(super::changed(writer, &paths))
+        Ok(super::entries(writer, &paths))
     })
     .context("cannot make the directory")?;
-    super::tell_change(ctx, "mkdir", &changed)
+    super::tell_change(ctx, "mkdir", changed)
 }

@@ -46,7 +46,6 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     }
     let users = args.in_use.then(|| ByFile::look(&opened, &mappings));
     opened.unlock();
-    let geometry = opened.region.geometry();
     let mut answer = Vec::new();
     for (n, inode) in wanted.iter().enumerate() {
         let path = inodes.tree.path(inode.ino).unwrap_or_default();
@@ -57,15 +56,15 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             }
             show(&path, inode, &extents, users.as_ref(), ctx)?;
         }
-        let base = opened.physical_base();
         answer.push(files::Status {
             entry: files::Entry::new(&path, inode).used(users.as_ref(), inode),
-            extents: extents.iter().map(|extent| files::Extent::new(extent, geometry, base)).collect(),
+            extents: extents.iter().map(|extent| files::Extent::new(extent, &opened)).collect(),
             lost_pages: mappings.lost_pages,
         });
     }
     if args.json {
-        json::print(ctx, "stat", &files::Stat { files: answer })?;
+        let (image, store) = ((&opened.place).into(), (&opened).into());
+        json::print(ctx, "stat", &files::Stat { image, store, files: answer })?;
     }
     let shown = |inode: &Inode| paths::shown(&inodes.tree.path(inode.ino).unwrap_or_default());
     super::tell_doubtful(wanted.iter().map(|inode| (*inode, shown(inode))), &mut exit, ctx);

@@ -103,7 +103,8 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         exit = Exit::No;
     }
     if args.json {
-        json::print(ctx, "who", &files::Who { addresses: answers })?;
+        let answer = files::Who { image: (&opened.place).into(), store: (&opened).into(), addresses: answers };
+        json::print(ctx, "who", &answer)?;
         return Ok(exit);
     }
     let mut table = Table::new(&["Asked", "Block", "What", "Whose"]).right(&[1]);
@@ -141,7 +142,7 @@ fn sentence(answer: &files::Owner, asker: &Asker<'_>) -> String {
         };
     };
     let path = answer.path.shown().unwrap_or_else(|| format!("inode {ino}, which no path leads to"));
-    let offset = size::hex(answer.file_offset.unwrap_or(0));
+    let offset = size::hex(answer.offset.unwrap_or(0));
     let beyond = if answer.beyond_end { " (behind its end)" } else { "" };
     format!("{path} at {offset}{beyond}")
 }
@@ -161,7 +162,7 @@ impl Asker<'_> {
         };
         let region = &self.opened.region;
         let geometry = region.geometry();
-        answer.offset = Some(offset);
+        answer.address = Some(self.opened.place.base.saturating_add(offset));
         answer.physical = self.opened.physical_base().map(|base| base.saturating_add(offset));
         let block = BlockNo(to_u32(offset / geometry.block_bytes()));
         if block.0 >= geometry.blocks() {
@@ -199,7 +200,7 @@ impl Asker<'_> {
         let block = self.opened.region.geometry().block_bytes();
         let file_offset = u64::from(descriptor.index.get()) * block + inside;
         answer.ino = files::ino(owner);
-        answer.file_offset = Some(file_offset);
+        answer.offset = Some(file_offset);
         answer.beyond_end = self.tree.get(owner).is_some_and(|inode| file_offset >= inode.size);
         answer.path = files::Path::new(paths.of(owner).as_deref());
     }

@@ -3,7 +3,7 @@
 use crate::sandbox::Sandbox;
 
 /// Every command that the help lists.
-fn commands(sandbox: &Sandbox) -> Vec<String> {
+pub(crate) fn commands(sandbox: &Sandbox) -> Vec<String> {
     let help = sandbox.ok("--help").text();
     let listed = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
     // What a name is followed by may go on in the next line, further to the right.

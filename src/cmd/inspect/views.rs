@@ -74,7 +74,7 @@ pub(super) fn blocks(opened: &Opened, answer: Option<&mut region::Inspect>, ctx:
         let row = |run: &Run| region::Blocks {
             block: run.first.0,
             count: run.count.into(),
-            offset: geometry.block_offset(run.first),
+            address: opened.place.base.saturating_add(geometry.block_offset(run.first)),
             physical: base.map(|base| base.saturating_add(geometry.block_offset(run.first))),
             state: state(&run.entry),
             owner: wire::ino(run.entry.owner()),
@@ -197,8 +197,7 @@ impl Files<'_> {
     fn add(&mut self, path: Option<&[u8]>, why: Option<Why>, inode: &Inode) {
         let extents = self.mappings.files.remove(&inode.ino).unwrap_or_default();
         if self.json {
-            let (geometry, base) = (self.opened.region.geometry(), self.opened.physical_base());
-            let runs = extents.iter().map(|extent| wire::Extent::new(extent, geometry, base)).collect();
+            let runs = extents.iter().map(|extent| wire::Extent::new(extent, self.opened)).collect();
             self.list.push(wire::File::new(path, inode, runs).used(self.users.as_ref(), inode));
             return;
         }
@@ -301,8 +300,8 @@ pub(super) fn pages(opened: &Opened, answer: Option<&mut region::Inspect>, ctx: 
     }
     let kind_of = |run: &PageRun| geometry.page_kind(run.first).map_or_else(String::new, |kind| kind.to_string());
     if let Some(answer) = answer {
-        let copy =
-            |run: &PageRun, copy| region::PageCopy::new(run.judgement.of(copy), geometry.page_offset(copy, run.first));
+        let address = |copy, page| opened.place.base.saturating_add(geometry.page_offset(copy, page));
+        let copy = |run: &PageRun, copy| region::PageCopy::new(run.judgement.of(copy), address(copy, run.first));
         let row = |run: &PageRun| region::Pages {
             page: run.first.0,
             count: run.count,

@@ -1,6 +1,5 @@
 //! Files of a region: `gmfs.ls/1`, `gmfs.tree/1`, `gmfs.stat/1`, `gmfs.map/1`, `gmfs.who/1`.
 
-use gmfs_format::native::geometry::Geometry;
 use gmfs_format::native::model::{Extent as Run, Inode as Found};
 use gmfs_format::native::tables::INODE_ALIGN_1G;
 use gmfs_format::native::tables::INODE_IMMUTABLE;
@@ -8,33 +7,46 @@ use gmfs_format::native::units::InodeNo;
 use serde::Serialize;
 
 use crate::in_use::{ByFile, User};
+use crate::open::Opened;
 use crate::paths::Why;
+use crate::render::json::region::{Image, Store};
 use crate::render::json::text;
 use crate::render::time;
 
 /// A run of a file's blocks.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Extent {
-    pub(crate) index: u32,
-    pub(crate) block: u32,
-    pub(crate) count: u32,
-    /// Physical address, if the region's base is known.
-    pub(crate) physical: Option<u64>,
-    /// Offset in the region.
-    pub(crate) offset: u64,
-    pub(crate) bad: bool,
+    index: u32,
+    block: u32,
+    count: u32,
+    offset: u64,
+    length: u64,
+    address: u64,
+    physical: Option<u64>,
+    hardware_error: bool,
 }
 
 impl Extent {
-    pub(crate) fn new(run: &Run, geometry: Geometry, base: Option<u64>) -> Self {
-        let offset = geometry.block_offset(run.block);
-        let physical = base.map(|base| base.saturating_add(offset));
-        Self { index: run.index, block: run.block.0, count: run.count, physical, offset, bad: run.bad }
+    pub(crate) fn new(run: &Run, opened: &Opened) -> Self {
+        let geometry = opened.region.geometry();
+        let at = geometry.block_offset(run.block);
+        Self {
+            index: run.index,
+            block: run.block.0,
+            count: run.count,
+            offset: u64::from(run.index).saturating_mul(geometry.block_bytes()),
+            length: u64::from(run.count).saturating_mul(geometry.block_bytes()),
+            address: opened.place.base.saturating_add(at),
+            physical: opened.physical_base().map(|base| base.saturating_add(at)),
+            hardware_error: run.bad,
+        }
     }
 }
 
 /// A path, exact if it is UTF-8.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Path {
     path: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,6 +72,7 @@ impl Path {
 
 /// An inode with all that is recorded of it.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Inode {
     ino: u32,
     kind: &'static str,
@@ -69,19 +82,12 @@ pub(crate) struct Inode {
     name_bytes: Option<String>,
     size: u64,
     blocks: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
     generation: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     uid: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     gid: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     immutable: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     align_1g: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     doubtful: Option<bool>,
     accessed: Option<String>,
     modified: Option<String>,
@@ -120,6 +126,7 @@ impl From<&Found> for Inode {
 
 /// A file or directory with its blocks.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct File {
     #[serde(flatten)]
     path: Path,
@@ -148,6 +155,7 @@ impl File {
 
 /// An entry of a listing.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Entry {
     #[serde(flatten)]
     path: Path,
@@ -170,6 +178,7 @@ impl Entry {
 
 /// An inode that a listing leaves out.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct NotShown {
     ino: u32,
     name: String,
@@ -190,15 +199,18 @@ impl NotShown {
 
 /// The answer of `ls` and `tree`.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Listing {
+    pub(crate) image: Image,
+    pub(crate) store: Store,
     pub(crate) entries: Vec<Entry>,
     pub(crate) lost_pages: u64,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) not_shown: Vec<NotShown>,
 }
 
 /// A file as `stat` shows it.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Status {
     #[serde(flatten)]
     pub(crate) entry: Entry,
@@ -208,20 +220,25 @@ pub(crate) struct Status {
 
 /// The answer of `stat`.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Stat {
+    pub(crate) image: Image,
+    pub(crate) store: Store,
     pub(crate) files: Vec<Status>,
 }
 
 /// The answer of `map`.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Map {
+    pub(crate) image: Image,
+    pub(crate) store: Store,
     #[serde(flatten)]
     pub(crate) file: File,
     pub(crate) block_size: u64,
-    pub(crate) base: Option<u64>,
+    pub(crate) physical_base: Option<u64>,
     pub(crate) holes: Vec<Hole>,
     /// What no block stands for any more, though it held data.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) lost: Vec<Hole>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) arguments: Option<Vec<String>>,
@@ -229,6 +246,7 @@ pub(crate) struct Map {
 
 /// A part of a file that no block holds.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Hole {
     pub(crate) offset: u64,
     pub(crate) length: u64,
@@ -236,12 +254,11 @@ pub(crate) struct Hole {
 
 /// Whose an address is.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Owner {
     /// The address as it was asked for.
     pub(crate) asked: String,
-    /// Offset in the region.
-    pub(crate) offset: Option<u64>,
-    /// Physical address, if the base is known.
+    pub(crate) address: Option<u64>,
     pub(crate) physical: Option<u64>,
     pub(crate) block: Option<u32>,
     /// file, metadata, free, bad, reserved, tail, lost, outside
@@ -249,8 +266,8 @@ pub(crate) struct Owner {
     #[serde(flatten)]
     pub(crate) path: Path,
     pub(crate) ino: Option<u32>,
-    pub(crate) file_offset: Option<u64>,
-    /// Behind the file's end, in its last block.
+    pub(crate) offset: Option<u64>,
+    /// Past the file's end, in its last block.
     pub(crate) beyond_end: bool,
     pub(crate) copy: Option<String>,
     pub(crate) page: Option<u64>,
@@ -262,13 +279,13 @@ impl Owner {
     pub(crate) fn outside(asked: String) -> Self {
         Self {
             asked,
-            offset: None,
+            address: None,
             physical: None,
             block: None,
             what: "outside",
             path: Path::new(None),
             ino: None,
-            file_offset: None,
+            offset: None,
             beyond_end: false,
             copy: None,
             page: None,
@@ -279,7 +296,10 @@ impl Owner {
 
 /// The answer of `who`.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Who {
+    pub(crate) image: Image,
+    pub(crate) store: Store,
     pub(crate) addresses: Vec<Owner>,
 }
 
