@@ -67,6 +67,7 @@ impl From<Mapped> for Failure {
 
 /// A process that has a file mapped, for programs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct User {
     pid: u32,
     process: String,

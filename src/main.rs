@@ -4,6 +4,7 @@
 //! comes of it. Each command is one module of [`cmd`]; whatever formats numbers, tables or JSON is in [`render`].
 
 mod asking;
+mod changes;
 mod cli;
 mod clock;
 mod cmd;

@@ -11,16 +11,18 @@ use gmfs::open::{ReadLock, Target, Unlocked};
 use gmfs::store::other_layout;
 use gmfs::{ImageSpec, Located, Observer, Place, Store};
 use gmfs_check::Report;
+use gmfs_format::native::geometry::Geometry;
 use gmfs_format::native::tables::BlockState;
 use gmfs_format::native::units::PAGE_BYTES;
 use gmfs_format::spec::RegionSpec;
 use gmfs_image::file::FileError;
 use gmfs_image::undo::Recorded;
 use gmfs_image::{Holes, Image, Kind, RegionFile, foreign, probe};
-use gmfs_io::{ReadAt as _, Span, WriteAt};
+use gmfs_io::{Overlay, ReadAt, Span, Window, WriteAt};
 use gmfs_volume::rebuild;
 use gmfs_volume::{ChangeError, OpenError, Recovery, Region, Superblocks, Writer, WriterOptions};
 
+use crate::changes::Changes;
 use crate::clock;
 use crate::content::{Gap, Gaps};
 use crate::ctx::Ctx;
@@ -31,7 +33,7 @@ use crate::locate;
 use crate::locking::{self, Wait};
 use crate::output::NewFile;
 use crate::render::progress::Progress;
-use crate::render::{json, size};
+use crate::render::size;
 use crate::repairing::{self, Look};
 
 /// Which region.
@@ -92,19 +94,49 @@ impl std::ops::Deref for ReadArgs {
     }
 }
 
+/// An image that is written. No dump can be, so that nothing says here how to read one.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct TargetArgs {
+    /// Region file, block device, /dev/mem or devdax device
+    pub(crate) image: PathBuf,
+    /// Where in IMAGE the region is, as in guestmemfs=SIZE:BASE
+    ///
+    /// Numbers are decimal, 0x hex or 0 octal, followed by K, M, G, T, P or E. SIZE@BASE, SIZE$BASE and SIZE!BASE mean the
+    /// same. BASE is a physical address in /dev/mem, an offset (default 0) in files and other devices. Without --region a
+    /// file or device is the region as a whole; in /dev/mem without the kernel parameter guestmemfs=, the region is found
+    /// by its superblock.
+    #[arg(long, value_name = "SIZE[:BASE]", value_parser = locate::parse_region)]
+    pub(crate) region: Option<RegionSpec>,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+    /// Print what would be done, and write nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// Record what is overwritten, so that `gmfs undo` can take it back
+    #[arg(long, value_name = "FILE", value_parser = crate::cmd::new_file(), conflicts_with = "dry_run")]
+    pub(crate) undo: Option<PathBuf>,
+}
+
+impl TargetArgs {
+    /// The same image as one that is read.
+    pub(crate) fn as_image(&self) -> ImageArgs {
+        ImageArgs { region: self.region, wait: self.wait, ..ImageArgs::file(self.image.clone()) }
+    }
+}
+
 /// An image in which blocks are freed, overwritten or handed out.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct WriteArgs {
     #[command(flatten)]
-    pub(crate) of: ImageArgs,
+    pub(crate) of: TargetArgs,
     #[command(flatten)]
     pub(crate) in_use: InUseOk,
 }
 
 impl std::ops::Deref for WriteArgs {
-    type Target = ImageArgs;
+    type Target = TargetArgs;
 
-    fn deref(&self) -> &ImageArgs {
+    fn deref(&self) -> &TargetArgs {
         &self.of
     }
 }
@@ -325,18 +357,18 @@ pub(crate) fn for_repair<T>(
     undo: Option<&Path>,
     ctx: &mut Ctx,
     work: impl FnOnce(&mut dyn WriteAt, &mut Watch, &mut Ctx) -> Result<T>,
-) -> Result<(json::region::Image, String, T)> {
+) -> Result<(Place, T)> {
     let (kind, mut target) = for_writing(args, ctx).map_err(|error| elsewhere(error, undo.is_some()))?;
     require_native(&target)?;
     let place = Place { kind, path: args.image.clone(), base: target.base() };
-    let mut watch = watch(args, &target, in_use);
+    let mut watch = watch(&args.image, &target, in_use);
     let done = recorded(&mut target, undo, ctx, |target, ctx| work(target, &mut watch, ctx))?;
-    Ok(((&place).into(), place.path.display().to_string(), done))
+    Ok((place, done))
 }
 
 /// Looks for processes that have the region mapped.
-pub(crate) fn watch(args: &ImageArgs, target: &Target, in_use: InUseOk) -> Watch {
-    in_use.watch(&args.image, Span::new(target.base(), target.size()))
+pub(crate) fn watch(image: &Path, target: &Target, in_use: InUseOk) -> Watch {
+    in_use.watch(image, Span::new(target.base(), target.size()))
 }
 
 /// Lets `work` write to a target, with what it overwrites recorded if that is asked for.
@@ -382,29 +414,35 @@ fn elsewhere(error: anyhow::Error, with_undo: bool) -> anyhow::Error {
         .into()
 }
 
+/// Refuses to repair a copy in a file that exists.
+pub(crate) fn require_new(output: &Path) -> Result<()> {
+    if output.symlink_metadata().is_ok() {
+        let failure = Failure::new("exists", format!("{} exists already", output.display()));
+        return Err(failure.hint("name a new file: the copy replaces none"))
+            .with_context(|| format!("cannot repair a copy in {}", output.display()));
+    }
+    Ok(())
+}
+
 /// Copies the region into a new file, repairs that, and gives it its name: what has the name was repaired.
 pub(crate) fn in_copy<T>(
     args: &ReadArgs,
     output: &Path,
     ctx: &mut Ctx,
     work: impl FnOnce(&mut dyn WriteAt, &mut Watch, &mut Ctx) -> Result<T>,
-) -> Result<(json::region::Image, String, T, Gaps)> {
+) -> Result<(Place, T, Gaps)> {
     let cannot = || format!("cannot repair a copy in {}", output.display());
     crate::interrupt::watch(crate::cmd::fsck::CANCELLED)?;
-    if output.symlink_metadata().is_ok() {
-        let failure = Failure::new("exists", format!("{} exists already", output.display()));
-        return Err(failure.hint("name a new file: the copy replaces none")).with_context(cannot);
-    }
+    require_new(output)?;
     let file = NewFile::begin(output, false, args.files())?;
     let gaps = crate::cmd::save::into_file(args, &file, ctx).with_context(cannot)?;
     let copy = ImageArgs::file(file.partial());
     // Nobody else knows the copy yet.
     let nobody = InUseOk { in_use_ok: true };
-    let (_, _, done) = for_repair(&copy, nobody, None, ctx, work).with_context(cannot)?;
+    let (_, done) = for_repair(&copy, nobody, None, ctx, work).with_context(cannot)?;
     let gaps = within_files(gaps, &file.partial())?;
     file.keep()?;
-    let place = Place { kind: Kind::File, path: output.to_owned(), base: 0 };
-    Ok(((&place).into(), output.display().to_string(), done, gaps))
+    Ok((Place { kind: Kind::File, path: output.to_owned(), base: 0 }, done, gaps))
 }
 
 /// Those of a copy's gaps that lie in blocks that may hold guest memory: what a repair does not bring back.
@@ -434,9 +472,63 @@ fn within_files(gaps: Gaps, copy: &Path) -> Result<Gaps> {
     Ok(kept)
 }
 
-/// The image, open for writing and locked, cut to what --region says and not looked into.
-pub(crate) fn whole_for_writing(args: &ImageArgs, ctx: &Ctx) -> Result<Target> {
-    Ok(for_writing(args, ctx)?.1)
+/// An image that a command is about to write, or, in a dry run, one that takes writes into memory.
+pub(crate) struct Opening {
+    pub(crate) kind: Kind,
+    pub(crate) target: Target,
+    /// A dry run's lock; an image that is written has its own.
+    _lock: ReadLock,
+}
+
+impl Opening {
+    /// The same with other bytes for the image's, of which the region has `length`.
+    pub(crate) fn map(self, through: impl FnOnce(Box<dyn WriteAt>) -> Box<dyn WriteAt>, length: u64) -> Self {
+        let base = self.target.base();
+        Self { target: Window::new(through(self.target.into_inner()), base, length), ..self }
+    }
+
+    /// Where the region is.
+    pub(crate) fn place(&self, args: &TargetArgs) -> Place {
+        Place { kind: self.kind, path: args.image.clone(), base: self.target.base() }
+    }
+}
+
+/// The image, open for writing and locked, cut to what --region says and not looked into. A dry run opens it for reading:
+/// what is written to the metadata stays in memory, and what is written elsewhere goes nowhere. The metadata is that of
+/// the region that is there, and of one laid out as `also` says, which is to take its place.
+pub(crate) fn whole(args: &TargetArgs, also: Option<Geometry>, ctx: &Ctx) -> Result<Opening> {
+    let image = args.as_image();
+    if !args.dry_run {
+        let (kind, target) = for_writing(&image, ctx)?;
+        return Ok(Opening { kind, target, _lock: ReadLock::default() });
+    }
+    let (kind, span, source, lock) = for_dry_run(&image, ctx)?;
+    let there = Superblocks::load(&Window::new(&source, span.offset, span.len)).ok().map(|found| found.geometry());
+    let metadata = there.into_iter().chain(also).flat_map(|geometry| geometry.metadata());
+    let shift = |at: u64| span.offset.saturating_add(at);
+    let keep = metadata.map(|range| shift(range.start)..shift(range.end)).collect();
+    let overlay: Box<dyn WriteAt> = Box::new(Overlay::keeping(source, keep));
+    Ok(Opening { kind, target: Window::new(overlay, span.offset, span.len), _lock: lock })
+}
+
+/// The image as a command would write it, open for reading: what it is, where the region is, its bytes, and the lock.
+fn for_dry_run(args: &ImageArgs, ctx: &Ctx) -> Result<(Kind, Span, Box<dyn ReadAt>, ReadLock)> {
+    let asked = args.region;
+    let exact = asked.and_then(|spec| Some(Span::new(spec.base?, spec.size)));
+    let size = asked.map(|spec| spec.size);
+    let (image, span) = match probe::open_for_dry_run(&args.image, exact) {
+        Err(probe::OpenError::WindowNeeded { .. }) => {
+            let span = gmfs::find::in_memory(&args.image, size, &Watching::new(ctx)).map_err(told)?;
+            (probe::open_for_dry_run(&args.image, Some(span))?, span)
+        }
+        other => {
+            let image = other?;
+            let end = image.source.end().unwrap_or(u64::MAX);
+            (image, exact.unwrap_or(Span::new(0, size.unwrap_or(end))))
+        }
+    };
+    let lock = ReadArgs { of: args.clone(), no_lock: false }.lock_range(&image, span, asked.is_some(), ctx)?;
+    Ok((image.kind, span, image.source, lock))
 }
 
 /// Refuses to write to a store of another layout.
@@ -461,36 +553,49 @@ fn require_sound(target: &Target, ctx: &Ctx) -> Result<()> {
     Err(Failure::new("damaged", message).hint("`gmfs fsck IMAGE` tells what is wrong and repairs it").into())
 }
 
-/// Opens the region for changing, lets `work` change it, and closes it, also if that failed.
+/// A region that is being changed.
+pub(crate) type Changing<'t> = Writer<&'t mut dyn WriteAt>;
+
+/// Opens the region for changing, lets `work` change it, and closes it, also if that failed. What is overwritten is recorded
+/// if that is asked for; a dry run changes nothing but its own memory. Gives what `work` gives, and what it changed.
 pub(crate) fn for_change<T>(
-    args: &ImageArgs,
+    args: &TargetArgs,
     in_use: InUseOk,
-    ctx: &Ctx,
-    work: impl FnOnce(&mut Writer<Target>) -> Result<T, ChangeError>,
-) -> Result<T> {
+    ctx: &mut Ctx,
+    work: impl FnOnce(&mut Changing<'_>) -> Result<T, ChangeError>,
+) -> Result<(T, Changes)> {
     clock::check()?;
-    let (kind, target) = for_writing(args, ctx).map_err(|error| about(error, "open", &args.image))?;
-    require_sound(&target, ctx).with_context(|| format!("cannot change the region in {}", args.image.display()))?;
-    let base = kind.is_physical().then(|| target.base());
-    let watch = watch(args, &target, in_use);
-    let options = WriterOptions { writer: crate::render::WRITER.to_owned(), base, clock: clock::now };
-    let (mut writer, recovery) = Writer::open(target, options)
-        .with_context(|| format!("cannot change the region in {}", args.image.display()))?;
-    tell_recovery(&recovery, ctx);
-    writer.watch(Box::new(watch));
-    let done = work(&mut writer);
-    let closed = writer.close();
-    let done = done?;
-    closed.context("the change was made, but the region could not be marked as clean")?;
-    Ok(done)
+    let cannot = || format!("cannot change the region in {}", args.image.display());
+    let mut opening = whole(args, None, ctx).map_err(|error| about(error, "open", &args.image))?;
+    let place = opening.place(args);
+    require_sound(&opening.target, ctx).with_context(cannot)?;
+    let watch = watch(&args.image, &opening.target, in_use);
+    let dry_run = args.dry_run;
+    recorded(&mut opening.target, args.undo.as_deref(), ctx, |target, ctx| {
+        let options =
+            WriterOptions { writer: crate::render::WRITER.to_owned(), base: place.address(), clock: clock::now };
+        let (mut writer, recovery) = Writer::open(target, options).with_context(cannot)?;
+        tell_recovery(&recovery, dry_run, ctx);
+        writer.watch(Box::new(watch));
+        // Only an answer says what has changed.
+        let before = (ctx.json || dry_run).then(|| writer.tree().clone());
+        let done = work(&mut writer);
+        let changes = Changes::new(place, dry_run, before.as_ref(), &writer);
+        let closed = writer.close();
+        let done = done?;
+        closed.context("the change was made, but the region could not be marked as clean")?;
+        Ok((done, changes))
+    })
 }
 
-fn tell_recovery(recovery: &Recovery, ctx: &Ctx) {
+fn tell_recovery(recovery: &Recovery, dry_run: bool, ctx: &Ctx) {
     if recovery.interrupted || recovery.rolled_back > 0 || recovery.mirrored > 0 {
         ctx.note(&format!(
-            "the region was left by a writer that did not finish; recovered: {} pages of an unfinished change taken \
+            "the region was left by a writer that did not finish; {}: {} pages of an unfinished change taken \
              back, {} pages of a finished one carried over",
-            recovery.rolled_back, recovery.mirrored
+            if dry_run { "this would be recovered first" } else { "recovered" },
+            recovery.rolled_back,
+            recovery.mirrored
         ));
     }
 }

@@ -175,13 +175,11 @@ impl NewFile {
     /// Begins the file that is to be at `target`, a path that the user named. What is there is replaced in the end, if it
     /// may be: a regular file, and none of those that are read, `inputs`.
     pub(crate) fn begin<'p>(target: &Path, replace: bool, inputs: impl Iterator<Item = &'p Path>) -> Result<Self> {
+        let inputs: Vec<&Path> = inputs.collect();
+        check(target, replace, inputs.iter().copied())?;
         let cannot = || printable(&format!("cannot make {}", target.display()));
-        if demands_directory(target) {
-            let failure = Failure::new("not-directory", "the slash at its end demands a directory");
-            return Err(failure.hint("name a file")).with_context(cannot);
-        }
         let (folder, name) = folder_of(target).with_context(cannot)?;
-        Self::begin_in(&Arc::new(folder), &name, replace, inputs)
+        Self::begin_in(&Arc::new(folder), &name, replace, inputs.into_iter())
     }
 
     /// Likewise in a directory that is open.
@@ -233,6 +231,17 @@ impl Drop for NewFile {
 pub(crate) fn demands_directory(path: &Path) -> bool {
     use std::os::unix::ffi::OsStrExt as _;
     path.as_os_str().as_bytes().ends_with(b"/")
+}
+
+/// Refuses what [`NewFile::begin`] would refuse, and makes nothing.
+pub(crate) fn check<'p>(target: &Path, replace: bool, inputs: impl Iterator<Item = &'p Path>) -> Result<()> {
+    let cannot = || printable(&format!("cannot make {}", target.display()));
+    if demands_directory(target) {
+        let failure = Failure::new("not-directory", "the slash at its end demands a directory");
+        return Err(failure.hint("name a file")).with_context(cannot);
+    }
+    let (folder, name) = folder_of(target).with_context(cannot)?;
+    check_target(&folder, &name, replace, inputs).with_context(cannot)
 }
 
 /// The directory of a path that the user named, open, and the last part of the path.

@@ -6,17 +6,15 @@ use anyhow::{Context as _, Result};
 use clap::{Args as Arguments, Subcommand};
 use gmfs_format::native::tables::BlockState;
 use gmfs_format::native::units::{BlockNo, InodeNo};
-use gmfs_volume::Writer;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::in_use::InUseOk;
-use crate::open::{self, ImageArgs, ReadArgs};
+use crate::open::{self, Changing, ReadArgs, TargetArgs};
 use crate::paths::Paths;
-use crate::render::json::{self, files};
+use crate::render::json::{self, actions, files};
 use crate::render::size;
 use crate::render::table::Table;
-use gmfs::open::Target;
 use ranges::Origin;
 
 /// Mark blocks with hardware errors, unmark them, or list them
@@ -50,7 +48,7 @@ enum Action {
 #[derive(Arguments, Debug)]
 struct Change {
     #[command(flatten)]
-    image: ImageArgs,
+    image: TargetArgs,
     /// ADDR, ADDR-LAST, ADDR+LENGTH, block:N[-M], pfn:N[-M], pfn:@FILE, or @FILE
     ///
     /// pfn:@FILE has one page frame number a line. @FILE has one RANGE a line, or sectors and lengths as
@@ -79,7 +77,7 @@ fn mark(args: &Change, add: bool, ctx: &mut Ctx) -> Result<Exit> {
     // Ranges are read before anything is locked: they may come from a pipe.
     let device = args.image.image.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let named = args.ranges.iter().map(|text| ranges::parse(text, &device)).collect::<Result<Vec<_>>>()?.concat();
-    let opened = open::region(&ReadArgs { of: args.image.clone(), no_lock: false }, ctx)?;
+    let opened = open::region(&ReadArgs { of: args.image.as_image(), no_lock: false }, ctx)?;
     let origin = Origin {
         geometry: opened.native().map_err(open::told)?.geometry(),
         base: opened.physical_base().unwrap_or(0),
@@ -90,21 +88,36 @@ fn mark(args: &Change, add: bool, ctx: &mut Ctx) -> Result<Exit> {
     if outside > 0 {
         ctx.note(&format!("{} of the device lie outside of the region", size::count(outside, "bad range")));
     }
-    let bad = |writer: &Writer<Target>| writer.superblock().raw.bad_blocks.get();
-    let (changed, count) = open::for_change(&args.image, InUseOk { in_use_ok: false }, ctx, |writer| {
+    let bad = |writer: &Changing<'_>| writer.superblock().raw.bad_blocks.get();
+    let (count, changes) = open::for_change(&args.image, InUseOk { in_use_ok: false }, ctx, |writer| {
         let before = bad(writer);
         if add {
             writer.add_bad(&blocks)?
         } else {
             writer.remove_bad(&blocks)?
         }
-        Ok((super::changed(writer, &[]), bad(writer).abs_diff(before)))
+        Ok(bad(writer).abs_diff(before))
     })
     .context("cannot change the marks")?;
     if ctx.json {
-        return super::tell_change(ctx, if add { "bad-add" } else { "bad-del" }, &changed);
+        let base = changes.place.base;
+        let run = |blocks: &std::ops::Range<u32>| actions::Run {
+            block: blocks.start,
+            count: blocks.len() as u64,
+            address: base.saturating_add(changes.geometry.block_offset(BlockNo(blocks.start))),
+        };
+        let runs = blocks.iter().map(run).collect();
+        let changed = actions::Changed::new(&changes, Vec::new());
+        let answer = actions::Marked { changed, runs, blocks_marked: count };
+        json::print(ctx, if add { "bad-add" } else { "bad-del" }, &answer)?;
+        return Ok(Exit::Done);
     }
-    let done = if add { "marked as bad" } else { "no longer marked as bad" };
+    let done = match (add, changes.dry_run) {
+        (true, false) => "marked as bad",
+        (true, true) => "would be marked as bad; nothing was written",
+        (false, false) => "no longer marked as bad",
+        (false, true) => "would no longer be marked as bad; nothing was written",
+    };
     let image = crate::failure::printable(&args.image.image.display().to_string());
     ctx.success(&format!("{image}: {} {done}", size::count(count, "block")))?;
     Ok(Exit::Done)
@@ -130,27 +143,28 @@ fn list(args: &List, ctx: &mut Ctx) -> Result<Exit> {
         let mut row = files::Owner::outside(format!("block:{block}"));
         row.what = "bad";
         row.block = Some(block.0.into());
-        row.offset = Some(geometry.block_offset(block));
+        row.address = Some(opened.place.base.saturating_add(geometry.block_offset(block)));
         row.physical = base.map(|base| base.saturating_add(geometry.block_offset(block)));
         if owner != InodeNo::NONE {
             row.ino = files::ino(owner);
-            row.file_offset = Some(u64::from(index) * geometry.block_bytes());
+            row.offset = Some(u64::from(index) * geometry.block_bytes());
             row.path = files::Path::new(paths.of(owner).as_deref());
         }
         rows.push(row);
     }
     if ctx.json {
-        json::print(ctx, "bad-list", &files::Who { addresses: rows })?;
+        let answer = files::Who { image: (&opened.place).into(), store: (&opened).into(), addresses: rows };
+        json::print(ctx, "bad-list", &answer)?;
         return Ok(exit);
     }
     let mut table = Table::new(&["Block", "Address", "Offset", "File"]).right(&[0]).dispensable(&["Address"]);
     for row in &rows {
-        let address = row.physical.or(row.offset).map_or_else(String::new, size::hex);
+        let address = row.physical.or(row.address).map_or_else(String::new, size::hex);
         let whose = match row.ino {
             Some(ino) => row.path.shown().unwrap_or_else(|| format!("inode {ino}")),
             None => "nobody".to_owned(),
         };
-        let offset = row.file_offset.map_or_else(String::new, size::hex);
+        let offset = row.offset.map_or_else(String::new, size::hex);
         table.row([&row.block.unwrap_or(0).to_string(), &address, &offset, &whose]);
     }
     table.print(ctx)?;

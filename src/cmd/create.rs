@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::open::{self, WriteArgs};
 use crate::paths;
 
-/// Make a file of a given size that reads as zeros
+/// Make a file that reads as zeros, or an empty one
 ///
 /// Its blocks are zeroed before it gets them: no guest sees what another one left.
 #[derive(Arguments, Debug)]
@@ -24,11 +24,11 @@ pub(crate) struct Args {
     /// The new file's path in the region
     #[arg(value_parser = super::region_path())]
     path: OsString,
-    /// Its size in bytes, K, M, G, T
-    #[arg(short, long, value_name = "SIZE", value_parser = super::parse_size)]
+    /// Its size: bytes, or a number with K, M, G or T, such as 1.5G [default: 0, an empty file]
+    #[arg(short, long, value_name = "SIZE", value_parser = super::parse_size, default_value = "0", hide_default_value = true)]
     size: u64,
     /// Give it no blocks: all of it is a hole
-    #[arg(long)]
+    #[arg(long, requires = "size")]
     sparse: bool,
     /// Lay each GiB of it at a multiple of 1 GiB of physical address, so that a VMM can map PUDs
     #[arg(long = "align-1g")]
@@ -52,8 +52,8 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     };
     let changed = open::for_change(&args.image, args.image.in_use, ctx, |writer| {
         writer.create(path, &options)?;
-        Ok(super::changed(writer, &[path]))
+        Ok(super::entries(writer, &[path]))
     })
     .with_context(|| format!("cannot create '{}'", paths::shown(path)))?;
-    super::tell_change(ctx, "create", &changed)
+    super::tell_change(ctx, "create", changed)
 }

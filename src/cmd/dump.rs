@@ -58,54 +58,84 @@ pub(crate) struct Args {
     #[arg(long)]
     obfuscate: bool,
     /// Print text, one fact a line, in an order that is always the same
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with_all = ["json", "dry_run"])]
     text: bool,
+    /// Print what would be made, and make nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// What was dumped: `gmfs.dump/1`.
+/// What was dumped.
 #[derive(Serialize)]
-struct Answer {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Answer {
     image: json::region::Image,
+    store: json::region::Store,
+    dry_run: bool,
     output: String,
     /// Pages in the dump.
-    pages: u64,
+    pages_dumped: u64,
     /// Pages that the image does not hold or that cannot be read.
-    absent: u64,
+    absent_pages: u64,
     obfuscated: bool,
 }
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let cannot = || format!("cannot dump the metadata in {}", args.image.image.display());
     let standard = args.output.as_deref().is_none_or(out::is_standard);
-    if standard && args.json {
+    if standard && args.json && !args.dry_run {
         let failure = Failure::new("usage", "with --json, the answer goes to standard output, and the dump cannot");
         return Err(failure.hint("-o FILE names a file")).with_context(cannot);
     }
-    if standard && !args.text {
+    if standard && !args.text && !args.dry_run {
         out::refuse_terminal("a dump").with_context(cannot)?;
     }
     interrupt::watch(Exit::Failed.code())?;
     let located = open::locate(&args.image, ctx)?;
     let superblocks = open::load_or_rebuild(&located).with_context(cannot)?;
     let facts = facts(&located, &superblocks, args.obfuscate).with_context(cannot)?;
-    let mut out = Output::open(args.output.as_deref(), args.force, &args.image, ctx).with_context(cannot)?;
-    let (pages, absent) = if args.text {
-        text(&located.source, &superblocks, args.obfuscate, &mut out)
+    let (pages, absent) = if args.dry_run {
+        if let Some(output) = args.output.as_deref().filter(|_| !standard) {
+            out::check(output, args.force, &args.image).with_context(cannot)?;
+        }
+        let mut pages = 0;
+        let absent = walk(&located.source, &superblocks, None, |_, _| {
+            pages += 1;
+            true
+        });
+        (pages, absent.with_context(cannot)?)
     } else {
-        binary(&located.source, &superblocks, &facts, args.obfuscate, &mut out)
-    }
-    .and_then(|done| out.finish().map(|()| done))
-    .with_context(cannot)?;
+        let mut out = Output::open(args.output.as_deref(), args.force, &args.image, ctx).with_context(cannot)?;
+        if args.text {
+            text(&located.source, &superblocks, args.obfuscate, &mut out)
+        } else {
+            binary(&located.source, &superblocks, &facts, args.obfuscate, &mut out)
+        }
+        .and_then(|done| out.finish().map(|()| done))
+        .with_context(cannot)?
+    };
     if absent > 0 {
         ctx.warn(&format!("{} of metadata cannot be read and are not in the dump", size::count(absent, "page")));
     }
     let output = args.output.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
     if args.json {
-        let image = (&located.place).into();
-        json::print(ctx, "dump", &Answer { image, output, pages, absent, obfuscated: facts.obfuscated })?;
+        let answer = Answer {
+            image: (&located.place).into(),
+            store: json::region::Store::new(located.place.base, superblocks.current()),
+            dry_run: args.dry_run,
+            output,
+            pages_dumped: pages,
+            absent_pages: absent,
+            obfuscated: facts.obfuscated,
+        };
+        json::print(ctx, "dump", &answer)?;
+    } else if args.dry_run {
+        let output = if standard { "standard output" } else { &output };
+        let pages = size::count(pages, "page");
+        ctx.line(&printable(&format!("{output}: {pages} of metadata would be dumped; nothing was written")))?;
     } else if !args.text && !standard {
         let how = if facts.obfuscated { ", obfuscated" } else { "" };
         ctx.success(&printable(&format!("{output}: {} of metadata{how}", size::count(pages, "page"))))?;

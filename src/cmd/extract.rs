@@ -12,22 +12,23 @@ use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
 use gmfs::Store;
 use gmfs::store::Runs;
-use gmfs_format::model::Inode;
 use gmfs_format::model::Kind;
 use gmfs_format::model::Piece;
+use gmfs_format::model::{Inode, Tree};
 use gmfs_format::name;
 use gmfs_format::native::units::InodeNo;
 
 use crate::content::{Gaps, SparseFile, carry_pieces, known_gaps};
 use crate::ctx::Ctx;
 use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::failure::{Failure, printable};
 use crate::missing::{self, Missing};
 use crate::open::{self, ReadArgs};
 use crate::output::{self, Folder, NewFile, folder_of};
 use crate::paths::{self, Go, Why};
 use crate::render::json::{self, actions, files};
 use crate::render::progress::Progress;
+use crate::render::size;
 
 /// Copy files or directories out of the region
 ///
@@ -66,10 +67,15 @@ pub(crate) struct Args {
     /// file in which something is]
     #[arg(long, value_name = "LIST", value_parser = super::new_file(), requires = "sparse_absent")]
     missing: Option<PathBuf>,
+    /// Print what would be made, and make nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
+
+const SPARSE_HINT: &str = "--sparse-absent leaves holes there, and lists them";
 
 /// A job half done.
 struct Work<'a> {
@@ -127,7 +133,9 @@ fn one(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let path = tree.path(top.ino).unwrap_or_else(|| path.to_vec());
     let mut hidden: Vec<(&Inode, Why)> = Vec::new();
     let mut doubtful = Vec::new();
-    if top.kind == Kind::File {
+    if args.dry_run {
+        hidden = work.plan(tree, (top, &path), &target.path(), &mut doubtful, ctx).with_context(cannot)?;
+    } else if top.kind == Kind::File {
         let (folder, name) = target.file().with_context(cannot)?;
         work.file(&path, top, (&folder, &name), ctx).with_context(cannot)?;
         doubtful.push((top, paths::shown(&path)));
@@ -156,12 +164,14 @@ fn one(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     super::tell_hidden(&hidden, "extracted", &mut exit, ctx);
     super::tell_doubtful(doubtful.into_iter(), &mut exit, ctx);
     exit = if work.gaps { Exit::No } else { exit };
-    if let Some(list) = &args.missing {
+    if let Some(list) = args.missing.as_ref().filter(|_| !args.dry_run) {
         work.missing.save(store.physical_base(), list, args.force, args.image.files()).with_context(cannot)?;
     }
     if args.json {
         let not_shown = files::NotShown::list(&hidden);
-        json::print(ctx, "extract", &actions::Extract { files: work.done, not_shown })?;
+        let (image, store) = ((&store.place).into(), (&store).into());
+        let answer = actions::Extract { image, store, dry_run: args.dry_run, files: work.done, not_shown };
+        json::print(ctx, "extract", &answer)?;
     }
     Ok(exit)
 }
@@ -193,6 +203,14 @@ impl Target {
         }
         let (parent, name) = folder_of(named).with_context(|| format!("cannot make {}", named.display()))?;
         Ok(Self::Entry { parent, name, slash: output::demands_directory(named) })
+    }
+
+    /// What is to be made, by its path; of a directory that exists, its own.
+    fn path(&self) -> PathBuf {
+        match self {
+            Self::Existing(folder) => folder.path_of(OsStr::new("")),
+            Self::Entry { parent, name, .. } => parent.path_of(name),
+        }
     }
 
     /// The directory and the name of a file.
@@ -274,11 +292,81 @@ impl Folders {
 }
 
 impl Work<'_> {
+    /// Tells what would be made of a file or directory, `to` being its path outside. Gives what would be left out.
+    fn plan<'t>(
+        &mut self,
+        tree: &'t Tree,
+        (top, path): (&'t Inode, &[u8]),
+        to: &Path,
+        doubtful: &mut Vec<(&'t Inode, String)>,
+        ctx: &mut Ctx,
+    ) -> Result<Vec<(&'t Inode, Why)>> {
+        if top.kind == Kind::File {
+            doubtful.push((top, paths::shown(path)));
+            self.plan_file(path, top, to, ctx)?;
+            return Ok(Vec::new());
+        }
+        let mut hidden = Vec::new();
+        let mut names: Vec<OsString> = Vec::new();
+        let walked = paths::walk(tree, (top, path), |step| {
+            if name::check(&step.inode.name).is_err() {
+                hidden.push((step.inode, Why::Name));
+                return Ok::<_, anyhow::Error>(Go::Past);
+            }
+            names.truncate(step.last.len().saturating_sub(1));
+            names.push(OsStr::from_bytes(&step.inode.name).to_owned());
+            if step.inode.kind == Kind::File {
+                doubtful.push((step.inode, paths::shown(&step.path)));
+                let to = to.join(names.iter().collect::<PathBuf>());
+                self.plan_file(&step.path, step.inode, &to, ctx)
+                    .with_context(|| format!("cannot extract '{}'", paths::shown(&step.path)))?;
+            }
+            Ok(Go::In)
+        })?;
+        hidden.extend(paths::hidden(tree, top, &walked));
+        Ok(hidden)
+    }
+
+    fn plan_file(&mut self, path: &[u8], inode: &Inode, to: &Path, ctx: &mut Ctx) -> Result<()> {
+        let (pieces, base) = (self.pieces(inode)?, self.store.physical_base());
+        let gaps = known_gaps(self.store.source(), &pieces);
+        if !gaps.is_empty() && !self.args.sparse_absent {
+            return Err(gaps.refuse(base).hint(SPARSE_HINT).into());
+        }
+        // What is in a directory that is not there yet is not there either.
+        if to.parent().is_none_or(|parent| parent.as_os_str().is_empty() || parent.exists()) {
+            output::check(to, self.args.force, self.args.image.files())?;
+        }
+        self.gaps |= !gaps.is_empty();
+        if !self.args.json {
+            let text = format!("{}: {} would be extracted; nothing was written", to.display(), size::both(inode.size));
+            ctx.line(&printable(&text))?;
+        }
+        self.tell_done(path, inode, to, &gaps);
+        Ok(())
+    }
+
+    /// What is told of a file that was extracted.
+    fn tell_done(&mut self, path: &[u8], inode: &Inode, to: &Path, gaps: &Gaps) {
+        let base = self.store.physical_base();
+        self.done.push(actions::Extracted {
+            path: files::Path::new(Some(path)),
+            output: to.to_string_lossy().into_owned(),
+            size: inode.size,
+            doubtful: inode.is_doubtful(),
+            absent: actions::Gap::list(gaps, Some(self.store.place.base), base),
+        });
+    }
+
+    fn pieces(&self, inode: &Inode) -> Result<Vec<Piece>> {
+        self.store.content_of(inode, &self.runs).map_err(open::told)
+    }
+
     /// One file.
     fn file(&mut self, path: &[u8], inode: &Inode, to: (&Arc<Folder>, &OsStr), ctx: &Ctx) -> Result<()> {
-        let pieces = self.store.content_of(inode, &self.runs).map_err(open::told)?;
+        let pieces = self.pieces(inode)?;
         let base = self.store.physical_base();
-        let hint = "--sparse-absent leaves holes there, and lists them";
+        let hint = SPARSE_HINT;
         let gaps = known_gaps(self.store.source(), &pieces);
         if !gaps.is_empty() && !self.args.sparse_absent {
             return Err(gaps.refuse(base).hint(hint).into());
@@ -293,13 +381,7 @@ impl Work<'_> {
         if !gaps.is_empty() && !self.args.sparse_absent {
             return Err(gaps.refuse(base).hint(hint).into());
         }
-        self.done.push(actions::Extracted {
-            path: files::Path::new(Some(path)),
-            output: shown.to_string_lossy().into_owned(),
-            size: inode.size,
-            doubtful: inode.is_doubtful(),
-            absent: actions::Gap::list(&gaps, base),
-        });
+        self.tell_done(path, inode, &shown, &gaps);
         // No file with holes without the list of them.
         self.list(to, gaps, ctx)?;
         file.keep()

@@ -15,7 +15,7 @@ use crate::failure::{self, Failure};
 use crate::in_use::InUseOk;
 use crate::interrupt;
 use crate::open::{self, ReadArgs};
-use crate::render::json::{self, check, region};
+use crate::render::json::{self, check};
 use crate::render::{WRITER, findings, size};
 use crate::repairing::{self, Look, Mode, Outcome};
 
@@ -71,7 +71,7 @@ pub(crate) struct Args {
     #[arg(long)]
     data: bool,
     /// Record what is overwritten, so that `gmfs undo` can take it back
-    #[arg(long, value_name = "FILE", value_parser = super::new_file())]
+    #[arg(long, value_name = "FILE", value_parser = super::new_file(), conflicts_with = "look")]
     undo: Option<PathBuf>,
     /// Which region it is, where pages of several are left: as messages name it
     #[arg(long, value_name = "UUID[.BIRTH]")]
@@ -117,12 +117,12 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
 fn one(args: &Args, image: &ReadArgs, ctx: &mut Ctx) -> Result<u8> {
     let how = Look { data: args.data, progress: args.progress.is_some(), region: args.uuid };
     let mut accepted = None;
-    let (image, shown, outcome) = match args.mode() {
+    let (place, outcome) = match args.mode() {
         Mode::Look => {
             let located = open::locate(image, ctx)?;
             let report = open::look(&located, how, gmfs_check::finding::KEPT_PER_CODE, ctx)?;
             let outcome = Outcome::looked(report, &located.source);
-            (region::Image::from(&located.place), located.place.path.display().to_string(), outcome)
+            (located.place, outcome)
         }
         mode => {
             refuse_no_lock(image)?;
@@ -136,8 +136,9 @@ fn one(args: &Args, image: &ReadArgs, ctx: &mut Ctx) -> Result<u8> {
         }
     };
     let status = status(&outcome);
+    let shown = place.path.display().to_string();
     if args.json {
-        json::print(ctx, "fsck", &check::Fsck::new(image, &outcome, status))?;
+        json::print(ctx, "fsck", &check::Fsck::new(&place, &outcome, accepted, status))?;
         return Ok(status);
     }
     // What a question has said is on the terminal already.

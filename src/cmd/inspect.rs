@@ -53,9 +53,9 @@ pub(crate) struct Args {
     /// be damaged when they are read count as being there.
     #[arg(long = "image", conflicts_with_all = ["view", "page", "copy"])]
     about: bool,
-    /// With raw: which metadata page of the copy, counted from 0, the superblock
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    page: u32,
+    /// With raw: which metadata page of the copy, counted from 0, the superblock [default: 0]
+    #[arg(long, value_name = "N")]
+    page: Option<u32>,
     /// With raw: which copy [default: the one that counts]
     #[arg(long, value_name = "COPY", ignore_case = true)]
     copy: Option<Which>,
@@ -109,6 +109,10 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         let failure = Failure::new("usage", "--in-use is for the view `files`");
         return Err(failure.hint("gmfs inspect IMAGE files --in-use").into());
     }
+    if args.view != View::Raw && (args.page.is_some() || args.copy.is_some()) {
+        let failure = Failure::new("usage", "--page and --copy are for the view `raw`");
+        return Err(failure.hint("gmfs inspect IMAGE raw --page N").into());
+    }
     if args.about {
         return image::run(args, ctx);
     }
@@ -153,6 +157,7 @@ fn common(place: &Place, superblocks: &Superblocks) -> region::Inspect {
     let geometry = superblock.geometry();
     region::Inspect {
         image: place.into(),
+        store: region::Store::new(place.base, superblock),
         region: region::Span { base: place.base, size: geometry.size() },
         layout: Layout::Native.name(),
         superblock: region::Superblock::new(superblock, &superblocks.judgement()),

@@ -91,7 +91,9 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         let entry = |line: &Line<'_>| files::Entry::new(&line.path, line.inode).used(users.as_ref(), line.inode);
         let entries = lines.iter().map(entry).collect();
         let not_shown = files::NotShown::list(&hidden);
-        json::print(ctx, "ls", &files::Listing { entries, lost_pages: inodes.lost_pages, not_shown })?;
+        let (image, store) = ((&store.place).into(), (&store).into());
+        let answer = files::Listing { image, store, entries, lost_pages: inodes.lost_pages, not_shown };
+        json::print(ctx, "ls", &answer)?;
     } else {
         for (n, (head, range)) in groups.iter().enumerate() {
             if n > 0 {

@@ -175,9 +175,11 @@ fn answer(mapping: &Mapping<'_>, path: Option<&[u8]>, arguments: Option<Vec<Stri
     let holes: Vec<_> = holes.iter().map(|gap| files::Hole { offset: gap.offset, length: gap.len }).collect();
     let (holes, lost) = if lost { (Vec::new(), holes) } else { (holes, Vec::new()) };
     files::Map {
+        image: (&store.place).into(),
+        store: store.into(),
         file: files::File::new(path, inode, extents),
         block_size: store.block_bytes(),
-        base: store.physical_base(),
+        physical_base: store.physical_base(),
         holes,
         lost,
         arguments,

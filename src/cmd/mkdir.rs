@@ -8,7 +8,7 @@ use clap::Args as Arguments;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::in_use::InUseOk;
-use crate::open::{self, ImageArgs};
+use crate::open::{self, TargetArgs};
 use crate::paths;
 
 /// Make directories
@@ -17,7 +17,7 @@ use crate::paths;
   gmfs mkdir region.img -p /vms/production")]
 pub(crate) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: TargetArgs,
     /// Their paths in the region
     #[arg(value_name = "PATH", required = true, value_parser = super::region_path())]
     paths: Vec<OsString>,
@@ -37,10 +37,10 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let changed = open::for_change(&args.image, InUseOk { in_use_ok: false }, ctx, |writer| {
         let make = |path: &[u8]| writer.mkdir(path, args.parents, args.mode, super::owner());
         let tried = super::change_each(&args.paths, make)?;
-        Ok((super::changed(writer, &paths), tried))
+        Ok((super::entries(writer, &paths), tried))
     });
-    let (changed, tried) = changed.context("cannot make the directory")?;
+    let ((entries, tried), changes) = changed.context("cannot make the directory")?;
     let failed = tried.end().context("cannot make the directory")?;
-    let exit = super::tell_change(ctx, "mkdir", &changed)?;
+    let exit = super::tell_change(ctx, "mkdir", (entries, changes))?;
     Ok(if failed { Exit::Failed } else { exit })
 }

@@ -50,7 +50,7 @@ pub(crate) struct Args {
     /// Where in IMAGE the region is to lie; in /dev/mem BASE is a physical address
     #[arg(long, value_name = "SIZE[:BASE]", value_parser = parse_region)]
     region: Option<RegionSpec>,
-    /// Size of the region in bytes, K, M, G, T; makes the file, or grows an empty one
+    /// Size of the region: bytes, or a number with K, M, G or T, such as 1.5G; makes the file, or grows an empty one
     #[arg(short, long, value_name = "SIZE", value_parser = super::parse_size, conflicts_with = "region")]
     size: Option<u64>,
     /// Label, up to 63 bytes of UTF-8
@@ -66,7 +66,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE", value_parser = parse_pmd)]
     pmd_size: Option<PmdShift>,
     /// Physical address to record as the region's base, for a file that is to be loaded there
-    #[arg(long, value_name = "ADDR", value_parser = super::parse_size)]
+    #[arg(long, value_name = "ADDR", value_parser = crate::locate::parse_address)]
     base: Option<u64>,
     #[command(flatten)]
     wait: Wait,
@@ -192,11 +192,12 @@ fn show(args: &Args, place: &Place, options: &FormatOptions, ctx: &mut Ctx) -> R
     if args.json {
         let answer = actions::Mkfs {
             image: place.into(),
+            store: region::Store::of(place.base, options.uuid, geometry),
             region: region::Span { base: place.base, size: geometry.size() },
             layout: Layout::Native.name(),
             uuid: options.uuid.to_string(),
             label: options.label.clone(),
-            recorded_base: options.base,
+            recorded_base: Some(options.base).filter(|base| *base != 0),
             geometry: geometry.into(),
             dry_run: args.dry_run,
         };

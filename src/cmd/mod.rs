@@ -36,17 +36,17 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::builder::{OsStringValueParser, PathBufValueParser, TypedValueParser};
 use gmfs::Store;
-use gmfs::open::Target;
 use gmfs::store::Inodes;
 use gmfs_format::model::Kind;
 use gmfs_format::model::{Inode, Tree};
 use gmfs_format::native::units::InodeNo;
-use gmfs_volume::{ChangeError, Writer};
+use gmfs_volume::ChangeError;
 
+use crate::changes::Changes;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::{self, Failure};
-use crate::open;
+use crate::open::{self, Changing};
 use crate::paths::{self, Why};
 use crate::render::json::{self, actions, files};
 use crate::render::size;
@@ -54,9 +54,9 @@ use crate::render::size;
 /// So many inodes are named in one message.
 const NAMED: usize = 8;
 
-/// A size as memparse reads it.
+/// A size in bytes: `4096`, `0x1000`, `64M`, `1.5G`, `10MiB`.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
-    gmfs_format::spec::parse_size(text).map_err(|error| error.to_string())
+    gmfs_format::spec::parse_amount(text).map_err(|error| error.to_string())
 }
 
 /// The name of a file that a command makes. Elsewhere `-` stands for standard output, so no file gets that name by mistake.
@@ -245,19 +245,26 @@ pub(crate) fn owner() -> (u32, u32) {
 }
 
 /// What a change has made of these paths.
-pub(crate) fn changed(writer: &Writer<Target>, paths: &[&[u8]]) -> actions::Changed {
+pub(crate) fn entries(writer: &Changing<'_>, paths: &[&[u8]]) -> Vec<files::Entry> {
     let found = paths.iter().filter_map(|path| Some((*path, writer.tree().resolve(path)?)));
-    let entries = found.map(|(path, inode)| {
+    let entry = |(path, inode): (&[u8], &Inode)| {
         let path = writer.tree().path(inode.ino).unwrap_or_else(|| path.to_vec());
         files::Entry::new(&path, inode)
-    });
-    actions::Changed { entries: entries.collect(), free_blocks: writer.free_blocks() }
+    };
+    found.map(entry).collect()
 }
 
-/// Tells of a change to whoever asked for JSON; others hear nothing, as is the custom.
-pub(crate) fn tell_change(ctx: &mut Ctx, command: &str, changed: &actions::Changed) -> Result<Exit> {
+/// Reports a change in JSON, or what a dry run would change. Without either a change that was made prints nothing, as is
+/// the custom.
+pub(crate) fn tell_change(
+    ctx: &mut Ctx,
+    command: &str,
+    (entries, changes): (Vec<files::Entry>, Changes),
+) -> Result<Exit> {
     if ctx.json {
-        json::print(ctx, command, changed)?;
+        json::print(ctx, command, &actions::Changed::new(&changes, entries))?;
+    } else if changes.dry_run {
+        changes.tell(ctx)?;
     }
     Ok(Exit::Done)
 }

@@ -39,8 +39,8 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         writer.rename(from, to, args.force)?;
         let name = paths::last(from).filter(|_| into);
         let path = name.map_or_else(|| to.to_vec(), |name| paths::join(to, name));
-        Ok(super::changed(writer, &[&path]))
+        Ok(super::entries(writer, &[&path]))
     })
     .with_context(|| format!("cannot move '{}' to '{}'", paths::shown(from), paths::shown(to)))?;
-    super::tell_change(ctx, "mv", &changed)
+    super::tell_change(ctx, "mv", changed)
 }

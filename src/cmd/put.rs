@@ -43,9 +43,9 @@ pub(crate) struct Args {
     /// Lay each GiB of it at a multiple of 1 GiB of physical address, so that a VMM can map PUDs
     #[arg(long = "align-1g")]
     align_1g: bool,
-    /// Permission bits in octal, for a new file
-    #[arg(long, default_value = "600", value_parser = super::parse_mode)]
-    mode: u16,
+    /// Permission bits in octal, for a new file [default: 600]
+    #[arg(long, value_parser = super::parse_mode)]
+    mode: Option<u16>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -59,19 +59,32 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let (content, size) = content(args).with_context(cannot)?;
     let progress = Progress::new(ctx, "copying", size);
     let mut content = Counted::new(content, &progress);
-    let create =
-        CreateOptions { size, sparse: args.sparse, align_1g: args.align_1g, mode: args.mode, owner: super::owner() };
+    let mode = args.mode.unwrap_or(NEW_MODE);
+    let create = CreateOptions { size, sparse: args.sparse, align_1g: args.align_1g, mode, owner: super::owner() };
     let options = PutOptions { create, replace: args.force };
     let changed = open::for_change(&args.image, args.image.in_use, ctx, |writer| {
         let into = writer.tree().resolve(destination).is_some_and(|inode| inode.kind == Kind::Directory);
         let name = Path::new(&args.source).file_name().filter(|_| into && args.source != "-");
         let path = name.map_or_else(|| destination.to_vec(), |name| paths::join(destination, paths::bytes(name)));
+        if args.force && args.mode.is_some() && writer.tree().resolve(&path).is_some() {
+            return Ok(Err(mode_of_existing(&path)));
+        }
         writer.put(&path, &mut content, &options)?;
-        Ok(super::changed(writer, &[&path]))
+        Ok(Ok(super::entries(writer, &[&path])))
     })
+    .and_then(|(done, changes)| Ok((done?, changes)))
     .with_context(cannot)?;
     progress.done();
-    super::tell_change(ctx, "put", &changed)
+    super::tell_change(ctx, "put", changed)
+}
+
+/// The mode of a new file, unless another one is named.
+const NEW_MODE: u16 = 0o600;
+
+/// A file that exists keeps its mode.
+fn mode_of_existing(path: &[u8]) -> Failure {
+    let message = format!("'{}' exists and keeps its mode: --mode is for a new file", paths::shown(path));
+    Failure::new("usage", message).hint("leave --mode out")
 }
 
 /// Refuses the image as its own content: what is written would be read, until no room is left.

@@ -14,7 +14,7 @@ use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::in_use::InUseOk;
 use crate::open::{self, ReadArgs};
-use crate::render::json::{self, check, region};
+use crate::render::json::{self, check};
 use crate::render::{WRITER, findings, size};
 use crate::repairing::{self, Look, Mode, Outcome};
 use gmfs::in_use::Watch;
@@ -27,28 +27,28 @@ use gmfs::in_use::Watch;
 /// memory of the files: what is missing is a hole in FILE.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
-  gmfs repair --plan region.img
+  gmfs repair -n region.img
   gmfs repair -y --undo before.undo region.img
   gmfs repair -y vmcore -o repaired.img")]
 pub(crate) struct Args {
     #[command(flatten)]
     image: ReadArgs,
-    /// Print the plan as a list of edits; write nothing
-    #[arg(long)]
-    plan: bool,
+    /// Print the plan as a list of edits, and write nothing
+    #[arg(short = 'n', long, visible_alias = "plan")]
+    dry_run: bool,
     /// Also make repairs that give something up
     #[arg(short = 'y', long = "yes")]
     yes: bool,
     /// Leave IMAGE as it is; copy the region into FILE and repair it there
-    #[arg(short = 'o', long, value_name = "FILE", value_parser = super::new_file(), conflicts_with_all = ["plan", "undo"])]
+    #[arg(short = 'o', long, value_name = "FILE", value_parser = super::new_file(), conflicts_with = "undo")]
     output: Option<PathBuf>,
     /// Record what is overwritten, so that `gmfs undo` can take it back
-    #[arg(long, value_name = "FILE", value_parser = super::new_file(), conflicts_with = "plan")]
+    #[arg(long, value_name = "FILE", value_parser = super::new_file(), conflicts_with = "dry_run")]
     undo: Option<PathBuf>,
     #[command(flatten)]
     in_use: InUseOk,
     /// Free the blocks that repairs have reserved: what they hold is given up
-    #[arg(long, conflicts_with = "plan")]
+    #[arg(long, conflicts_with = "dry_run")]
     release_lost: bool,
     /// Which region it is, where pages of several are left: as messages name it
     #[arg(long, value_name = "UUID[.BIRTH]")]
@@ -65,7 +65,7 @@ impl Args {
 }
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
-    if args.plan {
+    if args.dry_run {
         return show_plan(args, ctx);
     }
     let mode = if args.yes { Mode::All } else { Mode::Safe };
@@ -76,14 +76,15 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         let released = if release { Some(release_lost(&mut target, watch)?) } else { None };
         Ok((outcome, released))
     };
-    let (image, shown, (outcome, released), gaps) = match &args.output {
+    let (place, (outcome, released), gaps) = match &args.output {
         Some(output) => open::in_copy(&args.image, output, ctx, work)?,
         None => {
             fsck::refuse_no_lock(&args.image)?;
-            let (image, shown, done) = open::for_repair(&args.image, args.in_use, args.undo.as_deref(), ctx, work)?;
-            (image, shown, done, Gaps::default())
+            let (place, done) = open::for_repair(&args.image, args.in_use, args.undo.as_deref(), ctx, work)?;
+            (place, done, Gaps::default())
         }
     };
+    let shown = place.path.display().to_string();
     let incomplete = if gaps.is_empty() { 0 } else { fsck::OPERATIONAL };
     let status = fsck::status(&outcome) | incomplete;
     if !gaps.is_empty() {
@@ -91,8 +92,8 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         ctx.warn(&format!("{shown}: {lost} in blocks that hold guest memory are holes, for IMAGE does not hold them"));
     }
     if args.json {
-        let fsck = check::Fsck::new(image, &outcome, status);
-        let answer = check::Repair::new(fsck, &outcome.applied, &outcome.refused, false, true);
+        let fsck = check::Fsck::new(&place, &outcome, None, status);
+        let answer = check::Repair::new(fsck, &place, &outcome.applied, &outcome.refused, false);
         json::print(ctx, "repair", &answer.more_edits(outcome.more_applied).released(released).absent(&gaps))?;
         return Ok(Exit::Fsck(status));
     }
@@ -116,6 +117,9 @@ fn release_lost<T: WriteAt>(target: &mut T, watch: &mut Watch) -> Result<u64> {
 
 /// Prints what would be done.
 fn show_plan(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
+    if let Some(output) = &args.output {
+        open::require_new(output)?;
+    }
     let located = open::locate(&args.image, ctx)?;
     let report = open::look(&located, args.look(), repairing::KEPT_FOR_REPAIR, ctx)?;
     let policy = if args.yes { Policy::Lossy } else { Policy::Safe };
@@ -123,9 +127,10 @@ fn show_plan(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let outcome = Outcome::looked(report, &located.source);
     let status = fsck::status(&outcome);
     if args.json {
-        let fsck = check::Fsck::new(region::Image::from(&located.place), &outcome, status);
-        let answer = check::Repair::new(fsck, &planned.edits, &planned.refused, planned.more, false);
-        json::print(ctx, "repair", &answer)?;
+        let fsck = check::Fsck::new(&located.place, &outcome, None, status);
+        let answer = check::Repair::new(fsck, &located.place, &planned.edits, &planned.refused, planned.more);
+        let output = args.output.as_ref().map(|output| output.to_string_lossy().into_owned());
+        json::print(ctx, "repair", &answer.planned(output))?;
         return Ok(Exit::Fsck(status));
     }
     findings::plan(&planned.edits, &planned.refused, ctx)?;
@@ -141,5 +146,9 @@ fn show_plan(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     }
     let image = located.place.path.display().to_string();
     findings::summary(&image, &outcome.last, 0, ctx)?;
+    if let Some(output) = &args.output {
+        let output = crate::failure::printable(&output.display().to_string());
+        ctx.line(&format!("{output} would be made, a copy of the region that is repaired so; nothing was written"))?;
+    }
     Ok(Exit::Fsck(status))
 }

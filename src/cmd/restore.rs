@@ -20,6 +20,7 @@ use crate::exit::Exit;
 use crate::failure::{Failure, printable};
 use crate::open::{self, WriteArgs};
 use crate::prompt::{self, Answer};
+use crate::render::json::{self, actions, region};
 use crate::render::size;
 use crate::taking_back;
 
@@ -44,9 +45,9 @@ pub(crate) struct Args {
     /// Do not ask
     #[arg(short = 'y', long = "yes")]
     yes: bool,
-    /// Record what is overwritten, so that `gmfs undo` can take it back
-    #[arg(long, value_name = "FILE", value_parser = super::new_file())]
-    undo: Option<PathBuf>,
+    /// Print JSON; takes -y or -n
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
@@ -59,35 +60,65 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let superblocks = load(&dump).with_context(cannot)?;
     let restore = Restore::new(&dump, &superblocks, crate::random::birth()?);
     // Locked from here to the end: what is compared is what is overwritten.
-    let mut target = open::whole_for_writing(&args.image, ctx)?;
-    let mut watch = open::watch(&args.image, &target, args.image.in_use);
-    let there = compare_regions(&superblocks, &target, args.force).with_context(cannot)?;
-    let pages = restore.differing(&target).with_context(cannot)?;
+    let mut opening = open::whole(&args.image, Some(superblocks.geometry()), ctx)?;
+    let place = opening.place(&args.image);
+    let target = &mut opening.target;
+    let mut watch = open::watch(&args.image.image, target, args.image.in_use);
+    let there = compare_regions(&superblocks, &*target, args.force).with_context(cannot)?;
+    let pages = restore.differing(&*target).with_context(cannot)?;
+    let changes = match there {
+        Some(there) => {
+            let after = Region::with(&dump, load(&dump)?);
+            Some(taking_back::compare(&Region::with(&*target, there), &after))
+        }
+        None => None,
+    };
+    let mut answer = actions::PutBack {
+        image: (&place).into(),
+        store: region::Store::new(place.base, superblocks.current()),
+        dry_run: args.image.dry_run,
+        pages_written: 0,
+        changes: changes.as_deref().map(|changes| changes.iter().map(Into::into).collect()),
+    };
+    if pages > 0 {
+        if !ctx.json {
+            ctx.line(&format!("{} have changed since the dump was made", size::count(pages, "page")))?;
+            if changes.is_some() {
+                taking_back::tell(changes.as_deref(), ctx)?;
+            }
+            ctx.writer().flush().map_err(OutputError::from)?;
+        }
+        require_yes(args, ctx).with_context(cannot)?;
+        // Nobody may have mapped what is restored while the question was open.
+        watch.refuse_bytes(&*target, &places(&superblocks)).with_context(cannot)?;
+        if let Ok(before) = load(&*target) {
+            let after = Region::with(&dump, load(&dump)?);
+            watch.refuse_taking(&Region::with(&*target, before), Some(&after)).with_context(cannot)?;
+        }
+        let work = |target: &mut dyn WriteAt, _: &mut Ctx| Ok(restore.put_back(target)?);
+        answer.pages_written = open::recorded(target, args.image.undo.as_deref(), ctx, work).with_context(cannot)?;
+    }
+    if ctx.json {
+        json::print(ctx, "restore", &answer)?;
+        return Ok(Exit::Done);
+    }
     if pages == 0 {
         ctx.success("nothing has changed since the dump was made")?;
         return Ok(Exit::Done);
     }
-    ctx.line(&format!("{} have changed since the dump was made", size::count(pages, "page")))?;
-    if let Some(there) = there {
-        let after = Region::with(&dump, load(&dump)?);
-        taking_back::tell(&Region::with(&target, there), Some(&after), ctx)?;
-    }
-    ctx.writer().flush().map_err(OutputError::from)?;
-    if !args.yes && !agreed()? {
-        let failure = Failure::new("not-confirmed", "nothing was written: nobody said yes");
-        return Err(failure.hint("-y says it")).with_context(cannot);
-    }
-    // Nobody may have mapped what is restored while the question was open.
-    watch.refuse_bytes(&target, &places(&superblocks)).with_context(cannot)?;
-    if let Ok(before) = load(&target) {
-        let after = Region::with(&dump, load(&dump)?);
-        watch.refuse_taking(&Region::with(&target, before), Some(&after)).with_context(cannot)?;
-    }
-    let work = |target: &mut dyn WriteAt, _: &mut Ctx| Ok(restore.put_back(target)?);
-    open::recorded(&mut target, args.undo.as_deref(), ctx, work).with_context(cannot)?;
     let shown = args.image.image.display();
-    ctx.success(&printable(&format!("{shown}: the metadata is what it was in the dump")))?;
+    let (is, end) = if args.image.dry_run { ("would be", "; nothing was written") } else { ("is", "") };
+    ctx.success(&printable(&format!("{shown}: the metadata {is} what it was in the dump{end}")))?;
     Ok(Exit::Done)
+}
+
+/// Refuses to write unless somebody said yes, on the command line or now. A dry run needs none.
+fn require_yes(args: &Args, ctx: &Ctx) -> Result<()> {
+    if args.yes || args.image.dry_run || !ctx.json && agreed()? {
+        return Ok(());
+    }
+    let failure = Failure::new("not-confirmed", "nothing was written: nobody said yes");
+    Err(failure.hint("-y says it").into())
 }
 
 /// Where the metadata goes, in bytes of the region.

@@ -33,10 +33,10 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let changed = open::for_change(&args.image, args.image.in_use, ctx, |writer| {
         let tried = super::change_each(&args.paths, |path| writer.remove(path, args.recursive))?;
-        Ok((super::changed(writer, &[]), tried))
+        Ok((Vec::new(), tried))
     });
-    let (changed, tried) = changed.context("cannot remove it")?;
+    let ((entries, tried), changes) = changed.context("cannot remove it")?;
     let failed = tried.end().context("cannot remove it")?;
-    let exit = super::tell_change(ctx, "rm", &changed)?;
+    let exit = super::tell_change(ctx, "rm", (entries, changes))?;
     Ok(if failed { Exit::Failed } else { exit })
 }

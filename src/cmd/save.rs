@@ -7,15 +7,16 @@ use clap::Args as Arguments;
 use gmfs::store::other_layout;
 use gmfs_format::model::Piece;
 use gmfs_io::{ReadAt as _, Span, Window};
+use gmfs_volume::rebuild::load;
 
 use crate::cmd::dump::out::{is_standard, refuse_terminal};
-use crate::content::{Gap, Gaps, SparseFile, carry};
+use crate::content::{Gap, Gaps, SparseFile, carry, known_gaps};
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::failure::printable;
 use crate::open::{self, ReadArgs};
-use crate::output::NewFile;
+use crate::output::{self, NewFile};
 use crate::render::json::{self, actions, region};
 use crate::render::progress::Progress;
 use crate::render::size;
@@ -45,6 +46,9 @@ pub(crate) struct Args {
     /// Replace FILE if it exists
     #[arg(short, long)]
     force: bool,
+    /// Print what would be made, and make nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -58,20 +62,16 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let located = open::locate(&args.image, ctx)?;
     let source = cut(&args.image, located).with_context(cannot)?;
     let length = source.source.size();
+    if args.dry_run {
+        return planned(args, &source, ctx).with_context(cannot);
+    }
     let file = NewFile::begin(&args.output, args.force, args.image.files()).with_context(cannot)?;
     let (gaps, written) = copy(&source, &file, ctx)
         .and_then(|done| file.keep().map(|()| done))
         .with_context(|| unfinished(&args.output))?;
     let exit = if gaps.is_empty() { Exit::Done } else { Exit::No };
     if args.json {
-        let answer = actions::Save {
-            image: (&source.place).into(),
-            region: region::Span { base: source.place.base, size: length },
-            output: args.output.to_string_lossy().into_owned(),
-            written,
-            absent: actions::Gap::list(&gaps, None),
-        };
-        json::print(ctx, "save", &answer)?;
+        json::print(ctx, "save", &answer(args, &source, &gaps, Some(written)))?;
         return Ok(exit);
     }
     let (whole, data) = (size::both(length), size::human(written));
@@ -80,14 +80,59 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Ok(exit)
 }
 
+/// The answer for programs.
+fn answer(args: &Args, source: &Located, gaps: &Gaps, written: Option<u64>) -> actions::Save {
+    let Located { place, source, .. } = source;
+    let (base, size) = (place.base, source.size());
+    actions::Save {
+        image: place.into(),
+        store: match load(source) {
+            Ok(found) => region::Store::new(base, found.current()),
+            Err(_) => region::Store::unknown(base, Some(size)),
+        },
+        region: region::Span { base, size },
+        dry_run: args.dry_run,
+        output: args.output.to_string_lossy().into_owned(),
+        bytes_written: written,
+        absent: actions::Gap::list(gaps, Some(base), place.address()),
+    }
+}
+
+/// Prints what would be made. Nothing of the region's content is read: what is absent is what the image's index tells.
+fn planned(args: &Args, source: &Located, ctx: &mut Ctx) -> Result<Exit> {
+    let length = source.source.size();
+    let target = if is_standard(&args.output) {
+        "standard output".to_owned()
+    } else {
+        output::check(&args.output, args.force, args.image.files())?;
+        args.output.display().to_string()
+    };
+    let whole = [Piece::Data { file: Span::new(0, length), at: 0, bad: false }];
+    let gaps = known_gaps(&source.source, &whole);
+    let exit = if gaps.is_empty() { Exit::Done } else { Exit::No };
+    if args.json {
+        json::print(ctx, "save", &answer(args, source, &gaps, None))?;
+        return Ok(exit);
+    }
+    let text = format!("{target}: {} would be saved; nothing was written", size::both(length));
+    ctx.line(&printable(&text))?;
+    for Gap { span, why, .. } in gaps.iter() {
+        ctx.warn(&format!("{span} of the region would be a hole ({}): {why}", size::human(span.len)));
+    }
+    Ok(exit)
+}
+
 /// Writes the region to standard output.
 fn to_standard(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
-    if args.json {
+    if args.json && !args.dry_run {
         let failure = Failure::new("usage", "with --json, the answer goes to standard output, and the region cannot");
         return Err(failure.hint("-o FILE names a file").into());
     }
-    refuse_terminal("a region")?;
     let source = cut(&args.image, open::locate(&args.image, ctx)?)?;
+    if args.dry_run {
+        return planned(args, &source, ctx);
+    }
+    refuse_terminal("a region")?;
     let length = source.source.size();
     let whole = [Piece::Data { file: Span::new(0, length), at: 0, bad: false }];
     let base = source.place.address();

@@ -68,7 +68,8 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         });
     }
     if args.json {
-        json::print(ctx, "stat", &files::Stat { files: answer })?;
+        let (image, store) = ((&store.place).into(), (&store).into());
+        json::print(ctx, "stat", &files::Stat { image, store, files: answer })?;
     }
     let shown = |inode: &Inode| paths::shown(&inodes.tree.path(inode.ino).unwrap_or_default());
     super::tell_doubtful(wanted.iter().map(|inode| (*inode, shown(inode))), &mut exit, ctx);

@@ -52,7 +52,9 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         })?;
         let hidden = paths::hidden(tree, top, &walked);
         let not_shown = files::NotShown::list(&hidden);
-        json::print(ctx, "tree", &files::Listing { entries, lost_pages: inodes.lost_pages, not_shown })?;
+        let (image, store) = ((&store.place).into(), (&store).into());
+        let answer = files::Listing { image, store, entries, lost_pages: inodes.lost_pages, not_shown };
+        json::print(ctx, "tree", &answer)?;
         hidden
     } else {
         let first = paint(ctx.colour, role(top), &paths::shown(&path));

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
+use gmfs_format::spec::{SizeChange, SpecError};
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
@@ -22,9 +23,9 @@ pub(crate) struct Args {
     /// The file's path in the region
     #[arg(value_parser = super::region_path())]
     path: OsString,
-    /// Its new size in bytes, K, M, G, T
-    #[arg(short, long, value_name = "SIZE", value_parser = super::parse_size)]
-    size: u64,
+    /// Its new size: bytes, or a number with K, M, G or T, such as 1.5G; +SIZE and -SIZE grow and shrink it
+    #[arg(short, long, value_name = "SIZE", value_parser = parse_change, allow_hyphen_values = true)]
+    size: SizeChange,
     /// Give no blocks to what it grows by: that is a hole
     #[arg(long)]
     sparse: bool,
@@ -36,9 +37,20 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let path = paths::bytes(&args.path);
     let changed = open::for_change(&args.image, args.image.in_use, ctx, |writer| {
-        writer.truncate(path, args.size, args.sparse)?;
-        Ok(super::changed(writer, &[path]))
+        // Where nothing is, the writer says so.
+        let now = writer.tree().resolve(path).map_or(0, |inode| inode.size);
+        let size = match (writer.tree().resolve(path), args.size.of(now)) {
+            (Some(_), Err(error)) => return Ok(Err(error)),
+            (_, size) => size.unwrap_or(0),
+        };
+        writer.truncate(path, size, args.sparse)?;
+        Ok(Ok(super::entries(writer, &[path])))
     })
+    .and_then(|(done, changes)| Ok((done?, changes)))
     .with_context(|| format!("cannot set the size of '{}'", paths::shown(path)))?;
-    super::tell_change(ctx, "truncate", &changed)
+    super::tell_change(ctx, "truncate", changed)
+}
+
+fn parse_change(text: &str) -> Result<SizeChange, String> {
+    text.parse().map_err(|error: SpecError| error.to_string())
 }

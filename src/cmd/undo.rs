@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
 use gmfs_image::undo::Undo;
-use gmfs_io::Span;
+use gmfs_io::{Overlay, Span, WriteAt};
 use gmfs_volume::Region;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::printable;
-use crate::open::{self, WriteArgs};
+use crate::open::{self, Opening, WriteArgs};
+use crate::render::json::{self, actions, region};
 use crate::render::size;
 use crate::taking_back;
 
@@ -38,29 +39,67 @@ pub(crate) struct Args {
     /// Put back also into an image that has changed since, or from a file whose command was stopped
     #[arg(short = 'f', long)]
     force: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let cannot = || format!("cannot undo in {}", args.image.image.display());
     let undo = Undo::open(&args.file).with_context(cannot)?;
-    let mut target = open::whole_for_writing(&args.image, ctx)?;
-    let mut watch = open::watch(&args.image, &target, args.image.in_use);
+    let mut opening = open::whole(&args.image, None, ctx)?;
+    if let Some(length) = undo.cut_from(&opening.target) {
+        opening = lengthen(args, &undo, opening, length, ctx).with_context(cannot)?;
+    }
+    let place = opening.place(&args.image);
+    let target = &mut opening.target;
+    let mut watch = open::watch(&args.image.image, target, args.image.in_use);
     let pages: Vec<Span> = undo.pages().collect();
-    watch.refuse_bytes(&target, &pages).with_context(cannot)?;
-    if let Ok(before) = Region::open(&target) {
-        let after = undo.over(&target).with_context(cannot)?;
+    watch.refuse_bytes(&*target, &pages).with_context(cannot)?;
+    let mut store = region::Store::unknown(place.base, None);
+    let mut changes = None;
+    if let Ok(before) = Region::open(&*target) {
+        let after = undo.over(&*target).with_context(cannot)?;
         let after = Region::open(&after).ok();
         watch.refuse_taking(&before, after.as_ref()).with_context(cannot)?;
-        if args.force {
-            taking_back::tell(&before, after.as_ref(), ctx)?;
+        let told = args.force || ctx.json || args.image.dry_run;
+        changes = after.as_ref().filter(|_| told).map(|after| taking_back::compare(&before, after));
+        if told && !ctx.json {
+            taking_back::tell(changes.as_deref(), ctx)?;
         }
+        store = region::Store::new(place.base, after.as_ref().map_or(before.superblock(), Region::superblock));
     }
-    let written = undo.revert(&mut target, args.force).with_context(cannot)?;
+    let work = |target: &mut dyn WriteAt, _: &mut Ctx| Ok(undo.revert(&mut { target }, args.force)?);
+    let written = open::recorded(target, args.image.undo.as_deref(), ctx, work).with_context(cannot)?;
+    if ctx.json {
+        let changes = changes.as_deref().map(|changes| changes.iter().map(Into::into).collect());
+        let (image, dry_run) = ((&place).into(), args.image.dry_run);
+        json::print(ctx, "undo", &actions::PutBack { image, store, dry_run, pages_written: written, changes })?;
+        return Ok(Exit::Done);
+    }
     let shown = args.image.image.display();
-    let text = match written {
-        0 => format!("{shown}: nothing to undo: it is as it was before"),
-        pages => format!("{shown}: {} put back", size::count(pages, "page")),
+    let text = match (written, args.image.dry_run) {
+        (0, _) => format!("{shown}: nothing to undo: it is as it was before"),
+        (pages, false) => format!("{shown}: {} put back", size::count(pages, "page")),
+        (pages, true) => format!("{shown}: {} would be put back; nothing was written", size::count(pages, "page")),
     };
     ctx.success(&printable(&text))?;
     Ok(Exit::Done)
+}
+
+/// Gives a file that the recorded command made shorter its length back, once it is sure to be that file: what was cut off
+/// reads as zeros then, which is what the undo file knows of it. In a dry run, only what is seen of it is longer.
+fn lengthen(args: &Args, undo: &Undo, short: Opening, length: u64, ctx: &Ctx) -> Result<Opening> {
+    let base = short.target.base();
+    let longer = short
+        .map(|target| Box::new(Overlay::keeping(target, Vec::new()).reaching(base.saturating_add(length))), length);
+    undo.check(&longer.target, args.force)?;
+    if args.image.dry_run {
+        return Ok(longer);
+    }
+    drop(longer);
+    let file = std::fs::OpenOptions::new().write(true).open(&args.image.image);
+    file.and_then(|file| file.set_len(base.saturating_add(length)))
+        .with_context(|| format!("cannot lengthen {}", args.image.image.display()))?;
+    open::whole(&args.image, None, ctx)
 }

@@ -101,7 +101,8 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         exit = Exit::No;
     }
     if args.json {
-        json::print(ctx, "who", &files::Who { addresses: answers })?;
+        let answer = files::Who { image: (&store.place).into(), store: (&store).into(), addresses: answers };
+        json::print(ctx, "who", &answer)?;
         return Ok(exit);
     }
     let mut table = Table::new(&["Asked", "Block", "What", "Whose"]).right(&[1]).dispensable(&["Block"]);
@@ -146,7 +147,7 @@ fn sentence(answer: &files::Owner, asker: &Asker<'_>) -> String {
         };
     };
     let path = answer.path.shown().unwrap_or_else(|| format!("inode {ino}, which no path leads to"));
-    let offset = size::hex(answer.file_offset.unwrap_or(0));
+    let offset = size::hex(answer.offset.unwrap_or(0));
     let beyond = if answer.beyond_end { " (behind its end)" } else { "" };
     format!("{path} at {offset}{beyond}")
 }
@@ -162,7 +163,7 @@ impl Asker<'_> {
         let base = self.store.physical_base();
         let (size, block) = (self.store.size(), self.store.block_bytes());
         let Some(offset) = asked.address.offset(size, block, base.unwrap_or(0)) else { return answer };
-        answer.offset = Some(offset);
+        answer.address = Some(self.store.place.base.saturating_add(offset));
         answer.physical = base.map(|base| base.saturating_add(offset));
         let owner = self.store.owner(offset);
         answer.what = owner.what.name();
@@ -178,7 +179,7 @@ impl Asker<'_> {
         }
         if let Some((ino, file_offset)) = owner.file {
             answer.ino = files::ino(ino);
-            answer.file_offset = Some(file_offset);
+            answer.offset = Some(file_offset);
             answer.beyond_end = self.tree.get(ino).is_some_and(|inode| file_offset >= inode.size);
             answer.path = files::Path::new(paths.of(ino).as_deref());
         }

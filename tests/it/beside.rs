@@ -360,7 +360,7 @@ impl Drop for Guest {
 fn extent(sandbox: &Sandbox, image: &str, path: &str) -> Span {
     let file = sandbox.ok(&format!("stat {image} {path} --json")).json()["files"][0].clone();
     let first = &file["extents"][0];
-    Span::new(first["offset"].as_u64().unwrap(), first["count"].as_u64().unwrap() * BLOCK)
+    Span::new(first["address"].as_u64().unwrap(), first["count"].as_u64().unwrap() * BLOCK)
 }
 
 /// A region with `/a` and `/b`, and what is needed to go back to before there was `/b`.
@@ -423,7 +423,7 @@ fn what_is_mapped_is_refused(sandbox: &Sandbox, image: &str, mapped: &Path) {
     sandbox.ok(&format!("create {image} /most --size {}M", (free - 2) * 2));
     let own = sandbox.ok(&format!("stat {image} /most --json")).json()["files"][0]["extents"].clone();
     for extent in own.as_array().unwrap() {
-        let start = extent["offset"].as_u64().unwrap();
+        let start = extent["address"].as_u64().unwrap();
         let end = start + extent["count"].as_u64().unwrap() * BLOCK;
         assert!(end <= at.offset || start >= at.end(), "{extent} was handed out");
     }

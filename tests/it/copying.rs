@@ -128,7 +128,7 @@ fn the_same_bytes_from_everywhere_to_everywhere() {
 fn what_is_missing_is_named_whoever_copies() {
     let (sandbox, content) = sandbox();
     let map = sandbox.ok("map region.img /mixed --json").json();
-    let at = map["extents"][0]["offset"].as_u64().unwrap();
+    let at = map["extents"][0]["address"].as_u64().unwrap();
     // The image ends in the middle of the first block of the file.
     for cut in [BLOCK / 2 + 1000, BLOCK / 2] {
         let file = File::options().write(true).open(sandbox.path("region.img")).unwrap();

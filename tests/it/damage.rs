@@ -99,7 +99,10 @@ fn a_cut_region_is_read_as_far_as_it_is_there() {
     let gaps = &done.json()["files"][0]["absent"];
     assert_eq!(
         gaps[0],
-        serde_json::json!({"offset": BLOCK + 4096, "length": BLOCK * 3 / 2 - 4096, "reason": "beyond-end"})
+        serde_json::json!({
+            "offset": BLOCK + 4096, "length": BLOCK * 3 / 2 - 4096, "reason": "beyond-end",
+            "address": 2 * BLOCK + 4096, "physical": null,
+        })
     );
     assert!(sandbox.read("first.mem")[..2 << 20] == images::content()[..2 << 20]);
     let done = sandbox.gmfs("save region.img -o saved --json");

@@ -1,11 +1,13 @@
 //! The JSON of every command: one object, its schema, and the keys that programs rely on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use serde_json::Value;
 
+use crate::help::commands;
 use crate::images::{self, UUID};
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Done, Sandbox};
 
 /// Every path of keys in a value; arrays count as their elements.
 fn keys(value: &Value, at: &str, found: &mut BTreeSet<String>) {
@@ -59,7 +61,7 @@ fn key_sets() {
         let done = sandbox.ok(&format!("{line} --json"));
         let value = done.json();
         let words: Vec<&str> = line.split_whitespace().collect();
-        assert_eq!(value["schema"], format!("gmfs.{}/1", words[0]), "{line}");
+        valid(&value, line);
         assert_eq!(value["gmfs"], env!("CARGO_PKG_VERSION"), "{line}");
         let mut found = BTreeSet::new();
         keys(&value, "", &mut found);
@@ -68,6 +70,7 @@ fn key_sets() {
             ("map", _, Some(&"qemu")) => "map_qemu".to_owned(),
             (command, ..) => command.to_owned(),
         };
+        assert!(value["schema"].as_str().unwrap().starts_with(&format!("gmfs.{}/", words[0])), "{line}");
         insta::assert_snapshot!(format!("keys_{name}"), found.into_iter().collect::<Vec<_>>().join("\n"));
     }
 }
@@ -143,7 +146,321 @@ fn findings_that_are_not_listed_are_in_the_summary_repaired_or_not() {
         let more: u64 = found["not_listed"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
         assert!(more > 0 && listed + more == DAMAGED, "{listed} listed, {more} not");
         assert_eq!(found["summary"], serde_json::json!({"note": 0, "warning": 0, "error": DAMAGED, "fatal": 0}));
-        assert_eq!((&found["repaired"], &found["more_unchecked"]), (&repaired.into(), &0.into()));
+        assert_eq!((&found["findings_repaired"], &found["more_unchecked"]), (&repaired.into(), &0.into()));
     }
     assert_eq!(after.json()["verdict"], "clean");
+}
+
+/// The schema of an answer, by the name of its file.
+fn schema(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/schema/{name}.json"));
+    let text = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_slice(&text).unwrap()
+}
+
+/// Checks an answer against the schema that it names.
+fn valid(answer: &Value, line: &str) {
+    let name = answer["schema"].as_str().unwrap_or_else(|| panic!("{line}: {answer}"));
+    let name = name.strip_prefix("gmfs.").and_then(|name| name.split_once('/')).unwrap().0;
+    let validator = jsonschema::draft202012::new(&schema(name)).unwrap();
+    let wrong: Vec<String> =
+        validator.iter_errors(answer).map(|error| format!("{} at {}", error, error.instance_path())).collect();
+    assert!(wrong.is_empty(), "{line}: {wrong:#?} in {answer:#}");
+}
+
+/// Commands whose answer is no JSON.
+const WITHOUT_JSON: [&str; 3] = ["cat", "completions", "man"];
+
+/// The commands of the parser, those of `bad` by two words.
+fn all_commands(sandbox: &Sandbox) -> Vec<String> {
+    let named = commands(sandbox).into_iter().flat_map(|command| match command.as_str() {
+        "bad" => ["bad add", "bad del", "bad list"].map(str::to_owned).to_vec(),
+        _ => vec![command],
+    });
+    named.collect()
+}
+
+/// Whether the help of a command lists an option.
+fn takes(sandbox: &Sandbox, command: &str, option: &str) -> bool {
+    let help = sandbox.ok(&format!("{command} --help")).text();
+    let word = |word: &str| word.trim_end_matches([',', ']']).split(['=', '[']).next() == Some(option);
+    help.lines().filter(|line| line.trim_start().starts_with('-')).any(|line| line.split_whitespace().any(word))
+}
+
+/// What each command is run with: on a region; on others it may fail, which is an answer too.
+const LINES: [(&str, &str); 33] = [
+    ("mkfs", "mkfs IMAGE --size 16M"),
+    ("mkfs", "mkfs -f IMAGE -U 8f0e3f6a-2d41-4c55-9f0b-0123456789ab"),
+    ("fsck", "fsck -n IMAGE"),
+    ("fsck", "fsck -y --accept IMAGE"),
+    ("repair", "repair -n IMAGE"),
+    ("repair", "repair -y --release-lost IMAGE"),
+    ("repair", "repair -y IMAGE -o repaired.img"),
+    ("explain", "explain GM0402"),
+    ("inspect", "inspect IMAGE"),
+    ("inspect", "inspect IMAGE --image"),
+    ("inspect", "inspect IMAGE raw"),
+    ("scan", "scan IMAGE"),
+    ("save", "save IMAGE -o saved.img -f"),
+    ("dump", "dump IMAGE -o dumped.meta -f"),
+    ("restore", "restore -y sample.meta IMAGE"),
+    ("ls", "ls -R IMAGE"),
+    ("tree", "tree IMAGE"),
+    ("stat", "stat IMAGE /vms/first.mem /vms"),
+    ("extract", "extract IMAGE / out -f --sparse-absent"),
+    ("map", "map IMAGE /sparse"),
+    ("who", "who IMAGE 0 block:1 block:2 0x7ffffffffff"),
+    ("create", "create IMAGE /new --size 1.5M"),
+    ("mkdir", "mkdir IMAGE -p /a/b"),
+    ("put", "put IMAGE content /put"),
+    ("truncate", "truncate IMAGE /sparse --size -1M"),
+    ("mv", "mv IMAGE /sparse /moved"),
+    ("rm", "rm IMAGE -r /vms/old"),
+    ("bad add", "bad add IMAGE block:1-2 block:20"),
+    ("bad del", "bad del IMAGE block:20"),
+    ("bad list", "bad list IMAGE"),
+    ("undo", "undo mkdir.undo IMAGE"),
+    ("inject", "inject IMAGE GM0402 GM0102"),
+    ("inject", "inject IMAGE --page 1 --how flip"),
+];
+
+/// Each answer of each command matches its schema: of a region, a damaged one, an empty one, a dump and what is no region.
+#[test]
+fn answers_match_their_schemas() {
+    let sandbox = Sandbox::new();
+    images::sample(&sandbox);
+    sandbox.write("content", b"content");
+    sandbox.ok("dump region.img -o sample.meta");
+    sandbox.ok("save region.img -o undone.img");
+    sandbox.succeeds("mkdir --undo mkdir.undo undone.img /undone");
+    sandbox.ok("mkfs empty.img --size 16M -q");
+    sandbox.ok("save region.img -o damaged.img");
+    sandbox.ok("inject damaged.img GM0402 GM0010");
+    sandbox.write("noise", &[7; 10000]);
+    let known = all_commands(&sandbox);
+    let tried: BTreeSet<&str> = LINES.iter().map(|line| line.0).collect();
+    let untried: Vec<&String> =
+        known.iter().filter(|name| !tried.contains(name.as_str()) && !WITHOUT_JSON.contains(&name.as_str())).collect();
+    assert!(untried.is_empty(), "no line for {untried:?}");
+    let mut answered: BTreeMap<&str, u32> = BTreeMap::new();
+    for image in ["region.img", "undone.img", "damaged.img", "empty.img", "sample.meta", "noise", "none"] {
+        for (command, line) in LINES {
+            if sandbox.exists(image) {
+                std::fs::copy(sandbox.path(image), sandbox.path("image")).unwrap();
+            } else if sandbox.exists("image") {
+                std::fs::remove_file(sandbox.path("image")).unwrap();
+            }
+            let _ = std::fs::remove_file(sandbox.path("repaired.img"));
+            let line = format!("{} --json", line.replace("IMAGE", "image"));
+            let done = sandbox.gmfs(&line);
+            let answer = done.json();
+            valid(&answer, &format!("{line} of {image}"));
+            if answer["schema"] != "gmfs.error/1" {
+                *answered.entry(command).or_default() += 1;
+                assert_eq!(
+                    answer["schema"].as_str().unwrap().split_once('/').unwrap().0,
+                    format!("gmfs.{}", command.replace(' ', "-"))
+                );
+                let about_none = ["explain", "scan"].contains(&command);
+                assert!(about_none || answer.get("store").is_some(), "{line}: {answer}");
+            }
+        }
+    }
+    let silent: Vec<&&str> = tried.iter().filter(|command| !answered.contains_key(*command)).collect();
+    assert!(silent.is_empty(), "no answer but errors: {silent:?}");
+    for name in &known {
+        assert_eq!(takes(&sandbox, name, "--json"), !WITHOUT_JSON.contains(&name.as_str()), "{name}");
+    }
+}
+
+/// A schema that takes anything would let every test pass.
+#[test]
+fn schemas_refuse_what_is_wrong() {
+    let sandbox = Sandbox::new();
+    images::sample(&sandbox);
+    let good = sandbox.ok("ls region.img --json").json();
+    let refused = |change: &dyn Fn(&mut Value)| {
+        let mut wrong = good.clone();
+        change(&mut wrong);
+        let validator = jsonschema::draft202012::new(&schema("ls")).unwrap();
+        assert!(!validator.is_valid(&wrong), "{wrong}");
+    };
+    refused(&|answer| answer["schema"] = "gmfs.ls/9".into());
+    refused(&|answer| answer["store"]["base"] = "0".into());
+    refused(&|answer| answer["entries"][0]["size"] = Value::Null);
+    refused(&|answer| drop(answer.as_object_mut().unwrap().remove("store")));
+}
+
+/// Commands that write nothing, neither a region nor a file.
+const READERS: [&str; 12] =
+    ["bad list", "cat", "completions", "explain", "inspect", "ls", "man", "map", "scan", "stat", "tree", "who"];
+
+/// What each command that writes is run with.
+const WRITERS: [(&str, &str); 25] = [
+    ("bad add", "bad add region.img block:1-2 block:20"),
+    ("bad del", "bad del bad.img block:20"),
+    ("create", "create region.img /new --size 5M"),
+    ("create", "create region.img /empty"),
+    ("dump", "dump region.img -o new.meta"),
+    ("extract", "extract region.img /vms new-folder"),
+    ("extract", "extract region.img /vms/first.mem"),
+    ("inject", "inject region.img GM0402"),
+    ("inject", "inject region.img GM0102"),
+    ("inject", "inject region.img --page 1 --how zero"),
+    ("mkdir", "mkdir region.img -p /a/b/c"),
+    ("mkfs", "mkfs new.img --size 16M -U 8f0e3f6a-2d41-4c55-9f0b-0123456789ab"),
+    ("mkfs", "mkfs -f region.img -U 8f0e3f6a-2d41-4c55-9f0b-0123456789ab"),
+    ("mv", "mv region.img /sparse /vms"),
+    ("mv", "mv -f region.img /vms/first.mem /sparse"),
+    ("put", "put region.img content /new"),
+    ("put", "put -f region.img content /vms/first.mem"),
+    ("repair", "repair -y damaged.img"),
+    ("repair", "repair -y damaged.img -o new.img"),
+    ("restore", "restore -y sample.meta changed.img"),
+    ("rm", "rm -r region.img /vms"),
+    ("save", "save region.img -o new.img"),
+    ("truncate", "truncate region.img /sparse --sparse --size 1G"),
+    ("truncate", "truncate region.img /vms/first.mem --size -3M"),
+    ("undo", "undo mkdir.undo changed.img"),
+];
+
+/// Makes the images of [`WRITERS`].
+fn images_to_write(sandbox: &Sandbox) {
+    images::sample(sandbox);
+    sandbox.write("content", &images::content()[..3 << 20]);
+    sandbox.ok("dump region.img -o sample.meta");
+    for copy in ["bad.img", "damaged.img", "changed.img"] {
+        sandbox.ok(&format!("save region.img -o {copy}"));
+    }
+    sandbox.succeeds("mkdir --undo mkdir.undo changed.img /changed");
+    sandbox.ok("bad add bad.img block:20");
+    sandbox.ok("inject damaged.img GM0010 GM0402");
+}
+
+/// All files of a directory with their content.
+fn everything(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let content = |path: &Path| if path.is_dir() { Vec::new() } else { std::fs::read(path).unwrap() };
+    entries.map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), content(&path))).collect()
+}
+
+/// A dry run of each command that writes leaves every byte as it is, and answers what the command then does.
+#[test]
+fn a_dry_run_writes_nothing_and_tells_what_would_be_done() {
+    let sandbox = Sandbox::new();
+    images_to_write(&sandbox);
+    let before = everything(&sandbox.path(""));
+    let unchanged = |line: &str| {
+        let now = everything(&sandbox.path(""));
+        assert!(now.keys().eq(before.keys()), "{line}: {:?}", now.keys());
+        let changed: Vec<&String> = now.keys().filter(|name| now.get(*name) != before.get(*name)).collect();
+        assert!(changed.is_empty(), "{line}: {changed:?}");
+    };
+    for (command, line) in WRITERS {
+        let dry = line.replacen(command, &format!("{command} -n"), 1);
+        let told: Done = sandbox.gmfs(&dry);
+        unchanged(&dry);
+        assert!(told.code <= 1 && told.text().contains("would ") || command == "repair", "{dry}: {told:?}");
+        assert!(command == "repair" || told.text().contains("nothing was written"), "{dry}: {told:?}");
+        let planned = sandbox.gmfs(&format!("{dry} --json"));
+        unchanged(&dry);
+        let mut planned = planned.json();
+        assert_eq!(planned["dry_run"], true, "{dry}: {planned}");
+        valid(&planned, &dry);
+        let real = sandbox.gmfs(&format!("{line} --json"));
+        let mut real = real.json();
+        assert_eq!(real["dry_run"], false, "{line}: {real}");
+        valid(&real, line);
+        for answer in [&mut planned, &mut real] {
+            answer.as_object_mut().unwrap().retain(|name, _| name != "dry_run" && name != "bytes_written");
+        }
+        if command == "repair" {
+            let edits = |answer: &Value| answer["edits"].as_array().unwrap().len();
+            assert!(edits(&planned) > 0 && edits(&planned) <= edits(&real), "{planned:#} {real:#}");
+        } else {
+            assert_eq!(planned, real, "{line}");
+        }
+        for (name, bytes) in everything(&sandbox.path("")) {
+            match before.get(&name) {
+                Some(old) if *old != bytes => sandbox.write(&name, old),
+                Some(_) => {}
+                None if sandbox.path(&name).is_dir() => std::fs::remove_dir_all(sandbox.path(&name)).unwrap(),
+                None => std::fs::remove_file(sandbox.path(&name)).unwrap(),
+            }
+        }
+    }
+    let tried: BTreeSet<&str> = WRITERS.iter().map(|line| line.0).collect();
+    for name in all_commands(&sandbox) {
+        let name = name.as_str();
+        assert_eq!(takes(&sandbox, name, "--dry-run"), tried.contains(name), "{name}");
+        // fsck(8)'s -n is another option.
+        assert!(tried.contains(name) || READERS.contains(&name) || name == "fsck", "{name} is in neither list");
+    }
+    sandbox.fails("create -n region.img /big --size 1G", "no space");
+    sandbox.fails("rm -n region.img /vms", "not empty");
+    sandbox.fails("mkdir -n sample.meta /x", "a dump cannot be written");
+    sandbox.fails("mkdir -n damaged.img /x", "the region is damaged");
+    sandbox.fails("save -n region.img -o content", "exists already");
+    sandbox.fails("extract -n region.img /vms/first.mem content", "exists already");
+    unchanged("what is refused");
+}
+
+/// What each command that writes to a region recorded can be taken back, bit for bit.
+#[test]
+fn every_change_of_a_region_can_be_undone() {
+    let sandbox = Sandbox::new();
+    images_to_write(&sandbox);
+    let before = everything(&sandbox.path(""));
+    let mut tried = BTreeSet::from(["fsck"]);
+    for (command, line) in WRITERS.into_iter().chain([("fsck", "fsck -y damaged.img")]) {
+        if !takes(&sandbox, command, "--undo") || line.contains("new.img") {
+            continue;
+        }
+        tried.insert(command);
+        let image = line.split_whitespace().find(|word| word.ends_with(".img")).unwrap();
+        let done = sandbox.gmfs(&line.replacen(command, &format!("{command} --undo undo"), 1));
+        assert!(done.code <= 1, "{line}: {done:?}");
+        assert!(sandbox.read(image) != before[image], "{line} changes nothing");
+        let cut = sandbox.read(image).len() < before[image].len();
+        let dry = sandbox.succeeds(&format!("undo -n undo {image}"));
+        assert!(dry.text().contains("would be put back"), "{dry:?}");
+        assert!(cut == (sandbox.read(image).len() < before[image].len()), "{line}");
+        sandbox.succeeds(&format!("undo undo {image}"));
+        assert!(sandbox.read(image) == before[image], "{line}");
+        std::fs::remove_file(sandbox.path("undo")).unwrap();
+    }
+    for name in all_commands(&sandbox) {
+        assert_eq!(takes(&sandbox, &name, "--undo"), tried.contains(name.as_str()), "{name}");
+    }
+}
+
+/// Sizes as people write them, changes of sizes, and options that cannot apply.
+#[test]
+fn sizes_and_options_that_cannot_apply() {
+    let sandbox = Sandbox::new();
+    images::sample(&sandbox);
+    sandbox.write("content", b"x");
+    let size = |path: &str| sandbox.ok(&format!("stat region.img {path} --json")).json()["files"][0]["size"].clone();
+    sandbox.ok("create region.img /empty");
+    sandbox.ok("create region.img /half -s 1.5M");
+    sandbox.ok("truncate region.img /empty -s +10KiB");
+    sandbox.ok("truncate region.img /half -s -0.5M");
+    assert_eq!((size("/empty"), size("/half")), (10240.into(), (1 << 20).into()));
+    sandbox.fails("truncate region.img /half -s -2M", "cannot be made smaller");
+    sandbox.fails("truncate region.img /none -s -2M", "there is no '/none'");
+    let usage = |line: &str, saying: &str| {
+        let done = sandbox.gmfs(line);
+        assert!(done.code == 2 && done.stderr.contains(saying), "{line}: {done:?}");
+    };
+    usage("create region.img /x -s 10MB", "10MiB");
+    usage("create region.img /x -s 0.3K", "307 or 308");
+    usage("create region.img /x -s much", "1.5G or 10MiB");
+    usage("create region.img /x --part y", "unexpected argument");
+    usage("rm region.img /half --base 0", "unexpected argument");
+    usage("create region.img /x --sparse", "--size");
+    usage("put -f region.img content /half --mode 600", "keeps its mode");
+    usage("inspect region.img --page 1", "view `raw`");
+    usage("inject region.img GM0402 --copy B", "--page");
+    sandbox.ok("put -f region.img content /half");
+    sandbox.ok("put -f region.img content /new --mode 640");
 }

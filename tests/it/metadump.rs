@@ -148,7 +148,7 @@ fn the_text_is_stable() {
     assert_eq!(sandbox.read("text"), text.as_bytes());
     sandbox.ok_any("dump region.img -o dump");
     assert_eq!(sandbox.ok("dump --text dump").text(), text);
-    assert_eq!(sandbox.ok("dump region.img --json -f -o dump").json()["absent"], 0);
+    assert_eq!(sandbox.ok("dump region.img --json -f -o dump").json()["absent_pages"], 0);
 }
 
 /// A dump that could not be written to its end is not there, and what it was to replace is.

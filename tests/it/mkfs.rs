@@ -62,7 +62,7 @@ fn every_option() {
     let found = sandbox.ok("inspect region.img superblock --json").json();
     assert_eq!(found["geometry"]["block_size"], 32 << 20);
     assert_eq!(found["geometry"]["inodes"], 40);
-    assert_eq!(found["superblock"]["base"], 0x1_0000_0000_u64);
+    assert_eq!(found["superblock"]["recorded_base"], 0x1_0000_0000_u64);
     assert_eq!(found["superblock"]["created"], "2023-11-14T22:13:20.000000000Z");
     assert_eq!(sandbox.ok(&line("--size 64M --force --quiet").replace("--size 64M", "")).text(), "");
 }

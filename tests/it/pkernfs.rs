@@ -66,7 +66,7 @@ fn each_block_belongs_to_whom_the_tables_say() {
         let found = sandbox.run(&["who", "main.raw", &format!("block:{block}"), "--json"]).json();
         let owner = &found["addresses"][0];
         assert_eq!((&owner["what"], &owner["path"]), (&"file".into(), &"/vm09".into()));
-        assert_eq!(owner["file_offset"], index * BLOCK);
+        assert_eq!(owner["offset"], index * BLOCK);
     }
     for (asked, what) in [("0", "metadata"), ("block:2", "leaked"), ("block:95", "free"), ("block:96", "outside")] {
         let found = sandbox.run(&["who", "main.raw", asked, "--json"]).json();

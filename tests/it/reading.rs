@@ -155,11 +155,11 @@ fn map_and_who_agree() {
     );
     let map = sandbox.ok("map region.img /vms/first.mem --json").json();
     let extent = &map["extents"][0];
-    assert_eq!((&extent["physical"], &map["base"]), (&serde_json::Value::Null, &serde_json::Value::Null));
-    let offset = extent["offset"].as_u64().unwrap() + BLOCK + 7;
+    assert_eq!((&extent["physical"], &map["physical_base"]), (&serde_json::Value::Null, &serde_json::Value::Null));
+    let offset = extent["address"].as_u64().unwrap() + BLOCK + 7;
     let who = sandbox.ok(&format!("who region.img {offset} --json")).json();
     assert_eq!(who["addresses"][0]["path"], "/vms/first.mem");
-    assert_eq!(who["addresses"][0]["file_offset"], BLOCK + 7);
+    assert_eq!(who["addresses"][0]["offset"], BLOCK + 7);
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn addresses_are_physical_where_the_base_is_recorded() {
     images::sample_at(&sandbox.path("region.img"), 1 << 32);
     let map = sandbox.ok("map region.img /vms/first.mem --json").json();
     let (physical, offset) =
-        (map["extents"][0]["physical"].as_u64().unwrap(), map["extents"][0]["offset"].as_u64().unwrap());
+        (map["extents"][0]["physical"].as_u64().unwrap(), map["extents"][0]["address"].as_u64().unwrap());
     assert_eq!(physical, (1 << 32) + offset);
     let who = sandbox.ok(&format!("who region.img {physical:#x} pfn:{:#x} --json", physical >> 12)).json();
     for answer in who["addresses"].as_array().unwrap() {

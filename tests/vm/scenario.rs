@@ -106,7 +106,7 @@ pub(crate) fn compare_with_sources(guest: &mut Guest, sight: &Sight) -> Result<(
 /// The image is given as the words of a command line: of a split dump, one part and `--part` with each other one.
 pub(crate) fn compare_on_host(gmfs: &Path, image: &[&OsStr], sight: &Sight) -> Result<()> {
     let inspection: Value = serde_json::from_slice(&host(gmfs, &["inspect", "--json"], image, &[])?)?;
-    ensure!(inspection["schema"] == "gmfs.inspect/1", "another schema: {inspection}");
+    ensure!(inspection["schema"] == "gmfs.inspect/2", "another schema: {inspection}");
     ensure!(inspection["health"]["verdict"] == "clean", "not clean: {inspection}");
     ensure!(uuid_of(&inspection)? == sight.uuid, "another region than {}: {inspection}", sight.uuid);
     host(gmfs, &["fsck", "-n"], image, &[])?;

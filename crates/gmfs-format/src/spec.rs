@@ -1,7 +1,8 @@
 //! Sizes and region specifications as the kernel's command line writes them.
 //!
 //! Numbers are read as the kernel's `memparse()` reads them (`lib/cmdline.c`): `simple_strtoull` with base detection
-//! (0x hex, leading 0 octal, else decimal), then one suffix of K M G T P E in either case.
+//! (0x hex, leading 0 octal, else decimal), then one suffix of K M G T P E in either case. People write more than that:
+//! [`parse_amount`] also takes `1.5G` and `10MiB`, and [`SizeChange`] also `+20M` and `-20M`.
 
 /// Why a size or a region specification was not understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +20,39 @@ pub enum SpecError {
         number: String,
         /// What was not.
         rest: String,
+    },
+    /// A text that is no size.
+    #[error(
+        "'{0}' is not a size: write bytes, or a number with K, M, G, T, P or E, such as 4096, 0x1000, 64M, 1.5G or 10MiB"
+    )]
+    NotASize(String),
+    /// A unit that means powers of ten to some and powers of two to others.
+    #[error("'{text}' has a unit of two meanings: write {number}{unit} or {number}{unit}iB for powers of 1024")]
+    Ambiguous {
+        /// All of it.
+        text: String,
+        /// The number.
+        number: String,
+        /// The unit's first letter.
+        unit: char,
+    },
+    /// A fraction of a unit that is no whole number of bytes.
+    #[error("'{text}' is not a whole number of bytes: write {below} or {above}")]
+    Fraction {
+        /// All of it.
+        text: String,
+        /// The whole number below.
+        below: u64,
+        /// The whole number above.
+        above: u64,
+    },
+    /// A size would become less than 0.
+    #[error("{size} bytes cannot be made smaller by {by}")]
+    Negative {
+        /// The size as it is.
+        size: u64,
+        /// What is to be taken from it.
+        by: u64,
     },
     /// A region of no bytes.
     #[error("a region of size 0")]
@@ -52,17 +86,131 @@ pub fn memparse(text: &str) -> Result<(u64, &str), SpecError> {
     }
     let too_large = || SpecError::TooLarge(text.to_owned());
     let value = u64::from_str_radix(number, radix).map_err(|_| too_large())?;
-    let shift = match rest.bytes().next().map(|c| c.to_ascii_uppercase()) {
-        Some(b'K') => 10,
-        Some(b'M') => 20,
-        Some(b'G') => 30,
-        Some(b'T') => 40,
-        Some(b'P') => 50,
-        Some(b'E') => 60,
-        _ => return Ok((value, rest)),
-    };
+    let Some(shift) = rest.chars().next().and_then(suffix_shift) else { return Ok((value, rest)) };
     let scaled = value.checked_mul(1_u64 << shift).ok_or_else(too_large)?;
     Ok((scaled, rest.get(1..).unwrap_or_default()))
+}
+
+/// How many bits a suffix shifts a number by.
+const fn suffix_shift(suffix: char) -> Option<u32> {
+    match suffix.to_ascii_uppercase() {
+        'K' => Some(10),
+        'M' => Some(20),
+        'G' => Some(30),
+        'T' => Some(40),
+        'P' => Some(50),
+        'E' => Some(60),
+        _ => None,
+    }
+}
+
+/// Reads a whole text as a size in bytes as people write it: all that [`parse_size`] takes, decimal fractions of a unit
+/// (`1.5G`), and units of two or three letters that say what they mean (`10MiB`). Powers of 1024 throughout. The result is
+/// exact: a fraction that is no whole number of bytes is an error.
+///
+/// # Errors
+/// [`SpecError`], which says what is taken.
+///
+/// # Examples
+/// ```
+/// use gmfs_format::spec::parse_amount;
+/// assert_eq!(parse_amount("1.5G"), Ok(3 << 29));
+/// assert_eq!(parse_amount("10MiB"), Ok(10 << 20));
+/// assert_eq!(parse_amount("0x1000"), Ok(4096));
+/// assert!(parse_amount("10MB").is_err() && parse_amount("1.5").is_err());
+/// ```
+pub fn parse_amount(text: &str) -> Result<u64, SpecError> {
+    let not_a_size = || SpecError::NotASize(text.to_owned());
+    if let Ok((value, rest)) = memparse(text) {
+        // A unit was read if the text before the rest ends with one.
+        let read = text.get(..text.len().saturating_sub(rest.len())).unwrap_or_default();
+        let unit = read.chars().last().and_then(suffix_shift).is_some();
+        match rest {
+            "" => return Ok(value),
+            "iB" | "ib" if unit => return Ok(value),
+            "B" | "b" if unit => return Err(ambiguous(text)),
+            _ => {}
+        }
+    } else if let Err(error @ SpecError::TooLarge(_)) = parse_size(text) {
+        return Err(error);
+    }
+    let (whole, rest) = text.split_once('.').ok_or_else(not_a_size)?;
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let (fraction, unit) = rest.split_at(end);
+    let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|c| c.is_ascii_digit());
+    let mut letters = unit.chars();
+    let shift = letters.next().and_then(suffix_shift).filter(|_| is_number(whole) && is_number(fraction));
+    let shift = shift.ok_or_else(not_a_size)?;
+    match letters.as_str() {
+        "" | "iB" | "ib" => {}
+        "B" | "b" => return Err(ambiguous(text)),
+        _ => return Err(not_a_size()),
+    }
+    scale(text, whole, fraction, shift)
+}
+
+/// `whole.fraction` times 2^`shift`, exactly.
+fn scale(text: &str, whole: &str, fraction: &str, shift: u32) -> Result<u64, SpecError> {
+    let too_large = || SpecError::TooLarge(text.to_owned());
+    // A fraction of more digits than 2^60 has bits is never a whole number of bytes, unless the rest of it is zeros.
+    let fraction = fraction.trim_end_matches('0');
+    let (head, is_cut) = fraction.get(..19).map_or((fraction, false), |head| (head, fraction.len() > 19));
+    let whole: u128 = whole.parse::<u64>().map_err(|_| too_large())?.into();
+    let digits: u128 = if head.is_empty() { 0 } else { head.parse::<u64>().map_err(|_| too_large())?.into() };
+    let scale = 10_u128.checked_pow(u32::try_from(head.len()).unwrap_or(u32::MAX)).ok_or_else(too_large)?;
+    // At most 2^64 · 2^60, and 10^19 · 2^60.
+    let product = digits << shift;
+    let (more, rest) = (product.checked_div(scale).unwrap_or(0), product.checked_rem(scale).unwrap_or(0));
+    let below = u64::try_from((whole << shift).saturating_add(more)).map_err(|_| too_large())?;
+    if rest == 0 && !is_cut {
+        return Ok(below);
+    }
+    Err(SpecError::Fraction { text: text.to_owned(), below, above: below.saturating_add(1) })
+}
+
+/// `10MB` is 10^7 bytes to some programs and 10 · 2^20 to others.
+fn ambiguous(text: &str) -> SpecError {
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = text.get(number.len()..).and_then(|unit| unit.chars().next()).unwrap_or('K');
+    SpecError::Ambiguous { text: text.to_owned(), number: number.to_owned(), unit }
+}
+
+/// A new size of something that has one: a size, or by how much it grows or shrinks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SizeChange {
+    /// This size.
+    To(u64),
+    /// By so many bytes more.
+    Grow(u64),
+    /// By so many bytes less.
+    Shrink(u64),
+}
+
+impl SizeChange {
+    /// The new size of what has `size` bytes.
+    ///
+    /// # Errors
+    /// [`SpecError::Negative`] and [`SpecError::TooLarge`].
+    pub fn of(self, size: u64) -> Result<u64, SpecError> {
+        match self {
+            Self::To(size) => Ok(size),
+            Self::Grow(by) => size.checked_add(by).ok_or_else(|| SpecError::TooLarge(format!("{size} + {by}"))),
+            Self::Shrink(by) => size.checked_sub(by).ok_or(SpecError::Negative { size, by }),
+        }
+    }
+}
+
+impl std::str::FromStr for SizeChange {
+    type Err = SpecError;
+
+    /// Takes what [`parse_amount`] takes, with + or - before it for a change.
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        match (text.strip_prefix('+'), text.strip_prefix('-')) {
+            (Some(by), _) => parse_amount(by).map(Self::Grow),
+            (_, Some(by)) => parse_amount(by).map(Self::Shrink),
+            _ => parse_amount(text).map(Self::To),
+        }
+    }
 }
 
 /// Reads a whole text as one size in bytes.
@@ -169,6 +317,49 @@ mod tests {
         assert!(matches!(parse_size("0x"), Err(SpecError::Trailing { .. })));
         assert!(matches!(parse_size("16E"), Err(SpecError::TooLarge(_))));
         assert!(matches!(parse_size("18446744073709551616"), Err(SpecError::TooLarge(_))));
+    }
+
+    #[test]
+    fn amounts_are_exact() {
+        for (text, value) in [
+            ("0", 0),
+            ("64M", 64 << 20),
+            ("0x10", 16),
+            ("010", 8),
+            ("1.5G", 3 << 29),
+            ("0.5k", 512),
+            ("010.50K", 10752),
+            ("10MiB", 10 << 20),
+            ("1.25TiB", 5 << 38),
+            ("1.0000000000000000000000000000000000K", 1024),
+            ("0.0009765625K", 1),
+        ] {
+            assert_eq!(parse_amount(text), Ok(value), "{text}");
+        }
+        let third = SpecError::Fraction { text: "0.3K".to_owned(), below: 307, above: 308 };
+        assert_eq!(parse_amount("0.3K"), Err(third));
+        assert!(matches!(parse_amount("0.00000000000000000001E"), Err(SpecError::Fraction { below: 0, .. })));
+        for wrong in [
+            "", "M", "G5", "1.5", "1.G", ".5G", "1.5.5G", "-1", "+1", "12Q", "5iB", "5B", "0x1.8G", "1,5G", "1 G", "08",
+        ] {
+            assert!(matches!(parse_amount(wrong), Err(SpecError::NotASize(_))), "{wrong}: {:?}", parse_amount(wrong));
+        }
+        for wrong in ["10MB", "1.5gb"] {
+            assert!(matches!(parse_amount(wrong), Err(SpecError::Ambiguous { .. })), "{wrong}");
+        }
+        for wrong in ["16E", "16.5E", "18446744073709551616", "99999999999999999999.5K"] {
+            assert!(matches!(parse_amount(wrong), Err(SpecError::TooLarge(_))), "{wrong}: {:?}", parse_amount(wrong));
+        }
+    }
+
+    #[test]
+    fn a_size_can_be_a_change() {
+        assert_eq!("+1.5K".parse(), Ok(SizeChange::Grow(1536)));
+        assert_eq!("-20M".parse(), Ok(SizeChange::Shrink(20 << 20)));
+        assert_eq!("20".parse(), Ok(SizeChange::To(20)));
+        assert!("--1".parse::<SizeChange>().is_err() && "+".parse::<SizeChange>().is_err());
+        assert_eq!((SizeChange::Grow(2).of(5), SizeChange::Shrink(2).of(5)), (Ok(7), Ok(3)));
+        assert!(SizeChange::Shrink(6).of(5).is_err() && SizeChange::Grow(1).of(u64::MAX).is_err());
     }
 
     #[test]

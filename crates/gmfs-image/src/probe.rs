@@ -536,6 +536,23 @@ pub fn open_for_writing(
     }
 }
 
+/// Opens the image at `path` for reading, for a dry run of a change: what [`open_for_writing`] refuses to change for what
+/// it is, or for where it lies in memory, is refused here too. Permission to write is not needed. Nothing is locked.
+///
+/// # Errors
+/// As [`open_for_writing`].
+pub fn open_for_dry_run(path: &Path, window: Option<Span>) -> Result<Image, OpenError> {
+    match device_kind(path)? {
+        Some(Kind::DevMem) => {
+            let span = window.ok_or_else(|| OpenError::WindowNeeded { path: path.to_owned() })?;
+            memory_map(Path::new("/proc/iomem"))?.writable(span).map_err(MapError::from)?;
+        }
+        Some(_) => {}
+        None => refuse_dump(&RegionFile::open(path)?, path)?,
+    }
+    open(path, window)
+}
+
 fn refuse_dump(file: &impl ReadAt, path: &Path) -> Result<(), OpenError> {
     let content = content_of(file, path)?;
     if content == Content::Plain {

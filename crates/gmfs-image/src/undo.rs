@@ -36,6 +36,8 @@ const END: u64 = u64::MAX;
 const WITNESS: u64 = 1;
 /// An entry's kind: a recorded page that nobody knows the state of.
 const UNKNOWN: u64 = 2;
+/// So many bytes are recorded at a time: memory does not grow with what is overwritten.
+const BATCH: u64 = 256 * PAGE;
 /// Into so many equal parts an image is divided to find witnesses.
 const PARTS: u64 = 32;
 /// No file has more witnesses: those of the equal parts, and those at half, a quarter, an eighth of the image.
@@ -330,11 +332,30 @@ impl<T: WriteAt> ReadAt for Recorded<T> {
 
 impl<T: WriteAt> WriteAt for Recorded<T> {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
-        self.store(Span::new(offset, bytes.len() as u64), Some(bytes), |target| target.write_at(offset, bytes))
+        let mut at = offset;
+        for part in bytes.chunks(BATCH as usize) {
+            self.store(Span::new(at, part.len() as u64), Some(part), |target| target.write_at(at, part))?;
+            at += part.len() as u64;
+        }
+        Ok(())
     }
 
+    /// Holes are zero before and after, and need no record.
     fn zero(&mut self, span: Span) -> Result<(), WriteError> {
-        self.store(span, None, |target| target.zero(span))
+        let failed = |error| WriteError { span, source: io::Error::other(error) };
+        let mut at = span.offset;
+        while let Some(data) = self.target.next_data(at..span.end()).map_err(failed)? {
+            let start = data.start.max(at);
+            // To the end of a page, so that no page is recorded twice.
+            let end = data.end.min((start / PAGE * PAGE).saturating_add(BATCH)).min(span.end());
+            if start >= end {
+                break;
+            }
+            let part = Span::new(start, end - start);
+            self.store(part, None, |target| target.zero(part))?;
+            at = end;
+        }
+        Ok(())
     }
 
     fn barrier(&mut self) -> Result<(), WriteError> {
@@ -487,17 +508,7 @@ impl Undo {
     /// [`UndoError::Unfinished`], [`UndoError::Changed`], [`UndoError::Length`], [`UndoError::Unrelated`]: nothing has been
     /// written then. Or the medium failed.
     pub fn revert<T: WriteAt>(&self, target: &mut T, force: bool) -> Result<u64, UndoError> {
-        let last = self.pages.last_key_value().map_or(0, |(offset, record)| offset + u64::from(record.length));
-        let then = self.length.unwrap_or(last).max(last);
-        if let Some(now) = target.end().filter(|now| *now < then) {
-            return Err(UndoError::Length { now, then });
-        }
-        match &self.table {
-            Some(table) if force => self.require_related(table, target)?,
-            // Without its end, nothing tells what the image was left as.
-            None if force => {}
-            _ => self.compare(target)?,
-        }
+        self.check(target, force)?;
         let mut written = 0;
         for offset in self.pages.keys() {
             let bytes = self.before(*offset)?;
@@ -514,6 +525,33 @@ impl Undo {
         }
         target.barrier()?;
         Ok(written)
+    }
+
+    /// The length that the image had, if its recorded command cut it: every page that is missing is recorded. With that
+    /// length again, the image reads as zeros there, which is what the undo file knows of these pages.
+    pub fn cut_from<T: ReadAt>(&self, target: &T) -> Option<u64> {
+        let (then, now) = (self.length?, target.end()?);
+        let missing = Span::new(now, then.checked_sub(now).filter(|missing| *missing > 0)?);
+        pages(missing).all(|page| self.pages.contains_key(&page)).then_some(then)
+    }
+
+    /// Refuses what [`revert`](Self::revert) would not put back into this target. Writes nothing.
+    ///
+    /// # Errors
+    /// As for [`revert`](Self::revert).
+    pub fn check<T: ReadAt>(&self, target: &T, force: bool) -> Result<(), UndoError> {
+        let last = self.pages.last_key_value().map_or(0, |(offset, record)| offset + u64::from(record.length));
+        let then = self.length.unwrap_or(last).max(last);
+        if let Some(now) = target.end().filter(|now| *now < then) {
+            return Err(UndoError::Length { now, then });
+        }
+        match &self.table {
+            Some(table) if force => self.require_related(table, target)?,
+            // Without its end, nothing tells what the image was left as.
+            None if force => {}
+            _ => self.compare(target)?,
+        }
+        Ok(())
     }
 
     /// Refuses an image that is not what was left behind.

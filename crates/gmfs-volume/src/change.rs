@@ -95,6 +95,15 @@ pub struct Balance {
     pub inodes: i64,
 }
 
+/// Blocks that changes gave to files and took from them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BlocksMoved {
+    /// Given to files.
+    pub taken: u64,
+    /// Taken from files.
+    pub freed: u64,
+}
+
 impl Change {
     /// Assigns a run of blocks. It must not overlap another run of this change.
     pub fn assign(&mut self, blocks: Range<u32>, to: Assign) {
@@ -117,6 +126,16 @@ impl Change {
     /// layout must be the region's.
     pub fn set_superblock(&mut self, raw: SuperblockRaw) {
         self.superblock = Some(raw);
+    }
+
+    /// How many blocks this change gives to files, and how many it takes from whoever had them.
+    #[must_use]
+    pub fn blocks_moved(&self) -> BlocksMoved {
+        let count = |wanted: fn(Assign) -> bool| {
+            let runs = self.runs.iter().filter(|(_, (_, to))| wanted(*to));
+            runs.map(|(start, (end, _))| u64::from(end.saturating_sub(*start))).sum()
+        };
+        BlocksMoved { taken: count(|to| matches!(to, Assign::Data { .. })), freed: count(|to| to == Assign::Release) }
     }
 
     /// The superblock's fields before counts and marks are brought up to this change.

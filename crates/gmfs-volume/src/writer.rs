@@ -12,7 +12,7 @@ use gmfs_format::native::units::{InodeNo, PageNo, to_usize};
 use gmfs_io::{ReadAt, ReadError, WriteAt, WriteError};
 
 use crate::alloc::{BlockMap, single};
-use crate::change::{Assign, Change};
+use crate::change::{Assign, BlocksMoved, Change};
 use crate::commit::{Stamp, Store};
 use crate::recover::{Recovered, Recovery, Survey, open_whole};
 use crate::region::{Mapping, Region, page_descriptors};
@@ -162,6 +162,8 @@ pub struct Writer<S> {
     lowest_free: usize,
     options: WriterOptions,
     pub(crate) watched: Watched,
+    /// Of all commits so far.
+    moved: BlocksMoved,
 }
 
 /// What the opening pass over the block table gathers.
@@ -260,7 +262,8 @@ impl<S: WriteAt> Writer<S> {
         let Recovered { recovery, highest, ages } = survey.recover(&mut source, &mut superblocks)?;
         let store = Store::new(source, superblocks, highest, ages);
         let watched = Watched::default();
-        Ok((Self { store, tree, blocks, taken, named, lowest_free: 0, options, watched }, recovery))
+        let moved = BlocksMoved::default();
+        Ok((Self { store, tree, blocks, taken, named, lowest_free: 0, options, watched, moved }, recovery))
     }
 
     /// Ends the work: the region is marked as left in order.
@@ -285,6 +288,11 @@ impl<S: WriteAt> Writer<S> {
     /// Blocks that can be given out.
     pub fn free_blocks(&self) -> u64 {
         self.blocks.free().saturating_add(self.watched.withheld())
+    }
+
+    /// How many blocks the changes made so far gave to files and took from them.
+    pub const fn blocks_moved(&self) -> BlocksMoved {
+        self.moved
     }
 
     /// The inode at a path.
@@ -387,6 +395,9 @@ impl<S: WriteAt> Writer<S> {
     fn commit(&mut self, change: &Change, now: u64) -> Result<(), ChangeError> {
         let stamp = Stamp { now, writer: self.options.writer.clone() };
         self.store.commit(change, &stamp)?;
+        let moved = change.blocks_moved();
+        self.moved.taken = self.moved.taken.saturating_add(moved.taken);
+        self.moved.freed = self.moved.freed.saturating_add(moved.freed);
         for (ino, raw) in change.inodes() {
             self.tree.remove(ino);
             if let Some(position) = ino.position() {

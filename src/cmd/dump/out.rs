@@ -80,6 +80,15 @@ pub(in crate::cmd) fn is_standard(path: &Path) -> bool {
     ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"].iter().any(|name| path == Path::new(name))
 }
 
+/// Refuses a file that could not be made. Pipes and devices take what comes.
+pub(in crate::cmd) fn check(path: &Path, force: bool, inputs: &ImageArgs) -> Result<()> {
+    let streams = |meta: std::fs::Metadata| meta.file_type().is_fifo() || meta.file_type().is_char_device();
+    if path.metadata().is_ok_and(streams) {
+        return Ok(());
+    }
+    crate::output::check(path, force, inputs.files())
+}
+
 /// Refuses to fill a terminal with what nobody can read.
 pub(in crate::cmd) fn refuse_terminal(what: &str) -> Result<()> {
     if io::stdout().is_terminal() {

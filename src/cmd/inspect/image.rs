@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use gmfs::{Located, find};
+use gmfs_format::native::superblock::Superblock;
 use gmfs_image::foreign::{self, Foreign};
 use gmfs_image::{Description, DumpFacts, Image, Kind, probe};
 use gmfs_io::{Absence, ReadAt as _, Span};
@@ -47,10 +48,20 @@ impl Memory {
 /// The region that was named or found, and how much of it is there.
 struct Found {
     span: Span,
+    superblock: Option<Superblock>,
     range: Tally,
     presence: Option<Presence>,
     /// How much of it is holes in a file of raw memory.
     holes: Option<u64>,
+}
+
+impl Found {
+    fn store(&self) -> region::Store {
+        let Span { offset, len } = self.span;
+        self.superblock
+            .as_ref()
+            .map_or(region::Store::unknown(offset, Some(len)), |found| region::Store::new(offset, found))
+    }
 }
 
 pub(super) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
@@ -58,12 +69,13 @@ pub(super) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     if args.json {
         let answer = wire::InspectImage {
             image: about.wire(),
+            store: found.as_ref().map(Found::store),
             memory: about.memory.ranges.iter().map(|(span, why)| wire::Memory::new(*span, *why)).collect(),
             more_memory: about.memory.more(),
             region: found.as_ref().map(|found| region::Span { base: found.span.offset, size: found.span.len }),
             presence: found.as_ref().and_then(|found| found.presence.as_ref()).map(Into::into),
             range: found.as_ref().map(|found| (&found.range).into()),
-            holes: found.as_ref().and_then(|found| found.holes),
+            hole_bytes: found.as_ref().and_then(|found| found.holes),
         };
         json::print(ctx, "inspect", &answer)?;
         return Ok(Exit::Done);
@@ -109,9 +121,10 @@ fn look(located: Located, mut span: Span, named: bool) -> Option<Found> {
     }
     let index = Index::new(&place, &source, dump.as_ref());
     let range = presence::of_range(&index, 0..span.len);
+    let superblock = superblocks.as_ref().map(|found| found.current().clone());
     let presence = superblocks.map(|found| presence::of_region(&index, &Region::with(&source, found)));
     let holes = dump.as_ref().and_then(|dump| dump.holes(span.offset..span.end()));
-    Some(Found { span, range, presence, holes })
+    Some(Found { span, superblock, range, presence, holes })
 }
 
 /// What an image is.
@@ -153,8 +166,8 @@ impl About {
     }
 
     /// What programs are told.
-    pub(crate) fn wire(&self) -> wire::Image {
-        wire::Image {
+    pub(crate) fn wire(&self) -> wire::ImageFacts {
+        wire::ImageFacts {
             image: region::Image::new(self.kind, &self.path),
             end: self.end,
             dump: self.dump.as_ref().map(Into::into),

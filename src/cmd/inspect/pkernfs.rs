@@ -29,7 +29,7 @@ pub(super) fn run(args: &Args, store: &Store, found: &Pkernfs, ctx: &mut Ctx) ->
                 views::files(store, args.in_use, lists.as_mut(), ctx)?
             };
             if let Some(lists) = lists {
-                json::print(ctx, "inspect", &wire::Inspect { lists, ..answer(store, found) })?;
+                json::print(ctx, "inspect", &wire::PkernfsInspect { lists, ..answer(store, found) })?;
             }
             Ok(exit)
         }
@@ -50,19 +50,20 @@ fn magic(found: &Pkernfs) -> String {
     }
 }
 
-fn answer(store: &Store, found: &Pkernfs) -> wire::Inspect {
+fn answer(store: &Store, found: &Pkernfs) -> wire::PkernfsInspect {
     let inner = found.store();
     let magic = match inner.magic() {
         Magic::Right => Some(gmfs_format::pkernfs::MAGIC),
         Magic::Wrong(other) => Some(other),
         Magic::Unknown(_) => None,
     };
-    wire::Inspect {
+    wire::PkernfsInspect {
         image: (&store.place).into(),
+        store: store.into(),
         region: region::Span { base: store.place.base, size: store.size() },
         layout: store.layout().name(),
-        superblock: wire::Superblock { magic: magic.map(json::mask), next_free_ino: inner.next_free_ino() },
-        geometry: wire::Geometry { block_size: store.block_bytes(), blocks: inner.blocks() },
+        superblock: wire::PkernfsSuperblock { magic: magic.map(json::mask), next_free_ino: inner.next_free_ino() },
+        geometry: wire::PkernfsGeometry { block_size: store.block_bytes(), blocks: inner.blocks() },
         usage: store.usage().into(),
         anomalies: inner.anomalies().iter().map(|anomaly| anomaly.to_string()).collect(),
         lists: region::Lists::default(),

@@ -31,7 +31,7 @@ struct Row {
 
 pub(super) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let (located, superblocks) = super::located(args, ctx)?;
-    let number = PageNo(args.page);
+    let number = PageNo(args.page.unwrap_or(0));
     let copy = copy(args, superblocks.as_ref(), number);
     let offset = match &superblocks {
         Some(found) => {
@@ -55,7 +55,7 @@ pub(super) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     if args.json {
         let fields = rows.into_iter().map(|row| region::Field {
             name: row.name,
-            offset: row.offset,
+            start: row.offset,
             size: row.field.size,
             kind: row.field.kind,
             value: row.value,
@@ -64,12 +64,13 @@ pub(super) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         let raw = region::Raw {
             page: number.0,
             copy: copy.to_string(),
-            offset,
+            address: located.place.base.saturating_add(offset),
             structure,
             seal: seal.0,
             fields: fields.collect(),
         };
-        json::print(ctx, "inspect", &region::InspectRaw { image: (&located.place).into(), raw })?;
+        let store = region::Store::if_known(located.place.base, superblocks.as_ref());
+        json::print(ctx, "inspect", &region::InspectRaw { image: (&located.place).into(), store, raw })?;
         return Ok(Exit::Done);
     }
     ctx.line(&format!("{structure}: page {number} of copy {copy}, at {offset:#x} of the region"))?;

@@ -80,7 +80,7 @@ pub(super) fn blocks(opened: &Store, answer: Option<&mut wire_region::Lists>, ct
         let row = |run: &Run| wire_region::Blocks {
             block: run.first.0,
             count: run.count.into(),
-            offset: geometry.block_offset(run.first),
+            address: opened.place.base.saturating_add(geometry.block_offset(run.first)),
             physical: base.map(|base| base.saturating_add(geometry.block_offset(run.first))),
             state: state(&run.entry),
             owner: wire::ino(run.entry.owner()),
@@ -310,9 +310,8 @@ pub(super) fn pages(opened: &Store, answer: Option<&mut wire_region::Lists>, ctx
     }
     let kind_of = |run: &PageRun| geometry.page_kind(run.first).map_or_else(String::new, |kind| kind.to_string());
     if let Some(answer) = answer {
-        let copy = |run: &PageRun, copy| {
-            wire_region::PageCopy::new(run.judgement.of(copy), geometry.page_offset(copy, run.first))
-        };
+        let address = |copy, page| opened.place.base.saturating_add(geometry.page_offset(copy, page));
+        let copy = |run: &PageRun, copy| wire_region::PageCopy::new(run.judgement.of(copy), address(copy, run.first));
         let row = |run: &PageRun| wire_region::Pages {
             page: run.first.0,
             count: run.count,

@@ -42,7 +42,7 @@ fn blocks(text: &str, pmd: PmdShift) -> Result<u64, Failure> {
         let bytes = count.and_then(|count| count.checked_mul(pmd.block_bytes()));
         return bytes.ok_or_else(|| wrong(format!("{text} blocks are too many")));
     }
-    spec::parse_size(text).map_err(|error| wrong(error.to_string()))
+    spec::parse_amount(text).map_err(|error| wrong(error.to_string()))
 }
 
 /// Bytes to format.

@@ -4,25 +4,29 @@
 use gmfs::Candidate;
 use serde::Serialize;
 
+use crate::changes::{Changes, One, State};
 use crate::content::{self, Gaps};
 use crate::render::json::{dump, files, region, text};
+use crate::taking_back;
 
 /// The answer of `mkfs`.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Mkfs {
     pub(crate) image: region::Image,
+    pub(crate) store: region::Store,
     pub(crate) region: region::Span,
     pub(crate) layout: &'static str,
     pub(crate) uuid: String,
     pub(crate) label: String,
-    /// Recorded physical base; 0 is not known.
-    pub(crate) recorded_base: u64,
+    pub(crate) recorded_base: Option<u64>,
     pub(crate) geometry: region::Geometry,
     pub(crate) dry_run: bool,
 }
 
 /// A region that was found.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Region {
     layout: &'static str,
     base: u64,
@@ -53,30 +57,33 @@ impl From<&Candidate> for Region {
 
 /// The answer of `scan`.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Scan {
-    pub(crate) image: dump::Image,
+    pub(crate) image: dump::ImageFacts,
     pub(crate) regions: Vec<Region>,
 }
 
 /// A range that is not in the image, or cannot be read.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Gap {
     offset: u64,
     length: u64,
     reason: &'static str,
-    /// Physical address, of a file's gap in a region whose base is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<u64>,
     physical: Option<u64>,
 }
 
 impl Gap {
-    /// All gaps of a file, for a region at this base.
-    pub(crate) fn list(gaps: &Gaps, base: Option<u64>) -> Vec<Self> {
+    /// All gaps of a file, for a region at `base` of the image and at `physical` of the machine's memory.
+    pub(crate) fn list(gaps: &Gaps, base: Option<u64>, physical: Option<u64>) -> Vec<Self> {
+        let at = |base: Option<u64>, gap: &content::Gap| base.zip(gap.at).map(|(base, at)| base.saturating_add(at));
         let one = |gap: content::Gap| Self {
             offset: gap.span.offset,
             length: gap.span.len,
             reason: gap.why.name(),
-            physical: base.zip(gap.at).map(|(base, at)| base.saturating_add(at)),
+            address: at(base, &gap),
+            physical: at(physical, &gap),
         };
         gaps.iter().map(one).collect()
     }
@@ -84,16 +91,21 @@ impl Gap {
 
 /// The answer of `save`.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Save {
     pub(crate) image: region::Image,
+    pub(crate) store: region::Store,
     pub(crate) region: region::Span,
+    pub(crate) dry_run: bool,
     pub(crate) output: String,
-    pub(crate) written: u64,
+    /// `None` in a dry run: nothing was read.
+    pub(crate) bytes_written: Option<u64>,
     pub(crate) absent: Vec<Gap>,
 }
 
 /// A file that was taken out, and what of it was not.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Extracted {
     #[serde(flatten)]
     pub(crate) path: files::Path,
@@ -105,17 +117,164 @@ pub(crate) struct Extracted {
 
 /// The answer of `extract`.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Extract {
+    pub(crate) image: region::Image,
+    pub(crate) store: region::Store,
+    pub(crate) dry_run: bool,
     pub(crate) files: Vec<Extracted>,
     /// What was not taken out, because its name can be no file's or no path leads to it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) not_shown: Vec<files::NotShown>,
+}
+
+/// What became of a file or directory.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Change {
+    change: &'static str,
+    #[serde(flatten)]
+    path: files::Path,
+    path_before: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_before_bytes: Option<String>,
+    ino: u32,
+    kind: &'static str,
+    size_before: Option<u64>,
+    size_after: Option<u64>,
+    blocks_before: Option<u64>,
+    blocks_after: Option<u64>,
+}
+
+impl From<&One> for Change {
+    fn from(one: &One) -> Self {
+        let path = |state: &Option<State>| state.as_ref().and_then(|state| state.path.clone());
+        let before = path(&one.before).map(|path| text(&path));
+        let (path_before, path_before_bytes) = before.map_or((None, None), |(text, bytes)| (Some(text), bytes));
+        let size = |state: &Option<State>| state.as_ref().map(|state| state.size);
+        let blocks = |state: &Option<State>| state.as_ref().map(|state| state.blocks);
+        Self {
+            change: one.what.name(),
+            path: files::Path::new(path(if one.after.is_some() { &one.after } else { &one.before }).as_deref()),
+            path_before,
+            path_before_bytes,
+            ino: one.ino.0,
+            kind: one.kind.name(),
+            size_before: size(&one.before),
+            size_after: size(&one.after),
+            blocks_before: blocks(&one.before),
+            blocks_after: blocks(&one.after),
+        }
+    }
 }
 
 /// The answer of a command that changed a region.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Changed {
+    image: region::Image,
+    store: region::Store,
+    dry_run: bool,
     /// What it changed, as it is now.
-    pub(crate) entries: Vec<files::Entry>,
-    pub(crate) free_blocks: u64,
+    entries: Vec<files::Entry>,
+    changes: Vec<Change>,
+    blocks_taken: u64,
+    blocks_freed: u64,
+    free_blocks: u64,
+}
+
+impl Changed {
+    pub(crate) fn new(changes: &Changes, entries: Vec<files::Entry>) -> Self {
+        Self {
+            image: (&changes.place).into(),
+            store: region::Store::of(changes.place.base, changes.uuid, changes.geometry),
+            dry_run: changes.dry_run,
+            entries,
+            changes: changes.list.iter().map(Change::from).collect(),
+            blocks_taken: changes.moved.taken,
+            blocks_freed: changes.moved.freed,
+            free_blocks: changes.free_blocks,
+        }
+    }
+}
+
+/// Blocks behind one another.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Run {
+    pub(crate) block: u32,
+    pub(crate) count: u64,
+    pub(crate) address: u64,
+}
+
+/// The answer of `bad add` and `bad del`.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Marked {
+    #[serde(flatten)]
+    pub(crate) changed: Changed,
+    /// The blocks that were named.
+    pub(crate) runs: Vec<Run>,
+    /// How many of them were not so before.
+    pub(crate) blocks_marked: u64,
+}
+
+/// What becomes of a file whose metadata is put back.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Becomes {
+    change: &'static str,
+    #[serde(flatten)]
+    path: files::Path,
+    size_before: Option<u64>,
+    size_after: Option<u64>,
+    blocks_before: Option<u64>,
+    blocks_after: Option<u64>,
+}
+
+impl From<&taking_back::Becomes> for Becomes {
+    fn from(becomes: &taking_back::Becomes) -> Self {
+        let size = |file: &Option<taking_back::File>| file.map(|file| file.size);
+        let blocks = |file: &Option<taking_back::File>| file.map(|file| file.blocks);
+        Self {
+            change: becomes.what(),
+            path: files::Path::new(Some(&becomes.path)),
+            size_before: size(&becomes.before),
+            size_after: size(&becomes.after),
+            blocks_before: blocks(&becomes.before),
+            blocks_after: blocks(&becomes.after),
+        }
+    }
+}
+
+/// The answer of `undo` and `restore`.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct PutBack {
+    pub(crate) image: region::Image,
+    pub(crate) store: region::Store,
+    pub(crate) dry_run: bool,
+    /// Pages that were written.
+    pub(crate) pages_written: u64,
+    /// `None` if the files before or after cannot be told.
+    pub(crate) changes: Option<Vec<Becomes>>,
+}
+
+/// A problem that was made.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Made {
+    pub(crate) code: Option<&'static str>,
+    pub(crate) name: &'static str,
+    /// The image's new size, if the problem is that it is shorter.
+    pub(crate) cut_to: Option<u64>,
+}
+
+/// The answer of `inject`.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Inject {
+    pub(crate) image: region::Image,
+    pub(crate) store: region::Store,
+    pub(crate) dry_run: bool,
+    pub(crate) problems: Vec<Made>,
 }

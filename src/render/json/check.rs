@@ -13,26 +13,29 @@ use crate::content::Gaps;
 use crate::render::json::actions::Gap;
 use crate::render::json::region;
 use crate::repairing::{Found, Outcome};
+use gmfs::Place;
 
-/// A place in the region.
+/// A place in the image.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct At {
-    offset: u64,
+    address: u64,
     length: u64,
     copy: Option<&'static str>,
 }
 
 impl At {
-    fn new(span: Span, copy: Option<CopyId>) -> Self {
+    fn new(base: u64, span: Span, copy: Option<CopyId>) -> Self {
         let copy = copy.map(|copy| match copy {
             CopyId::A => "A",
             CopyId::B => "B",
         });
-        Self { offset: span.offset, length: span.len, copy }
+        Self { address: base.saturating_add(span.offset), length: span.len, copy }
     }
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
 enum Value {
     Number(u64),
@@ -50,6 +53,7 @@ impl From<Fact> for Value {
 
 /// A finding.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Finding {
     code: &'static str,
     name: &'static str,
@@ -63,7 +67,7 @@ pub(crate) struct Finding {
 }
 
 impl Finding {
-    pub(crate) fn new(Found { finding: found, repaired, whose, .. }: &Found) -> Self {
+    pub(crate) fn new(base: u64, Found { finding: found, repaired, whose, .. }: &Found) -> Self {
         let code = found.code();
         let mut facts: BTreeMap<&'static str, Value> =
             found.problem.facts().into_iter().map(|(name, fact)| (name, fact.into())).collect();
@@ -80,7 +84,7 @@ impl Finding {
             severity: code.severity().name(),
             message: found.to_string(),
             subject: found.subject.to_string(),
-            at: At::new(found.at, found.copy()),
+            at: At::new(base, found.at, found.copy()),
             facts,
             repair: code.repair().name(),
             repaired: *repaired,
@@ -89,17 +93,18 @@ impl Finding {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Unchecked {
     subject: String,
     at: At,
     reason: String,
 }
 
-impl From<&Skipped> for Unchecked {
-    fn from(skipped: &Skipped) -> Self {
+impl Unchecked {
+    fn new(base: u64, skipped: &Skipped) -> Self {
         Self {
             subject: skipped.subject.to_string(),
-            at: At::new(skipped.at, skipped.subject.copy()),
+            at: At::new(base, skipped.at, skipped.subject.copy()),
             reason: skipped.why.to_string(),
         }
     }
@@ -107,6 +112,7 @@ impl From<&Skipped> for Unchecked {
 
 /// An edit of a plan.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Edit {
     edit: String,
     subject: String,
@@ -118,14 +124,15 @@ struct Edit {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Field {
     name: &'static str,
     before: String,
     after: String,
 }
 
-impl From<&Planned> for Edit {
-    fn from(planned: &Planned) -> Self {
+impl Edit {
+    fn new(base: u64, planned: &Planned) -> Self {
         let field = |change: gmfs_check::plan::FieldChange| Field {
             name: change.name,
             before: crate::render::json::hex(&change.before),
@@ -134,7 +141,7 @@ impl From<&Planned> for Edit {
         Self {
             edit: planned.edit.to_string(),
             subject: planned.subject.to_string(),
-            at: At::new(planned.at, planned.subject.copy()),
+            at: At::new(base, planned.at, planned.subject.copy()),
             fields: planned.edit.fields().into_iter().map(field).collect(),
             because: planned.because.iter().map(|code| code.text()).collect(),
             class: planned.class.name(),
@@ -144,6 +151,7 @@ impl From<&Planned> for Edit {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Left {
     code: &'static str,
     subject: String,
@@ -158,8 +166,10 @@ impl From<&Refused> for Left {
 
 /// The answer of `fsck`.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Fsck {
-    pub(crate) image: region::Image,
+    image: region::Image,
+    store: region::Store,
     clean: bool,
     verdict: &'static str,
     findings: Vec<Finding>,
@@ -168,37 +178,42 @@ pub(crate) struct Fsck {
     /// By severity, all that was found: listed or not, repaired or not.
     summary: BTreeMap<&'static str, u64>,
     /// How many of all findings are gone.
-    repaired: u64,
+    findings_repaired: u64,
     unchecked: Vec<Unchecked>,
     /// What could not be checked beyond what is listed.
     more_unchecked: u64,
     /// What the repairs that were made have given up.
     given_up: Vec<GivenUp>,
+    /// Doubtful files that were accepted.
+    accepted: Option<u64>,
     exit_status: u8,
 }
 
 /// What a repair that was made has given up.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct GivenUp {
     because: Vec<&'static str>,
     loses: String,
 }
 
 impl Fsck {
-    pub(crate) fn new(image: region::Image, outcome: &Outcome, exit_status: u8) -> Self {
+    pub(crate) fn new(place: &Place, outcome: &Outcome, accepted: Option<u64>, exit_status: u8) -> Self {
         let severities = [Severity::Note, Severity::Warning, Severity::Error, Severity::Fatal];
         let report = &outcome.last;
         Self {
-            image,
+            image: place.into(),
+            store: region::Store::if_known(place.base, report.state.as_deref()),
             clean: report.verdict() == gmfs_check::Verdict::Clean,
             verdict: report.verdict().name(),
-            findings: outcome.found.iter().map(Finding::new).collect(),
+            findings: outcome.found.iter().map(|found| Finding::new(place.base, found)).collect(),
             not_listed: outcome.more.iter().map(|(code, more)| (code.text(), more.found)).collect(),
             summary: severities.into_iter().map(|severity| (severity.name(), outcome.count(severity))).collect(),
-            repaired: outcome.repaired(),
-            unchecked: report.unchecked.iter().map(Unchecked::from).collect(),
+            findings_repaired: outcome.repaired(),
+            unchecked: report.unchecked.iter().map(|skipped| Unchecked::new(place.base, skipped)).collect(),
             more_unchecked: report.more_unchecked,
             given_up: outcome.applied.iter().filter_map(GivenUp::of).collect(),
+            accepted,
             exit_status,
         }
     }
@@ -213,12 +228,15 @@ impl GivenUp {
 
 /// The answer of `repair`: what `fsck` says, and the plan.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Repair {
     #[serde(flatten)]
-    pub(crate) fsck: Fsck,
+    fsck: Fsck,
+    dry_run: bool,
+    /// The copy that a dry run would make.
+    output: Option<String>,
     edits: Vec<Edit>,
     /// Edits that were made and are not listed.
-    #[serde(skip_serializing_if = "is_zero")]
     more_edits: u64,
     left: Vec<Left>,
     /// More will be planned once these edits are made.
@@ -231,18 +249,25 @@ pub(crate) struct Repair {
 }
 
 impl Repair {
-    pub(crate) fn new(fsck: Fsck, edits: &[Planned], left: &[Refused], more: bool, applied: bool) -> Self {
-        let edits = edits.iter().map(Edit::from).collect();
+    pub(crate) fn new(fsck: Fsck, place: &Place, edits: &[Planned], left: &[Refused], more: bool) -> Self {
+        let edits = edits.iter().map(|planned| Edit::new(place.base, planned)).collect();
         Self {
             fsck,
+            dry_run: false,
+            output: None,
             edits,
             left: left.iter().map(Left::from).collect(),
             more,
-            applied,
+            applied: true,
             released: None,
             more_edits: 0,
             absent: Vec::new(),
         }
+    }
+
+    /// Nothing was done; a copy in `output` is what would be repaired.
+    pub(crate) fn planned(self, output: Option<String>) -> Self {
+        Self { dry_run: true, applied: false, output, ..self }
     }
 
     pub(crate) fn more_edits(mut self, count: u64) -> Self {
@@ -256,18 +281,14 @@ impl Repair {
     }
 
     pub(crate) fn absent(mut self, gaps: &Gaps) -> Self {
-        self.absent = Gap::list(gaps, None);
+        self.absent = Gap::list(gaps, Some(0), None);
         self
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
-const fn is_zero(count: &u64) -> bool {
-    *count == 0
-}
-
 /// One problem of the catalogue.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Problem {
     code: &'static str,
     name: &'static str,
@@ -292,6 +313,7 @@ impl From<Code> for Problem {
 
 /// The answer of `explain`.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Explain {
     pub(crate) problems: Vec<Problem>,
 }

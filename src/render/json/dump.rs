@@ -12,17 +12,18 @@ use gmfs::presence;
 
 /// The image, with what it says of itself if it is a dump.
 #[derive(Serialize)]
-pub(crate) struct Image {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct ImageFacts {
     #[serde(flatten)]
     pub(crate) image: region::Image,
     /// Bytes from the start, or, of a dump, the address behind the last byte; `null` if that is not known.
     pub(crate) end: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) dump: Option<Dump>,
 }
 
 /// What a dump says of itself: `null` for what it does not say.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Dump {
     format: &'static str,
     version: Option<u32>,
@@ -72,6 +73,7 @@ impl From<&DumpFacts> for Dump {
 
 /// A range of memory that a dump describes.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Memory {
     base: u64,
     size: u64,
@@ -87,6 +89,7 @@ impl Memory {
 
 /// Bytes by whether they are there.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Tally {
     bytes: u64,
     present: u64,
@@ -101,7 +104,8 @@ impl From<&presence::Tally> for Tally {
 }
 
 #[derive(Serialize)]
-struct Blocks {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct BlocksThere {
     present: u64,
     partly: u64,
     absent: u64,
@@ -109,10 +113,11 @@ struct Blocks {
 
 /// How much of a region the image holds, in bytes.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Presence {
     metadata: Tally,
     data: Tally,
-    blocks: Blocks,
+    blocks: BlocksThere,
     /// Pages of the block table that no copy gives: what they say that files own is not counted.
     lost_pages: u64,
 }
@@ -123,7 +128,7 @@ impl From<&presence::Presence> for Presence {
         Self {
             metadata: (&found.metadata).into(),
             data: (&found.data).into(),
-            blocks: Blocks { present, partly, absent },
+            blocks: BlocksThere { present, partly, absent },
             lost_pages: found.lost_pages,
         }
     }
@@ -131,8 +136,10 @@ impl From<&presence::Presence> for Presence {
 
 /// The answer of `inspect --image`.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct InspectImage {
-    pub(crate) image: Image,
+    pub(crate) image: ImageFacts,
+    pub(crate) store: Option<region::Store>,
     /// The first of the ranges of memory.
     pub(crate) memory: Vec<Memory>,
     /// How many ranges are not listed.
@@ -144,5 +151,5 @@ pub(crate) struct InspectImage {
     /// How much there is of the range that the region is in, used or not.
     pub(crate) range: Option<Tally>,
     /// Bytes of that range that are holes in a file of raw memory.
-    pub(crate) holes: Option<u64>,
+    pub(crate) hole_bytes: Option<u64>,
 }

@@ -11,33 +11,44 @@ use serde::Serialize;
 
 use crate::in_use::{User, users as users_of};
 use crate::paths::Why;
+use crate::render::json::region;
 use crate::render::json::text;
 use crate::render::time;
 
 /// A run of a file's blocks.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Extent {
-    pub(crate) index: u64,
-    pub(crate) block: u64,
-    pub(crate) count: u64,
-    /// Physical address, if the region's base is known.
-    pub(crate) physical: Option<u64>,
-    /// Offset in the region.
-    pub(crate) offset: u64,
-    pub(crate) bad: bool,
+    index: u64,
+    block: u64,
+    count: u64,
+    offset: u64,
+    length: u64,
+    address: u64,
+    physical: Option<u64>,
+    hardware_error: bool,
 }
 
 impl Extent {
     pub(crate) fn new(run: &Run, store: &Store) -> Self {
         let block = store.block_bytes();
-        let physical = store.physical_base().map(|base| base.saturating_add(run.at));
         let Run { offset, at, len, bad } = *run;
-        Self { index: offset / block, block: at / block, count: len / block, physical, offset: at, bad }
+        Self {
+            index: offset / block,
+            block: at / block,
+            count: len / block,
+            offset,
+            length: len,
+            address: store.place.base.saturating_add(at),
+            physical: store.physical_base().map(|base| base.saturating_add(at)),
+            hardware_error: bad,
+        }
     }
 }
 
 /// A path, exact if it is UTF-8.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Path {
     path: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,6 +74,7 @@ impl Path {
 
 /// An inode with all that is recorded of it.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Inode {
     ino: u32,
     kind: &'static str,
@@ -72,19 +84,12 @@ pub(crate) struct Inode {
     name_bytes: Option<String>,
     size: u64,
     blocks: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
     generation: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     uid: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     gid: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     immutable: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     align_1g: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     doubtful: Option<bool>,
     accessed: Option<String>,
     modified: Option<String>,
@@ -122,6 +127,7 @@ impl From<&Found> for Inode {
 
 /// A file or directory with its blocks.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct File {
     #[serde(flatten)]
     path: Path,
@@ -150,6 +156,7 @@ impl File {
 
 /// An entry of a listing.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Entry {
     #[serde(flatten)]
     path: Path,
@@ -172,6 +179,7 @@ impl Entry {
 
 /// An inode that a listing leaves out.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct NotShown {
     ino: u32,
     name: String,
@@ -192,15 +200,18 @@ impl NotShown {
 
 /// The answer of `ls` and `tree`.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Listing {
+    pub(crate) image: region::Image,
+    pub(crate) store: region::Store,
     pub(crate) entries: Vec<Entry>,
     pub(crate) lost_pages: u64,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) not_shown: Vec<NotShown>,
 }
 
 /// A file as `stat` shows it.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Status {
     #[serde(flatten)]
     pub(crate) entry: Entry,
@@ -210,20 +221,25 @@ pub(crate) struct Status {
 
 /// The answer of `stat`.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Stat {
+    pub(crate) image: region::Image,
+    pub(crate) store: region::Store,
     pub(crate) files: Vec<Status>,
 }
 
 /// The answer of `map`.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Map {
+    pub(crate) image: region::Image,
+    pub(crate) store: region::Store,
     #[serde(flatten)]
     pub(crate) file: File,
     pub(crate) block_size: u64,
-    pub(crate) base: Option<u64>,
+    pub(crate) physical_base: Option<u64>,
     pub(crate) holes: Vec<Hole>,
     /// What no block stands for any more, though it held data.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) lost: Vec<Hole>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) arguments: Option<Vec<String>>,
@@ -231,6 +247,7 @@ pub(crate) struct Map {
 
 /// A part of a file that no block holds.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Hole {
     pub(crate) offset: u64,
     pub(crate) length: u64,
@@ -238,12 +255,11 @@ pub(crate) struct Hole {
 
 /// Whose an address is.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Owner {
     /// The address as it was asked for.
     pub(crate) asked: String,
-    /// Offset in the region.
-    pub(crate) offset: Option<u64>,
-    /// Physical address, if the base is known.
+    pub(crate) address: Option<u64>,
     pub(crate) physical: Option<u64>,
     pub(crate) block: Option<u64>,
     /// file, metadata, free, bad, reserved, tail, lost, outside
@@ -251,8 +267,8 @@ pub(crate) struct Owner {
     #[serde(flatten)]
     pub(crate) path: Path,
     pub(crate) ino: Option<u32>,
-    pub(crate) file_offset: Option<u64>,
-    /// Behind the file's end, in its last block.
+    pub(crate) offset: Option<u64>,
+    /// Past the file's end, in its last block.
     pub(crate) beyond_end: bool,
     pub(crate) copy: Option<String>,
     pub(crate) page: Option<u64>,
@@ -264,13 +280,13 @@ impl Owner {
     pub(crate) fn outside(asked: String) -> Self {
         Self {
             asked,
-            offset: None,
+            address: None,
             physical: None,
             block: None,
             what: "outside",
             path: Path::new(None),
             ino: None,
-            file_offset: None,
+            offset: None,
             beyond_end: false,
             copy: None,
             page: None,
@@ -281,7 +297,10 @@ impl Owner {
 
 /// The answer of `who`.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Who {
+    pub(crate) image: region::Image,
+    pub(crate) store: region::Store,
     pub(crate) addresses: Vec<Owner>,
 }
 

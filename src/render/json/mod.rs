@@ -5,8 +5,12 @@ pub(crate) mod actions;
 pub(crate) mod check;
 pub(crate) mod dump;
 pub(crate) mod files;
+#[cfg(test)]
+mod names;
 pub(crate) mod pkernfs;
 pub(crate) mod region;
+#[cfg(test)]
+mod schema;
 
 use std::io::{self, Write};
 
@@ -25,11 +29,13 @@ struct Envelope<'a, T> {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ErrorBody {
     error: Told,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Told {
     code: &'static str,
     message: String,
@@ -38,9 +44,30 @@ struct Told {
     hint: Option<String>,
 }
 
+/// Answers of which a name has changed its type or its meaning, with the number of their schema. All others have 1.
+const VERSIONS: [(&str, u32); 11] = [
+    ("bad-list", 2),
+    ("dump", 2),
+    ("extract", 2),
+    ("fsck", 2),
+    ("inspect", 2),
+    ("map", 2),
+    ("mkfs", 2),
+    ("repair", 2),
+    ("save", 2),
+    ("stat", 2),
+    ("who", 2),
+];
+
+/// The name of an answer's schema.
+fn schema_of(command: &str) -> String {
+    let version = VERSIONS.iter().find(|(name, _)| *name == command).map_or(1, |(_, version)| *version);
+    format!("gmfs.{command}/{version}")
+}
+
 /// Prints the answer of a command.
 pub(crate) fn print<T: Serialize>(ctx: &mut Ctx, command: &str, body: &T) -> Result<(), OutputError> {
-    let envelope = Envelope { schema: format!("gmfs.{command}/1"), gmfs: VERSION, body };
+    let envelope = Envelope { schema: schema_of(command), gmfs: VERSION, body };
     let mut serializer = Serializer::with_formatter(ctx.writer(), Plain::default());
     envelope.serialize(&mut serializer).map_err(|error| OutputError::from(io::Error::from(error)))?;
     ctx.line("")

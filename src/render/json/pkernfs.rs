@@ -6,21 +6,24 @@ use crate::render::json::region;
 
 /// What is recorded of the store as a whole.
 #[derive(Serialize)]
-pub(crate) struct Superblock {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct PkernfsSuperblock {
     pub(crate) magic: Option<String>,
     pub(crate) next_free_ino: Option<u64>,
 }
 
 /// How the store is laid out.
 #[derive(Serialize)]
-pub(crate) struct Geometry {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct PkernfsGeometry {
     pub(crate) block_size: u64,
     pub(crate) blocks: u32,
 }
 
 /// Blocks and inodes by what they are used for, as a pass over everything finds them.
 #[derive(Serialize)]
-pub(crate) struct Usage {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct PkernfsUsage {
     free: u64,
     data: u64,
     metadata: u64,
@@ -28,7 +31,7 @@ pub(crate) struct Usage {
     inodes_used: u64,
 }
 
-impl From<gmfs::store::Usage> for Usage {
+impl From<gmfs::store::Usage> for PkernfsUsage {
     fn from(usage: gmfs::store::Usage) -> Self {
         let gmfs::store::Usage { free, data, metadata, leaked, inodes_used, .. } = usage;
         Self { free, data, metadata, leaked, inodes_used }
@@ -37,13 +40,15 @@ impl From<gmfs::store::Usage> for Usage {
 
 /// The answer.
 #[derive(Serialize)]
-pub(crate) struct Inspect {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct PkernfsInspect {
     pub(crate) image: region::Image,
+    pub(crate) store: region::Store,
     pub(crate) region: region::Span,
     pub(crate) layout: &'static str,
-    pub(crate) superblock: Superblock,
-    pub(crate) geometry: Geometry,
-    pub(crate) usage: Usage,
+    pub(crate) superblock: PkernfsSuperblock,
+    pub(crate) geometry: PkernfsGeometry,
+    pub(crate) usage: PkernfsUsage,
     /// What is wrong with it, in words.
     pub(crate) anomalies: Vec<String>,
     #[serde(flatten)]

@@ -5,6 +5,7 @@ use gmfs_format::native::copies::{Judgement, Standing};
 use gmfs_format::native::geometry::Geometry as Layout;
 use gmfs_format::native::raw::ErrorRecord;
 use gmfs_format::native::superblock::{STATE_SEALED, Superblock as Found};
+use gmfs_volume::Superblocks;
 use serde::Serialize;
 
 use crate::health;
@@ -14,6 +15,7 @@ use gmfs::Place;
 
 /// The image.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Image {
     kind: &'static str,
     path: String,
@@ -31,14 +33,56 @@ impl From<&Place> for Image {
     }
 }
 
+/// Which region an answer is about.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Store {
+    layout: Option<&'static str>,
+    uuid: Option<String>,
+    base: u64,
+    size: Option<u64>,
+}
+
+impl Store {
+    /// A region whose superblock is known, at `base` of the image.
+    pub(crate) fn new(base: u64, found: &Found) -> Self {
+        Self::of(base, found.uuid, found.geometry())
+    }
+
+    /// A region of this layout.
+    pub(crate) fn of(base: u64, uuid: uuid::Uuid, geometry: Layout) -> Self {
+        let layout = Some(gmfs_format::Layout::Native.name());
+        Self { layout, uuid: Some(uuid.to_string()), base, size: Some(geometry.size()) }
+    }
+
+    /// A range of the image that holds no region that can be read.
+    pub(crate) const fn unknown(base: u64, size: Option<u64>) -> Self {
+        Self { layout: None, uuid: None, base, size }
+    }
+
+    /// A range whose superblocks may or may not have been found.
+    pub(crate) fn if_known(base: u64, found: Option<&Superblocks>) -> Self {
+        found.map_or(Self::unknown(base, None), |found| Self::new(base, found.current()))
+    }
+}
+
+impl From<&gmfs::Store> for Store {
+    fn from(store: &gmfs::Store) -> Self {
+        let uuid = store.uuid().map(|uuid| uuid.to_string());
+        Self { layout: Some(store.layout().name()), uuid, base: store.place.base, size: Some(store.size()) }
+    }
+}
+
 /// Where the region lies in the image.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Span {
     pub(crate) base: u64,
     pub(crate) size: u64,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Features {
     compat: String,
     ro_compat: String,
@@ -46,6 +90,7 @@ struct Features {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Error {
     time: String,
     code: String,
@@ -59,6 +104,7 @@ impl Error {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Errors {
     count: u64,
     first: Option<Error>,
@@ -66,6 +112,7 @@ struct Errors {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Copies {
     a: &'static str,
     b: &'static str,
@@ -73,6 +120,7 @@ struct Copies {
 
 /// The superblock that counts.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Superblock {
     uuid: String,
     label: String,
@@ -85,7 +133,7 @@ pub(crate) struct Superblock {
     features: Features,
     pmd_shift: u8,
     region_size: u64,
-    base: u64,
+    recorded_base: Option<u64>,
     table_pages: u64,
     inode_pages: u64,
     table_used: u64,
@@ -120,7 +168,7 @@ impl Superblock {
             },
             pmd_shift: raw.pmd_shift,
             region_size: raw.region_size.get(),
-            base: raw.base.get(),
+            recorded_base: Some(raw.base.get()).filter(|base| *base != 0),
             table_pages: raw.table_pages.get(),
             inode_pages: raw.inode_pages.get(),
             table_used: raw.table_used.get(),
@@ -143,6 +191,7 @@ impl Superblock {
 
 /// How the region is laid out.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Geometry {
     block_size: u64,
     blocks: u32,
@@ -171,6 +220,7 @@ impl From<Layout> for Geometry {
 
 /// Blocks and inodes by what they are used for, as the superblock counts them.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Usage {
     free: u64,
     data: u64,
@@ -196,6 +246,7 @@ impl From<&Found> for Usage {
 
 /// What statfs(2) reports of the mounted region.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Statfs {
     f_bsize: u64,
     f_blocks: u64,
@@ -221,6 +272,7 @@ impl From<&Found> for Statfs {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Counts {
     good: u64,
     stale: u64,
@@ -237,6 +289,7 @@ impl From<Standings> for Counts {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct PageCounts {
     a: Counts,
     b: Counts,
@@ -244,6 +297,7 @@ struct PageCounts {
 
 /// How the metadata stands.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Health {
     verdict: &'static str,
     pages: PageCounts,
@@ -258,40 +312,41 @@ impl From<health::Health> for Health {
 
 /// A run of blocks of one state and one owner.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Blocks {
     pub(crate) block: u32,
     pub(crate) count: u64,
-    pub(crate) offset: u64,
+    pub(crate) address: u64,
     pub(crate) physical: Option<u64>,
     pub(crate) state: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) owner: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) index: Option<u32>,
     pub(crate) flags: String,
 }
 
 /// One copy of a run of pages.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct PageCopy {
     standing: &'static str,
     detail: Option<String>,
-    offset: u64,
+    address: u64,
 }
 
 impl PageCopy {
-    pub(crate) fn new(standing: Standing, offset: u64) -> Self {
+    pub(crate) fn new(standing: Standing, address: u64) -> Self {
         let detail = match standing {
             Standing::Damaged(fault) => Some(fault.to_string()),
             Standing::Absent(why) => Some(why.to_string()),
             _ => None,
         };
-        Self { standing: words::standing(standing), detail, offset }
+        Self { standing: words::standing(standing), detail, address }
     }
 }
 
 /// A run of metadata pages that stand alike.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Pages {
     pub(crate) page: u32,
     pub(crate) count: u64,
@@ -305,9 +360,11 @@ pub(crate) struct Pages {
 
 /// One field of a raw structure.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Field {
     pub(crate) name: String,
-    pub(crate) offset: usize,
+    /// From the start of the page.
+    pub(crate) start: usize,
     pub(crate) size: usize,
     pub(crate) kind: &'static str,
     pub(crate) value: String,
@@ -316,10 +373,11 @@ pub(crate) struct Field {
 
 /// A metadata page as its bytes read.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Raw {
     pub(crate) page: u32,
     pub(crate) copy: String,
-    pub(crate) offset: u64,
+    pub(crate) address: u64,
     pub(crate) structure: &'static str,
     pub(crate) seal: String,
     pub(crate) fields: Vec<Field>,
@@ -327,6 +385,7 @@ pub(crate) struct Raw {
 
 /// The view that was asked for, if it is a list.
 #[derive(Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Lists {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) lost_pages: Option<u64>,
@@ -342,8 +401,10 @@ pub(crate) struct Lists {
 
 /// The answer of `inspect`.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Inspect {
     pub(crate) image: Image,
+    pub(crate) store: Store,
     pub(crate) region: Span,
     pub(crate) layout: &'static str,
     pub(crate) superblock: Superblock,
@@ -361,7 +422,9 @@ pub(crate) struct Inspect {
 
 /// The answer of `inspect raw`, which needs no region.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct InspectRaw {
     pub(crate) image: Image,
+    pub(crate) store: Store,
     pub(crate) raw: Raw,
 }

@@ -1,5 +1,7 @@
 //! Where everything lies in a region: a pure function of region size, block size and inode count.
 
+use std::ops::Range;
+
 use crate::native::raw::{BLOCKS_PER_PAGE, INODES_PER_PAGE};
 use crate::native::seal::PageKind;
 use crate::native::units::{BlockNo, CopyId, InodeNo, PAGE_BYTES, PageNo, PmdShift, to_u32};
@@ -192,6 +194,16 @@ impl Geometry {
     #[must_use]
     pub fn page_offset(&self, copy: CopyId, page: PageNo) -> u64 {
         self.copy_offset(copy).saturating_add(u64::from(page.0).saturating_mul(PAGE_BYTES))
+    }
+
+    /// The bytes of both copies of the metadata.
+    #[must_use]
+    pub fn metadata(&self) -> [Range<u64>; 2] {
+        let length = u64::from(self.metadata_blocks).saturating_mul(self.block_bytes());
+        CopyId::BOTH.map(|copy| {
+            let start = self.copy_offset(copy);
+            start..start.saturating_add(length)
+        })
     }
 
     /// Which page of which copy begins at an offset, if that is a place of metadata: the reverse of
