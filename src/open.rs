@@ -502,33 +502,14 @@ pub(crate) fn whole(args: &TargetArgs, also: Option<Geometry>, ctx: &Ctx) -> Res
         let (kind, target) = for_writing(&image, ctx)?;
         return Ok(Opening { kind, target, _lock: ReadLock::default() });
     }
-    let (kind, span, source, lock) = for_dry_run(&image, ctx)?;
+    let found = image.spec().locate_for_dry_run(&image.wait.locking(None), &Watching::new(ctx));
+    let (Image { kind, source, .. }, span, lock) = found.map_err(told)?;
     let there = Superblocks::load(&Window::new(&source, span.offset, span.len)).ok().map(|found| found.geometry());
     let metadata = there.into_iter().chain(also).flat_map(|geometry| geometry.metadata());
     let shift = |at: u64| span.offset.saturating_add(at);
     let keep = metadata.map(|range| shift(range.start)..shift(range.end)).collect();
     let overlay: Box<dyn WriteAt> = Box::new(Overlay::keeping(source, keep));
     Ok(Opening { kind, target: Window::new(overlay, span.offset, span.len), _lock: lock })
-}
-
-/// The image as a command would write it, open for reading: what it is, where the region is, its bytes, and the lock.
-fn for_dry_run(args: &ImageArgs, ctx: &Ctx) -> Result<(Kind, Span, Box<dyn ReadAt>, ReadLock)> {
-    let asked = args.region;
-    let exact = asked.and_then(|spec| Some(Span::new(spec.base?, spec.size)));
-    let size = asked.map(|spec| spec.size);
-    let (image, span) = match probe::open_for_dry_run(&args.image, exact) {
-        Err(probe::OpenError::WindowNeeded { .. }) => {
-            let span = gmfs::find::in_memory(&args.image, size, &Watching::new(ctx)).map_err(told)?;
-            (probe::open_for_dry_run(&args.image, Some(span))?, span)
-        }
-        other => {
-            let image = other?;
-            let end = image.source.end().unwrap_or(u64::MAX);
-            (image, exact.unwrap_or(Span::new(0, size.unwrap_or(end))))
-        }
-    };
-    let lock = ReadArgs { of: args.clone(), no_lock: false }.lock_range(&image, span, asked.is_some(), ctx)?;
-    Ok((image.kind, span, image.source, lock))
 }
 
 /// Refuses to write to a store of another layout.

@@ -193,19 +193,50 @@ impl ImageSpec {
     pub fn locate_for_writing(&self, locking: &Locking<'_>, observer: &dyn Observer) -> Result<(Kind, Target), Error> {
         let (exact, size) = self.asked();
         // What is locked of a file is what may be changed of it.
-        let span = exact.or(size.map(|size| Span::new(0, size)));
-        let (image, span) = match self.open_for_writing(exact, &Locking { span, ..*locking }) {
+        let lock = exact.or(size.map(|size| Span::new(0, size)));
+        let open = |window: Option<Span>| {
+            let span = if window == exact { lock } else { None };
+            self.open_for_writing(window, &Locking { span, ..*locking })
+        };
+        let (image, span) = self.place_for_writing(observer, open, |image| image.target.end())?;
+        Ok((image.kind, Window::new(image.target, span.offset, span.len)))
+    }
+
+    /// As [`locate_for_writing`](Self::locate_for_writing), but opened and locked for reading: the image as it is, where in
+    /// it the region is, and the lock.
+    ///
+    /// # Errors
+    /// As [`locate_for_writing`](Self::locate_for_writing).
+    pub fn locate_for_dry_run(
+        &self,
+        locking: &Locking<'_>,
+        observer: &dyn Observer,
+    ) -> Result<(Image, Span, ReadLock), Error> {
+        let open = |window| probe::open_for_dry_run(&self.path, window);
+        let (image, span) = self.place_for_writing(observer, open, |image| image.source.end())?;
+        let lock = self.lock_range(&image, span, self.region.is_some(), Some(locking), observer)?;
+        Ok((image, span, lock))
+    }
+
+    /// Opens an image that is to be written, and says where in it the region is: nothing in it is looked at.
+    fn place_for_writing<I>(
+        &self,
+        observer: &dyn Observer,
+        open: impl Fn(Option<Span>) -> Result<I, OpenError>,
+        end: impl Fn(&I) -> Option<u64>,
+    ) -> Result<(I, Span), Error> {
+        let (exact, size) = self.asked();
+        match open(exact) {
             Err(OpenError::WindowNeeded { .. }) => {
                 let span = find::in_memory(&self.path, size, observer)?;
-                (self.open_for_writing(Some(span), &Locking { span: None, ..*locking })?, span)
+                Ok((open(Some(span))?, span))
             }
             other => {
                 let image = other?;
-                let end = image.target.end().unwrap_or(u64::MAX);
-                (image, exact.unwrap_or(Span::new(0, size.unwrap_or(end))))
+                let size = size.or_else(|| end(&image)).unwrap_or(u64::MAX);
+                Ok((image, exact.unwrap_or(Span::new(0, size))))
             }
-        };
-        Ok((image.kind, Window::new(image.target, span.offset, span.len)))
+        }
     }
 }
 
