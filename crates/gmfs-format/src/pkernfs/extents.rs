@@ -120,9 +120,18 @@ impl<'a> Extents<'a> {
 
     /// The size that follows from the extents that are left, of all of them if none was taken.
     #[must_use]
-    pub fn derived_size(mut self) -> DerivedSize {
-        let (mut bytes, mut unknown) = (0, false);
+    pub fn derived_size(self) -> DerivedSize {
+        self.measure().0
+    }
+
+    /// The size that follows from the extents, and how many bytes of them are in blocks of the region.
+    #[must_use]
+    pub fn measure(mut self) -> (DerivedSize, u64) {
+        let (mut bytes, mut mapped, mut unknown) = (0, 0_u64, false);
         for extent in self.by_ref() {
+            if matches!(extent.place, Place::Region { .. }) {
+                mapped = mapped.saturating_add(extent.length);
+            }
             match extent.place {
                 Place::Region { .. } | Place::PastEnd { .. } => bytes = extent.offset.saturating_add(extent.length),
                 Place::Unknown { .. } | Place::NoTable => unknown = true,
@@ -135,7 +144,7 @@ impl<'a> Extents<'a> {
             (false, true) => SizeBound::Probable,
             (false, false) => SizeBound::Exact,
         };
-        DerivedSize { bytes, bound }
+        (DerivedSize { bytes, bound }, mapped)
     }
 
     /// The extent of a run.

@@ -56,18 +56,17 @@ impl Pkernfs {
                 Some(layout::Kind::IommuRootPageTables | layout::Kind::IommuDomainPageTables) => Kind::PageTables,
                 Some(layout::Kind::File) | None => Kind::File,
             };
-            let runs = self.runs_of(node.ino);
-            let bytes: u64 = runs.iter().fold(0, |sum: u64, run| sum.saturating_add(run.len));
-            let size = self.store.derived_size(&self.source, node.ino).map_or(0, |size| size.bytes);
+            // Directories have no extents, so that their size is 0.
+            let (size, mapped) = self.store.extents(&self.source, node.ino).measure();
             let root = node.ino == InodeNo::ROOT;
             tree.insert(Inode {
                 ino: node.ino,
                 kind,
                 parent: if root { InodeNo::ROOT } else { node.parent.unwrap_or(InodeNo::NONE) },
                 name: if root { Box::default() } else { node.name.clone() },
-                size,
+                size: size.bytes,
                 size_recorded: false,
-                blocks: bytes.checked_div(layout::BLOCK_BYTES).unwrap_or_default(),
+                blocks: mapped.checked_div(layout::BLOCK_BYTES).unwrap_or_default(),
                 attributes: None,
             });
         }
