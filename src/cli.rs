@@ -107,10 +107,6 @@ commands! {
     complete hidden;
 }
 
-/// Commands that only write, and so take no dump.
-const WRITERS: [&str; 11] =
-    ["create", "mkdir", "put", "truncate", "mv", "rm", "restore", "undo", "inject", "add", "del"];
-
 /// Options that say what IMAGE is and how it is read.
 const IMAGE_OPTIONS: [&str; 7] = ["region", "parts", "base", "wait", "holes", "over", "no_lock"];
 
@@ -128,16 +124,14 @@ fn declaration<'e>(entries: impl Iterator<Item = &'e Entry>) -> clap::Command {
     }))
 }
 
-/// Puts the options of IMAGE under one heading. What is said of how to read dumps is left out where no dump can be taken.
+/// Puts the options of IMAGE under one heading.
 fn with_image_options(command: clap::Command) -> clap::Command {
-    let writer = WRITERS.contains(&command.get_name());
     let (mkfs, inject) = (command.get_name() == "mkfs", command.get_name() == "inject");
     // Not by mut_arg, which moves what it changes behind the rest.
     let command = command.mut_args(|arg| {
         let id = arg.get_id().as_str().to_owned();
         let arg = match id.as_str() {
             "image" if inject => arg.help("Region file"),
-            "image" if writer => arg.help("Region file, block device, /dev/mem or devdax device"),
             _ => arg,
         };
         // The base that mkfs records is the region's.

@@ -12,7 +12,6 @@ use gmfs_check::Standings;
 use gmfs_check::Verdict;
 use gmfs_format::Layout;
 use gmfs_format::native::copies::Standing;
-use gmfs_format::native::geometry::Geometry;
 use gmfs_format::native::superblock::Superblock;
 use gmfs_format::native::units::CopyId;
 use gmfs_io::ReadAt as _;
@@ -189,7 +188,7 @@ fn summary(opened: &Store, ctx: &mut Ctx) -> Result<()> {
         ("  reserved", raw.reserved_blocks.get()),
     ] {
         let role = if name == "  bad" && count > 0 { Role::Bad } else { Role::Plain };
-        table.styled([(name, Role::Plain), (&in_blocks(count, geometry), role)]);
+        table.styled([(name, Role::Plain), (&in_blocks(count, geometry.block_bytes()), role)]);
     }
     table.row(["Inodes", &format!("{} used of {}", raw.used_inodes, geometry.inodes())]);
     table.row(["State", &words::state(raw.state.get())]);
@@ -219,8 +218,8 @@ fn presence(opened: &Store, region: &Region<Source>) -> Option<Presence> {
 }
 
 /// `12 (24 MiB)`
-fn in_blocks(count: u64, geometry: Geometry) -> String {
-    let bytes = count.saturating_mul(geometry.block_bytes());
+fn in_blocks(count: u64, block_bytes: u64) -> String {
+    let bytes = count.saturating_mul(block_bytes);
     if count == 0 { "0".to_owned() } else { format!("{count} ({})", size::human(bytes)) }
 }
 

@@ -64,16 +64,13 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     if super::tell_lost(runs.lost_pages, "block table", "mapping", ctx) != Exit::Done {
         exit = Exit::No;
     }
+    let pieces = store.content_of(inode, &runs).map_err(open::told);
+    // Two blocks for the same bytes leave no pieces; the runs show both of them.
+    let lost = pieces.as_ref().is_ok_and(|pieces| pieces.iter().any(|piece| matches!(piece, Piece::Lost { .. })));
     let arguments = match args.vmm {
-        Some(Vmm::Qemu) => {
-            let pieces = store.content_of(inode, &runs).map_err(open::told).with_context(cannot)?;
-            Some(qemu(&store, inode, &pieces).with_context(cannot)?)
-        }
+        Some(Vmm::Qemu) => Some(qemu(&store, inode, &pieces.with_context(cannot)?).with_context(cannot)?),
         None => None,
     };
-    // Two blocks for the same bytes leave no pieces; the runs show both of them.
-    let lost =
-        store.content_of(inode, &runs).is_ok_and(|pieces| pieces.iter().any(|p| matches!(p, Piece::Lost { .. })));
     let runs = runs.files.get(&inode.ino).map(Vec::as_slice).unwrap_or_default();
     let mapping = Mapping { store: &store, inode, runs, lost };
     if args.json {

@@ -5,7 +5,7 @@ use gmfs::Store;
 use gmfs::store::Pkernfs;
 use gmfs_format::pkernfs::Magic;
 
-use super::{Args, View, base, image, views};
+use super::{Args, View, base, image, in_blocks, views};
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::open;
@@ -84,14 +84,16 @@ fn summary(store: &Store, found: &Pkernfs, ctx: &mut Ctx) -> Result<Exit> {
         ("  metadata", usage.metadata),
         ("  without an owner", usage.leaked),
     ] {
-        let bytes = count.saturating_mul(store.block_bytes());
-        table.row([name, &if count == 0 { "0".to_owned() } else { format!("{count} ({})", size::human(bytes)) }]);
+        table.row([name, &in_blocks(count, store.block_bytes())]);
     }
     table.row(["Inodes", &format!("{} used of {}", usage.inodes_used, usage.inodes)]);
     table.row(["Magic", &magic(found)]);
     let next = inner.next_free_ino().map_or_else(|| "not known".to_owned(), |ino| ino.to_string());
     table.row(["Next free inode", &next]);
-    let wrong = size::count(inner.anomalies().len() as u64, "anomaly").replace("anomalys", "anomalies");
+    let wrong = match inner.anomalies().len() {
+        1 => "1 anomaly".to_owned(),
+        several => format!("{several} anomalies"),
+    };
     let role = if inner.anomalies().is_empty() { Role::Good } else { Role::Bad };
     table.styled([("Inode store", Role::Plain), (&wrong, role)]);
     table.print(ctx)?;
