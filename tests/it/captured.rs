@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::dumpfiles::{captured, unpack};
+use crate::dumpfiles::unpack;
 use crate::sandbox::Sandbox;
 
 /// A captured dump, unpacked: how it is called on the command line, and what is known of it.
@@ -15,7 +15,7 @@ struct Case {
 }
 
 fn cases(sandbox: &Sandbox) -> Vec<Case> {
-    let Some(dir) = captured() else { return Vec::new() };
+    let Some(dir) = gmfs_testing::fixtures("dumps") else { return Vec::new() };
     let truth: Value = serde_json::from_str(&std::fs::read_to_string(dir.join("truth.json")).unwrap()).unwrap();
     let mut cases = Vec::new();
     for (name, truth) in truth["dumps"].as_object().unwrap() {

@@ -1,9 +1,9 @@
 //! Dumps of known memory, in the formats that tools write, and the captured ones that lie beside the checkout.
 
 use std::collections::BTreeSet;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::images::Segment;
 use crate::sandbox::Sandbox;
@@ -160,31 +160,9 @@ pub(crate) fn avml(segments: &[Segment]) -> Vec<u8> {
     segments.iter().flat_map(compressed).collect()
 }
 
-/// The directory of the captured dumps. See [`fixtures`].
-pub(crate) fn captured() -> Option<PathBuf> {
-    fixtures("dumps")
-}
-
-/// A directory of data that real tools made, beside the checkout. On a machine without it the test says that it is
-/// skipped; with CI=true it fails, unless GMFS_NO_SHARED=1 says that there is none.
-pub(crate) fn fixtures(name: &str) -> Option<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/fixtures").join(name);
-    if dir.is_dir() {
-        return Some(dir);
-    }
-    let is = |name: &str, value: &str| std::env::var_os(name).is_some_and(|set| set == value);
-    assert!(!is("CI", "true") || is("GMFS_NO_SHARED", "1"), "there is no {}", dir.display());
-    eprintln!("skipped: there is no {}", dir.display());
-    None
-}
-
 /// Unpacks a captured dump into the sandbox.
 pub(crate) fn unpack(sandbox: &Sandbox, dir: &Path, name: &str) {
-    let packed = std::io::BufReader::new(std::fs::File::open(dir.join(format!("{name}.zst"))).unwrap());
-    let mut decoder = ruzstd::decoding::FrameDecoder::new();
-    decoder.set_max_window_size(128 << 20);
-    let mut stream = ruzstd::decoding::StreamingDecoder::new_with_decoder(packed, decoder).unwrap();
     let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).unwrap();
+    gmfs_testing::unpack(&dir.join(format!("{name}.zst")), &mut bytes);
     sandbox.write(name, &bytes);
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::dumpfiles::{fixtures, unpack};
+use crate::dumpfiles::unpack;
 use crate::sandbox::Sandbox;
 
 const IMAGES: [&str; 6] =
@@ -12,7 +12,7 @@ const BLOCK: u64 = 2 << 20;
 
 /// Unpacks an image as `pk.raw`, and gives what is true of it.
 fn prepare(name: &str) -> Option<(Sandbox, Value)> {
-    let dir = fixtures("kernel-layouts")?;
+    let dir = gmfs_testing::fixtures("kernel-layouts")?;
     let (folder, file) = name.split_once('/').unwrap();
     let sandbox = Sandbox::new();
     unpack(&sandbox, &dir.join(folder), &format!("{file}.raw"));

@@ -1,45 +1,19 @@
 //! Real dumps, whose window holds pages that tell their own address. They lie beside the checkout.
 
-use std::fs::File;
-use std::io::{BufReader, BufWriter, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use gmfs_io::{Absence, ReadAt, ReadError};
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
-/// The captures are compressed with a window of 128 MiB.
-const WINDOW: u64 = 128 << 20;
-
-/// The directory of the captures. On a machine without it the test says that it is skipped; with CI=true it fails, unless
-/// GMFS_NO_SHARED=1 says that there is none.
+/// The directory of the captures; `None` where the test is to be skipped.
 pub(crate) fn fixtures() -> Option<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures/dumps");
-    if dir.is_dir() {
-        return Some(dir);
-    }
-    let is = |name: &str, value: &str| std::env::var_os(name).is_some_and(|set| set == value);
-    assert!(!is("CI", "true") || is("GMFS_NO_SHARED", "1"), "no captured dumps in {}", dir.display());
-    eprintln!("skipped: no captured dumps in {}", dir.display());
-    None
+    gmfs_testing::fixtures("dumps")
 }
 
 pub(crate) fn unpack(dir: &Path, name: &str) -> NamedTempFile {
-    let packed = BufReader::new(File::open(dir.join(format!("{name}.zst"))).unwrap());
-    let mut decoder = ruzstd::decoding::FrameDecoder::new();
-    decoder.set_max_window_size(WINDOW);
-    let mut stream = ruzstd::decoding::StreamingDecoder::new_with_decoder(packed, decoder).unwrap();
-    let file = NamedTempFile::new().unwrap();
-    let mut out = BufWriter::new(file.as_file());
-    let mut buf = vec![0; 1 << 20];
-    loop {
-        match stream.read(&mut buf).unwrap() {
-            0 => break,
-            n => out.write_all(&buf[..n]).unwrap(),
-        }
-    }
-    out.flush().unwrap();
-    drop(out);
+    let mut file = NamedTempFile::new().unwrap();
+    gmfs_testing::unpack(&dir.join(format!("{name}.zst")), &mut file);
     file
 }
 

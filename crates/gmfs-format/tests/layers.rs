@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Each package of the workspace, and the packages of the workspace that it may use.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("gmfs-io", &[]),
     ("gmfs-dump", &["gmfs-io"]),
     ("gmfs-format", &["gmfs-io"]),
@@ -17,6 +17,8 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ("gmfs-check", &["gmfs-format", "gmfs-io", "gmfs-volume"]),
     ("gmfs", &["gmfs-check", "gmfs-dump", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-volume"]),
     ("gmfs-cli", &["gmfs", "gmfs-check", "gmfs-dump", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-volume"]),
+    // For tests only.
+    ("gmfs-testing", &[]),
 ];
 
 /// Crates that know no files, no devices, no command line and no JSON, and have no unsafe code.
