@@ -243,9 +243,7 @@ pub(crate) fn told(error: gmfs::Error) -> anyhow::Error {
             anyhow::Error::new(source).context(format!("cannot search {}", path.display()))
         }
         gmfs::Error::NotFound { size } => {
-            let of_size = size.map_or_else(String::new, |size| format!(" of {}", size::both(size)));
-            let message = format!("no region{of_size} was found: no superblock at any multiple of 2 MiB");
-            Failure::new("no-region", message).hint(several).into()
+            Failure::new("no-region", gmfs::error::not_found(size.map(size::both))).hint(several).into()
         }
         error @ gmfs::Error::Several(_) => failure("several-regions", &error, several).into(),
         error @ gmfs::Error::Parameters(_) => {
