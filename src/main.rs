@@ -4,7 +4,6 @@
 //! comes of it. Each command is one module of [`cmd`]; whatever formats numbers, tables or JSON is in [`render`].
 
 mod asking;
-mod changes;
 mod cli;
 mod clock;
 mod cmd;
@@ -30,7 +29,6 @@ mod render;
 mod repairing;
 mod stdout;
 mod suggest;
-mod taking_back;
 mod whose;
 
 use std::process::ExitCode;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use gmfs::changes::Changes;
 use gmfs::in_use::Watch;
 use gmfs::lacking::Lacking;
 use gmfs::open::{ReadLock, Target, Unlocked};
@@ -22,7 +23,6 @@ use gmfs_io::{Overlay, ReadAt, Span, Window, WriteAt};
 use gmfs_volume::rebuild;
 use gmfs_volume::{ChangeError, OpenError, Recovery, Region, Superblocks, Writer, WriterOptions};
 
-use crate::changes::Changes;
 use crate::clock;
 use crate::content::{Gap, Gaps};
 use crate::ctx::Ctx;

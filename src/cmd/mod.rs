@@ -36,20 +36,18 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::builder::{OsStringValueParser, PathBufValueParser, TypedValueParser};
 use gmfs::Store;
+use gmfs::changes::Changes;
 use gmfs::store::Inodes;
-use gmfs_format::model::Kind;
-use gmfs_format::model::{Inode, Tree};
-use gmfs_format::native::units::InodeNo;
+use gmfs_format::model::{Inode, InodeNo, Kind, Tree};
 use gmfs_volume::ChangeError;
 
-use crate::changes::Changes;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::{self, Failure};
 use crate::open::{self, Changing};
 use crate::paths::{self, Why};
 use crate::render::json::{self, actions, files};
-use crate::render::size;
+use crate::render::{changes, size};
 
 /// So many inodes are named in one message.
 const NAMED: usize = 8;
@@ -259,12 +257,12 @@ pub(crate) fn entries(writer: &Changing<'_>, paths: &[&[u8]]) -> Vec<files::Entr
 pub(crate) fn tell_change(
     ctx: &mut Ctx,
     command: &str,
-    (entries, changes): (Vec<files::Entry>, Changes),
+    (entries, changed): (Vec<files::Entry>, Changes),
 ) -> Result<Exit> {
     if ctx.json {
-        json::print(ctx, command, &actions::Changed::new(&changes, entries))?;
-    } else if changes.dry_run {
-        changes.tell(ctx)?;
+        json::print(ctx, command, &actions::Changed::new(&changed, entries))?;
+    } else if changed.dry_run {
+        changes::tell(&changed, ctx)?;
     }
     Ok(Exit::Done)
 }

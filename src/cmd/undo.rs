@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
+use gmfs::put_back;
 use gmfs_image::undo::Undo;
 use gmfs_io::{Overlay, Span, WriteAt};
 use gmfs_volume::Region;
@@ -12,9 +13,9 @@ use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::printable;
 use crate::open::{self, Opening, WriteArgs};
+use crate::render::changes::tell_put_back;
 use crate::render::json::{self, actions, region};
 use crate::render::size;
-use crate::taking_back;
 
 /// Take back what a command run with --undo has written
 ///
@@ -63,9 +64,9 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         let after = Region::open(&after).ok();
         watch.refuse_taking(&before, after.as_ref()).with_context(cannot)?;
         let told = args.force || ctx.json || args.image.dry_run;
-        changes = after.as_ref().filter(|_| told).map(|after| taking_back::compare(&before, after));
+        changes = after.as_ref().filter(|_| told).map(|after| put_back::compare(&before, after));
         if told && !ctx.json {
-            taking_back::tell(changes.as_deref(), ctx)?;
+            tell_put_back(changes.as_deref(), ctx)?;
         }
         store = region::Store::new(place.base, after.as_ref().map_or(before.superblock(), Region::superblock));
     }

@@ -36,12 +36,14 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 #![cfg_attr(not(test), deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
+pub mod changes;
 pub mod error;
 pub mod find;
 pub mod in_use;
 pub mod lacking;
 pub mod open;
 pub mod presence;
+pub mod put_back;
 pub mod store;
 pub mod walk;
 

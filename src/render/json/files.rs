@@ -6,7 +6,7 @@ use gmfs::store::Run;
 use gmfs_format::model::Inode as Found;
 use gmfs_format::native::tables::INODE_ALIGN_1G;
 use gmfs_format::native::tables::INODE_IMMUTABLE;
-use gmfs_format::native::units::InodeNo;
+use gmfs_format::model::InodeNo;
 use serde::Serialize;
 
 use crate::in_use::{User, users as users_of};
