@@ -36,6 +36,8 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 #![cfg_attr(not(test), deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
+pub mod address;
+pub mod bad;
 pub mod changes;
 pub mod error;
 pub mod find;
