@@ -180,7 +180,7 @@ fn summary(opened: &Store, ctx: &mut Ctx) -> Result<()> {
     table.row(["Label", &label(superblock)]);
     table.row(["Size", &size::both(geometry.size())]);
     table.row(["Physical base", &base(opened.physical_base())]);
-    table.row(["Blocks", &crate::cmd::mkfs::blocks(geometry)]);
+    table.row(["Blocks", &size::blocks(geometry)]);
     for (name, count) in [
         ("  free", raw.free_blocks.get()),
         ("  data", raw.data_blocks.get()),

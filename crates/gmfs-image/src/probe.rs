@@ -572,6 +572,12 @@ pub fn memory_map(path: &Path) -> Result<IoMem, OpenError> {
     Ok(IoMem::parse(&text)?)
 }
 
+/// Whether the path names `/dev/mem`, by its device number.
+#[must_use]
+pub fn is_dev_mem(path: &Path) -> bool {
+    matches!(device_kind(path), Ok(Some(Kind::DevMem)))
+}
+
 /// What kind of image the character device at `path` is; `None` for what is no character device.
 fn device_kind(path: &Path) -> Result<Option<Kind>, OpenError> {
     match node_of(path)? {

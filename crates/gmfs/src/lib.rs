@@ -43,6 +43,7 @@ pub mod error;
 pub mod find;
 pub mod in_use;
 pub mod lacking;
+pub mod make;
 pub mod open;
 pub mod presence;
 pub mod put_back;
