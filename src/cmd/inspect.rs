@@ -284,7 +284,7 @@ fn superblock(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         let role = if standing == Standing::Good { Role::Good } else { Role::Warn };
         let standing = match (standing, slot.good()) {
             (Standing::Good, _) | (_, None) => slot.to_string(),
-            (other, Some(found)) => format!("{}, generation {}", words::standing(other), found.generation),
+            (other, Some(found)) => format!("{}, generation {}", other.name(), found.generation),
         };
         table.styled([(copy, Role::Plain), (&standing, role)]);
     }

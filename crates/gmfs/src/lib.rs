@@ -44,9 +44,11 @@ pub mod find;
 pub mod in_use;
 pub mod lacking;
 pub mod make;
+pub mod metadump;
 pub mod open;
 pub mod presence;
 pub mod put_back;
+pub mod raw_page;
 pub mod store;
 pub mod walk;
 

@@ -71,6 +71,22 @@ impl Standing {
         matches!(self, Self::Uncommitted | Self::Lagging | Self::Interrupted)
     }
 
+    /// A word for it, for tables and for programs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Uncommitted => "uncommitted",
+            Self::Lagging => "lagging",
+            Self::Interrupted => "interrupted",
+            Self::Stale => "stale",
+            Self::Damaged(fault) => fault.name(),
+            Self::Absent(Absence::BeyondEnd) => "beyond-end",
+            Self::Absent(_) => "absent",
+            Self::Unreadable => "unreadable",
+        }
+    }
+
     /// Whether this is damage: neither good, nor to be recovered, nor absent.
     #[must_use]
     pub const fn is_damage(self) -> bool {

@@ -25,6 +25,14 @@ pub struct Field {
     pub doc: &'static str,
 }
 
+impl Field {
+    /// Where its bytes are in the structure.
+    #[must_use]
+    pub const fn range(&self) -> std::ops::Range<usize> {
+        self.offset..self.offset.saturating_add(self.size)
+    }
+}
+
 /// A structure as it lies in memory, with its byte table.
 pub trait OnMemory: FromBytes + IntoBytes + KnownLayout + Immutable + Unaligned + Clone {
     /// The structure's name.

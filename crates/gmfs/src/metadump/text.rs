@@ -13,13 +13,18 @@ use gmfs_volume::region::page_descriptors;
 use gmfs_volume::superblocks::used_tables;
 use gmfs_volume::sweep::{Frame, sweep};
 
-use crate::interrupt;
-use crate::render::words;
-
 type Out<'w> = dyn Write + Send + 'w;
+/// Takes a page of a table.
+type Visit<'v> = dyn FnMut(&Frame<'_>) -> io::Result<()> + Send + 'v;
 
 /// The text of a region's metadata.
-pub(super) fn write<S: ReadAt>(source: &S, superblocks: &Superblocks, out: &mut Out<'_>) -> io::Result<()> {
+pub(super) fn write<S: ReadAt>(
+    source: &S,
+    superblocks: &Superblocks,
+    out: &mut Out<'_>,
+    go_on: &(dyn Fn() -> bool + Sync),
+) -> io::Result<()> {
+    let pass = Pass { source, superblocks, go_on };
     let current = superblocks.current();
     writeln!(out, "region uuid {}", current.uuid)?;
     writeln!(out, "region generation {}", current.generation)?;
@@ -28,15 +33,15 @@ pub(super) fn write<S: ReadAt>(source: &S, superblocks: &Superblocks, out: &mut 
     }
     fields::<SuperblockRaw>(out, "superblock", &current.raw)?;
     for (kind, _) in used_tables(current) {
-        each(source, superblocks, kind, |frame| {
+        pass.each(kind, &mut |frame| {
             for copy in CopyId::BOTH {
-                let standing = words::standing(frame.judgement.of(copy));
+                let standing = frame.judgement.of(copy).name();
                 writeln!(out, "page {copy} {} {kind}: {standing}", frame.page)?;
             }
             Ok(())
         })?;
     }
-    each(source, superblocks, PageKind::InodeTable, |frame| {
+    pass.each(PageKind::InodeTable, &mut |frame| {
         let Some(bytes) = frame.taken() else { return Ok(()) };
         let first = superblocks.geometry().first_inode_of(frame.page).0;
         for (number, inode) in (first..).zip(&InodeTablePage::view(bytes).inodes).filter(|(_, inode)| inode.in_use()) {
@@ -45,7 +50,7 @@ pub(super) fn write<S: ReadAt>(source: &S, superblocks: &Superblocks, out: &mut 
         Ok(())
     })?;
     let mut run = Run { first: BlockNo(0), count: 0, entry: BlockRaw::FREE };
-    each(source, superblocks, PageKind::BlockTable, |frame| {
+    pass.each(PageKind::BlockTable, &mut |frame| {
         let Some(bytes) = frame.taken() else { return Ok(()) };
         page_descriptors(superblocks.geometry(), frame.page, bytes)
             .try_for_each(|(block, entry)| run.add(block, entry, out))
@@ -53,30 +58,34 @@ pub(super) fn write<S: ReadAt>(source: &S, superblocks: &Superblocks, out: &mut 
     run.tell(out)
 }
 
-/// Hands the pages of a table to `visit`, until that fails.
-fn each<S: ReadAt>(
-    source: &S,
-    superblocks: &Superblocks,
-    kind: PageKind,
-    mut visit: impl FnMut(&Frame<'_>) -> io::Result<()> + Send,
-) -> io::Result<()> {
-    let mut done = Ok(());
-    let tables = used_tables(superblocks.current());
-    for (_, pages) in tables.into_iter().filter(|(table, _)| *table == kind) {
-        let visit = |frame: &Frame<'_>| {
-            if done.is_ok() && !interrupt::asked() {
-                done = visit(frame);
-            }
-        };
-        sweep(source, superblocks, pages, vec![visit]);
+/// Reads tables.
+struct Pass<'p, S> {
+    source: &'p S,
+    superblocks: &'p Superblocks,
+    go_on: &'p (dyn Fn() -> bool + Sync),
+}
+
+impl<S: ReadAt> Pass<'_, S> {
+    /// Passes the pages of a table to `visit`, until that fails.
+    fn each(&self, kind: PageKind, visit: &mut Visit<'_>) -> io::Result<()> {
+        let mut done = Ok(());
+        let tables = used_tables(self.superblocks.current());
+        for (_, pages) in tables.into_iter().filter(|(table, _)| *table == kind) {
+            let visit = |frame: &Frame<'_>| {
+                if done.is_ok() && (self.go_on)() {
+                    done = visit(frame);
+                }
+            };
+            sweep(self.source, self.superblocks, pages, vec![visit]);
+        }
+        done
     }
-    done
 }
 
 /// The fields of a structure, those that are reserved only if they hold something.
 fn fields<T: OnMemory>(out: &mut Out<'_>, what: &str, value: &T) -> io::Result<()> {
     for field in T::FIELDS {
-        let bytes = value.bytes().get(field.offset..field.offset + field.size).unwrap_or_default();
+        let bytes = value.bytes().get(field.range()).unwrap_or_default();
         if field.name.starts_with("reserved") && bytes.iter().all(|byte| *byte == 0) {
             continue;
         }
@@ -84,7 +93,7 @@ fn fields<T: OnMemory>(out: &mut Out<'_>, what: &str, value: &T) -> io::Result<(
         match field.kind {
             "u8" | "U16" | "U32" | "U64" => writeln!(out, "{what} {} {number}", field.name)?,
             _ => {
-                let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+                let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last.saturating_add(1));
                 let shown = bytes.get(..used).unwrap_or_default();
                 writeln!(out, "{what} {} '{}'", field.name, escape(shown))?;
             }
@@ -107,7 +116,7 @@ impl Run {
             next.index = next.index.get().wrapping_add(self.count).into();
         }
         if self.count > 0 && next == *entry && self.first.0.checked_add(self.count) == Some(block.0) {
-            self.count += 1;
+            self.count = self.count.saturating_add(1);
             return Ok(());
         }
         self.tell(out)?;

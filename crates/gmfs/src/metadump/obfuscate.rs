@@ -1,5 +1,5 @@
-//! Names taken out of metadata pages, whose seals are then what they were: a good one good, a broken one broken in the
-//! same way. Where that cannot be had without keeping bytes that may be a name, the bytes go.
+//! Replaces the names in metadata pages. Valid seals stay valid; broken seals stay broken in the same way. Where that is
+//! only possible by keeping bytes that may be a name, the bytes are replaced too.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
@@ -9,6 +9,7 @@ use gmfs_format::native::raw::{InodeRaw, InodeTablePage, PageHeader, SuperblockP
 use gmfs_format::native::seal::{self, PAGE_VERSION, PageKind, Place, SealFault};
 use gmfs_format::native::superblock::check_label;
 use gmfs_format::native::units::{CopyId, Generation, PAGE_BYTES, PAGE_SIZE, PageBytes, PageNo, to_u32};
+use gmfs_io::num::{len64, round_down, small};
 use gmfs_io::{Absence, ReadAt, ReadError, Span};
 use gmfs_volume::Superblocks;
 
@@ -43,10 +44,10 @@ impl Names {
         let sort = name.iter().map(|byte| if is_kept(*byte) { *byte } else { FILL }).collect();
         let next = self.next.entry(sort).or_default();
         if spell(*next, name) == b".." {
-            *next += 1;
+            *next = next.saturating_add(1);
         }
         let number = *next;
-        *next += 1;
+        *next = next.saturating_add(1);
         self.known.insert(hash, number);
         spell(number, name)
     }
@@ -65,13 +66,14 @@ fn spell(mut number: u64, name: &[u8]) -> Vec<u8> {
     if (2..=SHORT).contains(&name.len()) {
         digits.push(b'.');
     }
-    let base = digits.len() as u64;
+    let base = len64(digits.len());
     let mut digit = |old: &u8| {
         if is_kept(*old) {
             return *old;
         }
-        let digit = digits.get((number % base) as usize).copied().unwrap_or(FILL);
-        number /= base;
+        let (digit, rest) = (number.checked_rem(base), number.checked_div(base));
+        let digit = digit.and_then(|digit| digits.get(small(digit)).copied()).unwrap_or(FILL);
+        number = rest.unwrap_or(0);
         digit
     };
     name.iter().map(&mut digit).collect()
@@ -89,7 +91,7 @@ impl<S: ReadAt> Obfuscated<'_, S> {
     fn place(&self, offset: u64) -> Option<Place> {
         let geometry = self.superblocks.geometry();
         let page = |copy| {
-            let inside = offset.checked_sub(geometry.copy_offset(copy))? / PAGE_BYTES;
+            let inside = offset.checked_sub(geometry.copy_offset(copy))?.checked_div(PAGE_BYTES)?;
             (inside < geometry.pages()).then(|| PageNo(to_u32(inside)))
         };
         CopyId::BOTH.into_iter().rev().find_map(|copy| self.superblocks.place(copy, page(copy)?))
@@ -100,18 +102,18 @@ impl<S: ReadAt> ReadAt for Obfuscated<'_, S> {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
         let (mut at, mut rest) = (offset, buf);
         while !rest.is_empty() {
-            let inside = (at % PAGE_BYTES) as usize;
-            let (now, later) = rest.split_at_mut((PAGE_SIZE - inside).min(rest.len()));
-            let start = at - at % PAGE_BYTES;
+            let start = round_down(at, PAGE_BYTES);
+            let inside = small(at.saturating_sub(start));
+            let (now, later) = rest.split_at_mut(PAGE_SIZE.saturating_sub(inside).min(rest.len()));
             if let Some(place) = self.place(start) {
                 let mut bytes = [0; PAGE_SIZE];
                 self.source.read_at(start, &mut bytes)?;
                 page(&mut bytes, &place, &mut self.names.lock().unwrap_or_else(PoisonError::into_inner));
-                now.copy_from_slice(&bytes[inside..inside + now.len()]);
+                now.iter_mut().zip(bytes.iter().skip(inside)).for_each(|(to, from)| *to = *from);
             } else {
                 self.source.read_at(at, now)?;
             }
-            at += now.len() as u64;
+            at = at.saturating_add(len64(now.len()));
             rest = later;
         }
         Ok(())
@@ -136,7 +138,7 @@ pub(super) fn page(bytes: &mut PageBytes, place: &Place, names: &mut Names) {
             // The page that it was, and then the flip again.
             let flip = |bytes: &mut PageBytes| {
                 if let Some(byte) = bytes.get_mut(usize::from(byte)) {
-                    *byte ^= 1 << bit;
+                    *byte ^= 1_u8.checked_shl(bit.into()).unwrap_or(0);
                 }
             };
             flip(bytes);
@@ -216,7 +218,8 @@ fn payload(bytes: &mut PageBytes, names: &mut Names) {
 }
 
 fn rename(inode: &mut InodeRaw, names: &mut Names) {
-    let (name, behind) = inode.name.split_at_mut(usize::from(inode.name_len));
+    let length = usize::from(inode.name_len).min(inode.name.len());
+    let (name, behind) = inode.name.split_at_mut(length);
     let made = names.of(name);
     name.copy_from_slice(&made);
     behind.iter_mut().for_each(hide);
@@ -230,7 +233,7 @@ fn label(bytes: &mut PageBytes) {
     raw.label.iter_mut().for_each(hide);
     if !legal {
         // As illegal as it was.
-        raw.label[0] = 1;
+        raw.label.iter_mut().take(1).for_each(|byte| *byte = 1);
     }
     raw.writer.iter_mut().skip_while(|byte| **byte != 0).for_each(hide);
     raw.reserved_1.iter_mut().chain(&mut raw.reserved_3).for_each(hide);
