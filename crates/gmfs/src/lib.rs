@@ -17,6 +17,18 @@
 //! # }
 //! ```
 //!
+//! # What to look at
+//!
+//! | for | see |
+//! | --- | --- |
+//! | opening an image, finding and locking the store in it | [`ImageSpec`], [`find`] |
+//! | files and directories, where their bytes are, whose an address is | [`Store`], [`walk`] |
+//! | reading a file with its gaps | [`Store::read_with_gaps`], [`content`], [`copy`] |
+//! | extracting a tree into a folder | [`extract`], [`folder`], [`new_file`] |
+//! | saving a store | [`save`] |
+//! | how much of a store a dump holds | [`presence`], [`lacking`] |
+//! | whether processes have it mapped | [`in_use`] |
+//!
 //! # Layers
 //!
 //! | crate | what |
@@ -36,17 +48,28 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 #![cfg_attr(not(test), deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
+pub mod content;
+pub mod copy;
 pub mod error;
+pub mod extract;
 pub mod find;
+pub mod folder;
 pub mod in_use;
+pub mod kernel_copy;
 pub mod lacking;
+pub mod new_file;
 pub mod open;
 pub mod presence;
+pub mod save;
 pub mod store;
+#[cfg(test)]
+mod testing;
 pub mod walk;
 
+pub use copy::Progress;
 pub use error::Error;
 pub use find::{Candidate, scan};
+pub use gmfs_format::model;
 pub use gmfs_image::Image;
 pub use open::{ImageSpec, Located, Observer, Place};
 pub use store::Store;

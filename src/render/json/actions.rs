@@ -2,10 +2,10 @@
 //! files.
 
 use gmfs::Candidate;
+use gmfs::content::{self, Gaps};
 use serde::Serialize;
 
 use crate::changes::{Changes, One, State};
-use crate::content::{self, Gaps};
 use crate::render::json::{dump, files, region, text};
 use crate::taking_back;
 
