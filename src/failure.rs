@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io::{ErrorKind, Write as _};
 
 use gmfs::in_use::Mapped;
+use gmfs::new_file::Refused;
 use gmfs_dump::flat::FlatError;
 use gmfs_dump::kdump::KdumpError;
 use gmfs_dump::lime::LimeError;
@@ -107,6 +108,7 @@ fn known(cause: &(dyn Error + 'static)) -> Option<Told> {
         .or_else(|| cause.downcast_ref().map(metadump))
         .or_else(|| cause.downcast_ref().map(undo))
         .or_else(|| cause.downcast_ref().map(restore))
+        .or_else(|| cause.downcast_ref().and_then(refused))
         .or_else(|| cause.downcast_ref().map(write))
         .or_else(|| cause.downcast_ref::<OutputError>().map(|_| ("output", None)))
         .or_else(|| cause.downcast_ref().and_then(system))
@@ -300,6 +302,19 @@ fn restore(error: &RestoreError) -> Told {
         RestoreError::Write(error) => write(error),
         _ => ("restore", None),
     }
+}
+
+/// Why a file outside was not made.
+fn refused(error: &Refused) -> Option<Told> {
+    Some(match error {
+        Refused::Slash => with("not-directory", "name a file"),
+        Refused::Exists => with("exists", "-f replaces it"),
+        Refused::Input => ("same-file", None),
+        Refused::WrongKind => ("wrong-kind", None),
+        Refused::Partials(_) => with("exists", "wait until they are whole, or remove those that nobody is making"),
+        Refused::System(error) => return system(error),
+        _ => return None,
+    })
 }
 
 /// What a target could not take.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use clap::Args;
 use gmfs::changes::Changes;
+use gmfs::content::{Gap, Gaps};
 use gmfs::in_use::Watch;
 use gmfs::lacking::Lacking;
 use gmfs::open::{ReadLock, Target, Unlocked};
@@ -24,7 +25,6 @@ use gmfs_volume::rebuild;
 use gmfs_volume::{ChangeError, OpenError, Recovery, Region, Superblocks, Writer, WriterOptions};
 
 use crate::clock;
-use crate::content::{Gap, Gaps};
 use crate::ctx::Ctx;
 use crate::failure::Failure;
 use crate::in_use::InUseOk;

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
+use gmfs::content::Gaps;
 use gmfs_check::{Policy, plan, release_reserved};
 use gmfs_io::WriteAt;
 use gmfs_volume::{Chosen, Stamp};
 
 use crate::cmd::fsck;
-use crate::content::Gaps;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::in_use::InUseOk;

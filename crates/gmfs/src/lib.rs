@@ -17,6 +17,18 @@
 //! # }
 //! ```
 //!
+//! # What to look at
+//!
+//! | for | see |
+//! | --- | --- |
+//! | opening an image, finding and locking the store in it | [`ImageSpec`], [`find`] |
+//! | files and directories, where their bytes are, whose an address is | [`Store`], [`walk`] |
+//! | reading a file with its gaps | [`Store::read_with_gaps`], [`content`], [`copy`] |
+//! | extracting a tree into a folder | [`extract`], [`folder`], [`new_file`] |
+//! | saving a store | [`save`] |
+//! | how much of a store a dump holds | [`presence`], [`lacking`] |
+//! | whether processes have it mapped | [`in_use`] |
+//!
 //! # Layers
 //!
 //! | crate | what |
@@ -39,21 +51,32 @@
 pub mod address;
 pub mod bad;
 pub mod changes;
+pub mod content;
+pub mod copy;
 pub mod error;
+pub mod extract;
 pub mod find;
+pub mod folder;
 pub mod in_use;
+pub mod kernel_copy;
 pub mod lacking;
 pub mod make;
 pub mod metadump;
+pub mod new_file;
 pub mod open;
 pub mod presence;
 pub mod put_back;
 pub mod raw_page;
+pub mod save;
 pub mod store;
+#[cfg(test)]
+mod testing;
 pub mod walk;
 
+pub use copy::Progress;
 pub use error::Error;
 pub use find::{Candidate, scan};
+pub use gmfs_format::model;
 pub use gmfs_image::Image;
 pub use open::{ImageSpec, Located, Observer, Place};
 pub use store::Store;

@@ -4,6 +4,7 @@ mod native;
 mod pkernfs;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use gmfs_format::Layout;
 use gmfs_format::model::{Inode, InodeNo, Piece, Tree};
@@ -13,6 +14,7 @@ use gmfs_io::{ReadAt, Span};
 use gmfs_volume::region::Region;
 use uuid::Uuid;
 
+use crate::content::{self, Sink};
 use crate::error::Error;
 use crate::open::{Located, Place, ReadLock, Source};
 
@@ -304,6 +306,36 @@ impl Store {
             Of::Native(region) => native::content_of(region, inode, runs),
             Of::Pkernfs(store) => Ok(store.content(inode)),
         }
+    }
+
+    /// Reads a range of a file with its gaps: what is there, what is zero and what is unknown arrives at `sink` in order.
+    /// Of a range that passes the file's end, the part before the end is read.
+    ///
+    /// ```
+    /// use gmfs::content::{Each, Part};
+    /// # fn example(store: &gmfs::Store, inode: &gmfs::model::Inode) -> Result<(), gmfs::Error> {
+    /// let mut missing = 0;
+    /// let mut sink = Each(|part: Part<'_>| {
+    ///     if let Part::Gap(gap) = part {
+    ///         missing += gap.span.len;
+    ///     }
+    ///     Ok::<_, gmfs::Error>(())
+    /// });
+    /// store.read_with_gaps(inode, 0..u64::MAX, &mut sink)?;
+    /// println!("{missing} bytes of {} are unknown", inode.size);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Two blocks claim the same bytes of the file, or what the sink returned.
+    pub fn read_with_gaps<K>(&self, inode: &Inode, range: Range<u64>, sink: &mut K) -> Result<(), K::Error>
+    where
+        K: Sink + ?Sized,
+        K::Error: From<Error>,
+    {
+        let pieces: Vec<Piece> = self.content(inode)?.into_iter().filter_map(|piece| piece.clip(&range)).collect();
+        content::read(self.source(), &pieces, sink)
     }
 
     /// Reads from a file at an offset. The whole of `buf` is filled, or an error says why not: what cannot be told is

@@ -3,10 +3,10 @@
 
 use gmfs::Candidate;
 use gmfs::changes::{Changes, One, State};
+use gmfs::content::{self, Gaps};
 use gmfs::put_back;
 use serde::Serialize;
 
-use crate::content::{self, Gaps};
 use crate::render::json::{dump, files, region, text};
 
 /// The answer of `mkfs`.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use gmfs::content::Gaps;
 use gmfs_check::plan::Refused;
 use gmfs_check::problem::Fact;
 use gmfs_check::{Code, Planned, Severity, Unchecked as Skipped};
@@ -9,7 +10,6 @@ use gmfs_format::native::units::CopyId;
 use gmfs_io::Span;
 use serde::Serialize;
 
-use crate::content::Gaps;
 use crate::render::json::actions::Gap;
 use crate::render::json::region;
 use crate::repairing::{Found, Outcome};

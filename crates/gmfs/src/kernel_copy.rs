@@ -11,7 +11,7 @@ const PIECE: u64 = 8 << 20;
 
 /// Whether the kernel copies between these two files.
 #[derive(Debug, Default)]
-pub(crate) struct KernelCopy {
+pub struct KernelCopy {
     refused: bool,
 }
 
@@ -20,7 +20,7 @@ impl KernelCopy {
     /// returns how many bytes it copied. 0 means that the rest must be read and written: nothing is left, the source has
     /// become shorter or cannot be read there, or the kernel does not copy between these files. Reading and writing then
     /// show the error, if there is one.
-    pub(crate) fn piece(&mut self, part: FilePart<'_>, done: u64, to: impl AsFd, at: Option<u64>) -> u64 {
+    pub fn piece(&mut self, part: FilePart<'_>, done: u64, to: impl AsFd, at: Option<u64>) -> u64 {
         let length = part.len.saturating_sub(done).min(PIECE);
         if self.refused || length == 0 {
             return 0;
