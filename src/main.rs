@@ -31,7 +31,6 @@ mod repairing;
 mod stdout;
 mod suggest;
 mod taking_back;
-mod whose;
 
 use std::process::ExitCode;
 
