@@ -27,7 +27,6 @@ mod render;
 mod repairing;
 mod stdout;
 mod suggest;
-mod whose;
 
 use std::process::ExitCode;
 

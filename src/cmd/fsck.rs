@@ -1,11 +1,13 @@
 //! `gmfs fsck`: checks a region, and repairs it when told to.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs_check::{Repair, Report, Severity, Verdict, accept_doubtful};
+use gmfs_check::repair::FindingKey;
+use gmfs_check::{Outcome, Repair, Report, Severity, Verdict, accept_doubtful};
 use gmfs_io::WriteAt;
 use gmfs_volume::{Chosen, Stamp};
 
@@ -17,7 +19,7 @@ use crate::interrupt;
 use crate::open::{self, ReadArgs};
 use crate::render::json::{self, check};
 use crate::render::{WRITER, findings, size};
-use crate::repairing::{self, Look, Mode, Outcome};
+use crate::repairing::{self, Look, Mode, Repaired};
 
 /// Status bit: repaired.
 const REPAIRED: u8 = 1;
@@ -117,21 +119,21 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
 fn one(args: &Args, image: &ReadArgs, ctx: &mut Ctx) -> Result<u8> {
     let how = Look { data: args.data, progress: args.progress.is_some(), region: args.uuid };
     let mut accepted = None;
-    let (place, outcome) = match args.mode() {
+    let (place, Repaired { outcome, asked: named }) = match args.mode() {
         Mode::Look => {
             let located = open::locate(image, ctx)?;
             let report = open::look(&located, how, gmfs_check::finding::KEPT_PER_CODE, ctx)?;
-            let outcome = Outcome::looked(report, &located.source);
-            (located.place, outcome)
+            let outcome = Outcome::of_check(report, &located.source);
+            (located.place, Repaired { outcome, asked: BTreeSet::new() })
         }
         mode => {
             refuse_no_lock(image)?;
             open::for_repair(image, args.in_use, args.undo.as_deref(), ctx, |mut target, watch, ctx| {
-                let outcome = repairing::repair(&mut target, how, mode, watch, ctx)?;
+                let repaired = repairing::repair(&mut target, how, mode, watch, ctx)?;
                 if args.accept {
                     accepted = Some(accept(&mut target)?);
                 }
-                Ok(outcome)
+                Ok(repaired)
             })?
         }
     };
@@ -152,7 +154,7 @@ fn one(args: &Args, image: &ReadArgs, ctx: &mut Ctx) -> Result<u8> {
     if !asked {
         findings::plan(&[], &outcome.declined, ctx)?;
     }
-    show(&shown, &outcome, ctx)?;
+    show(&shown, &outcome, &named, ctx)?;
     if let Some(files) = accepted {
         ctx.line(&format!("{shown}: {} accepted", size::count(files, "doubtful file")))?;
     }
@@ -167,11 +169,7 @@ fn one(args: &Args, image: &ReadArgs, ctx: &mut Ctx) -> Result<u8> {
 
 /// Says that nothing was written because nobody can be asked, and what would have been.
 fn tell_nothing_written(outcome: &Outcome, ctx: &mut Ctx) -> Result<()> {
-    let of = |class: Repair| {
-        let listed = outcome.found.iter().filter(|found| found.finding.code().repair() == class).count() as u64;
-        let more = outcome.more.iter().filter(|(code, _)| code.repair() == class);
-        listed + more.map(|(_, more)| more.found).sum::<u64>()
-    };
+    let of = |class: Repair| outcome.count(|code| code.repair() == class);
     if outcome.last.verdict() != Verdict::Damaged {
         return Ok(());
     }
@@ -251,13 +249,13 @@ fn in_use(report: &Report) -> Option<String> {
     ))
 }
 
-/// Prints what was found and what it comes to.
-pub(crate) fn show(image: &str, outcome: &Outcome, ctx: &mut Ctx) -> Result<()> {
+/// Prints what was found and what it comes to. `named`: the findings that a question has named, on a terminal.
+pub(crate) fn show(image: &str, outcome: &Outcome, named: &BTreeSet<FindingKey>, ctx: &mut Ctx) -> Result<()> {
     if outcome.cancelled {
         ctx.note("cancelled; what was begun is whole, and a further run does the rest");
     }
     let again = !std::io::stdout().is_terminal();
-    findings::findings(outcome.found.iter().filter(|found| again || !found.asked), ctx)?;
+    findings::findings(outcome.found.iter().filter(|found| again || !named.contains(&found.finding.key())), ctx)?;
     findings::rest(outcome, ctx)?;
     findings::summary(image, &outcome.last, outcome.repaired(), ctx)?;
     let first = outcome.found.iter().map(|found| &found.finding).find(|finding| finding.severity() > Severity::Note);

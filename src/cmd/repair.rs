@@ -1,11 +1,13 @@
 //! `gmfs repair`: plans repairs and applies them, in place or in a copy.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
 use gmfs::content::Gaps;
-use gmfs_check::{Policy, plan, release_reserved};
+use gmfs_check::repair::KEPT_FOR_REPAIR;
+use gmfs_check::{Outcome, Policy, plan, release_reserved};
 use gmfs_io::WriteAt;
 use gmfs_volume::{Chosen, Stamp};
 
@@ -16,7 +18,7 @@ use crate::in_use::InUseOk;
 use crate::open::{self, ReadArgs};
 use crate::render::json::{self, check};
 use crate::render::{WRITER, findings, size};
-use crate::repairing::{self, Look, Mode, Outcome};
+use crate::repairing::{self, Look, Mode};
 use gmfs::in_use::Watch;
 
 /// Plan repairs and apply them, in place or in a copy
@@ -72,7 +74,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let release = args.release_lost;
     let work = |target: &mut dyn WriteAt, watch: &mut Watch, ctx: &mut Ctx| -> Result<(Outcome, Option<u64>)> {
         let mut target = target;
-        let outcome = repairing::repair(&mut target, args.look(), mode, watch, ctx)?;
+        let outcome = repairing::repair(&mut target, args.look(), mode, watch, ctx)?.outcome;
         let released = if release { Some(release_lost(&mut target, watch)?) } else { None };
         Ok((outcome, released))
     };
@@ -101,7 +103,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     if outcome.more_applied > 0 {
         ctx.line(&format!("{}, not listed", size::count(outcome.more_applied, "more edit")))?;
     }
-    fsck::show(&shown, &outcome, ctx)?;
+    fsck::show(&shown, &outcome, &BTreeSet::new(), ctx)?;
     if let Some(blocks) = released {
         ctx.success(&format!("{shown}: {} given back", size::count(blocks, "reserved block")))?;
     }
@@ -121,10 +123,10 @@ fn show_plan(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         open::require_new(output)?;
     }
     let located = open::locate(&args.image, ctx)?;
-    let report = open::look(&located, args.look(), repairing::KEPT_FOR_REPAIR, ctx)?;
+    let report = open::look(&located, args.look(), KEPT_FOR_REPAIR, ctx)?;
     let policy = if args.yes { Policy::Lossy } else { Policy::Safe };
     let planned = plan(&located.source, &report, policy)?;
-    let outcome = Outcome::looked(report, &located.source);
+    let outcome = Outcome::of_check(report, &located.source);
     let status = fsck::status(&outcome);
     if args.json {
         let fsck = check::Fsck::new(&located.place, &outcome, None, status);

@@ -50,8 +50,13 @@ pub(crate) struct Progress {
 impl Progress {
     /// `total` is 0 if it is not known.
     pub(crate) fn new(ctx: &Ctx, doing: &'static str, total: u64) -> Self {
+        Self::shown(ctx.progress, doing, total)
+    }
+
+    /// As [`new`](Self::new), where it is known whether progress is shown at all.
+    fn shown(shown: bool, doing: &'static str, total: u64) -> Self {
         Self {
-            shown: ctx.progress,
+            shown,
             doing,
             patience: PATIENCE,
             started: Instant::now(),
@@ -63,9 +68,9 @@ impl Progress {
         }
     }
 
-    /// As [`new`](Self::new), and shown from the start if `forced`.
-    pub(crate) fn forced(ctx: &Ctx, doing: &'static str, forced: bool) -> Self {
-        let mut progress = Self::new(ctx, doing, 0);
+    /// As [`new`](Self::new), if progress is shown at all, and from the start if `forced`.
+    pub(crate) fn forced(shown: bool, doing: &'static str, forced: bool) -> Self {
+        let mut progress = Self::shown(shown, doing, 0);
         if forced {
             progress.patience = Duration::ZERO;
         }

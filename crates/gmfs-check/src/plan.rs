@@ -217,7 +217,7 @@ impl Plan {
 
 impl Policy {
     /// Whether a repair of this class may be planned.
-    fn allows(self, class: Repair) -> bool {
+    pub(crate) fn allows(self, class: Repair) -> bool {
         match class {
             Repair::Safe => true,
             Repair::Lossy => self == Self::Lossy,

@@ -11,6 +11,10 @@ use std::ops::{Bound, Range};
 use gmfs_io::Span;
 use gmfs_io::num::to_usize;
 
+mod paths;
+
+pub use paths::Paths;
+
 /// An inode number. 0 is none, 1 is the root directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InodeNo(pub u32);

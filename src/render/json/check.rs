@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use gmfs::content::Gaps;
 use gmfs_check::plan::Refused;
 use gmfs_check::problem::Fact;
-use gmfs_check::{Code, Planned, Severity, Unchecked as Skipped};
+use gmfs_check::{Code, Found, Outcome, Planned, Severity, Unchecked as Skipped};
 use gmfs_format::native::units::CopyId;
 use gmfs_io::Span;
 use serde::Serialize;
 
 use crate::render::json::actions::Gap;
 use crate::render::json::region;
-use crate::repairing::{Found, Outcome};
 use gmfs::Place;
 
 /// A place in the image.
@@ -67,13 +66,13 @@ pub(crate) struct Finding {
 }
 
 impl Finding {
-    pub(crate) fn new(base: u64, Found { finding: found, repaired, whose, .. }: &Found) -> Self {
+    pub(crate) fn new(base: u64, Found { finding: found, repaired, file, .. }: &Found) -> Self {
         let code = found.code();
         let mut facts: BTreeMap<&'static str, Value> =
             found.problem.facts().into_iter().map(|(name, fact)| (name, fact.into())).collect();
-        if let Some(whose) = whose {
-            facts.insert("path", Value::Text(whose.path.clone()));
-            if let Some(bytes) = whose.bytes {
+        if let Some(file) = file {
+            facts.insert("path", Value::Text(file.shown()));
+            if let Some(bytes) = file.bytes {
                 facts.insert("offset", Value::Number(bytes.offset));
                 facts.insert("length", Value::Number(bytes.len));
             }
@@ -208,7 +207,10 @@ impl Fsck {
             verdict: report.verdict().name(),
             findings: outcome.found.iter().map(|found| Finding::new(place.base, found)).collect(),
             not_listed: outcome.more.iter().map(|(code, more)| (code.text(), more.found)).collect(),
-            summary: severities.into_iter().map(|severity| (severity.name(), outcome.count(severity))).collect(),
+            summary: severities
+                .into_iter()
+                .map(|severity| (severity.name(), outcome.count_severity(severity)))
+                .collect(),
             findings_repaired: outcome.repaired(),
             unchecked: report.unchecked.iter().map(|skipped| Unchecked::new(place.base, skipped)).collect(),
             more_unchecked: report.more_unchecked,
