@@ -1,0 +1,3 @@
+//! Images made for tests.
+
+pub mod made;
