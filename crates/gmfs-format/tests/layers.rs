@@ -13,7 +13,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("gmfs-dump", &["gmfs-io"]),
     ("gmfs-format", &["gmfs-io"]),
     ("gmfs-image", &["gmfs-dump", "gmfs-format", "gmfs-io"]),
-    ("gmfs-kernel", &["gmfs-io"]),
+    ("gmfs-kernel", &["gmfs-format", "gmfs-io"]),
     ("gmfs-volume", &["gmfs-format", "gmfs-io"]),
     ("gmfs-check", &["gmfs-format", "gmfs-io", "gmfs-volume"]),
     ("gmfs", &["gmfs-check", "gmfs-dump", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-volume"]),
