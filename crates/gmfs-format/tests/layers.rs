@@ -13,6 +13,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("gmfs-dump", &["gmfs-io"]),
     ("gmfs-format", &["gmfs-io"]),
     ("gmfs-image", &["gmfs-dump", "gmfs-format", "gmfs-io"]),
+    ("gmfs-kernel", &["gmfs-format", "gmfs-io"]),
     ("gmfs-volume", &["gmfs-format", "gmfs-io"]),
     ("gmfs-check", &["gmfs-format", "gmfs-io", "gmfs-volume"]),
     ("gmfs", &["gmfs-check", "gmfs-dump", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-volume"]),
@@ -22,7 +23,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
 ];
 
 /// Crates that know no files, no devices, no command line and no JSON, and have no unsafe code.
-const PURE: [&str; 5] = ["gmfs-io", "gmfs-dump", "gmfs-format", "gmfs-volume", "gmfs-check"];
+const PURE: [&str; 6] = ["gmfs-io", "gmfs-dump", "gmfs-format", "gmfs-kernel", "gmfs-volume", "gmfs-check"];
 
 /// What a pure crate must not depend on.
 const NOT_PURE: [&str; 8] = ["anyhow", "clap", "comfy-table", "libc", "memmap2", "rustix", "serde", "serde_json"];
