@@ -19,6 +19,7 @@ write_seeds() {
     cargo run --quiet --locked -p gmfs-dump --features fuzzing --example dump_seeds -- "$1"
     cargo run --quiet --locked -p gmfs-check --features fuzzing --example region_seeds -- "$1"
     cargo run --quiet --locked -p gmfs-kernel --features fuzzing --example kernel_seeds -- "$1"
+    cargo run --quiet --locked -p gmfs-format --features fuzzing --example handover_seeds -- "$1"
 }
 
 case ${1:-} in

@@ -1,7 +1,7 @@
 //! The bytes of stores that keep memory across a kexec: one module for each layout, and a model that all of them come to.
 //!
-//! [`native`] is the layout of gmfs, described in `docs/FORMAT.md`; [`pkernfs`] is that of the pkernfs driver. [`model`]
-//! has what a store holds, whatever wrote it.
+//! [`native`] is the layout of gmfs, described in `docs/FORMAT.md`; [`pkernfs`] is that of the pkernfs driver; [`kho`] and
+//! [`luo`] are what mainline Linux hands from one kernel to the next. [`model`] has what a store holds, whatever wrote it.
 //!
 //! This crate does no I/O and has no unsafe code. Any bytes decode without a panic; what they mean is checked apart
 //! from reading them.
@@ -14,6 +14,10 @@
     clippy::arithmetic_side_effects
 )]
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+pub mod kho;
+pub mod luo;
 pub mod model;
 pub mod name;
 pub mod native;
