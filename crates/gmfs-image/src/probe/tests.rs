@@ -78,9 +78,9 @@ fn versions_that_are_not_known_are_named_as_such() {
     kdump.resize(9000, 0);
     kdump[424..444].copy_from_slice(&[0, 0, 0, 0, 0, 16, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 9, 0, 0, 0]);
     let images: [(&[u8], &str); 5] = [
-        (b"EMiL\x02\0\0\0", "a LiME image of version 2; only 1 is known"),
-        (b"LiME\0\0\0\x03", "a LiME image of version 3; only 1 is known"),
-        (b"AVML\x03\0\0\0", "an AVML image of version 3; only 2 is known"),
+        (b"EMiL\x02\0\0\0", "a LiME image of version 2; gmfs knows only version 1"),
+        (b"LiME\0\0\0\x03", "a LiME image of version 3; gmfs knows only version 1"),
+        (b"AVML\x03\0\0\0", "an AVML image of version 3; gmfs knows only version 2"),
         (&flat, "version 2"),
         (&kdump, "version 7"),
     ];
