@@ -386,7 +386,7 @@ pub(crate) fn recorded<T>(
         Ok((_, pages)) => ctx.note(&format!("{} recorded in {}", size::count(pages, "page"), file.display())),
         Err(error) if done.is_ok() => return Err(error.into()),
         Err(_) => ctx.warn(&format!(
-            "{} has no end; `gmfs undo -f {}` undoes what was written",
+            "{} is incomplete; `gmfs undo -f {}` undoes what was written",
             file.display(),
             file.display()
         )),

@@ -102,7 +102,7 @@ fn parts_of_a_dump_are_one_dump() {
     other.truncate(1);
     sandbox.write("whole", &Kdump::new(&other).bytes());
     for line in ["ls whole --part part.1", "ls region.img --part part.1", "save region.img --part part.1 -o x"] {
-        let done = sandbox.fails(line, "file 1 is no part of a split dump");
+        let done = sandbox.fails(line, "file 1 is not part of a split dump");
         assert!(done.stderr.contains("--part is for dumps of"), "{done:?}");
     }
     for (line, code) in [

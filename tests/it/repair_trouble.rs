@@ -401,19 +401,19 @@ fn undo_refuses_what_is_not_its_own() {
         let mut flipped = good.clone();
         flipped[at] ^= 1;
         sandbox.write("taken", &flipped);
-        refused(if at < 8 { "is no undo file" } else { "undo file taken is damaged" });
+        refused(if at < 8 { "is not an undo file" } else { "undo file taken is damaged" });
     }
     for cut in [good.len() - 1, good.len() - 20] {
         sandbox.write("taken", &good[..cut]);
-        refused("undo file taken has no end");
+        refused("undo file taken is incomplete");
     }
     sandbox.write("taken", &good[..20 + 16 + 4096]);
-    refused("undo file taken has no end");
+    refused("undo file taken is incomplete");
     sandbox.write("taken", &good);
     sandbox.ok("mkfs other.img --size 64M -q");
     sandbox.fails("undo taken other.img", "or is another image: nothing is undone");
     let other = sandbox.read("other.img");
-    sandbox.fails("undo -f taken other.img", "no page of the image is what the undo file knows of it");
+    sandbox.fails("undo -f taken other.img", "no page of the image matches the undo file");
     assert!(sandbox.read("other.img") == other);
     sandbox.ok("mkfs small.img --size 16M -q");
     for line in ["undo taken small.img", "undo -f taken small.img"] {

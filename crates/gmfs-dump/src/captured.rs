@@ -1,4 +1,5 @@
-//! Real dumps, whose window holds pages that tell their own address. They lie beside the checkout.
+//! Checks readers with real dumps, which are beside the checkout. Each page of a dump's window contains its own
+//! address.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +7,8 @@ use gmfs_io::{Absence, ReadAt, ReadError};
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
-/// The directory of the captures; `None` where the test is to be skipped.
+/// The directory of the captures. Where it is missing, the test prints that it is skipped; with CI=true it fails,
+/// unless GMFS_NO_SHARED=1 says that there are no captures.
 pub(crate) fn fixtures() -> Option<PathBuf> {
     gmfs_testing::fixtures("dumps")
 }
@@ -17,7 +19,7 @@ pub(crate) fn unpack(dir: &Path, name: &str) -> NamedTempFile {
     file
 }
 
-/// What is known of a dump.
+/// What `truth.json` records about a dump.
 pub(crate) struct Truth {
     pub(crate) json: serde_json::Value,
     pub(crate) base: u64,
@@ -37,7 +39,8 @@ fn digest(bytes: &[u8]) -> String {
 }
 
 impl Truth {
-    /// Compares the window in `source` with the truth: page by page, in large pieces, and what is missing, for `why`.
+    /// Compares the window in `source` with the truth: in one read, in small reads, and by what `next_absent` and
+    /// `next_data` report. What is missing must be missing because of `why`.
     pub(crate) fn check(&self, source: &dyn ReadAt, why: Absence) {
         let window = &self.json["window"];
         let page = window["page"].as_u64().unwrap();
@@ -47,7 +50,7 @@ impl Truth {
             .iter()
             .map(|pair| (pair[0].as_u64().unwrap() * page, pair[1].as_u64().unwrap() * page))
             .collect();
-        // Beforehand.
+        // What `next_absent` reports.
         let (mut found, mut at) = (Vec::new(), self.base);
         while let Some((span, reason)) = source.next_absent(at..self.base + self.size) {
             assert_eq!(reason, why, "{span}");
@@ -55,7 +58,7 @@ impl Truth {
             at = span.end();
         }
         assert_eq!(found, missing);
-        // At once, or up to where something is missing.
+        // One read of the whole window, which must fail at the first range that is missing.
         let mut bytes = vec![0xee; self.size as usize];
         let whole = source.read_at(self.base, &mut bytes);
         match missing.first() {
@@ -67,7 +70,7 @@ impl Truth {
                 other @ ReadError::Io { .. } => panic!("{other}"),
             },
         }
-        // In the pieces of 4 KiB, that divide pages and are divided by none.
+        // Reads of 4 KiB. The page size of each dump is a multiple of that.
         let mut small = vec![0; self.size as usize];
         for (number, piece) in small.chunks_mut(4096).enumerate() {
             let at = number as u64 * 4096;
@@ -81,7 +84,7 @@ impl Truth {
         if missing.is_empty() {
             assert_eq!(digest(&bytes), window["ground_truth_sha256"].as_str().unwrap());
         }
-        // What is said to be a hole is one.
+        // Ranges that `next_data` skips must be zero.
         let mut at = self.base;
         while at < self.base + self.size {
             let data = source.next_data(at..self.base + self.size).unwrap();

@@ -1,10 +1,12 @@
-//! The bytes of stores that keep memory across a kexec: one module for each layout, and a model that all of them come to.
+//! The formats of stores that keep memory across a kexec: a module for each layout, and a model to which all are
+//! converted.
 //!
-//! [`native`] is the layout of gmfs, described in `docs/FORMAT.md`; [`pkernfs`] is that of the pkernfs driver; [`kho`] and
-//! [`luo`] are what mainline Linux hands from one kernel to the next. [`model`] has what a store holds, whatever wrote it.
+//! [`native`] is the layout of gmfs, which `docs/FORMAT.md` describes. [`pkernfs`] is that of the pkernfs driver;
+//! [`kho`] and [`luo`] are what mainline Linux hands from one kernel to the next. [`model`] has the content of a store,
+//! whatever its layout.
 //!
-//! This crate does no I/O and has no unsafe code. Any bytes decode without a panic; what they mean is checked apart
-//! from reading them.
+//! This crate does no I/O and has no unsafe code. It decodes any bytes without a panic; checking what they mean is a
+//! separate step.
 #![forbid(unsafe_code)]
 #![deny(
     clippy::print_stdout,

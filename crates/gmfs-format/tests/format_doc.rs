@@ -1,5 +1,5 @@
-//! The byte tables, the worked example and the limits in `docs/FORMAT.md` are made from the code. `GMFS_UPDATE=1` writes
-//! them anew; without it, a difference fails.
+//! The byte tables, the worked example and the limits in `docs/FORMAT.md` are generated from the code. `GMFS_UPDATE=1`
+//! rewrites them; otherwise a difference fails the test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use std::fmt::Write as _;

@@ -1,9 +1,7 @@
 //! Memory that unmodified kernels left, compared with what an independent reader found in it and the guest itself saw.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{BufReader, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use gmfs_format::fuzzing::Memory;
 use gmfs_format::kho::Map;
@@ -12,19 +10,8 @@ use gmfs_io::ReadAt as _;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-/// The images are compressed with a window of 128 MiB.
-const WINDOW: u64 = 128 << 20;
-
 fn fixtures() -> Option<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures/luo");
-    if dir.is_dir() {
-        return Some(dir);
-    }
-    let says = |name: &str, value: &str| std::env::var_os(name).is_some_and(|found| found == value);
-    let needed = says("CI", "true") && !says("GMFS_NO_SHARED", "1");
-    assert!(!needed, "no captures of hand-overs in {}", dir.display());
-    eprintln!("skipped: no captures of hand-overs in {}", dir.display());
-    None
+    gmfs_testing::fixtures("luo")
 }
 
 /// A capture with its truth.
@@ -65,11 +52,8 @@ fn each(prefix: &str, mut test: impl FnMut(&Capture)) {
     names.sort();
     assert!(!names.is_empty(), "no capture begins with {prefix}");
     for name in names {
-        let packed = BufReader::new(File::open(dir.join(format!("{name}.mini.elf.zst"))).unwrap());
-        let mut decoder = ruzstd::decoding::FrameDecoder::new();
-        decoder.set_max_window_size(WINDOW);
         let mut elf = Vec::new();
-        ruzstd::decoding::StreamingDecoder::new_with_decoder(packed, decoder).unwrap().read_to_end(&mut elf).unwrap();
+        gmfs_testing::unpack(&dir.join(format!("{name}.mini.elf.zst")), &mut elf);
         let memory = load(&elf);
         let truth = serde_json::from_slice(&std::fs::read(dir.join(format!("{name}.json"))).unwrap()).unwrap();
         let finds = scan(&memory, 0..u64::MAX, &mut |_| {}).unwrap();
