@@ -166,8 +166,8 @@ pub(crate) fn captured() -> Option<PathBuf> {
     fixtures("dumps")
 }
 
-/// A directory of data that real tools made, beside the checkout. Where it is missing, the test prints that it is
-/// skipped; with CI=true it fails, unless GMFS_NO_SHARED=1 says that there is no such data.
+/// A directory of data that real tools made, beside the checkout. On a machine without it the test says that it is
+/// skipped; with CI=true it fails, unless GMFS_NO_SHARED=1 says that there is none.
 pub(crate) fn fixtures(name: &str) -> Option<PathBuf> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/fixtures").join(name);
     if dir.is_dir() {

@@ -1,8 +1,7 @@
 //! Checks a region: finds what is wrong with it, and names the problem and its location.
 //!
-//! Nothing in this crate prints or opens a file. [`check()`] returns a [`Report`]. Each [`Finding`] has a [`Problem`]
-//! of the catalogue, which is declared in [`problem`] only. [`plan()`] converts a report to edits, and only [`apply()`]
-//! writes.
+//! Nothing here prints or opens a file. [`check()`] gives a [`Report`]; each [`Finding`] carries a [`Problem`] of the
+//! catalogue, which is declared once, in [`problem`]. [`plan()`] turns a report into edits, and only [`apply()`] writes.
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 #![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects)]

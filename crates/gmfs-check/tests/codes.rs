@@ -171,7 +171,7 @@ fn every_code_is_repaired_or_refused_and_the_second_run_is_clean() {
     }
 }
 
-/// A block with anything but zeros must not be free.
+/// A block that holds anything but zeros is not free.
 fn assert_no_content_is_free(image: &Vec<u8>, code: Code) {
     let region = gmfs_volume::Region::with(image, gmfs_volume::rebuild::load(image).unwrap());
     let geometry = region.geometry();

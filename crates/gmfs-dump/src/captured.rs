@@ -12,8 +12,8 @@ use tempfile::NamedTempFile;
 /// The captures are compressed with a window of 128 MiB.
 const WINDOW: u64 = 128 << 20;
 
-/// The directory of the captures. Where it is missing, the test prints that it is skipped; with CI=true it fails,
-/// unless GMFS_NO_SHARED=1 says that there are no captures.
+/// The directory of the captures. On a machine without it the test says that it is skipped; with CI=true it fails, unless
+/// GMFS_NO_SHARED=1 says that there is none.
 pub(crate) fn fixtures() -> Option<PathBuf> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures/dumps");
     if dir.is_dir() {

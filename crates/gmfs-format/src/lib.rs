@@ -1,8 +1,8 @@
 //! The formats of stores that keep memory across a kexec: a module for each layout, and a model to which all are
 //! converted.
 //!
-//! [`native`] is the layout of gmfs, which `docs/FORMAT.md` describes. [`pkernfs`] is that of the pkernfs driver.
-//! [`model`] has the content of a store, whatever its layout.
+//! [`native`] is the layout of gmfs, described in `docs/FORMAT.md`; [`pkernfs`] is that of the pkernfs driver. [`model`]
+//! has what a store holds, whatever wrote it.
 //!
 //! This crate does no I/O and has no unsafe code. It decodes any bytes without a panic; checking what they mean is a
 //! separate step.

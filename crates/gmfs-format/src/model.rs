@@ -11,7 +11,7 @@ use std::ops::{Bound, Range};
 use gmfs_io::Span;
 use gmfs_io::num::to_usize;
 
-/// An inode number. 0 means no inode; 1 is the root directory.
+/// An inode number. 0 is none, 1 is the root directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InodeNo(pub u32);
 

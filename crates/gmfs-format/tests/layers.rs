@@ -19,7 +19,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ("gmfs-cli", &["gmfs", "gmfs-check", "gmfs-dump", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-volume"]),
 ];
 
-/// Crates without files, devices, command line, JSON and unsafe code.
+/// Crates that know no files, no devices, no command line and no JSON, and have no unsafe code.
 const PURE: [&str; 5] = ["gmfs-io", "gmfs-dump", "gmfs-format", "gmfs-volume", "gmfs-check"];
 
 /// Dependencies that a pure crate must not have.

@@ -572,7 +572,7 @@ pub fn memory_map(path: &Path) -> Result<IoMem, OpenError> {
     Ok(IoMem::parse(&text)?)
 }
 
-/// The kind of the character device at `path`; `None` if it is not a character device.
+/// What kind of image the character device at `path` is; `None` for what is no character device.
 fn device_kind(path: &Path) -> Result<Option<Kind>, OpenError> {
     match node_of(path)? {
         Node::Regular | Node::Block => Ok(None),

@@ -1,5 +1,5 @@
-//! Rewrites pages of one copy from the other. Two threads mend a long run: while one writes, the other reads and checks
-//! the next pages. They write in turn, so the writes and their order are the same as with one thread.
+//! Pages of one copy written anew from the other. Two threads mend a long run: while one writes, the other reads and
+//! checks what comes next. They write in turn, so that the stores are the same, and in the same order, as with one.
 
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -82,8 +82,7 @@ struct Mender<'a> {
 }
 
 impl Mender<'_> {
-    /// Mends `pages` with a second thread. Each thread takes every other batch. Returns `None` if no thread can be
-    /// started.
+    /// Mends `pages` with a second thread, each taking every other batch; `None` if no thread can be had.
     fn mend_in_turns<R, S>(&self, reader: &R, target: &mut S, pages: Range<u32>) -> Option<Result<(), OpenError>>
     where
         R: ReadAt + ?Sized,
@@ -91,14 +90,13 @@ impl Mender<'_> {
     {
         let [ours, theirs] = [0, 1].map(|first| parts(pages.clone()).skip(first).step_by(2));
         std::thread::scope(|scope| {
-            // The thread that holds the target may write. The target is passed to and fro, and is dropped if a thread
-            // fails.
+            // Whoever holds the target may write. It goes to and fro, and is lost with whoever fails.
             let (to_them, from_us) = channel();
             let (to_us, from_them) = channel();
             let begin = to_us.clone();
             let work = move || self.mend_every_other(reader, theirs, &from_us, &to_us);
             let second = std::thread::Builder::new().spawn_scoped(scope, work).ok()?;
-            // The send cannot fail, because this function holds the other end.
+            // It cannot fail: we hold the other end.
             let _ = begin.send(target);
             drop(begin);
             let done = self.mend_every_other(reader, ours, &from_them, &to_them);
@@ -108,7 +106,7 @@ impl Mender<'_> {
         })
     }
 
-    /// The work of one thread: reads a batch, waits for its turn, writes it, and passes the target on.
+    /// One thread's half: reads a batch, waits for its turn, writes, and passes the target on.
     fn mend_every_other<'t, R, S>(
         &self,
         reader: &R,
@@ -123,16 +121,16 @@ impl Mender<'_> {
         let mut batch = Batch::default();
         for part in parts {
             self.read(reader, part, &mut batch)?;
-            // The other thread has failed, and reports why.
+            // The other thread has failed, and tells why.
             let Ok(target) = turns.recv() else { return Ok(()) };
             self.write(target, &mut batch)?;
-            // After the last batch, no thread waits for the target.
+            // Nobody waits for it behind the last batch.
             let _ = next.send(target);
         }
         Ok(())
     }
 
-    /// Reads pages of the other copy, checks them, and seals them for this copy.
+    /// Reads pages of the other copy, checks them, and makes them this copy's.
     fn read<R: ReadAt + ?Sized>(&self, source: &R, pages: Range<u32>, batch: &mut Batch) -> Result<(), OpenError> {
         let Self { superblocks, copy, share } = *self;
         batch.first = pages.start;

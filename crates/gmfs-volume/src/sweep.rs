@@ -1,7 +1,7 @@
 //! One pass over metadata pages: reads both copies in large pieces, judges each page, and passes it to a visitor.
 //!
-//! It needs two buffers for each thread, whatever the region's size. Threads process contiguous parts of the range, so
-//! that each visitor sees ascending page numbers.
+//! Memory is two buffers a thread, whatever the region's size. Threads take contiguous parts of the range, so that a
+//! visitor sees rising page numbers.
 
 use std::num::NonZeroU32;
 use std::ops::Range;

@@ -71,7 +71,7 @@ impl Standing {
         matches!(self, Self::Uncommitted | Self::Lagging | Self::Interrupted)
     }
 
-    /// Whether this is damage. What recovery repairs, and what is absent, is not damage.
+    /// Whether this is damage: neither good, nor to be recovered, nor absent.
     #[must_use]
     pub const fn is_damage(self) -> bool {
         matches!(self, Self::Stale | Self::Damaged(_) | Self::Unreadable)

@@ -25,7 +25,7 @@ pub struct Field {
     pub doc: &'static str,
 }
 
-/// A structure as it is in memory, with its byte table.
+/// A structure as it lies in memory, with its byte table.
 pub trait OnMemory: FromBytes + IntoBytes + KnownLayout + Immutable + Unaligned + Clone {
     /// The structure's name.
     const NAME: &'static str;
