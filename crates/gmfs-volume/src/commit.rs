@@ -3,7 +3,7 @@
 //! 1. the changed pages into copy A,
 //! 2. superblock A: the commit point,
 //! 3. the same pages into copy B,
-//! 4. superblock B,
+//! 4. superblock B.
 //!
 //! A barrier follows each step. A crash between any two writes leaves the state before or the state after.
 

@@ -15,8 +15,8 @@ use crate::sink::Sink;
 /// How many bytes are read at once.
 const PIECE: usize = 1 << 20;
 
-/// Reads every block whose content is recorded, and compares it. Returns whether the image does not hold any of them,
-/// so that their content is unknown.
+/// Reads every block whose content is recorded, and compares it. Returns whether the image lacks some of these blocks,
+/// so that it is unknown whether their content has changed.
 pub(crate) fn check<S: ReadAt + ?Sized>(
     source: &S,
     superblocks: &Superblocks,
