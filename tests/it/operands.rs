@@ -1,4 +1,4 @@
-//! Several operands, empty ones, and those with a slash at their end.
+//! Several operands, empty operands, and operands with a slash at their end.
 
 use crate::images;
 use crate::sandbox::Sandbox;
@@ -27,7 +27,7 @@ fn all_operands_are_tried() {
     assert!(some.text().contains("Path") && some.text().contains("/vms"), "{some:?}");
     let some = sandbox.fails_with(2, "stat --json region.img /none /vms", "'/none'");
     assert_eq!(some.json()["files"].as_array().unwrap().len(), 1, "{some:?}");
-    // Where nothing was done the error is the answer.
+    // If nothing was done, the answer is the error.
     let none = sandbox.gmfs("stat --json region.img /none /nor");
     assert!(none.code == 2 && none.json()["error"]["code"] == "not-found", "{none:?}");
     sandbox.fails_with(2, "mkdir region.img /a /vms /b", "'/vms' exists");

@@ -1,4 +1,4 @@
-//! Standard output as others have it: pipes that close, devices that are full, colours.
+//! Standard output of other kinds: pipes that close, devices that are full, and colours.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -22,7 +22,7 @@ fn a_reader_that_goes_is_no_error() {
         let args: Vec<&str> = line.split_whitespace().collect();
         let mut child = sandbox.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdout = child.stdout.take().unwrap();
-        // One byte, or none, and then nobody listens any more.
+        // The reader takes one byte, or none, and then closes the pipe.
         let _ = stdout.read(&mut [0; 1]);
         drop(stdout);
         let done: Done = child.wait_with_output().unwrap().into();
@@ -51,7 +51,8 @@ fn a_full_device_is_an_error() {
 #[test]
 fn a_limit_on_file_sizes_is_an_error_and_leaves_nothing() {
     let sandbox = sandbox();
-    // In blocks of 512 or 1024 bytes: a few MiB at most, and the signal ignored, as the shell does with trap ''.
+    // The limit is in blocks of 512 or 1024 bytes, so a few MiB at most. The signal is ignored, as a shell does with
+    // trap ''.
     for (line, made) in [("save region.img -o out", "out"), ("extract region.img /vms/first.mem out", "out")] {
         let script = format!("trap '' XFSZ; ulimit -f 2000; exec \"$0\" {line}");
         let output = std::process::Command::new("sh")
@@ -69,7 +70,7 @@ fn a_limit_on_file_sizes_is_an_error_and_leaves_nothing() {
 #[test]
 fn an_interrupt_leaves_no_file_that_looks_whole() {
     let sandbox = Sandbox::new();
-    // Large enough that the copy takes a while; it does not matter whether the signal comes in time.
+    // The region is large enough for the copy to take a while. It does not matter whether the signal comes in time.
     sandbox.ok("mkfs large.img --size 160M");
     let noise = images::content();
     let content: Vec<u8> = noise.iter().cycle().take(128 << 20).copied().collect();
@@ -113,7 +114,7 @@ fn colours_only_where_they_are_wanted() {
     assert!(!json.stdout.contains(&0x1b), "JSON has no colours");
 }
 
-/// On a terminal of 80 columns, by script(1).
+/// The output on a terminal of 80 columns, by means of script(1).
 fn on_a_terminal(sandbox: &Sandbox, line: &str, env: &[(&str, &str)]) -> Option<String> {
     let inner = format!("stty cols 80; {} {line}", crate::sandbox::GMFS);
     let output = std::process::Command::new("script")

@@ -1,4 +1,4 @@
-//! Checks a region: finds what is wrong with it, names it, and says where.
+//! Checks a region: finds what is wrong with it, and names the problem and its location.
 //!
 //! Nothing here prints or opens a file. [`check()`] gives a [`Report`]; each [`Finding`] carries a [`Problem`] of the
 //! catalogue, which is declared once, in [`problem`]. [`plan()`] turns a report into edits, and only [`apply()`] writes.

@@ -12,14 +12,14 @@ use crate::superblocks::{OpenError, Superblocks};
 use crate::sweep::read_batch;
 use crate::unite::{finish, half_united};
 
-/// Pages mended at once.
+/// How many pages are mended at once.
 const BATCH: u32 = 64;
 
-/// Writes consecutive table pages of one copy anew from the other one, whose seals must be good. The pages keep their
-/// generations, so that they are again what they were. Durable behind the next barrier.
+/// Rewrites consecutive table pages of one copy from the other one, whose seals must be good. The pages keep their
+/// generations, so they become what they were. They are durable after the next barrier.
 ///
 /// # Errors
-/// A page of the other copy is not good, or the medium failed. Pages before it may have been written.
+/// A page of the other copy is not good, or the medium failed. Earlier pages may have been written.
 pub fn mend_pages<S: WriteAt>(
     target: &mut S,
     superblocks: &Superblocks,
@@ -29,7 +29,7 @@ pub fn mend_pages<S: WriteAt>(
 ) -> Result<(), OpenError> {
     let mender = Mender { superblocks, copy, share: seal::copy_share() };
     let pages = first.0..first.0.saturating_add(count);
-    // One batch alone is not worth a thread.
+    // A single batch is not worth a thread.
     if count > BATCH
         && let Some(reader) = target.reader()
         && let Some(done) = mender.mend_in_turns(&reader, target, pages.clone())
@@ -44,31 +44,32 @@ pub fn mend_pages<S: WriteAt>(
     Ok(())
 }
 
-/// Cuts a range into batches.
+/// Splits a range into batches.
 fn parts(pages: Range<u32>) -> impl Iterator<Item = Range<u32>> {
     let end = pages.end;
     pages.step_by(to_usize(BATCH)).map(move |start| start..start.saturating_add(BATCH).min(end))
 }
 
-/// Consecutive pages, checked and made the other copy's, on their way to be written.
+/// Consecutive pages that have been checked and sealed for this copy, and are to be written.
 #[derive(Debug, Default)]
 struct Batch {
     first: u32,
     pages: Vec<PageBytes>,
-    /// Where a crash interrupted the uniting of two copies: what is to be ended before the batch is written.
+    /// Pages whose two copies were being merged when a crash interrupted that. The merge is finished before the batch
+    /// is written.
     united: Vec<HalfUnited>,
-    /// What the pages are at present, where that matters.
+    /// The present content of the pages, where it matters.
     old: Vec<PageBytes>,
 }
 
-/// A page that copy B knows something of that copy A does not.
+/// A page for which copy B records something that copy A does not.
 #[derive(Debug)]
 struct HalfUnited {
-    /// Its place in the batch.
+    /// Its index in the batch.
     at: usize,
     page: PageNo,
     bytes: Box<PageBytes>,
-    /// Those of copy A and copy B.
+    /// The generations in copy A and in copy B.
     generations: [Generation; 2],
 }
 
@@ -137,7 +138,7 @@ impl Mender<'_> {
         let offset = superblocks.geometry().page_offset(copy.other(), PageNo(pages.start));
         source.read_at(offset, batch.pages.as_flattened_mut())?;
         let now = match copy {
-            // Uniting begins in copy B, so that only there can a crash have interrupted it.
+            // Merging starts in copy B, so a crash can have interrupted it only there.
             CopyId::A => Vec::new(),
             CopyId::B => {
                 batch.old.resize(pages.len(), [0; PAGE_SIZE]);
@@ -163,7 +164,7 @@ impl Mender<'_> {
         Ok(())
     }
 
-    /// Writes a batch. Where two copies were being united, that comes to its end first.
+    /// Writes a batch. Interrupted merges in it are finished first.
     fn write<S: WriteAt>(&self, target: &mut S, batch: &mut Batch) -> Result<(), OpenError> {
         for HalfUnited { at, page, mut bytes, generations } in batch.united.drain(..) {
             finish(target, self.superblocks, page, &mut bytes, generations)?;

@@ -1,4 +1,4 @@
-//! What `fsck` does, in this process: check, plan, apply, in rounds until nothing more is planned.
+//! What `fsck` does, in this process: check, plan and apply, in rounds until nothing more is planned.
 
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,10 +10,10 @@ use crate::image::Image;
 use crate::oracle::Ended;
 use crate::world::{NOW, stamp};
 
-/// As many rounds as no repair needs.
+/// More rounds than any repair needs.
 const ROUNDS: usize = 30;
 
-/// Repairs an image. Logs what is stored.
+/// Repairs an image, and logs the writes.
 pub(crate) fn fsck(image: &mut Image, policy: Policy) -> Ended {
     image.log = Some(Vec::new());
     let mut ended = Ended::default();

@@ -1,4 +1,4 @@
-//! One case, looked at round by round.
+//! Shows one case round by round.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -12,7 +12,7 @@ use crate::modes::Case;
 use crate::oracle::{Laws, statement};
 use crate::world::{NOW, Others, PAGES, World, stamp, states};
 
-/// Shows what becomes of a case that is named as the test names it.
+/// Shows the repair of a case, which is named as the test names it.
 pub(crate) fn show(text: &str, worlds: &BTreeMap<&'static str, World>, others: &Others) {
     let (head, rest) = text.split_once(", ").unwrap_or((text, ""));
     let (tail, moment) = head.split_once(" at ").expect("TAIL at MOMENT");
@@ -41,7 +41,7 @@ pub(crate) fn show(text: &str, worlds: &BTreeMap<&'static str, World>, others: &
     }
 }
 
-/// Does the first stores of a repair, if that is wanted.
+/// Performs the first writes of a repair, if that is asked for.
 fn crash(image: &mut Image) {
     let wanted: usize = std::env::var("GMFS_PRODUCT_CRASH").ok().and_then(|groups| groups.parse().ok()).unwrap_or(0);
     let log = fsck(&mut image.clone(), Policy::Safe).log;

@@ -1,8 +1,8 @@
 //! Decodes one page into a buffer of exactly its size. No codec can write past the buffer, and none allocates memory by
 //! sizes that its input claims. The contexts that some codecs need are reused from page to page.
-
-//! Zlib and Zstandard have a decoder in Rust and one in C, each of the latter behind a feature. Both fill the same
-//! buffer. A test compares their verdicts on damaged pages.
+//!
+//! Zlib and Zstandard have a decoder in Rust and one in C. Those in C need a feature each. Both fill the same buffer. A
+//! test compares their verdicts on damaged pages.
 
 #![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
