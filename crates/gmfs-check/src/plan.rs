@@ -14,7 +14,7 @@ use gmfs_volume::{OpenError, Superblocks};
 
 use crate::finding::{Finding, Report, Subject};
 use crate::pass;
-use crate::problem::{Code, Problem, Repair};
+use crate::problem::{Code, Coupling, Problem, Repair, Stage};
 
 mod claims;
 mod contents;
@@ -153,7 +153,8 @@ pub fn plan<S: ReadAt + ?Sized>(source: &S, report: &Report, policy: Policy) -> 
         all().for_each(|finding| plan.refuse(finding, &why));
         return Ok(plan);
     }
-    let (pages, rest): (Vec<&Finding>, Vec<&Finding>) = report.findings.iter().partition(|f| concerns_pages(f));
+    let (pages, rest): (Vec<&Finding>, Vec<&Finding>) =
+        report.findings.iter().partition(|finding| finding.code().stage() == Stage::Pages);
     if !state.decision().is_whole() {
         doubt::plan(source, state, &pages, policy, &mut plan);
     } else if !pages.is_empty() {
@@ -186,13 +187,6 @@ fn unfit<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks) -> Option<St
     let region = geometry.without_tail().size();
     let short = source.end().filter(|end| *end < region)?;
     Some(format!("the region has {region} bytes, and the image {short}: make it as large as the region again"))
-}
-
-/// Whether a finding is about pages as such, so that nothing else can be planned before it is repaired.
-fn concerns_pages(finding: &Finding) -> bool {
-    let code = finding.code();
-    let of_superblocks = matches!(code, Code::GM0101 | Code::GM0102 | Code::GM0105) || code >= Code::GM0112;
-    code <= Code::GM0012 || of_superblocks && code <= Code::GM0115
 }
 
 impl Plan {
@@ -266,6 +260,14 @@ impl Edit {
                 let length = u64::from(count).saturating_mul(geometry.block_bytes());
                 (Subject::Blocks { first, count }, Span::new(geometry.block_offset(first), length))
             }
+        }
+    }
+
+    /// Whether it is one of the edits that a coupling keeps together.
+    #[must_use]
+    pub const fn is_coupled_by(&self, coupling: Coupling) -> bool {
+        match coupling {
+            Coupling::BlocksWithInode => matches!(self, Self::Blocks { .. } | Self::Inode { .. }),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::affected::{AffectedFile, affected_files};
 use crate::apply::{ApplyError, Forgotten, apply};
 use crate::check::{Options, check};
 use crate::finding::{Finding, Report};
-use crate::plan::{Edit, PlanError, Planned, Policy, Refused, plan};
+use crate::plan::{PlanError, Planned, Policy, Refused, plan};
 use crate::problem::{Code, Severity};
 
 mod problems;
@@ -22,7 +22,7 @@ mod seen;
 pub use problems::Question;
 pub use seen::FindingKey;
 
-use problems::Answers;
+use problems::{Answers, whole_repairs};
 use seen::Seen;
 
 /// Edits that an [`Outcome`] lists one by one; more of them are only counted.
@@ -247,12 +247,12 @@ pub fn repair<T: WriteAt, D: Decide + ?Sized>(
         seen.locate(target, &state);
         // What the policy does not allow is not even asked about.
         let (allowed, beyond) = next.edits.into_iter().partition(|planned| options.policy.allows(planned.class));
-        let (allowed, apart) = whole_repairs(allowed, &beyond);
+        let (allowed, apart) = whole_repairs(allowed, &beyond, &outcome.last.findings);
         outcome.refused.extend(beyond.iter().chain(&apart).flat_map(not_wanted));
         let (wanted, unwanted) = answers.choose(allowed, &outcome.last.findings, seen.files(), decide);
-        let (wanted, apart) = whole_repairs(wanted, &unwanted);
+        let (wanted, apart) = whole_repairs(wanted, &unwanted, &outcome.last.findings);
         outcome.declined = unwanted.iter().chain(&apart).flat_map(not_wanted).collect();
-        let accepted = keep_apart(target, &state, wanted, decide, &mut outcome.refused);
+        let accepted = keep_apart(target, &state, wanted, decide, &mut outcome);
         outcome.cancelled = answers.stopped() || observe.is_cancelled();
         if accepted.is_empty() || outcome.cancelled {
             outcome.last.state = Some(state);
@@ -293,7 +293,7 @@ fn keep_apart<T: WriteAt, D: Decide + ?Sized>(
     state: &Superblocks,
     edits: Vec<Planned>,
     decide: &mut D,
-    refused: &mut Vec<Refused>,
+    outcome: &mut Outcome,
 ) -> Vec<Planned> {
     let held: BTreeMap<usize, String> =
         decide.hold_back(target, state, &edits).into_iter().map(|held| (held.edit, held.why)).collect();
@@ -301,13 +301,13 @@ fn keep_apart<T: WriteAt, D: Decide + ?Sized>(
     for (at, planned) in edits.into_iter().enumerate() {
         match held.get(&at) {
             Some(why) => {
-                refused.extend(refuse(&planned, why));
+                outcome.refused.extend(refuse(&planned, why));
                 apart.push(planned);
             }
             None => free.push(planned),
         }
     }
-    whole_repairs(free, &apart).0
+    whole_repairs(free, &apart, &outcome.last.findings).0
 }
 
 /// What is said of an edit that is not wanted, for each of its problems.
@@ -317,19 +317,6 @@ fn not_wanted(planned: &Planned) -> Vec<Refused> {
 
 fn refuse<'p>(planned: &'p Planned, why: &'p str) -> impl Iterator<Item = Refused> + 'p {
     planned.because.iter().map(move |code| Refused { code: *code, subject: planned.subject, why: why.to_owned() })
-}
-
-/// Takes out what is no repair by itself without the edits that are not wanted: what becomes of blocks and what their file
-/// records of them go together.
-fn whole_repairs(accepted: Vec<Planned>, declined: &[Planned]) -> (Vec<Planned>, Vec<Planned>) {
-    let of_both = |planned: &&Planned| matches!(planned.edit, Edit::Blocks { .. } | Edit::Inode { .. });
-    let coupled: std::collections::BTreeSet<Code> =
-        declined.iter().filter(of_both).flat_map(|planned| planned.because.clone()).collect();
-    let of_blocks = |code: &Code| matches!(code, Code::GM0404 | Code::GM0405);
-    accepted.into_iter().partition(|planned| {
-        let half = of_both(&planned) && planned.because.iter().any(|code| of_blocks(code) && coupled.contains(code));
-        !half
-    })
 }
 
 impl From<Policy> for Class {

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
 use gmfs_check::inject::{InjectError, Injected, Target, companions, inject};
-use gmfs_check::{Code, Options, Policy, Repair, Report, Verdict, apply, check, plan};
+use gmfs_check::problem::{Coupling, Stage};
+use gmfs_check::{Code, Edit, Options, Policy, Repair, Report, Verdict, apply, check, plan};
 use gmfs_format::native::geometry::Geometry;
 use gmfs_format::native::superblock::Superblock;
 use gmfs_format::native::units::{BlockNo, CopyId, Generation, PAGE_BYTES, PageNo, PmdShift};
@@ -168,6 +169,34 @@ fn every_code_is_repaired_or_refused_and_the_second_run_is_clean() {
             assert!(same || takes, "{code}: guest memory changed: {after:?}");
             assert_no_content_is_free(&image, code);
         }
+    }
+}
+
+/// What is planned for a problem is what its row of the catalogue says: by what means, and which edits go together.
+#[test]
+fn every_code_is_planned_in_its_stage() {
+    let healthy = region();
+    for code in Code::ALL.iter().copied() {
+        let mut image = healthy.clone();
+        if !matches!(inject(&mut image, code, Target::default()), Ok(Injected::Done)) {
+            continue;
+        }
+        let planned = plan(&image, &look(&image), Policy::Lossy).unwrap();
+        let edits: Vec<&Edit> =
+            planned.edits.iter().filter(|edit| edit.because.contains(&code)).map(|edit| &edit.edit).collect();
+        let fits = |edit: &&Edit| match code.stage() {
+            Stage::Pages => matches!(edit, Edit::Mend { .. } | Edit::Superblocks | Edit::Settle { .. }),
+            Stage::Contradictions => matches!(edit, Edit::Settle { distrust: true }),
+            Stage::Recovery => matches!(edit, Edit::Recover),
+            Stage::Rewrite => matches!(edit, Edit::Rewrite { .. }),
+            Stage::Records => matches!(edit, Edit::Inode { .. } | Edit::Blocks { .. } | Edit::Superblock { .. }),
+            _ => false,
+        };
+        assert!(edits.iter().all(fits), "{code}, {:?}: {edits:?}", code.stage());
+        let blocks = edits.iter().any(|edit| matches!(edit, Edit::Blocks { .. }));
+        let inode = edits.iter().any(|edit| matches!(edit, Edit::Inode { .. }));
+        let coupled = code.coupling() == Some(Coupling::BlocksWithInode);
+        assert_eq!(blocks && inode, coupled, "{code}: {edits:?}");
     }
 }
 

@@ -20,7 +20,7 @@ use crate::plan::descriptors::Descriptors;
 use crate::plan::lost;
 use crate::plan::places::Places;
 use crate::plan::{Edit, Plan, Policy, manual_advice};
-use crate::problem::{Code, Problem, Repair};
+use crate::problem::{Code, Problem, Repair, Stage};
 
 /// Block edits planned in one round: bounds the memory of a plan.
 const EDITS_PER_ROUND: usize = 1 << 14;
@@ -109,7 +109,7 @@ pub(super) fn plan<S: ReadAt + ?Sized>(
 
 /// Whether the count of a file is wrong that is known to be doubtful: it is not proven, and correcting it gives nothing up.
 fn is_count_of_flagged(before: &InodeRaw, because: &[Code]) -> bool {
-    before.flags.get() & INODE_DOUBTFUL != 0 && because.iter().all(|code| *code == Code::GM0406)
+    before.flags.get() & INODE_DOUBTFUL != 0 && because.iter().all(|code| code.stage() == Stage::Contradictions)
 }
 
 impl<S: ReadAt + ?Sized> Planner<'_, S> {
@@ -123,28 +123,38 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
     /// Works one finding into the plan.
     fn resolve(&mut self, finding: &Finding) -> Result<(), &'static str> {
         let code = finding.code();
+        match code.stage() {
+            Stage::Rewrite => return self.rewrite_pages(finding),
+            Stage::Recovery => {
+                self.recover = true;
+                return Ok(());
+            }
+            _ => {}
+        }
         match (finding.subject, &finding.problem) {
-            (_, Problem::PageHeaderReserved {} | Problem::BlockSlotBehindEnd {}) => self.rewrite_pages(finding),
             (Subject::Inode(ino), problem) => self.inode_problem(ino, problem, code),
             (Subject::Blocks { first, count }, problem) => self.block_problem(first, count, problem, code),
             (Subject::Superblock, problem) => {
                 self.superblock_problem(problem, code);
                 Ok(())
             }
-            (Subject::Pages { .. } | Subject::Region, _) => {
-                self.recover |= (Code::GM0020..=Code::GM0023).contains(&code);
-                Ok(())
-            }
+            // What is about pages is planned before this, or is rewritten.
+            (Subject::Pages { .. } | Subject::Region, _) => Ok(()),
         }
     }
 
     fn rewrite_pages(&mut self, finding: &Finding) -> Result<(), &'static str> {
-        let Subject::Pages { first, count, .. } = finding.subject else {
-            return Err("it is no page");
+        let pages = match finding.subject {
+            Subject::Pages { first, count, .. } => numbers(first.0, count)?,
+            Subject::Inode(ino) => {
+                // The geometry knows no place of a slot past the last inode.
+                let first = self.region.geometry().first_inode_page().0;
+                let pages = ino.0.checked_sub(1).map(|slot| slot / INODES_PER_PAGE);
+                numbers(pages.and_then(|pages| first.checked_add(pages)).ok_or("no page holds it")?, 1)?
+            }
+            _ => return Err("it is no page"),
         };
-        for page in numbers(first.0, count)?.map(PageNo) {
-            self.rewrite.insert(page, finding.code());
-        }
+        self.rewrite.extend(pages.map(|page| (PageNo(page), finding.code())));
         Ok(())
     }
 
@@ -152,7 +162,6 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         let (raw, because) = &mut self.superblock;
         because.push(code);
         match problem {
-            Problem::WriterActive {} => self.recover = true,
             Problem::StateContradicts { .. } => {
                 raw.state = (raw.state.get() & STATE_FLAGS & !STATE_ACTIVE | STATE_CLEAN).into();
             }
@@ -181,14 +190,6 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
 
     fn inode_problem(&mut self, ino: InodeNo, problem: &Problem, code: Code) -> Result<(), &'static str> {
         match problem {
-            Problem::InodeSlotBehindEnd {} => {
-                // The geometry knows no place of a slot behind the last inode.
-                let first = self.region.geometry().first_inode_page().0;
-                let pages = ino.0.checked_sub(1).map(|slot| slot / INODES_PER_PAGE);
-                let page = pages.and_then(|pages| first.checked_add(pages)).ok_or("no page holds it")?;
-                self.rewrite.insert(PageNo(page), code);
-                return Ok(());
-            }
             Problem::ParentMissing { .. } | Problem::ParentNotDirectory { .. } | Problem::ParentCycle { .. } => {
                 return self.adopt(ino, code);
             }

@@ -13,7 +13,7 @@ use gmfs_volume::{Region, Superblocks};
 
 use crate::finding::{Finding, Subject};
 use crate::plan::{Edit, Plan, Policy, manual_advice};
-use crate::problem::{Code, Problem, Repair};
+use crate::problem::{Code, Repair, Stage};
 
 /// Runs, and files, that are listed one by one.
 const LISTED: usize = 64;
@@ -57,13 +57,12 @@ pub(super) fn contradicts<S: ReadAt + ?Sized>(source: &S, state: &Superblocks, f
 }
 
 fn is_contradiction<S: ReadAt + ?Sized>(source: &S, state: &Superblocks, finding: &Finding) -> bool {
-    match (&finding.problem, finding.subject) {
-        (Problem::OwnerMissing { .. }, _) => true,
-        (Problem::BlockCountWrong { .. }, Subject::Inode(ino)) => {
-            read_inode(source, state, ino).is_some_and(|raw| raw.flags.get() & INODE_DOUBTFUL == 0)
-        }
-        _ => false,
-    }
+    let proven = || match finding.subject {
+        // Of a file that is flagged it is known that not all of it is proven.
+        Subject::Inode(ino) => read_inode(source, state, ino).is_some_and(|raw| raw.flags.get() & INODE_DOUBTFUL == 0),
+        _ => true,
+    };
+    finding.code().stage() == Stage::Contradictions && proven()
 }
 
 /// Plans to take nothing for proven.
