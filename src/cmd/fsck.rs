@@ -146,7 +146,7 @@ fn one(args: &Args, image: &ReadArgs, ctx: &mut Ctx) -> Result<u8> {
     // What a question has said is on the terminal already.
     let asked = args.mode() == Mode::Ask && std::io::stdout().is_terminal();
     if !asked {
-        findings::given_up(&outcome.applied, ctx)?;
+        findings::lost(&outcome.applied, ctx)?;
     }
     if args.mode() != Mode::Look {
         findings::plan(&[], &outcome.refused, ctx)?;

@@ -14,15 +14,20 @@ use gmfs_volume::{OpenError, Superblocks};
 
 use crate::finding::{Finding, Report, Subject};
 use crate::pass;
-use crate::problem::{Code, Coupling, Problem, Repair, Stage};
+use crate::problem::{Code, Coupling, Repair, Stage};
 
 mod claims;
 mod contents;
 mod descriptors;
 mod doubt;
+mod loss;
 mod lost;
 mod places;
+mod refusal;
 mod rules;
+
+pub use loss::{Claim, Listed, Loss};
+pub use refusal::Refusal;
 
 pub(crate) use descriptors::Descriptors;
 
@@ -97,8 +102,8 @@ pub struct Planned {
     pub because: Vec<Code>,
     /// The worst class among them.
     pub class: Repair,
-    /// What is given up by it, for lossy ones.
-    pub loses: Option<String>,
+    /// What it loses.
+    pub loses: Vec<Loss>,
 }
 
 /// A finding that is left as it is, and why.
@@ -109,7 +114,7 @@ pub struct Refused {
     /// With what.
     pub subject: Subject,
     /// Why nothing is planned.
-    pub why: String,
+    pub why: Refusal,
 }
 
 /// What a repair would do.
@@ -150,7 +155,7 @@ pub fn plan<S: ReadAt + ?Sized>(source: &S, report: &Report, policy: Policy) -> 
     let state: &Superblocks = state;
     let all = || report.findings.iter().filter(|finding| finding.code().repair() != Repair::None);
     if let Some(why) = unfit(source, state) {
-        all().for_each(|finding| plan.refuse(finding, &why));
+        all().for_each(|finding| plan.refuse(finding, why.clone()));
         return Ok(plan);
     }
     let (pages, rest): (Vec<&Finding>, Vec<&Finding>) =
@@ -176,30 +181,39 @@ pub fn plan<S: ReadAt + ?Sized>(source: &S, report: &Report, policy: Policy) -> 
 }
 
 /// Why nothing at all is to be written here.
-fn unfit<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks) -> Option<String> {
+fn unfit<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks) -> Option<Refusal> {
     if !superblocks.current().features().writable() {
-        return Some("the region has features that this program does not know: it does not write here".to_owned());
+        return Some(Refusal::UnknownFeatures);
     }
     if !superblocks.rivals().is_empty() {
-        return Some("only you can tell which region this is: name it by its UUID".to_owned());
+        return Some(Refusal::SeveralRegions);
     }
     let geometry = superblocks.geometry();
     let region = geometry.without_tail().size();
-    let short = source.end().filter(|end| *end < region)?;
-    Some(format!("the region has {region} bytes, and the image {short}: make it as large as the region again"))
+    let image = source.end().filter(|end| *end < region)?;
+    Some(Refusal::ImageTooSmall { region, image })
+}
+
+impl Planned {
+    /// What it loses, in words; `None` if that is nothing.
+    #[must_use]
+    pub fn losses(&self) -> Option<String> {
+        let losses: Vec<String> = self.loses.iter().map(Loss::to_string).collect();
+        (!losses.is_empty()).then(|| losses.join("; "))
+    }
 }
 
 impl Plan {
     /// Adds an edit.
-    fn push(&mut self, edit: Edit, because: Vec<Code>, loses: Option<String>) {
+    fn push(&mut self, edit: Edit, because: Vec<Code>, loses: Vec<Loss>) {
         let class = because.iter().map(|code| code.repair()).max().unwrap_or(Repair::Safe);
         let (subject, at) = (Subject::Region, Span::new(0, 0));
         self.edits.push(Planned { edit, subject, at, because, class, loses });
     }
 
     /// Leaves a finding as it is.
-    fn refuse(&mut self, finding: &Finding, why: &str) {
-        self.refused.push(Refused { code: finding.code(), subject: finding.subject, why: why.to_owned() });
+    fn refuse(&mut self, finding: &Finding, why: Refusal) {
+        self.refused.push(Refused { code: finding.code(), subject: finding.subject, why });
     }
 
     /// Whether nothing is to be written.
@@ -359,19 +373,5 @@ impl fmt::Display for Edit {
             write!(f, ": {}", listed.join(", "))?;
         }
         Ok(())
-    }
-}
-
-/// The word that stands for the problem in messages of what is refused.
-fn manual_advice(problem: &Problem) -> &'static str {
-    match problem {
-        Problem::ImageTooSmall { .. } => "make the image as large as the region again",
-        Problem::TwoRegions { .. } => "only you can tell which region this is: name it by its UUID",
-        Problem::FeatureIncompatUnknown { .. } => "use a newer gmfs",
-        Problem::ContentChanged { .. } | Problem::ContentNotZero { .. } => {
-            "nothing tells what the content was; restore the guest, or seal the content as it is"
-        }
-        Problem::ContentUnreadable { .. } => "mark the block as bad and restore the guest",
-        _ => "nothing can be proven",
     }
 }

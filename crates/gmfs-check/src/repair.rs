@@ -13,7 +13,7 @@ use crate::affected::{AffectedFile, affected_files};
 use crate::apply::{ApplyError, Forgotten, apply};
 use crate::check::{Options, check};
 use crate::finding::{Finding, Report};
-use crate::plan::{PlanError, Planned, Policy, Refused, plan};
+use crate::plan::{PlanError, Planned, Policy, Refusal, Refused, plan};
 use crate::problem::{Code, Severity};
 
 mod problems;
@@ -77,7 +77,7 @@ pub struct HeldBack {
     /// Its place among the edits.
     pub edit: usize,
     /// Why not.
-    pub why: String,
+    pub why: Refusal,
 }
 
 /// Decides what is repaired. A closure that takes a [`Question`] is the simplest of these.
@@ -295,7 +295,7 @@ fn keep_apart<T: WriteAt, D: Decide + ?Sized>(
     decide: &mut D,
     outcome: &mut Outcome,
 ) -> Vec<Planned> {
-    let held: BTreeMap<usize, String> =
+    let held: BTreeMap<usize, Refusal> =
         decide.hold_back(target, state, &edits).into_iter().map(|held| (held.edit, held.why)).collect();
     let (mut free, mut apart) = (Vec::new(), Vec::new());
     for (at, planned) in edits.into_iter().enumerate() {
@@ -312,11 +312,11 @@ fn keep_apart<T: WriteAt, D: Decide + ?Sized>(
 
 /// What is said of an edit that is not wanted, for each of its problems.
 fn not_wanted(planned: &Planned) -> Vec<Refused> {
-    refuse(planned, &format!("not wanted: {}", planned.edit)).collect()
+    refuse(planned, &Refusal::Declined { edit: planned.edit.to_string() }).collect()
 }
 
-fn refuse<'p>(planned: &'p Planned, why: &'p str) -> impl Iterator<Item = Refused> + 'p {
-    planned.because.iter().map(move |code| Refused { code: *code, subject: planned.subject, why: why.to_owned() })
+fn refuse<'p>(planned: &'p Planned, why: &'p Refusal) -> impl Iterator<Item = Refused> + 'p {
+    planned.because.iter().map(move |code| Refused { code: *code, subject: planned.subject, why: why.clone() })
 }
 
 impl From<Policy> for Class {

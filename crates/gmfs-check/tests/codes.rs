@@ -217,15 +217,15 @@ fn assert_no_content_is_free(image: &Vec<u8>, code: Code) {
 #[test]
 fn a_plan_that_takes_a_blocks_owner_away_says_who_it_was() {
     for (code, said) in [
-        (Code::GM0403, "(block 4 was place 0 of inode 1)"),
-        (Code::GM0404, "(block 1 was place 4294967295 of inode 4)"),
-        (Code::GM0405, "(block 2 was place 0 of inode 4)"),
+        (Code::GM0403, "(block 4 was file block 0 of inode 1)"),
+        (Code::GM0404, "(block 1 was file block 4294967295 of inode 4)"),
+        (Code::GM0405, "(block 2 was file block 0 of inode 4)"),
         (Code::GM0408, "a place in a file; their"),
     ] {
         let mut image = region();
         inject(&mut image, code, Target::default()).unwrap();
         let planned = plan(&image, &look(&image), Policy::Lossy).unwrap();
-        let losses: Vec<&String> = planned.edits.iter().filter_map(|edit| edit.loses.as_ref()).collect();
+        let losses: Vec<String> = planned.edits.iter().filter_map(|edit| edit.losses()).collect();
         assert!(losses.iter().any(|loss| loss.contains(said)), "{code}: {losses:?}");
     }
 }

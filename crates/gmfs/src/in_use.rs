@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gmfs_check::repair::HeldBack;
-use gmfs_check::{Edit, Planned};
+use gmfs_check::{Edit, Planned, Refusal};
 use gmfs_format::native::geometry::Geometry;
 use gmfs_format::native::units::{BlockNo, CopyId, InodeNo, PAGE_BYTES, PageNo};
 use gmfs_image::processes::Process;
@@ -130,9 +130,9 @@ impl Watch {
             let spans = touched(&planned.edit, state.geometry());
             let Some(used) = used.iter().find(|used| spans.iter().any(|span| used.span.meets(*span))) else { continue };
             let what = owner_in(&region, used.span, &spans);
-            let why = format!("{what} is mapped by {}; not done: {}", used.by, planned.edit);
+            let why = Refusal::InUse { what, by: used.by.clone(), edit: planned.edit.to_string() };
             if told.insert(used.by.clone()) {
-                (self.notify)(&Notice::KeptApart(why.clone()));
+                (self.notify)(&Notice::KeptApart(why.to_string()));
             }
             held.push(HeldBack { edit, why });
         }

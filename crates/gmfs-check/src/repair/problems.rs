@@ -330,7 +330,7 @@ mod tests {
 
     fn planned(edit: Edit, at: u64, code: Code) -> Planned {
         let (subject, at) = (Subject::Region, Span::new(at, 1));
-        Planned { edit, subject, at, because: vec![code], class: Repair::Lossy, loses: None }
+        Planned { edit, subject, at, because: vec![code], class: Repair::Lossy, loses: Vec::new() }
     }
 
     fn reserve(block: u32) -> Planned {

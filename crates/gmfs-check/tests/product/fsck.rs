@@ -41,8 +41,8 @@ fn rounds(image: &mut Image, policy: Policy, ended: &mut Ended) {
         if edits.is_empty() {
             return;
         }
-        for loses in edits.iter().filter_map(|planned| planned.loses.as_ref()) {
-            ended.told.push_str(loses);
+        for loses in edits.iter().filter_map(|planned| planned.losses()) {
+            ended.told.push_str(&loses);
             ended.told.push('\n');
         }
         let Some(state) = report.state.clone() else { return };
