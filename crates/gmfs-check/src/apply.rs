@@ -101,6 +101,10 @@ fn carry_out<S: WriteAt>(
 }
 
 /// Everything that is one commit.
+///
+/// The store is opened by what lies there now, and not by `state`, which may be as old as the user's answer to a question: it
+/// reads all pages once more, refuses damage that has come since, and recovers what a writer left. That is the only time that
+/// a round loads the superblocks again. The [`Gate`] goes by the facts behind `state`, as it does for pages.
 fn commit_rest<S: WriteAt>(
     target: &mut S,
     state: &Superblocks,
