@@ -217,6 +217,7 @@ fn region(error: &OpenError) -> Told {
         }
         OpenError::Read(_) => ("read", None),
         OpenError::Write(error) => write(error),
+        _ => ("region", None),
     }
 }
 
@@ -247,6 +248,7 @@ fn change(error: &ChangeError) -> Told {
         ChangeError::Content(_) => ("content", None),
         ChangeError::Read(_) => ("read", None),
         ChangeError::Write(error) => write(error),
+        _ => ("change", None),
     }
 }
 

@@ -19,6 +19,7 @@ use crate::plan::{Descriptors, Edit, Planned};
 
 /// Why a plan was not carried out, or not to its end.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ApplyError {
     /// The region is not what the plan was made for.
     #[error("the region has changed since the plan was made ({0}): check it again")]

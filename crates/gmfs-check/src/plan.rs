@@ -1,10 +1,11 @@
-//! From findings to edits: what is to be written where, because of what, and what that gives up.
+//! From findings to edits: what is to be written where, because of what, and what that loses.
 //!
 //! Planning writes nothing. Damaged pages come first: as long as there are any, a plan holds nothing else, for what
 //! the rest would be planned from is not yet what it will be. A repair therefore checks and plans in rounds.
 
 use std::fmt;
 
+use gmfs_format::native::geometry::Geometry;
 use gmfs_format::native::raw::{InodeRaw, OnMemory, SuperblockRaw};
 use gmfs_format::native::seal::PageKind;
 use gmfs_format::native::units::{BlockNo, CopyId, InodeNo, PAGE_BYTES, PageNo};
@@ -12,7 +13,7 @@ use gmfs_io::{ReadAt, Span};
 use gmfs_volume::change::Assign;
 use gmfs_volume::{OpenError, Superblocks};
 
-use crate::finding::{Finding, Report, Subject};
+use crate::finding::{Finding, Report, Subject, last_of};
 use crate::pass;
 use crate::problem::{Code, Coupling, Repair, Stage};
 
@@ -33,6 +34,7 @@ pub(crate) use descriptors::Descriptors;
 
 /// One thing to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Edit {
     /// Write pages of one copy anew from the other copy.
     Mend {
@@ -133,12 +135,13 @@ pub struct Plan {
 pub enum Policy {
     /// Only what another copy or the rest of the metadata proves.
     Safe,
-    /// Also choices that give something up.
+    /// Also choices that lose something.
     Lossy,
 }
 
 /// Why no plan could be made.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PlanError {
     /// There is no region.
     #[error("cannot open the region")]
@@ -273,6 +276,36 @@ impl Edit {
                 // Exact: 2³² of the largest blocks are 2⁶¹ bytes.
                 let length = u64::from(count).saturating_mul(geometry.block_bytes());
                 (Subject::Blocks { first, count }, Span::new(geometry.block_offset(first), length))
+            }
+        }
+    }
+
+    /// The bytes of the region that it writes or frees, in all copies.
+    #[must_use]
+    pub fn touches(&self, geometry: Geometry) -> Vec<Span> {
+        let pages = |copies: &[CopyId], first: PageNo, count: u32| {
+            let length = u64::from(count).saturating_mul(PAGE_BYTES);
+            copies.iter().map(|copy| Span::new(geometry.page_offset(*copy, first), length)).collect::<Vec<_>>()
+        };
+        let both = CopyId::BOTH.as_slice();
+        match self {
+            Self::Mend { first, count, copy, .. } => pages(&[*copy], *first, *count),
+            Self::Settle { .. } => pages(both, PageNo(0), u32::try_from(geometry.pages()).unwrap_or(u32::MAX)),
+            Self::Superblocks | Self::Superblock { .. } | Self::Recover => pages(both, PageNo(0), 1),
+            Self::Rewrite { page } => pages(both, *page, 1),
+            Self::Inode { ino, .. } => {
+                geometry.inode_place(*ino).map(|(page, _)| pages(both, page, 1)).unwrap_or_default()
+            }
+            Self::Blocks { first, count, to, .. } => {
+                let last = BlockNo(last_of(first.0, *count));
+                let ends = [*first, last].map(|block| geometry.descriptor_place(block).map(|(page, _)| page));
+                let [Some(from), Some(until)] = ends else { return Vec::new() };
+                let mut spans = pages(both, from, until.0.saturating_sub(from.0).saturating_add(1));
+                if *to == Assign::Release {
+                    let length = u64::from(*count).saturating_mul(geometry.block_bytes());
+                    spans.push(Span::new(geometry.block_offset(*first), length));
+                }
+                spans
             }
         }
     }

@@ -177,6 +177,7 @@ macro_rules! catalogue {
     )+) => {
         /// What is wrong, with the values that show it.
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[non_exhaustive]
         #[allow(missing_docs, reason = "each variant's text is its message and its explanation")]
         pub enum Problem {
             $( $variant { $($field: $ty),* }, )+
@@ -184,6 +185,7 @@ macro_rules! catalogue {
 
         /// A problem's code.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
         #[allow(missing_docs, reason = "each code's text is its explanation")]
         pub enum Code {
             $( $code = $number, )+

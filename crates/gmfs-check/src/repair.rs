@@ -223,6 +223,48 @@ fn sum(counts: impl Iterator<Item = u64>) -> u64 {
 /// Repairs the region that fills `target`: checks it, plans, lets `decide` choose, and applies, until nothing more is to be
 /// done. Every round that writes leaves the region so that a further repair comes to the same end.
 ///
+/// ```
+/// use gmfs_check::{Decision, Policy, Question, RepairOptions, Verdict, repair};
+/// use gmfs_format::native::geometry::Geometry;
+/// use gmfs_format::native::units::{CopyId, PageNo, PmdShift};
+/// use gmfs_volume::{FormatOptions, Stamp};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // A region of 20 MiB in memory; a page of its first copy is overwritten.
+/// let geometry = Geometry::plan(20 << 20, PmdShift::M2, 64)?;
+/// let mut region = vec![0; 20 << 20];
+/// # let options = FormatOptions {
+/// #     geometry,
+/// #     uuid: uuid::Uuid::from_u128(1),
+/// #     birth: 1,
+/// #     label: "example".into(),
+/// #     base: 0,
+/// #     owner: (0, 0),
+/// #     stamp: Stamp { now: 1, writer: "example".into() },
+/// #     forget: Vec::new(),
+/// # };
+/// gmfs_volume::format(&mut region, &options)?;
+/// let healthy = region.clone();
+/// let page = usize::try_from(geometry.page_offset(CopyId::A, PageNo(1)))?;
+/// region[page..page + 100].fill(0xff);
+///
+/// // One question for each problem.
+/// let mut asked = Vec::new();
+/// let mut decide = |question: &Question<'_>| {
+///     asked.extend(question.findings().map(|(finding, _)| format!("{} {finding}", finding.code())));
+///     Decision::Repair
+/// };
+/// let options = RepairOptions::new(Policy::Safe, "example 1.0", || 1);
+/// let outcome = repair(&mut region, &options, &mut decide, &())?;
+///
+/// assert_eq!(outcome.repaired(), 1);
+/// assert_eq!(outcome.last.verdict(), Verdict::Clean);
+/// assert!(asked.len() == 1 && asked[0].contains("page 1 of copy A"), "{asked:?}");
+/// assert!(region == healthy);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 /// There is no region, or the medium failed. What was begun is safe: a further repair ends it.
 pub fn repair<T: WriteAt, D: Decide + ?Sized>(

@@ -49,7 +49,8 @@ fn region() -> Vec<u8> {
 }
 
 fn look<S: ReadAt>(image: &S) -> Report {
-    let options = Options { now: NOW, threads: NonZeroUsize::MIN, data: true, keep: 1000, region: None };
+    let mut options = Options::new(NOW);
+    options.data = true;
     check(image, &options, &|_, _| {}).unwrap()
 }
 
@@ -379,8 +380,8 @@ fn threads_see_the_same() {
         inject(&mut image, Code::GM0405, target).unwrap();
     }
     let at = |threads| {
-        let options =
-            Options { now: NOW, threads: NonZeroUsize::new(threads).unwrap(), data: false, keep: 1000, region: None };
+        let mut options = Options::new(NOW);
+        options.threads = NonZeroUsize::new(threads).unwrap();
         check(&image, &options, &|_, _| {}).unwrap().findings
     };
     let one = at(1);

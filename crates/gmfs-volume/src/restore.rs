@@ -29,6 +29,7 @@ use crate::superblocks::{OpenError, Superblocks, same_content, used_ranges};
 
 /// Why metadata was not put back, or not to the end.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RestoreError {
     /// Neither copy of a page is there to be put back.
     #[error(

@@ -9,7 +9,7 @@ use crate::plan::{Claim, Loss};
 /// Runs that are listed one by one.
 const LISTED: usize = 16;
 
-/// What is given up when these blocks are reserved: a reserved block names nobody, so whose it was is told here, and
+/// What is lost when these blocks are reserved: a reserved block names nobody, so whose it was is listed here, and
 /// nowhere else but in an undo file.
 pub(super) fn claims<S: ReadAt + ?Sized>(descriptors: &mut Descriptors<'_, S>, first: BlockNo, count: u32) -> Loss {
     let mut found: Vec<Claim> = Vec::new();

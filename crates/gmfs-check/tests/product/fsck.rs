@@ -1,6 +1,5 @@
 //! What `fsck` does, in this process: check, plan, apply, in rounds until nothing more is planned.
 
-use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use gmfs_check::{Options, Policy, Repair, Verdict, apply, check, plan};
@@ -25,7 +24,7 @@ pub(crate) fn fsck(image: &mut Image, policy: Policy) -> Ended {
 }
 
 fn rounds(image: &mut Image, policy: Policy, ended: &mut Ended) {
-    let options = Options { now: NOW, threads: NonZeroUsize::MIN, data: false, keep: 1000, region: None };
+    let options = Options::new(NOW);
     for _ in 0..ROUNDS {
         let Ok(report) = check(&*image, &options, &|_, _| {}) else { return };
         ended.clean = report.verdict() == Verdict::Clean;
