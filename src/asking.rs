@@ -106,6 +106,6 @@ fn describe(question: &Question<'_>, width: Option<u16>) -> String {
     let edits = question.edits();
     list("", &mut question.findings().map(|(finding, file)| findings::describe(finding, file)), "more finding");
     list("  repair: ", &mut edits.iter().map(|planned| printable(&planned.edit.to_string())), "more edit");
-    list("  lost: ", &mut edits.iter().filter_map(|planned| planned.loses.as_deref().map(printable)), "more loss");
+    list("  lost: ", &mut edits.iter().filter_map(|planned| Some(printable(&planned.losses()?))), "more loss");
     text
 }

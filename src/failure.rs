@@ -219,6 +219,7 @@ fn region(error: &OpenError) -> Told {
         }
         OpenError::Read(_) => ("read", None),
         OpenError::Write(error) => write(error),
+        _ => ("region", None),
     }
 }
 
@@ -249,6 +250,7 @@ fn change(error: &ChangeError) -> Told {
         ChangeError::Content(_) => ("content", None),
         ChangeError::Read(_) => ("read", None),
         ChangeError::Write(error) => write(error),
+        _ => ("change", None),
     }
 }
 

@@ -16,7 +16,8 @@ pub(crate) struct Health {
 
 /// Judges every page in use, and what the pages say: nothing is called clean here that the checker would not.
 pub(crate) fn assess<S: ReadAt>(region: &Region<S>) -> Result<Health> {
-    let options = Options { now: clock::now(), threads: repairing::threads(), data: false, keep: 1, region: None };
+    let mut options = Options::new(clock::now());
+    (options.threads, options.keep) = (repairing::threads(), 1);
     let report = check(region.source(), &options, &|_, _| {}).context("cannot check the region")?;
     Ok(Health { verdict: report.verdict(), pages: report.pages })
 }

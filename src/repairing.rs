@@ -96,7 +96,8 @@ impl Observe for Shown {
 
 /// Looks at a region.
 pub(crate) fn look<S: ReadAt + ?Sized>(source: &S, look: Look, keep: usize, ctx: &Ctx) -> Result<Report, OpenError> {
-    let options = Options { now: clock::now(), threads: threads(), data: look.data, keep, region: look.region };
+    let mut options = Options::new(clock::now());
+    (options.threads, options.data, options.keep, options.region) = (threads(), look.data, keep, look.region);
     let shown = Shown::new(ctx, look.progress);
     let report = check(source, &options, &|done, total| shown.checking(done, total));
     shown.checked();

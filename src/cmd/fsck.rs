@@ -57,7 +57,7 @@ pub(crate) struct Args {
     /// Make the repairs that are proven, without asking (also -a)
     #[arg(short = 'p', long = "preen", short_alias = 'a', group = "mode")]
     preen: bool,
-    /// Make all repairs, also those that give something up
+    /// Make all repairs, also those that lose something
     #[arg(short = 'y', long = "yes", group = "mode")]
     yes: bool,
     /// Check even if marked clean: always so, taken for fsck(8)'s sake
@@ -146,7 +146,7 @@ fn one(args: &Args, image: &ReadArgs, ctx: &mut Ctx) -> Result<u8> {
     // What a question has said is on the terminal already.
     let asked = args.mode() == Mode::Ask && std::io::stdout().is_terminal();
     if !asked {
-        findings::given_up(&outcome.applied, ctx)?;
+        findings::lost(&outcome.applied, ctx)?;
     }
     if args.mode() != Mode::Look {
         findings::plan(&[], &outcome.refused, ctx)?;

@@ -24,7 +24,7 @@ use gmfs::in_use::Watch;
 /// Plan repairs and apply them, in place or in a copy
 ///
 /// Makes every repair for which another copy or the rest of the metadata proves what is right; with -y also those that
-/// give something up. No repair marks a block free that may hold guest memory: such blocks are reserved, until
+/// lose something. No repair marks a block free that may hold guest memory: such blocks are reserved, until
 /// --release-lost gives them back. The exit status is that of fsck; with -o, 8 is in it also if IMAGE does not hold all
 /// memory of the files: what is missing is a hole in FILE.
 #[derive(Arguments, Debug)]
@@ -38,7 +38,7 @@ pub(crate) struct Args {
     /// Print the plan as a list of edits, and write nothing
     #[arg(short = 'n', long, visible_alias = "plan")]
     dry_run: bool,
-    /// Also make repairs that give something up
+    /// Also make repairs that lose something
     #[arg(short = 'y', long = "yes")]
     yes: bool,
     /// Leave IMAGE as it is; copy the region into FILE and repair it there
@@ -49,7 +49,7 @@ pub(crate) struct Args {
     undo: Option<PathBuf>,
     #[command(flatten)]
     in_use: InUseOk,
-    /// Free the blocks that repairs have reserved: what they hold is given up
+    /// Free the blocks that repairs have reserved: what they hold is lost
     #[arg(long, conflicts_with = "dry_run")]
     release_lost: bool,
     /// Which region it is, where pages of several are left: as messages name it

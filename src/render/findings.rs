@@ -59,22 +59,27 @@ pub(crate) fn plan(edits: &[Planned], refused: &[Refused], ctx: &mut Ctx) -> Res
         let codes: Vec<&str> = planned.because.iter().map(|code| code.text()).collect();
         let edit = crate::failure::printable(&planned.edit.to_string());
         ctx.line(&format!("{} {}: {edit}", codes.join("+"), planned.class.name()))?;
-        if let Some(loses) = &planned.loses {
-            ctx.line(&format!("  gives up: {}", crate::failure::printable(loses)))?;
+        if let Some(loses) = planned.losses() {
+            ctx.line(&format!("  loses: {}", crate::failure::printable(&loses)))?;
         }
     }
     for left in refused {
-        ctx.line(&format!("{} left: {}: {}", left.code, left.subject, crate::failure::printable(&left.why)))?;
+        ctx.line(&format!(
+            "{} left: {}: {}",
+            left.code,
+            left.subject,
+            crate::failure::printable(&left.why.to_string())
+        ))?;
     }
     Ok(())
 }
 
-/// Prints what repairs have given up.
-pub(crate) fn given_up(edits: &[Planned], ctx: &mut Ctx) -> Result<(), OutputError> {
+/// Prints what repairs have lost.
+pub(crate) fn lost(edits: &[Planned], ctx: &mut Ctx) -> Result<(), OutputError> {
     for planned in edits {
-        let Some(loses) = &planned.loses else { continue };
+        let Some(loses) = planned.losses() else { continue };
         let codes: Vec<&str> = planned.because.iter().map(|code| code.text()).collect();
-        ctx.line(&format!("{} gave up {}", codes.join("+"), crate::failure::printable(loses)))?;
+        ctx.line(&format!("{} lost: {}", codes.join("+"), crate::failure::printable(&loses)))?;
     }
     Ok(())
 }

@@ -353,7 +353,7 @@ fn lost_blocks_are_withheld_until_they_are_released() {
     let sandbox = lossy();
     let before = sandbox.read("region.img");
     let plan = sandbox.gmfs("repair --plan -y region.img");
-    assert!(plan.text().contains("gives up: the owners of the blocks on block table pages 1"), "{plan:?}");
+    assert!(plan.text().contains("loses: the owners of the blocks on block table pages 1"), "{plan:?}");
     assert!(plan.text().contains("more is planned once these edits are made"), "{plan:?}");
     assert_eq!(code(&sandbox, "repair -y --undo taken region.img"), 1);
     let usage = || sandbox.ok("inspect --json region.img").json()["usage"].clone();

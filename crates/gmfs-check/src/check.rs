@@ -8,7 +8,7 @@ use gmfs_io::{ReadAt, Span};
 use gmfs_volume::census::Census;
 use gmfs_volume::{Chosen, OpenError, Superblocks};
 
-use crate::finding::{Reason, Report, Subject};
+use crate::finding::{KEPT_PER_CODE, Reason, Report, Subject};
 use crate::pass;
 use crate::problem::{Mask, Problem, Text};
 use crate::sink::Sink;
@@ -16,6 +16,7 @@ use crate::standings::PageStandings;
 
 /// The options of a check.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Options {
     /// Nanoseconds since the epoch. Times more than a day after this are in the future.
     pub now: u64,
@@ -27,6 +28,14 @@ pub struct Options {
     pub keep: usize,
     /// The region to check, if pages of several are left.
     pub region: Option<Chosen>,
+}
+
+impl Options {
+    /// One thread, no contents, the usual number of findings, and the only region that is there.
+    #[must_use]
+    pub const fn new(now: u64) -> Self {
+        Self { now, threads: NonZeroUsize::MIN, data: false, keep: KEPT_PER_CODE, region: None }
+    }
 }
 
 /// Checks the region that fills `source`. It only reads, and the result depends on nothing but the bytes and the

@@ -15,6 +15,7 @@ use crate::standings::PageStandings;
 
 /// What a finding is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Subject {
     /// The region as a whole.
     Region,
@@ -131,6 +132,7 @@ pub struct Unchecked {
 
 /// Why something could not be checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Reason {
     /// The image does not hold it.
     Absent(Absence),

@@ -66,6 +66,7 @@ impl FromStr for Target {
 
 /// Why a problem was not made.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum InjectError {
     /// There is no region.
     #[error("cannot open the region")]

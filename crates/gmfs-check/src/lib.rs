@@ -27,7 +27,7 @@ pub use affected::{AffectedFile, affected_files};
 pub use apply::{ApplyError, Forgotten, accept_doubtful, apply, release_reserved};
 pub use check::{Options, check};
 pub use finding::{Finding, Report, Subject, Unchecked, Verdict};
-pub use plan::{Edit, Plan, PlanError, Planned, Policy, plan};
+pub use plan::{Edit, Loss, Plan, PlanError, Planned, Policy, Refusal, Refused, plan};
 pub use problem::{Code, Problem, Repair, Severity};
 pub use repair::{Decide, Decision, Found, Observe, Outcome, Question, RepairError, RepairOptions, repair};
 pub use standings::{PageStandings, Standings};

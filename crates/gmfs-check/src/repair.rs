@@ -13,7 +13,7 @@ use crate::affected::{AffectedFile, affected_files};
 use crate::apply::{ApplyError, Forgotten, apply};
 use crate::check::{Options, check};
 use crate::finding::{Finding, Report};
-use crate::plan::{Edit, PlanError, Planned, Policy, Refused, plan};
+use crate::plan::{PlanError, Planned, Policy, Refusal, Refused, plan};
 use crate::problem::{Code, Severity};
 
 mod problems;
@@ -22,7 +22,7 @@ mod seen;
 pub use problems::Question;
 pub use seen::FindingKey;
 
-use problems::Answers;
+use problems::{Answers, whole_repairs};
 use seen::Seen;
 
 /// Edits that an [`Outcome`] lists one by one; more of them are only counted.
@@ -77,7 +77,7 @@ pub struct HeldBack {
     /// Its place among the edits.
     pub edit: usize,
     /// Why not.
-    pub why: String,
+    pub why: Refusal,
 }
 
 /// Decides what is repaired. A closure that takes a [`Question`] is the simplest of these.
@@ -223,6 +223,48 @@ fn sum(counts: impl Iterator<Item = u64>) -> u64 {
 /// Repairs the region that fills `target`: checks it, plans, lets `decide` choose, and applies, until nothing more is to be
 /// done. Every round that writes leaves the region so that a further repair comes to the same end.
 ///
+/// ```
+/// use gmfs_check::{Decision, Policy, Question, RepairOptions, Verdict, repair};
+/// use gmfs_format::native::geometry::Geometry;
+/// use gmfs_format::native::units::{CopyId, PageNo, PmdShift};
+/// use gmfs_volume::{FormatOptions, Stamp};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // A region of 20 MiB in memory; a page of its first copy is overwritten.
+/// let geometry = Geometry::plan(20 << 20, PmdShift::M2, 64)?;
+/// let mut region = vec![0; 20 << 20];
+/// # let options = FormatOptions {
+/// #     geometry,
+/// #     uuid: uuid::Uuid::from_u128(1),
+/// #     birth: 1,
+/// #     label: "example".into(),
+/// #     base: 0,
+/// #     owner: (0, 0),
+/// #     stamp: Stamp { now: 1, writer: "example".into() },
+/// #     forget: Vec::new(),
+/// # };
+/// gmfs_volume::format(&mut region, &options)?;
+/// let healthy = region.clone();
+/// let page = usize::try_from(geometry.page_offset(CopyId::A, PageNo(1)))?;
+/// region[page..page + 100].fill(0xff);
+///
+/// // One question for each problem.
+/// let mut asked = Vec::new();
+/// let mut decide = |question: &Question<'_>| {
+///     asked.extend(question.findings().map(|(finding, _)| format!("{} {finding}", finding.code())));
+///     Decision::Repair
+/// };
+/// let options = RepairOptions::new(Policy::Safe, "example 1.0", || 1);
+/// let outcome = repair(&mut region, &options, &mut decide, &())?;
+///
+/// assert_eq!(outcome.repaired(), 1);
+/// assert_eq!(outcome.last.verdict(), Verdict::Clean);
+/// assert!(asked.len() == 1 && asked[0].contains("page 1 of copy A"), "{asked:?}");
+/// assert!(region == healthy);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 /// There is no region, or the medium failed. What was begun is safe: a further repair ends it.
 pub fn repair<T: WriteAt, D: Decide + ?Sized>(
@@ -247,12 +289,12 @@ pub fn repair<T: WriteAt, D: Decide + ?Sized>(
         seen.locate(target, &state);
         // What the policy does not allow is not even asked about.
         let (allowed, beyond) = next.edits.into_iter().partition(|planned| options.policy.allows(planned.class));
-        let (allowed, apart) = whole_repairs(allowed, &beyond);
+        let (allowed, apart) = whole_repairs(allowed, &beyond, &outcome.last.findings);
         outcome.refused.extend(beyond.iter().chain(&apart).flat_map(not_wanted));
         let (wanted, unwanted) = answers.choose(allowed, &outcome.last.findings, seen.files(), decide);
-        let (wanted, apart) = whole_repairs(wanted, &unwanted);
+        let (wanted, apart) = whole_repairs(wanted, &unwanted, &outcome.last.findings);
         outcome.declined = unwanted.iter().chain(&apart).flat_map(not_wanted).collect();
-        let accepted = keep_apart(target, &state, wanted, decide, &mut outcome.refused);
+        let accepted = keep_apart(target, &state, wanted, decide, &mut outcome);
         outcome.cancelled = answers.stopped() || observe.is_cancelled();
         if accepted.is_empty() || outcome.cancelled {
             outcome.last.state = Some(state);
@@ -293,43 +335,30 @@ fn keep_apart<T: WriteAt, D: Decide + ?Sized>(
     state: &Superblocks,
     edits: Vec<Planned>,
     decide: &mut D,
-    refused: &mut Vec<Refused>,
+    outcome: &mut Outcome,
 ) -> Vec<Planned> {
-    let held: BTreeMap<usize, String> =
+    let held: BTreeMap<usize, Refusal> =
         decide.hold_back(target, state, &edits).into_iter().map(|held| (held.edit, held.why)).collect();
     let (mut free, mut apart) = (Vec::new(), Vec::new());
     for (at, planned) in edits.into_iter().enumerate() {
         match held.get(&at) {
             Some(why) => {
-                refused.extend(refuse(&planned, why));
+                outcome.refused.extend(refuse(&planned, why));
                 apart.push(planned);
             }
             None => free.push(planned),
         }
     }
-    whole_repairs(free, &apart).0
+    whole_repairs(free, &apart, &outcome.last.findings).0
 }
 
 /// What is said of an edit that is not wanted, for each of its problems.
 fn not_wanted(planned: &Planned) -> Vec<Refused> {
-    refuse(planned, &format!("not wanted: {}", planned.edit)).collect()
+    refuse(planned, &Refusal::Declined { edit: planned.edit.to_string() }).collect()
 }
 
-fn refuse<'p>(planned: &'p Planned, why: &'p str) -> impl Iterator<Item = Refused> + 'p {
-    planned.because.iter().map(move |code| Refused { code: *code, subject: planned.subject, why: why.to_owned() })
-}
-
-/// Takes out what is no repair by itself without the edits that are not wanted: what becomes of blocks and what their file
-/// records of them go together.
-fn whole_repairs(accepted: Vec<Planned>, declined: &[Planned]) -> (Vec<Planned>, Vec<Planned>) {
-    let of_both = |planned: &&Planned| matches!(planned.edit, Edit::Blocks { .. } | Edit::Inode { .. });
-    let coupled: std::collections::BTreeSet<Code> =
-        declined.iter().filter(of_both).flat_map(|planned| planned.because.clone()).collect();
-    let of_blocks = |code: &Code| matches!(code, Code::GM0404 | Code::GM0405);
-    accepted.into_iter().partition(|planned| {
-        let half = of_both(&planned) && planned.because.iter().any(|code| of_blocks(code) && coupled.contains(code));
-        !half
-    })
+fn refuse<'p>(planned: &'p Planned, why: &'p Refusal) -> impl Iterator<Item = Refused> + 'p {
+    planned.because.iter().map(move |code| Refused { code: *code, subject: planned.subject, why: why.clone() })
 }
 
 impl From<Policy> for Class {

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
 use gmfs_check::inject::{InjectError, Injected, Target, companions, inject};
-use gmfs_check::{Code, Options, Policy, Repair, Report, Verdict, apply, check, plan};
+use gmfs_check::problem::{Coupling, Stage};
+use gmfs_check::{Code, Edit, Options, Policy, Repair, Report, Verdict, apply, check, plan};
 use gmfs_format::native::geometry::Geometry;
 use gmfs_format::native::superblock::Superblock;
 use gmfs_format::native::units::{BlockNo, CopyId, Generation, PAGE_BYTES, PageNo, PmdShift};
@@ -48,7 +49,8 @@ fn region() -> Vec<u8> {
 }
 
 fn look<S: ReadAt>(image: &S) -> Report {
-    let options = Options { now: NOW, threads: NonZeroUsize::MIN, data: true, keep: 1000, region: None };
+    let mut options = Options::new(NOW);
+    options.data = true;
     check(image, &options, &|_, _| {}).unwrap()
 }
 
@@ -171,6 +173,34 @@ fn every_code_is_repaired_or_refused_and_the_second_run_is_clean() {
     }
 }
 
+/// What is planned for a problem is what its row of the catalogue says: by what means, and which edits go together.
+#[test]
+fn every_code_is_planned_in_its_stage() {
+    let healthy = region();
+    for code in Code::ALL.iter().copied() {
+        let mut image = healthy.clone();
+        if !matches!(inject(&mut image, code, Target::default()), Ok(Injected::Done)) {
+            continue;
+        }
+        let planned = plan(&image, &look(&image), Policy::Lossy).unwrap();
+        let edits: Vec<&Edit> =
+            planned.edits.iter().filter(|edit| edit.because.contains(&code)).map(|edit| &edit.edit).collect();
+        let fits = |edit: &&Edit| match code.stage() {
+            Stage::Pages => matches!(edit, Edit::Mend { .. } | Edit::Superblocks | Edit::Settle { .. }),
+            Stage::Contradictions => matches!(edit, Edit::Settle { distrust: true }),
+            Stage::Recovery => matches!(edit, Edit::Recover),
+            Stage::Rewrite => matches!(edit, Edit::Rewrite { .. }),
+            Stage::Records => matches!(edit, Edit::Inode { .. } | Edit::Blocks { .. } | Edit::Superblock { .. }),
+            _ => false,
+        };
+        assert!(edits.iter().all(fits), "{code}, {:?}: {edits:?}", code.stage());
+        let blocks = edits.iter().any(|edit| matches!(edit, Edit::Blocks { .. }));
+        let inode = edits.iter().any(|edit| matches!(edit, Edit::Inode { .. }));
+        let coupled = code.coupling() == Some(Coupling::BlocksWithInode);
+        assert_eq!(blocks && inode, coupled, "{code}: {edits:?}");
+    }
+}
+
 /// A block that holds anything but zeros is not free.
 fn assert_no_content_is_free(image: &Vec<u8>, code: Code) {
     let region = gmfs_volume::Region::with(image, gmfs_volume::rebuild::load(image).unwrap());
@@ -188,15 +218,15 @@ fn assert_no_content_is_free(image: &Vec<u8>, code: Code) {
 #[test]
 fn a_plan_that_takes_a_blocks_owner_away_says_who_it_was() {
     for (code, said) in [
-        (Code::GM0403, "(block 4 was place 0 of inode 1)"),
-        (Code::GM0404, "(block 1 was place 4294967295 of inode 4)"),
-        (Code::GM0405, "(block 2 was place 0 of inode 4)"),
+        (Code::GM0403, "(block 4 was file block 0 of inode 1)"),
+        (Code::GM0404, "(block 1 was file block 4294967295 of inode 4)"),
+        (Code::GM0405, "(block 2 was file block 0 of inode 4)"),
         (Code::GM0408, "a place in a file; their"),
     ] {
         let mut image = region();
         inject(&mut image, code, Target::default()).unwrap();
         let planned = plan(&image, &look(&image), Policy::Lossy).unwrap();
-        let losses: Vec<&String> = planned.edits.iter().filter_map(|edit| edit.loses.as_ref()).collect();
+        let losses: Vec<String> = planned.edits.iter().filter_map(|edit| edit.losses()).collect();
         assert!(losses.iter().any(|loss| loss.contains(said)), "{code}: {losses:?}");
     }
 }
@@ -350,8 +380,8 @@ fn threads_see_the_same() {
         inject(&mut image, Code::GM0405, target).unwrap();
     }
     let at = |threads| {
-        let options =
-            Options { now: NOW, threads: NonZeroUsize::new(threads).unwrap(), data: false, keep: 1000, region: None };
+        let mut options = Options::new(NOW);
+        options.threads = NonZeroUsize::new(threads).unwrap();
         check(&image, &options, &|_, _| {}).unwrap().findings
     };
     let one = at(1);

@@ -14,6 +14,7 @@ use crate::superblocks::Superblocks;
 
 /// Why a file's content is unknown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ContentError {
     /// Descriptors are missing, so what looks like a hole may be lost data.
     #[error(

@@ -30,6 +30,7 @@ use crate::superblocks::{OpenError, Superblocks, same_content, used_ranges};
 
 /// Why metadata was not put back, or not completely.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RestoreError {
     /// A page to be put back is missing in both copies.
     #[error(

@@ -70,6 +70,7 @@ impl std::fmt::Display for Slot {
 
 /// Why a region could not be opened.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OpenError {
     /// There is no region, or both of its superblocks are lost.
     #[error("no region: superblock A: {a}; superblock B: {b}")]

@@ -31,6 +31,7 @@ pub use put::PutOptions;
 
 /// Why a change was not made.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ChangeError {
     /// The path does not exist.
     #[error("there is no '{0}' in the region")]

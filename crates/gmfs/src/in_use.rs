@@ -7,13 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gmfs_check::repair::HeldBack;
-use gmfs_check::{Edit, Planned};
-use gmfs_format::native::geometry::Geometry;
-use gmfs_format::native::units::{BlockNo, CopyId, InodeNo, PAGE_BYTES, PageNo};
+use gmfs_check::{Planned, Refusal};
+use gmfs_format::native::units::{BlockNo, InodeNo};
 use gmfs_image::processes::Process;
 use gmfs_image::{FileError, InUse};
 use gmfs_io::{ReadAt, Span};
-use gmfs_volume::change::Assign;
 use gmfs_volume::rebuild::load;
 use gmfs_volume::used::taken;
 use gmfs_volume::{Region, Superblocks, Used, Users};
@@ -127,12 +125,12 @@ impl Watch {
         }
         let region = Region::with(source, state);
         for (edit, planned) in edits.iter().enumerate() {
-            let spans = touched(&planned.edit, state.geometry());
+            let spans = planned.edit.touches(state.geometry());
             let Some(used) = used.iter().find(|used| spans.iter().any(|span| used.span.meets(*span))) else { continue };
             let what = owner_in(&region, used.span, &spans);
-            let why = format!("{what} is mapped by {}; not done: {}", used.by, planned.edit);
+            let why = Refusal::InUse { what, by: used.by.clone(), edit: planned.edit.to_string() };
             if told.insert(used.by.clone()) {
-                (self.notify)(&Notice::KeptApart(why.clone()));
+                (self.notify)(&Notice::KeptApart(why.to_string()));
             }
             held.push(HeldBack { edit, why });
         }
@@ -178,36 +176,6 @@ fn look(path: &Path, span: Span, notify: fn(&Notice)) -> InUse {
 /// The refusal.
 fn mapped(what: &str, by: &str) -> Mapped {
     Mapped { what: what.to_owned(), by: by.to_owned() }
-}
-
-/// What an edit of a repair writes or frees, in bytes of the region.
-fn touched(edit: &Edit, geometry: Geometry) -> Vec<Span> {
-    let pages = |copies: &[CopyId], first: PageNo, count: u32| {
-        let span =
-            |copy: &CopyId| Span::new(geometry.page_offset(*copy, first), u64::from(count).saturating_mul(PAGE_BYTES));
-        copies.iter().map(span).collect::<Vec<_>>()
-    };
-    let both = CopyId::BOTH.as_slice();
-    match edit {
-        Edit::Mend { first, count, copy, .. } => pages(&[*copy], *first, *count),
-        Edit::Settle { .. } => pages(both, PageNo(0), u32::try_from(geometry.pages()).unwrap_or(u32::MAX)),
-        Edit::Superblocks | Edit::Superblock { .. } | Edit::Recover => pages(both, PageNo(0), 1),
-        Edit::Rewrite { page } => pages(both, *page, 1),
-        Edit::Inode { ino, .. } => geometry.inode_place(*ino).map(|(page, _)| pages(both, page, 1)).unwrap_or_default(),
-        Edit::Blocks { first, count, to, .. } => {
-            let last = BlockNo(first.0.saturating_add(count.saturating_sub(1)));
-            let ends = [*first, last].map(|block| geometry.descriptor_place(block).map(|(page, _)| page));
-            let [Some(from), Some(until)] = ends else { return Vec::new() };
-            let mut spans = pages(both, from, until.0.saturating_sub(from.0).saturating_add(1));
-            if *to == Assign::Release {
-                spans.push(Span::new(
-                    geometry.block_offset(*first),
-                    u64::from(*count).saturating_mul(geometry.block_bytes()),
-                ));
-            }
-            spans
-        }
-    }
 }
 
 /// What is mapped, as a part of a sentence: the file that has the first block of what is mapped and written.

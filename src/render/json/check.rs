@@ -120,6 +120,21 @@ struct Edit {
     because: Vec<&'static str>,
     class: &'static str,
     loses: Option<String>,
+    losses: Vec<Loss>,
+}
+
+/// One thing that a repair loses.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Loss {
+    loss: &'static str,
+    message: String,
+}
+
+impl From<&gmfs_check::Loss> for Loss {
+    fn from(loss: &gmfs_check::Loss) -> Self {
+        Self { loss: loss.name(), message: loss.to_string() }
+    }
 }
 
 #[derive(Serialize)]
@@ -144,7 +159,8 @@ impl Edit {
             fields: planned.edit.fields().into_iter().map(field).collect(),
             because: planned.because.iter().map(|code| code.text()).collect(),
             class: planned.class.name(),
-            loses: planned.loses.clone(),
+            loses: planned.losses(),
+            losses: planned.loses.iter().map(Loss::from).collect(),
         }
     }
 }
@@ -154,12 +170,18 @@ impl Edit {
 struct Left {
     code: &'static str,
     subject: String,
+    reason: &'static str,
     why: String,
 }
 
 impl From<&Refused> for Left {
     fn from(refused: &Refused) -> Self {
-        Self { code: refused.code.text(), subject: refused.subject.to_string(), why: refused.why.clone() }
+        Self {
+            code: refused.code.text(),
+            subject: refused.subject.to_string(),
+            reason: refused.why.name(),
+            why: refused.why.to_string(),
+        }
     }
 }
 
@@ -194,6 +216,7 @@ pub(crate) struct Fsck {
 struct GivenUp {
     because: Vec<&'static str>,
     loses: String,
+    losses: Vec<Loss>,
 }
 
 impl Fsck {
@@ -224,7 +247,7 @@ impl Fsck {
 impl GivenUp {
     fn of(planned: &Planned) -> Option<Self> {
         let because = planned.because.iter().map(|code| code.text()).collect();
-        Some(Self { because, loses: planned.loses.clone()? })
+        Some(Self { because, loses: planned.losses()?, losses: planned.loses.iter().map(Loss::from).collect() })
     }
 }
 

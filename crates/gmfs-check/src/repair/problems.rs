@@ -53,7 +53,7 @@ pub(super) struct Problem {
 
 /// Sorts the edits of a plan into problems, in the order of the plan. Edits that no finding is about, like that of the
 /// directory in which lost files are put, come last, and by themselves: they follow the edits with which they share a code.
-pub(super) fn problems(edits: &[Planned], findings: &[Finding]) -> (Vec<Problem>, Vec<usize>) {
+pub(super) fn problems(edits: &[&Planned], findings: &[Finding]) -> (Vec<Problem>, Vec<usize>) {
     let places = Places::new(findings);
     let mut together = Together::new(edits.len());
     let mut alone = Vec::new();
@@ -210,7 +210,7 @@ impl Answers {
         files: &BTreeMap<FindingKey, AffectedFile>,
         decide: &mut D,
     ) -> (Vec<Planned>, Vec<Planned>) {
-        let (problems, alone) = problems(&edits, findings);
+        let (problems, alone) = problems(&edits.iter().collect::<Vec<_>>(), findings);
         let mut wanted = BTreeSet::new();
         // The codes of all problems, and of those that are repaired.
         let (mut asked, mut codes) = (BTreeSet::new(), BTreeSet::new());
@@ -275,6 +275,43 @@ fn question<'a>(
     }
 }
 
+/// Takes out what is no repair by itself without the edits that are not made: see [`Code::coupling`]. Gives what is left, and
+/// what was taken out.
+pub(super) fn whole_repairs(
+    accepted: Vec<Planned>,
+    declined: &[Planned],
+    findings: &[Finding],
+) -> (Vec<Planned>, Vec<Planned>) {
+    let left_out: BTreeSet<Code> = declined.iter().flat_map(coupled).collect();
+    if left_out.is_empty() {
+        return (accepted, Vec::new());
+    }
+    let edits: Vec<&Planned> = accepted.iter().chain(declined).collect();
+    let (problems, alone) = problems(&edits, findings);
+    let codes = |at: &usize| edits.get(*at).copied().into_iter().flat_map(coupled).collect::<BTreeSet<Code>>();
+    let is_declined = |at: &&usize| **at >= accepted.len();
+    let mut halves: BTreeSet<usize> = BTreeSet::new();
+    for Problem { edits, .. } in problems {
+        let left_out: BTreeSet<Code> = edits.iter().filter(is_declined).flat_map(codes).collect();
+        halves.extend(edits.iter().filter(|at| !codes(at).is_disjoint(&left_out)));
+    }
+    // Of an edit that no finding is about, nobody knows which of the others belong to it.
+    let by_itself: BTreeSet<Code> = alone.iter().filter(is_declined).flat_map(codes).collect();
+    halves.extend(alone.iter().filter(|at| !codes(at).is_disjoint(&left_out)));
+    halves.extend((0..accepted.len()).filter(|at| !codes(at).is_disjoint(&by_itself)));
+    let (mut whole, mut apart) = (Vec::new(), Vec::new());
+    for (at, planned) in accepted.into_iter().enumerate() {
+        if halves.contains(&at) { apart.push(planned) } else { whole.push(planned) }
+    }
+    (whole, apart)
+}
+
+/// The problems of which an edit is only one part of the repair.
+fn coupled(planned: &Planned) -> impl Iterator<Item = Code> + '_ {
+    let is_part = |code: &Code| code.coupling().is_some_and(|coupling| planned.edit.is_coupled_by(coupling));
+    planned.because.iter().copied().filter(is_part)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -293,7 +330,7 @@ mod tests {
 
     fn planned(edit: Edit, at: u64, code: Code) -> Planned {
         let (subject, at) = (Subject::Region, Span::new(at, 1));
-        Planned { edit, subject, at, because: vec![code], class: Repair::Lossy, loses: None }
+        Planned { edit, subject, at, because: vec![code], class: Repair::Lossy, loses: Vec::new() }
     }
 
     fn reserve(block: u32) -> Planned {
@@ -310,7 +347,7 @@ mod tests {
     fn edits_of_one_problem_are_one_question() {
         let findings = [block(1, 7), block(2, 8), block(3, 7)];
         let edits = [reserve(1), reserve(2), reserve(3), inode(7), inode(8), inode(99)];
-        let (problems, alone) = problems(&edits, &findings);
+        let (problems, alone) = problems(&edits.each_ref(), &findings);
         let seven = Problem { edits: vec![0, 2, 3], findings: vec![0, 2] };
         let eight = Problem { edits: vec![1, 4], findings: vec![1] };
         assert_eq!((problems, alone), (vec![seven, eight], vec![5]));
@@ -319,7 +356,7 @@ mod tests {
     #[test]
     fn without_common_findings_problems_stay_apart() {
         let findings = [block(1, 7), block(2, 7)];
-        let (problems, alone) = problems(&[reserve(1), reserve(2)], &findings);
+        let (problems, alone) = problems(&[&reserve(1), &reserve(2)], &findings);
         assert_eq!((problems.len(), alone.len()), (2, 0));
     }
 
@@ -327,9 +364,22 @@ mod tests {
     fn a_long_finding_leads_to_edits_far_behind_its_start() {
         let long = |first: u32, len| Finding { at: Span::new(first.into(), len), ..block(first, 7) };
         let findings = [long(0, 100), long(10, 1), long(50, 1)];
-        let (problems, alone) = problems(&[reserve(99), reserve(100), reserve(10)], &findings);
+        let (problems, alone) = problems(&[&reserve(99), &reserve(100), &reserve(10)], &findings);
         assert_eq!(problems, [Problem { edits: vec![0, 2], findings: vec![0, 1] }]);
         assert_eq!(alone, [1]);
+    }
+
+    #[test]
+    fn what_is_no_repair_without_the_other_half_is_left_and_nothing_else() {
+        let findings = [block(1, 7), block(2, 8)];
+        let accepted = || vec![reserve(1), reserve(2), inode(8)];
+        let blocks = |edits: &[Planned]| edits.iter().map(|planned| planned.at.offset).collect::<Vec<_>>();
+        let (whole, apart) = whole_repairs(accepted(), &[inode(7)], &findings);
+        assert_eq!((blocks(&whole), blocks(&apart)), (vec![2, 1000], vec![1]), "the other file is repaired");
+        let (whole, apart) = whole_repairs(accepted(), &[inode(99)], &findings);
+        assert_eq!((whole.len(), apart.len()), (0, 3), "nobody knows what belongs to it");
+        let other = planned(Edit::Recover, 0, Code::GM0404);
+        assert_eq!(whole_repairs(accepted(), &[other], &findings).1, []);
     }
 
     /// Chooses, and counts the questions.

@@ -1,7 +1,6 @@
 //! Shows one case round by round.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 
 use gmfs_check::{Options, Policy, apply, check, plan};
 use gmfs_volume::Class;
@@ -61,7 +60,7 @@ fn pages(image: &Image) {
 }
 
 fn rounds(image: &mut Image) {
-    let options = Options { now: NOW, threads: NonZeroUsize::MIN, data: false, keep: 1000, region: None };
+    let options = Options::new(NOW);
     for _ in 0..10 {
         let Ok(report) = check(&*image, &options, &|_, _| {}) else { return println!("no region") };
         let Some(state) = report.state.clone() else { return };

@@ -3,7 +3,6 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroUsize;
 
 use gmfs_check::{Code, Finding, Options, Policy, Report, apply, check, plan};
 use gmfs_format::model::Kind;
@@ -126,7 +125,8 @@ fn try_look<S: ReadAt>(image: &S) -> Result<Report, String> {
 }
 
 fn look_at<S: ReadAt>(image: &S, region: Option<Chosen>) -> Result<Report, String> {
-    let options = Options { now: NOW, threads: NonZeroUsize::MIN, data: false, keep: 1000, region };
+    let mut options = Options::new(NOW);
+    options.region = region;
     check(image, &options, &|_, _| {}).map_err(|error| error.to_string())
 }
 
