@@ -26,6 +26,7 @@ mod prompt;
 mod random;
 mod render;
 mod repairing;
+mod standard;
 mod stdout;
 mod suggest;
 mod taking_back;

@@ -16,7 +16,6 @@ mod chunks;
     reason = "its numbers are addresses of maps, and of nobody else"
 )]
 mod fault;
-mod standard;
 
 use std::fs::File;
 use std::io;
@@ -31,7 +30,6 @@ use crate::lock::{Locking, Mode, RangeLock};
 use crate::sysfs;
 pub use crate::sysfs::SysfsError;
 use chunks::{Chunks, Protection};
-pub use standard::{was_stdin_closed, was_stdout_closed};
 
 /// After so many separate stretches the dirty lines are written back without waiting for a barrier.
 const DIRTY_STRETCHES: usize = 1024;
