@@ -15,6 +15,7 @@ use table::SIGNATURES;
 
 /// Something that was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Foreign {
     /// What it is, as people call it.
     pub name: &'static str,

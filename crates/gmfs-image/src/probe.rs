@@ -255,6 +255,7 @@ fn numbered(paths: &[PathBuf]) -> String {
 }
 
 /// An image, open for reading.
+#[non_exhaustive]
 pub struct Image {
     /// What it is.
     pub kind: Kind,
@@ -300,6 +301,7 @@ impl Image {
 }
 
 /// An image, open for reading and writing, and locked.
+#[non_exhaustive]
 pub struct WritableImage {
     /// What it is; never a dump.
     pub kind: Kind,

@@ -167,6 +167,7 @@ fn machine(number: u16, bits: u8, big_endian: bool) -> String {
 
 /// A dump apart from its bytes: what it says of itself, and of the memory in it.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Description {
     /// What it says of itself.
     pub facts: DumpFacts,
