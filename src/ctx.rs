@@ -9,6 +9,7 @@ use clap::ValueEnum;
 
 use crate::failure::printable;
 use crate::render::progress;
+use crate::standard;
 
 /// When to use colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -85,7 +86,7 @@ impl Ctx {
         let width = if terminal { columns() } else { None };
         // Not through the standard library's own buffer, which looks for line ends in gigabytes of guest memory.
         let out: Box<dyn Write + Send> = match stdout.as_fd().try_clone_to_owned() {
-            _ if gmfs_image::mapped::was_stdout_closed() => Box::new(Closed),
+            _ if standard::was_stdout_closed() => Box::new(Closed),
             Ok(fd) => Box::new(File::from(fd)),
             Err(_) => Box::new(stdout),
         };

@@ -10,7 +10,7 @@ use crate::render::{size, words};
 
 /// The error.
 pub(crate) fn failure(lacking: &Lacking) -> Failure {
-    let Lacking { kind, facts, held, missing } = lacking;
+    let Lacking { kind, facts, held, missing, .. } = lacking;
     let held = shown(held);
     match missing {
         Missing::Range { range, why, partly } => {

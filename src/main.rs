@@ -25,6 +25,7 @@ mod prompt;
 mod random;
 mod render;
 mod repairing;
+mod standard;
 mod stdout;
 mod suggest;
 

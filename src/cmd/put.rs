@@ -17,6 +17,7 @@ use crate::failure::Failure;
 use crate::open::{self, WriteArgs};
 use crate::paths;
 use crate::render::progress::{Counted, Progress};
+use crate::standard;
 
 /// Copy a file into the region
 ///
@@ -101,7 +102,7 @@ fn refuse_itself(args: &Args) -> Result<(), Failure> {
 /// What is to be read, and how long it is expected to be.
 fn content(args: &Args) -> Result<(Box<dyn Read>, u64)> {
     if args.source == "-" {
-        if gmfs_image::mapped::was_stdin_closed() {
+        if standard::was_stdin_closed() {
             return Err(Failure::new("input", "standard input is closed").into());
         }
         return Ok((Box::new(io::stdin()), 0));

@@ -18,8 +18,10 @@
 //! one in which the numbers make sense.
 //!
 //! Reads of many pages are the fast way: descriptors and data are then read in large pieces, and stretches of 512 KiB
-//! and more are decoded by several threads ([`KdumpDump::set_threads`]). Memory besides the index is bounded: one buffer
-//! of up to a MiB and the codecs' contexts for each thread.
+//! and more are decoded by several threads ([`KdumpDump::set_threads`]), into the buffer of the read. Those threads are
+//! started by [`gmfs_io::in_order`] like all that read ahead; whoever already reads with several threads, in smaller
+//! pieces, gets none of them. Memory besides the index is bounded: one buffer of up to a MiB and the codecs' contexts for
+//! each thread.
 //!
 //! ```
 //! use gmfs_io::{ReadAt as _, ReadError};

@@ -15,6 +15,7 @@ use table::SIGNATURES;
 
 /// The content that was recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Foreign {
     /// What it is usually called.
     pub name: &'static str,

@@ -16,6 +16,7 @@ use crate::processes::{self, Process};
 
 /// A part of an image that a process has mapped.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Mapped {
     /// The part, in bytes of the image.
     pub span: Span,

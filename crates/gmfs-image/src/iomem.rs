@@ -16,6 +16,7 @@ use gmfs_io::Span;
 
 /// One line: a range and its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Resource {
     /// The range of physical addresses.
     pub span: Span,
@@ -53,6 +54,7 @@ pub enum IoMemError {
 
 /// Why a range of physical memory may not be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Held {
     /// The range that was to be written.
     pub range: Span,

@@ -12,7 +12,6 @@
 mod chunks;
 #[allow(clippy::arithmetic_side_effects, clippy::as_conversions, reason = "its numbers are addresses within maps")]
 mod fault;
-mod standard;
 
 use std::fs::File;
 use std::io;
@@ -27,7 +26,6 @@ use crate::lock::{Locking, Mode, RangeLock};
 use crate::sysfs;
 pub use crate::sysfs::SysfsError;
 use chunks::{Chunks, Protection};
-pub use standard::{was_stdin_closed, was_stdout_closed};
 
 /// After this many separate ranges, dirty cache lines are written back without waiting for a barrier.
 const DIRTY_STRETCHES: usize = 1024;

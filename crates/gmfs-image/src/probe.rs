@@ -256,6 +256,7 @@ fn numbered(paths: &[PathBuf]) -> String {
 }
 
 /// An image, open for reading.
+#[non_exhaustive]
 pub struct Image {
     /// What the image is.
     pub kind: Kind,
@@ -301,6 +302,7 @@ impl Image {
 }
 
 /// An image, open for reading and writing, and locked.
+#[non_exhaustive]
 pub struct WritableImage {
     /// What the image is; never a dump.
     pub kind: Kind,

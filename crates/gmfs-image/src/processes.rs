@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// A process.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub struct Process {
     /// The process ID.
     pub pid: u32,

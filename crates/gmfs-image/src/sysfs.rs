@@ -15,6 +15,7 @@ pub(crate) struct DevDax {
 /// Why size and alignment could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot learn the size and alignment of the device from {}", path.display())]
+#[non_exhaustive]
 pub struct SysfsError {
     /// The file of sysfs.
     pub path: PathBuf,

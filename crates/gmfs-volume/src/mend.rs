@@ -1,11 +1,11 @@
-//! Pages of one copy written anew from the other. Two threads mend a long run: while one writes, the other reads and
-//! checks what comes next. They write in turn, so that the stores are the same, and in the same order, as with one.
+//! Pages of one copy rewritten from the other. In a long run other threads read and check what comes next while this one
+//! writes. It writes in order, so that the stores are the same, and in the same order, as with one thread.
 
 use std::ops::Range;
-use std::sync::mpsc::{Receiver, Sender, channel};
 
 use gmfs_format::native::seal;
 use gmfs_format::native::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo, to_usize};
+use gmfs_io::in_order::jobs_in_order;
 use gmfs_io::{ReadAt, WriteAt};
 
 use crate::superblocks::{OpenError, Superblocks};
@@ -14,6 +14,8 @@ use crate::unite::{finish, half_united};
 
 /// How many pages are mended at once.
 const BATCH: u32 = 64;
+/// How many threads read ahead of the one that writes.
+const READERS: usize = 2;
 
 /// Rewrites consecutive table pages of one copy from the other one, whose seals must be good. The pages keep their
 /// generations, so they become what they were. They are durable after the next barrier.
@@ -32,9 +34,16 @@ pub fn mend_pages<S: WriteAt>(
     // A single batch is not worth a thread.
     if count > BATCH
         && let Some(reader) = target.reader()
-        && let Some(done) = mender.mend_in_turns(&reader, target, pages.clone())
     {
-        return done;
+        let read = |part, (batch, failed): &mut (Batch, Option<OpenError>)| {
+            *failed = mender.read(&reader, part, batch).err();
+        };
+        let jobs = parts(pages).map(|part| (Some(part), ()));
+        return jobs_in_order(jobs, READERS, read, |(), read| match read {
+            Some((_, failed @ Some(_))) => failed.take().map_or(Ok(()), Err),
+            Some((batch, None)) => mender.write(target, batch),
+            None => Ok(()),
+        });
     }
     let mut batch = Batch::default();
     for part in parts(pages) {
@@ -82,54 +91,6 @@ struct Mender<'a> {
 }
 
 impl Mender<'_> {
-    /// Mends `pages` with a second thread, each taking every other batch; `None` if no thread can be had.
-    fn mend_in_turns<R, S>(&self, reader: &R, target: &mut S, pages: Range<u32>) -> Option<Result<(), OpenError>>
-    where
-        R: ReadAt + ?Sized,
-        S: WriteAt,
-    {
-        let [ours, theirs] = [0, 1].map(|first| parts(pages.clone()).skip(first).step_by(2));
-        std::thread::scope(|scope| {
-            // Whoever holds the target may write. It goes to and fro, and is lost with whoever fails.
-            let (to_them, from_us) = channel();
-            let (to_us, from_them) = channel();
-            let begin = to_us.clone();
-            let work = move || self.mend_every_other(reader, theirs, &from_us, &to_us);
-            let second = std::thread::Builder::new().spawn_scoped(scope, work).ok()?;
-            // It cannot fail: we hold the other end.
-            let _ = begin.send(target);
-            drop(begin);
-            let done = self.mend_every_other(reader, ours, &from_them, &to_them);
-            drop(to_them);
-            let theirs = second.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            Some(done.and(theirs))
-        })
-    }
-
-    /// One thread's half: reads a batch, waits for its turn, writes, and passes the target on.
-    fn mend_every_other<'t, R, S>(
-        &self,
-        reader: &R,
-        parts: impl Iterator<Item = Range<u32>>,
-        turns: &Receiver<&'t mut S>,
-        next: &Sender<&'t mut S>,
-    ) -> Result<(), OpenError>
-    where
-        R: ReadAt + ?Sized,
-        S: WriteAt,
-    {
-        let mut batch = Batch::default();
-        for part in parts {
-            self.read(reader, part, &mut batch)?;
-            // The other thread has failed, and tells why.
-            let Ok(target) = turns.recv() else { return Ok(()) };
-            self.write(target, &mut batch)?;
-            // Nobody waits for it behind the last batch.
-            let _ = next.send(target);
-        }
-        Ok(())
-    }
-
     /// Reads pages of the other copy, checks them, and makes them this copy's.
     fn read<R: ReadAt + ?Sized>(&self, source: &R, pages: Range<u32>, batch: &mut Batch) -> Result<(), OpenError> {
         let Self { superblocks, copy, share } = *self;

@@ -1,7 +1,8 @@
 //! One pass over metadata pages: reads both copies in large pieces, judges each page, and passes it to a visitor.
 //!
 //! Memory is two buffers a thread, whatever the region's size. Threads take contiguous parts of the range, so that a
-//! visitor sees rising page numbers.
+//! visitor sees rising page numbers. That is not reading ahead ([`gmfs_io::in_order`]): each thread also looks at what it
+//! has read, with a visitor of its own, and nobody takes pages in order.
 
 use std::num::NonZeroU32;
 use std::ops::Range;

@@ -81,6 +81,7 @@ pub enum Error {
 
 /// An entry that a walk has met.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Entry<'a, 't> {
     /// The file or directory.
     pub inode: &'t Inode,

@@ -44,6 +44,7 @@ pub enum Notice {
 /// Memory is in use that was to be freed or overwritten.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} is mapped by {by}")]
+#[non_exhaustive]
 pub struct Mapped {
     /// The file, or the part of the region.
     pub what: String,

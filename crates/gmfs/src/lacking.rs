@@ -13,6 +13,7 @@ const NAMED: usize = 3;
 
 /// What a dump does not hold.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Lacking {
     /// What the image is.
     pub kind: Kind,
@@ -48,6 +49,7 @@ pub enum Missing {
 
 /// The memory that a dump holds: the first ranges and the sum.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Held {
     /// The first ranges.
     pub ranges: Vec<Span>,

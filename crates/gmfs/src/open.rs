@@ -265,6 +265,7 @@ impl Place {
 }
 
 /// A part of an image that holds, or may hold, a store.
+#[non_exhaustive]
 pub struct Located {
     /// Where it is.
     pub place: Place,

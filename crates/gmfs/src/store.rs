@@ -38,6 +38,7 @@ enum Of {
 
 /// What a store lists, and what of it is missing.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Inodes {
     /// Every inode in use.
     pub tree: Tree,
@@ -49,6 +50,7 @@ pub struct Inodes {
 
 /// A stretch of a file that is in one piece in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Run {
     /// Offset in the file, in bytes.
     pub offset: u64,
@@ -62,6 +64,7 @@ pub struct Run {
 
 /// The runs of several files.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Runs {
     /// By file, in the order of the file. Files without blocks are not there.
     pub files: BTreeMap<InodeNo, Vec<Run>>,
@@ -71,6 +74,7 @@ pub struct Runs {
 
 /// Blocks and inodes by what they are used for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Usage {
     /// Blocks that can be handed out.
     pub free: u64,
@@ -92,6 +96,7 @@ pub struct Usage {
 
 /// What a byte of a store is used for.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Owner {
     /// What its block is.
     pub what: What,
@@ -148,6 +153,7 @@ impl What {
 
 /// A part of the metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Metadata {
     /// Which copy, in a layout that has two.
     pub copy: Option<CopyId>,

@@ -19,6 +19,7 @@ pub fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
 }
 
 /// An inode met on a walk.
+#[non_exhaustive]
 pub struct Step<'t> {
     /// The inode.
     pub inode: &'t Inode,
@@ -92,6 +93,7 @@ pub fn listed(tree: &Tree, directory: &Inode) -> Walked {
 
 /// Why an inode is not among what a walk has shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Why {
     /// This inode has the same name in the same directory.
     SameName(InodeNo),

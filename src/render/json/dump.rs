@@ -124,7 +124,7 @@ pub(crate) struct Presence {
 
 impl From<&presence::Presence> for Presence {
     fn from(found: &presence::Presence) -> Self {
-        let presence::Blocks { present, partly, absent } = found.blocks;
+        let presence::Blocks { present, partly, absent, .. } = found.blocks;
         Self {
             metadata: (&found.metadata).into(),
             data: (&found.data).into(),

@@ -32,7 +32,7 @@ pub(crate) struct Extent {
 impl Extent {
     pub(crate) fn new(run: &Run, store: &Store) -> Self {
         let block = store.block_bytes();
-        let Run { offset, at, len, bad } = *run;
+        let Run { offset, at, len, bad, .. } = *run;
         Self {
             index: offset / block,
             block: at / block,

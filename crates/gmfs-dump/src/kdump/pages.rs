@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::slice::ChunksMut;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
 
+use gmfs_io::in_order::jobs_in_order;
 use gmfs_io::{Absence, ReadAt, ReadError, Span};
 
 use super::bitmap::read_what_is_there;
@@ -154,12 +154,6 @@ struct Run {
     plain: bool,
 }
 
-/// Jobs that threads take, and the first failure.
-struct Jobs<'b> {
-    queue: Mutex<std::iter::Enumerate<ChunksMut<'b, u8>>>,
-    failure: Mutex<Option<(usize, ReadError)>>,
-}
-
 impl<R: ReadAt> KdumpDump<R> {
     fn page_len(&self) -> usize {
         usize::try_from(self.page).unwrap_or(usize::MAX)
@@ -249,17 +243,20 @@ impl<R: ReadAt> KdumpDump<R> {
         let jobs = out.len().div_ceil(bytes);
         let wanted = if out.len() < WORTH_HELP { 1 } else { self.threads().min(jobs) };
         let helpers = if wanted > 1 { self.hire(wanted.saturating_sub(1)) } else { 0 };
-        let work = Jobs { queue: Mutex::new(out.chunks_mut(bytes).enumerate()), failure: Mutex::new(None) };
-        std::thread::scope(|scope| {
-            for _ in 0..helpers {
-                // Without a thread the others do the work.
-                let _ = std::thread::Builder::new().spawn_scoped(scope, || self.work(&work, first, rank, per_job));
-            }
-            self.work(&work, first, rank, per_job);
+        let work = |(number, out): (usize, &mut [u8]), failed: &mut Option<ReadError>| {
+            let ahead = u64::try_from(number.saturating_mul(per_job)).unwrap_or(u64::MAX);
+            let mut worker = self.worker();
+            *failed = self.fill(first.saturating_add(ahead), rank.saturating_add(ahead), out, &mut worker).err();
+            self.dismiss(worker);
+        };
+        let pieces = out.chunks_mut(bytes).enumerate().map(|piece| (Some(piece), ()));
+        let threads = helpers.saturating_add(1);
+        let done = jobs_in_order(pieces, threads, work, |(), failed| match failed.and_then(Option::take) {
+            Some(error) => Err(error),
+            None => Ok(()),
         });
         self.helpers.fetch_sub(helpers, Ordering::Relaxed);
-        let failure = work.failure.into_inner().unwrap_or_default();
-        failure.map_or(Ok(()), |(_, error)| Err(error))
+        done
     }
 
     /// Takes up to `wanted` of the threads that may help in this dump.
@@ -270,26 +267,6 @@ impl<R: ReadAt> KdumpDump<R> {
             Some(busy.saturating_add(got))
         });
         got
-    }
-
-    /// Does jobs until there are none, or one failed. They are taken in order, so all before a failed one are done.
-    fn work(&self, jobs: &Jobs<'_>, first: u64, rank: u64, per_job: usize) {
-        let mut worker = self.worker();
-        loop {
-            if jobs.failure.lock().is_ok_and(|failure| failure.is_some()) {
-                break;
-            }
-            let Some((number, out)) = jobs.queue.lock().ok().and_then(|mut queue| queue.next()) else { break };
-            let ahead = u64::try_from(number.saturating_mul(per_job)).unwrap_or(u64::MAX);
-            let done = self.fill(first.saturating_add(ahead), rank.saturating_add(ahead), out, &mut worker);
-            if let Err(error) = done
-                && let Ok(mut failure) = jobs.failure.lock()
-                && failure.as_ref().is_none_or(|(other, _)| number < *other)
-            {
-                *failure = Some((number, error));
-            }
-        }
-        self.dismiss(worker);
     }
 
     /// Fills `out` with whole pages. `rank` is how many pages of the dump come before `first`.

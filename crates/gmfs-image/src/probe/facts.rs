@@ -168,6 +168,7 @@ fn machine(number: u16, bits: u8, big_endian: bool) -> String {
 
 /// What a dump says about itself and the memory in it, without its bytes.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Description {
     /// What it says about itself.
     pub facts: DumpFacts,
