@@ -8,8 +8,8 @@ use anyhow::Result;
 use clap::{ArgMatches, Args as _, FromArgMatches as _, Parser};
 
 use crate::ctx::{ColorWhen, Ctx};
-use crate::exit::Exit;
-use crate::{cmd, failure, interrupt, locking, multicall, suggest};
+use crate::exit::{self, Exit};
+use crate::{cmd, interrupt, locking, multicall, report, suggest};
 
 /// Tools for guestmemfs regions: memory that holds guests' RAM across kexec
 ///
@@ -190,6 +190,7 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
     // If that fails, opening memory says so.
     let _ = gmfs_image::mapped::survive_bus_errors();
     let mut ctx = Ctx::new(cli.color, args.json(), cli.quiet);
+    ctx.declaration = command;
     let done = args.run(&mut ctx).and_then(|exit| {
         ctx.finish()?;
         Ok(exit)
@@ -203,9 +204,9 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
             Err(error)
         }
     };
-    done.unwrap_or_else(|error| match (failure::report(&error, &mut ctx), name) {
-        (Exit::Failed, "fsck" | "repair") if interrupt::asked() => Exit::Fsck(cmd::fsck::CANCELLED),
-        (Exit::Failed, "fsck" | "repair") => Exit::Fsck(cmd::fsck::OPERATIONAL),
+    done.unwrap_or_else(|error| match (report::report(&error, &mut ctx), name) {
+        (Exit::Failed, "fsck" | "repair") if interrupt::asked() => Exit::Fsck(exit::CANCELLED),
+        (Exit::Failed, "fsck" | "repair") => Exit::Fsck(exit::OPERATIONAL),
         (exit, _) => exit,
     })
     .into()
@@ -225,7 +226,7 @@ fn color(args: &[OsString]) -> ColorWhen {
 
 /// Help and version are answers; anything else is a command line that was not understood.
 fn usage(error: clap::Error, args: &[OsString]) -> Exit {
-    let error = suggest::improve(error);
+    let error = suggest::improve(error, command);
     let text = error.render();
     let text = |terminal| if color(args).shows_colour(terminal) { text.ansi().to_string() } else { text.to_string() };
     if error.use_stderr() {
@@ -235,13 +236,13 @@ fn usage(error: clap::Error, args: &[OsString]) -> Exit {
         let mut ctx = Ctx::new(ColorWhen::Never, false, false);
         let text = text(io::stdout().is_terminal());
         if let Err(error) = ctx.bytes(text.as_bytes()).and_then(|()| ctx.finish()) {
-            return failure::report(&error.into(), &mut ctx);
+            return report::report(&error.into(), &mut ctx);
         }
     }
     let fsck = args.get(1).is_some_and(|command| command == "fsck" || command == "repair");
     match (error.use_stderr(), fsck) {
         (false, _) => Exit::Done,
-        (true, true) => Exit::Fsck(cmd::fsck::USAGE),
+        (true, true) => Exit::Fsck(exit::USAGE),
         (true, false) => Exit::Failed,
     }
 }

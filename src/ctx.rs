@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::ValueEnum;
 
+pub(crate) use crate::failure::OutputError;
 use crate::failure::printable;
-use crate::render::progress;
+use crate::line;
 
 /// When to use colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -36,18 +37,6 @@ impl ColorWhen {
 /// Whether notes are left out: --quiet.
 static QUIET: AtomicBool = AtomicBool::new(false);
 
-/// Standard output failed. That its reader has gone is no error; see [`is_broken_pipe`](Self::is_broken_pipe).
-#[derive(Debug, thiserror::Error)]
-#[error("cannot write to standard output")]
-pub(crate) struct OutputError(#[from] io::Error);
-
-impl OutputError {
-    /// Whether the reader has gone.
-    pub(crate) fn is_broken_pipe(&self) -> bool {
-        self.0.kind() == io::ErrorKind::BrokenPipe
-    }
-}
-
 /// Standard output that was closed when the program was started: nothing can be written there.
 struct Closed;
 
@@ -74,6 +63,8 @@ pub(crate) struct Ctx {
     pub(crate) progress: bool,
     /// The user wants no word of success.
     pub(crate) quiet: bool,
+    /// The declaration of the whole command line, for what is made from it.
+    pub(crate) declaration: fn() -> clap::Command,
 }
 
 impl Ctx {
@@ -89,8 +80,17 @@ impl Ctx {
             Ok(fd) => Box::new(File::from(fd)),
             Err(_) => Box::new(stdout),
         };
-        let progress = !quiet && progress::possible();
-        Self { out: BufWriter::with_capacity(64 << 10, out), json, colour, width, progress, quiet }
+        let progress = !quiet && line::possible();
+        let declaration = clap::Command::default as fn() -> clap::Command;
+        Self {
+            out: BufWriter::with_capacity(64 << 10, out),
+            json,
+            colour,
+            width,
+            progress,
+            quiet,
+            declaration,
+        }
     }
 
     /// Writes bytes as they are.
@@ -197,7 +197,7 @@ pub(crate) fn warn(text: &str) {
 
 /// One line on standard error. That it cannot be written is nothing that could be told.
 fn say(kind: &str, text: &str) {
-    progress::clear();
+    line::clear();
     let _ = writeln!(io::stderr(), "gmfs: {kind}: {}", printable(text));
 }
 

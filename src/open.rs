@@ -13,25 +13,22 @@ use gmfs::store::other_layout;
 use gmfs::{ImageSpec, Located, Observer, Place, Store};
 use gmfs_check::Report;
 use gmfs_format::native::geometry::Geometry;
-use gmfs_format::native::tables::BlockState;
 use gmfs_format::native::units::PAGE_BYTES;
 use gmfs_format::spec::RegionSpec;
 use gmfs_image::file::FileError;
 use gmfs_image::undo::Recorded;
-use gmfs_image::{Holes, Image, Kind, RegionFile, foreign, probe};
+use gmfs_image::{Holes, Image, Kind, foreign, probe};
 use gmfs_io::{Overlay, ReadAt, Span, Window, WriteAt};
 use gmfs_volume::rebuild;
-use gmfs_volume::{ChangeError, OpenError, Recovery, Region, Superblocks, Writer, WriterOptions};
+use gmfs_volume::{ChangeError, OpenError, Recovery, Superblocks, Writer, WriterOptions};
 
 use crate::clock;
-use crate::content::{Gap, Gaps};
 use crate::ctx::Ctx;
 use crate::failure::Failure;
 use crate::in_use::InUseOk;
 use crate::lacking;
 use crate::locate;
 use crate::locking::{self, Wait};
-use crate::output::NewFile;
 use crate::render::progress::Progress;
 use crate::render::size;
 use crate::repairing::{self, Look};
@@ -113,7 +110,7 @@ pub(crate) struct TargetArgs {
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
     /// Record what is overwritten, so that `gmfs undo` can take it back
-    #[arg(long, value_name = "FILE", value_parser = crate::cmd::new_file(), conflicts_with = "dry_run")]
+    #[arg(long, value_name = "FILE", value_parser = crate::parse::new_file(), conflicts_with = "dry_run")]
     pub(crate) undo: Option<PathBuf>,
 }
 
@@ -410,64 +407,6 @@ fn elsewhere(error: anyhow::Error, with_undo: bool) -> anyhow::Error {
     failure
         .hint(format!("`gmfs repair IMAGE -o FILE`{undo} repairs a copy of the region, and leaves IMAGE as it is"))
         .into()
-}
-
-/// Refuses to repair a copy in a file that exists.
-pub(crate) fn require_new(output: &Path) -> Result<()> {
-    if output.symlink_metadata().is_ok() {
-        let failure = Failure::new("exists", format!("{} exists already", output.display()));
-        return Err(failure.hint("name a new file: the copy replaces none"))
-            .with_context(|| format!("cannot repair a copy in {}", output.display()));
-    }
-    Ok(())
-}
-
-/// Copies the region into a new file, repairs that, and gives it its name: what has the name was repaired.
-pub(crate) fn in_copy<T>(
-    args: &ReadArgs,
-    output: &Path,
-    ctx: &mut Ctx,
-    work: impl FnOnce(&mut dyn WriteAt, &mut Watch, &mut Ctx) -> Result<T>,
-) -> Result<(Place, T, Gaps)> {
-    let cannot = || format!("cannot repair a copy in {}", output.display());
-    crate::interrupt::watch(crate::cmd::fsck::CANCELLED)?;
-    require_new(output)?;
-    let file = NewFile::begin(output, false, args.files())?;
-    let gaps = crate::cmd::save::into_file(args, &file, ctx).with_context(cannot)?;
-    let copy = ImageArgs::file(file.partial());
-    // Nobody else knows the copy yet.
-    let nobody = InUseOk { in_use_ok: true };
-    let (_, done) = for_repair(&copy, nobody, None, ctx, work).with_context(cannot)?;
-    let gaps = within_files(gaps, &file.partial())?;
-    file.keep()?;
-    Ok((Place { kind: Kind::File, path: output.to_owned(), base: 0 }, done, gaps))
-}
-
-/// Those of a copy's gaps that lie in blocks that may hold guest memory: what a repair does not bring back.
-fn within_files(gaps: Gaps, copy: &Path) -> Result<Gaps> {
-    let mut kept = Gaps::default();
-    if gaps.is_empty() {
-        return Ok(kept);
-    }
-    // A copy that could not be repaired has nothing to tell what its blocks are.
-    let Ok(region) = Region::open(RegionFile::open(copy)?) else { return Ok(gaps) };
-    let geometry = region.geometry();
-    let mut rest = gaps.iter().peekable();
-    region.descriptors(|block, entry| {
-        let start = geometry.block_offset(block);
-        let end = start.saturating_add(geometry.block_bytes());
-        if entry.state() == Some(BlockState::Free) {
-            return;
-        }
-        while rest.next_if(|gap| gap.span.end() <= start).is_some() {}
-        let mut ahead = rest.clone();
-        while let Some(gap) = ahead.next_if(|gap| gap.span.offset < end) {
-            let from = gap.span.offset.max(start);
-            let span = Span::new(from, gap.span.end().min(end).saturating_sub(from));
-            kept.add(Gap { span, at: Some(from), why: gap.why });
-        }
-    });
-    Ok(kept)
 }
 
 /// An image that a command is about to write, or, in a dry run, one that takes writes into memory.

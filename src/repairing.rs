@@ -160,7 +160,7 @@ pub(crate) fn repair<T: WriteAt>(
     ctx: &mut Ctx,
 ) -> Result<Outcome> {
     clock::check()?;
-    interrupt::watch(crate::cmd::fsck::CANCELLED)?;
+    interrupt::watch(crate::exit::CANCELLED)?;
     let mut outcome = Outcome::default();
     let mut answers = Answers::default();
     let mut seen = Seen::default();

@@ -10,25 +10,20 @@ use gmfs_io::WriteAt;
 use gmfs_volume::{Chosen, Stamp};
 
 use crate::ctx::{Ctx, OutputError};
-use crate::exit::Exit;
-use crate::failure::{self, Failure};
+use crate::exit::{CANCELLED, Exit, OPERATIONAL};
+use crate::failure::Failure;
 use crate::in_use::InUseOk;
 use crate::interrupt;
 use crate::open::{self, ReadArgs};
 use crate::render::json::{self, check};
 use crate::render::{WRITER, findings, size};
 use crate::repairing::{self, Look, Mode, Outcome};
+use crate::report;
 
 /// Status bit: repaired.
 const REPAIRED: u8 = 1;
 /// Status bit: something is left unrepaired.
 const LEFT: u8 = 4;
-/// Status bit: the check could not be done, or not whole.
-pub(crate) const OPERATIONAL: u8 = 8;
-/// Status bit: the command line was not understood.
-pub(crate) const USAGE: u8 = 16;
-/// Status bit: the user stopped it.
-pub(crate) const CANCELLED: u8 = 32;
 
 /// Check a region, and repair it when told to
 ///
@@ -102,7 +97,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             Err(error) if error.is::<OutputError>() => return Err(error),
             Err(error) => {
                 ctx.finish()?;
-                failure::report(&error, ctx);
+                report::report(&error, ctx);
                 if interrupt::asked() { CANCELLED } else { OPERATIONAL }
             }
         };

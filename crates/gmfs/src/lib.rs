@@ -41,6 +41,7 @@ pub mod bad;
 pub mod changes;
 pub mod error;
 pub mod find;
+pub mod health;
 pub mod in_use;
 pub mod lacking;
 pub mod make;
