@@ -63,6 +63,8 @@ pub(crate) struct Ctx {
     pub(crate) progress: bool,
     /// The user wants no word of success.
     pub(crate) quiet: bool,
+    /// The user wants to know more: see [`detail`](Self::detail).
+    pub(crate) verbose: bool,
     /// The declaration of the whole command line, for what is made from it.
     pub(crate) declaration: fn() -> clap::Command,
 }
@@ -81,7 +83,7 @@ impl Ctx {
             Err(_) => Box::new(stdout),
         };
         let progress = !quiet && line::possible();
-        let declaration = clap::Command::default as fn() -> clap::Command;
+        let (verbose, declaration) = (false, clap::Command::default as fn() -> clap::Command);
         Self {
             out: BufWriter::with_capacity(64 << 10, out),
             json,
@@ -89,6 +91,7 @@ impl Ctx {
             width,
             progress,
             quiet,
+            verbose,
             declaration,
         }
     }
@@ -175,6 +178,14 @@ impl Ctx {
     /// Tells something beside the answer, on standard error.
     pub(crate) fn note(&self, text: &str) {
         note(text);
+    }
+
+    /// Tells on standard error what is done and found, if the user wants to know: --verbose.
+    pub(crate) fn detail(&self, text: &str) {
+        if self.verbose {
+            line::clear();
+            let _ = writeln!(io::stderr(), "gmfs: {}", printable(text));
+        }
     }
 
     /// Tells that the answer is not whole.

@@ -253,7 +253,7 @@ fn geometry(error: &GeometryError) -> Told {
 fn metadump(error: &MetaDumpError) -> Told {
     match error {
         MetaDumpError::Signature => {
-            with("wrong-kind", "the dump comes first: gmfs restore FILE IMAGE; `gmfs dump IMAGE -o FILE` makes one")
+            with("wrong-kind", "`gmfs dump IMAGE -o FILE` makes one, and `gmfs restore IMAGE FILE` puts it back")
         }
         MetaDumpError::Version(_) => with("version", "use the gmfs that made it"),
         MetaDumpError::Read(_) => ("read", None),
@@ -269,7 +269,7 @@ fn undo(error: &UndoError) -> Told {
             _ => ("undo-file", None),
         },
         UndoError::NotUndo(_) => {
-            with("wrong-kind", "the undo file comes first: gmfs undo FILE IMAGE; --undo FILE makes one")
+            with("wrong-kind", "`gmfs undo IMAGE FILE` takes back what a command with --undo FILE recorded")
         }
         UndoError::Damaged { .. } => with("undo-damaged", "use another copy of the undo file"),
         UndoError::Unfinished(_) => with(

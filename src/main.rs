@@ -9,6 +9,7 @@ mod clock;
 mod cmd;
 mod content;
 mod ctx;
+mod details;
 mod exit;
 mod failure;
 mod in_use;

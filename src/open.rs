@@ -1,6 +1,6 @@
 //! From the command line's IMAGE and `--region` to a store that is open, for reading or for changing.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -24,6 +24,7 @@ use gmfs_volume::{ChangeError, OpenError, Recovery, Superblocks, Writer, WriterO
 
 use crate::clock;
 use crate::ctx::Ctx;
+use crate::details;
 use crate::failure::Failure;
 use crate::in_use::InUseOk;
 use crate::lacking;
@@ -193,16 +194,19 @@ impl ReadArgs {
 pub(crate) struct Watching<'c> {
     ctx: &'c Ctx,
     search: RefCell<Option<Progress>>,
+    /// How many bytes are searched.
+    length: Cell<u64>,
 }
 
 impl<'c> Watching<'c> {
     pub(crate) const fn new(ctx: &'c Ctx) -> Self {
-        Self { ctx, search: RefCell::new(None) }
+        Self { ctx, search: RefCell::new(None), length: Cell::new(0) }
     }
 }
 
 impl Observer for Watching<'_> {
     fn searching(&self, done: u64, of: u64) {
+        self.length.set(of);
         self.search.borrow_mut().get_or_insert_with(|| Progress::new(self.ctx, "searching", of)).at(done);
     }
 
@@ -210,6 +214,7 @@ impl Observer for Watching<'_> {
         if let Some(search) = self.search.take() {
             search.done();
         }
+        self.ctx.detail(&format!("searched {} for superblocks", size::both(self.length.take())));
     }
 
     fn holes(&self, image: &Path, bytes: u64) {
@@ -258,7 +263,9 @@ pub(crate) fn told(error: gmfs::Error) -> anyhow::Error {
 pub(crate) fn locate(args: &ReadArgs, ctx: &Ctx) -> Result<Located> {
     let locking = args.wait.locking(None);
     let located = args.spec().locate((!args.no_lock).then_some(&locking), &Watching::new(ctx));
-    located.map_err(|error| about(told(error), "open", &args.image))
+    let located = located.map_err(|error| about(told(error), "open", &args.image))?;
+    details::located(&located, !args.no_lock, ctx);
+    Ok(located)
 }
 
 /// The region's superblocks; where they are lost, what helps.
@@ -331,6 +338,7 @@ pub(crate) fn store(args: &ReadArgs, ctx: &Ctx) -> Result<Store> {
     let located = locate(args, ctx)?;
     let store = Store::open_or_return(located);
     store
+        .inspect(|store| details::store(store, ctx))
         .map_err(|(located, error)| match error {
             gmfs::Error::Region(error) => no_superblock(&located, error),
             error => told(error),
@@ -446,6 +454,7 @@ pub(crate) fn whole(args: &TargetArgs, also: Option<Geometry>, ctx: &Ctx) -> Res
     let shift = |at: u64| span.offset.saturating_add(at);
     let keep = metadata.map(|range| shift(range.start)..shift(range.end)).collect();
     let overlay: Box<dyn WriteAt> = Box::new(Overlay::keeping(source, keep));
+    details::target(&Place { kind, path: args.image.clone(), base: span.offset }, Some(span.len), true, ctx);
     Ok(Opening { kind, target: Window::new(overlay, span.offset, span.len), _lock: lock })
 }
 
@@ -499,6 +508,7 @@ pub(crate) fn for_change<T>(
         let before = (ctx.json || dry_run).then(|| writer.tree().clone());
         let done = work(&mut writer);
         let changes = Changes::new(place, dry_run, before.as_ref(), &writer);
+        details::changes(&changes, ctx);
         let closed = writer.close();
         let done = done?;
         closed.context("the change was made, but the region could not be marked as clean")?;
@@ -533,7 +543,19 @@ fn cannot_open(image: &Path) -> String {
 
 /// The image, open for writing and locked, cut to the region.
 pub(crate) fn for_writing(args: &ImageArgs, ctx: &Ctx) -> Result<(Kind, Target)> {
-    args.spec().locate_for_writing(&args.wait.locking(None), &Watching::new(ctx)).map_err(told)
+    let found = args.spec().locate_for_writing(&args.wait.locking(None), &Watching::new(ctx));
+    let (kind, target) = found.map_err(told)?;
+    let place = Place { kind, path: args.image.clone(), base: target.base() };
+    details::target(&place, Some(target.size()), false, ctx);
+    Ok((kind, target))
+}
+
+/// Exchanges an image and the file that belongs to it, if they were given in the other order: if the first is such a file,
+/// and the second is not.
+pub(crate) fn in_order(image: &mut PathBuf, file: &mut PathBuf, is_file: impl Fn(&Path) -> bool) {
+    if is_file(image) && !is_file(file) {
+        std::mem::swap(image, file);
+    }
 }
 
 /// Refuses what only a path from the root can be.

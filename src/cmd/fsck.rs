@@ -45,7 +45,7 @@ pub(crate) struct Args {
     #[arg(value_name = "IMAGE", conflicts_with_all = ["json", "undo", "uuid", "parts", "over"])]
     images: Vec<PathBuf>,
     /// Only look; write nothing
-    #[arg(short = 'n', long = "no", group = "mode")]
+    #[arg(short = 'n', long = "no", visible_alias = "dry-run", group = "mode")]
     look: bool,
     /// Make the repairs that are proven, without asking (also -a)
     #[arg(short = 'p', long = "preen", short_alias = 'a', group = "mode")]
@@ -56,9 +56,6 @@ pub(crate) struct Args {
     /// Check even if marked clean: always so, taken for fsck(8)'s sake
     #[arg(short = 'f', long = "force")]
     force: bool,
-    /// Print more: how many pages of metadata were checked, and what is in use
-    #[arg(short, long)]
-    verbose: bool,
     /// Ask before each repair: always so where nothing else is said, taken for fsck(8)'s sake
     #[arg(short = 'r', hide = true, group = "mode")]
     ask: bool,
@@ -151,7 +148,7 @@ fn one(args: &Args, image: &ReadArgs, ctx: &mut Ctx) -> Result<u8> {
     if let Some(files) = accepted {
         ctx.line(&format!("{shown}: {} accepted", size::count(files, "doubtful file")))?;
     }
-    if args.verbose {
+    if ctx.verbose {
         more(&outcome, ctx)?;
     }
     if args.mode() == Mode::Look && !args.look {

@@ -35,6 +35,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         let failure = Failure::new("unknown-command", format!("'{name}' is no command of gmfs"));
         return Err(failure.hint("`gmfs --help` lists the commands").into());
     };
+    ctx.detail(&format!("the page of {name}, made from the options of gmfs {VERSION}"));
     ctx.bytes(page.text().as_bytes())?;
     Ok(Exit::Done)
 }

@@ -427,6 +427,12 @@ pub struct Undo {
     table: Option<Table>,
 }
 
+/// Whether the file at `path` begins like an undo file. What it holds is not checked.
+#[must_use]
+pub fn is_undo_file(path: &Path) -> bool {
+    crate::file::begins_with(path, MAGIC)
+}
+
 impl Undo {
     /// Reads the whole file and checks all of it: every checksum, that each page is recorded once and within the image, and
     /// that the table is of the recorded pages.
