@@ -183,8 +183,7 @@ impl Ctx {
     /// Tells on standard error what is done and found, if the user wants to know: --verbose.
     pub(crate) fn detail(&self, text: &str) {
         if self.verbose {
-            line::clear();
-            let _ = writeln!(io::stderr(), "gmfs: {}", printable(text));
+            say("", text);
         }
     }
 
@@ -197,19 +196,21 @@ impl Ctx {
 /// See [`Ctx::note`].
 pub(crate) fn note(text: &str) {
     if !QUIET.load(Ordering::Relaxed) {
-        say("note", text);
+        say("note: ", text);
     }
 }
 
 /// See [`Ctx::warn`].
 pub(crate) fn warn(text: &str) {
-    say("warning", text);
+    say("warning: ", text);
 }
 
 /// One line on standard error. That it cannot be written is nothing that could be told.
 fn say(kind: &str, text: &str) {
     line::clear();
-    let _ = writeln!(io::stderr(), "gmfs: {kind}: {}", printable(text));
+    // In one piece: another program may write to the same terminal or pipe.
+    let text = format!("gmfs: {kind}{}\n", printable(text));
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 /// The width of the terminal on standard output: what COLUMNS says, as other programs take it, or what it says itself.
