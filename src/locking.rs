@@ -11,7 +11,7 @@ use gmfs_image::lock::Holders;
 use gmfs_io::Span;
 
 use crate::ctx::{self, Ctx};
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::interrupt;
 
 /// How long to wait for a lock.
@@ -67,6 +67,6 @@ pub(crate) fn settle(exit: Exit, ctx: &Ctx) -> Exit {
         (true, exit) => exit,
         (false, Exit::Done | Exit::No) => Exit::No,
         (false, Exit::Failed) => Exit::Failed,
-        (false, Exit::Fsck(bits)) => Exit::Fsck(bits | crate::cmd::fsck::OPERATIONAL),
+        (false, Exit::Fsck(bits)) => Exit::Fsck(bits | exit::OPERATIONAL),
     }
 }

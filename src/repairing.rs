@@ -120,7 +120,7 @@ pub(crate) fn repair<T: WriteAt>(
     ctx: &Ctx,
 ) -> Result<Repaired> {
     clock::check()?;
-    interrupt::watch(crate::cmd::fsck::CANCELLED)?;
+    interrupt::watch(crate::exit::CANCELLED)?;
     let policy = if mode == Mode::Safe { Policy::Safe } else { Policy::Lossy };
     let mut options = RepairOptions::new(policy, WRITER, clock::now);
     (options.data, options.threads, options.region) = (how.data, threads(), how.region);

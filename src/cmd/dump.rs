@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
 use gmfs::metadump::{self, MetadumpError, Pages};
-use serde::Serialize;
 
 use self::out::Output;
 use crate::ctx::Ctx;
@@ -53,21 +52,6 @@ pub(crate) struct Args {
     pub(crate) json: bool,
 }
 
-/// What was dumped.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Answer {
-    image: json::region::Image,
-    store: json::region::Store,
-    dry_run: bool,
-    output: String,
-    /// Pages in the dump.
-    pages_dumped: u64,
-    /// Pages that the image does not hold or that cannot be read.
-    absent_pages: u64,
-    obfuscated: bool,
-}
-
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let cannot = || format!("cannot dump the metadata in {}", args.image.image.display());
     let standard = args.output.as_deref().is_none_or(out::is_standard);
@@ -106,7 +90,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     }
     let output = args.output.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
     if args.json {
-        let answer = Answer {
+        let answer = json::dump::Dumped {
             image: (&located.place).into(),
             store: json::region::Store::new(located.place.base, superblocks.current()),
             dry_run: args.dry_run,

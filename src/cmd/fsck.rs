@@ -12,25 +12,20 @@ use gmfs_io::WriteAt;
 use gmfs_volume::{Chosen, Stamp};
 
 use crate::ctx::{Ctx, OutputError};
-use crate::exit::Exit;
-use crate::failure::{self, Failure};
+use crate::exit::{CANCELLED, Exit, OPERATIONAL};
+use crate::failure::Failure;
 use crate::in_use::InUseOk;
 use crate::interrupt;
 use crate::open::{self, ReadArgs};
 use crate::render::json::{self, check};
 use crate::render::{WRITER, findings, size};
 use crate::repairing::{self, Look, Mode, Repaired};
+use crate::report;
 
 /// Status bit: repaired.
 const REPAIRED: u8 = 1;
 /// Status bit: something is left unrepaired.
 const LEFT: u8 = 4;
-/// Status bit: the check could not be done, or not whole.
-pub(crate) const OPERATIONAL: u8 = 8;
-/// Status bit: the command line was not understood.
-pub(crate) const USAGE: u8 = 16;
-/// Status bit: the user stopped it.
-pub(crate) const CANCELLED: u8 = 32;
 
 /// Check a region, and repair it when told to
 ///
@@ -52,7 +47,7 @@ pub(crate) struct Args {
     #[arg(value_name = "IMAGE", conflicts_with_all = ["json", "undo", "uuid", "parts", "over"])]
     images: Vec<PathBuf>,
     /// Only look; write nothing
-    #[arg(short = 'n', long = "no", group = "mode")]
+    #[arg(short = 'n', long = "no", visible_alias = "dry-run", group = "mode")]
     look: bool,
     /// Make the repairs that are proven, without asking (also -a)
     #[arg(short = 'p', long = "preen", short_alias = 'a', group = "mode")]
@@ -63,9 +58,6 @@ pub(crate) struct Args {
     /// Check even if marked clean: always so, taken for fsck(8)'s sake
     #[arg(short = 'f', long = "force")]
     force: bool,
-    /// Print more: how many pages of metadata were checked, and what is in use
-    #[arg(short, long)]
-    verbose: bool,
     /// Ask before each repair: always so where nothing else is said, taken for fsck(8)'s sake
     #[arg(short = 'r', hide = true, group = "mode")]
     ask: bool,
@@ -104,7 +96,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             Err(error) if error.is::<OutputError>() => return Err(error),
             Err(error) => {
                 ctx.finish()?;
-                failure::report(&error, ctx);
+                report::report(&error, ctx);
                 if interrupt::asked() { CANCELLED } else { OPERATIONAL }
             }
         };
@@ -158,7 +150,7 @@ fn one(args: &Args, image: &ReadArgs, ctx: &mut Ctx) -> Result<u8> {
     if let Some(files) = accepted {
         ctx.line(&format!("{shown}: {} accepted", size::count(files, "doubtful file")))?;
     }
-    if args.verbose {
+    if ctx.verbose {
         more(&outcome, ctx)?;
     }
     if args.mode() == Mode::Look && !args.look {

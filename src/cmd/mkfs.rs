@@ -12,7 +12,6 @@ use gmfs_format::spec::{self, RegionSpec};
 use gmfs_volume::Stamp;
 use uuid::Uuid;
 
-use crate::clock;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -23,6 +22,7 @@ use crate::open;
 use crate::render::json::{self, actions, region};
 use crate::render::table::Table;
 use crate::render::{WRITER, size};
+use crate::{clock, details};
 
 /// Make a region in a file, a device or a range of memory
 ///
@@ -74,9 +74,6 @@ pub(crate) struct Args {
     /// Record what is overwritten, so that `gmfs undo` can take it back
     #[arg(long, value_name = "FILE", value_parser = super::new_file(), conflicts_with = "dry_run")]
     undo: Option<PathBuf>,
-    /// Print more: where the parts of the region lie
-    #[arg(short, long, conflicts_with = "quiet")]
-    verbose: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -100,6 +97,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         ..Request::new(&args.image, block_size)
     };
     let mut target = request.open(&args.wait.locking(None)).map_err(words::told).map_err(cannot)?;
+    details::target(&target.place, Some(target.geometry.size()), args.dry_run, ctx);
     if !args.force {
         target.refuse_occupied().map_err(words::occupied).map_err(anyhow::Error::new).map_err(cannot)?;
     }
@@ -164,7 +162,7 @@ fn show(args: &Args, target: &Target, made: &NewRegion, ctx: &mut Ctx) -> Result
     table.row(["Physical base", &base.map_or_else(|| "not known".to_owned(), size::hex)]);
     table.row(["Blocks", &size::blocks(geometry)]);
     table.row(["Inodes", &geometry.inodes().to_string()]);
-    if args.verbose {
+    if ctx.verbose {
         let copies = target.copies().map(size::hex);
         table.row(["Metadata", &format!("copies at {} and {}", copies[0], copies[1])]);
         let page = size::human(geometry.block_bytes());

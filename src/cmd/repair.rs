@@ -1,5 +1,7 @@
 //! `gmfs repair`: plans repairs and applies them, in place or in a copy.
 
+mod in_copy;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -13,7 +15,7 @@ use gmfs_volume::{Chosen, Stamp};
 
 use crate::cmd::fsck;
 use crate::ctx::Ctx;
-use crate::exit::Exit;
+use crate::exit::{Exit, OPERATIONAL};
 use crate::in_use::InUseOk;
 use crate::open::{self, ReadArgs};
 use crate::render::json::{self, check};
@@ -79,7 +81,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         Ok((outcome, released))
     };
     let (place, (outcome, released), gaps) = match &args.output {
-        Some(output) => open::in_copy(&args.image, output, ctx, work)?,
+        Some(output) => in_copy::in_copy(&args.image, output, ctx, work)?,
         None => {
             fsck::refuse_no_lock(&args.image)?;
             let (place, done) = open::for_repair(&args.image, args.in_use, args.undo.as_deref(), ctx, work)?;
@@ -87,7 +89,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         }
     };
     let shown = place.path.display().to_string();
-    let incomplete = if gaps.is_empty() { 0 } else { fsck::OPERATIONAL };
+    let incomplete = if gaps.is_empty() { 0 } else { OPERATIONAL };
     let status = fsck::status(&outcome) | incomplete;
     if !gaps.is_empty() {
         let lost = size::human(gaps.bytes());
@@ -120,7 +122,7 @@ fn release_lost<T: WriteAt>(target: &mut T, watch: &mut Watch) -> Result<u64> {
 /// Prints what would be done.
 fn show_plan(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     if let Some(output) = &args.output {
-        open::require_new(output)?;
+        in_copy::require_new(output)?;
     }
     let located = open::locate(&args.image, ctx)?;
     let report = open::look(&located, args.look(), KEPT_FOR_REPAIR, ctx)?;

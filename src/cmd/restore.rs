@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
 use gmfs::put_back::{self, Refused};
 use gmfs_image::RegionFile;
-use gmfs_image::metadump::MetaDump;
+use gmfs_image::metadump::{MetaDump, is_metadump};
 use gmfs_io::WriteAt;
 use gmfs_volume::Region;
 use gmfs_volume::rebuild::load;
@@ -24,19 +24,19 @@ use crate::render::size;
 
 /// Put the metadata of a dump back
 ///
-/// Says first what has changed since the dump was made, and asks. The contents of files are not in a dump: a file that was
+/// IMAGE and FILE may be given in either order. Says first what has changed since the dump was made, and asks. The contents of files are not in a dump: a file that was
 /// changed since has its old blocks again, and in them whatever is there now. Stopped in the middle, it is ended by the
 /// same command.
-#[derive(Arguments, Debug)]
+#[derive(Arguments, Clone, Debug)]
 #[command(after_long_help = "Example:
   gmfs dump region.img -o region.meta
-  gmfs restore --undo before.undo region.meta region.img")]
+  gmfs restore --undo before.undo region.img region.meta")]
 pub(crate) struct Args {
+    #[command(flatten)]
+    image: WriteArgs,
     /// The metadata dump
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    #[command(flatten)]
-    image: WriteArgs,
     /// Put it back also where there is no region, or another one
     #[arg(short, long)]
     force: bool,
@@ -49,6 +49,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
+    let args = &args.in_order();
     let cannot = || format!("cannot restore {}", args.file.display());
     let dump = MetaDump::parse(RegionFile::open(&args.file)?).with_context(cannot)?;
     if dump.facts().obfuscated {
@@ -108,6 +109,15 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let (is, end) = if args.image.dry_run { ("would be", "; nothing was written") } else { ("is", "") };
     ctx.success(&printable(&format!("{shown}: the metadata {is} what it was in the dump{end}")))?;
     Ok(Exit::Done)
+}
+
+impl Args {
+    /// IMAGE and FILE as they are meant: what is in them tells which is the metadata dump.
+    fn in_order(&self) -> Self {
+        let mut args = self.clone();
+        open::in_order(&mut args.image.of.image, &mut args.file, is_metadump);
+        args
+    }
 }
 
 /// Refuses to write unless somebody said yes, on the command line or now. A dry run needs none.

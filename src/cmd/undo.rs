@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
 use gmfs::put_back;
-use gmfs_image::undo::Undo;
+use gmfs_image::undo::{Undo, is_undo_file};
 use gmfs_io::{Overlay, Span, WriteAt};
 use gmfs_volume::Region;
 
@@ -19,7 +19,7 @@ use crate::render::size;
 
 /// Take back what a command run with --undo has written
 ///
-/// Every page is put back as it was, bit for bit. The undo file is checked to its end before anything is written, and the
+/// IMAGE and FILE may be given in either order. Every page is put back as it was, bit for bit. The undo file is checked to its end before anything is written, and the
 /// image must be as that command left it, or as an undo that was stopped left it; otherwise nothing is written.
 ///
 /// With -f the image may have changed since. What was written to other pages in the meantime stays as it is; which files
@@ -27,16 +27,16 @@ use crate::render::size;
 /// still be a sign that it is the right image: one of the recorded pages is as it was before the command or after it; or
 /// one of the pages that the undo file lists as not written, up to 96 all over the image, is what it was; or there is no
 /// such page in the undo file, because the image held nothing else, and the image holds nothing else now.
-#[derive(Arguments, Debug)]
+#[derive(Arguments, Clone, Debug)]
 #[command(after_long_help = "Example:
   gmfs fsck -y --undo before.undo region.img
-  gmfs undo before.undo region.img")]
+  gmfs undo region.img before.undo")]
 pub(crate) struct Args {
+    #[command(flatten)]
+    image: WriteArgs,
     /// The undo file
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    #[command(flatten)]
-    image: WriteArgs,
     /// Put back also into an image that has changed since, or from a file whose command was stopped
     #[arg(short = 'f', long)]
     force: bool,
@@ -46,6 +46,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
+    let args = &args.in_order();
     let cannot = || format!("cannot undo in {}", args.image.image.display());
     let undo = Undo::open(&args.file).with_context(cannot)?;
     let mut opening = open::whole(&args.image, None, ctx)?;
@@ -86,6 +87,15 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     };
     ctx.success(&printable(&text))?;
     Ok(Exit::Done)
+}
+
+impl Args {
+    /// IMAGE and FILE as they are meant: what is in them tells which is the undo file.
+    fn in_order(&self) -> Self {
+        let mut args = self.clone();
+        open::in_order(&mut args.image.of.image, &mut args.file, is_undo_file);
+        args
+    }
 }
 
 /// Gives a file that the recorded command made shorter its length back, once it is sure to be that file: what was cut off

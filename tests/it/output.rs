@@ -157,3 +157,45 @@ fn closed_standard_streams_are_survived() {
         .unwrap();
     assert!(status.code().is_some_and(|code| code == 0 || code == 2), "{status:?}");
 }
+
+/// Details go to standard error, and answers stay what they are.
+#[test]
+fn verbose_tells_more_on_standard_error_only() {
+    let sandbox = sandbox();
+    sandbox.ok("dump region.img -o metadata");
+    sandbox.succeeds("mkdir region.img /x --undo undo");
+    let opened = "gmfs: opened region.img (file): the region is at offset 0x0, 64 MiB (67108864 bytes); ";
+    let found = "gmfs: the region has the layout gmfs, UUID ";
+    for (line, details) in [
+        ("ls region.img", &[opened, found][..]),
+        ("inspect region.img superblock", &[opened]),
+        ("inspect region.img --json", &[opened, found]),
+        ("dump --text region.img", &[opened]),
+        ("map region.img /vms/first.mem", &[opened, found]),
+        ("scan region.img", &["gmfs: searched 64 MiB (67108864 bytes) for superblocks"]),
+        ("explain GM0402", &["gmfs: 1 of "]),
+        ("completions bash", &["gmfs: bash reads it from "]),
+        ("man ls", &["gmfs: the page of ls"]),
+        ("fsck -n region.img", &[opened]),
+        ("mkdir -n region.img /y", &[opened, "gmfs: 0 blocks taken and 0 freed; "]),
+        ("undo -n region.img undo", &[opened]),
+        ("restore -n region.img metadata", &[opened]),
+        ("mkfs -n new.img --size 64M --uuid 01234567-89ab-4def-8123-456789abcdef", &["gmfs: opened new.img (file)"]),
+    ] {
+        let plain = sandbox.gmfs(line);
+        let verbose = sandbox.gmfs(&format!("{line} -v"));
+        assert_eq!(verbose.code, plain.code, "{line}: {verbose:?}");
+        for detail in details {
+            assert!(verbose.stderr.contains(detail) && !plain.stderr.contains(detail), "{line}: {verbose:?}");
+        }
+        let name = line.split(' ').next().unwrap();
+        assert!(verbose.stderr.contains(&format!("gmfs: {name} took ")), "{line}: {verbose:?}");
+        // These two have more to show as well.
+        if !matches!(name, "fsck" | "mkfs") {
+            assert!(verbose.stdout == plain.stdout, "{line}");
+        }
+    }
+    let done = sandbox.gmfs("ls region.img /none -v");
+    assert!(done.code == 2 && done.stderr.ends_with(" s; exit status 2\n"), "{done:?}");
+    assert!(sandbox.gmfs("ls -q -v region.img").stderr.contains("cannot be used with"));
+}

@@ -133,3 +133,29 @@ fn a_command_that_writes_nothing_leaves_no_undo_file() {
     assert!(done.stderr.contains("nothing was written, so there is no undo"), "{done:?}");
     assert!(!sandbox.exists("undo"));
 }
+
+/// What is in the files tells which is the image.
+#[test]
+fn the_image_and_its_file_are_taken_in_either_order() {
+    let sandbox = sandbox();
+    let before = sandbox.read("region.img");
+    sandbox.ok("dump region.img -o metadata");
+    for line in ["undo region.img undo", "undo undo region.img"] {
+        sandbox.succeeds("rm region.img -r /vms --undo undo");
+        assert!(sandbox.read("region.img") != before);
+        sandbox.ok(line);
+        assert!(sandbox.read("region.img") == before, "{line}");
+        std::fs::remove_file(sandbox.path("undo")).unwrap();
+    }
+    for line in ["restore -y region.img metadata", "restore -y metadata region.img"] {
+        sandbox.ok("rm region.img -r /vms");
+        sandbox.ok(line);
+        assert!(sandbox.ok("tree region.img").text().contains("first.mem"), "{line}");
+    }
+    // Where contents do not tell, the image is the one that is named first.
+    sandbox.fails("undo region.img metadata", "metadata is no undo file");
+    sandbox.fails("restore -y region.img region.img", "no metadata dump");
+    sandbox.fails("undo region.img missing", "missing");
+    sandbox.succeeds("rm region.img -r /vms --undo undo");
+    sandbox.fails("undo missing undo", "cannot undo in missing");
+}

@@ -111,6 +111,12 @@ pub enum FileError {
     },
 }
 
+/// Whether the file at `path` can be read and has these first bytes.
+pub(crate) fn begins_with(path: &Path, magic: [u8; 8]) -> bool {
+    let mut head = [0; 8];
+    RegionFile::open(path).is_ok_and(|file| file.read_at(0, &mut head).is_ok()) && head == magic
+}
+
 /// A regular file or a block device, open for reading.
 ///
 /// Its size is the one that it had when it was opened. Bytes that are appended later are not seen. Bytes that are cut

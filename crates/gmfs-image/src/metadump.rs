@@ -79,6 +79,12 @@ pub enum MetaDumpError {
     Read(#[from] ReadError),
 }
 
+/// Whether the file at `path` begins like a metadata dump. What it holds is not checked.
+#[must_use]
+pub fn is_metadump(path: &std::path::Path) -> bool {
+    crate::file::begins_with(path, MAGIC)
+}
+
 /// What a metadata dump records about the region.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MetaFacts {

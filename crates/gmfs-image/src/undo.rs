@@ -428,6 +428,12 @@ pub struct Undo {
     table: Option<Table>,
 }
 
+/// Whether the file at `path` begins like an undo file. What it holds is not checked.
+#[must_use]
+pub fn is_undo_file(path: &Path) -> bool {
+    crate::file::begins_with(path, MAGIC)
+}
+
 impl Undo {
     /// Reads and checks the whole file: every checksum, that each page is recorded once and is within the image, and
     /// that the table matches the recorded pages.

@@ -53,7 +53,7 @@ pub enum RangeError {
         count: u64,
     },
     /// It is not in the region.
-    #[error("{first} to {last} does not lie in the region")]
+    #[error("{} is not in the region", spelled(*first, *last))]
     Outside {
         /// Its first address.
         first: Address,
@@ -63,6 +63,10 @@ pub enum RangeError {
     /// Sectors were named, and the image is physical memory.
     #[error("sectors count from the start of a device, and IMAGE is physical memory")]
     NoDevice,
+}
+
+fn spelled(first: Address, last: Address) -> String {
+    if first == last { first.to_string() } else { format!("{first} to {last}") }
 }
 
 impl FromStr for Named {

@@ -122,6 +122,7 @@ pub mod error;
 pub mod extract;
 pub mod find;
 pub mod folder;
+pub mod health;
 pub mod in_use;
 pub mod kernel_copy;
 pub mod lacking;

@@ -1,6 +1,7 @@
 //! Why a region is not made, in words, with what to do next.
 
 use gmfs::make::{Holds, MakeError};
+use gmfs_format::native::geometry::GeometryError;
 
 use crate::failure::Failure;
 use crate::paths;
@@ -12,6 +13,16 @@ pub(super) fn told(error: MakeError) -> anyhow::Error {
     match error {
         MakeError::Image(error) => error.into(),
         MakeError::File(error) => error.into(),
+        MakeError::Geometry(GeometryError::TooSmall { size, inodes, block_bytes, needed }) => {
+            let message = format!(
+                "a region of {} is too small: with {} and blocks of {} it needs at least {}",
+                size::both(size),
+                size::count(inodes.into(), "inode"),
+                size::human(block_bytes),
+                size::both(needed)
+            );
+            Failure::new("too-small", message).hint("give it more room, fewer inodes or smaller blocks").into()
+        }
         MakeError::Geometry(error) => error.into(),
         MakeError::Label(error) => error.into(),
         MakeError::Read(error) => error.into(),

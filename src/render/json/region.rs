@@ -8,10 +8,10 @@ use gmfs_format::native::superblock::{STATE_SEALED, Superblock as Found};
 use gmfs_volume::Superblocks;
 use serde::Serialize;
 
-use crate::health;
 use crate::render::json::{dump, files, mask, text};
 use crate::render::{time, words};
 use gmfs::Place;
+use gmfs::health;
 
 /// The image.
 #[derive(Serialize)]

@@ -55,7 +55,7 @@ const HEADS: &[(usize, &[u8], Content)] = &[
     (0, b"LiME\0\0\0", Content::Lime),
     (0, b"AVML", Content::Lime),
     (0, &crate::metadump::MAGIC, Content::MetaDump),
-    (0, b"GMFSUND1", other("an undo file of gmfs", "`gmfs undo FILE IMAGE` takes back what it records")),
+    (0, b"GMFSUND1", other("an undo file of gmfs", "`gmfs undo IMAGE FILE` takes back what it records")),
     (0, b"DISKDUMP", other("a diskdump", NO_WRITER)),
     (0, b"PAGEDU64", other("a Windows crash dump", WITHOUT_W)),
     (0, b"PAGEDUMP", other("a Windows crash dump", WITHOUT_W)),
