@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use clap::Args;
 use gmfs::changes::Changes;
-use gmfs::content::{Gap, Gaps};
 use gmfs::in_use::Watch;
 use gmfs::lacking::Lacking;
 use gmfs::open::{ReadLock, Target, Unlocked};

@@ -11,13 +11,13 @@ use gmfs_io::{Span, WriteAt};
 use gmfs_volume::Region;
 
 use crate::cmd::save;
-use crate::content::{Gap, Gaps};
 use crate::ctx::Ctx;
 use crate::failure::Failure;
 use crate::in_use::InUseOk;
 use crate::open::{self, ImageArgs, ReadArgs};
 use crate::output::NewFile;
 use crate::{exit, interrupt};
+use gmfs::content::{Gap, Gaps};
 
 /// Refuses to repair a copy in a file that exists.
 pub(super) fn require_new(output: &Path) -> Result<()> {
