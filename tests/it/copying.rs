@@ -138,13 +138,13 @@ fn what_is_missing_is_named_whoever_copies() {
         for out in [Out::New, Out::Append, Out::Pipe] {
             let (done, found) = written(&sandbox, "cat region.img /mixed", out);
             assert!(done.code == 2 && found.is_empty(), "{out:?}: {done:?}");
-            assert!(done.stderr.contains("behind the end of the image"), "{done:?}");
+            assert!(done.stderr.contains("past the end of the image"), "{done:?}");
         }
         let (done, found) = written(&sandbox, "cat region.img /mixed --sparse-absent", Out::New);
         assert_eq!(done.code, 1, "{done:?}");
         assert!(found[..whole] == content[..whole] && found.len() == content.len());
         assert!(found[whole..].iter().take(1 << 20).all(|byte| *byte == 0), "a hole");
-        sandbox.fails("extract region.img /mixed got", "behind the end of the image");
+        sandbox.fails("extract region.img /mixed got", "past the end of the image");
         assert!(!sandbox.exists("got") && !sandbox.exists("got.partial"));
     }
 }

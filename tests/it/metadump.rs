@@ -58,7 +58,7 @@ fn a_dump_is_an_image_of_its_own() {
     sandbox.fails("dump region.img -o whole", "it exists already");
     let cut = sandbox.read("whole");
     sandbox.write("cut", &cut[..cut.len() - 1]);
-    sandbox.fails("ls cut", "the metadata dump is cut");
+    sandbox.fails("ls cut", "the metadata dump is incomplete");
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn dumps_of_other_regions_are_refused() {
     sandbox.fails("restore -y -f dump small.img", "cannot hold");
     sandbox.fails("restore -y -f strange region.img", "obfuscated");
     sandbox.fails("restore -y -f strange-too region.img", "obfuscated");
-    sandbox.fails("restore -y region.img region.img", "no metadata dump");
+    sandbox.fails("restore -y region.img region.img", "this is not a metadata dump");
     sandbox.ok_any("restore -y -f dump other.img");
     assert_eq!(read(&sandbox, "other.img"), read(&sandbox, "region.img"));
 }

@@ -18,7 +18,7 @@
 //!     Ok::<_, gmfs::Error>(())
 //! });
 //! read_all(&vec![7_u8; 4096], 5000, &mut sink)?;
-//! assert_eq!(seen, ["4096 bytes at 0", "0x1000..0x1388 behind the end of the image"]);
+//! assert_eq!(seen, ["4096 bytes at 0", "0x1000..0x1388 past the end of the image"]);
 //! # Ok::<(), gmfs::Error>(())
 //! ```
 
