@@ -175,7 +175,12 @@ pub(crate) struct Counted<'p, R> {
 
 impl<'p, R> Counted<'p, R> {
     pub(crate) fn new(inner: R, progress: &'p Progress) -> Self {
-        Self { inner, progress, done: 0 }
+        Self::from(inner, progress, 0)
+    }
+
+    /// As [`new`](Self::new), where `done` bytes of the work are done already.
+    pub(crate) fn from(inner: R, progress: &'p Progress, done: u64) -> Self {
+        Self { inner, progress, done }
     }
 }
 

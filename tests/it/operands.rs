@@ -66,6 +66,30 @@ fn several_paths_are_extracted_into_a_directory() {
 }
 
 #[test]
+fn several_files_are_put_into_a_directory() {
+    let sandbox = sandbox();
+    sandbox.write("a", b"first");
+    sandbox.write("b", b"second");
+    sandbox.ok("put region.img a b /vms");
+    assert_eq!(sandbox.ok("cat region.img /vms/a /vms/b").text(), "firstsecond");
+    // All are tried, and what failed is named.
+    sandbox.write("c", b"third");
+    let some = sandbox.fails_with(2, "put region.img a none c - /vms", "'/vms/a' exists");
+    assert!(some.stderr.contains("cannot put none as '/vms/none'"), "{some:?}");
+    assert!(some.stderr.contains("standard input has no name"), "{some:?}");
+    assert_eq!(sandbox.ok("cat region.img /vms/c").text(), "third");
+    sandbox.write("a", b"again");
+    let done = sandbox.ok("put --json -f region.img a b /vms/").json();
+    assert_eq!(done["entries"].as_array().unwrap().len(), 2, "{done}");
+    assert_eq!(sandbox.ok("cat region.img /vms/a").text(), "again");
+    for into in ["/none", "/sparse", "/vms/a"] {
+        sandbox.fails_with(2, &format!("put region.img a b {into}"), "several files need one");
+    }
+    sandbox.fails_with(2, "put region.img a region.img /vms", "the image itself");
+    assert_eq!(sandbox.gmfs("put region.img a").code, 2);
+}
+
+#[test]
 fn an_empty_path_is_an_error() {
     let sandbox = sandbox();
     sandbox.write("f", b"x");

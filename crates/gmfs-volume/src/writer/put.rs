@@ -15,6 +15,8 @@ use crate::writer::{ChangeError, Writer, blocks_from, release_all, require_kind,
 
 /// How many bytes are read at once.
 const PIECE: usize = 1 << 20;
+/// A page of zeros.
+static ZEROS: [u8; 4096] = [0; 4096];
 
 /// How content is written.
 #[derive(Clone, Copy, Debug)]
@@ -121,7 +123,7 @@ impl<S: WriteAt> Writer<S> {
         let geometry = self.superblock().geometry();
         let (index, inside) = geometry.pmd().split(filling.size);
         let index = u32::try_from(index).map_err(|_| ChangeError::TooLarge(filling.size))?;
-        let zero = piece.iter().all(|byte| *byte == 0);
+        let zero = is_zero(piece);
         let block = match filling.used.last() {
             Some((last, block)) if *last == index => *block,
             _ if zero && filling.sparse => return Ok(()),
@@ -189,6 +191,11 @@ fn assign_used(change: &mut Change, owner: InodeNo, used: &[(u32, u32)]) {
             change.assign(*first..single(*last).end, Assign::Data { owner, index: *index });
         }
     }
+}
+
+/// Whether all bytes are zero. Page by page: comparing slices is many times as fast as looking at each byte.
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.chunks(ZEROS.len()).all(|page| ZEROS.get(..page.len()) == Some(page))
 }
 
 /// Reads until `buf` is full or the content ends. Returns what was read.
