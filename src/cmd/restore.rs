@@ -59,7 +59,8 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let superblocks = load(&dump).with_context(cannot)?;
     let restore = Restore::new(&dump, &superblocks, crate::random::birth()?);
     // Locked from here to the end: what is compared is what is overwritten.
-    let mut opening = open::whole(&args.image, Some(superblocks.geometry()), ctx)?;
+    let opening = open::whole(&args.image, Some(superblocks.geometry()), ctx);
+    let mut opening = opening.map_err(|error| open::about(error, "open", &args.image.image))?;
     let place = opening.place(&args.image);
     let target = &mut opening.target;
     let mut watch = open::watch(&args.image.image, target, args.image.in_use);

@@ -49,7 +49,8 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let args = &args.in_order();
     let cannot = || format!("cannot undo in {}", args.image.image.display());
     let undo = Undo::open(&args.file).with_context(cannot)?;
-    let mut opening = open::whole(&args.image, None, ctx)?;
+    let opening = open::whole(&args.image, None, ctx);
+    let mut opening = opening.map_err(|error| open::about(error, "open", &args.image.image))?;
     if let Some(length) = undo.cut_from(&opening.target) {
         opening = lengthen(args, &undo, opening, length, ctx).with_context(cannot)?;
     }

@@ -165,7 +165,7 @@ fn verbose_tells_more_on_standard_error_only() {
     sandbox.ok("dump region.img -o metadata");
     sandbox.succeeds("mkdir region.img /x --undo undo");
     let opened = "gmfs: opened region.img (file): the region is at offset 0x0, 64 MiB (67108864 bytes); ";
-    let found = "gmfs: the region has the layout gmfs, UUID ";
+    let found = "gmfs: the region has the layout gmfs2, UUID ";
     for (line, details) in [
         ("ls region.img", &[opened, found][..]),
         ("inspect region.img superblock", &[opened]),

@@ -157,5 +157,5 @@ fn the_image_and_its_file_are_taken_in_either_order() {
     sandbox.fails("restore -y region.img region.img", "no metadata dump");
     sandbox.fails("undo region.img missing", "missing");
     sandbox.succeeds("rm region.img -r /vms --undo undo");
-    sandbox.fails("undo missing undo", "cannot undo in missing");
+    sandbox.fails("undo missing undo", "missing does not exist");
 }
