@@ -102,6 +102,7 @@ commands! {
     bad json;
     undo json;
     inject json;
+    kho json;
     completions;
     man;
     complete hidden;

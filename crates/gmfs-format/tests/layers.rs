@@ -17,7 +17,10 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("gmfs-volume", &["gmfs-format", "gmfs-io"]),
     ("gmfs-check", &["gmfs-format", "gmfs-io", "gmfs-volume"]),
     ("gmfs", &["gmfs-check", "gmfs-dump", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-volume"]),
-    ("gmfs-cli", &["gmfs", "gmfs-check", "gmfs-dump", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-volume"]),
+    (
+        "gmfs-cli",
+        &["gmfs", "gmfs-check", "gmfs-dump", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-kernel", "gmfs-volume"],
+    ),
 ];
 
 /// Crates that know no files, no devices, no command line and no JSON, and have no unsafe code.
