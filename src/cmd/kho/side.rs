@@ -114,7 +114,7 @@ fn open(path: &Path) -> Result<PlainFile> {
 }
 
 /// An image that cannot be read, with what to do.
-fn told(error: ImageError) -> anyhow::Error {
+fn told(error: ImageError) -> Failure {
     let (code, hint) = match &error {
         ImageError::NotKernel { efi: true } => (
             "not-kernel",
@@ -130,13 +130,14 @@ fn told(error: ImageError) -> anyhow::Error {
         ImageError::TooLarge { .. } => ("image-large", None),
         _ => ("read", None),
     };
-    let failure = Failure::new(code, error.to_string());
-    let failure = if let Some(hint) = hint { failure.hint(hint) } else { failure };
-    match error {
-        ImageError::Damaged { source, .. } => anyhow::Error::new(source).context(failure),
-        ImageError::Read(source) => anyhow::Error::new(source).context(failure),
-        _ => failure.into(),
-    }
+    // One message with its cause: a cause of its own would hide the code.
+    let message = match &error {
+        ImageError::Damaged { source, .. } => format!("{error}: {source}"),
+        ImageError::Read(source) => format!("{error}: {source}"),
+        _ => error.to_string(),
+    };
+    let failure = Failure::new(code, message);
+    if let Some(hint) = hint { failure.hint(hint) } else { failure }
 }
 
 /// `LABEL=ADDRESS`
