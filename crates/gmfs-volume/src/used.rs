@@ -64,6 +64,11 @@ impl Watched {
         len64(self.withheld.len())
     }
 
+    /// What is in use right now.
+    pub(crate) fn used(&mut self) -> Arc<[Used]> {
+        self.users.used()
+    }
+
     /// Blocks that are not free any more.
     pub(crate) fn forget(&mut self, blocks: &Range<u32>) {
         self.withheld.retain(|block| !blocks.contains(block));

@@ -25,9 +25,11 @@ mod create;
 mod put;
 mod rename;
 mod resize;
+mod seal;
 
 pub use create::CreateOptions;
 pub use put::PutOptions;
+pub use seal::{SealOptions, Sealed};
 
 /// Why a change was not made.
 #[derive(Debug, thiserror::Error)]
@@ -123,6 +125,9 @@ pub enum ChangeError {
     /// An earlier commit failed half-way.
     #[error("an earlier change could not be finished; the next program that opens the region puts it right")]
     Unfinished,
+    /// Whoever asked for the change did not want it to go on.
+    #[error("it was stopped before its end, and nothing of it was done")]
+    Stopped,
     /// The source of the content could not be read.
     #[error("cannot read the content")]
     Content(#[source] std::io::Error),
@@ -164,6 +169,8 @@ pub struct Writer<S> {
     pub(crate) watched: Watched,
     /// Of all commits so far.
     moved: BlocksMoved,
+    /// How many blocks have a seal, if that has been counted since the last commit that may have changed it.
+    sealed: Option<u64>,
 }
 
 /// What the opening pass over the block table gathers.
@@ -263,7 +270,10 @@ impl<S: WriteAt> Writer<S> {
         let store = Store::new(source, superblocks, highest, ages);
         let watched = Watched::default();
         let moved = BlocksMoved::default();
-        Ok((Self { store, tree, blocks, taken, named, lowest_free: 0, options, watched, moved }, recovery))
+        Ok((
+            Self { store, tree, blocks, taken, named, lowest_free: 0, options, watched, moved, sealed: None },
+            recovery,
+        ))
     }
 
     /// Ends the work: the region is marked as left in order.
@@ -394,6 +404,7 @@ impl<S: WriteAt> Writer<S> {
     /// Carries out a change and brings what is kept in memory up to it.
     fn commit(&mut self, change: &Change, now: u64) -> Result<(), ChangeError> {
         let stamp = Stamp { now, writer: self.options.writer.clone() };
+        self.sealed = None;
         self.store.commit(change, &stamp)?;
         let moved = change.blocks_moved();
         self.moved.taken = self.moved.taken.saturating_add(moved.taken);
