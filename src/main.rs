@@ -28,6 +28,7 @@ mod prompt;
 mod random;
 mod render;
 mod repairing;
+mod sealing;
 mod stdout;
 mod suggest;
 mod taking_back;

@@ -24,10 +24,13 @@ pub(crate) mod restore;
 pub(crate) mod rm;
 pub(crate) mod save;
 pub(crate) mod scan;
+pub(crate) mod seal;
 pub(crate) mod stat;
 pub(crate) mod tree;
 pub(crate) mod truncate;
 pub(crate) mod undo;
+pub(crate) mod unseal;
+pub(crate) mod verify;
 pub(crate) mod who;
 
 use std::ffi::{OsStr, OsString};
@@ -96,6 +99,11 @@ impl Tried {
                 None
             }
         }
+    }
+
+    /// Notes that something was done.
+    pub(crate) const fn succeeded(&mut self) {
+        self.done = true;
     }
 
     /// Whether one of them failed; an error if all did.

@@ -35,6 +35,7 @@ mod pkernfs;
 mod reading;
 mod repair_trouble;
 mod sandbox;
+mod seal;
 mod short_images;
 mod shown;
 mod terminal;

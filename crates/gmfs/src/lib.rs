@@ -43,6 +43,7 @@ pub mod lacking;
 pub mod open;
 pub mod presence;
 pub mod store;
+pub mod verify;
 pub mod walk;
 
 pub use error::Error;

@@ -11,6 +11,7 @@ pub(crate) mod pkernfs;
 pub(crate) mod region;
 #[cfg(test)]
 mod schema;
+pub(crate) mod seals;
 
 use std::io::{self, Write};
 
