@@ -102,6 +102,7 @@ commands! {
     seal json;
     unseal json;
     verify json;
+    diff json;
     bad json;
     undo json;
     inject json;

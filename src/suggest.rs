@@ -36,6 +36,7 @@ const OTHERS: &[Other] = &[
     names(&["filefrag", "fiemap", "bmap", "extents"], "map"),
     names(&["owner", "whose", "lookup"], "who"),
     names(&["checksum", "hash", "sum", "sign"], "seal"),
+    names(&["cmp", "compare"], "diff"),
     names(&["backup", "rescue", "dd"], "save"),
     names(&["e2image", "xfs_metadump"], "dump"),
     names(&["xfs_mdrestore"], "restore"),

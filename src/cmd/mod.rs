@@ -6,6 +6,7 @@ pub(crate) mod cat;
 pub(crate) mod complete;
 pub(crate) mod completions;
 pub(crate) mod create;
+pub(crate) mod diff;
 pub(crate) mod dump;
 pub(crate) mod explain;
 pub(crate) mod extract;

@@ -6,7 +6,7 @@ use crate::images::{self, BLOCK, SIZE};
 use crate::sandbox::{Done, Sandbox};
 
 /// Every command that reads an image, with `IMAGE` for its name.
-const READERS: [&str; 20] = [
+const READERS: [&str; 21] = [
     "inspect IMAGE",
     "inspect IMAGE --json",
     "inspect IMAGE superblock",
@@ -26,6 +26,7 @@ const READERS: [&str; 20] = [
     "map IMAGE /vms/first.mem",
     "who IMAGE 0 block:1 pfn:1",
     "verify IMAGE",
+    "diff IMAGE IMAGE --data",
     "mkfs IMAGE -n",
 ];
 

@@ -60,6 +60,7 @@ fn key_sets() {
         "seal region.img --zero",
         "verify region.img",
         "unseal region.img /sparse",
+        "diff region.img region.img --data",
     ] {
         let done = sandbox.ok(&format!("{line} --json"));
         let value = done.json();
@@ -191,7 +192,7 @@ fn takes(sandbox: &Sandbox, command: &str, option: &str) -> bool {
 }
 
 /// What each command is run with: on a region; on others it may fail, which is an answer too.
-const LINES: [(&str, &str); 38] = [
+const LINES: [(&str, &str); 40] = [
     ("mkfs", "mkfs IMAGE --size 16M"),
     ("mkfs", "mkfs -f IMAGE -U 8f0e3f6a-2d41-4c55-9f0b-0123456789ab"),
     ("fsck", "fsck -n IMAGE"),
@@ -224,6 +225,8 @@ const LINES: [(&str, &str); 38] = [
     ("unseal", "unseal IMAGE /sparse"),
     ("verify", "verify IMAGE"),
     ("verify", "verify IMAGE /vms/first.mem"),
+    ("diff", "diff IMAGE sample.meta --data"),
+    ("diff", "diff undone.img IMAGE --seals"),
     ("bad add", "bad add IMAGE block:1-2 block:20"),
     ("bad del", "bad del IMAGE block:20"),
     ("bad list", "bad list IMAGE"),
@@ -300,10 +303,11 @@ fn schemas_refuse_what_is_wrong() {
 }
 
 /// Commands that write nothing, neither a region nor a file.
-const READERS: [&str; 13] = [
+const READERS: [&str; 14] = [
     "bad list",
     "cat",
     "completions",
+    "diff",
     "explain",
     "inspect",
     "ls",

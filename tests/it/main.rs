@@ -13,6 +13,7 @@ mod changing;
 mod completing;
 mod copying;
 mod damage;
+mod diff;
 mod dumpfiles;
 mod dumps;
 mod extracting;

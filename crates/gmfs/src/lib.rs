@@ -36,6 +36,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 #![cfg_attr(not(test), deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
+pub mod diff;
 pub mod error;
 pub mod find;
 pub mod in_use;

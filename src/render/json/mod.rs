@@ -3,6 +3,7 @@
 
 pub(crate) mod actions;
 pub(crate) mod check;
+pub(crate) mod diff;
 pub(crate) mod dump;
 pub(crate) mod files;
 #[cfg(test)]

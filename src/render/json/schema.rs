@@ -9,7 +9,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::names::NAMES;
-use super::{actions, check, dump, files, pkernfs, region, schema_of, seals};
+use super::{actions, check, diff, dump, files, pkernfs, region, schema_of, seals};
 
 /// The schema of a type, as it is serialised.
 fn of<T: JsonSchema>() -> Value {
@@ -25,6 +25,7 @@ fn answers() -> BTreeMap<&'static str, Vec<Value>> {
         ("bad-del", vec![of::<actions::Marked>()]),
         ("bad-list", vec![of::<files::Who>()]),
         ("create", changed()),
+        ("diff", vec![of::<diff::Diff>()]),
         ("dump", vec![of::<crate::cmd::dump::Answer>()]),
         ("error", vec![of::<super::ErrorBody>()]),
         ("explain", vec![of::<check::Explain>()]),
