@@ -162,16 +162,13 @@ fn what(what: What) -> String {
 }
 
 fn summary(files: &[Verified], sealed_at: u64) -> String {
-    let count = |fits: fn(State) -> bool| files.iter().filter(|file| fits(file.state)).count() as u64;
-    let mut parts = vec![format!("{} the same", size::count(count(|state| state == State::Same), "file"))];
-    let others: [(fn(State) -> bool, &str); 3] = [
-        (|state| state == State::Changed, "changed"),
-        (|state| state == State::Unsealed, "not sealed"),
-        (|state| matches!(state, State::Unknown(_)), "not comparable"),
-    ];
-    parts.extend(
-        others.iter().filter(|(fits, _)| count(*fits) > 0).map(|(fits, word)| format!("{} {word}", count(*fits))),
-    );
+    let count = |state: &str| files.iter().filter(|file| file.state.name() == state).count() as u64;
+    let mut parts = vec![format!("{} the same", size::count(count("same"), "file"))];
+    for (state, word) in [("changed", "changed"), ("unsealed", "not sealed"), ("unknown", "not comparable")] {
+        if count(state) > 0 {
+            parts.push(format!("{} {word}", count(state)));
+        }
+    }
     let when = if sealed_at == 0 { String::new() } else { format!("; last sealed {}", time::human(sealed_at)) };
     format!("{}{when}", parts.join(", "))
 }
