@@ -103,6 +103,10 @@ commands! {
     truncate json;
     mv json;
     rm json;
+    seal json;
+    unseal json;
+    verify json;
+    diff json;
     bad json;
     undo json;
     inject json;
@@ -262,9 +266,9 @@ mod tests {
     const NO_JSON: [&str; 5] = ["cat", "completions", "man", "mount", "vm run"];
 
     /// Commands that change a region.
-    const CHANGES: [&str; 14] = [
-        "mkfs", "fsck", "repair", "restore", "create", "mkdir", "put", "truncate", "mv", "rm", "bad add", "bad del",
-        "undo", "inject",
+    const CHANGES: [&str; 16] = [
+        "mkfs", "fsck", "repair", "restore", "create", "mkdir", "put", "truncate", "mv", "rm", "seal", "unseal",
+        "bad add", "bad del", "undo", "inject",
     ];
 
     /// All commands that run something, with all that they take, by the names that a user types.

@@ -239,6 +239,7 @@ fn change(error: &ChangeError) -> Told {
         }
         ChangeError::NotData(_) => ("not-data", None),
         ChangeError::Unfinished => ("unfinished", None),
+        ChangeError::Stopped => ("interrupted", None),
         ChangeError::Content(_) => ("content", None),
         ChangeError::Read(_) => ("read", None),
         ChangeError::Write(error) => write(error),

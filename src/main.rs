@@ -28,6 +28,7 @@ mod random;
 mod render;
 mod repairing;
 mod report;
+mod sealing;
 mod standard;
 mod stdout;
 mod suggest;

@@ -18,7 +18,7 @@ const fn names(names: &'static [&'static str], command: &'static str) -> Other {
 
 const OTHERS: &[Other] = &[
     names(&["format", "mke2fs", "init", "new", "mkfs.gmfs", "mkfs.guestmemfs"], "mkfs"),
-    names(&["check", "e2fsck", "verify", "validate", "fsck.gmfs", "fsck.guestmemfs"], "fsck"),
+    names(&["check", "e2fsck", "validate", "fsck.gmfs", "fsck.guestmemfs"], "fsck"),
     names(&["fix", "recover", "xfs_repair"], "repair"),
     names(&["info", "show", "dumpe2fs", "xfs_info", "df", "status", "usage", "debugfs"], "inspect"),
     names(&["blkid", "probe", "search", "find", "detect"], "scan"),
@@ -33,6 +33,8 @@ const OTHERS: &[Other] = &[
     names(&["touch", "fallocate", "alloc"], "create"),
     names(&["filefrag", "fiemap", "bmap", "extents"], "map"),
     names(&["owner", "whose", "lookup"], "who"),
+    names(&["checksum", "hash", "sum", "sign"], "seal"),
+    names(&["cmp", "compare"], "diff"),
     names(&["backup", "rescue", "dd"], "save"),
     names(&["e2image", "xfs_metadump"], "dump"),
     names(&["xfs_mdrestore"], "restore"),

@@ -6,6 +6,7 @@ pub(crate) mod cat;
 pub(crate) mod complete;
 pub(crate) mod completions;
 pub(crate) mod create;
+pub(crate) mod diff;
 pub(crate) mod dump;
 pub(crate) mod explain;
 pub(crate) mod extract;
@@ -25,10 +26,13 @@ pub(crate) mod restore;
 pub(crate) mod rm;
 pub(crate) mod save;
 pub(crate) mod scan;
+pub(crate) mod seal;
 pub(crate) mod stat;
 pub(crate) mod tree;
 pub(crate) mod truncate;
 pub(crate) mod undo;
+pub(crate) mod unseal;
+pub(crate) mod verify;
 pub(crate) mod who;
 
 use std::ffi::{OsStr, OsString};
@@ -76,6 +80,11 @@ impl Tried {
                 None
             }
         }
+    }
+
+    /// Notes that something was done.
+    pub(crate) const fn succeeded(&mut self) {
+        self.done = true;
     }
 
     /// Whether one of them failed; an error if all did.

@@ -6,7 +6,7 @@ use crate::images::{self, BLOCK, SIZE};
 use crate::sandbox::{Done, Sandbox};
 
 /// Every command that reads an image. `IMAGE` stands for the image's name.
-const READERS: [&str; 19] = [
+const READERS: [&str; 21] = [
     "inspect IMAGE",
     "inspect IMAGE --json",
     "inspect IMAGE superblock",
@@ -25,17 +25,21 @@ const READERS: [&str; 19] = [
     "extract IMAGE / outdir -f",
     "map IMAGE /vms/first.mem",
     "who IMAGE 0 block:1 pfn:1",
+    "verify IMAGE",
+    "diff IMAGE IMAGE --data",
     "mkfs IMAGE -n",
 ];
 
 /// Commands that change an image.
-const WRITERS: [&str; 6] = [
+const WRITERS: [&str; 8] = [
     "mkdir IMAGE /x",
     "create IMAGE /x --size 1",
     "truncate IMAGE /vms/first.mem --size 1",
     "mv IMAGE /sparse /x",
     "rm IMAGE /sparse",
     "put IMAGE content /x",
+    "seal IMAGE",
+    "unseal IMAGE",
 ];
 
 /// Runs every reader. Each must give an answer or a named error.

@@ -47,12 +47,14 @@ const READERS: [&str; 13] = [
     "save -f region.img -o copy.img",
 ];
 
-const WRITERS: [&str; 6] = [
+const WRITERS: [&str; 8] = [
     "create region.img /new --size 1",
     "mkdir region.img /new-directory",
     "truncate region.img /vms/first.mem --size 1",
     "mv region.img /new /newer",
     "bad add region.img block:20",
+    "seal region.img",
+    "unseal region.img",
     "fsck -p region.img",
 ];
 
@@ -394,8 +396,17 @@ fn what_is_mapped_is_refused(sandbox: &Sandbox, image: &str, mapped: &Path) {
     refuse(&format!("truncate {image} /b --size 2M"));
     refuse(&format!("put -f {image} new /b"));
     refuse(&format!("mv -f {image} /c /b"));
+    refuse(&format!("seal {image} /b"));
+    refuse(&format!("seal -n {image} /b"));
     refuse(&format!("mkfs -f {image}"));
     refuse(&format!("restore -y before.meta {image}"));
+    // Files that nobody has mapped are sealed all the same.
+    let done = sandbox.gmfs(&format!("seal {image} --json"));
+    assert_eq!(done.code, 2, "{done:?}");
+    let sealed = done.json()["files"].as_array().unwrap().iter().map(|file| file["path"].clone()).collect::<Vec<_>>();
+    assert!(sealed.contains(&"/a".into()) && !sealed.contains(&"/b".into()), "{sealed:?}");
+    sandbox.ok(&format!("seal {image} /b --in-use-ok"));
+    sandbox.ok(&format!("verify {image} /a /b"));
     // Changes that do not affect these blocks succeed.
     sandbox.ok(&format!("truncate {image} /a --size 2M"));
     sandbox.ok(&format!("truncate {image} /b --size 8M"));

@@ -58,6 +58,8 @@ fn a_dump_cannot_be_written() {
         "truncate vmcore /sparse --size 1",
         "mv vmcore /sparse /x",
         "rm vmcore /sparse",
+        "seal vmcore",
+        "unseal vmcore",
         "mkdir vmcore /x --region 64M:0x100000000",
     ] {
         let done = sandbox.fails(line, "a dump cannot be written");

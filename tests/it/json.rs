@@ -57,6 +57,10 @@ fn key_sets() {
         "truncate region.img /new --size 2",
         "mv region.img /new /newer",
         "rm region.img /newer",
+        "seal region.img --zero",
+        "verify region.img",
+        "unseal region.img /sparse",
+        "diff region.img region.img --data",
     ] {
         let done = sandbox.ok(&format!("{line} --json"));
         let value = done.json();
@@ -189,7 +193,7 @@ fn takes(sandbox: &Sandbox, command: &str, option: &str) -> bool {
 }
 
 /// The command lines to run on each image. On a region they succeed; elsewhere they may fail, which is an answer too.
-const LINES: [(&str, &str); 35] = [
+const LINES: [(&str, &str); 42] = [
     ("mkfs", "mkfs IMAGE --size 16M"),
     ("mkfs", "mkfs -f IMAGE -U 8f0e3f6a-2d41-4c55-9f0b-0123456789ab"),
     ("fsck", "fsck -n IMAGE"),
@@ -217,6 +221,13 @@ const LINES: [(&str, &str); 35] = [
     ("truncate", "truncate IMAGE /sparse --size -1M"),
     ("mv", "mv IMAGE /sparse /moved"),
     ("rm", "rm IMAGE -r /vms/old"),
+    ("seal", "seal IMAGE --again --zero /vms /sparse"),
+    ("seal", "seal IMAGE"),
+    ("unseal", "unseal IMAGE /sparse"),
+    ("verify", "verify IMAGE"),
+    ("verify", "verify IMAGE /vms/first.mem"),
+    ("diff", "diff IMAGE sample.meta --data"),
+    ("diff", "diff undone.img IMAGE --seals"),
     ("bad add", "bad add IMAGE block:1-2 block:20"),
     ("bad del", "bad del IMAGE block:20"),
     ("bad list", "bad list IMAGE"),
@@ -296,10 +307,11 @@ fn schemas_refuse_what_is_wrong() {
 }
 
 /// Commands that write neither a region nor a file.
-const READERS: [&str; 13] = [
+const READERS: [&str; 15] = [
     "bad list",
     "cat",
     "completions",
+    "diff",
     "explain",
     "inspect",
     "kho compat",
@@ -309,11 +321,12 @@ const READERS: [&str; 13] = [
     "scan",
     "stat",
     "tree",
+    "verify",
     "who",
 ];
 
 /// The command line to run for each command that writes.
-const WRITERS: [(&str, &str); 25] = [
+const WRITERS: [(&str, &str); 28] = [
     ("bad add", "bad add region.img block:1-2 block:20"),
     ("bad del", "bad del bad.img block:20"),
     ("create", "create region.img /new --size 5M"),
@@ -336,9 +349,12 @@ const WRITERS: [(&str, &str); 25] = [
     ("restore", "restore -y sample.meta changed.img"),
     ("rm", "rm -r region.img /vms"),
     ("save", "save region.img -o new.img"),
+    ("seal", "seal region.img"),
+    ("seal", "seal region.img /vms"),
     ("truncate", "truncate region.img /sparse --sparse --size 1G"),
     ("truncate", "truncate region.img /vms/first.mem --size -3M"),
     ("undo", "undo mkdir.undo changed.img"),
+    ("unseal", "unseal sealed.img"),
 ];
 
 /// Makes the images for [`WRITERS`].
@@ -346,11 +362,12 @@ fn images_to_write(sandbox: &Sandbox) {
     images::sample(sandbox);
     sandbox.write("content", &images::content()[..3 << 20]);
     sandbox.ok("dump region.img -o sample.meta");
-    for copy in ["bad.img", "damaged.img", "changed.img"] {
+    for copy in ["bad.img", "damaged.img", "changed.img", "sealed.img"] {
         sandbox.ok(&format!("save region.img -o {copy}"));
     }
     sandbox.succeeds("mkdir --undo mkdir.undo changed.img /changed");
     sandbox.ok("bad add bad.img block:20");
+    sandbox.ok("seal sealed.img -q");
     sandbox.ok("inject damaged.img GM0010 GM0402");
 }
 

@@ -20,7 +20,7 @@ use crate::standings::PageStandings;
 pub struct Options {
     /// Nanoseconds since the epoch. Times more than a day after this are in the future.
     pub now: u64,
-    /// Threads for the pass over the block table.
+    /// Threads for the pass over the block table, and for the one over contents.
     pub threads: NonZeroUsize,
     /// Whether the contents of blocks are compared with what is recorded about them. This reads all sealed data.
     pub data: bool,
@@ -97,7 +97,8 @@ fn check_loaded<S: ReadAt + ?Sized>(
     let mut blocks = pass::blocks::check(source, superblocks, &inodes, options.threads, progress, &mut sink);
     pass::places::check(source, superblocks, &inodes, &blocks, &mut sink);
     pass::counts::check(superblocks, &inodes, &blocks, &mut sink);
-    let unseen = unseen | (options.data && pass::data::check(source, superblocks, progress, &mut sink));
+    let unseen =
+        unseen | (options.data && pass::data::check(source, superblocks, options.threads, progress, &mut sink));
     let judged = superblocks.judgement();
     pages = pages.plus(inodes.standings).plus(blocks.standings);
     let interrupted =

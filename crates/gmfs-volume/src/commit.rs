@@ -101,29 +101,54 @@ impl<S: WriteAt> Store<S> {
     /// If the error is from before the commit point, nothing has changed. The next opening for writing undoes or
     /// finishes what was begun. This store then accepts no more commits.
     pub fn commit(&mut self, change: &Change, stamp: &Stamp) -> Result<(), ChangeError> {
-        self.ensure_active()?;
         let pages = change.pages(self.superblock());
-        self.blank_uncovered(&pages)?;
+        self.commit_edit(
+            &pages,
+            &mut Applied { geometry: self.superblock().geometry(), change, balance: Balance::default() },
+            stamp,
+        )
+    }
+
+    /// Carries out a commit that changes these pages, which are in order. Its pages are edited one by one, shortly before
+    /// they are written, so that its memory does not grow with what it changes.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit). After [`ChangeError::Stopped`], which only the edit returns, the region is as it was,
+    /// and further commits are possible.
+    pub(crate) fn commit_edit<E: Edit<S>>(
+        &mut self,
+        pages: &[PageNo],
+        edit: &mut E,
+        stamp: &Stamp,
+    ) -> Result<(), ChangeError> {
+        self.ensure_active()?;
+        self.blank_uncovered(pages)?;
         let generation = self.next_generation()?;
         let mut next = self.superblock().clone();
         next.generation = generation;
-        next.set_marks(self.marks_after(&pages));
-        next.set_group_sums(&self.sums_after(&pages, generation));
+        next.set_marks(self.marks_after(pages));
+        next.set_group_sums(&self.sums_after(pages, generation));
         let trailer = next.trailer();
         self.unfinished = true;
-        let mut balance = Balance::default();
-        for batch in batches(&pages) {
-            self.write_changed(change, batch, generation, trailer, &mut balance)?;
+        for (done, batch) in batches(pages).enumerate() {
+            match self.write_changed(edit, batch, generation, trailer) {
+                Err(ChangeError::Stopped) => {
+                    self.take_back(batches(pages).take(done))?;
+                    return Err(ChangeError::Stopped);
+                }
+                done => done?,
+            }
         }
         self.source.barrier()?;
-        complete(&mut next, change, &balance, stamp);
+        edit.superblock(&mut next);
+        sign(&mut next, stamp);
         self.write_superblock(&next, CopyId::A)?;
-        for batch in batches(&pages) {
+        for batch in batches(pages) {
             self.mirror(batch, generation)?;
         }
         self.source.barrier()?;
         self.write_superblock(&next, CopyId::B)?;
-        for page in &pages {
+        for page in pages {
             self.ages.set(*page, generation);
         }
         self.superblocks.replace(next);
@@ -217,20 +242,42 @@ impl<S: WriteAt> Store<S> {
         superblock.used_table_pages().contains(&page.0) || superblock.used_inode_pages().contains(&page.0)
     }
 
+    /// Takes back what step 1 of a commit has written so far: copy A gets again what copy B has. A crash on the way leaves
+    /// what a crash in step 1 leaves. Afterwards no page is left of the commit, so its generation is used again.
+    fn take_back<'p>(&mut self, written: impl Iterator<Item = &'p [PageNo]>) -> Result<(), ChangeError> {
+        for batch in written {
+            let mut buffer = vec![[0; PAGE_SIZE]; batch.len()];
+            for (page, bytes) in batch.iter().zip(&mut buffer) {
+                let damaged = ChangeError::Damaged { page: *page };
+                let Some(age) = self.ages.get(*page) else { return Err(damaged) };
+                self.source.read_at(self.superblock().geometry().page_offset(CopyId::B, *page), bytes)?;
+                let place = self.superblocks.place(CopyId::B, *page);
+                if place.is_none_or(|place| seal::check(bytes, &place) != Ok(age)) {
+                    return Err(damaged);
+                }
+                self.seal(CopyId::A, *page, bytes, age);
+            }
+            self.write_batch(CopyId::A, batch, &buffer)?;
+        }
+        self.source.barrier()?;
+        self.highest = Generation(self.highest.0.saturating_sub(1));
+        self.unfinished = false;
+        Ok(())
+    }
+
     /// Step 1 for consecutive pages.
-    fn write_changed(
+    fn write_changed<E: Edit<S>>(
         &mut self,
-        change: &Change,
+        edit: &mut E,
         batch: &[PageNo],
         generation: Generation,
         trailer: Trailer,
-        balance: &mut Balance,
     ) -> Result<(), ChangeError> {
         let geometry = self.superblock().geometry();
         let mut buffer = vec![[0; PAGE_SIZE]; batch.len()];
         for (page, bytes) in batch.iter().zip(&mut buffer) {
             *bytes = if self.is_used(*page) { self.whole_page(*page)? } else { blank_page(geometry, *page) };
-            change.apply(geometry, *page, bytes, balance);
+            edit.page(&self.source, *page, bytes)?;
             trailer.write(bytes);
             self.seal(CopyId::A, *page, bytes, generation);
         }
@@ -331,8 +378,35 @@ pub(crate) fn session_generation(highest: Generation) -> Option<Generation> {
     (torn / STEP).checked_add(1)?.checked_mul(STEP).map(Generation)
 }
 
-/// Sets the counts, flags and times of a commit's superblock. Its generation, marks and sums are set already.
-fn complete(next: &mut Superblock, change: &Change, by: &Balance, stamp: &Stamp) {
+/// What a commit does to the pages that it writes.
+pub(crate) trait Edit<S> {
+    /// Changes one page, which is not sealed yet.
+    fn page(&mut self, source: &S, page: PageNo, bytes: &mut PageBytes) -> Result<(), ChangeError>;
+
+    /// Changes the superblock when all pages are done. Its generation, marks and sums are there already, and stay.
+    fn superblock(&mut self, next: &mut Superblock);
+}
+
+/// A change in the course of its commit.
+struct Applied<'c> {
+    geometry: Geometry,
+    change: &'c Change,
+    balance: Balance,
+}
+
+impl<S> Edit<S> for Applied<'_> {
+    fn page(&mut self, _: &S, page: PageNo, bytes: &mut PageBytes) -> Result<(), ChangeError> {
+        self.change.apply(self.geometry, page, bytes, &mut self.balance);
+        Ok(())
+    }
+
+    fn superblock(&mut self, next: &mut Superblock) {
+        complete(next, self.change, &self.balance);
+    }
+}
+
+/// Gives the superblock of a commit what the change does to counts and flags.
+fn complete(next: &mut Superblock, change: &Change, by: &Balance) {
     let (marks, sums) = (next.marks(), next.group_sums());
     if let Some(raw) = change.superblock() {
         next.raw = *raw;
@@ -348,6 +422,11 @@ fn complete(next: &mut Superblock, change: &Change, by: &Balance, stamp: &Stamp)
     }
     raw.used_inodes = raw.used_inodes.get().saturating_add_signed(by.inodes).into();
     raw.state = (raw.state.get() & !STATE_SEALED).into();
+}
+
+/// Notes in the superblock who made the commit, and when.
+fn sign(next: &mut Superblock, stamp: &Stamp) {
+    let raw = &mut next.raw;
     raw.written = stamp.now.into();
     raw.write_count = raw.write_count.get().saturating_add(1).into();
     raw.writer = text_field(&stamp.writer);

@@ -64,6 +64,11 @@ impl Watched {
         len64(self.withheld.len())
     }
 
+    /// What is in use right now.
+    pub(crate) fn used(&mut self) -> Arc<[Used]> {
+        self.users.used()
+    }
+
     /// Forgets blocks that are no longer free.
     pub(crate) fn forget(&mut self, blocks: &Range<u32>) {
         self.withheld.retain(|block| !blocks.contains(block));

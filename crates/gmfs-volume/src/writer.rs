@@ -25,9 +25,11 @@ mod create;
 mod put;
 mod rename;
 mod resize;
+mod seal;
 
 pub use create::CreateOptions;
 pub use put::PutOptions;
+pub use seal::{SealOptions, Sealed};
 
 /// Why a change was not made.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +126,9 @@ pub enum ChangeError {
     /// An earlier commit failed half way.
     #[error("an earlier change could not be finished; the next program that opens the region puts it right")]
     Unfinished,
+    /// Whoever asked for the change did not want it to go on.
+    #[error("it was stopped before its end, and nothing of it was done")]
+    Stopped,
     /// The source of the content could not be read.
     #[error("cannot read the content")]
     Content(#[source] std::io::Error),
@@ -166,6 +171,8 @@ pub struct Writer<S> {
     pub(crate) watched: Watched,
     /// The total of all commits so far.
     moved: BlocksMoved,
+    /// How many blocks have a seal, if that has been counted since the last commit that may have changed it.
+    sealed: Option<u64>,
 }
 
 /// What the opening pass collects from the block table.
@@ -265,7 +272,10 @@ impl<S: WriteAt> Writer<S> {
         let store = Store::new(source, superblocks, highest, ages);
         let watched = Watched::default();
         let moved = BlocksMoved::default();
-        Ok((Self { store, tree, blocks, taken, named, lowest_free: 0, options, watched, moved }, recovery))
+        Ok((
+            Self { store, tree, blocks, taken, named, lowest_free: 0, options, watched, moved, sealed: None },
+            recovery,
+        ))
     }
 
     /// Ends the session: the region is marked as clean.
@@ -396,6 +406,7 @@ impl<S: WriteAt> Writer<S> {
     /// Carries out a change and updates what is kept in memory.
     fn commit(&mut self, change: &Change, now: u64) -> Result<(), ChangeError> {
         let stamp = Stamp { now, writer: self.options.writer.clone() };
+        self.sealed = None;
         self.store.commit(change, &stamp)?;
         let moved = change.blocks_moved();
         self.moved.taken = self.moved.taken.saturating_add(moved.taken);

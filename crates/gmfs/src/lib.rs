@@ -118,6 +118,7 @@ pub mod bad;
 pub mod changes;
 pub mod content;
 pub mod copy;
+pub mod diff;
 pub mod error;
 pub mod extract;
 pub mod find;
@@ -137,6 +138,7 @@ pub mod save;
 pub mod store;
 #[cfg(test)]
 mod testing;
+pub mod verify;
 pub mod walk;
 
 pub use copy::Progress;

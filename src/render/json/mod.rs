@@ -3,6 +3,7 @@
 
 pub(crate) mod actions;
 pub(crate) mod check;
+pub(crate) mod diff;
 pub(crate) mod dump;
 pub(crate) mod files;
 pub(crate) mod kho;
@@ -12,6 +13,7 @@ pub(crate) mod pkernfs;
 pub(crate) mod region;
 #[cfg(test)]
 mod schema;
+pub(crate) mod seals;
 
 use std::io::{self, Write};
 

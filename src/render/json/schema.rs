@@ -9,7 +9,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::names::NAMES;
-use super::{actions, check, dump, files, kho, pkernfs, region, schema_of};
+use super::{actions, check, diff, dump, files, kho, pkernfs, region, schema_of, seals};
 
 /// The schema of a type, as it is serialised.
 fn of<T: JsonSchema>() -> Value {
@@ -25,6 +25,7 @@ fn answers() -> BTreeMap<&'static str, Vec<Value>> {
         ("bad-del", vec![of::<actions::Marked>()]),
         ("bad-list", vec![of::<files::Who>()]),
         ("create", changed()),
+        ("diff", vec![of::<diff::Diff>()]),
         ("dump", vec![of::<dump::Dumped>()]),
         ("error", vec![of::<super::ErrorBody>()]),
         ("explain", vec![of::<check::Explain>()]),
@@ -52,10 +53,13 @@ fn answers() -> BTreeMap<&'static str, Vec<Value>> {
         ("rm", changed()),
         ("save", vec![of::<actions::Save>()]),
         ("scan", vec![of::<actions::Scan>()]),
+        ("seal", vec![of::<seals::Seal>()]),
         ("stat", vec![of::<files::Stat>()]),
         ("tree", vec![of::<files::Listing>()]),
         ("truncate", changed()),
         ("undo", vec![of::<actions::PutBack>()]),
+        ("unseal", vec![of::<seals::Unseal>()]),
+        ("verify", vec![of::<seals::Verify>()]),
         ("who", vec![of::<files::Who>()]),
     ])
 }

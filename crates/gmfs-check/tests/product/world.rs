@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use gmfs_format::native::geometry::Geometry;
 use gmfs_format::native::units::PmdShift;
-use gmfs_volume::{CreateOptions, FormatOptions, PutOptions, Stamp, Writer, WriterOptions};
+use gmfs_volume::{CreateOptions, FormatOptions, PutOptions, SealOptions, Stamp, Writer, WriterOptions};
 use uuid::Uuid;
 
 use crate::image::{Bytes, Event, Image, PAGE, Page};
@@ -36,8 +36,10 @@ enum Op {
     Resize(&'static str, u32),
     Bad(u32),
     Reserve(u32),
+    Seal(&'static str),
+    Unseal(&'static str),
 }
-use Op::{Bad, Create, Put, Remove, Rename, Reserve, Resize};
+use Op::{Bad, Create, Put, Remove, Rename, Reserve, Resize, Seal, Unseal};
 
 /// The sessions with which every history begins. They fill the first page of block table and of inode table. File b has
 /// blocks on both table pages; one of these pages has the bad block, and the other the reserved one.
@@ -56,7 +58,7 @@ const EARLY_SMALL: &[&[Op]] = &[
 ];
 
 /// The last sessions. They determine what "one commit older" or "several older" means for a page.
-const TAILS: &[&str] = &["replace", "wide", "remove", "reuse", "session", "grow", "marks", "bad"];
+const TAILS: &[&str] = &["replace", "wide", "remove", "reuse", "session", "grow", "marks", "bad", "seal"];
 
 fn tail(name: &str) -> (&'static [&'static [Op]], &'static [&'static [Op]]) {
     match name {
@@ -71,6 +73,8 @@ fn tail(name: &str) -> (&'static [&'static [Op]], &'static [&'static [Op]]) {
         "marks" => (EARLY_SMALL, &[&[Create("/b", 4), Create("/e4", 0), Create("/f", 1)]]),
         // The last commit raises a mark and changes no page before it.
         "bad" => (EARLY_SMALL, &[&[Bad(255)]]),
+        // File b is on both pages of the block table, and no count tells a commit of these from another.
+        "seal" => (EARLY, &[&[Seal("/b")], &[Remove("/a"), Create("/d", 1)], &[Unseal("/b")], &[Seal("/b")]]),
         "foreign" => (
             EARLY,
             &[
@@ -290,6 +294,17 @@ fn change(writer: &mut Writer<&mut Image>, op: Op) {
         Remove(path) => writer.remove(path.as_bytes(), false).unwrap(),
         Rename(from, to) => writer.rename(from.as_bytes(), to.as_bytes(), false).unwrap(),
         Resize(path, blocks) => writer.truncate(path.as_bytes(), u64::from(blocks) * BLOCK, false).unwrap(),
+        Seal(path) => {
+            let ino = writer.tree().resolve(path.as_bytes()).unwrap().ino;
+            let seals = writer.seals().files.remove(&ino).unwrap();
+            let options = SealOptions { zero: true, threads: 1, progress: &|_| (), go_on: &|| true };
+            writer.seal(ino, &seals, &options).unwrap();
+        }
+        Unseal(path) => {
+            let ino = writer.tree().resolve(path.as_bytes()).unwrap().ino;
+            let seals = writer.seals().files.remove(&ino).unwrap();
+            writer.unseal(ino, &seals).unwrap();
+        }
         Bad(block) => writer.add_bad(std::slice::from_ref(&(block + 1..block + 2))).unwrap(),
         // A block that was marked bad and belongs to no file becomes reserved.
         Reserve(block) => writer.remove_bad(std::slice::from_ref(&(block + 1..block + 2))).unwrap(),

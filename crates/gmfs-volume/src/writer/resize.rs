@@ -42,15 +42,15 @@ impl<S: WriteAt> Writer<S> {
         let owned = owned.ok_or_else(|| ContentError::lost(&inode, &mapping, whole))?;
         self.require_unused(path, &freed)?;
         release_all(&mut change, &freed);
-        if size > inode.size {
-            self.zero_tail(path, &mapping.extents, inode.size, size)?;
-        }
         let aligned = inode.attributes.is_some_and(|attributes| attributes.flags & INODE_ALIGN_1G != 0);
         let last = mapping.extents.last().filter(|extent| extent.end_index() == old_blocks);
         let after = last.map(Extent::end_block);
         let runs = self.reserve_places(old_blocks, grown, aligned, after)?;
         Self::assign_places(&mut change, inode.ino, old_blocks, &runs);
-        let made = self.finish_truncate(&mut change, inode.ino, size, owned, &runs, now);
+        // From here on only the medium can fail.
+        let made = self
+            .zero_tail(path, &mapping.extents, inode.size, size)
+            .and_then(|()| self.finish_truncate(&mut change, inode.ino, size, owned, &runs, now));
         self.keep_or_return(made, runs)?;
         self.return_blocks(freed)
     }
@@ -73,21 +73,22 @@ impl<S: WriteAt> Writer<S> {
         self.commit(change, now)
     }
 
-    /// Zeroes the last block of a file from its present end to its new end. The file may have been longer before and
-    /// may have left content there.
+    /// Zeroes what follows a file's end in its last block, up to where the file will end: an earlier, longer life of the
+    /// file may have left something there. A seal of the block is dropped first.
     fn zero_tail(&mut self, path: &[u8], extents: &[Extent], old_size: u64, new_size: u64) -> Result<(), ChangeError> {
         let geometry = self.superblock().geometry();
         let block_bytes = geometry.block_bytes();
         let (index, inside) = geometry.pmd().split(old_size);
         let index = u32::try_from(index).ok();
         let holder = index.and_then(|index| extents.iter().find_map(|extent| extent.block_at(index)));
-        let (Some(block), 1..) = (holder, inside) else {
+        let (Some(block), 1.., true) = (holder, inside, new_size > old_size) else {
             return Ok(());
         };
         // This is as far as the file grows, but not past the end of the block.
         let len = new_size.saturating_sub(old_size).min(block_bytes.saturating_sub(inside));
         let span = Span::new(geometry.block_offset(block).saturating_add(inside), len);
         self.require_unused_bytes(path, &[span])?;
+        self.unseal_block(block)?;
         self.store.source_mut().zero(span)?;
         self.store.source_mut().barrier()?;
         Ok(())

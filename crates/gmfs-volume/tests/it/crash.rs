@@ -41,6 +41,10 @@ fn a_crash_of_a_wide_commit_leaves_the_state_before_or_after() {
             Op::Create { path: "/c", size: 520 * BLOCK, sparse: false, aligned: true },
             Op::Mkdir { path: "/d", parents: false },
             Op::Rename { from: "/b", to: "/d/x", replace: false },
+            // On both sides of a page that describes none of its blocks.
+            Op::Seal { path: "/d/x", stop: None },
+            Op::Unseal { path: "/a" },
+            Op::Seal { path: "/a", stop: Some(90) },
             Op::Truncate { path: "/d/x", size: 700 * BLOCK, sparse: false },
             Op::Rename { from: "/a", to: "/d/x", replace: true },
             Op::Put { path: "/d/y", size: 9 * BLOCK + 5000, id: 900, replace: false, sparse: true, told: true },

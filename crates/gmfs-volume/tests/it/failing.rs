@@ -15,14 +15,15 @@ fn region() -> Memory {
     let mut writer = open(&mut image);
     set_clock(50);
     let put = |path, id| Op::Put { path, size: 2 * BLOCK, id, replace: false, sparse: false, told: true };
-    for op in [put("/a", 1), put("/b", 2), Op::Mkdir { path: "/d", parents: false }, put("/d/x", 4)] {
+    let directory = Op::Mkdir { path: "/d", parents: false };
+    for op in [put("/a", 1), put("/b", 2), directory, put("/d/x", 4), Op::Seal { path: "/b", stop: None }] {
         op.run(&mut writer).unwrap();
     }
     writer.close().unwrap();
     image
 }
 
-fn operations() -> [Op; 8] {
+fn operations() -> [Op; 11] {
     [
         Op::Create { path: "/c", size: BLOCK, sparse: false, aligned: false },
         Op::Put { path: "/c", size: 2 * BLOCK, id: 11, replace: false, sparse: false, told: false },
@@ -32,6 +33,9 @@ fn operations() -> [Op; 8] {
         Op::Rename { from: "/a", to: "/b", replace: true },
         Op::Remove { path: "/d", recursive: true },
         Op::Mkdir { path: "/e", parents: false },
+        Op::Seal { path: "/a", stop: None },
+        Op::Truncate { path: "/d/x", size: 3 * BLOCK - 5, sparse: true },
+        Op::Unseal { path: "/b" },
     ]
 }
 

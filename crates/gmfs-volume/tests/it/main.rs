@@ -18,6 +18,7 @@ mod model;
 mod passes;
 mod refusals;
 mod restore;
+mod seal;
 mod stale;
 mod support;
 mod trust;

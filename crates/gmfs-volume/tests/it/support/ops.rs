@@ -7,10 +7,12 @@ use std::io::Read;
 use gmfs_format::model::Inode;
 use gmfs_format::model::Piece;
 use gmfs_format::native::geometry::Geometry;
-use gmfs_format::native::units::{PAGE_BYTES, PageBytes, PmdShift};
+use gmfs_format::native::units::{InodeNo, PAGE_BYTES, PageBytes, PmdShift};
 use gmfs_io::{Span, WriteAt};
+use gmfs_volume::seals::FileSeals;
 use gmfs_volume::{
-    ChangeError, CreateOptions, FormatOptions, PutOptions, Region, Stamp, Writer, WriterOptions, format,
+    ChangeError, CreateOptions, FormatOptions, PutOptions, Region, SealOptions, Sealed, Stamp, Writer, WriterOptions,
+    format,
 };
 use uuid::Uuid;
 
@@ -173,12 +175,46 @@ impl Read for Content {
 /// One operation.
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
-    Create { path: &'static str, size: u64, sparse: bool, aligned: bool },
-    Mkdir { path: &'static str, parents: bool },
-    Put { path: &'static str, size: u64, id: u32, replace: bool, sparse: bool, told: bool },
-    Truncate { path: &'static str, size: u64, sparse: bool },
-    Rename { from: &'static str, to: &'static str, replace: bool },
-    Remove { path: &'static str, recursive: bool },
+    Create {
+        path: &'static str,
+        size: u64,
+        sparse: bool,
+        aligned: bool,
+    },
+    Mkdir {
+        path: &'static str,
+        parents: bool,
+    },
+    Put {
+        path: &'static str,
+        size: u64,
+        id: u32,
+        replace: bool,
+        sparse: bool,
+        told: bool,
+    },
+    Truncate {
+        path: &'static str,
+        size: u64,
+        sparse: bool,
+    },
+    Rename {
+        from: &'static str,
+        to: &'static str,
+        replace: bool,
+    },
+    Remove {
+        path: &'static str,
+        recursive: bool,
+    },
+    /// Stopped before this many blocks are done, if it has more.
+    Seal {
+        path: &'static str,
+        stop: Option<u32>,
+    },
+    Unseal {
+        path: &'static str,
+    },
 }
 
 const PATHS: [&str; 8] = ["/a", "/b", "/c", "/d", "/d/x", "/d/y", "/d/e", "/d/e/z"];
@@ -190,12 +226,14 @@ impl Op {
         let inside = rng.pick(&[0, 0, 17, 5000, 1 << 20, (1 << 20) + 100, BLOCK - 1]);
         let size = rng.below(most) * BLOCK + inside;
         let sparse = rng.one_in(4);
-        match rng.below(12) {
+        match rng.below(15) {
             0..3 => Self::Create { path, size, sparse, aligned: rng.one_in(4) },
             3 | 4 => Self::Mkdir { path: rng.pick(&["/d", "/d/e", "/c"]), parents: false },
             5 | 6 => Self::Put { path, size, id, replace: !rng.one_in(4), sparse, told: rng.one_in(2) },
             7 | 8 => Self::Truncate { path, size, sparse },
             9 | 10 => Self::Rename { from: path, to: rng.pick(&PATHS), replace: !rng.one_in(3) },
+            11 | 12 => Self::Seal { path, stop: rng.one_in(3).then_some(1) },
+            13 => Self::Unseal { path },
             _ => Self::Remove { path, recursive: !rng.one_in(4) },
         }
     }
@@ -215,8 +253,34 @@ impl Op {
             Self::Truncate { path, size, sparse } => writer.truncate(path.as_bytes(), size, sparse),
             Self::Rename { from, to, replace } => writer.rename(from.as_bytes(), to.as_bytes(), replace),
             Self::Remove { path, recursive } => writer.remove(path.as_bytes(), recursive),
+            Self::Seal { path, stop } => seal(writer, path, stop).map(drop),
+            Self::Unseal { path } => {
+                let (ino, seals) = seals_of(writer, path)?;
+                writer.unseal(ino, &seals).map(drop)
+            }
         }
     }
+}
+
+/// The inode at a path, and where its seals are.
+pub(crate) fn seals_of<S: WriteAt>(writer: &mut Writer<S>, path: &str) -> Result<(InodeNo, FileSeals), ChangeError> {
+    let found = writer.tree().resolve(path.as_bytes());
+    let ino = found.ok_or_else(|| ChangeError::NotFound(path.to_owned()))?.ino;
+    Ok((ino, writer.seals().files.remove(&ino).unwrap_or_default()))
+}
+
+/// Seals the file at a path, until so many blocks are done; two threads read.
+pub(crate) fn seal<S: WriteAt>(writer: &mut Writer<S>, path: &str, stop: Option<u32>) -> Result<Sealed, ChangeError> {
+    let (ino, seals) = seals_of(writer, path)?;
+    let left = Cell::new(stop);
+    let go_on = || match left.get() {
+        Some(0) => false,
+        blocks => {
+            left.set(blocks.map(|blocks| blocks - 1));
+            true
+        }
+    };
+    writer.seal(ino, &seals, &SealOptions { zero: true, threads: 2, progress: &|_| (), go_on: &go_on })
 }
 
 /// Options of a new file.
@@ -269,6 +333,11 @@ impl Model {
             },
             Op::Rename { from, to, replace } => self.rename(from, to, replace),
             Op::Remove { path, recursive } => self.remove(path, recursive),
+            Op::Seal { path, .. } | Op::Unseal { path } => match self.0.get(path) {
+                None => Err("NotFound"),
+                Some(Node::Dir) => Err("IsDirectory"),
+                Some(Node::File { .. }) => Ok(()),
+            },
         }
     }
 

@@ -1,6 +1,9 @@
 //! The laws for every state that a crash can leave: it is the state before or after, nothing about it is damage,
 //! opening it for writing makes it whole, and the next change succeeds.
 
+use std::collections::BTreeSet;
+
+use gmfs_format::native::units::InodeNo;
 use gmfs_volume::{Recovery, Writer};
 
 use super::crashes::{self, Limits};
@@ -8,12 +11,14 @@ use super::memory::Memory;
 use super::ops::{create_options, open, set_clock, writer_options};
 use super::recorder::Recorder;
 use super::rng::Rng;
-use super::state::{Snapshot, health, require_whole};
+use super::state::{Snapshot, changed, health, require_whole};
 
 /// The time of the change after a crash.
 const LATER: u64 = 1 << 40;
 /// One of this many crash states also has a crash during its recovery.
 const AGAIN: u64 = 24;
+/// Of so many crash states, one has its seals checked.
+const SEALS: u64 = 8;
 
 /// Counts of what was tried.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,6 +52,10 @@ impl std::ops::AddAssign for Tally {
 pub(crate) struct Oracle {
     states: [Snapshot; 2],
     next: [Snapshot; 2],
+    /// The operation drops seals, which it may do by a commit of its own ahead of what it overwrites.
+    drops: bool,
+    /// Files that are not as they were sealed, before or after.
+    changed: BTreeSet<InodeNo>,
 }
 
 impl Oracle {
@@ -58,7 +67,10 @@ impl Oracle {
             change_further(&mut image).unwrap();
             state(&image)
         };
-        Self { states: [state(before), state(after)], next: [next(before), next(after)] }
+        let states = [state(before), state(after)];
+        let drops = states[1].drops_seals(&states[0]);
+        let changed = changed(before).union(&changed(after)).copied().collect();
+        Self { next: [next(before), next(after)], drops, changed, states }
     }
 
     /// Which of the two states an image is in.
@@ -67,7 +79,9 @@ impl Oracle {
         found.shows_only_its_own(&self.states)?;
         found.is_seen_by_the_other_reader(image)?;
         let which = self.states.iter().position(|state| *state == found);
-        let which = which.or_else(|| (self.untold() == found).then_some(1));
+        let which = which.or_else(|| self.untold().contains(&found).then_some(1));
+        let before = || found.has_only_seals_of(&self.states[0]) && self.is_bare(&found, &self.states[0]);
+        let which = which.or_else(|| before().then_some(0));
         which.ok_or_else(|| {
             format!("neither before nor after:\n{found:?}\nbefore:\n{:?}\nafter:\n{:?}", self.states[0], self.states[1])
         })
@@ -76,11 +90,25 @@ impl Oracle {
     /// The state after, if a crash has torn the superblock that records it. The pages prove the state and its counts,
     /// but only the superblock records when and by whom it was made.
     fn untold(&self) -> Snapshot {
+    /// Whether a state is another one but for seals that the operation drops.
+    fn is_bare(&self, found: &Snapshot, of: &Snapshot) -> bool {
+        self.drops && found.without_seals() == of.without_seals()
+    }
+
+    /// The state after, when a crash has torn the superblock that tells of it: the pages prove the state, and its counts are
+    /// in them, but when and by whom it was made is known from the superblock alone.
+    /// Where a commit of its own has dropped seals ahead of it, that one is the commit before.
+    fn untold(&self) -> Vec<Snapshot> {
         let [before, after] = &self.states;
-        let mut untold = after.clone();
-        untold.superblock.written = (before.superblock.written.get() + 1).into();
-        untold.superblock.writer = before.superblock.writer;
-        untold
+        let behind = |commit: &Snapshot| {
+            let mut untold = after.clone();
+            untold.superblock.written = (commit.superblock.written.get() + 1).into();
+            untold.superblock.writer = commit.superblock.writer;
+            untold.superblock.sealed = before.superblock.sealed;
+            untold
+        };
+        let dropping = self.drops.then_some(after);
+        std::iter::once(before).chain(dropping).map(behind).collect()
     }
 
     /// Checks one crash state.
@@ -89,6 +117,13 @@ impl Oracle {
         let health = health(image)?;
         if !health.damage.is_empty() {
             return Err(format!("damage: {:?}", health.damage));
+        }
+        // This reads all that is sealed.
+        if rng.one_in(SEALS) {
+            let changed = changed(image);
+            if !changed.is_subset(&self.changed) {
+                return Err(format!("{changed:?} are not as they were sealed"));
+            }
         }
         tally.before += u64::from(which == 0);
         tally.after += u64::from(which == 1);
@@ -119,7 +154,11 @@ impl Oracle {
             return Err(format!("recovery left something: {recovery:?}"));
         }
         let found = Snapshot::read(&image)?;
-        if found != self.next[which] {
+        // Of a commit whose superblock was torn, the time of the seal is lost too.
+        let mut untold = self.next[which].clone();
+        untold.superblock.sealed = self.states[0].superblock.sealed;
+        let bare = which == 0 && self.is_bare(&found, &self.next[0]);
+        if found != self.next[which] && found != untold && !bare {
             return Err(format!("a further change made\n{found:?}\ninstead of\n{:?}", self.next[which]));
         }
         require_whole(&image)?;

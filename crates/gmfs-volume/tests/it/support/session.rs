@@ -1,6 +1,6 @@
 //! A region under test and a model of it: operations are compared with the model, and crashed at every point.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gmfs_format::native::units::InodeNo;
 use gmfs_volume::{Recovery, Region, Writer};
@@ -11,7 +11,7 @@ use super::ops::{Model, Op, error_name, set_clock, writer_options};
 use super::oracle::{Tally, crash_everywhere, recorded};
 use super::recorder::Recorder;
 use super::rng::Rng;
-use super::state::{Snapshot, require_whole};
+use super::state::{Snapshot, changed, require_whole};
 
 /// A region with a writer, a model of it, and the state before the present operation.
 pub(crate) struct Session {
@@ -25,6 +25,8 @@ pub(crate) struct Session {
     pub(crate) next_id: u32,
     /// The file, by inode and its generation, in which an id was seen first.
     owners: BTreeMap<u32, (InodeNo, u32)>,
+    /// Files that a guest has written to since they were sealed.
+    written: BTreeSet<InodeNo>,
 }
 
 impl Session {
@@ -40,6 +42,7 @@ impl Session {
             tally: Tally::default(),
             next_id: 1,
             owners: BTreeMap::new(),
+            written: BTreeSet::new(),
         }
     }
 
@@ -53,6 +56,10 @@ impl Session {
         let expected = model.run(op);
         let result = op.run(self.writer.as_mut().unwrap());
         let told = || format!("{} {op:?}", told());
+        if let (Op::Seal { path, .. }, Ok(())) = (op, &result) {
+            let ino = self.writer().tree().resolve(path.as_bytes()).unwrap().ino;
+            self.written.remove(&ino);
+        }
         match (&result, expected) {
             (Ok(()), Ok(())) => self.model = model,
             (Err(error), Err(name)) => assert_eq!(error_name(error), name, "{}", told()),
@@ -61,6 +68,7 @@ impl Session {
                 "NoSpace" if matches!(op, Op::Put { .. }) => {}
                 "NoSpace" => assert!(error.to_string().ends_with(&format!("{free} are free")), "{}: {error}", told()),
                 "NoAlignedSpace" | "NoInodes" => {}
+                "Stopped" if matches!(op, Op::Seal { stop: Some(_), .. }) => {}
                 _ => panic!("{}: {error}", told()),
             },
             (Ok(()), Err(name)) => panic!("{}: must be {name}", told()),
@@ -100,6 +108,9 @@ impl Session {
             }
         }
         self.owners.extend(seen);
+        // This reads all that is sealed.
+        let stale = if self.next_id.is_multiple_of(4) { changed(&image) } else { BTreeSet::new() };
+        assert!(stale.is_subset(&self.written), "{}: {stale:?} are not as they were sealed", told());
         let free = self.writer.as_ref().unwrap().free_blocks();
         assert_eq!(free, snapshot.superblock.free_blocks.get(), "{}: the writer's own map is another", told());
         let tree: Vec<_> = self.writer.as_ref().unwrap().tree().inodes().cloned().collect();
@@ -162,6 +173,8 @@ impl Session {
     fn scribble_to(&mut self, path: &str) {
         let id = self.next_id;
         self.next_id += 1;
+        let ino = self.writer().tree().resolve(path.as_bytes()).unwrap().ino;
+        self.written.insert(ino);
         for (offset, bytes) in self.model.scribble(&self.recorder.image(), path, id) {
             self.recorder.scribble(offset, &bytes);
         }

@@ -3,16 +3,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher as _;
+use std::ops::ControlFlow;
 
 use gmfs_format::model::Inode;
 use gmfs_format::model::Kind;
 use gmfs_format::model::Piece;
 use gmfs_format::native::copies::Standing;
 use gmfs_format::native::raw::{BlockRaw, OnMemory as _, SuperblockRaw};
-use gmfs_format::native::units::{BlockNo, CopyId, PAGE_BYTES};
+use gmfs_format::native::units::{BlockNo, CopyId, InodeNo, PAGE_BYTES};
 use gmfs_io::{ReadAt as _, Span};
 use gmfs_volume::content::pieces;
 use gmfs_volume::region::Mapping;
+use gmfs_volume::seals::{Verdict, compare, is_sealed};
 use gmfs_volume::superblocks::used_tables;
 use gmfs_volume::sweep::{Frame, sweep};
 use gmfs_volume::{Region, Superblocks};
@@ -170,10 +172,57 @@ impl Snapshot {
         if all && same { Ok(()) } else { Err(format!("the other reader sees other inodes: {:?}", seen.inodes.keys())) }
     }
 
+    /// The state without what may be dropped ahead of a change: the seals of blocks that it overwrites, and what the
+    /// superblock says of the commit that drops them.
+    pub(crate) fn without_seals(&self) -> Self {
+        let mut bare = self.clone();
+        for (_, entry) in &mut bare.descriptors {
+            (entry.crc, entry.flags) = (0.into(), 0);
+        }
+        let raw = &mut bare.superblock;
+        (raw.write_count, raw.written, raw.sealed) = (0.into(), 0.into(), 0.into());
+        raw.writer = [0; 32];
+        bare
+    }
+
+    /// Whether a block that has a seal in `before` has none here, though it is the same file's.
+    pub(crate) fn drops_seals(&self, before: &Self) -> bool {
+        let now: BTreeMap<BlockNo, BlockRaw> = self.descriptors.iter().copied().collect();
+        before.descriptors.iter().any(|(block, was)| {
+            let same = now.get(block).filter(|is| (is.owner, is.index, is.state) == (was.owner, was.index, was.state));
+            is_sealed(was) && same.is_some_and(|is| !is_sealed(is))
+        })
+    }
+
+    /// Whether each seal is one of `other`.
+    pub(crate) fn has_only_seals_of(&self, other: &Self) -> bool {
+        let mut sealed = self.descriptors.iter().filter(|(_, entry)| is_sealed(entry));
+        sealed.all(|sealed| other.descriptors.contains(sealed))
+    }
+
     /// The entry at a path.
     pub(crate) fn at(&self, path: &[u8]) -> &Entry {
         self.entries.get(path).unwrap_or_else(|| panic!("no {}", String::from_utf8_lossy(path)))
     }
+}
+
+/// The files of which a block is not as it was sealed.
+pub(crate) fn changed(memory: &Memory) -> BTreeSet<InodeNo> {
+    let mut found = BTreeSet::new();
+    let Ok(region) = Region::open(memory) else { return found };
+    compare(
+        memory,
+        region.superblocks(),
+        |_| true,
+        1,
+        |compared| {
+            if matches!(compared.verdict, Verdict::Changed { .. }) {
+                found.insert(compared.owner);
+            }
+            ControlFlow::Continue(())
+        },
+    );
+    found
 }
 
 fn entry(region: &Region<&Memory>, inode: &Inode, mapping: &Mapping) -> Result<Entry, String> {

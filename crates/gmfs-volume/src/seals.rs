@@ -1,0 +1,399 @@
+//! Seals of content. The descriptor of a block can record the CRC-32 of the block's bytes, and that they are all zero: a
+//! seal says what the content was when it was sealed. Here blocks are summed up, and compared with their seals; sealing
+//! itself is an operation of a [`Writer`](crate::Writer).
+
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::ops::{ControlFlow, Range};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use crc32fast::Hasher;
+use gmfs_format::native::geometry::Geometry;
+use gmfs_format::native::raw::BlockRaw;
+use gmfs_format::native::tables::{BLOCK_ZERO, BlockState};
+use gmfs_format::native::units::{BlockNo, InodeNo, len64, small};
+use gmfs_io::in_order::{Step, steps_in_order};
+use gmfs_io::{Absence, ReadAt, ReadError, Span};
+
+use crate::region::{Region, page_descriptors};
+use crate::superblocks::Superblocks;
+use crate::sweep::{Frame, sweep};
+
+/// Bytes that one thread sums up at once: the smallest block, and a part of any larger one.
+const PIECE: u64 = 2 << 20;
+/// Bytes that are read at once: they are summed up while they are in the processor's cache.
+const READ: u64 = 128 << 10;
+/// Bytes of a record of [`Pieces`].
+const RECORD: usize = 8;
+
+/// What the bytes of a block come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockSum {
+    /// Their CRC-32.
+    pub crc: u32,
+    /// Whether they are all zero.
+    pub zero: bool,
+}
+
+/// The sums of a source's pieces as a source of their own, so that those who read ahead also sum up: record `n` is about
+/// the bytes from `n * PIECE` on.
+struct Pieces<'s, S: ?Sized> {
+    source: &'s S,
+    /// Memory to read into. It is kept from piece to piece.
+    buffers: Mutex<Vec<Vec<u8>>>,
+}
+
+impl<S: ReadAt + ?Sized> Pieces<'_, S> {
+    fn sum(&self, from: u64, buffer: &mut Vec<u8>) -> Result<BlockSum, ReadError> {
+        let end = from.saturating_add(PIECE);
+        // Asked once for each piece: a hole costs nothing to read then, however large the file is.
+        if let Ok(None) = self.source.next_data(from..end) {
+            return Ok(BlockSum { crc: zeros_crc(), zero: true });
+        }
+        buffer.resize(small(READ), 0);
+        let (mut hasher, mut zero, mut at) = (Hasher::new(), true, from);
+        while at < end {
+            let length = small(end.saturating_sub(at)).min(buffer.len());
+            let bytes = buffer.get_mut(..length).unwrap_or_default();
+            self.source.read_at(at, bytes)?;
+            hasher.update(bytes);
+            zero = zero && is_zero(bytes);
+            // Where no number is left, the piece ends too.
+            at = at.saturating_add(len64(length));
+        }
+        Ok(BlockSum { crc: hasher.finalize(), zero })
+    }
+}
+
+impl<S: ReadAt + ?Sized> ReadAt for Pieces<'_, S> {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        let idle = || self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buffer = idle().pop().unwrap_or_default();
+        let record = offset.checked_div(len64(RECORD)).unwrap_or_default();
+        let mut from = record.saturating_mul(PIECE);
+        for record in buf.chunks_mut(RECORD) {
+            let sum = self.sum(from, &mut buffer)?;
+            let word = u64::from(sum.crc) | u64::from(sum.zero) << 32;
+            record.copy_from_slice(word.to_le_bytes().get(..record.len()).unwrap_or_default());
+            from = from.saturating_add(PIECE);
+        }
+        idle().push(buffer);
+        Ok(())
+    }
+
+    fn end(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// The CRC of a piece of zeros.
+fn zeros_crc() -> u32 {
+    static CRC: OnceLock<u32> = OnceLock::new();
+    *CRC.get_or_init(|| {
+        let mut hasher = Hasher::new();
+        let zeros = [0; 4096];
+        for _ in (0..PIECE).step_by(zeros.len()) {
+            hasher.update(&zeros);
+        }
+        hasher.finalize()
+    })
+}
+
+/// Whether bytes are all zero. Most that are not have something else near their start.
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.chunks(4096).all(|part| part.iter().fold(0, |all, byte| all | byte) == 0)
+}
+
+/// Sums up blocks of a region by several threads, and gives them to `take` in the order in which they come, with what
+/// they came with: their sums, or why there is none. The first error of `take` ends it.
+///
+/// # Errors
+/// What `take` returned.
+pub fn sum_blocks<S, T, E>(
+    source: &S,
+    geometry: Geometry,
+    blocks: impl Iterator<Item = (BlockNo, T)>,
+    threads: usize,
+    mut take: impl FnMut(BlockNo, T, Result<BlockSum, ReadError>) -> Result<(), E>,
+) -> Result<(), E>
+where
+    S: ReadAt + ?Sized,
+{
+    // Blocks have 2, 32 or 512 MiB.
+    let pieces = geometry.block_bytes().checked_div(PIECE).unwrap_or_default().max(1);
+    let steps = blocks.flat_map(|(block, what)| {
+        let first = geometry.block_offset(block).checked_div(PIECE).unwrap_or_default();
+        let end = first.saturating_add(pieces);
+        let mut what = Some(what);
+        (first..end).map(move |record| {
+            let from = record.saturating_mul(len64(RECORD));
+            let last = if record.saturating_add(1) == end { what.take() } else { None };
+            Step { read: Some(from..from.saturating_add(len64(RECORD))), what: (block, last) }
+        })
+    });
+    let source = Pieces { source, buffers: Mutex::default() };
+    let mut whole: Option<Result<(Hasher, bool), ReadError>> = None;
+    steps_in_order(&source, steps, threads, |(block, last), bytes| {
+        let word = bytes.unwrap_or(Ok(&[])).map(|bytes| bytes.iter().rev().fold(0_u64, |n, b| n << 8 | u64::from(*b)));
+        let piece = word.map(|word| {
+            let crc = u32::try_from(word & u64::from(u32::MAX)).unwrap_or_default();
+            (Hasher::new_with_initial_len(crc, PIECE), word >> 32 != 0)
+        });
+        let so_far = match (whole.take(), piece) {
+            (None, piece) => piece,
+            (Some(Ok((mut hasher, zero))), Ok((next, next_zero))) => {
+                hasher.combine(&next);
+                Ok((hasher, zero && next_zero))
+            }
+            (Some(Err(error)), _) | (Some(Ok(_)), Err(error)) => Err(error),
+        };
+        match last {
+            Some(what) => take(block, what, so_far.map(|(hasher, zero)| BlockSum { crc: hasher.finalize(), zero })),
+            None => {
+                whole = Some(so_far);
+                Ok(())
+            }
+        }
+    })
+}
+
+/// What comes of comparing a block with its seal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// It holds what it held when it was sealed.
+    Same,
+    /// It holds something else.
+    Changed {
+        /// Its CRC is another one.
+        crc: bool,
+        /// It was recorded as zero, and is not.
+        zero: bool,
+    },
+    /// It has no seal.
+    Unsealed,
+    /// The image does not hold all of it.
+    Absent(Absence),
+    /// The medium cannot read it.
+    Unreadable,
+    /// It is marked as having a hardware error, and is not read.
+    HardwareError,
+}
+
+/// A block of a file, compared with its seal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compared {
+    /// Which block.
+    pub block: BlockNo,
+    /// The file that it belongs to.
+    pub owner: InodeNo,
+    /// Its place in the file, in blocks.
+    pub index: u32,
+    /// What came of it.
+    pub verdict: Verdict,
+}
+
+/// Whether a descriptor records anything of its block's content.
+#[must_use]
+pub fn is_sealed(entry: &BlockRaw) -> bool {
+    entry.state() == Some(BlockState::Data) && (entry.content_crc().is_some() || entry.flags & BLOCK_ZERO != 0)
+}
+
+/// Compares all blocks of the files that `wanted` names with their seals, by rising block number, until `each` wants no
+/// more. Only blocks with a seal are read, by so many threads. Gives the number of pages of the block table that no copy
+/// gives: the blocks described on them are not compared.
+pub fn compare<S: ReadAt + ?Sized>(
+    source: &S,
+    superblocks: &Superblocks,
+    wanted: impl Fn(InodeNo) -> bool + Send + Sync,
+    threads: usize,
+    mut each: impl FnMut(Compared) -> ControlFlow<()> + Send,
+) -> u64 {
+    let geometry = superblocks.geometry();
+    let (mut lost, mut stopped) = (0_u64, false);
+    let visit = |frame: &Frame<'_>| {
+        if stopped {
+            return;
+        }
+        let Some(bytes) = frame.taken() else {
+            lost = lost.saturating_add(1);
+            return;
+        };
+        let of_file = |(_, entry): &(BlockNo, &BlockRaw)| entry.is_mapping() && wanted(entry.owner());
+        let mut told = |block: BlockNo, entry: &BlockRaw, verdict| {
+            let compared = Compared { block, owner: entry.owner(), index: entry.index.get(), verdict };
+            match each(compared) {
+                ControlFlow::Continue(()) => Ok(()),
+                ControlFlow::Break(()) => Err(()),
+            }
+        };
+        // Those without a seal are told between those with one, so that all come in order.
+        let mut all = page_descriptors(geometry, frame.page, bytes).filter(of_file).peekable();
+        let sealed: Vec<(BlockNo, &BlockRaw)> = page_descriptors(geometry, frame.page, bytes)
+            .filter(of_file)
+            .filter(|(_, entry)| is_sealed(entry))
+            .collect();
+        let mut up_to = |end: Option<BlockNo>, told: &mut dyn FnMut(BlockNo, &BlockRaw, Verdict) -> Result<(), ()>| {
+            while let Some((block, entry)) = all.next_if(|(block, _)| end.is_none_or(|end| *block < end)) {
+                let bad = entry.state() == Some(BlockState::Bad);
+                told(block, entry, if bad { Verdict::HardwareError } else { Verdict::Unsealed })?;
+            }
+            // The one that is told with its sum.
+            let _ = all.next();
+            Ok(())
+        };
+        let summed = sum_blocks(source, geometry, sealed.into_iter(), threads, |block, entry, sum| {
+            up_to(Some(block), &mut told)?;
+            told(block, entry, verdict(entry, sum))
+        });
+        stopped = summed.and_then(|()| up_to(None, &mut told)).is_err();
+    };
+    sweep(source, superblocks, superblocks.current().used_table_pages(), vec![visit]);
+    lost
+}
+
+/// What a sealed block's sum says.
+fn verdict(entry: &BlockRaw, sum: Result<BlockSum, ReadError>) -> Verdict {
+    match sum {
+        Ok(sum) => {
+            let crc = entry.content_crc().is_some_and(|recorded| recorded != sum.crc);
+            let zero = entry.flags & BLOCK_ZERO != 0 && !sum.zero;
+            if crc || zero { Verdict::Changed { crc, zero } } else { Verdict::Same }
+        }
+        Err(ReadError::Absent { why, .. }) => Verdict::Absent(why),
+        Err(ReadError::Io { .. }) => Verdict::Unreadable,
+    }
+}
+
+/// How much of a file is sealed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileSeals {
+    /// Its blocks, without those that have hardware errors.
+    pub blocks: u64,
+    /// How many of them have a seal.
+    pub sealed: u64,
+    /// Its blocks with hardware errors: they cannot have one.
+    pub bad: u64,
+    /// The pages of the block table between the first and the last that describes a block of it.
+    pub pages: Range<u32>,
+}
+
+impl FileSeals {
+    /// Whether every block of the file has a seal. A file without blocks needs none.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.sealed == self.blocks && self.bad == 0
+    }
+}
+
+/// How much of each file is sealed.
+#[derive(Clone, Debug, Default)]
+pub struct Seals {
+    /// Files that have blocks.
+    pub files: BTreeMap<InodeNo, FileSeals>,
+    /// Blocks of all files that have a seal.
+    pub sealed: u64,
+    /// Pages of the block table that no copy gives.
+    pub lost_pages: u64,
+}
+
+impl<S: ReadAt, B: Borrow<Superblocks>> Region<S, B> {
+    /// How much of each file is sealed, in one pass over the used part of the block table. No content is read.
+    pub fn seals(&self) -> Seals {
+        let geometry = self.geometry();
+        let mut files: BTreeMap<InodeNo, FileSeals> = BTreeMap::new();
+        let (mut sealed, mut lost_pages) = (0_u64, 0_u64);
+        let visit = |frame: &Frame<'_>| {
+            let Some(bytes) = frame.taken() else {
+                lost_pages = lost_pages.saturating_add(1);
+                return;
+            };
+            for (_, entry) in page_descriptors(geometry, frame.page, bytes).filter(|(_, entry)| entry.is_mapping()) {
+                let number = frame.page.0;
+                let file = files
+                    .entry(entry.owner())
+                    .or_insert_with(|| FileSeals { pages: number..number, ..FileSeals::default() });
+                file.pages.end = number.saturating_add(1);
+                let data = entry.state() == Some(BlockState::Data);
+                let count = if data { &mut file.blocks } else { &mut file.bad };
+                *count = count.saturating_add(1);
+                if is_sealed(entry) {
+                    file.sealed = file.sealed.saturating_add(1);
+                    sealed = sealed.saturating_add(1);
+                }
+            }
+        };
+        sweep(self.source(), self.superblocks(), self.superblock().used_table_pages(), vec![visit]);
+        Seals { files, sealed, lost_pages }
+    }
+}
+
+/// The bytes of a block.
+#[must_use]
+pub fn block_span(geometry: Geometry, block: BlockNo) -> Span {
+    Span::new(geometry.block_offset(block), geometry.block_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gmfs_format::native::units::PmdShift;
+
+    /// Memory in which each byte follows from its place, with a stretch that is absent.
+    struct Made;
+
+    impl ReadAt for Made {
+        fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+            let span = Span::new(offset, len64(buf.len()));
+            let absent = Span::new(96 << 20, 4096);
+            if span.meets(absent) {
+                return Err(ReadError::Absent { span: absent, why: Absence::NotInDump });
+            }
+            for (at, byte) in (offset..).zip(buf) {
+                *byte = if at < 64 << 20 { 0 } else { u8::try_from(at % 251).unwrap() };
+            }
+            Ok(())
+        }
+
+        fn end(&self) -> Option<u64> {
+            None
+        }
+
+        fn next_data(&self, range: Range<u64>) -> Result<Option<Range<u64>>, ReadError> {
+            // It knows of the first half of its zeros that they are a hole.
+            let start = range.start.max(48 << 20);
+            Ok((start < range.end).then_some(start..range.end))
+        }
+    }
+
+    /// Blocks of 32 MiB are summed up in pieces, by any number of threads.
+    #[test]
+    fn a_block_has_the_crc_of_its_bytes() {
+        let geometry = Geometry::plan(512 << 20, PmdShift::M32, 16).unwrap();
+        for threads in [1, 3] {
+            let mut seen = Vec::new();
+            let blocks = [1, 2, 3, 4].map(|block| (BlockNo(block), block * 10));
+            let done: Result<(), ()> = sum_blocks(&Made, geometry, blocks.into_iter(), threads, |block, what, sum| {
+                assert_eq!(what, block.0 * 10);
+                seen.push(sum.ok());
+                Ok(())
+            });
+            assert_eq!(done, Ok(()));
+            let crc = |block: u64| {
+                let mut bytes = vec![0; 32 << 20];
+                Made.read_at(block << 25, &mut bytes).unwrap();
+                crc32fast::hash(&bytes)
+            };
+            let sum = |block, zero| Some(BlockSum { crc: crc(block), zero });
+            assert_eq!(seen, [sum(1, true), sum(2, false), None, sum(4, false)], "{threads}");
+        }
+    }
+
+    #[test]
+    fn zeros_are_zeros_to_the_last_byte() {
+        let mut bytes = vec![0; 9000];
+        assert!(is_zero(&bytes));
+        *bytes.last_mut().unwrap() = 1;
+        assert!(!is_zero(&bytes));
+    }
+}

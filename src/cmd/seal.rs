@@ -1,0 +1,190 @@
+//! `gmfs seal`: records what files hold, so that `gmfs verify` can tell later.
+
+use std::ffi::OsString;
+
+use anyhow::{Context as _, Result};
+use clap::Args as Arguments;
+use gmfs_format::native::units::InodeNo;
+use gmfs_volume::seals::FileSeals;
+use gmfs_volume::{ChangeError, SealOptions};
+
+use crate::ctx::Ctx;
+use crate::exit::Exit;
+use crate::failure::{self, Failure, printable};
+use crate::in_use::InUseOk;
+use crate::interrupt;
+use crate::open::{self, Changing, TargetArgs};
+use crate::render::json::{self, seals};
+use crate::render::progress::Progress;
+use crate::render::size;
+use crate::sealing;
+
+/// Record what files hold, so that `gmfs verify` can tell later whether they still do
+///
+/// For each block of the files a checksum of its content is recorded: of all files, or of those that are named, a
+/// directory with all that is below it. Each file is one commit: if the command is interrupted, whole files are sealed,
+/// and the same command goes on with the rest. A file that is sealed already is left as it is, unless --again says
+/// otherwise. What changes the content of a file through gmfs drops the seals of what it changes; a guest that runs in the
+/// memory does not, so that `gmfs verify` reports what it wrote as changed. The exit status is 1 if a part of a file could
+/// not be sealed.
+#[derive(Arguments, Debug)]
+#[command(after_long_help = "Examples:
+  gmfs seal /dev/dax0.0
+  gmfs seal region.img --again /vms/a.mem")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    image: TargetArgs,
+    /// Files and directories in the region [default: all files]
+    #[arg(value_name = "PATH", value_parser = super::region_path())]
+    paths: Vec<OsString>,
+    /// Seal files again that are sealed already: what they hold now counts from here on
+    #[arg(long)]
+    again: bool,
+    /// Note also which blocks are all zero
+    #[arg(long)]
+    zero: bool,
+    /// Seal files even if a process has them mapped
+    ///
+    /// What that process writes from now on is reported as changed, and what it writes meanwhile may be.
+    #[arg(long)]
+    in_use_ok: bool,
+    /// Print a line for each file
+    #[arg(short, long)]
+    verbose: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What was done.
+struct Done {
+    files: Vec<seals::Sealed>,
+    tried: super::Tried,
+    interrupted: bool,
+}
+
+pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
+    interrupt::watch(sealing::KILLED)?;
+    let progress = Progress::new(ctx, "sealing", 0);
+    let in_use = InUseOk { in_use_ok: args.in_use_ok };
+    let sealed = open::for_change(&args.image, in_use, ctx, |writer| Ok(seal(args, writer, &progress)));
+    let (Done { files, tried, interrupted }, changes) = sealed.context("cannot seal")?;
+    progress.done();
+    let failed = tried.end().context("cannot seal")?;
+    let partly = files.iter().any(|file| file.blocks_unsealed > 0);
+    if ctx.json {
+        let (image, store) = seals::subject(&changes);
+        json::print(ctx, "seal", &seals::Seal { image, store, dry_run: changes.dry_run, interrupted, files })?;
+    } else {
+        let image = printable(&changes.place.path.display().to_string());
+        tell(&image, &files, args.verbose, changes.dry_run, ctx)?;
+        if interrupted {
+            let failure = Failure::new("interrupted", "interrupted: not all files are sealed");
+            ctx.finish()?;
+            failure::tell(&failure.hint("the same command goes on with the rest").into());
+        }
+    }
+    Ok(match (failed || interrupted, partly) {
+        (true, _) => Exit::Failed,
+        (false, true) => Exit::No,
+        (false, false) => Exit::Done,
+    })
+}
+
+/// Seals file by file.
+fn seal(args: &Args, writer: &mut Changing<'_>, progress: &Progress) -> Done {
+    let mut tried = super::Tried::default();
+    let wanted = sealing::files(writer.tree(), &args.paths, &mut tried);
+    let found = writer.seals();
+    let block = writer.superblock().geometry().block_bytes();
+    let with_seals = |ino: InodeNo| (ino, found.files.get(&ino).cloned().unwrap_or_default());
+    let wanted: Vec<(InodeNo, FileSeals)> = wanted.into_iter().map(with_seals).collect();
+    let is_done = |seals: &FileSeals| seals.is_whole() && !args.again;
+    let total: u64 = wanted.iter().filter(|(_, seals)| !is_done(seals)).map(|(_, seals)| seals.blocks * block).sum();
+    let done = std::cell::Cell::new(0_u64);
+    let count = |bytes: u64| {
+        done.set(done.get().saturating_add(bytes));
+        progress.at_of(done.get(), total);
+    };
+    // A dry run asks for each file whether it may be sealed, and reads nothing of it.
+    let go_on = || !args.image.dry_run && !interrupt::asked();
+    let threads = sealing::threads();
+    let options = SealOptions { zero: args.zero, threads, progress: &count, go_on: &go_on };
+    let mut files = Vec::new();
+    let mut interrupted = false;
+    for (ino, seals) in wanted {
+        let mut file = seals::Sealed::new(writer.tree(), ino, &seals);
+        if is_done(&seals) {
+            file.state = if seals.blocks == 0 { "empty" } else { "sealed-before" };
+            tried.succeeded();
+            files.push(file);
+            continue;
+        }
+        match writer.seal(ino, &seals, &options) {
+            Ok(sealed) => {
+                file.add(&sealed, args.zero);
+                tried.succeeded();
+                files.push(file);
+            }
+            Err(ChangeError::Stopped) if args.image.dry_run => {
+                tried.succeeded();
+                files.push(file);
+            }
+            Err(ChangeError::Stopped) => {
+                interrupted = true;
+                break;
+            }
+            Err(error) => {
+                let fatal = matches!(error, ChangeError::Write(_) | ChangeError::Read(_) | ChangeError::Unfinished);
+                tried.add::<()>(Err(explained(error)));
+                if fatal {
+                    break;
+                }
+            }
+        }
+    }
+    Done { files, tried, interrupted }
+}
+
+/// Memory that is in use is no danger here, but of no use either.
+fn explained(error: ChangeError) -> anyhow::Error {
+    match error {
+        ChangeError::InUse { .. } => {
+            let hint =
+                "end that process first: what it writes is not what was sealed; --in-use-ok seals what is there now";
+            Failure::new("mapped", error.to_string()).hint(hint).into()
+        }
+        error => error.into(),
+    }
+}
+
+fn tell(image: &str, files: &[seals::Sealed], verbose: bool, dry_run: bool, ctx: &mut Ctx) -> Result<()> {
+    let count = |state: &str| files.iter().filter(|file| file.state == state).count() as u64;
+    for file in files {
+        let blocks = size::count(file.blocks_sealed, "block");
+        let left = match file.blocks_unsealed {
+            0 => String::new(),
+            left => format!(", and {} cannot be read", size::count(left, "block")),
+        };
+        let text = match file.state {
+            "sealed-before" => "is sealed already (--again seals it again)".to_owned(),
+            "empty" => "has no blocks to seal".to_owned(),
+            _ if dry_run => format!("would be sealed: {blocks}{left}"),
+            _ => format!("sealed: {blocks}{left}"),
+        };
+        if verbose || file.blocks_unsealed > 0 {
+            ctx.line(&format!("{}: {text}", file.shown()))?;
+        }
+    }
+    let before = match count("sealed-before") {
+        0 => String::new(),
+        before => format!(", {before} before (--again seals them again)"),
+    };
+    let files = size::count(count("sealed") + count("partly"), "file");
+    let text = if dry_run {
+        format!("{files} would be sealed{before}; nothing was written")
+    } else {
+        format!("{files} sealed{before}")
+    };
+    Ok(ctx.success(&format!("{image}: {text}"))?)
+}
