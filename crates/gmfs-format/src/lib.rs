@@ -1,7 +1,7 @@
 //! The bytes of stores that keep memory across a kexec: one module for each layout, and a model that all of them come to.
 //!
 //! [`native`] is the layout of gmfs, described in `docs/FORMAT.md`; [`pkernfs`] is that of the pkernfs driver. [`model`]
-//! has what a store holds, whatever wrote it.
+//! has what a store holds, whatever wrote it. [`fdt`] reads the device trees in which one kernel tells the next what to keep.
 //!
 //! This crate does no I/O and has no unsafe code. Any bytes decode without a panic; what they mean is checked apart
 //! from reading them.
@@ -14,10 +14,12 @@
     clippy::arithmetic_side_effects
 )]
 
+pub mod fdt;
 pub mod model;
 pub mod name;
 pub mod native;
 pub mod pkernfs;
+pub mod reading;
 pub mod spec;
 
 mod layout;

@@ -34,7 +34,6 @@ mod kind;
 mod owner;
 mod probe;
 mod raw;
-mod reading;
 mod store;
 mod table;
 mod usage;
@@ -42,8 +41,9 @@ mod walk;
 
 // What this module uses from the rest of the crate; its files import from here.
 use crate::native::units::{BlockNo, InodeNo, PAGE_BYTES, PAGE_SIZE, len64, small, to_u32, to_usize};
-use gmfs_io::{Absence, ReadAt, ReadError};
+use gmfs_io::ReadAt;
 
+pub use crate::reading::Lack;
 pub use anomaly::{Anomaly, Chain, NameFault};
 pub use estimate::{SizeEstimate, estimate_size};
 pub use extents::{DerivedSize, Extent, Extents, Place, SizeBound};
@@ -51,7 +51,6 @@ pub use kind::Kind;
 pub use owner::{Owner, Ownership};
 pub use probe::{Confidence, Found, probe};
 pub use raw::{InodeRaw, SuperblockRaw};
-pub use reading::Lack;
 pub use store::{Magic, Node, Store, StoreError};
 pub use usage::{Remark, Usage};
 

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
-use super::reading::read_pages;
 use super::{
     GHOST, GHOST_LINK, GHOST_OFFSET, INODE_BYTES, INODES, INODES_OFFSET, InodeNo, InodeRaw, Lack, PAGE_BYTES, ReadAt,
     len64, small, to_u32, to_usize,
 };
+use crate::reading::read_pages;
 
 /// Where a link leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
