@@ -14,6 +14,7 @@
     clippy::arithmetic_side_effects
 )]
 
+pub mod chains;
 pub mod fdt;
 pub mod model;
 pub mod name;

@@ -25,11 +25,9 @@
 //! is returned as [`Anomaly`]; nothing is repaired here. Pages that an image does not hold are unknown, not zero:
 //! every answer says whether something unknown could change it.
 
-mod anomaly;
 mod bits;
 mod estimate;
 mod extents;
-mod inodes;
 mod kind;
 mod owner;
 mod probe;
@@ -37,14 +35,13 @@ mod raw;
 mod store;
 mod table;
 mod usage;
-mod walk;
 
 // What this module uses from the rest of the crate; its files import from here.
 use crate::native::units::{BlockNo, InodeNo, PAGE_BYTES, PAGE_SIZE, len64, small, to_u32, to_usize};
 use gmfs_io::ReadAt;
 
+pub use crate::chains::{Anomaly, Chain, NameFault};
 pub use crate::reading::Lack;
-pub use anomaly::{Anomaly, Chain, NameFault};
 pub use estimate::{SizeEstimate, estimate_size};
 pub use extents::{DerivedSize, Extent, Extents, Place, SizeBound};
 pub use kind::Kind;
@@ -83,6 +80,9 @@ pub const GHOST_LINK: u64 = 0xFFFF_FFFF_FFFF_FFF4;
 pub const TABLE_ENTRIES: u32 = 262_144;
 /// The first block that is not metadata at a fixed place: 0 is superblock and bitmap, 1 is the inode store.
 pub const FIRST_BLOCK: BlockNo = BlockNo(2);
+
+/// The inodes of a region.
+type Inodes = crate::chains::Inodes<InodeRaw>;
 
 /// Where a block starts, in bytes from the region's start.
 #[must_use]

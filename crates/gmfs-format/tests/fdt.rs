@@ -1,4 +1,5 @@
 //! Device trees: whole, cut, and of hostile hands.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "support/trees.rs"]
 mod trees;
