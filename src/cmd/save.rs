@@ -169,7 +169,8 @@ fn tell(gaps: &Gaps, ctx: &Ctx) {
 
 /// The part to save: exactly what `--region` names, else the region as long as its superblock says, or one made anew.
 fn cut(args: &ReadArgs, located: Located) -> Result<Located> {
-    if args.region.is_some() {
+    // Where the region is was told by a guestmemfs itself.
+    if args.region.is_some() || located.guestmemfs.is_some() {
         return Ok(located);
     }
     let size = match other_layout(&located.source) {
@@ -177,9 +178,9 @@ fn cut(args: &ReadArgs, located: Located) -> Result<Located> {
         Some(_) => located.source.end().unwrap_or_else(|| located.source.size()),
         None => open::load_or_rebuild(&located)?.geometry().size(),
     };
-    let Located { place, source, dump, lock } = located;
+    let Located { place, source, dump, lock, guestmemfs } = located;
     let source = Window::new(source.into_inner(), place.base, size);
-    Ok(Located { place, source, dump, lock })
+    Ok(Located { place, source, dump, lock, guestmemfs })
 }
 
 fn copy(source: &Located, file: &NewFile, ctx: &Ctx) -> Result<(Gaps, u64)> {

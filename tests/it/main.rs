@@ -19,6 +19,7 @@ mod extracting;
 mod foreign;
 mod formats;
 mod generated;
+mod guestmemfs;
 mod help;
 mod hints;
 mod hooks;

@@ -1,4 +1,4 @@
-//! pkernfs (2024): a read-only view of regions that the posted kernel driver wrote.
+//! pkernfs (2024): a view of regions that the posted kernel driver wrote, and the making of empty ones.
 //!
 //! All metadata is inside the region, in blocks of 2 MiB that are counted from the region's first byte. Neither the
 //! base nor the size of the region is recorded. Both were on the command line of the kernel, and the caller supplies
@@ -25,10 +25,12 @@
 //! is returned as [`Anomaly`]; nothing is repaired here. Pages that an image does not hold are unknown, not zero:
 //! every answer says whether something unknown could change it.
 
-mod bits;
+pub(crate) mod bits;
+mod check;
 mod estimate;
 mod extents;
 mod kind;
+mod make;
 mod owner;
 mod probe;
 mod raw;
@@ -42,9 +44,11 @@ use gmfs_io::ReadAt;
 
 pub use crate::chains::{Anomaly, Chain, NameFault};
 pub use crate::reading::Lack;
+pub use check::Finding;
 pub use estimate::{SizeEstimate, estimate_size};
 pub use extents::{DerivedSize, Extent, Extents, Place, SizeBound};
 pub use kind::Kind;
+pub use make::{LARGEST, SMALLEST, check_size, make};
 pub use owner::{Owner, Ownership};
 pub use probe::{Confidence, Found, probe};
 pub use raw::{InodeRaw, SuperblockRaw};

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::changes::{Changes, One, State};
 use crate::content::{self, Gaps};
-use crate::render::json::{dump, files, region, text};
+use crate::render::json::{dump, files, guestmemfs, region, text};
 use crate::taking_back;
 
 /// The answer of `mkfs`.
@@ -37,6 +37,8 @@ pub(crate) struct Region {
     #[serde(skip_serializing_if = "Option::is_none")]
     label_bytes: Option<String>,
     confidence: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guestmemfs: Option<guestmemfs::GuestmemfsFound>,
 }
 
 impl From<&Candidate> for Region {
@@ -51,6 +53,7 @@ impl From<&Candidate> for Region {
             label,
             label_bytes,
             confidence: found.confidence.name(),
+            guestmemfs: found.guestmemfs.as_deref().map(Into::into),
         }
     }
 }
