@@ -8,7 +8,7 @@
 #   SHORT_RUNS=21     rounds for commands that take milliseconds
 #   SIZES='1G 1T 16T 64T'
 #   PEER_SIZE=16T     size on which the checkers of the peers are compared
-#   FILL_SECONDS=240  stop filling the peers' filesystems after so many seconds, and compare by mapping
+#   FILL_SECONDS=240  stop filling the peers' filesystems after this many seconds, and compare by mapping
 #   SECTIONS='mkfs answer check peers list repair findings copies dumps'
 #   COPY_MIB=1024     MiB of the file that the section copies copies; it takes 5 times as much space in WORK
 #   DUMP_MIB=1024     MiB of memory in each dump of the section dumps; the dumps take 5 times as much space in WORK

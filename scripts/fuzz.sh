@@ -18,6 +18,8 @@ usage() {
 write_seeds() {
     cargo run --quiet --locked -p gmfs-dump --features fuzzing --example dump_seeds -- "$1"
     cargo run --quiet --locked -p gmfs-check --features fuzzing --example region_seeds -- "$1"
+    cargo run --quiet --locked -p gmfs-kernel --features fuzzing --example kernel_seeds -- "$1"
+    cargo run --quiet --locked -p gmfs-format --features fuzzing --example handover_seeds -- "$1"
 }
 
 case ${1:-} in
@@ -64,7 +66,7 @@ logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 export seconds corpus logs
 export binaries="$build/$host/release"
-# One input may take 25 seconds and 2 GiB: more is a failure, as a panic is.
+# One input may take 25 seconds and 2 GiB. More is a failure, like a panic.
 fuzz_one() {
     local target=$1 log=$logs/$1 end=0
     mkdir -p "fuzz/artifacts/$target"
@@ -74,7 +76,7 @@ fuzz_one() {
         awk -v target="$target" '/^stat::number_of_executed_units/ { runs = $2 } /^stat::new_units_added/ { new = $2 }
             END { printf "fuzz %s: %d inputs, %d of them reached something new\n", target, runs, new }' "$log"
     else
-        # In one piece, as others print meanwhile.
+        # One printf writes the whole message, because other targets print at the same time.
         printf 'fuzz %s: FAILED with status %s\n%s\nagain: %s FILE, which is in fuzz/artifacts/%s\n' "$target" "$end" \
             "$(tail -n 40 "$log")" "$binaries/$target" "$target"
     fi

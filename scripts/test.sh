@@ -204,7 +204,7 @@ product() {
     GMFS_PRODUCT=all cargo test --release --locked -p gmfs-check --test product -- --nocapture 2>&1 | tee -a "$log"
 }
 
-# Which mutations are seen is for the reader. Each must have been tried, and the tree without one breaks no law.
+# The reader decides which mutations matter. Each must have been tried, and the unchanged tree must break no law.
 mutants() {
     scripts/mutants.sh "$work/mutants" | tee "$work/mutants.log"
     if grep -q 'did not run' "$work/mutants.log" || grep '^none' "$work/mutants.log" | grep -qv ' 0 violations'; then

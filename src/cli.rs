@@ -3,13 +3,14 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::Result;
 use clap::{ArgMatches, Args as _, FromArgMatches as _, Parser};
 
 use crate::ctx::{ColorWhen, Ctx};
-use crate::exit::Exit;
-use crate::{cmd, failure, interrupt, locking, multicall, suggest};
+use crate::exit::{self, Exit};
+use crate::{cmd, details, interrupt, locking, multicall, report, suggest};
 
 /// Tools for guestmemfs regions: memory that holds guests' RAM across kexec
 ///
@@ -30,6 +31,9 @@ pub(crate) struct Cli {
     /// Print no notes, no progress and no word of success; warnings and errors remain
     #[arg(short, long, global = true, display_order = 901)]
     quiet: bool,
+    /// Print more on standard error: what was opened and found, what changed, and how long it took
+    #[arg(short, long, global = true, conflicts_with = "quiet", display_order = 902)]
+    verbose: bool,
 }
 
 /// The arguments of a command, which can be run with them.
@@ -189,7 +193,9 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
     interrupt::survive_file_limit();
     // If that fails, opening memory says so.
     let _ = gmfs_image::mapped::survive_bus_errors();
+    let began = Instant::now();
     let mut ctx = Ctx::new(cli.color, args.json(), cli.quiet);
+    (ctx.verbose, ctx.declaration) = (cli.verbose, command);
     let done = args.run(&mut ctx).and_then(|exit| {
         ctx.finish()?;
         Ok(exit)
@@ -203,12 +209,13 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
             Err(error)
         }
     };
-    done.unwrap_or_else(|error| match (failure::report(&error, &mut ctx), name) {
-        (Exit::Failed, "fsck" | "repair") if interrupt::asked() => Exit::Fsck(cmd::fsck::CANCELLED),
-        (Exit::Failed, "fsck" | "repair") => Exit::Fsck(cmd::fsck::OPERATIONAL),
+    let exit = done.unwrap_or_else(|error| match (report::report(&error, &mut ctx), name) {
+        (Exit::Failed, "fsck" | "repair") if interrupt::asked() => Exit::Fsck(exit::CANCELLED),
+        (Exit::Failed, "fsck" | "repair") => Exit::Fsck(exit::OPERATIONAL),
         (exit, _) => exit,
-    })
-    .into()
+    });
+    details::ended(name, exit, began.elapsed(), &ctx);
+    exit.into()
 }
 
 /// The value of --color on a command line that was not understood, or asks for help.
@@ -225,7 +232,7 @@ fn color(args: &[OsString]) -> ColorWhen {
 
 /// Help and version are answers; anything else is a command line that was not understood.
 fn usage(error: clap::Error, args: &[OsString]) -> Exit {
-    let error = suggest::improve(error);
+    let error = suggest::improve(error, command);
     let text = error.render();
     let text = |terminal| if color(args).shows_colour(terminal) { text.ansi().to_string() } else { text.to_string() };
     if error.use_stderr() {
@@ -235,13 +242,13 @@ fn usage(error: clap::Error, args: &[OsString]) -> Exit {
         let mut ctx = Ctx::new(ColorWhen::Never, false, false);
         let text = text(io::stdout().is_terminal());
         if let Err(error) = ctx.bytes(text.as_bytes()).and_then(|()| ctx.finish()) {
-            return failure::report(&error.into(), &mut ctx);
+            return report::report(&error.into(), &mut ctx);
         }
     }
     let fsck = args.get(1).is_some_and(|command| command == "fsck" || command == "repair");
     match (error.use_stderr(), fsck) {
         (false, _) => Exit::Done,
-        (true, true) => Exit::Fsck(cmd::fsck::USAGE),
+        (true, true) => Exit::Fsck(exit::USAGE),
         (true, false) => Exit::Failed,
     }
 }
@@ -249,42 +256,6 @@ fn usage(error: clap::Error, args: &[OsString]) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// What the rules below do not hold for yet: a command (`bad add` for one below another) and a rule. This list can
-    /// only become shorter: an exception that is none any more is an error too.
-    const EXCEPTIONS: &[(&str, &str)] =
-        &[("restore", "IMAGE comes first"), ("undo", "IMAGE comes first"), ("fsck", "-n/--dry-run")];
-
-    /// Commands that have nothing to say with -v/--verbose yet; as above, this list can only become shorter.
-    const NOT_VERBOSE: &[&str] = &[
-        "repair",
-        "explain",
-        "inspect",
-        "scan",
-        "save",
-        "dump",
-        "restore",
-        "ls",
-        "tree",
-        "stat",
-        "cat",
-        "extract",
-        "map",
-        "who",
-        "create",
-        "mkdir",
-        "put",
-        "truncate",
-        "mv",
-        "rm",
-        "bad add",
-        "bad del",
-        "bad list",
-        "undo",
-        "inject",
-        "completions",
-        "man",
-    ];
 
     /// Commands that print no JSON by what they are.
     const NO_JSON: [&str; 5] = ["cat", "completions", "man", "mount", "vm run"];
@@ -314,7 +285,11 @@ mod tests {
     }
 
     fn option<'c>(command: &'c clap::Command, long: &str) -> Option<&'c clap::Arg> {
-        command.get_arguments().find(|arg| arg.get_long() == Some(long) && !arg.is_hide_set())
+        let named = |arg: &clap::Arg| {
+            let aliases = arg.get_visible_aliases().unwrap_or_default();
+            arg.get_long() == Some(long) || aliases.contains(&long)
+        };
+        command.get_arguments().find(|arg| named(arg) && !arg.is_hide_set())
     }
 
     #[test]
@@ -369,14 +344,7 @@ mod tests {
                 rule("options of IMAGE only with an IMAGE", !of_image || image.is_some());
             }
         }
-        let not_verbose = NOT_VERBOSE.iter().map(|name| (*name, "-v/--verbose"));
-        let known: std::collections::BTreeSet<_> =
-            EXCEPTIONS.iter().copied().chain(not_verbose).map(|(name, rule)| (name.to_owned(), rule)).collect();
-        assert_eq!(known.len(), EXCEPTIONS.len() + NOT_VERBOSE.len(), "an exception is there twice");
-        let new: Vec<_> = broken.difference(&known).collect();
-        assert!(new.is_empty(), "rules of the command line are broken: {new:?}");
-        let old: Vec<_> = known.difference(&broken).collect();
-        assert!(old.is_empty(), "these are no exceptions any more, so take them off the list: {old:?}");
+        assert!(broken.is_empty(), "rules of the command line are broken: {broken:?}");
     }
 
     /// The commands of the examples in help texts and manual pages.

@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::ValueEnum;
 
+pub(crate) use crate::failure::OutputError;
 use crate::failure::printable;
-use crate::render::progress;
+use crate::line;
+use crate::standard;
 
 /// When to use colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -36,18 +38,6 @@ impl ColorWhen {
 /// Whether notes are left out: --quiet.
 static QUIET: AtomicBool = AtomicBool::new(false);
 
-/// Standard output failed. That its reader has gone is no error; see [`is_broken_pipe`](Self::is_broken_pipe).
-#[derive(Debug, thiserror::Error)]
-#[error("cannot write to standard output")]
-pub(crate) struct OutputError(#[from] io::Error);
-
-impl OutputError {
-    /// Whether the reader has gone.
-    pub(crate) fn is_broken_pipe(&self) -> bool {
-        self.0.kind() == io::ErrorKind::BrokenPipe
-    }
-}
-
 /// Standard output that was closed when the program was started: nothing can be written there.
 struct Closed;
 
@@ -74,6 +64,10 @@ pub(crate) struct Ctx {
     pub(crate) progress: bool,
     /// The user wants no word of success.
     pub(crate) quiet: bool,
+    /// The user wants to know more: see [`detail`](Self::detail).
+    pub(crate) verbose: bool,
+    /// The declaration of the whole command line, for what is made from it.
+    pub(crate) declaration: fn() -> clap::Command,
 }
 
 impl Ctx {
@@ -85,12 +79,22 @@ impl Ctx {
         let width = if terminal { columns() } else { None };
         // Not through the standard library's own buffer, which looks for line ends in gigabytes of guest memory.
         let out: Box<dyn Write + Send> = match stdout.as_fd().try_clone_to_owned() {
-            _ if gmfs_image::mapped::was_stdout_closed() => Box::new(Closed),
+            _ if standard::was_stdout_closed() => Box::new(Closed),
             Ok(fd) => Box::new(File::from(fd)),
             Err(_) => Box::new(stdout),
         };
-        let progress = !quiet && progress::possible();
-        Self { out: BufWriter::with_capacity(64 << 10, out), json, colour, width, progress, quiet }
+        let progress = !quiet && line::possible();
+        let (verbose, declaration) = (false, clap::Command::default as fn() -> clap::Command);
+        Self {
+            out: BufWriter::with_capacity(64 << 10, out),
+            json,
+            colour,
+            width,
+            progress,
+            quiet,
+            verbose,
+            declaration,
+        }
     }
 
     /// Writes bytes as they are.
@@ -177,6 +181,13 @@ impl Ctx {
         note(text);
     }
 
+    /// Tells on standard error what is done and found, if the user wants to know: --verbose.
+    pub(crate) fn detail(&self, text: &str) {
+        if self.verbose {
+            say("", text);
+        }
+    }
+
     /// Tells that the answer is not whole.
     pub(crate) fn warn(&self, text: &str) {
         warn(text);
@@ -186,19 +197,21 @@ impl Ctx {
 /// See [`Ctx::note`].
 pub(crate) fn note(text: &str) {
     if !QUIET.load(Ordering::Relaxed) {
-        say("note", text);
+        say("note: ", text);
     }
 }
 
 /// See [`Ctx::warn`].
 pub(crate) fn warn(text: &str) {
-    say("warning", text);
+    say("warning: ", text);
 }
 
 /// One line on standard error. That it cannot be written is nothing that could be told.
 fn say(kind: &str, text: &str) {
-    progress::clear();
-    let _ = writeln!(io::stderr(), "gmfs: {kind}: {}", printable(text));
+    line::clear();
+    // In one piece: another program may write to the same terminal or pipe.
+    let text = format!("gmfs: {kind}{}\n", printable(text));
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 /// The width of the terminal on standard output: what COLUMNS says, as other programs take it, or what it says itself.

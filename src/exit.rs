@@ -2,6 +2,13 @@
 
 use std::process::ExitCode;
 
+/// Status bit of `fsck` and `repair`: the check could not be done, or not whole.
+pub(crate) const OPERATIONAL: u8 = 8;
+/// Status bit of `fsck` and `repair`: the command line was not understood.
+pub(crate) const USAGE: u8 = 16;
+/// Status bit of `fsck` and `repair`: the user stopped it.
+pub(crate) const CANCELLED: u8 = 32;
+
 /// How a command ends. `fsck` and `repair` have statuses of their own: the sum of 0 clean, 1 repaired, 4 left
 /// unrepaired, 8 operational error, 16 usage, 32 cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

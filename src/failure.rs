@@ -1,9 +1,10 @@
-//! Errors as a user or a program is told of them: a stable code, a chain of causes, and what to do next.
+//! What is known of errors: a stable code for programs, and what to do next.
 
 use std::error::Error;
-use std::io::{ErrorKind, Write as _};
+use std::io::{self, ErrorKind};
 
 use gmfs::in_use::Mapped;
+use gmfs::new_file::Refused;
 use gmfs_dump::flat::FlatError;
 use gmfs_dump::kdump::KdumpError;
 use gmfs_dump::lime::LimeError;
@@ -18,10 +19,8 @@ use gmfs_volume::content::ContentError;
 use gmfs_volume::restore::RestoreError;
 use gmfs_volume::{ChangeError, OpenError};
 
-use crate::ctx::{Ctx, OutputError};
-use crate::exit::Exit;
-use crate::in_use::MAPPED;
-use crate::render::{json, progress};
+/// What to do about memory that is in use.
+const MAPPED: &str = "end that process first; --in-use-ok goes on, and its memory changes under it";
 
 /// An error that this layer finds itself.
 #[derive(Debug, thiserror::Error)]
@@ -46,36 +45,30 @@ impl Failure {
     }
 }
 
-/// Code and next step of an error.
-type Told = (&'static str, Option<String>);
+/// Standard output failed. That its reader has gone is no error; see [`is_broken_pipe`](Self::is_broken_pipe).
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to standard output")]
+pub(crate) struct OutputError(#[from] io::Error);
 
-/// Tells of the error that ended a command, and says what the command ends with.
-pub(crate) fn report(error: &anyhow::Error, ctx: &mut Ctx) -> Exit {
-    let output = error.downcast_ref::<OutputError>();
-    if output.is_some_and(OutputError::is_broken_pipe) {
-        return Exit::Done;
+impl OutputError {
+    /// Whether the reader has gone.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        self.0.kind() == ErrorKind::BrokenPipe
     }
-    let (code, hint) = error.chain().find_map(known).unwrap_or(("failed", None));
-    // Standard output itself may be what failed.
-    if ctx.json && output.is_none() {
-        let causes = error.chain().skip(1).map(|cause| printable(&cause.to_string())).collect();
-        let told = json::error(ctx, code, printable(&error.to_string()), causes, hint.clone());
-        if told.and_then(|()| ctx.finish()).is_ok() {
-            return Exit::Failed;
-        }
-    }
-    tell(error);
-    Exit::Failed
 }
 
-/// Tells of an error on standard error, while the command goes on.
-pub(crate) fn tell(error: &anyhow::Error) {
-    let mut text = format!("gmfs: {}\n", printable(&format!("{error:#}")));
-    if let Some((_, Some(hint))) = error.chain().find_map(known) {
-        text.push_str(&format!("  next: {}\n", printable(&hint)));
+impl From<Mapped> for Failure {
+    fn from(mapped: Mapped) -> Self {
+        Self::new("mapped", mapped.to_string()).hint(MAPPED)
     }
-    progress::clear();
-    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// Code and next step of an error.
+pub(crate) type Told = (&'static str, Option<String>);
+
+/// What is known of an error: of the first of its causes of which something is.
+pub(crate) fn told(error: &anyhow::Error) -> Option<Told> {
+    error.chain().find_map(known)
 }
 
 /// A text without anything that steers a terminal. What is escaped already stays as it is.
@@ -90,7 +83,7 @@ fn known(cause: &(dyn Error + 'static)) -> Option<Told> {
         return Some((failure.code, failure.hint.clone()));
     }
     // What a medium could not do may be told within what the system said.
-    let within = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    let within = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     if let Some(error) = within.and_then(|error| error.downcast_ref()) {
         return Some(undo(error));
     }
@@ -107,13 +100,14 @@ fn known(cause: &(dyn Error + 'static)) -> Option<Told> {
         .or_else(|| cause.downcast_ref().map(metadump))
         .or_else(|| cause.downcast_ref().map(undo))
         .or_else(|| cause.downcast_ref().map(restore))
+        .or_else(|| cause.downcast_ref().and_then(refused))
         .or_else(|| cause.downcast_ref().map(write))
         .or_else(|| cause.downcast_ref::<OutputError>().map(|_| ("output", None)))
         .or_else(|| cause.downcast_ref().and_then(system))
 }
 
 /// What the system said, where that tells enough.
-fn system(error: &std::io::Error) -> Option<Told> {
+fn system(error: &io::Error) -> Option<Told> {
     match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some(with("no-space", "make room, or write elsewhere")),
         ErrorKind::FileTooLarge => {
@@ -217,6 +211,7 @@ fn region(error: &OpenError) -> Told {
         }
         OpenError::Read(_) => ("read", None),
         OpenError::Write(error) => write(error),
+        _ => ("region", None),
     }
 }
 
@@ -247,6 +242,7 @@ fn change(error: &ChangeError) -> Told {
         ChangeError::Content(_) => ("content", None),
         ChangeError::Read(_) => ("read", None),
         ChangeError::Write(error) => write(error),
+        _ => ("change", None),
     }
 }
 
@@ -261,7 +257,7 @@ fn geometry(error: &GeometryError) -> Told {
 fn metadump(error: &MetaDumpError) -> Told {
     match error {
         MetaDumpError::Signature => {
-            with("wrong-kind", "the dump comes first: gmfs restore FILE IMAGE; `gmfs dump IMAGE -o FILE` makes one")
+            with("wrong-kind", "`gmfs dump IMAGE -o FILE` makes one, and `gmfs restore IMAGE FILE` puts it back")
         }
         MetaDumpError::Version(_) => with("version", "use the gmfs that made it"),
         MetaDumpError::Read(_) => ("read", None),
@@ -277,7 +273,7 @@ fn undo(error: &UndoError) -> Told {
             _ => ("undo-file", None),
         },
         UndoError::NotUndo(_) => {
-            with("wrong-kind", "the undo file comes first: gmfs undo FILE IMAGE; --undo FILE makes one")
+            with("wrong-kind", "`gmfs undo IMAGE FILE` takes back what a command with --undo FILE recorded")
         }
         UndoError::Damaged { .. } => with("undo-damaged", "use another copy of the undo file"),
         UndoError::Unfinished(_) => with(
@@ -300,6 +296,19 @@ fn restore(error: &RestoreError) -> Told {
         RestoreError::Write(error) => write(error),
         _ => ("restore", None),
     }
+}
+
+/// Why a file outside was not made.
+fn refused(error: &Refused) -> Option<Told> {
+    Some(match error {
+        Refused::Slash => with("not-directory", "name a file"),
+        Refused::Exists => with("exists", "-f replaces it"),
+        Refused::Input => ("same-file", None),
+        Refused::WrongKind => ("wrong-kind", None),
+        Refused::Partials(_) => with("exists", "wait until they are whole, or remove those that nobody is making"),
+        Refused::System(error) => return system(error),
+        _ => return None,
+    })
 }
 
 /// What a target could not take.

@@ -4,16 +4,13 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
-use gmfs::in_use::{ByFile, Mapped, Notice, Watch};
+use gmfs::in_use::{ByFile, Notice, Watch};
 use gmfs_format::model::InodeNo;
 use gmfs_io::Span;
 use serde::Serialize;
 
 use crate::ctx;
-use crate::failure::{Failure, printable};
-
-/// What to do about memory that is in use.
-pub(crate) const MAPPED: &str = "end that process first; --in-use-ok goes on, and its memory changes under it";
+use crate::failure::printable;
 
 /// Whether memory that is in use may be freed and overwritten.
 #[derive(Args, Clone, Copy, Debug)]
@@ -57,12 +54,6 @@ pub(crate) fn tell(notice: &Notice) {
 /// An error and its causes.
 fn chain(error: &dyn std::error::Error) -> impl Iterator<Item = &dyn std::error::Error> {
     std::iter::successors(Some(error), |error| error.source())
-}
-
-impl From<Mapped> for Failure {
-    fn from(mapped: Mapped) -> Self {
-        Self::new("mapped", mapped.to_string()).hint(MAPPED)
-    }
 }
 
 /// A process that has a file mapped, for programs.

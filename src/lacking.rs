@@ -10,7 +10,7 @@ use crate::render::{size, words};
 
 /// The error.
 pub(crate) fn failure(lacking: &Lacking) -> Failure {
-    let Lacking { kind, facts, held, missing } = lacking;
+    let Lacking { kind, facts, held, missing, .. } = lacking;
     let held = shown(held);
     match missing {
         Missing::Range { range, why, partly } => {
@@ -23,10 +23,9 @@ pub(crate) fn failure(lacking: &Lacking) -> Failure {
             Failure::new("not-in-dump", message).hint(remedy(*kind, facts, *why, Some(*range)))
         }
         Missing::Store { size, why } => {
-            let which = size.map_or_else(String::new, |size| format!(" of {}", size::both(size)));
             let message = format!(
-                "no region{which} was found: no superblock at any multiple of 2 MiB; the dump holds {held}; if the \
-                 region's memory is not among it: {}",
+                "{}; the dump holds {held}; if the region's memory is not among it: {}",
+                gmfs::error::not_found(size.map(size::both)),
                 reason(*kind, facts, *why)
             );
             let remedy = remedy(*kind, facts, *why, None);

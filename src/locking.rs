@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use clap::Args;
 use gmfs::open::Unlocked;
-use gmfs_image::lock::{Holders, Mode};
-use gmfs_image::{FileError, Locking, RangeLock};
+use gmfs_image::Locking;
+use gmfs_image::lock::Holders;
 use gmfs_io::Span;
 
 use crate::ctx::{self, Ctx};
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::interrupt;
 
 /// How long to wait for a lock.
@@ -26,11 +26,6 @@ impl Wait {
     /// For this range of an image.
     pub(crate) const fn locking(self, span: Option<Span>) -> Locking<'static> {
         Locking { span, limit: Duration::from_secs(self.wait as u64), announce: &announce, go_on: &go_on }
-    }
-
-    /// Locks for reading.
-    pub(crate) fn shared(self, path: &Path, span: Option<Span>) -> Result<RangeLock, FileError> {
-        RangeLock::take(path, Mode::Shared, &self.locking(span))
     }
 }
 
@@ -72,6 +67,6 @@ pub(crate) fn settle(exit: Exit, ctx: &Ctx) -> Exit {
         (true, exit) => exit,
         (false, Exit::Done | Exit::No) => Exit::No,
         (false, Exit::Failed) => Exit::Failed,
-        (false, Exit::Fsck(bits)) => Exit::Fsck(bits | crate::cmd::fsck::OPERATIONAL),
+        (false, Exit::Fsck(bits)) => Exit::Fsck(bits | exit::OPERATIONAL),
     }
 }

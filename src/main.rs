@@ -4,34 +4,33 @@
 //! comes of it. Each command is one module of [`cmd`]; whatever formats numbers, tables or JSON is in [`render`].
 
 mod asking;
-mod changes;
 mod cli;
 mod clock;
 mod cmd;
-mod content;
 mod ctx;
+mod details;
 mod exit;
 mod failure;
-mod health;
 mod in_use;
 mod interrupt;
-mod kernel_copy;
 mod lacking;
+mod line;
 mod locate;
 mod locking;
 mod missing;
 mod multicall;
 mod open;
 mod output;
+mod parse;
 mod paths;
 mod prompt;
 mod random;
 mod render;
 mod repairing;
+mod report;
+mod standard;
 mod stdout;
 mod suggest;
-mod taking_back;
-mod whose;
 
 use std::process::ExitCode;
 

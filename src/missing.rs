@@ -1,4 +1,4 @@
-//! Lists of what is missing in a copy: text, one range a line.
+//! What is missing in a copy, in words: in a sentence, and as a list, text with one range a line.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -6,10 +6,39 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use gmfs::content::Gaps;
+use gmfs::folder::Folder;
+use gmfs::new_file::folder_of;
 
-use crate::content::Gaps;
-use crate::failure::printable;
-use crate::output::{Folder, NewFile, folder_of};
+use crate::failure::{Failure, printable};
+use crate::output::NewFile;
+use crate::render::size;
+
+/// How many ranges one message names.
+const NAMED: usize = 4;
+
+/// All gaps in a sentence, the first few by place; with the memory's address if the region's base is known.
+pub(crate) fn describe(gaps: &Gaps, base: Option<u64>) -> String {
+    let mut text = format!("{} cannot be told: ", size::both(gaps.bytes()));
+    for (n, gap) in gaps.iter().take(NAMED).enumerate() {
+        let separator = if n == 0 { "" } else { "; " };
+        let place = match (base, gap.at) {
+            (Some(base), Some(at)) => format!(" (memory at {:#x})", base.saturating_add(at)),
+            (None, Some(at)) => format!(" ({at:#x} in the region)"),
+            (_, None) => String::new(),
+        };
+        text.push_str(&format!("{separator}{} {}{place}", gap.span, gap.why));
+    }
+    if gaps.len() > NAMED {
+        text.push_str(&format!("; and {} more ranges", gaps.len() - NAMED));
+    }
+    text
+}
+
+/// The error where all of the bytes are wanted, or none.
+pub(crate) fn refuse(gaps: &Gaps, base: Option<u64>) -> Failure {
+    Failure::new("absent", describe(gaps, base))
+}
 
 /// What is missing, file by file.
 #[derive(Default)]
@@ -79,4 +108,26 @@ pub(crate) fn beside(copy: &OsStr) -> OsString {
 pub(crate) fn forget(folder: &Folder, copy: &OsStr) {
     // There is rarely one, and a user who may replace a copy may remove its list.
     let _ = folder.remove(&beside(copy));
+}
+
+#[cfg(test)]
+mod tests {
+    use gmfs::content::{Gap, Why};
+    use gmfs_io::{Absence, Span};
+
+    use super::*;
+
+    #[test]
+    fn gaps_are_named() {
+        let mut gaps = Gaps::default();
+        let gap = |offset, len, why| Gap { span: Span::new(offset, len), at: Some(offset + 0x100), why };
+        gaps.add(gap(0, 8192, Why::Bad));
+        gaps.add(gap(8192, 1, Why::Absent(Absence::NotInDump)));
+        assert_eq!(
+            describe(&gaps, Some(1 << 32)),
+            "8 KiB (8193 bytes) cannot be told: 0x0..0x2000 in a block with a hardware error (memory at 0x100000100); \
+             0x2000..0x2001 not in the dump (memory at 0x100002100)"
+        );
+        assert!(describe(&gaps, None).contains("0x2000..0x2001 not in the dump (0x2100 in the region)"));
+    }
 }

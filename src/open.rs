@@ -1,10 +1,11 @@
 //! From the command line's IMAGE and `--region` to a store that is open, for reading or for changing.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use gmfs::changes::Changes;
 use gmfs::in_use::Watch;
 use gmfs::lacking::Lacking;
 use gmfs::open::{DataFrom, ReadLock, Target, Unlocked};
@@ -13,26 +14,23 @@ use gmfs::{ImageSpec, Located, Observer, Place, Store};
 use gmfs_check::Report;
 use gmfs_format::guestmemfs::By;
 use gmfs_format::native::geometry::Geometry;
-use gmfs_format::native::tables::BlockState;
 use gmfs_format::native::units::PAGE_BYTES;
 use gmfs_format::spec::RegionSpec;
 use gmfs_image::file::FileError;
 use gmfs_image::undo::Recorded;
-use gmfs_image::{Holes, Image, Kind, RegionFile, foreign, probe};
+use gmfs_image::{Holes, Image, Kind, foreign, probe};
 use gmfs_io::{Overlay, ReadAt, Span, Window, WriteAt};
 use gmfs_volume::rebuild;
-use gmfs_volume::{ChangeError, OpenError, Recovery, Region, Superblocks, Writer, WriterOptions};
+use gmfs_volume::{ChangeError, OpenError, Recovery, Superblocks, Writer, WriterOptions};
 
-use crate::changes::Changes;
 use crate::clock;
-use crate::content::{Gap, Gaps};
 use crate::ctx::Ctx;
+use crate::details;
 use crate::failure::Failure;
 use crate::in_use::InUseOk;
 use crate::lacking;
 use crate::locate;
 use crate::locking::{self, Wait};
-use crate::output::NewFile;
 use crate::render::progress::Progress;
 use crate::render::size;
 use crate::repairing::{self, Look};
@@ -126,7 +124,7 @@ pub(crate) struct TargetArgs {
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
     /// Record what is overwritten, so that `gmfs undo` can take it back
-    #[arg(long, value_name = "FILE", value_parser = crate::cmd::new_file(), conflicts_with = "dry_run")]
+    #[arg(long, value_name = "FILE", value_parser = crate::parse::new_file(), conflicts_with = "dry_run")]
     pub(crate) undo: Option<PathBuf>,
 }
 
@@ -221,16 +219,19 @@ impl ReadArgs {
 pub(crate) struct Watching<'c> {
     ctx: &'c Ctx,
     search: RefCell<Option<Progress>>,
+    /// How many bytes are searched.
+    length: Cell<u64>,
 }
 
 impl<'c> Watching<'c> {
     pub(crate) const fn new(ctx: &'c Ctx) -> Self {
-        Self { ctx, search: RefCell::new(None) }
+        Self { ctx, search: RefCell::new(None), length: Cell::new(0) }
     }
 }
 
 impl Observer for Watching<'_> {
     fn searching(&self, done: u64, of: u64) {
+        self.length.set(of);
         self.search.borrow_mut().get_or_insert_with(|| Progress::new(self.ctx, "searching", of)).at(done);
     }
 
@@ -238,6 +239,7 @@ impl Observer for Watching<'_> {
         if let Some(search) = self.search.take() {
             search.done();
         }
+        self.ctx.detail(&format!("searched {} for superblocks", size::both(self.length.take())));
     }
 
     fn holes(&self, image: &Path, bytes: u64) {
@@ -268,9 +270,7 @@ pub(crate) fn told(error: gmfs::Error) -> anyhow::Error {
             anyhow::Error::new(source).context(format!("cannot search {}", path.display()))
         }
         gmfs::Error::NotFound { size } => {
-            let of_size = size.map_or_else(String::new, |size| format!(" of {}", size::both(size)));
-            let message = format!("no region{of_size} was found: no superblock at any multiple of 2 MiB");
-            Failure::new("no-region", message).hint(several).into()
+            Failure::new("no-region", gmfs::error::not_found(size.map(size::both))).hint(several).into()
         }
         error @ gmfs::Error::Several(_) => failure("several-regions", &error, several).into(),
         error @ gmfs::Error::Parameters(_) => {
@@ -288,7 +288,9 @@ pub(crate) fn told(error: gmfs::Error) -> anyhow::Error {
 pub(crate) fn locate(args: &ReadArgs, ctx: &Ctx) -> Result<Located> {
     let locking = args.wait.locking(None);
     let located = args.spec().locate((!args.no_lock).then_some(&locking), &Watching::new(ctx));
-    located.map_err(|error| about(told(error), "open", &args.image))
+    let located = located.map_err(|error| about(told(error), "open", &args.image))?;
+    details::located(&located, !args.no_lock, ctx);
+    Ok(located)
 }
 
 /// The region's superblocks; where they are lost, what helps.
@@ -360,6 +362,7 @@ pub(crate) fn superblocks(args: &ReadArgs, ctx: &Ctx) -> Result<(Located, Superb
 pub(crate) fn store(args: &ReadArgs, ctx: &Ctx) -> Result<Store> {
     let located = locate(args, ctx)?;
     let store = Store::open_or_return(located)
+        .inspect(|store| details::store(store, ctx))
         .map_err(|(located, error)| match error {
             gmfs::Error::Region(error) => no_superblock(&located, error),
             error => told(error),
@@ -441,7 +444,7 @@ pub(crate) fn recorded<T>(
         Ok((_, pages)) => ctx.note(&format!("{} recorded in {}", size::count(pages, "page"), file.display())),
         Err(error) if done.is_ok() => return Err(error.into()),
         Err(_) => ctx.warn(&format!(
-            "{} has no end; `gmfs undo -f {}` undoes what was written",
+            "{} is incomplete; `gmfs undo -f {}` undoes what was written",
             file.display(),
             file.display()
         )),
@@ -465,64 +468,6 @@ fn elsewhere(error: anyhow::Error, with_undo: bool) -> anyhow::Error {
     failure
         .hint(format!("`gmfs repair IMAGE -o FILE`{undo} repairs a copy of the region, and leaves IMAGE as it is"))
         .into()
-}
-
-/// Refuses to repair a copy in a file that exists.
-pub(crate) fn require_new(output: &Path) -> Result<()> {
-    if output.symlink_metadata().is_ok() {
-        let failure = Failure::new("exists", format!("{} exists already", output.display()));
-        return Err(failure.hint("name a new file: the copy replaces none"))
-            .with_context(|| format!("cannot repair a copy in {}", output.display()));
-    }
-    Ok(())
-}
-
-/// Copies the region into a new file, repairs that, and gives it its name: what has the name was repaired.
-pub(crate) fn in_copy<T>(
-    args: &ReadArgs,
-    output: &Path,
-    ctx: &mut Ctx,
-    work: impl FnOnce(&mut dyn WriteAt, &mut Watch, &mut Ctx) -> Result<T>,
-) -> Result<(Place, T, Gaps)> {
-    let cannot = || format!("cannot repair a copy in {}", output.display());
-    crate::interrupt::watch(crate::cmd::fsck::CANCELLED)?;
-    require_new(output)?;
-    let file = NewFile::begin(output, false, args.files())?;
-    let gaps = crate::cmd::save::into_file(args, &file, ctx).with_context(cannot)?;
-    let copy = ImageArgs::file(file.partial());
-    // Nobody else knows the copy yet.
-    let nobody = InUseOk { in_use_ok: true };
-    let (_, done) = for_repair(&copy, nobody, None, ctx, work).with_context(cannot)?;
-    let gaps = within_files(gaps, &file.partial())?;
-    file.keep()?;
-    Ok((Place { kind: Kind::File, path: output.to_owned(), base: 0 }, done, gaps))
-}
-
-/// Those of a copy's gaps that lie in blocks that may hold guest memory: what a repair does not bring back.
-fn within_files(gaps: Gaps, copy: &Path) -> Result<Gaps> {
-    let mut kept = Gaps::default();
-    if gaps.is_empty() {
-        return Ok(kept);
-    }
-    // A copy that could not be repaired has nothing to tell what its blocks are.
-    let Ok(region) = Region::open(RegionFile::open(copy)?) else { return Ok(gaps) };
-    let geometry = region.geometry();
-    let mut rest = gaps.iter().peekable();
-    region.descriptors(|block, entry| {
-        let start = geometry.block_offset(block);
-        let end = start.saturating_add(geometry.block_bytes());
-        if entry.state() == Some(BlockState::Free) {
-            return;
-        }
-        while rest.next_if(|gap| gap.span.end() <= start).is_some() {}
-        let mut ahead = rest.clone();
-        while let Some(gap) = ahead.next_if(|gap| gap.span.offset < end) {
-            let from = gap.span.offset.max(start);
-            let span = Span::new(from, gap.span.end().min(end).saturating_sub(from));
-            kept.add(Gap { span, at: Some(from), why: gap.why });
-        }
-    });
-    Ok(kept)
 }
 
 /// An image that a command is about to write, or, in a dry run, one that takes writes into memory.
@@ -562,6 +507,7 @@ pub(crate) fn whole(args: &TargetArgs, also: Option<Geometry>, ctx: &Ctx) -> Res
     let shift = |at: u64| span.offset.saturating_add(at);
     let keep = metadata.map(|range| shift(range.start)..shift(range.end)).collect();
     let overlay: Box<dyn WriteAt> = Box::new(Overlay::keeping(source, keep));
+    details::target(&Place { kind, path: args.image.clone(), base: span.offset }, Some(span.len), true, ctx);
     Ok(Opening { kind, target: Window::new(overlay, span.offset, span.len), _lock: lock })
 }
 
@@ -615,6 +561,7 @@ pub(crate) fn for_change<T>(
         let before = (ctx.json || dry_run).then(|| writer.tree().clone());
         let done = work(&mut writer);
         let changes = Changes::new(place, dry_run, before.as_ref(), &writer);
+        details::changes(&changes, ctx);
         let closed = writer.close();
         let done = done?;
         closed.context("the change was made, but the region could not be marked as clean")?;
@@ -649,7 +596,19 @@ fn cannot_open(image: &Path) -> String {
 
 /// The image, open for writing and locked, cut to the region.
 pub(crate) fn for_writing(args: &ImageArgs, ctx: &Ctx) -> Result<(Kind, Target)> {
-    args.spec().locate_for_writing(&args.wait.locking(None), &Watching::new(ctx)).map_err(told)
+    let found = args.spec().locate_for_writing(&args.wait.locking(None), &Watching::new(ctx));
+    let (kind, target) = found.map_err(told)?;
+    let place = Place { kind, path: args.image.clone(), base: target.base() };
+    details::target(&place, Some(target.size()), false, ctx);
+    Ok((kind, target))
+}
+
+/// Exchanges an image and the file that belongs to it, if they were given in the other order: if the first is such a file,
+/// and the second is not.
+pub(crate) fn in_order(image: &mut PathBuf, file: &mut PathBuf, is_file: impl Fn(&Path) -> bool) {
+    if is_file(image) && !is_file(file) {
+        std::mem::swap(image, file);
+    }
 }
 
 /// Refuses what only a path from the root can be.

@@ -8,8 +8,7 @@ use anyhow::{Context as _, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::interrupt;
-use crate::render::progress;
+use crate::{interrupt, line};
 
 /// How long to wait before looking whether an interrupt came just before the wait.
 const WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
@@ -27,7 +26,7 @@ pub(crate) enum Answer {
 
 /// Asks on standard error, and reads a line from standard input, which is a terminal.
 pub(crate) fn ask(question: &str) -> Result<Answer> {
-    progress::clear();
+    line::clear();
     let mut terminal = io::stderr();
     write!(terminal, "{question}")?;
     terminal.flush()?;

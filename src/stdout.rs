@@ -1,13 +1,14 @@
 //! What a region holds, on standard output: holes where it cannot be told, if standard output can have them.
 
 use anyhow::Result;
+use gmfs::content::{Gap, Gaps, Sink, known_gaps, read};
+use gmfs::kernel_copy::KernelCopy;
 use gmfs_format::model::Piece;
 use gmfs_io::{FilePart, ReadAt, Span};
 
-use crate::content::{Gap, Gaps, Sink, carry_pieces, known_gaps};
 use crate::ctx::Ctx;
 use crate::failure::Failure;
-use crate::kernel_copy::KernelCopy;
+use crate::missing::describe;
 
 /// A stretch of zeros this long is left out of a file. A shorter one is written.
 const HOLE: u64 = 64 << 10;
@@ -27,7 +28,7 @@ pub(crate) fn write<S: ReadAt + ?Sized>(
         allow(&known, ctx)?;
     }
     let mut sink = Stdout { ctx, allow, gaps: Gaps::default(), kernel: KernelCopy::default(), holes: false };
-    carry_pieces(source, pieces, &mut sink)?;
+    read(source, pieces, &mut sink)?;
     let Stdout { ctx, gaps, holes, .. } = sink;
     if holes {
         ctx.end_holes()?;
@@ -40,7 +41,7 @@ pub(crate) fn require_holes(gaps: &Gaps, base: Option<u64>, hint: &'static str, 
     if ctx.can_have_holes()? {
         return Ok(());
     }
-    let message = format!("{}; standard output is no file in which holes can be left", gaps.describe(base));
+    let message = format!("{}; standard output is no file in which holes can be left", describe(gaps, base));
     Err(Failure::new("no-holes", message).hint(hint).into())
 }
 
@@ -54,6 +55,8 @@ struct Stdout<'c, F> {
 }
 
 impl<F: Fn(&Gaps, &mut Ctx) -> Result<()>> Sink for Stdout<'_, F> {
+    type Error = anyhow::Error;
+
     fn data(&mut self, _: u64, bytes: &[u8]) -> Result<()> {
         Ok(self.ctx.bytes(bytes)?)
     }

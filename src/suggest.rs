@@ -3,8 +3,6 @@
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::cli;
-
 /// What gmfs has for commands of other tools.
 struct Other {
     names: &'static [&'static str],
@@ -57,14 +55,17 @@ const OTHERS: &[Other] = &[
 ];
 
 /// The error with a tip that helps, where one is known, and without tips that cannot help.
-pub(crate) fn improve(mut error: clap::Error) -> clap::Error {
+pub(crate) fn improve(mut error: clap::Error, declaration: fn() -> clap::Command) -> clap::Error {
     match error.kind() {
         ErrorKind::InvalidSubcommand => {
             let called = error.get(ContextKind::InvalidSubcommand).map(ToString::to_string);
             let other = called.and_then(|called| OTHERS.iter().find(|other| other.names.contains(&called.as_str())));
             if let Some(other) = other {
                 error.remove(ContextKind::SuggestedSubcommand);
-                error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![StyledStr::from(tip(other))]));
+                error.insert(
+                    ContextKind::Suggested,
+                    ContextValue::StyledStrs(vec![StyledStr::from(tip(other, declaration))]),
+                );
             }
         }
         // "to pass '--x' as a value, use '-- --x'" helps only with a file of that name, which hardly anybody has.
@@ -80,11 +81,11 @@ pub(crate) fn improve(mut error: clap::Error) -> clap::Error {
     error
 }
 
-fn tip(other: &Other) -> String {
+fn tip(other: &Other, declaration: fn() -> clap::Command) -> String {
     if let Some(advice) = other.advice {
         return advice.to_owned();
     }
-    let about = cli::command().find_subcommand(other.command).and_then(|command| command.get_about().cloned());
+    let about = declaration().find_subcommand(other.command).and_then(|command| command.get_about().cloned());
     let mut about = about.map(|about| about.to_string()).unwrap_or_default();
     if let Some(first) = about.get_mut(..1) {
         first.make_ascii_lowercase();
@@ -95,6 +96,7 @@ fn tip(other: &Other) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli;
 
     #[test]
     fn every_suggestion_exists() {
@@ -120,7 +122,7 @@ mod tests {
         let tip = |line: &[&str]| {
             let args = std::iter::once("gmfs").chain(line.iter().copied());
             let error = cli::command().try_get_matches_from(args).unwrap_err();
-            let text = improve(error).render().to_string();
+            let text = improve(error, cli::command).render().to_string();
             text.lines().filter_map(|line| line.trim().strip_prefix("tip: ").map(str::to_owned)).collect::<Vec<_>>()
         };
         for (asked, command) in

@@ -1,11 +1,10 @@
 //! `gmfs bad`: blocks with hardware errors.
 
-mod ranges;
+mod lists;
 
 use anyhow::{Context as _, Result};
 use clap::{Args as Arguments, Subcommand};
-use gmfs_format::native::tables::BlockState;
-use gmfs_format::native::units::{BlockNo, InodeNo};
+use gmfs::bad::{self, Origin};
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
@@ -15,7 +14,6 @@ use crate::paths::Paths;
 use crate::render::json::{self, actions, files};
 use crate::render::size;
 use crate::render::table::Table;
-use ranges::Origin;
 
 /// Mark blocks with hardware errors, unmark them, or list them
 ///
@@ -76,18 +74,15 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
 fn mark(args: &Change, add: bool, ctx: &mut Ctx) -> Result<Exit> {
     // Ranges are read before anything is locked: they may come from a pipe.
     let device = args.image.image.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let named = args.ranges.iter().map(|text| ranges::parse(text, &device)).collect::<Result<Vec<_>>>()?.concat();
+    let named = args.ranges.iter().map(|text| lists::parse(text, &device)).collect::<Result<Vec<_>>>()?.concat();
     let opened = open::region(&ReadArgs { of: args.image.as_image(), no_lock: false }, ctx)?;
-    let origin = Origin {
-        geometry: opened.native().map_err(open::told)?.geometry(),
-        base: opened.physical_base().unwrap_or(0),
-        in_device: (!opened.place.kind.is_physical()).then_some(opened.place.base),
-    };
-    let (blocks, outside) = ranges::blocks(&named, &origin)?;
+    let origin = Origin::of(&opened).map_err(open::told)?;
+    let touched = bad::touched(&named, &origin).map_err(lists::told)?;
     drop(opened);
-    if outside > 0 {
-        ctx.note(&format!("{} of the device lie outside of the region", size::count(outside, "bad range")));
+    if touched.outside > 0 {
+        ctx.note(&format!("{} of the device lie outside of the region", size::count(touched.outside, "bad range")));
     }
+    let blocks = touched.runs;
     let bad = |writer: &Changing<'_>| writer.superblock().raw.bad_blocks.get();
     let (count, changes) = open::for_change(&args.image, InUseOk { in_use_ok: false }, ctx, |writer| {
         let before = bad(writer);
@@ -104,7 +99,7 @@ fn mark(args: &Change, add: bool, ctx: &mut Ctx) -> Result<Exit> {
         let run = |blocks: &std::ops::Range<u32>| actions::Run {
             block: blocks.start,
             count: blocks.len() as u64,
-            address: base.saturating_add(changes.geometry.block_offset(BlockNo(blocks.start))),
+            address: base.saturating_add(u64::from(blocks.start).saturating_mul(changes.geometry.block_bytes())),
         };
         let runs = blocks.iter().map(run).collect();
         let changed = actions::Changed::new(&changes, Vec::new());
@@ -127,28 +122,22 @@ fn mark(args: &Change, add: bool, ctx: &mut Ctx) -> Result<Exit> {
 fn list(args: &List, ctx: &mut Ctx) -> Result<Exit> {
     let opened = open::region(&args.image, ctx)?;
     let (inodes, exit) = super::inodes(&opened, ctx);
-    let mut found: Vec<(BlockNo, InodeNo, u32)> = Vec::new();
-    let region = opened.native().map_err(open::told)?;
-    region.descriptors(|block, entry| {
-        if entry.state() == Some(BlockState::Bad) {
-            found.push((block, entry.owner(), entry.index.get()));
-        }
-    });
+    let found = bad::marked(opened.native().map_err(open::told)?);
     opened.unlock();
-    let geometry = region.geometry();
     let base = opened.physical_base();
     let mut paths = Paths::new(&inodes.tree);
     let mut rows = Vec::new();
-    for (block, owner, index) in found {
-        let mut row = files::Owner::outside(format!("block:{block}"));
+    for marked in found {
+        let at = u64::from(marked.block).saturating_mul(opened.block_bytes());
+        let mut row = files::Owner::outside(format!("block:{}", marked.block));
         row.what = "bad";
-        row.block = Some(block.0.into());
-        row.address = Some(opened.place.base.saturating_add(geometry.block_offset(block)));
-        row.physical = base.map(|base| base.saturating_add(geometry.block_offset(block)));
-        if owner != InodeNo::NONE {
-            row.ino = files::ino(owner);
-            row.offset = Some(u64::from(index) * geometry.block_bytes());
-            row.path = files::Path::new(paths.of(owner).as_deref());
+        row.block = Some(marked.block.into());
+        row.address = Some(opened.place.base.saturating_add(at));
+        row.physical = base.map(|base| base.saturating_add(at));
+        if let Some((ino, offset)) = marked.file {
+            row.ino = files::ino(ino);
+            row.offset = Some(offset);
+            row.path = files::Path::new(paths.of(ino).as_deref());
         }
         rows.push(row);
     }

@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
 use gmfs::Store;
+use gmfs::content::Gaps;
 use gmfs_format::model::Kind;
 
-use crate::content::Gaps;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::missing::Missing;
+use crate::missing::{self, Missing};
 use crate::open::{self, ReadArgs};
 use crate::{paths, stdout};
 
@@ -84,7 +84,7 @@ fn write(args: &Args, store: &Store, inode: &gmfs_format::model::Inode, ctx: &mu
     let allow = |gaps: &Gaps, ctx: &mut Ctx| {
         if !args.sparse_absent {
             let hint = "--sparse-absent leaves holes there, and lists them";
-            return Err(gaps.refuse(base).hint(hint).into());
+            return Err(missing::refuse(gaps, base).hint(hint).into());
         }
         stdout::require_holes(gaps, base, "`gmfs extract --sparse-absent` makes such a file", ctx)
     };

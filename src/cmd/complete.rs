@@ -5,20 +5,18 @@
 //! holds.
 
 use std::ffi::{OsStr, OsString};
-use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::Result;
 use clap::{Arg, ArgAction, Args as Arguments, Command, ValueHint};
 use gmfs_check::Code;
 use gmfs_format::model::Kind;
-use gmfs_format::native::seal::PageKind;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::locking::Wait;
+use crate::multicall;
 use crate::open::{self, ImageArgs, ReadArgs};
-use crate::{cli, multicall};
 
 /// Tell what may stand at a place of a command line
 #[derive(Arguments, Debug)]
@@ -68,7 +66,7 @@ fn offer(words: &[OsString], ctx: &Ctx) -> Offer {
     let Some((current, before)) = words.split_last().filter(|(_, before)| !before.is_empty()) else {
         return Offer::Nothing;
     };
-    let mut root = cli::command();
+    let mut root = (ctx.declaration)();
     root.build();
     let Some(place) = Place::of(&root, &before[1..]) else { return Offer::Nothing };
     let Some(text) = current.to_str() else { return Offer::Files };
@@ -230,12 +228,7 @@ fn codes(text: &str) -> Offer {
 /// Files and directories of the region in an image whose paths start like this. Only of an image that begins with a
 /// superblock: looking for one in a dump takes too long for an answer while somebody types.
 fn in_region(image: &Path, text: &str, ctx: &Ctx) -> Option<Vec<(String, String)>> {
-    if !image.metadata().ok()?.is_file() {
-        return None;
-    }
-    let mut start = [0; 4];
-    std::fs::File::open(image).ok()?.read_exact(&mut start).ok()?;
-    if start != PageKind::Superblock.magic() {
+    if !gmfs::find::begins_with_superblock(image) {
         return None;
     }
     let mut of = ImageArgs::file(image.to_owned());

@@ -37,13 +37,23 @@ enum Shell {
 }
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
-    let script = match args.shell {
-        Shell::Bash => include_str!("../../completions/gmfs.bash"),
-        Shell::Zsh => include_str!("../../completions/_gmfs"),
-        Shell::Fish => include_str!("../../completions/gmfs.fish"),
-        Shell::Elvish => include_str!("../../completions/gmfs.elv"),
-        Shell::Powershell => include_str!("../../completions/gmfs.ps1"),
+    let (script, place) = match args.shell {
+        Shell::Bash => (
+            include_str!("../../completions/gmfs.bash"),
+            "bash reads it from ~/.local/share/bash-completion/completions/gmfs if bash-completion is installed",
+        ),
+        Shell::Zsh => {
+            (include_str!("../../completions/_gmfs"), "zsh reads it from a file _gmfs in a directory of its fpath")
+        }
+        Shell::Fish => {
+            (include_str!("../../completions/gmfs.fish"), "fish reads it from ~/.config/fish/completions/gmfs.fish")
+        }
+        Shell::Elvish => {
+            (include_str!("../../completions/gmfs.elv"), "elvish reads it if ~/.config/elvish/rc.elv uses it")
+        }
+        Shell::Powershell => (include_str!("../../completions/gmfs.ps1"), "PowerShell reads it if $PROFILE runs it"),
     };
+    ctx.detail(place);
     ctx.bytes(script.as_bytes())?;
     Ok(Exit::Done)
 }

@@ -1,25 +1,13 @@
 //! `gmfs dump`: a region's metadata as a small file, or as text.
 
-mod obfuscate;
 pub(in crate::cmd) mod out;
-mod text;
 
-use std::io::{self, Write as _};
 use std::path::PathBuf;
-use std::sync::Mutex;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs_format::native::units::{CopyId, PAGE_SIZE, PageBytes, PageNo, to_usize};
-use gmfs_image::metadump::{MetaDump, MetaDumpWriter, MetaFacts};
-use gmfs_image::{Kind, RegionFile};
-use gmfs_io::ReadAt;
-use gmfs_volume::Superblocks;
-use gmfs_volume::rebuild;
-use gmfs_volume::superblocks::used_ranges;
-use serde::Serialize;
+use gmfs::metadump::{self, MetadumpError, Pages};
 
-use self::obfuscate::{Names, Obfuscated};
 use self::out::Output;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
@@ -28,10 +16,6 @@ use crate::interrupt;
 use crate::open::{self, ReadArgs};
 use crate::output;
 use crate::render::{json, size};
-use gmfs::Located;
-
-/// Pages read at once.
-const BATCH: u32 = 64;
 
 /// Copy the metadata into a small file, or print it as text
 ///
@@ -68,21 +52,6 @@ pub(crate) struct Args {
     pub(crate) json: bool,
 }
 
-/// What was dumped.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Answer {
-    image: json::region::Image,
-    store: json::region::Store,
-    dry_run: bool,
-    output: String,
-    /// Pages in the dump.
-    pages_dumped: u64,
-    /// Pages that the image does not hold or that cannot be read.
-    absent_pages: u64,
-    obfuscated: bool,
-}
-
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let cannot = || format!("cannot dump the metadata in {}", args.image.image.display());
     let standard = args.output.as_deref().is_none_or(out::is_standard);
@@ -96,33 +65,32 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     interrupt::watch(Exit::Failed.code())?;
     let located = open::locate(&args.image, ctx)?;
     let superblocks = open::load_or_rebuild(&located).with_context(cannot)?;
-    let facts = facts(&located, &superblocks, args.obfuscate).with_context(cannot)?;
-    let (pages, absent) = if args.dry_run {
+    let facts = metadump::facts(&located, &superblocks, args.obfuscate).map_err(told).with_context(cannot)?;
+    let go_on = || !interrupt::asked();
+    let Pages { there: pages, absent } = if args.dry_run {
         if let Some(output) = args.output.as_deref().filter(|_| !standard) {
             out::check(output, args.force, &args.image).with_context(cannot)?;
         }
-        let mut pages = 0;
-        let absent = walk(&located.source, &superblocks, None, |_, _| {
-            pages += 1;
-            true
-        });
-        (pages, absent.with_context(cannot)?)
+        metadump::count(&located.source, &superblocks, &go_on).map_err(told).with_context(cannot)?
     } else {
         let mut out = Output::open(args.output.as_deref(), args.force, &args.image, ctx).with_context(cannot)?;
-        if args.text {
-            text(&located.source, &superblocks, args.obfuscate, &mut out)
+        let done = if args.text {
+            metadump::write_text(&located.source, &superblocks, args.obfuscate, &mut out, &go_on)
         } else {
-            binary(&located.source, &superblocks, &facts, args.obfuscate, &mut out)
-        }
-        .and_then(|done| out.finish().map(|()| done))
-        .with_context(cannot)?
+            metadump::write(&located.source, &superblocks, &facts, args.obfuscate, &mut out, &go_on)
+        };
+        let done = done.map_err(|error| match error {
+            MetadumpError::Write(error) => out.explain(error),
+            error => told(error),
+        });
+        done.and_then(|done| out.finish().map(|()| done)).with_context(cannot)?
     };
     if absent > 0 {
         ctx.warn(&format!("{} of metadata cannot be read and are not in the dump", size::count(absent, "page")));
     }
     let output = args.output.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
     if args.json {
-        let answer = Answer {
+        let answer = json::dump::Dumped {
             image: (&located.place).into(),
             store: json::region::Store::new(located.place.base, superblocks.current()),
             dry_run: args.dry_run,
@@ -143,113 +111,13 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Ok(if absent > 0 { Exit::No } else { Exit::Done })
 }
 
-/// What the dump says of the region.
-fn facts(located: &Located, superblocks: &Superblocks, obfuscated: bool) -> Result<MetaFacts> {
-    let (geometry, current) = (superblocks.geometry(), superblocks.current());
-    let mut facts = MetaFacts {
-        obfuscated,
-        end: located.source.end().unwrap_or(geometry.size()),
-        size: geometry.size(),
-        base: located.place.address().unwrap_or_else(|| current.raw.base.get()),
-        uuid: current.uuid.into_bytes(),
-    };
-    if located.place.kind == Kind::MetaDump {
-        // What a dump was made of does not change by copying it.
-        let first = *MetaDump::parse(RegionFile::open(&located.place.path)?)?.facts();
-        facts.obfuscated |= first.obfuscated;
-        facts.base = first.base;
+/// An error of the library, and what an interrupt came to.
+fn told(error: MetadumpError) -> anyhow::Error {
+    match error {
+        MetadumpError::File(error) => error.into(),
+        MetadumpError::Image(error) => error.into(),
+        MetadumpError::Region(error) => error.into(),
+        MetadumpError::Stopped => output::go_on().err().map_or_else(|| error.into(), Into::into),
+        error => error.into(),
     }
-    Ok(facts)
-}
-
-/// Writes the dump page by page. Gives the numbers of pages that are in it, and that are absent.
-fn binary<S: ReadAt>(
-    source: &S,
-    superblocks: &Superblocks,
-    facts: &MetaFacts,
-    obfuscated: bool,
-    out: &mut Output<'_>,
-) -> Result<(u64, u64)> {
-    let mut names = obfuscated.then(Names::default);
-    let mut failed = None;
-    let mut writer = match MetaDumpWriter::new(&mut *out, facts) {
-        Ok(writer) => writer,
-        Err(error) => return Err(out.explain(error)),
-    };
-    let absent = walk(source, superblocks, names.as_mut(), |offset, page| {
-        writer.page(offset, page).map_err(|error| failed = Some(error)).is_ok()
-    })?;
-    let pages = writer.pages();
-    let ended = match failed {
-        Some(error) => Err(error),
-        None => writer.finish().map(|_| ()),
-    };
-    ended.map_err(|error| out.explain(error))?;
-    Ok((pages, absent))
-}
-
-/// Writes the text. Names become in it what they become in a dump.
-fn text<S: ReadAt>(
-    source: &S,
-    superblocks: &Superblocks,
-    obfuscated: bool,
-    out: &mut Output<'_>,
-) -> Result<(u64, u64)> {
-    let mut names = obfuscated.then(Names::default);
-    let mut pages = 0;
-    let absent = walk(source, superblocks, names.as_mut(), |_, _| {
-        pages += 1;
-        true
-    })?;
-    let mut lines = io::BufWriter::with_capacity(1 << 16, &mut *out);
-    let written = match names {
-        None => text::write(source, superblocks, &mut lines),
-        Some(names) => {
-            let shown = Obfuscated { source, superblocks, names: Mutex::new(names) };
-            text::write(&shown, &rebuild::load(&shown)?, &mut lines)
-        }
-    };
-    let written = written.and_then(|()| lines.flush());
-    drop(lines);
-    written.map_err(|error| out.explain(error))?;
-    output::go_on()?;
-    Ok((pages, absent))
-}
-
-/// Hands each page of metadata in use that is there to `each`, copy A's first, until that gives false. Gives the number of
-/// those that are not there.
-fn walk<S: ReadAt + ?Sized>(
-    source: &S,
-    superblocks: &Superblocks,
-    mut names: Option<&mut Names>,
-    mut each: impl FnMut(u64, &PageBytes) -> bool,
-) -> Result<u64> {
-    let geometry = superblocks.geometry();
-    let mut buffer = vec![[0; PAGE_SIZE]; to_usize(BATCH)];
-    let mut absent = 0;
-    for (copy, range) in
-        CopyId::BOTH.iter().flat_map(|copy| used_ranges(superblocks).into_iter().map(move |r| (*copy, r)))
-    {
-        for first in range.clone().step_by(to_usize(BATCH)) {
-            output::go_on()?;
-            let pages = first..range.end.min(first.saturating_add(BATCH));
-            let batch = buffer.get_mut(..pages.len()).unwrap_or_default().as_flattened_mut();
-            let whole = source.read_at(geometry.page_offset(copy, PageNo(first)), batch).is_ok();
-            for (page, bytes) in pages.map(PageNo).zip(&mut buffer) {
-                let offset = geometry.page_offset(copy, page);
-                let there = whole || source.read_at(offset, bytes).is_ok();
-                let Some(place) = superblocks.place(copy, page).filter(|_| there) else {
-                    absent += 1;
-                    continue;
-                };
-                if let Some(names) = &mut names {
-                    obfuscate::page(bytes, &place, names);
-                }
-                if !each(offset, bytes) {
-                    return Ok(absent);
-                }
-            }
-        }
-    }
-    Ok(absent)
 }

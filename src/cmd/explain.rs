@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::render::json::{self, check};
 use crate::render::style::{Role, paint};
 use crate::render::table::Table;
-use crate::render::wrap;
+use crate::render::{size, wrap};
 
 /// Explain what a finding of fsck means and how it is repaired
 ///
@@ -33,6 +33,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         [] => Code::ALL.to_vec(),
         wanted => wanted.iter().map(|text| parse(text)).collect::<Result<_, _>>()?,
     };
+    ctx.detail(&format!("{} of {}", codes.len(), size::count(Code::ALL.len() as u64, "problem")));
     if args.json {
         let problems = codes.into_iter().map(check::Problem::from).collect();
         json::print(ctx, "explain", &check::Explain { problems })?;

@@ -1,31 +1,29 @@
 //! `gmfs extract`: files and directories out of a region.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
 use gmfs::Store;
+use gmfs::content::{Gaps, known_gaps};
+use gmfs::extract::{self, Entry, Extracted, Options};
+use gmfs::folder::{Folder, Folders};
+use gmfs::new_file::{demands_directory, folder_of};
 use gmfs::store::Runs;
-use gmfs_format::model::Kind;
-use gmfs_format::model::Piece;
-use gmfs_format::model::{Inode, Tree};
+use gmfs_format::model::{Inode, InodeNo, Kind, Piece, Tree};
 use gmfs_format::name;
-use gmfs_format::native::units::InodeNo;
 
-use crate::content::{Gaps, SparseFile, carry_pieces, known_gaps};
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::{Failure, printable};
 use crate::missing::{self, Missing};
 use crate::open::{self, ReadArgs};
-use crate::output::{self, Folder, NewFile, folder_of};
-use crate::paths::{self, Go, Why};
+use crate::output;
+use crate::paths::{self, Why};
 use crate::render::json::{self, actions, files};
 use crate::render::progress::Progress;
 use crate::render::size;
@@ -80,6 +78,7 @@ const SPARSE_HINT: &str = "--sparse-absent leaves holes there, and lists them";
 /// A job half done.
 struct Work<'a> {
     args: &'a Args,
+    options: Options,
     store: &'a Store,
     runs: Runs,
     done: Vec<actions::Extracted>,
@@ -123,13 +122,14 @@ fn one(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let (inodes, mut exit) = super::inodes(&store, ctx);
     let tree = &inodes.tree;
     let path = paths::bytes(&args.path);
-    let cannot = || format!("cannot extract '{}'", paths::shown(path));
+    let cannot = || cannot_extract(path);
     let top = super::find(tree, &args.path, &mut exit, ctx).with_context(cannot)?;
     let target = Target::new(args, top).with_context(cannot)?;
     let single = (top.kind == Kind::File).then_some(top.ino);
     let runs = store.runs(|ino| single.is_none_or(|only| only == ino));
     let (done, missing, lists) = (Vec::new(), Missing::default(), BTreeSet::new());
-    let mut work = Work { args, store: &store, runs, done, missing, lists, gaps: false };
+    let options = options(args);
+    let mut work = Work { args, options, store: &store, runs, done, missing, lists, gaps: false };
     let path = tree.path(top.ino).unwrap_or_else(|| path.to_vec());
     let mut hidden: Vec<(&Inode, Why)> = Vec::new();
     let mut doubtful = Vec::new();
@@ -141,25 +141,13 @@ fn one(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         doubtful.push((top, paths::shown(&path)));
     } else {
         let mut folders = Folders::new(target.directory().with_context(cannot)?);
-        let mut refused = Vec::new();
-        let walked = paths::walk(tree, (top, &path), |step| {
-            // What a damaged region calls a name may lead elsewhere.
-            if name::check(&step.inode.name).is_err() {
-                refused.push((step.inode, Why::Name));
-                return Ok(Go::Past);
+        hidden = extract::walk(tree, (top, &path), |entry| {
+            let made = work.entry(entry, &mut folders, ctx);
+            if entry.inode.is_doubtful() {
+                doubtful.push((entry.inode, paths::shown(entry.path)));
             }
-            let name = OsStr::from_bytes(&step.inode.name);
-            let made = folders.parent(step.last.len()).and_then(|parent| match step.inode.kind {
-                Kind::Directory => folders.make(&parent, name),
-                _ => work.file(&step.path, step.inode, (&parent, name), ctx),
-            });
-            if step.inode.is_doubtful() {
-                doubtful.push((step.inode, paths::shown(&step.path)));
-            }
-            made.map(|()| Go::In).with_context(|| format!("cannot extract '{}'", paths::shown(&step.path)))
+            made.with_context(|| cannot_extract(entry.path))
         })?;
-        hidden = refused;
-        hidden.extend(paths::hidden(tree, top, &walked));
     }
     super::tell_hidden(&hidden, "extracted", &mut exit, ctx);
     super::tell_doubtful(doubtful.into_iter(), &mut exit, ctx);
@@ -174,6 +162,18 @@ fn one(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         json::print(ctx, "extract", &answer)?;
     }
     Ok(exit)
+}
+
+fn cannot_extract(path: &[u8]) -> String {
+    format!("cannot extract '{}'", paths::shown(path))
+}
+
+fn options(args: &Args) -> Options {
+    let mut options = Options::default();
+    options.replace = args.force;
+    options.leave_gaps = args.sparse_absent;
+    options.inputs = args.image.files().map(Path::to_owned).collect();
+    options
 }
 
 /// What is to be made. Only what the user named is followed through symbolic links; everything else is made, or entered,
@@ -202,7 +202,7 @@ impl Target {
             return Ok(Self::Entry { parent, name: OsStr::from_bytes(&top.name).to_owned(), slash: false });
         }
         let (parent, name) = folder_of(named).with_context(|| format!("cannot make {}", named.display()))?;
-        Ok(Self::Entry { parent, name, slash: output::demands_directory(named) })
+        Ok(Self::Entry { parent, name, slash: demands_directory(named) })
     }
 
     /// What is to be made, by its path; of a directory that exists, its own.
@@ -239,58 +239,6 @@ impl Target {
     }
 }
 
-/// So many directories on the way to the current one are held open. They are file descriptors, of which a process has
-/// few; one further up is opened again when the walk comes back to it.
-const HELD: usize = 64;
-
-/// The directories that a walk is in, open.
-struct Folders {
-    top: Arc<Folder>,
-    /// The names from the top down to the current directory.
-    names: Vec<OsString>,
-    /// The last few of them, with their depth.
-    held: VecDeque<(usize, Arc<Folder>)>,
-}
-
-impl Folders {
-    fn new(top: Folder) -> Self {
-        Self { top: Arc::new(top), names: Vec::new(), held: VecDeque::new() }
-    }
-
-    /// The directory of an entry at this depth; entries of the top have depth 1.
-    fn parent(&mut self, depth: usize) -> Result<Arc<Folder>> {
-        self.names.truncate(depth.saturating_sub(1));
-        while self.held.back().is_some_and(|(held, _)| *held > self.names.len()) {
-            self.held.pop_back();
-        }
-        let (from, mut folder) = match self.held.back() {
-            Some((held, folder)) => (*held, Arc::clone(folder)),
-            None => (0, Arc::clone(&self.top)),
-        };
-        for (n, name) in self.names.iter().enumerate().skip(from) {
-            let next = folder.enter(name);
-            folder = Arc::new(next.with_context(|| format!("cannot enter {}", folder.path_of(name).display()))?);
-            Self::hold(&mut self.held, n + 1, &folder);
-        }
-        Ok(folder)
-    }
-
-    /// Makes a directory and goes into it. It may be there already, but not as a link.
-    fn make(&mut self, parent: &Folder, name: &OsStr) -> Result<()> {
-        let made = parent.make(name).with_context(|| format!("cannot make {}", parent.path_of(name).display()))?;
-        self.names.push(name.to_owned());
-        Self::hold(&mut self.held, self.names.len(), &Arc::new(made));
-        Ok(())
-    }
-
-    fn hold(held: &mut VecDeque<(usize, Arc<Folder>)>, depth: usize, folder: &Arc<Folder>) {
-        if held.len() >= HELD {
-            held.pop_front();
-        }
-        held.push_back((depth, Arc::clone(folder)));
-    }
-}
-
 impl Work<'_> {
     /// Tells what would be made of a file or directory, `to` being its path outside. Gives what would be left out.
     fn plan<'t>(
@@ -306,32 +254,21 @@ impl Work<'_> {
             self.plan_file(path, top, to, ctx)?;
             return Ok(Vec::new());
         }
-        let mut hidden = Vec::new();
-        let mut names: Vec<OsString> = Vec::new();
-        let walked = paths::walk(tree, (top, path), |step| {
-            if name::check(&step.inode.name).is_err() {
-                hidden.push((step.inode, Why::Name));
-                return Ok::<_, anyhow::Error>(Go::Past);
+        extract::walk(tree, (top, path), |entry| {
+            if entry.inode.kind != Kind::File {
+                return Ok(());
             }
-            names.truncate(step.last.len().saturating_sub(1));
-            names.push(OsStr::from_bytes(&step.inode.name).to_owned());
-            if step.inode.kind == Kind::File {
-                doubtful.push((step.inode, paths::shown(&step.path)));
-                let to = to.join(names.iter().collect::<PathBuf>());
-                self.plan_file(&step.path, step.inode, &to, ctx)
-                    .with_context(|| format!("cannot extract '{}'", paths::shown(&step.path)))?;
-            }
-            Ok(Go::In)
-        })?;
-        hidden.extend(paths::hidden(tree, top, &walked));
-        Ok(hidden)
+            doubtful.push((entry.inode, paths::shown(entry.path)));
+            let to = to.join(entry.names.iter().collect::<PathBuf>());
+            self.plan_file(entry.path, entry.inode, &to, ctx).with_context(|| cannot_extract(entry.path))
+        })
     }
 
     fn plan_file(&mut self, path: &[u8], inode: &Inode, to: &Path, ctx: &mut Ctx) -> Result<()> {
         let (pieces, base) = (self.pieces(inode)?, self.store.physical_base());
         let gaps = known_gaps(self.store.source(), &pieces);
         if !gaps.is_empty() && !self.args.sparse_absent {
-            return Err(gaps.refuse(base).hint(SPARSE_HINT).into());
+            return Err(missing::refuse(&gaps, base).hint(SPARSE_HINT).into());
         }
         // What is in a directory that is not there yet is not there either.
         if to.parent().is_none_or(|parent| parent.as_os_str().is_empty() || parent.exists()) {
@@ -362,29 +299,45 @@ impl Work<'_> {
         self.store.content_of(inode, &self.runs).map_err(open::told)
     }
 
+    /// One entry of a directory.
+    fn entry(&mut self, entry: Entry<'_, '_>, folders: &mut Folders, ctx: &Ctx) -> Result<()> {
+        let Entry { inode, path, names, .. } = entry;
+        let parent = folders.parent(names.len())?;
+        let Some(name) = names.last() else { return Ok(()) };
+        match inode.kind {
+            Kind::Directory => Ok(folders.make(&parent, name)?),
+            _ => self.file(path, inode, (&parent, name), ctx),
+        }
+    }
+
     /// One file.
     fn file(&mut self, path: &[u8], inode: &Inode, to: (&Arc<Folder>, &OsStr), ctx: &Ctx) -> Result<()> {
         let pieces = self.pieces(inode)?;
-        let base = self.store.physical_base();
-        let hint = SPARSE_HINT;
-        let gaps = known_gaps(self.store.source(), &pieces);
-        if !gaps.is_empty() && !self.args.sparse_absent {
-            return Err(gaps.refuse(base).hint(hint).into());
-        }
         let shown = to.0.path_of(to.1);
         if self.lists.contains(&shown) {
             let message = format!("{} is the list of what is missing in another file", shown.display());
             return Err(Failure::new("exists", message).hint("--missing LIST puts the list elsewhere").into());
         }
-        let file = NewFile::begin_in(to.0, to.1, self.args.force, self.args.image.files())?;
-        let gaps = copy(self.store, inode, &pieces, file.file(), ctx)?;
-        if !gaps.is_empty() && !self.args.sparse_absent {
-            return Err(gaps.refuse(base).hint(hint).into());
-        }
-        self.tell_done(path, inode, &shown, &gaps);
+        output::watch()?;
+        let progress = Progress::new(ctx, "extracting", inode.size);
+        let made = extract::file(self.store, inode, &pieces, to, &self.options, &progress);
+        let Extracted { file, copied, .. } = made.map_err(|error| self.told(error))?;
+        progress.done();
+        self.tell_done(path, inode, &shown, &copied.gaps);
         // No file with holes without the list of them.
-        self.list(to, gaps, ctx)?;
-        file.keep()
+        self.list(to, copied.gaps, ctx)?;
+        output::go_on()?;
+        Ok(file.keep()?)
+    }
+
+    /// An error of the library with what to do next.
+    fn told(&self, error: extract::Error) -> anyhow::Error {
+        match error {
+            extract::Error::Gaps(gaps) => missing::refuse(&gaps, self.store.physical_base()).hint(SPARSE_HINT).into(),
+            extract::Error::Copy(error) => output::copying(error),
+            extract::Error::NewFile(error) => error.into(),
+            error => error.into(),
+        }
     }
 
     /// Tells of what is missing in a file.
@@ -399,7 +352,7 @@ impl Work<'_> {
         }
         self.gaps = true;
         let to = folder.path_of(name);
-        let told = format!("{}: {}", to.display(), gaps.describe(base));
+        let told = format!("{}: {}", to.display(), missing::describe(&gaps, base));
         self.missing.add(&to.to_string_lossy(), gaps);
         if own {
             let list = missing::beside(name);
@@ -410,17 +363,4 @@ impl Work<'_> {
         ctx.warn(&told);
         Ok(())
     }
-}
-
-fn copy(store: &Store, inode: &Inode, pieces: &[Piece], file: &File, ctx: &Ctx) -> Result<Gaps> {
-    let progress = Progress::new(ctx, "extracting", inode.size);
-    let mut sink = SparseFile::new(file, inode.size, &progress);
-    carry_pieces(store.source(), pieces, &mut sink)?;
-    let (gaps, _) = sink.finish()?;
-    progress.done();
-    if let Some(modified) = inode.attributes.map(|attributes| attributes.modified).filter(|time| *time != 0) {
-        // A time that the filesystem outside cannot keep is no reason to fail.
-        let _ = file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_nanos(modified));
-    }
-    Ok(gaps)
 }

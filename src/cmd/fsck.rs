@@ -1,34 +1,31 @@
 //! `gmfs fsck`: checks a region, and repairs it when told to.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs_check::{Repair, Report, Severity, Verdict, accept_doubtful};
+use gmfs_check::repair::FindingKey;
+use gmfs_check::{Outcome, Repair, Report, Severity, Verdict, accept_doubtful};
 use gmfs_io::WriteAt;
 use gmfs_volume::{Chosen, Stamp};
 
 use crate::ctx::{Ctx, OutputError};
-use crate::exit::Exit;
-use crate::failure::{self, Failure};
+use crate::exit::{CANCELLED, Exit, OPERATIONAL};
+use crate::failure::Failure;
 use crate::in_use::InUseOk;
 use crate::interrupt;
 use crate::open::{self, ReadArgs};
 use crate::render::json::{self, check};
 use crate::render::{WRITER, findings, size};
-use crate::repairing::{self, Look, Mode, Outcome};
+use crate::repairing::{self, Look, Mode, Repaired};
+use crate::report;
 
 /// Status bit: repaired.
 const REPAIRED: u8 = 1;
 /// Status bit: something is left unrepaired.
 const LEFT: u8 = 4;
-/// Status bit: the check could not be done, or not whole.
-pub(crate) const OPERATIONAL: u8 = 8;
-/// Status bit: the command line was not understood.
-pub(crate) const USAGE: u8 = 16;
-/// Status bit: the user stopped it.
-pub(crate) const CANCELLED: u8 = 32;
 
 /// Check a region, and repair it when told to
 ///
@@ -50,20 +47,17 @@ pub(crate) struct Args {
     #[arg(value_name = "IMAGE", conflicts_with_all = ["json", "undo", "uuid", "parts", "over"])]
     images: Vec<PathBuf>,
     /// Only look; write nothing
-    #[arg(short = 'n', long = "no", group = "mode")]
+    #[arg(short = 'n', long = "no", visible_alias = "dry-run", group = "mode")]
     look: bool,
     /// Make the repairs that are proven, without asking (also -a)
     #[arg(short = 'p', long = "preen", short_alias = 'a', group = "mode")]
     preen: bool,
-    /// Make all repairs, also those that give something up
+    /// Make all repairs, also those that lose something
     #[arg(short = 'y', long = "yes", group = "mode")]
     yes: bool,
     /// Check even if marked clean: always so, taken for fsck(8)'s sake
     #[arg(short = 'f', long = "force")]
     force: bool,
-    /// Print more: how many pages of metadata were checked, and what is in use
-    #[arg(short, long)]
-    verbose: bool,
     /// Ask before each repair: always so where nothing else is said, taken for fsck(8)'s sake
     #[arg(short = 'r', hide = true, group = "mode")]
     ask: bool,
@@ -102,7 +96,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             Err(error) if error.is::<OutputError>() => return Err(error),
             Err(error) => {
                 ctx.finish()?;
-                failure::report(&error, ctx);
+                report::report(&error, ctx);
                 if interrupt::asked() { CANCELLED } else { OPERATIONAL }
             }
         };
@@ -117,21 +111,21 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
 fn one(args: &Args, image: &ReadArgs, ctx: &mut Ctx) -> Result<u8> {
     let how = Look { data: args.data, progress: args.progress.is_some(), region: args.uuid };
     let mut accepted = None;
-    let (place, outcome) = match args.mode() {
+    let (place, Repaired { outcome, asked: named }) = match args.mode() {
         Mode::Look => {
             let located = open::locate(image, ctx)?;
             let report = open::look(&located, how, gmfs_check::finding::KEPT_PER_CODE, ctx)?;
-            let outcome = Outcome::looked(report, &located.source);
-            (located.place, outcome)
+            let outcome = Outcome::of_check(report, &located.source);
+            (located.place, Repaired { outcome, asked: BTreeSet::new() })
         }
         mode => {
             refuse_no_lock(image)?;
             open::for_repair(image, args.in_use, args.undo.as_deref(), ctx, |mut target, watch, ctx| {
-                let outcome = repairing::repair(&mut target, how, mode, watch, ctx)?;
+                let repaired = repairing::repair(&mut target, how, mode, watch, ctx)?;
                 if args.accept {
                     accepted = Some(accept(&mut target)?);
                 }
-                Ok(outcome)
+                Ok(repaired)
             })?
         }
     };
@@ -144,7 +138,7 @@ fn one(args: &Args, image: &ReadArgs, ctx: &mut Ctx) -> Result<u8> {
     // What a question has said is on the terminal already.
     let asked = args.mode() == Mode::Ask && std::io::stdout().is_terminal();
     if !asked {
-        findings::given_up(&outcome.applied, ctx)?;
+        findings::lost(&outcome.applied, ctx)?;
     }
     if args.mode() != Mode::Look {
         findings::plan(&[], &outcome.refused, ctx)?;
@@ -152,11 +146,11 @@ fn one(args: &Args, image: &ReadArgs, ctx: &mut Ctx) -> Result<u8> {
     if !asked {
         findings::plan(&[], &outcome.declined, ctx)?;
     }
-    show(&shown, &outcome, ctx)?;
+    show(&shown, &outcome, &named, ctx)?;
     if let Some(files) = accepted {
         ctx.line(&format!("{shown}: {} accepted", size::count(files, "doubtful file")))?;
     }
-    if args.verbose {
+    if ctx.verbose {
         more(&outcome, ctx)?;
     }
     if args.mode() == Mode::Look && !args.look {
@@ -167,11 +161,7 @@ fn one(args: &Args, image: &ReadArgs, ctx: &mut Ctx) -> Result<u8> {
 
 /// Says that nothing was written because nobody can be asked, and what would have been.
 fn tell_nothing_written(outcome: &Outcome, ctx: &mut Ctx) -> Result<()> {
-    let of = |class: Repair| {
-        let listed = outcome.found.iter().filter(|found| found.finding.code().repair() == class).count() as u64;
-        let more = outcome.more.iter().filter(|(code, _)| code.repair() == class);
-        listed + more.map(|(_, more)| more.found).sum::<u64>()
-    };
+    let of = |class: Repair| outcome.count(|code| code.repair() == class);
     if outcome.last.verdict() != Verdict::Damaged {
         return Ok(());
     }
@@ -251,13 +241,13 @@ fn in_use(report: &Report) -> Option<String> {
     ))
 }
 
-/// Prints what was found and what it comes to.
-pub(crate) fn show(image: &str, outcome: &Outcome, ctx: &mut Ctx) -> Result<()> {
+/// Prints what was found and what it comes to. `named`: the findings that a question has named, on a terminal.
+pub(crate) fn show(image: &str, outcome: &Outcome, named: &BTreeSet<FindingKey>, ctx: &mut Ctx) -> Result<()> {
     if outcome.cancelled {
         ctx.note("cancelled; what was begun is whole, and a further run does the rest");
     }
     let again = !std::io::stdout().is_terminal();
-    findings::findings(outcome.found.iter().filter(|found| again || !found.asked), ctx)?;
+    findings::findings(outcome.found.iter().filter(|found| again || !named.contains(&found.finding.key())), ctx)?;
     findings::rest(outcome, ctx)?;
     findings::summary(image, &outcome.last, outcome.repaired(), ctx)?;
     let first = outcome.found.iter().map(|found| &found.finding).find(|finding| finding.severity() > Severity::Note);

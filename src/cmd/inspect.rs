@@ -21,13 +21,13 @@ use gmfs_volume::{Region, Superblocks};
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::health::{self, Health};
 use crate::open::{self, ReadArgs};
-use crate::paths;
 use crate::render::json::{self, region};
 use crate::render::style::Role;
 use crate::render::table::Table;
 use crate::render::{size, time, words};
+use crate::{clock, paths, repairing};
+use gmfs::health::{self, Health};
 use gmfs::presence::{self, Index, Presence};
 use gmfs::{Located, Place, Store};
 
@@ -135,7 +135,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let answer = args.json.then(|| {
         let region = opened.native().map_err(open::told)?;
         let mut answer = common(&opened.place, region.superblocks());
-        answer.health = Some(health::assess(region)?.into());
+        answer.health = Some(assess(region)?.into());
         answer.presence = presence(&opened, region).as_ref().map(Into::into);
         Ok::<_, anyhow::Error>(answer)
     });
@@ -152,6 +152,11 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         json::print(ctx, "inspect", &answer)?;
     }
     Ok(exit)
+}
+
+/// How the metadata of the region is.
+fn assess(region: &Region<Source>) -> Result<Health> {
+    health::assess(region, clock::now(), repairing::threads()).context("cannot check the region")
 }
 
 /// What every view has in JSON.
@@ -177,14 +182,14 @@ fn summary(opened: &Store, ctx: &mut Ctx) -> Result<()> {
     let region = opened.native().map_err(open::told)?;
     let superblock = region.superblock();
     let (geometry, raw) = (superblock.geometry(), &superblock.raw);
-    let health = health::assess(region)?;
+    let health = assess(region)?;
     let mut table = Table::bare(&[]);
     table.row(["Image", &image(&opened.place)]);
     table.row(["UUID", &superblock.uuid.to_string()]);
     table.row(["Label", &label(superblock)]);
     table.row(["Size", &size::both(geometry.size())]);
     table.row(["Physical base", &base(opened.physical_base())]);
-    table.row(["Blocks", &crate::cmd::mkfs::blocks(geometry)]);
+    table.row(["Blocks", &size::blocks(geometry)]);
     for (name, count) in [
         ("  free", raw.free_blocks.get()),
         ("  data", raw.data_blocks.get()),
@@ -288,7 +293,7 @@ fn superblock(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         let role = if standing == Standing::Good { Role::Good } else { Role::Warn };
         let standing = match (standing, slot.good()) {
             (Standing::Good, _) | (_, None) => slot.to_string(),
-            (other, Some(found)) => format!("{}, generation {}", words::standing(other), found.generation),
+            (other, Some(found)) => format!("{}, generation {}", other.name(), found.generation),
         };
         table.styled([(copy, Role::Plain), (&standing, role)]);
     }

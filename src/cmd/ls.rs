@@ -7,9 +7,7 @@ use std::ops::Range;
 use anyhow::Result;
 use clap::Args as Arguments;
 use gmfs::in_use::ByFile;
-use gmfs_format::model::Kind;
-use gmfs_format::model::{Inode, Tree};
-use gmfs_format::native::units::InodeNo;
+use gmfs_format::model::{Inode, InodeNo, Kind, Tree};
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;

@@ -9,8 +9,8 @@ use clap::{Arg, ArgAction, Args as Arguments, Command};
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::multicall;
 use crate::render::VERSION;
-use crate::{cli, multicall};
 
 /// Print the manual page of a command
 ///
@@ -29,12 +29,13 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let name = args.command.as_deref().unwrap_or("gmfs");
     let name = name.strip_prefix("gmfs-").unwrap_or(name);
-    let mut root = cli::command();
+    let mut root = (ctx.declaration)();
     root.build();
     let Some(page) = Page::find(&root, name) else {
         let failure = Failure::new("unknown-command", format!("'{name}' is no command of gmfs"));
         return Err(failure.hint("`gmfs --help` lists the commands").into());
     };
+    ctx.detail(&format!("the page of {name}, made from the options of gmfs {VERSION}"));
     ctx.bytes(page.text().as_bytes())?;
     Ok(Exit::Done)
 }

@@ -1,24 +1,17 @@
 //! `gmfs mkfs`: makes a region.
 
-mod refuse;
-mod target;
-mod wipe;
+mod words;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args as Arguments;
+use gmfs::make::{BlockSize, NewRegion, Request, Target, block_size_of_kernel, derived_birth};
 use gmfs_format::Layout;
-use gmfs_format::native::geometry::Geometry;
-use gmfs_format::native::superblock::check_label;
-use gmfs_format::native::units::{CopyId, PAGE_BYTES, PmdShift};
-use gmfs_format::spec::RegionSpec;
-use gmfs_image::undo::Recorded;
-use gmfs_io::Span;
-use gmfs_volume::{FormatOptions, Stamp, format};
+use gmfs_format::spec::{self, RegionSpec};
+use gmfs_volume::Stamp;
 use uuid::Uuid;
 
-use crate::clock;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -29,7 +22,7 @@ use crate::open;
 use crate::render::json::{self, actions, region};
 use crate::render::table::Table;
 use crate::render::{WRITER, size};
-use gmfs::Place;
+use crate::{clock, details};
 
 /// Make a region in a file, a device or a range of memory
 ///
@@ -64,7 +57,7 @@ pub(crate) struct Args {
     inodes: Option<u32>,
     /// Block size: 2M, 32M or 512M [default: the PMD size of the running kernel]
     #[arg(long, value_name = "SIZE", value_parser = parse_pmd)]
-    pmd_size: Option<PmdShift>,
+    pmd_size: Option<BlockSize>,
     /// Physical address to record as the region's base, for a file that is to be loaded there
     #[arg(long, value_name = "ADDR", value_parser = crate::locate::parse_address)]
     base: Option<u64>,
@@ -81,9 +74,6 @@ pub(crate) struct Args {
     /// Record what is overwritten, so that `gmfs undo` can take it back
     #[arg(long, value_name = "FILE", value_parser = super::new_file(), conflicts_with = "dry_run")]
     undo: Option<PathBuf>,
-    /// Print more: where the parts of the region lie
-    #[arg(short, long, conflicts_with = "quiet")]
-    verbose: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -94,110 +84,65 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     clock::check()?;
-    check_label(&args.label).context("cannot take the label")?;
-    let pmd = args.pmd_size.unwrap_or_else(running_pmd);
     let cannot = |error: anyhow::Error| open::about(error, "format", &args.image);
-    let wanted = target::Wanted::new(args, pmd).map_err(cannot)?;
-    let mut target = target::open(args, &wanted).map_err(cannot)?;
-    let geometry = plan(args, pmd, target.size).map_err(cannot)?;
-    if !args.force {
-        refuse::check(&target).map_err(anyhow::Error::new).map_err(cannot)?;
-    }
-    refuse_in_use(args, &target).map_err(anyhow::Error::new).map_err(cannot)?;
-    let base = recorded_base(args, &target, geometry).map_err(anyhow::Error::new).map_err(cannot)?;
-    let uuid = args.uuid.map_or_else(random_uuid, Ok)?;
-    let birth = match (args.uuid, clock::is_fixed()) {
-        // The same bytes each time.
-        (Some(uuid), true) => derived_birth(uuid, clock::now()),
-        _ => crate::random::birth()?,
-    };
-    let options = FormatOptions {
-        geometry,
-        uuid,
-        birth,
+    let block_size = args.pmd_size.unwrap_or_else(|| block_size_of_kernel(rustix::param::page_size()));
+    let counted = args.blocks.as_deref().map(|text| in_blocks(text, block_size)).transpose();
+    let request = Request {
+        size: args.size.or(counted.map_err(anyhow::Error::new).map_err(cannot)?),
+        region: args.region,
+        inodes: args.inodes,
+        base: args.base,
         label: args.label.clone(),
-        base,
-        owner: (0, 0),
-        stamp: Stamp { now: clock::now(), writer: WRITER.to_owned() },
-        forget: target.old_superblocks(),
+        dry_run: args.dry_run,
+        ..Request::new(&args.image, block_size)
     };
+    let mut target = request.open(&args.wait.locking(None)).map_err(words::told).map_err(cannot)?;
+    details::target(&target.place, Some(target.geometry.size()), args.dry_run, ctx);
+    if !args.force {
+        target.refuse_occupied().map_err(words::occupied).map_err(anyhow::Error::new).map_err(cannot)?;
+    }
+    let mut watch = args.in_use.watch(&args.image, target.reach());
+    target.refuse_in_use(&mut watch).map_err(anyhow::Error::new).map_err(cannot)?;
+    let region = identity(args)?;
     if !args.dry_run {
-        write(&mut target, &options, args.undo.as_deref()).map_err(cannot)?;
-        target.keep();
-        if let Some((name, offset)) = target.left_outside() {
+        target.format(&region, args.undo.as_deref()).map_err(words::told).map_err(cannot)?;
+        if let Some(found) = target.left_outside() {
             ctx.warn(&format!(
-                "behind the region, the image still has the mark of something else ({name}, at offset {offset:#x}); \
-                 wipefs(8) takes it away"
+                "behind the region, the image still has the mark of something else ({}, at offset {:#x}); \
+                 wipefs(8) takes it away",
+                found.name, found.offset
             ));
         }
     }
-    let place = Place { kind: target.kind, path: args.image.clone(), base: target.base };
-    show(args, &place, &options, ctx)?;
+    show(args, &target, &region, ctx)?;
     Ok(Exit::Done)
 }
 
-/// Refuses memory that a process has mapped.
-fn refuse_in_use(args: &Args, target: &target::Target) -> Result<(), Failure> {
-    // Nobody has mapped a file that was made here.
-    let Some(source) = target.source().filter(|_| !target.fresh) else { return Ok(()) };
-    let reach = Span::new(target.base, u64::MAX.saturating_sub(target.base));
-    let mut spans = vec![Span::new(0, target.size)];
-    spans.extend(target.old_superblocks().into_iter().map(|offset| Span::new(offset, PAGE_BYTES)));
-    Ok(args.in_use.watch(&args.image, reach).refuse_bytes(source, &spans)?)
+/// What tells the new region apart from others.
+fn identity(args: &Args) -> Result<NewRegion> {
+    let uuid = args.uuid.map_or_else(random_uuid, Ok)?;
+    let now = clock::now();
+    let birth = match (args.uuid, clock::is_fixed()) {
+        // The same bytes each time.
+        (Some(uuid), true) => derived_birth(uuid, now),
+        _ => crate::random::birth()?,
+    };
+    let stamp = Stamp { now, writer: WRITER.to_owned() };
+    Ok(NewRegion { uuid, birth, label: args.label.clone(), owner: (0, 0), stamp })
 }
 
-/// Formats, with a record of what was there if that is asked for.
-fn write(target: &mut target::Target, options: &FormatOptions, undo: Option<&Path>) -> Result<()> {
-    let places = target.marked();
-    let size = options.geometry.size();
-    match undo {
-        None => {
-            let out = target.writable()?;
-            format(out, options).map(drop)?;
-            wipe::clear(out, size, &places)?;
-        }
-        Some(file) => {
-            let mut recorded = Recorded::new(target.writable()?, file)?;
-            let done = format(&mut recorded, options).map_err(anyhow::Error::new);
-            let done = done.and_then(|_| wipe::clear(&mut recorded, size, &places));
-            recorded.finish()?;
-            done?;
-        }
-    }
-    Ok(())
-}
-
-/// The layout, or why there is none.
-fn plan(args: &Args, pmd: PmdShift, size: u64) -> Result<Geometry> {
-    let inodes = args.inodes.unwrap_or_else(|| Geometry::default_inodes(size, pmd));
-    Ok(Geometry::plan(size, pmd, inodes)?)
-}
-
-/// The physical base to record: where the region lies, if that is a physical address, or as told.
-fn recorded_base(args: &Args, target: &target::Target, geometry: Geometry) -> Result<u64, Failure> {
-    if target.kind.is_physical() {
-        return Ok(target.base);
-    }
-    let told = args.base.unwrap_or(0);
-    if told.is_multiple_of(geometry.block_bytes()) {
-        return Ok(told);
-    }
-    let block = size::human(geometry.block_bytes());
-    let message = format!("the base {told:#x} is not a multiple of the block size, {block}");
-    Err(Failure::new("base", message).hint("the kernel maps whole PMD pages: align the base"))
-}
-
-fn show(args: &Args, place: &Place, options: &FormatOptions, ctx: &mut Ctx) -> Result<()> {
-    let geometry = options.geometry;
+fn show(args: &Args, target: &Target, made: &NewRegion, ctx: &mut Ctx) -> Result<()> {
+    let (geometry, place) = (target.geometry, &target.place);
+    let base = Some(target.recorded_base).filter(|base| *base != 0);
     if args.json {
         let answer = actions::Mkfs {
             image: place.into(),
-            store: region::Store::of(place.base, options.uuid, geometry),
+            store: region::Store::of(place.base, made.uuid, geometry),
             region: region::Span { base: place.base, size: geometry.size() },
             layout: Layout::Native.name(),
-            uuid: options.uuid.to_string(),
-            label: options.label.clone(),
-            recorded_base: Some(options.base).filter(|base| *base != 0),
+            uuid: made.uuid.to_string(),
+            label: made.label.clone(),
+            recorded_base: base,
             geometry: geometry.into(),
             dry_run: args.dry_run,
         };
@@ -209,17 +154,16 @@ fn show(args: &Args, place: &Place, options: &FormatOptions, ctx: &mut Ctx) -> R
     let done = if args.dry_run { "would be formatted; nothing was written" } else { "formatted" };
     ctx.line(&crate::failure::printable(&format!("{}: {done}", place.path.display())))?;
     let mut table = Table::bare(&[]);
-    table.row(["UUID", &options.uuid.to_string()]);
-    if !options.label.is_empty() {
-        table.row(["Label", &crate::paths::shown(options.label.as_bytes())]);
+    table.row(["UUID", &made.uuid.to_string()]);
+    if !made.label.is_empty() {
+        table.row(["Label", &crate::paths::shown(made.label.as_bytes())]);
     }
     table.row(["Size", &size::both(geometry.size())]);
-    let base = if options.base == 0 { "not known".to_owned() } else { size::hex(options.base) };
-    table.row(["Physical base", &base]);
-    table.row(["Blocks", &blocks(geometry)]);
+    table.row(["Physical base", &base.map_or_else(|| "not known".to_owned(), size::hex)]);
+    table.row(["Blocks", &size::blocks(geometry)]);
     table.row(["Inodes", &geometry.inodes().to_string()]);
-    if args.verbose {
-        let copies = CopyId::BOTH.map(|copy| size::hex(place.base.saturating_add(geometry.copy_offset(copy))));
+    if ctx.verbose {
+        let copies = target.copies().map(size::hex);
         table.row(["Metadata", &format!("copies at {} and {}", copies[0], copies[1])]);
         let page = size::human(geometry.block_bytes());
         table.row(["Block size", &format!("{page}, for kernels whose PMD pages have that size")]);
@@ -230,42 +174,23 @@ fn show(args: &Args, place: &Place, options: &FormatOptions, ctx: &mut Ctx) -> R
     Ok(table.print(ctx)?)
 }
 
-/// Blocks by what they are for.
-pub(crate) fn blocks(geometry: Geometry) -> String {
-    format!(
-        "{} of {}: {} for data, {} for metadata",
-        geometry.blocks(),
-        size::human(geometry.block_bytes()),
-        geometry.data_blocks(),
-        u64::from(geometry.metadata_blocks()) * 2
-    )
-}
-
-/// The PMD size of the running kernel, which its page size decides.
-fn running_pmd() -> PmdShift {
-    match rustix::param::page_size() {
-        0x4000 => PmdShift::M32,
-        0x1_0000 => PmdShift::M512,
-        _ => PmdShift::M2,
+/// mkfs(8) counts in blocks; with a suffix, or in hexadecimal, it is bytes.
+fn in_blocks(text: &str, block_size: BlockSize) -> Result<u64, Failure> {
+    let wrong = |message: String| Failure::new("size", message);
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        let count: Option<u64> = text.parse().ok();
+        let bytes = count.and_then(|count| count.checked_mul(block_size.block_bytes()));
+        return bytes.ok_or_else(|| wrong(format!("{text} blocks are too many")));
     }
+    spec::parse_amount(text).map_err(|error| wrong(error.to_string()))
 }
 
-fn parse_pmd(text: &str) -> Result<PmdShift, String> {
+fn parse_pmd(text: &str) -> Result<BlockSize, String> {
     let bytes = super::parse_size(text)?;
-    PmdShift::from_block_bytes(bytes).ok_or_else(|| "a PMD page has 2M, 32M or 512M".to_owned())
+    BlockSize::from_block_bytes(bytes).ok_or_else(|| "a PMD page has 2M, 32M or 512M".to_owned())
 }
 
 /// A UUID of version 4.
 fn random_uuid() -> Result<Uuid> {
     Ok(uuid::Builder::from_random_bytes(crate::random::bytes()?).into_uuid())
-}
-
-/// The birth of a region that is made with a UUID and at a time that were both given.
-fn derived_birth(uuid: Uuid, now: u64) -> u64 {
-    let (high, low) = uuid.as_u64_pair();
-    let sum = gmfs_format::native::sum::Sum::of(
-        gmfs_format::native::units::PageNo(0),
-        gmfs_format::native::units::Generation(high ^ now),
-    );
-    sum.first ^ low.rotate_left(32) ^ sum.second
 }

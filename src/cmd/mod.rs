@@ -31,47 +31,26 @@ pub(crate) mod undo;
 pub(crate) mod who;
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::builder::{OsStringValueParser, PathBufValueParser, TypedValueParser};
 use gmfs::Store;
+use gmfs::changes::Changes;
 use gmfs::store::Inodes;
-use gmfs_format::model::Kind;
-use gmfs_format::model::{Inode, Tree};
-use gmfs_format::native::units::InodeNo;
+use gmfs_format::model::{Inode, InodeNo, Kind, Tree};
 use gmfs_volume::ChangeError;
 
-use crate::changes::Changes;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
-use crate::failure::{self, Failure};
+use crate::failure::Failure;
 use crate::open::{self, Changing};
+pub(crate) use crate::parse::{new_file, parse_mode, parse_size, region_path};
 use crate::paths::{self, Why};
 use crate::render::json::{self, actions, files};
-use crate::render::size;
+use crate::render::{changes, size};
+use crate::report;
 
 /// So many inodes are named in one message.
 const NAMED: usize = 8;
-
-/// A size in bytes: `4096`, `0x1000`, `64M`, `1.5G`, `10MiB`.
-pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
-    gmfs_format::spec::parse_amount(text).map_err(|error| error.to_string())
-}
-
-/// The name of a file that a command makes. Elsewhere `-` stands for standard output, so no file gets that name by mistake.
-pub(crate) fn new_file() -> impl TypedValueParser<Value = PathBuf> {
-    PathBufValueParser::new().try_map(|path| match path.as_os_str().as_encoded_bytes() {
-        b"-" => Err("it cannot go to standard output; ./- is a file of that name"),
-        _ => Ok(path),
-    })
-}
-
-/// A path in the region, or a name: anything but nothing.
-pub(crate) fn region_path() -> impl TypedValueParser<Value = OsString> {
-    OsStringValueParser::new()
-        .try_map(|path| if path.is_empty() { Err("a path is not empty; / is the region's root") } else { Ok(path) })
-}
 
 /// Operands of one command, all of which are tried.
 #[derive(Default)]
@@ -91,7 +70,7 @@ impl Tried {
             }
             Err(error) => {
                 if let Some(before) = self.failed.replace(error.into()) {
-                    failure::tell(&before);
+                    report::tell(&before);
                 }
                 None
             }
@@ -103,7 +82,7 @@ impl Tried {
         match self.failed {
             Some(error) if !self.done => Err(error),
             Some(error) => {
-                failure::tell(&error);
+                report::tell(&error);
                 Ok(true)
             }
             None => Ok(false),
@@ -124,15 +103,6 @@ pub(crate) fn change_each(
         };
     }
     Ok(tried)
-}
-
-/// Permission bits in octal.
-pub(crate) fn parse_mode(text: &str) -> Result<u16, String> {
-    let digits = text.strip_prefix("0o").unwrap_or(text);
-    u16::from_str_radix(digits, 8)
-        .ok()
-        .filter(|mode| *mode <= 0o7777)
-        .ok_or_else(|| "permission bits are octal, from 0 to 7777".to_owned())
 }
 
 /// The store's files; says so when some of them are lost.
@@ -259,26 +229,12 @@ pub(crate) fn entries(writer: &Changing<'_>, paths: &[&[u8]]) -> Vec<files::Entr
 pub(crate) fn tell_change(
     ctx: &mut Ctx,
     command: &str,
-    (entries, changes): (Vec<files::Entry>, Changes),
+    (entries, changed): (Vec<files::Entry>, Changes),
 ) -> Result<Exit> {
     if ctx.json {
-        json::print(ctx, command, &actions::Changed::new(&changes, entries))?;
-    } else if changes.dry_run {
-        changes.tell(ctx)?;
+        json::print(ctx, command, &actions::Changed::new(&changed, entries))?;
+    } else if changed.dry_run {
+        changes::tell(&changed, ctx)?;
     }
     Ok(Exit::Done)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn modes_are_octal() {
-        assert_eq!(parse_mode("0640"), Ok(0o640));
-        assert_eq!(parse_mode("7777"), Ok(0o7777));
-        for wrong in ["8", "10000", "", "rw", "-1"] {
-            assert!(parse_mode(wrong).is_err(), "{wrong}");
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! `gmfs put`: a file from outside into the region.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -9,29 +9,33 @@ use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
 use gmfs_format::model::Kind;
 use gmfs_io::Span;
-use gmfs_volume::{CreateOptions, PutOptions};
+use gmfs_volume::{ChangeError, CreateOptions, PutOptions};
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::open::{self, WriteArgs};
+use crate::open::{self, Changing, WriteArgs};
 use crate::paths;
 use crate::render::progress::{Counted, Progress};
+use crate::standard;
 
-/// Copy a file into the region
+/// Copy files into the region
 ///
 /// The new content lies in fresh blocks and becomes the file's in one commit: a crash leaves the old content or the new.
+/// Several files are copied one after the other into a directory, each in a commit of its own; if one cannot be copied, the
+/// others are.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs put region.img guest.mem /vms/guest.mem
+  gmfs put region.img a.mem b.mem /vms
   zstdcat guest.mem.zst | gmfs put region.img - /vms/guest.mem --sparse")]
 pub(crate) struct Args {
     #[command(flatten)]
     image: WriteArgs,
-    /// The file to copy; - is standard input
-    #[arg(value_name = "SRC", value_parser = super::region_path(), value_hint = clap::ValueHint::FilePath)]
-    source: OsString,
-    /// Its path in the region, or a directory there
+    /// The files to copy; - is standard input
+    #[arg(value_name = "SRC", required = true, value_parser = super::region_path(), value_hint = clap::ValueHint::FilePath)]
+    sources: Vec<OsString>,
+    /// The file's path in the region, or a directory there; of several files, an existing directory
     #[arg(value_name = "DEST", value_parser = super::region_path())]
     destination: OsString,
     /// Replace the content of a file that exists
@@ -52,24 +56,25 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
-    let shown = if args.source == "-" { "standard input".to_owned() } else { args.source.display().to_string() };
+    match args.sources.as_slice() {
+        [source] => one(args, source, ctx),
+        sources => several(args, sources, ctx),
+    }
+}
+
+fn one(args: &Args, source: &OsStr, ctx: &mut Ctx) -> Result<Exit> {
     let destination = paths::bytes(&args.destination);
-    let cannot = || format!("cannot put {shown} as '{}'", paths::shown(destination));
-    refuse_itself(args).map_err(anyhow::Error::new).with_context(cannot)?;
-    let (content, size) = content(args).with_context(cannot)?;
+    let cannot = || cannot_put(source, destination);
+    refuse_itself(args, source).map_err(anyhow::Error::new).with_context(cannot)?;
+    let (content, size) = content(source).with_context(cannot)?;
     let progress = Progress::new(ctx, "copying", size);
     let mut content = Counted::new(content, &progress);
-    let mode = args.mode.unwrap_or(NEW_MODE);
-    let create = CreateOptions { size, sparse: args.sparse, align_1g: args.align_1g, mode, owner: super::owner() };
-    let options = PutOptions { create, replace: args.force };
     let changed = open::for_change(&args.image, args.image.in_use, ctx, |writer| {
-        let into = writer.tree().resolve(destination).is_some_and(|inode| inode.kind == Kind::Directory);
-        let name = Path::new(&args.source).file_name().filter(|_| into && args.source != "-");
-        let path = name.map_or_else(|| destination.to_vec(), |name| paths::join(destination, paths::bytes(name)));
-        if args.force && args.mode.is_some() && writer.tree().resolve(&path).is_some() {
-            return Ok(Err(mode_of_existing(&path)));
+        let path = path_of(writer, source, destination);
+        if let Some(failure) = mode_of_existing(args, writer, &path) {
+            return Ok(Err(failure));
         }
-        writer.put(&path, &mut content, &options)?;
+        writer.put(&path, &mut content, &options(args, size))?;
         Ok(Ok(super::entries(writer, &[&path])))
     })
     .and_then(|(done, changes)| Ok((done?, changes)))
@@ -78,18 +83,101 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     super::tell_change(ctx, "put", changed)
 }
 
+/// Copies several files into one directory. All of them are tried.
+fn several(args: &Args, sources: &[OsString], ctx: &mut Ctx) -> Result<Exit> {
+    let destination = paths::bytes(&args.destination);
+    let cannot = || format!("cannot put them into '{}'", paths::shown(destination));
+    for source in sources {
+        refuse_itself(args, source).map_err(anyhow::Error::new).with_context(|| cannot_put(source, destination))?;
+    }
+    let length = |source: &OsString| std::fs::metadata(source).map_or(0, |meta| meta.len());
+    let total = sources.iter().map(length).fold(0, u64::saturating_add);
+    let progress = Progress::new(ctx, "copying", total);
+    let changed = open::for_change(&args.image, args.image.in_use, ctx, |writer| {
+        let mut tried = super::Tried::default();
+        let (mut made, mut before) = (Vec::new(), 0);
+        if writer.tree().resolve(destination).is_none_or(|inode| inode.kind != Kind::Directory) {
+            let message = format!("'{}' is no directory, and several files need one", paths::shown(destination));
+            return Ok(Err(Failure::new("not-directory", message).hint("make it first: gmfs mkdir")));
+        }
+        for source in sources {
+            let path = path_of(writer, source, destination);
+            let cannot = || cannot_put(source, &path);
+            let (content, size) = match content(source) {
+                Ok(found) => found,
+                Err(error) => {
+                    tried.add(Err::<(), _>(error.context(cannot())));
+                    continue;
+                }
+            };
+            if source == "-" {
+                let failure = Failure::new("no-name", "standard input has no name that it could have in a directory");
+                tried.add(Err::<(), _>(anyhow::Error::new(failure).context(cannot())));
+                continue;
+            }
+            if let Some(failure) = mode_of_existing(args, writer, &path) {
+                tried.add(Err::<(), _>(anyhow::Error::new(failure).context(cannot())));
+                continue;
+            }
+            let mut content = Counted::from(content, &progress, before);
+            match writer.put(&path, &mut content, &options(args, size)) {
+                Ok(_) => {
+                    tried.add(Ok::<_, anyhow::Error>(()));
+                    made.push(path);
+                }
+                Err(error @ (ChangeError::Write(_) | ChangeError::Read(_) | ChangeError::Unfinished)) => {
+                    return Err(error);
+                }
+                Err(error) => {
+                    tried.add(Err::<(), _>(anyhow::Error::new(error).context(cannot())));
+                }
+            }
+            before += size;
+        }
+        let made: Vec<&[u8]> = made.iter().map(Vec::as_slice).collect();
+        Ok(Ok((super::entries(writer, &made), tried)))
+    });
+    let (done, changes) = changed.with_context(cannot)?;
+    let (entries, tried) = done.map_err(anyhow::Error::new).with_context(cannot)?;
+    progress.done();
+    let failed = tried.end()?;
+    let exit = super::tell_change(ctx, "put", (entries, changes))?;
+    Ok(if failed { Exit::Failed } else { exit })
+}
+
+fn cannot_put(source: &OsStr, destination: &[u8]) -> String {
+    let shown = if source == "-" { "standard input".to_owned() } else { source.display().to_string() };
+    format!("cannot put {shown} as '{}'", paths::shown(destination))
+}
+
+fn options(args: &Args, size: u64) -> PutOptions {
+    let mode = args.mode.unwrap_or(NEW_MODE);
+    let create = CreateOptions { size, sparse: args.sparse, align_1g: args.align_1g, mode, owner: super::owner() };
+    PutOptions { create, replace: args.force }
+}
+
+/// The path in the region: what was named, or in a directory that was named, the file's own name.
+fn path_of(writer: &Changing<'_>, source: &OsStr, destination: &[u8]) -> Vec<u8> {
+    let into = writer.tree().resolve(destination).is_some_and(|inode| inode.kind == Kind::Directory);
+    let name = Path::new(source).file_name().filter(|_| into && source != "-");
+    name.map_or_else(|| destination.to_vec(), |name| paths::join(destination, paths::bytes(name)))
+}
+
 /// The mode of a new file, unless another one is named.
 const NEW_MODE: u16 = 0o600;
 
 /// A file that exists keeps its mode.
-fn mode_of_existing(path: &[u8]) -> Failure {
+fn mode_of_existing(args: &Args, writer: &Changing<'_>, path: &[u8]) -> Option<Failure> {
+    if !args.force || args.mode.is_none() || writer.tree().resolve(path).is_none() {
+        return None;
+    }
     let message = format!("'{}' exists and keeps its mode: --mode is for a new file", paths::shown(path));
-    Failure::new("usage", message).hint("leave --mode out")
+    Some(Failure::new("usage", message).hint("leave --mode out"))
 }
 
 /// Refuses the image as its own content: what is written would be read, until no room is left.
-fn refuse_itself(args: &Args) -> Result<(), Failure> {
-    let source = if args.source == "-" { Path::new("/proc/self/fd/0") } else { Path::new(&args.source) };
+fn refuse_itself(args: &Args, source: &OsStr) -> Result<(), Failure> {
+    let source = if source == "-" { Path::new("/proc/self/fd/0") } else { Path::new(source) };
     let region = args.image.region.map_or(Span::new(0, u64::MAX), |spec| Span::new(spec.base.unwrap_or(0), spec.size));
     if gmfs_image::share_bytes((source, Span::new(0, u64::MAX)), (&args.image.image, region)) {
         let failure = Failure::new("same-file", "it is the image itself, or holds the same bytes");
@@ -99,14 +187,14 @@ fn refuse_itself(args: &Args) -> Result<(), Failure> {
 }
 
 /// What is to be read, and how long it is expected to be.
-fn content(args: &Args) -> Result<(Box<dyn Read>, u64)> {
-    if args.source == "-" {
-        if gmfs_image::mapped::was_stdin_closed() {
+fn content(source: &OsStr) -> Result<(Box<dyn Read>, u64)> {
+    if source == "-" {
+        if standard::was_stdin_closed() {
             return Err(Failure::new("input", "standard input is closed").into());
         }
         return Ok((Box::new(io::stdin()), 0));
     }
-    let file = File::open(&args.source)?;
+    let file = File::open(source)?;
     let meta = file.metadata()?;
     if meta.is_dir() {
         let failure = Failure::new("is-directory", "it is a directory");

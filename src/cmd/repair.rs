@@ -1,28 +1,32 @@
 //! `gmfs repair`: plans repairs and applies them, in place or in a copy.
 
+mod in_copy;
+
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs_check::{Policy, plan, release_reserved};
+use gmfs::content::Gaps;
+use gmfs_check::repair::KEPT_FOR_REPAIR;
+use gmfs_check::{Outcome, Policy, plan, release_reserved};
 use gmfs_io::WriteAt;
 use gmfs_volume::{Chosen, Stamp};
 
 use crate::cmd::fsck;
-use crate::content::Gaps;
 use crate::ctx::Ctx;
-use crate::exit::Exit;
+use crate::exit::{Exit, OPERATIONAL};
 use crate::in_use::InUseOk;
 use crate::open::{self, ReadArgs};
 use crate::render::json::{self, check};
 use crate::render::{WRITER, findings, size};
-use crate::repairing::{self, Look, Mode, Outcome};
+use crate::repairing::{self, Look, Mode};
 use gmfs::in_use::Watch;
 
 /// Plan repairs and apply them, in place or in a copy
 ///
 /// Makes every repair for which another copy or the rest of the metadata proves what is right; with -y also those that
-/// give something up. No repair marks a block free that may hold guest memory: such blocks are reserved, until
+/// lose something. No repair marks a block free that may hold guest memory: such blocks are reserved, until
 /// --release-lost gives them back. The exit status is that of fsck; with -o, 8 is in it also if IMAGE does not hold all
 /// memory of the files: what is missing is a hole in FILE.
 #[derive(Arguments, Debug)]
@@ -36,7 +40,7 @@ pub(crate) struct Args {
     /// Print the plan as a list of edits, and write nothing
     #[arg(short = 'n', long, visible_alias = "plan")]
     dry_run: bool,
-    /// Also make repairs that give something up
+    /// Also make repairs that lose something
     #[arg(short = 'y', long = "yes")]
     yes: bool,
     /// Leave IMAGE as it is; copy the region into FILE and repair it there
@@ -47,7 +51,7 @@ pub(crate) struct Args {
     undo: Option<PathBuf>,
     #[command(flatten)]
     in_use: InUseOk,
-    /// Free the blocks that repairs have reserved: what they hold is given up
+    /// Free the blocks that repairs have reserved: what they hold is lost
     #[arg(long, conflicts_with = "dry_run")]
     release_lost: bool,
     /// Which region it is, where pages of several are left: as messages name it
@@ -72,12 +76,12 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let release = args.release_lost;
     let work = |target: &mut dyn WriteAt, watch: &mut Watch, ctx: &mut Ctx| -> Result<(Outcome, Option<u64>)> {
         let mut target = target;
-        let outcome = repairing::repair(&mut target, args.look(), mode, watch, ctx)?;
+        let outcome = repairing::repair(&mut target, args.look(), mode, watch, ctx)?.outcome;
         let released = if release { Some(release_lost(&mut target, watch)?) } else { None };
         Ok((outcome, released))
     };
     let (place, (outcome, released), gaps) = match &args.output {
-        Some(output) => open::in_copy(&args.image, output, ctx, work)?,
+        Some(output) => in_copy::in_copy(&args.image, output, ctx, work)?,
         None => {
             fsck::refuse_no_lock(&args.image)?;
             let (place, done) = open::for_repair(&args.image, args.in_use, args.undo.as_deref(), ctx, work)?;
@@ -85,7 +89,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         }
     };
     let shown = place.path.display().to_string();
-    let incomplete = if gaps.is_empty() { 0 } else { fsck::OPERATIONAL };
+    let incomplete = if gaps.is_empty() { 0 } else { OPERATIONAL };
     let status = fsck::status(&outcome) | incomplete;
     if !gaps.is_empty() {
         let lost = size::human(gaps.bytes());
@@ -101,7 +105,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     if outcome.more_applied > 0 {
         ctx.line(&format!("{}, not listed", size::count(outcome.more_applied, "more edit")))?;
     }
-    fsck::show(&shown, &outcome, ctx)?;
+    fsck::show(&shown, &outcome, &BTreeSet::new(), ctx)?;
     if let Some(blocks) = released {
         ctx.success(&format!("{shown}: {} given back", size::count(blocks, "reserved block")))?;
     }
@@ -118,13 +122,13 @@ fn release_lost<T: WriteAt>(target: &mut T, watch: &mut Watch) -> Result<u64> {
 /// Prints what would be done.
 fn show_plan(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     if let Some(output) = &args.output {
-        open::require_new(output)?;
+        in_copy::require_new(output)?;
     }
     let located = open::locate(&args.image, ctx)?;
-    let report = open::look(&located, args.look(), repairing::KEPT_FOR_REPAIR, ctx)?;
+    let report = open::look(&located, args.look(), KEPT_FOR_REPAIR, ctx)?;
     let policy = if args.yes { Policy::Lossy } else { Policy::Safe };
     let planned = plan(&located.source, &report, policy)?;
-    let outcome = Outcome::looked(report, &located.source);
+    let outcome = Outcome::of_check(report, &located.source);
     let status = fsck::status(&outcome);
     if args.json {
         let fsck = check::Fsck::new(&located.place, &outcome, None, status);

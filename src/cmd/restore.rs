@@ -5,40 +5,38 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs_format::native::units::{CopyId, PAGE_BYTES, PageNo};
+use gmfs::put_back::{self, Refused};
 use gmfs_image::RegionFile;
-use gmfs_image::metadump::MetaDump;
-use gmfs_io::{ReadAt, Span, WriteAt};
-use gmfs_volume::census::Identity;
+use gmfs_image::metadump::{MetaDump, is_metadump};
+use gmfs_io::WriteAt;
+use gmfs_volume::Region;
 use gmfs_volume::rebuild::load;
 use gmfs_volume::restore::Restore;
-use gmfs_volume::superblocks::used_ranges;
-use gmfs_volume::{Region, Superblocks};
 
 use crate::ctx::{Ctx, OutputError};
 use crate::exit::Exit;
 use crate::failure::{Failure, printable};
 use crate::open::{self, WriteArgs};
 use crate::prompt::{self, Answer};
+use crate::render::changes::tell_put_back;
 use crate::render::json::{self, actions, region};
 use crate::render::size;
-use crate::taking_back;
 
 /// Put the metadata of a dump back
 ///
-/// Says first what has changed since the dump was made, and asks. The contents of files are not in a dump: a file that was
+/// IMAGE and FILE may be given in either order. Says first what has changed since the dump was made, and asks. The contents of files are not in a dump: a file that was
 /// changed since has its old blocks again, and in them whatever is there now. Stopped in the middle, it is ended by the
 /// same command.
-#[derive(Arguments, Debug)]
+#[derive(Arguments, Clone, Debug)]
 #[command(after_long_help = "Example:
   gmfs dump region.img -o region.meta
-  gmfs restore --undo before.undo region.meta region.img")]
+  gmfs restore --undo before.undo region.img region.meta")]
 pub(crate) struct Args {
+    #[command(flatten)]
+    image: WriteArgs,
     /// The metadata dump
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    #[command(flatten)]
-    image: WriteArgs,
     /// Put it back also where there is no region, or another one
     #[arg(short, long)]
     force: bool,
@@ -51,6 +49,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
+    let args = &args.in_order();
     let cannot = || format!("cannot restore {}", args.file.display());
     let dump = MetaDump::parse(RegionFile::open(&args.file)?).with_context(cannot)?;
     if dump.facts().obfuscated {
@@ -60,16 +59,17 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let superblocks = load(&dump).with_context(cannot)?;
     let restore = Restore::new(&dump, &superblocks, crate::random::birth()?);
     // Locked from here to the end: what is compared is what is overwritten.
-    let mut opening = open::whole(&args.image, Some(superblocks.geometry()), ctx)?;
+    let opening = open::whole(&args.image, Some(superblocks.geometry()), ctx);
+    let mut opening = opening.map_err(|error| open::about(error, "open", &args.image.image))?;
     let place = opening.place(&args.image);
     let target = &mut opening.target;
     let mut watch = open::watch(&args.image.image, target, args.image.in_use);
-    let there = compare_regions(&superblocks, &*target, args.force).with_context(cannot)?;
+    let there = put_back::region_there(&superblocks, &*target, args.force).map_err(told).with_context(cannot)?;
     let pages = restore.differing(&*target).with_context(cannot)?;
     let changes = match there {
         Some(there) => {
             let after = Region::with(&dump, load(&dump)?);
-            Some(taking_back::compare(&Region::with(&*target, there), &after))
+            Some(put_back::compare(&Region::with(&*target, there), &after))
         }
         None => None,
     };
@@ -84,13 +84,13 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         if !ctx.json {
             ctx.line(&format!("{} have changed since the dump was made", size::count(pages, "page")))?;
             if changes.is_some() {
-                taking_back::tell(changes.as_deref(), ctx)?;
+                tell_put_back(changes.as_deref(), ctx)?;
             }
             ctx.writer().flush().map_err(OutputError::from)?;
         }
         require_yes(args, ctx).with_context(cannot)?;
         // Nobody may have mapped what is restored while the question was open.
-        watch.refuse_bytes(&*target, &places(&superblocks)).with_context(cannot)?;
+        watch.refuse_bytes(&*target, &put_back::written(&superblocks)).with_context(cannot)?;
         if let Ok(before) = load(&*target) {
             let after = Region::with(&dump, load(&dump)?);
             watch.refuse_taking(&Region::with(&*target, before), Some(&after)).with_context(cannot)?;
@@ -112,6 +112,15 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+impl Args {
+    /// IMAGE and FILE as they are meant: what is in them tells which is the metadata dump.
+    fn in_order(&self) -> Self {
+        let mut args = self.clone();
+        open::in_order(&mut args.image.of.image, &mut args.file, is_metadump);
+        args
+    }
+}
+
 /// Refuses to write unless somebody said yes, on the command line or now. A dry run needs none.
 fn require_yes(args: &Args, ctx: &Ctx) -> Result<()> {
     if args.yes || args.image.dry_run || !ctx.json && agreed()? {
@@ -121,40 +130,19 @@ fn require_yes(args: &Args, ctx: &Ctx) -> Result<()> {
     Err(failure.hint("-y says it").into())
 }
 
-/// Where the metadata goes, in bytes of the region.
-fn places(superblocks: &Superblocks) -> Vec<Span> {
-    let geometry = superblocks.geometry();
-    let ranges = used_ranges(superblocks).into_iter().flat_map(|range| CopyId::BOTH.map(|copy| (copy, range.clone())));
-    let span = |(copy, range): (CopyId, std::ops::Range<u32>)| {
-        Span::new(geometry.page_offset(copy, PageNo(range.start)), range.len() as u64 * PAGE_BYTES)
-    };
-    ranges.map(span).collect()
-}
-
-/// Refuses a dump of another region, unless it is forced; gives what is in the image, if there is a region.
-fn compare_regions<S: ReadAt>(dump: &Superblocks, target: &S, force: bool) -> Result<Option<Superblocks>> {
-    let (geometry, uuid) = (dump.geometry(), dump.current().uuid);
-    if target.end().is_some_and(|end| end < u64::from(geometry.blocks()) * geometry.block_bytes()) {
-        let message = format!("the dump is of a region of {}, which IMAGE cannot hold", size::both(geometry.size()));
-        return Err(Failure::new("short", message).into());
-    }
-    let hint = "-f puts it back nevertheless";
-    let found = match load(target) {
-        Ok(found) => found,
-        Err(_) if force => return Ok(None),
-        Err(error) => return Err(Failure::new("no-region", error.to_string()).hint(hint).into()),
-    };
-    // Which of several regions it is, is not asked of one that is to be replaced.
-    let mine = |identity: &Identity| identity.uuid == uuid && identity.geometry == geometry.without_tail();
-    let same = found.current().uuid == uuid && (found.geometry() == geometry || found.are_rebuilt())
-        || found.rivals().iter().any(mine);
-    match (same, force) {
-        (true, _) | (false, true) => Ok(Some(found)),
-        (false, false) => {
-            let other = found.current().uuid;
-            let message = format!("the dump is of region {uuid}, IMAGE holds {other}, or one laid out otherwise");
-            Err(Failure::new("other-region", message).hint(hint).into())
+/// Why the metadata is not put back, with what to do next.
+fn told(refused: Refused) -> Failure {
+    const FORCE: &str = "-f puts it back nevertheless";
+    match refused {
+        Refused::Short { size } => {
+            Failure::new("short", format!("the dump is of a region of {}, which IMAGE cannot hold", size::both(size)))
         }
+        Refused::NoRegion(error) => Failure::new("no-region", error.to_string()).hint(FORCE),
+        Refused::OtherRegion { dumped, there } => {
+            let message = format!("the dump is of region {dumped}, IMAGE holds {there}, or one laid out otherwise");
+            Failure::new("other-region", message).hint(FORCE)
+        }
+        other => Failure::new("restore", other.to_string()),
     }
 }
 

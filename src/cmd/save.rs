@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs::store::other_layout;
+use gmfs::Located;
+use gmfs::content::{Gap, Gaps};
+use gmfs::copy::Copied;
+use gmfs::save;
 use gmfs_format::model::Piece;
-use gmfs_io::{ReadAt as _, Span, Window};
+use gmfs_io::Span;
 use gmfs_volume::rebuild::load;
 
 use crate::cmd::dump::out::{is_standard, refuse_terminal};
-use crate::content::{Gap, Gaps, SparseFile, carry, known_gaps};
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -21,7 +23,6 @@ use crate::render::json::{self, actions, region};
 use crate::render::progress::Progress;
 use crate::render::size;
 use crate::stdout;
-use gmfs::Located;
 
 /// Copy the region, byte for byte, into a region file
 ///
@@ -66,7 +67,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         return planned(args, &source, ctx).with_context(cannot);
     }
     let file = NewFile::begin(&args.output, args.force, args.image.files()).with_context(cannot)?;
-    let (gaps, written) = copy(&source, &file, ctx)
+    let Copied { gaps, written, .. } = copy(&source, &file, ctx)
         .and_then(|done| file.keep().map(|()| done))
         .with_context(|| unfinished(&args.output))?;
     let exit = if gaps.is_empty() { Exit::Done } else { Exit::No };
@@ -107,8 +108,7 @@ fn planned(args: &Args, source: &Located, ctx: &mut Ctx) -> Result<Exit> {
         output::check(&args.output, args.force, args.image.files())?;
         args.output.display().to_string()
     };
-    let whole = [Piece::Data { file: Span::new(0, length), at: 0, bad: false }];
-    let gaps = known_gaps(&source.source, &whole);
+    let gaps = save::known(source);
     let exit = if gaps.is_empty() { Exit::Done } else { Exit::No };
     if args.json {
         json::print(ctx, "save", &answer(args, source, &gaps, None))?;
@@ -150,7 +150,7 @@ fn to_standard(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
 pub(crate) fn into_file(image: &ReadArgs, to: &NewFile, ctx: &Ctx) -> Result<Gaps> {
     let cannot = || format!("cannot copy the region in {}", image.image.display());
     let source = cut(image, open::locate(image, ctx)?).with_context(cannot)?;
-    let (gaps, _) = copy(&source, to, ctx)?;
+    let gaps = copy(&source, to, ctx)?.gaps;
     tell(&gaps, ctx);
     Ok(gaps)
 }
@@ -169,26 +169,16 @@ fn tell(gaps: &Gaps, ctx: &Ctx) {
 
 /// The part to save: exactly what `--region` names, else the region as long as its superblock says, or one made anew.
 fn cut(args: &ReadArgs, located: Located) -> Result<Located> {
-    // Where the region is was told by a guestmemfs itself.
     if args.region.is_some() || located.guestmemfs.is_some() {
         return Ok(located);
     }
-    let size = match other_layout(&located.source) {
-        // Nothing in it says how large it is.
-        Some(_) => located.source.end().unwrap_or_else(|| located.source.size()),
-        None => open::load_or_rebuild(&located)?.geometry().size(),
-    };
-    let Located { place, source, dump, lock, guestmemfs } = located;
-    let source = Window::new(source.into_inner(), place.base, size);
-    Ok(Located { place, source, dump, lock, guestmemfs })
+    let size = located.store_size().map_err(|error| open::no_superblock(&located, error))?;
+    Ok(located.cut(size))
 }
 
-fn copy(source: &Located, file: &NewFile, ctx: &Ctx) -> Result<(Gaps, u64)> {
-    let length = source.source.size();
-    let progress = Progress::new(ctx, "saving", length);
-    let mut sink = SparseFile::new(file.file(), length, &progress);
-    carry(&source.source, length, &mut sink)?;
-    let done = sink.finish()?;
+fn copy(source: &Located, file: &NewFile, ctx: &Ctx) -> Result<Copied> {
+    let progress = Progress::new(ctx, "saving", source.source.size());
+    let copied = save::into(source, file.file(), &progress).map_err(output::copying)?;
     progress.done();
-    Ok(done)
+    Ok(copied)
 }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs_image::undo::Undo;
+use gmfs::put_back;
+use gmfs_image::undo::{Undo, is_undo_file};
 use gmfs_io::{Overlay, Span, WriteAt};
 use gmfs_volume::Region;
 
@@ -12,13 +13,13 @@ use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::printable;
 use crate::open::{self, Opening, WriteArgs};
+use crate::render::changes::tell_put_back;
 use crate::render::json::{self, actions, region};
 use crate::render::size;
-use crate::taking_back;
 
 /// Take back what a command run with --undo has written
 ///
-/// Every page is put back as it was, bit for bit. The undo file is checked to its end before anything is written, and the
+/// IMAGE and FILE may be given in either order. Every page is put back as it was, bit for bit. The undo file is checked to its end before anything is written, and the
 /// image must be as that command left it, or as an undo that was stopped left it; otherwise nothing is written.
 ///
 /// With -f the image may have changed since. What was written to other pages in the meantime stays as it is; which files
@@ -26,16 +27,16 @@ use crate::taking_back;
 /// still be a sign that it is the right image: one of the recorded pages is as it was before the command or after it; or
 /// one of the pages that the undo file lists as not written, up to 96 all over the image, is what it was; or there is no
 /// such page in the undo file, because the image held nothing else, and the image holds nothing else now.
-#[derive(Arguments, Debug)]
+#[derive(Arguments, Clone, Debug)]
 #[command(after_long_help = "Example:
   gmfs fsck -y --undo before.undo region.img
-  gmfs undo before.undo region.img")]
+  gmfs undo region.img before.undo")]
 pub(crate) struct Args {
+    #[command(flatten)]
+    image: WriteArgs,
     /// The undo file
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    #[command(flatten)]
-    image: WriteArgs,
     /// Put back also into an image that has changed since, or from a file whose command was stopped
     #[arg(short = 'f', long)]
     force: bool,
@@ -45,9 +46,11 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
+    let args = &args.in_order();
     let cannot = || format!("cannot undo in {}", args.image.image.display());
     let undo = Undo::open(&args.file).with_context(cannot)?;
-    let mut opening = open::whole(&args.image, None, ctx)?;
+    let opening = open::whole(&args.image, None, ctx);
+    let mut opening = opening.map_err(|error| open::about(error, "open", &args.image.image))?;
     if let Some(length) = undo.cut_from(&opening.target) {
         opening = lengthen(args, &undo, opening, length, ctx).with_context(cannot)?;
     }
@@ -63,9 +66,9 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         let after = Region::open(&after).ok();
         watch.refuse_taking(&before, after.as_ref()).with_context(cannot)?;
         let told = args.force || ctx.json || args.image.dry_run;
-        changes = after.as_ref().filter(|_| told).map(|after| taking_back::compare(&before, after));
+        changes = after.as_ref().filter(|_| told).map(|after| put_back::compare(&before, after));
         if told && !ctx.json {
-            taking_back::tell(changes.as_deref(), ctx)?;
+            tell_put_back(changes.as_deref(), ctx)?;
         }
         store = region::Store::new(place.base, after.as_ref().map_or(before.superblock(), Region::superblock));
     }
@@ -85,6 +88,15 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     };
     ctx.success(&printable(&text))?;
     Ok(Exit::Done)
+}
+
+impl Args {
+    /// IMAGE and FILE as they are meant: what is in them tells which is the undo file.
+    fn in_order(&self) -> Self {
+        let mut args = self.clone();
+        open::in_order(&mut args.image.of.image, &mut args.file, is_undo_file);
+        args
+    }
 }
 
 /// Gives a file that the recorded command made shorter its length back, once it is sure to be that file: what was cut off

@@ -1,13 +1,11 @@
 //! `gmfs who`: whose an address is.
 
-use std::fmt;
-
 use anyhow::Result;
 use clap::Args as Arguments;
 use gmfs::Store;
+use gmfs::address::{Address, AddressError};
 use gmfs::store::What;
 use gmfs_format::model::Tree;
-use gmfs_format::spec;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
@@ -46,51 +44,8 @@ struct Asked {
     address: Address,
 }
 
-/// A place in a region as people name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Address {
-    /// A physical address; an offset in the region where its base is not known.
-    Bytes(u64),
-    /// A block of the region.
-    Block(u64),
-    /// A page of the kernel.
-    Pfn(u64),
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bytes(address) => f.write_str(&size::hex(*address)),
-            Self::Block(block) => write!(f, "block:{block}"),
-            Self::Pfn(pfn) => write!(f, "pfn:{pfn:#x}"),
-        }
-    }
-}
-
-impl Address {
-    const fn is_block(self) -> bool {
-        matches!(self, Self::Block(_))
-    }
-
-    /// Where it lies in the region, in bytes, if it does. `base` is the region's physical base, 0 if not known.
-    pub(crate) fn offset(self, size: u64, block_bytes: u64, base: u64) -> Option<u64> {
-        let offset = match self {
-            Self::Bytes(address) => address.checked_sub(base)?,
-            Self::Block(block) => block.checked_mul(block_bytes)?,
-            Self::Pfn(pfn) => pfn.checked_mul(kernel_page(block_bytes))?.checked_sub(base)?,
-        };
-        (offset < size).then_some(offset)
-    }
-}
-
 fn parse(text: &str) -> Result<Asked, String> {
-    let number = |text: &str| spec::parse_size(text).map_err(|error| error.to_string());
-    let address = match text.split_once(':') {
-        Some(("block", rest)) => Address::Block(number(rest)?),
-        Some(("pfn", rest)) => Address::Pfn(number(rest)?),
-        Some((other, _)) => return Err(format!("'{other}:' is neither block: nor pfn:")),
-        None => Address::Bytes(number(text)?),
-    };
+    let address = text.parse().map_err(|error: AddressError| error.to_string())?;
     Ok(Asked { text: text.to_owned(), address })
 }
 
@@ -192,7 +147,8 @@ impl Asker<'_> {
 
     /// What of the store's metadata is at an address outside its region: that of a guestmemfs v1 is in the kernel's memory.
     fn in_kernel(&self, address: Address) -> Option<(u64, gmfs::store::Owner)> {
-        let physical = address.offset(u64::MAX, self.store.block_bytes(), 0).filter(|_| !address.is_block())?;
+        let physical =
+            address.offset(u64::MAX, self.store.block_bytes(), 0).filter(|_| !matches!(address, Address::Block(_)))?;
         Some((physical, self.store.guestmemfs()?.metadata_at(physical)?))
     }
 }
@@ -206,30 +162,5 @@ fn fill_in(answer: &mut files::Owner, owner: gmfs::store::Owner, paths: &mut Pat
         answer.page_kind = metadata.kind;
         answer.ino = metadata.ino.and_then(files::ino);
         answer.path = files::Path::new(metadata.ino.and_then(|ino| paths.of(ino)).as_deref());
-    }
-}
-
-/// Bytes of the kernel's own pages where PMD pages have this size: a page of page tables has an eighth of its bytes as
-/// entries, and a PMD page is what one of them maps.
-const fn kernel_page(block_bytes: u64) -> u64 {
-    match block_bytes >> 20 {
-        512 => 64 << 10,
-        32 => 16 << 10,
-        _ => 4 << 10,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_have_three_forms() {
-        assert_eq!(parse("0x1000").unwrap().address, Address::Bytes(0x1000));
-        assert_eq!(parse("block:7").unwrap().address, Address::Block(7));
-        assert_eq!(parse("pfn:0x10").unwrap().address, Address::Pfn(16));
-        for wrong in ["", "block:", "page:3", "-1", "12:3"] {
-            assert!(parse(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -1,21 +1,19 @@
 //! Findings and plans as people read them.
 
 use gmfs_check::plan::Refused;
-use gmfs_check::{Finding, Planned, Report, Severity, Verdict};
+use gmfs_check::{AffectedFile, Finding, Found, Outcome, Planned, Report, Severity, Verdict};
 
 use crate::ctx::{Ctx, OutputError};
 use crate::render::size;
 use crate::render::style::{Role, paint};
 use crate::render::wrap;
-use crate::repairing::{Found, Outcome};
-use crate::whose::Whose;
 
 /// Prints findings, one a line, with what became of each.
 pub(crate) fn findings<'f>(found: impl IntoIterator<Item = &'f Found>, ctx: &mut Ctx) -> Result<(), OutputError> {
-    for Found { finding, repaired, whose, .. } in found {
+    for Found { finding, repaired, file, .. } in found {
         let code = finding.code().text();
         let done = if *repaired { " [repaired]" } else { "" };
-        let text = format!("{} (at {:#x}){done}", describe(finding, whose.as_ref()), finding.at.offset);
+        let text = format!("{} (at {:#x}){done}", describe(finding, file.as_ref()), finding.at.offset);
         let text = wrap::hang(&text, ctx.width, 4);
         let text = text.strip_prefix(code).unwrap_or(&text);
         let (text, done) = text.strip_suffix(done).map_or((text, ""), |text| (text, done));
@@ -26,13 +24,11 @@ pub(crate) fn findings<'f>(found: impl IntoIterator<Item = &'f Found>, ctx: &mut
 }
 
 /// A finding in words: code and severity, the file and its bytes where that is known, and what is wrong.
-pub(crate) fn describe(finding: &Finding, whose: Option<&Whose>) -> String {
+pub(crate) fn describe(finding: &Finding, file: Option<&AffectedFile>) -> String {
     let subject = finding.subject;
-    let place = match whose {
-        Some(Whose { path, bytes: Some(bytes) }) => {
-            format!("{path}: {} ({subject})", size::range(bytes.offset, bytes.end()))
-        }
-        Some(Whose { path, bytes: None }) => format!("{path} ({subject})"),
+    let place = match file.map(|file| (file.shown(), file.bytes)) {
+        Some((path, Some(bytes))) => format!("{path}: {} ({subject})", size::range(bytes.offset, bytes.end())),
+        Some((path, None)) => format!("{path} ({subject})"),
         None => subject.to_string(),
     };
     let text = format!("{} {}: {place}: {}", finding.code(), finding.severity().name(), finding.problem);
@@ -63,22 +59,27 @@ pub(crate) fn plan(edits: &[Planned], refused: &[Refused], ctx: &mut Ctx) -> Res
         let codes: Vec<&str> = planned.because.iter().map(|code| code.text()).collect();
         let edit = crate::failure::printable(&planned.edit.to_string());
         ctx.line(&format!("{} {}: {edit}", codes.join("+"), planned.class.name()))?;
-        if let Some(loses) = &planned.loses {
-            ctx.line(&format!("  gives up: {}", crate::failure::printable(loses)))?;
+        if let Some(loses) = planned.losses() {
+            ctx.line(&format!("  loses: {}", crate::failure::printable(&loses)))?;
         }
     }
     for left in refused {
-        ctx.line(&format!("{} left: {}: {}", left.code, left.subject, crate::failure::printable(&left.why)))?;
+        ctx.line(&format!(
+            "{} left: {}: {}",
+            left.code,
+            left.subject,
+            crate::failure::printable(&left.why.to_string())
+        ))?;
     }
     Ok(())
 }
 
-/// Prints what repairs have given up.
-pub(crate) fn given_up(edits: &[Planned], ctx: &mut Ctx) -> Result<(), OutputError> {
+/// Prints what repairs have lost.
+pub(crate) fn lost(edits: &[Planned], ctx: &mut Ctx) -> Result<(), OutputError> {
     for planned in edits {
-        let Some(loses) = &planned.loses else { continue };
+        let Some(loses) = planned.losses() else { continue };
         let codes: Vec<&str> = planned.because.iter().map(|code| code.text()).collect();
-        ctx.line(&format!("{} gave up {}", codes.join("+"), crate::failure::printable(loses)))?;
+        ctx.line(&format!("{} lost: {}", codes.join("+"), crate::failure::printable(&loses)))?;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Everything that turns values into text: numbers, times, tables, colours, JSON, progress. Nothing else does.
 
+pub(crate) mod changes;
 pub(crate) mod findings;
 pub(crate) mod json;
 pub(crate) mod progress;

@@ -2,14 +2,14 @@
 //! terminal shows it, and it is gone before anything else is written there.
 
 use std::cell::{Cell, RefCell};
-use std::io::{self, IsTerminal as _, Read, Write as _};
+use std::io::{self, Read};
 use std::os::fd::AsFd as _;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use unicode_width::UnicodeWidthStr as _;
 
 use crate::ctx::Ctx;
+use crate::line;
 use crate::render::size;
 
 /// What takes no longer shows nothing.
@@ -20,16 +20,6 @@ const PAUSE: Duration = Duration::from_millis(100);
 const BAR: u64 = 24;
 /// Columns of a terminal that does not tell how many it has.
 const COLUMNS: u16 = 80;
-
-/// Whether the line is on the terminal now.
-static SHOWN: AtomicBool = AtomicBool::new(false);
-
-/// Takes the line away. To be called before anything else is written to standard error.
-pub(crate) fn clear() {
-    if SHOWN.swap(false, Ordering::Relaxed) {
-        let _ = io::stderr().write_all(b"\r\x1b[K");
-    }
-}
 
 /// Progress of one piece of work, in bytes.
 pub(crate) struct Progress {
@@ -50,8 +40,13 @@ pub(crate) struct Progress {
 impl Progress {
     /// `total` is 0 if it is not known.
     pub(crate) fn new(ctx: &Ctx, doing: &'static str, total: u64) -> Self {
+        Self::shown(ctx.progress, doing, total)
+    }
+
+    /// As [`new`](Self::new), where it is known whether progress is shown at all.
+    fn shown(shown: bool, doing: &'static str, total: u64) -> Self {
         Self {
-            shown: ctx.progress,
+            shown,
             doing,
             patience: PATIENCE,
             started: Instant::now(),
@@ -63,9 +58,9 @@ impl Progress {
         }
     }
 
-    /// As [`new`](Self::new), and shown from the start if `forced`.
-    pub(crate) fn forced(ctx: &Ctx, doing: &'static str, forced: bool) -> Self {
-        let mut progress = Self::new(ctx, doing, 0);
+    /// As [`new`](Self::new), if progress is shown at all, and from the start if `forced`.
+    pub(crate) fn forced(shown: bool, doing: &'static str, forced: bool) -> Self {
+        let mut progress = Self::shown(shown, doing, 0);
         if forced {
             progress.patience = Duration::ZERO;
         }
@@ -101,7 +96,7 @@ impl Progress {
 
     fn end(&self) {
         if self.drawn.take().is_some() {
-            clear();
+            line::clear();
         }
     }
 
@@ -117,17 +112,11 @@ impl Progress {
         let text = text(self.doing, done, total, moved, self.started.elapsed());
         let columns = rustix::termios::tcgetwinsize(io::stderr().as_fd()).map_or(COLUMNS, |size| size.ws_col);
         let text = fit(text, usize::from(if columns == 0 { COLUMNS } else { columns }));
-        if *self.line.borrow() != text || !SHOWN.load(Ordering::Relaxed) {
-            let _ = write!(io::stderr(), "\r{text}\x1b[K");
-            SHOWN.store(true, Ordering::Relaxed);
+        if *self.line.borrow() != text || !line::is_shown() {
+            line::show(&text);
             self.line.replace(text);
         }
     }
-}
-
-/// Whether standard error can show a line that is taken away again.
-pub(crate) fn possible() -> bool {
-    io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// The parts of the line, the most important first.
@@ -186,7 +175,12 @@ pub(crate) struct Counted<'p, R> {
 
 impl<'p, R> Counted<'p, R> {
     pub(crate) fn new(inner: R, progress: &'p Progress) -> Self {
-        Self { inner, progress, done: 0 }
+        Self::from(inner, progress, 0)
+    }
+
+    /// As [`new`](Self::new), where `done` bytes of the work are done already.
+    pub(crate) fn from(inner: R, progress: &'p Progress, done: u64) -> Self {
+        Self { inner, progress, done }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Sizes for people, with the exact number beside them, and addresses.
 
+use gmfs_format::native::geometry::Geometry;
 use humansize::{BINARY, FormatSizeOptions};
 
 /// `2 MiB`, `1.5 GiB`: two decimals at most. Not exact.
@@ -35,6 +36,17 @@ pub(crate) fn both(bytes: u64) -> String {
 /// An address or an offset.
 pub(crate) fn hex(address: u64) -> String {
     format!("{address:#x}")
+}
+
+/// Blocks by what they are for.
+pub(crate) fn blocks(geometry: Geometry) -> String {
+    format!(
+        "{} of {}: {} for data, {} for metadata",
+        geometry.blocks(),
+        human(geometry.block_bytes()),
+        geometry.data_blocks(),
+        u64::from(geometry.metadata_blocks()) * 2
+    )
 }
 
 /// A count with its noun, in the plural where it is one.

@@ -3,14 +3,12 @@
 use std::fmt::Write as _;
 
 use gmfs_format::model::Kind;
-use gmfs_format::native::copies::Standing;
 use gmfs_format::native::features::Features;
 use gmfs_format::native::superblock::{STATE_ACTIVE, STATE_CLEAN, STATE_FLAGS, STATE_SEALED};
 use gmfs_format::native::tables::{
     BLOCK_CRC_VALID, BLOCK_FLAGS, BLOCK_ZERO, INODE_ALIGN_1G, INODE_DOUBTFUL, INODE_FLAGS, INODE_IMMUTABLE,
     INODE_LOST_DATA,
 };
-use gmfs_io::Absence;
 
 /// `drwxr-xr-x`
 pub(crate) fn mode(kind: Kind, mode: u16) -> String {
@@ -89,21 +87,6 @@ pub(crate) fn features(features: Features) -> String {
         return "none".to_owned();
     }
     format!("compat {:#x}, ro-compat {:#x}, incompat {:#x}", features.compat, features.ro_compat, features.incompat)
-}
-
-/// A word for what a copy of a page is worth.
-pub(crate) fn standing(standing: Standing) -> &'static str {
-    match standing {
-        Standing::Good => "good",
-        Standing::Uncommitted => "uncommitted",
-        Standing::Lagging => "lagging",
-        Standing::Interrupted => "interrupted",
-        Standing::Stale => "stale",
-        Standing::Damaged(fault) => fault.name(),
-        Standing::Absent(Absence::BeyondEnd) => "beyond-end",
-        Standing::Absent(_) => "absent",
-        Standing::Unreadable => "unreadable",
-    }
 }
 
 #[cfg(test)]

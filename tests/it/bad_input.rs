@@ -1,11 +1,11 @@
-//! Whatever a reading command is given: an answer or a named error, never a panic, and the input as it was.
+//! Any input to a reading command gives an answer or a named error, never a panic, and is not changed.
 
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::images::{self, BLOCK, SIZE};
 use crate::sandbox::{Done, Sandbox};
 
-/// Every command that reads an image, with `IMAGE` for its name.
+/// Every command that reads an image. `IMAGE` stands for the image's name.
 const READERS: [&str; 19] = [
     "inspect IMAGE",
     "inspect IMAGE --json",
@@ -38,7 +38,7 @@ const WRITERS: [&str; 6] = [
     "put IMAGE content /x",
 ];
 
-/// Runs every reader; each gives an answer or a named error.
+/// Runs every reader. Each must give an answer or a named error.
 fn read_all(sandbox: &Sandbox, name: &str, mut each: impl FnMut(&str, &Done)) {
     for line in READERS {
         let done = sandbox.gmfs(&line.replace("IMAGE", name));
@@ -56,7 +56,8 @@ fn read_all(sandbox: &Sandbox, name: &str, mut each: impl FnMut(&str, &Done)) {
     }
 }
 
-/// None of these is a region: each reader but `scan`, `raw` and the dry run fails, and nothing changes.
+/// None of these images is a region: each reader except `scan`, `raw` and the dry run must fail, and nothing may
+/// change.
 fn no_region(sandbox: &Sandbox, name: &str) {
     let before = sandbox.read(name);
     read_all(sandbox, name, |line, done| {
@@ -159,7 +160,7 @@ fn what_may_not_be_read() {
     let path = sandbox.path("region.img");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
     if std::fs::File::open(&path).is_ok() {
-        // Root reads everything.
+        // Root can read every file, so there is nothing to test.
         return;
     }
     sandbox.fails("ls region.img", "no permission");
@@ -202,7 +203,7 @@ fn superblocks_that_lie_and_hold_together() {
     let sandbox = Sandbox::new();
     images::sample(&sandbox);
     let region = sandbox.read("region.img");
-    // Marks at the ends of their tables: pages that were never written are read, and found to be no pages.
+    // The marks are those of full tables, so pages that were never written are read, and found not to be pages.
     sandbox.write("liar", &region);
     images::lie(&sandbox, "liar", |sb| {
         sb.raw.inodes_used_pages = 128.into();
@@ -213,7 +214,7 @@ fn superblocks_that_lie_and_hold_together() {
     });
     read_all(&sandbox, "liar", |_, _| {});
     assert_eq!(sandbox.gmfs("inspect liar --json").json()["health"]["verdict"], "damaged");
-    // A region of 64 TiB in a file of 64 MiB.
+    // A region that claims 64 TiB, in a file of 64 MiB.
     sandbox.write("liar", &region);
     let huge = gmfs_format::native::geometry::Geometry::plan(64 << 40, gmfs_format::native::units::PmdShift::M2, 1024)
         .unwrap();
@@ -224,7 +225,7 @@ fn superblocks_that_lie_and_hold_together() {
     assert!(!sandbox.exists("output") || sandbox.path("output").metadata().unwrap().len() <= 64 << 40);
 }
 
-/// Times and label that no mkfs makes.
+/// Makes superblocks with times and labels that no mkfs writes.
 trait Lies {
     fn generation_lies(&mut self);
 }

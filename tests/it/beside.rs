@@ -1,4 +1,5 @@
-//! Several processes at one region: readers share it, writers wait, what a process has mapped stays as it is.
+//! Several processes use one region: readers share it, writers wait, and memory that a process has mapped is not
+//! changed.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -12,7 +13,7 @@ use gmfs_io::Span;
 use crate::images::{self, BLOCK};
 use crate::sandbox::{Done, Sandbox, UNSEEN};
 
-/// What the test's own process is called, which holds locks for it.
+/// The name of this test's own process, which holds locks in the tests.
 fn own_name() -> String {
     let name = std::fs::read_to_string("/proc/self/comm").unwrap();
     format!("process {} ({})", std::process::id(), name.trim())
@@ -25,7 +26,7 @@ fn sandbox() -> Sandbox {
 }
 
 fn hold(path: &Path, mode: Mode, span: Option<Span>) -> RangeLock {
-    // A process that another test is starting has the file of an earlier lock for a moment.
+    // A process that another test is starting has inherited the file of an earlier lock for a moment.
     let how = Locking { span, limit: Duration::from_secs(20), ..Locking::at_once() };
     RangeLock::take(path, mode, &how).unwrap()
 }
@@ -79,7 +80,7 @@ fn readers_share_a_region_and_nobody_reads_beside_a_writer() {
     }
 }
 
-/// The command says who has the lock.
+/// The command must name the holder of the lock.
 fn locked(done: Done, line: &str) {
     let status = if line.starts_with("fsck") { 8 } else { 2 };
     let who = format!("is locked by {}", own_name());
@@ -98,7 +99,7 @@ fn waiting_is_announced_and_ends() {
     assert_eq!((done.code, done.json()["error"]["code"].as_str()), (2, Some("locked")));
     let note = format!("gmfs: note: waiting for region.img, which is locked by {}", own_name());
     assert_eq!(done.stderr.matches(&note).count(), 1, "{done:?}");
-    // Who gets the lock in time does not fail.
+    // A command that gets the lock in time must succeed.
     let waiting = sandbox.command(&["ls", "region.img"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     std::thread::sleep(Duration::from_millis(200));
     drop(exclusive);
@@ -122,13 +123,13 @@ fn an_interrupt_ends_the_waiting() {
     }
     let sandbox = sandbox();
     let _exclusive = hold(&sandbox.path("region.img"), Mode::Exclusive, None);
-    // The second one watches for interrupts before it opens the image.
+    // The second command watches for interrupts before it opens the image.
     for line in ["ls region.img", "dump region.img -o region.meta", "repair region.img -o copy.img"] {
         let line: Vec<&str> = line.split(' ').collect();
         let mut command = sandbox.command(&line);
         command.args(["--wait", "60"]).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        // It waits once it says so.
+        // The command waits after it has said so.
         let mut said = [0; 12];
         child.stderr.as_mut().unwrap().read_exact(&mut said).unwrap();
         let clock = Instant::now();
@@ -151,7 +152,7 @@ fn two_regions_of_one_file_do_not_wait_for_each_other() {
     sandbox.ok(&format!("create two.img /a --size 1 --wait 0 {second}"));
     sandbox.ok(&format!("ls two.img --wait 0 {second}"));
     sandbox.fails(&format!("create two.img /a --size 1 --wait 0 {first}"), "is locked by");
-    // Without a word of where, it is all of the file.
+    // Without --region, the whole file is locked.
     sandbox.fails("create two.img /a --size 1 --wait 0", "is locked by");
     drop(held);
     sandbox.ok(&format!("create two.img /a --size 1 {first}"));
@@ -168,7 +169,7 @@ fn a_reader_without_a_lock_says_what_may_mix() {
     drop(exclusive);
     sandbox.fails_with(8, "fsck -p region.img --no-lock", "for reading only");
     sandbox.fails_with(2, "create region.img /x --no-lock", "unexpected argument");
-    // Content goes into a pipe that nobody empties until the region has changed.
+    // The content goes into a pipe that is not read until the region has changed.
     let mut reader = sandbox.command(&["cat", "region.img", "/vms/first.mem", "--no-lock"]);
     let mut reader = reader.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut first = [0];
@@ -183,7 +184,7 @@ fn a_reader_without_a_lock_says_what_may_mix() {
 fn who_only_shows_what_was_read_keeps_no_writer_waiting() {
     let sandbox = Sandbox::new();
     images::sample(&sandbox);
-    // More than a pipe holds.
+    // This is more than fits into a pipe.
     let names: Vec<String> = (0..1000).map(|n| format!("/{n:0>200}")).collect();
     let mut line = vec!["mkdir", "region.img"];
     line.extend(names.iter().map(String::as_str));
@@ -219,13 +220,13 @@ fn the_image_itself_is_no_content_for_it() {
     assert_eq!(sandbox.ok("ls region.img").text(), "sparse\nvms\n");
 }
 
-/// A loop device. It goes with this value.
+/// A loop device, which is removed on drop.
 struct Loop {
     path: String,
 }
 
 impl Loop {
-    /// `None`, with a word about it, where there can be none.
+    /// Returns `None` and prints why if there can be no loop device.
     fn new(file: &Path, offset: u64) -> Option<Self> {
         let mut command = Command::new("losetup");
         command.args(["--find", "--show", "--offset", &offset.to_string()]).arg(file);
@@ -265,7 +266,7 @@ fn a_loop_device_and_its_file_exclude_each_other() {
         }
         drop(shared);
     }
-    // Another node of the same device.
+    // The same device, through another node.
     let node = sandbox.path("node");
     let meta = std::fs::metadata(&device.path).unwrap();
     let number = std::os::unix::fs::MetadataExt::rdev(&meta);
@@ -294,7 +295,7 @@ fn a_loop_device_over_one_region_leaves_the_other_alone() {
     sandbox.ok("create two.img /a --size 1 --region 16M:16M");
 }
 
-/// A process that has a part of a file mapped, as a guest's VMM has. It ends with this value.
+/// A process that has mapped part of a file, like the VMM of a guest. It is ended on drop.
 struct Guest(Child);
 
 #[test]
@@ -317,11 +318,11 @@ fn what_cannot_be_seen_is_said_once() {
     }
 }
 
-/// What it calls itself.
+/// The name that the process gives itself.
 const GUEST: &str = "a-guest";
 
 impl Guest {
-    /// `None`, with a word about it, where there is no Python.
+    /// Returns `None` and prints why if there is no Python.
     fn new(path: &Path, span: Span) -> Option<Self> {
         let program = "import mmap, sys
 path, offset, length = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -356,14 +357,14 @@ impl Drop for Guest {
     }
 }
 
-/// Where the file's first extent is in the region.
+/// The location of the file's first extent in the region.
 fn extent(sandbox: &Sandbox, image: &str, path: &str) -> Span {
     let file = sandbox.ok(&format!("stat {image} {path} --json")).json()["files"][0].clone();
     let first = &file["extents"][0];
     Span::new(first["address"].as_u64().unwrap(), first["count"].as_u64().unwrap() * BLOCK)
 }
 
-/// A region with `/a` and `/b`, and what is needed to go back to before there was `/b`.
+/// A region with `/a` and `/b`, with dumps and undo files from before `/b` was created.
 fn with_two_files() -> Sandbox {
     let sandbox = Sandbox::new();
     images::sample(&sandbox);
@@ -384,7 +385,7 @@ fn what_is_mapped_is_refused(sandbox: &Sandbox, image: &str, mapped: &Path) {
         let told = format!("/b is mapped by {}", guest.named());
         assert!(done.code == 2 && done.stderr.contains(&told), "{line}: {done:?}");
         assert!(done.stderr.contains("--in-use-ok"), "{line}: {done:?}");
-        // The superblocks say that somebody was there, and nothing else changes.
+        // Only the superblocks change, which record that a writer was there.
         let changed = before.chunks(4096).zip(sandbox.read("region.img").chunks(4096)).filter(|(a, b)| a != b).count();
         assert!(changed <= 2, "{line}: {changed} pages changed");
     };
@@ -395,7 +396,7 @@ fn what_is_mapped_is_refused(sandbox: &Sandbox, image: &str, mapped: &Path) {
     refuse(&format!("mv -f {image} /c /b"));
     refuse(&format!("mkfs -f {image}"));
     refuse(&format!("restore -y before.meta {image}"));
-    // What leaves these blocks alone goes on.
+    // Changes that do not affect these blocks succeed.
     sandbox.ok(&format!("truncate {image} /a --size 2M"));
     sandbox.ok(&format!("truncate {image} /b --size 8M"));
     sandbox.ok(&format!("mv {image} /b /still-b"));
@@ -415,7 +416,7 @@ fn what_is_mapped_is_refused(sandbox: &Sandbox, image: &str, mapped: &Path) {
     let plain = sandbox.ok(&format!("stat {image} /b --json")).json();
     assert_eq!(plain["files"][0].get("mapped_by"), None);
     sandbox.ok(&format!("rm {image} /b --in-use-ok"));
-    // The blocks are free, and still not handed out.
+    // The blocks are free, but are not allocated.
     let free = sandbox.ok(&format!("inspect {image} --json")).json()["usage"]["free"].as_u64().unwrap();
     let done = sandbox.gmfs(&format!("create {image} /all --size {}M", free * 2));
     let told = format!("2 more belong to no file, but are mapped by {}", guest.named());
@@ -452,7 +453,7 @@ fn a_map_of_a_loop_device_is_one_of_its_file_and_the_other_way_round() {
 #[test]
 fn an_undo_takes_no_mapped_memory_from_its_file() {
     let sandbox = with_two_files();
-    // Puts `/b` back, which the undo would take away again.
+    // Restores `/b`, which the undo would remove again.
     sandbox.ok("dump region.img -o with-b.meta");
     sandbox.ok("rm region.img /b");
     sandbox.gmfs("restore -y --undo restored.undo with-b.meta region.img");
@@ -471,12 +472,12 @@ fn a_repair_leaves_mapped_memory_alone_and_does_the_rest() {
     sandbox.ok("inject region.img --page 1 --copy A --how zero");
     sandbox.ok("inject region.img --page 2 --copy B --how zero");
     let Some(guest) = Guest::new(&sandbox.path("region.img"), Span::new(0, 4096 * 16)) else { return };
-    // Copy A's pages are mapped, copy B's are not.
+    // Pages of copy A are mapped, and those of copy B are not.
     let done = sandbox.gmfs("fsck -y region.img");
     let told = format!("is mapped by {}", guest.named());
     assert!(done.code & 4 == 4 && done.stderr.contains(&told), "{done:?}");
     drop(guest);
-    // A guest in its own file is in nobody's way.
+    // A guest that has mapped its own file is not affected.
     let _guest = Guest::new(&sandbox.path("region.img"), at).unwrap();
     assert_eq!(sandbox.gmfs("fsck -y region.img").code, 1);
     sandbox.ok("fsck -n region.img");

@@ -1,13 +1,13 @@
-//! Dumps that QEMU and makedumpfile have written, through every command that reads memory, compared with what was in the
-//! memory. They hold a window of pages that tell their own address, and no region.
+//! Reads dumps that QEMU and makedumpfile wrote, with every command that reads memory, and compares the result with the
+//! content of the memory. The dumps have a window of pages that contain their own address, and no region.
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::dumpfiles::{captured, unpack};
+use crate::dumpfiles::unpack;
 use crate::sandbox::Sandbox;
 
-/// A captured dump, unpacked: how it is called on the command line, and what is known of it.
+/// A captured dump, unpacked: its name on the command line, and what is recorded about it.
 struct Case {
     name: String,
     image: String,
@@ -15,7 +15,7 @@ struct Case {
 }
 
 fn cases(sandbox: &Sandbox) -> Vec<Case> {
-    let Some(dir) = captured() else { return Vec::new() };
+    let Some(dir) = gmfs_testing::fixtures("dumps") else { return Vec::new() };
     let truth: Value = serde_json::from_str(&std::fs::read_to_string(dir.join("truth.json")).unwrap()).unwrap();
     let mut cases = Vec::new();
     for (name, truth) in truth["dumps"].as_object().unwrap() {
@@ -35,7 +35,7 @@ impl Case {
         (self.truth["window"]["base"].as_u64().unwrap(), self.truth["window"]["size"].as_u64().unwrap())
     }
 
-    /// What is missing of the window, in bytes: `[offset, length]`.
+    /// The ranges of the window that are missing, in bytes: `[offset, length]`.
     fn missing(&self) -> Vec<(u64, u64)> {
         let page = self.truth["window"]["page"].as_u64().unwrap();
         let ranges = self.truth["window"]["missing_ranges"].as_array().unwrap().iter();
@@ -68,7 +68,7 @@ fn what_they_are_is_told() {
         }
         let parts = case.truth["files"].as_array().unwrap().len();
         assert_eq!(dump["parts"].as_array().unwrap().len(), if parts > 1 { parts } else { 0 }, "{}", case.name);
-        // Nobody said which kernel it was.
+        // The dump does not record the kernel.
         assert_eq!((&dump["kernel"], &dump["crashed"]), (&Value::Null, &Value::Null), "{}", case.name);
         let missing: u64 = case.missing().iter().map(|(_, length)| length).sum();
         assert_eq!(found["range"]["present"], size - missing, "{}", case.name);
@@ -96,7 +96,7 @@ fn the_memory_is_saved_as_it_was() {
         assert_eq!(absent, missing, "{}", case.name);
         let digest: String = Sha256::digest(sandbox.read("saved")).iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(digest, case.truth["window"]["sha256_missing_as_zero"], "{}", case.name);
-        // No region is in it, and that is said with what is.
+        // There is no region in it. The error says so, and what is in it.
         let done = sandbox.fails(&format!("ls {}", case.image), "no region was found");
         assert!(done.stderr.contains("the dump holds ") && done.stderr.contains("--region SIZE:BASE"), "{done:?}");
         sandbox.fails(&format!("cat {} /f --region {size}:{base}", case.image), "no region: superblock A");

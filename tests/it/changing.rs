@@ -1,4 +1,4 @@
-//! Commands that change a region: what they make, and that what fails changes nothing.
+//! Commands that change a region: their results, and that a command that fails changes nothing.
 
 use crate::images::{self, BLOCK};
 use crate::sandbox::Sandbox;
@@ -15,7 +15,7 @@ fn clean(sandbox: &Sandbox) {
     assert_eq!(found["superblock"]["state"], "clean");
 }
 
-/// Runs a command line that fails; the region has the files that it had, and is clean.
+/// Runs a command line that must fail. The region must have the same files as before, and be clean.
 fn refused(sandbox: &Sandbox, line: &str, saying: &str) {
     let files = |sandbox: &Sandbox| sandbox.ok("inspect region.img files --json").json()["files"].clone();
     let before = files(sandbox);
@@ -139,7 +139,7 @@ fn aligned_files_lie_at_gibibytes_of_physical_memory() {
     let map = sandbox.ok("map big.img /vm --json").json();
     assert_eq!(map["extents"][0]["physical"].as_u64().unwrap() % (1 << 30), 0);
     sandbox.ok("create big.img /third --size 1G --align-1g");
-    // There are 509 blocks, but no run of 300 of them at a multiple of 1 GiB.
+    // There are 509 free blocks, but no run of 300 blocks at a multiple of 1 GiB.
     sandbox.fails("create big.img /more --size 600M --align-1g", "aligned to 1 GiB");
 }
 
@@ -155,7 +155,7 @@ fn out_of_inodes() {
 #[test]
 fn a_region_left_by_a_writer_is_recovered_and_that_is_said() {
     let sandbox = sandbox();
-    // The mark "active" in both copies, as a writer leaves it that is killed between two commits.
+    // Sets the mark "active" in both copies, as a writer leaves it that is killed between two commits.
     images::lie(&sandbox, "region.img", |superblock| superblock.raw.state = 2.into());
     let found = sandbox.ok("inspect region.img --json").json();
     assert_eq!(found["health"]["verdict"], "recovery");
@@ -178,16 +178,16 @@ fn what_must_not_be_changed_is_not() {
     sandbox.fails("ls region.img", "incompatible mask 0x8");
     let found = sandbox.ok("inspect region.img superblock --json").json();
     assert_eq!(found["superblock"]["features"]["incompat"], "0x8");
-    // Damage is for the checker to repair.
+    // Damage must be repaired before changes are possible.
     sandbox.write("region.img", &before);
     images::poke(&sandbox, "region.img", 4096 + 200, b"damage");
     sandbox.fails("mkdir region.img /x", "damaged");
-    // A region that is cut can be read as far as it is there, and not be changed.
+    // A region that is cut short can be read as far as it goes, but not changed.
     sandbox.write("cut.img", &before[..32 << 20]);
     sandbox.fails("mkdir cut.img /x", "cannot change the region in cut.img");
 }
 
-/// A slash at the end of a path demands a directory.
+/// A slash at the end of a path requires a directory.
 #[test]
 fn a_slash_at_the_end_demands_a_directory() {
     let sandbox = sandbox();

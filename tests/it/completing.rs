@@ -1,4 +1,4 @@
-//! Completion, as the shells ask for it.
+//! Completion, as shells request it.
 
 use std::process::Command;
 
@@ -16,7 +16,7 @@ fn place() -> Sandbox {
     sandbox
 }
 
-/// What gmfs itself answers to a line, whose last word is the one to complete.
+/// What gmfs offers for a line whose last word is to be completed.
 fn offered(sandbox: &Sandbox, line: &str) -> Vec<String> {
     let words: Vec<&str> = line.split(' ').collect();
     let at = (words.len() - 1).to_string();
@@ -70,7 +70,7 @@ fn paths_are_those_in_the_region() {
     is("gmfs stat region.img /vms/first.mem /vms/f", &["/vms/first.mem"]);
     is("gmfs extract region.img /v", &["/vms/"]);
     is("gmfs extract region.img /vms/first.mem ", &[":files"]);
-    // Nothing is said of what is no region.
+    // A file that is not a region gives no suggestions and no errors.
     sandbox.write("noise", b"GMsb and then nothing");
     is("gmfs cat noise /", &[]);
     is("gmfs cat missing /", &[]);
@@ -92,7 +92,7 @@ fn shell(sandbox: &Sandbox, shell: &[&str], script: &str) -> Option<String> {
         eprintln!("skipped: {} is not installed", shell[0]);
         return None;
     };
-    // As timeout says that there is no such program.
+    // timeout reports with this status that there is no such program.
     if output.status.code() == Some(127) {
         eprintln!("skipped: one of {shell:?} is not installed");
         return None;
@@ -124,7 +124,7 @@ fn bash_completes() {
     assert!(complete("gmfs explain ''").contains(&"GM0402".to_owned()));
     assert!(complete("fsck.gmfs --").contains(&"--preen".to_owned()));
     assert_eq!(complete("gmfs cat region.img /vms/f"), ["/vms/first.mem"]);
-    // As bash splits --color=al, and --part=reg.
+    // bash splits --color=al and --part=reg into these words.
     assert_eq!(complete("gmfs inspect --color = al"), ["always"]);
     assert_eq!(complete("gmfs inspect --part = reg"), ["region.img"]);
 }
@@ -145,7 +145,8 @@ fn fish_completes() {
     assert!(complete("fsck.gmfs --").unwrap().contains(&"--preen".to_owned()));
 }
 
-/// Zsh completes only where somebody types, so it gets a terminal: types a line and a tab, and waits for what is wanted.
+/// Zsh completes only when a user types. So it gets a terminal, on which the test types a line and a tab, and waits for
+/// the completion.
 const ZSH: &str = r#"
 zmodload zsh/zpty && zpty z zsh -f -i
 zpty -w z "fpath=($PWD \$fpath); autoload -U compinit; compinit -u -D; LISTMAX=1000; bindkey '^I' complete-word; echo REA''DY"
@@ -174,7 +175,7 @@ fn zsh_completes() {
     }
 }
 
-/// The scripts in the tree are those that the program prints.
+/// The scripts in the repository must be those that the program prints.
 #[test]
 fn scripts_are_in_the_tree() {
     let sandbox = Sandbox::new();

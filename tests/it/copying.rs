@@ -1,4 +1,5 @@
-//! Content out of an image: the same bytes from every kind of image to every kind of output, however they are copied.
+//! Copies content out of an image: every kind of image and of output must give the same bytes, whichever system call
+//! copies.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
@@ -8,15 +9,15 @@ use std::process::Stdio;
 use crate::images::{self, BLOCK, SIZE, Segment};
 use crate::sandbox::{Done, Sandbox};
 
-/// Where the region is in `shifted.img`: not at the beginning of a page.
+/// The offset of the region in `shifted.img`, which is not that of a page.
 const SHIFT: u64 = (5 << 20) + 1536;
-/// Where the region is in the memory of `vmcore`.
+/// The address of the region in the memory of `vmcore`.
 const BASE: u64 = 1 << 32;
-/// What is in a file before gmfs writes into it.
+/// The content of a file before gmfs writes to it.
 const OLD: [u8; 5000] = [0xee; 5000];
 
-/// The same region as a file, as a part of one, and in a dump. The content of /mixed: two MiB of noise, one of zeros, a
-/// hole of three, and 5 bytes of noise.
+/// The same region as a file, as part of a file, and in a dump. The content of /mixed: 2 MiB of noise, 1 MiB of zeros,
+/// a hole of 3 MiB, and 5 bytes of noise.
 fn sandbox() -> (Sandbox, Vec<u8>) {
     let sandbox = Sandbox::new();
     images::sample(&sandbox);
@@ -40,16 +41,16 @@ fn sandbox() -> (Sandbox, Vec<u8>) {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Out {
     New,
-    /// With content behind and around what is written.
+    /// A file with content under and after what is written.
     Over,
-    /// With content in front, and opened to append.
+    /// A file with content, opened for appending.
     Append,
-    /// At an offset behind the end of what is there.
+    /// A file whose offset is past its end.
     Beyond,
     Pipe,
 }
 
-/// Runs a command with this kind of standard output, and gives what it wrote.
+/// Runs a command with this kind of standard output, and returns what it wrote.
 fn written(sandbox: &Sandbox, line: &str, out: Out) -> (Done, Vec<u8>) {
     let args: Vec<&str> = line.split_whitespace().collect();
     let mut command = sandbox.command(&args);
@@ -79,7 +80,7 @@ fn written(sandbox: &Sandbox, line: &str, out: Out) -> (Done, Vec<u8>) {
         _ => file.try_clone().unwrap(),
     };
     let done: Done = command.stdout(stdout).stderr(Stdio::piped()).output().unwrap().into();
-    // The next command that shares standard output goes on behind what was written.
+    // The next command that shares standard output continues after what was written.
     if out != Out::Append {
         file.write_all(b"next").unwrap();
     }
@@ -117,19 +118,19 @@ fn the_same_bytes_from_everywhere_to_everywhere() {
         sandbox.ok(&format!("extract {image} /mixed got -f"));
         sandbox.ok(&format!("save {image} -o saved -f"));
         assert!(sandbox.read("got") == content && sandbox.read("saved") == region, "{image}");
-        // The hole stays one.
+        // The hole is still a hole.
         let held = std::fs::metadata(sandbox.path("got")).unwrap().blocks() * 512;
         assert!(held < content.len() as u64 - (2 << 20), "{image}: {held}");
     }
 }
 
-/// What the image does not hold is named, whatever copies the rest.
+/// Content that the image does not hold is reported, however the rest is copied.
 #[test]
 fn what_is_missing_is_named_whoever_copies() {
     let (sandbox, content) = sandbox();
     let map = sandbox.ok("map region.img /mixed --json").json();
     let at = map["extents"][0]["address"].as_u64().unwrap();
-    // The image ends in the middle of the first block of the file.
+    // The image ends within the first block of the file.
     for cut in [BLOCK / 2 + 1000, BLOCK / 2] {
         let file = File::options().write(true).open(sandbox.path("region.img")).unwrap();
         file.set_len(at + cut).unwrap();
@@ -137,13 +138,13 @@ fn what_is_missing_is_named_whoever_copies() {
         for out in [Out::New, Out::Append, Out::Pipe] {
             let (done, found) = written(&sandbox, "cat region.img /mixed", out);
             assert!(done.code == 2 && found.is_empty(), "{out:?}: {done:?}");
-            assert!(done.stderr.contains("behind the end of the image"), "{done:?}");
+            assert!(done.stderr.contains("past the end of the image"), "{done:?}");
         }
         let (done, found) = written(&sandbox, "cat region.img /mixed --sparse-absent", Out::New);
         assert_eq!(done.code, 1, "{done:?}");
         assert!(found[..whole] == content[..whole] && found.len() == content.len());
         assert!(found[whole..].iter().take(1 << 20).all(|byte| *byte == 0), "a hole");
-        sandbox.fails("extract region.img /mixed got", "behind the end of the image");
+        sandbox.fails("extract region.img /mixed got", "past the end of the image");
         assert!(!sandbox.exists("got") && !sandbox.exists("got.partial"));
     }
 }

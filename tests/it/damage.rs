@@ -1,4 +1,4 @@
-//! Regions that are damaged: what can be told is told, the rest is named, and nothing is made up.
+//! Damaged regions: what is known is shown, what is lost is named, and nothing is invented.
 
 use crate::images::{self, BLOCK, SIZE};
 use crate::sandbox::Sandbox;
@@ -9,7 +9,7 @@ fn sandbox() -> Sandbox {
     sandbox
 }
 
-/// Where copy B starts.
+/// The offset of copy B.
 const B: u64 = SIZE - BLOCK;
 
 #[test]
@@ -49,7 +49,7 @@ fn lost_inodes_make_the_listing_incomplete() {
     }
     let found = sandbox.gmfs("inspect region.img files --json");
     assert_eq!((found.code, &found.json()["lost_pages"]), (1, &1.into()));
-    // Whose a block is can still be told by number.
+    // The owner of a block can still be shown, by number.
     let who = sandbox.gmfs("who region.img block:1");
     assert_eq!(who.code, 1);
     assert!(who.text().contains("inode 4, which no path leads to at 0x0"), "{who:?}");
@@ -68,14 +68,14 @@ fn lost_mappings_are_no_holes() {
     assert_eq!(map.code, 1);
     assert!(map.stderr.contains("1 page of the block table is lost; the mapping is incomplete"), "{map:?}");
     assert!(map.text().contains("lost") && !map.text().contains("hole"), "{map:?}");
-    // What is left can be taken out, with a list of what is not.
+    // What is left can be extracted, with a list of what is not.
     assert_eq!(sandbox.gmfs("extract region.img /vms/first.mem --sparse-absent").code, 1);
     assert!(String::from_utf8_lossy(&sandbox.read("first.mem.missing")).contains("0 5242880 lost -"));
     assert_eq!(sandbox.gmfs("stat region.img /vms/first.mem").code, 1);
     let who = sandbox.gmfs("who region.img block:1 --json").json();
     assert_eq!(who["addresses"][0]["what"], "lost");
     assert_eq!(sandbox.gmfs("inspect region.img blocks").code, 1);
-    // A directory needs no mapping.
+    // A directory has no mapping, so it can be listed.
     sandbox.ok("ls region.img /vms");
 }
 
@@ -83,7 +83,7 @@ fn lost_mappings_are_no_holes() {
 fn a_cut_region_is_read_as_far_as_it_is_there() {
     let sandbox = sandbox();
     let whole = sandbox.read("region.img");
-    // Behind the first block of /vms/first.mem.
+    // Cut after the first block of /vms/first.mem.
     sandbox.write("region.img", &whole[..usize::try_from(2 * BLOCK + 4096).unwrap()]);
     let found = sandbox.ok("inspect region.img --json").json();
     assert_eq!(found["health"]["verdict"], "damaged");
@@ -114,7 +114,7 @@ fn a_cut_region_is_read_as_far_as_it_is_there() {
 #[test]
 fn a_block_with_a_hardware_error_is_not_read() {
     let sandbox = sandbox();
-    // The descriptor of the second block of /vms/first.mem becomes bad, in both copies, under a good seal.
+    // The descriptor of the second block of /vms/first.mem becomes invalid in both copies, with good seals.
     let superblock = images::superblock(&sandbox, "region.img");
     let bytes = sandbox.read("region.img");
     for (copy, start) in gmfs_format::native::units::CopyId::BOTH.into_iter().zip([0, B]) {

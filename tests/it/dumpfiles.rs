@@ -1,16 +1,17 @@
-//! Dumps of known memory, in the formats that tools write, and the captured ones that lie beside the checkout.
+//! Makes dumps of known memory in the formats that tools write, and unpacks the captured dumps, which are beside the
+//! checkout.
 
 use std::collections::BTreeSet;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::images::Segment;
 use crate::sandbox::Sandbox;
 
 const PAGE: usize = 4096;
 
-/// A kdump-compressed dump: its memory, and how it was written.
+/// A kdump-compressed dump: its memory, and the options of its writer.
 pub(crate) struct Kdump<'a> {
     pub(crate) segments: &'a [Segment],
     /// Addresses of memory that the tool left out.
@@ -19,9 +20,9 @@ pub(crate) struct Kdump<'a> {
     pub(crate) spoilt: Vec<Range<u64>>,
     /// `-d`
     pub(crate) level: u32,
-    /// The addresses that this part of a split dump has.
+    /// The addresses that this part of a split dump contains.
     pub(crate) part: Option<Range<u64>>,
-    /// The writer ran out of space.
+    /// Whether the writer ran out of space.
     pub(crate) incomplete: bool,
     pub(crate) release: &'a str,
 }
@@ -46,7 +47,7 @@ impl<'a> Kdump<'a> {
         held.bytes[from..from + PAGE].to_vec()
     }
 
-    /// The file's bytes.
+    /// The bytes of the file.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let pages = |span: &Range<u64>| span.start / PAGE as u64..span.end / PAGE as u64;
         let ram: BTreeSet<u64> =
@@ -68,7 +69,7 @@ impl<'a> Kdump<'a> {
             Some(part) => dumped.iter().copied().filter(|pfn| pages(part).contains(pfn)).collect(),
             None => dumped.clone(),
         };
-        // Behind room for all descriptors, the page that zero pages share.
+        // After room for all descriptors comes the page that zero pages share.
         let zero = file.len() + dumped.len() * 24;
         let (mut descriptors, mut data) = (Vec::new(), vec![0; PAGE]);
         for pfn in own {
@@ -79,7 +80,7 @@ impl<'a> Kdump<'a> {
                 data.extend(page);
             }
             descriptors.extend((place as u64).to_le_bytes());
-            // Several codecs at once are none.
+            // A page with several codecs cannot be decoded.
             let flags = if spoilt.contains(&pfn) { 3_u32 } else { 0 };
             for word in [u32::try_from(PAGE).unwrap(), flags, 0, 0] {
                 descriptors.extend(word.to_le_bytes());
@@ -120,7 +121,7 @@ impl<'a> Kdump<'a> {
     }
 }
 
-/// The stream of `makedumpfile -F` for a file, its second half first.
+/// The stream of `makedumpfile -F` for a file. Its second half comes first.
 pub(crate) fn flattened(file: &[u8]) -> Vec<u8> {
     let mut stream = b"makedumpfile\0\0\0\0".to_vec();
     stream.extend([1_i64.to_be_bytes(), 1_i64.to_be_bytes()].concat());
@@ -149,7 +150,7 @@ pub(crate) fn lime(segments: &[Segment]) -> Vec<u8> {
     segments.iter().flat_map(|one| [lime_header(b"EMiL", 1, one), one.bytes.clone()].concat()).collect()
 }
 
-/// A compressed image of AVML.
+/// A compressed AVML image.
 pub(crate) fn avml(segments: &[Segment]) -> Vec<u8> {
     let compressed = |one: &Segment| {
         let mut encoder = snap::write::FrameEncoder::new(Vec::new());
@@ -160,31 +161,9 @@ pub(crate) fn avml(segments: &[Segment]) -> Vec<u8> {
     segments.iter().flat_map(compressed).collect()
 }
 
-/// The directory of the captured dumps. See [`fixtures`].
-pub(crate) fn captured() -> Option<PathBuf> {
-    fixtures("dumps")
-}
-
-/// A directory of data that real tools made, beside the checkout. On a machine without it the test says that it is
-/// skipped; with CI=true it fails, unless GMFS_NO_SHARED=1 says that there is none.
-pub(crate) fn fixtures(name: &str) -> Option<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/fixtures").join(name);
-    if dir.is_dir() {
-        return Some(dir);
-    }
-    let is = |name: &str, value: &str| std::env::var_os(name).is_some_and(|set| set == value);
-    assert!(!is("CI", "true") || is("GMFS_NO_SHARED", "1"), "there is no {}", dir.display());
-    eprintln!("skipped: there is no {}", dir.display());
-    None
-}
-
 /// Unpacks a captured dump into the sandbox.
 pub(crate) fn unpack(sandbox: &Sandbox, dir: &Path, name: &str) {
-    let packed = std::io::BufReader::new(std::fs::File::open(dir.join(format!("{name}.zst"))).unwrap());
-    let mut decoder = ruzstd::decoding::FrameDecoder::new();
-    decoder.set_max_window_size(128 << 20);
-    let mut stream = ruzstd::decoding::StreamingDecoder::new_with_decoder(packed, decoder).unwrap();
     let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).unwrap();
+    gmfs_testing::unpack(&dir.join(format!("{name}.zst")), &mut bytes);
     sandbox.write(name, &bytes);
 }

@@ -1,12 +1,13 @@
-//! Regions within dumps: found, read, and what is not in the dump is said.
+//! Regions in dumps: they must be found and read, and what is not in the dump must be named.
 
 use crate::images::{self, BLOCK, SIZE, Segment, UUID};
 use crate::sandbox::Sandbox;
 
-/// Where the region was in the machine's memory.
+/// The address of the region in the machine's memory.
 const BASE: u64 = 1 << 32;
 
-/// A dump of a machine with some low memory and the sample region, of which `parts` (from, to) are in the file.
+/// A dump of a machine with some low memory and the sample region. Only `parts` (from, to) of the region are in the
+/// file.
 fn dump(sandbox: &Sandbox, parts: &[(u64, u64)]) {
     images::sample(sandbox);
     let region = sandbox.read("region.img");
@@ -16,7 +17,7 @@ fn dump(sandbox: &Sandbox, parts: &[(u64, u64)]) {
         size: to - from,
         bytes: region[usize::try_from(*from).unwrap()..usize::try_from(*to).unwrap()].to_vec(),
     }));
-    // Memory goes on behind the region.
+    // Memory continues after the region.
     segments.push(Segment { address: BASE + SIZE, size: 1 << 20, bytes: vec![0x55; 1 << 20] });
     sandbox.write("vmcore", &images::elf(&segments));
 }
@@ -68,7 +69,7 @@ fn a_dump_cannot_be_written() {
 #[test]
 fn what_is_not_in_the_dump_is_absent() {
     let sandbox = Sandbox::new();
-    // Without the second block of /vms/first.mem and without copy B.
+    // The dump lacks the second block of /vms/first.mem, and copy B.
     dump(&sandbox, &[(0, 2 * BLOCK), (3 * BLOCK, SIZE - BLOCK)]);
     let found = sandbox.ok("inspect vmcore --json").json();
     assert_eq!(found["health"]["verdict"], "clean");

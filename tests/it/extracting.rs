@@ -1,11 +1,12 @@
-//! What `extract` makes, and where: nothing outside its target, whatever names a region has and whatever lies there already.
+//! What `extract` creates, and where: nothing outside of its target, whatever names a region has and whatever is there
+//! already.
 
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 
 use crate::images::{self, edit_inode};
 use crate::sandbox::{Done, Sandbox};
 
-/// A region with /d (inode 2), /d/f (3) and /g (4), and a directory that is none of extract's business.
+/// A region with /d (inode 2), /d/f (3) and /g (4), and a directory that extract must not touch.
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.ok("mkfs region.img --size 16M -q");
@@ -18,7 +19,7 @@ fn sandbox() -> Sandbox {
     sandbox
 }
 
-/// Everything in the sandbox but the target `out`.
+/// Everything in the sandbox except the target `out`.
 fn outside(sandbox: &Sandbox) -> Vec<String> {
     let mut found: Vec<String> = ["", "victim"]
         .iter()
@@ -49,7 +50,7 @@ fn a_name_that_leads_elsewhere_is_left_out_and_named() {
                 assert!(done.stderr.contains("no file can have its name"), "{done:?}");
                 assert_eq!(done.json()["not_shown"][0]["reason"], "name");
                 assert_eq!(outside(&sandbox), before, "{name:?}");
-                // The rest is there.
+                // The rest has been extracted.
                 assert!(sandbox.exists(if ino == 2 { "out/g" } else { "out/d/f" }), "{name:?} {done:?}");
                 for made in ["out/g", "out/d/f"].iter().filter(|_| force.is_empty()) {
                     let _ = std::fs::remove_file(sandbox.path(made));
@@ -67,17 +68,17 @@ fn what_is_in_the_target_already_is_not_followed() {
         let done = sandbox.fails(line, saying);
         assert_eq!(outside(&sandbox), before, "{line}: {done:?}");
     };
-    // A link in the place of a directory, also of the one that is asked for.
+    // A link in place of a directory, also of the target directory.
     std::fs::create_dir(sandbox.path("out")).unwrap();
     symlink("../victim", sandbox.path("out/d")).unwrap();
     fails("extract region.img / out -f", "cannot make out/d: there is a symbolic link of this name");
     fails("extract region.img /d out -f", "cannot make out/d: there is a symbolic link of this name");
     std::fs::remove_file(sandbox.path("out/d")).unwrap();
-    // A file in the place of a directory.
+    // A file in place of a directory.
     sandbox.write("out/d", b"old");
     fails("extract region.img / out -f", "cannot make out/d: Not a directory");
     std::fs::remove_file(sandbox.path("out/d")).unwrap();
-    // A pipe in the place of a file, and a directory.
+    // A pipe in place of a file, and a directory.
     std::process::Command::new("mkfifo").arg(sandbox.path("out/g")).status().unwrap();
     fails("extract region.img /g out", "exists already");
     fails("extract region.img /g out -f", "no regular file");
@@ -86,7 +87,7 @@ fn what_is_in_the_target_already_is_not_followed() {
     std::fs::create_dir(sandbox.path("out/g")).unwrap();
     fails("extract region.img /g out -f", "no regular file");
     std::fs::remove_dir(sandbox.path("out/g")).unwrap();
-    // What a link or another name leads to keeps its content.
+    // A file that a link or another hard link leads to keeps its content.
     symlink("../victim/file", sandbox.path("out/g")).unwrap();
     symlink("../victim/new", sandbox.path("out/g.partial")).unwrap();
     fails("extract region.img /g out", "exists already");
@@ -97,20 +98,20 @@ fn what_is_in_the_target_already_is_not_followed() {
     sandbox.ok("extract region.img / out -f");
     assert!(sandbox.read("out/g") == b"guest memory" && sandbox.exists("out/d/f"));
     assert_eq!(outside(&sandbox), before);
-    // A directory that is there takes more; the target itself may be a link, because the user named it.
+    // An existing directory is used. The target itself may be a link, because the user named it.
     sandbox.write("out/d/own", b"stays");
     symlink("out", sandbox.path("to")).unwrap();
     sandbox.ok("extract region.img / to -f");
     assert!(sandbox.exists("out/d/own") && sandbox.exists("out/d/f"));
     std::fs::remove_file(sandbox.path("to")).unwrap();
-    // A slash at the end demands a directory.
+    // A slash at the end requires a directory.
     fails("extract region.img /g none/", "the slash at its end demands one");
     fails("save region.img -o none/", "the slash at its end demands a directory");
     sandbox.ok("extract region.img /d made/");
     assert!(sandbox.exists("made/f"));
 }
 
-/// Directories are open while the walk is in them, and a process may have only so many files open.
+/// Directories are open while they are walked, and a process may have only a limited number of open files.
 #[test]
 fn a_deep_tree_needs_few_open_files() {
     let sandbox = Sandbox::new();
@@ -131,7 +132,7 @@ fn a_deep_tree_needs_few_open_files() {
     }
 }
 
-/// Guest memory and what tells about it is for its owner only, whatever the umask.
+/// Guest memory, and information about it, is for its owner only, whatever the umask.
 #[test]
 fn what_holds_guest_memory_is_private() {
     let sandbox = Sandbox::new();

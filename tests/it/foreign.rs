@@ -1,4 +1,4 @@
-//! What is no region, and what is left of it: commands that read name it, and mkfs leaves nothing of it.
+//! Content that is not a region: commands that read name it, and mkfs leaves no remains of it.
 
 use std::io::Write as _;
 use std::process::Command;
@@ -8,7 +8,7 @@ use crate::sandbox::Sandbox;
 
 const SIZE: u64 = 64 << 20;
 
-/// Files of other kinds: what they begin with, and where; their name; a word of the way out.
+/// Files in other formats: the offset and the bytes of their signature, their name, and a word of the hint.
 const FORMATS: &[(usize, &[u8], &str, &str)] = &[
     (0, b"\xd2\xbe\xd2\xbe\x08\0\0\0", "a VMware state file", ".vmem"),
     (257, b"ustar\x0000", "a tar archive", "unpack"),
@@ -52,7 +52,7 @@ fn commands_that_read_name_a_filesystem_where_there_is_no_region() {
     assert!(sandbox.ok("inspect --image image").text().contains("XFS filesystem, marked at offset 0x0"));
 }
 
-/// Marks of other formats that blkid(8) names by these bytes: from the start, or from the end.
+/// Signatures of other formats, with blkid(8)'s name for them, counted from the start or from the end.
 fn marked() -> Vec<(&'static str, i64, Vec<u8>)> {
     let mut btrfs = vec![0; 4096];
     btrfs[0x20..0x30].fill(0x22);
@@ -81,7 +81,7 @@ fn marked() -> Vec<(&'static str, i64, Vec<u8>)> {
     ]
 }
 
-/// What a program of util-linux says of an image, or `None`, said aloud, where there is none.
+/// The output of a program of util-linux for an image, or `None` and a message if there is no such program.
 fn asked(program: &str, args: &[&str], sandbox: &Sandbox) -> Option<String> {
     let output = Command::new(program).args(args).arg(sandbox.path("image")).output();
     let ci = std::env::var_os("CI").is_some_and(|value| value == "true");
@@ -114,7 +114,7 @@ fn mkfs_leaves_nothing_that_blkid_or_wipefs_names() {
         let Some(after) = asked("blkid", &["-p", "-c", "/dev/null"], &sandbox) else { return };
         assert_eq!(after.trim(), "", "blkid after {name}");
         assert_eq!(sandbox.gmfs("fsck -n image").code, 0, "{name}");
-        // All of it was recorded.
+        // Everything that was overwritten has been recorded.
         sandbox.gmfs("undo before image");
         assert!(sandbox.read("image") == bytes, "{name}");
         std::fs::remove_file(sandbox.path("before")).unwrap();
@@ -158,7 +158,7 @@ fn a_dash_is_standard_output_or_refused() {
         sandbox.fails_with(status, line, "./-");
     }
     assert!(!sandbox.exists("-"));
-    // What the image does not hold is never sent as zeros.
+    // Bytes that the image does not hold are never sent as zeros.
     let whole = sandbox.read("region.img");
     std::fs::write(sandbox.path("short.img"), &whole[..whole.len() - 4096]).unwrap();
     let size = whole.len();
@@ -183,11 +183,11 @@ fn options_that_init_systems_hand_over() {
         assert!(done.code == 0 && done.text().contains("region.img: clean"), "{options}: {done:?}");
         assert_eq!(done.text().contains("pages of metadata in copy B: "), options.contains('v'), "{options}: {done:?}");
     }
-    let more = sandbox.ok("mkfs -v new.img --size 64M").text();
+    let more = sandbox.succeeds("mkfs -v new.img --size 64M").text();
     assert!(more.contains("copies at 0x0 and 0x3e00000"), "{more}");
 }
 
-/// A differential snapshot of the region: its metadata and one block; all else is a hole.
+/// A differential snapshot of the region has its metadata and one block. The rest is a hole.
 #[test]
 fn holes_of_raw_memory_are_what_one_says() {
     const BASE: u64 = 0x1000_0000;

@@ -1,4 +1,4 @@
-//! A region in dumps of every format that is read: the same files come out, whatever it was taken with.
+//! A region in a dump of every format that is read: the same files must come out, whichever tool took the dump.
 #![allow(clippy::single_range_in_vec_init, reason = "a list of ranges may have one")]
 
 use std::ops::Range;
@@ -10,7 +10,7 @@ use crate::dumpfiles::{Kdump, avml, flattened, lime};
 use crate::images::{self, BLOCK, SIZE, Segment};
 use crate::sandbox::{Done, Sandbox};
 
-/// Where the region was in the machine's memory.
+/// The address of the region in the machine's memory.
 const BASE: u64 = 1 << 30;
 
 /// A machine with some low memory and the sample region.
@@ -22,7 +22,7 @@ fn memory(sandbox: &Sandbox) -> Vec<Segment> {
     ]
 }
 
-/// The region in `image` is the sample: found, listed, read and saved.
+/// The region in `image` must be the sample: it is found, listed, read and saved.
 fn expect_sample(sandbox: &Sandbox, image: &str) {
     let found = sandbox.ok(&format!("scan {image} --json")).json();
     assert_eq!(found["regions"][0]["confidence"], "certain", "{image}");
@@ -71,7 +71,7 @@ fn every_format_gives_the_same_files() {
     insta::assert_snapshot!("formats_image_file", sandbox.ok("inspect region.img --image").all());
 }
 
-/// Three parts of a dump of `memory`; the region is in all of them.
+/// Three parts of a dump of `memory`. The region is in all of them.
 fn split(sandbox: &Sandbox, memory: &[Segment], release: &str, prefix: &str) {
     let ends = [0, BASE + 5 * BLOCK, BASE + 20 * BLOCK, 2 * BASE];
     for (number, pair) in ends.windows(2).enumerate() {
@@ -91,7 +91,7 @@ fn parts_of_a_dump_are_one_dump() {
         assert!(sandbox.ok(&format!("cat {image} /vms/first.mem")).stdout == images::content(), "{order}");
     }
     expect_sample(&sandbox, "part.2 --part part.3 --part part.1");
-    // A part in a stream of its own, for these may be mixed.
+    // One part is in a stream of its own, because plain and flattened parts may be mixed.
     sandbox.write("flat.2", &flattened(&sandbox.read("part.2")));
     expect_sample(&sandbox, "part.3 --part flat.2 --part part.1");
     insta::assert_snapshot!("parts_one", sandbox.gmfs("ls part.2").all());
@@ -102,7 +102,7 @@ fn parts_of_a_dump_are_one_dump() {
     other.truncate(1);
     sandbox.write("whole", &Kdump::new(&other).bytes());
     for line in ["ls whole --part part.1", "ls region.img --part part.1", "save region.img --part part.1 -o x"] {
-        let done = sandbox.fails(line, "file 1 is no part of a split dump");
+        let done = sandbox.fails(line, "file 1 is not part of a split dump");
         assert!(done.stderr.contains("--part is for dumps of"), "{done:?}");
     }
     for (line, code) in [
@@ -120,7 +120,7 @@ fn parts_of_a_dump_are_one_dump() {
 fn raw_memory_has_the_address_that_it_is_given() {
     let sandbox = Sandbox::new();
     let low = memory(&sandbox).remove(1).bytes;
-    // What pmemsave writes: other memory, then the region.
+    // This is what pmemsave writes: other memory, then the region.
     sandbox.write("raw", &[vec![0x11; 1 << 20], low].concat());
     let start = BASE - (1 << 20);
     let image = format!("raw --base {start:#x}");
@@ -140,7 +140,7 @@ fn raw_memory_has_the_address_that_it_is_given() {
     insta::assert_snapshot!("raw_image", sandbox.ok(&format!("inspect {image} --image")).all());
 }
 
-/// What a dump of the sample lacks, and why; with `fsck`'s answer.
+/// What a dump of the sample lacks, and why, with the result of `fsck`.
 fn lacking(sandbox: &Sandbox, dump: Kdump<'_>) -> (Done, serde_json::Value) {
     sandbox.write("dump", &dump.bytes());
     let text = sandbox.gmfs("fsck -n dump --region 64M:1G");
@@ -149,7 +149,7 @@ fn lacking(sandbox: &Sandbox, dump: Kdump<'_>) -> (Done, serde_json::Value) {
 
 const COPY_A: Range<u64> = BASE..BASE + BLOCK;
 const COPY_B: Range<u64> = BASE + SIZE - BLOCK..BASE + SIZE;
-/// The pages of copy B behind its superblock.
+/// The pages of copy B after its superblock.
 const TABLES_B: Range<u64> = BASE + SIZE - BLOCK + 4096..BASE + SIZE;
 const TABLES_A: Range<u64> = BASE + 4096..BASE + BLOCK;
 
@@ -158,14 +158,14 @@ fn fsck_tells_what_it_cannot_tell() {
     let sandbox = Sandbox::new();
     let memory = memory(&sandbox);
     let dump = || Kdump { level: 31, ..Kdump::new(&memory) };
-    // One copy from end to end is enough, whichever it is.
+    // One complete copy is enough, whichever it is.
     for gone in [COPY_A, COPY_B] {
         let (text, value) = lacking(&sandbox, Kdump { excluded: vec![gone], ..dump() });
         assert_eq!((text.code, &value["clean"]), (0, &json!(true)), "{text:?}");
         assert!(!value["unchecked"].as_array().unwrap().is_empty(), "{value}");
         assert!(text.text().contains("left out of the dump"), "{text:?}");
     }
-    // Half of one and half of the other are not.
+    // Half of each copy is not enough.
     for (reason, words, broken) in [
         ("excluded", "left out of the dump", Kdump { excluded: vec![TABLES_A, TABLES_B], ..dump() }),
         ("undecodable", "cannot be decoded", Kdump { spoilt: vec![TABLES_A, TABLES_B], ..dump() }),
@@ -186,7 +186,7 @@ fn a_dump_without_the_region_says_so_and_what_to_do() {
     let memory = memory(&sandbox);
     let gone = || vec![BASE..BASE + SIZE];
     sandbox.write("filtered", &Kdump { level: 31, excluded: gone(), ..Kdump::new(&memory) }.bytes());
-    // The pages of the last MiB that is not zero are cut off: copy B and the end of a file.
+    // The pages of the last MiB that is not zero are cut off: copy B, and the end of a file.
     let cut = Kdump::new(&memory).bytes();
     sandbox.write("cut", &cut[..cut.len() - (1 << 20)]);
     let low = &memory[..1];
@@ -208,7 +208,7 @@ fn a_dump_without_the_region_says_so_and_what_to_do() {
         assert_eq!(sandbox.gmfs(&format!("ls {name} --region 64M:1G --json")).json()["error"]["code"], "not-in-dump");
         sandbox.ok(&format!("inspect {name} --image --region 64M:1G"));
     }
-    // What is left of the cut one is used.
+    // What is left of the cut dump is used.
     assert_eq!(sandbox.ok("ls cut").text(), "sparse\nvms\n");
     let found = sandbox.ok("inspect cut --json").json();
     for part in ["metadata", "data"] {
@@ -221,7 +221,7 @@ fn a_dump_without_the_region_says_so_and_what_to_do() {
     sandbox.fails("ls incomplete", "its writer ran out of space");
 }
 
-/// Of superblocks that are not there, nobody knows whether anything is wrong with them; a copy gets new ones.
+/// It is unknown whether anything is wrong with superblocks that are absent. A repaired copy gets new ones.
 #[test]
 fn a_region_whose_superblocks_were_left_out_is_not_called_damaged() {
     let sandbox = Sandbox::new();
@@ -239,12 +239,12 @@ fn a_region_whose_superblocks_were_left_out_is_not_called_damaged() {
     assert!(sandbox.ok("cat copy /vms/first.mem").stdout == images::content());
 }
 
-/// A repaired copy whose files have holes where the dump had nothing is not the region.
+/// A repaired copy has holes in its files where the dump had nothing, so it is not the region.
 #[test]
 fn a_repaired_copy_says_what_memory_it_lacks() {
     let sandbox = Sandbox::new();
     let memory = memory(&sandbox);
-    // The second block of /vms/first.mem, copy A's tables, and a block that is free.
+    // The second block of /vms/first.mem, the tables of copy A, and a free block.
     let excluded = vec![TABLES_A, BASE + 2 * BLOCK..BASE + 3 * BLOCK, BASE + 25 * BLOCK..BASE + 26 * BLOCK];
     sandbox.write("dump", &Kdump { level: 31, excluded, ..Kdump::new(&memory) }.bytes());
     let done = sandbox.gmfs("repair dump -o copy --json");
@@ -255,14 +255,14 @@ fn a_repaired_copy_says_what_memory_it_lacks() {
         json!([{"offset": 2 * BLOCK, "length": BLOCK, "reason": "excluded", "address": 2 * BLOCK, "physical": null}])
     );
     assert_eq!(value["exit_status"], 9);
-    // What is brought back, or holds nothing, is not missed.
+    // Memory that is restored from elsewhere, or that holds nothing, is not reported.
     sandbox.write("dump", &Kdump { level: 31, excluded: vec![TABLES_A], ..Kdump::new(&memory) }.bytes());
     let done = sandbox.gmfs("repair dump -o whole --json");
     assert_eq!((done.code, &done.json()["absent"]), (1, &json!([])));
     assert!(sandbox.read("whole") == sandbox.read("region.img"));
 }
 
-/// QEMU's dump-guest-memory writes a note of its own; with paging=on, what it has no physical address for is of no use.
+/// QEMU's dump-guest-memory writes a note of its own. With paging=on, memory without a physical address cannot be used.
 #[test]
 fn a_dump_of_qemu_without_the_region_says_why() {
     let sandbox = Sandbox::new();
@@ -299,7 +299,7 @@ fn a_dump_of_qemu_without_the_region_says_why() {
 fn what_is_missing_of_a_file_is_named_or_left_out_and_listed() {
     let sandbox = Sandbox::new();
     let memory = memory(&sandbox);
-    // The second block of /vms/first.mem was filtered, a page of its third cannot be decoded.
+    // The second block of /vms/first.mem was filtered, and a page of its third block cannot be decoded.
     let excluded = vec![BASE + 2 * BLOCK..BASE + 3 * BLOCK];
     let spoilt = vec![BASE + 3 * BLOCK + 8192..BASE + 3 * BLOCK + 12288];
     sandbox.write("dump", &Kdump { level: 8, excluded, spoilt, ..Kdump::new(&memory) }.bytes());
@@ -315,13 +315,13 @@ fn what_is_missing_of_a_file_is_named_or_left_out_and_listed() {
     assert!(sandbox.read("first.mem") == expected);
     let list = String::from_utf8(sandbox.read("first.mem.missing")).unwrap();
     insta::assert_snapshot!("missing_list", list);
-    // A list may not be replaced unasked, and one that is not so any more does not stay.
+    // A list is not replaced without -f, and a list that is not valid any more is removed.
     std::fs::remove_file(sandbox.path("first.mem")).unwrap();
     sandbox.fails("extract dump /vms/first.mem --sparse-absent", "first.mem.missing");
     assert!(!sandbox.exists("first.mem") && !sandbox.exists("first.mem.partial"));
     sandbox.ok("extract region.img /vms/first.mem -f");
     assert!(!sandbox.exists("first.mem.missing") && sandbox.read("first.mem") == images::content());
-    // One list for all of a directory.
+    // One list for a whole directory.
     let done = sandbox.gmfs("extract dump / all --sparse-absent --missing all.missing --json");
     assert_eq!(done.code, 1, "{done:?}");
     let first = done.json()["files"].as_array().unwrap().iter().find(|file| file["path"] == "/vms/first.mem").cloned();
@@ -337,7 +337,7 @@ fn what_is_missing_of_a_file_is_named_or_left_out_and_listed() {
 fn cat_leaves_holes_in_a_file_and_in_nothing_else() {
     let sandbox = Sandbox::new();
     let memory = memory(&sandbox);
-    // The last block of /vms/first.mem, so that the output ends with a hole.
+    // The last block of /vms/first.mem is missing, so the output ends with a hole.
     let excluded = vec![BASE + 3 * BLOCK..BASE + 4 * BLOCK];
     sandbox.write("dump", &Kdump { excluded, ..Kdump::new(&memory) }.bytes());
     let mut expected = images::content();
@@ -350,7 +350,7 @@ fn cat_leaves_holes_in_a_file_and_in_nothing_else() {
     assert_eq!(done.code, 1, "{done:?}");
     assert!(sandbox.read("out") == expected);
     insta::assert_snapshot!("cat_sparse", done.stderr);
-    // A pipe has no holes; a file that is appended to, or has something there already, would not have them either.
+    // A pipe has no holes, and neither has a file that is appended to or has content there already.
     let piped = sandbox.run(&cat);
     assert!(piped.code == 2 && piped.stdout.is_empty(), "{piped:?}");
     insta::assert_snapshot!("cat_sparse_pipe", piped.all());
@@ -359,7 +359,7 @@ fn cat_leaves_holes_in_a_file_and_in_nothing_else() {
     sandbox.write("full", &[1; 10]);
     assert!(into(std::fs::File::options().write(true).open(sandbox.path("full")).unwrap()).code == 2);
     assert_eq!(sandbox.read("full"), [1; 10]);
-    // What is whole needs no holes.
+    // A complete file needs no holes.
     let second = sandbox.ok("cat dump /vms/second.mem --sparse-absent");
     assert_eq!(second.stdout.len() as u64, 2 * BLOCK);
 }

@@ -1,13 +1,13 @@
-//! What the program says of itself, at 80 columns.
+//! Help texts, at 80 columns.
 
 use crate::sandbox::{Done, Sandbox};
 use crate::terminal::Terminal;
 
-/// Every command that the help lists.
+/// Every command in the help text.
 pub(crate) fn commands(sandbox: &Sandbox) -> Vec<String> {
     let help = sandbox.ok("--help").text();
     let listed = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
-    // What a name is followed by may go on in the next line, further to the right.
+    // The text of a command may continue on the next line, which is indented further.
     let names =
         listed.lines().filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
     names.filter(|name| *name != "help").map(str::to_owned).collect()
@@ -100,7 +100,7 @@ fn colours_are_as_they_are_wished_also_in_errors_and_help() {
         assert_eq!(coloured_code, code, "{line}: {}", unset.shown);
         assert!(!plain.shown.contains('\x1b'), "{line}: {:?}", plain.shown);
         assert!(unset.shown.contains('\x1b'), "{line}: {:?}", unset.shown);
-        // No terminal, no colours, unless they are asked for.
+        // Without a terminal there are no colours unless they are asked for.
         assert!(!sandbox.gmfs(line).all().contains('\x1b'), "{line}");
         if !line.is_empty() {
             assert!(sandbox.gmfs(&format!("{line} --color=always")).all().contains('\x1b'), "{line}");
@@ -137,9 +137,9 @@ fn quiet_leaves_out_success_and_notes_and_nothing_else() {
     ] {
         assert_eq!(sandbox.ok(line).text(), "", "{line}");
     }
-    // An error is said all the same, and so is a warning.
+    // Errors and warnings are printed nevertheless.
     assert!(!sandbox.gmfs("ls -q missing").stderr.is_empty());
-    // What was asked for is shown.
+    // The output that was asked for is printed.
     assert!(sandbox.ok("inspect region.img -q").text().contains("UUID"));
     assert!(sandbox.ok("fsck -n region.img").text().contains("clean"));
 }

@@ -1,11 +1,11 @@
-//! What is said about options: a text names none that its command does not have.
+//! Texts about options must not name options that their command does not have.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::sandbox::Sandbox;
 
-/// Hints in sources that several commands share, with the bare option that they name and a command that may say so.
+/// Hints in sources that several commands share: the option that they name, and a command that prints them.
 const SHARED: &[(&str, &str)] = &[
     ("--region", "ls"),
     ("--region", "mkfs"),
@@ -36,7 +36,7 @@ fn sources(below: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The options among the words of a text.
+/// The options that a text names.
 fn options(text: &str) -> Vec<String> {
     let word = |word: &str| {
         let word = word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != '-');
@@ -51,7 +51,7 @@ fn options(text: &str) -> Vec<String> {
     text.split_whitespace().map(word).filter(is_option).collect()
 }
 
-/// The helps of the commands, asked for once each.
+/// The help texts of the commands, each requested once.
 struct Helps(Sandbox, BTreeMap<String, Option<String>>);
 
 impl Helps {
@@ -94,7 +94,7 @@ fn commands_in_texts_have_the_options_that_are_named() {
                 }
                 assert!(helps.has(command, "--help").is_some(), "{}: `{quoted}`", name.display());
             }
-            // What is outside of quotes is about the command that says it.
+            // Text outside of quotes is about the command that prints it.
             let Some((_, hint)) = line.split_once(".hint(\"") else { continue };
             let plain: String = hint.split("\").").next().unwrap_or(hint).split('`').step_by(2).collect();
             let plain = plain.split("gmfs ").next().unwrap_or_default();

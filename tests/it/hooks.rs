@@ -1,14 +1,14 @@
-//! The scripts of `contrib/` and `scripts/`: what a shell and shellcheck say of them, and which ranges the kdump hook reads
-//! out of its settings. What it does in a capture kernel is tested with one, in `tests/vm`.
+//! The scripts of `contrib/` and `scripts/`: they must pass a shell's syntax check and shellcheck, and the kdump hook
+//! must read the right ranges from its settings. What it does in a capture kernel is tested in `tests/vm`.
 
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// For `/bin/sh`, which is dash or busybox in a capture kernel.
+/// Scripts for `/bin/sh`, which is dash or busybox in a capture kernel.
 const FOR_SH: [&str; 1] = ["contrib/kdump/gmfs-kdump-save"];
-/// For bash, in which dracut and the project's own scripts are written.
+/// Scripts for bash, the language of dracut and of the project's own scripts.
 const FOR_BASH: [&str; 7] = [
     ".ci/run",
     "contrib/dracut/90gmfs-kdump/module-setup.sh",
@@ -18,7 +18,7 @@ const FOR_BASH: [&str; 7] = [
     "scripts/quickstart.sh",
     "scripts/test.sh",
 ];
-/// Sourced by dracut's hooks, in whatever shell the initramfs has.
+/// A script that dracut's hooks source, in whatever shell the initramfs has.
 const SOURCED: [&str; 1] = ["contrib/dracut/90gmfs-kdump/save.sh"];
 
 fn path(name: &str) -> PathBuf {
@@ -42,7 +42,7 @@ fn shellcheck_has_nothing_to_say() {
         return;
     }
     for (dialect, names) in [("sh", FOR_SH.as_slice()), ("sh", &SOURCED), ("bash", &FOR_BASH)] {
-        // Below warnings there is style, about which the project's own scripts decide by themselves.
+        // Findings below warnings are style, which is not checked.
         let mut shellcheck = Command::new("shellcheck");
         shellcheck.args(["--severity=warning", "-s", dialect]).args(names.iter().map(|name| path(name)));
         let output = shellcheck.output().unwrap();
@@ -50,7 +50,7 @@ fn shellcheck_has_nothing_to_say() {
     }
 }
 
-/// What the hook takes a setting `REGIONS` for, and what it says.
+/// The ranges that the hook reads from a setting `REGIONS`, and its messages.
 fn ranges(regions: &str) -> (String, String) {
     let directory = tempfile::tempdir().unwrap();
     let settings = directory.path().join("kdump.conf");
@@ -81,7 +81,7 @@ fn the_settings_file_names_every_setting_with_its_default() {
         let name = default.split('=').next().unwrap();
         let commented = settings.lines().find(|line| line.starts_with(&format!("#{name}=")));
         let commented = commented.unwrap_or_else(|| panic!("kdump.conf does not have {name}"));
-        // REGIONS shows an example, for its default is what the kernel's command line says.
+        // REGIONS shows an example, because its default is taken from the kernel's command line.
         assert!(name == "REGIONS" || commented == format!("#{default}"), "{commented}, the script has {default}");
         count += 1;
     }

@@ -1,4 +1,4 @@
-//! Regions and dumps to look at, made by the layers below, so that every byte of them is known.
+//! Makes regions and dumps with the libraries, so that every byte of them is known.
 
 use std::path::Path;
 
@@ -10,11 +10,11 @@ use uuid::Uuid;
 
 use crate::sandbox::Sandbox;
 
-/// Size of the sample region.
+/// The size of the sample region.
 pub(crate) const SIZE: u64 = 64 << 20;
 /// Its UUID.
 pub(crate) const UUID: &str = "8f0e3f6a-2d41-4c55-9f0b-0123456789ab";
-/// Bytes in a block.
+/// The size of a block in bytes.
 pub(crate) const BLOCK: u64 = 2 << 20;
 
 const TIME: u64 = 1_700_000_000_000_000_000;
@@ -47,8 +47,8 @@ fn new_region(base: u64) -> Vec<u8> {
     bytes
 }
 
-/// Writes a region into a file with holes. Not by way of the image crate: its locks would outlive the writer for as long
-/// as a process that another test is about to start has the file open.
+/// Writes a region to a file with holes. It does not use the image crate: a process that another test is about to start
+/// inherits the file, and the locks would last as long as that process has it open.
 pub(crate) fn write(path: &Path, bytes: &[u8]) {
     use std::os::unix::fs::FileExt as _;
     let file = std::fs::File::create_new(path).unwrap();
@@ -65,7 +65,7 @@ pub(crate) fn sample(sandbox: &Sandbox) {
     sample_at(&sandbox.path("region.img"), 0);
 }
 
-/// The same, whose superblock records a base.
+/// The same region, with a base in its superblock.
 pub(crate) fn sample_at(path: &Path, base: u64) {
     let options = WriterOptions { writer: "test".to_owned(), base: None, clock: || TIME };
     let (mut writer, _) = Writer::open(new_region(base), options).unwrap();
@@ -81,11 +81,11 @@ pub(crate) fn sample_at(path: &Path, base: u64) {
     write(path, &writer.close().unwrap());
 }
 
-/// Names that a listing must not show as they are.
+/// Names that a listing must not show unchanged.
 pub(crate) const HOSTILE: [&[u8]; 4] =
     [b"new\nline", b"esc\x1b[2J\x07", b"\xff\xfenot-utf8", "bidi\u{202e}\u{9b}".as_bytes()];
 
-/// A region whose files have the worst names that the format lets them have: `hostile.img`.
+/// A region whose files have the most hostile names that the format allows: `hostile.img`.
 pub(crate) fn hostile(sandbox: &Sandbox) {
     let options = WriterOptions { writer: "test".to_owned(), base: None, clock: || TIME };
     let (mut writer, _) = Writer::open(new_region(0), options).unwrap();
@@ -106,13 +106,13 @@ pub(crate) fn poke(sandbox: &Sandbox, name: &str, offset: u64, bytes: &[u8]) {
     file.write_all_at(bytes, offset).unwrap();
 }
 
-/// The superblock of a region file that is good.
+/// The superblock of a region file, which must be good.
 pub(crate) fn superblock(sandbox: &Sandbox, name: &str) -> Superblock {
     let file = gmfs_image::RegionFile::open(&sandbox.path(name)).unwrap();
     Superblocks::load(&file).unwrap().current().clone()
 }
 
-/// Writes both superblocks of a region file with a change: a lie under a good seal.
+/// Writes both superblocks of a region file with a change: false values with a good seal.
 pub(crate) fn lie(sandbox: &Sandbox, name: &str, change: impl FnOnce(&mut Superblock)) {
     let mut superblock = superblock(sandbox, name);
     let offsets = CopyId::BOTH.map(|copy| superblock.geometry().copy_offset(copy));
@@ -122,7 +122,7 @@ pub(crate) fn lie(sandbox: &Sandbox, name: &str, change: impl FnOnce(&mut Superb
     }
 }
 
-/// Changes an inode of a region file in both copies, under good seals.
+/// Changes an inode of a region file in both copies, with good seals.
 pub(crate) fn edit_inode(
     sandbox: &Sandbox,
     name: &str,
@@ -153,7 +153,7 @@ pub(crate) fn edit_inode(
     }
 }
 
-/// A part of a dump: where it was, how long it was, and what of it is in the file.
+/// A part of a dump: its address, its size, and the bytes of it that are in the file.
 pub(crate) struct Segment {
     pub(crate) address: u64,
     pub(crate) size: u64,

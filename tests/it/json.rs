@@ -9,7 +9,7 @@ use crate::help::commands;
 use crate::images::{self, UUID};
 use crate::sandbox::{Done, Sandbox};
 
-/// Every path of keys in a value; arrays count as their elements.
+/// Every path of keys in a value. Arrays are replaced by their elements.
 fn keys(value: &Value, at: &str, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(map) => {
@@ -133,7 +133,7 @@ fn findings_that_are_not_listed_are_in_the_summary_repaired_or_not() {
     let sandbox = Sandbox::new();
     sandbox.ok("mkfs region.img --size 1400G -N 1024 -q");
     sandbox.ok("create region.img /big --size 1300G");
-    // No two neighbours: they would be one finding.
+    // No two of these pages are neighbours, because neighbours would be one finding.
     for page in (1..).step_by(2).take(1200) {
         images::poke(&sandbox, "region.img", page * 4096 + 100, b"damage");
     }
@@ -151,7 +151,7 @@ fn findings_that_are_not_listed_are_in_the_summary_repaired_or_not() {
     assert_eq!(after.json()["verdict"], "clean");
 }
 
-/// The schema of an answer, by the name of its file.
+/// The schema of an answer, by file name.
 fn schema(name: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/schema/{name}.json"));
     let text = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -168,10 +168,10 @@ fn valid(answer: &Value, line: &str) {
     assert!(wrong.is_empty(), "{line}: {wrong:#?} in {answer:#}");
 }
 
-/// Commands whose answer is no JSON.
+/// Commands whose output is not JSON.
 const WITHOUT_JSON: [&str; 3] = ["cat", "completions", "man"];
 
-/// The commands of the parser, those of `bad` by two words.
+/// The commands of the parser. Those of `bad` have two words.
 fn all_commands(sandbox: &Sandbox) -> Vec<String> {
     let named = commands(sandbox).into_iter().flat_map(|command| match command.as_str() {
         "bad" => ["bad add", "bad del", "bad list"].map(str::to_owned).to_vec(),
@@ -187,7 +187,7 @@ fn takes(sandbox: &Sandbox, command: &str, option: &str) -> bool {
     help.lines().filter(|line| line.trim_start().starts_with('-')).any(|line| line.split_whitespace().any(word))
 }
 
-/// What each command is run with: on a region; on others it may fail, which is an answer too.
+/// The command lines to run on each image. On a region they succeed; elsewhere they may fail, which is an answer too.
 const LINES: [(&str, &str); 33] = [
     ("mkfs", "mkfs IMAGE --size 16M"),
     ("mkfs", "mkfs -f IMAGE -U 8f0e3f6a-2d41-4c55-9f0b-0123456789ab"),
@@ -224,7 +224,8 @@ const LINES: [(&str, &str); 33] = [
     ("inject", "inject IMAGE --page 1 --how flip"),
 ];
 
-/// Each answer of each command matches its schema: of a region, a damaged one, an empty one, a dump and what is no region.
+/// The answers of all commands must match their schemas: for a region, a damaged one, an empty one, a dump, and other
+/// content.
 #[test]
 fn answers_match_their_schemas() {
     let sandbox = Sandbox::new();
@@ -273,7 +274,7 @@ fn answers_match_their_schemas() {
     }
 }
 
-/// A schema that takes anything would let every test pass.
+/// A schema that accepts anything would let every test pass.
 #[test]
 fn schemas_refuse_what_is_wrong() {
     let sandbox = Sandbox::new();
@@ -291,11 +292,11 @@ fn schemas_refuse_what_is_wrong() {
     refused(&|answer| drop(answer.as_object_mut().unwrap().remove("store")));
 }
 
-/// Commands that write nothing, neither a region nor a file.
+/// Commands that write neither a region nor a file.
 const READERS: [&str; 12] =
     ["bad list", "cat", "completions", "explain", "inspect", "ls", "man", "map", "scan", "stat", "tree", "who"];
 
-/// What each command that writes is run with.
+/// The command line to run for each command that writes.
 const WRITERS: [(&str, &str); 25] = [
     ("bad add", "bad add region.img block:1-2 block:20"),
     ("bad del", "bad del bad.img block:20"),
@@ -324,7 +325,7 @@ const WRITERS: [(&str, &str); 25] = [
     ("undo", "undo mkdir.undo changed.img"),
 ];
 
-/// Makes the images of [`WRITERS`].
+/// Makes the images for [`WRITERS`].
 fn images_to_write(sandbox: &Sandbox) {
     images::sample(sandbox);
     sandbox.write("content", &images::content()[..3 << 20]);
@@ -337,14 +338,14 @@ fn images_to_write(sandbox: &Sandbox) {
     sandbox.ok("inject damaged.img GM0010 GM0402");
 }
 
-/// All files of a directory with their content.
+/// All files of a directory, with their content.
 fn everything(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let content = |path: &Path| if path.is_dir() { Vec::new() } else { std::fs::read(path).unwrap() };
     entries.map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), content(&path))).collect()
 }
 
-/// A dry run of each command that writes leaves every byte as it is, and answers what the command then does.
+/// A dry run of each command that writes must not change a byte, and must give the answer that the command gives then.
 #[test]
 fn a_dry_run_writes_nothing_and_tells_what_would_be_done() {
     let sandbox = Sandbox::new();
@@ -393,7 +394,7 @@ fn a_dry_run_writes_nothing_and_tells_what_would_be_done() {
     for name in all_commands(&sandbox) {
         let name = name.as_str();
         assert_eq!(takes(&sandbox, name, "--dry-run"), tried.contains(name), "{name}");
-        // fsck(8)'s -n is another option.
+        // The -n of fsck(8) is another option.
         assert!(tried.contains(name) || READERS.contains(&name) || name == "fsck", "{name} is in neither list");
     }
     sandbox.fails("create -n region.img /big --size 1G", "no space");
@@ -405,7 +406,7 @@ fn a_dry_run_writes_nothing_and_tells_what_would_be_done() {
     unchanged("what is refused");
 }
 
-/// What each command that writes to a region recorded can be taken back, bit for bit.
+/// Every change of a region that a command records can be undone, bit for bit.
 #[test]
 fn every_change_of_a_region_can_be_undone() {
     let sandbox = Sandbox::new();
@@ -434,7 +435,7 @@ fn every_change_of_a_region_can_be_undone() {
     }
 }
 
-/// Sizes as people write them, changes of sizes, and options that cannot apply.
+/// Sizes as people write them, changes of sizes, and options that do not apply.
 #[test]
 fn sizes_and_options_that_cannot_apply() {
     let sandbox = Sandbox::new();

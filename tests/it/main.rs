@@ -1,4 +1,4 @@
-//! gmfs as its users meet it: the built program, run as a process, on images in a directory of its own.
+//! Tests of gmfs as its users run it: the built program, as a process, on images in a directory of its own.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

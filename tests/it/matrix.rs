@@ -1,5 +1,5 @@
-//! Every problem of the catalogue at the command line: made, found, repaired or refused, taken back, and the files
-//! looked at in between. The list is the program's own, so a problem that cannot be made is a failing test.
+//! Every problem of the catalogue on the command line: it is made, found, repaired or refused, and undone, and files
+//! are read in between. The list of problems is the program's own, so a problem that cannot be made is a failing test.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,13 +12,13 @@ use serde_json::Value;
 use crate::images;
 use crate::sandbox::{Done, Sandbox};
 
-/// Only a medium that cannot be read causes these.
+/// Problems that only an unreadable medium causes.
 const MEDIUM: [&str; 2] = ["GM0009", "GM0603"];
-/// Found together with what they are made by: a writer that did not finish.
+/// Problems that are found together with those that an interrupted writer causes.
 const COMPANIONS: [&str; 2] = ["GM0021", "GM0023"];
-/// Nothing is read behind the superblock, or the image ends: what the files hold cannot be told.
+/// Problems after which nothing past the superblock is read, or the image ends: the content of files is unknown.
 const NOT_READ: [&str; 3] = ["GM0102", "GM0105", "GM0114"];
-/// Their repair takes a block from the file that they are made in, and says so.
+/// Problems whose repair takes a block from the file in which they are made. The repair reports it.
 const TAKE_BLOCKS: [&str; 2] = ["GM0404", "GM0405"];
 
 const TIME: u64 = 1_700_000_000_000_000_000;
@@ -58,7 +58,7 @@ fn template() -> Vec<u8> {
     writer.close().unwrap()
 }
 
-/// By path: what a file's blocks hold, by place, and whether it reads as whole.
+/// For each path: the content of the file's blocks by file block, and whether the file reads completely.
 type Files = BTreeMap<Vec<u8>, (Vec<(u32, Vec<u8>)>, bool)>;
 
 fn files(bytes: &Vec<u8>) -> Files {
@@ -79,7 +79,7 @@ fn files(bytes: &Vec<u8>) -> Files {
     read.collect()
 }
 
-/// A problem as the program lists it.
+/// A problem, as the program lists it.
 struct Problem {
     code: String,
     severity: String,
@@ -98,23 +98,23 @@ fn catalogue() -> Vec<Problem> {
     problems.map(read).collect()
 }
 
-/// The codes among the findings that are left.
+/// The codes of the findings that are left.
 fn left(done: &Done, of: &str) -> BTreeSet<String> {
     let json = done.json();
     assert_eq!(json["exit_status"], done.code, "{done:?}");
     let findings = json["findings"].as_array().unwrap().iter();
     let left = findings.filter(|finding| finding["repaired"] == false);
     let codes = left.map(|finding| finding["code"].as_str().unwrap().to_owned());
-    // That a repair has flagged a file is no problem of the metadata.
+    // A file that a repair has flagged is not a problem of the metadata.
     codes.filter(|code| code != "GM0213" || of == "GM0213").collect()
 }
 
 impl Problem {
-    /// The statuses of `fsck -n`, `-p`, then `-y`, and of the last look.
+    /// The expected statuses of `fsck -n`, `-p`, then `-y`, and of the last check.
     fn statuses(&self) -> [i32; 4] {
         let note = self.severity == "note";
         match self.repair.as_str() {
-            // What the next writer puts right is no damage.
+            // What the next writer recovers is not damage.
             "safe" => [if note { 0 } else { 4 }, 1, 0, 0],
             "lossy" => [4, 4, 1, 0],
             "manual" => [4; 4],
@@ -122,7 +122,7 @@ impl Problem {
         }
     }
 
-    /// Whether a set of codes is this one and nothing that does not come with it.
+    /// Whether a set of codes has this problem and only its companions.
     fn is_all(&self, found: &BTreeSet<String>) -> bool {
         let comes = |code: &String| *code == self.code || COMPANIONS.contains(&code.as_str());
         let alone = !matches!(self.code.as_str(), "GM0012" | "GM0020" | "GM0021" | "GM0022");
@@ -148,7 +148,7 @@ fn row(problem: &Problem, template: &Vec<u8>) {
     assert!(problem.is_all(&left(&done, code)), "{code}: {:?}", left(&done, code));
     assert!(sandbox.read("region.img") == injected, "{code}: -n has written");
 
-    // The same repair with its plan told, in a copy: what it gives up is named there.
+    // The same repair in a copy, with its plan shown: the plan names what is lost.
     sandbox.write("copy.img", &injected);
     let told = sandbox.gmfs("repair -y --json copy.img");
     let edits = told.json()["edits"].as_array().unwrap().clone();
@@ -176,7 +176,7 @@ fn row(problem: &Problem, template: &Vec<u8>) {
     }
 
     for (undo, before) in [("y.undo", &preened), ("p.undo", &injected)] {
-        // There is one only if something was written.
+        // There is an undo file only if something was written.
         if sandbox.exists(undo) {
             let done = sandbox.gmfs(&format!("undo {undo} region.img"));
             assert_eq!(done.code, 0, "{code}: {done:?}");
@@ -185,7 +185,7 @@ fn row(problem: &Problem, template: &Vec<u8>) {
     }
 }
 
-/// What each file held is held by some file, in the same places, or named as lost.
+/// The content of each file must be in some file, in the same file blocks, or be named as lost.
 fn same_files(code: &str, before: &Files, after: &Files, losses: &[&str]) {
     for (path, (blocks, _)) in before {
         let path = path.escape_ascii();
@@ -196,7 +196,7 @@ fn same_files(code: &str, before: &Files, after: &Files, losses: &[&str]) {
         }
         assert!(same || blocks.is_empty(), "{code}: {path} is not there any more: {after:?}");
     }
-    // A file under another path, or with other bytes, is a loss that must be told.
+    // A file with another path, or with other bytes, is a loss that must be reported.
     let changed = before.iter().any(|(path, file)| after.get(path) != Some(file));
     assert!(!changed || !losses.is_empty(), "{code}: nothing is named as lost: {after:?}");
 }
@@ -205,7 +205,7 @@ fn same_files(code: &str, before: &Files, after: &Files, losses: &[&str]) {
 fn every_problem_is_found_repaired_and_taken_back() {
     let (problems, template) = (catalogue(), template());
     assert!(problems.len() > 70);
-    // Two at a time: most of a row is waiting for processes.
+    // Two problems run at a time, because most of a row is waiting for processes.
     let (first, second) = problems.split_at(problems.len() / 2);
     std::thread::scope(|scope| {
         for half in [first, second] {

@@ -1,17 +1,17 @@
-//! Metadata dumps: made, read as images, obfuscated, and put back.
+//! Metadata dumps: made, read as images, obfuscated, and restored.
 
 use crate::images;
 use crate::sandbox::{Done, GMFS, Sandbox};
 use crate::terminal::Terminal;
 
-/// The findings' codes of a check.
+/// The codes of a check's findings.
 fn codes(sandbox: &Sandbox, image: &str) -> Vec<String> {
     let found = sandbox.gmfs(&format!("fsck -n --json {image}")).json();
     let findings = found["findings"].as_array().unwrap_or_else(|| panic!("{found}"));
     findings.iter().map(|finding| finding["code"].to_string()).collect()
 }
 
-/// What the reading commands say of an image, without its name.
+/// The output of the reading commands for an image, without its name.
 fn read(sandbox: &Sandbox, image: &str) -> Vec<String> {
     let lines =
         ["ls -l IMAGE", "tree IMAGE", "map IMAGE /vms/first.mem", "inspect IMAGE pages", "inspect IMAGE inodes"];
@@ -28,7 +28,7 @@ fn damage(sandbox: &Sandbox) {
 }
 
 impl Sandbox {
-    /// Runs a command line that has to succeed, whatever it says.
+    /// Runs a command line that must succeed, whatever it prints.
     fn ok_any(&self, line: &str) -> String {
         let done = self.gmfs(line);
         assert_eq!(done.code, 0, "gmfs {line}: {done:?}");
@@ -58,7 +58,7 @@ fn a_dump_is_an_image_of_its_own() {
     sandbox.fails("dump region.img -o whole", "it exists already");
     let cut = sandbox.read("whole");
     sandbox.write("cut", &cut[..cut.len() - 1]);
-    sandbox.fails("ls cut", "the metadata dump is cut");
+    sandbox.fails("ls cut", "the metadata dump is incomplete");
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_dump_that_is_put_back_is_dumped_again() {
     assert!(sandbox.read("region.img") == changed);
     sandbox.ok_any("restore -y before region.img");
     assert!(sandbox.ok_any("restore before region.img").contains("nothing has changed"));
-    // What has lost a page in both copies is no state that could be put back.
+    // A state with a page that is lost in both copies cannot be restored.
     damage(&sandbox);
     sandbox.ok_any("dump region.img -f -o damaged");
     sandbox.gmfs("repair -y region.img");
@@ -115,7 +115,7 @@ fn dumps_of_other_regions_are_refused() {
     sandbox.fails("restore -y -f dump small.img", "cannot hold");
     sandbox.fails("restore -y -f strange region.img", "obfuscated");
     sandbox.fails("restore -y -f strange-too region.img", "obfuscated");
-    sandbox.fails("restore -y region.img region.img", "no metadata dump");
+    sandbox.fails("restore -y region.img region.img", "this is not a metadata dump");
     sandbox.ok_any("restore -y -f dump other.img");
     assert_eq!(read(&sandbox, "other.img"), read(&sandbox, "region.img"));
 }
@@ -151,7 +151,7 @@ fn the_text_is_stable() {
     assert_eq!(sandbox.ok("dump region.img --json -f -o dump").json()["absent_pages"], 0);
 }
 
-/// A dump that could not be written to its end is not there, and what it was to replace is.
+/// A dump that could not be written completely is not there, and the file that it would have replaced is.
 #[test]
 fn a_dump_is_there_whole_or_not_at_all() {
     let sandbox = Sandbox::new();
@@ -191,7 +191,7 @@ fn a_dump_goes_down_a_pipe() {
     assert!(terminal.shown.contains("a dump is no text"), "{}", terminal.shown);
 }
 
-/// The text of an obfuscated dump is that of the region, told with the same names.
+/// The text of an obfuscated dump is that of the region, with the same obfuscated names.
 #[test]
 fn text_and_dump_are_obfuscated_alike() {
     let sandbox = Sandbox::new();
@@ -224,7 +224,7 @@ fn putting_back_is_asked_for() {
         assert!(sandbox.read("region.img") == changed && !sandbox.exists("undo"));
     }
     let mut terminal = Terminal::start(&sandbox, "restore --undo undo dump region.img");
-    // Nobody else gets at it while the question stands.
+    // No other process gets the lock while the question is on the terminal.
     assert!(terminal.shows(question));
     sandbox.fails("rm region.img /vms/other --wait 0", "is locked by process");
     terminal.say("yes\n");

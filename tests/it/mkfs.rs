@@ -1,4 +1,4 @@
-//! Making regions: what is made, what is refused, and that two runs make the same.
+//! Making regions: the result, what is refused, and that two runs give the same result.
 
 use gmfs_image::Locking;
 use std::os::unix::fs::MetadataExt as _;
@@ -73,7 +73,7 @@ fn part_of_a_file() {
     sandbox.write("region.img", &vec![0; 32 << 20]);
     sandbox.ok("mkfs region.img --region 16M:8M -q");
     sandbox.fails("ls region.img", "no region");
-    // The end of the region is no proof of a larger one.
+    // The end of a region does not prove a larger one.
     let before = sandbox.read("region.img");
     assert_eq!(sandbox.gmfs("fsck -y region.img").code, 8);
     assert!(sandbox.read("region.img") == before);
@@ -97,7 +97,7 @@ fn a_dry_run_writes_nothing() {
     sandbox.write("zeros", &vec![0; 16 << 20]);
     assert_eq!(sandbox.ok("mkfs zeros -n --json").json()["dry_run"], true);
     assert!(sandbox.read("zeros").iter().all(|byte| *byte == 0));
-    // It tells what the real run would.
+    // A dry run says what the real run would do.
     images::sample(&sandbox);
     sandbox.fails("mkfs region.img -n", "holds a guestmemfs region already");
 }
@@ -142,7 +142,7 @@ fn what_is_there_is_refused_and_the_override_named() {
     other[9 << 20] = 1;
     sandbox.write("other", &other);
     let done = sandbox.gmfs("mkfs other");
-    // A bounded look cannot find a byte in the middle of a file without holes; one near the start it does.
+    // The limited search cannot find a byte in the middle of a file without holes, but it finds one near the start.
     assert!(done.code == 0 || done.stderr.contains("it holds data"), "{done:?}");
     other[1 << 20] = 1;
     sandbox.write("other", &other);
@@ -152,7 +152,7 @@ fn what_is_there_is_refused_and_the_override_named() {
     refuse("region.img", "it holds a damaged guestmemfs region");
 }
 
-/// A region of which only a part is left, or that an older gmfs made, is still somebody's.
+/// The remains of a region, and a region that an older gmfs made, belong to someone.
 #[test]
 fn what_is_left_of_a_region_is_refused() {
     let sandbox = Sandbox::new();
@@ -170,7 +170,7 @@ fn what_is_left_of_a_region_is_refused() {
     images::poke(&sandbox, "region.img", copy_b, &zeros[..4096]);
     refuse(&sandbox, "it holds a damaged guestmemfs region: 64 MiB (67108864 bytes), UUID 8f0e3f6a");
 
-    // The superblocks of a region of version 1, from copy A and from copy B alone.
+    // The superblocks of a region of version 1, from both copies and from copy B alone.
     for (offset, copy) in [(0, CopyId::A), (copy_b, CopyId::B)] {
         let sandbox = Sandbox::new();
         images::sample(&sandbox);
@@ -191,7 +191,7 @@ fn what_is_left_of_a_region_is_refused() {
 fn force_formats_over_everything_and_leaves_no_old_region() {
     let sandbox = Sandbox::new();
     images::sample(&sandbox);
-    // The new region ends before the old one does, whose second superblock would outlive it.
+    // The new region ends before the old one, whose second superblock would otherwise remain.
     sandbox.ok("mkfs region.img -f -q --region 32M:0");
     let found = sandbox.ok("scan region.img --json").json();
     assert_eq!(found["regions"].as_array().unwrap().len(), 1, "{found}");
@@ -241,7 +241,8 @@ fn a_locked_image_is_refused() {
     sandbox.fails("mkfs region.img -f --wait 0", "is locked by process");
     sandbox.fails("mkdir region.img /x --wait 0", "is locked by process");
     drop(held);
-    // Processes that other tests start hold what this one has open until they are gmfs: this one waits for them.
+    // Processes that other tests start have inherited open files of this one until they become gmfs, so this command
+    // waits for them.
     sandbox.ok("mkdir region.img /x");
 }
 

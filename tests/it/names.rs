@@ -1,4 +1,4 @@
-//! Names with bytes that no listing may show as they are.
+//! Names with bytes that a listing must not show unchanged.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;

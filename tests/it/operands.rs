@@ -1,4 +1,4 @@
-//! Several operands, empty ones, and those with a slash at their end.
+//! Several operands, empty operands, and operands with a slash at their end.
 
 use crate::images;
 use crate::sandbox::Sandbox;
@@ -27,7 +27,7 @@ fn all_operands_are_tried() {
     assert!(some.text().contains("Path") && some.text().contains("/vms"), "{some:?}");
     let some = sandbox.fails_with(2, "stat --json region.img /none /vms", "'/none'");
     assert_eq!(some.json()["files"].as_array().unwrap().len(), 1, "{some:?}");
-    // Where nothing was done the error is the answer.
+    // If nothing was done, the answer is the error.
     let none = sandbox.gmfs("stat --json region.img /none /nor");
     assert!(none.code == 2 && none.json()["error"]["code"] == "not-found", "{none:?}");
     sandbox.fails_with(2, "mkdir region.img /a /vms /b", "'/vms' exists");
@@ -63,6 +63,30 @@ fn several_paths_are_extracted_into_a_directory() {
     sandbox.fails_with(2, "extract region.img /sparse /vms new", "new is no directory");
     sandbox.fails_with(2, "extract region.img --sparse-absent --missing list /sparse /vms to", "one path");
     assert!(!sandbox.exists("list") && !sandbox.exists("new"));
+}
+
+#[test]
+fn several_files_are_put_into_a_directory() {
+    let sandbox = sandbox();
+    sandbox.write("a", b"first");
+    sandbox.write("b", b"second");
+    sandbox.ok("put region.img a b /vms");
+    assert_eq!(sandbox.ok("cat region.img /vms/a /vms/b").text(), "firstsecond");
+    // All are tried, and what failed is named.
+    sandbox.write("c", b"third");
+    let some = sandbox.fails_with(2, "put region.img a none c - /vms", "'/vms/a' exists");
+    assert!(some.stderr.contains("cannot put none as '/vms/none'"), "{some:?}");
+    assert!(some.stderr.contains("standard input has no name"), "{some:?}");
+    assert_eq!(sandbox.ok("cat region.img /vms/c").text(), "third");
+    sandbox.write("a", b"again");
+    let done = sandbox.ok("put --json -f region.img a b /vms/").json();
+    assert_eq!(done["entries"].as_array().unwrap().len(), 2, "{done}");
+    assert_eq!(sandbox.ok("cat region.img /vms/a").text(), "again");
+    for into in ["/none", "/sparse", "/vms/a"] {
+        sandbox.fails_with(2, &format!("put region.img a b {into}"), "several files need one");
+    }
+    sandbox.fails_with(2, "put region.img a region.img /vms", "the image itself");
+    assert_eq!(sandbox.gmfs("put region.img a").code, 2);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Standard output as others have it: pipes that close, devices that are full, colours.
+//! Standard output of other kinds: pipes that close, devices that are full, and colours.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -22,7 +22,7 @@ fn a_reader_that_goes_is_no_error() {
         let args: Vec<&str> = line.split_whitespace().collect();
         let mut child = sandbox.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdout = child.stdout.take().unwrap();
-        // One byte, or none, and then nobody listens any more.
+        // The reader takes one byte, or none, and then closes the pipe.
         let _ = stdout.read(&mut [0; 1]);
         drop(stdout);
         let done: Done = child.wait_with_output().unwrap().into();
@@ -51,7 +51,8 @@ fn a_full_device_is_an_error() {
 #[test]
 fn a_limit_on_file_sizes_is_an_error_and_leaves_nothing() {
     let sandbox = sandbox();
-    // In blocks of 512 or 1024 bytes: a few MiB at most, and the signal ignored, as the shell does with trap ''.
+    // The limit is in blocks of 512 or 1024 bytes, so a few MiB at most. The signal is ignored, as a shell does with
+    // trap ''.
     for (line, made) in [("save region.img -o out", "out"), ("extract region.img /vms/first.mem out", "out")] {
         let script = format!("trap '' XFSZ; ulimit -f 2000; exec \"$0\" {line}");
         let output = std::process::Command::new("sh")
@@ -69,7 +70,7 @@ fn a_limit_on_file_sizes_is_an_error_and_leaves_nothing() {
 #[test]
 fn an_interrupt_leaves_no_file_that_looks_whole() {
     let sandbox = Sandbox::new();
-    // Large enough that the copy takes a while; it does not matter whether the signal comes in time.
+    // The region is large enough for the copy to take a while. It does not matter whether the signal comes in time.
     sandbox.ok("mkfs large.img --size 160M");
     let noise = images::content();
     let content: Vec<u8> = noise.iter().cycle().take(128 << 20).copied().collect();
@@ -113,7 +114,7 @@ fn colours_only_where_they_are_wanted() {
     assert!(!json.stdout.contains(&0x1b), "JSON has no colours");
 }
 
-/// On a terminal of 80 columns, by script(1).
+/// The output on a terminal of 80 columns, by means of script(1).
 fn on_a_terminal(sandbox: &Sandbox, line: &str, env: &[(&str, &str)]) -> Option<String> {
     let inner = format!("stty cols 80; {} {line}", crate::sandbox::GMFS);
     let output = std::process::Command::new("script")
@@ -155,4 +156,46 @@ fn closed_standard_streams_are_survived() {
         .status()
         .unwrap();
     assert!(status.code().is_some_and(|code| code == 0 || code == 2), "{status:?}");
+}
+
+/// Details go to standard error, and answers stay what they are.
+#[test]
+fn verbose_tells_more_on_standard_error_only() {
+    let sandbox = sandbox();
+    sandbox.ok("dump region.img -o metadata");
+    sandbox.succeeds("mkdir region.img /x --undo undo");
+    let opened = "gmfs: opened region.img (file): the region is at offset 0x0, 64 MiB (67108864 bytes); ";
+    let found = "gmfs: the region has the layout gmfs2, UUID ";
+    for (line, details) in [
+        ("ls region.img", &[opened, found][..]),
+        ("inspect region.img superblock", &[opened]),
+        ("inspect region.img --json", &[opened, found]),
+        ("dump --text region.img", &[opened]),
+        ("map region.img /vms/first.mem", &[opened, found]),
+        ("scan region.img", &["gmfs: searched 64 MiB (67108864 bytes) for superblocks"]),
+        ("explain GM0402", &["gmfs: 1 of "]),
+        ("completions bash", &["gmfs: bash reads it from "]),
+        ("man ls", &["gmfs: the page of ls"]),
+        ("fsck -n region.img", &[opened]),
+        ("mkdir -n region.img /y", &[opened, "gmfs: 0 blocks taken and 0 freed; "]),
+        ("undo -n region.img undo", &[opened]),
+        ("restore -n region.img metadata", &[opened]),
+        ("mkfs -n new.img --size 64M --uuid 01234567-89ab-4def-8123-456789abcdef", &["gmfs: opened new.img (file)"]),
+    ] {
+        let plain = sandbox.gmfs(line);
+        let verbose = sandbox.gmfs(&format!("{line} -v"));
+        assert_eq!(verbose.code, plain.code, "{line}: {verbose:?}");
+        for detail in details {
+            assert!(verbose.stderr.contains(detail) && !plain.stderr.contains(detail), "{line}: {verbose:?}");
+        }
+        let name = line.split(' ').next().unwrap();
+        assert!(verbose.stderr.contains(&format!("gmfs: {name} took ")), "{line}: {verbose:?}");
+        // These two have more to show as well.
+        if !matches!(name, "fsck" | "mkfs") {
+            assert!(verbose.stdout == plain.stdout, "{line}");
+        }
+    }
+    let done = sandbox.gmfs("ls region.img /none -v");
+    assert!(done.code == 2 && done.stderr.ends_with(" s; exit status 2\n"), "{done:?}");
+    assert!(sandbox.gmfs("ls -q -v region.img").stderr.contains("cannot be used with"));
 }

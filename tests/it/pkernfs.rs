@@ -1,8 +1,9 @@
-//! Stores that the pkernfs driver wrote, read by each command, against what an independent reader found in them.
+//! Reads stores that the pkernfs driver wrote with each command, and compares the results with those of an independent
+//! reader.
 
 use serde_json::Value;
 
-use crate::dumpfiles::{fixtures, unpack};
+use crate::dumpfiles::unpack;
 use crate::sandbox::Sandbox;
 
 const IMAGES: [&str; 6] =
@@ -10,9 +11,9 @@ const IMAGES: [&str; 6] =
 
 const BLOCK: u64 = 2 << 20;
 
-/// Unpacks an image as `pk.raw`, and gives what is true of it.
+/// Unpacks an image as `pk.raw`, and returns what is recorded about it.
 fn prepare(name: &str) -> Option<(Sandbox, Value)> {
-    let dir = fixtures("kernel-layouts")?;
+    let dir = gmfs_testing::fixtures("kernel-layouts")?;
     let (folder, file) = name.split_once('/').unwrap();
     let sandbox = Sandbox::new();
     unpack(&sandbox, &dir.join(folder), &format!("{file}.raw"));
@@ -87,7 +88,7 @@ fn content_comes_out_as_the_guest_wrote_it() {
         let cat = sandbox.run(&["cat", "main.raw", path]);
         assert!(cat.code == 0 && cat.stdout == bytes, "{path}");
         for (n, block) in bytes.chunks(BLOCK as usize).enumerate() {
-            // What was never written has no tag.
+            // Blocks that were never written have no tag.
             let Some(tag) = block.strip_prefix(b"GMFSORACLE tag=") else { continue };
             let text = String::from_utf8_lossy(&tag[..64]).into_owned();
             assert!(text.contains(&format!("fblk={n:05}")), "{path}: {text}");
@@ -101,7 +102,7 @@ fn content_comes_out_as_the_guest_wrote_it() {
 fn a_block_past_the_end_is_lost_and_never_zeros() {
     let Some((sandbox, _)) = prepare("pk_quirks/c3") else { return };
     sandbox.fails_with(2, "cat c3.raw /beyond", "lost");
-    // The driver stored two names of 255 bytes as one of 254.
+    // The driver stored two names of 255 bytes as the same name of 254 bytes.
     sandbox.fails_with(1, "ls c3.raw", "has the same name");
 }
 

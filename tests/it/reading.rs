@@ -1,4 +1,4 @@
-//! Looking at a region that is in order.
+//! Commands that read a clean region.
 
 use crate::images::{self, BLOCK, UUID};
 use crate::sandbox::Sandbox;
@@ -134,7 +134,7 @@ fn scan_finds_what_there_is() {
     let none = sandbox.gmfs("scan zeros --json");
     assert_eq!(none.code, 1);
     assert_eq!(none.json()["regions"], serde_json::json!([]));
-    // At an odd place only a finer step finds it.
+    // A region at an odd offset is found only with a smaller step.
     let shifted = [vec![0; 4096], sandbox.read("region.img")].concat();
     sandbox.write("shifted", &shifted);
     assert_eq!(sandbox.gmfs("scan shifted").code, 1);
@@ -183,7 +183,7 @@ fn arguments_for_a_vmm() {
     let sandbox = sandbox();
     insta::assert_snapshot!("map_qemu", sandbox.ok("map region.img /vms/second.mem --vmm qemu").all());
     insta::assert_snapshot!("map_qemu_hole", sandbox.gmfs("map region.img /sparse --vmm qemu").all());
-    // Two extents: a second file between.
+    // There are two extents, because another file is between them.
     sandbox.ok("create region.img /wedge --size 2M");
     sandbox.ok("truncate region.img /vms/second.mem --size 6M");
     insta::assert_snapshot!("map_qemu_numa", sandbox.ok("map region.img /vms/second.mem --vmm qemu").all());

@@ -1,5 +1,5 @@
-//! Repairs that do not come to their end: refused, cancelled, killed, out of room. The image is as it was or what a second
-//! run ends, and what is said tells what to do.
+//! Repairs that do not complete: refused, cancelled, killed, or out of space. The image is as before, or in a state
+//! that a second run completes, and the message says what to do.
 
 use std::process::{Child, Stdio};
 
@@ -18,7 +18,7 @@ fn damaged() -> Sandbox {
     sandbox
 }
 
-/// Both copies of the block table's page are gone: a repair gives something up.
+/// A region whose block table page is lost in both copies, so that a repair loses something.
 fn lossy() -> Sandbox {
     let sandbox = Sandbox::new();
     images::sample(&sandbox);
@@ -32,13 +32,13 @@ fn code(sandbox: &Sandbox, line: &str) -> i32 {
     sandbox.gmfs(line).code
 }
 
-/// Runs a command line under a limit on the size of files, in KiB, as a full disk would have it.
+/// Runs a command line with a limit on the size of files, in KiB, which works like a full disk.
 fn limited(sandbox: &Sandbox, kib: u32, line: &str) -> Done {
     let mut command = sandbox.command::<&str>(&[]);
     let program = std::mem::replace(&mut command, std::process::Command::new("sh"));
     drop(program);
     command.current_dir(sandbox.path("")).stdin(Stdio::null());
-    // The unit of the limit is 512 bytes or 1024, as the shell likes; the signal is left as it is.
+    // The shell's unit for the limit is 512 or 1024 bytes. The signal keeps its default action.
     command.args(["-c", &format!("ulimit -f {}; exec {GMFS} {line}", kib * 2)]);
     command.output().unwrap().into()
 }
@@ -57,10 +57,10 @@ fn each_exit_status() {
     assert_eq!(code(&sandbox, "repair"), 16);
     let sandbox = lossy();
     sandbox.ok("inject region.img --page 2 --copy A --how zero");
-    // What is lost in both copies is settled, and loses nothing that is left.
+    // A page that is lost in both copies is settled, and nothing that is left is lost by it.
     assert_eq!(code(&sandbox, "fsck -p region.img"), 1);
     sandbox.ok("inject region.img GM0305");
-    // One repair is proven, the other one is not made without being told.
+    // One repair is proven. The other one is not made without consent.
     sandbox.ok("inject region.img --page 2 --copy A --how zero");
     assert_eq!(code(&sandbox, "fsck -p region.img"), 1 + 4);
     assert_eq!(code(&sandbox, "repair -y region.img"), 1);
@@ -80,7 +80,7 @@ fn the_user_is_asked_about_each_problem() {
     };
     let zeroed = "[a]ll GM0001, [q]uit: ";
     let flipped = "[a]ll GM0003, [q]uit: ";
-    // The inode table's page and the superblock are zeroed; one answer is for both.
+    // The inode table's page and the superblock are zeroed. One answer is for both.
     let (status, shown) = ask(&[(zeroed, "a\n"), (flipped, "y\n")]);
     assert_eq!((status, shown.matches("Repair it?").count()), (1, 2), "{shown}");
     assert!(shown.contains("write inode table page 2 of copy B from copy A"), "{shown}");
@@ -88,13 +88,13 @@ fn the_user_is_asked_about_each_problem() {
     assert_eq!(status, 1 + 4, "{shown}");
     assert!(shown.contains("y, n, a or q") && shown.contains("2 repaired"), "{shown}");
     assert_eq!(code(&sandbox, "fsck -p region.img"), 1);
-    // No answer, or the end of all answers, in the middle: nothing of it is done.
+    // The user quits, or ends the input, in the middle: nothing of the repair is done.
     for answers in [[(zeroed, "y\n"), (flipped, "q\n")], [(zeroed, "y\n"), (flipped, "\x04")]] {
         let (status, shown) = ask(&answers);
         assert_eq!(status, 4 + 32, "{shown}");
         assert!(sandbox.read("region.img") == before, "{shown}");
     }
-    // Without a terminal nothing is asked and nothing is done.
+    // Without a terminal, nothing is asked and nothing is done.
     for line in ["fsck region.img", "fsck --json region.img"] {
         let done = sandbox.feed(line, b"y\ny\ny\n");
         assert!(done.code == 4 && !done.stderr.contains("Repair it?"), "{done:?}");
@@ -116,7 +116,7 @@ fn an_interrupt_while_it_asks_ends_it() {
     }
 }
 
-/// A region all of whose copy A is gone, and a repair of it that was stopped by SIGSTOP after a part of its stores.
+/// A region that has lost the whole copy A, and a repair of it that was stopped by SIGSTOP after some of its writes.
 struct Halfway {
     sandbox: Sandbox,
     child: Child,
@@ -134,14 +134,14 @@ fn halfway(line: &str) -> Halfway {
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let pid = Pid::from_child(&child);
         let recorded = || std::fs::metadata(sandbox.path("taken")).map_or(0, |found| found.len());
-        // Pages are recorded, durably, before they are written, 64 at a time: there are some in the file, and not all.
+        // Pages are recorded durably before they are written, 64 at a time. So some are in the file, but not all.
         while recorded() < 4096 {
             std::thread::yield_now();
         }
         kill_process(pid, Signal::STOP).unwrap();
         let stopped = waitpid(Some(pid), WaitOptions::UNTRACED).unwrap().unwrap().1.stopped();
         if !stopped {
-            // It was too fast: once more.
+            // The repair finished too early, so it is tried again.
             continue;
         }
         if recorded() < 220 * 4096 {
@@ -174,7 +174,7 @@ fn an_interrupt_while_it_writes_ends_it_in_good_order() {
         assert_eq!(done.code & 32, 32, "{done:?}");
         assert!(done.stderr.contains("pages recorded in taken"), "{done:?}");
         let repaired = metadata(&sandbox);
-        // What was done can be taken back, and a second run brings it to the end.
+        // What was done can be undone, and a second run completes the repair.
         assert_eq!(code(&sandbox, "undo taken region.img"), 0);
         assert!(metadata(&sandbox) == before && repaired != before);
         assert_eq!(code(&sandbox, "fsck -y region.img"), 1);
@@ -203,7 +203,7 @@ fn a_repair_that_is_killed_is_ended_by_the_next_or_taken_back() {
 fn without_room_for_the_undo_file_nothing_is_written() {
     let sandbox = damaged();
     let before = sandbox.read("region.img");
-    // Not even its head, and not the first page.
+    // There is no room for the header, or for the first page.
     for kib in [0, 2] {
         let done = limited(&sandbox, kib, "fsck -y --undo taken region.img");
         assert_eq!(done.code, 8, "{done:?}");
@@ -211,7 +211,7 @@ fn without_room_for_the_undo_file_nothing_is_written() {
         assert!(done.stderr.contains("next: --undo FILE with FILE where there is room"), "{done:?}");
         assert!(sandbox.read("region.img") == before && !sandbox.exists("taken"), "{done:?}");
     }
-    // The first page is recorded, and then the image takes nothing.
+    // The first page is recorded, and then the image cannot be written.
     let done = limited(&sandbox, 6, "fsck -y --undo taken region.img");
     assert!(done.code == 8 && done.stderr.contains("next: make room where IMAGE is"), "{done:?}");
     assert!(sandbox.read("region.img") == before);
@@ -241,7 +241,7 @@ fn without_room_for_the_copy_there_is_none() {
     assert!(sandbox.read("region.img") == before);
 }
 
-/// A mount that is only for reading, as long as this lives. `None` where that may not be made.
+/// A read-only mount, as long as the value exists. `None` if mounting is not permitted.
 struct ReadOnly(std::path::PathBuf);
 
 impl ReadOnly {
@@ -283,13 +283,14 @@ fn what_cannot_be_written_is_repaired_in_a_copy() {
     sandbox.fails_with(8, "repair -y region.img -o ro/new.img", "Read-only file system");
 }
 
-/// Of a dump the region is extracted and repaired; what one copy lacks comes from the other.
+/// A region in a dump is extracted and repaired. What one copy lacks is taken from the other.
 #[test]
 fn a_region_in_a_dump_is_repaired_in_a_copy() {
     let sandbox = damaged();
     sandbox.ok("dump region.img -o region.meta");
     let region = sandbox.read("region.img");
-    // Copy A's second and third page are not in the dump, and copy B has all but the superblock and the inode table.
+    // The second and third page of copy A are not in the dump. Copy B has everything except the superblock and the
+    // inode table.
     sandbox.gmfs("fsck -p region.img");
     let whole = sandbox.read("region.img");
     let base = 1 << 32;
@@ -307,18 +308,18 @@ fn a_region_in_a_dump_is_repaired_in_a_copy() {
         assert!(!sandbox.exists("taken"));
         let copy = format!("{dump}.img");
         let done = sandbox.gmfs(&format!("repair {dump} -o {copy}"));
-        // A metadata dump has no memory of files to give.
+        // A metadata dump has no content of files to extract.
         let status = if dump == "region.meta" { 9 } else { 1 };
         assert!(done.code == status && done.stderr.contains("of the region is a hole now"), "{done:?}");
         assert_eq!(code(&sandbox, &format!("fsck -n {copy}")), 0);
         assert_eq!(sandbox.ok(&format!("tree {copy}")).text(), sandbox.ok("tree region.img").text());
         assert!(sandbox.read(dump) == before);
     }
-    // Nothing but the two pages was missing: bit for bit, it is all back.
+    // Only the two pages were missing, and the whole region is restored bit for bit.
     assert!(sandbox.read("vmcore.img") == whole && whole != region);
 }
 
-/// The size of the file is all the help that is needed to find the rest.
+/// The size of the file is enough to find the region.
 #[test]
 fn a_region_without_superblocks_is_saved_dumped_and_repaired_in_a_copy() {
     let sandbox = Sandbox::new();
@@ -340,31 +341,31 @@ fn a_region_without_superblocks_is_saved_dumped_and_repaired_in_a_copy() {
     assert_eq!(code(&sandbox, "fsck -n region.meta"), 4);
     assert_eq!(code(&sandbox, "repair -y region.img -o copy.img"), 1);
     assert_eq!(sandbox.ok("tree copy.img").text(), tree);
-    // The same as an image of memory, where only --region tells the size.
+    // The same as an image of memory, in which only --region gives the size.
     sandbox.write("vmcore", &images::elf(&[images::Segment { address: 1 << 30, size: images::SIZE, bytes: region }]));
     assert_eq!(code(&sandbox, "repair -y vmcore --region 64M:1G -o dumped.img"), 1);
     assert_eq!(sandbox.ok("tree dumped.img").text(), tree);
 }
 
-/// Nothing says any more whose blocks they were: they stay withheld until somebody gives them up by name.
+/// The owners of these blocks are lost. The blocks stay reserved until the user releases them by name.
 #[test]
 fn lost_blocks_are_withheld_until_they_are_released() {
     let sandbox = lossy();
     let before = sandbox.read("region.img");
     let plan = sandbox.gmfs("repair --plan -y region.img");
-    assert!(plan.text().contains("gives up: the owners of the blocks on block table pages 1"), "{plan:?}");
+    assert!(plan.text().contains("loses: the owners of the blocks on block table pages 1"), "{plan:?}");
     assert!(plan.text().contains("more is planned once these edits are made"), "{plan:?}");
     assert_eq!(code(&sandbox, "repair -y --undo taken region.img"), 1);
     let usage = || sandbox.ok("inspect --json region.img").json()["usage"].clone();
     let reserved = usage();
     assert_eq!((&reserved["free"], &reserved["data"]), (&0.into(), &0.into()));
-    // The places that were data are named by their bytes and are no zeros.
+    // The file blocks that were data are named by their bytes, and are not shown as zeros.
     sandbox.fails("cat region.img /vms/first.mem", "0x0..0x500000 lost: nothing tells any more which block held it");
     sandbox.fails("extract region.img /vms/second.mem", "0x0..0x400000 lost");
     assert!(sandbox.gmfs("stat region.img /vms/first.mem").text().contains("lost-data"));
     let map = sandbox.gmfs("map region.img /vms/first.mem");
     assert!(map.text().contains("lost") && !map.text().contains("hole"), "{map:?}");
-    // No further repair and no writer gets at them.
+    // No further repair and no writer uses them.
     for line in ["repair -y region.img", "fsck -y region.img", "fsck -p region.img", "repair region.img"] {
         assert_eq!(code(&sandbox, line), 0);
         assert_eq!(usage(), reserved);
@@ -384,7 +385,7 @@ fn lost_blocks_are_withheld_until_they_are_released() {
     }
 }
 
-/// Undo files that are not what they should be: refused, with the image as it was.
+/// Invalid undo files are refused, and the image is not changed.
 #[test]
 fn undo_refuses_what_is_not_its_own() {
     let sandbox = damaged();
@@ -401,19 +402,19 @@ fn undo_refuses_what_is_not_its_own() {
         let mut flipped = good.clone();
         flipped[at] ^= 1;
         sandbox.write("taken", &flipped);
-        refused(if at < 8 { "is no undo file" } else { "undo file taken is damaged" });
+        refused(if at < 8 { "is not an undo file" } else { "undo file taken is damaged" });
     }
     for cut in [good.len() - 1, good.len() - 20] {
         sandbox.write("taken", &good[..cut]);
-        refused("undo file taken has no end");
+        refused("undo file taken is incomplete");
     }
     sandbox.write("taken", &good[..20 + 16 + 4096]);
-    refused("undo file taken has no end");
+    refused("undo file taken is incomplete");
     sandbox.write("taken", &good);
     sandbox.ok("mkfs other.img --size 64M -q");
     sandbox.fails("undo taken other.img", "or is another image: nothing is undone");
     let other = sandbox.read("other.img");
-    sandbox.fails("undo -f taken other.img", "no page of the image is what the undo file knows of it");
+    sandbox.fails("undo -f taken other.img", "no page of the image matches the undo file");
     assert!(sandbox.read("other.img") == other);
     sandbox.ok("mkfs small.img --size 16M -q");
     for line in ["undo taken small.img", "undo -f taken small.img"] {
@@ -428,7 +429,7 @@ fn undo_refuses_what_is_not_its_own() {
     assert!(sandbox.ok("undo taken region.img").text().contains("nothing to undo"));
 }
 
-/// Both superblocks are lost, and the image is not as long as the region: each page tells how it is laid out.
+/// Both superblocks are lost, and the image does not have the region's length. Each page records the region's layout.
 #[test]
 fn superblocks_are_made_anew_for_the_region_that_the_pages_tell_of() {
     let sandbox = Sandbox::new();

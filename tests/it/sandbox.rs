@@ -1,4 +1,4 @@
-//! A directory in which gmfs runs, with a clock that stands still.
+//! A directory in which gmfs runs, with a fixed clock.
 
 use std::ffi::OsStr;
 use std::io::Write as _;
@@ -8,18 +8,18 @@ use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 pub(crate) const GMFS: &str = env!("CARGO_BIN_EXE_gmfs");
-/// When every command of a sandbox runs: 2023-11-14 22:13:20 UTC.
+/// The time at which every command of a sandbox runs: 2023-11-14 22:13:20 UTC.
 pub(crate) const NOW: &str = "1700000000";
 
-/// How gmfs begins to say that it cannot see what all processes have mapped.
+/// The start of the warning that gmfs cannot see the mappings of all processes.
 pub(crate) const UNSEEN: &str = "gmfs: warning: not all processes may be looked at (that takes root)";
 
-/// A temporary directory, and gmfs in it.
+/// A temporary directory in which gmfs runs.
 pub(crate) struct Sandbox {
     dir: TempDir,
 }
 
-/// What a command came to.
+/// The result of a command.
 #[derive(Debug)]
 pub(crate) struct Done {
     pub(crate) code: i32,
@@ -50,7 +50,7 @@ impl Done {
 impl From<Output> for Done {
     fn from(output: Output) -> Self {
         let code = output.status.code().unwrap_or_else(|| panic!("killed: {output:?}"));
-        // Said wherever the tests may not look into all processes, and of no interest in them but for one.
+        // The warning is printed wherever the tests may not examine all processes. Only one test is about it.
         let stderr = String::from_utf8(output.stderr).unwrap();
         let stderr = stderr.split_inclusive('\n').filter(|line| !line.starts_with(UNSEEN)).collect();
         Self { code, stdout: output.stdout, stderr }
@@ -66,7 +66,7 @@ impl Sandbox {
         self.dir.path().join(name)
     }
 
-    /// A command that is ready to run: no colours, 80 columns, a clock that stands still.
+    /// A command that is ready to run, with no colours, 80 columns, and a fixed clock.
     pub(crate) fn command<A: AsRef<OsStr>>(&self, args: &[A]) -> Command {
         let mut command = Command::new(GMFS);
         command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
@@ -79,26 +79,26 @@ impl Sandbox {
         self.command(args).output().unwrap().into()
     }
 
-    /// Runs a command line, split at blanks.
+    /// Runs a command line, which is split at spaces.
     pub(crate) fn gmfs(&self, line: &str) -> Done {
         self.run(&line.split_whitespace().collect::<Vec<_>>())
     }
 
-    /// Runs a command line that has to succeed without a word on standard error.
+    /// Runs a command line that must succeed and print nothing on standard error.
     pub(crate) fn ok(&self, line: &str) -> Done {
         let done = self.gmfs(line);
         assert!(done.code == 0 && done.stderr.is_empty(), "gmfs {line}: {done:?}");
         done
     }
 
-    /// Runs a command line that has to succeed, whatever it notes on standard error.
+    /// Runs a command line that must succeed, whatever it prints on standard error.
     pub(crate) fn succeeds(&self, line: &str) -> Done {
         let done = self.gmfs(line);
         assert_eq!(done.code, 0, "gmfs {line}: {done:?}");
         done
     }
 
-    /// Runs a command line that has to fail, with this in what it says.
+    /// Runs a command line that must fail, with this text in its output.
     pub(crate) fn fails(&self, line: &str, saying: &str) -> Done {
         let done = self.gmfs(line);
         assert_eq!(done.code, 2, "gmfs {line}: {done:?}");
@@ -106,7 +106,7 @@ impl Sandbox {
         done
     }
 
-    /// Runs a command line that has to end with a status, and with this in what it says on standard error.
+    /// Runs a command line that must end with a status, with this text on standard error.
     pub(crate) fn fails_with(&self, status: i32, line: &str, saying: &str) -> Done {
         let done = self.gmfs(line);
         assert!(done.code == status && done.stderr.contains(saying), "gmfs {line}: {done:?}");
@@ -122,7 +122,7 @@ impl Sandbox {
         let mut stdin = child.stdin.take().unwrap();
         let input = input.to_vec();
         let writer = std::thread::spawn(move || {
-            // A command may end without having read everything.
+            // A command may end before it has read everything.
             let _ = stdin.write_all(&input);
         });
         let output = child.wait_with_output().unwrap();

@@ -1,4 +1,4 @@
-//! Images that do not end where their region ends: cut short, or grown.
+//! Images that do not end where their region ends, because they were cut short or have grown.
 
 use crate::images::{self, SIZE};
 use crate::sandbox::Sandbox;
@@ -14,7 +14,7 @@ fn resize(sandbox: &Sandbox, size: u64) {
     file.set_len(size).unwrap();
 }
 
-/// With superblock A lost, copy B is found although the image does not end where its region does.
+/// If superblock A is lost, copy B is found although the image does not end where its region does.
 #[test]
 fn copy_b_is_found_wherever_the_image_ends() {
     let content = images::content();
@@ -28,15 +28,15 @@ fn copy_b_is_found_wherever_the_image_ends() {
         }
         let code = sandbox.gmfs("fsck -p region.img").code;
         assert_eq!(code, if size < SIZE { 4 } else { 1 }, "{size}");
-        // Grown or cut, and then as long as it was: nothing is lost.
+        // After growing or cutting, the image gets its former length, and nothing is lost.
         resize(&sandbox, SIZE);
         assert!(sandbox.gmfs("fsck -p region.img").code <= 1);
         sandbox.ok("fsck -n region.img");
     }
 }
 
-/// Far from the end, only what the pages of copy A say leads to copy B. Beside copy B of a region that ended with the image
-/// once, and had its copy A here, the user has to say which one it is.
+/// Far from the end, copy B is found only through the pages of copy A. There is also a copy B of another region that
+/// once ended with the image and had its copy A at its start, so the user must say which region is meant.
 #[test]
 fn copy_b_is_found_by_what_the_pages_of_copy_a_say() {
     let sandbox = Sandbox::new();
@@ -54,7 +54,7 @@ fn copy_b_is_found_by_what_the_pages_of_copy_a_say() {
     assert!(sandbox.ok("cat region.img /vms/first.mem").stdout == images::content());
 }
 
-/// An image that does not hold all blocks of its region is not written to, and no undo file is left.
+/// An image that does not hold all blocks of its region is not written, and no undo file is left.
 #[test]
 fn nothing_is_written_where_blocks_are_not_in_the_image() {
     for (size, damage) in [(SIZE - 1, 1), (SIZE - 4096, 2), (SIZE - (2 << 20), 2), (SIZE - (4 << 20), 0)] {

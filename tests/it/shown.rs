@@ -1,4 +1,4 @@
-//! What people see on a terminal of 80 columns.
+//! What users see on a terminal of 80 columns.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
@@ -40,7 +40,8 @@ fn tables_fit_the_terminal() {
             assert!(text.chars().count() <= 80 || long_word, "{line}: {text}");
         }
         insta::assert_snapshot!(format!("shown_{name}"), shown);
-        // Without a terminal everything is there, whatever COLUMNS says: every word of the narrow form, and more.
+        // Without a terminal the output is complete, whatever COLUMNS says: it has every word of the narrow form, and
+        // more.
         let piped = sandbox.gmfs(line);
         let wide = String::from_utf8_lossy(&piped.stdout).into_owned();
         let missing: Vec<&str> = shown.split_whitespace().filter(|word| !wide.contains(word)).collect();
@@ -70,7 +71,7 @@ fn columns_says_how_wide_the_terminal_is() {
     assert!(wide > 80 && width(Some("80")).unwrap() <= 80 && width(Some("none")) == Some(wide), "{wide}");
 }
 
-/// What a terminal has shown, without what depends on who runs the tests.
+/// What a terminal has shown, without the parts that depend on who runs the tests.
 fn said(terminal: &Terminal) -> String {
     let shown = terminal.shown.replace("\r\n", "\n");
     shown.split_inclusive('\n').filter(|line| !line.starts_with(UNSEEN)).collect()
@@ -79,7 +80,7 @@ fn said(terminal: &Terminal) -> String {
 #[test]
 fn a_question_names_the_problem_and_nothing_is_said_twice() {
     let sandbox = sandbox();
-    // The file's size says less than its blocks: one problem, and more than one edit.
+    // The file's size is smaller than its blocks: one problem that needs more than one edit.
     sandbox.ok("inject region.img GM0404");
     let before = sandbox.read("region.img");
     let mut terminal = Terminal::sized(&sandbox, "fsck region.img", 80);
@@ -108,7 +109,7 @@ fn without_a_terminal_fsck_says_that_nothing_was_written() {
     let done = sandbox.gmfs("fsck region.img");
     insta::assert_snapshot!("shown_fsck_no_terminal", done.all());
     assert!(done.stderr.contains("nothing was written") && done.stderr.contains("fsck -y"), "{done:?}");
-    // Who asked for a check only knows.
+    // A user who asks only for a check knows that nothing is written.
     assert!(!sandbox.gmfs("fsck -n region.img").stderr.contains("nothing was written"));
     let facts = &sandbox.gmfs("fsck -n --json region.img").json()["findings"];
     let found = facts.as_array().unwrap().iter().find(|finding| finding["code"] == "GM0404").unwrap();
@@ -128,7 +129,7 @@ fn a_closed_standard_output_is_an_error() {
         ("inspect region.img --json", 2),
         ("fsck -n region.img", 8),
         ("repair --plan region.img", 8),
-        // These say nothing, and so have nothing to complain of.
+        // These commands print nothing, so a closed standard output is not an error.
         ("mkdir region.img /new", 0),
     ] {
         let script = format!("exec \"$0\" {line} >&-");
@@ -141,7 +142,7 @@ fn a_closed_standard_output_is_an_error() {
         assert_eq!(done.code, status, "{line}: {done:?}");
         assert_eq!(done.stderr.contains("Bad file descriptor"), status != 0, "{line}: {done:?}");
     }
-    // /dev/null is not closed, whichever way it was opened.
+    // /dev/null is not a closed output, however it was opened.
     let null = || std::fs::File::options().read(true).write(true).open("/dev/null").unwrap();
     assert!(sandbox.command(&["ls", "region.img"]).stdout(null()).status().unwrap().success());
     let closed = std::process::Command::new("sh")
@@ -167,7 +168,7 @@ fn progress_is_gone_when_it_is_done() {
     let (bar, rest) = shown.rsplit_once("\r\u{1b}[K").unwrap();
     assert!(bar.contains("copying ") && bar.contains("MiB/s"), "{shown:?}");
     assert_eq!(rest.trim_end(), "done", "{shown:?}");
-    // Where standard error is no terminal there is none.
+    // Without a terminal on standard error there is no progress.
     let done = slow("2>errors").unwrap();
     assert_eq!(done.trim_end(), "done");
     let errors = String::from_utf8(sandbox.read("errors")).unwrap();
@@ -188,7 +189,7 @@ fn what_a_killed_run_left_hinders_nobody_and_goes() {
     {
         let partial = format!("{out}.partial");
         let args: Vec<&str> = line.split_whitespace().collect();
-        // Until the kill comes in time.
+        // Repeats until the kill comes in time.
         for attempt in 0.. {
             let mut child = sandbox.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
             while !sandbox.exists(&partial) && !sandbox.exists(out) {

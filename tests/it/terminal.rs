@@ -1,4 +1,4 @@
-//! A terminal to run gmfs on: what it asks is read, what a user would type is typed.
+//! Runs gmfs on a terminal: reads what it asks, and types what a user would type.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
@@ -15,31 +15,31 @@ use crate::sandbox::Sandbox;
 pub(crate) struct Terminal {
     master: File,
     pub(crate) child: Child,
-    /// All that was on the terminal so far.
+    /// Everything that the terminal has shown so far.
     pub(crate) shown: String,
-    /// How far it was looked at.
+    /// How much of it has been searched.
     seen: usize,
 }
 
 impl Terminal {
-    /// Starts a command line on it. It does not tell how wide it is.
+    /// Starts a command line on a terminal that does not report its width.
     pub(crate) fn start(sandbox: &Sandbox, line: &str) -> Self {
         Self::with(sandbox, line, 0, true)
     }
 
-    /// Likewise where colours are welcome.
+    /// Like [`start`](Self::start), with colours enabled.
     pub(crate) fn coloured(sandbox: &Sandbox, line: &str) -> Self {
         Self::with(sandbox, line, 0, false)
     }
 
-    /// All that a command line shows on a terminal of so many columns, and its exit status.
+    /// Everything that a command line shows on a terminal of that many columns, and its exit status.
     pub(crate) fn run(sandbox: &Sandbox, line: &str, columns: u16) -> (i32, String) {
         let mut terminal = Self::sized(sandbox, line, columns);
         let status = terminal.end();
         (status, terminal.shown.replace("\r\n", "\n"))
     }
 
-    /// Starts a command line on a terminal of so many columns.
+    /// Starts a command line on a terminal of that many columns.
     pub(crate) fn sized(sandbox: &Sandbox, line: &str, columns: u16) -> Self {
         Self::with(sandbox, line, columns, true)
     }
@@ -59,12 +59,12 @@ impl Terminal {
             command.env("NO_COLOR", "1");
         }
         let child = command.spawn().unwrap();
-        // What the command holds of the terminal ends with it, and with that the terminal.
+        // This closes the test's own handles of the terminal, so that the terminal closes when the command ends.
         drop(command);
         Self { master: master.into(), child, shown: String::new(), seen: 0 }
     }
 
-    /// Reads until this is shown. Gives false if the command ends before.
+    /// Reads until this is shown. Returns false if the command ends before.
     pub(crate) fn shows(&mut self, text: &str) -> bool {
         let found = |shown: &str, from: usize| {
             shown.get(from..).and_then(|rest| rest.find(text)).map(|at| from + at + text.len())
@@ -95,7 +95,7 @@ impl Terminal {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Waits for the end. Gives the exit status; all that was shown is in `shown`.
+    /// Waits for the end, and returns the exit status. Everything that was shown is in `shown`.
     pub(crate) fn end(&mut self) -> i32 {
         self.shows("\0 nothing that is ever shown");
         self.child.wait().unwrap().code().unwrap_or_else(|| panic!("killed: {}", self.shown))

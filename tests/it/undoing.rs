@@ -1,4 +1,4 @@
-//! `undo` where the image has changed since, and undo files that lie under good checksums.
+//! `undo` of images that have changed since, and undo files with false content and good checksums.
 
 use crate::images;
 use crate::sandbox::Sandbox;
@@ -9,7 +9,7 @@ fn sandbox() -> Sandbox {
     sandbox
 }
 
-/// What `mkfs -f` took away comes back, whatever was done to the new region since.
+/// What `mkfs -f` overwrote comes back, whatever was done to the new region since.
 #[test]
 fn a_forced_undo_knows_its_image_by_what_was_not_written() {
     let sandbox = sandbox();
@@ -39,7 +39,7 @@ fn a_forced_undo_refuses_another_image() {
     assert!(sandbox.read("other.img") == other);
 }
 
-/// A region without a byte of content has no witnesses: then the other image must hold nothing else either.
+/// A region without content has no witnesses, so the other image must have no further content either.
 #[test]
 fn an_empty_region_can_be_brought_back() {
     let sandbox = Sandbox::new();
@@ -71,7 +71,7 @@ fn crc(parts: &[&[u8]]) -> [u8; 4] {
     (!sum).to_le_bytes()
 }
 
-/// Every checksum is right, and still it is no file that any command leaves.
+/// Every checksum is right, but no command writes such a file.
 #[test]
 fn a_crafted_file_is_refused_before_the_first_store() {
     let sandbox = sandbox();
@@ -109,10 +109,10 @@ fn a_crafted_file_is_refused_before_the_first_store() {
     for offset in [1 << 40, u64::MAX - 4095, 64 << 20, (64 << 20) - 4095, 1] {
         refused(with_offset(offset), &format!("a record at {offset:#x}"));
     }
-    // One page twice.
+    // One page is recorded twice.
     let first = u64::from_le_bytes(good[records[0]..records[0] + 8].try_into().unwrap());
     refused(with_offset(first), "a page twice");
-    // The table is of other pages, or in no order.
+    // The table is for other pages, or is not sorted.
     let mut file = good.clone();
     file[table + 16..table + 24].copy_from_slice(&(32_u64 << 20).to_le_bytes());
     refused(file, "a table of other pages");
@@ -132,4 +132,30 @@ fn a_command_that_writes_nothing_leaves_no_undo_file() {
     let done = sandbox.succeeds("fsck -y --undo undo region.img");
     assert!(done.stderr.contains("nothing was written, so there is no undo"), "{done:?}");
     assert!(!sandbox.exists("undo"));
+}
+
+/// What is in the files tells which is the image.
+#[test]
+fn the_image_and_its_file_are_taken_in_either_order() {
+    let sandbox = sandbox();
+    let before = sandbox.read("region.img");
+    sandbox.ok("dump region.img -o metadata");
+    for line in ["undo region.img undo", "undo undo region.img"] {
+        sandbox.succeeds("rm region.img -r /vms --undo undo");
+        assert!(sandbox.read("region.img") != before);
+        sandbox.ok(line);
+        assert!(sandbox.read("region.img") == before, "{line}");
+        std::fs::remove_file(sandbox.path("undo")).unwrap();
+    }
+    for line in ["restore -y region.img metadata", "restore -y metadata region.img"] {
+        sandbox.ok("rm region.img -r /vms");
+        sandbox.ok(line);
+        assert!(sandbox.ok("tree region.img").text().contains("first.mem"), "{line}");
+    }
+    // Where contents do not tell, the image is the one that is named first.
+    sandbox.fails("undo region.img metadata", "metadata is no undo file");
+    sandbox.fails("restore -y region.img region.img", "no metadata dump");
+    sandbox.fails("undo region.img missing", "missing");
+    sandbox.succeeds("rm region.img -r /vms --undo undo");
+    sandbox.fails("undo missing undo", "missing does not exist");
 }

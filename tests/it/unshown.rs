@@ -1,4 +1,4 @@
-//! Damaged trees: what a listing or a copy leaves out is named, and so is what is in doubt.
+//! Damaged trees: a listing or a copy names what it leaves out, and what is doubtful.
 
 use gmfs_format::native::tables::INODE_DOUBTFUL;
 
@@ -16,7 +16,7 @@ fn sandbox() -> Sandbox {
     sandbox
 }
 
-/// Runs a command that gives what it can, and says this of the rest.
+/// Runs a command that gives only part of the result, and must report this about the rest.
 fn partly(sandbox: &Sandbox, line: &str, saying: &[&str]) {
     let done = sandbox.gmfs(line);
     assert_eq!(done.code, 1, "{line}: {done:?}");
@@ -40,7 +40,7 @@ fn directories_in_a_circle_are_named() {
         assert_eq!(found["not_shown"][0], serde_json::json!({"ino": 2, "name": "d", "reason": "no-path"}), "{line}");
         assert_eq!(found["not_shown"].as_array().unwrap().len(), 3);
     }
-    // What a path leads to is whole.
+    // A file that a path leads to is complete.
     sandbox.ok("cat region.img /g");
     assert!(sandbox.ok("inspect region.img files").text().contains("d (no path leads to it"));
 }
@@ -100,11 +100,11 @@ fn a_doubtful_file_is_given_and_said_to_be_doubtful() {
     assert!(sandbox.gmfs("stat region.img /d/x/f").text().contains("doubtful"));
     assert_eq!(sandbox.gmfs("stat region.img /d/x/f --json").json()["files"][0]["doubtful"], true);
     assert_eq!(sandbox.gmfs("extract region.img /d/x/f two --json").json()["files"][0]["doubtful"], true);
-    // Others are not, and the checker knows the flag.
+    // Other files are not, and the checker knows the flag.
     sandbox.ok("cat region.img /g");
     sandbox.ok("ls region.img");
     sandbox.ok("fsck -n region.img");
-    // Rewritten, it is in no doubt.
+    // A file that is rewritten is not doubtful any more.
     sandbox.ok("put -f region.img content /d/x/f");
     sandbox.ok("cat region.img /d/x/f");
     sandbox.ok("tree region.img");

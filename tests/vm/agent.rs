@@ -1,4 +1,5 @@
-//! The line to the guest's init script: one command at a time, its output in base64, every wait with a deadline.
+//! The connection to the guest's init script: one command at a time, its output in base64, and a deadline for every
+//! wait.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -8,18 +9,18 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::base64;
 
-/// How long one look at the line waits, so that the caller's `alive` can look after the emulator in between.
+/// How long one read waits, so that the caller's `alive` can check the emulator in between.
 const TICK: Duration = Duration::from_millis(100);
-/// How long the line may be silent until an empty line is sent: the init script ignores it, but its bytes interrupt the
-/// guest. A kernel that took over after a crash can lose an interrupt, and would otherwise wait for it for ever.
+/// After this long without output, an empty line is sent. The init script ignores it, but its bytes interrupt the
+/// guest. A kernel that took over after a crash may have lost an interrupt, and would otherwise wait for it forever.
 const SILENCE: Duration = Duration::from_secs(5);
-/// The kernel's buffer of a serial line whose reader is slow; what a command could lose beyond it would be lost silently.
+/// The size of the kernel's buffer of a serial line. A longer command could be cut off without an error.
 const LONGEST_COMMAND: usize = 32 << 10;
 
-/// What a command in the guest left behind.
+/// The result of a command in the guest.
 #[derive(Debug)]
 pub(crate) struct Output {
-    /// Its exit status, as the shell tells it.
+    /// Its exit status, from the shell.
     pub(crate) status: i32,
     /// What it wrote to its standard output.
     pub(crate) stdout: Vec<u8>,
@@ -27,12 +28,12 @@ pub(crate) struct Output {
     pub(crate) stderr: String,
 }
 
-/// Our end of the guest's second serial port.
+/// The host's end of the guest's second serial port.
 pub(crate) struct Agent {
     stream: UnixStream,
     unread: Vec<u8>,
     commands: u32,
-    /// When something last came over the line, or was sent to wake it.
+    /// When something was last received, or was sent to wake the guest.
     heard: Instant,
 }
 
@@ -42,8 +43,8 @@ impl Agent {
         Ok(Self { stream, unread: Vec::new(), commands: 0, heard: Instant::now() })
     }
 
-    /// Waits for the word of a guest that has just booted, and gives its boot id, a random number that each kernel draws
-    /// anew. What was said before it does not count.
+    /// Waits until a guest that has just booted reports, and returns its boot id: a random number that each kernel
+    /// generates. Earlier output is ignored.
     pub(crate) fn wait_ready(&mut self, timeout: Duration, alive: &mut dyn FnMut() -> Result<()>) -> Result<String> {
         let deadline = Instant::now() + timeout;
         loop {
@@ -54,7 +55,7 @@ impl Agent {
         }
     }
 
-    /// Has a command run, and does not wait for it.
+    /// Starts a command, and does not wait for it.
     pub(crate) fn send(&mut self, command: &str) -> Result<u32> {
         self.commands += 1;
         let payload = base64::encode(command.as_bytes());
@@ -67,7 +68,7 @@ impl Agent {
         Ok(self.commands)
     }
 
-    /// Has a command run, and waits for its end.
+    /// Runs a command, and waits for its end.
     pub(crate) fn run(
         &mut self,
         command: &str,
@@ -87,7 +88,7 @@ impl Agent {
         })
     }
 
-    /// Decodes base64 lines up to the line that begins with `end`; gives the rest of that line too.
+    /// Decodes base64 lines up to the line that begins with `end`. Returns the rest of that line too.
     fn block(
         &mut self,
         end: &str,

@@ -1,4 +1,4 @@
-//! Base64, the coat in which commands and their output cross the guest's serial line unharmed.
+//! Base64, in which commands and their output cross the guest's serial line.
 
 use anyhow::{Context as _, Result};
 

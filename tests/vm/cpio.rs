@@ -1,6 +1,7 @@
-//! Writes the one archive format that the kernel unpacks as its first root file system: cpio, "newc" flavour.
+//! Writes cpio archives in the "newc" format, the only one that the kernel unpacks as its first root file system.
 //!
-//! The kernel takes several archives one after another in one file, so an initramfs may be put together from finished parts.
+//! The kernel accepts several archives one after another in one file, so an initramfs can be composed of finished
+//! parts.
 
 use std::collections::BTreeMap;
 
@@ -9,30 +10,31 @@ const EXECUTABLE: u32 = 0o100_755;
 /// The name that ends an archive.
 const TRAILER: &str = "TRAILER!!!";
 
-/// What one path of the archive is.
+/// The kinds of entries of an archive.
 enum Node {
     Directory,
     File(Vec<u8>),
 }
 
-/// An archive in the making: paths (without the leading slash), sorted, so that directories precede what they hold.
+/// An archive that is being built: paths (without the leading slash) in order, so that directories precede their
+/// content.
 #[derive(Default)]
 pub(crate) struct Archive {
     nodes: BTreeMap<String, Node>,
 }
 
 impl Archive {
-    /// Adds an executable file, and the directories that lead to it.
+    /// Adds an executable file, and its parent directories.
     pub(crate) fn file(&mut self, path: &str, content: impl Into<Vec<u8>>) {
         self.add(path, Node::File(content.into()));
     }
 
-    /// Adds an empty directory, and the directories that lead to it.
+    /// Adds an empty directory, and its parent directories.
     pub(crate) fn directory(&mut self, path: &str) {
         self.add(path, Node::Directory);
     }
 
-    /// Whether the archive holds this path already.
+    /// Whether the archive has this path already.
     pub(crate) fn contains(&self, path: &str) -> bool {
         self.nodes.contains_key(path.trim_start_matches('/'))
     }

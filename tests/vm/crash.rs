@@ -1,5 +1,5 @@
-//! A kernel that crashes, by sysrq-c, and what the kernel after it saves of a region: from memory, by the hook that is
-//! shipped for kdump, and from the dump, in each form that makedumpfile gives it.
+//! A kernel crashes (by sysrq-c), and the kernel after it saves a region: from memory, with the hook for kdump, and
+//! from the dump, in each format that makedumpfile writes.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -15,35 +15,35 @@ use crate::scenario::{self, Image, Sight};
 use crate::tools::{self, Tools};
 use crate::{BASE, PERSISTENT, REGION, RESERVED, SIZE, dump_all, tools_and_gmfs};
 
-/// Room for the region, for a crash kernel beside it wherever the kernel itself comes to lie, and for the initramfs.
+/// Memory for the region, for a crash kernel at whatever address the kernel itself is, and for the initramfs.
 const MEMORY: &str = "640M";
 const CRASH_KERNEL: &str = "crashkernel=160M";
-/// Sparse: what the dumps need of it is far less.
+/// The disk is sparse, and the dumps need far less than this.
 const DISK_SIZE: u64 = 6 << 30;
 const DEV_MEM: Image<'_> = Image { path: "/dev/mem", region: REGION };
 const VMCORE: Image<'_> = Image { path: "/proc/vmcore", region: "" };
-/// The hook as it is shipped, and where it lies in the guest.
+/// The hook for kdump, and its path in the guest.
 const HOOK: &str = "contrib/kdump/gmfs-kdump-save";
 const HOOK_IN_GUEST: &str = "/sbin/gmfs-kdump-save";
 
-/// A guest with a region in it, a capture kernel loaded, and what is known of the region.
+/// A guest with a region in it and a capture kernel loaded, and what is known about the region.
 struct Scene {
     guest: Guest,
     disk: Disk,
-    /// Holds the disk, and what is taken from it.
+    /// The directory of the disk, and of files that are taken from it.
     directory: TempDir,
     gmfs: PathBuf,
     sight: Sight,
-    /// The region's bytes before the crash, as QEMU sees them.
+    /// The region's bytes before the crash, as QEMU reads them.
     before: PathBuf,
 }
 
-/// How the capture kernel learns what memory to put into its `/proc/vmcore`.
+/// How the capture kernel gets the memory map for its `/proc/vmcore`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum MemoryMap {
-    /// From the running kernel: reserved ranges are not in it.
+    /// From the running kernel, whose map does not include reserved ranges.
     Kernel,
-    /// From a `/proc/iomem` in which our range is called System RAM.
+    /// From a `/proc/iomem` in which the range is called System RAM.
     WithRegion,
 }
 
@@ -74,7 +74,7 @@ fn hook_saves(found: &(Tools, PathBuf), reservation: &str) -> Result<()> {
     ensure!(said.contains("status 0") && said.contains("all saved in"), "{said}");
     assert_eq!(*sight, scenario::look(guest, DEV_MEM)?, "in the capture kernel");
 
-    // Another range may be asked for, and no room for it must not keep the rest from being saved.
+    // If there is no space for another range in the settings, the rest must be saved nevertheless.
     let said = guest.check(&format!(
         "printf 'SPARE_MIB=9999999\\n' >>/etc/gmfs/kdump.conf; {HOOK_IN_GUEST} 2>&1; echo status $?"
     ))?;
@@ -95,7 +95,7 @@ fn hook_saves(found: &(Tools, PathBuf), reservation: &str) -> Result<()> {
     Ok(())
 }
 
-/// The dump is one, but the region is in none of its ranges; that is what gmfs has to say.
+/// The file is a dump, but the region is in none of its ranges, which gmfs must report.
 fn lacks_the_region(guest: &mut Guest) -> Result<()> {
     guest.refuses("gmfs scan /proc/vmcore", 1)?;
     for command in ["inspect", "save -o /tmp/none"] {
@@ -138,7 +138,8 @@ fn a_region_is_found_in_every_dump_that_makedumpfile_makes() -> Result<()> {
     let zeros_left_out = disk.take(ZEROS_LEFT_OUT.0, directory.path())?;
     scenario::compare_without_zeros_on_host(gmfs, &zeros_left_out, sight)?;
     fs::remove_file(zeros_left_out)?;
-    // From outside too: the crashed guest's memory is still there, its capture kernel running in a corner of it.
+    // Saves the region from outside too: the memory of the crashed kernel still exists while the capture kernel runs in
+    // part of it.
     let raw = directory.path().join("raw");
     guest.save_memory(BASE - SIZE, 3 * SIZE, &raw)?;
     let base = format!("--base={:#x}", BASE - SIZE);
@@ -149,7 +150,7 @@ fn a_region_is_found_in_every_dump_that_makedumpfile_makes() -> Result<()> {
     Ok(())
 }
 
-/// The dumps by file name, and how the capture kernel makes them. Debian's makedumpfile has neither snappy nor zstd.
+/// The dumps by file name, and the commands that make them. Debian's makedumpfile supports neither snappy nor zstd.
 const DUMPS: &[(&str, &str)] = &[
     ("elf", "cp /proc/vmcore elf"),
     ("elf-filtered", "makedumpfile -E -d 30 /proc/vmcore elf-filtered"),
@@ -159,7 +160,7 @@ const DUMPS: &[(&str, &str)] = &[
     (SPLIT, "makedumpfile -l -d 31 --splitblock-size 65536 --split /proc/vmcore split.1 split.2 split.3"),
 ];
 const SPLIT: &str = "split";
-/// In an ELF dump nothing tells a page of zeros that was left out from one that was filtered.
+/// In an ELF dump, a page of zeros that was left out looks like one that was filtered.
 const ZEROS_LEFT_OUT: (&str, &str) = ("elf-no-zeros", "makedumpfile -E -d 31 /proc/vmcore elf-no-zeros");
 
 fn parts_of(name: &str) -> Vec<String> {
@@ -169,7 +170,7 @@ fn parts_of(name: &str) -> Vec<String> {
     }
 }
 
-/// Looks at a dump in all of its parts, each of them once in front.
+/// Compares a dump with all of its parts. Each part comes first once.
 fn compare_in_all_orders(gmfs: &Path, parts: &[PathBuf], sight: &Sight) -> Result<()> {
     for first in 0..parts.len() {
         let mut image: Vec<&OsStr> = vec![parts[first].as_os_str()];
@@ -211,7 +212,7 @@ fn set(
     let before = directory.path().join("before");
     guest.save_memory(BASE, SIZE, &before)?;
 
-    // For reading only, as it may be in a capture initramfs: the hook has to make it writable.
+    // The hook's directory is read-only, as it may be in a capture initramfs, so the hook has to make it writable.
     guest.check(&format!(
         "mkdir -p /etc/gmfs && echo '/dev/vda {MOUNTED} ext4 ro 0 0' >/etc/fstab &&
          printf 'MOUNT={MOUNTED}\\nDIR=/crash\\n' >/etc/gmfs/kdump.conf"
@@ -227,7 +228,7 @@ fn set(
     Ok(Scene { guest, disk, directory, gmfs: gmfs.clone(), sight, before })
 }
 
-/// Has kexec-tools read a memory map in which the region is System RAM, as docs/DUMPS.md tells it.
+/// Makes kexec-tools read a memory map in which the region is System RAM, as docs/DUMPS.md describes.
 fn call_region_ram(guest: &mut Guest) -> Result<()> {
     guest.check(&format!(
         "sed 's/^{first:08x}-{last:08x} : Reserved$/{first:08x}-{last:08x} : System RAM/' /proc/iomem >/tmp/iomem &&

@@ -1,21 +1,21 @@
-//! Persistent memory in a guest: the modules for it, and a device-dax device out of a `memmap=SIZE!BASE` range.
+//! Persistent memory in a guest: its modules, and a device-dax device from a `memmap=SIZE!BASE` range.
 
 use anyhow::Result;
 
 use crate::guest::Guest;
 
-/// The modules that make `/dev/pmem0` of such a range, and `/dev/dax0.0` of a namespace in devdax mode.
+/// The modules that make `/dev/pmem0` from such a range, and `/dev/dax0.0` from a namespace in devdax mode.
 pub(crate) const MODULES: [&str; 4] = ["nd_e820", "nd_pmem", "dax_pmem", "device_dax"];
 /// The device that [`create`] makes.
 pub(crate) const DEVICE: &str = "/dev/dax0.0";
-/// The block device that stands in its place before.
+/// The block device for the range before that.
 pub(crate) const BLOCK_DEVICE: &str = "/dev/pmem0";
-/// What the kernel keeps for itself at the start of the range, for the page descriptors of the rest: at 64 MiB, 2 MiB.
+/// How much of the range the kernel uses at its start for page descriptors: 2 MiB of 64 MiB.
 pub(crate) const KEPT: u64 = 2 << 20;
 
-/// Puts the namespace into devdax mode: what `ndctl create-namespace -f -e namespace0.0 -m devdax` writes.
+/// Sets the namespace to devdax mode, by writing what `ndctl create-namespace -f -e namespace0.0 -m devdax` writes.
 ///
-/// The mode is noted in the range itself, so the kernels after kexec find it, and the device is there when they are up.
+/// The mode is recorded in the range itself. So kernels after a kexec find it, and have the device after they boot.
 pub(crate) fn create(guest: &mut Guest) -> Result<()> {
     guest.check(&format!(
         "set -e
@@ -31,7 +31,7 @@ pub(crate) fn create(guest: &mut Guest) -> Result<()> {
     Ok(())
 }
 
-/// The device's size, as the kernel tells it.
+/// The device's size, from the kernel.
 pub(crate) fn size(guest: &mut Guest) -> Result<u64> {
     Ok(guest.check("cat /sys/bus/dax/devices/dax0.0/size")?.trim().parse()?)
 }

@@ -1,4 +1,4 @@
-//! A disk on which a guest leaves files for this machine: ext4, made and read here without root by e2fsprogs.
+//! A disk on which a guest leaves files for the host: ext4, made and read on the host without root by e2fsprogs.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -9,21 +9,21 @@ use anyhow::{Context as _, Result, ensure};
 use crate::guest::Guest;
 use crate::tools;
 
-/// The modules that make [`DEVICE`] of it. ext4 itself is built into Debian's cloud kernel.
+/// The modules for [`DEVICE`]. ext4 itself is built into Debian's cloud kernel.
 pub(crate) const MODULES: [&str; 2] = ["virtio_pci", "virtio_blk"];
-/// What a guest sees.
+/// The device in the guest.
 const DEVICE: &str = "/dev/vda";
-/// Where [`mount`] puts it.
+/// Where [`mount`] mounts it.
 pub(crate) const MOUNTED: &str = "/mnt";
 
-/// The file that is the disk, and the program that takes files out of it.
+/// The file with the disk's content, and the program that extracts files from it.
 pub(crate) struct Disk {
     image: PathBuf,
     debugfs: PathBuf,
 }
 
 impl Disk {
-    /// Makes an empty one of this size, as a sparse file.
+    /// Creates an empty disk of this size, as a sparse file.
     pub(crate) fn create(image: PathBuf, size: u64) -> Result<Self> {
         let debugfs = tools::program("debugfs")?;
         File::create(&image)?.set_len(size)?;
@@ -36,7 +36,7 @@ impl Disk {
         &self.image
     }
 
-    /// Copies a file out of it, which a guest left there and has since unmounted.
+    /// Extracts a file that a guest wrote to the disk and then unmounted.
     pub(crate) fn take(&self, name: &str, directory: &Path) -> Result<PathBuf> {
         let to = directory.join(name.replace('/', "_"));
         let request = format!("dump {name} {}", to.display());
@@ -54,7 +54,7 @@ pub(crate) fn mount(guest: &mut Guest) -> Result<()> {
     Ok(())
 }
 
-/// Unmounts it, after which all is in the file.
+/// Unmounts it, so that everything is in the file.
 pub(crate) fn unmount(guest: &mut Guest) -> Result<()> {
     guest.check(&format!("umount {MOUNTED}"))?;
     Ok(())

@@ -1,4 +1,5 @@
-//! A virtual machine with a real kernel: boots it, runs commands in it, sends it through kexec, and looks at its memory.
+//! A virtual machine with a real kernel: boots it, runs commands in it, starts other kernels by kexec, and reads its
+//! memory.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,35 +13,36 @@ use crate::machine::{self, Machine};
 use crate::qmp::Qmp;
 use crate::tools::Tools;
 
-/// How long a kernel may take until its init script answers. Emulated, on a busy machine, that is not little.
+/// How long a kernel may take until its init script answers. On a busy machine without KVM, that takes long.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(120);
-/// How long a command in the guest may take: makedumpfile, emulated and on a busy machine, for one.
+/// How long a command in the guest may take, for example makedumpfile on a busy machine without KVM.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// What makes one guest different from another.
+/// What differs from guest to guest.
 #[derive(Default)]
 pub(crate) struct Config<'a> {
     /// Kernel parameters besides the harness's own, such as `memmap=64M$0x10000000`. The next kernels get them too.
     pub(crate) parameters: &'a str,
-    /// Its memory as QEMU is told it; empty for [`machine::MEMORY`]. The initramfs comes to lie at its very end.
+    /// The size of its memory for QEMU; empty for [`machine::MEMORY`]. The initramfs is at the end of the memory.
     pub(crate) memory: &'a str,
-    /// A file that is its disk, `/dev/vda` with the modules [`disk::MODULES`](crate::disk::MODULES).
+    /// A file with the content of its disk, which is `/dev/vda` with the modules
+    /// [`disk::MODULES`](crate::disk::MODULES).
     pub(crate) disk: Option<&'a Path>,
-    /// What its root file system holds.
+    /// The content of its root file system.
     pub(crate) contents: Contents<'a>,
 }
 
-/// The two system calls that load the next kernel; they learn the memory map in different ways.
+/// The two system calls that load the next kernel. They get the memory map in different ways.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum KexecCall {
-    /// `kexec_load`: kexec-tools lays everything out, from what the kernel shows in `/proc/iomem`.
+    /// `kexec_load`: kexec-tools arranges the segments, by the map that the kernel shows in `/proc/iomem`.
     Load,
-    /// `kexec_file_load`: the running kernel lays everything out.
+    /// `kexec_file_load`: the running kernel arranges the segments.
     FileLoad,
 }
 
 impl KexecCall {
-    /// The option of `kexec` that picks it.
+    /// The option of `kexec` that selects it.
     fn option(self) -> &'static str {
         match self {
             Self::Load => "-c",
@@ -49,7 +51,7 @@ impl KexecCall {
     }
 }
 
-/// A running guest. It ends with this value.
+/// A running guest. It is ended on drop.
 pub(crate) struct Guest {
     agent: Agent,
     qmp: Qmp,
@@ -58,7 +60,7 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    /// Boots a guest, and waits until it takes commands.
+    /// Boots a guest, and waits until it accepts commands.
     pub(crate) fn boot(tools: &Tools, config: &Config<'_>) -> Result<Self> {
         let initramfs = initramfs::build(tools, &config.contents)?;
         let mut machine = Machine::start(tools, config, &initramfs)?;
@@ -72,8 +74,8 @@ impl Guest {
         Ok(guest)
     }
 
-    /// Runs a shell command, whatever its exit status will be. Its output crosses an emulated serial line, which carries
-    /// some 300 KB a second: what is long is better digested in the guest.
+    /// Runs a shell command, whatever its exit status. Its output crosses an emulated serial line at about 300 KB per
+    /// second, so long output should be reduced in the guest.
     pub(crate) fn run(&mut self, command: &str) -> Result<Output> {
         let Self { agent, machine, qmp, .. } = self;
         agent.run(command, COMMAND_TIMEOUT, &mut || machine.check()).with_context(|| {
@@ -81,7 +83,7 @@ impl Guest {
         })
     }
 
-    /// Runs a shell command that has to succeed, and gives its standard output as text.
+    /// Runs a shell command that must succeed, and returns its standard output as text.
     pub(crate) fn check(&mut self, command: &str) -> Result<String> {
         let output = self.run(command)?;
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -94,7 +96,7 @@ impl Guest {
         Ok(stdout)
     }
 
-    /// Runs a shell command that has to fail, with this exit status, and gives its standard error.
+    /// Runs a shell command that must fail with this exit status, and returns its standard error.
     pub(crate) fn refuses(&mut self, command: &str, status: i32) -> Result<String> {
         let output = self.run(command)?;
         ensure!(
@@ -107,8 +109,8 @@ impl Guest {
         Ok(output.stderr)
     }
 
-    /// Goes on into another kernel, with the same root file system, the same parameters and perhaps more of them, and
-    /// waits for it. What the guest's file system held besides is gone.
+    /// Starts another kernel by kexec, with the same root file system, the same parameters and possibly more, and waits
+    /// for it. Other files of the guest are lost.
     pub(crate) fn kexec(&mut self, call: KexecCall, parameters: &str) -> Result<()> {
         self.check(&format!(
             "{{ cat {base}; cd / && find boot | cpio -o -H newc; }} >/tmp/initramfs 2>/tmp/cpio.log &&
@@ -125,9 +127,9 @@ impl Guest {
         Ok(())
     }
 
-    /// Loads the kernel that takes over after a crash, with the same root file system, what `/etc` holds by now, and
-    /// parameters as kdump-tools makes them: the same without `crashkernel=`, and some more. `irqpoll` looks for interrupts
-    /// that a device raised before the crash, and that nobody took.
+    /// Loads the kernel that takes over after a crash. It gets the same root file system, the present content of
+    /// `/etc`, and the parameters that kdump-tools would use: the same ones without `crashkernel=`, and some more. With
+    /// `irqpoll`, it handles interrupts that a device raised before the crash.
     pub(crate) fn load_capture_kernel(&mut self, call: KexecCall) -> Result<()> {
         self.check(&format!(
             "{{ cat {base}; cd / && find etc | cpio -o -H newc; }} >/tmp/initramfs 2>/tmp/cpio.log &&
@@ -141,7 +143,7 @@ impl Guest {
         Ok(())
     }
 
-    /// Crashes the kernel, and waits for the one that takes over.
+    /// Crashes the kernel, and waits for the capture kernel.
     pub(crate) fn crash(&mut self) -> Result<()> {
         let before = self.boot_id.clone();
         self.agent.send("echo c >/proc/sysrq-trigger")?;
@@ -151,17 +153,17 @@ impl Guest {
         Ok(())
     }
 
-    /// Writes all physical memory into an ELF crash dump.
+    /// Writes all physical memory to an ELF crash dump.
     pub(crate) fn dump_elf(&mut self, file: &Path) -> Result<()> {
         self.dump(file, "elf", false)
     }
 
-    /// Writes all physical memory into a kdump-compressed crash dump, of the flattened kind, pages by zlib.
+    /// Writes all physical memory to a kdump-compressed crash dump, flattened, with zlib pages.
     pub(crate) fn dump_kdump(&mut self, file: &Path) -> Result<()> {
         self.dump(file, "kdump-zlib", false)
     }
 
-    /// Writes an ELF crash dump in which memory has the addresses that the guest's page tables map, and no other.
+    /// Writes an ELF crash dump with only the memory that the guest's page tables map.
     pub(crate) fn dump_paged(&mut self, file: &Path) -> Result<()> {
         self.dump(file, "elf", true)
     }
@@ -172,7 +174,7 @@ impl Guest {
         Ok(())
     }
 
-    /// Writes a piece of physical memory into a file, byte for byte.
+    /// Writes a range of physical memory to a file, unchanged.
     pub(crate) fn save_memory(&mut self, address: u64, size: u64, file: &Path) -> Result<()> {
         self.qmp.execute("pmemsave", &json!({ "val": address, "size": size, "filename": file }))?;
         Ok(())

@@ -10,24 +10,24 @@ use crate::cpio::Archive;
 use crate::modules;
 use crate::tools::Tools;
 
-/// Where the guest finds the kernel for kexec.
+/// The path of the kernel in the guest, for kexec.
 pub(crate) const KERNEL: &str = "/boot/vmlinuz";
-/// Where the guest finds its own root file system, less [`KERNEL`] and less this file itself.
+/// The path of the guest's own root file system in the guest, without [`KERNEL`] and without this file itself.
 pub(crate) const BASE: &str = "/boot/base.cpio";
 
-/// What goes into a guest besides busybox and kexec.
+/// The content of a guest besides busybox and kexec.
 #[derive(Default)]
 pub(crate) struct Contents<'a> {
-    /// Programs of this machine, which come with their shared libraries: path here, path in the guest.
+    /// Programs of the host, which are packed with their shared libraries: path on the host, path in the guest.
     pub(crate) programs: Vec<(PathBuf, String)>,
-    /// Files by their path in the guest. Only the first kernel has them, not those after kexec.
+    /// Files by their path in the guest. Only the first kernel has them; kernels after kexec do not.
     pub(crate) files: Vec<(String, Vec<u8>)>,
-    /// Kernel modules that init loads, with all they depend on.
+    /// Kernel modules that init loads, with all their dependencies.
     pub(crate) modules: &'a [&'a str],
 }
 
-/// Builds the initramfs: a base, and behind it the kernel and the base once more, from which the guest makes the
-/// initramfs of the next kernel. So it can go on from kernel to kernel.
+/// Builds the initramfs: a base, followed by the kernel and the base again. From these the guest makes the initramfs of
+/// the next kernel, and so on from kernel to kernel.
 pub(crate) fn build(tools: &Tools, contents: &Contents<'_>) -> Result<Vec<u8>> {
     let base = base(tools, contents)?;
     let mut boot = Archive::default();
@@ -60,7 +60,7 @@ fn base(tools: &Tools, contents: &Contents<'_>) -> Result<Vec<u8>> {
 fn add_program(archive: &mut Archive, here: &Path, there: &str) -> Result<()> {
     archive.file(there, read(here)?);
     let listing = Command::new("ldd").arg(here).output().context("ldd")?;
-    // A static program is no failure of ours: ldd lists nothing then, and says so with its exit status.
+    // For a static program, ldd lists nothing and returns an error, which is not a failure.
     for line in String::from_utf8_lossy(&listing.stdout).lines() {
         let Some(library) = line.split_whitespace().find(|word| word.starts_with('/')) else {
             continue;

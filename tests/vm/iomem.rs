@@ -1,4 +1,4 @@
-//! The guest kernel's own account of its physical memory, `/proc/iomem`.
+//! The physical memory map of the guest's kernel, `/proc/iomem`.
 
 use anyhow::{Context as _, Result};
 
@@ -9,13 +9,13 @@ pub(crate) struct Iomem {
     ranges: Vec<(u64, u64, String)>,
 }
 
-/// Reads it in the guest.
+/// Reads it from the guest.
 pub(crate) fn of(guest: &mut Guest) -> Result<Iomem> {
     parse(&guest.check("cat /proc/iomem")?).context("a line of /proc/iomem")
 }
 
 impl Iomem {
-    /// What the kernel calls exactly this range.
+    /// The kernel's name for exactly this range.
     pub(crate) fn name_at(&self, base: u64, size: u64) -> Option<&str> {
         self.ranges
             .iter()
@@ -23,7 +23,7 @@ impl Iomem {
             .map(|(_, _, name)| name.as_str())
     }
 
-    /// The address of a range of this size amid System RAM, a multiple of 2 MiB, above the first 16 MiB.
+    /// The address of a range of this size within System RAM: a multiple of 2 MiB, above the first 16 MiB.
     pub(crate) fn system_ram(&self, size: u64) -> Result<u64> {
         self.ranges
             .iter()
@@ -35,7 +35,7 @@ impl Iomem {
     }
 }
 
-/// Takes the lines that stand at the margin; what is indented lies within one of them.
+/// Parses the lines that are not indented. An indented line is within one of them.
 fn parse(text: &str) -> Option<Iomem> {
     let ranges = text
         .lines()

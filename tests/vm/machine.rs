@@ -1,4 +1,4 @@
-//! The process behind a guest: QEMU, the directory that it lives in, and the certainty that neither is left over.
+//! The process of a guest: QEMU and its directory. Neither is left over when a test ends.
 
 use std::env;
 use std::fs::{self, File};
@@ -16,29 +16,29 @@ use crate::tools::Tools;
 
 /// How long QEMU may take to open its sockets.
 const SOCKET_TIMEOUT: Duration = Duration::from_secs(20);
-/// The guest's memory unless it asks for more. A reservation has to lie well below the initramfs at its end.
+/// The default size of the guest's memory. A reservation must be well below the initramfs, which is at the end.
 pub(crate) const MEMORY: &str = "512M";
-/// The kernel's parameters in every guest: a quiet console, randomness at once, and a crash ends QEMU.
+/// The kernel's parameters in every guest: a quiet console, randomness at once, and an exit of QEMU on a crash.
 const PARAMETERS: &str = "console=ttyS0 loglevel=5 random.trust_cpu=on panic=-1";
 
 /// The socket of the guest's second serial port.
 pub(crate) const AGENT: &str = "agent";
 /// The socket of QEMU's machine protocol.
 pub(crate) const QMP: &str = "qmp";
-/// What the guest's kernel says.
+/// The file with the output of the guest's kernel.
 const CONSOLE: &str = "console";
-/// What QEMU itself complains about.
+/// The file with QEMU's own messages.
 const LOG: &str = "qemu.log";
 
-/// A running QEMU. It is killed with this value, whatever brings that to its end.
+/// A running QEMU. It is killed on drop, however the value is dropped.
 pub(crate) struct Machine {
     qemu: Child,
-    /// Holds the sockets, the initramfs and the logs.
+    /// The directory of the sockets, the initramfs and the logs.
     directory: TempDir,
 }
 
 impl Machine {
-    /// Starts QEMU with a kernel, what the guest asks for, and its initramfs.
+    /// Starts QEMU with a kernel, the guest's configuration, and its initramfs.
     pub(crate) fn start(tools: &Tools, config: &Config<'_>, initramfs: &[u8]) -> Result<Self> {
         let directory = TempDir::with_prefix("gmfs-vm-")?;
         fs::write(directory.path().join("initramfs"), initramfs)?;
@@ -52,7 +52,7 @@ impl Machine {
         Ok(Self { qemu, directory })
     }
 
-    /// Connects to one of QEMU's sockets as soon as it is there.
+    /// Connects to one of QEMU's sockets as soon as it exists.
     pub(crate) fn connect(&mut self, socket: &str) -> Result<UnixStream> {
         let deadline = Instant::now() + SOCKET_TIMEOUT;
         let path = self.directory.path().join(socket);
@@ -68,7 +68,7 @@ impl Machine {
         }
     }
 
-    /// Fails when QEMU has ended, which it only does by itself when the guest crashed or it could not start.
+    /// Fails if QEMU has ended. It ends by itself only if the guest crashed or it could not start.
     pub(crate) fn check(&mut self) -> Result<()> {
         match self.qemu.try_wait()? {
             None => Ok(()),
@@ -76,7 +76,7 @@ impl Machine {
         }
     }
 
-    /// What QEMU complained about and the last lines of the console: why there is no answer.
+    /// QEMU's messages and the last lines of the console, which show why there is no answer.
     pub(crate) fn last_words(&self) -> String {
         let console = self.read(CONSOLE);
         let lines: Vec<&str> = console.lines().collect();
@@ -99,10 +99,10 @@ impl Drop for Machine {
     }
 }
 
-/// QEMU's command line: a plain PC with two serial ports, and all its files in one directory.
+/// QEMU's command line: a plain PC with two serial ports, and with all files in one directory.
 fn command(tools: &Tools, config: &Config<'_>, directory: &Path) -> Command {
     let accelerator = env::var("GMFS_VM_ACCEL").unwrap_or_else(|_| "tcg".to_owned());
-    // The wrapper has QEMU killed when the test that started it is itself killed, where no value is dropped.
+    // The wrapper has QEMU killed if the test is killed itself, because values are not dropped then.
     let mut command = Command::new(&tools.setpriv);
     command
         .args(["--pdeathsig", "KILL", "--"])
@@ -120,7 +120,7 @@ fn command(tools: &Tools, config: &Config<'_>, directory: &Path) -> Command {
         .args(["-serial", &format!("unix:{AGENT},server=on,wait=off")])
         .args(["-qmp", &format!("unix:{QMP},server=on,wait=off")]);
     if let Some(disk) = config.disk {
-        // Nothing outlives the test: the host's own caching is safe enough.
+        // The disk need not outlive the test, so the host's own caching is safe enough.
         let drive = format!("file={},format=raw,if=none,id=disk,cache=unsafe", disk.display());
         command.args(["-drive", &drive, "-device", "virtio-blk-pci,drive=disk"]);
     }

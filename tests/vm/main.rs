@@ -1,9 +1,9 @@
-//! gmfs on real kernels: in virtual machines that boot the distribution's kernel with memory reserved, fill that memory,
-//! go through kexec into further kernels, and are looked at from outside.
+//! gmfs on real kernels: virtual machines boot the distribution's kernel with memory reserved, fill that memory, start
+//! further kernels by kexec, and are examined from outside.
 //!
-//! The tests need QEMU, a kernel, busybox and kexec-tools on this machine, and the static gmfs binary that `GMFS_STATIC`
-//! names. Where something of it is missing they say so and pass, except under `CI=true`. They need neither root nor KVM.
-//! `GMFS_VM_KERNEL`, `GMFS_VM_MODULES` and `GMFS_VM_ACCEL` name another kernel, its modules and QEMU's accelerator.
+//! The tests need QEMU, a kernel, busybox and kexec-tools on the host, and the static gmfs binary that `GMFS_STATIC`
+//! names. If something is missing they print that and pass, except under `CI=true`. They need neither root nor KVM.
+//! `GMFS_VM_KERNEL`, `GMFS_VM_MODULES` and `GMFS_VM_ACCEL` select another kernel, its modules and QEMU's accelerator.
 
 mod agent;
 mod base64;
@@ -37,10 +37,10 @@ const BASE: u64 = 0x1000_0000;
 const SIZE: u64 = 64 << 20;
 const RESERVED: &str = "memmap=64M$0x10000000";
 const PERSISTENT: &str = "memmap=64M!0x10000000";
-/// The range as gmfs is told it.
+/// The option that names the range.
 const REGION: &str = "--region 64M:0x10000000";
 
-/// What gmfs relies on, proved with busybox alone: the kernel's own behaviour, without any gmfs.
+/// Proves with busybox alone, without gmfs, the behaviour of the kernel that gmfs relies on.
 #[test]
 fn the_kernel_leaves_a_reserved_range_alone() -> Result<()> {
     let Some(tools) = tools::or_skip(Tools::find())? else {
@@ -59,7 +59,7 @@ fn the_kernel_leaves_a_reserved_range_alone() -> Result<()> {
         ensure!(read_word(&mut guest, BASE)? == 0x1122_3344_5566_7788);
         ensure!(read_word(&mut guest, last_page)? == 0x99aa_bbcc_ddee_ff00);
     }
-    // STRICT_DEVMEM: what gmfs must never touch, the kernel does not hand out anyway.
+    // With STRICT_DEVMEM, the kernel does not give access to memory that gmfs must never touch.
     let ram = iomem::of(&mut guest)?.system_ram(SIZE)?;
     let refusal = guest.refuses(&format!("devmem {ram:#x} 64"), 1)?;
     ensure!(refusal.contains("Operation not permitted"), "{refusal}");
@@ -85,7 +85,7 @@ fn a_region_in_dev_mem_survives_kexec() -> Result<()> {
     scenario::compare_with_sources(&mut guest, &before)?;
     refuses_system_ram(&mut guest)?;
 
-    // Without a word of where the region is gmfs has to find it, or to take it from the kernel's parameters.
+    // Without --region, gmfs has to find the region, or take its location from the kernel's parameters.
     let found = Image { region: "", ..image };
     guest.kexec(KexecCall::FileLoad, "")?;
     assert_eq!(before, scenario::look(&mut guest, image)?, "kexec -s");
@@ -102,7 +102,7 @@ fn a_region_in_dev_mem_survives_kexec() -> Result<()> {
         scenario::compare_on_host(&gmfs, &[dump.as_os_str()], &before)
             .with_context(|| format!("{}", dump.display()))?;
     }
-    // The kernel maps no memory that is not its own, so no page table gives the region an address.
+    // The kernel maps only its own memory, so no page table gives the region an address.
     let words = ["paging=on (-p)", "in its file have no address", "without -p", "docs/DUMPS.md"];
     scenario::refused_on_host(&gmfs, &paged, REGION, &words)
 }
@@ -118,7 +118,8 @@ fn a_region_on_devdax_survives_kexec() -> Result<()> {
     let sight = scenario::look(&mut guest, block_device)?;
     scenario::compare_with_sources(&mut guest, &sight)?;
 
-    // The end of the range is the end of both devices: what lies there would look like a region on the other one.
+    // The end of the range is the end of both devices. Content that is left there would look like a region on the other
+    // one.
     guest.check(&format!("dd if=/dev/zero of={} bs=2M count={}", devdax::BLOCK_DEVICE, SIZE >> 21))?;
     devdax::create(&mut guest)?;
     let size = devdax::size(&mut guest)?;
@@ -137,7 +138,7 @@ fn a_region_on_devdax_survives_kexec() -> Result<()> {
     scenario::compare_on_host(&gmfs, &[region.as_os_str()], &before)
 }
 
-/// The memory of a running process in a region, seen by what the kernel says of its maps.
+/// Memory of a region that a running process has mapped is found through the kernel's list of mappings.
 #[test]
 fn mapped_memory_is_in_use() -> Result<()> {
     let Some((tools, gmfs)) = tools::or_skip(tools_and_gmfs())? else {
@@ -157,12 +158,12 @@ fn mapped_memory_is_in_use() -> Result<()> {
     mapped::excludes_by_range(&mut guest, image)
 }
 
-/// All that a test of gmfs itself needs, besides the guest's kernel.
+/// Everything that a test of gmfs needs, except the guest's kernel.
 fn tools_and_gmfs() -> Result<(Tools, PathBuf)> {
     Ok((Tools::find()?, tools::static_gmfs()?))
 }
 
-/// Boots a guest that has gmfs and the scenario's files.
+/// Boots a guest with gmfs and the files of the scenario.
 fn boot(tools: &Tools, gmfs: &Path, parameters: &str, modules: &[&str]) -> Result<Guest> {
     Guest::boot(
         tools,
@@ -178,7 +179,7 @@ fn boot(tools: &Tools, gmfs: &Path, parameters: &str, modules: &[&str]) -> Resul
     )
 }
 
-/// gmfs must not format memory that the kernel uses: neither a range within it, nor one that reaches into it.
+/// gmfs must not format memory that the kernel uses: neither a range within it, nor one that overlaps it.
 fn refuses_system_ram(guest: &mut Guest) -> Result<()> {
     let within = iomem::of(guest)?.system_ram(SIZE)?;
     for base in [within, BASE + SIZE / 2, BASE - (2 << 20)] {
@@ -189,7 +190,7 @@ fn refuses_system_ram(guest: &mut Guest) -> Result<()> {
     Ok(())
 }
 
-/// Takes the guest's memory in all the ways that a host has: two kinds of crash dump, and the range alone.
+/// Saves the guest's memory in all ways that a host has: two kinds of crash dump, and the range alone.
 fn dump_all(guest: &mut Guest, directory: &Path, base: u64, size: u64) -> Result<[PathBuf; 3]> {
     let [elf, kdump, region] = ["elf", "kdump", "region"].map(|name| directory.join(name));
     guest.dump_elf(&elf)?;

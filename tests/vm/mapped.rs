@@ -1,4 +1,4 @@
-//! Live memory that a process has mapped: nothing there is freed or overwritten, and the process is named.
+//! Live memory that a process has mapped is not freed or overwritten, and the process is named.
 
 use anyhow::{Result, ensure};
 
@@ -8,11 +8,11 @@ use crate::scenario::Image;
 /// The file whose memory is mapped.
 const FILE: &str = "/vms/first/memory";
 
-/// A `gmfs cat` whose reader does not read maps the memory that it is at. Without a lock, so that the map is what is in
-/// the way.
+/// A `gmfs cat` whose output is not read maps the memory that it reads. It runs without a lock, so that only the
+/// mapping prevents changes.
 pub(crate) fn refuses_what_is_mapped(guest: &mut Guest, image: Image<'_>) -> Result<()> {
     let line = |command: &str, operands: &str| format!("gmfs {command} {} {operands} {}", image.path, image.region);
-    // Two states of the file, with other blocks each: one to go back to, and one to go on to.
+    // Two states of the file with different blocks: one to restore, and one to change to.
     guest.check(&line("create", "/late --size 2M"))?;
     guest.check(&line("dump -f -o /old.meta", ""))?;
     guest.check(&line("put -f", &format!("/sources/byte {FILE}")))?;
@@ -41,7 +41,7 @@ pub(crate) fn refuses_what_is_mapped(guest: &mut Guest, image: Image<'_>) -> Res
         let said = guest.refuses(&line(command, ""), 2)?;
         ensure!(said.contains("is mapped by process ") && said.contains("(gmfs)"), "{command}: {said}");
     }
-    // A repair frees nothing, and goes on beside a file that is mapped.
+    // A repair frees nothing, so it continues although a file is mapped.
     guest.check(&line("fsck -y", ""))?;
     guest.check("echo >/stop; wait; rm /stop")?;
     guest.check(&line("rm", "/late"))?;

@@ -1,4 +1,4 @@
-//! Kernel modules for the guest: which files a module needs, in which order, and out of their compression.
+//! Kernel modules for the guest: finds the files that a module needs and their order, and decompresses them.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::tools;
 
-/// The files of these modules and of all they depend on, in the order in which they have to be loaded.
+/// The files of these modules and of all their dependencies, in the order in which they must be loaded.
 ///
 /// A module that is built into the kernel needs no file and is left out.
 pub(crate) fn load_order(directory: &Path, wanted: &[&str]) -> Result<Vec<PathBuf>> {
@@ -28,7 +28,7 @@ pub(crate) fn load_order(directory: &Path, wanted: &[&str]) -> Result<Vec<PathBu
             .filter_map(|line| line.split_once(':'))
             .find(|(file, _)| module_name(file) == *name)
             .with_context(|| format!("no module {name} in {}", directory.display()))?;
-        // modules.dep names what a module needs from the nearest to the farthest.
+        // modules.dep lists the dependencies of a module from the nearest to the farthest.
         let needed = needed.split_whitespace().rev();
         for path in needed.chain([file]).map(|path| directory.join(path)) {
             if !order.contains(&path) {
@@ -39,7 +39,7 @@ pub(crate) fn load_order(directory: &Path, wanted: &[&str]) -> Result<Vec<PathBu
     Ok(order)
 }
 
-/// A module's code, decompressed when the distribution compresses its modules.
+/// The code of a module, decompressed if the distribution compresses its modules.
 pub(crate) fn read_module(path: &Path) -> Result<Vec<u8>> {
     let unpack = match path.extension().and_then(OsStr::to_str) {
         Some("xz") => "xz",
@@ -56,7 +56,7 @@ fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// The module's name as the kernel shows it: of `kernel/drivers/dax/dax-pmem.ko.xz`, `dax_pmem`.
+/// The module's name in the kernel: `dax_pmem` for `kernel/drivers/dax/dax-pmem.ko.xz`.
 pub(crate) fn module_name(path: &str) -> String {
     let file = path.rsplit('/').next().unwrap_or(path);
     let stem = file.split('.').next().unwrap_or(file);

@@ -1,4 +1,4 @@
-//! QEMU's machine protocol: just enough of it to look at a guest's memory from outside.
+//! QEMU's machine protocol, as far as it is needed to read a guest's memory from outside.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
-/// The longest that one command may take; writing out all memory is the longest of them.
+/// How long one command may take. Writing all memory takes the longest.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A connection that has been through the greeting.
+/// A connection after the greeting.
 pub(crate) struct Qmp {
     stream: BufReader<UnixStream>,
 }
@@ -25,7 +25,7 @@ impl Qmp {
         Ok(qmp)
     }
 
-    /// Carries out one command, and gives what it returns.
+    /// Executes one command, and returns its result.
     pub(crate) fn execute(&mut self, command: &str, arguments: &Value) -> Result<Value> {
         let request = json!({ "execute": command, "arguments": arguments });
         writeln!(self.stream.get_mut(), "{request}")?;
@@ -34,14 +34,15 @@ impl Qmp {
             if let Some(error) = reply.get("error") {
                 bail!("QEMU refuses {command}: {error}");
             }
-            // What is neither an answer nor an error is an event, and no concern of ours.
+            // Anything but an answer or an error is an event, which is ignored.
             if let Some(value) = reply.get_mut("return") {
                 return Ok(value.take());
             }
         }
     }
 
-    /// Where the guest's processor is, and which interrupts wait: whether a guest that does not answer computes or sleeps.
+    /// The guest processor's address and its pending interrupts, which show whether a guest that does not answer is
+    /// busy or idle.
     pub(crate) fn processor(&mut self) -> String {
         let mut ask = |line: &str| match self.execute("human-monitor-command", &json!({ "command-line": line })) {
             Ok(answer) => answer.as_str().unwrap_or_default().lines().take(12).collect::<Vec<_>>().join("\n"),

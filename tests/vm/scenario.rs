@@ -1,5 +1,5 @@
-//! What every kind of image has to stand: a region is made and filled, carried into other kernels and into dumps, and has
-//! to look the same from everywhere.
+//! The test of every kind of image: a region is made and filled, carried to other kernels and into dumps, and must look
+//! the same everywhere.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use crate::guest::Guest;
 
-/// Where the first kernel finds the files that are put into the region. The kernels after it do not have them.
+/// The path of the files that are put into the region, in the first kernel. Later kernels do not have them.
 const SOURCES: &str = "/sources";
-/// The files by name and size: none and one byte, a page, a block exactly and by one too many, and several blocks.
+/// The files by name and size: empty, one byte, a page, exactly a block, a block and a byte, and several blocks.
 const FILES: [(&str, usize); 6] = [
     ("empty", 0),
     ("byte", 1),
@@ -27,7 +27,7 @@ const DIRECTORIES: [&str; 2] = ["/vms", "/vms/first"];
 const CREATED: &str = "/vms/created";
 const CREATED_SIZE: usize = 6 << 20;
 
-/// An image, and the option that says where in it the region lies; empty when gmfs has to know by itself.
+/// An image, and the option that says where the region is in it; empty if gmfs has to find the region.
 #[derive(Clone, Copy)]
 pub(crate) struct Image<'a> {
     pub(crate) path: &'a str,
@@ -35,23 +35,23 @@ pub(crate) struct Image<'a> {
 }
 
 impl Image<'_> {
-    /// A gmfs command line: command and options, the image, and what follows it.
+    /// A gmfs command line: command and options, the image, and the operands after it.
     fn command(self, command: &str, operands: &str) -> String {
         format!("gmfs {command} {} {operands} {}", self.path, self.region)
     }
 }
 
-/// Everything about a region that must not change by itself.
+/// Everything about a region that must not change.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Sight {
     uuid: String,
     tree: String,
     listing: String,
-    /// SHA-256 of each file as `gmfs cat` writes it out.
+    /// The SHA-256 of each file's content, from `gmfs cat`.
     digests: Vec<(String, String)>,
 }
 
-/// The files to be put into the region, by their path in the guest, for the guest's [`Contents`].
+/// The files to put into the region, by their path in the guest, for the guest's [`Contents`].
 ///
 /// [`Contents`]: crate::initramfs::Contents
 pub(crate) fn sources() -> Vec<(String, Vec<u8>)> {
@@ -73,7 +73,7 @@ pub(crate) fn fill(guest: &mut Guest, image: Image<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Looks at the region from within the guest: it has to be clean, and hold what was put into it.
+/// Reads the region from within the guest. It must be clean, and have the content that was put into it.
 pub(crate) fn look(guest: &mut Guest, image: Image<'_>) -> Result<Sight> {
     guest.check(&image.command("fsck -n", ""))?;
     let inspection: Value = serde_json::from_str(&guest.check(&image.command("inspect --json", ""))?)?;
@@ -90,7 +90,7 @@ pub(crate) fn look(guest: &mut Guest, image: Image<'_>) -> Result<Sight> {
     })
 }
 
-/// Looks at the sources in the first kernel: the region's files have to have their digests.
+/// Reads the source files in the first kernel. The region's files must have the same digests.
 pub(crate) fn compare_with_sources(guest: &mut Guest, sight: &Sight) -> Result<()> {
     for (name, _) in FILES {
         let expected = digest_of(guest, &format!("cat {SOURCES}/{name}"))?;
@@ -101,9 +101,9 @@ pub(crate) fn compare_with_sources(guest: &mut Guest, sight: &Sight) -> Result<(
     Ok(())
 }
 
-/// Looks at a dump or a copy of the region from outside, with the same binary, which has to find the region by itself.
+/// Reads a dump or a copy of the region on the host, with the same binary, which has to find the region by itself.
 ///
-/// The image is given as the words of a command line: of a split dump, one part and `--part` with each other one.
+/// The image is given as words of a command line: for a split dump, one part, and `--part` with each other one.
 pub(crate) fn compare_on_host(gmfs: &Path, image: &[&OsStr], sight: &Sight) -> Result<()> {
     let inspection: Value = serde_json::from_slice(&host(gmfs, &["inspect", "--json"], image, &[])?)?;
     ensure!(inspection["schema"] == "gmfs.inspect/2", "another schema: {inspection}");
@@ -121,8 +121,8 @@ pub(crate) fn compare_on_host(gmfs: &Path, image: &[&OsStr], sight: &Sight) -> R
     Ok(())
 }
 
-/// Looks from outside at a dump without the pages of zeros: all is there but [`CREATED`], which is zeros, and must not be
-/// shown as such, for the dump could have lost it in another way.
+/// Reads a dump without pages of zeros on the host. It has everything except [`CREATED`], which is zeros. That must not
+/// be shown as zeros, because the dump could have lost it in another way.
 pub(crate) fn compare_without_zeros_on_host(gmfs: &Path, image: &Path, sight: &Sight) -> Result<()> {
     let image = [image.as_os_str()];
     let tree = String::from_utf8(host(gmfs, &["tree"], &image, &[])?)?;
@@ -137,7 +137,7 @@ pub(crate) fn compare_without_zeros_on_host(gmfs: &Path, image: &Path, sight: &S
     Ok(())
 }
 
-/// Looks from outside at a dump that lacks the region: gmfs has to say why, and how to take one that has it.
+/// Reads a dump that lacks the region on the host. gmfs must say why, and how to take one that has it.
 pub(crate) fn refused_on_host(gmfs: &Path, image: &Path, region: &str, words: &[&str]) -> Result<()> {
     let scan = Command::new(gmfs).arg("scan").arg(image).output()?;
     ensure!(scan.status.code() == Some(1), "gmfs scan: {}", scan.status);
@@ -152,7 +152,7 @@ pub(crate) fn refused_on_host(gmfs: &Path, image: &Path, region: &str, words: &[
     Ok(())
 }
 
-/// Looks at a metadata image from outside: names and sizes are the region's; its contents are absent.
+/// Reads a metadata image on the host. Names and sizes are those of the region; the contents are absent.
 pub(crate) fn compare_metadata_on_host(gmfs: &Path, image: &Path, sight: &Sight) -> Result<()> {
     let image = [image.as_os_str()];
     host(gmfs, &["fsck", "-n"], &image, &[])?;
@@ -163,14 +163,14 @@ pub(crate) fn compare_metadata_on_host(gmfs: &Path, image: &Path, sight: &Sight)
     Ok(())
 }
 
-/// The SHA-256 of what a command in the guest writes out.
+/// The SHA-256 of the output of a command in the guest.
 fn digest_of(guest: &mut Guest, command: &str) -> Result<String> {
     let line = guest.check(&format!("set -o pipefail; {command} | sha256sum"))?;
     let digest = line.split_whitespace().next();
     Ok(digest.context("sha256sum said nothing")?.to_owned())
 }
 
-/// Runs gmfs on this machine; it has to succeed.
+/// Runs gmfs on the host. It must succeed.
 fn host(gmfs: &Path, command: &[&str], image: &[&OsStr], operands: &[&str]) -> Result<Vec<u8>> {
     let output = Command::new(gmfs).args(command).args(image).args(operands).output()?;
     ensure!(
@@ -200,7 +200,7 @@ fn paths() -> Vec<String> {
     put.chain([CREATED.to_owned()]).collect()
 }
 
-/// Content that looks like noise, differs from file to file, and is the same at every run.
+/// Content that looks like noise, differs from file to file, and is the same in every run.
 fn content(name: &str, size: usize) -> Vec<u8> {
     let mut state = name
         .bytes()

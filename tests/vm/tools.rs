@@ -1,4 +1,4 @@
-//! What the tests need from the machine they run on, and what happens where it is missing.
+//! What the tests need on the machine that runs them, and what happens if it is missing.
 
 use std::env;
 use std::ffi::OsStr;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-/// How to get everything on Debian, for the message that says what is missing.
+/// How to install everything on Debian, for the message that names what is missing.
 const APT: &str = "INITRD=No apt-get install --no-install-recommends \
     linux-image-cloud-amd64 qemu-system-x86 busybox-static kexec-tools makedumpfile e2fsprogs";
 
@@ -16,7 +16,7 @@ const APT: &str = "INITRD=No apt-get install --no-install-recommends \
 pub(crate) struct Tools {
     /// The emulator.
     pub(crate) qemu: PathBuf,
-    /// Runs a program such that it ends with the one who started it.
+    /// Runs a program that ends with its parent.
     pub(crate) setpriv: PathBuf,
     /// Statically linked busybox, the guest's user space.
     pub(crate) busybox: PathBuf,
@@ -29,9 +29,9 @@ pub(crate) struct Tools {
 }
 
 impl Tools {
-    /// Finds them all, or says what is missing.
+    /// Finds them all, or names what is missing.
     ///
-    /// `GMFS_VM_KERNEL` and `GMFS_VM_MODULES` name another kernel than the newest one in `/boot`.
+    /// `GMFS_VM_KERNEL` and `GMFS_VM_MODULES` select another kernel than the newest one in `/boot`.
     pub(crate) fn find() -> Result<Self> {
         let kernel = match env::var_os("GMFS_VM_KERNEL") {
             Some(path) => PathBuf::from(path),
@@ -59,7 +59,7 @@ pub(crate) fn static_gmfs() -> Result<PathBuf> {
     fs::canonicalize(&path).with_context(|| format!("GMFS_STATIC={}", path.display()))
 }
 
-/// Turns "this machine lacks something" into a skipped test: a line on stderr and `None`. Under CI it is an error.
+/// Skips a test if the machine lacks something: prints a line on stderr and returns `None`. Under CI it is an error.
 pub(crate) fn or_skip<T>(found: Result<T>) -> Result<Option<T>> {
     match found {
         Ok(value) => Ok(Some(value)),
@@ -67,14 +67,14 @@ pub(crate) fn or_skip<T>(found: Result<T>) -> Result<Option<T>> {
             Err(missing.context("a VM test may not be skipped under CI=true"))
         }
         Err(missing) => {
-            // Not by eprintln, which the test harness keeps to itself as long as the test passes.
+            // eprintln is not used, because the test harness hides it while the test passes.
             writeln!(io::stderr(), "skipped: {missing:#}")?;
             Ok(None)
         }
     }
 }
 
-/// Finds a program on the search path, or where programs for root usually are.
+/// Finds a program in the search path, or where programs for root usually are.
 pub(crate) fn program(name: &str) -> Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
@@ -84,7 +84,7 @@ pub(crate) fn program(name: &str) -> Result<PathBuf> {
         .with_context(|| format!("no {name} on this machine (Debian: {APT})"))
 }
 
-/// The newest kernel in a directory: Debian's cloud flavour when there is one, for it boots fastest.
+/// The newest kernel in a directory. Debian's cloud flavour is preferred, because it boots fastest.
 fn newest_kernel(boot: &Path) -> Result<PathBuf> {
     let mut kernels: Vec<PathBuf> = fs::read_dir(boot)
         .with_context(|| format!("cannot list {}", boot.display()))?
@@ -101,7 +101,7 @@ fn newest_kernel(boot: &Path) -> Result<PathBuf> {
     }
 }
 
-/// The release in a kernel image's name: `6.1.0-1-amd64` of `/boot/vmlinuz-6.1.0-1-amd64`; empty when it has none.
+/// The release in the name of a kernel image: `6.1.0-1-amd64` for `/boot/vmlinuz-6.1.0-1-amd64`; empty if it has none.
 fn release_of(kernel: &Path) -> String {
     kernel
         .file_name()
@@ -111,7 +111,7 @@ fn release_of(kernel: &Path) -> String {
         .to_owned()
 }
 
-/// The numbers in a version, which order versions as people do: 6.9 before 6.10.
+/// The numbers in a version, for a natural order: 6.9 before 6.10.
 fn numbers_in(version: &str) -> Vec<u32> {
     version.split(|letter: char| !letter.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect()
 }

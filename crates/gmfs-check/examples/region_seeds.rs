@@ -12,7 +12,7 @@ use gmfs_check::fuzzing::{TARGETS, seeds};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = PathBuf::from(std::env::args_os().nth(1).ok_or("usage: region_seeds DIRECTORY")?);
-    // Both targets take the same inputs.
+    // Both targets accept the same inputs.
     let seeds = seeds();
     for (target, _) in TARGETS {
         let folder = folder.join(target);

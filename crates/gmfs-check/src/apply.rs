@@ -19,6 +19,7 @@ use crate::plan::{Descriptors, Edit, Planned};
 
 /// Why a plan was not carried out, or not to its end.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ApplyError {
     /// The region is not what the plan was made for.
     #[error("the region has changed since the plan was made ({0}): check it again")]
@@ -101,6 +102,10 @@ fn carry_out<S: WriteAt>(
 }
 
 /// Everything that is one commit.
+///
+/// The store is opened by what lies there now, and not by `state`, which may be as old as the user's answer to a question: it
+/// reads all pages once more, refuses damage that has come since, and recovers what a writer left. That is the only time that
+/// a round loads the superblocks again. The [`Gate`] goes by the facts behind `state`, as it does for pages.
 fn commit_rest<S: WriteAt>(
     target: &mut S,
     state: &Superblocks,

@@ -1,4 +1,4 @@
-//! The passes in their order, and what they hand to each other.
+//! Runs the passes in order, and passes the results of each to the next ones.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -8,31 +8,41 @@ use gmfs_io::{ReadAt, Span};
 use gmfs_volume::census::Census;
 use gmfs_volume::{Chosen, OpenError, Superblocks};
 
-use crate::finding::{Reason, Report, Subject};
+use crate::finding::{KEPT_PER_CODE, Reason, Report, Subject};
 use crate::pass;
 use crate::problem::{Mask, Problem, Text};
 use crate::sink::Sink;
 use crate::standings::PageStandings;
 
-/// How to check.
+/// The options of a check.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Options {
-    /// Nanoseconds since the epoch: what lies more than a day behind it is the future.
+    /// Nanoseconds since the epoch. Times more than a day after this are in the future.
     pub now: u64,
     /// Threads for the pass over the block table.
     pub threads: NonZeroUsize,
-    /// Check the contents of blocks against what is recorded of them: reads all sealed data.
+    /// Whether the contents of blocks are compared with what is recorded about them. This reads all sealed data.
     pub data: bool,
-    /// How many findings of each code to keep one by one.
+    /// How many findings of each code are kept singly.
     pub keep: usize,
-    /// The region that is meant, where pages of several are left.
+    /// The region to check, if pages of several are left.
     pub region: Option<Chosen>,
 }
 
-/// Checks the region that fills `source`. Reads only; the answer depends on nothing but the bytes and the options.
+impl Options {
+    /// One thread, no contents, the usual number of findings, and the only region that is there.
+    #[must_use]
+    pub const fn new(now: u64) -> Self {
+        Self { now, threads: NonZeroUsize::MIN, data: false, keep: KEPT_PER_CODE, region: None }
+    }
+}
+
+/// Checks the region that fills `source`. It only reads, and the result depends on nothing but the bytes and the
+/// options.
 ///
-/// `progress` is told how many of how many bytes have been looked at, now and then; it may be called from several
-/// threads.
+/// `progress` is called from time to time with the number of bytes that have been checked, and their total. It may be
+/// called from several threads.
 ///
 /// # Errors
 /// There is no region: no superblock can be used.
@@ -43,7 +53,7 @@ pub fn check<S: ReadAt + ?Sized>(
 ) -> Result<Report, OpenError> {
     let mut superblocks = Superblocks::presume(source, options.region)?;
     let (mut report, census) = check_loaded(source, &superblocks, options, progress);
-    // What the superblocks say was taken for granted, which saves a pass where it is right.
+    // The first pass presumed that the superblocks are right. That saves a second pass in most cases.
     if !superblocks.confirm(source, census) {
         superblocks = Superblocks::decide(source, options.region)?;
         (report, _) = check_loaded(source, &superblocks, options, progress);
@@ -93,7 +103,7 @@ fn check_loaded<S: ReadAt + ?Sized>(
     let interrupted =
         interrupted || judged.a.is_recovery() || judged.b.is_recovery() || blocks.recovery || inodes.recovery;
     let missing = inodes.missing_pages > 0 || blocks.missing_pages > 0;
-    // Where pages are absent, "clean" takes one copy that is there from end to end, and good.
+    // If pages are absent, "clean" requires one copy that is completely present and good.
     let absent = pages.a.absent > 0 || pages.b.absent > 0;
     let neither_whole = absent && !pages.a.is_whole() && !pages.b.is_whole();
     let mut census = std::mem::take(&mut inodes.census);

@@ -1,4 +1,4 @@
-//! What a check says: findings with their place, what it could not check, and the verdict.
+//! The result of a check: findings with their locations, what could not be checked, and the verdict.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +15,7 @@ use crate::standings::PageStandings;
 
 /// What a finding is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Subject {
     /// The region as a whole.
     Region,
@@ -24,12 +25,12 @@ pub enum Subject {
         kind: PageKind,
         /// The first page.
         first: PageNo,
-        /// How many.
+        /// How many pages.
         count: u32,
         /// Which copy; `None` for both.
         copy: Option<CopyId>,
     },
-    /// The superblock, whichever copy counts.
+    /// The superblock, whichever copy is used.
     Superblock,
     /// An inode.
     Inode(InodeNo),
@@ -37,13 +38,13 @@ pub enum Subject {
     Blocks {
         /// The first block.
         first: BlockNo,
-        /// How many.
+        /// How many blocks.
         count: u32,
     },
 }
 
 impl Subject {
-    /// The copy that it lies in, if it lies in one.
+    /// The copy that it is in, if it is in one.
     #[must_use]
     pub const fn copy(&self) -> Option<CopyId> {
         match self {
@@ -74,19 +75,21 @@ impl fmt::Display for Subject {
     }
 }
 
-/// The last number of a run of `count` from `first`, to be shown. What is built by hand may be no run at all.
+/// The last number of a run of `count` from `first`, for display. A subject that was built by hand may have a count of
+/// 0.
 pub(crate) const fn last_of(first: u32, count: u32) -> u32 {
     first.saturating_add(count.saturating_sub(1))
 }
 
-/// One thing that is wrong, or worth knowing.
+/// One thing that is wrong, or that the user should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// What is wrong.
     pub problem: Problem,
-    /// With what.
+    /// What is affected.
     pub subject: Subject,
-    /// Where it lies in the region, in bytes. Of a metadata page that is wrong in both copies: copy A's place.
+    /// Where it is in the region, in bytes. For a metadata page that is wrong in both copies, this is its location in
+    /// copy A.
     pub at: Span,
 }
 
@@ -119,22 +122,23 @@ impl fmt::Display for Finding {
 /// What could not be checked, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unchecked {
-    /// What.
+    /// What could not be checked.
     pub subject: Subject,
-    /// Where it would lie in the region, in bytes.
+    /// Where it would be in the region, in bytes.
     pub at: Span,
-    /// Why not.
+    /// Why it could not be checked.
     pub why: Reason,
 }
 
 /// Why something could not be checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Reason {
     /// The image does not hold it.
     Absent(Absence),
     /// It depends on metadata pages that are lost or absent.
     MetadataMissing,
-    /// A fatal finding ended the check.
+    /// The check ended at a fatal finding.
     Stopped,
 }
 
@@ -148,14 +152,14 @@ impl fmt::Display for Reason {
     }
 }
 
-/// What a check comes to.
+/// The verdict of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
-    /// Nothing is wrong, and enough was seen to say so.
+    /// Nothing is wrong, and enough was read to be certain.
     Clean,
-    /// Nothing is wrong; a change was interrupted, which the next writer puts right.
+    /// Nothing is wrong, except that a change was interrupted. The next writer recovers the region.
     Recovery,
-    /// Nothing wrong was seen, but metadata is missing from the image: it cannot be told.
+    /// Nothing wrong was found, but metadata is missing from the image, so that the state is unknown.
     Unknown,
     /// Something is wrong.
     Damaged,
@@ -174,15 +178,15 @@ impl Verdict {
     }
 }
 
-/// The findings of one code that are usually kept one by one; more of them are only counted.
+/// The default number of findings of one code that are kept singly. More are only counted.
 pub const KEPT_PER_CODE: usize = 1000;
 
 /// What a check found.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// The findings, by code and then by place. At most [`Options::keep`](crate::Options) of each code.
+    /// The findings, by code and then by location. At most [`Options::keep`](crate::Options) of each code.
     pub findings: Vec<Finding>,
-    /// How many more there were of a code.
+    /// How many more findings there were of each code.
     pub more: BTreeMap<Code, u64>,
     /// What could not be checked: the first [`KEPT_PER_CODE`] runs.
     pub unchecked: Vec<Unchecked>,
@@ -190,16 +194,16 @@ pub struct Report {
     pub more_unchecked: u64,
     /// Whether a page that the check needs is in neither copy of the image.
     pub incomplete: bool,
-    /// Whether a writer had not finished.
+    /// Whether a writer did not end its session.
     pub interrupted: bool,
-    /// How the pages in use stand, as far as the check came.
+    /// How many pages in use are in which state, as far as the check got.
     pub pages: PageStandings,
-    /// What was decided about the region: what a repair starts from.
+    /// What was decided about the region. A repair starts from this.
     pub state: Option<Arc<Superblocks>>,
 }
 
 impl Report {
-    /// What it comes to.
+    /// The verdict.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         if self.worst().is_some_and(|severity| severity >= Severity::Warning) {
@@ -213,14 +217,14 @@ impl Report {
         }
     }
 
-    /// The worst severity among the findings, those that are only counted included.
+    /// The worst severity of all findings, including those that were only counted.
     #[must_use]
     pub fn worst(&self) -> Option<Severity> {
         let only_counted = self.more.keys().map(|code| code.severity());
         self.findings.iter().map(Finding::severity).chain(only_counted).max()
     }
 
-    /// How many findings there are of a severity, those that are only counted included.
+    /// How many findings have a severity, including those that were only counted.
     #[must_use]
     pub fn count(&self, severity: Severity) -> u64 {
         let kept = len64(self.findings.iter().filter(|finding| finding.severity() == severity).count());
@@ -228,7 +232,7 @@ impl Report {
         more.fold(kept, |all, (_, count)| all.saturating_add(*count))
     }
 
-    /// How many runs could not be checked, those that are only counted included.
+    /// How many runs could not be checked, including those that were only counted.
     #[must_use]
     pub fn count_unchecked(&self) -> u64 {
         len64(self.unchecked.len()).saturating_add(self.more_unchecked)

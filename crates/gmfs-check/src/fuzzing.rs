@@ -1,5 +1,5 @@
-//! What fuzzers and property tests share: a small region with files, damaged as data says, then opened, checked and
-//! repaired. Not a part of the crate's interface.
+//! Shared by fuzzers and property tests: a small region with files, which is damaged as the input says, and then
+//! opened, checked and repaired. It is not part of the crate's interface.
 #![allow(
     clippy::as_conversions,
     clippy::arithmetic_side_effects,
@@ -26,18 +26,18 @@ use crate::{Code, Options, Policy, Repair, Report, Verdict, apply, check, plan};
 
 pub use seeds::seeds;
 
-/// A body.
+/// The body of a fuzz target.
 pub type Target = fn(&[u8]);
 
-/// All bodies by their names, which are those of the fuzz targets.
+/// All bodies by name. The names are those of the fuzz targets.
 pub const TARGETS: [(&str, Target); 2] = [("region_check", exercise_check), ("region_repair", exercise_repair)];
 
 /// The region's birth.
 const BIRTH: u64 = 0xb17;
-/// The time at which everything happens.
+/// The time of all changes.
 pub const NOW: u64 = 1_700_000_000_000_000_000;
 
-/// An image of which only the pages that were written take memory.
+/// An image in memory. Only pages that were written take memory.
 #[derive(Clone, Debug, Default)]
 pub struct Image {
     pages: BTreeMap<u64, Box<PageBytes>>,
@@ -52,12 +52,12 @@ impl Image {
         Self { pages: BTreeMap::new(), size, absent: Vec::new() }
     }
 
-    /// Takes a stretch out of the image, as a dump does that leaves it out.
+    /// Removes a range from the image, as if a dump had left it out.
     pub fn lose(&mut self, span: Span) {
         self.absent.push(span);
     }
 
-    /// Whether the image holds anything but zeros there.
+    /// Whether a span of the image has anything but zeros.
     #[must_use]
     pub fn has_content(&self, span: Span) -> bool {
         let pages = self.pages.range(span.offset / PAGE_BYTES..span.end().div_ceil(PAGE_BYTES));
@@ -138,7 +138,7 @@ impl WriteAt for Image {
     }
 }
 
-/// A region of 1.5 GiB with three pages of block table, directories, files in pieces, and free blocks.
+/// A region of 1.5 GiB with three pages of block table, directories, fragmented files, and free blocks.
 #[must_use]
 pub fn region() -> Image {
     static REGION: OnceLock<Image> = OnceLock::new();
@@ -177,21 +177,21 @@ fn make() -> Result<Image, Box<dyn std::error::Error>> {
     Ok(image)
 }
 
-/// One piece of damage: which page, in which copies, what bytes, and whether the seal is made good over them.
+/// Damage to one page: which page, in which copies, with which bytes, and whether the page gets a good seal afterwards.
 #[derive(Clone, Debug)]
 pub struct Patch {
-    /// Picks the page.
+    /// Selects the page.
     pub page: u8,
-    /// Bit 0 copy A, bit 1 copy B, bit 2 seal anew, bit 3 with the next generation.
+    /// Bit 0: copy A; bit 1: copy B; bit 2: seal the page again; bit 3: with the next generation.
     pub how: u8,
-    /// Where in the page.
+    /// The offset in the page.
     pub offset: u16,
-    /// What is written there.
+    /// The bytes that are written there.
     pub bytes: Vec<u8>,
 }
 
 impl Patch {
-    /// The bytes from which [`patches`] reads this patch. More than 255 bytes do not fit.
+    /// The bytes from which [`patches`] reads this patch. It may have at most 255 bytes of content.
     #[must_use]
     pub fn input(&self) -> Vec<u8> {
         let [low, high] = self.offset.to_le_bytes();
@@ -201,7 +201,7 @@ impl Patch {
     }
 }
 
-/// Reads patches from a fuzzer's bytes.
+/// Reads patches from the fuzzer's input.
 #[must_use]
 pub fn patches(mut data: &[u8]) -> Vec<Patch> {
     let mut patches = Vec::new();
@@ -219,11 +219,11 @@ pub fn patches(mut data: &[u8]) -> Vec<Patch> {
     patches
 }
 
-/// The pages that a patch can reach: the superblock, three pages of block table, eight of inode table, and one past each
-/// high-water mark.
+/// The number of pages that a patch can select: the superblock, three pages of block table, eight of inode table, and
+/// one past each high-water mark.
 const PAGES: u8 = 14;
 
-/// Where everything is in the region that [`region`] makes.
+/// The layout of the region that [`region`] makes.
 fn geometry(image: &Image) -> Option<Geometry> {
     Geometry::plan(image.size, PmdShift::M2, 61).ok()
 }
@@ -252,7 +252,7 @@ pub fn damage(image: &mut Image, patch: &Patch) {
             let place = Place { kind, copy, page, uuid: Uuid::from_u128(0xf00d), birth: BIRTH, geometry };
             seal::seal(&mut bytes, &place, Generation(generation));
         }
-        // A page of the image can always be written.
+        // Writing a page of the image cannot fail.
         let _ = image.write_at(at, &bytes);
     }
 }
@@ -264,7 +264,7 @@ pub fn look<S: ReadAt>(image: &S) -> Option<Report> {
     check(image, &options, &|_, _| {}).ok()
 }
 
-/// Reads everything that a region lets be read.
+/// Reads everything that can be read of a region.
 pub fn read_all<S: ReadAt>(image: &S) {
     let Ok(region) = Region::open(image) else { return };
     let inodes = region.inodes();
@@ -292,10 +292,10 @@ fn free_blocks<S: ReadAt>(image: &S) -> Option<Vec<bool>> {
     Some((0..geometry.blocks()).map(|block| state(block) == Some(BlockState::Free)).collect())
 }
 
-/// Repairs a damaged image in rounds, as a program does, and holds the laws of a repair against it.
+/// Repairs a damaged image in rounds, as a program does, and checks the laws of a repair.
 ///
 /// # Panics
-/// If a law is broken: a repair that does not end, that leaves what it planned for, or that frees a block with content.
+/// If a law is broken: a repair does not end, leaves what it planned to repair, or frees a block with content.
 #[expect(clippy::panic, reason = "what a fuzzer and a property test look for")]
 pub fn repair(image: &mut Image) -> Option<Verdict> {
     let before = used_blocks(image);
@@ -316,7 +316,7 @@ pub fn repair(image: &mut Image) -> Option<Verdict> {
     panic!("a repair does not end: {:?}", report.findings);
 }
 
-/// Data blocks that are not free by the one copy that counts; empty if a page of the table cannot be read.
+/// Data blocks that are not free, by the copy that counts. Empty if a page of the table cannot be read.
 fn used_blocks(image: &Image) -> Vec<BlockNo> {
     let Some(free) = free_blocks(image) else { return Vec::new() };
     let Ok(region) = Region::open(image) else { return Vec::new() };
@@ -342,7 +342,7 @@ fn assert_laws(image: &Image, report: &Report, used: &[BlockNo]) {
     }
 }
 
-/// Repairs what data has damaged.
+/// Repairs a region that was damaged by the patches in `data`.
 pub fn exercise_repair(data: &[u8]) {
     let mut image = region();
     for patch in patches(data) {
@@ -351,7 +351,7 @@ pub fn exercise_repair(data: &[u8]) {
     let _ = repair(&mut image);
 }
 
-/// A file's path, number and the blocks that hold it.
+/// The files of a region: path, number, and the blocks that hold them.
 #[must_use]
 pub fn files<S: ReadAt>(image: &S) -> BTreeMap<Vec<u8>, (u64, Vec<BlockNo>)> {
     let Ok(region) = Region::open(image) else { return BTreeMap::new() };

@@ -1,6 +1,6 @@
-//! Problems made on purpose: each of the catalogue, in a region that is in order.
+//! Makes any problem of the catalogue on purpose, in a clean region.
 //!
-//! This is for tests, packagers and documentation. Nothing here respects the rules of a commit: that is the point.
+//! This is for tests, packagers and documentation. The code ignores the rules of a commit intentionally.
 
 use std::str::FromStr;
 
@@ -23,12 +23,12 @@ mod superblock;
 
 pub use pages::Damage;
 
-/// Where a problem is to be made. What is not said is chosen.
+/// Where a problem is made. What is not given is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Target {
     /// A metadata page.
     pub page: Option<PageNo>,
-    /// Which copy of it.
+    /// The copy of the page.
     pub copy: Option<CopyId>,
     /// An inode.
     pub inode: Option<InodeNo>,
@@ -36,7 +36,7 @@ pub struct Target {
     pub block: Option<BlockNo>,
 }
 
-/// A text that names no place.
+/// The text is not a target.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("'{0}' names no place: write page:N, copy:A or copy:B, inode:N or block:N, with commas between")]
 pub struct TargetError(String);
@@ -44,7 +44,7 @@ pub struct TargetError(String);
 impl FromStr for Target {
     type Err = TargetError;
 
-    /// Takes `page:3,copy:B`, `inode:5`, `block:17`.
+    /// Parses a text like `page:3,copy:B`, `inode:5` or `block:17`.
     fn from_str(text: &str) -> Result<Self, TargetError> {
         let wrong = || TargetError(text.to_owned());
         let mut target = Self::default();
@@ -66,19 +66,20 @@ impl FromStr for Target {
 
 /// Why a problem was not made.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum InjectError {
     /// There is no region.
     #[error("cannot open the region")]
     Open(#[from] OpenError),
-    /// The region has nothing that the problem could be made with.
+    /// The region has nothing in which the problem can be made.
     #[error("{code} cannot be made here: the region has no {missing}")]
     NoTarget {
         /// The problem.
         code: Code,
-        /// What it would take.
+        /// What is missing for it.
         missing: &'static str,
     },
-    /// Only a failing medium can cause it.
+    /// Only a medium that fails can cause the problem.
     #[error("{0} comes from a medium that cannot be read; no bytes in a file cause it")]
     Medium(Code),
     /// Reading failed.
@@ -92,16 +93,16 @@ pub enum InjectError {
 /// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Injected {
-    /// The problem is there.
+    /// The problem has been made.
     Done,
-    /// The caller must cut the image to this size in bytes; the image's size is not this crate's to change.
+    /// The caller must cut the image to this size in bytes, because this crate cannot change the size of an image.
     CutTo(u64),
 }
 
 /// Makes the problem `code` in the region that fills `image`.
 ///
 /// # Errors
-/// The region lacks what it takes, or is not in order itself.
+/// The region lacks what is needed, or is not clean.
 pub fn inject<S: WriteAt>(image: &mut S, code: Code, target: Target) -> Result<Injected, InjectError> {
     let mut editor = Editor::open(image, code, target)?;
     match code.number() {
@@ -112,7 +113,7 @@ pub fn inject<S: WriteAt>(image: &mut S, code: Code, target: Target) -> Result<I
     }
 }
 
-/// Codes that a problem brings with it wherever it is: what makes it also makes these.
+/// The codes of problems that a problem always causes as well.
 #[must_use]
 pub const fn companions(code: Code) -> &'static [Code] {
     match code {
@@ -121,7 +122,7 @@ pub const fn companions(code: Code) -> &'static [Code] {
     }
 }
 
-/// A region under the knife.
+/// A region in which a problem is made.
 struct Editor<'a, S> {
     image: &'a mut S,
     superblock: Superblock,
@@ -152,7 +153,7 @@ impl<'a, S: WriteAt> Editor<'a, S> {
         Ok(bytes)
     }
 
-    /// Writes bytes as they are.
+    /// Writes bytes without sealing them.
     fn write_page(&mut self, copy: CopyId, page: PageNo, bytes: &PageBytes) -> Result<(), InjectError> {
         let (_, offset) = self.place(copy, page)?;
         self.image.write_at(offset, bytes)?;
@@ -172,7 +173,7 @@ impl<'a, S: WriteAt> Editor<'a, S> {
         self.write_page(copy, page, bytes)
     }
 
-    /// Changes a page in both copies under good seals of the generation it has.
+    /// Changes a page in both copies, with good seals of its present generation.
     fn edit_page(&mut self, page: PageNo, edit: impl FnOnce(&mut PageBytes)) -> Result<Injected, InjectError> {
         let mut bytes = self.read_page(CopyId::A, page)?;
         let generation = Generation(gmfs_format::native::raw::PageHeader::of(&bytes).generation.get());
@@ -204,7 +205,7 @@ impl<'a, S: WriteAt> Editor<'a, S> {
         })
     }
 
-    /// Changes a descriptor in both copies, and the superblock's counts with it.
+    /// Changes a descriptor in both copies, and the counts in the superblock.
     fn edit_block(&mut self, block: BlockNo, edit: impl FnOnce(&mut BlockRaw)) -> Result<Injected, InjectError> {
         let place = self.superblock.geometry().descriptor_place(block);
         let (page, slot) = place.ok_or_else(|| self.missing("such data block"))?;
@@ -225,7 +226,7 @@ impl<'a, S: WriteAt> Editor<'a, S> {
         }
     }
 
-    /// The chosen inode, or the first in use that fits.
+    /// The chosen inode, or the first matching one in use.
     fn inode(&mut self, missing: &'static str, fits: impl Fn(&InodeRaw) -> bool) -> Result<InodeNo, InjectError> {
         match self.target.inode {
             Some(ino) => Ok(ino),
@@ -233,7 +234,7 @@ impl<'a, S: WriteAt> Editor<'a, S> {
         }
     }
 
-    /// The first inode behind the root that fits.
+    /// The first matching inode after the root.
     fn find_inode(&mut self, fits: impl Fn(&InodeRaw) -> bool) -> Option<InodeNo> {
         let geometry = self.superblock.geometry();
         for page in self.superblock.used_inode_pages().map(PageNo) {
@@ -247,7 +248,7 @@ impl<'a, S: WriteAt> Editor<'a, S> {
         None
     }
 
-    /// The chosen block, or the first described one that fits.
+    /// The chosen block, or the first matching one that has a descriptor.
     fn block(
         &mut self,
         missing: &'static str,
@@ -267,8 +268,8 @@ impl<'a, S: WriteAt> Editor<'a, S> {
         Err(self.missing(missing))
     }
 
-    /// Sets both superblocks' state and generation so that a commit seems to be under way. `page` is one that copy A's
-    /// superblock takes for written by it, with the generation that it had before.
+    /// Sets state and generation of both superblocks so that a commit seems to be in progress. `page` is one that the
+    /// commit of copy A's superblock seems to have written, with its previous generation.
     fn pretend(
         &mut self,
         a: Generation,
@@ -306,7 +307,7 @@ impl<'a, S: WriteAt> Editor<'a, S> {
         if behind { Ok(last) } else { self.find_inode(free).ok_or_else(|| self.missing("free inode")) }
     }
 
-    /// Whether the image holds anything but zeros in a block.
+    /// Whether a block has anything but zeros in the image.
     fn has_content(&self, block: BlockNo) -> bool {
         let geometry = self.superblock.geometry();
         let span = Span::new(geometry.block_offset(block), geometry.block_bytes());
@@ -314,7 +315,7 @@ impl<'a, S: WriteAt> Editor<'a, S> {
         self.image.read_at(span.offset, &mut bytes).is_ok() && bytes.iter().any(|byte| *byte != 0)
     }
 
-    /// All descriptors that fit, with their blocks.
+    /// All matching descriptors, with their blocks.
     fn descriptors(
         &self,
         fits: impl Fn(&BlockRaw) -> bool + Send + Sync,
@@ -330,7 +331,7 @@ impl<'a, S: WriteAt> Editor<'a, S> {
     }
 }
 
-/// The sum over pages of which one gets another generation.
+/// The sum after one page has got another generation.
 fn renewed(sum: Sum, page: PageNo, before: Generation, after: Generation) -> Sum {
     sum - Sum::of(page, before) + Sum::of(page, after)
 }

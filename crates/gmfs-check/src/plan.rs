@@ -1,10 +1,11 @@
-//! From findings to edits: what is to be written where, because of what, and what that gives up.
+//! From findings to edits: what is to be written where, because of what, and what that loses.
 //!
 //! Planning writes nothing. Damaged pages come first: as long as there are any, a plan holds nothing else, for what
 //! the rest would be planned from is not yet what it will be. A repair therefore checks and plans in rounds.
 
 use std::fmt;
 
+use gmfs_format::native::geometry::Geometry;
 use gmfs_format::native::raw::{InodeRaw, OnMemory, SuperblockRaw};
 use gmfs_format::native::seal::PageKind;
 use gmfs_format::native::units::{BlockNo, CopyId, InodeNo, PAGE_BYTES, PageNo};
@@ -12,22 +13,28 @@ use gmfs_io::{ReadAt, Span};
 use gmfs_volume::change::Assign;
 use gmfs_volume::{OpenError, Superblocks};
 
-use crate::finding::{Finding, Report, Subject};
+use crate::finding::{Finding, Report, Subject, last_of};
 use crate::pass;
-use crate::problem::{Code, Problem, Repair};
+use crate::problem::{Code, Coupling, Repair, Stage};
 
 mod claims;
 mod contents;
 mod descriptors;
 mod doubt;
+mod loss;
 mod lost;
 mod places;
+mod refusal;
 mod rules;
+
+pub use loss::{Claim, Listed, Loss};
+pub use refusal::Refusal;
 
 pub(crate) use descriptors::Descriptors;
 
 /// One thing to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Edit {
     /// Write pages of one copy anew from the other copy.
     Mend {
@@ -97,8 +104,8 @@ pub struct Planned {
     pub because: Vec<Code>,
     /// The worst class among them.
     pub class: Repair,
-    /// What is given up by it, for lossy ones.
-    pub loses: Option<String>,
+    /// What it loses.
+    pub loses: Vec<Loss>,
 }
 
 /// A finding that is left as it is, and why.
@@ -109,7 +116,7 @@ pub struct Refused {
     /// With what.
     pub subject: Subject,
     /// Why nothing is planned.
-    pub why: String,
+    pub why: Refusal,
 }
 
 /// What a repair would do.
@@ -128,12 +135,13 @@ pub struct Plan {
 pub enum Policy {
     /// Only what another copy or the rest of the metadata proves.
     Safe,
-    /// Also choices that give something up.
+    /// Also choices that lose something.
     Lossy,
 }
 
 /// Why no plan could be made.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PlanError {
     /// There is no region.
     #[error("cannot open the region")]
@@ -150,10 +158,11 @@ pub fn plan<S: ReadAt + ?Sized>(source: &S, report: &Report, policy: Policy) -> 
     let state: &Superblocks = state;
     let all = || report.findings.iter().filter(|finding| finding.code().repair() != Repair::None);
     if let Some(why) = unfit(source, state) {
-        all().for_each(|finding| plan.refuse(finding, &why));
+        all().for_each(|finding| plan.refuse(finding, why.clone()));
         return Ok(plan);
     }
-    let (pages, rest): (Vec<&Finding>, Vec<&Finding>) = report.findings.iter().partition(|f| concerns_pages(f));
+    let (pages, rest): (Vec<&Finding>, Vec<&Finding>) =
+        report.findings.iter().partition(|finding| finding.code().stage() == Stage::Pages);
     if !state.decision().is_whole() {
         doubt::plan(source, state, &pages, policy, &mut plan);
     } else if !pages.is_empty() {
@@ -175,37 +184,39 @@ pub fn plan<S: ReadAt + ?Sized>(source: &S, report: &Report, policy: Policy) -> 
 }
 
 /// Why nothing at all is to be written here.
-fn unfit<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks) -> Option<String> {
+fn unfit<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks) -> Option<Refusal> {
     if !superblocks.current().features().writable() {
-        return Some("the region has features that this program does not know: it does not write here".to_owned());
+        return Some(Refusal::UnknownFeatures);
     }
     if !superblocks.rivals().is_empty() {
-        return Some("only you can tell which region this is: name it by its UUID".to_owned());
+        return Some(Refusal::SeveralRegions);
     }
     let geometry = superblocks.geometry();
     let region = geometry.without_tail().size();
-    let short = source.end().filter(|end| *end < region)?;
-    Some(format!("the region has {region} bytes, and the image {short}: make it as large as the region again"))
+    let image = source.end().filter(|end| *end < region)?;
+    Some(Refusal::ImageTooSmall { region, image })
 }
 
-/// Whether a finding is about pages as such, so that nothing else can be planned before it is repaired.
-fn concerns_pages(finding: &Finding) -> bool {
-    let code = finding.code();
-    let of_superblocks = matches!(code, Code::GM0101 | Code::GM0102 | Code::GM0105) || code >= Code::GM0112;
-    code <= Code::GM0012 || of_superblocks && code <= Code::GM0115
+impl Planned {
+    /// What it loses, in words; `None` if that is nothing.
+    #[must_use]
+    pub fn losses(&self) -> Option<String> {
+        let losses: Vec<String> = self.loses.iter().map(Loss::to_string).collect();
+        (!losses.is_empty()).then(|| losses.join("; "))
+    }
 }
 
 impl Plan {
     /// Adds an edit.
-    fn push(&mut self, edit: Edit, because: Vec<Code>, loses: Option<String>) {
+    fn push(&mut self, edit: Edit, because: Vec<Code>, loses: Vec<Loss>) {
         let class = because.iter().map(|code| code.repair()).max().unwrap_or(Repair::Safe);
         let (subject, at) = (Subject::Region, Span::new(0, 0));
         self.edits.push(Planned { edit, subject, at, because, class, loses });
     }
 
     /// Leaves a finding as it is.
-    fn refuse(&mut self, finding: &Finding, why: &str) {
-        self.refused.push(Refused { code: finding.code(), subject: finding.subject, why: why.to_owned() });
+    fn refuse(&mut self, finding: &Finding, why: Refusal) {
+        self.refused.push(Refused { code: finding.code(), subject: finding.subject, why });
     }
 
     /// Whether nothing is to be written.
@@ -217,7 +228,7 @@ impl Plan {
 
 impl Policy {
     /// Whether a repair of this class may be planned.
-    fn allows(self, class: Repair) -> bool {
+    pub(crate) fn allows(self, class: Repair) -> bool {
         match class {
             Repair::Safe => true,
             Repair::Lossy => self == Self::Lossy,
@@ -266,6 +277,44 @@ impl Edit {
                 let length = u64::from(count).saturating_mul(geometry.block_bytes());
                 (Subject::Blocks { first, count }, Span::new(geometry.block_offset(first), length))
             }
+        }
+    }
+
+    /// The bytes of the region that it writes or frees, in all copies.
+    #[must_use]
+    pub fn touches(&self, geometry: Geometry) -> Vec<Span> {
+        let pages = |copies: &[CopyId], first: PageNo, count: u32| {
+            let length = u64::from(count).saturating_mul(PAGE_BYTES);
+            copies.iter().map(|copy| Span::new(geometry.page_offset(*copy, first), length)).collect::<Vec<_>>()
+        };
+        let both = CopyId::BOTH.as_slice();
+        match self {
+            Self::Mend { first, count, copy, .. } => pages(&[*copy], *first, *count),
+            Self::Settle { .. } => pages(both, PageNo(0), u32::try_from(geometry.pages()).unwrap_or(u32::MAX)),
+            Self::Superblocks | Self::Superblock { .. } | Self::Recover => pages(both, PageNo(0), 1),
+            Self::Rewrite { page } => pages(both, *page, 1),
+            Self::Inode { ino, .. } => {
+                geometry.inode_place(*ino).map(|(page, _)| pages(both, page, 1)).unwrap_or_default()
+            }
+            Self::Blocks { first, count, to, .. } => {
+                let last = BlockNo(last_of(first.0, *count));
+                let ends = [*first, last].map(|block| geometry.descriptor_place(block).map(|(page, _)| page));
+                let [Some(from), Some(until)] = ends else { return Vec::new() };
+                let mut spans = pages(both, from, until.0.saturating_sub(from.0).saturating_add(1));
+                if *to == Assign::Release {
+                    let length = u64::from(*count).saturating_mul(geometry.block_bytes());
+                    spans.push(Span::new(geometry.block_offset(*first), length));
+                }
+                spans
+            }
+        }
+    }
+
+    /// Whether it is one of the edits that a coupling keeps together.
+    #[must_use]
+    pub const fn is_coupled_by(&self, coupling: Coupling) -> bool {
+        match coupling {
+            Coupling::BlocksWithInode => matches!(self, Self::Blocks { .. } | Self::Inode { .. }),
         }
     }
 
@@ -357,19 +406,5 @@ impl fmt::Display for Edit {
             write!(f, ": {}", listed.join(", "))?;
         }
         Ok(())
-    }
-}
-
-/// The word that stands for the problem in messages of what is refused.
-fn manual_advice(problem: &Problem) -> &'static str {
-    match problem {
-        Problem::ImageTooSmall { .. } => "make the image as large as the region again",
-        Problem::TwoRegions { .. } => "only you can tell which region this is: name it by its UUID",
-        Problem::FeatureIncompatUnknown { .. } => "use a newer gmfs",
-        Problem::ContentChanged { .. } | Problem::ContentNotZero { .. } => {
-            "nothing tells what the content was; restore the guest, or seal the content as it is"
-        }
-        Problem::ContentUnreadable { .. } => "mark the block as bad and restore the guest",
-        _ => "nothing can be proven",
     }
 }

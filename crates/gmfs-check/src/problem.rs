@@ -59,6 +59,44 @@ impl Repair {
     }
 }
 
+/// When a repair takes a problem on, and by what: the plan and the rounds go by this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Stage {
+    /// Pages as such, the superblocks' included: they are written from what proves them. As long as there is such a problem
+    /// nothing else is planned, because the rest is read from these pages.
+    Pages,
+    /// Files and blocks that contradict each other on pages that ought to be proven: nothing counts as proven from then on.
+    /// Where the file is flagged doubtful already, its record is corrected, as in [`Records`](Self::Records).
+    Contradictions,
+    /// What a writer left unfinished: it is finished or undone when the region is opened for writing.
+    Recovery,
+    /// Bytes that mean nothing: their page is rewritten with zeros there.
+    Rewrite,
+    /// Fields of inodes, descriptors and the superblock: they are corrected, all in one commit.
+    Records,
+    /// There is no repair.
+    Nothing,
+}
+
+/// Edits of one problem that are no repair one without the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Coupling {
+    /// What becomes of blocks, and what the inode of their file records of them.
+    BlocksWithInode,
+}
+
+/// The coupling that a row of the catalogue names, if it names one.
+macro_rules! coupling {
+    () => {
+        None
+    };
+    ($coupling:ident) => {
+        Some(Coupling::$coupling)
+    };
+}
+
 /// A value that a finding carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {
@@ -133,11 +171,13 @@ impl fmt::Display for Mask {
 /// Declares the catalogue.
 macro_rules! catalogue {
     ($(
-        $code:ident = $number:literal, $name:literal, $severity:ident, $repair:ident, $since:literal,
+        $code:ident = $number:literal, $name:literal, $severity:ident, $repair:ident,
+        $stage:ident $(+ $coupling:ident)?, $since:literal,
         $variant:ident { $($field:ident: $ty:ty),* } => $message:literal;
     )+) => {
         /// What is wrong, with the values that show it.
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[non_exhaustive]
         #[allow(missing_docs, reason = "each variant's text is its message and its explanation")]
         pub enum Problem {
             $( $variant { $($field: $ty),* }, )+
@@ -145,6 +185,7 @@ macro_rules! catalogue {
 
         /// A problem's code.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
         #[allow(missing_docs, reason = "each code's text is its explanation")]
         pub enum Code {
             $( $code = $number, )+
@@ -184,6 +225,18 @@ macro_rules! catalogue {
                 match self { $( Self::$code => Repair::$repair, )+ }
             }
 
+            /// When and by what a repair takes it on.
+            #[must_use]
+            pub const fn stage(self) -> Stage {
+                match self { $( Self::$code => Stage::$stage, )+ }
+            }
+
+            /// Which of the edits that repair it are made together or not at all.
+            #[must_use]
+            pub const fn coupling(self) -> Option<Coupling> {
+                match self { $( Self::$code => coupling!($($coupling)?), )+ }
+            }
+
             /// The version of gmfs that found it first.
             #[must_use]
             pub const fn since(self) -> &'static str {
@@ -221,165 +274,165 @@ macro_rules! catalogue {
 
 catalogue! {
     // Pages and their copies.
-    GM0001 = 1, "page-zeroed", Error, Safe, "0.1",
+    GM0001 = 1, "page-zeroed", Error, Safe, Pages, "0.1",
         PageZeroed {} => "all zero; the other copy is good";
-    GM0002 = 2, "page-overwritten", Error, Safe, "0.1",
+    GM0002 = 2, "page-overwritten", Error, Safe, Pages, "0.1",
         PageOverwritten {} => "overwritten with something that is not a metadata page; the other copy is good";
-    GM0003 = 3, "page-flipped", Error, Safe, "0.1",
+    GM0003 = 3, "page-flipped", Error, Safe, Pages, "0.1",
         PageFlipped { byte: u16, bit: u8 } => "bit {bit} of byte {byte:#x} is flipped; the other copy is good";
-    GM0004 = 4, "page-torn", Error, Safe, "0.1",
+    GM0004 = 4, "page-torn", Error, Safe, Pages, "0.1",
         PageTorn {} => "torn or partly overwritten: the CRC does not match; the other copy is good";
-    GM0005 = 5, "page-foreign", Error, Safe, "0.1",
+    GM0005 = 5, "page-foreign", Error, Safe, Pages, "0.1",
         PageForeign { uuid: Text } => "a page of another filesystem, {uuid}; the other copy is good";
-    GM0006 = 6, "page-misplaced", Error, Safe, "0.1",
+    GM0006 = 6, "page-misplaced", Error, Safe, Pages, "0.1",
         PageMisplaced { found: Text } => "{found}; the other copy is good";
-    GM0007 = 7, "page-stale", Error, Safe, "0.1",
+    GM0007 = 7, "page-stale", Error, Safe, Pages, "0.1",
         PageStale {} => "older than the other copy, and no interrupted commit explains that: it went back in time";
-    GM0008 = 8, "page-version", Error, Safe, "0.1",
+    GM0008 = 8, "page-version", Error, Safe, Pages, "0.1",
         PageVersion { version: u16 } => "sealed as format version {version}, which is not known; the other copy is good";
-    GM0009 = 9, "page-unreadable", Error, Safe, "0.1",
+    GM0009 = 9, "page-unreadable", Error, Safe, Pages, "0.1",
         PageUnreadable {} => "the medium cannot read it; the other copy is good";
-    GM0010 = 10, "page-lost", Error, Safe, "0.1",
+    GM0010 = 10, "page-lost", Error, Safe, Pages, "0.1",
         PageLost { a: Text, b: Text } => "no good copy: A is {a}, B is {b}";
-    GM0011 = 11, "copies-conflict", Error, Safe, "0.1",
+    GM0011 = 11, "copies-conflict", Error, Safe, Pages, "0.1",
         CopiesConflict {} => "both copies are good but differ, and nothing shows which one is right";
-    GM0012 = 12, "page-uncertain", Error, Safe, "0.1",
+    GM0012 = 12, "page-uncertain", Error, Safe, Pages, "0.1",
         PageUncertain {} => "good, but nothing proves that it is the newest state of the page";
-    GM0013 = 13, "page-header-reserved", Warning, Safe, "0.1",
+    GM0013 = 13, "page-header-reserved", Warning, Safe, Rewrite, "0.1",
         PageHeaderReserved {} => "reserved bytes of the page header are not zero";
-    GM0020 = 20, "change-uncommitted", Note, Safe, "0.1",
+    GM0020 = 20, "change-uncommitted", Note, Safe, Recovery, "0.1",
         ChangeUncommitted {} => "part of a change that was never committed; the next writer undoes it";
-    GM0021 = 21, "mirror-lagging", Note, Safe, "0.1",
+    GM0021 = 21, "mirror-lagging", Note, Safe, Recovery, "0.1",
         MirrorLagging {} => "a committed change is not in copy B yet; the next writer copies it there";
-    GM0022 = 22, "store-interrupted", Note, Safe, "0.1",
+    GM0022 = 22, "store-interrupted", Note, Safe, Recovery, "0.1",
         StoreInterrupted {} => "a write was interrupted; the next writer rewrites the page from the other copy";
-    GM0023 = 23, "writer-active", Note, Safe, "0.1",
+    GM0023 = 23, "writer-active", Note, Safe, Recovery, "0.1",
         WriterActive {} => "a writer is at work, or was stopped before it finished";
 
     // The superblock.
-    GM0101 = 101, "superblock-lies", Error, Safe, "0.1",
+    GM0101 = 101, "superblock-lies", Error, Safe, Pages, "0.1",
         SuperblockLies { fault: Text } => "its seal is valid, but its values are not: {fault}; the other copy is good";
-    GM0102 = 102, "image-too-small", Error, Manual, "0.1",
+    GM0102 = 102, "image-too-small", Error, Manual, Pages, "0.1",
         ImageTooSmall { region: u64, image: u64 } => "the region has {region} bytes, the image only {image}";
-    GM0103 = 103, "feature-compat-unknown", Note, None, "0.1",
+    GM0103 = 103, "feature-compat-unknown", Note, None, Nothing, "0.1",
         FeatureCompatUnknown { mask: Mask } => "unknown compatible features {mask}; they do not limit this program";
-    GM0104 = 104, "feature-ro-unknown", Note, None, "0.1",
+    GM0104 = 104, "feature-ro-unknown", Note, None, Nothing, "0.1",
         FeatureRoUnknown { mask: Mask } => "unknown read-only compatible features {mask}: this program does not write here";
-    GM0105 = 105, "feature-incompat-unknown", Fatal, Manual, "0.1",
+    GM0105 = 105, "feature-incompat-unknown", Fatal, Manual, Pages, "0.1",
         FeatureIncompatUnknown { mask: Mask } => "unknown incompatible features {mask}: only a newer gmfs can check this";
-    GM0106 = 106, "state-contradicts", Warning, Safe, "0.1",
+    GM0106 = 106, "state-contradicts", Warning, Safe, Records, "0.1",
         StateContradicts { state: Mask } => "the state flags {state} are not exactly one of clean and active, or are unknown";
-    GM0107 = 107, "label-illegal", Warning, Safe, "0.1",
+    GM0107 = 107, "label-illegal", Warning, Safe, Records, "0.1",
         LabelIllegal {} => "the label is not UTF-8, holds control characters, or is not padded with NUL";
-    GM0108 = 108, "superblock-reserved", Warning, Safe, "0.1",
+    GM0108 = 108, "superblock-reserved", Warning, Safe, Records, "0.1",
         SuperblockReserved {} => "reserved bytes of the superblock are not zero";
-    GM0109 = 109, "superblock-time-future", Warning, Safe, "0.1",
+    GM0109 = 109, "superblock-time-future", Warning, Safe, Records, "0.1",
         SuperblockTimeFuture { field: Text, time: u64 } => "the time '{field}' ({time} ns) is in the future";
-    GM0110 = 110, "errors-recorded", Note, None, "0.1",
+    GM0110 = 110, "errors-recorded", Note, None, Nothing, "0.1",
         ErrorsRecorded { count: u64 } => "{count} errors have been recorded in the superblock";
-    GM0111 = 111, "writer-illegal", Warning, Safe, "0.1",
+    GM0111 = 111, "writer-illegal", Warning, Safe, Records, "0.1",
         WriterIllegal {} => "the writer's name is not printable text padded with NUL";
 
-    GM0112 = 112, "superblocks-lost", Error, Safe, "0.1",
+    GM0112 = 112, "superblocks-lost", Error, Safe, Pages, "0.1",
         SuperblocksLost {} => "neither copy can be used; the sealed table pages say what it was";
-    GM0113 = 113, "pages-behind-mark", Error, Safe, "0.1",
+    GM0113 = 113, "pages-behind-mark", Error, Safe, Pages, "0.1",
         PagesBehindMark { table: u64, inodes: u64 } => "its high-water marks are lower than what the pages prove: {table} pages of the block table, {inodes} of the inode table";
-    GM0114 = 114, "two-regions", Fatal, Manual, "0.1",
+    GM0114 = 114, "two-regions", Fatal, Manual, Pages, "0.1",
         TwoRegions { regions: Text } => "pages of several regions are at each other's locations, and nothing shows which region is the right one: {regions}";
-    GM0115 = 115, "sums-wrong", Error, Safe, "0.1",
+    GM0115 = 115, "sums-wrong", Error, Safe, Pages, "0.1",
         SumsWrong {} => "its sums do not match the pages, which prove each other";
 
     // Inodes.
-    GM0201 = 201, "inode-number-wrong", Error, Lossy, "0.1",
+    GM0201 = 201, "inode-number-wrong", Error, Lossy, Records, "0.1",
         InodeNumberWrong { found: u32 } => "its record has the number {found}";
-    GM0202 = 202, "inode-kind-unknown", Error, Lossy, "0.1",
+    GM0202 = 202, "inode-kind-unknown", Error, Lossy, Records, "0.1",
         InodeKindUnknown { kind: u16 } => "of kind {kind}, which is neither free, file nor directory";
-    GM0203 = 203, "inode-free-not-empty", Warning, Safe, "0.1",
+    GM0203 = 203, "inode-free-not-empty", Warning, Safe, Records, "0.1",
         InodeFreeNotEmpty {} => "free, but its record is not empty";
-    GM0204 = 204, "name-illegal", Error, Lossy, "0.1",
+    GM0204 = 204, "name-illegal", Error, Lossy, Records, "0.1",
         NameIllegal { why: Text } => "its name is not legal: {why}";
-    GM0205 = 205, "name-padding", Warning, Safe, "0.1",
+    GM0205 = 205, "name-padding", Warning, Safe, Records, "0.1",
         NamePadding {} => "bytes after its name are not zero";
-    GM0206 = 206, "mode-illegal", Warning, Safe, "0.1",
+    GM0206 = 206, "mode-illegal", Warning, Safe, Records, "0.1",
         ModeIllegal { mode: Mask } => "its mode {mode} has bits that are not permission bits";
-    GM0207 = 207, "inode-flags-unknown", Warning, Safe, "0.1",
+    GM0207 = 207, "inode-flags-unknown", Warning, Safe, Records, "0.1",
         InodeFlagsUnknown { flags: Mask } => "its flags {flags} have bits that are not defined";
-    GM0208 = 208, "inode-reserved", Warning, Safe, "0.1",
+    GM0208 = 208, "inode-reserved", Warning, Safe, Records, "0.1",
         InodeReserved {} => "reserved bytes of its record are not zero";
-    GM0209 = 209, "size-too-large", Error, Lossy, "0.1",
+    GM0209 = 209, "size-too-large", Error, Lossy, Records, "0.1",
         SizeTooLarge { size: u64 } => "its size of {size} bytes is more than a file can have";
-    GM0210 = 210, "inode-time-future", Warning, Safe, "0.1",
+    GM0210 = 210, "inode-time-future", Warning, Safe, Records, "0.1",
         InodeTimeFuture { field: Text, time: u64 } => "its time '{field}' ({time} ns) is in the future";
-    GM0211 = 211, "directory-has-size", Warning, Safe, "0.1",
+    GM0211 = 211, "directory-has-size", Warning, Safe, Records, "0.1",
         DirectoryHasSize { size: u64, blocks: u64 } => "a directory with a size of {size} bytes and {blocks} blocks";
-    GM0212 = 212, "inode-slot-behind-end", Warning, Safe, "0.1",
+    GM0212 = 212, "inode-slot-behind-end", Warning, Safe, Rewrite, "0.1",
         InodeSlotBehindEnd {} => "the slot is after the last inode and is not zero";
-    GM0213 = 213, "file-doubtful", Note, None, "0.1",
+    GM0213 = 213, "file-doubtful", Note, None, Nothing, "0.1",
         FileDoubtful {} => "flagged doubtful: a repair could not prove that this is its newest state";
 
     // The tree.
-    GM0301 = 301, "root-missing", Error, Safe, "0.1",
+    GM0301 = 301, "root-missing", Error, Safe, Records, "0.1",
         RootMissing {} => "the root is not a directory";
-    GM0302 = 302, "root-misnamed", Warning, Safe, "0.1",
+    GM0302 = 302, "root-misnamed", Warning, Safe, Records, "0.1",
         RootMisnamed {} => "the root is not named '.', or is not its own parent";
-    GM0303 = 303, "parent-missing", Error, Lossy, "0.1",
+    GM0303 = 303, "parent-missing", Error, Lossy, Records, "0.1",
         ParentMissing { parent: InodeNo } => "its parent directory, inode {parent}, is not in use";
-    GM0304 = 304, "parent-not-directory", Error, Lossy, "0.1",
+    GM0304 = 304, "parent-not-directory", Error, Lossy, Records, "0.1",
         ParentNotDirectory { parent: InodeNo } => "its parent, inode {parent}, is not a directory";
-    GM0305 = 305, "parent-cycle", Error, Lossy, "0.1",
+    GM0305 = 305, "parent-cycle", Error, Lossy, Records, "0.1",
         ParentCycle { parent: InodeNo } => "its parent directories form a cycle through inode {parent}";
-    GM0306 = 306, "name-duplicate", Error, Lossy, "0.1",
+    GM0306 = 306, "name-duplicate", Error, Lossy, Records, "0.1",
         NameDuplicate { parent: InodeNo, other: InodeNo } => "has the same name in directory {parent} as inode {other}";
 
     // Block descriptors.
-    GM0401 = 401, "block-state-unknown", Error, Lossy, "0.1",
+    GM0401 = 401, "block-state-unknown", Error, Lossy, Records, "0.1",
         BlockStateUnknown { state: u8 } => "its state {state} is not defined";
-    GM0402 = 402, "owner-missing", Error, Lossy, "0.1",
+    GM0402 = 402, "owner-missing", Error, Lossy, Contradictions, "0.1",
         OwnerMissing { owner: InodeNo } => "owned by inode {owner}, which is not in use";
-    GM0403 = 403, "owner-not-file", Error, Lossy, "0.1",
+    GM0403 = 403, "owner-not-file", Error, Lossy, Records, "0.1",
         OwnerNotFile { owner: InodeNo } => "owned by inode {owner}, which is a directory";
-    GM0404 = 404, "block-behind-size", Error, Lossy, "0.1",
+    GM0404 = 404, "block-behind-size", Error, Lossy, Records + BlocksWithInode, "0.1",
         BlockBehindSize { owner: InodeNo } => "past the end of its file, inode {owner}";
-    GM0405 = 405, "place-taken-twice", Error, Lossy, "0.1",
+    GM0405 = 405, "place-taken-twice", Error, Lossy, Records + BlocksWithInode, "0.1",
         PlaceTakenTwice { owner: InodeNo, index: u32 } => "claims file block {index} of inode {owner}, which another block claims too";
-    GM0406 = 406, "block-count-wrong", Error, Lossy, "0.1",
+    GM0406 = 406, "block-count-wrong", Error, Lossy, Contradictions, "0.1",
         BlockCountWrong { recorded: u64, found: u64 } => "records {recorded} blocks, but {found} blocks name it";
-    GM0407 = 407, "free-block-not-empty", Error, Lossy, "0.1",
+    GM0407 = 407, "free-block-not-empty", Error, Lossy, Records, "0.1",
         FreeBlockNotEmpty { owner: InodeNo } => "free, but its descriptor is not empty (it names inode {owner})";
-    GM0408 = 408, "data-block-unowned", Error, Lossy, "0.1",
+    GM0408 = 408, "data-block-unowned", Error, Lossy, Records, "0.1",
         DataBlockUnowned {} => "holds data, but names no owner";
-    GM0409 = 409, "reserved-block-owned", Warning, Lossy, "0.1",
+    GM0409 = 409, "reserved-block-owned", Warning, Lossy, Records, "0.1",
         ReservedBlockOwned { owner: InodeNo } => "reserved, but names inode {owner}";
-    GM0410 = 410, "block-flags-unknown", Warning, Safe, "0.1",
+    GM0410 = 410, "block-flags-unknown", Warning, Safe, Records, "0.1",
         BlockFlagsUnknown { flags: Mask } => "its flags {flags} have bits that are not defined, or that do not match its state";
-    GM0411 = 411, "block-reserved", Warning, Safe, "0.1",
+    GM0411 = 411, "block-reserved", Warning, Safe, Records, "0.1",
         BlockReserved {} => "reserved bytes of its descriptor are not zero";
-    GM0412 = 412, "block-slot-behind-end", Warning, Safe, "0.1",
+    GM0412 = 412, "block-slot-behind-end", Warning, Safe, Rewrite, "0.1",
         BlockSlotBehindEnd {} => "slots after the last data block are not zero";
-    GM0413 = 413, "bad-block-in-file", Note, None, "0.1",
+    GM0413 = 413, "bad-block-in-file", Note, None, Nothing, "0.1",
         BadBlockInFile { owner: InodeNo, index: u32 } => "has a hardware error and belongs to inode {owner}, from file block {index} on";
 
-    GM0414 = 414, "descriptor-leftover", Warning, Safe, "0.1",
+    GM0414 = 414, "descriptor-leftover", Warning, Safe, Records, "0.1",
         DescriptorLeftover {} => "its descriptor holds a file block or a CRC that means nothing in its state";
 
     // Counts in the superblock.
-    GM0501 = 501, "free-count-wrong", Warning, Safe, "0.1",
+    GM0501 = 501, "free-count-wrong", Warning, Safe, Records, "0.1",
         FreeCountWrong { recorded: u64, found: u64 } => "records {recorded} free blocks, but the tables have {found}";
-    GM0502 = 502, "data-count-wrong", Warning, Safe, "0.1",
+    GM0502 = 502, "data-count-wrong", Warning, Safe, Records, "0.1",
         DataCountWrong { recorded: u64, found: u64 } => "records {recorded} data blocks, but the tables have {found}";
-    GM0503 = 503, "bad-count-wrong", Warning, Safe, "0.1",
+    GM0503 = 503, "bad-count-wrong", Warning, Safe, Records, "0.1",
         BadCountWrong { recorded: u64, found: u64 } => "records {recorded} bad blocks, but the tables have {found}";
-    GM0504 = 504, "reserved-count-wrong", Warning, Safe, "0.1",
+    GM0504 = 504, "reserved-count-wrong", Warning, Safe, Records, "0.1",
         ReservedCountWrong { recorded: u64, found: u64 } => "records {recorded} reserved blocks, but the tables have {found}";
-    GM0505 = 505, "inode-count-wrong", Warning, Safe, "0.1",
+    GM0505 = 505, "inode-count-wrong", Warning, Safe, Records, "0.1",
         InodeCountWrong { recorded: u64, found: u64 } => "records {recorded} inodes in use, but the tables have {found}";
 
     // Contents.
-    GM0601 = 601, "content-changed", Error, Manual, "0.1",
+    GM0601 = 601, "content-changed", Error, Manual, Nothing, "0.1",
         ContentChanged { owner: InodeNo, index: u32 } => "its content does not match the CRC recorded for file block {index} of inode {owner}";
-    GM0602 = 602, "content-not-zero", Error, Manual, "0.1",
+    GM0602 = 602, "content-not-zero", Error, Manual, Nothing, "0.1",
         ContentNotZero { owner: InodeNo, index: u32 } => "recorded as zero, but file block {index} of inode {owner} is not zero";
-    GM0603 = 603, "content-unreadable", Error, Manual, "0.1",
+    GM0603 = 603, "content-unreadable", Error, Manual, Nothing, "0.1",
         ContentUnreadable { owner: InodeNo, index: u32 } => "the medium cannot read file block {index} of inode {owner}";
 }
 

@@ -1,4 +1,4 @@
-//! Where the passes put what they find: runs with one cause become one finding, and no code can fill the memory.
+//! Collects what the passes find. Runs with one cause become one finding, and no code can fill the memory.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,10 +8,11 @@ use crate::finding::{Finding, KEPT_PER_CODE, Reason, Report, Subject, Unchecked}
 use crate::problem::{Code, Problem};
 use crate::standings::PageStandings;
 
-/// Runs of what could not be checked that may be continued: pages come with their two copies in turn.
+/// How many runs of what could not be checked may still be continued. There are two, because the two copies of a page
+/// are reported in turn.
 const OPEN_RUNS: usize = 2;
 
-/// Gathers findings.
+/// Collects findings.
 #[derive(Debug)]
 pub(crate) struct Sink {
     keep: usize,
@@ -22,11 +23,11 @@ pub(crate) struct Sink {
 /// What could not be checked.
 #[derive(Debug, Default)]
 struct Skipped {
-    /// The first of it.
+    /// The first runs.
     kept: Vec<Unchecked>,
-    /// How much there is beyond that.
+    /// How many more runs there are.
     more: u64,
-    /// The last of what is beyond, as far as it may be continued.
+    /// The last of these runs, as far as they may be continued.
     last: VecDeque<Unchecked>,
 }
 
@@ -47,7 +48,7 @@ impl Skipped {
         }
     }
 
-    /// Takes over what another sink skipped behind this.
+    /// Adds what another sink skipped after this one.
     fn append(&mut self, other: Self) {
         for skipped in other.kept {
             self.add(skipped);
@@ -69,11 +70,11 @@ impl Skipped {
 /// The findings of one code.
 #[derive(Debug, Default)]
 struct Findings {
-    /// The first ones.
+    /// The first findings.
     kept: Vec<Finding>,
-    /// How many there are beyond these.
+    /// How many more findings there are.
     more: u64,
-    /// The last of those beyond: what follows it directly is a part of it, and no finding of its own.
+    /// The last of these. What follows it directly extends it, and is not another finding.
     last: Option<Finding>,
 }
 
@@ -93,10 +94,10 @@ impl Findings {
         }
     }
 
-    /// Takes over what another sink found behind these.
+    /// Adds what another sink found after these.
     fn append(&mut self, other: Self, keep: usize) {
         if self.kept.is_empty() {
-            // The first part is taken as it is: a second copy of it would be the most that a check has in memory.
+            // The first part is moved and not copied, because a copy would be the largest use of memory in a check.
             *self = other;
             return;
         }
@@ -111,7 +112,7 @@ impl Findings {
 }
 
 impl Sink {
-    /// A sink that keeps so many findings of each code.
+    /// A sink that keeps at most `keep` findings of each code.
     pub(crate) fn new(keep: usize) -> Self {
         Self { keep, findings: BTreeMap::new(), skipped: Skipped::default() }
     }
@@ -121,13 +122,13 @@ impl Sink {
         self.keep
     }
 
-    /// Adds a finding. If it continues the last one of its code, that one grows.
+    /// Adds a finding. If it continues the last one of its code, that one is extended.
     pub(crate) fn add(&mut self, problem: Problem, subject: Subject, at: Span) {
         let code = problem.code();
         self.findings.entry(code).or_default().add(Finding { problem, subject, at }, self.keep);
     }
 
-    /// Adds something that could not be checked; runs are joined likewise.
+    /// Adds something that could not be checked. Runs are joined in the same way.
     pub(crate) fn skip(&mut self, subject: Subject, at: Span, why: Reason) {
         self.skipped.add(Unchecked { subject, at, why });
     }
@@ -137,7 +138,7 @@ impl Sink {
         !self.skipped.kept.is_empty()
     }
 
-    /// Takes over what another sink gathered behind this one's.
+    /// Adds what another sink collected after this one.
     pub(crate) fn append(&mut self, other: Self) {
         for (code, findings) in other.findings {
             self.findings.entry(code).or_default().append(findings, self.keep);
@@ -145,7 +146,7 @@ impl Sink {
         self.skipped.append(other.skipped);
     }
 
-    /// The report of what was gathered.
+    /// The report of everything that was collected.
     pub(crate) fn report(self, incomplete: bool, interrupted: bool, pages: PageStandings) -> Report {
         let beyond = self.findings.iter().filter(|(_, findings)| findings.more > 0);
         let more = beyond.map(|(code, findings)| (*code, findings.more)).collect();
@@ -174,15 +175,15 @@ fn join(run: &mut Subject, next: &Subject) -> bool {
     both.is_some()
 }
 
-/// How many there are in a run of `count` from `first` and one of `more` from `next`, if that follows it directly.
+/// The length of a run of `count` from `first` together with one of `more` from `next`, if that follows directly.
 fn together(first: u32, count: u32, next: u32, more: u32) -> Option<u32> {
     first.checked_add(count).filter(|end| *end == next)?;
     count.checked_add(more)
 }
 
-/// Lets a span reach as far as another one that does not start before it.
+/// Extends a span to the end of another one that does not start before it.
 fn reach(span: &mut Span, other: Span) {
-    // No span ends before its own start.
+    // The end of a span is never before its start.
     span.len = other.end().max(span.end()).saturating_sub(span.offset);
 }
 
@@ -194,7 +195,7 @@ mod tests {
 
     use super::*;
 
-    /// Adds one finding for each block of `blocks`, of which 16 behind one another have one owner.
+    /// Adds one finding for each block of `blocks`. Each 16 consecutive blocks have one owner.
     fn fill(sink: &mut Sink, blocks: std::ops::Range<u32>) {
         for block in blocks {
             let problem = Problem::OwnerMissing { owner: InodeNo(block / 16) };
@@ -221,7 +222,7 @@ mod tests {
 
     #[test]
     fn what_could_not_be_checked_is_counted_beyond_what_is_listed_however_it_was_gathered() {
-        // Runs of two pages, of both copies in turn, with a gap behind each.
+        // Runs of two pages with gaps between them, with both copies of each page in turn.
         let fill = |sink: &mut Sink, pages: std::ops::Range<u32>| {
             for page in pages.filter(|page| page % 3 > 0) {
                 for copy in CopyId::BOTH {

@@ -1,16 +1,16 @@
-//! How many pages of each copy stand how.
+//! Counts the pages of each copy by their state.
 
 use gmfs_format::native::copies::{Judgement, Standing};
 use gmfs_format::native::units::CopyId;
 
-/// Pages of one copy by what they are worth.
+/// How many pages of one copy are in which state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standings {
     /// Good and current.
     pub good: u64,
-    /// Left by a writer that did not finish; the next one puts them right.
+    /// Left by a writer that did not end its session. The next writer recovers them.
     pub recovery: u64,
-    /// Good, but older than the other copy without a reason.
+    /// Good but older than the other copy, without a reason.
     pub stale: u64,
     /// With a broken seal, or unreadable.
     pub damaged: u64,
@@ -31,13 +31,13 @@ impl Standings {
         *place = place.saturating_add(1);
     }
 
-    /// Whether there is nothing but good pages.
+    /// Whether all pages are good.
     #[must_use]
     pub const fn is_whole(&self) -> bool {
         self.recovery == 0 && self.stale == 0 && self.damaged == 0 && self.absent == 0
     }
 
-    /// Both together. No region has as many pages as a count can hold.
+    /// The sum of both. No region has as many pages as a count can hold.
     const fn plus(self, other: Self) -> Self {
         Self {
             good: self.good.saturating_add(other.good),
@@ -49,12 +49,12 @@ impl Standings {
     }
 }
 
-/// The pages in use, superblocks included, of both copies.
+/// The states of all pages in use in both copies, including superblocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PageStandings {
-    /// Copy A's.
+    /// Those of copy A.
     pub a: Standings,
-    /// Copy B's.
+    /// Those of copy B.
     pub b: Standings,
 }
 
@@ -65,7 +65,7 @@ impl PageStandings {
         self.b.add(judged.of(CopyId::B));
     }
 
-    /// What two parts of the tables come to.
+    /// The sum of two parts of the tables.
     pub(crate) const fn plus(self, other: Self) -> Self {
         Self { a: self.a.plus(other.a), b: self.b.plus(other.b) }
     }

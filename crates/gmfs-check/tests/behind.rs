@@ -1,5 +1,5 @@
-//! Pages past the high-water marks of a superblock: those of this region are found by their own marks and sums and taken
-//! in; those of an older region with the same UUID never are.
+//! Pages past the high-water marks of a superblock. Those of this region are found by their own marks and sums, and are
+//! used. Those of an older region with the same UUID are never used.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use gmfs_check::inject::{Target, inject};
@@ -12,7 +12,7 @@ mod support;
 use support::{BIRTH, BLOCK, CREATE, End, Memory, codes, format_options, look, offset, open, put, repair, small};
 use support::{used_pages, wide};
 
-/// The region with its superblocks' marks before these pages.
+/// The region, with the marks of its superblocks lowered below these pages.
 fn hidden(mut image: Memory, pages: &[u32]) -> Memory {
     for page in pages {
         let target = Target { page: Some(PageNo(*page)), ..Target::default() };
@@ -21,7 +21,7 @@ fn hidden(mut image: Memory, pages: &[u32]) -> Memory {
     image
 }
 
-/// The options of a region that has this UUID too, and was made at another time.
+/// The options of a region with the same UUID that was made later.
 fn made_later(size: u64, inodes: u32, uuid: u128) -> FormatOptions {
     FormatOptions { birth: BIRTH + 0x1000, ..format_options(size, inodes, uuid) }
 }
@@ -37,7 +37,7 @@ fn pages_past_the_marks_are_found_and_taken_in() {
         assert_eq!(codes(&report), [Code::GM0113].into(), "{pages:?}: {:?}", report.findings);
         assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
         assert_eq!(report.verdict(), Verdict::Damaged);
-        // A writer that believed the marks would give the blocks out again.
+        // A writer that believed the marks would allocate the blocks again.
         let mut written = image.clone();
         let mut writer = open(&mut written);
         put(&mut writer, "/new", 99, 3);
@@ -55,8 +55,8 @@ fn pages_past_the_marks_are_found_and_taken_in() {
     }
 }
 
-/// With a page lost as well, nothing proves how far the tables reach: nothing is freed, and what the other pages say of
-/// files stays.
+/// If a page is lost as well, it is not proven how far the tables reach: nothing is freed, and what other pages record
+/// about files is kept.
 #[test]
 fn what_a_lost_page_past_the_marks_may_have_held_is_reserved() {
     let [healthy, ..] = wide();
@@ -75,8 +75,8 @@ fn what_a_lost_page_past_the_marks_may_have_held_is_reserved() {
     assert_eq!(after.files.get(&b"/vms2/guest0"[..]), before.files.get(&b"/vms2/guest0"[..]));
 }
 
-/// Nothing past the marks is evidence if it is no page of this region: junk, zeros, pages under a good seal that belong
-/// elsewhere or to a region of another birth.
+/// What is past the marks is not evidence unless it is a page of this region: random bytes, zeros, pages with good
+/// seals for another location, or of a region with another birth.
 #[test]
 fn what_is_no_page_of_this_region_is_no_evidence() {
     let [image, ..] = wide();
@@ -117,7 +117,7 @@ fn all_pages_past_the_marks_are_found() {
     assert!(hidden.same(&image));
 }
 
-/// An older region with the same UUID and many generations, filled to its last page; the new one is checked after each
+/// An older region with the same UUID and many generations, filled to its last page. The new one is checked after each
 /// of many sessions, with few and with many commits.
 #[test]
 fn an_older_region_with_the_same_uuid_is_never_taken_in() {
@@ -148,8 +148,8 @@ fn an_older_region_with_the_same_uuid_is_never_taken_in() {
     assert!(new.raw.inodes_used_pages.get() < old.raw.inodes_used_pages.get(), "old pages are still there");
 }
 
-/// Nor is one whose superblocks were gone when the new one was made, not even if UUID and birth were asked for again: mkfs
-/// then gives the new region the next birth.
+/// An older region whose superblocks were gone when the new one was made is not used either, even if the same UUID and
+/// birth were asked for: mkfs then gives the new region the next birth.
 #[test]
 fn an_older_region_without_superblocks_is_never_taken_in() {
     for options in [format_options(20 << 20, 13, 0xfeed), made_later(20 << 20, 13, 0xfeed)] {
@@ -168,7 +168,7 @@ fn an_older_region_without_superblocks_is_never_taken_in() {
             writer.close().unwrap();
             assert_eq!(look(&image).verdict(), Verdict::Clean, "{:?}", look(&image).findings);
         }
-        // Without superblocks, only the user can tell the two, and both are named.
+        // Without superblocks, only the user can choose one of the two, and both are named.
         for copy in CopyId::BOTH {
             image.put(geometry.copy_offset(copy), &[0; PAGE_SIZE]);
         }

@@ -1,5 +1,5 @@
-//! What a safe repair must bring back bit for bit: any page of one copy, different pages of both, all of one copy, any
-//! 2 MiB; zeroed, flipped, torn, overwritten, older, foreign, or absent from the image.
+//! Damage that a safe repair must undo bit for bit: any page of one copy, different pages of both, a whole copy, any 2
+//! MiB; zeroed, flipped, torn, overwritten, older, foreign, or absent from the image.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeSet;
@@ -14,7 +14,7 @@ mod support;
 use support::media::rng::Rng;
 use support::{BLOCK, Memory, format_options, look, open, put, repair, repair_region, used_pages, wide};
 
-/// The healthy region, its older states, and another one of the same layout.
+/// The healthy region, its older states, and another region of the same layout.
 struct Regions {
     healthy: Memory,
     older: [Memory; 2],
@@ -38,7 +38,7 @@ impl Regions {
     }
 }
 
-/// A way to damage a page.
+/// A kind of damage to a page.
 type Harm = fn(&Regions, CopyId, PageNo, &mut Rng) -> PageBytes;
 
 fn page_of(image: &Memory, copy: CopyId, page: PageNo) -> PageBytes {
@@ -51,10 +51,10 @@ fn random(rng: &mut Rng) -> PageBytes {
     bytes
 }
 
-/// The way that can turn a whole copy into that of another region.
+/// The kind of damage that can turn a whole copy into that of another region.
 const FOREIGN: &str = "the page of another region";
 
-/// Every way, with its name.
+/// Every kind of damage, with its name.
 const HARMS: [(&str, Harm); 12] = [
     ("zeroed, or absent and copied as a hole", |_, _, _, _| [0; PAGE_SIZE]),
     ("one bit flipped", |regions, copy, page, rng| {
@@ -70,7 +70,7 @@ const HARMS: [(&str, Harm); 12] = [
     }),
     ("torn with zeros", |regions, copy, page, rng| {
         let mut bytes = page_of(&regions.healthy, copy, page);
-        // Not into the header alone: a page that is zeros behind its header anyhow would not be torn.
+        // The header alone is not enough: if the rest of the page is zero anyway, the page would not be torn.
         bytes[..64 * (1 + rng.below(3)) as usize].fill(0);
         bytes
     }),
@@ -93,8 +93,8 @@ const HARMS: [(&str, Harm); 12] = [
     ("random bytes", |_, _, _, rng| random(rng)),
 ];
 
-/// Damages pages, repairs safely, and compares every bit. Where that makes pages of two regions contend, nothing is written
-/// before the user has said which region is meant.
+/// Damages pages, makes the safe repairs, and compares every bit. If pages of two regions then contend, nothing is
+/// written before the user has chosen one of them.
 fn brings_back(regions: &Regions, parts: &[(CopyId, Vec<PageNo>)], harm: Harm, rng: &mut Rng, told: &str) {
     let geometry = Superblocks::load(&regions.healthy).unwrap().geometry();
     let mut image = regions.healthy.clone();
@@ -114,8 +114,8 @@ fn brings_back(regions: &Regions, parts: &[(CopyId, Vec<PageNo>)], harm: Harm, r
     assert!(image.same(&regions.healthy), "{told}: not bit for bit");
 }
 
-/// Repairs safely. Where pages of two regions may contend, and do, nothing may be written before the user has said which one
-/// is meant.
+/// Makes the safe repairs. If pages of two regions may contend, and do, nothing may be written before the user has
+/// chosen one of them.
 fn repair_or_choose(image: &mut Memory, contended: bool, told: &str) -> (Report, BTreeSet<Code>) {
     let before = image.clone();
     let (report, refused) = repair(image, Policy::Safe).unwrap_or_else(|error| panic!("{told}: {error}"));
@@ -150,7 +150,7 @@ fn all_of_one_copy() {
             if how != FOREIGN {
                 brings_back(&regions, &[(copy, pages.clone())], harm, &mut rng, &format!("all of {copy} {how}"));
             }
-            // Any part of a copy, the superblock in it or not.
+            // Any part of a copy, with or without its superblock.
             for _ in 0..8 {
                 let some = pages.iter().copied().filter(|_| rng.one_in(2)).collect();
                 brings_back(&regions, &[(copy, some)], harm, &mut rng, &format!("a part of {copy} {how}"));
@@ -159,8 +159,8 @@ fn all_of_one_copy() {
     }
 }
 
-/// If one copy is wholly that of another region, nothing tells whose the range is: nothing is written until the user has
-/// said which region it is.
+/// If one copy is completely that of another region, it is unknown which region is meant, so nothing is written until
+/// the user has chosen.
 #[test]
 fn all_of_one_copy_from_another_region_is_left_to_the_user() {
     let regions = Regions::make();
@@ -191,7 +191,7 @@ fn different_pages_of_both_copies() {
     for (in_a, harm_a) in HARMS {
         for (in_b, harm_b) in HARMS {
             let (a, b): (Vec<PageNo>, Vec<PageNo>) = pages.iter().partition(|_| rng.one_in(2));
-            // One way for each copy: both are put there before the repair.
+            // Each copy has another kind of damage, and both are damaged before the repair.
             let geometry = Superblocks::load(&regions.healthy).unwrap().geometry();
             let mut image = regions.healthy.clone();
             for (copy, pages, harm) in [(CopyId::A, &a, harm_a), (CopyId::B, &b, harm_b)] {
@@ -207,7 +207,7 @@ fn different_pages_of_both_copies() {
     }
 }
 
-/// Any 2 MiB of the region that hold metadata, also such as start within a copy's block.
+/// Any 2 MiB of the region that contain metadata, including those that start within a copy's block.
 #[test]
 fn any_two_mebibytes() {
     let regions = Regions::make();
@@ -240,7 +240,7 @@ fn any_two_mebibytes() {
     }
 }
 
-/// An image that lacks a stretch, as a dump does.
+/// An image that lacks a range, as a dump does.
 struct Lacking<'a> {
     image: &'a Memory,
     gone: Span,
@@ -260,7 +260,7 @@ impl ReadAt for Lacking<'_> {
     }
 }
 
-/// A copy of what the image holds, with holes where it is absent: what a repair of a dump works on.
+/// A copy of what the image holds, with holes where it is absent. Repairs of dumps work on such a copy.
 fn copied(source: &Lacking<'_>) -> Memory {
     let mut copy = Memory::new(source.end().unwrap());
     let whole = Span::new(0, source.end().unwrap());

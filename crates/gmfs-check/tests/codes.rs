@@ -1,4 +1,4 @@
-//! Every code of the catalogue, made on purpose, is found: it, and nothing that does not come with it.
+//! Makes every problem of the catalogue. It must be found, with its companions and nothing else.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use gmfs_format::model::Kind;
@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
 use gmfs_check::inject::{InjectError, Injected, Target, companions, inject};
-use gmfs_check::{Code, Options, Policy, Repair, Report, Verdict, apply, check, plan};
+use gmfs_check::problem::{Coupling, Stage};
+use gmfs_check::{Code, Edit, Options, Policy, Repair, Report, Verdict, apply, check, plan};
 use gmfs_format::native::geometry::Geometry;
 use gmfs_format::native::superblock::Superblock;
 use gmfs_format::native::units::{BlockNo, CopyId, Generation, PAGE_BYTES, PageNo, PmdShift};
@@ -17,7 +18,7 @@ use uuid::Uuid;
 const NOW: u64 = 1_700_000_000_000_000_000;
 const BIRTH: u64 = 0xb17;
 
-/// A region with files, a directory, free blocks, and inodes that end within a used page.
+/// A region with files, a directory, free blocks, and an inode table that ends within a used page.
 fn region() -> Vec<u8> {
     let geometry = Geometry::plan(20 << 20, PmdShift::M2, 13).unwrap();
     let mut image = vec![0; 20 << 20];
@@ -48,7 +49,8 @@ fn region() -> Vec<u8> {
 }
 
 fn look<S: ReadAt>(image: &S) -> Report {
-    let options = Options { now: NOW, threads: NonZeroUsize::MIN, data: true, keep: 1000, region: None };
+    let mut options = Options::new(NOW);
+    options.data = true;
     check(image, &options, &|_, _| {}).unwrap()
 }
 
@@ -84,7 +86,7 @@ fn every_code_is_found_when_it_is_made() {
     }
 }
 
-/// Repairs in rounds, as a user's program does, and gives what was refused last.
+/// Repairs in rounds, as the program does, and returns what was refused last.
 fn repair(image: &mut Vec<u8>, policy: Policy) -> Vec<Code> {
     let stamp = Stamp { now: NOW, writer: "test".into() };
     for _ in 0..10 {
@@ -105,7 +107,7 @@ fn repair(image: &mut Vec<u8>, policy: Policy) -> Vec<Code> {
     panic!("a repair does not end: {:?}", look(image).findings);
 }
 
-/// Every block that holds content is still there, and no file reads otherwise than before.
+/// Every block with content must still exist, and every file must read as before.
 fn contents(image: &Vec<u8>) -> Vec<(Vec<u8>, u64, u32)> {
     let region = gmfs_volume::Region::with(image, gmfs_volume::rebuild::load(image).unwrap());
     let tree = region.inodes().tree;
@@ -149,7 +151,7 @@ fn every_code_is_repaired_or_refused_and_the_second_run_is_clean() {
             Repair::Safe | Repair::Lossy => {
                 assert!(refused.is_empty(), "{code}: {refused:?}");
                 assert_eq!(look(&image).verdict(), Verdict::Clean, "{code}: {:?}", look(&image).findings);
-                // A doubt that is settled leaves a note at each file that it concerns.
+                // Settling a doubt leaves a finding for each file that it concerns.
                 let settled = code <= Code::GM0012 || matches!(code, Code::GM0402 | Code::GM0406);
                 let notes = if settled { &[Code::GM0213][..] } else { &[] };
                 assert!(left.iter().all(|code| notes.contains(code)), "{code}: {left:?}");
@@ -163,11 +165,39 @@ fn every_code_is_repaired_or_refused_and_the_second_run_is_clean() {
         if !matches!(code, Code::GM0102 | Code::GM0105) {
             let after = contents(&image);
             let same = after.iter().any(|file| (file.1, file.2) == (guest.1, guest.2));
-            // These take a block from the file that they are made in; it must be reserved then.
+            // The repair of these takes a block from the file in which they are made. The block must become reserved.
             let takes = matches!(code, Code::GM0404 | Code::GM0405);
             assert!(same || takes, "{code}: guest memory changed: {after:?}");
             assert_no_content_is_free(&image, code);
         }
+    }
+}
+
+/// What is planned for a problem is what its row of the catalogue says: by what means, and which edits go together.
+#[test]
+fn every_code_is_planned_in_its_stage() {
+    let healthy = region();
+    for code in Code::ALL.iter().copied() {
+        let mut image = healthy.clone();
+        if !matches!(inject(&mut image, code, Target::default()), Ok(Injected::Done)) {
+            continue;
+        }
+        let planned = plan(&image, &look(&image), Policy::Lossy).unwrap();
+        let edits: Vec<&Edit> =
+            planned.edits.iter().filter(|edit| edit.because.contains(&code)).map(|edit| &edit.edit).collect();
+        let fits = |edit: &&Edit| match code.stage() {
+            Stage::Pages => matches!(edit, Edit::Mend { .. } | Edit::Superblocks | Edit::Settle { .. }),
+            Stage::Contradictions => matches!(edit, Edit::Settle { distrust: true }),
+            Stage::Recovery => matches!(edit, Edit::Recover),
+            Stage::Rewrite => matches!(edit, Edit::Rewrite { .. }),
+            Stage::Records => matches!(edit, Edit::Inode { .. } | Edit::Blocks { .. } | Edit::Superblock { .. }),
+            _ => false,
+        };
+        assert!(edits.iter().all(fits), "{code}, {:?}: {edits:?}", code.stage());
+        let blocks = edits.iter().any(|edit| matches!(edit, Edit::Blocks { .. }));
+        let inode = edits.iter().any(|edit| matches!(edit, Edit::Inode { .. }));
+        let coupled = code.coupling() == Some(Coupling::BlocksWithInode);
+        assert_eq!(blocks && inode, coupled, "{code}: {edits:?}");
     }
 }
 
@@ -184,24 +214,24 @@ fn assert_no_content_is_free(image: &Vec<u8>, code: Code) {
     }
 }
 
-/// A reserved block names nobody: what it was is in the plan.
+/// A reserved block names no owner. The plan says who the owner was.
 #[test]
 fn a_plan_that_takes_a_blocks_owner_away_says_who_it_was() {
     for (code, said) in [
-        (Code::GM0403, "(block 4 was place 0 of inode 1)"),
-        (Code::GM0404, "(block 1 was place 4294967295 of inode 4)"),
-        (Code::GM0405, "(block 2 was place 0 of inode 4)"),
+        (Code::GM0403, "(block 4 was file block 0 of inode 1)"),
+        (Code::GM0404, "(block 1 was file block 4294967295 of inode 4)"),
+        (Code::GM0405, "(block 2 was file block 0 of inode 4)"),
         (Code::GM0408, "a place in a file; their"),
     ] {
         let mut image = region();
         inject(&mut image, code, Target::default()).unwrap();
         let planned = plan(&image, &look(&image), Policy::Lossy).unwrap();
-        let losses: Vec<&String> = planned.edits.iter().filter_map(|edit| edit.loses.as_ref()).collect();
+        let losses: Vec<String> = planned.edits.iter().filter_map(|edit| edit.losses()).collect();
         assert!(losses.iter().any(|loss| loss.contains(said)), "{code}: {losses:?}");
     }
 }
 
-/// Only what comes from a medium that cannot be read cannot be made with bytes.
+/// Only problems that an unreadable medium causes cannot be made with bytes.
 #[test]
 fn what_cannot_be_made_is_named() {
     let healthy = region();
@@ -212,7 +242,7 @@ fn what_cannot_be_made_is_named() {
     assert_eq!(medium.collect::<Vec<_>>(), [Code::GM0009, Code::GM0603]);
 }
 
-/// An image in which a range fails to read, or is absent.
+/// An image in which reading a range fails, or in which the range is absent.
 struct Holed {
     image: Vec<u8>,
     hole: Span,
@@ -271,7 +301,7 @@ fn absent_pages_are_neither_damage_nor_clean() {
     let report = look(&neither);
     assert_eq!(codes(&report), [Code::GM0010].into());
 
-    // Each page is there once, but neither copy from end to end.
+    // Each page is present in one copy, but neither copy is complete.
     let start = page_span(CopyId::A, PageNo(2)).offset;
     let middle = Span::new(start, page_span(CopyId::B, PageNo(1)).end() - start);
     let report = look(&Holed { image: region(), hole: middle, absent: Some(Absence::NotInDump) });
@@ -280,12 +310,12 @@ fn absent_pages_are_neither_damage_nor_clean() {
     let start = page_span(CopyId::A, PageNo(1)).offset;
     let all = Span::new(start, page_span(CopyId::B, PageNo(1)).end() - start);
     let report = look(&Holed { image: region(), hole: all, absent: Some(Absence::NotInDump) });
-    // Copy B's superblock lies in the hole too.
+    // Copy B's superblock is in the hole too.
     assert_eq!(report.verdict(), Verdict::Unknown, "{:?}", report.findings);
     assert!(report.findings.is_empty());
 }
 
-/// A place that was asked for may be one that the problem cannot be made at.
+/// The problem may be impossible at the target that was asked for.
 #[test]
 fn the_first_block_of_a_file_has_none_before_it() {
     let healthy = region();
@@ -298,7 +328,7 @@ fn the_first_block_of_a_file_has_none_before_it() {
     }
 }
 
-/// Numbers of a region may be the highest there are.
+/// Numbers of a region may have their maximum value.
 #[test]
 fn what_is_at_its_end_is_no_reason_to_stop() {
     let with = |change: fn(&mut Superblock)| {
@@ -322,7 +352,7 @@ fn what_is_at_its_end_is_no_reason_to_stop() {
     }
 }
 
-/// What is found does not depend on how many threads look.
+/// The findings do not depend on the number of threads.
 #[test]
 fn threads_see_the_same() {
     let geometry = Geometry::plan(1 << 40, PmdShift::M2, 64).unwrap();
@@ -350,8 +380,8 @@ fn threads_see_the_same() {
         inject(&mut image, Code::GM0405, target).unwrap();
     }
     let at = |threads| {
-        let options =
-            Options { now: NOW, threads: NonZeroUsize::new(threads).unwrap(), data: false, keep: 1000, region: None };
+        let mut options = Options::new(NOW);
+        options.threads = NonZeroUsize::new(threads).unwrap();
         check(&image, &options, &|_, _| {}).unwrap().findings
     };
     let one = at(1);
@@ -360,7 +390,7 @@ fn threads_see_the_same() {
     assert_eq!(one, at(3));
 }
 
-/// A large image of which only written pages take memory.
+/// A large image that needs memory only for pages that were written.
 mod gmfs_check_tests_sparse {
     use std::collections::BTreeMap;
 

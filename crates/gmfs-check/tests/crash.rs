@@ -1,6 +1,6 @@
-//! A repair that a crash stops is ended by the next one, at the same end: at each of its stores, with any subset of the
-//! stores since the last barrier, and with torn ones. `GMFS_CRASH_CASES` raises the number of states; `--nocapture`
-//! shows how many were tried.
+//! A repair that a crash stops must be completed by the next one, with the same result. Crashes happen at each of its
+//! writes, with any subset of the writes since the last barrier, and with torn ones. `GMFS_CRASH_CASES` raises the
+//! number of states; `--nocapture` shows how many were tried.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeMap;
@@ -19,25 +19,25 @@ use support::media::recorder::Recorder;
 use support::media::rng::Rng;
 use support::{End, Memory, look, offset, repair, small, used_pages, wide};
 
-/// How many times as much as usual is to be tried.
+/// A factor for the number of cases.
 fn times() -> u64 {
     std::env::var("GMFS_CRASH_CASES").ok().and_then(|times| times.parse().ok()).unwrap_or(1)
 }
 
-/// What was tried.
+/// Counts of what was tried.
 #[derive(Debug, Default)]
 struct Tally {
     repairs: u64,
     stores: u64,
     subsets: u64,
     torn: u64,
-    /// Crashes behind which more was reserved.
+    /// Crashes after which more blocks were reserved.
     reserved: u64,
-    /// Torn stores that happened to undo the damage: more is there than without the crash.
+    /// Torn writes that undid the damage by chance, so that more is left than without the crash.
     undone: u64,
 }
 
-/// Repairs a region, and crashes that everywhere: each state must come to the same end.
+/// Repairs a region, and simulates crashes at every point. Each state must give the same result.
 fn crash_repair(
     healthy: &Memory,
     damaged: &Memory,
@@ -66,7 +66,7 @@ fn crash_repair(
         if found != end && settles && reserves_more(&end, &found) {
             tally.reserved += 1;
         } else if found != end && disputed && reserves_more(&found, &end) {
-            // The merging of two copies was interrupted: what both call free is proven by the one that is left.
+            // The merge of two copies was interrupted. What both call free is proven by the copy that is left.
             assert_nothing_is_freed(damaged, &found, told);
             tally.reserved += 1;
         } else if found != end && comes_back_by_chance(healthy, damaged, state) {
@@ -86,15 +86,15 @@ fn has_doubt(damaged: &Memory, policy: Policy) -> bool {
     planned.edits.iter().any(|planned| matches!(planned.edit, Edit::Settle { .. }))
 }
 
-/// Whether a region is what a repair comes to, but that more blocks of it are reserved and more files are flagged: a doubt
-/// that was settled by half proves less than the first one.
+/// Whether a region equals the result of a repair, except that more blocks are reserved and more files are flagged: a
+/// doubt that was half settled proves less than the first one.
 fn reserves_more(end: &End, found: &End) -> bool {
     let more = |(block, what): (&u32, &(u8, InodeNo, u32))| match end.used.get(block) {
         Some(before) => before == what,
         None => what.0 == BlockState::Reserved.byte(),
     };
     let flags = |end: &End| end.left.iter().all(|code| *code == Code::GM0213);
-    // Which inode lost+found gets depends on what a crash has left.
+    // The inode of lost+found depends on what a crash has left.
     let alike = |path: &Vec<u8>, file: &(InodeNo, gmfs_format::model::Kind, u64, bool, u64)| {
         found.files.get(path).is_some_and(|found| found == file || path == b"/lost+found" && found.1 == file.1)
     };
@@ -106,8 +106,8 @@ fn reserves_more(end: &End, found: &End) -> bool {
         && flags(end)
 }
 
-/// Whether a page that was damaged is what it was before the damage, without any repair of it: a torn store of a blank page
-/// can have put zeros back where there were zeros.
+/// Whether a damaged page became what it was before the damage without a repair: a torn write of a blank page can
+/// restore zeros where there were zeros.
 fn comes_back_by_chance(healthy: &Memory, damaged: &Memory, state: &Memory) -> bool {
     used_pages(healthy).into_iter().any(|page| {
         CopyId::BOTH.into_iter().any(|copy| {
@@ -117,7 +117,7 @@ fn comes_back_by_chance(healthy: &Memory, damaged: &Memory, state: &Memory) -> b
     })
 }
 
-/// What is in use by the copy that counts in the damaged region is in use at the end.
+/// Blocks that are in use by the copy that counts in the damaged region must be in use at the end.
 fn assert_nothing_is_freed(damaged: &Memory, end: &End, told: &str) {
     let Ok(before) = End::of(damaged) else { return };
     for block in before.used.keys() {
@@ -145,7 +145,7 @@ fn a_repair_of_any_problem_crashes_well() {
     eprintln!("every problem: {tally:?}");
 }
 
-/// Writes bytes that are no page.
+/// Overwrites pages with other bytes.
 fn wipe(image: &mut Memory, copy: CopyId, pages: impl IntoIterator<Item = PageNo>) {
     let geometry = Superblocks::load(&wide()[0]).unwrap().geometry();
     for page in pages {
@@ -193,7 +193,7 @@ fn a_repair_of_many_pages_crashes_well() {
     eprintln!("many pages: {tally:?}");
 }
 
-/// Damages some pages: in one copy or both, under good seals or not.
+/// Damages some pages, in one copy or both, with or without good seals.
 fn damage_at_random(image: &mut Memory, rng: &mut Rng) {
     let pages = used_pages(image);
     let superblocks = Superblocks::load(&*image).unwrap();
@@ -230,7 +230,7 @@ fn a_repair_of_random_damage_crashes_well() {
         let mut image = healthy.clone();
         damage_at_random(&mut image, &mut rng);
         if gmfs_check::fuzzing::look(&image).is_none() {
-            // No region is left.
+            // There is no region any more.
             continue;
         }
         crash_repair(healthy, &image, Policy::Lossy, limits, &mut rng, &mut tally, &format!("seed {seed}"));
@@ -239,7 +239,7 @@ fn a_repair_of_random_damage_crashes_well() {
     eprintln!("random damage: {tally:?}");
 }
 
-/// The same page of both copies lies where the tests think.
+/// The same page of both copies must be at the expected offsets.
 #[test]
 fn the_regions_are_what_the_tests_rely_on() {
     let [last, ..] = wide();
@@ -247,8 +247,8 @@ fn the_regions_are_what_the_tests_rely_on() {
     assert!(used_pages(&last).len() >= 7 && offset(&last, CopyId::A, PageNo(2)) == 8192);
 }
 
-/// A writer is stopped anywhere, and then both superblocks are lost, which alone tell whether its commit happened: no block
-/// that is a file's before or after it is free behind the repair.
+/// A writer is stopped at any point, and then both superblocks are lost, which alone show whether its commit happened.
+/// No block that belongs to a file before or after the commit may be free after the repair.
 #[test]
 fn an_interrupted_commit_without_superblocks_frees_nothing() {
     let healthy = small();
@@ -271,7 +271,7 @@ fn an_interrupted_commit_without_superblocks_frees_nothing() {
             let (report, _) = repair(&mut image, Policy::Lossy).unwrap();
             let left = support::codes(&report);
             assert!(left.is_subset(&[Code::GM0213].into()), "{}: {:?}", what(), report.findings);
-            // A commit all of whose pages are there may have happened; then it happened as a whole.
+            // A commit with all of its pages may have happened. In that case it happened as a whole.
             let end = End::of(&image).unwrap();
             if end.used != committed.used {
                 assert_nothing_is_freed(state, &end, &what());

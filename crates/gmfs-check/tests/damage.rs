@@ -1,5 +1,5 @@
-//! Random damage to a region with files: nothing panics or hangs, a repair ends, leaves nothing that it could plan for,
-//! and frees no block that was in use. `GMFS_DAMAGE_CASES` says how many cases.
+//! Random damage to a region with files. Nothing may panic or hang; a repair must end, leave nothing that it could plan
+//! for, and free no block that was in use. `GMFS_DAMAGE_CASES` is the number of cases.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use gmfs_check::fuzzing::{Image, Patch, damage, exercise_check, exercise_repair, files, look, region, repair};
@@ -16,7 +16,7 @@ fn cases(usual: u32) -> ProptestConfig {
     ProptestConfig { cases, max_shrink_iters: 2000, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-/// Damage of any kind, seals made good over half of it.
+/// Damage of any kind. Half of it gets a good seal.
 fn patch() -> impl Strategy<Value = Patch> {
     let bytes = prop_oneof![
         prop::collection::vec(any::<u8>(), 1..24),
@@ -32,7 +32,7 @@ fn patch() -> impl Strategy<Value = Patch> {
     })
 }
 
-/// Damage under no good seal: what clobbers, tears and flips leave.
+/// Damage without good seals: bytes that are overwritten, torn or flipped.
 fn clobber() -> impl Strategy<Value = Patch> {
     patch().prop_map(|patch| Patch { how: patch.how & 3, ..patch })
 }
@@ -55,7 +55,7 @@ proptest! {
         exercise_repair(&data);
     }
 
-    /// Both copies clobbered in different pages, the common case: all back, bit for bit.
+    /// Damage to different pages of both copies, which is the common case, is undone bit for bit.
     #[test]
     fn damage_in_different_pages_of_both_copies_is_undone(
         in_a in prop::collection::vec(clobber(), 0..5),
@@ -74,7 +74,7 @@ proptest! {
     }
 }
 
-/// A block of a file: which, whose, which place, and what its first page holds.
+/// A block of a file: its number, its owner, its file block, and the content of its first page.
 type Owned = (BlockNo, InodeNo, u32, [u8; PAGE_SIZE]);
 
 /// Every block of a file in a region, by the page of the block table that describes it.
@@ -93,7 +93,7 @@ fn owned(image: &Image) -> Vec<(PageNo, Owned)> {
     found
 }
 
-/// Whether a page is in either copy what it was.
+/// Whether a page is unchanged in one copy at least.
 fn survives(image: &Image, healthy: &Image, page: PageNo) -> bool {
     let geometry = Geometry::plan(1536 << 20, PmdShift::M2, 61).unwrap();
     CopyId::BOTH.into_iter().any(|copy| {
@@ -108,8 +108,8 @@ fn survives(image: &Image, healthy: &Image, page: PageNo) -> bool {
 proptest! {
     #![proptest_config(cases(100))]
 
-    /// Whatever is lost beside it: a file's block whose descriptor survives in either copy is that file's at the end, at its
-    /// place, with its content, and a path leads to it.
+    /// Whatever else is lost: a block of a file whose descriptor survives in either copy must belong to that file at
+    /// the end, at its file block and with its content, and a path must lead to it.
     #[test]
     fn what_survives_in_either_copy_is_there(patches in prop::collection::vec(clobber(), 1..12)) {
         let healthy = region();
@@ -121,7 +121,7 @@ proptest! {
         let (all, marks) = (before.clone(), survives(&image, &healthy, PageNo(0)));
         before.retain(|(page, _)| survives(&image, &healthy, *page));
         if repair(&mut image).is_none() {
-            // Nothing tells any more where anything lies.
+            // Nothing shows any more where the structures are.
             let first = Geometry::plan(1536 << 20, PmdShift::M2, 61).unwrap().first_inode_page();
             prop_assert!(!survives(&image, &healthy, PageNo(0)) && !survives(&image, &healthy, first));
             return Ok(());
@@ -130,7 +130,8 @@ proptest! {
             owned(&image).into_iter().map(|(_, owned)| (owned.0, owned)).collect();
         let repaired = gmfs_volume::Region::open(&image).unwrap();
         let tree = repaired.inodes().tree;
-        // Also what no copy tells of any more is not free, as long as a superblock tells how far the tables reach.
+        // Blocks that no copy describes any more are not free either, as long as a superblock shows how far the tables
+        // reach.
         for (_, owned) in all.iter().filter(|_| marks) {
             let state = repaired.descriptor(owned.0).and_then(|entry| entry.state());
             prop_assert_ne!(state, Some(gmfs_format::native::tables::BlockState::Free), "block {}", owned.0);
@@ -143,7 +144,7 @@ proptest! {
     }
 }
 
-/// Whether the metadata of both copies is the same, as far as it is used.
+/// Whether the used metadata of both copies is equal.
 fn same(a: &Image, b: &Image) -> bool {
     let region = gmfs_volume::Region::open(b).unwrap();
     let (geometry, superblock) = (region.geometry(), region.superblock());
@@ -219,7 +220,7 @@ fn a_lost_table_page_leaves_its_blocks_reserved() {
         let state = region.descriptor(block).unwrap().state();
         assert_eq!(state, Some(gmfs_format::native::tables::BlockState::Reserved), "block {block}");
     }
-    // What the files have lost is no hole that reads as zeros.
+    // Blocks that the files have lost must not read as zeros.
     let tree = region.inodes().tree;
     let guest = tree.resolve(b"/vms/guest7").unwrap();
     let pieces = region.content(guest).unwrap();
@@ -227,8 +228,8 @@ fn a_lost_table_page_leaves_its_blocks_reserved() {
     assert!(!pieces.iter().any(|piece| matches!(piece, Piece::Hole { .. })), "{pieces:?}");
 }
 
-/// A page of copy B under a good seal, of a generation above that of both superblocks, that calls a block of a file free: no
-/// superblock bears it out, and copy A's page is as it was.
+/// A page of copy B has a good seal and a generation above that of both superblocks, and calls a block of a file free.
+/// No superblock confirms it, and copy A's page is unchanged.
 #[test]
 fn a_page_newer_than_the_superblocks_frees_nothing_by_its_own_word() {
     let mut image = region();
@@ -237,11 +238,11 @@ fn a_page_newer_than_the_superblocks_frees_nothing_by_its_own_word() {
     for patch in [newer, freeing] {
         damage(&mut image, &patch);
     }
-    // It fails if a block that was in use is free afterwards.
+    // The repair fails if a block that was in use is free afterwards.
     assert!(repair(&mut image).is_some());
 }
 
-/// Fails at the nth write, and does nothing from then on.
+/// Fails at the nth write, and does nothing after that.
 struct Failing<'a> {
     inner: &'a mut Image,
     left: u32,
@@ -276,7 +277,7 @@ impl WriteAt for Failing<'_> {
 proptest! {
     #![proptest_config(cases(12))]
 
-    /// A repair that is stopped at any store is brought to the same end by the next one.
+    /// A repair that is stopped at any write must be completed by the next one with the same result.
     #[test]
     fn a_stopped_repair_is_ended_by_the_next(patches in prop::collection::vec(patch(), 1..4), first in 0_u32..7) {
         let mut damaged = region();
@@ -297,7 +298,7 @@ proptest! {
     }
 }
 
-/// Repairs with so many stores. Gives true if that was enough.
+/// Repairs with at most that many writes. Returns whether that was enough.
 fn run_until(image: &mut Image, stores: u32) -> bool {
     let stamp = Stamp { now: gmfs_check::fuzzing::NOW, writer: "fuzz".into() };
     let mut target = Failing { inner: image, left: stores };

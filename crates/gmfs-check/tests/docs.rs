@@ -1,4 +1,4 @@
-//! `docs/problems.md` is generated from the catalogue. `GMFS_UPDATE=1` rewrites it; without it, a difference fails the test.
+//! `docs/problems.md` is generated from the catalogue. `GMFS_UPDATE=1` rewrites it; otherwise a difference fails the test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use std::fmt::Write as _;
@@ -34,7 +34,7 @@ No repair marks a block free that may hold guest memory. Such a block becomes `r
 repair --release-lost` frees it.
 ";
 
-/// What the codes of a hundred are about.
+/// The topic of a group of one hundred codes.
 fn group(hundred: u32) -> &'static str {
     match hundred {
         0 => "Pages and their copies",
@@ -85,7 +85,7 @@ fn the_page_of_problems_is_what_the_catalogue_says() {
     assert!(found == expected, "docs/problems.md is not what the catalogue says: run with GMFS_UPDATE=1");
 }
 
-/// An explanation speaks of the repair's class in the catalogue's word, so that the two cannot drift apart.
+/// An explanation must name the class of the repair as the catalogue does, so that the two stay consistent.
 #[test]
 fn explanations_name_the_class_of_the_repair() {
     for code in Code::ALL {
@@ -103,7 +103,7 @@ fn explanations_name_the_class_of_the_repair() {
     }
 }
 
-/// Codes that an explanation mentions exist.
+/// The codes that an explanation mentions must exist.
 #[test]
 fn explanations_mention_codes_that_exist() {
     for code in Code::ALL {

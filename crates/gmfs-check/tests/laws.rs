@@ -1,5 +1,5 @@
-//! What must never happen, one case each that once did: memory of files that becomes free, that reads as zeros, or that is
-//! taken from a copy that went back in time; and superblocks, names and marks that a repair loses.
+//! Failures that happened once and must never happen again, one case each: memory of files that becomes free, reads as
+//! zeros, or is taken from a copy that went back in time; and superblocks, names and marks that a repair loses.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use gmfs_check::fuzzing::region;
@@ -23,7 +23,7 @@ use support::{used_pages, wide};
 
 const LIMITS: Limits = Limits { subsets: 64, tears: 4 };
 
-/// Changes a page in both copies, under good seals.
+/// Changes a page in both copies, with good seals.
 fn edit(image: &mut Memory, page: PageNo, change: impl Fn(&mut PageBytes)) {
     let superblocks = Superblocks::load(&*image).unwrap();
     for copy in CopyId::BOTH {
@@ -50,7 +50,7 @@ fn descriptor(image: &Memory, block: BlockNo) -> BlockRaw {
     Region::open(image).unwrap().descriptor(block).unwrap()
 }
 
-/// A file's number and its blocks, in the order of its content.
+/// A file's number and its blocks, in file order.
 fn file(image: &Memory, path: &[u8]) -> (InodeNo, Vec<BlockNo>) {
     let region = Region::open(image).unwrap();
     let ino = region.inodes().tree.resolve(path).unwrap().ino;
@@ -70,7 +70,7 @@ fn content(image: &Memory, path: &[u8]) -> Vec<Piece> {
     region.content(tree.resolve(path).unwrap()).unwrap()
 }
 
-/// Blocks that were in use and are free.
+/// How many blocks were in use and are free now.
 fn freed(before: &End, after: &Memory) -> usize {
     let after = End::of(after).unwrap();
     before.used.keys().filter(|block| !after.used.contains_key(block)).count()
@@ -91,7 +91,7 @@ fn a_repair_of_the_superblocks_header_keeps_a_superblock_at_every_store() {
 
 #[test]
 fn a_place_whose_block_was_taken_away_is_lost_and_no_hole() {
-    // The descriptor of the second of three places comes to say the first one, or one behind the file's size.
+    // The descriptor of the second of three file blocks gets the first one, or one past the file's size.
     for place in [0, 9] {
         let mut image = small();
         let (_, blocks) = file(&image, b"/dir/guest");
@@ -140,7 +140,7 @@ fn a_copy_that_went_back_in_time_proves_nothing_by_itself() {
             }
             image.put(geometry.page_offset(stale.other(), PageNo(page)), &[0xEE; PAGE_SIZE]);
             let mut lossy = image.clone();
-            // Whatever the safe repairs come to, and all of them.
+            // First the safe repairs, and then all of them.
             repair(&mut image, Policy::Safe).unwrap();
             assert!(look(&image).verdict() == Verdict::Damaged || freed(&before, &image) == 0, "{stale} {page}");
             let (report, _) = repair(&mut lossy, Policy::Lossy).unwrap();
@@ -171,7 +171,7 @@ fn without_superblocks_and_with_a_page_lost_an_interrupted_commit_frees_nothing(
                 }
                 image.put(offset(&healthy, lost, PageNo(1)), &[0xEE; PAGE_SIZE]);
                 repair(&mut image, Policy::Lossy).unwrap();
-                // A commit all of whose pages are there may have happened; then it happened as a whole.
+                // A commit with all of its pages may have happened. In that case it happened as a whole.
                 let happened = || End::of(&image).unwrap().used == committed.used;
                 assert!(freed(&before, &image) == 0 || happened(), "change {change}, copy {lost}: {}", what());
                 tried += 1;
@@ -245,7 +245,7 @@ fn an_older_page_before_one_that_proves_itself_behind_the_mark_is_kept() {
         let size = 1536 << 20;
         let mut image = Memory::new(size);
         gmfs_volume::format(&mut image, &format_options(size, 61, 0xf00d)).unwrap();
-        // A session for each file, as the command line has it, or one for all.
+        // A session for each file, as on the command line, or one for all.
         for session in [&[0][..], &[1], &[2]]
             .iter()
             .take(if flipped { 0 } else { 3 })
@@ -305,8 +305,8 @@ fn a_restore_that_is_stopped_over_crosswise_damage_leaves_one_history() {
     });
 }
 
-/// A page may give marks past the ends of the tables under a good seal: a check ends all the same, and a repair writes
-/// superblocks that can be read.
+/// A page with a good seal may have marks past the ends of the tables. A check must end nevertheless, and a repair must
+/// write superblocks that can be read.
 #[test]
 fn marks_past_the_ends_of_the_tables_are_no_marks() {
     for (table, inodes) in [(u32::MAX, 0), (0, u32::MAX), (u32::MAX, u32::MAX), (0x0101_0101, 3)] {

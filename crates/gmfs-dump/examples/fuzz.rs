@@ -1,12 +1,12 @@
-//! Runs the bodies of the fuzz targets with random input, where cargo-fuzz is not at hand:
+//! Runs the bodies of the fuzz targets with random input, for machines without cargo-fuzz:
 //!
 //! ```text
 //! cargo run --release -p gmfs-dump --features fuzzing,deflate-c,zstd-c --example fuzz -- SECONDS [SEED [TARGET...]]
 //! ```
 //!
-//! Each target runs for so many seconds. Half of the inputs are random bytes, half are mutations of the last ones that
-//! the bodies that take a file would take for one. Prints how many inputs each target had. A failure is a panic; before
-//! it, the input is in fuzz-failure-TARGET.
+//! Each target runs for SECONDS. Half of the inputs are random bytes that start with the magic of a format; half are
+//! mutations of earlier inputs that looked like files. The program prints how many inputs each target had. A failure is
+//! a panic; the input is then in fuzz-failure-TARGET.
 #![expect(clippy::print_stdout, reason = "it is a program")]
 
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ impl Random {
     }
 }
 
-/// The first bytes by which each format is known.
+/// The first bytes of each format.
 const HEADS: [&[u8]; 5] = [
     b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x04\0\x3e\0\x01\0\0\0",
     b"KDUMP   \x06\0\0\0",
@@ -43,7 +43,7 @@ fn input(random: &mut Random) -> Vec<u8> {
     if random.below(2) == 0 {
         let head = HEADS[random.below(HEADS.len())];
         bytes.splice(..head.len().min(bytes.len()), head.iter().copied());
-        // Most fields of real headers are small.
+        // Most fields of real headers are small, so most bytes become zero.
         for byte in bytes.iter_mut().skip(head.len()) {
             if random.below(4) != 0 {
                 *byte = 0;

@@ -1,16 +1,17 @@
-//! Makes a dump to measure with: memory of which half can be compressed, as makedumpfile would store it.
+//! Makes a dump for measurements. Half of its memory is compressible, and it is stored as makedumpfile would store it.
 //!
 //! ```text
 //! cargo run --release -p gmfs-dump --features zstd-c --example make_dump -- FORMAT FILE SIZE [IMAGE]
 //! ```
 //!
 //! FORMAT is elf, none, zlib, lzo, snappy or zstd, or flat-CODEC for a flattened stream with records of 16 KiB. SIZE is
-//! the memory in MiB, from physical address 0 on. IMAGE is a file to be put at 256 MiB of it.
+//! the size of the memory in MiB, which starts at physical address 0. IMAGE is a file that is put at 256 MiB in it.
 //!
-//! FORMAT scattered is a kdump-compressed dump that has kept every other page, as many runs of pages as its bitmaps can
-//! have, and that was cut behind them.
+//! FORMAT scattered is a kdump-compressed dump that has kept every other page, which gives as many runs of pages as its
+//! bitmaps can have. It is cut after the bitmaps.
 //!
-//! Of ten pages one is zero, one random; four are half random and half words, four half random and half pointers.
+//! Of ten pages, one is zero, one is random, four are half random and half words, and four are half random and half
+//! pointers.
 #![expect(clippy::unwrap_used, reason = "a tool for measuring may stop")]
 
 use std::fs::File;
@@ -18,7 +19,7 @@ use std::io::{self, BufWriter, Seek as _, SeekFrom, Write};
 use std::os::unix::fs::FileExt as _;
 
 const PAGE: usize = 4096;
-/// Where the image goes.
+/// The physical address of the image.
 const PLACE: u64 = 256 << 20;
 const WORDS: [&str; 20] = [
     "block",
@@ -58,7 +59,7 @@ impl Memory {
         }
     }
 
-    /// Page `number`; they are to be asked for in order.
+    /// The content of page `number`. Pages must be asked for in order.
     fn page(&mut self, number: u64) -> [u8; PAGE] {
         let mut page = [0; PAGE];
         let at = number * PAGE as u64;
@@ -92,7 +93,7 @@ impl Memory {
     }
 }
 
-/// One codec, with what it keeps from page to page.
+/// A codec, with what it keeps from page to page.
 struct Encoder {
     zstd: zstd::bulk::Compressor<'static>,
     lzo: Box<lzokay::compress::Dict>,
@@ -100,11 +101,11 @@ struct Encoder {
 }
 
 impl Encoder {
-    /// The bytes and the flags of a descriptor.
+    /// The stored bytes, and the flags of the descriptor.
     fn page(&mut self, page: &[u8]) -> (Vec<u8>, u32) {
         let (bytes, flags) = match self.codec.as_str() {
             "zlib" => {
-                // makedumpfile's level.
+                // makedumpfile uses this level.
                 let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
                 encoder.write_all(page).unwrap();
                 (encoder.finish().unwrap(), 1)
@@ -118,7 +119,7 @@ impl Encoder {
     }
 }
 
-/// A PT_NOTE, without which makedumpfile takes no dump, and one PT_LOAD.
+/// Writes a PT_NOTE, without which makedumpfile accepts no dump, and one PT_LOAD.
 fn elf(file: &mut impl Write, memory: &mut Memory, pages: u64) -> io::Result<()> {
     let mut head = b"\x7fELF\x02\x01\x01".to_vec();
     head.resize(16, 0);
@@ -143,7 +144,7 @@ fn elf(file: &mut impl Write, memory: &mut Memory, pages: u64) -> io::Result<()>
     (0..pages).try_for_each(|number| file.write_all(&memory.page(number)))
 }
 
-/// The two headers and the maps, in which all pages are set.
+/// The two headers and the maps. All pages are set in the maps.
 fn head(codec: &str, pages: u64) -> Vec<u8> {
     let map = (pages as usize).div_ceil(8).div_ceil(PAGE);
     let mut head = vec![0; (2 + 2 * map) * PAGE];
@@ -200,7 +201,7 @@ fn kdump(file: &mut BufWriter<File>, encoder: &mut Encoder, memory: &mut Memory,
     file.write_all(&descriptors)
 }
 
-/// A dump of every other page, without anything but headers and bitmaps.
+/// Writes a dump of every other page, which consists of headers and bitmaps only.
 fn scattered(file: &File, pages: u64) -> io::Result<()> {
     let mut head = head("none", pages);
     let map = (head.len() - 2 * PAGE) / 2;
@@ -208,7 +209,7 @@ fn scattered(file: &File, pages: u64) -> io::Result<()> {
     file.write_all_at(&head, 0)
 }
 
-/// Cuts `plain` into records.
+/// Writes `plain` as the records of a flattened stream.
 fn flatten(plain: &File, file: &mut impl Write) -> io::Result<()> {
     let mut first = b"makedumpfile\0\0\0\0".to_vec();
     first.extend([1_u64.to_be_bytes(), 1_u64.to_be_bytes()].concat());

@@ -1,24 +1,24 @@
-//! Headers that are chained through a file: each says where the next one is. Small pieces between them are read in one go
-//! with them, so that a file of a million of them costs by its bytes.
+//! Reads headers that form a chain through a file: each says where the next one is. Small pieces between headers are
+//! read together with them, so that a file with a million small pieces takes few reads.
 
 use gmfs_io::{ReadAt, ReadError};
 
-/// How much is read at once where headers follow one another closely.
+/// How many bytes one read takes where headers follow one another closely.
 const AHEAD: usize = 64 << 10;
-/// Two headers with fewer bytes between them do.
+/// Headers follow one another closely if fewer bytes than this are between them.
 const NEAR: u64 = 2048;
-/// How much is read at once to search.
+/// How many bytes one read of a search takes.
 const SEARCH: usize = 1 << 20;
-/// So many places are looked at before a search is given up: a file may consist of what only resembles a header.
+/// How many candidates a search checks before it stops: a hostile file may consist of bytes that resemble headers.
 const CANDIDATES: u32 = 1 << 16;
 
-/// Reads headers of a file whose end is known.
+/// Reads headers of a file whose size is known.
 pub(crate) struct Ahead<'f, R> {
     file: &'f R,
     size: u64,
     buf: Vec<u8>,
     start: u64,
-    /// Where the last header was.
+    /// The offset of the header that was read last.
     last: u64,
 }
 
@@ -32,7 +32,7 @@ impl<'f, R: ReadAt> Ahead<'f, R> {
         self.size
     }
 
-    /// Up to `N` bytes at `at`: those that the file has. The others are zero.
+    /// Up to `N` bytes at `at`, and how many of them the file has. The others are zero.
     pub(crate) fn some<const N: usize>(&mut self, at: u64) -> Result<([u8; N], usize), ReadError> {
         let mut out = [0; N];
         let left = usize::try_from(self.size.saturating_sub(at)).unwrap_or(N);
@@ -70,7 +70,8 @@ impl<'f, R: ReadAt> Ahead<'f, R> {
         Ok((there == N).then_some(bytes))
     }
 
-    /// The first place in `[from, to)` whose `N` bytes `may` be a header, and that `is` one by what follows it.
+    /// The offset of the first header in `[from, to)`: its `N` bytes pass the quick check `may`, and what follows them
+    /// passes the check `is`.
     pub(crate) fn search<const N: usize>(
         &mut self,
         from: u64,
@@ -97,7 +98,8 @@ impl<'f, R: ReadAt> Ahead<'f, R> {
                     return Ok(None);
                 }
             }
-            // A header may begin at the end of this piece.
+            // A header may start in this piece and end in the next one, so the next piece starts before the end of this
+            // one.
             let passed = length.saturating_sub(N).saturating_add(1);
             at = at.saturating_add(u64::try_from(passed).unwrap_or(1).max(1));
             if length < N {

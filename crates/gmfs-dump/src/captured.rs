@@ -1,49 +1,25 @@
-//! Real dumps, whose window holds pages that tell their own address. They lie beside the checkout.
+//! Checks readers with real dumps, which are beside the checkout. Each page of a dump's window contains its own
+//! address.
 
-use std::fs::File;
-use std::io::{BufReader, BufWriter, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use gmfs_io::{Absence, ReadAt, ReadError};
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
-/// The captures are compressed with a window of 128 MiB.
-const WINDOW: u64 = 128 << 20;
-
-/// The directory of the captures. On a machine without it the test says that it is skipped; with CI=true it fails, unless
-/// GMFS_NO_SHARED=1 says that there is none.
+/// The directory of the captures. Where it is missing, the test prints that it is skipped; with CI=true it fails,
+/// unless GMFS_NO_SHARED=1 says that there are no captures.
 pub(crate) fn fixtures() -> Option<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures/dumps");
-    if dir.is_dir() {
-        return Some(dir);
-    }
-    let is = |name: &str, value: &str| std::env::var_os(name).is_some_and(|set| set == value);
-    assert!(!is("CI", "true") || is("GMFS_NO_SHARED", "1"), "no captured dumps in {}", dir.display());
-    eprintln!("skipped: no captured dumps in {}", dir.display());
-    None
+    gmfs_testing::fixtures("dumps")
 }
 
 pub(crate) fn unpack(dir: &Path, name: &str) -> NamedTempFile {
-    let packed = BufReader::new(File::open(dir.join(format!("{name}.zst"))).unwrap());
-    let mut decoder = ruzstd::decoding::FrameDecoder::new();
-    decoder.set_max_window_size(WINDOW);
-    let mut stream = ruzstd::decoding::StreamingDecoder::new_with_decoder(packed, decoder).unwrap();
-    let file = NamedTempFile::new().unwrap();
-    let mut out = BufWriter::new(file.as_file());
-    let mut buf = vec![0; 1 << 20];
-    loop {
-        match stream.read(&mut buf).unwrap() {
-            0 => break,
-            n => out.write_all(&buf[..n]).unwrap(),
-        }
-    }
-    out.flush().unwrap();
-    drop(out);
+    let mut file = NamedTempFile::new().unwrap();
+    gmfs_testing::unpack(&dir.join(format!("{name}.zst")), &mut file);
     file
 }
 
-/// What is known of a dump.
+/// What `truth.json` records about a dump.
 pub(crate) struct Truth {
     pub(crate) json: serde_json::Value,
     pub(crate) base: u64,
@@ -63,7 +39,8 @@ fn digest(bytes: &[u8]) -> String {
 }
 
 impl Truth {
-    /// Compares the window in `source` with the truth: page by page, in large pieces, and what is missing, for `why`.
+    /// Compares the window in `source` with the truth: in one read, in small reads, and by what `next_absent` and
+    /// `next_data` report. What is missing must be missing because of `why`.
     pub(crate) fn check(&self, source: &dyn ReadAt, why: Absence) {
         let window = &self.json["window"];
         let page = window["page"].as_u64().unwrap();
@@ -73,7 +50,7 @@ impl Truth {
             .iter()
             .map(|pair| (pair[0].as_u64().unwrap() * page, pair[1].as_u64().unwrap() * page))
             .collect();
-        // Beforehand.
+        // What `next_absent` reports.
         let (mut found, mut at) = (Vec::new(), self.base);
         while let Some((span, reason)) = source.next_absent(at..self.base + self.size) {
             assert_eq!(reason, why, "{span}");
@@ -81,7 +58,7 @@ impl Truth {
             at = span.end();
         }
         assert_eq!(found, missing);
-        // At once, or up to where something is missing.
+        // One read of the whole window, which must fail at the first range that is missing.
         let mut bytes = vec![0xee; self.size as usize];
         let whole = source.read_at(self.base, &mut bytes);
         match missing.first() {
@@ -93,7 +70,7 @@ impl Truth {
                 other @ ReadError::Io { .. } => panic!("{other}"),
             },
         }
-        // In the pieces of 4 KiB, that divide pages and are divided by none.
+        // Reads of 4 KiB. The page size of each dump is a multiple of that.
         let mut small = vec![0; self.size as usize];
         for (number, piece) in small.chunks_mut(4096).enumerate() {
             let at = number as u64 * 4096;
@@ -107,7 +84,7 @@ impl Truth {
         if missing.is_empty() {
             assert_eq!(digest(&bytes), window["ground_truth_sha256"].as_str().unwrap());
         }
-        // What is said to be a hole is one.
+        // Ranges that `next_data` skips must be zero.
         let mut at = self.base;
         while at < self.base + self.size {
             let data = source.next_data(at..self.base + self.size).unwrap();

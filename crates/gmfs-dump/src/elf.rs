@@ -1,14 +1,15 @@
-//! ELF core dumps of a machine: `/proc/vmcore`, `dump-guest-memory`, `makedumpfile -E`. Read by physical address.
+//! Reads ELF core dumps of a machine by physical address: `/proc/vmcore`, `dump-guest-memory`, `makedumpfile -E`.
 //!
-//! Parsing ([`ElfDump::parse`]) survives any bytes: no number of the file is used for an allocation before it is bounded
-//! by the file's size, and nothing is looked at twice. Its invariant: `pieces` are ascending, do not overlap, and say
-//! for each address whether the file holds the byte, and where.
+//! Parsing ([`ElfDump::parse`]) survives any bytes. No number of the file is used for an allocation before it is
+//! bounded by the file's size, and no part of the file is parsed twice. The invariant of `pieces`: they ascend, do not
+//! overlap, and say for each address whether the file holds the byte, and at which offset.
 //!
-//! Segments overlap in normal dumps. For one address, a segment that has the byte in the file beats one that says the
-//! byte was cut off, which beats one that only claims the address (`p_memsz > p_filesz`, left out by the dump's
-//! writer); among equals the first in the file wins. What no segment claims is [`Absence::NotInDump`].
+//! Segments overlap in normal dumps. For one address, a segment with the byte in the file beats one whose byte was cut
+//! off, which beats one that only claims the address (`p_memsz > p_filesz`: the dump's writer left the byte out). Among
+//! equals the first in the file wins. Addresses that no segment claims are [`Absence::NotInDump`].
 //!
-//! Sections are ignored but for the count of program headers in section 0, because some writers leave nonsense there.
+//! Sections are ignored because some writers leave nonsense there. Only the count of program headers in section 0 is
+//! used.
 
 pub(crate) mod header;
 mod notes;
@@ -24,11 +25,11 @@ use segments::{Backing, Piece};
 
 use gmfs_io::extents::{Extent, fill};
 
-/// So many program headers are taken at most: twenty times as many as a guest of 1 TiB makes with 2 MiB pages. The
-/// bound keeps the index below a GiB.
+/// The maximum number of program headers: twenty times as many as a guest of 1 TiB makes with 2 MiB pages. It keeps the
+/// index below 1 GiB.
 pub const MAX_HEADERS: u64 = 1 << 23;
 
-/// Why a file that starts as ELF is not a dump that can be read.
+/// Why a file that starts like an ELF file is not a dump that can be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ElfError {
@@ -38,49 +39,49 @@ pub enum ElfError {
         /// The file's size in bytes.
         size: u64,
     },
-    /// Class or byte order have no known value, or there is no ELF magic.
+    /// The ELF magic is missing, or class or byte order has an unknown value.
     #[error("the ELF header is damaged: class {class}, byte order {order}")]
     Ident {
-        /// `e_ident[4]`: 1 or 2 is right.
+        /// `e_ident[4]`: 1 or 2 is valid.
         class: u8,
-        /// `e_ident[5]`: 1 or 2 is right.
+        /// `e_ident[5]`: 1 or 2 is valid.
         order: u8,
     },
-    /// A program, a library or an object file.
-    #[error("this ELF file is no core dump (type {kind}, a core has 4)")]
+    /// The file is a program, a library or an object file.
+    #[error("this ELF file is not a core dump (its type is {kind}; a core has type 4)")]
     NotCore {
         /// `e_type`
         kind: u16,
     },
     /// `e_phentsize` is too small to hold a program header.
-    #[error("the ELF program headers have {size} bytes each, which is too few")]
+    #[error("the ELF program headers have {size} bytes each, which is too small")]
     HeaderSize {
         /// `e_phentsize`
         size: u16,
     },
-    /// Not one program header lies within the file.
-    #[error("the ELF program headers at {offset:#x} are behind the end of the file ({size} bytes)")]
+    /// No program header is within the file.
+    #[error("the ELF program headers at {offset:#x} are past the end of the file ({size} bytes)")]
     NoHeaders {
         /// `e_phoff`
         offset: u64,
         /// The file's size in bytes.
         size: u64,
     },
-    /// There are program headers, but more than [`MAX_HEADERS`].
-    #[error("the ELF file claims {count} program headers; no more than {MAX_HEADERS} are read")]
+    /// The file has more than [`MAX_HEADERS`] program headers.
+    #[error("the ELF file claims {count} program headers; at most {MAX_HEADERS} are read")]
     TooManyHeaders {
-        /// How many it claims, as far as its size lets it.
+        /// How many program headers it claims, but no more than fit into its size.
         count: u64,
     },
     /// No PT_LOAD describes memory at a physical address.
     #[error("the ELF core describes no physical memory")]
     NoMemory,
-    /// A core of a Xen domain keeps its pages in sections.
-    #[error("this is the core of a Xen domain, whose format is not supported; dump the memory from within the guest")]
+    /// The file is a core of a Xen domain, which keeps its pages in sections.
+    #[error("this is a core of a Xen domain, which gmfs cannot read; dump the memory from within the guest")]
     Xen,
-    /// Several PT_LOADs, all at physical address 0: their writer did not know the addresses (a process's core, or
-    /// `/proc/kcore` of Linux before 4.11).
-    #[error("the ELF core does not say at which physical addresses its {count} segments were")]
+    /// All of several PT_LOADs have physical address 0, because their writer did not know the addresses: it is the core
+    /// of a process, or `/proc/kcore` of Linux before 4.11.
+    #[error("the ELF core does not record the physical addresses of its {count} segments")]
     NoPhysicalAddresses {
         /// How many PT_LOADs there are.
         count: u64,
@@ -90,11 +91,11 @@ pub enum ElfError {
     Read(#[from] ReadError),
 }
 
-/// What a dump says of itself.
+/// What a dump says about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ElfFacts {
-    /// `e_machine`: 62 x86-64, 183 AArch64, 22 s390, …
+    /// `e_machine`, for example 62 for x86-64, 183 for AArch64, 22 for s390.
     pub machine: u16,
     /// Whether the numbers in the file are big-endian.
     pub big_endian: bool,
@@ -102,18 +103,18 @@ pub struct ElfFacts {
     pub bits: u8,
     /// How many PT_LOADs there are.
     pub loads: u64,
-    /// `e_flags` bit 0: the tool that wrote the dump ran out of space. Memory that was lost looks like memory that was
-    /// never there.
+    /// Bit 0 of `e_flags`: the tool that wrote the dump ran out of space. Lost memory then looks like memory that never
+    /// existed.
     pub incomplete: bool,
     /// How many program headers are missing because the file is too short.
     pub missing_headers: u64,
-    /// How many PT_LOADs were passed over: no physical address, or one that wraps.
+    /// How many PT_LOADs were ignored because they have no physical address, or because the address wraps.
     pub without_address: u64,
-    /// The notes that matter.
+    /// The notes of the dump.
     pub notes: Notes,
-    /// In a dump by QEMU: bytes of memory that are in the file, but to which no segment gives an address. That is what
-    /// `dump-guest-memory -p` (`paging=on`) does to memory that the guest's page tables do not map: a region's bytes
-    /// are there, and cannot be found. The remedy is a dump without that option.
+    /// In a dump by QEMU: how many bytes of memory are in the file without an address in any segment.
+    /// `dump-guest-memory -p` (`paging=on`) does this to memory that the guest's page tables do not map. A region may
+    /// be in these bytes, but cannot be found. The remedy is a dump without that option.
     pub unaddressed: u64,
 }
 
@@ -160,13 +161,13 @@ impl<R: ReadAt> ElfDump<R> {
         Ok(Self { file, pieces, facts })
     }
 
-    /// What the dump says of itself.
+    /// What the dump says about itself.
     #[must_use]
     pub const fn facts(&self) -> &ElfFacts {
         &self.facts
     }
 
-    /// The memory that the dump describes, ascending, neighbours of the same kind joined: each range of physical
+    /// The memory that the dump describes, ascending, with neighbours of the same kind joined: each range of physical
     /// addresses with `None` if its bytes are in the file, or with the reason why they are not.
     pub fn ranges(&self) -> impl Iterator<Item = (Span, Option<Absence>)> + '_ {
         let mut rest = self.pieces.as_slice();
@@ -186,23 +187,23 @@ impl<R: ReadAt> ElfDump<R> {
         })
     }
 
-    /// The pieces from the one that holds `address`, or the first behind it.
+    /// The pieces from the one that holds `address`, or from the first one past it.
     fn from(&self, address: u64) -> &[Piece] {
         let index = self.pieces.partition_point(|p| p.end <= address);
         self.pieces.get(index..).unwrap_or_default()
     }
 
-    /// Fills `buf` from one piece, which has the bytes at `address` in the file from `place`.
+    /// Fills `buf` from one piece. The bytes at `address` are at `place` in the file.
     fn read_piece(&self, address: u64, place: u64, buf: &mut [u8]) -> Result<(), ReadError> {
         self.file.read_at(place, buf).map_err(|e| to_memory(e, address, place))
     }
 }
 
-/// An error of the file as one of the memory: the piece has `place` of the file at `address`.
+/// Converts an error of reading the file to one of reading memory. The bytes at `address` are at `place` in the file.
 fn to_memory(error: ReadError, address: u64, place: u64) -> ReadError {
     let shift = |s: Span| Span::new(s.offset.saturating_sub(place).saturating_add(address), s.len);
     match error {
-        // Bytes that were there when the headers were read: the file is being cut.
+        // These bytes were in the file when the headers were read, so the file was truncated since.
         ReadError::Absent { span, .. } => ReadError::Absent { span: shift(span), why: Absence::Truncated },
         ReadError::Io { span, source } => ReadError::Io { span: shift(span), source },
     }
@@ -214,7 +215,7 @@ impl<R: ReadAt> ReadAt for ElfDump<R> {
         if let Some((span, why)) = self.next_absent(offset..end) {
             return Err(ReadError::Absent { span, why });
         }
-        // All of it is in the file: up to the first piece that is not, nothing was missing.
+        // Fast path: pieces that are in the file are read until one is not.
         let in_file = |piece: &Piece| match piece.backing {
             Backing::File(place) => {
                 Some(Extent { start: piece.start, len: piece.end.saturating_sub(piece.start), place })
@@ -226,7 +227,7 @@ impl<R: ReadAt> ReadAt for ElfDump<R> {
         if rest.is_empty() {
             return Ok(());
         }
-        // Only a range that reaches the last byte of the address space comes here.
+        // This is only reached by a range that includes the last byte of the address space.
         let span = Span::new(at, u64::try_from(rest.len()).unwrap_or(u64::MAX));
         Err(ReadError::Absent { span, why: Absence::NotInDump })
     }
@@ -264,7 +265,7 @@ impl<R: ReadAt> ReadAt for ElfDump<R> {
     fn next_absent(&self, range: Range<u64>) -> Option<(Span, Absence)> {
         let mut at = range.start;
         let mut found: Option<(Span, Absence)> = None;
-        // Extends what was found, or ends the search where something else begins.
+        // Extends the range that was found, or ends the search where a different one begins.
         let extend = |found: &mut Option<(Span, Absence)>, from: u64, to: u64, why: Absence| match found {
             None => {
                 *found = Some((Span::new(from, to.saturating_sub(from)), why));

@@ -1,11 +1,11 @@
-//! Flattened streams: what `makedumpfile -F` writes to a pipe, and QEMU's `dump-guest-memory -z` to a file. Read as if
-//! rearranged, without unpacking.
+//! Reads flattened streams, as `makedumpfile -F` writes them to a pipe and QEMU's `dump-guest-memory -z` to a file. The
+//! reader presents the rearranged file, without unpacking the stream.
 //!
-//! A stream is records, each with the place of its bytes in the rearranged file. Opening walks over their headers once
-//! and keeps 24 bytes for each. Records overlap in real streams, and the last one wins. What no record has is zero in the
-//! rearranged file; but in a stream that was cut it may have been lost with the rest, so there it is
-//! [`Absence::Truncated`]. Behind a record whose header is damaged the next ones are found again; what no record has is
-//! [`Absence::Undecodable`] then.
+//! A stream consists of records. Each record says where in the rearranged file its bytes belong. Opening reads the
+//! headers of all records once and keeps 24 bytes for each. Records overlap in real streams; the last one wins. Ranges
+//! of the rearranged file that no record covers are zero. In a stream that was cut short, their records may have been
+//! lost, so they are [`Absence::Truncated`]. After a record with a damaged header the reader searches for the next
+//! record; ranges that no record covers are then [`Absence::Undecodable`].
 //!
 //! ```
 //! # fn example(path: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
@@ -24,29 +24,29 @@ use gmfs_io::{Absence, ReadAt, ReadError, Span};
 use crate::ahead::Ahead;
 use gmfs_io::extents::{Extent, Extents, Wins, fill};
 
-/// So many records are taken at most: half a TiB of stream where each has 16 KiB, as QEMU's have. It bounds the index to
-/// 800 MiB.
+/// The maximum number of records: half a TiB of stream with records of 16 KiB, which is the size that QEMU writes. It
+/// bounds the index to 800 MiB.
 pub const MAX_RECORDS: u64 = 1 << 25;
-/// Where the first record is.
+/// The offset of the first record.
 const FIRST: u64 = 4096;
-/// A record's header.
+/// The size of a record's header.
 const HEADER: u64 = 16;
-/// No writer makes a larger record, which counts where a record is to be recognised without the one before it.
+/// No writer makes larger records. A search for a record rejects larger ones.
 const LARGEST: i64 = 1 << 30;
-/// So far the next record is looked for behind a damaged one.
+/// How many bytes after a damaged record are searched for the next one.
 const SEARCH: u64 = 64 << 20;
-/// So many records that follow one another prove that there are some.
+/// How many records must follow one another before a search takes the first of them for a record.
 const CHAIN: usize = 4;
 
 /// Why a file is not a flattened stream that can be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FlatError {
-    /// It does not begin as a stream of a known version does.
-    #[error("this is no flattened dump")]
+    /// The file does not start like a stream of a known version.
+    #[error("this is not a flattened dump")]
     Signature,
-    /// A type or version that came after this program.
-    #[error("the flattened dump has type {kind} and version {version}; only type 1 of version 1 is known")]
+    /// The type or the version is unknown to this program.
+    #[error("the flattened dump has type {kind} and version {version}; gmfs knows only type 1, version 1")]
     Version {
         /// Its type.
         kind: u64,
@@ -59,7 +59,7 @@ pub enum FlatError {
     /// There are more than [`MAX_RECORDS`].
     #[error("the flattened dump has more than {MAX_RECORDS} records; rearrange it with `makedumpfile -R`")]
     TooManyRecords,
-    /// The rearranged file is a flattened stream again, which no tool writes.
+    /// The rearranged file is itself a flattened stream. No tool writes that.
     #[error("the flattened dump holds another flattened dump; rearrange it with `makedumpfile -R`")]
     Nested,
     /// The file could not be read.
@@ -67,15 +67,15 @@ pub enum FlatError {
     Read(#[from] ReadError),
 }
 
-/// What a stream says of itself.
+/// What a stream says about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FlatFacts {
     /// How many records it has.
     pub records: u64,
-    /// The file ends before the stream does.
+    /// Whether the file ends before the stream does.
     pub cut: bool,
-    /// A record is damaged. Those behind it were found again, if there are any.
+    /// Whether a record is damaged. Records after it were found again, if there are any.
     pub damaged: bool,
 }
 
@@ -85,25 +85,25 @@ pub struct FlatFile<R> {
     file: R,
     extents: Extents,
     facts: FlatFacts,
-    /// The end of the stream was found: nothing belongs behind the last record.
+    /// Whether the end of the stream was found, so that no records are missing after the last one.
     ended: bool,
 }
 
-/// A record's header: where its bytes belong, and how many there are. Both are -1 at the end of the stream.
+/// Decodes a record's header: where its bytes belong, and how many there are. Both are -1 at the end of the stream.
 fn header(raw: &[u8; 16]) -> (i64, i64) {
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *raw;
     (i64::from_be_bytes([a, b, c, d, e, f, g, h]), i64::from_be_bytes([i, j, k, l, m, n, o, p]))
 }
 
-/// Whether a header is one that writers make. What is larger may be one, too.
+/// Whether a header has values that writers produce. A header with larger values may be valid too.
 fn sane(raw: &[u8; 16]) -> bool {
     let (offset, length) = header(raw);
     (0..1 << 56).contains(&offset) && (1..=LARGEST).contains(&length)
 }
 
-/// What a header leads to.
+/// What follows a header.
 enum Next {
-    /// So many bytes for that place.
+    /// A record: its offset in the rearranged file, and its length.
     Record(u64, u64),
     End,
     Damaged,
@@ -122,10 +122,10 @@ impl Next {
 }
 
 impl<R: ReadAt> FlatFile<R> {
-    /// Walks over the records of the stream in `file`.
+    /// Reads the headers of all records of the stream in `file`.
     ///
     /// # Errors
-    /// [`FlatError`]. A stream that was cut is no error.
+    /// [`FlatError`]. A stream that was cut short is not an error.
     pub fn parse(file: R) -> Result<Self, FlatError> {
         let size = file.end().unwrap_or(u64::MAX);
         let mut head = [0; 32];
@@ -162,17 +162,17 @@ impl<R: ReadAt> FlatFile<R> {
         &self.facts
     }
 
-    /// An error of the stream as one of the rearranged file.
+    /// Converts an error of reading the stream to one of reading the rearranged file.
     fn error(error: ReadError, at: u64, length: usize) -> ReadError {
         let span = Span::new(at, u64::try_from(length).unwrap_or(u64::MAX));
         match error {
-            // It was there when the records were walked over.
+            // The stream had these bytes when it was opened.
             ReadError::Absent { .. } => ReadError::Absent { span, why: Absence::Truncated },
             ReadError::Io { source, .. } => ReadError::Io { span, source },
         }
     }
 
-    /// Why what no record has is absent from `at` on, and up to where, if it is not zero.
+    /// If bytes that no record covers are absent from `at` on: the end of that range, and why. `None` if they are zero.
     fn lacking(&self, at: u64) -> Option<(u64, Absence)> {
         let end = self.extents.end();
         match (self.facts.damaged, self.ended) {
@@ -185,7 +185,7 @@ impl<R: ReadAt> FlatFile<R> {
     }
 }
 
-/// What is found from record to record.
+/// What reading the headers of all records found.
 #[derive(Debug)]
 struct Walked {
     list: Vec<Extent>,
@@ -194,8 +194,8 @@ struct Walked {
     ended: bool,
 }
 
-/// Walks over the records, of which at most `most` are taken. Behind a record that makes no sense the next ones are looked
-/// for: a record has no magic, but several of them lead to one another.
+/// Reads the headers of at most `most` records. After an invalid header it searches for the next record. A record has
+/// no magic, so several valid headers in a chain identify one.
 fn walk<R: ReadAt>(file: &R, size: u64, most: u64) -> Result<Walked, FlatError> {
     let mut found = Walked { list: Vec::new(), cut: false, damaged: false, ended: false };
     let mut ahead = Ahead::new(file, size);
@@ -210,15 +210,15 @@ fn walk<R: ReadAt>(file: &R, size: u64, most: u64) -> Result<Walked, FlatError> 
                 found.ended = true;
                 return Ok(found);
             }
-            // One that reaches beyond the file was cut, if it can be true.
+            // A record that reaches past the end of the file was cut short, if its header is sane.
             Next::Record(start, len) if sane(&raw) || at.saturating_add(HEADER).saturating_add(len) <= size => {
                 (start, len)
             }
             Next::Record(..) | Next::Damaged => {
-                // The length of the record before may be what is wrong.
+                // The length of the previous record may be what is damaged, so the search starts inside that record.
                 let from = found.list.last().map_or(at, |last| last.place);
                 let Some(next) = search(&mut ahead, from.max(at.saturating_sub(SEARCH)), at)? else {
-                    // Nothing is found behind it.
+                    // No record was found after the damage.
                     found.damaged = true;
                     return Ok(found);
                 };
@@ -244,7 +244,7 @@ fn walk<R: ReadAt>(file: &R, size: u64, most: u64) -> Result<Walked, FlatError> 
     }
 }
 
-/// The first record from `from` on, but not the one at `bad`, that leads to others.
+/// The first record at or after `from` that leads to more records. The one at `bad` does not count.
 fn search<R: ReadAt>(ahead: &mut Ahead<'_, R>, from: u64, bad: u64) -> Result<Option<u64>, ReadError> {
     ahead.search::<16>(from, bad.saturating_add(SEARCH), sane, |ahead, place| {
         let mut at = place;
@@ -283,7 +283,7 @@ impl<R: ReadAt> ReadAt for FlatFile<R> {
         let absent = self.next_absent(range.clone()).map(|(span, _)| span.offset..range.end);
         let held = self.extents.held(range.clone());
         Ok(match (held, absent) {
-            // What is absent is not zero.
+            // An absent range counts as data, because it is not zero.
             (Some(held), Some(absent)) if absent.start < held.start => Some(absent),
             (Some(held), _) => Some(held),
             (None, absent) => absent,

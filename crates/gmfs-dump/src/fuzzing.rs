@@ -1,8 +1,9 @@
-//! Bodies for fuzz targets: any bytes, no panic, no loop without end, and what is said of a range agrees with itself.
+//! Bodies of the fuzz targets. For any bytes, nothing may panic or loop forever, and what a reader reports about a
+//! range must agree with what it reads.
 //!
-//! Those here take the bytes for a file. Those in [`made`] take them for choices by which a good file is made and then
-//! damaged in the places that matter; what was not damaged has to read as it was. Those in [`codecs`] decode one page by
-//! each codec, by Rust and by C.
+//! The bodies in this file interpret the bytes as a file. Those in [`made`] interpret them as choices, by which they
+//! make a valid file and damage it in the places that matter; what was not damaged must read as it was. Those in
+//! [`codecs`] decode one page with each codec, in Rust and in C.
 
 mod choices;
 pub mod codecs;
@@ -24,10 +25,10 @@ use crate::lime::LimeDump;
 
 pub use seeds::seeds;
 
-/// A body.
+/// The body of a fuzz target.
 pub type Target = fn(&[u8]);
 
-/// All bodies by their names, which are those of the fuzz targets.
+/// All bodies by name. The names are those of the fuzz targets.
 pub const TARGETS: [(&str, Target); 12] = [
     ("elf", exercise_elf),
     ("kdump", exercise_kdump),
@@ -64,7 +65,7 @@ pub fn exercise_elf(data: &[u8]) {
     check_read(&dump, u64::MAX - 3, 8);
 }
 
-/// A read succeeds if and only if nothing of its range is absent.
+/// A read succeeds exactly if nothing in its range is absent.
 fn check_read(dump: &ElfDump<Vec<u8>>, from: u64, len: usize) {
     let mut buf = vec![0; len];
     let end = from.checked_add(u64::try_from(len).unwrap_or(0));
@@ -97,7 +98,7 @@ pub fn exercise_kdump(data: &[u8]) {
     let _ = (dump.next_data(0..u64::MAX), dump.next_absent(0..u64::MAX));
 }
 
-/// What is counted of a dump agrees with what is listed.
+/// The counts of a dump must agree with its lists.
 fn check_totals(dump: &KdumpDump<Vec<u8>>) {
     let listed: Vec<_> = dump.ranges().take(300).collect();
     let Some((last, _)) = listed.last().copied() else { return };
@@ -124,7 +125,7 @@ fn check_totals(dump: &KdumpDump<Vec<u8>>) {
     assert!(first.zip(named).all(|(one, other)| one == other));
 }
 
-/// Reads `data` as a flattened stream, and what is in it as a dump.
+/// Reads `data` as a flattened stream, and the rearranged file as a dump.
 ///
 /// # Panics
 /// If two answers contradict each other.
@@ -157,20 +158,24 @@ pub fn exercise_lime(data: &[u8]) {
     let _ = image.next_data(0..u64::MAX);
 }
 
-/// What is said beforehand of a range agrees with what reading it gives; only what decoding shows comes as a surprise.
+/// What is reported about a range in advance must agree with what reading it gives. Only damage that decoding shows may
+/// be new.
 fn check_source(source: &dyn ReadAt, range: Range<u64>) {
-    let told = source.next_absent(range.clone());
-    if let Some((span, _)) = told {
+    let reported = source.next_absent(range.clone());
+    if let Some((span, _)) = reported {
         assert!(span.len > 0 && range.start <= span.offset && span.end() <= range.end, "{span} in {range:?}");
     }
     let mut buf = vec![0xee; usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0)];
     match source.read_at(range.start, &mut buf) {
-        Ok(()) => assert!(told.is_none() || buf.is_empty(), "read {range:?}, of which {told:?} is absent"),
+        Ok(()) => assert!(reported.is_none() || buf.is_empty(), "read {range:?}, of which {reported:?} is absent"),
         Err(ReadError::Absent { span, why: Absence::Undecodable }) => {
-            assert!(told.is_none_or(|(told, _)| span.offset <= told.offset), "{span} comes after {told:?}");
+            assert!(
+                reported.is_none_or(|(reported, _)| span.offset <= reported.offset),
+                "{span} comes after {reported:?}"
+            );
         }
         Err(ReadError::Absent { span, why }) => {
-            assert_eq!(told.map(|(told, why)| (told.offset, why)), Some((span.offset, why)), "{range:?}");
+            assert_eq!(reported.map(|(reported, why)| (reported.offset, why)), Some((span.offset, why)), "{range:?}");
         }
         Err(ReadError::Io { .. }) => {}
     }

@@ -1,24 +1,27 @@
-//! Kdump-compressed dumps: what makedumpfile and QEMU write. Read by physical address.
+//! Reads kdump-compressed dumps, as makedumpfile and QEMU write them, by physical address.
 //!
-//! A dump is opened by its headers and by counting one bitmap; descriptors and pages are read when they are asked for.
-//! In memory is only the count before each 4096 pages (8 bytes for 16 MiB of described memory). The dump lies in
-//! anything that is a [`ReadAt`]: a file, or the rearranged bytes of a flattened stream
+//! Opening reads the headers and counts the bits of one bitmap. Descriptors and pages are read when they are asked for.
+//! Memory holds only the count before each group of 4096 pages (8 bytes for 16 MiB of described memory). The dump is in
+//! anything that implements [`ReadAt`]: a file, or the rearranged bytes of a flattened stream
 //! ([`FlatFile`](crate::flat::FlatFile)).
 //!
-//! A page that the dump lacks is absent with its reason: [`NotInDump`](Absence::NotInDump) was no RAM,
-//! [`Excluded`](Absence::Excluded) was filtered, [`Truncated`](Absence::Truncated) was lost when the dump was written or
-//! cut, [`Undecodable`](Absence::Undecodable) is damaged. The first three, and descriptors that cannot be right, are told
-//! by [`ReadAt::next_absent`] beforehand; what only decoding shows is told by [`ReadAt::read_at`]. A page that decodes is
-//! not proven intact: only zlib pages carry a checksum.
+//! A page that the dump lacks is absent, with the reason: [`NotInDump`](Absence::NotInDump) was not RAM,
+//! [`Excluded`](Absence::Excluded) was filtered, [`Truncated`](Absence::Truncated) was lost when the dump was written
+//! or cut, [`Undecodable`](Absence::Undecodable) is damaged. [`ReadAt::next_absent`] reports the first three, and
+//! invalid descriptors, without reading pages. What only decoding shows is reported by [`ReadAt::read_at`]. A page that
+//! decodes is not proven intact, because only zlib pages have a checksum.
 //!
-//! Addresses are physical, in bytes. Opening fails ([`KdumpError`]) where the headers are none, of an unknown version,
-//! or of one part of several; [`KdumpDump::parse_parts`] takes all parts of a split dump. The layouts are those of the C
-//! structures of makedumpfile (`diskdump_mod.h`) and QEMU (`dump.h`), which differ by the writer's word size, byte order
-//! and padding; nothing in the file says which it is, so the one is taken in which the numbers make sense.
+//! Addresses are physical, in bytes. Opening fails ([`KdumpError`]) if there are no valid headers, if their version is
+//! unknown, or if they are those of one part of several; [`KdumpDump::parse_parts`] takes all parts of a split dump.
+//! The layouts are those of the C structures of makedumpfile (`diskdump_mod.h`) and QEMU (`dump.h`). They depend on the
+//! writer's word size, byte order and padding. The file does not record which layout it has, so the reader takes the
+//! one in which the numbers make sense.
 //!
 //! Reads of many pages are the fast way: descriptors and data are then read in large pieces, and stretches of 512 KiB
-//! and more are decoded by several threads ([`KdumpDump::set_threads`]). Memory besides the index is bounded: one buffer
-//! of up to a MiB and the codecs' contexts for each thread.
+//! and more are decoded by several threads ([`KdumpDump::set_threads`]), into the buffer of the read. Those threads are
+//! started by [`gmfs_io::in_order`] like all that read ahead; whoever already reads with several threads, in smaller
+//! pieces, gets none of them. Memory besides the index is bounded: one buffer of up to a MiB and the codecs' contexts for
+//! each thread.
 //!
 //! ```
 //! use gmfs_io::{ReadAt as _, ReadError};
@@ -32,7 +35,7 @@
 //!     Err(ReadError::Absent { why, .. }) => println!("the dump does not hold it: {why}"),
 //!     Err(error) => return Err(error.into()),
 //! }
-//! // The memory that the dump describes, without a look at any descriptor.
+//! // The memory that the dump describes. This reads no descriptors.
 //! for (range, why) in dump.ranges().take(100) {
 //!     println!("{range}: {}", why.map_or("present", |why| why.name()));
 //! }
@@ -62,14 +65,14 @@ use parts::Part;
 
 /// More threads than this are not used for one read.
 const MAX_THREADS: usize = 16;
-/// Zero pages are told by [`ReadAt::next_data`] only where so many bytes of them follow one another, so that what is left
-/// is read in large pieces.
+/// [`ReadAt::next_data`] skips zero pages only if at least this many bytes of them are consecutive, so that the rest is
+/// read in large pieces.
 const LEAST_HOLE: u64 = 256 << 10;
-/// So far [`ReadAt::next_data`] looks at most.
+/// How far [`ReadAt::next_data`] looks ahead, in bytes.
 const LOOK_AHEAD: u64 = 4 << 20;
-/// So many pages a search for what is absent looks ahead at first.
+/// How many pages ahead a search for absent pages looks at first.
 const FEW: u64 = 16;
-/// So many descriptors are looked at in one go.
+/// How many descriptors are checked at once.
 const AT_ONCE: u64 = 2048;
 
 /// Why a file is not a dump that can be read.
@@ -82,53 +85,53 @@ pub enum KdumpError {
         /// The file's size in bytes.
         size: u64,
     },
-    /// It does not begin as such a dump does.
-    #[error("this is no kdump-compressed dump")]
+    /// The file does not start like a kdump-compressed dump.
+    #[error("this is not a kdump-compressed dump")]
     Signature,
     /// In no byte order and word size do the numbers of the header make sense.
     #[error("the header of the dump is damaged: page size and bitmap size make no sense in any byte order")]
     Damaged,
-    /// A version that came after this program.
-    #[error("the header has version {version}; up to 6 are known")]
+    /// The version is unknown to this program.
+    #[error("the header has version {version}; gmfs knows versions 0 to 6")]
     Version {
         /// The version.
         version: u32,
     },
-    /// The bitmap is larger than that of any machine.
+    /// The bitmap is larger than any machine needs.
     #[error("the bitmap has {bytes} bytes, which no machine needs")]
     TooLarge {
-        /// The size that the header claims and the file has.
+        /// The size that the header claims and that the file has room for.
         bytes: u64,
     },
     /// No part was given.
     #[error("no part of the dump was given")]
     NoParts,
-    /// Several files were given, but this one is no part of a split dump.
-    #[error("file {} is no part of a split dump", number.saturating_add(1))]
+    /// Several files were given, and this one is not part of a split dump.
+    #[error("file {} is not part of a split dump", number.saturating_add(1))]
     NotSplit {
         /// Which of the given files, from 0.
         number: usize,
     },
     /// Two files are parts of different dumps.
-    #[error("file {} is no part of the same dump as file {}", number.saturating_add(1), other.saturating_add(1))]
+    #[error("files {} and {} are parts of different dumps", number.saturating_add(1), other.saturating_add(1))]
     Stranger {
         /// Which of the given files, from 0.
         number: usize,
-        /// The file that it was compared with.
+        /// The file with which it was compared.
         other: usize,
     },
-    /// Two parts say that they have the same pages: the same part twice, or a damaged header.
+    /// Two parts claim the same pages: one part was given twice, or a header is damaged.
     #[error("files {} and {} hold the same part of the dump", number.saturating_add(1), other.saturating_add(1))]
     Overlap {
         /// Which of the given files, from 0.
         number: usize,
-        /// The other one.
+        /// The number of the other file.
         other: usize,
     },
     /// Parts of a split dump are missing.
-    #[error("this is a split dump, and of its parts {} missing; give all parts", parts::missing(ranges))]
+    #[error("this is a split dump, and {} missing; give all parts", parts::missing(ranges))]
     MissingParts {
-        /// The physical addresses that they hold.
+        /// The ranges of physical addresses of the missing parts.
         ranges: Vec<Span>,
     },
     /// One of several parts could not be read.
@@ -144,7 +147,7 @@ pub enum KdumpError {
     Read(#[from] ReadError),
 }
 
-/// What a dump says of itself.
+/// What a dump says about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KdumpFacts {
@@ -160,43 +163,43 @@ pub struct KdumpFacts {
     pub release: String,
     /// Bytes per page.
     pub page_size: u64,
-    /// The codec that the writer was told to use. Each page has its own.
+    /// The codec that the writer was asked to use. Each page names its own.
     pub codec: Option<Codec>,
-    /// What was filtered: 1 zero pages, 2 page cache, 4 private cache, 8 user pages, 16 free pages.
+    /// What was filtered, as a sum: 1 zero pages, 2 page cache, 4 private cache, 8 user pages, 16 free pages.
     pub dump_level: u32,
-    /// When the dump was written, in seconds since 1970. QEMU does not say.
+    /// When the dump was written, in seconds since 1970. QEMU does not record it.
     pub timestamp: Option<u64>,
-    /// The writer ran out of space. What was lost is [`Absence::Truncated`].
+    /// Whether the writer ran out of space. What was lost is [`Absence::Truncated`].
     pub incomplete: bool,
-    /// The file is too short for its bitmap.
+    /// Whether the file is too short for its bitmap.
     pub cut: bool,
-    /// The parts of a split dump, in the order of their addresses; empty if it is not split.
+    /// The parts of a split dump, in address order. Empty if the dump is not split.
     pub parts: Vec<Span>,
     /// How many pages have a descriptor.
     pub pages: u64,
-    /// One past the highest physical address that the bitmap has room for.
+    /// The end of the physical addresses that the bitmap has room for.
     pub reach: u64,
-    /// The notes that matter.
+    /// The notes of the dump.
     pub notes: Notes,
 }
 
-/// A kdump-compressed dump over the bytes of its file, or of the files of its parts.
+/// A kdump-compressed dump in the bytes of one file, or of several files with one part each.
 pub struct KdumpDump<R> {
-    /// By address; never empty.
+    /// In address order; never empty.
     parts: Vec<Part<R>>,
     maps: Bitmaps,
     page: u64,
     /// The physical address of page 0.
     origin: u64,
     facts: KdumpFacts,
-    /// Found out when it matters, for the system takes some time to tell.
+    /// Set when it is needed, because the system takes some time to answer.
     threads: OnceLock<usize>,
     /// How many threads help in reads right now.
     helpers: AtomicUsize,
     idle: Mutex<Vec<Worker>>,
-    /// The last page of which a part was asked for.
+    /// The page that was read partly last, and its bytes.
     last: Mutex<Option<(u64, Box<[u8]>)>>,
-    /// What [`ReadAt::next_absent`] found: that all of the range is there, and what comes behind it.
+    /// What [`ReadAt::next_absent`] found last: a range without absent pages, and the absent range that follows it.
     checked: Mutex<Option<(Range<u64>, Found)>>,
 }
 
@@ -210,21 +213,22 @@ impl<R> std::fmt::Debug for KdumpDump<R> {
 }
 
 impl<R: ReadAt> KdumpDump<R> {
-    /// Reads the headers of the dump in `file` and counts its bitmap.
+    /// Reads the headers of the dump in `file` and counts the bits of its bitmap.
     ///
     /// # Errors
-    /// [`KdumpError`]; [`KdumpError::MissingParts`] for one part of a split dump. A dump that was cut short is no error.
+    /// [`KdumpError`]; [`KdumpError::MissingParts`] for one part of a split dump. A dump that was cut short is not an
+    /// error.
     pub fn parse(file: R) -> Result<Self, KdumpError> {
         let (header, maps, part) = Part::open(file)?;
         let facts = facts(&header, &maps, &part);
         Self::assemble(&header, maps, vec![part], facts)
     }
 
-    /// Reads the parts of a split dump (`makedumpfile --split`), given in any order. One file that is not split will do
-    /// too.
+    /// Reads the parts of a split dump (`makedumpfile --split`), in any order. A single file that is not split is
+    /// accepted too.
     ///
     /// # Errors
-    /// [`KdumpError`], in which files are numbered in the order in which they were given.
+    /// [`KdumpError`]. It numbers files in the order in which they were given.
     pub fn parse_parts(files: impl IntoIterator<Item = R>) -> Result<Self, KdumpError> {
         let (header, maps, parts) = parts::join(files)?;
         let Some(first) = parts.first() else { return Err(KdumpError::NoParts) };
@@ -267,7 +271,7 @@ impl<R: ReadAt> KdumpDump<R> {
         Ok(dump)
     }
 
-    /// What the dump says of itself.
+    /// What the dump says about itself.
     #[must_use]
     pub const fn facts(&self) -> &KdumpFacts {
         &self.facts
@@ -279,13 +283,14 @@ impl<R: ReadAt> KdumpDump<R> {
     }
 
     /// The memory that the bitmaps describe, ascending: each range of physical addresses with `None` if its pages have
-    /// descriptors, or with the reason why not. What was no RAM is left out. Descriptors are not looked at, so pages that
-    /// an incomplete dump lost count as present. Each step reads some of the bitmaps; an error of the file ends it.
+    /// descriptors, or with the reason why not. Addresses that were not RAM are left out. Descriptors are not read, so
+    /// pages that an incomplete dump lost count as present. Each step reads part of the bitmaps; an error of the file
+    /// ends the list.
     pub fn ranges(&self) -> impl Iterator<Item = (Span, Option<Absence>)> + '_ {
         self.ranges_from(0)
     }
 
-    /// As [`ranges`](Self::ranges), from the page on that holds an address.
+    /// Like [`ranges`](Self::ranges), starting at the page that holds an address.
     pub fn ranges_from(&self, address: u64) -> impl Iterator<Item = (Span, Option<Absence>)> + '_ {
         let mut at = self.page_of(address);
         std::iter::from_fn(move || {
@@ -306,7 +311,7 @@ impl<R: ReadAt> KdumpDump<R> {
         })
     }
 
-    /// Those of [`ranges`](Self::ranges) that the dump holds. What lies between them is passed over word by word.
+    /// The ranges of [`ranges`](Self::ranges) that the dump holds. The search skips the others a word at a time.
     pub fn held(&self) -> impl Iterator<Item = Span> + '_ {
         let mut at = 0;
         std::iter::from_fn(move || {
@@ -317,8 +322,8 @@ impl<R: ReadAt> KdumpDump<R> {
         })
     }
 
-    /// What [`ranges`](Self::ranges) gives for a range of addresses, counted: the bitmaps are read once, and looked at word
-    /// by word, however many ranges they make.
+    /// Counts the memory that [`ranges`](Self::ranges) lists for a range of addresses. It reads the bitmaps once, a
+    /// word at a time, so the cost does not depend on the number of ranges.
     pub fn totals(&self, range: &Range<u64>) -> Result<Totals, ReadError> {
         let mut sums = Totals::default();
         let Some(file) = self.bitmap_file() else { return Ok(sums) };
@@ -332,7 +337,7 @@ impl<R: ReadAt> KdumpDump<R> {
         for (runs, why) in kinds {
             sums.add(runs.pages.saturating_mul(self.page), runs.runs, why);
         }
-        // The first page and the last one may lie in the range in part only.
+        // The first and the last page may be only partly in the range.
         let before = range.start.max(self.origin).saturating_sub(self.address(pages.start));
         let behind = self.address(pages.end).saturating_sub(range.end);
         for (page, outside) in [(pages.start, before), (pages.end.saturating_sub(1), behind)] {
@@ -347,12 +352,12 @@ impl<R: ReadAt> KdumpDump<R> {
         Ok(sums)
     }
 
-    /// As [`totals`](Self::totals), with a look at the descriptors: pages that the dump lost are not held. What only
-    /// decoding shows is not known.
+    /// Like [`totals`](Self::totals), but it reads the descriptors, so that pages that the dump lost do not count as
+    /// held. It does not decode pages, so damage that only decoding shows is not counted.
     pub fn tally(&self, range: &Range<u64>) -> Result<Totals, ReadError> {
         let mut sums = self.totals(range)?;
         let pages = self.pages(range);
-        // Pages that lie in the range in part only are looked at one by one.
+        // Pages that are only partly in the range are checked one by one.
         let starts_within = self.address(pages.start) < range.start.max(self.origin);
         let ends_within = self.address(pages.end) > range.end;
         let whole = pages.start.saturating_add(starts_within.into())..pages.end.saturating_sub(ends_within.into());
@@ -380,17 +385,17 @@ impl<R: ReadAt> KdumpDump<R> {
         Ok(sums)
     }
 
-    /// The last stretch of `range` whose pages have descriptors. Of a stretch longer than `longest` the end is given.
+    /// The last run of `range` whose pages have descriptors. If it is longer than `longest`, only its end is returned.
     pub fn last_held(&self, range: &Range<u64>, longest: u64) -> Result<Option<Span>, ReadError> {
         let Some(file) = self.bitmap_file() else { return Ok(None) };
         let pages = self.pages(range);
-        // The first page and the last one may be in the range in part only.
+        // The first and the last page may be only partly in the range.
         let longest = longest.checked_div(self.page).unwrap_or(0).saturating_add(2);
         let last = self.maps.last_run(file, pages.start, pages.end, longest)?;
         Ok(last.map(|pages| self.clip(pages, range)).map(|at| Span::new(at.start, at.end.saturating_sub(at.start))))
     }
 
-    /// The file whose bitmaps are used.
+    /// The file whose bitmaps are used: that of the first part.
     fn bitmap_file(&self) -> Option<&R> {
         self.parts.first().map(|part| &part.file)
     }
@@ -400,13 +405,13 @@ impl<R: ReadAt> KdumpDump<R> {
         self.origin.saturating_add(page.saturating_mul(self.page))
     }
 
-    /// The page that an address at or above the origin is in.
+    /// The page with an address, which must be at or above the origin.
     const fn page_of(&self, address: u64) -> u64 {
-        // A page size is a power of two.
+        // Page sizes are powers of two.
         address.saturating_sub(self.origin) >> self.page.trailing_zeros()
     }
 
-    /// The pages that hold the part of `range` from the origin on.
+    /// The pages of the part of `range` that is at or above the origin.
     fn pages(&self, range: &Range<u64>) -> Range<u64> {
         let from = range.start.max(self.origin);
         if from >= range.end {
@@ -415,7 +420,7 @@ impl<R: ReadAt> KdumpDump<R> {
         self.page_of(from)..self.page_of(range.end.saturating_sub(1)).saturating_add(1)
     }
 
-    /// Like [`ReadAt::next_absent`], but tells failures of the file, and remembers nothing.
+    /// Like [`ReadAt::next_absent`], but it reports failures of the file, and it does not use the cache.
     fn search_absent(&self, range: &Range<u64>) -> Result<Option<(Span, Absence)>, ReadError> {
         let Some(file) = self.bitmap_file() else { return Ok(None) };
         let mut found = Stretch::new(range.clone());
@@ -424,7 +429,7 @@ impl<R: ReadAt> KdumpDump<R> {
         }
         let pages = self.pages(range);
         let mut at = pages.start;
-        // Most searches end soon: what lies far ahead is not looked for at first.
+        // Most searches end soon, so the look-ahead is short at first.
         let mut ahead = FEW;
         while at < pages.end {
             let stop = match self.maps.class(file, at)? {
@@ -450,7 +455,7 @@ impl<R: ReadAt> KdumpDump<R> {
         Ok(found.found)
     }
 
-    /// Looks for absent pages among those that have descriptors. Returns false at the end of what was searched for.
+    /// Searches pages that have descriptors for absent ones. Returns false where the search can stop.
     fn search_descriptors(&self, pages: Range<u64>, found: &mut Stretch) -> Result<bool, ReadError> {
         let mut verdicts = Vec::new();
         let mut at = pages.start;
@@ -468,7 +473,7 @@ impl<R: ReadAt> KdumpDump<R> {
     }
 }
 
-/// What every part of a dump says alike.
+/// The facts that all parts of a dump share.
 fn facts<R: ReadAt>(header: &Header, maps: &Bitmaps, part: &Part<R>) -> KdumpFacts {
     KdumpFacts {
         version: header.version,
@@ -489,7 +494,7 @@ fn facts<R: ReadAt>(header: &Header, maps: &Bitmaps, part: &Part<R>) -> KdumpFac
     }
 }
 
-/// The first absent stretch of a range, put together piece by piece.
+/// The first absent range of a range, built up piece by piece.
 struct Stretch {
     range: Range<u64>,
     found: Option<(Span, Absence)>,
@@ -500,7 +505,7 @@ impl Stretch {
         Self { range, found: None }
     }
 
-    /// Adds what comes next. Returns false if nothing that comes later can matter.
+    /// Adds the next piece. Returns false if later pieces cannot change the result.
     fn add(&mut self, piece: Range<u64>, why: Option<Absence>) -> bool {
         let (from, to) = (piece.start.max(self.range.start), piece.end.min(self.range.end));
         match (&mut self.found, why) {
@@ -536,12 +541,12 @@ impl<R: ReadAt> ReadAt for KdumpDump<R> {
                 Err(ReadError::Absent { span, why: Absence::Undecodable }) => {
                     return Err(ReadError::Absent { span, why: Absence::Undecodable });
                 }
-                // The last page of the range: nothing follows that could be absent too.
+                // This is the last page of the range, so no absent pages follow it.
                 Err(ReadError::Absent { span, why }) if self.page_of(span.offset) == pages.end.saturating_sub(1) => {
                     return Err(ReadError::Absent { span, why });
                 }
                 Err(ReadError::Absent { span, why }) => {
-                    // Only where it begins is known from reading.
+                    // The read only shows where the absent range begins, so a search finds its end.
                     let found = self.search_absent(&(span.offset..end)).map_err(|e| of_index(e, whole))?;
                     let (span, why) = found.filter(|(at, _)| at.offset == span.offset).unwrap_or((span, why));
                     return Err(ReadError::Absent { span, why });
@@ -565,7 +570,7 @@ impl<R: ReadAt> ReadAt for KdumpDump<R> {
         }
         let zero = self.zero_runs(&range)?;
         Ok(match zero {
-            // All that was looked at is zero: so is the range, or the rest is for another look.
+            // If all that was searched is zero, either it is the whole range or another call searches the rest.
             Some(zero) if zero.start <= range.start => (zero.end < range.end).then_some(zero.end..range.end),
             Some(zero) => Some(range.start..zero.start),
             None => Some(range),
@@ -576,7 +581,7 @@ impl<R: ReadAt> ReadAt for KdumpDump<R> {
         if range.start >= range.end {
             return None;
         }
-        // Whoever copies a large range asks for the rest of it again and again.
+        // A caller that copies a large range asks for the rest of it again and again, so the last answer is kept.
         let known = self.checked.lock().ok().and_then(|known| known.clone());
         let mut from = range.start;
         if let Some((present, behind)) = known
@@ -592,11 +597,11 @@ impl<R: ReadAt> ReadAt for KdumpDump<R> {
         }
         let found = match self.search_absent(&(from..range.end)) {
             Ok(found) => found,
-            // Not absent: the read will tell.
+            // The range is not known to be absent. The read reports the failure.
             Err(_) => return None,
         };
         let present = range.start..found.map_or(range.end, |(span, _)| span.offset);
-        // A stretch that was cut by the end of this range may go on behind it.
+        // An absent range that reaches the end of this range may continue past it, so it is not kept.
         let behind = found.filter(|(span, _)| span.end() < range.end);
         if let Ok(mut known) = self.checked.lock() {
             *known = Some((present, behind));
@@ -605,7 +610,7 @@ impl<R: ReadAt> ReadAt for KdumpDump<R> {
     }
 }
 
-/// A failure to read the bitmaps or descriptors, as one of reading the memory.
+/// Converts a failure to read the bitmaps or descriptors to one of reading memory.
 fn of_index(error: ReadError, span: Span) -> ReadError {
     match error {
         ReadError::Absent { why, .. } => ReadError::Absent { span, why: pages::lost(why) },
@@ -614,8 +619,8 @@ fn of_index(error: ReadError, span: Span) -> ReadError {
 }
 
 impl<R: ReadAt> KdumpDump<R> {
-    /// Where the first page of the data is all zero, it is the one that all zero pages share. In each part it is behind
-    /// room for the descriptors of the whole dump.
+    /// If the first page of the data is zero, it is the one that all zero pages share. In each part, the data starts
+    /// after room for the descriptors of the whole dump.
     fn look_for_zero_page(&self) {
         let mut page = vec![0; usize::try_from(self.page).unwrap_or(0)];
         for part in &self.parts {
@@ -626,7 +631,7 @@ impl<R: ReadAt> KdumpDump<R> {
         }
     }
 
-    /// The first run of zero pages in `range` that is worth telling.
+    /// The first run of zero pages in `range` that is long enough to report.
     fn zero_runs(&self, range: &Range<u64>) -> Result<Option<Range<u64>>, ReadError> {
         let Some(file) = self.bitmap_file() else { return Ok(None) };
         if self.parts.iter().all(|part| part.zero.load(Ordering::Relaxed) == 0) {
@@ -639,11 +644,11 @@ impl<R: ReadAt> KdumpDump<R> {
         let mut at = pages.start;
         let mut zeros = Vec::new();
         while at < pages.end {
-            // Nothing but a long run of pages that are there can be worth telling. A run that is cut by the range counts by
-            // the part of it in the range.
+            // Only a long run of pages with descriptors can hold enough zeros. A run that reaches out of the range
+            // counts only with its part in the range.
             let ahead = pages.end.min(at.saturating_add(AT_ONCE));
             let Some(run) = self.maps.long_run(file, at, ahead, enough).map_err(|e| of_index(e, whole))? else {
-                // One that begins shortly before the end of this look is seen in the next one.
+                // A run may start shortly before the end of this step. The next step starts early enough to see it.
                 let again = if ahead < pages.end { enough.saturating_sub(1) } else { 0 };
                 at = ahead.saturating_sub(again).max(at.saturating_add(1));
                 let seen = self.address(at).min(range.end);
@@ -683,7 +688,7 @@ impl<R: ReadAt> KdumpDump<R> {
         Ok(None)
     }
 
-    /// The pages from `from` to `to` as a part of `range`, if they are zero and enough of them.
+    /// The part in `range` of the zero pages from `from` to `to`, if it is long enough to report.
     fn worth(&self, from: Option<u64>, to: u64, range: &Range<u64>, least: u64) -> Option<Range<u64>> {
         let run = self.clip(from?..to, range);
         (run.end.saturating_sub(run.start) >= least).then_some(run)

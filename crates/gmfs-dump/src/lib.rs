@@ -23,28 +23,29 @@
 //! | LiME 1, AVML 2 | [`lime`] | LiME, AVML |
 //! | bytes of memory as they are | [`raw`] | `pmemsave`, memory files of virtual machines |
 //!
-//! A reader takes anything that is a `ReadAt`, a [`PlainFile`](gmfs_io::PlainFile) for one, so that readers can be stacked and
-//! can be tested without files. `gmfs-image` recognises which of them a file needs.
+//! A reader accepts anything that implements `ReadAt`, for example a [`PlainFile`](gmfs_io::PlainFile). So readers can
+//! be stacked, and can be tested without files. `gmfs-image` recognises which reader a file needs.
 //!
-//! - **Units.** Offsets and lengths are bytes; in a dump an offset is a physical address. Ranges are half-open.
-//! - **Absence.** What a dump does not hold is [`ReadError::Absent`](gmfs_io::ReadError) with its reason, and
-//!   never zeros. [`ReadAt::next_absent`](gmfs_io::ReadAt::next_absent) tells it beforehand, and
-//!   [`ReadAt::next_data`](gmfs_io::ReadAt::next_data) where zeros are known without reading them.
-//! - **Errors.** Opening fails only where nothing can be read: each reader has an error type that says why. A dump that
-//!   was cut is opened; what it lost is absent.
-//! - **Hostile files.** No number of a file is used as a size, a count or a place before it is bounded by the file's
-//!   size; nothing is decoded into more than its page. `tests/hazards` has the list of what is tested.
+//! - **Units.** Offsets and lengths are in bytes. An offset in a dump is a physical address. Ranges are half-open.
+//! - **Absence.** A read of memory that the dump does not hold fails with [`ReadError::Absent`](gmfs_io::ReadError) and
+//!   the reason; it never gives zeros. [`ReadAt::next_absent`](gmfs_io::ReadAt::next_absent) reports absent ranges
+//!   without reading them, and [`ReadAt::next_data`](gmfs_io::ReadAt::next_data) skips ranges that are known to be
+//!   zero.
+//! - **Errors.** Opening fails only if nothing can be read. Each reader has an error type that says why. A dump that
+//!   was cut short can be opened; what it lost is absent.
+//! - **Hostile files.** No number of a file is used as a size, a count or an offset before it is bounded by the file's
+//!   size. Nothing is decoded into more than its page. `tests/hazards` lists what is tested.
 //! - **Threads.** All readers are `Send` and `Sync`; [`gmfs_io::in_order`] reads ahead with several threads.
 //!
 //! # Features
 //!
-//! None is on by default. `deflate-c` decodes zlib pages by libdeflate, `zstd-c` zstd pages by the C library; both take a
-//! C compiler, and are 1.5 and 2.9 times as fast as the decoders in Rust. They refuse what the decoders in Rust refuse,
-//! but for some damaged pages: of a Huffman table that is not complete they make something. `fuzzing` adds the bodies of
-//! the fuzz targets.
+//! None is on by default. `deflate-c` decodes zlib pages with libdeflate, and `zstd-c` decodes zstd pages with the C
+//! library. Both need a C compiler, and are 1.5 and 2.9 times as fast as the decoders in Rust. They refuse what the
+//! decoders in Rust refuse, with one exception: they decode some damaged pages whose Huffman table is incomplete.
+//! `fuzzing` adds the bodies of the fuzz targets.
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
-// All of it reads bytes that somebody else made.
+// All code in this crate reads bytes that may be damaged or hostile.
 #![cfg_attr(not(test), deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 mod ahead;
@@ -62,7 +63,7 @@ pub mod flat;
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
     clippy::indexing_slicing,
-    reason = "it makes files for tests, and is no part of what is built to be used"
+    reason = "it makes files for tests and is not part of the library"
 )]
 pub mod fuzzing;
 pub mod kdump;

@@ -1,17 +1,17 @@
-//! LiME images and compressed AVML images: blocks of memory, one after another, each behind its address. Read by physical
-//! address.
+//! Reads LiME images and compressed AVML images by physical address. They consist of blocks of memory, each with its
+//! address in a header before it.
 //!
-//! Opening walks over the blocks, in AVML over the chunks of their Snappy streams too; 24 bytes are kept for each. A
-//! chunk (64 KiB of memory) is the unit of AVML: its CRC-32C is compared each time it is decoded, and one that is
-//! damaged is [`Absence::Undecodable`].
+//! Opening reads the headers of all blocks; in AVML images also those of the chunks of their Snappy streams. It keeps
+//! 24 bytes for each. AVML checks and compresses memory in chunks of 64 KiB. The CRC-32C of a chunk is compared each
+//! time it is decoded; a damaged chunk is [`Absence::Undecodable`].
 //!
-//! LiME writes the headers in the byte order of its machine; both are read.
+//! LiME writes its headers in the byte order of the machine. Both byte orders are read.
 //!
-//! Where a block's header or stream is damaged, the next block is found again by its header; what the damaged block had is
-//! [`Absence::Undecodable`].
+//! After a block with a damaged header or stream, the reader searches for the header of the next block. Memory of the
+//! damaged block is [`Absence::Undecodable`].
 //!
-//! What no block has is [`Absence::NotInDump`]. Recent versions of AVML leave out blocks of 16 MiB that are zero, which
-//! looks the same. Where blocks overlap, which no tool writes, the first one counts.
+//! Memory in no block is [`Absence::NotInDump`]. Recent versions of AVML leave out blocks of 16 MiB that are zero,
+//! which looks the same. If blocks overlap, which no tool writes, the first one wins.
 //!
 //! ```
 //! use gmfs_io::{PlainFile, ReadAt as _};
@@ -39,75 +39,76 @@ use crate::ahead::Ahead;
 use chunks::{Body, Chunk, Stop, Walk};
 use gmfs_io::extents::{Extent, Extents, Wins, fill};
 
-/// So many blocks are taken at most: 64 TiB in AVML's blocks of 16 MiB.
+/// The maximum number of blocks: 64 TiB in AVML's blocks of 16 MiB.
 pub const MAX_BLOCKS: u64 = 1 << 22;
-/// So many chunks are taken at most: 2 TiB in AVML's chunks of 64 KiB. It bounds the index to 800 MiB.
+/// The maximum number of chunks: 2 TiB in AVML's chunks of 64 KiB. It bounds the index to 800 MiB.
 pub const MAX_CHUNKS: u64 = 1 << 25;
-/// A block's header.
+/// The size of a block's header.
 const HEADER: u64 = 32;
-/// No machine has memory at higher addresses.
+/// No machine has memory at or above this address.
 const HIGHEST: u64 = 1 << 52;
-/// What a stream has besides its chunks, and the header of a block.
+/// An upper bound on the bytes of a stream outside its chunks, with the header of the next block.
 const SLACK: u64 = 4096;
 
 /// Why a file is not an image that can be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LimeError {
-    /// It does not begin with a block of a known version.
-    #[error("this is no LiME or AVML image of a known version")]
+    /// The file does not start with a block of a known version.
+    #[error("this is not a LiME or AVML image of a known version")]
     Signature,
-    /// A version that came after this program.
-    #[error("the image is {what} of version {version}; only {known} is known")]
+    /// The version is unknown to this program.
+    #[error("the image is {what} of version {version}; gmfs knows only version {known}")]
     Version {
         /// `LiME` or `AVML`, with its article.
         what: &'static str,
         /// The version in the first header.
         version: u32,
-        /// The one that is read.
+        /// The version that is read.
         known: u32,
     },
-    /// Not one block could be read.
+    /// No block could be read.
     #[error("the first block of the image is damaged")]
     Empty,
     /// There are more than [`MAX_BLOCKS`] blocks or [`MAX_CHUNKS`] chunks.
-    #[error("the image has more blocks or chunks than are read")]
+    #[error("the image has more than {MAX_BLOCKS} blocks or {MAX_CHUNKS} chunks, which is more than gmfs reads")]
     TooMany,
     /// The file could not be read.
     #[error("cannot read the blocks of the image")]
     Read(#[from] ReadError),
 }
 
-/// What an image says of itself.
+/// What an image says about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LimeFacts {
-    /// Whether it is AVML's compressed form.
+    /// Whether it has AVML's compressed form.
     pub compressed: bool,
     /// How many blocks it has.
     pub blocks: u64,
-    /// The file ends within a block.
+    /// Whether the file ends within a block.
     pub cut: bool,
-    /// A block is damaged. Those behind it were found again, if there are any.
+    /// Whether a block is damaged. Blocks after it were found again, if there are any.
     pub damaged: bool,
     /// Whether the numbers in the headers are big-endian.
     pub big_endian: bool,
-    /// In some block, the length that AVML writes at its end is wrong. Its content was found nevertheless.
+    /// Whether the length that AVML writes at the end of a block is wrong in some block. The block's content was found
+    /// nevertheless.
     pub inconsistent: bool,
 }
 
 /// An image over the bytes of its file.
 pub struct LimeDump<R> {
     file: R,
-    /// Where the bytes of an address are among the plain bytes of all chunks.
+    /// Maps addresses to offsets among the decompressed bytes of all chunks.
     blocks: Extents,
     chunks: Vec<Chunk>,
-    /// What damaged blocks had, ascending: what no block has of it is damaged.
+    /// The address ranges of damaged blocks, ascending. Where no other block has the memory, it is undecodable.
     damaged: Vec<Range<u64>>,
-    /// From here on what is missing may have been in the part of the file that is lost, for that reason.
+    /// From this address on, memory in no block may have been in a part of the file that was lost, for this reason.
     lost: Option<(u64, Absence)>,
     facts: LimeFacts,
-    /// The chunk that was decoded last.
+    /// The chunk that was decoded last, and its bytes.
     last: Mutex<Option<(usize, Vec<u8>)>>,
 }
 
@@ -117,18 +118,19 @@ impl<R> std::fmt::Debug for LimeDump<R> {
     }
 }
 
-/// What is found from block to block.
+/// What reading the headers of all blocks has found so far.
 struct Found {
     blocks: Vec<Extent>,
     walk: Walk,
     facts: LimeFacts,
     damaged: Vec<Range<u64>>,
     lost: Option<(u64, Absence)>,
-    /// A header was lost, before which the blocks ended here: the next block says what its block can have had.
+    /// Set after a header that is damaged: the end of the blocks before it. The next block's start bounds the lost
+    /// block.
     unknown_from: Option<u64>,
 }
 
-/// A block's header, taken apart.
+/// The fields of a block's header.
 struct Head {
     start: u64,
     len: u64,
@@ -148,7 +150,7 @@ impl Head {
         let number = |raw: [u8; 8]| if big { u64::from_be_bytes(raw) } else { u64::from_le_bytes(raw) };
         let start = number([a, b, c, d, e, f, g, h]);
         let last = number([i, j, k, l, m, n, o, p]);
-        // The length must not wrap, nor the end.
+        // Neither the length nor the end may wrap.
         let end = last.checked_add(1)?;
         Some(Self { start, len: end.checked_sub(start).filter(|len| *len > 0)?, compressed, big })
     }
@@ -157,7 +159,7 @@ impl Head {
         self.start.saturating_add(self.len)
     }
 
-    /// The version of an image whose first header is of none that is known.
+    /// The error for an image whose first header has an unknown version.
     fn unknown(raw: &[u8; 32]) -> Option<LimeError> {
         let (magic, rest) = raw.split_first_chunk::<4>()?;
         let version = rest.first_chunk::<4>()?;
@@ -172,10 +174,10 @@ impl Head {
 }
 
 impl<R: ReadAt> LimeDump<R> {
-    /// Walks over the blocks of the image in `file`.
+    /// Reads the headers of all blocks of the image in `file`.
     ///
     /// # Errors
-    /// [`LimeError`]. An image that was cut, or in which blocks are damaged, is no error.
+    /// [`LimeError`]. An image that was cut short, or with damaged blocks, is not an error.
     pub fn parse(file: R) -> Result<Self, LimeError> {
         let size = file.end().unwrap_or(u64::MAX);
         let mut found = Found {
@@ -207,20 +209,21 @@ impl<R: ReadAt> LimeDump<R> {
         Ok(Self { file, blocks, chunks: walk.chunks, damaged, lost, facts, last: Mutex::new(None) })
     }
 
-    /// What the image says of itself.
+    /// What the image says about itself.
     #[must_use]
     pub const fn facts(&self) -> &LimeFacts {
         &self.facts
     }
 
-    /// The memory that the image describes, ascending, neighbours joined: each range with `None` if the image holds it, or
-    /// with the reason why not, which is that a block is damaged. What was lost with the end of the file is not described.
+    /// The memory that the image describes, ascending, with neighbours joined: each range with `None` if the image
+    /// holds it, or with the reason why not, which is a damaged block. Memory that was lost with the end of the file is
+    /// not listed.
     pub fn ranges(&self) -> impl Iterator<Item = (Span, Option<Absence>)> + '_ {
         let mut at = 0;
         std::iter::from_fn(move || {
             let held = self.blocks.held(at..u64::MAX);
             let gap = at..held.as_ref().map_or(u64::MAX, |held| held.start);
-            // A damaged header may have said anything: what is listed ends where the blocks do.
+            // A damaged header may claim any range, so the list ends where the blocks do.
             if let Some(lost) = self.lost_in(gap).filter(|lost| held.is_some() || lost.end < u64::MAX) {
                 at = lost.end;
                 return Some((Span::new(lost.start, lost.end.saturating_sub(lost.start)), Some(Absence::Undecodable)));
@@ -231,7 +234,7 @@ impl<R: ReadAt> LimeDump<R> {
         })
     }
 
-    /// The first stretch of a range that no block has, and that damaged blocks had.
+    /// The first part of `range` that damaged blocks claim.
     fn lost_in(&self, range: Range<u64>) -> Option<Range<u64>> {
         let mut found: Option<Range<u64>> = None;
         for damaged in &self.damaged {
@@ -246,7 +249,7 @@ impl<R: ReadAt> LimeDump<R> {
         found
     }
 
-    /// Fills `buf` from `plain` among the bytes of all chunks; the address is for errors.
+    /// Fills `buf` from offset `plain` of the decompressed bytes of all chunks. `address` is used in errors.
     fn read_plain(&self, plain: u64, address: u64, buf: &mut [u8]) -> Result<(), ReadError> {
         let mut index = self.chunks.partition_point(|chunk| chunk.end() <= plain);
         let mut at = plain;
@@ -306,8 +309,8 @@ fn absent(at: u64, length: usize, why: Absence) -> ReadError {
 }
 
 impl Found {
-    /// Takes the block at `at`. Returns where the next one is, or `None` at the end of what can be found. `first` is the
-    /// image's first header, which tells what to look for.
+    /// Reads the block at `at`. Returns the offset of the next one, or `None` if there is none or none can be found.
+    /// `first` is the image's first header, which a search looks for.
     fn block<R: ReadAt>(
         &mut self,
         ahead: &mut Ahead<'_, R>,
@@ -320,7 +323,7 @@ impl Found {
             return Ok(self.stop(end, true));
         }
         let Some(raw) = ahead.whole::<32>(at)? else { return Ok(self.stop(end, true)) };
-        // A block that reaches beyond the file was cut, if its addresses can be true.
+        // A block that reaches past the end of the file was cut short, if its addresses are plausible.
         let true_or_here =
             |head: &Head| head.end() <= HIGHEST || head.len <= size.saturating_sub(at.saturating_add(HEADER));
         let Some(head) = Head::take(&raw).filter(true_or_here) else {
@@ -340,7 +343,7 @@ impl Found {
         self.facts.compressed |= head.compressed;
         self.facts.big_endian |= head.big;
         if let Some(from) = self.unknown_from.take() {
-            self.behind_lost_header(from, &head);
+            self.after_lost_header(from, &head);
         }
         let body = at.saturating_add(HEADER);
         let plain = self.walk.plain();
@@ -354,12 +357,12 @@ impl Found {
         Ok(if whole { body.checked_add(there) } else { self.stop(head.start, true) })
     }
 
-    /// A block was found again behind a header that is lost: what that header's block can have had is damaged. Blocks
-    /// ascend, or nothing is known.
-    fn behind_lost_header(&mut self, from: u64, head: &Head) {
+    /// Called when a block was found after a damaged header: marks the memory that the block of the damaged header can
+    /// have had. Blocks ascend; if this one does not, any memory may be damaged.
+    fn after_lost_header(&mut self, from: u64, head: &Head) {
         let before = self.blocks.last().copied();
         match before {
-            // The block before reaches over this one: its length is what is wrong, and so are its bytes.
+            // The previous block overlaps this one, so its length is wrong, and with it its bytes.
             Some(last) if (last.start..last.end()).contains(&head.start) => {
                 self.blocks.pop();
                 self.damaged.push(last.start..head.start);
@@ -369,7 +372,7 @@ impl Found {
         }
     }
 
-    /// Takes the stream at `body` that a block has.
+    /// Reads the stream at `body` of a compressed block.
     fn stream<R: ReadAt>(
         &mut self,
         ahead: &mut Ahead<'_, R>,
@@ -390,7 +393,7 @@ impl Found {
             self.blocks.push(Extent { start: head.start, len: there, place: plain });
             return Ok(Some(behind.min(size)));
         }
-        // The stream and the header contradict each other, so nothing says where in the block its bytes belong.
+        // The stream contradicts the header, so it is unknown which addresses its bytes have.
         let contradiction = there == head.len || stream.stop == Stop::TooLong || fits;
         let from = if contradiction { head.start } else { head.start.saturating_add(there) };
         let next = if fits { Some(behind) } else { search(ahead, stream.end, first)? };
@@ -405,7 +408,7 @@ impl Found {
         self.facts.damaged = true;
         self.damaged.push(from..head.end());
         let Some(next) = next else { return Ok(self.stop(head.end(), false)) };
-        // Farther than this the rest of the block does not reach: the header of another block is lost.
+        // The rest of the block does not reach this far, so there was another block whose header is lost.
         let rest = head.len.saturating_sub(there);
         let most = rest.saturating_add(rest >> 2).saturating_add(SLACK);
         if next.saturating_sub(stream.end) > most {
@@ -414,7 +417,7 @@ impl Found {
         Ok(Some(next))
     }
 
-    /// Nothing behind this is found. What is missing from `from` on may have been there.
+    /// Ends the search for blocks. Memory from `from` on that is in no block may have been in the part that was lost.
     fn stop(&mut self, from: u64, cut: bool) -> Option<u64> {
         self.facts.cut |= cut;
         self.facts.damaged |= !cut;
@@ -423,8 +426,8 @@ impl Found {
     }
 }
 
-/// The next block from `from` on that begins as the first one does. Memory may hold what looks like a header: behind a
-/// block there must be another one, or the end of the file.
+/// The next block at or after `from` that starts like the first one. Memory may contain bytes that look like a header,
+/// so another block, or the end of the file, must follow the block.
 fn search<R: ReadAt>(ahead: &mut Ahead<'_, R>, from: u64, first: &[u8; 32]) -> Result<Option<u64>, ReadError> {
     let begins = first.first_chunk::<8>();
     let may = |raw: &[u8; 8]| Some(raw) == begins;
@@ -463,7 +466,7 @@ impl<R: ReadAt> ReadAt for LimeDump<R> {
             return None;
         }
         let gap = self.blocks.gap(range)?;
-        // What damaged blocks had of it, and what may have been lost, are other stretches.
+        // The result ends where a damaged block's range starts, and where the reason changes.
         let lost = self.lost_in(gap.clone());
         let (end, why) = match (lost, self.lost) {
             (Some(lost), _) if lost.start == gap.start => (lost.end, Absence::Undecodable),

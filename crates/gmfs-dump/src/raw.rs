@@ -1,14 +1,15 @@
-//! Memory as it is, from a physical address on: QEMU's `pmemsave`, a Firecracker or QEMU memory file, a copy of
-//! `/dev/mem`. Nothing in such a file tells what it is, nor where it was: whoever opens it has to say.
+//! Reads plain bytes of memory that start at a physical address: QEMU's `pmemsave`, a memory file of Firecracker or
+//! QEMU, a copy of `/dev/mem`. Nothing in such a file identifies it or its address, so the caller has to know both.
 //!
-//! Nor does it tell what its holes mean. In a sparse copy they are pages of zeros; in a differential snapshot they are
-//! pages that did not change, which are in the snapshot below ([`RawMemory::layered`]), or nowhere.
+//! The file does not say what its holes mean either. In a sparse copy they are pages of zeros. In a differential
+//! snapshot they are pages that did not change; their content is in the snapshot below ([`RawMemory::layered`]), or
+//! nowhere.
 
 use std::ops::Range;
 
 use gmfs_io::{Absence, ReadAt, ReadError, Span};
 
-/// What the holes of a file of memory are.
+/// What the holes of a memory file are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Holes {
     /// Pages of zeros.
@@ -18,11 +19,11 @@ pub enum Holes {
     Absent,
 }
 
-/// The bytes of one file, or of several that lie over one another, at physical addresses. What is below the first one is
-/// not in the dump, what is behind the last one beyond its end.
+/// The bytes of one file, or of several layered files, at physical addresses. Memory below the first byte is not in the
+/// dump; memory past the last byte is beyond its end.
 #[derive(Debug)]
 pub struct RawMemory<R> {
-    /// The uppermost one first; never empty.
+    /// The uppermost file is first. The list is never empty.
     layers: Vec<R>,
     holes: Holes,
     base: u64,
@@ -34,23 +35,24 @@ impl<R: ReadAt> RawMemory<R> {
         Self { layers: vec![file], holes: Holes::Zero, base }
     }
 
-    /// Memory in several files, the uppermost one first: where a file has a hole, the ones below it are read. `holes` says
-    /// what a hole of all of them is.
+    /// Memory in several files, the uppermost one first: where a file has a hole, the ones below it are read. `holes`
+    /// says what a hole in all of them is.
     #[must_use]
     pub const fn layered(layers: Vec<R>, base: u64, holes: Holes) -> Self {
         Self { layers, holes, base }
     }
 
-    /// Where it begins.
+    /// The physical address of the first byte.
     #[must_use]
     pub const fn base(&self) -> u64 {
         self.base
     }
 
-    /// How many bytes of a range of addresses are holes in all of the files. What is not in the file is none.
+    /// How many bytes of a range of addresses are holes in all of the files. Addresses outside of the files are not
+    /// counted.
     ///
     /// # Errors
-    /// [`ReadError::Io`] if a file cannot tell where its holes are.
+    /// [`ReadError::Io`] if a file cannot report its holes.
     pub fn holes_in(&self, range: Range<u64>) -> Result<u64, ReadError> {
         let inside = self.inside(&range);
         let end = inside.end.min(self.file_end());
@@ -65,7 +67,7 @@ impl<R: ReadAt> RawMemory<R> {
         Ok(sum)
     }
 
-    /// The memory that is described: each range with `None` if it is there, or with the reason why not.
+    /// The memory that is described: each range with `None` if it is present, or with the reason why it is not.
     pub fn ranges(&self) -> impl Iterator<Item = (Span, Option<Absence>)> + '_ {
         let (mut at, end) = (0, self.file_end());
         std::iter::from_fn(move || {
@@ -88,7 +90,8 @@ impl<R: ReadAt> RawMemory<R> {
         self.layers.first().and_then(ReadAt::end).unwrap_or(u64::MAX)
     }
 
-    /// The file that has the bytes from `at` on, and how far; `end` at most. `at < end`.
+    /// The layer that has the bytes from `at` on, and where its stretch ends, at most at `end`. `at` must be less than
+    /// `end`.
     fn stretch(&self, at: u64, end: u64) -> Result<Stretch<'_, R>, ReadError> {
         let mut stop = end;
         for layer in &self.layers {
@@ -104,7 +107,7 @@ impl<R: ReadAt> RawMemory<R> {
         Ok(Stretch { layer: None, end: stop })
     }
 
-    /// The first hole of all files in a range of the file's space.
+    /// The first range within `range` that is a hole in all files. Offsets are those of the files.
     fn hole(&self, range: Range<u64>) -> Option<Range<u64>> {
         let mut at = range.start;
         let mut found: Option<Range<u64>> = None;
@@ -121,7 +124,7 @@ impl<R: ReadAt> RawMemory<R> {
         found
     }
 
-    /// Whether the file is read as any other: it is one, and its holes are zeros.
+    /// The only file, if its holes are zeros: it can be read directly.
     fn plain(&self) -> Option<&R> {
         match (self.layers.as_slice(), self.holes) {
             ([only], Holes::Zero) => Some(only),
@@ -129,12 +132,12 @@ impl<R: ReadAt> RawMemory<R> {
         }
     }
 
-    /// The part of `range` that the file may have, in the file's space.
+    /// Converts a range of addresses to file offsets.
     fn inside(&self, range: &Range<u64>) -> Range<u64> {
         range.start.saturating_sub(self.base)..range.end.saturating_sub(self.base)
     }
 
-    /// A place of the file as an address.
+    /// Converts a range of file offsets to addresses.
     const fn outside(&self, span: Span) -> Span {
         Span::new(self.base.saturating_add(span.offset), span.len)
     }
@@ -146,7 +149,7 @@ impl<R: ReadAt> RawMemory<R> {
         }
     }
 
-    /// Fills `buf` from a place of the file.
+    /// Fills `buf` from file offset `place`.
     fn read_inside(&self, place: u64, buf: &mut [u8]) -> Result<(), ReadError> {
         if let Some(only) = self.plain() {
             return only.read_at(place, buf);
@@ -171,12 +174,12 @@ impl<R: ReadAt> RawMemory<R> {
         Ok(())
     }
 
-    /// As [`ReadAt::next_absent`], in the file's space.
+    /// Like [`ReadAt::next_absent`], with file offsets.
     fn absent_inside(&self, range: Range<u64>) -> Option<(Span, Absence)> {
         if let Some(only) = self.plain() {
             return only.next_absent(range);
         }
-        // The uppermost file decides how far there is anything.
+        // The size of the uppermost file bounds the memory.
         let end = self.file_end();
         let mut at = range.start;
         while at < range.end.min(end) {
@@ -200,9 +203,9 @@ impl<R: ReadAt> RawMemory<R> {
     }
 }
 
-/// Bytes that one file has.
+/// A range of bytes that one layer holds, or none.
 struct Stretch<'r, R> {
-    /// Which one; `None` for a hole of all of them.
+    /// The layer; `None` for a hole in all layers.
     layer: Option<&'r R>,
     end: u64,
 }
@@ -224,7 +227,7 @@ impl<R: ReadAt> ReadAt for RawMemory<R> {
 
     fn next_data(&self, range: Range<u64>) -> Result<Option<Range<u64>>, ReadError> {
         if range.start < self.base {
-            // Absent, which is not zero.
+            // Memory below the base is absent, which is not zero, so it counts as data.
             return Ok((range.start < range.end).then(|| range.start..self.base.min(range.end)));
         }
         let inside = self.inside(&range);
@@ -262,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_the_files_places_from_the_base_on() {
+    fn addresses_are_file_offsets_plus_the_base() {
         let memory = RawMemory::new(b"0123456789".to_vec(), 0x1000);
         let mut buf = [0; 3];
         memory.read_at(0x1007, &mut buf).unwrap();
@@ -282,7 +285,7 @@ mod tests {
         assert_eq!(memory.next_data(0x1000..0x1004).unwrap(), Some(0x1000..0x1004));
     }
 
-    /// Bytes with holes where they are `.`, which read as zero.
+    /// Bytes in which each `.` is a hole and reads as zero.
     #[derive(Debug)]
     struct Sparse(&'static [u8]);
 
@@ -303,7 +306,7 @@ mod tests {
         }
     }
 
-    /// What each address reads as: the byte, or the reason.
+    /// The byte at an address, or the reason why it is absent.
     fn read(memory: &RawMemory<Sparse>, at: u64) -> Result<u8, Absence> {
         let mut byte = [0xee];
         match memory.read_at(at, &mut byte) {
@@ -336,8 +339,11 @@ mod tests {
                     assert_eq!(read(&memory, from), truth(from), "{count} {holes:?} {from}");
                     for to in from + 1..113 {
                         let first = (from..to).find(|at| truth(*at).is_err());
-                        let told = memory.next_absent(from..to);
-                        assert_eq!(told.map(|(span, why)| (span.offset, Err(why))), first.map(|at| (at, truth(at))));
+                        let reported = memory.next_absent(from..to);
+                        assert_eq!(
+                            reported.map(|(span, why)| (span.offset, Err(why))),
+                            first.map(|at| (at, truth(at)))
+                        );
                         let mut buf = vec![0; usize::try_from(to - from).unwrap()];
                         match (memory.read_at(from, &mut buf), first) {
                             (Ok(()), None) => assert!((from..to).zip(&buf).all(|(at, byte)| truth(at) == Ok(*byte))),

@@ -1,4 +1,4 @@
-//! The memory that a dump describes, counted instead of listed: a dump may describe it in millions of ranges.
+//! Counts the memory that a dump describes. It is not listed, because a dump may describe it in millions of ranges.
 
 #![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
@@ -12,16 +12,16 @@ use gmfs_io::Absence;
 pub struct Totals {
     /// Bytes that the dump holds.
     pub held: u64,
-    /// In so many ranges.
+    /// How many ranges these bytes are in.
     pub held_ranges: u64,
-    /// Bytes that it describes and does not hold, by the reason. No reason has 0 bytes.
+    /// Bytes that the dump describes but does not hold, by reason. Each reason in the map has at least one byte.
     pub absent: BTreeMap<Absence, u64>,
-    /// How many ranges there are, held or not.
+    /// How many ranges there are, held or absent.
     pub ranges: u64,
 }
 
 impl Totals {
-    /// Adds ranges that are alike, with all of their bytes.
+    /// Adds `bytes` in `ranges` ranges, all of which are held, or absent for the same reason.
     pub fn add(&mut self, bytes: u64, ranges: u64, why: Option<Absence>) {
         if bytes == 0 {
             return;
@@ -39,7 +39,7 @@ impl Totals {
         }
     }
 
-    /// Takes bytes away that were added, and are outside what was to be counted.
+    /// Subtracts bytes that were added but are outside the range that is counted.
     pub fn take(&mut self, bytes: u64, why: Option<Absence>) {
         match why {
             None => self.held = self.held.saturating_sub(bytes),
@@ -51,7 +51,7 @@ impl Totals {
         }
     }
 
-    /// Notes that bytes that were added as held are not.
+    /// Changes bytes that were added as held into absent ones.
     pub fn lose(&mut self, bytes: u64, why: Absence) {
         self.held = self.held.saturating_sub(bytes);
         let sum = self.absent.entry(why).or_default();

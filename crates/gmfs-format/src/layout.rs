@@ -2,19 +2,20 @@
 
 use std::fmt;
 
-/// Which on-memory layout a region has. Closed: every place that depends on the layout is found by the compiler.
+/// The on-memory layout of a region. The enum is closed, so that the compiler finds every place that depends on the
+/// layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Layout {
-    /// The sealed, doubled format of this project, version 2 (`docs/FORMAT.md`).
+    /// The format of gmfs, version 2, with seals and two copies of the metadata (`docs/FORMAT.md`).
     Native,
-    /// That of the pkernfs driver of 2024 ([`crate::pkernfs`]).
+    /// The format of the pkernfs driver of 2024 ([`crate::pkernfs`]).
     Pkernfs,
     /// That of the guestmemfs driver of 2024 ([`crate::guestmemfs`]).
     Guestmemfs,
 }
 
 impl Layout {
-    /// The word for it in command lines and JSON.
+    /// The word for it on command lines and in JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

@@ -1,8 +1,8 @@
-//! What a store holds, free of how its layout records it: inodes in directories, and the pieces that a file consists of.
+//! The content of a store, independent of its layout: inodes in directories, and the pieces that files consist of.
 //!
-//! A layout may record ownership at the block (as [`Layout::Native`](crate::Layout::Native) does), or as forward
-//! mappings in the inode with a bitmap beside them. Either way it comes to a [`Tree`] and to [`Piece`]s in bytes; what
-//! lists, shows and extracts is written against these.
+//! A layout may record the owner of each block (as [`Layout::Native`](crate::Layout::Native) does), or mappings in the
+//! inode with a bitmap of used blocks. Both are converted to a [`Tree`] and to [`Piece`]s in bytes, which the code that
+//! lists, shows and extracts files uses.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +11,11 @@ use std::ops::{Bound, Range};
 use gmfs_io::Span;
 use gmfs_io::num::to_usize;
 
-/// An inode number. 0 is none, 1 is the root directory.
+mod paths;
+
+pub use paths::Paths;
+
+/// An inode number. 0 means no inode; 1 is the root directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InodeNo(pub u32);
 
@@ -27,13 +31,13 @@ impl InodeNo {
     /// The root directory.
     pub const ROOT: Self = Self(1);
 
-    /// The inode's place in a table that starts with inode 1, or `None` for [`InodeNo::NONE`].
+    /// The inode's index in a table that starts with inode 1, or `None` for [`InodeNo::NONE`].
     #[must_use]
     pub fn position(self) -> Option<usize> {
         self.0.checked_sub(1).map(to_usize)
     }
 
-    /// The inode at a place in a table that starts with inode 1, or `None` past the last number.
+    /// The inode at an index of a table that starts with inode 1, or `None` past the last number.
     #[must_use]
     pub fn at_position(position: usize) -> Option<Self> {
         u32::try_from(position).ok()?.checked_add(1).map(Self)
@@ -48,12 +52,12 @@ pub enum Kind {
     File,
     /// A directory.
     Directory,
-    /// A block with page tables of an IOMMU, which has a name as a file has.
+    /// A block with page tables of an IOMMU, which has a name like a file.
     PageTables,
 }
 
 impl Kind {
-    /// The word for it.
+    /// The word for it in tables and JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -69,26 +73,26 @@ impl Kind {
 pub struct Inode {
     /// Its number.
     pub ino: InodeNo,
-    /// File or directory, or what else a layout has.
+    /// Whether it is a file, a directory, or something else that the layout has.
     pub kind: Kind,
-    /// The directory that it lies in. A layout with chains of children fills this in as it walks them.
+    /// The directory that contains it. A layout with linked lists of children fills this in while it reads them.
     pub parent: InodeNo,
     /// Its name, not necessarily UTF-8.
     pub name: Box<[u8]>,
-    /// Size in bytes. In a layout that does not record it: as far as the last mapped block reaches.
+    /// The size in bytes. In a layout that does not record it, this is the end of the last mapped block.
     pub size: u64,
     /// Whether the layout records the size.
     pub size_recorded: bool,
-    /// Blocks that it is recorded to own.
+    /// How many blocks it owns, as the layout records it.
     pub blocks: u64,
-    /// What a layout may leave out.
+    /// Fields that only some layouts have.
     pub attributes: Option<Attributes>,
 }
 
-/// What only some layouts record of an inode.
+/// Fields of an inode that only some layouts record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attributes {
-    /// Grows each time the inode is used anew.
+    /// Grows each time the inode is reused.
     pub generation: u32,
     /// Permission bits.
     pub mode: u16,
@@ -96,9 +100,9 @@ pub struct Attributes {
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// Inode flags, numbered as the layout does.
+    /// Inode flags, with the numbers that the layout uses.
     pub flags: u64,
-    /// A repair could not prove that the size and the blocks are those of the last commit.
+    /// Whether a repair could not prove that size and blocks are those of the last commit.
     pub doubtful: bool,
     /// Last access, nanoseconds since the epoch.
     pub accessed: u64,
@@ -118,32 +122,32 @@ impl Inode {
     }
 }
 
-/// A part of a file. The pieces of a file cover it without a gap, in order.
+/// A part of a file. The pieces of a file are in order and cover it without a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Piece {
     /// Bytes of the store.
     Data {
-        /// Where in the file.
+        /// The piece's range in the file.
         file: Span,
-        /// Where in the store's source the bytes are. As many as the piece has in the file.
+        /// The offset of its bytes in the store's source. They are as many as the piece has in the file.
         at: u64,
-        /// They are in a block with a hardware error, and must not be read.
+        /// Whether they are in a block with a hardware error, and must not be read.
         bad: bool,
     },
-    /// A hole: zeros that no block stands for.
+    /// A hole: no block holds this part, and it reads as zeros.
     Hole {
-        /// Where in the file.
+        /// The piece's range in the file.
         file: Span,
     },
-    /// It had a block, and nothing says which one.
+    /// Data whose block is not known any more.
     Lost {
-        /// Where in the file.
+        /// The piece's range in the file.
         file: Span,
     },
 }
 
 impl Piece {
-    /// Where in the file it is.
+    /// The piece's range in the file.
     #[must_use]
     pub const fn file(self) -> Span {
         match self {
@@ -151,7 +155,7 @@ impl Piece {
         }
     }
 
-    /// The part of it that is within `range` of the file.
+    /// The part of the piece that is within `range` of the file.
     #[must_use]
     pub fn clip(self, range: &Range<u64>) -> Option<Self> {
         let cut = |span: Span| {
@@ -163,7 +167,7 @@ impl Piece {
             Self::Data { file, at, bad } => {
                 let inside = cut(file)?;
                 let skipped = inside.offset.saturating_sub(file.offset);
-                // Of a piece past the end of all offsets nothing could be read.
+                // The sum saturates at the last offset, past which nothing can be read.
                 Some(Self::Data { file: inside, at: at.saturating_add(skipped), bad })
             }
             Self::Hole { file } => Some(Self::Hole { file: cut(file)? }),
@@ -172,7 +176,7 @@ impl Piece {
     }
 }
 
-/// The directory tree: every inode in use, found by number, by path, and by directory.
+/// The directory tree: all inodes in use. They can be found by number, by path, and by directory.
 #[derive(Clone, Debug, Default)]
 pub struct Tree {
     inodes: BTreeMap<InodeNo, Inode>,
@@ -180,7 +184,7 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Adds an inode. Of two with one name in one directory, the lower number keeps the name.
+    /// Adds an inode. If two inodes have one name in one directory, the lower number is found by that name.
     pub fn insert(&mut self, inode: Inode) {
         if inode.ino != InodeNo::ROOT {
             let holder = self.entries.entry((inode.parent, inode.name.clone())).or_insert(inode.ino);
@@ -189,7 +193,7 @@ impl Tree {
         self.inodes.insert(inode.ino, inode);
     }
 
-    /// Takes an inode out.
+    /// Removes an inode.
     pub fn remove(&mut self, ino: InodeNo) -> Option<Inode> {
         let inode = self.inodes.remove(&ino)?;
         let key = (inode.parent, inode.name.clone());
@@ -216,22 +220,22 @@ impl Tree {
         self.inodes.len()
     }
 
-    /// Whether there is not even a root.
+    /// Whether there are no inodes, not even a root.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.inodes.is_empty()
     }
 
-    /// A directory's entry.
+    /// The inode with a name in a directory.
     #[must_use]
     pub fn lookup(&self, directory: InodeNo, name: &[u8]) -> Option<&Inode> {
         self.get(*self.entries.get(&(directory, name.into()))?)
     }
 
-    /// The other inodes that have an inode's name in its directory: damage, and more than one path can lead to.
+    /// The other inodes with the same name in the same directory. This is damage: a path leads to only one of them.
     pub fn twins(&self, inode: &Inode) -> impl Iterator<Item = &Inode> {
         let (own, parent, name) = (inode.ino, inode.parent, inode.name.clone());
-        // The root is no entry. Where each other inode is one, there are no twins, and no pass over all of them.
+        // The root has no entry. If all other inodes have one, there are no twins, and the search is not needed.
         let root = usize::from(self.inodes.contains_key(&InodeNo::ROOT));
         let none = own == InodeNo::ROOT || self.entries.len().saturating_add(root) == self.inodes.len();
         let all = (!none).then(|| self.inodes.values()).into_iter().flatten();
@@ -240,7 +244,7 @@ impl Tree {
         })
     }
 
-    /// A directory's entries by name.
+    /// The inodes in a directory, by name.
     pub fn children(&self, directory: InodeNo) -> impl Iterator<Item = &Inode> {
         let from = Bound::Included((directory, Box::<[u8]>::default()));
         let to = directory
@@ -250,7 +254,7 @@ impl Tree {
         self.entries.range((from, to)).filter_map(|(_, ino)| self.get(*ino))
     }
 
-    /// The inode at a path. Slashes separate, empty parts count for nothing; no part is special.
+    /// The inode at a path. Parts are separated by slashes, and empty parts are ignored. `.` and `..` are not special.
     #[must_use]
     pub fn resolve(&self, path: &[u8]) -> Option<&Inode> {
         let mut here = self.get(InodeNo::ROOT)?;
@@ -260,7 +264,8 @@ impl Tree {
         Some(here)
     }
 
-    /// The path of an inode from the root, or `None` if its parents do not lead there (a cycle, a lost directory).
+    /// The path of an inode from the root, or `None` if its parents do not lead there (because of a cycle or a lost
+    /// directory).
     #[must_use]
     pub fn path(&self, ino: InodeNo) -> Option<Vec<u8>> {
         let mut parts: Vec<&[u8]> = Vec::new();
@@ -279,7 +284,7 @@ impl Tree {
         Some(path)
     }
 
-    /// Whether `ino` is `ancestor` or lies below it.
+    /// Whether `ino` is `ancestor` or below it.
     #[must_use]
     pub fn is_below(&self, ino: InodeNo, ancestor: InodeNo) -> bool {
         let mut here = ino;

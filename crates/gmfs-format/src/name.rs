@@ -1,31 +1,31 @@
-//! File names: which are legal, and how they are shown.
+//! File names: which ones are allowed, and how they are shown.
 
 use std::fmt::Write as _;
 
-/// The longest name in bytes.
+/// The maximum length of a name in bytes.
 pub const MAX_NAME: usize = 255;
 
-/// Why bytes are no legal file name.
+/// Why bytes cannot be a file name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// No bytes.
+    /// The name has no bytes.
     #[error("the name is empty")]
     Empty,
-    /// More than [`MAX_NAME`] bytes.
-    #[error("the name has {0} bytes; {MAX_NAME} are possible")]
+    /// The name has more than [`MAX_NAME`] bytes.
+    #[error("the name has {0} bytes; it may have at most {MAX_NAME}")]
     TooLong(usize),
-    /// A NUL or a slash.
-    #[error("the name holds a {}", if *.0 == 0 { "NUL byte" } else { "'/'" })]
+    /// The name contains a NUL or a slash.
+    #[error("the name contains a {}", if *.0 == 0 { "NUL byte" } else { "'/'" })]
     Forbidden(u8),
-    /// `.` or `..`.
-    #[error("'.' and '..' are no names of files")]
+    /// The name is `.` or `..`.
+    #[error("'.' and '..' cannot be names of files")]
     Dots,
 }
 
 /// Checks that `name` can be a directory entry (not the root's).
 ///
 /// # Errors
-/// Why not.
+/// [`NameError`].
 pub fn check(name: &[u8]) -> Result<(), NameError> {
     if name.is_empty() {
         return Err(NameError::Empty);
@@ -42,8 +42,8 @@ pub fn check(name: &[u8]) -> Result<(), NameError> {
     Ok(())
 }
 
-/// A name as it may be shown on a terminal or in a report: control characters, escape sequences, backslashes and bytes
-/// that are no UTF-8 are escaped (`\n`, `\x1b`, `\\`, `\xff`), so that no name can move the cursor or forge a line.
+/// A name as it can be shown on a terminal or in a report. Control characters, escape sequences, backslashes and bytes
+/// that are not UTF-8 are escaped (`\n`, `\x1b`, `\\`, `\xff`), so that no name can move the cursor or forge a line.
 #[must_use]
 pub fn escape(name: &[u8]) -> String {
     let mut shown = String::with_capacity(name.len());
@@ -66,7 +66,8 @@ pub fn escape(name: &[u8]) -> String {
     shown
 }
 
-/// Characters that show nothing or reorder what is shown: control, bidirectional marks, line separators, zero width.
+/// Characters that are invisible or that reorder text: control characters, bidirectional marks, line separators, zero
+/// width.
 fn hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')

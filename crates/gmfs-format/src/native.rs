@@ -5,6 +5,7 @@
 pub mod copies;
 pub mod extents;
 pub mod features;
+pub mod fields;
 pub mod geometry;
 mod inode;
 pub mod raw;

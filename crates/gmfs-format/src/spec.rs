@@ -1,60 +1,60 @@
-//! Sizes and region specifications as the kernel's command line writes them.
+//! Sizes and region specifications, as the kernel's command line has them.
 //!
-//! Numbers are read as the kernel's `memparse()` reads them (`lib/cmdline.c`): `simple_strtoull` with base detection
-//! (0x hex, leading 0 octal, else decimal), then one suffix of K M G T P E in either case. People write more than that:
-//! [`parse_amount`] also takes `1.5G` and `10MiB`, and [`SizeChange`] also `+20M` and `-20M`.
+//! Numbers are parsed like the kernel's `memparse()` does (`lib/cmdline.c`): `simple_strtoull` with base detection (0x
+//! hex, leading 0 octal, otherwise decimal), followed by one suffix of K M G T P E in either case. People write more
+//! than that: [`parse_amount`] also accepts `1.5G` and `10MiB`, and [`SizeChange`] also `+20M` and `-20M`.
 
-/// Why a size or a region specification was not understood.
+/// Why a size or a region specification could not be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
-    /// No digits where a number must start.
-    #[error("'{0}' is not a number: write decimal, 0x hex or 0 octal, with K, M, G, T, P or E behind it")]
+    /// There are no digits where a number must start.
+    #[error("'{0}' is not a number: write decimal, 0x hex or 0 octal, followed by K, M, G, T, P or E if needed")]
     NotANumber(String),
     /// The number, with its suffix, does not fit in 64 bits.
     #[error("'{0}' does not fit in 64 bits")]
     TooLarge(String),
-    /// Something stands behind the number.
-    #[error("'{rest}' behind '{number}' is not understood")]
+    /// Text follows the number.
+    #[error("unexpected '{rest}' after '{number}'")]
     Trailing {
-        /// What was understood.
+        /// The part that was parsed.
         number: String,
-        /// What was not.
+        /// The part that was not.
         rest: String,
     },
-    /// A text that is no size.
+    /// The text is not a size.
     #[error(
         "'{0}' is not a size: write bytes, or a number with K, M, G, T, P or E, such as 4096, 0x1000, 64M, 1.5G or 10MiB"
     )]
     NotASize(String),
-    /// A unit that means powers of ten to some and powers of two to others.
+    /// The unit means powers of ten to some people and powers of two to others.
     #[error("'{text}' has a unit of two meanings: write {number}{unit} or {number}{unit}iB for powers of 1024")]
     Ambiguous {
-        /// All of it.
+        /// The whole text.
         text: String,
         /// The number.
         number: String,
         /// The unit's first letter.
         unit: char,
     },
-    /// A fraction of a unit that is no whole number of bytes.
+    /// The fraction of a unit is not a whole number of bytes.
     #[error("'{text}' is not a whole number of bytes: write {below} or {above}")]
     Fraction {
-        /// All of it.
+        /// The whole text.
         text: String,
-        /// The whole number below.
+        /// The next whole number below.
         below: u64,
-        /// The whole number above.
+        /// The next whole number above.
         above: u64,
     },
-    /// A size would become less than 0.
+    /// The new size would be less than 0.
     #[error("{size} bytes cannot be made smaller by {by}")]
     Negative {
-        /// The size as it is.
+        /// The present size.
         size: u64,
-        /// What is to be taken from it.
+        /// How much is subtracted from it.
         by: u64,
     },
-    /// A region of no bytes.
+    /// The region has no bytes.
     #[error("a region of size 0")]
     Empty,
     /// The region would pass the end of the 64-bit address space.
@@ -67,7 +67,7 @@ pub enum SpecError {
     },
 }
 
-/// Reads one number with its suffix from the start of `text`; returns it with what follows.
+/// Parses one number with its suffix at the start of `text`. Returns it, and the text that follows.
 ///
 /// # Errors
 /// [`SpecError::NotANumber`] or [`SpecError::TooLarge`].
@@ -78,7 +78,7 @@ pub fn memparse(text: &str) -> Result<(u64, &str), SpecError> {
         _ if text.starts_with('0') => (8, text),
         _ => (10, text),
     };
-    // In octal the kernel stops at the first digit that is none: "08" reads as 0, followed by "8".
+    // In octal the kernel stops at the first other digit: "08" is 0, followed by "8".
     let end = digits.find(|c: char| !c.is_digit(radix)).unwrap_or(digits.len());
     let (number, rest) = digits.split_at(end);
     if number.is_empty() {
@@ -104,12 +104,12 @@ const fn suffix_shift(suffix: char) -> Option<u32> {
     }
 }
 
-/// Reads a whole text as a size in bytes as people write it: all that [`parse_size`] takes, decimal fractions of a unit
-/// (`1.5G`), and units of two or three letters that say what they mean (`10MiB`). Powers of 1024 throughout. The result is
-/// exact: a fraction that is no whole number of bytes is an error.
+/// Parses a whole text as a size in bytes, as people write it: everything that [`parse_size`] accepts, decimal
+/// fractions of a unit (`1.5G`), and units of two or three letters with one meaning (`10MiB`). All units are powers of
+/// 1024. The result is exact: a fraction that is not a whole number of bytes is an error.
 ///
 /// # Errors
-/// [`SpecError`], which says what is taken.
+/// [`SpecError`], which says what is accepted.
 ///
 /// # Examples
 /// ```
@@ -122,7 +122,7 @@ const fn suffix_shift(suffix: char) -> Option<u32> {
 pub fn parse_amount(text: &str) -> Result<u64, SpecError> {
     let not_a_size = || SpecError::NotASize(text.to_owned());
     if let Ok((value, rest)) = memparse(text) {
-        // A unit was read if the text before the rest ends with one.
+        // The text has a unit if the part before the rest ends with one.
         let read = text.get(..text.len().saturating_sub(rest.len())).unwrap_or_default();
         let unit = read.chars().last().and_then(suffix_shift).is_some();
         match rest {
@@ -152,13 +152,13 @@ pub fn parse_amount(text: &str) -> Result<u64, SpecError> {
 /// `whole.fraction` times 2^`shift`, exactly.
 fn scale(text: &str, whole: &str, fraction: &str, shift: u32) -> Result<u64, SpecError> {
     let too_large = || SpecError::TooLarge(text.to_owned());
-    // A fraction of more digits than 2^60 has bits is never a whole number of bytes, unless the rest of it is zeros.
+    // With more digits than 2^60 has bits, a fraction is a whole number of bytes only if the further digits are zeros.
     let fraction = fraction.trim_end_matches('0');
     let (head, is_cut) = fraction.get(..19).map_or((fraction, false), |head| (head, fraction.len() > 19));
     let whole: u128 = whole.parse::<u64>().map_err(|_| too_large())?.into();
     let digits: u128 = if head.is_empty() { 0 } else { head.parse::<u64>().map_err(|_| too_large())?.into() };
     let scale = 10_u128.checked_pow(u32::try_from(head.len()).unwrap_or(u32::MAX)).ok_or_else(too_large)?;
-    // At most 2^64 · 2^60, and 10^19 · 2^60.
+    // The factors are at most 2^64 · 2^60, and 10^19 · 2^60.
     let product = digits << shift;
     let (more, rest) = (product.checked_div(scale).unwrap_or(0), product.checked_rem(scale).unwrap_or(0));
     let below = u64::try_from((whole << shift).saturating_add(more)).map_err(|_| too_large())?;
@@ -168,26 +168,26 @@ fn scale(text: &str, whole: &str, fraction: &str, shift: u32) -> Result<u64, Spe
     Err(SpecError::Fraction { text: text.to_owned(), below, above: below.saturating_add(1) })
 }
 
-/// `10MB` is 10^7 bytes to some programs and 10 · 2^20 to others.
+/// `10MB` is 10^7 bytes in some programs and 10 · 2^20 in others.
 fn ambiguous(text: &str) -> SpecError {
     let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = text.get(number.len()..).and_then(|unit| unit.chars().next()).unwrap_or('K');
     SpecError::Ambiguous { text: text.to_owned(), number: number.to_owned(), unit }
 }
 
-/// A new size of something that has one: a size, or by how much it grows or shrinks.
+/// A new size: absolute, or relative to the present one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SizeChange {
-    /// This size.
+    /// This many bytes.
     To(u64),
-    /// By so many bytes more.
+    /// This many bytes more.
     Grow(u64),
-    /// By so many bytes less.
+    /// This many bytes less.
     Shrink(u64),
 }
 
 impl SizeChange {
-    /// The new size of what has `size` bytes.
+    /// The new size, if the present one is `size` bytes.
     ///
     /// # Errors
     /// [`SpecError::Negative`] and [`SpecError::TooLarge`].
@@ -203,7 +203,7 @@ impl SizeChange {
 impl std::str::FromStr for SizeChange {
     type Err = SpecError;
 
-    /// Takes what [`parse_amount`] takes, with + or - before it for a change.
+    /// Parses what [`parse_amount`] accepts. A + or - before it makes it relative.
     fn from_str(text: &str) -> Result<Self, SpecError> {
         match (text.strip_prefix('+'), text.strip_prefix('-')) {
             (Some(by), _) => parse_amount(by).map(Self::Grow),
@@ -213,10 +213,10 @@ impl std::str::FromStr for SizeChange {
     }
 }
 
-/// Reads a whole text as one size in bytes.
+/// Parses a whole text as one size in bytes.
 ///
 /// # Errors
-/// As [`memparse`], and [`SpecError::Trailing`] if anything follows the number.
+/// Those of [`memparse`], and [`SpecError::Trailing`] if anything follows the number.
 ///
 /// # Examples
 /// ```
@@ -232,19 +232,19 @@ pub fn parse_size(text: &str) -> Result<u64, SpecError> {
     }
 }
 
-/// Where a region lies: `SIZE[:BASE]`, as in the kernel parameter `guestmemfs=<size>:<base>`.
+/// Size and base of a region: `SIZE[:BASE]`, as in the kernel parameter `guestmemfs=<size>:<base>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RegionSpec {
     /// Size in bytes; never 0.
     pub size: u64,
-    /// First byte, if given: a physical address in memory and dumps, an offset in files.
+    /// The first byte, if given: a physical address in memory and in dumps, an offset in files.
     pub base: Option<u64>,
 }
 
 impl std::str::FromStr for RegionSpec {
     type Err = SpecError;
 
-    /// Takes `SIZE`, `SIZE:BASE`, and the spellings of `memmap=`: `SIZE@BASE`, `SIZE$BASE`, `SIZE!BASE`.
+    /// Parses `SIZE`, `SIZE:BASE`, and the forms of `memmap=`: `SIZE@BASE`, `SIZE$BASE`, `SIZE!BASE`.
     fn from_str(text: &str) -> Result<Self, SpecError> {
         let (size, rest) = memparse(text)?;
         if size == 0 {
@@ -254,7 +254,8 @@ impl std::str::FromStr for RegionSpec {
             return if rest.is_empty() { Ok(Self { size, base: None }) } else { Err(trailing(text, rest)) };
         };
         let base = parse_size(base)?;
-        // A region may end at 2^64 exactly, but then its end is no address: refused, no machine has memory there.
+        // A region could end at 2^64 exactly, but that end is not an address. It is refused, because no machine has
+        // memory there.
         if base.checked_add(size).is_none() {
             return Err(SpecError::PastTheEnd { size, base });
         }
@@ -270,13 +271,13 @@ fn trailing(text: &str, rest: &str) -> SpecError {
 
 /// The regions that a kernel command line names with `guestmemfs=<size>[:<base>]`.
 ///
-/// Words that are not understood are left out: the kernel ignores them too.
+/// Words that cannot be parsed are ignored, like in the kernel.
 #[must_use]
 pub fn from_command_line(command_line: &str) -> Vec<RegionSpec> {
     command_line.split_ascii_whitespace().filter_map(|word| word.strip_prefix("guestmemfs=")?.parse().ok()).collect()
 }
 
-/// `bytes` in the kernel's spelling: the largest suffix that divides it, else hexadecimal.
+/// `bytes` in the kernel's notation: with the largest suffix that divides it, or otherwise in hexadecimal.
 #[must_use]
 pub fn format_size(bytes: u64) -> String {
     const SUFFIXES: [(u32, char); 6] = [(60, 'E'), (50, 'P'), (40, 'T'), (30, 'G'), (20, 'M'), (10, 'K')];

@@ -1,5 +1,5 @@
-//! The byte tables, the worked example and the limits in `docs/FORMAT.md` are made from the code. `GMFS_UPDATE=1` writes
-//! them anew; without it, a difference fails.
+//! The byte tables, the worked example and the limits in `docs/FORMAT.md` are generated from the code. `GMFS_UPDATE=1`
+//! rewrites them; otherwise a difference fails the test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use std::fmt::Write as _;
@@ -47,7 +47,7 @@ fn table(fields: &[Field]) -> String {
     rows
 }
 
-/// One region, with the places of a block and of an inode in it.
+/// An example region, with the locations of a block and of an inode.
 fn example() -> String {
     let (size, pmd) = (1 << 40, PmdShift::M2);
     let g = Geometry::plan(size, pmd, Geometry::default_inodes(size, pmd)).unwrap();
@@ -112,7 +112,7 @@ fn sizes() -> String {
     rows
 }
 
-/// The most blocks that a region may have, as the code has it.
+/// The maximum number of blocks of a region, by the code.
 fn most_blocks() -> u32 {
     let fits = |blocks: u64| {
         !matches!(Geometry::plan(blocks << PmdShift::M2.bits(), PmdShift::M2, 8), Err(GeometryError::TooLarge { .. }))
@@ -143,7 +143,7 @@ fn limits() -> String {
     rows
 }
 
-/// Replaces what stands between `<!-- name -->` and `<!-- /end -->`.
+/// Replaces the text between `<!-- name -->` and `<!-- /end -->`.
 fn replace(text: &str, open: &str, close: &str, with: &str) -> String {
     let (before, rest) = text.split_once(open).unwrap_or_else(|| panic!("docs/FORMAT.md has no {open}"));
     let (_, after) = rest.split_once(close).unwrap_or_else(|| panic!("{open} has no {close}"));
@@ -181,7 +181,7 @@ fn the_tables_are_what_the_code_declares() {
     }
 }
 
-/// What the text says in words and figures.
+/// Words and figures in the text must agree with the code.
 #[test]
 fn the_text_agrees_with_the_code() {
     assert_eq!(crc32fast::hash(b"123456789"), 0xCBF4_3926);

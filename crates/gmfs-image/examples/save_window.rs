@@ -1,11 +1,12 @@
-//! Reads a dump as `save` would, and tells how fast. One part or all parts of a split one:
+//! Reads a dump as `save` would, and measures the speed. DUMP is one file, or all parts of a split dump:
 //!
 //! ```text
 //! cargo run --release -p gmfs-image --example save_window -- [-t THREADS] [-c CHUNK] [-r] DUMP...
 //! ```
 //!
-//! `-r` reads large pieces with `read_at`, which uses all processors; otherwise `in_order` reads chunks with THREADS
-//! threads. Prints the memory read, a checksum of it, seconds, and MB/s; before that, the time to open.
+//! `-r` reads large pieces with `read_at`, which uses all processors. Without it, `in_order` reads chunks with THREADS
+//! threads. The program prints the time to open, then the size of the memory that was read, its checksum, seconds, and
+//! MB/s.
 #![expect(clippy::print_stdout, reason = "it is a program")]
 
 use std::path::{Path, PathBuf};

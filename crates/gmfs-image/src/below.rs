@@ -1,8 +1,8 @@
-//! What holds the bytes of a file or a device: those of a loop device are in its backing file, those of a partition are
-//! on its disk, those of a devdax device are physical memory, which `/dev/mem` shows too.
+//! Finds what holds the bytes of a file or a device. The bytes of a loop device are in its backing file, and those of a
+//! partition are on its disk. The bytes of a devdax device are physical memory, which `/dev/mem` shows too.
 //!
-//! Two paths lead to the same bytes if their lowest levels are the same file or device and their spans there overlap.
-//! Everything here comes from sysfs and from `stat(2)`; nothing is opened but files of sysfs.
+//! Two paths lead to the same bytes if their lowest levels are the same file or device, and their ranges on that level
+//! overlap. This module uses only sysfs and `stat(2)`, and opens only files of sysfs.
 
 use std::fs::Metadata;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 
 use gmfs_io::Span;
 
-/// More devices on top of one another than this are not followed.
+/// At most this many devices on top of one another are followed.
 const DEEPEST: usize = 16;
 const SECTOR: u64 = 512;
 
-/// What a path names, whatever the path is.
+/// Identifies what a path names, independently of the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Identity {
-    /// A regular file, or anything else that its filesystem numbers.
+    /// A regular file, or anything else that has an inode number in its filesystem.
     File {
         /// Device number of the filesystem.
         device: u64,
@@ -47,13 +47,13 @@ impl Identity {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Level {
     pub(crate) identity: Identity,
-    /// A path that leads to it.
+    /// A path that leads to this file or device.
     pub(crate) path: PathBuf,
     /// Where in it the bytes are.
     pub(crate) span: Span,
 }
 
-/// Where the kernel tells of devices, and where their nodes are.
+/// Where the kernel describes devices (sysfs), and where their device nodes are.
 #[derive(Clone, Debug)]
 pub(crate) struct System {
     sys: PathBuf,
@@ -67,16 +67,16 @@ impl Default for System {
 }
 
 impl System {
-    /// The levels that hold the bytes `span` of `path`, from the file or device itself down.
+    /// The levels that hold the bytes `span` of `path`, starting with the file or device itself.
     ///
     /// # Errors
-    /// Only if `path` itself cannot be looked at. Where a level below cannot be found, the list ends.
+    /// Fails only if `path` itself cannot be examined. The list ends at the last level that can be found.
     pub(crate) fn levels(&self, path: &Path, span: Span) -> std::io::Result<Vec<Level>> {
         let identity = Identity::of(&std::fs::metadata(path)?);
         Ok(self.levels_of(Level { identity, path: path.to_owned(), span }))
     }
 
-    /// The same for what is known already.
+    /// Like [`levels`](Self::levels), with the first level known already.
     pub(crate) fn levels_of(&self, first: Level) -> Vec<Level> {
         let mut levels = vec![first];
         while levels.len() < DEEPEST {
@@ -89,7 +89,7 @@ impl System {
         levels
     }
 
-    /// The level right below.
+    /// The next level down.
     fn below(&self, identity: Identity, span: Span) -> Option<Level> {
         let (path, span) = match identity {
             Identity::File { .. } => return None,
@@ -108,7 +108,7 @@ impl System {
         self.sys.join(format!("dev/{kind}/{major}:{minor}"))
     }
 
-    /// The disk that a partition is a part of.
+    /// The disk that contains a partition.
     fn disk(&self, dir: &Path, span: Span) -> Option<(PathBuf, Span)> {
         dir.join("partition").exists().then_some(())?;
         let (start, size) = (number(&dir.join("start"))?, number(&dir.join("size"))?);
@@ -116,7 +116,7 @@ impl System {
         Some((node, moved(span, start.saturating_mul(SECTOR), size.saturating_mul(SECTOR))))
     }
 
-    /// The file, or the device, behind a loop device.
+    /// The file or device that backs a loop device.
     fn backing_file(&self, dir: &Path, span: Span) -> Option<(PathBuf, Span)> {
         use std::os::unix::ffi::OsStringExt as _;
         let mut path = std::fs::read(dir.join("loop/backing_file")).ok()?;
@@ -126,19 +126,19 @@ impl System {
         Some((path, moved(span, number(&dir.join("loop/offset"))?, limit.unwrap_or(u64::MAX))))
     }
 
-    /// The physical memory behind a devdax device that is one range of it.
+    /// The physical memory of a devdax device that is one range of it.
     fn memory(&self, dir: &Path, span: Span) -> Option<(PathBuf, Span)> {
         let subsystem = std::fs::read_link(dir.join("subsystem")).ok()?;
         if subsystem.file_name()? != "dax" || dir.join("mapping1").exists() {
             return None;
         }
-        // Only root is told the address; others are told 0.
+        // The kernel shows the address to root only. Others read 0.
         let start = number(&dir.join("resource")).filter(|start| *start != 0)?;
         Some((self.dev.join("mem"), moved(span, start, number(&dir.join("size"))?)))
     }
 
-    /// The node by which the kernel itself calls a device. Locks are those of a node's inode, and a device may have
-    /// several nodes: whoever locks this one too meets everybody who uses the device.
+    /// The node that has the kernel's own name for a device. A lock belongs to the inode of a node, and a device may
+    /// have several nodes. Locking this one as well excludes everybody else who does the same.
     pub(crate) fn node(&self, identity: Identity) -> Option<PathBuf> {
         let dir = match identity {
             Identity::File { .. } => return None,
@@ -156,8 +156,8 @@ impl System {
     }
 }
 
-/// Whether a byte of `a` at `a_span` is a byte of `b` at `b_span` too: because they are one file, by whatever name, or
-/// because one of them is a device whose bytes are the other's.
+/// Whether a byte of `a` at `a_span` is also a byte of `b` at `b_span`: because both are one file under different
+/// names, or because one of them is a device whose bytes are in the other.
 #[must_use]
 pub fn share_bytes((a, a_span): (&Path, Span), (b, b_span): (&Path, Span)) -> bool {
     let system = System::default();
@@ -166,7 +166,7 @@ pub fn share_bytes((a, a_span): (&Path, Span), (b, b_span): (&Path, Span)) -> bo
     a.identity == b.identity && a.span.meets(b.span)
 }
 
-/// A span of a level as the level below counts it: from `start` on, and cut where the level ends.
+/// Converts a span of a level to offsets of the level below: moved by `start`, and cut at `size`.
 fn moved(span: Span, start: u64, size: u64) -> Span {
     let end = span.end().min(size);
     let from = span.offset.min(end);
@@ -174,7 +174,7 @@ fn moved(span: Span, start: u64, size: u64) -> Span {
     Span::new(start.saturating_add(from), len)
 }
 
-/// A number in a file of sysfs, decimal or hexadecimal.
+/// A number from a file of sysfs, decimal or hexadecimal.
 fn number(path: &Path) -> Option<u64> {
     let text = std::fs::read_to_string(path).ok()?;
     match text.trim().strip_prefix("0x") {
@@ -196,7 +196,7 @@ mod tests {
         assert_eq!(moved(Span::new(60, 10), 100, 50), Span::new(150, 0));
     }
 
-    /// A loop device with a partition, described by files as sysfs describes them. Its nodes are links to `/dev/null`.
+    /// Describes a loop device with a partition, in files like those of sysfs. Its nodes are links to `/dev/null`.
     #[test]
     fn a_partition_of_a_loop_device_leads_to_the_file() {
         let root = tempfile::tempdir().unwrap();

@@ -1,8 +1,8 @@
-//! Regular files and block devices, read with `pread(2)` and written with `pwrite(2)`: never mapped, because a file
-//! that somebody truncates under a map kills the reader.
+//! Regular files and block devices, which are read with `pread(2)` and written with `pwrite(2)`. They are never mapped,
+//! because a file that is truncated while it is mapped kills the reader.
 //!
-//! Two types: [`RegionFile`] can only be read, and takes no lock. [`WritableFile`] holds the writer's lock
-//! ([`RangeLock`]) for as long as it, or a reader made from it, lives.
+//! [`RegionFile`] can only be read, and takes no lock. [`WritableFile`] holds the writer's lock ([`RangeLock`]) as long
+//! as it, or a reader made from it, exists.
 
 mod node;
 
@@ -20,70 +20,70 @@ use rustix::io::Errno;
 use crate::lock::{Holders, Locking, Mode, RangeLock};
 pub(crate) use node::{Access, Node, explain_lock, node_of, open_device, wrong_device};
 
-/// Zeros are written in pieces of this many bytes where no hole can be punched.
+/// Where no hole can be punched, zeros are written in pieces of this size in bytes.
 const ZEROS: usize = 1 << 20;
 
-/// Why a file or a device could not be opened or made.
+/// Why a file or a device could not be opened or created.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileError {
-    /// Nothing has that name.
+    /// There is no file of that name.
     #[error("{} does not exist", path.display())]
     NotFound {
-        /// What was to be opened.
+        /// The path that was to be opened.
         path: PathBuf,
     },
-    /// EACCES or EPERM.
+    /// The system returned EACCES or EPERM.
     #[error("no permission to open {} for {access}; root may be needed", path.display())]
     Denied {
-        /// What was to be opened.
+        /// The path that was to be opened.
         path: PathBuf,
         /// `reading` or `writing`.
         access: &'static str,
     },
-    /// EROFS, or a device that is set read-only.
+    /// The system returned EROFS, or the device is set read-only.
     #[error("{} cannot be opened for writing: it is on a read-only medium", path.display())]
     ReadOnly {
-        /// What was to be opened.
+        /// The path that was to be opened.
         path: PathBuf,
     },
-    /// A block device that is mounted, or that another driver holds.
+    /// The block device is mounted, or another driver holds it.
     #[error("{} is in use: it is mounted, or another device or program holds it; release it first", path.display())]
     InUse {
         /// The device.
         path: PathBuf,
     },
-    /// Somebody else has it, and did not give it back in time.
+    /// Another process has locked it, and did not release it in time.
     #[error("{} is locked by {by}", path.display())]
     Locked {
         /// What was to be locked.
         path: PathBuf,
-        /// The processes that hold it.
+        /// The processes that hold the lock.
         by: Holders,
     },
-    /// The user did not want to wait until somebody else gives it back.
-    #[error("{} is locked, and was not waited for", path.display())]
+    /// The user did not wait for another process to release the lock.
+    #[error("{} is locked, and waiting for the lock was stopped", path.display())]
     NotWaited {
-        /// What was to be locked.
+        /// The path that was to be locked.
         path: PathBuf,
     },
-    /// A directory, a pipe, a terminal: nothing that holds bytes at offsets.
+    /// The path names a directory, a pipe or a terminal: nothing that holds bytes at offsets.
     #[error("{} is a {what}, which cannot hold a region or a dump", path.display())]
     WrongKind {
-        /// What was to be opened.
+        /// The path that was to be opened.
         path: PathBuf,
         /// What it is instead.
         what: &'static str,
     },
-    /// A file was to be made where one with content exists.
+    /// A file was to be created, but one with content exists.
     #[error("{} exists already and is not empty ({size} bytes)", path.display())]
     Exists {
-        /// The file in the way.
+        /// The existing file.
         path: PathBuf,
         /// Its size in bytes.
         size: u64,
     },
-    /// ENOSPC or EDQUOT.
+    /// The system returned ENOSPC or EDQUOT.
     #[error("no space to make {} {size} bytes large", path.display())]
     NoSpace {
         /// The file.
@@ -91,7 +91,7 @@ pub enum FileError {
         /// The size that was asked for, in bytes.
         size: u64,
     },
-    /// EFBIG: the filesystem below does not have files of that size.
+    /// The system returned EFBIG: the filesystem does not support files of that size.
     #[error("the filesystem that holds {} cannot hold a file of {size} bytes", path.display())]
     TooLarge {
         /// The file.
@@ -99,37 +99,43 @@ pub enum FileError {
         /// The size that was asked for, in bytes.
         size: u64,
     },
-    /// Anything else that the system said.
+    /// The system returned another error.
     #[error("cannot {doing} {}", path.display())]
     Io {
         /// What was being done.
         doing: &'static str,
-        /// To what.
+        /// The path that was used.
         path: PathBuf,
-        /// What the system said.
+        /// The error that the system returned.
         source: io::Error,
     },
 }
 
+/// Whether the file at `path` can be read and has these first bytes.
+pub(crate) fn begins_with(path: &Path, magic: [u8; 8]) -> bool {
+    let mut head = [0; 8];
+    RegionFile::open(path).is_ok_and(|file| file.read_at(0, &mut head).is_ok()) && head == magic
+}
+
 /// A regular file or a block device, open for reading.
 ///
-/// Its size is the one it had when it was opened. What a writer appends later is not seen; what a writer cuts off
-/// becomes [`Absence::BeyondEnd`], not zeros.
+/// Its size is the one that it had when it was opened. Bytes that are appended later are not seen. Bytes that are cut
+/// off later are [`Absence::BeyondEnd`], not zeros.
 #[derive(Debug)]
 pub struct RegionFile {
     file: File,
     path: PathBuf,
     size: u64,
     block_device: bool,
-    /// That of the writer which this belongs to.
+    /// The lock of the writer from which this reader was made.
     lock: Option<Arc<RangeLock>>,
 }
 
 impl RegionFile {
-    /// Opens `path` for reading. Takes no lock, and does not wait for the writer of a pipe.
+    /// Opens `path` for reading. It takes no lock, and it does not block on a pipe.
     ///
     /// # Errors
-    /// [`FileError`], among them [`FileError::WrongKind`] for anything but a regular file or a block device.
+    /// [`FileError`], for example [`FileError::WrongKind`] for anything but a regular file or a block device.
     pub fn open(path: &Path) -> Result<Self, FileError> {
         node::open(path, Access::Read)
     }
@@ -146,25 +152,25 @@ impl RegionFile {
         self.block_device
     }
 
-    /// The path it was opened by.
+    /// The path that was opened.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The first data in `[from, to)`, both within the opened size, as the filesystem knows it.
+    /// The first data in `[from, to)`, as the filesystem reports it. Both offsets must be within the size at opening.
     fn data_in(&self, from: u64, to: u64) -> Result<Option<Range<u64>>, Errno> {
         if self.block_device {
             return Ok(Some(from..to));
         }
         let start = match rustix::fs::seek(&self.file, SeekFrom::Data(from)) {
             Ok(start) => start.max(from),
-            // No data behind `from`: a hole, or the file has been cut off since.
+            // There is no data at or after `from`: the rest is a hole, or the file was cut off since.
             Err(Errno::NXIO) => {
                 let now = self.file.metadata().map_or(0, |m| m.len()).max(from);
                 return Ok((now < to).then_some(now..to));
             }
-            // A filesystem without holes: all of it is data.
+            // The filesystem does not report holes, so everything is data.
             Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::SPIPE) => {
                 return Ok(Some(from..to));
             }
@@ -174,7 +180,8 @@ impl RegionFile {
             return Ok(None);
         }
         let hole = rustix::fs::seek(&self.file, SeekFrom::Hole(start)).unwrap_or(to);
-        // A hole at `start` right after data was found there: the file changed in between, so nothing is known.
+        // If `start` is now a hole, the file has changed since data was found there, and nothing is known about the
+        // rest.
         Ok(Some(start..if hole > start { hole.min(to) } else { to }))
     }
 }
@@ -227,9 +234,9 @@ impl ReadAt for RegionFile {
                 return Ok(found);
             }
         }
-        // What lies behind the end is absent, which is not zero.
-        let behind = range.start.max(self.size);
-        Ok((behind < range.end).then_some(behind..range.end))
+        // Bytes past the end are absent, which is not zero, so they count as data.
+        let past = range.start.max(self.size);
+        Ok((past < range.end).then_some(past..range.end))
     }
 
     fn file_part(&self, range: Range<u64>) -> Option<FilePart<'_>> {
@@ -237,9 +244,9 @@ impl ReadAt for RegionFile {
     }
 }
 
-/// A regular file or a block device, open for reading and writing, with the exclusive lock on the range that is changed.
+/// A regular file or a block device, open for reading and writing, with an exclusive lock on the range to be changed.
 ///
-/// Nothing is written behind [`size`](Self::size): a file grows only by [`grow`](Self::grow).
+/// Nothing is written past [`size`](Self::size). A file grows only by [`grow`](Self::grow).
 #[derive(Debug)]
 pub struct WritableFile {
     inner: RegionFile,
@@ -250,28 +257,28 @@ impl WritableFile {
     /// that is mounted is refused.
     ///
     /// # Errors
-    /// [`FileError`]: [`Locked`](FileError::Locked) and [`InUse`](FileError::InUse) among others.
+    /// [`FileError`], for example [`Locked`](FileError::Locked) and [`InUse`](FileError::InUse).
     pub fn open(path: &Path, how: &Locking<'_>) -> Result<Self, FileError> {
         loop {
-            // What cannot be locked is called what it is. It is opened behind the lock: a block device that a writer has
-            // open cannot be opened by the next one.
+            // A character device is refused before locking, so that the error says what it is. Everything else is
+            // opened after locking, because a block device that one writer has open cannot be opened by the next one.
             if let Node::Char { .. } = node_of(path)? {
                 return Err(wrong_device(path));
             }
             let lock = RangeLock::take(path, Mode::Exclusive, how)?;
             let inner = node::open(path, Access::Write)?;
-            // Whoever held the lock may have put another file in its place.
+            // A process that held the lock may have replaced the file, so the path must still name the locked file.
             if lock.is_of(path) {
                 return Ok(Self { inner: RegionFile { lock: Some(Arc::new(lock)), ..inner } });
             }
         }
     }
 
-    /// Makes a sparse file of `size` bytes, or grows an existing empty file to it, and locks it. A file that was made
-    /// here is removed again if that fails; only its owner may read it, because it will hold guest memory.
+    /// Creates a sparse file of `size` bytes and locks it, or does the same with an existing empty file. If that fails,
+    /// a file that was created here is removed. Only its owner may read the file, because it will hold guest memory.
     ///
     /// # Errors
-    /// [`FileError::Exists`] for anything that has content; [`FileError::TooLarge`], [`FileError::NoSpace`].
+    /// [`FileError::Exists`] for a file with content; [`FileError::TooLarge`], [`FileError::NoSpace`].
     pub fn create_new(path: &Path, size: u64, how: &Locking<'_>) -> Result<Self, FileError> {
         match File::options().read(true).write(true).create_new(true).mode(0o600).open(path) {
             Ok(file) => {
@@ -282,7 +289,7 @@ impl WritableFile {
                     made.grow(size).map(|()| made)
                 });
                 filled.inspect_err(|_| {
-                    // The file is ours and empty; the error that matters is the first one.
+                    // The file was created here and is empty. The first error is the one to report.
                     let _ = std::fs::remove_file(path);
                 })
             }
@@ -297,11 +304,11 @@ impl WritableFile {
         }
     }
 
-    /// Makes a regular file `size` bytes large; the new bytes are a hole. A smaller size than the present one, or a
-    /// block device, is refused.
+    /// Makes a regular file `size` bytes long. The new bytes are a hole. A size below the present one, and a block
+    /// device, are refused.
     ///
     /// # Errors
-    /// [`FileError::TooLarge`], [`FileError::NoSpace`], or what else the system said.
+    /// [`FileError::TooLarge`], [`FileError::NoSpace`], or another error of the system.
     pub fn grow(&mut self, size: u64) -> Result<(), FileError> {
         let path = self.inner.path.clone();
         if self.inner.block_device || size < self.inner.size {
@@ -335,22 +342,22 @@ impl WritableFile {
         self.inner.block_device
     }
 
-    /// The path it was opened by.
+    /// The path that was opened.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.inner.path
     }
 
-    /// Refuses what would reach behind the end.
+    /// Refuses a span that reaches past the end.
     fn guard(&self, span: Span) -> Result<(), WriteError> {
         if span.offset.checked_add(span.len).is_some_and(|end| end <= self.inner.size) {
             return Ok(());
         }
-        let source = io::Error::new(io::ErrorKind::InvalidInput, "that is behind the end of the file or device");
+        let source = io::Error::new(io::ErrorKind::InvalidInput, "that is past the end of the file or device");
         Err(WriteError { span, source })
     }
 
-    /// Writes zeros over whatever is not a hole in `span`.
+    /// Writes zeros over the parts of `span` that are not holes.
     fn write_zeros(&self, span: Span) -> io::Result<()> {
         let zeros = vec![0; ZEROS.min(usize::try_from(span.len).unwrap_or(ZEROS))];
         let mut at = span.offset;
@@ -418,7 +425,7 @@ impl WriteAt for WritableFile {
         self.inner.file.sync_data().map_err(|source| WriteError { span, source })
     }
 
-    /// The same open file once more. The lock stays until both are gone.
+    /// Another handle of the open file. The lock is released when both are dropped.
     fn reader(&self) -> Option<Box<dyn ReadAt>> {
         let file = self.inner.file.try_clone().ok()?;
         let (path, lock) = (self.inner.path.clone(), self.inner.lock.clone());
@@ -426,7 +433,7 @@ impl WriteAt for WritableFile {
     }
 }
 
-/// The length of a slice as an offset is counted.
+/// The length of a slice, as an offset.
 fn length(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }

@@ -1,8 +1,8 @@
-//! What lies in an image already that is no guestmemfs region: filesystems, volumes, partition tables, dumps. A tool
-//! that formats must not run over it unasked.
+//! Recognises content that is not a guestmemfs region: filesystems, volumes, partition tables, dumps. A program that
+//! formats an image must not overwrite such content without being asked to.
 //!
-//! Magics of at least four bytes are rows of a table. Shorter ones, those that are found at the end, and those
-//! that stand at one of many places have a function each that also looks at what surrounds them.
+//! Magic numbers of at least four bytes are rows of a table. Shorter ones, those at the end of an image, and those at
+//! one of many offsets have a function each, which also checks the surrounding bytes.
 
 mod special;
 mod table;
@@ -13,20 +13,21 @@ use crate::probe::formats::named;
 use crate::probe::{Content, HEAD, recognise};
 use table::SIGNATURES;
 
-/// Something that was found.
+/// The content that was recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Foreign {
-    /// What it is, as people call it.
+    /// What it is usually called.
     pub name: &'static str,
-    /// Where its signature is: bytes from the start of the source.
+    /// The offset of its signature in the source.
     pub offset: u64,
 }
 
-/// Looks for the signature of anything known in `source`. What cannot be read, or is absent, counts as nothing known
-/// there.
+/// Searches `source` for all signatures that are known. Bytes that are absent or cannot be read match no signature.
 #[must_use]
 pub fn identify(source: &dyn ReadAt) -> Option<Foreign> {
-    // Filesystems and volumes before partition tables: a FAT volume, for one, ends its first sector as an MBR does.
+    // Filesystems and volumes come before partition tables, because for example a FAT volume ends its first sector like
+    // an MBR.
     by_table(source).or_else(|| special::identify(source)).or_else(|| dump(source))
 }
 
@@ -39,9 +40,9 @@ fn by_table(source: &dyn ReadAt) -> Option<Foreign> {
     })
 }
 
-/// A dump of any format.
+/// Recognises a dump of any format.
 fn dump(source: &dyn ReadAt) -> Option<Foreign> {
-    // Whatever is shorter is looked at as far as it goes.
+    // A shorter source is examined up to its end.
     let there = usize::try_from(source.end()?).unwrap_or(HEAD).min(HEAD);
     let mut head = [0; HEAD];
     let head = head.get_mut(..there)?;
@@ -61,7 +62,7 @@ fn dump(source: &dyn ReadAt) -> Option<Foreign> {
     Some(Foreign { name, offset: offset.map_or(0, |(offset, ..)| u64::try_from(offset).unwrap_or(0)) })
 }
 
-/// `N` bytes from `offset`, if they are there.
+/// The `N` bytes at `offset`, if they can be read.
 fn read<const N: usize>(source: &dyn ReadAt, offset: u64) -> Option<[u8; N]> {
     let mut buf = [0; N];
     source.read_at(offset, &mut buf).ok()?;

@@ -1,8 +1,8 @@
-//! The body of a fuzz target: any bytes, no panic, and what is said of them agrees with itself.
+//! The body of a fuzz target. For any bytes, nothing may panic, and answers must not contradict each other.
 
 use crate::{foreign, iomem, probe};
 
-/// Recognises `data`, as an image, as something that must not be overwritten, and as the kernel's map of memory.
+/// Recognises `data` as an image, as content that must not be overwritten, and as the kernel's map of memory.
 ///
 /// # Panics
 /// If two answers contradict each other.

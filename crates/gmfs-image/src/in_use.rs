@@ -1,8 +1,8 @@
-//! Memory that processes have mapped: the only way to see that a guest's RAM is in use, because a VMM takes no lock.
-//!
-//! `/proc/PID/maps` tells for each map of a process which file or device it shows, and from which offset. A map counts
-//! as one of an image if both have the same bytes at the bottom (see `below`): a guest that maps a loop device is seen
-//! by whoever works on the file behind it, and the other way round.
+//! Finds memory that processes have mapped. This is the only sign that a guest's memory is in use, because a VMM takes
+//! no lock.
+//! `/proc/PID/maps` lists the file or device of each mapping of a process, and its offset. A mapping belongs to an
+//! image if both have the same bytes at their lowest level (see `below`). So a guest that maps a loop device is found
+//! by a program that works on the backing file, and the other way round.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,14 +16,15 @@ use crate::processes::{self, Process};
 
 /// A part of an image that a process has mapped.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Mapped {
-    /// Which, in bytes of the image.
+    /// The part, in bytes of the image.
     pub span: Span,
-    /// By whom.
+    /// The process that has mapped it.
     pub process: Process,
 }
 
-/// What processes have mapped of an image at one moment.
+/// The parts of an image that processes have mapped at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct InUse {
     mapped: Vec<Mapped>,
@@ -31,10 +32,10 @@ pub struct InUse {
 }
 
 impl InUse {
-    /// Looks through the maps of all processes but this one for parts of `span` of the image at `path`.
+    /// Searches the mappings of all processes but this one for parts of `span` of the image at `path`.
     ///
     /// # Errors
-    /// The image, or procfs, cannot be looked at.
+    /// The image or procfs cannot be examined.
     pub fn look(path: &Path, span: Span) -> Result<Self, FileError> {
         let failed = |doing| move |source| FileError::Io { doing, path: path.to_owned(), source };
         let system = System::default();
@@ -43,7 +44,7 @@ impl InUse {
         let mut search = Search { system: &system, bottom, base: span.offset, known: BTreeMap::new() };
         let mut found = Self::default();
         let pids = processes::all().map_err(failed("look through /proc for processes that map"))?;
-        // Where other users' processes are hidden, not even the first one is shown.
+        // If procfs hides other users' processes, not even process 1 is listed.
         found.unseen = u64::from(pids.first() != Some(&1));
         for pid in pids {
             if pid == std::process::id() {
@@ -54,7 +55,7 @@ impl InUse {
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                     found.unseen = found.unseen.saturating_add(u64::from(has_memory(pid)));
                 }
-                // It has ended.
+                // The process has ended.
                 Err(_) => {}
             }
         }
@@ -62,36 +63,36 @@ impl InUse {
         Ok(found)
     }
 
-    /// All that is mapped, by its place in the image.
+    /// All mapped parts, in image order.
     #[must_use]
     pub fn mapped(&self) -> &[Mapped] {
         &self.mapped
     }
 
-    /// How many processes, at least, may have mapped it without this one being allowed to know.
+    /// How many more processes, at least, may have mapped it. This process is not allowed to read their mappings.
     #[must_use]
     pub const fn unseen(&self) -> u64 {
         self.unseen
     }
 }
 
-/// Whether a process has memory of its own: the kernel's threads have no command line.
+/// Whether a process has memory of its own. Kernel threads have none, and have no command line.
 fn has_memory(pid: u32) -> bool {
     std::fs::read(processes::directory(pid).join("cmdline")).is_ok_and(|line| !line.is_empty())
 }
 
 struct Search<'a> {
     system: &'a System,
-    /// Where the image's bytes are.
+    /// The lowest level of the image.
     bottom: &'a Level,
-    /// Where they start in the image.
+    /// The offset in the image of these bytes.
     base: u64,
-    /// What maps have shown already, by the numbers in them.
+    /// Device and inode numbers in mappings that have been resolved already.
     known: BTreeMap<(u64, u64), Option<Identity>>,
 }
 
 impl Search<'_> {
-    /// What a process maps of the image: parts that continue one another are one.
+    /// The parts of the image that a process has mapped. Adjacent ones are joined.
     fn process(&mut self, pid: u32, maps: &[u8]) -> Vec<Mapped> {
         let mut spans: Vec<Span> = Vec::new();
         for line in maps.split(|byte| *byte == b'\n').filter_map(Line::parse) {
@@ -108,7 +109,7 @@ impl Search<'_> {
         spans.into_iter().map(|span| Mapped { span, process: process.clone() }).collect()
     }
 
-    /// The part of the image that a map shows.
+    /// The part of the image that a mapping shows.
     fn shown(&mut self, pid: u32, line: &Line<'_>) -> Option<Span> {
         let numbers = (line.device, line.inode);
         let identity = match self.known.get(&numbers) {
@@ -129,14 +130,15 @@ impl Search<'_> {
         Some(Span::new(from.saturating_sub(self.bottom.span.offset).saturating_add(self.base), len))
     }
 
-    /// Whether the bytes of a file or device can be the image's.
+    /// Whether a file or device can hold the image's bytes.
     fn meets_bottom(&self, identity: Identity) -> bool {
         let whole = Level { identity, path: PathBuf::new(), span: Span::new(0, u64::MAX) };
         self.system.levels_of(whole).last().is_some_and(|last| last.identity == self.bottom.identity)
     }
 
-    /// What a map is of. Its own numbers are those of the node by which a device was opened, and some filesystems number
-    /// their files otherwise for `stat(2)`: so it is asked for by the link to what is mapped, or else by its path.
+    /// What a mapping is of. The numbers in its line are those of the node by which a device was opened, and some
+    /// filesystems report other numbers to `stat(2)`. So the mapped file is examined through its link in `map_files`,
+    /// or else by its path.
     fn identity(&self, pid: u32, line: &Line<'_>) -> Identity {
         let directory = processes::directory(pid);
         let link = directory.join("map_files").join(line.addresses);
@@ -154,23 +156,23 @@ impl Search<'_> {
     }
 }
 
-/// A line of `/proc/PID/maps` about a file or device.
+/// A line of `/proc/PID/maps` that names a file or device.
 #[derive(Debug, PartialEq, Eq)]
 struct Line<'a> {
-    /// As the link in `map_files` is called.
+    /// The range of addresses, which is also the name of the link in `map_files`.
     addresses: &'a str,
-    /// What is mapped, in bytes of the file.
+    /// The part of the file that is mapped, in bytes.
     span: Span,
-    /// The filesystem's device number, and the inode in it.
+    /// The device number of the filesystem, and the inode number.
     device: u64,
     inode: u64,
     path: &'a str,
 }
 
 impl<'a> Line<'a> {
-    /// `None` for memory without a file.
+    /// Parses a line. Returns `None` for memory without a file.
     fn parse(line: &'a [u8]) -> Option<Self> {
-        // A path that is no UTF-8 is looked up by the link only.
+        // A path that is not UTF-8 is not used; the file is then found by its link only.
         let text = match std::str::from_utf8(line) {
             Ok(text) => text,
             Err(error) => std::str::from_utf8(line.get(..error.valid_up_to())?).ok()?,
@@ -215,7 +217,7 @@ mod tests {
         }
     }
 
-    /// A shell cannot map a file, but every program is mapped itself.
+    /// Maps a file by running a program from it, because a shell cannot map a file.
     #[test]
     fn a_program_that_runs_is_in_use() {
         let dir = tempfile::tempdir().unwrap();
@@ -224,7 +226,7 @@ mod tests {
         let whole = Span::new(0, u64::MAX);
         assert_eq!(InUse::look(&program, whole).unwrap().mapped(), []);
         let mut child = Command::new(&program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        // Once it answers, the program is there and not the one that started it.
+        // Once it answers, the new program has replaced the one that started it.
         Write::write_all(child.stdin.as_mut().unwrap(), b"x").unwrap();
         Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
         let found = InUse::look(&program, whole).unwrap();

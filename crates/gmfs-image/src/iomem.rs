@@ -1,12 +1,12 @@
-//! `/proc/iomem`: which physical memory belongs to whom, and which of it may be written through `/dev/mem`.
+//! `/proc/iomem`: what each range of physical memory is used for, and which ranges may be written through `/dev/mem`.
 //!
-//! [`IoMem::parse`] takes text and does no I/O. The kernel prints inclusive ends, nested resources indented by two
-//! spaces each, and zeros for all addresses to whom is not root.
+//! [`IoMem::parse`] parses text and does no I/O. The kernel prints inclusive ends, and indents nested resources by two
+//! spaces per level. To processes that are not root it prints zeros for all addresses.
 //!
-//! What is *not* shown there: memory that the kernel reserves at boot out of its own RAM (`reserve_mem=`, or what the
-//! guestmemfs patches take on x86) stays inside a `System RAM` entry. It cannot be told from RAM in use, so it is
-//! refused. A range carved out with `memmap=SIZE$BASE` (Reserved) or `memmap=SIZE!BASE` (Persistent Memory (legacy))
-//! can be written.
+//! The map does not show memory that the kernel reserves from its own RAM at boot (with `reserve_mem=`, or as the
+//! guestmemfs patches do on x86): it stays inside a `System RAM` entry. It cannot be distinguished from RAM in use, so
+//! it is refused. A range that was carved out with `memmap=SIZE$BASE` (Reserved) or `memmap=SIZE!BASE` (Persistent
+//! Memory (legacy)) can be written.
 
 #![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
@@ -14,14 +14,15 @@ use std::fmt;
 
 use gmfs_io::Span;
 
-/// One line: a range and what it is called.
+/// One line: a range and its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Resource {
     /// The range of physical addresses.
     pub span: Span,
-    /// How deep it is nested: 0 for a range that is in no other.
+    /// The nesting level; 0 for a range that is in no other one.
     pub depth: usize,
-    /// What the kernel calls it.
+    /// The kernel's name for it.
     pub name: String,
 }
 
@@ -38,27 +39,28 @@ pub enum IoMemError {
     /// All addresses read as zero, as the kernel shows them to processes without CAP_SYS_ADMIN.
     #[error("the kernel hides the memory map from this process: all of its addresses are zero; run as root")]
     Hidden,
-    /// There is not a single resource.
+    /// The text has no resource.
     #[error("the memory map is empty")]
     Empty,
-    /// A line of another form.
-    #[error("line {line} of the memory map is not understood: {text:?}")]
+    /// A line has another form.
+    #[error("cannot parse line {line} of the memory map: {text:?}")]
     Line {
-        /// Counted from 1.
+        /// The number of the line, counted from 1.
         line: usize,
         /// The line itself.
         text: String,
     },
 }
 
-/// Why a range of physical memory may not be written: what holds it.
+/// Why a range of physical memory may not be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Held {
     /// The range that was to be written.
     pub range: Span,
     /// The resources that hold part of it.
     pub by: Vec<Resource>,
-    /// Parts of it that no resource covers.
+    /// The parts of it that no resource covers.
     pub unknown: Vec<Span>,
 }
 
@@ -75,7 +77,7 @@ impl fmt::Display for Held {
             write!(f, ", and {more} more")?;
         }
         for span in self.unknown.iter().take(SHOWN) {
-            write!(f, "{separator}{span}: nothing known")?;
+            write!(f, "{separator}{span}: unknown")?;
             separator = ", ";
         }
         Ok(())
@@ -122,12 +124,13 @@ impl IoMem {
         &self.resources
     }
 
-    /// Whether all of `range` may be written: every byte is in a resource that is called `Reserved` (in any case),
-    /// `Persistent Memory`, `Persistent Memory (legacy)` or `dax…`, and no resource of another name, at any depth,
-    /// touches it. A `reserved` part inside `System RAM` is the kernel's own and is refused with it.
+    /// Whether all of `range` may be written. Every byte must be in a resource that is called `Reserved` (in upper or
+    /// lower case), `Persistent Memory`, `Persistent Memory (legacy)` or `dax…`. No resource of another name, at any
+    /// level, may overlap the range: a `reserved` part inside `System RAM` belongs to the kernel, and is refused with
+    /// it.
     ///
     /// # Errors
-    /// [`Held`] names what is in the way.
+    /// [`Held`], with the resources that overlap the range.
     pub fn writable(&self, range: Span) -> Result<(), Held> {
         let touching = || self.resources.iter().filter(|r| overlap(r.span, range).is_some());
         let by: Vec<_> = touching().filter(|r| !may_be_written(&r.name)).cloned().collect();
@@ -139,15 +142,16 @@ impl IoMem {
         Err(Held { range, by, unknown })
     }
 
-    /// Whether all of `range` is persistent memory, whose stores must be flushed out of the caches to last.
+    /// Whether all of `range` is persistent memory. Stores to it are durable only after they have been flushed out of
+    /// the caches.
     #[must_use]
     pub fn is_persistent(&self, range: Span) -> bool {
         let persistent = self.resources.iter().filter(|r| r.name.starts_with("Persistent Memory"));
         range.len > 0 && gaps(range, persistent.map(|r| r.span)).is_empty()
     }
 
-    /// The ranges that may be written, neighbours joined, ascending: where a region can lie that was carved out of
-    /// the memory map.
+    /// The ranges that may be written, ascending, with neighbours joined. A region that was carved out of the memory
+    /// map is in one of them.
     #[must_use]
     pub fn writable_ranges(&self) -> Vec<Span> {
         let mut found: Vec<Span> = Vec::new();
@@ -166,7 +170,7 @@ impl IoMem {
     }
 }
 
-/// `  00100000-bfffffff : System RAM`
+/// Parses a line like `  00100000-bfffffff : System RAM`.
 fn parse_line(line: &str) -> Option<Resource> {
     let text = line.trim_start_matches(' ');
     let depth = line.len().saturating_sub(text.len()).checked_div(2)?;
@@ -177,7 +181,7 @@ fn parse_line(line: &str) -> Option<Resource> {
     Some(Resource { span: Span::new(first, len), depth, name: name.trim_end().to_owned() })
 }
 
-/// Hexadecimal digits and nothing else: no sign.
+/// Parses hexadecimal digits, without a sign or anything else.
 fn address(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_hexdigit());
     digits.then(|| u64::from_str_radix(text, 16).ok())?
@@ -196,7 +200,7 @@ fn overlap(a: Span, b: Span) -> Option<Span> {
     (start < end).then(|| Span::new(start, end.saturating_sub(start)))
 }
 
-/// What of `range` none of `covers` covers.
+/// The parts of `range` that are in none of `covers`.
 fn gaps(range: Span, covers: impl Iterator<Item = Span>) -> Vec<Span> {
     let mut covers: Vec<Span> = covers.filter_map(|c| overlap(c, range)).collect();
     covers.sort();

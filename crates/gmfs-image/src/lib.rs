@@ -1,11 +1,11 @@
 //! Where the bytes of a guestmemfs region come from.
 //!
 //! An image is a region file, a block device, a window of live memory (`/dev/mem`, devdax) or a crash dump. This crate
-//! recognises which ([`probe`]), and gives it out as a [`ReadAt`](gmfs_io::ReadAt), or as a
-//! [`WriteAt`](gmfs_io::WriteAt) where the image can be written at all: a dump cannot, by type.
+//! recognises which of them it is ([`probe`]), and opens it as a [`ReadAt`](gmfs_io::ReadAt), or as a
+//! [`WriteAt`](gmfs_io::WriteAt) if it can be written. A dump has no `WriteAt`, so it cannot be written by mistake.
 //!
-//! It knows nothing of what a region holds, and it neither prints nor names a command line flag. All `unsafe` code of
-//! it is in [`mapped`], where memory that others write, and that may fail under the reader, is copied out.
+//! The crate does not know what a region contains. It does not print and does not name command line flags. All its
+//! `unsafe` code is in [`mapped`], which copies bytes out of memory that other programs write and whose pages may fail.
 //!
 //! # Reading a crash dump
 //!
@@ -30,7 +30,7 @@
 //! The readers of the dump formats are in `gmfs-dump`. Its features `deflate-c` and `zstd-c` can be turned on from here.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
-// All of it reads bytes that somebody else made.
+// All code in this crate reads bytes that may be damaged or hostile.
 #![cfg_attr(not(test), deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 mod below;
@@ -45,7 +45,7 @@ pub mod foreign;
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
     clippy::indexing_slicing,
-    reason = "it makes files for tests, and is no part of what is built to be used"
+    reason = "it makes files for tests and is not part of the library"
 )]
 pub mod fuzzing;
 pub mod in_use;

@@ -1,12 +1,12 @@
-//! Locks on the part of a file or device that a program works on: one writer, or any number of readers.
+//! Locks on the part of a file or device that a program uses: one writer, or any number of readers.
 //!
-//! They are locks of an open file description on a range of bytes (`F_OFD_SETLK` of `fcntl(2)`): advisory, gone with the
-//! process, and no obstacle for whoever works on another range. The same range is locked on every level below (see
+//! They are open file description locks on a range of bytes (`F_OFD_SETLK` of `fcntl(2)`). They are advisory, are
+//! released when the process ends, and do not affect other ranges. The same range is locked on every level below (see
 //! `below`), so that `/dev/loop0` and its backing file exclude each other.
 //!
-//! Whoever waits keeps others from overtaking: beside each range lies its *queue*, the same range 2⁶² further on. A
-//! writer holds the queue exclusively until it has the range, so readers that come later do not get in before it; a
-//! reader that waits holds the queue shared, so the next writer does not get in before it.
+//! A waiting process prevents others from overtaking it. Each range has a *queue*: the same range, 2⁶² bytes further
+//! on. A writer holds the queue exclusively until it has the range, so that readers that come later do not get in
+//! first. A waiting reader holds the queue shared, so that the next writer does not get in first.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -22,38 +22,38 @@ use crate::below::{Identity, System};
 use crate::file::FileError;
 use crate::processes::{self, Process};
 
-/// Where the queue of offset 0 is. No range that is locked reaches as far.
+/// The offset of the queue of offset 0. No locked range reaches that far.
 const QUEUE: u64 = 1 << 62;
-/// Pauses between two attempts: short at first.
+/// The shortest and the longest pause between two attempts.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(25));
-/// Whoever waits is told so after this time.
+/// Waiting is announced to the user after this time.
 const ANNOUNCED: Duration = Duration::from_millis(500);
-/// More processes that hold a lock than this are not named.
+/// At most this many processes that hold a lock are named.
 const NAMED: usize = 3;
 
-/// Who else may have the range at the same time.
+/// Which other locks may exist on the range at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Others that only read.
+    /// Those of other readers.
     Shared,
-    /// Nobody.
+    /// None.
     Exclusive,
 }
 
 /// How to wait for a lock.
 pub struct Locking<'a> {
-    /// The range to lock, in bytes of the file or device; `None` is all of it, however long it becomes.
+    /// The range to lock, in bytes of the file or device. `None` is the whole of it, even if it grows.
     pub span: Option<Span>,
     /// How long to wait.
     pub limit: Duration,
-    /// Is told, once, that a lock has been waited for for a while, and who holds it.
+    /// Called once, when a lock has been waited for for a while, with the processes that hold it.
     pub announce: &'a dyn Fn(&Path, &Holders),
-    /// Whether to go on waiting.
+    /// Whether to continue waiting.
     pub go_on: &'a dyn Fn() -> bool,
 }
 
 impl Locking<'_> {
-    /// All of the file, without waiting.
+    /// Locks the whole file, without waiting.
     #[must_use]
     pub const fn at_once() -> Self {
         Self { span: None, limit: Duration::ZERO, announce: &|_, _| {}, go_on: &|| true }
@@ -64,7 +64,7 @@ impl Locking<'_> {
     }
 }
 
-/// The processes that hold a lock, as far as they can be found.
+/// The processes that hold a lock. Some may be missing, because they could not be found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holders(pub Vec<Process>);
 
@@ -83,7 +83,7 @@ impl std::fmt::Display for Holders {
     }
 }
 
-/// One file or device with the lock on it.
+/// One locked file or device.
 #[derive(Debug)]
 struct Held {
     file: File,
@@ -92,22 +92,23 @@ struct Held {
     mode: Mode,
 }
 
-/// A lock on a range of a file or device and of what is below it. It is released when this is dropped.
+/// A lock on a range of a file or device, and on the same bytes on each level below. It is released on drop.
 #[derive(Debug)]
 pub struct RangeLock {
     held: Vec<Held>,
-    /// What was locked first: the file or device that the path named.
+    /// Identifies the file or device that the path named.
     device: u64,
     inode: u64,
     complete: bool,
 }
 
 impl RangeLock {
-    /// Locks a range of what `path` names, and waits for it as `how` says.
+    /// Locks a range of the file or device at `path`, and waits as `how` says.
     ///
     /// # Errors
-    /// [`FileError::Locked`] with those that hold the lock; what opening the file for `mode` says. Where the filesystem
-    /// has no locks, a reader goes on without, which [`is_complete`](Self::is_complete) tells, and a writer does not.
+    /// [`FileError::Locked`] with the processes that hold the lock, and the errors of opening the file for `mode`. If
+    /// the filesystem does not support locks, a writer fails. A reader gets an incomplete lock (see
+    /// [`is_complete`](Self::is_complete)).
     pub fn take(path: &Path, mode: Mode, how: &Locking<'_>) -> Result<Self, FileError> {
         let system = System::default();
         let failed = |source| FileError::Io { doing: "look at", path: path.to_owned(), source };
@@ -122,7 +123,7 @@ impl RangeLock {
         let mut seen = vec![(meta.dev(), meta.ino())];
         let first = crate::below::Level { identity, path: path.to_owned(), span: how.span() };
         for level in system.levels_of(first) {
-            // By the name that the kernel gives it, too, where that is another node.
+            // The node with the kernel's name for the device is locked as well, if it is a different node.
             for path in [Some(level.path.clone()), system.node(level.identity)].into_iter().flatten() {
                 let Some(below) = open_below(&path, &level, mode, &seen) else { continue };
                 let meta = below.file.metadata().map_err(failed)?;
@@ -134,20 +135,20 @@ impl RangeLock {
         Ok(lock)
     }
 
-    /// Whether everything that was to be locked is locked. Only readers can have less.
+    /// Whether everything that should be locked is locked. Only a reader can have less.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
         self.complete
     }
 
-    /// Whether `path` still names what was locked.
+    /// Whether `path` still names the file or device that was locked.
     #[must_use]
     pub fn is_of(&self, path: &Path) -> bool {
         std::fs::metadata(path).is_ok_and(|meta| (meta.dev(), meta.ino()) == (self.device, self.inode))
     }
 }
 
-/// Opens for locking, which changes nothing: without waiting for anybody.
+/// Opens a file or device only to lock it. This neither changes it nor blocks.
 fn open(path: &Path, mode: Mode) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
@@ -156,8 +157,8 @@ fn open(path: &Path, mode: Mode) -> io::Result<File> {
         .open(path)
 }
 
-/// A level below, open for the strongest lock that its permissions allow; `None` if it has been locked already, or cannot
-/// be opened at all: who may use the device need not be allowed to use the file behind it.
+/// Opens a level below for the strongest lock that its permissions allow. Returns `None` if it has been locked already,
+/// or cannot be opened: a user who may use the device need not have permission for its backing file.
 fn open_below(path: &Path, level: &crate::below::Level, mode: Mode, seen: &[(u64, u64)]) -> Option<Held> {
     let meta = std::fs::metadata(path).ok()?;
     if seen.contains(&(meta.dev(), meta.ino())) || Identity::of(&meta) != level.identity {
@@ -171,7 +172,7 @@ fn open_below(path: &Path, level: &crate::below::Level, mode: Mode, seen: &[(u64
     Some(Held { file, path: path.to_owned(), span: level.span, mode })
 }
 
-/// Waits for a range. Gives false if there are no locks here, which only a reader gets over.
+/// Waits for a range. Returns false if the filesystem does not support locks; only readers accept that.
 fn acquire(held: &Held, how: &Locking<'_>, clock: Instant) -> Result<bool, FileError> {
     let Some((range, queue)) = ranges(held.span) else { return Ok(true) };
     let mut announced = false;
@@ -185,7 +186,7 @@ fn acquire(held: &Held, how: &Locking<'_>, clock: Instant) -> Result<bool, FileE
         });
         match outcome {
             Ok(()) => {
-                // Where that fails, the queue is left when the file is closed.
+                // If that fails, the queue is released when the file is closed.
                 let _ = release(&held.file, queue);
                 return Ok(true);
             }
@@ -214,7 +215,7 @@ fn acquire(held: &Held, how: &Locking<'_>, clock: Instant) -> Result<bool, FileE
     }
 }
 
-/// A range and its queue; `None` for a range without a byte that could be locked.
+/// A range and its queue. `None` if the range has no byte that could be locked.
 fn ranges(span: Span) -> Option<(Span, Span)> {
     let end = span.end().min(QUEUE);
     let range = Span::new(span.offset, end.checked_sub(span.offset).filter(|len| *len > 0)?);
@@ -241,7 +242,8 @@ fn lock(file: &File, kind: i32, range: Span) -> Result<(), Errno> {
     fcntl(file, FcntlArg::F_OFD_SETLK(&flock)).map(drop)
 }
 
-/// Who holds what is in the way. `F_OFD_GETLK` does not tell: such a lock is an open file's, and no process's.
+/// Finds the processes that hold the conflicting lock. `F_OFD_GETLK` does not report them, because such a lock belongs
+/// to an open file and not to a process.
 fn holders(wanted: &Held, range: Span, queue: Span) -> Holders {
     let Ok(meta) = wanted.file.metadata() else { return Holders::default() };
     let own = (meta.dev(), meta.ino());
@@ -254,7 +256,7 @@ fn holders(wanted: &Held, range: Span, queue: Span) -> Holders {
             let info = || std::fs::read_to_string(directory.join("fdinfo").join(entry.file_name()));
             same && info().is_ok_and(|info| info.lines().any(|line| is_in_the_way(line, wanted.mode, range, queue)))
         });
-        // The own attempt may hold the queue.
+        // This process may hold the queue itself.
         if holds && pid != std::process::id() {
             found.push(Process::new(pid));
         }
@@ -262,7 +264,7 @@ fn holders(wanted: &Held, range: Span, queue: Span) -> Holders {
     Holders(found)
 }
 
-/// Whether a line of fdinfo is about a lock that excludes the wanted one:
+/// Whether a line of fdinfo shows a lock that conflicts with the wanted one:
 /// `lock:   1: OFDLCK ADVISORY WRITE -1 08:01:1234 0 EOF`.
 fn is_in_the_way(line: &str, wanted: Mode, range: Span, queue: Span) -> bool {
     let Some(rest) = line.strip_prefix("lock:") else { return false };

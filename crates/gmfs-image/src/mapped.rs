@@ -1,22 +1,17 @@
-//! Windows of live memory: `/dev/mem` at physical addresses, devdax at offsets in the device.
+//! Windows of live memory: `/dev/mem` at physical addresses, and devdax at offsets in the device.
 //!
-//! Both can only be mapped (`read(2)` on `/dev/mem` stops at the capture kernel's high memory). Others may write the
-//! memory while it is read, and pages of it may be poisoned; so
-//! - bytes are copied out, word by word, and no reference into a map leaves this module;
-//! - only the pieces that are touched are mapped, a few at a time: a window of a TiB costs no page tables by itself;
-//! - a bus error during a copy becomes an error of that copy, with the address; see `mapped/fault.rs`.
+//! Both can only be mapped, because `read(2)` on `/dev/mem` stops at the capture kernel's high memory. Other programs
+//! may write the memory while it is read, and pages of it may be poisoned. Therefore:
+//! - Bytes are copied out word by word, and no reference into a map leaves this module.
+//! - Only the pieces that are accessed are mapped, a few at a time, so that a window of a TiB needs few page tables.
+//! - A bus error during a copy becomes an error of that copy, with the address; see `mapped/fault.rs`.
 //!
-//! [`MappedWindow`] maps with `PROT_READ`, from a descriptor opened `O_RDONLY`. Only a [`WritableWindow`] can be
-//! written, and of `/dev/mem` there is none without [`IoMem`]'s consent.
+//! [`MappedWindow`] maps with `PROT_READ`, from a descriptor that was opened with `O_RDONLY`. Only a [`WritableWindow`]
+//! can be written. A writable window of `/dev/mem` exists only where [`IoMem`] allows it.
 
 mod chunks;
-#[allow(
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions,
-    reason = "its numbers are addresses of maps, and of nobody else"
-)]
+#[allow(clippy::arithmetic_side_effects, clippy::as_conversions, reason = "its numbers are addresses within maps")]
 mod fault;
-mod standard;
 
 use std::fs::File;
 use std::io;
@@ -31,9 +26,8 @@ use crate::lock::{Locking, Mode, RangeLock};
 use crate::sysfs;
 pub use crate::sysfs::SysfsError;
 use chunks::{Chunks, Protection};
-pub use standard::{was_stdin_closed, was_stdout_closed};
 
-/// After so many separate stretches the dirty lines are written back without waiting for a barrier.
+/// After this many separate ranges, dirty cache lines are written back without waiting for a barrier.
 const DIRTY_STRETCHES: usize = 1024;
 
 /// Why a window of memory could not be opened.
@@ -43,63 +37,63 @@ pub enum MapError {
     /// The device could not be opened.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The device is neither of those that are mapped.
+    /// The device is neither `/dev/mem` nor devdax.
     #[error("{} is not a devdax device", path.display())]
     NotDevDax {
-        /// What was to be mapped.
+        /// The path that was to be mapped.
         path: PathBuf,
     },
-    /// A window without a byte in it, or one that passes the end of the address space.
-    #[error("there is no memory {window} of {} to map", path.display())]
+    /// The window is empty, or passes the end of the address space.
+    #[error("{} has no memory at {window} to map", path.display())]
     Window {
-        /// What was to be mapped.
+        /// The path that was to be mapped.
         path: PathBuf,
         /// The window that was asked for.
         window: Span,
     },
-    /// A window that is not in the device.
+    /// The window is not within the device.
     #[error("the window {window} is not within {}, which has {size} bytes", path.display())]
     Outside {
-        /// What was to be mapped.
+        /// The path that was to be mapped.
         path: PathBuf,
-        /// The window that was asked for, in offsets of the device.
+        /// The window that was asked for, as offsets in the device.
         window: Span,
         /// The device's size in bytes.
         size: u64,
     },
-    /// The window is memory that the kernel, or a device, uses.
+    /// The kernel or a device uses the memory of the window.
     #[error(transparent)]
     Held(#[from] Held),
-    /// The device's size and alignment are not known.
+    /// The device's size and alignment could not be read.
     #[error(transparent)]
     Sysfs(#[from] SysfsError),
-    /// The process does not survive bus errors: poisoned memory would end it. See [`survive_bus_errors`].
-    #[error("memory cannot be mapped before the process survives bus errors")]
+    /// The process has no handler for bus errors, so poisoned memory would end it. See [`survive_bus_errors`].
+    #[error("memory cannot be mapped before a handler for bus errors is installed")]
     Unprepared,
 }
 
-/// Makes the process survive bus errors of memory that this crate reads: installs a handler for SIGBUS, for the whole
-/// process and for as long as it lives. To be called by a program before it opens a window of memory, once or more often.
+/// Makes the process survive bus errors of memory that this crate reads. It installs a handler for SIGBUS, for the
+/// whole process and its whole life. A program calls it before it opens a window of memory; further calls do nothing.
 ///
-/// For a bus error that is not of a copy made here the handler does what the process did before. That the hardware has
-/// noticed poison which nobody has touched (`BUS_MCEERR_AO`) ends the process no more.
+/// For other bus errors the handler does what the process did before. There is one change: when the hardware reports
+/// poison that no thread has accessed (`BUS_MCEERR_AO`), the process no longer ends.
 ///
 /// # Errors
-/// The system refuses the handler. Windows are refused with [`MapError::Unprepared`] then.
+/// The system refuses the handler. Windows are then refused with [`MapError::Unprepared`].
 pub fn survive_bus_errors() -> io::Result<()> {
     fault::install()
 }
 
-/// What a store needs in order to last.
+/// What a barrier must do to make stores durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// DRAM: it lasts as long as the power, and the caches are coherent across kexec. A barrier is a fence.
+    /// DRAM: stores last as long as the power, and the caches are coherent across kexec. A barrier is a fence.
     Volatile,
     /// Persistent memory: a barrier writes the dirty cache lines back.
     Persistent,
 }
 
-/// A window of memory that can only be read. Offsets are the device's: physical addresses in `/dev/mem`.
+/// A window of memory that can only be read. Offsets are those of the device: physical addresses in `/dev/mem`.
 #[derive(Debug)]
 pub struct MappedWindow {
     chunks: Chunks,
@@ -108,7 +102,8 @@ pub struct MappedWindow {
 }
 
 impl MappedWindow {
-    /// The physical range `window` through `path`, which is `/dev/mem` or another name of it. Nothing is mapped yet.
+    /// Opens the physical range `window` through `path`, which is `/dev/mem` or another node of it. It maps nothing
+    /// yet.
     ///
     /// # Errors
     /// [`MapError::File`], [`MapError::Window`].
@@ -117,10 +112,10 @@ impl MappedWindow {
         Self::new(file, path, window, fault::page_size(), None, Protection::Read)
     }
 
-    /// The devdax device at `path`: the bytes `window` of it, or all of it.
+    /// Opens the devdax device at `path`: the bytes `window` of it, or all of it.
     ///
     /// # Errors
-    /// [`MapError::NotDevDax`], [`MapError::Outside`] and the rest of [`MapError`].
+    /// [`MapError::NotDevDax`], [`MapError::Outside`] and the other variants of [`MapError`].
     pub fn dev_dax(path: &Path, window: Option<Span>) -> Result<Self, MapError> {
         Self::dax(path, window, Protection::Read)
     }
@@ -139,7 +134,7 @@ impl MappedWindow {
         Self::new(file, path, window, device.align.max(fault::page_size()), Some(window.end()), protection)
     }
 
-    /// A window of a regular file, to test with what can be truncated under the map.
+    /// A window of a regular file, which tests can truncate while it is mapped.
     #[cfg(test)]
     pub(crate) fn map_file(path: &Path, window: Span) -> Result<Self, MapError> {
         survive_bus_errors().unwrap();
@@ -155,7 +150,7 @@ impl MappedWindow {
         end: Option<u64>,
         protection: Protection,
     ) -> Result<Self, MapError> {
-        // 2^63 is the end of what mmap(2) takes as an offset.
+        // mmap(2) accepts offsets below 2^63.
         let limit = (1_u64 << 63).saturating_sub(granule);
         if window.len == 0 || window.offset.checked_add(window.len).is_none_or(|end| end > limit) {
             return Err(MapError::Window { path: path.to_owned(), window });
@@ -166,13 +161,13 @@ impl MappedWindow {
         Ok(Self { chunks: Chunks::new(file, window, granule, protection), window, end })
     }
 
-    /// The window, in offsets of the device.
+    /// The window, as offsets in the device.
     #[must_use]
     pub const fn window(&self) -> Span {
         self.window
     }
 
-    /// Refuses what is not all in the window.
+    /// The part of a span from the first byte that is outside the window, if there is one.
     fn outside(&self, wanted: Span) -> Option<Span> {
         if wanted.len == 0 {
             return None;
@@ -187,7 +182,7 @@ impl MappedWindow {
 }
 
 impl ReadAt for MappedWindow {
-    /// An error of the memory itself is [`ReadError::Io`] with the span of the first page that failed.
+    /// A failure of the memory itself is [`ReadError::Io`] with the span of the first page that failed.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
         let wanted = Span::new(offset, u64::try_from(buf.len()).unwrap_or(u64::MAX));
         if let Some(span) = self.outside(wanted) {
@@ -206,7 +201,7 @@ impl ReadAt for MappedWindow {
     }
 }
 
-/// A window of memory that can be written. The window is locked for as long as it lives.
+/// A window of memory that can be written. It is locked as long as it exists.
 #[derive(Debug)]
 pub struct WritableWindow {
     inner: MappedWindow,
@@ -217,11 +212,11 @@ pub struct WritableWindow {
 }
 
 impl WritableWindow {
-    /// The physical range `window` through `path` (`/dev/mem`), if `resources` (what `/proc/iomem` says) lets it be
-    /// written: all of it reserved or persistent memory, none of it the kernel's own.
+    /// Opens the physical range `window` through `path` (`/dev/mem`) for writing, if `resources` (from `/proc/iomem`)
+    /// allows it: all of the range must be reserved or persistent memory, and none of it may be used by the kernel.
     ///
     /// # Errors
-    /// [`MapError::Held`] with what holds the range; [`MapError::File`], [`MapError::Window`].
+    /// [`MapError::Held`] with the resources that use the range; [`MapError::File`], [`MapError::Window`].
     pub fn dev_mem(path: &Path, window: Span, resources: &IoMem, how: &Locking<'_>) -> Result<Self, MapError> {
         resources.writable(window)?;
         let durability = if resources.is_persistent(window) { Durability::Persistent } else { Durability::Volatile };
@@ -230,23 +225,23 @@ impl WritableWindow {
         Self::locked(inner, path, durability, how)
     }
 
-    /// The devdax device at `path`, the bytes `window` of it or all of it, to be written.
+    /// Opens the devdax device at `path` for writing: the bytes `window` of it, or all of it.
     ///
     /// # Errors
-    /// As [`MappedWindow::dev_dax`], and [`FileError::Locked`].
+    /// Those of [`MappedWindow::dev_dax`], and [`FileError::Locked`].
     pub fn dev_dax(path: &Path, window: Option<Span>, how: &Locking<'_>) -> Result<Self, MapError> {
         let inner = MappedWindow::dax(path, window, Protection::Write)?;
         Self::locked(inner, path, Durability::Persistent, how)
     }
 
-    /// Locks the window, and nothing else of the device.
+    /// Locks the window only, not the whole device.
     fn locked(inner: MappedWindow, path: &Path, durability: Durability, how: &Locking<'_>) -> Result<Self, MapError> {
         let how = Locking { span: Some(inner.window), ..*how };
         let lock = RangeLock::take(path, Mode::Exclusive, &how)?;
         Ok(Self { inner, durability, dirty: Vec::new(), _lock: Some(lock) })
     }
 
-    /// As [`MappedWindow::map_file`].
+    /// Like [`MappedWindow::map_file`].
     #[cfg(test)]
     pub(crate) fn map_file(path: &Path, window: Span, durability: Durability) -> Result<Self, MapError> {
         survive_bus_errors().unwrap();
@@ -255,13 +250,13 @@ impl WritableWindow {
         Ok(Self { inner, durability, dirty: Vec::new(), _lock: None })
     }
 
-    /// The window, in offsets of the device.
+    /// The window, as offsets in the device.
     #[must_use]
     pub const fn window(&self) -> Span {
         self.inner.window
     }
 
-    /// What a barrier does here.
+    /// What a barrier does for this window.
     #[must_use]
     pub const fn durability(&self) -> Durability {
         self.durability
@@ -270,13 +265,13 @@ impl WritableWindow {
     fn guard(&self, span: Span) -> Result<(), WriteError> {
         let wraps = span.offset.checked_add(span.len).is_none();
         if wraps || self.inner.outside(span).is_some() {
-            let source = io::Error::new(io::ErrorKind::InvalidInput, "that is not within the window of memory");
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "that is outside the window of memory");
             return Err(WriteError { span, source });
         }
         Ok(())
     }
 
-    /// Remembers what was stored, one stretch for what was stored in sequence.
+    /// Records a range that was stored, for the next barrier. Ranges that follow one another are joined.
     fn touched(&mut self, span: Span) -> Result<(), WriteError> {
         match self.dirty.last_mut() {
             Some(last) if last.end() == span.offset => last.len = last.len.saturating_add(span.len),
@@ -304,7 +299,7 @@ impl WriteAt for WritableWindow {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
         let span = Span::new(offset, u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         self.guard(span)?;
-        // Also a write that failed half way has made lines dirty.
+        // A write that failed half way has made cache lines dirty too.
         let done = self.inner.chunks.copy_in(offset, bytes).map_err(|(span, source)| WriteError { span, source });
         done.and(self.touched(span))
     }
@@ -326,7 +321,7 @@ impl WriteAt for WritableWindow {
         Ok(())
     }
 
-    /// The same open device once more, with maps of its own that can only be read.
+    /// A read-only window of the same open device, with maps of its own.
     fn reader(&self) -> Option<Box<dyn ReadAt>> {
         Some(Box::new(MappedWindow { chunks: self.inner.chunks.reader()?, ..self.inner }))
     }

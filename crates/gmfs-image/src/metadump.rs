@@ -1,5 +1,5 @@
-//! Metadata dumps: the metadata pages of a region in one small file, each at its offset in the region. Nothing else of
-//! the region is in it: every other byte is [`Absence::Excluded`].
+//! Metadata dumps: one small file with the metadata pages of a region, each with its offset in the region. Every other
+//! byte of the region is [`Absence::Excluded`].
 //!
 //! | bytes | what |
 //! | --- | --- |
@@ -12,15 +12,16 @@
 //! | 16 | its UUID |
 //! | 4 | zero |
 //! | 4 | CRC-32 of these 60 bytes |
-//! | 24 + n | per stretch, ascending and apart: offset (8), length (8), kind (4; 0 bytes, 1 zeros), CRC-32 (4); then, of kind 0, its bytes |
+//! | 24 + n | per stretch, ascending, with gaps between them: offset (8), length (8), kind (4; 0 bytes, 1 zeros), CRC-32 (4); then, of kind 0, its bytes |
 //! | 24 | the end: number of stretches (8), number of pages (8), kind (4; 2), CRC-32 (4) |
 //!
-//! The CRC of a stretch is that of its 20 bytes before the CRC and of its bytes; that of the end goes over its 20 bytes
-//! and the CRCs of all stretches in their order. All numbers are little-endian; offsets and lengths are multiples of 4096.
+//! The CRC of a stretch covers its 20 bytes before the CRC and its bytes. The CRC of the end covers its 20 bytes and the
+//! CRCs of all stretches in order. All numbers are little-endian; offsets and lengths are multiples of 4096.
 //!
-//! A dump is written from its start to its end in one pass, also into a pipe, and holds one stretch in memory. One whose
-//! writer did not come to the end lacks the end, and is refused like one that was cut. Opening reads the whole file and
-//! compares every checksum, so that a dump that is cut, longer or changed anywhere is refused with what is wrong.
+//! A dump is written from start to end in one pass, so that it can go into a pipe; the writer keeps one range in
+//! memory. If the writer is stopped, the end is missing, and the dump is refused like one that was cut. Opening reads
+//! the whole file and compares every checksum. A dump that is cut, too long or changed anywhere is refused, with what
+//! is wrong.
 
 #![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
@@ -32,45 +33,45 @@ use gmfs_io::{Absence, ReadAt, ReadError, Span};
 
 use gmfs_io::extents::{Extent, Extents, Wins};
 
-/// The first bytes of the file.
+/// The first bytes of a metadata dump.
 pub const MAGIC: [u8; 8] = *b"GMFSMETA";
-/// The version that is written and read.
+/// The version of the format that is written and read.
 pub const VERSION: u32 = 2;
-/// Flag: names are obfuscated.
+/// The flag for obfuscated names.
 const OBFUSCATED: u32 = 1;
 const HEADER: u64 = 64;
 const ENTRY: usize = 24;
 const BYTES: u32 = 0;
 const ZEROS: u32 = 1;
 const END: u32 = 2;
-/// Bytes of a stretch that a writer holds, and that a reader reads at once.
+/// The maximum size of a stretch in a writer's memory, and of one read by a reader.
 const PIECE: usize = 1 << 20;
 
-/// Why a file is no metadata dump that can be read.
+/// Why a file is not a metadata dump that can be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MetaDumpError {
-    /// The first bytes are other ones.
-    #[error("this is no metadata dump")]
+    /// The file does not start like a metadata dump.
+    #[error("this is not a metadata dump")]
     Signature,
-    /// Another version.
-    #[error("the metadata dump is of version {0}; this program reads version {VERSION}")]
+    /// The version is unknown to this program.
+    #[error("the metadata dump has version {0}; gmfs knows only version {VERSION}")]
     Version(u32),
-    /// The file has no end: it was cut, or its writer was stopped.
-    #[error("the metadata dump is cut: it has no end within its {size} bytes")]
+    /// The end is missing: the file was cut, or its writer was stopped.
+    #[error("the metadata dump is incomplete: its {size} bytes do not contain its end")]
     Cut {
-        /// Bytes in the file.
+        /// The size of the file in bytes.
         size: u64,
     },
     /// The file is longer than what it describes.
-    #[error("{0} bytes lie behind the end of the metadata dump")]
+    #[error("{0} bytes follow the end of the metadata dump")]
     Longer(u64),
-    /// A checksum does not match, or numbers cannot be.
+    /// A checksum does not match, or a number is invalid.
     #[error("the metadata dump is damaged: {what} at byte {at}")]
     Damaged {
         /// What is damaged.
         what: &'static str,
-        /// Where it starts in the file.
+        /// The offset in the file where it starts.
         at: u64,
     },
     /// The file could not be read.
@@ -78,41 +79,47 @@ pub enum MetaDumpError {
     Read(#[from] ReadError),
 }
 
-/// What a metadata dump says of the region.
+/// Whether the file at `path` begins like a metadata dump. What it holds is not checked.
+#[must_use]
+pub fn is_metadump(path: &std::path::Path) -> bool {
+    crate::file::begins_with(path, MAGIC)
+}
+
+/// What a metadata dump records about the region.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MetaFacts {
-    /// Names and label are not the region's own.
+    /// Whether names and the label have been obfuscated.
     pub obfuscated: bool,
-    /// Length of the image that the region was read from, counted from the region's start.
+    /// The length of the image that the region was read from, counted from the start of the region.
     pub end: u64,
-    /// Size of the region in bytes.
+    /// The size of the region in bytes.
     pub size: u64,
-    /// Physical base; 0 is not known.
+    /// The physical base; 0 if it is not known.
     pub base: u64,
     /// The region's UUID.
     pub uuid: [u8; 16],
 }
 
-/// Writes a metadata dump, page by page. It holds at most a mebibyte.
+/// Writes a metadata dump page by page. It keeps at most 1 MiB in memory.
 #[derive(Debug)]
 pub struct MetaDumpWriter<W> {
     out: W,
     end: u64,
-    /// The stretch that grows: where it starts, its length, and its bytes unless they are zeros.
+    /// The stretch that is being collected: its offset, its length, and its bytes unless they are zeros.
     offset: u64,
     len: u64,
     bytes: Vec<u8>,
-    /// The CRCs of the stretches so far.
+    /// The CRCs of all stretches so far.
     sums: crc32fast::Hasher,
     stretches: u64,
     pages: u64,
 }
 
 impl<W: Write> MetaDumpWriter<W> {
-    /// Begins a dump.
+    /// Starts a dump.
     ///
     /// # Errors
-    /// What the writer said.
+    /// An error of `out`.
     pub fn new(mut out: W, facts: &MetaFacts) -> io::Result<Self> {
         let mut head = MAGIC.to_vec();
         head.extend_from_slice(&VERSION.to_le_bytes());
@@ -129,20 +136,20 @@ impl<W: Write> MetaDumpWriter<W> {
         Ok(Self { out, end, offset: 0, len: 0, bytes: Vec::new(), sums, stretches: 0, pages: 0 })
     }
 
-    /// Adds the page at an offset of the region: a multiple of 4096 behind that of the page added last. Others are
-    /// left out.
+    /// Adds the page at an offset of the region: a multiple of 4096 past the page that was added last. Other offsets
+    /// are ignored.
     ///
     /// # Errors
-    /// What the writer said.
+    /// An error of `out`.
     pub fn page(&mut self, offset: u64, page: &PageBytes) -> io::Result<()> {
-        let behind = self.offset.saturating_add(self.len);
+        let end = self.offset.saturating_add(self.len);
         let fits = offset.checked_add(PAGE_BYTES).is_some_and(|page_end| page_end <= self.end);
-        if offset < behind || !offset.is_multiple_of(PAGE_BYTES) || !fits {
+        if offset < end || !offset.is_multiple_of(PAGE_BYTES) || !fits {
             return Ok(());
         }
         let zeros = page.iter().all(|byte| *byte == 0);
         let alike = zeros == self.bytes.is_empty() && self.bytes.len() < PIECE;
-        if offset != behind || !alike {
+        if offset != end || !alike {
             self.flush()?;
             self.offset = offset;
         }
@@ -154,7 +161,7 @@ impl<W: Write> MetaDumpWriter<W> {
         Ok(())
     }
 
-    /// Writes the stretch that has grown.
+    /// Writes the stretch that was collected.
     fn flush(&mut self) -> io::Result<()> {
         if self.len == 0 {
             return Ok(());
@@ -176,16 +183,16 @@ impl<W: Write> MetaDumpWriter<W> {
         Ok(())
     }
 
-    /// Pages added so far.
+    /// The number of pages that were added.
     #[must_use]
     pub const fn pages(&self) -> u64 {
         self.pages
     }
 
-    /// Writes the end. Without it, nobody takes the file for a dump that is whole.
+    /// Writes the end. Without it, a dump is refused.
     ///
     /// # Errors
-    /// What the writer said.
+    /// An error of `out`.
     pub fn finish(mut self) -> io::Result<W> {
         self.flush()?;
         let end = entry(self.stretches, self.pages, END);
@@ -197,7 +204,7 @@ impl<W: Write> MetaDumpWriter<W> {
     }
 }
 
-/// What stands before a stretch or is the end, but for the CRC.
+/// The header of a stretch, or the end, without its CRC.
 fn entry(first: u64, second: u64, kind: u32) -> Vec<u8> {
     [&first.to_le_bytes()[..], &second.to_le_bytes(), &kind.to_le_bytes()].concat()
 }
@@ -206,11 +213,11 @@ fn entry(first: u64, second: u64, kind: u32) -> Vec<u8> {
 struct Stretch {
     offset: u64,
     len: u64,
-    /// Where its bytes lie in the file; `None` for zeros.
+    /// The offset of its bytes in the file; `None` for zeros.
     place: Option<u64>,
 }
 
-/// A metadata dump over the bytes of its file, read by offset in the region.
+/// A metadata dump in the bytes of its file. It is read by offset in the region.
 #[derive(Debug)]
 pub struct MetaDump<R> {
     file: R,
@@ -220,7 +227,7 @@ pub struct MetaDump<R> {
 }
 
 impl<R: ReadAt> MetaDump<R> {
-    /// Reads the whole file and compares every checksum in it.
+    /// Reads the whole file and compares all checksums.
     ///
     /// # Errors
     /// [`MetaDumpError`].
@@ -231,7 +238,7 @@ impl<R: ReadAt> MetaDump<R> {
         let (mut stretches, mut last, mut pages) = (Vec::new(), 0, 0_u64);
         while let Some(stretch) = walk.next(u64::try_from(stretches.len()).unwrap_or(u64::MAX), pages)? {
             if stretch.offset < last || !stretch.end_within(facts.end) {
-                return Err(MetaDumpError::Damaged { what: "a stretch that cannot be", at: walk.at });
+                return Err(MetaDumpError::Damaged { what: "a stretch with invalid numbers", at: walk.at });
             }
             last = stretch.offset.saturating_add(stretch.len);
             pages = pages.saturating_add(stretch.len / PAGE_BYTES);
@@ -245,13 +252,13 @@ impl<R: ReadAt> MetaDump<R> {
         Ok(Self { file, facts, stretches, held })
     }
 
-    /// What the dump says of the region.
+    /// What the dump records about the region.
     #[must_use]
     pub const fn facts(&self) -> &MetaFacts {
         &self.facts
     }
 
-    /// What the dump holds, ascending, neighbours joined. The reason why is always `None`.
+    /// The ranges that the dump holds, ascending, with neighbours joined. The absence is always `None`.
     pub fn ranges(&self) -> impl Iterator<Item = (Span, Option<Absence>)> + '_ {
         let mut at = 0;
         std::iter::from_fn(move || {
@@ -299,7 +306,7 @@ fn header(file: &impl ReadAt, size: u64) -> Result<MetaFacts, MetaDumpError> {
     Ok(MetaFacts { obfuscated: flags & OBFUSCATED != 0, end, size, base, uuid })
 }
 
-/// The way through a dump's stretches, each compared with its checksum.
+/// Reads a dump's stretches, and compares each with its checksum.
 struct Walk<'a, R> {
     file: &'a R,
     size: u64,
@@ -309,7 +316,7 @@ struct Walk<'a, R> {
 }
 
 impl<R: ReadAt> Walk<'_, R> {
-    /// The next stretch, or `None` at the end, which must name what came before it.
+    /// The next stretch, or `None` at the end. The end must state the correct counts of what came before it.
     fn next(&mut self, stretches: u64, pages: u64) -> Result<Option<Stretch>, MetaDumpError> {
         let start = self.at;
         let damaged = |what| MetaDumpError::Damaged { what, at: start };
@@ -327,7 +334,7 @@ impl<R: ReadAt> Walk<'_, R> {
         }
         let whole = first.is_multiple_of(PAGE_BYTES) && second.is_multiple_of(PAGE_BYTES) && second > 0;
         if !whole || kind > ZEROS {
-            return Err(damaged("a stretch that cannot be"));
+            return Err(damaged("a stretch with invalid numbers"));
         }
         let mut own = crc32fast::Hasher::new();
         own.update(summed);

@@ -1,10 +1,10 @@
-//! What an image is, by its content or its device numbers, never by its name; and opening it.
+//! Recognises what an image is, by its content or its device number and never by its name, and opens it.
 //!
-//! The order: `/dev/mem` and devdax by their device; then files and block devices by their first bytes (dumps); whatever
-//! is left is a file that may hold a region. Whether it does is for the layers above to say.
+//! `/dev/mem` and devdax are recognised by their device number. Then files and block devices are recognised by their
+//! first bytes, if they are dumps. Any other file may hold a region, which the layers above find out.
 //!
-//! Dumps can be inside a flattened stream ([`flat`](gmfs_dump::flat)), and a split dump lies in several files
-//! ([`open_parts`]). Raw memory is told by nothing but its user ([`open_raw`]).
+//! A dump can be inside a flattened stream ([`flat`](gmfs_dump::flat)), and a split dump consists of several files
+//! ([`open_parts`]). Raw memory cannot be recognised, so the user has to name it ([`open_raw`]).
 //!
 //! ```
 //! # fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -20,7 +20,8 @@
 //! # }
 //! ```
 //!
-//! A new kind of dump is a row less in [`formats`], a variant of [`Content`] and an arm in `open_dump`.
+//! A new kind of dump needs a variant of [`Content`] and an arm in `open_dump`. If it has a row in [`formats`] as a
+//! format that is not read, that row changes.
 
 mod facts;
 pub mod formats;
@@ -51,7 +52,7 @@ use gmfs_dump::raw::RawMemory;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
-    /// A regular file that is no known dump: a region file, a raw image, or anything else.
+    /// A regular file that is not a known dump: a region file, a raw image, or anything else.
     File,
     /// A block device.
     BlockDevice,
@@ -61,13 +62,13 @@ pub enum Kind {
     DevDax,
     /// An ELF core dump of a machine.
     Elf,
-    /// A kdump-compressed dump, of makedumpfile or QEMU.
+    /// A kdump-compressed dump by makedumpfile or QEMU.
     Kdump,
     /// A LiME image, or AVML's compressed form of it.
     Lime,
-    /// Memory as it is, whose physical address the user gave.
+    /// A file of raw memory whose physical address the user has given.
     Raw,
-    /// A metadata dump of this program. Its offsets are those of the region.
+    /// A metadata dump of gmfs. Its offsets are those of the region.
     MetaDump,
 }
 
@@ -101,28 +102,28 @@ impl Kind {
     }
 }
 
-/// What the first bytes of a file say.
+/// What the first bytes of a file show it to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Content {
-    /// An ELF file; whether it is a core is for [`ElfDump::parse`] to say.
+    /// An ELF file. [`ElfDump::parse`] finds out whether it is a core.
     Elf,
     /// A kdump-compressed dump.
     Kdump,
-    /// A flattened stream: a dump in one of the other formats is inside.
+    /// A flattened stream, which contains a dump in one of the other formats.
     Flattened,
-    /// A LiME image, or a compressed one of AVML.
+    /// A LiME image, or a compressed AVML image.
     Lime,
     /// A metadata dump.
     MetaDump,
-    /// A dump in a format that is known by name, and not read.
+    /// A dump in a format that is recognised but cannot be read.
     Dump(DumpFormat),
-    /// Nothing known: a region, a raw image, or anything else.
+    /// No known format: a region, a raw image, or anything else.
     Plain,
 }
 
 impl Content {
-    /// What it is, with its article.
+    /// What it is, with an article.
     #[must_use]
     pub const fn describe(self) -> &'static str {
         match self {
@@ -141,14 +142,14 @@ impl Content {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The file or the device.
+    /// The file or device could not be opened.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The window of memory.
+    /// The window of memory could not be opened.
     #[error(transparent)]
     Map(#[from] MapError),
-    /// `/dev/mem` has no size of its own: the window must be said.
-    #[error("{} is the whole of physical memory: it takes the size and the physical address of a region", path.display())]
+    /// `/dev/mem` has no size of its own, so a window must be given.
+    #[error("{} is the whole physical memory: it needs the size and the physical address of a region", path.display())]
     WindowNeeded {
         /// The device.
         path: PathBuf,
@@ -161,7 +162,7 @@ pub enum OpenError {
         /// What went wrong.
         source: ReadError,
     },
-    /// A dump in a format that cannot be read.
+    /// The dump has a format that cannot be read.
     #[error("{} is {}, which cannot be read; {}", path.display(), format.describe(), format.hint())]
     Format {
         /// The dump.
@@ -169,25 +170,25 @@ pub enum OpenError {
         /// What it is.
         format: DumpFormat,
     },
-    /// An ELF file that is no usable dump.
-    #[error("{} is an ELF file, but no dump that can be read", path.display())]
+    /// The ELF file cannot be read as a dump.
+    #[error("{} is an ELF file, but cannot be read as a dump", path.display())]
     Elf {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         source: ElfError,
     },
-    /// A dump of a known format that is no usable one.
-    #[error("{} is {what}, but no dump that can be read", path.display())]
+    /// The dump has a known format, but cannot be read.
+    #[error("{} is {what}, but cannot be read", path.display())]
     Dump {
         /// The file.
         path: PathBuf,
-        /// What it is, with its article.
+        /// What it is, with an article.
         what: &'static str,
         /// What is wrong with it.
         source: DumpError,
     },
-    /// Several files that are not the parts of one dump.
+    /// Several files are not the parts of one dump.
     #[error("these are not the parts of one dump: {}", numbered(paths))]
     Parts {
         /// The files in the order in which they were given.
@@ -195,23 +196,23 @@ pub enum OpenError {
         /// What is wrong with them.
         source: KdumpError,
     },
-    /// A dump was to be opened as raw memory.
+    /// The file to be opened as raw memory is a dump.
     #[error("{} is {what}, not raw memory: open it without a base", path.display())]
     NotRaw {
         /// The dump.
         path: PathBuf,
-        /// What it is.
+        /// What it is, with an article.
         what: &'static str,
     },
-    /// A dump was to be written.
+    /// The file to be written is a dump.
     #[error("{} is {what}: a dump cannot be written; copy the region out of it and write the copy", path.display())]
     DumpForWriting {
         /// The dump.
         path: PathBuf,
-        /// What it is.
+        /// What it is, with an article.
         what: &'static str,
     },
-    /// `/proc/iomem`, without which `/dev/mem` is not written, could not be read.
+    /// `/proc/iomem` could not be read. Without it, `/dev/mem` cannot be written.
     #[error("cannot read {}, which says what memory may be written", path.display())]
     IoMemRead {
         /// The file of procfs.
@@ -219,28 +220,28 @@ pub enum OpenError {
         /// What the system said.
         source: io::Error,
     },
-    /// `/proc/iomem` does not say what memory may be written.
-    #[error("cannot tell what memory may be written")]
+    /// `/proc/iomem` does not show which memory may be written.
+    #[error("cannot find out which memory may be written")]
     IoMem(#[from] IoMemError),
 }
 
-/// What is wrong with a dump.
+/// Why a dump cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DumpError {
-    /// With a kdump-compressed one.
+    /// It is a kdump-compressed dump.
     #[error(transparent)]
     Kdump(#[from] KdumpError),
-    /// With a flattened stream.
+    /// It is a flattened stream.
     #[error(transparent)]
     Flat(#[from] FlatError),
-    /// With a LiME or AVML image.
+    /// It is a LiME or AVML image.
     #[error(transparent)]
     Lime(#[from] LimeError),
-    /// With a metadata dump.
+    /// It is a metadata dump.
     #[error(transparent)]
     Meta(#[from] MetaDumpError),
-    /// A flattened stream holds nothing that is known. It may be because it was cut.
+    /// The flattened stream contains no known dump. The reason may be that it was cut off.
     #[error("the flattened stream holds no ELF or kdump-compressed dump{}", if *cut { ": it was cut off" } else { "" })]
     Inside {
         /// Whether the stream's end is missing.
@@ -248,32 +249,33 @@ pub enum DumpError {
     },
 }
 
-/// The files with the numbers by which errors call them.
+/// Lists the files with the numbers that errors use for them.
 fn numbered(paths: &[PathBuf]) -> String {
     let list = paths.iter().zip(1..).map(|(path, number)| format!("file {number} {}", path.display()));
     list.collect::<Vec<_>>().join(", ")
 }
 
 /// An image, open for reading.
+#[non_exhaustive]
 pub struct Image {
-    /// What it is.
+    /// What the image is.
     pub kind: Kind,
-    /// What it was opened by.
+    /// The path that was opened.
     pub path: PathBuf,
-    /// Its bytes. Offsets are physical addresses if [`Kind::is_physical`], else offsets in the file or device.
+    /// The bytes. Offsets are physical addresses if [`Kind::is_physical`], and offsets in the file or device otherwise.
     pub source: Box<dyn ReadAt>,
-    /// What a dump says of itself.
+    /// What a dump says about itself; `None` for other images.
     pub dump: Option<DumpFacts>,
-    /// What an ELF dump says besides.
+    /// What an ELF dump says in addition.
     pub elf: Option<ElfFacts>,
-    /// The memory that an ELF dump describes, each range with the reason why its bytes are absent, or `None`. Empty for
-    /// everything else: see [`Image::memory`].
+    /// The memory that an ELF dump describes: each range with `None` if it is present, or with the reason why it is
+    /// absent. Empty for all other images; see [`Image::memory`].
     pub ranges: Vec<(Span, Option<Absence>)>,
     outline: Option<Arc<dyn Outline>>,
 }
 
 impl Image {
-    /// What is no dump.
+    /// An image that is not a dump.
     fn plain(kind: Kind, path: &Path, source: Box<dyn ReadAt>) -> Self {
         Self { kind, path: path.to_owned(), source, dump: None, elf: None, ranges: Vec::new(), outline: None }
     }
@@ -284,15 +286,15 @@ impl Image {
         Self { outline: Some(Arc::<D>::clone(&dump)), dump: Some(facts), ..Self::plain(kind, path, Box::new(dump)) }
     }
 
-    /// The memory that a dump of any format describes, ascending, `limit` ranges at most: each with `None` if the dump
-    /// holds it, or with the reason why not. Of a kdump-compressed dump this reads the bitmaps only, so pages that it
-    /// lost count as held. Empty for what is no dump.
+    /// The memory that a dump of any format describes, ascending, at most `limit` ranges: each with `None` if the dump
+    /// holds it, or with the reason why not. For a kdump-compressed dump this reads only the bitmaps, so pages that the
+    /// dump lost count as held. Empty for an image that is not a dump.
     #[must_use]
     pub fn memory(&self, limit: usize) -> Vec<(Span, Option<Absence>)> {
         self.description().map(|description| description.memory(limit)).unwrap_or_default()
     }
 
-    /// What a dump says of itself and of its memory, for whoever hands the bytes on; `None` for what is no dump.
+    /// What a dump says about itself and its memory, without its bytes; `None` for an image that is not a dump.
     #[must_use]
     pub fn description(&self) -> Option<Description> {
         Some(Description::new(self.dump.clone()?, Arc::clone(self.outline.as_ref()?)))
@@ -300,22 +302,22 @@ impl Image {
 }
 
 /// An image, open for reading and writing, and locked.
+#[non_exhaustive]
 pub struct WritableImage {
-    /// What it is; never a dump.
+    /// What the image is; never a dump.
     pub kind: Kind,
-    /// What it was opened by.
+    /// The path that was opened.
     pub path: PathBuf,
     /// Its bytes, with offsets as in [`Image::source`].
     pub target: Box<dyn WriteAt>,
 }
 
-/// What is to be done with what the image holds now.
+/// What will happen to the present content of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Intent {
-    /// To change a region in it: dumps of all formats are refused.
+    /// A region in it is changed. Dumps of all formats are refused.
     Update,
-    /// To put something new in its place, which is the caller's decision (see [`foreign`](crate::foreign)). Nothing is
-    /// refused for its content.
+    /// It is replaced, which the caller has decided (see [`foreign`](crate::foreign)). No content is refused.
     Replace,
 }
 
@@ -333,13 +335,13 @@ impl std::fmt::Debug for WritableImage {
 
 /// Opens the image at `path` for reading.
 ///
-/// `window` is the part of a character device that is to be seen: physical addresses for `/dev/mem`, which needs it;
-/// offsets in the device for devdax, which is seen whole without it. Reads outside it are
-/// [`BeyondEnd`](gmfs_io::Absence::BeyondEnd). Files, block devices and dumps are always seen whole: a window of
-/// them is the caller's [`Window`](gmfs_io::Window).
+/// `window` is the part of a character device to open. `/dev/mem` needs one, in physical addresses. For devdax it is in
+/// offsets of the device, and the whole device is opened without one. Reads outside of the window are
+/// [`BeyondEnd`](gmfs_io::Absence::BeyondEnd). Files, block devices and dumps are always opened whole; the caller can
+/// use a [`Window`](gmfs_io::Window).
 ///
 /// # Errors
-/// [`OpenError`], of which [`OpenError::Format`] names the formats that are not read.
+/// [`OpenError`]. [`OpenError::Format`] names a format that is recognised but cannot be read.
 pub fn open(path: &Path, window: Option<Span>) -> Result<Image, OpenError> {
     match device_kind(path)? {
         Some(Kind::DevMem) => {
@@ -360,7 +362,7 @@ pub fn open(path: &Path, window: Option<Span>) -> Result<Image, OpenError> {
     }
 }
 
-/// The seam for formats of dumps: one arm each.
+/// Opens a dump. Each format has one arm.
 fn open_dump(content: Content, file: RegionFile, path: &Path) -> Result<Image, OpenError> {
     match content {
         Content::Elf => open_elf(file, path, None),
@@ -411,7 +413,7 @@ fn open_kdump<R: ReadAt + 'static>(file: R, path: &Path, flattened: Option<FlatF
     Ok(Image::dumped(Kind::Kdump, path, facts, dump))
 }
 
-/// What a flattened stream holds; [`Content::Plain`] if its beginning was lost.
+/// The format in a flattened stream; [`Content::Plain`] if the start of the stream was lost.
 fn inside(flat: &FlatFile<RegionFile>, path: &Path) -> Result<Content, OpenError> {
     match content_of(flat, path) {
         Err(OpenError::Read { source: ReadError::Absent { .. }, .. }) => Ok(Content::Plain),
@@ -419,12 +421,12 @@ fn inside(flat: &FlatFile<RegionFile>, path: &Path) -> Result<Content, OpenError
     }
 }
 
-/// Opens the parts of a split dump (`makedumpfile --split`), in any order and flattened or not, as one image. A single
-/// path is opened as [`open`] does.
+/// Opens the parts of a split dump (`makedumpfile --split`) as one image. They may be in any order, and may be
+/// flattened. A single path is opened like [`open`] does.
 ///
 /// # Errors
-/// [`OpenError`], of which [`OpenError::Parts`] tells what is wrong with them together: a part that is missing, given
-/// twice, or of another dump.
+/// [`OpenError`]. [`OpenError::Parts`] says why the files do not belong together: a part is missing, was given twice,
+/// or is of another dump.
 pub fn open_parts(paths: &[&Path]) -> Result<Image, OpenError> {
     if let [path] = paths {
         return open(path, None);
@@ -454,11 +456,10 @@ pub fn open_parts(paths: &[&Path]) -> Result<Image, OpenError> {
     Ok(Image::dumped(Kind::Kdump, path, facts, dump))
 }
 
-/// Opens the file or block device at `path` as memory that begins at the physical address `base`.
+/// Opens the file or block device at `path` as memory that starts at the physical address `base`.
 ///
 /// # Errors
-/// [`OpenError::NotRaw`] for what is a dump by its content, and for `/dev/mem` and devdax, which have addresses of their
-/// own.
+/// [`OpenError::NotRaw`] if the content is a dump, and for `/dev/mem` and devdax, which have addresses of their own.
 pub fn open_raw(path: &Path, base: u64) -> Result<Image, OpenError> {
     if let Some(kind) = device_kind(path)? {
         return Err(not_raw(path, kind));
@@ -468,11 +469,11 @@ pub fn open_raw(path: &Path, base: u64) -> Result<Image, OpenError> {
     Ok(Image::dumped(Kind::Raw, path, facts, RawMemory::new(file, base)))
 }
 
-/// As [`open_raw`], of several files that lie over one another, the uppermost one first: a differential snapshot and the
-/// one below it, for one. Where a file has a hole the ones below it are read; `holes` says what a hole of all of them is.
+/// Like [`open_raw`], for several layered files, the uppermost one first: for example a differential snapshot and the
+/// snapshot below it. Where a file has a hole, the ones below it are read. `holes` says what a hole in all of them is.
 ///
 /// # Errors
-/// As for [`open_raw`].
+/// Those of [`open_raw`].
 pub fn open_layers(path: &Path, below: &[&Path], base: u64, holes: Holes) -> Result<Image, OpenError> {
     let mut layers = Vec::new();
     for path in std::iter::once(path).chain(below.iter().copied()) {
@@ -485,12 +486,12 @@ pub fn open_layers(path: &Path, below: &[&Path], base: u64, holes: Holes) -> Res
     Ok(Image::dumped(Kind::Raw, path, facts, RawMemory::layered(layers, base, holes)))
 }
 
-/// A file that may be raw memory.
+/// Opens a file that may be raw memory.
 fn raw_file(path: &Path) -> Result<RegionFile, OpenError> {
     let file = RegionFile::open(path)?;
     match content_of(&file, path)? {
         Content::Plain => Ok(file),
-        // Memory may begin with a program.
+        // The memory may start with a program, which is an ELF file too.
         Content::Elf if matches!(ElfDump::parse(&file), Err(ElfError::NotCore { .. })) => Ok(file),
         content => Err(OpenError::NotRaw { path: path.to_owned(), what: content.describe() }),
     }
@@ -501,12 +502,13 @@ fn not_raw(path: &Path, kind: Kind) -> OpenError {
     OpenError::NotRaw { path: path.to_owned(), what }
 }
 
-/// Opens the image at `path` for writing and locks it as `how` says; of memory the window is locked. `window` is as for
-/// [`open`]; one of `/dev/mem` must lie in memory that `/proc/iomem` calls reserved or persistent.
+/// Opens the image at `path` for writing, and locks it as `how` says; for a character device, only the window is
+/// locked. `window` is as for [`open`]. A window of `/dev/mem` must be in memory that `/proc/iomem` calls reserved or
+/// persistent.
 ///
 /// # Errors
 /// [`OpenError::DumpForWriting`] for dumps; [`MapError::Held`] for memory in use; [`FileError::Locked`] and
-/// [`FileError::InUse`] if somebody else has it.
+/// [`FileError::InUse`] if another process uses it.
 pub fn open_for_writing(
     path: &Path,
     window: Option<Span>,
@@ -523,7 +525,7 @@ pub fn open_for_writing(
         Some(kind) => Ok(done(kind, Box::new(WritableWindow::dev_dax(path, window, how)?))),
         None => {
             if intent == Intent::Update {
-                // Before the lock, so that a dump on a read-only medium is called a dump.
+                // This comes before locking, so that a dump on a read-only medium is reported as a dump.
                 refuse_dump(&RegionFile::open(path)?, path)?;
             }
             let file = WritableFile::open(path, how)?;
@@ -536,11 +538,11 @@ pub fn open_for_writing(
     }
 }
 
-/// Opens the image at `path` for reading, for a dry run of a change: what [`open_for_writing`] refuses to change for what
-/// it is, or for where it lies in memory, is refused here too. Permission to write is not needed. Nothing is locked.
+/// Opens the image at `path` for reading, for a dry run of a change. It refuses what [`open_for_writing`] refuses
+/// because of its content or its location in memory. It needs no permission to write, and locks nothing.
 ///
 /// # Errors
-/// As [`open_for_writing`].
+/// Those of [`open_for_writing`].
 pub fn open_for_dry_run(path: &Path, window: Option<Span>) -> Result<Image, OpenError> {
     match device_kind(path)? {
         Some(Kind::DevMem) => {
@@ -562,7 +564,7 @@ fn refuse_dump(file: &impl ReadAt, path: &Path) -> Result<(), OpenError> {
     Err(OpenError::DumpForWriting { path: path.to_owned(), what })
 }
 
-/// What physical memory belongs to whom, read from `path`, which is `/proc/iomem`.
+/// The map of physical memory, read from `path`, which is `/proc/iomem`.
 ///
 /// # Errors
 /// [`OpenError::IoMemRead`], [`OpenError::IoMem`].
@@ -572,7 +574,13 @@ pub fn memory_map(path: &Path) -> Result<IoMem, OpenError> {
     Ok(IoMem::parse(&text)?)
 }
 
-/// What kind of image the character device at `path` is; `None` for what is no character device.
+/// Whether the path names `/dev/mem`, by its device number.
+#[must_use]
+pub fn is_dev_mem(path: &Path) -> bool {
+    matches!(device_kind(path), Ok(Some(Kind::DevMem)))
+}
+
+/// The kind of the character device at `path`; `None` if it is not a character device.
 fn device_kind(path: &Path) -> Result<Option<Kind>, OpenError> {
     match node_of(path)? {
         Node::Regular | Node::Block => Ok(None),
@@ -586,7 +594,7 @@ fn device_kind(path: &Path) -> Result<Option<Kind>, OpenError> {
     }
 }
 
-/// What the first bytes of `file` say. A file may have fewer of them than are wanted.
+/// What the first bytes of `file` show it to be. A file may be shorter than these.
 fn content_of(file: &impl ReadAt, path: &Path) -> Result<Content, OpenError> {
     let mut head = [0; HEAD];
     let there = file.end().map_or(HEAD, |end| usize::try_from(end).map_or(HEAD, |end| end.min(HEAD)));

@@ -1,13 +1,14 @@
-//! What procfs tells of other processes.
+//! Reads about other processes from procfs.
 
 use std::path::{Path, PathBuf};
 
 /// A process.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub struct Process {
-    /// Its number.
+    /// The process ID.
     pub pid: u32,
-    /// What the kernel calls it: the first 15 bytes of its program's name, or what it called itself.
+    /// The kernel's name for it: the first 15 bytes of its program's name, or a name that it has chosen.
     pub name: String,
 }
 
@@ -33,7 +34,7 @@ pub(crate) fn directory(pid: u32) -> PathBuf {
     Path::new("/proc").join(pid.to_string())
 }
 
-/// The numbers of all processes that can be seen, ascending.
+/// The IDs of all visible processes, ascending.
 pub(crate) fn all() -> std::io::Result<Vec<u32>> {
     let names = std::fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     let mut pids: Vec<u32> = names.collect();

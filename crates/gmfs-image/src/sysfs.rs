@@ -1,28 +1,29 @@
-//! What sysfs says of a character device: whether it is a devdax device, its size and its alignment.
+//! Reads from sysfs whether a character device is a devdax device, and its size and alignment.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The facts of a devdax device.
+/// The size and alignment of a devdax device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DevDax {
     /// Its size in bytes.
     pub(crate) size: u64,
-    /// What the start and the length of each map must be a multiple of.
+    /// The start and the length of each mapping must be a multiple of this.
     pub(crate) align: u64,
 }
 
-/// Why the facts could not be read.
+/// Why size and alignment could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot learn the size and alignment of the device from {}", path.display())]
+#[non_exhaustive]
 pub struct SysfsError {
     /// The file of sysfs.
     pub path: PathBuf,
-    /// What the system said, or that the number makes no sense.
+    /// The system's error, or that the number is invalid.
     pub source: io::Error,
 }
 
-/// The facts of the character device `major:minor`, or `None` if it is not a devdax device. `sysfs` is `/sys`.
+/// Size and alignment of the character device `major:minor`, or `None` if it is not a devdax device. `sysfs` is `/sys`.
 pub(crate) fn dev_dax(sysfs: &Path, major: u32, minor: u32) -> Result<Option<DevDax>, SysfsError> {
     let device = sysfs.join(format!("dev/char/{major}:{minor}"));
     let subsystem = std::fs::read_link(device.join("subsystem")).unwrap_or_default();
@@ -30,7 +31,7 @@ pub(crate) fn dev_dax(sysfs: &Path, major: u32, minor: u32) -> Result<Option<Dev
         return Ok(None);
     }
     let size = number(device.join("size"))?;
-    // Kernels before 5.10 do not say; they mapped nothing smaller than 2 MiB by default.
+    // Kernels before 5.10 do not report it. By default they mapped nothing smaller than 2 MiB.
     let align = match number(device.join("align")) {
         Ok(align) if align.is_power_of_two() => align,
         Ok(_) => return Err(senseless(device.join("align"))),

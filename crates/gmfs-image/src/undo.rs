@@ -1,24 +1,24 @@
-//! Taking writes back: what every write overwrites goes into a file first.
+//! Undoes writes: what a write overwrites is saved to a file before it.
 //!
-//! The file holds each 4 KiB page once, as it was before the first write to it, and at its end a table of what each
-//! page was left as. With the table, [`Undo::revert`] can tell before it writes anything that the file belongs to the
-//! image and that nobody has changed the image since. The table also names *witnesses*: pages that hold something and
-//! that were not written. They tell that an image is the right one where the written pages have changed since.
+//! The file holds each 4 KiB page once, as it was before the first write to it. The table at its end has a checksum of
+//! each page after the last write. With the table, [`Undo::revert`] checks before it writes anything that the file
+//! belongs to the image, and that the image has not been changed since. The table also has *witnesses*: pages with
+//! content that were not written. They identify the image if the written pages have been changed since.
 //!
 //! | bytes | what |
 //! | --- | --- |
 //! | 8 | magic `GMFSUND1` |
-//! | 8 | length of the image before, 2⁶⁴-1 where it is not known |
+//! | 8 | length of the image before the writes; 2⁶⁴-1 if it is not known |
 //! | 4 | CRC-32 of these 16 bytes |
 //! | 8 + 4 + 4 + n | per page: offset, length n, CRC-32 of the page's bytes and of offset and length, the bytes |
 //! | 8 + 8 | end: 2⁶⁴-1, number of entries |
 //! | 8 + 4 | per entry, ascending: offset of a page plus its kind, CRC-32 of the page |
 //! | 4 | CRC-32 of everything from the end mark on |
 //!
-//! Kind 0 is what a recorded page was left as, kind 1 a witness, kind 2 a recorded page of which nobody knows what it was
-//! left as, because a write to it failed and it could not be read afterwards (CRC 0). Each recorded page has exactly one
-//! entry of kind 0 or 2. Every page is 4 KiB, except for the last one of an image whose length is known. All numbers are
-//! little-endian.
+//! Kind 0 is a recorded page after the last write to it. Kind 1 is a witness. Kind 2 is a recorded page in an unknown
+//! state (with CRC 0), because a write to it failed and it could not be read afterwards. Each recorded page has exactly
+//! one entry of kind 0 or 2. Every page has 4 KiB, except the last one of an image whose length is known. All numbers
+//! are little-endian.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -32,66 +32,66 @@ use gmfs_io::{Absence, ReadAt, ReadError, Span, WriteAt, WriteError};
 const MAGIC: [u8; 8] = *b"GMFSUND1";
 const PAGE: u64 = 4096;
 const END: u64 = u64::MAX;
-/// An entry's kind: a page that holds something and was not written.
+/// The kind of an entry for a page with content that was not written.
 const WITNESS: u64 = 1;
-/// An entry's kind: a recorded page that nobody knows the state of.
+/// The kind of an entry for a recorded page in an unknown state.
 const UNKNOWN: u64 = 2;
-/// So many bytes are recorded at a time: memory does not grow with what is overwritten.
+/// How many bytes are recorded at once, so that memory does not grow with the size of a write.
 const BATCH: u64 = 256 * PAGE;
-/// Into so many equal parts an image is divided to find witnesses.
+/// How many equal parts an image is divided into to find witnesses.
 const PARTS: u64 = 32;
-/// No file has more witnesses: those of the equal parts, and those at half, a quarter, an eighth of the image.
+/// The maximum number of witnesses: those of the equal parts, and those at a half, a quarter, an eighth … of the image.
 const MOST_WITNESSES: u64 = PARTS + 64;
 
-/// Why writes cannot be taken back.
+/// Why writes cannot be undone.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UndoError {
-    /// The undo file could not be made, read or written.
+    /// The undo file could not be created, read or written.
     #[error("cannot use the undo file {}", path.display())]
     File {
         /// The undo file.
         path: PathBuf,
-        /// What the system said.
+        /// The error that the system returned.
         source: io::Error,
     },
-    /// The file is no undo file.
-    #[error("{} is no undo file", .0.display())]
+    /// The file is not an undo file.
+    #[error("{} is not an undo file", .0.display())]
     NotUndo(PathBuf),
     /// The file is damaged.
     #[error("the undo file {} is damaged at byte {at}: nothing is undone", path.display())]
     Damaged {
         /// The undo file.
         path: PathBuf,
-        /// Where, in bytes from its start.
+        /// The offset of the damage in the file.
         at: u64,
     },
-    /// The program that wrote the file did not come to its end, or the file is cut.
+    /// The program that wrote the file was stopped, or the file was cut.
     #[error(
-        "the undo file {} has no end: it is cut, or its program was stopped; what it holds may be a part only",
+        "the undo file {} is incomplete: it was cut, or the program that wrote it was stopped",
         .0.display()
     )]
     Unfinished(PathBuf),
-    /// The image is not what was left behind.
+    /// The image is not in the state after the last write.
     #[error(
         "the image has changed at {offset:#x} since the undo file was written, or is another image: nothing is undone"
     )]
     Changed {
-        /// Where in the image, in bytes.
+        /// The offset of the first difference in the image.
         offset: u64,
     },
-    /// The image is not as long as the one that the file is of.
-    #[error("the image has {now} bytes, and the undo file is of one with {then}: nothing is undone")]
+    /// The length of the image differs from that of the recorded one.
+    #[error("the image has {now} bytes, but the undo file is for an image of {then} bytes: nothing is undone")]
     Length {
-        /// Bytes in the image.
+        /// The length of the image in bytes.
         now: u64,
-        /// Bytes in it when the undo file was begun.
+        /// The length of the recorded image in bytes, before the writes.
         then: u64,
     },
-    /// Nothing in the image is as the file knows it.
-    #[error("no page of the image is what the undo file knows of it: it is another image, and nothing is undone")]
+    /// No page of the image matches the undo file.
+    #[error("no page of the image matches the undo file: it is another image, and nothing is undone")]
     Unrelated,
-    /// The file has changed while it was used.
+    /// The undo file changed while it was used.
     #[error("the undo file {} has changed while it was read", .0.display())]
     Unsteady(PathBuf),
     /// The image could not be read.
@@ -102,29 +102,29 @@ pub enum UndoError {
     Write(#[from] WriteError),
 }
 
-/// A target whose every write is recorded first.
+/// A target that records what is overwritten before each write.
 pub struct Recorded<T> {
     target: T,
     file: File,
     path: PathBuf,
-    /// Length of the file as far as it is whole.
+    /// The length of the file up to its last complete record.
     length: u64,
-    /// A page could not be recorded: nothing may be written any more.
+    /// Whether a page could not be recorded. After that, all writes fail.
     failed: bool,
-    /// Pages recorded, with what they were last left as; `None` where that is not known.
+    /// The recorded pages, with their checksums after the last write; `None` if that state is unknown.
     pages: BTreeMap<u64, Option<u32>>,
-    /// Pages that held something at the beginning.
+    /// Pages with content at the beginning, and their checksums.
     witnesses: BTreeMap<u64, u32>,
 }
 
 impl<T: WriteAt> Recorded<T> {
-    /// Records what is overwritten in `target` into a new file at `path`.
+    /// Records what is overwritten in `target` to a new file at `path`.
     ///
     /// # Errors
-    /// [`UndoError::File`], also if the file exists.
+    /// [`UndoError::File`], for example if the file exists.
     pub fn new(target: T, path: &Path) -> Result<Self, UndoError> {
         let failed = |source| UndoError::File { path: path.to_owned(), source };
-        // What is overwritten may be guest memory.
+        // Only the owner may read the file, because the recorded pages may be guest memory.
         let private = File::options().write(true).create_new(true).mode(0o600).open(path);
         let mut file = private.map_err(failed)?;
         let mut head = MAGIC.to_vec();
@@ -132,7 +132,7 @@ impl<T: WriteAt> Recorded<T> {
         let sum = crc32fast::hash(&head);
         head.extend_from_slice(&sum.to_le_bytes());
         file.write_all(&head).and_then(|()| file.sync_data()).map_err(failed).inspect_err(|_| {
-            // The file is ours, and holds nothing.
+            // The file was created here and is empty.
             let _ = std::fs::remove_file(path);
         })?;
         let length = head.len() as u64;
@@ -140,13 +140,13 @@ impl<T: WriteAt> Recorded<T> {
         Ok(Self { target, file, path: path.to_owned(), length, failed: false, pages: BTreeMap::new(), witnesses })
     }
 
-    /// Ends the record; gives the target back, and how many pages it holds. A file that holds none is removed.
+    /// Ends the record. Returns the target, and the number of recorded pages. A file without pages is removed.
     ///
     /// # Errors
     /// [`UndoError::File`].
     pub fn finish(mut self) -> Result<(T, u64), UndoError> {
         if self.pages.is_empty() {
-            // It is ours, and there is nothing in it that could be taken back.
+            // The file was created by this program, and there is nothing in it to undo.
             let _ = std::fs::remove_file(&self.path);
             return Ok((self.target, 0));
         }
@@ -168,15 +168,16 @@ impl<T: WriteAt> Recorded<T> {
         tail.extend_from_slice(&sum.to_le_bytes());
         let written = self.file.write_all(&tail).and_then(|()| self.file.sync_all());
         written.map_err(|source| {
-            // Without its end it is what a program that was stopped leaves. Where even that fails, the end is missed.
+            // Cuts a partly written table off, so that the file looks like that of a program that was stopped. If this
+            // fails too, the incomplete table is noticed on reading.
             let _ = self.file.set_len(self.length);
             UndoError::File { path: self.path.clone(), source }
         })?;
         Ok((self.target, self.pages.len() as u64))
     }
 
-    /// Records the pages of a span that have not been recorded yet, durably. If that fails, the file ends with the last
-    /// page that is whole in it, and nothing is written to the target ever after.
+    /// Records those pages of a span that have not been recorded yet, and makes the record durable. If that fails, the
+    /// file is cut after its last complete page, and all later writes to the target fail.
     fn record(&mut self, span: Span) -> Result<(), WriteError> {
         let failed = |source| {
             let error = UndoError::File { path: self.path.clone(), source };
@@ -201,7 +202,7 @@ impl<T: WriteAt> Recorded<T> {
         if let Err(error) = self.file.write_all(&batch).and_then(|()| self.file.sync_data()) {
             let error = failed(error);
             self.failed = true;
-            // Where that fails too, the end will be missed.
+            // If this fails too, the file has no valid end, which is noticed on reading.
             let _ = self.file.set_len(self.length).and_then(|()| self.file.seek(SeekFrom::Start(self.length)));
             return Err(error);
         }
@@ -210,8 +211,8 @@ impl<T: WriteAt> Recorded<T> {
         Ok(())
     }
 
-    /// Records a span, writes to it, and notes what its pages are left as. What is written is known beforehand, so that
-    /// nothing has to be read after it.
+    /// Records a span, writes to it, and notes the new checksums of its pages. They are computed before the write, so
+    /// that nothing has to be read afterwards.
     fn store(
         &mut self,
         span: Span,
@@ -225,7 +226,7 @@ impl<T: WriteAt> Recorded<T> {
             self.pages.extend(left);
             return done;
         }
-        // A part of it may be there.
+        // Part of the data may have been written.
         for offset in pages(span) {
             let found = read_page(&self.target, offset).ok();
             self.pages.insert(offset, found.map(|bytes| crc32fast::hash(&bytes)));
@@ -233,7 +234,7 @@ impl<T: WriteAt> Recorded<T> {
         done
     }
 
-    /// What the pages of a span will be when `bytes`, or zeros, are written to it.
+    /// The checksums that the pages of a span will have after `bytes`, or zeros, have been written to it.
     fn foresee(&self, span: Span, bytes: Option<&[u8]>) -> Result<Vec<(u64, Option<u32>)>, ReadError> {
         let blank = crc32fast::hash(&[0; PAGE as usize]);
         let mut left = Vec::new();
@@ -260,7 +261,7 @@ impl<T: WriteAt> Recorded<T> {
     }
 }
 
-/// Pages of an image that hold something: one in each of some parts of it, of which the first ones are small.
+/// Pages of an image with content: one in each of several parts of the image, the first of which are small.
 fn witnesses<S: ReadAt>(source: &S) -> BTreeMap<u64, u32> {
     let mut found = BTreeMap::new();
     let Some(end) = source.end() else { return found };
@@ -276,11 +277,11 @@ fn witnesses<S: ReadAt>(source: &S) -> BTreeMap<u64, u32> {
     found
 }
 
-/// A page in a range that is not the same word all over.
+/// A page in a range that is not one repeated word.
 fn witness<S: ReadAt>(source: &S, range: Range<u64>) -> Option<(u64, u32)> {
     let data = source.next_data(range.clone()).ok()??;
     let first = data.start.max(range.start).next_multiple_of(PAGE);
-    // The first page of a stretch may be blank, and the next ones not.
+    // The first page of a range may be blank although later ones are not.
     let tries = [0, PAGE, 16 * PAGE, 256 * PAGE, 512 * PAGE].map(|further| first.saturating_add(further));
     let end = data.end.min(range.end);
     tries.into_iter().filter(|offset| offset.saturating_add(PAGE) <= end).find_map(|offset| {
@@ -291,12 +292,12 @@ fn witness<S: ReadAt>(source: &S, range: Range<u64>) -> Option<(u64, u32)> {
     })
 }
 
-/// The pages that a span touches.
+/// The offsets of the pages that a span touches.
 fn pages(span: Span) -> impl Iterator<Item = u64> {
     (span.offset / PAGE..span.end().div_ceil(PAGE)).map(|page| page * PAGE)
 }
 
-/// A page of the image, shorter at the image's end.
+/// A page of the image. The last page of an image may be shorter.
 fn read_page<S: ReadAt>(source: &S, offset: u64) -> Result<Vec<u8>, ReadError> {
     let len = source.end().map_or(PAGE, |end| end.saturating_sub(offset).min(PAGE));
     let mut bytes = vec![0; len as usize];
@@ -340,13 +341,13 @@ impl<T: WriteAt> WriteAt for Recorded<T> {
         Ok(())
     }
 
-    /// Holes are zero before and after, and need no record.
+    /// Holes are zero before and after, so they are not recorded.
     fn zero(&mut self, span: Span) -> Result<(), WriteError> {
         let failed = |error| WriteError { span, source: io::Error::other(error) };
         let mut at = span.offset;
         while let Some(data) = self.target.next_data(at..span.end()).map_err(failed)? {
             let start = data.start.max(at);
-            // To the end of a page, so that no page is recorded twice.
+            // Each step ends at a page boundary, so that no page is recorded twice.
             let end = data.end.min((start / PAGE * PAGE).saturating_add(BATCH)).min(span.end());
             if start >= end {
                 break;
@@ -367,7 +368,7 @@ impl<T: WriteAt> WriteAt for Recorded<T> {
     }
 }
 
-/// A page in an undo file: where its bytes are, how many there are, and their checksum.
+/// A page in an undo file: the offset of its bytes, how many there are, and their checksum.
 #[derive(Clone, Copy, Debug)]
 struct Record {
     place: u64,
@@ -378,13 +379,13 @@ struct Record {
 /// The table at the end of an undo file.
 #[derive(Debug, Default)]
 struct Table {
-    /// What each page was left as; `None` where that is not known.
+    /// The checksum of each recorded page after the last write; `None` if that state is unknown.
     left: BTreeMap<u64, Option<u32>>,
-    /// What pages were that have not been written.
+    /// The checksums of the witnesses.
     witnesses: BTreeMap<u64, u32>,
 }
 
-/// An image as it was before: the pages of an undo file, over what is there.
+/// An image as it was before the writes: the present image, with the pages of an undo file in front of it.
 pub struct Before<'u, T> {
     undo: &'u Undo,
     file: crate::RegionFile,
@@ -414,26 +415,32 @@ impl<T: ReadAt> ReadAt for Before<'_, T> {
     }
 }
 
-/// An undo file that has been read and found whole.
+/// An undo file that has been read and checked.
 #[derive(Debug)]
 pub struct Undo {
     path: PathBuf,
     file: File,
-    /// Length of the image before, if it was known.
+    /// The length of the image before the writes, if it was known.
     length: Option<u64>,
-    /// The recorded pages by their offset in the image.
+    /// The recorded pages, by their offset in the image.
     pages: BTreeMap<u64, Record>,
-    /// `None` if the file has no end.
+    /// `None` if the file is incomplete.
     table: Option<Table>,
 }
 
+/// Whether the file at `path` begins like an undo file. What it holds is not checked.
+#[must_use]
+pub fn is_undo_file(path: &Path) -> bool {
+    crate::file::begins_with(path, MAGIC)
+}
+
 impl Undo {
-    /// Reads the whole file and checks all of it: every checksum, that each page is recorded once and within the image, and
-    /// that the table is of the recorded pages.
+    /// Reads and checks the whole file: every checksum, that each page is recorded once and is within the image, and
+    /// that the table matches the recorded pages.
     ///
     /// # Errors
-    /// No undo file, or a damaged one. A file without an end is read as far as it goes, and refused by
-    /// [`revert`](Self::revert) unless that is forced.
+    /// The file is not an undo file, or it is damaged. An incomplete file is read as far as it goes;
+    /// [`revert`](Self::revert) refuses it unless it is forced.
     pub fn open(path: &Path) -> Result<Self, UndoError> {
         let failed = |source| UndoError::File { path: path.to_owned(), source };
         let file = File::open(path).map_err(failed)?;
@@ -462,24 +469,24 @@ impl Undo {
         Ok(Self { path: path.to_owned(), file: reader.inner.into_inner(), length, pages, table })
     }
 
-    /// How many pages it holds.
+    /// The number of recorded pages.
     #[must_use]
     pub fn len(&self) -> usize {
         self.pages.len()
     }
 
-    /// Whether it holds nothing.
+    /// Whether no page is recorded.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.pages.is_empty()
     }
 
-    /// The places of the pages that it holds, in bytes of the image.
+    /// The recorded pages, in bytes of the image.
     pub fn pages(&self) -> impl Iterator<Item = Span> {
         self.pages.iter().map(|(offset, record)| Span::new(*offset, u64::from(record.length)))
     }
 
-    /// What `target` would be if everything were put back.
+    /// `target` with all recorded pages put back in memory only.
     ///
     /// # Errors
     /// [`UndoError::File`].
@@ -489,24 +496,24 @@ impl Undo {
         Ok(Before { undo: self, file, target })
     }
 
-    /// Length of the image before anything was written, if that was known.
+    /// The length of the image before the writes, if it was known.
     #[must_use]
     pub const fn length(&self) -> Option<u64> {
         self.length
     }
 
-    /// Puts every page back. Gives the number of those that were not already what they were before. Before the first
-    /// write, the image is compared with what was left behind; a page may also be as it was before, so that an undo that
-    /// was stopped can be run again.
+    /// Writes every recorded page back. Returns how many of them differed from their state before the writes. Before it
+    /// writes anything, it checks that the image is in the state after the last recorded write. Pages may also be in
+    /// their state before the first write, so that an undo that was stopped can be repeated.
     ///
-    /// `force` leaves that out, and is what a file without an end takes. The image must be long enough all the same, and,
-    /// if the file has its end, there must be a sign that it is the right one: a recorded page in it is as it was before or
-    /// as it was left; or a witness is what it was; or the file has no witness because the image held nothing beside what
-    /// was recorded, and neither does this one.
+    /// `force` skips this check; an incomplete file can only be undone with it. Even then, the image must be long
+    /// enough. If the file is complete, it must also match the image in one of three ways: a recorded page is in its
+    /// state before or after the writes; a witness is unchanged; or the file has no witness because the image had no
+    /// content except the recorded pages, and this image has none either.
     ///
     /// # Errors
-    /// [`UndoError::Unfinished`], [`UndoError::Changed`], [`UndoError::Length`], [`UndoError::Unrelated`]: nothing has been
-    /// written then. Or the medium failed.
+    /// [`UndoError::Unfinished`], [`UndoError::Changed`], [`UndoError::Length`], [`UndoError::Unrelated`]: nothing has
+    /// been written. Other errors: the medium or the undo file failed.
     pub fn revert<T: WriteAt>(&self, target: &mut T, force: bool) -> Result<u64, UndoError> {
         self.check(target, force)?;
         let mut written = 0;
@@ -517,7 +524,7 @@ impl Undo {
             }
             written += 1;
             if bytes.iter().all(|byte| *byte == 0) {
-                // What was a hole becomes one again.
+                // A page of zeros becomes a hole again where that is possible.
                 target.zero(Span::new(*offset, bytes.len() as u64))?;
             } else {
                 target.write_at(*offset, &bytes)?;
@@ -527,18 +534,19 @@ impl Undo {
         Ok(written)
     }
 
-    /// The length that the image had, if its recorded command cut it: every page that is missing is recorded. With that
-    /// length again, the image reads as zeros there, which is what the undo file knows of these pages.
+    /// The former length of an image that the recorded command shortened: every page that is missing now is recorded.
+    /// An image that is extended to that length reads as zeros there, and these zeros are the state that the undo file
+    /// has for these pages.
     pub fn cut_from<T: ReadAt>(&self, target: &T) -> Option<u64> {
         let (then, now) = (self.length?, target.end()?);
         let missing = Span::new(now, then.checked_sub(now).filter(|missing| *missing > 0)?);
         pages(missing).all(|page| self.pages.contains_key(&page)).then_some(then)
     }
 
-    /// Refuses what [`revert`](Self::revert) would not put back into this target. Writes nothing.
+    /// Fails if [`revert`](Self::revert) would refuse this target. It writes nothing.
     ///
     /// # Errors
-    /// As for [`revert`](Self::revert).
+    /// Those of [`revert`](Self::revert).
     pub fn check<T: ReadAt>(&self, target: &T, force: bool) -> Result<(), UndoError> {
         let last = self.pages.last_key_value().map_or(0, |(offset, record)| offset + u64::from(record.length));
         let then = self.length.unwrap_or(last).max(last);
@@ -547,14 +555,14 @@ impl Undo {
         }
         match &self.table {
             Some(table) if force => self.require_related(table, target)?,
-            // Without its end, nothing tells what the image was left as.
+            // An incomplete file does not record the state of the image after the writes.
             None if force => {}
             _ => self.compare(target)?,
         }
         Ok(())
     }
 
-    /// Refuses an image that is not what was left behind.
+    /// Refuses an image that is not in the state after the recorded writes.
     fn compare<T: ReadAt>(&self, target: &T) -> Result<(), UndoError> {
         let Some(table) = &self.table else { return Err(UndoError::Unfinished(self.path.clone())) };
         let mut known = false;
@@ -572,8 +580,8 @@ impl Undo {
         if known { Ok(()) } else { self.require_related(table, target) }
     }
 
-    /// Refuses an image without a sign that it is the one that the file is of. Pages of zeros are alike everywhere, and
-    /// count only where there are no others.
+    /// Refuses an image that does not match the undo file in any way. Pages of zeros are in every image, so they count
+    /// only if there are no others.
     fn require_related<T: ReadAt>(&self, table: &Table, target: &T) -> Result<(), UndoError> {
         let mut blank = true;
         for offset in self.pages.keys() {
@@ -612,7 +620,7 @@ impl Undo {
     }
 }
 
-/// Reads an undo file from its start; nothing that it says decides how much memory is taken.
+/// Reads an undo file from its start. No number in it decides how much memory is allocated.
 struct Reader<'a> {
     inner: BufReader<File>,
     at: u64,
@@ -625,7 +633,7 @@ impl Reader<'_> {
         UndoError::Damaged { path: self.path.to_owned(), at }
     }
 
-    /// So many bytes, or `None` if the file ends before.
+    /// The next `len` bytes, or `None` if the file ends before.
     fn take_vec(&mut self, len: usize) -> Result<Option<Vec<u8>>, UndoError> {
         if self.size - self.at < len as u64 {
             return Ok(None);
@@ -641,7 +649,7 @@ impl Reader<'_> {
         Ok(self.take_vec(N)?.and_then(|bytes| bytes.try_into().ok()))
     }
 
-    /// A page's record, of an image of this length. Gives `None` if the file ends within it.
+    /// The record of a page, in an image of this length. Returns `None` if the file ends within the record.
     fn record(&mut self, offset: u64, image: Option<u64>) -> Result<Option<Record>, UndoError> {
         let start = self.at;
         let Some(head) = self.take::<8>()? else { return Ok(None) };
@@ -660,7 +668,7 @@ impl Reader<'_> {
         Ok(Some(Record { place, length, sum }))
     }
 
-    /// The table behind the end mark; `None` if the file is cut within it, as a full disk leaves it.
+    /// The table after the end mark. Returns `None` if the file is cut within it, as a full disk leaves it.
     fn end(&mut self, pages: &BTreeMap<u64, Record>) -> Result<Option<Table>, UndoError> {
         let start = self.at;
         let cut = |reader: &Self| reader.damaged(start);

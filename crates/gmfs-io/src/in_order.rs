@@ -1,5 +1,8 @@
-//! Reading ahead of whoever writes it out: several threads read (and decode), one takes what they read in order. Memory
-//! is bounded: three chunks for each thread.
+//! Work that several threads do ahead of one who takes the results in order: reading and decoding, while what came
+//! before is written out. All reading ahead of gmfs is done here.
+//!
+//! [`in_order`] reads a range, [`steps_in_order`] reads what a plan says, and [`jobs_in_order`] does any work. Memory is
+//! bounded: three results for each thread.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -8,10 +11,12 @@ use std::thread::Scope;
 
 use crate::{ReadAt, ReadError};
 
-/// So many chunks are on their way for each thread.
+/// How many jobs are under way for each thread.
 const AHEAD: usize = 3;
-/// So many steps that read nothing wait behind one another at most.
+/// How many steps without a job wait in a row at most.
 const WAITING: usize = 1024;
+/// More threads than this are not started.
+const MOST: usize = 64;
 
 /// How a range is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,95 +107,173 @@ where
 /// What `take` returned.
 pub fn steps_in_order<S, T, E>(
     source: &S,
-    mut steps: impl Iterator<Item = Step<T>>,
+    steps: impl Iterator<Item = Step<T>>,
     threads: usize,
     mut take: impl FnMut(T, Option<Result<&[u8], ReadError>>) -> Result<(), E>,
 ) -> Result<(), E>
 where
     S: ReadAt + ?Sized,
 {
-    let threads = threads.clamp(1, 64);
+    let jobs = steps.map(|Step { read, what }| (read, what));
+    let read = |range: Range<u64>, chunk: &mut Chunk| chunk.fill(source, &range);
+    jobs_in_order(jobs, threads, read, |what, chunk| take(what, chunk.map(Chunk::taken)))
+}
+
+/// A chunk that was read: its buffer, how much of that counts, and why it could not be read.
+#[derive(Default)]
+struct Chunk {
+    buf: Vec<u8>,
+    used: usize,
+    failed: Option<ReadError>,
+}
+
+impl Chunk {
+    fn fill<S: ReadAt + ?Sized>(&mut self, source: &S, range: &Range<u64>) {
+        self.used = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0);
+        if self.buf.len() < self.used {
+            self.buf.resize(self.used, 0);
+        }
+        self.failed = source.read_at(range.start, self.buf.get_mut(..self.used).unwrap_or_default()).err();
+    }
+
+    fn taken(&mut self) -> Result<&[u8], ReadError> {
+        match self.failed.take() {
+            Some(error) => Err(error),
+            None => Ok(self.buf.get(..self.used).unwrap_or_default()),
+        }
+    }
+}
+
+/// Does jobs by several threads, and gives their results to `take` in the order of `jobs`.
+///
+/// Each item of `jobs` is a job, or none, and what it means to the taker. `work` does a job and leaves its result in a `B`:
+/// a new one, or one whose result has been taken, so that buffers are used again. `take` runs on the caller's thread, and
+/// so does `jobs`, which is asked shortly before a job is needed; the first error of `take` ends everything. With one
+/// thread, and where there is only one job, no thread is started, and `work` runs on the caller's thread.
+///
+/// ```
+/// use gmfs_io::in_order::jobs_in_order;
+/// let jobs = [(Some(3_u64), "three"), (None, "nothing"), (Some(4), "four")];
+/// let mut seen = Vec::new();
+/// jobs_in_order(
+///     jobs.into_iter(),
+///     2,
+///     |number, square: &mut u64| *square = number * number,
+///     |what, square| {
+///         seen.push((what, square.copied()));
+///         Ok::<_, ()>(())
+///     },
+/// )?;
+/// assert_eq!(seen, [("three", Some(9)), ("nothing", None), ("four", Some(16))]);
+/// # Ok::<(), ()>(())
+/// ```
+///
+/// # Errors
+/// What `take` returned.
+pub fn jobs_in_order<J, T, B, E>(
+    mut jobs: impl Iterator<Item = (Option<J>, T)>,
+    threads: usize,
+    work: impl Fn(J, &mut B) + Sync,
+    mut take: impl FnMut(T, Option<&mut B>) -> Result<(), E>,
+) -> Result<(), E>
+where
+    J: Send,
+    B: Default + Send,
+{
+    let threads = threads.clamp(1, MOST);
+    let work = &work;
     std::thread::scope(|scope| {
-        let mut readers: Vec<Reader> = Vec::new();
-        let (mut waiting, mut idle) = (VecDeque::new(), Vec::new());
-        let (mut reads, mut number) = (0_usize, 0_usize);
-        let mut own = Vec::new();
+        let mut workers: Vec<Worker<J, B>> = Vec::new();
+        let mut waiting: VecDeque<(T, Waiting<J>)> = VecDeque::new();
+        let mut idle: Vec<B> = Vec::new();
+        let (mut under_way, mut number) = (0_usize, 0_usize);
         loop {
-            // One thread alone reads when it is needed.
+            // One thread alone works when the result is needed.
             let ahead = if threads == 1 { 1 } else { threads.saturating_mul(AHEAD) };
-            while reads < ahead && waiting.len() < WAITING {
-                let Some(step) = steps.next() else { break };
-                if step.read.is_some() {
-                    reads = reads.saturating_add(1);
+            while under_way < ahead && waiting.len() < WAITING {
+                let Some((job, what)) = jobs.next() else { break };
+                under_way = under_way.saturating_add(job.is_some().into());
+                waiting.push_back((what, job.map_or(Waiting::Nothing, Waiting::Job)));
+            }
+            if workers.is_empty() && threads > 1 && under_way > 1 {
+                workers = (0..threads).map_while(|_| Worker::start(scope, work)).collect();
+            }
+            // What no thread has yet.
+            for (_, state) in &mut waiting {
+                if workers.is_empty() || !matches!(state, Waiting::Job(_)) {
+                    continue;
                 }
-                waiting.push_back((step, None));
-            }
-            if readers.is_empty() && threads > 1 && reads > 1 {
-                readers = (0..threads).map_while(|_| Reader::start(scope, source)).collect();
-            }
-            // What has nobody yet who reads it.
-            for (step, reader) in &mut waiting {
-                let (Some(read), None, false) = (&step.read, &reader, readers.is_empty()) else { continue };
-                let turn = number.checked_rem(readers.len()).unwrap_or(0);
+                let turn = number.checked_rem(workers.len()).unwrap_or(0);
                 number = number.wrapping_add(1);
-                let job = (read.clone(), idle.pop().unwrap_or_default());
-                if readers.get(turn).is_some_and(|chosen| chosen.jobs.send(job).is_ok()) {
-                    *reader = Some(turn);
+                let Waiting::Job(job) = std::mem::replace(state, Waiting::At(turn)) else { continue };
+                let sent = workers.get(turn).map(|worker| worker.jobs.send((job, idle.pop().unwrap_or_default())));
+                // A thread that has panicked takes none, and the scope passes the panic on.
+                if !matches!(sent, Some(Ok(()))) {
+                    return Ok(());
                 }
             }
-            let Some((Step { read, what }, reader)) = waiting.pop_front() else { return Ok(()) };
-            let Some(read) = read else {
-                take(what, None)?;
-                continue;
+            let Some((what, state)) = waiting.pop_front() else { return Ok(()) };
+            let mut result = match state {
+                Waiting::Nothing => {
+                    take(what, None)?;
+                    continue;
+                }
+                Waiting::Job(job) => {
+                    let mut result = idle.pop().unwrap_or_default();
+                    work(job, &mut result);
+                    result
+                }
+                Waiting::At(turn) => match workers.get(turn).and_then(|worker| worker.done.recv().ok()) {
+                    Some(result) => result,
+                    // As above.
+                    None => return Ok(()),
+                },
             };
-            reads = reads.saturating_sub(1);
-            let arrived = reader.and_then(|turn| readers.get(turn)?.fulls.recv().ok());
-            let from_reader = arrived.is_some();
-            let (buf, used, done) = arrived.unwrap_or_else(|| fill(source, &read, std::mem::take(&mut own)));
-            take(what, Some(done.map(|()| buf.get(..used).unwrap_or_default())))?;
-            if from_reader {
-                idle.push(buf);
-            } else {
-                own = buf;
-            }
+            under_way = under_way.saturating_sub(1);
+            take(what, Some(&mut result))?;
+            idle.push(result);
         }
     })
 }
 
-/// A chunk on its way: its buffer, how much of it counts, and how reading went.
-type Filled = (Vec<u8>, usize, Result<(), ReadError>);
-
-/// A thread that reads: what it is told to, and what it has read, in the same order.
-struct Reader {
-    jobs: Sender<(Range<u64>, Vec<u8>)>,
-    fulls: Receiver<Filled>,
+/// What has become of a job whose turn has not come.
+enum Waiting<J> {
+    /// There is none.
+    Nothing,
+    /// No thread has it.
+    Job(J),
+    /// This worker has it.
+    At(usize),
 }
 
-impl Reader {
+/// A thread that works: the jobs that it is given, with a place for the result, and the results in the same order.
+struct Worker<J, B> {
+    jobs: Sender<(J, B)>,
+    done: Receiver<B>,
+}
+
+impl<J: Send, B: Send> Worker<J, B> {
     /// `None` if no thread can be had.
-    fn start<'scope, S: ReadAt + ?Sized>(scope: &'scope Scope<'scope, '_>, source: &'scope S) -> Option<Self> {
-        let (jobs, todo) = channel::<(Range<u64>, Vec<u8>)>();
-        let (full, fulls) = channel();
-        let read = move || {
-            for (range, buf) in todo {
-                // Nobody takes what comes behind an error.
-                if full.send(fill(source, &range, buf)).is_err() {
+    fn start<'scope, W>(scope: &'scope Scope<'scope, '_>, work: &'scope W) -> Option<Self>
+    where
+        J: 'scope,
+        B: 'scope,
+        W: Fn(J, &mut B) + Sync,
+    {
+        let (jobs, todo) = channel::<(J, B)>();
+        let (ready, done) = channel();
+        let run = move || {
+            for (job, mut result) in todo {
+                work(job, &mut result);
+                // Nobody takes what follows an error.
+                if ready.send(result).is_err() {
                     return;
                 }
             }
         };
-        std::thread::Builder::new().spawn_scoped(scope, read).ok()?;
-        Some(Self { jobs, fulls })
+        std::thread::Builder::new().spawn_scoped(scope, run).ok()?;
+        Some(Self { jobs, done })
     }
-}
-
-fn fill<S: ReadAt + ?Sized>(source: &S, range: &Range<u64>, mut buf: Vec<u8>) -> Filled {
-    let used = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0);
-    if buf.len() < used {
-        buf.resize(used, 0);
-    }
-    let done = source.read_at(range.start, buf.get_mut(..used).unwrap_or_default());
-    (buf, used, done)
 }
 
 #[cfg(test)]
@@ -239,6 +322,48 @@ mod tests {
             });
             assert_eq!((done, seen), (Err(2500), 2501));
         }
+    }
+
+    #[test]
+    fn results_come_in_order_and_their_places_are_used_again() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        struct Place(u64);
+        impl Default for Place {
+            fn default() -> Self {
+                MADE.fetch_add(1, Ordering::Relaxed);
+                Self(0)
+            }
+        }
+        for threads in [1, 2, 7] {
+            MADE.store(0, Ordering::Relaxed);
+            // Jobs that borrow, as pieces of one buffer do.
+            let mut bytes = vec![0_u8; 1000];
+            let jobs = bytes.chunks_mut(3).enumerate().map(|(n, chunk)| (Some((n, chunk)), n as u64));
+            let work = |(n, chunk): (usize, &mut [u8]), place: &mut Place| {
+                chunk.fill((n % 256) as u8);
+                place.0 += n as u64 + 1;
+            };
+            let mut sum = 0;
+            let done = jobs_in_order(jobs, threads, work, |n, place| {
+                let place = place.unwrap();
+                assert_eq!(std::mem::take(&mut place.0), n + 1);
+                sum += n;
+                Ok::<_, ()>(())
+            });
+            assert_eq!((done, sum), (Ok(()), 333 * 334 / 2));
+            assert!((0..1000).all(|at| bytes[at] == (at / 3 % 256) as u8));
+            assert!(MADE.load(Ordering::Relaxed) <= threads * AHEAD, "{threads}");
+        }
+    }
+
+    #[test]
+    fn a_job_that_panics_is_not_forgotten() {
+        let all = std::panic::catch_unwind(|| {
+            let jobs = (0..100).map(|n| (Some(n), ()));
+            jobs_in_order(jobs, 3, |n, _: &mut ()| assert_ne!(n, 50), |(), _| Ok::<_, ()>(()))
+        });
+        assert!(all.is_err());
     }
 
     #[test]

@@ -82,7 +82,7 @@ impl Absence {
 impl fmt::Display for Absence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::BeyondEnd => "behind the end of the image",
+            Self::BeyondEnd => "past the end of the image",
             Self::NotInDump => "not in the dump",
             Self::Excluded => "left out of the dump",
             Self::Truncated => "cut off: the dump's file is too short",

@@ -8,7 +8,7 @@
 //! | `pages` | every second page of copy A, and those between of copy B |
 //! | `lost` | every second page of the block table, in both copies |
 //!
-//! Seals are made anew over what is wrong, but for pages: of these one byte is altered and no seal.
+//! Pages are sealed again after the damage, except for `pages`, where one byte is changed without sealing.
 
 use std::fs::File;
 use std::io;
@@ -19,12 +19,12 @@ use gmfs_format::native::seal::{PageKind, Place, seal};
 use gmfs_format::native::superblock::Superblock;
 use gmfs_format::native::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo};
 
-/// Pages read and written at once.
+/// How many pages are read and written at once.
 const BATCH: u32 = 256;
-/// Blocks behind one another that `owners` gives to one inode.
+/// How many consecutive blocks `owners` assigns to one inode.
 const RUN: u32 = 1024;
 
-/// Makes one page of one copy wrong. Says whether its seal is to be made anew.
+/// Damages one page of one copy. Returns whether the page must be sealed again.
 type Damage = fn(&Superblock, CopyId, PageNo, &mut PageBytes) -> bool;
 
 fn owners(superblock: &Superblock, _: CopyId, page: PageNo, bytes: &mut PageBytes) -> bool {
@@ -115,7 +115,7 @@ fn damage_batch(
     for (page, bytes) in pages.map(PageNo).zip(&mut buffer) {
         let Some(kind) = superblock.geometry().page_kind(page) else { continue };
         if damage(superblock, copy, page, bytes) {
-            // As old as it was, or it would not be the page that the sums speak of.
+            // The page keeps its generation, because otherwise it would not match the sums.
             let generation = Generation(PageHeader::of(bytes).generation.get());
             let Superblock { uuid, birth, .. } = *superblock;
             let geometry = superblock.geometry();

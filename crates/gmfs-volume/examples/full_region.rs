@@ -16,7 +16,7 @@ use gmfs_format::native::tables::InodeKind;
 use gmfs_format::native::units::{CopyId, Generation, InodeNo, PAGE_SIZE, PageNo, PmdShift};
 use gmfs_format::spec::parse_size;
 
-/// Who owns what in the region.
+/// The owners of all blocks in the region.
 struct Plan {
     geometry: Geometry,
     files: u32,
@@ -24,7 +24,7 @@ struct Plan {
 }
 
 impl Plan {
-    /// The file and the place in it of the `k`th data block.
+    /// The file and the file block of the `k`th data block.
     fn owner(&self, k: u32) -> (u32, u32) {
         if self.robin {
             return (k % self.files, k / self.files);

@@ -1,7 +1,7 @@
-//! Which data blocks are free, and which of them a file gets.
+//! Keeps track of which data blocks are free, and chooses blocks for files.
 //!
-//! The map is one bit a block. A block is free here only if its descriptor is all zero: one that is marked free but
-//! still names an owner contradicts itself, may hold guest memory, and is not given out.
+//! The map has one bit for each block. A block is free only if its descriptor is all zero. A descriptor that is marked
+//! free but names an owner contradicts itself; its block may hold guest memory, and is not allocated.
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::ops::Range;
@@ -9,14 +9,14 @@ use std::ops::Range;
 use gmfs_format::native::geometry::Geometry;
 use gmfs_format::native::units::{BlockNo, range_len, to_u32, to_usize};
 
-/// Alignment that the "1 GiB" wish asks for, in bytes: what one PUD maps.
+/// The alignment that the flag "align to 1 GiB" asks for, in bytes: what one PUD maps.
 pub const PUD_BYTES: u64 = 1 << 30;
 
-/// Too few free blocks, or none where the alignment wants them.
+/// There are too few free blocks, or none with the alignment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoSpace;
 
-/// One block as a run. Blocks have numbers below the highest that there is.
+/// A run of one block. Block numbers are below the maximum, so the end is exact.
 pub(crate) const fn single(block: u32) -> Range<u32> {
     block..block.saturating_add(1)
 }
@@ -24,7 +24,7 @@ pub(crate) const fn single(block: u32) -> Range<u32> {
 /// The free data blocks of a region.
 #[derive(Clone, Debug)]
 pub struct BlockMap {
-    /// One bit a data block, set when it is taken; bits behind the last block are set.
+    /// One bit for each data block, set if the block is taken. Bits past the last block are set.
     taken: Vec<u64>,
     first: u32,
     count: u32,
@@ -62,10 +62,10 @@ impl BlockMap {
         }
     }
 
-    /// Takes `count` blocks: the lowest run that is long enough, or else the lowest free runs in order.
+    /// Takes `count` blocks: the lowest run that is long enough, or otherwise the lowest free runs in order.
     ///
     /// # Errors
-    /// [`NoSpace`]; nothing is taken then.
+    /// [`NoSpace`]; then nothing is taken.
     pub fn allocate(&mut self, count: u32) -> Result<Vec<Range<u32>>, NoSpace> {
         if count == 0 {
             return Ok(Vec::new());
@@ -77,12 +77,12 @@ impl BlockMap {
         Ok(pieces)
     }
 
-    /// Where `count` blocks would come from.
+    /// The runs that `count` blocks would be taken from.
     fn lowest(&self, count: u32) -> Option<Vec<Range<u32>>> {
         let mut pieces = Vec::new();
         let mut left = count;
         for run in self.runs() {
-            // Neither ends past the run.
+            // The end is within the run.
             if range_len(&run) >= count {
                 let whole = run.start..run.start.saturating_add(count);
                 return Some(Vec::from([whole]));
@@ -96,12 +96,12 @@ impl BlockMap {
         (left == 0).then_some(pieces)
     }
 
-    /// Takes `count` blocks for places `index …` of a file such that each whole GiB of the file lies in one run that
-    /// starts at a multiple of 1 GiB of physical address. `base` is the region's physical base, `after` the block
-    /// behind the file's last one, which is tried first.
+    /// Takes `count` blocks for the file blocks from `index` on, such that each whole GiB of the file is one run that
+    /// starts at a multiple of 1 GiB of physical address. `base` is the region's physical base. `after` is the block
+    /// that follows the file's last one, and is tried first.
     ///
     /// # Errors
-    /// [`NoSpace`]; nothing is taken then.
+    /// [`NoSpace`]; then nothing is taken.
     pub fn allocate_aligned(
         &mut self,
         geometry: Geometry,
@@ -116,14 +116,14 @@ impl BlockMap {
         let shift = (base >> bits) % wide;
         let mut taken: Vec<Range<u32>> = Vec::new();
         let mut next = index;
-        // No file has more places.
+        // A file cannot have more file blocks.
         let end = index.checked_add(count).ok_or(NoSpace)?;
         let mut after = after.map(|block| block.0);
         while next < end {
-            // The rest of one GiB, and so at least one block.
+            // The rest of one GiB, which is at least one block.
             let in_unit = next % unit;
             let length = unit.get().saturating_sub(in_unit).min(end.saturating_sub(next));
-            // A place in the file and its block agree modulo 1 GiB.
+            // A file block and its block must be equal modulo 1 GiB.
             let fits = |start: u32| u64::from(start).saturating_add(shift) % wide == u64::from(in_unit);
             let run_at = |start: u32| Some(start..start.checked_add(length)?);
             let continued = after.filter(|start| fits(*start)).and_then(run_at).filter(|run| self.is_free(run.clone()));
@@ -141,7 +141,7 @@ impl BlockMap {
         Ok(taken)
     }
 
-    /// The lowest start of `length` free blocks that `fits`, whose answer repeats every `unit` blocks.
+    /// The lowest start of `length` free blocks for which `fits` returns true. Its answer repeats every `unit` blocks.
     fn lowest_fit(&self, length: u32, unit: NonZeroU32, fits: impl Fn(u32) -> bool) -> Option<u32> {
         self.runs().find_map(|run| {
             let last = run.end.checked_sub(length)?;
@@ -163,12 +163,12 @@ impl BlockMap {
             let start = self.seek(at, false)?;
             let end = self.seek(start, true).unwrap_or(self.count);
             at = end;
-            // What the map counts ends with the data blocks, all of which have a number.
+            // The map ends with the data blocks, so both ends are block numbers.
             Some(self.first.saturating_add(start)..self.first.saturating_add(end))
         })
     }
 
-    /// The first bit from `from` on with this value, counted from the first data block.
+    /// The first bit at or after `from` with this value, counted from the first data block.
     fn seek(&self, from: u32, value: bool) -> Option<u32> {
         let first = from / 64;
         let mut mask = u64::MAX << (from % 64);
@@ -183,13 +183,13 @@ impl BlockMap {
         None
     }
 
-    /// Where a block's bit is.
+    /// The word and the mask of a block's bit.
     fn bit(&self, block: u32) -> Option<(usize, u64)> {
         let k = block.checked_sub(self.first).filter(|k| *k < self.count)?;
         Some((to_usize(k / 64), 1 << (k % 64)))
     }
 
-    /// Sets or clears a block's bit; blocks that are no data blocks have none.
+    /// Sets or clears a block's bit. Blocks that are not data blocks are ignored.
     fn set(&mut self, block: u32, taken: bool) {
         let Some((word, mask)) = self.bit(block) else { return };
         let Some(bits) = self.taken.get_mut(word) else { return };

@@ -1,7 +1,7 @@
-//! What all pages of a region say, gathered in one pass: the facts that a decision is taken from.
+//! Collects what all pages of a region say, in one pass. These are the facts that the decision is based on.
 //!
-//! A *statement* is a page under a good seal that lies where its header puts it, and before its own high-water marks.
-//! Memory: 24 bytes for each table page before the marks.
+//! A *statement* is a page with a good seal at the location that its header names, before its own high-water marks. The
+//! census needs 24 bytes of memory for each table page before the marks.
 
 use std::ops::Range;
 
@@ -16,34 +16,35 @@ use uuid::Uuid;
 
 use crate::sweep::{Frame, Visit};
 
-/// The generation that stands for a page with a magic and a broken seal: a store that was interrupted may have left it.
+/// Stands for the generation of a page with a magic and a broken seal, which an interrupted write may have left.
 const TORN: u64 = u64::MAX;
-/// Statements of the newest generation that say different things: more of them need not be told apart.
+/// The maximum number of different statements of the newest generation that are kept. More are not needed.
 const WITNESSES: usize = 4;
-/// Other regions that are told apart.
+/// The maximum number of other regions that are distinguished.
 const STRANGERS: usize = 8;
 
-/// What tells one region from all others: its UUID, its birth, and its layout, without bytes past the last block.
+/// Distinguishes a region from all others: its UUID, its birth, and its layout without the bytes past the last block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The UUID.
     pub uuid: Uuid,
-    /// Drawn when it was made or restored.
+    /// A random number, drawn when the region was made or restored.
     pub birth: u64,
     /// Its layout.
     pub geometry: Geometry,
 }
 
 impl Identity {
-    /// That of a superblock's region.
+    /// The identity of a superblock's region.
     #[must_use]
     pub fn of(superblock: &Superblock) -> Self {
         let (uuid, birth) = (superblock.uuid, superblock.birth);
         Self { uuid, birth, geometry: superblock.geometry().without_tail() }
     }
 
-    /// That of the region that a page claims to be of, if the page is sealed and lies where it says, `offset` bytes from
-    /// the region's start; and what else it says.
+    /// The identity of the region that a page claims to belong to, and the copy and page number that the page claims.
+    /// `None` if it has no good seal, or is not at the location that it names, `offset` bytes from the start of the
+    /// region.
     #[must_use]
     pub fn claimed(bytes: &PageBytes, offset: u64) -> Option<(Self, CopyId, PageNo)> {
         let (place, _) = seal::claim(bytes)?;
@@ -60,31 +61,31 @@ impl std::fmt::Display for Identity {
     }
 }
 
-/// Another region of which pages lie in this region's places.
+/// Another region with pages at this region's page locations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stranger {
-    /// Which region.
+    /// The identity of that region.
     pub identity: Identity,
-    /// Its pages that were seen.
+    /// How many of its pages were seen.
     pub pages: u64,
-    /// The lowest marks of this region that have a page of it before them: one mark or the other.
+    /// The lowest marks of this region for which a page of the other one is before them, for each table.
     nearest: Marks,
 }
 
 impl Stranger {
-    /// Whether a page of it lies before these marks of this region. What lies past them lies in nobody's way.
+    /// Whether a page of it is before these marks of this region. Pages past the marks do not count.
     #[must_use]
     pub const fn lies_before(&self, marks: Marks) -> bool {
         self.nearest.table <= marks.table || self.nearest.inodes <= marks.inodes
     }
 }
 
-/// The statements of consecutive pages: their generations, 0 for a page without one.
+/// The statements of consecutive pages: their generations, or 0 for a page without a statement.
 #[derive(Clone, Debug, Default)]
 struct Column {
     first: u32,
     copies: [Vec<u64>; 2],
-    /// The CRCs of the statements, to know a page again that is written from one.
+    /// The CRCs of the statements, by which a page that was written from one can be recognised.
     crcs: [Vec<u32>; 2],
 }
 
@@ -94,24 +95,24 @@ pub struct Census {
     columns: Vec<Column>,
     /// The highest generation of any statement, superblocks included.
     top: Generation,
-    /// What the statements of that generation say.
+    /// The marks and sums in the statements of that generation.
     witnesses: Vec<(Marks, Sum)>,
-    /// Whether any statement of that generation is a superblock or lies in copy B.
+    /// Whether a statement of that generation is a superblock or is in copy B.
     evidenced: bool,
-    /// The highest marks of any statement, by copy.
+    /// The highest marks in any statement, by copy.
     marks: [Marks; 2],
-    /// The marks up to which anything but zeros lies in either copy, statement or not.
+    /// The marks up to which a location in either copy has anything but zeros, statement or not.
     occupied: Marks,
-    /// Pages whose two statements have one generation and say different things, by rising number.
+    /// Pages whose two statements have one generation and differ, in ascending order.
     conflicts: Vec<PageNo>,
-    /// Regions of which pages lie here.
+    /// Regions with pages at locations of this one.
     strangers: Vec<Stranger>,
-    /// Whether there were more than are told apart.
+    /// Whether there were more such regions than are distinguished.
     more_strangers: bool,
     statements: u64,
     /// Pages that the image does not hold, or that the medium cannot read, by copy.
     unseen: [u64; 2],
-    /// Copies of which a page says something.
+    /// Copies that contain a statement.
     present: [bool; 2],
 }
 
@@ -121,7 +122,7 @@ impl Visit for Census {
             Some(column) if column.end() == frame.page.0 => column,
             _ => {
                 self.columns.push(Column { first: frame.page.0, ..Column::default() });
-                // It was pushed just now.
+                // The column was pushed just now, so there is one.
                 let Some(column) = self.columns.last_mut() else { return };
                 column
             }
@@ -146,7 +147,7 @@ impl Visit for Census {
         for (copy, found) in CopyId::BOTH.into_iter().zip(frame.found) {
             match found {
                 Found::Good(generation) if generation.0 == TORN => {}
-                // Two equal copies say one thing.
+                // Two equal copies are one statement.
                 Found::Good(_) if copy == CopyId::B && frame.twins => {
                     self.note(copy, frame.found[0], frame.bytes(CopyId::A));
                 }
@@ -216,12 +217,12 @@ impl Census {
         }
     }
 
-    /// Adds a superblock, which is a statement as well.
+    /// Adds a superblock, which is a statement too.
     pub fn add_superblock(&mut self, copy: CopyId, superblock: &Superblock) {
         self.add(copy, superblock.generation, superblock.marks(), superblock.sum, true);
     }
 
-    /// Adds what lies at a place of a superblock and is none of this region's.
+    /// Adds the page at the location of a superblock that is not a superblock of this region.
     pub(crate) fn note_stranger_at_superblock(&mut self, bytes: &PageBytes, offset: u64) {
         self.note_stranger(bytes, offset, Marks::default());
     }
@@ -244,7 +245,7 @@ impl Census {
         }
     }
 
-    /// Takes over what another pass has seen, of pages after these or of the other table.
+    /// Adds what another pass has seen, for later pages or for the other table.
     pub fn append(&mut self, other: Self) {
         for column in other.columns {
             match self.columns.last_mut() {
@@ -284,7 +285,7 @@ impl Census {
         self.statements = self.statements.saturating_add(other.statements);
     }
 
-    /// Takes marks past the ends of the tables for the ends: a page under a good seal may give any.
+    /// Cuts marks past the ends of the tables to these ends. A page with a good seal may contain any marks.
     pub(crate) fn bound(&mut self, ends: Marks) {
         let given = self.witnesses.iter_mut().map(|(marks, _)| marks);
         for marks in self.marks.iter_mut().chain(given) {
@@ -296,7 +297,7 @@ impl Census {
         self.column(page).and_then(|(column, row)| copy.pick(&column.copies).get(row)).copied().unwrap_or_default()
     }
 
-    /// The column that holds a page, and which of its rows is the page's.
+    /// The column that contains a page, and the index of the page in it.
     fn column(&self, page: PageNo) -> Option<(&Column, usize)> {
         self.columns.iter().find_map(|column| {
             let row = page.0.checked_sub(column.first)?;
@@ -304,7 +305,7 @@ impl Census {
         })
     }
 
-    /// The CRC of what lies at a table page's place in a copy; worth something only where a statement lies there.
+    /// The CRC of what is at a location of a table page. It has a meaning only if there is a statement.
     #[must_use]
     pub fn crc(&self, copy: CopyId, page: PageNo) -> u32 {
         self.column(page).and_then(|(column, row)| copy.pick(&column.crcs).get(row)).copied().unwrap_or_default()
@@ -316,13 +317,13 @@ impl Census {
         Some(self.at(copy, page)).filter(|generation| !matches!(*generation, 0 | TORN)).map(Generation)
     }
 
-    /// Whether a page has the magic of one and a broken seal, as an interrupted store leaves it.
+    /// Whether a page has a magic and a broken seal, as an interrupted write leaves it.
     #[must_use]
     pub fn is_torn(&self, copy: CopyId, page: PageNo) -> bool {
         self.at(copy, page) == TORN
     }
 
-    /// The newest statement of a table page, and the copy it is in; copy A where both have it.
+    /// The newest statement of a table page, and the copy that it is in: copy A if both have it.
     #[must_use]
     pub fn newest(&self, page: PageNo) -> Option<(Generation, CopyId)> {
         let [a, b] = CopyId::BOTH.map(|copy| self.statement(copy, page));
@@ -352,31 +353,32 @@ impl Census {
         self.top
     }
 
-    /// What the statements of the highest generation say of marks and sum: up to four different answers.
+    /// The marks and sums in the statements of the highest generation: at most four different ones.
     #[must_use]
     pub fn witnesses(&self) -> &[(Marks, Sum)] {
         &self.witnesses
     }
 
-    /// Whether the commit of the highest generation is known to have happened: a superblock or a page of copy B is as new.
+    /// Whether the commit of the highest generation is known to have happened, because a superblock or a page of copy B
+    /// is as new.
     #[must_use]
     pub const fn is_evidenced(&self) -> bool {
         self.evidenced
     }
 
-    /// The highest marks of any statement.
+    /// The highest marks in any statement.
     #[must_use]
     pub fn marks(&self) -> Marks {
         self.marks[0].higher(self.marks[1])
     }
 
-    /// The marks up to which anything but zeros lies in either copy, as far as pages were looked at.
+    /// The marks up to which a location in either copy has anything but zeros, as far as pages have been read.
     #[must_use]
     pub const fn occupied(&self) -> Marks {
         self.occupied
     }
 
-    /// The highest marks of any statement in copy B.
+    /// The highest marks in any statement of copy B.
     #[must_use]
     pub const fn marks_in_b(&self) -> Marks {
         self.marks[1]
@@ -388,19 +390,19 @@ impl Census {
         &self.conflicts
     }
 
-    /// Other regions whose pages lie in this region's places.
+    /// Other regions with pages at locations of this one.
     #[must_use]
     pub fn strangers(&self) -> &[Stranger] {
         &self.strangers
     }
 
-    /// Whether a page of another region lies before these marks, or at a superblock's place.
+    /// Whether a page of another region is before these marks, or at a superblock's location.
     #[must_use]
     pub fn has_strangers_before(&self, marks: Marks) -> bool {
         self.more_strangers || self.strangers.iter().any(|stranger| stranger.lies_before(marks))
     }
 
-    /// Whether there were more of them than are told apart.
+    /// Whether there were more such regions than are distinguished.
     #[must_use]
     pub const fn has_more_strangers(&self) -> bool {
         self.more_strangers
@@ -412,19 +414,19 @@ impl Census {
         self.statements
     }
 
-    /// Pages before the marks that could not be seen, by copy.
+    /// How many pages before the marks could not be read, by copy.
     #[must_use]
     pub const fn unseen(&self) -> [u64; 2] {
         self.unseen
     }
 
-    /// Whether a copy holds a statement.
+    /// Whether a copy contains a statement.
     #[must_use]
     pub const fn is_present(&self, copy: CopyId) -> bool {
         *copy.pick(&self.present)
     }
 
-    /// The ranges of pages that were looked at.
+    /// The ranges of pages that have been read.
     pub fn seen(&self) -> impl Iterator<Item = Range<u32>> + '_ {
         self.columns.iter().map(|column| column.first..column.end())
     }

@@ -1,4 +1,4 @@
-//! What one commit changes: runs of descriptors, and inodes.
+//! The content of one commit: runs of descriptors, and inodes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -12,33 +12,33 @@ use gmfs_format::native::units::{BlockNo, InodeNo, PageBytes, PageNo, len64, to_
 
 use crate::region::page_descriptors;
 
-/// What a run of descriptors becomes.
+/// What the blocks of a run become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Assign {
-    /// Nobody's. A block with a hardware error stays bad, and loses its owner.
+    /// They belong to no file. A block with a hardware error stays bad and loses its owner.
     Release,
-    /// Consecutive places of a file, the first of which is `index`.
+    /// Consecutive file blocks of a file. The first one is `index`.
     Data {
         /// The file.
         owner: InodeNo,
-        /// Place of the first block.
+        /// The file block of the first block.
         index: u32,
     },
-    /// Withheld from allocation and nobody's: what it holds may be guest memory whose owner is lost.
+    /// Reserved: they belong to no file and are not allocated, because they may hold guest memory whose owner is lost.
     Reserve,
-    /// With a hardware error; a block that is a file's stays its.
+    /// They have a hardware error. Blocks that belong to a file still do.
     Bad,
-    /// No longer with a hardware error: a file's data again, or, as nobody's, reserved.
+    /// They have no hardware error any more: data again if they belong to a file, and reserved otherwise.
     Healed,
-    /// Data of the file and at the place that the descriptor names already.
+    /// Data of the file, and at the file block, that the descriptor names already.
     Confirm,
-    /// As it is, less flags that do not fit and reserved bytes.
+    /// Unchanged, except that invalid flags and reserved bytes become zero.
     Scrub,
 }
 
 impl Assign {
-    /// The descriptor of the `n`th block of the run, which was `old`. One that would be behind the last place that a file
-    /// can have is nobody's, and is not given out.
+    /// The descriptor of the `n`th block of the run; `old` is its present descriptor. A block that would be past the
+    /// last possible file block belongs to no file, and is not allocated.
     fn descriptor(self, n: u32, old: &BlockRaw) -> BlockRaw {
         match self {
             Self::Release if old.state() == Some(BlockState::Bad) => BlockRaw::NOBODYS_BAD,
@@ -53,7 +53,7 @@ impl Assign {
             Self::Healed if old.state() != Some(BlockState::Bad) => *old,
             Self::Healed if old.is_mapping() => BlockRaw { state: BlockState::Data.byte(), ..*old },
             Self::Healed => BlockRaw::RESERVED,
-            // A block with a hardware error stays bad, and nobody's.
+            // A block with a hardware error stays bad, and belongs to no file.
             Self::Reserve if old.state() == Some(BlockState::Bad) => BlockRaw::NOBODYS_BAD,
             Self::Reserve => BlockRaw::RESERVED,
             Self::Confirm => BlockRaw { state: BlockState::Data.byte(), ..scrubbed(old) },
@@ -62,7 +62,7 @@ impl Assign {
     }
 }
 
-/// A descriptor less what is not defined in it.
+/// A descriptor without the bits that are not defined in it.
 fn scrubbed(old: &BlockRaw) -> BlockRaw {
     let allowed = if old.state() == Some(BlockState::Data) { BLOCK_FLAGS } else { 0 };
     let mut new = BlockRaw { flags: old.flags & allowed, reserved: 0.into(), ..*old };
@@ -75,21 +75,21 @@ fn scrubbed(old: &BlockRaw) -> BlockRaw {
     new
 }
 
-/// The content of one commit. An empty one changes nothing but the superblock.
+/// The content of one commit. An empty one changes only the superblock.
 #[derive(Clone, Debug, Default)]
 pub struct Change {
-    /// Runs by their first block, each with one past its last; they are not empty, and do not overlap.
+    /// Runs by their first block, each with its end. They are not empty and do not overlap.
     runs: BTreeMap<u32, (u32, Assign)>,
     inodes: BTreeMap<InodeNo, InodeRaw>,
-    /// Pages to write anew though no entry on them changes.
+    /// Pages that are rewritten although no entry on them changes.
     touched: BTreeSet<PageNo>,
     superblock: Option<SuperblockRaw>,
 }
 
-/// How many blocks and inodes a change puts into each state, less those it takes out of it.
+/// How many more blocks and inodes a change leaves in each state. Negative numbers mean fewer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Balance {
-    /// By [`BlockState`], in the order of their numbers.
+    /// By [`BlockState`], in numerical order.
     pub blocks: [i64; 4],
     /// Inodes in use.
     pub inodes: i64,
@@ -98,9 +98,9 @@ pub struct Balance {
 /// Blocks that changes gave to files and took from them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BlocksMoved {
-    /// Given to files.
+    /// How many were given to files.
     pub taken: u64,
-    /// Taken from files.
+    /// How many were taken from files.
     pub freed: u64,
 }
 
@@ -112,23 +112,23 @@ impl Change {
         }
     }
 
-    /// Writes an inode whole.
+    /// Writes a whole inode.
     pub fn set_inode(&mut self, ino: InodeNo, raw: InodeRaw) {
         self.inodes.insert(ino, raw);
     }
 
-    /// Writes a page anew: its header's reserved bytes and the slots behind its last entry become zero.
+    /// Rewrites a page: the reserved bytes of its header and the slots after its last entry become zero.
     pub fn touch(&mut self, page: PageNo) {
         self.touched.insert(page);
     }
 
-    /// Writes the superblock's fields as in `raw`. Counts that the change itself alters are altered on top of these; the
-    /// layout must be the region's.
+    /// Sets the fields of the superblock to those of `raw`. Counts that the change alters are altered starting from
+    /// these. The layout must be that of the region.
     pub fn set_superblock(&mut self, raw: SuperblockRaw) {
         self.superblock = Some(raw);
     }
 
-    /// How many blocks this change gives to files, and how many it takes from whoever had them.
+    /// How many blocks this change gives to files, and how many it takes from their owners.
     #[must_use]
     pub fn blocks_moved(&self) -> BlocksMoved {
         let count = |wanted: fn(Assign) -> bool| {
@@ -138,12 +138,12 @@ impl Change {
         BlocksMoved { taken: count(|to| matches!(to, Assign::Data { .. })), freed: count(|to| to == Assign::Release) }
     }
 
-    /// The superblock's fields before counts and marks are brought up to this change.
+    /// The fields of the superblock, without the effect of this change on counts and marks.
     pub(crate) const fn superblock(&self) -> Option<&SuperblockRaw> {
         self.superblock.as_ref()
     }
 
-    /// The inode as this change leaves it, if it touches it.
+    /// The inode as this change writes it, if it does.
     #[must_use]
     pub fn inode(&self, ino: InodeNo) -> Option<&InodeRaw> {
         self.inodes.get(&ino)
@@ -154,7 +154,7 @@ impl Change {
         self.inodes.iter().map(|(ino, raw)| (*ino, raw))
     }
 
-    /// The pages to write, in order: those that hold what changes, and, where that lies behind a mark, those between.
+    /// The pages to write, in order: those with changes, and all pages between a mark and a changed page past it.
     #[must_use]
     pub fn pages(&self, superblock: &Superblock) -> Vec<PageNo> {
         let geometry = superblock.geometry();
@@ -176,14 +176,14 @@ impl Change {
                 pages.extend(used.end..=last);
             }
         }
-        // The superblock is written by each commit, and by nothing else.
+        // Each commit writes the superblock by itself.
         pages.retain(|page| *page != 0);
         pages.sort_unstable();
         pages.dedup();
         pages.into_iter().map(PageNo).collect()
     }
 
-    /// Changes one page's payload; adds what that does to the counts.
+    /// Changes the payload of one page, and adds the effect on the counts.
     pub fn apply(&self, geometry: Geometry, page: PageNo, bytes: &mut PageBytes, balance: &mut Balance) {
         match geometry.page_kind(page) {
             Some(PageKind::BlockTable) => self.apply_runs(geometry, page, bytes, balance),
@@ -205,11 +205,12 @@ impl Change {
                 *count = count.saturating_add(by);
             }
         };
-        // A run that starts before the page may reach into it: the last one that starts at or before its first block.
+        // A run that starts before the page may reach into it: the last run that starts at or before the page's first
+        // block.
         let from = self.runs.range(..=first).next_back().map_or(first, |(start, _)| *start);
         for (start, (end, to)) in self.runs.range(from..page_end) {
             let blocks = (*start).max(first)..(*end).min(page_end);
-            // How far into the page the run begins, and how far into the run the page does: one of the two is 0.
+            // The offset of the run in the page, and of the page in the run. One of the two is 0.
             let (slot, n) = (blocks.start.saturating_sub(first), blocks.start.saturating_sub(*start));
             let here = entries.iter_mut().skip(to_usize(slot)).take(blocks.len());
             for (n, entry) in (n..).zip(here) {
@@ -237,7 +238,7 @@ impl Change {
     }
 }
 
-/// A table page that has never been written, unsealed: every block, every inode free.
+/// A table page that was never written, without a seal: all its blocks or inodes are free.
 #[must_use]
 pub fn blank_page(geometry: Geometry, page: PageNo) -> PageBytes {
     let mut bytes = [0; gmfs_format::native::units::PAGE_SIZE];

@@ -1,11 +1,11 @@
-//! The four steps that make a change of many pages one change.
+//! The four steps by which a change of many pages takes effect as a whole:
 //!
 //! 1. the changed pages into copy A,
 //! 2. superblock A: the commit point,
 //! 3. the same pages into copy B,
-//! 4. superblock B,
+//! 4. superblock B.
 //!
-//! with a barrier behind each. A crash between any two stores leaves the state before or the state after.
+//! A barrier follows each step. A crash between any two writes leaves the state before or the state after.
 
 use gmfs_format::native::geometry::Geometry;
 use gmfs_format::native::seal::{self, PageKind};
@@ -22,10 +22,10 @@ use crate::superblocks::{OpenError, Superblocks, find_page, same_payload};
 use crate::sweep::sweep;
 use crate::writer::ChangeError;
 
-/// Pages written at once.
+/// How many pages are written at once.
 const BATCH: usize = 64;
 
-/// Who writes, and when: what a commit leaves in the superblock.
+/// The time and the writer's name, which a commit records in the superblock.
 #[derive(Clone, Debug)]
 pub struct Stamp {
     /// Nanoseconds since the epoch.
@@ -34,18 +34,18 @@ pub struct Stamp {
     pub writer: String,
 }
 
-/// A region that is recovered and whole, and the only way to commit to it.
+/// A region that is recovered and whole. Only this type commits to it.
 #[derive(Debug)]
 pub struct Store<S> {
     source: S,
     superblocks: Superblocks,
-    /// The highest generation in any good seal, committed or not: the next one is above it.
+    /// The highest generation with a good seal, committed or not. The next one is above it.
     highest: Generation,
     /// The generation of each table page before the marks.
     ages: Ages,
-    /// Whether the mark that begins this session is stored.
+    /// Whether the mark that begins this session has been written.
     begun: bool,
-    /// A commit was begun and not ended: nothing more may be written before recovery.
+    /// Whether a commit was begun and not ended. Nothing more may be written then before recovery.
     unfinished: bool,
 }
 
@@ -53,7 +53,7 @@ impl<S: WriteAt> Store<S> {
     /// Opens the region that fills `source` for commits, and recovers it.
     ///
     /// # Errors
-    /// No region; features that forbid writing; pages that are damaged in either copy: nothing is written then.
+    /// There is no region; its features forbid writing; or pages are damaged in either copy. Nothing is written then.
     pub fn open(mut source: S) -> Result<(Self, Recovery), OpenError> {
         let (mut superblocks, survey) = open_whole(&source, |superblocks| {
             let mut surveys = vec![Survey::default()];
@@ -66,7 +66,7 @@ impl<S: WriteAt> Store<S> {
         Ok((Self::new(source, superblocks, store.highest, store.ages), store.recovery))
     }
 
-    /// Takes over a region whose two copies are equal.
+    /// Takes a region whose two copies are equal.
     pub(crate) const fn new(source: S, superblocks: Superblocks, highest: Generation, ages: Ages) -> Self {
         Self { source, superblocks, highest, ages, begun: false, unfinished: false }
     }
@@ -80,17 +80,17 @@ impl<S: WriteAt> Store<S> {
         &mut self.source
     }
 
-    /// Gives the medium back.
+    /// Returns the medium.
     pub fn into_source(self) -> S {
         self.source
     }
 
-    /// The superblock as of the last commit.
+    /// The superblock after the last commit.
     pub const fn superblock(&self) -> &Superblock {
         self.superblocks.current()
     }
 
-    /// What the region is read by: both superblocks as of the last commit.
+    /// Both superblocks after the last commit, by which the region is read.
     pub const fn superblocks(&self) -> &Superblocks {
         &self.superblocks
     }
@@ -98,8 +98,8 @@ impl<S: WriteAt> Store<S> {
     /// Carries out a change as one commit.
     ///
     /// # Errors
-    /// Nothing has changed if the error comes from before the commit point; whatever was begun is put right by the next
-    /// opening for writing. No further commit is possible on this store then.
+    /// If the error is from before the commit point, nothing has changed. The next opening for writing undoes or
+    /// finishes what was begun. This store then accepts no more commits.
     pub fn commit(&mut self, change: &Change, stamp: &Stamp) -> Result<(), ChangeError> {
         self.ensure_active()?;
         let pages = change.pages(self.superblock());
@@ -131,23 +131,23 @@ impl<S: WriteAt> Store<S> {
         Ok(())
     }
 
-    /// Marks the region as being written. From here to [`close`](Self::close), what a crash tears is recovery. A session
-    /// begins at a round generation, so that no generation of a torn commit, which nobody may be able to read any more,
-    /// is used again.
+    /// Marks the region as active. What a crash interrupts from here until [`close`](Self::close) is handled by
+    /// recovery. A session begins at a round generation, so that the generation of a torn commit, which may be
+    /// unreadable, is never reused.
     fn ensure_active(&mut self) -> Result<(), ChangeError> {
         self.require_finished()?;
         if self.begun {
             return Ok(());
         }
         let round = session_generation(self.highest).ok_or(ChangeError::Damaged { page: PageNo(0) })?;
-        // One less, for the mark takes the next one.
+        // One less, because the mark takes the next generation.
         self.highest = Generation(round.0.saturating_sub(1));
         self.mark(STATE_CLEAN, STATE_ACTIVE)?;
         self.begun = true;
         Ok(())
     }
 
-    /// Marks the region as left in order.
+    /// Marks the region as clean.
     ///
     /// # Errors
     /// The medium failed, or an earlier commit was not finished.
@@ -161,7 +161,7 @@ impl<S: WriteAt> Store<S> {
         Ok(())
     }
 
-    /// Changes state flags and nothing else: such a store, torn, is known from the other copy.
+    /// Changes state flags and nothing else. If a crash tears this write, it is recognised by means of the other copy.
     fn mark(&mut self, clear: u32, set: u32) -> Result<(), ChangeError> {
         let mut next = self.superblock().clone();
         next.generation = self.next_generation()?;
@@ -174,15 +174,15 @@ impl<S: WriteAt> Store<S> {
         Ok(())
     }
 
-    /// A generation that was never used. There is none behind a page that lies about its own: no writer gets there. The
-    /// last number is no generation of a page: in a census it stands for a torn one.
+    /// A generation that was never used. There is none after a page with a false, too high generation; no writer gets
+    /// that far. The highest number is not used, because it stands for a torn page in a census.
     fn next_generation(&mut self) -> Result<Generation, ChangeError> {
         let next = self.highest.0.checked_add(1).filter(|next| *next < u64::MAX);
         self.highest = Generation(next.ok_or(ChangeError::Damaged { page: PageNo(0) })?);
         Ok(self.highest)
     }
 
-    /// Refuses to go on behind a commit that was begun and not ended.
+    /// Refuses to continue after a commit that was begun and not ended.
     pub(crate) const fn require_finished(&self) -> Result<(), ChangeError> {
         if self.unfinished {
             return Err(ChangeError::Unfinished);
@@ -190,8 +190,9 @@ impl<S: WriteAt> Store<S> {
         Ok(())
     }
 
-    /// Pages past a mark hold anything. Copy A's are overwritten before the commit; copy B's become blank pages here. They
-    /// carry the marks as they are, so that they are no statements of anything: a page past its own marks never counts.
+    /// Pages past a mark may contain anything. Those of copy A are overwritten before the commit point. Those of copy B
+    /// become blank pages here. They carry the present marks, so that they are not statements: a page past its own
+    /// marks never counts.
     fn blank_uncovered(&mut self, pages: &[PageNo]) -> Result<(), ChangeError> {
         let uncovered: Vec<PageNo> = pages.iter().copied().filter(|page| !self.is_used(*page)).collect();
         let (geometry, committed) = (self.superblock().geometry(), self.superblocks.committed());
@@ -206,11 +207,11 @@ impl<S: WriteAt> Store<S> {
             }
             self.write_batch(CopyId::B, batch, &buffer)?;
         }
-        // The barrier behind step 1 makes these durable, too: before the commit point nobody reads them.
+        // The barrier after step 1 makes these durable too. They are not read before the commit point.
         Ok(())
     }
 
-    /// Whether a page lies before its table's mark.
+    /// Whether a page is before its table's mark.
     fn is_used(&self, page: PageNo) -> bool {
         let superblock = self.superblock();
         superblock.used_table_pages().contains(&page.0) || superblock.used_inode_pages().contains(&page.0)
@@ -236,7 +237,7 @@ impl<S: WriteAt> Store<S> {
         self.write_batch(CopyId::A, batch, &buffer)
     }
 
-    /// Step 3 for consecutive pages: what stands in copy A, sealed for copy B.
+    /// Step 3 for consecutive pages: copies them from copy A, sealed for copy B.
     fn mirror(&mut self, batch: &[PageNo], generation: Generation) -> Result<(), ChangeError> {
         let mut buffer = vec![[0; PAGE_SIZE]; batch.len()];
         for (page, bytes) in batch.iter().zip(&mut buffer) {
@@ -264,24 +265,25 @@ impl<S: WriteAt> Store<S> {
         }
     }
 
-    /// A page both copies of which are good and equal: only such a page may be overwritten in copy A.
+    /// A page whose two copies are good and equal. Only such a page may be overwritten in copy A.
     fn whole_page(&self, page: PageNo) -> Result<PageBytes, ChangeError> {
         let (mut a, mut b) = ([0; PAGE_SIZE], [0; PAGE_SIZE]);
         let [in_a, in_b] = find_page(&self.source, &self.superblocks, page, [&mut a, &mut b]);
         let whole = self.superblocks.judge_page(page, in_a, in_b, || same_payload(&a, &b)).is_whole();
-        // Nobody else has written it: it is as old as it was when the region was opened, or written last.
+        // No other program has written the page: its generation is that at the opening, or that of this store's last
+        // write to it.
         if whole && in_a.generation() == self.ages.get(page) {
             return Ok(a);
         }
         Err(ChangeError::Damaged { page })
     }
 
-    /// The committed page for reading; behind the mark, the blank one.
+    /// The committed page, for reading. Past the mark it is a blank one.
     pub(crate) fn page(&self, page: PageNo) -> Result<PageBytes, ChangeError> {
         if self.is_used(page) { self.whole_page(page) } else { Ok(blank_page(self.superblock().geometry(), page)) }
     }
 
-    /// The marks once these pages are written.
+    /// The marks after these pages have been written.
     fn marks_after(&self, pages: &[PageNo]) -> Marks {
         let geometry = self.superblock().geometry();
         let mut marks = self.superblock().marks();
@@ -295,7 +297,7 @@ impl<S: WriteAt> Store<S> {
         marks
     }
 
-    /// The sums of all groups once these pages have this generation.
+    /// The sums of all groups after these pages have been written with this generation.
     fn sums_after(&self, pages: &[PageNo], generation: Generation) -> [Sum; GROUPS] {
         let mut sums = self.superblock().group_sums();
         for page in pages {
@@ -315,13 +317,13 @@ impl<S: WriteAt> Store<S> {
     }
 }
 
-/// Cuts a sorted list of pages into consecutive stretches of at most [`BATCH`].
+/// Splits a sorted list of pages into runs of consecutive pages, of at most [`BATCH`] pages each.
 fn batches(pages: &[PageNo]) -> impl Iterator<Item = &[PageNo]> {
     pages.chunk_by(|a, b| follows(a.0, b.0)).flat_map(|run| run.chunks(BATCH))
 }
 
-/// The first generation of a session: the first multiple of 256 above the highest that was found plus 1, for that one may
-/// have been torn to pieces by a crash.
+/// The first generation of a session: the first multiple of 256 above the highest generation that was found, plus 1.
+/// That one may have been used by a commit that a crash destroyed.
 #[must_use]
 pub(crate) fn session_generation(highest: Generation) -> Option<Generation> {
     const STEP: u64 = 256;
@@ -329,13 +331,12 @@ pub(crate) fn session_generation(highest: Generation) -> Option<Generation> {
     (torn / STEP).checked_add(1)?.checked_mul(STEP).map(Generation)
 }
 
-/// Gives the superblock of a commit what the change does to counts, flags and times. Its generation, marks and sums are
-/// there already.
+/// Sets the counts, flags and times of a commit's superblock. Its generation, marks and sums are set already.
 fn complete(next: &mut Superblock, change: &Change, by: &Balance, stamp: &Stamp) {
     let (marks, sums) = (next.marks(), next.group_sums());
     if let Some(raw) = change.superblock() {
         next.raw = *raw;
-        // A repair of the state flags must not hide that it is itself under way.
+        // A repair that changes the state flags must not hide that it is in progress itself.
         next.raw.state = (raw.state.get() & !STATE_CLEAN | STATE_ACTIVE).into();
         next.set_marks(marks);
         next.set_group_sums(&sums);
@@ -352,7 +353,7 @@ fn complete(next: &mut Superblock, change: &Change, by: &Balance, stamp: &Stamp)
     raw.writer = text_field(&stamp.writer);
 }
 
-/// The generations of the table pages before the marks. Eight bytes a page.
+/// The generations of the table pages before the marks: eight bytes for each.
 #[derive(Clone, Debug)]
 pub(crate) struct Ages {
     geometry: Geometry,
@@ -361,7 +362,7 @@ pub(crate) struct Ages {
 }
 
 impl Ages {
-    /// Those of the state that was decided.
+    /// The generations in the state that was decided.
     pub(crate) fn of(superblocks: &Superblocks, census: &Census) -> Self {
         let geometry = superblocks.geometry();
         let decision = superblocks.decision();
@@ -375,7 +376,7 @@ impl Ages {
         Self { geometry, table, inodes }
     }
 
-    /// The place of a page in its column.
+    /// The index of a page in its column.
     fn place(&self, page: PageNo) -> usize {
         let first = if page.0 > self.geometry.table_pages() { self.geometry.first_inode_page().0 } else { 1 };
         to_usize(page.0.saturating_sub(first))

@@ -1,4 +1,4 @@
-//! A file's content: which bytes of the region hold which bytes of the file, and what cannot be told.
+//! The content of a file: which bytes of the region hold which bytes of the file, and what is unknown.
 
 use std::borrow::Borrow;
 
@@ -12,45 +12,47 @@ use gmfs_io::{ReadAt, Span};
 use crate::region::{Mapping, Region};
 use crate::superblocks::Superblocks;
 
-/// Why a file's content cannot be told.
+/// Why a file's content is unknown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ContentError {
     /// Descriptors are missing, so what looks like a hole may be lost data.
     #[error(
         "mappings of the file are lost ({found} of {recorded} blocks are found): bytes {hole} may be data, not a hole"
     )]
     MappingLost {
-        /// Blocks that the inode says it owns.
+        /// How many blocks the inode records.
         recorded: u64,
-        /// Blocks that name it.
+        /// How many blocks name it.
         found: u64,
-        /// The first stretch that nothing maps.
+        /// The first range that no block holds.
         hole: Span,
     },
-    /// Two blocks claim the same place.
+    /// Two blocks claim one file block.
     #[error("blocks {first} and {second} both claim place {index} of the file")]
     TwoBlocks {
-        /// Place in the file, in blocks.
+        /// The file block.
         index: u32,
         /// One block.
         first: BlockNo,
         /// The other.
         second: BlockNo,
     },
-    /// A block has a place that the file does not reach: grown, the file would have it twice, or with old content in it.
+    /// A block has a file block past the end of the file. If the file grew, it would have that file block twice, or
+    /// with old content.
     #[error("block {block} is at place {index} of the file, which is behind its end")]
     BehindEnd {
-        /// Place in the file, in blocks.
+        /// The file block.
         index: u32,
         /// The block.
         block: BlockNo,
     },
 }
 
-/// Cuts the whole file into pieces, in order, without a gap.
+/// Splits a whole file into pieces, in order and without gaps.
 ///
 /// # Errors
-/// Two blocks claim one place, so that the content would be a guess.
+/// [`ContentError::TwoBlocks`]: if two blocks claim one file block, the content would be a guess.
 pub fn pieces(geometry: Geometry, inode: &Inode, mapping: &Mapping) -> Result<Vec<Piece>, ContentError> {
     require_distinct(mapping)?;
     let lost = has_lost(geometry, inode, mapping);
@@ -58,7 +60,7 @@ pub fn pieces(geometry: Geometry, inode: &Inode, mapping: &Mapping) -> Result<Ve
     let block_bytes = geometry.block_bytes();
     let mut pieces = Vec::new();
     let mut next = 0_u64;
-    // Places and counts have 32 bits, and a block has at most 2^29 bytes: no product comes near 2^64.
+    // File blocks and counts have 32 bits, and a block has at most 2^29 bytes, so no product comes near 2^64.
     let bytes = |blocks: u32| u64::from(blocks).saturating_mul(block_bytes);
     for extent in &mapping.extents {
         let start = bytes(extent.index);
@@ -75,13 +77,13 @@ pub fn pieces(geometry: Geometry, inode: &Inode, mapping: &Mapping) -> Result<Ve
     Ok(pieces)
 }
 
-/// The bytes from one offset to another, if there are any.
+/// The range from one offset to another, unless it is empty.
 fn stretch(from: u64, to: u64) -> Option<Span> {
     to.checked_sub(from).filter(|len| *len > 0).map(|len| Span::new(from, len))
 }
 
-/// Whether what looks like a hole may be lost data: a hole is one only if all blocks that the file owns are accounted for,
-/// and no repair has said otherwise. A block behind the file's size may be where the hole belongs to.
+/// Whether what looks like a hole may be lost data. Holes are reliable only if all blocks that the file owns have been
+/// found, and no repair has said otherwise. A block past the file's size may belong into the hole.
 #[must_use]
 pub fn has_lost(geometry: Geometry, inode: &Inode, mapping: &Mapping) -> bool {
     let spanned = u32::try_from(inode.size.div_ceil(geometry.block_bytes())).unwrap_or(u32::MAX);
@@ -90,7 +92,7 @@ pub fn has_lost(geometry: Geometry, inode: &Inode, mapping: &Mapping) -> bool {
     flagged || mapping.extents.iter().map(inside).sum::<u64>() < inode.blocks
 }
 
-/// Refuses a mapping in which two blocks claim one place.
+/// Refuses a mapping in which two blocks claim one file block.
 ///
 /// # Errors
 /// [`ContentError::TwoBlocks`].
@@ -106,7 +108,7 @@ pub fn require_distinct(mapping: &Mapping) -> Result<(), ContentError> {
 }
 
 impl ContentError {
-    /// The mapping of `inode` is not what it records.
+    /// The error for an inode whose mapping lacks blocks that it records.
     pub(crate) fn lost(inode: &Inode, mapping: &Mapping, hole: Span) -> Self {
         Self::MappingLost { recorded: inode.blocks, found: mapping.blocks(), hole }
     }
@@ -116,7 +118,7 @@ impl<S: ReadAt, B: Borrow<Superblocks>> Region<S, B> {
     /// The content of a file as pieces.
     ///
     /// # Errors
-    /// As [`pieces`].
+    /// Those of [`pieces`].
     pub fn content(&self, inode: &Inode) -> Result<Vec<Piece>, ContentError> {
         pieces(self.geometry(), inode, &self.mapping(inode.ino))
     }

@@ -1,7 +1,8 @@
-//! The decision: which pages are the region's state, and which of them are proven to be.
+//! The decision: which pages are the region's state, and which of them are proven.
 //!
-//! `docs/FORMAT.md`, "Deciding", has the steps. This module takes steps 1 to 3 for one region, from the facts of a
-//! [`Census`] and the two superblocks, and does no reading. Step 0, which region, is [`crate::superblocks`]'s.
+//! `docs/FORMAT.md`, "Deciding", describes the steps. This module performs steps 1 to 3 for one region. It uses the
+//! facts of a [`Census`] and the two superblocks, and reads nothing. [`crate::superblocks`] performs step 0, which
+//! chooses the region.
 
 use gmfs_format::native::geometry::Geometry;
 use gmfs_format::native::sum::{GROUPS, Marks, Sum, group};
@@ -10,23 +11,23 @@ use gmfs_format::native::units::{CopyId, Generation, PageNo, to_usize};
 
 use crate::census::Census;
 
-/// What was decided.
+/// The kinds of result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// An interrupted commit and nothing else: copy B is the state, and the commit never happened.
+    /// There was only an interrupted commit. Copy B is the state, and the commit did not happen.
     RolledBack,
     /// The newest pages are the state, and all of them are proven.
     Whole,
-    /// Something is missing or too old. The newest statement of each page counts; only some are proven.
+    /// Something is missing or too old. The newest statement of each page counts, but only some are proven.
     Doubt,
 }
 
 /// The pages that are proven.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proven {
-    /// Every page.
+    /// All pages.
     All,
-    /// These: a bit for each page of a copy.
+    /// Some pages: one bit for each page of a copy.
     Some(Vec<u64>),
 }
 
@@ -35,7 +36,7 @@ impl Proven {
         Self::Some(vec![0; gmfs_format::native::units::small(geometry.pages().div_ceil(64))])
     }
 
-    /// Whether a page is among them.
+    /// Whether a page is proven.
     #[must_use]
     pub fn contains(&self, page: PageNo) -> bool {
         match self {
@@ -58,24 +59,24 @@ impl Proven {
 /// The decision about one region.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// What it is.
+    /// The kind of result.
     pub outcome: Outcome,
-    /// The generation of the state: newer pages do not count.
+    /// The generation of the state. Newer pages do not count.
     pub generation: Generation,
-    /// The high-water marks of the state. In doubt about them, the ends of the tables.
+    /// The high-water marks of the state. If they are in doubt, they are the ends of the tables.
     pub marks: Marks,
-    /// Whether what lies past the marks is known to be free.
+    /// Whether what is past the marks is known to be free.
     pub marks_proven: bool,
-    /// The sum over the chosen pages, as a statement of that generation gives it.
+    /// The sum over the chosen pages, as a statement of that generation records it.
     pub sum: Sum,
-    /// The pages that are proven.
+    /// Which pages are proven.
     pub proven: Proven,
-    /// Whether two copies of a page contradict each other.
+    /// Whether the two copies of a page contradict each other.
     pub conflict: bool,
 }
 
 impl Decision {
-    /// A state all of which is proven, and no copies of which contradict each other.
+    /// A state that is completely proven and without contradictions between copies.
     pub(crate) const fn all_proven(outcome: Outcome, generation: Generation, marks: Marks, sum: Sum) -> Self {
         Self { outcome, generation, marks, marks_proven: true, sum, proven: Proven::All, conflict: false }
     }
@@ -86,14 +87,14 @@ impl Decision {
         self.outcome != Outcome::Doubt && !self.conflict
     }
 
-    /// The same state with nothing of it proven: what is to be done when it contradicts itself.
+    /// The same state with no page proven. It is used if the state contradicts itself.
     #[must_use]
     pub fn distrusted(&self, geometry: Geometry) -> Self {
         Self { outcome: Outcome::Doubt, proven: Proven::none(geometry), ..self.clone() }
     }
 }
 
-/// Takes the decision about the region of this census. The superblocks are those of the region.
+/// Decides about the region of this census. The superblocks must be those of the region.
 #[must_use]
 pub fn decide(geometry: Geometry, census: &Census, a: Option<&Superblock>, b: Option<&Superblock>) -> Decision {
     rolled_back(geometry, census, a, b)
@@ -101,7 +102,7 @@ pub fn decide(geometry: Geometry, census: &Census, a: Option<&Superblock>, b: Op
         .unwrap_or_else(|| doubt(geometry, census, [a, b]))
 }
 
-/// Step 1: a commit that was interrupted while it wrote to copy A, exactly.
+/// Step 1: exactly a commit that was interrupted while it wrote to copy A.
 fn rolled_back(
     geometry: Geometry,
     census: &Census,
@@ -115,7 +116,7 @@ fn rolled_back(
         return None;
     }
     let marks = a.marks();
-    // Marks of copy B, which the commit has not touched, must be those of the superblock.
+    // The commit has not touched copy B, so its marks must be those of the superblock.
     if census.marks_in_b() != marks {
         return None;
     }
@@ -129,7 +130,7 @@ fn rolled_back(
             return None;
         }
     }
-    // Whatever else is newer must be the interrupted commit's, and lie in copy A.
+    // Every other newer page must be in copy A and belong to the interrupted commit.
     let mut seen = census.seen().flatten().map(PageNo);
     let stray = seen.any(|page| {
         let newer = |copy| census.statement(copy, page).is_some_and(|generation| generation > before);
@@ -138,9 +139,9 @@ fn rolled_back(
     (sum == a.sum && !stray).then_some(Decision::all_proven(Outcome::RolledBack, before, marks, sum))
 }
 
-/// Step 2: a statement of the newest generation gives the sum that all newest pages come to.
+/// Step 2: a statement of the newest generation records the sum over all newest pages.
 fn whole(geometry: Geometry, census: &Census) -> Option<Decision> {
-    // Marks only grow, so the highest of any statement are the marks; the sum is the proof.
+    // Marks only grow, so the highest marks in any statement are those of the region. The sum proves it.
     let marks = census.marks();
     let sums = census.sums(geometry, marks)?;
     let sum = sums.iter().fold(Sum::default(), |all, sum| all + *sum);
@@ -167,8 +168,8 @@ fn doubt(geometry: Geometry, census: &Census, superblocks: [Option<&Superblock>;
         return decision;
     }
     (decision.marks, decision.marks_proven, decision.sum) = (marks, true, sum);
-    // Without a superblock, later commits may be gone altogether. Pages that they wrote past the marks are lost, and not
-    // free, unless nothing lies there.
+    // Without a superblock, later commits may have disappeared completely. Pages that they wrote past the marks are
+    // then lost and not free, except where there is nothing at their locations.
     if !superblocks.into_iter().flatten().any(|superblock| superblock.generation == top) {
         decision.marks = marks.higher(census.occupied());
     }
@@ -178,7 +179,8 @@ fn doubt(geometry: Geometry, census: &Census, superblocks: [Option<&Superblock>;
     explain(census, pages(), sum, &mut proven);
     let newest = superblocks.into_iter().flatten();
     for superblock in newest.filter(|sb| sb.generation == top && sb.marks() == marks && sb.sum == sum) {
-        // The newest page by its own word only could be one that lies under a good seal; a superblock bears it out.
+        // The newest page may be a false one with a good seal, if only the page itself says that it is the newest. A
+        // superblock confirms it.
         for page in pages().filter(of_top) {
             proven.set(page, true);
         }
@@ -189,7 +191,7 @@ fn doubt(geometry: Geometry, census: &Census, superblocks: [Option<&Superblock>;
     for page in census.conflicts() {
         proven.set(*page, false);
     }
-    // A commit that may not have been one proves nothing.
+    // A commit that may not have happened proves nothing.
     if !census.is_evidenced() {
         for page in pages().filter(of_top) {
             proven.set(page, false);
@@ -199,7 +201,7 @@ fn doubt(geometry: Geometry, census: &Census, superblocks: [Option<&Superblock>;
     decision
 }
 
-/// Proves pages by their sum: all of them if it is right, and all but one if one page explains the difference.
+/// Proves pages by their sum: all of them if it matches, and all but one if one page explains the difference.
 fn explain(census: &Census, pages: impl Iterator<Item = PageNo> + Clone, sum: Sum, proven: &mut Proven) {
     let mut rest = sum;
     let mut lost = None;
@@ -235,7 +237,7 @@ fn explain(census: &Census, pages: impl Iterator<Item = PageNo> + Clone, sum: Su
     }
 }
 
-/// The sums of all groups of pages with these generations.
+/// The sums of all groups over pages with these generations.
 pub(crate) fn group_sums(pages: impl Iterator<Item = (PageNo, Generation)>) -> [Sum; GROUPS] {
     let mut sums = [Sum::default(); GROUPS];
     for (page, generation) in pages {

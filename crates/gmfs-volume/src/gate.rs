@@ -1,16 +1,18 @@
-//! The gate between a plan and the medium: it looks at every store of a repair, and lets through only what the laws of
+//! The gate between a plan and the medium. It checks every write of a repair, and lets only those pass that the laws of
 //! `docs/RELIABILITY.md` allow.
 //!
-//! It is told nothing of the plan. From the facts of the census it decides for itself which pages are the state and which
-//! are proven, with code of its own, and then holds each store against that:
+//! The gate does not know the plan. From the facts of the census it decides with its own code which pages are the state
+//! and which are proven, and checks each write against that:
 //!
-//! - A store goes to a superblock's place, or to a table page's, and is a page of this region that is sealed for that place.
-//! - A statement that was chosen is overwritten only once it, or what comes after it, lies durably in the other copy.
-//!   Pages of other regions are not overwritten by a repair that asks no questions, unless this region is whole.
+//! - A write goes to the location of a superblock or of a table page, and is a page of this region, sealed for that
+//!   location.
+//! - A chosen statement is overwritten only after it, or its successor, is durable in the other copy. Pages of other
+//!   regions are not overwritten by a repair that asks no questions, unless this region is whole.
 //! - A page that is written with the generation of the chosen statement is that statement.
-//! - On a page that is written with a new generation, no block becomes free that was not, or that is not proven to be: the
-//!   gate reserves it. A file of which something is not proven gets its flag from the gate, if the plan forgot it.
-//! - A superblock is stored when all pages before it are durable, one at a time, and its sum is that of the pages.
+//! - On a page that is written with a new generation, no block becomes free unless it was free before and that is
+//!   proven; the gate reserves other blocks. A file of which something is not proven gets its flag from the gate, if
+//!   the plan forgot it.
+//! - Superblocks are written one at a time, when all pages before them are durable, and with the sum of the pages.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -32,19 +34,19 @@ use crate::census::{Census, Identity};
 use crate::superblocks::Superblocks;
 use crate::unite::CRC_WORD;
 
-/// How much a repair may overwrite.
+/// What a repair may overwrite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Only what is no last witness of anything.
+    /// Nothing that is the last witness of anything.
     Safe,
-    /// Also pages of other regions: the user has said so.
+    /// Also pages of other regions, because the user has agreed.
     Lossy,
 }
 
-/// Things that the gate had to do for a plan: more are only counted.
+/// The maximum number of corrections of a plan that are listed. More are only counted.
 const LISTED: usize = 64;
 
-/// A target behind the gate.
+/// A target with the gate in front of it.
 #[derive(Debug)]
 pub struct Gate<'s, T> {
     target: T,
@@ -52,13 +54,13 @@ pub struct Gate<'s, T> {
     identity: Identity,
     class: Class,
     ruling: Ruling,
-    /// The generation that lies at each page's place in each copy, superblocks included; 0 for none.
+    /// The generation at each page's location in each copy, including superblocks; 0 for none.
     now: [Vec<u64>; 2],
-    /// Places that were stored to since the last barrier, by copy and page number.
+    /// Locations that were written since the last barrier, by copy and page number.
     volatile: [Vec<bool>; 2],
-    /// Whether there are any.
+    /// Whether there are any such locations.
     unsettled: bool,
-    /// Files that must not be without the flag.
+    /// Files that must have the flag *doubtful*.
     shaky: Vec<bool>,
     share: u32,
     forgot: Vec<String>,
@@ -69,16 +71,16 @@ pub struct Gate<'s, T> {
 #[derive(Debug)]
 struct Ruling {
     marks: Marks,
-    /// Newer statements than this one never were committed.
+    /// Statements newer than this generation were never committed.
     newest: u64,
     whole: bool,
-    /// Pages of which a free block is free; by page number.
+    /// Whether the free blocks on a page are proven to be free, by page number.
     proven: Vec<bool>,
 }
 
 impl<'s, T: ReadAt> Gate<'s, T> {
-    /// A gate before `target`, whose region is in this state. `None` if the state was never confirmed by all pages: then
-    /// nothing may be written. With `distrust`, no page counts as proven.
+    /// A gate in front of `target`, whose region is in this state. `None` if the state was never confirmed by all
+    /// pages, because then nothing may be written. With `distrust`, no page counts as proven.
     pub fn new(target: T, state: &'s Superblocks, class: Class, distrust: bool) -> Option<Self> {
         let census = state.census()?;
         let identity = state.identity();
@@ -123,7 +125,7 @@ impl<'s, T: ReadAt> Gate<'s, T> {
         Some(gate)
     }
 
-    /// What the gate had to do because the plan forgot it, and how many more things there were.
+    /// The corrections that the gate made because the plan forgot them, and how many more there were.
     pub fn forgot(self) -> (Vec<String>, u64) {
         (self.forgot, self.more)
     }
@@ -136,7 +138,7 @@ impl<'s, T: ReadAt> Gate<'s, T> {
         copy.pick(&self.now).get(to_usize(page.0)).copied().unwrap_or_default()
     }
 
-    /// The generation of the statement of a page that was chosen when the repair began, and a copy that had it.
+    /// The generation of a page's chosen statement when the repair began, and a copy that had it.
     fn chosen(&self, page: PageNo) -> Option<(u64, CopyId)> {
         let counts = |copy: CopyId| {
             let generation = self.census.statement(copy, page)?.0;
@@ -164,15 +166,15 @@ impl<'s, T: ReadAt> Gate<'s, T> {
         Some(Place { kind: geometry.page_kind(page)?, copy, page, uuid, birth, geometry })
     }
 
-    /// The content of a page before the repair: its chosen statement, as far as that is still there.
+    /// The content of a page before the repair: its chosen statement, if that still exists.
     fn before(&self, page: PageNo) -> Option<Box<PageBytes>> {
         let (generation, _) = self.chosen(page)?;
         let copy = CopyId::BOTH.into_iter().find(|copy| self.at(*copy, page) == generation)?;
         self.read(copy, page)
     }
 
-    /// Files of which something is not proven: by their inode's page, by a page that gives them a block, by their count of
-    /// blocks, or by two pages that give one block to two of them.
+    /// Files of which something is not proven: because of their inode's page, a page with one of their blocks, their
+    /// count of blocks, or two pages that give one block to two files.
     fn find_shaky(&self) -> Vec<bool> {
         let geometry = self.geometry();
         let [table, inodes] = self.ruling.marks.ranges(geometry);
@@ -214,14 +216,14 @@ impl<'s, T: ReadAt> Gate<'s, T> {
         shaky
     }
 
-    /// Holds a page against the laws; mends what a plan forgot.
+    /// Checks a page against the laws, and makes corrections that the plan forgot.
     ///
-    /// Gives the page as it is to be stored, where that is another one.
+    /// Returns the page to write, if it is a corrected one.
     fn hold(&mut self, copy: CopyId, page: PageNo, bytes: &PageBytes) -> Result<Option<Box<PageBytes>>, &'static str> {
         let place = self.place(copy, page).ok_or("it is no place of the region's metadata")?;
         let generation = match seal::check(bytes, &place) {
             Ok(generation) => generation.0,
-            // A page that prepares an uncovering is no statement of anything.
+            // A page that is prepared for raised marks is not a statement.
             Err(seal::SealFault::Prepared) => 0,
             Err(_) => return Err("it is no page of this region that is sealed for its place"),
         };
@@ -261,8 +263,8 @@ impl<'s, T: ReadAt> Gate<'s, T> {
         }
     }
 
-    /// Whether a page is what a merging of two copies comes to that a crash has interrupted: copy B is torn, and its header
-    /// holds the CRC that the merged page has there.
+    /// Whether a page is the merge of two copies that a crash interrupted: copy B is torn, and its header has the CRC
+    /// of the merged page.
     fn is_announced(&self, copy: CopyId, page: PageNo, crc: u32) -> bool {
         let mut torn = [0; PAGE_SIZE];
         let offset = self.geometry().page_offset(CopyId::B, page);
@@ -271,10 +273,10 @@ impl<'s, T: ReadAt> Gate<'s, T> {
         read && PageHeader::of(&torn).crc.get() == crc ^ share
     }
 
-    /// Refuses to overwrite the last place of a statement.
+    /// Refuses to overwrite the last location of a statement.
     fn keep_witness(&self, copy: CopyId, page: PageNo) -> Result<(), &'static str> {
         let (here, there) = (self.at(copy, page), self.at(copy.other(), page));
-        // What the repair has written itself is newer than anything that was there.
+        // What the repair itself has written is newer than everything that was there.
         let top = self.census.top().0;
         let newest = match here.max(there) {
             written if written > top => Some(written),
@@ -298,11 +300,11 @@ impl<'s, T: ReadAt> Gate<'s, T> {
         Ok(())
     }
 
-    /// A page with a new generation: what it frees must have been free, and proven to be. Gives the page as it is to be
-    /// stored, where the plan has forgotten something.
+    /// Checks a page with a new generation: blocks that it frees must have been free, and must be proven to be. Returns
+    /// the page to write if the plan forgot something.
     fn hold_new(&mut self, place: &Place, planned: &PageBytes, generation: u64) -> Option<Box<PageBytes>> {
         let Place { copy, page, .. } = *place;
-        // The second of the two copies is what the first one is.
+        // The second copy of a page equals the first one, which was checked already.
         if self.at(copy.other(), page) == generation
             && self.read(copy.other(), page).is_some_and(|other| seal::is_turned(&other, planned, copy, self.share))
         {
@@ -352,7 +354,7 @@ impl<'s, T: ReadAt> Gate<'s, T> {
         Some(bytes)
     }
 
-    /// A superblock comes alone, behind pages that are durable, and its sum is that of the pages.
+    /// Superblocks are written one at a time, after pages that are durable, and with the sum of these pages.
     fn hold_superblock(&mut self, copy: CopyId, bytes: &PageBytes, generation: u64) -> Result<(), &'static str> {
         if self.unsettled {
             return Err("it is a superblock, and stores before it are not durable yet");
@@ -380,7 +382,7 @@ impl<'s, T: ReadAt> Gate<'s, T> {
         Ok(())
     }
 
-    /// Whether a store is the CRC that begins the merging of two copies that contradict each other.
+    /// Whether a write is the CRC that begins the merge of two copies that contradict each other.
     fn begins_merging(&self, offset: u64, bytes: &[u8]) -> Option<PageNo> {
         let (copy, page) = self.geometry().page_at(offset.checked_sub(len64(CRC_WORD.start))?)?;
         (copy == CopyId::B && bytes.len() == CRC_WORD.len() && self.census.conflicts().contains(&page)).then_some(page)
@@ -414,7 +416,7 @@ impl<T: WriteAt> WriteAt for Gate<'_, T> {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
         let span = Span::new(offset, len64(bytes.len()));
         if let Some(page) = self.begins_merging(offset, bytes) {
-            // The seal of copy B is broken from here on until the merged page is stored.
+            // The seal of copy B is broken from now until the merged page is written.
             self.note_store(CopyId::B, page);
             return self.target.write_at(offset, bytes);
         }
@@ -454,13 +456,13 @@ impl<T: WriteAt> WriteAt for Gate<'_, T> {
     }
 }
 
-/// Takes the steps of the decision, from the facts alone.
+/// Performs the steps of the decision, from the facts alone.
 fn rule(geometry: Geometry, census: &Census, superblocks: [Option<&Superblock>; 2]) -> Ruling {
     let facts = Facts { geometry, census, top: census.top().0 };
     if let Some(ruling) = facts.rolled_back(superblocks) {
         return ruling;
     }
-    // Step 2: no page is missing, and a statement of the newest generation gives the sum over all.
+    // Step 2: no page is missing, and a statement of the newest generation has the sum over all pages.
     let (marks, top) = (census.marks(), facts.top);
     let missing = facts.pages(marks).any(|page| facts.newest(page) == 0);
     let all = facts.sum(facts.pages(marks));
@@ -470,11 +472,11 @@ fn rule(geometry: Geometry, census: &Census, superblocks: [Option<&Superblock>; 
     facts.page_by_page(marks, superblocks)
 }
 
-/// What the steps of the decision are taken from.
+/// The facts for the steps of the decision.
 struct Facts<'a> {
     geometry: Geometry,
     census: &'a Census,
-    /// The newest generation that there is.
+    /// The newest generation of any statement.
     top: u64,
 }
 
@@ -487,18 +489,18 @@ impl Facts<'_> {
         marks.pages(self.geometry)
     }
 
-    /// The generation of a page in a copy, 0 for none.
+    /// The generation of a page in a copy; 0 for none.
     fn at(&self, copy: CopyId, page: PageNo) -> u64 {
         self.census.statement(copy, page).map_or(0, |found| found.0)
     }
 
-    /// The newest generation of a page, 0 for none.
+    /// The newest generation of a page; 0 for none.
     fn newest(&self, page: PageNo) -> u64 {
         let found = CopyId::BOTH.map(|copy| self.at(copy, page)).into_iter();
         found.filter(|found| *found <= self.top).max().unwrap_or(0)
     }
 
-    /// The sum over these pages with their newest generations.
+    /// The sum over these pages, with their newest generations.
     fn sum(&self, pages: impl Iterator<Item = PageNo>) -> Sum {
         pages.fold(Sum::default(), |sum, page| match self.newest(page) {
             0 => sum,
@@ -506,8 +508,8 @@ impl Facts<'_> {
         })
     }
 
-    /// Step 1: both superblocks are good, equal and active; everything newer lies in copy A and is of the next generation;
-    /// and copy B, by itself, is what the superblocks say.
+    /// Step 1: both superblocks are good, equal and active; everything newer is in copy A and has the next generation;
+    /// and copy B, by itself, is what the superblocks record.
     fn rolled_back(&self, superblocks: [Option<&Superblock>; 2]) -> Option<Ruling> {
         let ([Some(a), Some(b)], top) = (superblocks, self.top) else { return None };
         let marks = a.marks();
@@ -533,7 +535,7 @@ impl Facts<'_> {
         proven.then(|| Ruling { marks, newest: before, whole: true, proven: vec![true; self.total()] })
     }
 
-    /// Step 3: which pages are proven, where not all of them are.
+    /// Step 3: finds out which pages are proven if not all are.
     fn page_by_page(&self, marks: Marks, superblocks: [Option<&Superblock>; 2]) -> Ruling {
         let (census, top) = (self.census, self.top);
         let nothing = vec![false; self.total()];
@@ -557,7 +559,7 @@ impl Facts<'_> {
             let of_top = self.newest(page) == top;
             let conflict = census.conflicts().contains(&page);
             if let Some(proven) = ruling.proven.get_mut(to_usize(page.0)) {
-                // What is of the newest commit is proven by a superblock of it. A commit of which it is not known that it
+                // Pages of the newest commit are proven by a superblock of it. A commit that is not known to have
                 // happened proves nothing.
                 let holds = if of_top { (*proven || borne_out) && census.is_evidenced() } else { *proven };
                 *proven = holds && !conflict;
@@ -566,7 +568,7 @@ impl Facts<'_> {
         ruling
     }
 
-    /// Proves pages by the sum over them: all of them, or all but the one that explains why it is another.
+    /// Proves pages by the sum over them: all of them, or all but the one that explains the difference.
     fn prove_set(&self, pages: Vec<PageNo>, sum: Sum, proven: &mut [bool]) {
         let rest = sum - self.sum(pages.iter().copied());
         let gone: Vec<PageNo> = pages.iter().copied().filter(|page| self.newest(*page) == 0).collect();
@@ -596,5 +598,5 @@ impl Facts<'_> {
     }
 }
 
-// A page of inodes is looked at as a whole.
+// The code for inodes processes a page as a whole.
 const _: () = assert!(INODES_PER_PAGE == 8);

@@ -1,14 +1,13 @@
-//! The gate of a restore: it holds each store against the order in which one region gives way to another.
+//! The gate of a restore. It checks each write against the order in which a new region replaces an old one.
 //!
-//! It is told nothing of how a restore goes about it. From the superblock of the region that comes, it lets through only
-//! this:
+//! The gate does not know how a restore works. From the superblock of the new region, it lets only these writes pass:
 //!
-//! - Each store is a page of the region that comes, sealed for its place: a superblock, or a table page before its marks.
-//! - The copy that is written first gets its superblock, then, behind a barrier, its pages. Until all of them are durable,
-//!   nothing in the other copy is touched: there lies the region that goes.
-//! - The other copy is then written in the same order, and each page is the one that the first copy has.
-//! - What ends a restore, superblocks of the next generation that name no region to be replaced, comes when all pages of
-//!   both copies are durable, one at a time.
+//! - Each write is a page of the new region, sealed for its location: a superblock, or a table page before its marks.
+//! - The first copy gets its superblock and then, after a barrier, its pages. Until all of them are durable, nothing is
+//!   written to the other copy, which is the old region.
+//! - The other copy is then written in the same order, and each of its pages equals that of the first copy.
+//! - The superblocks that end a restore have the next generation and name no region to replace. They are written one at
+//!   a time, when all pages of both copies are durable.
 
 use std::ops::Range;
 
@@ -21,28 +20,28 @@ use gmfs_format::native::units::{
 };
 use gmfs_io::{Absence, ReadAt, ReadError, Span, WriteAt, WriteError};
 
-/// A target that one region has and another one gets.
+/// A target on which a new region replaces an old one.
 #[derive(Debug)]
 pub(crate) struct Handover<'t, T: ?Sized> {
     target: &'t mut T,
-    /// That of the region that comes.
+    /// The superblock of the new region.
     superblock: Superblock,
-    /// The sum of its pages.
+    /// The sum of the pages of the new region.
     sum: Sum,
     share: u32,
     /// The copy that is written first.
     first: Option<CopyId>,
     sides: [Side; 2],
-    /// Whether anything was stored since the last barrier.
+    /// Whether anything was written since the last barrier.
     volatile: bool,
 }
 
-/// What one copy has got.
+/// What one copy has received.
 #[derive(Debug)]
 struct Side {
-    /// Which pages were stored, by page number; the superblock is page 0.
+    /// Which pages have been written, by page number. Page 0 is the superblock.
     stored: Vec<bool>,
-    /// Table pages that are still to come.
+    /// How many table pages are missing.
     left: u64,
     /// Whether the superblock is durable.
     opened: bool,
@@ -62,7 +61,7 @@ impl Side {
 }
 
 impl<'t, T: ReadAt + ?Sized> Handover<'t, T> {
-    /// A gate before `target`, which gets the region of this superblock.
+    /// A gate in front of `target`, which gets the region of this superblock.
     pub(crate) fn new(target: &'t mut T, superblock: &Superblock) -> Self {
         let geometry = superblock.geometry();
         let pages = || superblock.marks().pages(geometry);
@@ -94,7 +93,7 @@ impl<'t, T: ReadAt + ?Sized> Handover<'t, T> {
         Some(Place { kind: geometry.page_kind(page)?, copy, page, uuid, birth, geometry })
     }
 
-    /// Whether a copy holds the whole region that comes, durably.
+    /// Whether a copy durably holds the whole new region.
     const fn is_complete(&self, copy: CopyId) -> bool {
         let side = self.side(copy);
         side.left == 0 && side.opened && !self.volatile
@@ -228,7 +227,7 @@ mod tests {
         Barrier,
     }
 
-    /// A region, and all that a restore over it stores, in its order.
+    /// A region, and all writes of a restore over it, in order.
     fn right() -> (Vec<u8>, Superblock, Vec<Step>) {
         let geometry = Geometry::plan(16 << 20, PmdShift::M2, 16).unwrap();
         let mut image = vec![0; 16 << 20];
@@ -297,7 +296,7 @@ mod tests {
     #[test]
     fn nothing_may_be_left_out_before_the_end() {
         let (image, comes, steps) = right();
-        // What ends a restore may be missing: the region is whole without it.
+        // The writes that end a restore may be missing, because the region is whole without them.
         for left_out in 0..steps.len().saturating_sub(4) {
             let mut wrong = steps.clone();
             wrong.remove(left_out);

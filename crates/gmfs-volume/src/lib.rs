@@ -1,7 +1,7 @@
-//! A region as a whole: opened, recovered, read, and changed by commits.
+//! A region as a whole: opening, recovering and reading it, and changing it by commits.
 //!
-//! The crate works on any source of bytes ([`gmfs_io`]); it knows no files and no devices. [`Region`] reads,
-//! [`Writer`] changes. [`format()`] makes a region, [`locate`] finds one.
+//! The crate works on any source of bytes ([`gmfs_io`]); it does not know files and devices. [`Region`] reads a region
+//! and [`Writer`] changes it. [`format()`] makes a region, and [`locate`] finds one.
 #![forbid(unsafe_code)]
 #![deny(
     clippy::print_stdout,

@@ -1,4 +1,4 @@
-//! Finding regions in an image: a file, a device, memory, a dump.
+//! Finds regions in an image: a file, a device, memory, or a dump.
 
 use gmfs_format::Layout;
 use gmfs_format::native::seal::{PageKind, claim};
@@ -8,12 +8,12 @@ use gmfs_io::{Absence, ReadAt, ReadError, Span, Window};
 use std::ops::Range;
 use uuid::Uuid;
 
-/// How sure it is that a region lies where one was found.
+/// How certain it is that a region is where one was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Confidence {
-    /// One superblock is good, and nothing is where the other one belongs: perhaps a leftover.
+    /// One superblock is good, and there is nothing at the location of the other one: it may be a leftover.
     Possible,
-    /// One superblock is good, and the other one's place is absent or damaged.
+    /// One superblock is good, and the other one is absent or damaged.
     Likely,
     /// Both superblocks are good and agree.
     Certain,
@@ -36,7 +36,7 @@ impl Confidence {
 pub struct Candidate {
     /// Its layout.
     pub layout: Layout,
-    /// Where it starts in the image, in bytes.
+    /// The offset in the image where it starts.
     pub base: u64,
     /// Its size in bytes.
     pub size: u64,
@@ -44,23 +44,23 @@ pub struct Candidate {
     pub uuid: Uuid,
     /// Its label, up to the first NUL.
     pub label: Vec<u8>,
-    /// How sure it is.
+    /// How certain it is.
     pub confidence: Confidence,
 }
 
-/// The steps in which regions are looked for when nothing else is asked: they start at blocks.
+/// The default distance of offsets at which regions are searched for. Regions start at blocks.
 pub const DEFAULT_STEP: u64 = PmdShift::M2.block_bytes();
 
-/// Looks for superblocks at every multiple of `step` bytes in `range`; holes and absent stretches are skipped. Gives
-/// what was found by rising base; a region is found once, whichever of its superblocks led to it.
+/// Searches every multiple of `step` bytes in `range` for superblocks. Holes and absent ranges are skipped. Returns
+/// what was found by ascending base. A region is returned once, whichever of its superblocks was found.
 ///
-/// Each place is read, eight bytes of it. Only where they are zero, or absent, the source is asked how far that goes:
-/// a dump answers with a pass over its descriptors, which costs more than the places themselves.
+/// At each offset eight bytes are read. Only if they are zero or absent, the source is asked for the end of the hole: a
+/// dump answers by reading its descriptors, which costs more than reading the offsets.
 ///
-/// `seen` is told how far the search has come, in bytes of the image.
+/// `seen` is called with the offset in the image that the search has reached.
 ///
 /// # Errors
-/// [`ReadError::Io`] if the source cannot tell where its holes are.
+/// [`ReadError::Io`] if the source cannot report its holes.
 pub fn scan<S: ReadAt + ?Sized>(
     source: &S,
     range: Range<u64>,
@@ -70,11 +70,11 @@ pub fn scan<S: ReadAt + ?Sized>(
     scan_with(source, range, step, seen, |_, _| {})
 }
 
-/// As [`scan`]. `other` is given each place that was read with its first eight bytes, little-endian: that is where other
-/// layouts have their magic.
+/// Like [`scan`]. `other` is called with each offset that was read and its first eight bytes, little-endian: other
+/// layouts have their magic there.
 ///
 /// # Errors
-/// As [`scan`].
+/// Those of [`scan`].
 pub fn scan_with<S: ReadAt + ?Sized>(
     source: &S,
     range: Range<u64>,
@@ -118,7 +118,7 @@ pub fn scan_with<S: ReadAt + ?Sized>(
     Ok(found)
 }
 
-/// The first eight bytes at `offset`, and those where a superblock has its magic.
+/// The first eight bytes at `offset`, and the eight bytes where a superblock has its magic.
 fn head<S: ReadAt + ?Sized>(source: &S, offset: u64) -> Result<([u8; 8], [u8; 8]), ReadError> {
     let mut head = [[0; 8]; 9];
     let beyond = || ReadError::Absent { span: Span::new(offset, 72), why: Absence::BeyondEnd };
@@ -128,7 +128,7 @@ fn head<S: ReadAt + ?Sized>(source: &S, offset: u64) -> Result<([u8; 8], [u8; 8]
     Ok((first, magic))
 }
 
-/// Keeps the surer of two finds of one region.
+/// Keeps the more certain one of two finds of the same region.
 fn add(found: &mut Vec<Candidate>, candidate: Candidate) {
     let twin = found.iter_mut().find(|other| other.base == candidate.base && other.uuid == candidate.uuid);
     match twin {
@@ -162,7 +162,7 @@ pub fn look<S: ReadAt + ?Sized>(source: &S, offset: u64) -> Option<Candidate> {
     })
 }
 
-/// Judges a find by the place of its other superblock.
+/// How certain a find is, by what is at the location of its other superblock.
 fn confidence<S: ReadAt>(region: &S, superblock: &Superblock, other: CopyId) -> Confidence {
     let mut page: PageBytes = [0; PAGE_SIZE];
     if region.read_at(superblock.geometry().copy_offset(other), &mut page).is_err() {

@@ -1,25 +1,27 @@
-//! Pages of one copy written anew from the other. Two threads mend a long run: while one writes, the other reads and
-//! checks what comes next. They write in turn, so that the stores are the same, and in the same order, as with one.
+//! Pages of one copy rewritten from the other. In a long run other threads read and check what comes next while this one
+//! writes. It writes in order, so that the stores are the same, and in the same order, as with one thread.
 
 use std::ops::Range;
-use std::sync::mpsc::{Receiver, Sender, channel};
 
 use gmfs_format::native::seal;
 use gmfs_format::native::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo, to_usize};
+use gmfs_io::in_order::jobs_in_order;
 use gmfs_io::{ReadAt, WriteAt};
 
 use crate::superblocks::{OpenError, Superblocks};
 use crate::sweep::read_batch;
 use crate::unite::{finish, half_united};
 
-/// Pages mended at once.
+/// How many pages are mended at once.
 const BATCH: u32 = 64;
+/// How many threads read ahead of the one that writes.
+const READERS: usize = 2;
 
-/// Writes consecutive table pages of one copy anew from the other one, whose seals must be good. The pages keep their
-/// generations, so that they are again what they were. Durable behind the next barrier.
+/// Rewrites consecutive table pages of one copy from the other one, whose seals must be good. The pages keep their
+/// generations, so they become what they were. They are durable after the next barrier.
 ///
 /// # Errors
-/// A page of the other copy is not good, or the medium failed. Pages before it may have been written.
+/// A page of the other copy is not good, or the medium failed. Earlier pages may have been written.
 pub fn mend_pages<S: WriteAt>(
     target: &mut S,
     superblocks: &Superblocks,
@@ -29,12 +31,19 @@ pub fn mend_pages<S: WriteAt>(
 ) -> Result<(), OpenError> {
     let mender = Mender { superblocks, copy, share: seal::copy_share() };
     let pages = first.0..first.0.saturating_add(count);
-    // One batch alone is not worth a thread.
+    // A single batch is not worth a thread.
     if count > BATCH
         && let Some(reader) = target.reader()
-        && let Some(done) = mender.mend_in_turns(&reader, target, pages.clone())
     {
-        return done;
+        let read = |part, (batch, failed): &mut (Batch, Option<OpenError>)| {
+            *failed = mender.read(&reader, part, batch).err();
+        };
+        let jobs = parts(pages).map(|part| (Some(part), ()));
+        return jobs_in_order(jobs, READERS, read, |(), read| match read {
+            Some((_, failed @ Some(_))) => failed.take().map_or(Ok(()), Err),
+            Some((batch, None)) => mender.write(target, batch),
+            None => Ok(()),
+        });
     }
     let mut batch = Batch::default();
     for part in parts(pages) {
@@ -44,31 +53,32 @@ pub fn mend_pages<S: WriteAt>(
     Ok(())
 }
 
-/// Cuts a range into batches.
+/// Splits a range into batches.
 fn parts(pages: Range<u32>) -> impl Iterator<Item = Range<u32>> {
     let end = pages.end;
     pages.step_by(to_usize(BATCH)).map(move |start| start..start.saturating_add(BATCH).min(end))
 }
 
-/// Consecutive pages, checked and made the other copy's, on their way to be written.
+/// Consecutive pages that have been checked and sealed for this copy, and are to be written.
 #[derive(Debug, Default)]
 struct Batch {
     first: u32,
     pages: Vec<PageBytes>,
-    /// Where a crash interrupted the uniting of two copies: what is to be ended before the batch is written.
+    /// Pages whose two copies were being merged when a crash interrupted that. The merge is finished before the batch
+    /// is written.
     united: Vec<HalfUnited>,
-    /// What the pages are at present, where that matters.
+    /// The present content of the pages, where it matters.
     old: Vec<PageBytes>,
 }
 
-/// A page that copy B knows something of that copy A does not.
+/// A page for which copy B records something that copy A does not.
 #[derive(Debug)]
 struct HalfUnited {
-    /// Its place in the batch.
+    /// Its index in the batch.
     at: usize,
     page: PageNo,
     bytes: Box<PageBytes>,
-    /// Those of copy A and copy B.
+    /// The generations in copy A and in copy B.
     generations: [Generation; 2],
 }
 
@@ -81,54 +91,6 @@ struct Mender<'a> {
 }
 
 impl Mender<'_> {
-    /// Mends `pages` with a second thread, each taking every other batch; `None` if no thread can be had.
-    fn mend_in_turns<R, S>(&self, reader: &R, target: &mut S, pages: Range<u32>) -> Option<Result<(), OpenError>>
-    where
-        R: ReadAt + ?Sized,
-        S: WriteAt,
-    {
-        let [ours, theirs] = [0, 1].map(|first| parts(pages.clone()).skip(first).step_by(2));
-        std::thread::scope(|scope| {
-            // Whoever holds the target may write. It goes to and fro, and is lost with whoever fails.
-            let (to_them, from_us) = channel();
-            let (to_us, from_them) = channel();
-            let begin = to_us.clone();
-            let work = move || self.mend_every_other(reader, theirs, &from_us, &to_us);
-            let second = std::thread::Builder::new().spawn_scoped(scope, work).ok()?;
-            // It cannot fail: we hold the other end.
-            let _ = begin.send(target);
-            drop(begin);
-            let done = self.mend_every_other(reader, ours, &from_them, &to_them);
-            drop(to_them);
-            let theirs = second.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            Some(done.and(theirs))
-        })
-    }
-
-    /// One thread's half: reads a batch, waits for its turn, writes, and passes the target on.
-    fn mend_every_other<'t, R, S>(
-        &self,
-        reader: &R,
-        parts: impl Iterator<Item = Range<u32>>,
-        turns: &Receiver<&'t mut S>,
-        next: &Sender<&'t mut S>,
-    ) -> Result<(), OpenError>
-    where
-        R: ReadAt + ?Sized,
-        S: WriteAt,
-    {
-        let mut batch = Batch::default();
-        for part in parts {
-            self.read(reader, part, &mut batch)?;
-            // The other thread has failed, and tells why.
-            let Ok(target) = turns.recv() else { return Ok(()) };
-            self.write(target, &mut batch)?;
-            // Nobody waits for it behind the last batch.
-            let _ = next.send(target);
-        }
-        Ok(())
-    }
-
     /// Reads pages of the other copy, checks them, and makes them this copy's.
     fn read<R: ReadAt + ?Sized>(&self, source: &R, pages: Range<u32>, batch: &mut Batch) -> Result<(), OpenError> {
         let Self { superblocks, copy, share } = *self;
@@ -137,7 +99,7 @@ impl Mender<'_> {
         let offset = superblocks.geometry().page_offset(copy.other(), PageNo(pages.start));
         source.read_at(offset, batch.pages.as_flattened_mut())?;
         let now = match copy {
-            // Uniting begins in copy B, so that only there can a crash have interrupted it.
+            // Merging starts in copy B, so a crash can have interrupted it only there.
             CopyId::A => Vec::new(),
             CopyId::B => {
                 batch.old.resize(pages.len(), [0; PAGE_SIZE]);
@@ -163,7 +125,7 @@ impl Mender<'_> {
         Ok(())
     }
 
-    /// Writes a batch. Where two copies were being united, that comes to its end first.
+    /// Writes a batch. Interrupted merges in it are finished first.
     fn write<S: WriteAt>(&self, target: &mut S, batch: &mut Batch) -> Result<(), OpenError> {
         for HalfUnited { at, page, mut bytes, generations } in batch.united.drain(..) {
             finish(target, self.superblocks, page, &mut bytes, generations)?;

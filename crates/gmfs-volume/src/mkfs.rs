@@ -1,4 +1,4 @@
-//! Making a region.
+//! Makes regions.
 
 use gmfs_format::native::geometry::Geometry;
 use gmfs_format::native::raw::{InodeRaw, InodeTablePage, PageHeader};
@@ -17,14 +17,14 @@ use crate::decide::group_sums;
 use crate::superblocks::Superblocks;
 use crate::sweep::{Frame, sweep};
 
-/// What a new region is to be.
+/// The properties of a new region.
 #[derive(Clone, Debug)]
 pub struct FormatOptions {
     /// Its layout.
     pub geometry: Geometry,
     /// Its UUID.
     pub uuid: Uuid,
-    /// Its birth: a random number, or one derived from UUID and time where the same bytes are to come out each time.
+    /// Its birth: a random number, or one derived from UUID and time if the same bytes are wanted each time.
     pub birth: u64,
     /// Its label; see [`gmfs_format::native::superblock::check_label`].
     pub label: String,
@@ -32,17 +32,17 @@ pub struct FormatOptions {
     pub base: u64,
     /// Owner and group of the root directory.
     pub owner: (u32, u32),
-    /// When, and by whom.
+    /// The time, and the name of the writer.
     pub stamp: Stamp,
-    /// Offsets of superblocks of an older region, which must not be found any more.
+    /// Offsets of superblocks of an older region that must not be found afterwards.
     pub forget: Vec<u64>,
 }
 
-/// Formats the region that fills `target`, which must hold at least its whole blocks. Whatever was there is gone from
-/// the first store on. Until superblock B is written there is no region; from there to the last store there is one whose
-/// superblock A has to be repaired.
+/// Formats the region that fills `target`, which must hold at least its whole blocks. The first write destroys what was
+/// there. Until superblock B is written there is no region. From then until the last write there is a region whose
+/// superblock A must be repaired.
 ///
-/// Writes a handful of pages at any size: tables are written as far as they are used.
+/// Writes a few pages only, whatever the size, because tables are written only as far as they are used.
 ///
 /// # Errors
 /// The medium failed.
@@ -77,8 +77,8 @@ pub fn format<S: WriteAt>(target: &mut S, options: &FormatOptions) -> Result<Sup
     Ok(superblock)
 }
 
-/// The birth that the region gets: the one that was asked for, or the next one of which no page is left where a page of this
-/// region can come to lie. A page that an older region with this identity left would be taken for one of this region.
+/// The birth of the new region: the one that was asked for, or the next one of which no page is left at any location of
+/// this region. A page that is left of an older region with this identity would be taken for one of this region.
 fn unused_birth<S: WriteAt>(target: &S, options: &FormatOptions) -> u64 {
     let geometry = options.geometry;
     let mut taken = std::collections::BTreeSet::new();
@@ -103,7 +103,7 @@ fn unused_birth<S: WriteAt>(target: &S, options: &FormatOptions) -> u64 {
     birth
 }
 
-/// Births of older regions with one UUID that are told apart.
+/// The maximum number of births of older regions with one UUID that are distinguished.
 const MOST_BIRTHS: usize = 1 << 16;
 
 /// The first superblock of the region.

@@ -1,5 +1,5 @@
-//! A superblock made anew when both copies are lost: from the sealed pages of the tables. Each of them carries position,
-//! copy, UUID, generation, and the layout of its region.
+//! Rebuilds a superblock from the sealed pages of the tables if both copies of it are lost. Each page records its
+//! position, copy, UUID, generation, and the layout of its region.
 
 use std::ops::Range;
 
@@ -14,15 +14,15 @@ use crate::region::page_descriptors;
 use crate::superblocks::{OpenError, Superblocks};
 use crate::sweep::{Frame, sweep};
 
-/// Loads the superblocks; if both are lost, makes one anew from what is left.
+/// Loads the superblocks. If both are lost, it rebuilds one from what is left.
 ///
 /// # Errors
-/// There is no region, or too little left of one.
+/// There is no region, or too little is left of it.
 pub fn load<S: ReadAt + ?Sized>(source: &S) -> Result<Superblocks, OpenError> {
     Superblocks::load_any(source, None)
 }
 
-/// The superblock in hand with blocks and inodes counted anew.
+/// The fields of the current superblock, with blocks and inodes counted again.
 pub(crate) fn counted<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks) -> SuperblockRaw {
     let superblock = superblocks.current();
     let geometry = superblock.geometry();
@@ -48,7 +48,7 @@ pub(crate) fn counted<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks)
     };
     sweep(source, superblocks, superblock.used_inode_pages(), vec![visit]);
     let [free, data, bad, reserved] = counts;
-    // What no page describes is free.
+    // Blocks that no page describes are free.
     let free = free.saturating_add(u64::from(geometry.data_blocks()).saturating_sub(described));
     let mut raw = superblock.raw;
     if raw.created.get() == 0 {
@@ -60,19 +60,19 @@ pub(crate) fn counted<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks)
     raw
 }
 
-/// Pages read at once in the search for one that is left.
+/// How many pages are read at once in the search for one that is left.
 const BATCH: usize = 32;
-/// So many bytes are searched page by page at the start, where copy A begins, and at the end, where copy B lies.
+/// How many bytes are searched page by page at the start, where copy A begins, and at the end, where copy B is.
 const SEARCHED: u64 = 16 << 20;
-/// So many pages of one copy are enough to know whose they are.
+/// This many pages of one copy are enough to identify the region.
 const ENOUGH: u32 = 64;
 
-/// The regions that pages left in `source` tell of. Each sealed page says where it belongs and how its region is laid out;
-/// only those that lie where they say count.
+/// The regions that pages left in `source` belong to. Each sealed page records its location and the layout of its
+/// region. Only pages at the location that they record count.
 pub(crate) fn identities<S: ReadAt + ?Sized>(source: &S) -> Vec<Identity> {
     let mut found = Found::default();
     let Some(end) = source.end() else { return found.regions };
-    // Blocks begin where pages do; what lies past the last whole page of the source is none.
+    // Blocks start at page boundaries. A partial page at the end of the source is not one.
     let whole = round_down(end, PAGE_BYTES);
     found.search(source, CopyId::A, 0..SEARCHED.min(whole));
     found.search(source, CopyId::B, whole.saturating_sub(SEARCHED)..whole);
@@ -82,8 +82,8 @@ pub(crate) fn identities<S: ReadAt + ?Sized>(source: &S) -> Vec<Identity> {
     found.regions
 }
 
-/// The layout of the region that the pages left in `source` tell of, and its UUID; `None` if there are none, or if they
-/// are of several regions.
+/// The layout of the region that the pages left in `source` belong to, and its UUID; `None` if there are no pages, or
+/// if they are of several regions.
 #[must_use]
 pub fn layout<S: ReadAt + ?Sized>(source: &S) -> Option<(Geometry, Uuid)> {
     match identities(source).as_slice() {
@@ -92,34 +92,34 @@ pub fn layout<S: ReadAt + ?Sized>(source: &S) -> Option<(Geometry, Uuid)> {
     }
 }
 
-/// At most so many bytes a copy has, but for rounding, in an image with this end: those of the largest inode table, and
-/// seventeen for each block.
+/// The maximum size of a copy in bytes, without rounding, in an image with this end: the largest inode table, and 17
+/// bytes for each block.
 pub(crate) fn largest_copy(end: u64, pmd: PmdShift) -> u64 {
     let inode_bytes = u64::from(MAX_INODES / INODES_PER_PAGE).saturating_mul(PAGE_BYTES);
     (end >> pmd.bits()).saturating_mul(17).saturating_add(inode_bytes)
 }
 
-/// The regions that pages tell of.
+/// The regions that pages belong to.
 #[derive(Default)]
 struct Found {
     regions: Vec<Identity>,
-    /// Stretches of the source that are known to be holes: nothing is read in them.
+    /// Ranges of the source that are known to be holes. They are not read.
     holes: Vec<Range<u64>>,
-    /// How often a source was asked for a hole and knew none.
+    /// How often a source was asked for a hole and reported none.
     vain: u32,
 }
 
-/// Holes that are remembered: in front of copy A, behind it, behind copy B, and some between.
+/// The maximum number of holes that are kept: those before and after copy A, after copy B, and some between.
 const MOST_HOLES: usize = 16;
 
-/// A source that has known no hole so often is not asked any more.
+/// A source that has reported no hole this often is not asked again.
 const MOST_VAIN: u32 = 64;
 
-/// Regions that are told apart.
+/// The maximum number of regions that are distinguished.
 const MOST: usize = 32;
 
 impl Found {
-    /// Looks at every page in `range` as one of a copy, until that is enough.
+    /// Examines every page in `range` as a page of a copy, until enough have been found.
     fn search<S: ReadAt + ?Sized>(&mut self, source: &S, copy: CopyId, range: Range<u64>) {
         let mut pages = vec![[0; PAGE_SIZE]; BATCH];
         let (mut at, mut proven) = (range.start, 0_u32);
@@ -139,13 +139,13 @@ impl Found {
             if whole && batch.iter().all(|page| *page == [0; PAGE_SIZE]) {
                 self.learn(source, at);
             }
-            // No further than the end of the range.
+            // The search does not pass the end of the range.
             at = at.saturating_add(len64(count).saturating_mul(PAGE_BYTES));
         }
     }
 
-    /// Looks where both tables begin in both copies, in every layout of a region that ends with the source, and for copy B
-    /// of one that ends before it.
+    /// Searches where both tables begin in both copies, for each layout of a region that ends with the source, and for
+    /// copy B of a region that ends before it.
     fn probe<S: ReadAt + ?Sized>(&mut self, source: &S, end: u64, pmd: PmdShift) {
         // No copy is larger than this.
         let largest = largest_copy(end, pmd).saturating_add(1 << 20);
@@ -170,8 +170,8 @@ impl Found {
         self.holes.iter().find(|hole| hole.contains(&offset))
     }
 
-    /// Asks how far the hole goes in which a page of zeros lies, if it is one. Not for ever: many sources do not know, and
-    /// the answer may cost more than the page.
+    /// Asks the source for the end of the hole around a page of zeros, if it is in one. It stops asking at some point,
+    /// because many sources do not know their holes, and the answer may cost more than reading the page.
     fn learn<S: ReadAt + ?Sized>(&mut self, source: &S, offset: u64) {
         let Some(end) = source.end().filter(|_| self.vain < MOST_VAIN) else { return };
         let next = match source.next_data(offset..end) {
@@ -189,7 +189,7 @@ impl Found {
         }
     }
 
-    /// Adds what a page tells, if it lies where it says.
+    /// Adds the region that a page belongs to, if the page is at the location that it records.
     fn add(&mut self, copy: CopyId, offset: u64, bytes: &PageBytes) -> bool {
         let Some((identity, _, _)) = Identity::claimed(bytes, offset).filter(|(_, of, _)| *of == copy) else {
             return false;

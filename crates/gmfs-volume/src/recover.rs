@@ -1,4 +1,4 @@
-//! Opening for writing: what a crash left is put right before anything new is written.
+//! Recovery at the opening for writing: finishes or undoes what a crash left, before anything new is written.
 
 use gmfs_format::native::copies::{Phase, Standing};
 use gmfs_format::native::superblock::Superblock;
@@ -15,25 +15,25 @@ use crate::sweep::{Frame, Visit};
 /// What recovery did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Recovery {
-    /// The region was left by a writer that did not finish.
+    /// Whether the last writer did not end its session.
     pub interrupted: bool,
-    /// Pages of an unfinished change taken back in copy A.
+    /// Pages of an unfinished commit that were restored in copy A.
     pub rolled_back: u64,
-    /// Pages of a finished change carried over to copy B.
+    /// Pages of a finished commit that were copied to copy B.
     pub mirrored: u64,
 }
 
-/// What has to be written to make both copies equal, gathered in the pass that opens the region.
+/// What must be written to make both copies equal. It is collected in the pass that opens the region.
 #[derive(Debug, Default)]
 pub(crate) struct Survey {
-    /// Pages to write anew, and in which copy.
+    /// Pages to rewrite, and in which copy.
     mend: Vec<(PageNo, CopyId)>,
     damaged: u64,
     first_damaged: Option<PageNo>,
     census: Census,
 }
 
-/// A region that was made whole: what its next commits start from.
+/// The state from which the next commits of a recovered region start.
 pub(crate) struct Recovered {
     pub(crate) recovery: Recovery,
     /// The highest generation of any statement.
@@ -59,7 +59,7 @@ impl Visit for Survey {
 }
 
 impl Survey {
-    /// Checks that the superblocks and the surveyed pages hold nothing but good pages and recovery.
+    /// Checks that the superblocks and the surveyed pages need no more than recovery.
     pub(crate) fn require_undamaged(&self, superblocks: &Superblocks) -> Result<(), OpenError> {
         let judged = superblocks.judgement();
         let superblock = hinders(judged.a) || hinders(judged.b) || judged.conflict;
@@ -73,12 +73,12 @@ impl Survey {
         }
     }
 
-    /// The facts that it has gathered.
+    /// The facts that the survey has collected.
     pub(crate) fn take_census(&mut self) -> Census {
         std::mem::take(&mut self.census)
     }
 
-    /// Makes both copies equal. Safe to stop at any store: what is written is what each page is judged to be.
+    /// Makes both copies equal. A crash at any write is harmless, because each page is written as it was judged.
     pub(crate) fn recover<S: WriteAt>(
         &self,
         source: &mut S,
@@ -88,8 +88,8 @@ impl Survey {
         let census = superblocks.census().ok_or(OpenError::Doubt)?;
         let (highest, ages) = (census.top(), Ages::of(superblocks, census));
         let current = superblocks.current().clone();
-        // A commit whose pages are all in copy A, and of which no superblock tells: superblock A comes first, as it does in
-        // a commit.
+        // A commit may have all its pages in copy A, but no superblock yet. Superblock A is then written first, as in a
+        // commit.
         let untold = [&superblocks.a, &superblocks.b]
             .into_iter()
             .all(|slot| slot.good().is_none_or(|superblock| superblock.generation < current.generation));
@@ -111,10 +111,11 @@ impl Survey {
             if !self.mend.is_empty() {
                 gate.barrier()?;
             }
-            // Last, for the superblocks tell which copy of a page is to be trusted.
+            // The superblocks come last, because they show which copy of a page is to be trusted.
             if CopyId::BOTH.into_iter().any(lagging) {
                 for (copy, slot) in CopyId::BOTH.into_iter().zip([&superblocks.a, &superblocks.b]) {
-                    // Also one that is as new and says something else: beside it the other one would contradict it.
+                    // This includes a superblock of the same generation with other content, because it would contradict
+                    // the other one.
                     if slot.good() != Some(&current) {
                         write_superblock(&mut gate, &current, copy)?;
                     }
@@ -126,16 +127,16 @@ impl Survey {
     }
 }
 
-/// Stores a superblock, durably.
+/// Writes a superblock and makes it durable.
 fn write_superblock<S: WriteAt>(target: &mut S, superblock: &Superblock, copy: CopyId) -> Result<(), OpenError> {
     target.write_at(superblock.geometry().copy_offset(copy), &superblock.page(copy))?;
     target.barrier()?;
     Ok(())
 }
 
-/// Opens a region for writing: passes over all of its pages with `gather`, and refuses it if it is not whole.
+/// Opens a region for writing: reads all of its pages with `gather`, and refuses the region if it is not whole.
 ///
-/// The pass is made once, with what the superblocks say taken for granted, and a second time only if it was wrong.
+/// The pass presumes that the superblocks are right. A second pass is needed only if they were not.
 pub(crate) fn open_whole<S: ReadAt, G: AsMut<Survey>>(
     source: &S,
     mut gather: impl FnMut(&Superblocks) -> G,
@@ -162,7 +163,7 @@ impl AsMut<Self> for Survey {
     }
 }
 
-/// Refuses a region that must not be written, whatever its pages say.
+/// Refuses a region that must not be written whatever its pages contain.
 fn require_writable<S: ReadAt>(source: &S, superblocks: &Superblocks) -> Result<(), OpenError> {
     if superblocks.are_rebuilt() {
         return Err(Superblocks::load(source).map_or_else(|error| error, |_| OpenError::Doubt));
@@ -176,7 +177,7 @@ fn require_writable<S: ReadAt>(source: &S, superblocks: &Superblocks) -> Result<
     require_whole(source, superblocks)
 }
 
-/// Refuses to change a region of which a part lies behind the image's end.
+/// Refuses to change a region that is partly past the end of the image.
 fn require_whole<S: ReadAt>(source: &S, superblocks: &Superblocks) -> Result<(), OpenError> {
     let geometry = superblocks.geometry();
     let region = geometry.without_tail().size();

@@ -15,33 +15,34 @@ use gmfs_io::ReadAt;
 use crate::superblocks::{OpenError, Superblocks, find_page, same_payload};
 use crate::sweep::{Frame, sweep};
 
-/// A region opened for reading. Nothing is recovered: each page is read as the rule of two copies has it.
+/// A region opened for reading. Nothing is recovered; the copy of each page is chosen by the rule of two copies.
 #[derive(Debug)]
 pub struct Region<S, B = Superblocks> {
     source: S,
     superblocks: B,
 }
 
-/// What the inode table tells, and how much of it could not be read.
+/// The content of the inode table, and how much of it could not be read.
 #[derive(Debug, Default)]
 pub struct Inodes {
     /// Every inode in use.
     pub tree: Tree,
-    /// Pages of the table that no copy gives: the inodes on them are not in the tree.
+    /// How many pages of the table cannot be read in either copy. The inodes on them are not in the tree.
     pub lost_pages: u64,
 }
 
 /// A file's mapping, and whether it may be incomplete.
 #[derive(Debug, Default)]
 pub struct Mapping {
-    /// The extents by their place in the file.
+    /// The extents, in file order.
     pub extents: Vec<Extent>,
-    /// Pages of the block table that no copy gives: blocks described on them are not among the extents.
+    /// How many pages of the block table cannot be read in either copy. Blocks that they describe are not in the
+    /// extents.
     pub lost_pages: u64,
 }
 
 impl Mapping {
-    /// Blocks that the mapping has.
+    /// How many blocks the mapping has.
     #[must_use]
     pub fn blocks(&self) -> u64 {
         self.extents.iter().map(|extent| u64::from(extent.count)).sum()
@@ -57,10 +58,10 @@ impl<S: ReadAt> Region<S> {
         Self::open_or_return(source).map_err(|(_, error)| error)
     }
 
-    /// As [`open`](Self::open); an error comes with the source, which may be something else.
+    /// Like [`open`](Self::open). The error includes the source, which may hold something else than a region.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// Those of [`open`](Self::open).
     pub fn open_or_return(source: S) -> Result<Self, (S, OpenError)> {
         let superblocks = Superblocks::load(&source).and_then(|found| found.require_readable().map(|()| found));
         match superblocks {
@@ -71,17 +72,17 @@ impl<S: ReadAt> Region<S> {
 }
 
 impl<S: ReadAt, B: Borrow<Superblocks>> Region<S, B> {
-    /// The region that fills `source`, judged by superblocks that have been loaded already.
+    /// The region that fills `source`, with superblocks that have been loaded already.
     pub const fn with(source: S, superblocks: B) -> Self {
         Self { source, superblocks }
     }
 
-    /// The source behind the region.
+    /// The source of the region's bytes.
     pub const fn source(&self) -> &S {
         &self.source
     }
 
-    /// Gives the source back.
+    /// Returns the source.
     pub fn into_source(self) -> S {
         self.source
     }
@@ -91,7 +92,7 @@ impl<S: ReadAt, B: Borrow<Superblocks>> Region<S, B> {
         self.superblocks.borrow()
     }
 
-    /// The superblock that counts.
+    /// The superblock that is used.
     pub fn superblock(&self) -> &Superblock {
         self.superblocks().current()
     }
@@ -101,7 +102,7 @@ impl<S: ReadAt, B: Borrow<Superblocks>> Region<S, B> {
         self.superblocks().geometry()
     }
 
-    /// Reads every inode in use, in one pass over the used part of the inode table.
+    /// Reads all inodes in use, in one pass over the used part of the inode table.
     pub fn inodes(&self) -> Inodes {
         let geometry = self.geometry();
         let mut inodes = Inodes::default();
@@ -121,8 +122,8 @@ impl<S: ReadAt, B: Borrow<Superblocks>> Region<S, B> {
         inodes
     }
 
-    /// Hands every descriptor of the used part of the block table to `each`, by rising block number. Gives the number
-    /// of pages that no copy gives.
+    /// Calls `each` with every descriptor in the used part of the block table, in block order. Returns how many pages
+    /// cannot be read in either copy.
     pub fn descriptors(&self, mut each: impl FnMut(BlockNo, &BlockRaw) + Send) -> u64 {
         let geometry = self.geometry();
         let mut lost = 0_u64;
@@ -150,7 +151,7 @@ impl<S: ReadAt, B: Borrow<Superblocks>> Region<S, B> {
         Mapping { extents: extents.finish(), lost_pages }
     }
 
-    /// Finds the blocks of several files in one pass. Files that own nothing are not in the answer.
+    /// Finds the blocks of several files in one pass. The result has no entry for files without blocks.
     pub fn mappings(&self, wanted: impl Fn(InodeNo) -> bool + Send + Sync) -> Mappings {
         let mut files: std::collections::BTreeMap<InodeNo, Extents> = std::collections::BTreeMap::new();
         let lost_pages = self.descriptors(|block, entry| {
@@ -162,8 +163,8 @@ impl<S: ReadAt, B: Borrow<Superblocks>> Region<S, B> {
         Mappings { files: files.into_iter().map(|(ino, extents)| (ino, extents.finish())).collect(), lost_pages }
     }
 
-    /// The descriptor of one block. `None` for metadata blocks and blocks behind the region, and where no copy of the
-    /// page can be used; blocks behind the mark are free.
+    /// The descriptor of one block. `None` for metadata blocks, for blocks past the end of the region, and if neither
+    /// copy of the page can be used. Blocks past the mark are free.
     pub fn descriptor(&self, block: BlockNo) -> Option<BlockRaw> {
         let (page, slot) = self.geometry().descriptor_place(block)?;
         if !self.superblock().used_table_pages().contains(&page.0) {
@@ -179,7 +180,7 @@ impl<S: ReadAt, B: Borrow<Superblocks>> Region<S, B> {
     }
 }
 
-/// What a table page's two copies are worth.
+/// The verdict on the two copies of a table page.
 pub fn judge_page<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, page: PageNo) -> Judgement {
     let (mut a, mut b) = ([0; PAGE_SIZE], [0; PAGE_SIZE]);
     let [in_a, in_b] = find_page(source, superblocks, page, [&mut a, &mut b]);
@@ -202,8 +203,8 @@ pub fn read_page<S: ReadAt + ?Sized>(
     }
 }
 
-/// An inode's record as it is; behind the mark, a free one. `None` for numbers that the table does not have, and where
-/// neither copy of the page can be used.
+/// The record of an inode. Past the mark it is that of a free one. `None` for numbers that the table does not have, and
+/// if neither copy of the page can be used.
 pub fn read_inode<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, ino: InodeNo) -> Option<InodeRaw> {
     let (page, slot) = superblocks.geometry().inode_place(ino)?;
     if !superblocks.current().used_inode_pages().contains(&page.0) {
@@ -218,11 +219,11 @@ pub fn read_inode<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, ino
 pub struct Mappings {
     /// Extents by file.
     pub files: std::collections::BTreeMap<InodeNo, Vec<Extent>>,
-    /// Pages of the block table that no copy gives.
+    /// How many pages of the block table cannot be read in either copy.
     pub lost_pages: u64,
 }
 
-/// The descriptors on a page of the block table with their blocks; slots behind the last data block are left out.
+/// The descriptors on a page of the block table, with their blocks. Slots after the last data block are left out.
 pub fn page_descriptors(
     geometry: Geometry,
     page: PageNo,

@@ -1,4 +1,4 @@
-//! Step 0 of the decision: which region it is, where pages of more than one are left.
+//! Step 0 of the decision: chooses the region if pages of more than one are left.
 
 use gmfs_format::native::geometry::Geometry;
 use gmfs_format::native::sum::Marks;
@@ -12,7 +12,7 @@ use crate::rebuild::identities;
 use crate::superblocks::{Chosen, OpenError, Slot, Superblocks, add_slots, find, slots};
 use crate::sweep::sweep;
 
-/// Regions whose pages are looked at. Where there are more, nothing is written.
+/// The maximum number of regions that are examined. If there are more, nothing is written.
 const MOST: usize = 16;
 
 /// What is left of one region.
@@ -26,8 +26,8 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    /// Reads what is left of a region: the pages before the marks that any of its statements gives, and, if these do not
-    /// prove themselves, the rest of both tables.
+    /// Reads what is left of a region: the pages before the highest marks in any of its statements, and, if these do
+    /// not prove themselves, the rest of both tables.
     fn take<S: ReadAt + ?Sized>(source: &S, identity: Identity) -> Self {
         let (a, b) = slots(source, &identity);
         let geometry = identity.geometry;
@@ -42,7 +42,7 @@ impl Claim {
                 let found = sweep(source, &reader, range, vec![Census::default()]);
                 found.into_iter().for_each(|part| census.append(part));
             }
-            // Marks past the ends of the tables are no marks; believed, they would never be reached.
+            // Marks past the ends of the tables are cut, because no pages reach them.
             census.bound(Marks::all(geometry));
             read = read.higher(next);
             next = census.marks();
@@ -66,13 +66,13 @@ impl Claim {
         [&self.a, &self.b].into_iter().filter_map(|slot| slot.good())
     }
 
-    /// Whether it is more than a page that was left somewhere.
+    /// Whether it is more than a single page that was left somewhere.
     fn counts(&self) -> bool {
         self.census.statements() > 1 || self.decision.outcome != Outcome::Doubt
     }
 
-    /// Whether it is whole, has a superblock and pages in both copies, and no page of another region lies in its places. A
-    /// copy that is empty may be a part of another region.
+    /// Whether it is whole, has a superblock and pages in both copies, and no page of another region is at its
+    /// locations. The locations of an empty copy may belong to another region.
     fn is_alone(&self) -> bool {
         let both = CopyId::BOTH.into_iter().all(|copy| self.census.is_present(copy));
         self.is_whole() && self.has_superblock() && both && !self.has_strangers()
@@ -82,25 +82,25 @@ impl Claim {
         self.decision.outcome != Outcome::Doubt
     }
 
-    /// Whether a page of another region lies in its places.
+    /// Whether a page of another region is at one of its locations.
     fn has_strangers(&self) -> bool {
         self.census.has_strangers_before(self.decision.marks)
     }
 
-    /// Whether a page of another region lies in its places, and nothing shows which of the two is the newer one.
+    /// Whether a page of another region is at one of its locations, and nothing shows which region is newer.
     fn is_disputed(&self) -> bool {
         self.has_strangers() && !self.is_whole() && !self.has_superblock()
     }
 
-    /// Whether pages of another region lie in this one's places.
+    /// Whether pages of another region are at locations of this one.
     fn holds(&self, other: &Self) -> bool {
         let marks = self.decision.marks;
         let mut strangers = self.census.strangers().iter().filter(|stranger| stranger.lies_before(marks));
         self.census.has_more_strangers() || strangers.any(|stranger| stranger.identity == other.identity)
     }
 
-    /// Whether two regions contend. One without superblocks, the remains of an older one for instance, contends with one
-    /// that has a superblock only by lying in its places.
+    /// Whether two regions contend. A region without superblocks, for example the remains of an older one, contends
+    /// with one that has a superblock only if its pages are at locations of that one.
     fn contends(&self, other: &Self) -> bool {
         match (self.has_superblock(), other.has_superblock()) {
             (true, false) => self.holds(other),
@@ -109,7 +109,7 @@ impl Claim {
         }
     }
 
-    /// Whether a restore that replaces `other` by this one has come so far that this one is whole.
+    /// Whether this region has replaced `other`, as the result of a restore, far enough to be whole.
     fn replaces(&self, other: &Self) -> bool {
         let named = |superblock: &Superblock| superblock.raw.replaces.get() == other.identity.birth;
         self.identity.uuid == other.identity.uuid
@@ -118,7 +118,7 @@ impl Claim {
     }
 }
 
-/// The pages before `next` that do not lie before `read`.
+/// The pages before `next` that are not before `read`.
 fn between(geometry: Geometry, read: Marks, next: Marks) -> [std::ops::Range<u32>; 2] {
     let [[table_from, inodes_from], [table_to, inodes_to]] = [read.ranges(geometry), next.ranges(geometry)];
     [table_from.end..table_to.end.max(table_from.end), inodes_from.end..inodes_to.end.max(inodes_from.end)]
@@ -128,9 +128,9 @@ fn between(geometry: Geometry, read: Marks, next: Marks) -> [std::ops::Range<u32
 #[derive(Debug)]
 pub(crate) struct Choice {
     pub(crate) claim: Claim,
-    /// The regions that contend with each other, this one first, if it is not plain which one it is.
+    /// The regions that contend with each other, this one first, if it is not certain which one is meant.
     pub(crate) rivals: Vec<Identity>,
-    /// Whether another region counts that does not contend.
+    /// Whether there is another region that counts and does not contend.
     pub(crate) others: bool,
 }
 
@@ -146,8 +146,8 @@ pub(crate) fn choose<S: ReadAt + ?Sized>(source: &S, chosen: Option<Chosen>) -> 
     let counting = counting(&claims);
     let strays = counting.is_empty() && claims.len() > 1;
     let only = only(&claims, &counting);
-    // What is left of a region without superblocks, and does not prove itself, may be an older region's: then even a single
-    // page of another one is a claim.
+    // The remains of a region without superblocks that do not prove themselves may be those of an older region. Then
+    // even a single page of another region contends.
     let disputed = only.and_then(|number| claims.get(number)).is_some_and(Claim::is_disputed);
     let plain = only.is_some() && !more && !strays && !disputed;
     let others = counting.len() > 1;
@@ -163,13 +163,13 @@ pub(crate) fn choose<S: ReadAt + ?Sized>(source: &S, chosen: Option<Chosen>) -> 
     Ok(Choice { claim: claims.swap_remove(preferred), rivals, others })
 }
 
-/// What is left of each region that anything tells of, and whether there are more than are looked at.
+/// Collects what is left of each region, and whether there are more regions than are examined.
 fn claims<S: ReadAt + ?Sized>(source: &S, chosen: Option<Chosen>) -> (Vec<Claim>, bool) {
     let mut wanted = find(source, chosen.is_some());
     let mut claims: Vec<Claim> = Vec::new();
     let mut searched = false;
     loop {
-        // Remains that lie in no place of a whole region do not contend with it: they need not be searched for.
+        // Remains at other locations than those of a whole region do not contend with it, so they are not searched for.
         let settled = chosen.is_none() && wanted.len() == 1 && claims.first().is_some_and(Claim::is_alone);
         if claims.len() == MOST.min(wanted.len()) && !searched && !settled {
             searched = true;
@@ -186,7 +186,7 @@ fn claims<S: ReadAt + ?Sized>(source: &S, chosen: Option<Chosen>) -> (Vec<Claim>
     (claims, wanted.len() > MOST)
 }
 
-/// Adds what is not in a list yet.
+/// Adds those elements that are not in the list yet.
 fn add_new(list: &mut Vec<Identity>, more: impl IntoIterator<Item = Identity>) {
     for identity in more {
         if !list.contains(&identity) {
@@ -195,7 +195,7 @@ fn add_new(list: &mut Vec<Identity>, more: impl IntoIterator<Item = Identity>) {
     }
 }
 
-/// The region that the user has named; several, if the name does not tell them apart.
+/// The region that the user has named, or several if the name fits several.
 fn named(claims: Vec<Claim>, chosen: Chosen) -> Option<Choice> {
     let mut fitting = claims.into_iter().filter(|claim| chosen.is(&claim.identity)).collect::<Vec<_>>();
     fitting.sort_by_key(|claim| (!claim.counts(), std::cmp::Reverse(claim.census.statements())));
@@ -205,12 +205,12 @@ fn named(claims: Vec<Claim>, chosen: Chosen) -> Option<Choice> {
     Some(Choice { claim, rivals: if several { rivals } else { Vec::new() }, others: false })
 }
 
-/// The claims that count, less those that a restore has replaced or has not replaced yet.
+/// The claims that count, without those that a restore has replaced or has not replaced yet.
 fn counting(claims: &[Claim]) -> Vec<usize> {
     let mut left: Vec<bool> = claims.iter().map(Claim::counts).collect();
     for (number, claim) in claims.iter().enumerate() {
         for (other, replaced) in claims.iter().enumerate().filter(|(_, other)| claim.replaces(other)) {
-            // Until the last page of the restore is stored, what was there is the region.
+            // Until the last page of a restore is written, the region is the one that was there before.
             let gone = match (claim.is_whole(), replaced.is_whole()) {
                 (true, _) => other,
                 (false, true) => number,
@@ -224,7 +224,7 @@ fn counting(claims: &[Claim]) -> Vec<usize> {
     (0..claims.len()).filter(|number| left.get(*number) == Some(&true)).collect()
 }
 
-/// The claim that is plainly the region's, if there is one.
+/// The claim that is certainly the region, if there is one.
 fn only(claims: &[Claim], counting: &[usize]) -> Option<usize> {
     let contend = |a: &usize, b: &usize| match (claims.get(*a), claims.get(*b)) {
         (Some(a), Some(b)) => a.contends(b),
@@ -234,7 +234,7 @@ fn only(claims: &[Claim], counting: &[usize]) -> Option<usize> {
     match counting {
         [only] => Some(*only),
         [] if claims.len() == 1 => Some(0),
-        // The one with superblocks, beside remains of others that do not lie in its places.
+        // One claim has superblocks, and the others are remains that are not at its locations.
         several => {
             let mut own = several.iter().filter(with_superblock);
             match (own.next(), own.next()) {
@@ -245,7 +245,7 @@ fn only(claims: &[Claim], counting: &[usize]) -> Option<usize> {
     }
 }
 
-/// The regions that contend, the preferred one first: those that count, and those of which pages lie in its places.
+/// The regions that contend, the preferred one first: those that count, and those with pages at its locations.
 fn rivals(claims: &[Claim], all: &[usize], preferred: usize) -> Vec<Identity> {
     let others = all.iter().copied().filter(|number| *number != preferred);
     let named = std::iter::once(preferred).chain(others);
@@ -255,7 +255,7 @@ fn rivals(claims: &[Claim], all: &[usize], preferred: usize) -> Vec<Identity> {
     rivals
 }
 
-/// What to say where there is no region.
+/// The error if there is no region.
 fn none<S: ReadAt + ?Sized>(source: &S) -> OpenError {
     let a = crate::superblocks::read_slot(source, CopyId::A, 0);
     OpenError::NoRegion { a: Box::new(a), b: Box::new(Slot::Unknown) }

@@ -1,17 +1,18 @@
-//! Metadata put back from a copy of it, so that a crash in between never leaves a mixture that passes for either.
+//! Puts metadata back from a copy of it. A crash in between never leaves a mixture that could be taken for the old or
+//! the new state.
 //!
-//! What is put back is older than what is there, or of another history altogether. So it becomes a region of its own, with
-//! the same UUID and a new birth, and no page of what was there can be taken for one of its pages.
+//! What is put back is older than what is there, or has another history. So it becomes a region of its own with the
+//! same UUID and a new birth, so that no page of the old region can be taken for one of its pages.
 //!
-//! 1. One copy, the one that matters less, gets the superblock of what is put back. It names the birth of the region that
-//!    it replaces.
-//! 2. The pages follow. With the last of them the new region is whole and counts; until then the other copy, which
-//!    nobody has touched, is the region that was there.
+//! 1. One copy, the less valuable one, gets the superblock of the new region. It names the birth of the region that it
+//!    replaces.
+//! 2. The pages follow. With the last of them the new region is whole and counts. Until then, the untouched other copy
+//!    is the region.
 //! 3. The other copy gets the superblock, and then the pages.
-//! 4. Both superblocks are written once more, clean, and without the birth of what they have replaced.
+//! 4. Both superblocks are rewritten as clean, and without the birth of the replaced region.
 //!
-//! There is a barrier behind each part. Where what was there is not whole by itself, a restore that was interrupted in part
-//! 2 leaves two regions that contend; running it again ends it.
+//! A barrier follows each part. If the old region was not whole in the other copy alone, a restore that was interrupted
+//! in part 2 leaves two regions that contend. Running it again finishes it.
 
 use gmfs_format::native::copies::Standing;
 use gmfs_format::native::raw::SuperblockRaw;
@@ -27,23 +28,24 @@ use crate::handover::Handover;
 use crate::region::{judge_page, read_page};
 use crate::superblocks::{OpenError, Superblocks, same_content, used_ranges};
 
-/// Why metadata was not put back, or not to the end.
+/// Why metadata was not put back, or not completely.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RestoreError {
-    /// Neither copy of a page is there to be put back.
+    /// A page to be put back is missing in both copies.
     #[error(
         "{pages} metadata pages are missing in both copies (the first is page {first}): what is in the region would be mixed with what is put back"
     )]
     Missing {
-        /// How many.
+        /// How many pages are missing.
         pages: u64,
         /// The first of them.
         first: PageNo,
     },
-    /// A page carries the highest number that there is; nothing can be above it.
+    /// A page has the highest possible generation, so no generation can be above it.
     #[error("there is no generation above those in the region")]
     Generations,
-    /// What is to be put back does not prove itself.
+    /// The pages to be put back are not proven to be one state of a region.
     #[error("the pages to be put back do not prove that they are one state of a region: repair them first")]
     Doubt,
     /// Neither copy of the region can be read.
@@ -57,7 +59,7 @@ pub enum RestoreError {
     Write(#[from] WriteError),
 }
 
-/// Metadata that is to be put back.
+/// The metadata to be put back.
 #[derive(Debug)]
 pub struct Restore<'a, D: ?Sized> {
     from: &'a D,
@@ -66,13 +68,13 @@ pub struct Restore<'a, D: ?Sized> {
 }
 
 impl<'a, D: ReadAt + ?Sized> Restore<'a, D> {
-    /// What `from` holds, judged by its superblocks. `birth` is a random number: the region's new birth, if anything has to
-    /// be written.
+    /// The metadata in `from`, with its superblocks. `birth` is a random number, which becomes the region's new birth
+    /// if anything is written.
     pub const fn new(from: &'a D, superblocks: &'a Superblocks, birth: u64) -> Self {
         Self { from, superblocks, birth }
     }
 
-    /// How many pages of `target` do not hold what they will hold. Births and generations do not count.
+    /// How many pages of `target` differ from what they will be. Differences of births and generations do not count.
     ///
     /// # Errors
     /// [`RestoreError::Missing`] or [`RestoreError::Doubt`].
@@ -88,7 +90,7 @@ impl<'a, D: ReadAt + ?Sized> Restore<'a, D> {
         if !self.superblocks.decision().is_whole() || !self.superblocks.rivals().is_empty() {
             return Err(RestoreError::Doubt);
         }
-        // In both copies, superblocks included.
+        // All pages of both copies, including superblocks.
         let all = len64(self.pages().count()).saturating_add(1).saturating_mul(2);
         let Some(there) = self.same_region(target) else { return Ok(all) };
         let mut count = 0_u64;
@@ -108,7 +110,7 @@ impl<'a, D: ReadAt + ?Sized> Restore<'a, D> {
         Ok(count)
     }
 
-    /// The region in `target`, if it is whole, has the marks of what is put back, and is laid out so.
+    /// The region in `target`, if it is whole and has the marks and the layout of what is put back.
     fn same_region<T: ReadAt + ?Sized>(&self, target: &T) -> Option<Superblocks> {
         let there = Superblocks::load_any(target, None).ok().filter(|there| there.rivals().is_empty())?;
         let same = there.identity().uuid == self.superblocks.identity().uuid
@@ -118,10 +120,10 @@ impl<'a, D: ReadAt + ?Sized> Restore<'a, D> {
         same.then_some(there)
     }
 
-    /// Puts everything back. Gives the number of pages written.
+    /// Puts everything back. Returns the number of pages that were written.
     ///
     /// # Errors
-    /// What was begun is ended by the next call.
+    /// The medium failed, or the metadata cannot be put back. The next call finishes what was begun.
     pub fn put_back<T: WriteAt + ?Sized>(&self, target: &mut T) -> Result<u64, RestoreError> {
         if self.differing(target)? == 0 {
             return Ok(0);
@@ -156,7 +158,7 @@ impl<'a, D: ReadAt + ?Sized> Restore<'a, D> {
         Ok(written)
     }
 
-    /// The superblock of what is put back, while that is under way.
+    /// The superblock of the new region while the restore is in progress.
     fn superblock(&self, there: Option<&Superblocks>) -> Result<Superblock, RestoreError> {
         let mut superblock = self.superblocks.current().clone();
         superblock.generation = self.superblocks.committed();
@@ -182,7 +184,7 @@ impl<'a, D: ReadAt + ?Sized> Restore<'a, D> {
         target.barrier()
     }
 
-    /// The table pages that are in use in what is put back.
+    /// The table pages in use in what is put back.
     fn pages(&self) -> impl Iterator<Item = PageNo> + use<D> {
         self.superblocks.decision().marks.pages(self.superblocks.geometry()).collect::<Vec<_>>().into_iter()
     }
@@ -191,15 +193,15 @@ impl<'a, D: ReadAt + ?Sized> Restore<'a, D> {
         self.superblocks.geometry().page_offset(copy, page)
     }
 
-    /// The copy to begin with. The other one has to carry the region by itself until this one is whole.
+    /// The copy to write first. The other one must hold the old region alone until this one is whole.
     fn expendable<T: ReadAt + ?Sized>(&self, target: &T, there: Option<&Superblocks>) -> CopyId {
         let [a, b] = there.map_or([0, 0], |there| broken(target, there));
         if a > b { CopyId::A } else { CopyId::B }
     }
 }
 
-/// Whether two superblocks say the same of a region, whatever pages it consists of: the sums come from their generations,
-/// and what is put back is left in order.
+/// Whether two superblocks describe the same state, whatever pages they are computed from. Sums are ignored because
+/// they follow from generations, and so are state flags because a restored region is left clean.
 fn says_the_same(one: &Superblock, other: &Superblock) -> bool {
     let said = |superblock: &Superblock| {
         let mut raw = superblock.raw;
@@ -210,12 +212,12 @@ fn says_the_same(one: &Superblock, other: &Superblock) -> bool {
     one.raw.state.get() & STATE_ACTIVE == 0 && said(one) == said(other)
 }
 
-/// State flags once nobody is writing any more.
+/// The state flags after a session has ended.
 const fn at_rest(state: u32) -> u32 {
     state & !STATE_ACTIVE | STATE_CLEAN
 }
 
-/// The place of a page of a superblock's region.
+/// The location of a page of a superblock's region, and what it must record there.
 fn place_of(superblock: &Superblock, copy: CopyId, page: PageNo) -> Place {
     let Superblock { uuid, birth, .. } = *superblock;
     let geometry = superblock.geometry();
@@ -223,7 +225,7 @@ fn place_of(superblock: &Superblock, copy: CopyId, page: PageNo) -> Place {
     Place { kind, copy, page, uuid, birth, geometry }
 }
 
-/// What lies at a page's place in a copy, if it is a page of the region.
+/// The page at a location in a copy, if it is a page of the region.
 fn page_at<T: ReadAt + ?Sized>(
     target: &T,
     superblocks: &Superblocks,
@@ -236,7 +238,7 @@ fn page_at<T: ReadAt + ?Sized>(
     Some(bytes)
 }
 
-/// Writes the pages of one copy that only the other one has: it will have to carry the region by itself.
+/// Writes those pages of one copy that only the other one has, because this copy will have to hold the region alone.
 fn mend_copy<T: WriteAt + ?Sized>(target: &mut T, there: &Superblocks, copy: CopyId) -> Result<(), RestoreError> {
     let target = &mut Gate::new(target, there, Class::Safe, false).ok_or(OpenError::Doubt)?;
     let mut mended = false;

@@ -1,11 +1,12 @@
-//! Settling a doubt: all pages are written once more, so that they are one proven state again, and nothing is lost by it.
+//! Settles a doubt: rewrites all pages, so that they are one proven state again. Nothing is lost by it.
 //!
-//! On pages that are not proven, what is a file's stays with the file, and what looks free is reserved. Files of which
-//! anything is not proven get the flag *doubtful*. Blocks whose inode is lost come back as files in `lost+found`.
+//! On pages that are not proven, blocks that belong to a file still do, and blocks that look free are reserved. Files
+//! of which anything is not proven get the flag *doubtful*. Blocks whose inode is lost come back as files in
+//! `lost+found`.
 //!
-//! The order of stores keeps every statement that was chosen until its page is there anew: first each page into the copy
-//! that does not hold its chosen statement, then both superblocks, then the other copies. A crash in the first part is a
-//! doubt again, with every choice still there; from then on the region is whole.
+//! Every chosen statement is kept until its page has been rewritten: each page is first written to the copy that does
+//! not hold its chosen statement; then both superblocks are written, and then the other copies. After a crash in the
+//! first part the doubt is there again, and so is every chosen statement. After that part the region is whole.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -31,71 +32,72 @@ use crate::superblocks::{OpenError, Superblocks};
 use crate::sweep::{Frame, sweep};
 use crate::unite::{end_union, merge, unite_page};
 
-/// The directory that files whose inode is lost come back in.
+/// The directory for files whose inode is lost.
 const LOST_FOUND: &[u8] = b"lost+found";
-/// Pages written at once.
+/// How many pages are written at once.
 const BATCH: usize = 64;
-/// Runs of blocks, and files, that are listed one by one.
+/// The maximum number of runs of blocks, and of files, that are listed singly.
 const LISTED: usize = 1000;
 
-/// What is known of an inode.
+/// What is known about an inode.
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
-    /// Blocks that it records.
+    /// How many blocks it records.
     recorded: u64,
-    /// Blocks that name it.
+    /// How many blocks name it.
     found: u32,
-    /// One past the highest place that a block has in it.
+    /// The end of the file blocks that name it.
     reach: u32,
-    /// Bits of what it is.
+    /// A sum of the flags below.
     is: u8,
 }
 
 const IN_USE: u8 = 1;
 const FILE: u8 = 2;
-/// It is flagged doubtful, or knows that it has lost blocks.
+/// It has the flag *doubtful* or *lost data*.
 const FLAGGED: u8 = 4;
 /// Its page is proven.
 const PROVEN: u8 = 8;
-/// A block on a page that is not proven names it, or a block that somebody else claims as well.
+/// It is named by a block on a page that is not proven, or by a block that another file claims too.
 const SHAKY: u8 = 16;
-/// Another inode lies in it.
+/// It is the parent of another inode.
 const PARENT: u8 = 32;
-/// It has no record, blocks name it, and it gets a record in lost+found.
+/// It has no record but blocks name it, so it gets a record in lost+found.
 const ORPHAN: u8 = 64;
 /// It is the new directory lost+found.
 const HOME: u8 = 128;
 
-/// What settling a doubt comes to, found before anything is written.
+/// The result of settling a doubt, computed before anything is written.
 #[derive(Clone, Debug)]
 pub struct Settlement {
     geometry: Geometry,
     decision: Decision,
     inodes: Vec<Known>,
-    /// The directory for files that are found again.
+    /// The directory for recovered files.
     home: InodeNo,
-    /// Hashes of names that begin as those of found files do.
+    /// Hashes of names that start like those of recovered files.
     names: HashSet<u64>,
-    /// Pages of which no copy says anything, as runs.
+    /// Pages that have no statement in either copy, as runs.
     pub lost: Vec<Range<u32>>,
-    /// Pages of the inode table that are there and not proven, as runs: files on them may have been removed or renamed.
+    /// Pages of the inode table that are present but not proven, as runs. Files on them may have been removed or
+    /// renamed.
     pub unproven_inodes: Vec<Range<u32>>,
-    /// Blocks that look free, or are described on lost pages, and are reserved: the first runs.
+    /// Blocks that look free, or are described on lost pages, and become reserved: the first runs.
     pub reserved: Vec<Range<u32>>,
-    /// How many blocks these and the rest are.
+    /// The number of all these blocks.
     pub reserved_blocks: u64,
     /// Files that become doubtful: the first ones.
     pub doubtful: Vec<InodeNo>,
-    /// How many these and the rest are.
+    /// The number of all these files.
     pub doubtful_files: u64,
-    /// Files whose inode is lost, and that come back in lost+found.
+    /// Files whose inode is lost and that come back in lost+found.
     pub orphans: Vec<InodeNo>,
-    /// Whether files contradict the pages that ought to be proven, so that nothing counts as proven.
+    /// Whether files contradict pages that should be proven, so that no page counts as proven.
     pub distrusted: bool,
 }
 
 impl Settlement {
-    /// Looks at all pages of the state that was decided. With `distrust`, none of them counts as proven.
+    /// Examines all pages of the state that was decided. With `distrust`, none of them counts as proven.
     #[must_use]
     pub fn of<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, distrust: bool) -> Self {
         let geometry = superblocks.geometry();
@@ -201,7 +203,7 @@ impl Settlement {
             }
         }
         if frame.differ {
-            // Whoever claims a block that somebody else claims as well is not sure of it.
+            // If two files claim one block, neither is certain to own it.
             for copy in CopyId::BOTH {
                 let other = BlockTablePage::view(frame.bytes(copy.other())).entries;
                 for (entry, other) in BlockTablePage::view(frame.bytes(copy)).entries.iter().zip(other) {
@@ -225,7 +227,7 @@ impl Settlement {
         ino.position().and_then(|position| self.inodes.get(position)).copied().unwrap_or_default()
     }
 
-    /// Whether pages that ought to be proven contradict each other: then one of them lies under a good seal.
+    /// Whether pages that should be proven contradict each other. Then one of them has false values with a good seal.
     fn contradicts_itself(&self, table: Range<u32>) -> bool {
         if !table.map(PageNo).all(|page| self.decision.proven.contains(page)) {
             return false;
@@ -237,7 +239,7 @@ impl Settlement {
         })
     }
 
-    /// Chooses what comes back in lost+found, and where that is.
+    /// Chooses which files come back in lost+found, and where that directory is.
     fn find_orphans(&mut self, inodes: Range<u32>, lost_found: Option<InodeNo>) {
         let slots = to_usize(to_u32(len64(inodes.len()).saturating_mul(INODES_PER_PAGE.into())));
         let mut free = None;
@@ -284,7 +286,7 @@ impl Settlement {
         }
     }
 
-    /// A page of the block table as it is to be, from the statement that was chosen.
+    /// The new content of a page of the block table, from the chosen statement.
     fn block_page(&self, page: PageNo, chosen: Option<&PageBytes>) -> PageBytes {
         let mut bytes = [0; PAGE_SIZE];
         let count = page_descriptors(self.geometry, page, &bytes).count();
@@ -306,12 +308,12 @@ impl Settlement {
         bytes
     }
 
-    /// Whether no inode can be given back to blocks that name this one.
+    /// Whether blocks that name this inode cannot be given an inode.
     fn is_nobodys(&self, owner: InodeNo) -> bool {
         self.get(owner).is & (IN_USE | ORPHAN) == 0
     }
 
-    /// A page of the inode table as it is to be.
+    /// The new content of a page of the inode table.
     fn inode_page(&self, page: PageNo, chosen: Option<&PageBytes>, now: u64) -> PageBytes {
         let mut bytes = match chosen {
             Some(chosen) => *chosen,
@@ -337,7 +339,8 @@ impl Settlement {
         bytes
     }
 
-    /// The record of a file whose own is lost. A free record that still says who it was gives its name and its directory.
+    /// A new record for a file whose own is lost. If a free record still has its name and its directory, these are
+    /// used.
     fn orphan(&self, ino: InodeNo, old: &InodeRaw, now: u64) -> InodeRaw {
         let known = self.get(ino);
         let tells = old.number.get() == ino.0
@@ -350,7 +353,8 @@ impl Settlement {
         let reach = u64::from(known.reach).saturating_mul(self.geometry.block_bytes());
         raw.size = reach.into();
         raw.blocks = u64::from(known.found).into();
-        // A page of the block table that is lost as well may have named it: nothing past its last block is known.
+        // A lost page of the block table may have named the file too, so its content past the last block that was found
+        // is unknown.
         let lost = known.found < known.reach || self.lost.iter().any(|run| run.start <= self.geometry.table_pages());
         raw.flags = (INODE_DOUBTFUL | if lost { INODE_LOST_DATA } else { 0 }).into();
         if tells {
@@ -377,7 +381,7 @@ impl Settlement {
 }
 
 impl Known {
-    /// Whether a file of which something is not proven is not marked so yet.
+    /// Whether something about the file is not proven, and the file does not have the flag *doubtful* yet.
     fn is_doubtful(&self) -> bool {
         let wrong = self.recorded != u64::from(self.found);
         self.is & FILE != 0 && self.is & FLAGGED == 0 && (self.is & PROVEN == 0 || self.is & SHAKY != 0 || wrong)
@@ -407,7 +411,7 @@ fn push_run(runs: &mut Vec<Range<u32>>, number: u32) {
     }
 }
 
-/// The statement of a page that was chosen; what both copies come to, where they contradict each other.
+/// The chosen statement of a page. If the two copies contradict each other, it is the merge of both.
 fn chosen(frame: &Frame<'_>, kind: PageKind) -> Option<PageBytes> {
     let mut bytes = *frame.taken()?;
     if frame.judgement.conflict {
@@ -416,10 +420,10 @@ fn chosen(frame: &Frame<'_>, kind: PageKind) -> Option<PageBytes> {
     Some(bytes)
 }
 
-/// Settles a doubt. Gives what came of it.
+/// Settles a doubt. Returns what was done.
 ///
 /// # Errors
-/// The medium failed; what was begun is ended by the next call. The decision is not one that was taken from all pages.
+/// The medium failed: the next call finishes what was begun. Or the decision was not made from all pages.
 pub fn settle<S: WriteAt>(
     target: &mut S,
     superblocks: &Superblocks,
@@ -430,11 +434,11 @@ pub fn settle<S: WriteAt>(
     let geometry = superblocks.geometry();
     let pages: Vec<PageNo> = superblocks.decision().marks.pages(geometry).collect();
     let generation = session_generation(census.top()).ok_or(OpenError::Doubt)?;
-    // What copies that contradict each other know must not be lost by writing over one of them.
+    // If copies contradict each other, both have information that overwriting one would lose, so they are merged first.
     for page in census.conflicts() {
         unite_page(target, superblocks, *page)?;
     }
-    // A crash may have interrupted that before: copy B is torn, and knows something that copy A does not.
+    // A crash may have interrupted such a merge: copy B is then torn and has information that copy A does not.
     let half = |page: &&PageNo| census.is_torn(CopyId::B, **page) && census.statement(CopyId::A, **page).is_some();
     for page in pages.iter().filter(half) {
         end_union(target, superblocks, *page)?;
@@ -462,7 +466,7 @@ pub fn settle<S: WriteAt>(
     Ok(settlement)
 }
 
-/// The copy that a page is written into first: the one that does not hold its chosen statement, and copy A where both do.
+/// The copy that a page is written to first: the one without its chosen statement, or copy A if both have it.
 fn first_copy(census: &Census, page: PageNo) -> CopyId {
     match census.newest(page) {
         Some((newest, CopyId::A)) if census.statement(CopyId::B, page) != Some(newest) => CopyId::B,
@@ -470,7 +474,8 @@ fn first_copy(census: &Census, page: PageNo) -> CopyId {
     }
 }
 
-/// Cuts a sorted list of pages into consecutive stretches of at most [`BATCH`] that are written into one copy first.
+/// Splits a sorted list of pages into runs of at most [`BATCH`] consecutive pages that are written to the same copy
+/// first.
 fn batches<'a>(pages: &'a [PageNo], census: &'a Census) -> impl Iterator<Item = (CopyId, &'a [PageNo])> {
     let copy = |page: &PageNo| first_copy(census, *page);
     let runs = pages.chunk_by(move |a, b| follows(a.0, b.0) && copy(a) == copy(b));
@@ -478,14 +483,14 @@ fn batches<'a>(pages: &'a [PageNo], census: &'a Census) -> impl Iterator<Item = 
     with_copy.flat_map(|(copy, run)| run.chunks(BATCH).map(move |batch| (copy, batch)))
 }
 
-/// The copies in the order in which their superblocks are written: the older one goes first.
+/// The copies in the order in which their superblocks are written. The older one is first.
 fn oldest_first(superblocks: &Superblocks) -> [CopyId; 2] {
     let [a, b] = [&superblocks.a, &superblocks.b].map(|slot| slot.good().map(|superblock| superblock.generation));
     if b < a { [CopyId::B, CopyId::A] } else { [CopyId::A, CopyId::B] }
 }
 
 impl Settlement {
-    /// Writes each page into the copy that does not hold its chosen statement. Counts what they then say.
+    /// Writes each page to the copy that does not hold its chosen statement. Counts what the pages then contain.
     fn write_first<S: WriteAt>(
         &self,
         target: &mut S,
@@ -510,7 +515,7 @@ impl Settlement {
         Ok(tally)
     }
 
-    /// A page as it is to be, without its seal.
+    /// The new content of a page, without its seal.
     fn page<S: ReadAt + ?Sized>(&self, source: &S, superblocks: &Superblocks, page: PageNo, now: u64) -> PageBytes {
         let chosen = crate::region::read_page(source, superblocks, page);
         match self.geometry.page_kind(page) {
@@ -547,7 +552,7 @@ fn write_batch<S: WriteAt>(
     Ok(())
 }
 
-/// Writes into the other copy what was written into this one.
+/// Writes to the other copy what was written to this one.
 fn mirror<S: WriteAt>(
     target: &mut S,
     superblocks: &Superblocks,
@@ -575,7 +580,7 @@ fn write_superblock<S: WriteAt>(target: &mut S, superblock: &Superblock, copy: C
     Ok(())
 }
 
-/// Blocks by state, and inodes in use.
+/// Counts blocks by state, and inodes in use.
 #[derive(Default)]
 struct Tally {
     blocks: [u64; 4],

@@ -1,4 +1,4 @@
-//! The two superblocks: found, judged, and turned into what the rest of a region is judged by.
+//! The two superblocks: finds and judges them, and decides from them what the rest of a region is judged by.
 
 use gmfs_format::native::copies::{Found, Judgement, Phase, Standing, judge};
 use gmfs_format::native::features::Features;
@@ -17,18 +17,18 @@ use crate::census::{Census, Identity};
 use crate::decide::{self, Decision, Outcome, Proven};
 use crate::regions;
 
-/// What lies where one copy of the superblock must be.
+/// What is at the location of one copy of the superblock.
 #[derive(Debug)]
 pub enum Slot {
-    /// A superblock whose structure holds together.
+    /// A superblock with a consistent structure.
     Good(Box<Superblock>),
-    /// No usable superblock, and the page as it was found.
+    /// No usable superblock. The page is kept as it was found.
     Bad(SuperblockFault, Box<PageBytes>),
     /// The image does not hold the page.
     Absent(Absence),
     /// The medium could not be read.
     Unreadable(std::io::Error),
-    /// Nobody knows where to look: the other copy is lost too.
+    /// The location is unknown, because the other copy is lost too.
     Unknown,
 }
 
@@ -42,13 +42,13 @@ impl Slot {
         }
     }
 
-    /// What was found, in the terms in which pages are judged.
+    /// What was found, as pages are judged.
     #[must_use]
     pub fn found(&self) -> Found {
         match self {
             Self::Good(superblock) => Found::Good(superblock.generation),
             Self::Bad(SuperblockFault::Seal(fault), _) => Found::Bad(*fault),
-            // A superblock that lies under a good seal is no page that a commit of this program wrote.
+            // A superblock with a good seal and false values was not written by a commit of gmfs.
             Self::Bad(..) => Found::Bad(SealFault::Overwritten),
             Self::Absent(why) => Found::Absent(*why),
             Self::Unreadable(_) | Self::Unknown => Found::Unreadable,
@@ -70,19 +70,20 @@ impl std::fmt::Display for Slot {
 
 /// Why a region could not be opened.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OpenError {
     /// There is no region, or both of its superblocks are lost.
     #[error("no region: superblock A: {a}; superblock B: {b}")]
     NoRegion {
-        /// What lies at the start.
+        /// What is at the start.
         a: Box<Slot>,
         /// What was found of copy B.
         b: Box<Slot>,
     },
-    /// Features that this program does not know forbid even reading.
+    /// Features that gmfs does not know forbid even reading.
     #[error("the region uses features that this program does not know (incompatible mask {0:#x}); use a newer gmfs")]
     Incompatible(u64),
-    /// Features that this program does not know forbid writing.
+    /// Features that gmfs does not know forbid writing.
     #[error(
         "the region uses features that this program does not know (read-only mask {0:#x}); it can be read, not changed"
     )]
@@ -95,18 +96,18 @@ pub enum OpenError {
         /// Image size in bytes.
         image: u64,
     },
-    /// Pages are damaged; nothing is changed until they are repaired.
+    /// Pages are damaged. Nothing may be changed until they are repaired.
     #[error("{pages} metadata pages are damaged (the first is page {first}): check the region before changing it")]
     Damaged {
-        /// How many.
+        /// How many pages are damaged.
         pages: u64,
         /// The first of them.
         first: PageNo,
     },
-    /// What is left of the pages does not prove what the region's newest state is.
+    /// The pages that are left do not prove what the newest state of the region is.
     #[error("the pages that are left do not prove the region's newest state: check the region before changing it")]
     Doubt,
-    /// Pages of several regions lie in each other's places.
+    /// Pages of several regions are at locations of one another.
     #[error("pages of several regions lie here ({regions}), and nothing tells whose this range is")]
     Contended {
         /// Their UUIDs and births.
@@ -120,36 +121,36 @@ pub enum OpenError {
     Write(#[from] gmfs_io::WriteError),
 }
 
-/// Both superblocks, what was decided about their region, and what follows from that.
+/// Both superblocks, the decision about their region, and what follows from it.
 #[derive(Debug)]
 pub struct Superblocks {
-    /// Copy A's.
+    /// The superblock of copy A.
     pub a: Slot,
-    /// Copy B's.
+    /// The superblock of copy B.
     pub b: Slot,
     current: Superblock,
     decision: Decision,
-    /// The facts behind the decision; none while it is only presumed.
+    /// The facts on which the decision is based; none while it is only presumed.
     census: Option<Arc<Census>>,
     phase: Phase,
     page_phase: Phase,
     judgement: Judgement,
     rivals: Vec<Identity>,
-    /// Whether pages of another region are left that do not contend with this one.
+    /// Whether pages of another region are left that does not contend with this one.
     others: bool,
 }
 
-/// Which region the user means, where pages of several are left.
+/// The region that the user means, if pages of several are left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chosen {
     /// Its UUID.
     pub uuid: Uuid,
-    /// Its birth, where the UUID alone does not tell.
+    /// Its birth, if the UUID is not enough.
     pub birth: Option<u64>,
 }
 
 impl Chosen {
-    /// Whether it is this one.
+    /// Whether it is this region.
     pub(crate) fn is(&self, identity: &Identity) -> bool {
         self.uuid == identity.uuid && self.birth.is_none_or(|birth| birth == identity.birth)
     }
@@ -158,7 +159,7 @@ impl Chosen {
 impl std::str::FromStr for Chosen {
     type Err = String;
 
-    /// Takes `UUID` or `UUID.BIRTH`, as regions are named in messages.
+    /// Parses `UUID` or `UUID.BIRTH`, which is how messages name regions.
     fn from_str(text: &str) -> Result<Self, String> {
         let (uuid, birth) = match text.split_once('.') {
             Some((uuid, birth)) => (uuid, Some(birth)),
@@ -171,12 +172,12 @@ impl std::str::FromStr for Chosen {
 }
 
 impl Superblocks {
-    /// Reads both superblocks of the region that fills `source`. If they are not good, equal and clean, the pages of the
-    /// tables are read as well, and what is the region's state is decided.
+    /// Reads both superblocks of the region that fills `source`. Unless both are good, equal and clean, it also reads
+    /// the pages of the tables, and decides which of them are the state of the region.
     ///
     /// # Errors
-    /// [`OpenError::NoRegion`] if neither can be used, whatever is left of the tables; [`OpenError::Contended`] if pages of
-    /// several regions are left, and nothing tells which one is meant.
+    /// [`OpenError::NoRegion`] if neither can be used, whatever is left of the tables; [`OpenError::Contended`] if
+    /// pages of several regions are left, and it is unknown which one is meant.
     pub fn load<S: ReadAt + ?Sized>(source: &S) -> Result<Self, OpenError> {
         let loaded = Self::load_any(source, None)?;
         loaded.require_uncontended()?;
@@ -186,8 +187,8 @@ impl Superblocks {
         Ok(loaded)
     }
 
-    /// Likewise, also where both superblocks are lost and the tables prove the region; `chosen` decides where pages of
-    /// several regions are left.
+    /// Like [`load`](Self::load), but it also loads a region whose superblocks are both lost if the tables prove it.
+    /// `chosen` selects a region if pages of several are left.
     ///
     /// # Errors
     /// [`OpenError::NoRegion`] if there is none.
@@ -203,7 +204,7 @@ impl Superblocks {
         Self::decide(source, chosen)
     }
 
-    /// Takes for granted what the superblocks say, where that is not contradicted by themselves: for a pass over all pages
+    /// Presumes that the superblocks are right, unless they contradict themselves. This is for a pass over all pages
     /// that ends with [`confirm`](Self::confirm).
     ///
     /// # Errors
@@ -218,8 +219,8 @@ impl Superblocks {
         Self::decide(source, chosen)
     }
 
-    /// What was presumed is right, if the facts of all pages before the marks bear it out. Only then may it be used to
-    /// change anything.
+    /// Whether the facts of all pages before the marks confirm what was presumed. Only then may it be used to change
+    /// anything.
     #[must_use]
     pub fn confirm<S: ReadAt + ?Sized>(&mut self, source: &S, mut census: Census) -> bool {
         if self.census.is_some() {
@@ -242,19 +243,19 @@ impl Superblocks {
         fits
     }
 
-    /// Whether the image does not hold a superblock's place: nothing can be written there.
+    /// Whether a superblock's location is not in the image, so that nothing can be written there.
     const fn is_cut(&self) -> bool {
         matches!(self.a, Slot::Absent(_)) || matches!(self.b, Slot::Absent(_))
     }
 
-    /// Whether no page of another region is found: one of the copies is gone, and another region may have a claim to its place.
+    /// Whether no page of another region is found. If one of the copies is gone, another region may claim its location.
     fn is_alone<S: ReadAt + ?Sized>(&self, source: &S) -> bool {
         let own = self.identity();
         crate::rebuild::identities(source).iter().all(|found| *found == own)
     }
 
-    /// Whether the first page past either mark is a statement of a later commit than `generation`. A commit that raises a
-    /// mark writes every page up to the new one, so that these two pages tell of all that lie behind them.
+    /// Whether the first page past either mark is a statement of a later commit than `generation`. A commit that raises
+    /// a mark writes every page up to the new one, so these two pages show whether any pages past the marks are newer.
     pub(crate) fn is_newer_past<S: ReadAt + ?Sized>(&self, source: &S, marks: Marks, generation: Generation) -> bool {
         let [table, inodes] = marks.ranges(self.geometry()).map(|pages| PageNo(pages.end));
         let kinds = [(table, PageKind::BlockTable), (inodes, PageKind::InodeTable)];
@@ -266,13 +267,13 @@ impl Superblocks {
         })
     }
 
-    /// Whether the decision is still to be confirmed.
+    /// Whether the decision has not been confirmed yet.
     #[must_use]
     pub const fn is_presumed(&self) -> bool {
         self.census.is_none()
     }
 
-    /// Reads what is left of every region and decides.
+    /// Reads what is left of every region, and decides.
     ///
     /// # Errors
     /// [`OpenError::NoRegion`] if there is none.
@@ -295,7 +296,7 @@ impl Superblocks {
         Some(Self::with(a, b, *identity, decision, source.end()))
     }
 
-    /// A region of which nothing was read, to read its pages by.
+    /// A region of which nothing has been read yet. It is used to read its pages.
     pub(crate) fn unseen(identity: Identity) -> Self {
         let decision = Decision {
             outcome: Outcome::Doubt,
@@ -333,7 +334,7 @@ impl Superblocks {
         superblocks
     }
 
-    /// Names what the superblocks show of a change that was under way.
+    /// Decides what the superblocks show about a change in progress.
     fn judge_slots(&mut self) {
         let (a, b) = (&self.a, &self.b);
         self.phase = phase(a, b);
@@ -345,7 +346,7 @@ impl Superblocks {
         let committed = newest.map_or(Generation::default(), |newest| newest.generation);
         let mut judgement = judge(a.found(), b.found(), committed, self.phase, equal);
         if behind && self.decision.outcome == Outcome::Whole {
-            // A commit whose pages are all in copy A, and of which no superblock tells yet.
+            // All pages of a commit may be in copy A although no superblock has its generation yet.
             let standing = if active { Standing::Lagging } else { Standing::Stale };
             for (slot, place) in [(a, &mut judgement.a), (b, &mut judgement.b)] {
                 if slot.good().is_some() {
@@ -359,24 +360,25 @@ impl Superblocks {
         self.judgement = judgement;
     }
 
-    /// Whether both superblocks are good, equal and clean: then each page is read by itself.
+    /// Whether both superblocks are good, equal and clean, so that each page can be read by itself.
     fn is_plain(&self) -> bool {
         let clean = self.current.raw.state.get() & STATE_ACTIVE == 0;
         self.a.good().is_some() && self.a.good() == self.b.good() && clean
     }
 
-    /// Brings the superblock in hand up to the decision.
+    /// Updates the current superblock to the decision.
     fn bring_up(&mut self) {
         let Decision { outcome, generation, marks, .. } = self.decision;
         let current = &mut self.current;
         if generation > current.generation {
             let commits = current.raw.write_count.get().saturating_add(1);
             current.raw.write_count = commits.into();
-            // When it was is lost. But no line of it may be that of the superblock before: torn, it would be that one again.
+            // The time of that commit is lost. The cache line with the time must still differ from that of the old
+            // superblock, because a torn write could otherwise give the old superblock again.
             current.raw.written = current.raw.written.get().saturating_add(1).into();
         }
         current.generation = generation;
-        // The superblocks are still those of before the commit that never happened.
+        // The commit did not happen, so the superblocks are still those from before it.
         if outcome == Outcome::RolledBack {
             return;
         }
@@ -387,30 +389,30 @@ impl Superblocks {
         }
     }
 
-    /// Whether the superblock in hand is one of the two, so that its counts were kept by a commit.
+    /// Whether the current superblock is one of the two, so that a commit has kept its counts.
     fn holds_current(&self) -> bool {
         newest(&self.a, &self.b).is_some_and(|newest| *newest == self.current)
     }
 
-    /// Counts blocks and inodes anew.
+    /// Counts blocks and inodes again.
     fn recount<S: ReadAt + ?Sized>(&mut self, source: &S) {
         let raw = crate::rebuild::counted(source, self);
         self.current.raw = raw;
     }
 
-    /// Whether both superblocks are still what they were.
+    /// Whether both superblocks have not changed since they were read.
     pub fn is_still_there<S: ReadAt + ?Sized>(&self, source: &S) -> bool {
         let (a, b) = slots(source, &self.identity());
         a.good() == self.a.good() && b.good() == self.b.good()
     }
 
-    /// Whether neither copy of the superblock was there.
+    /// Whether both copies of the superblock were missing.
     #[must_use]
     pub fn are_rebuilt(&self) -> bool {
         self.a.good().is_none() && self.b.good().is_none()
     }
 
-    /// The superblock that counts.
+    /// The superblock that is used.
     #[must_use]
     pub const fn current(&self) -> &Superblock {
         &self.current
@@ -422,19 +424,19 @@ impl Superblocks {
         self.decision.generation
     }
 
-    /// What was decided, or is presumed.
+    /// The decision, or what is presumed.
     #[must_use]
     pub const fn decision(&self) -> &Decision {
         &self.decision
     }
 
-    /// The facts that the decision comes from; none while it is presumed.
+    /// The facts on which the decision is based; none while it is presumed.
     #[must_use]
     pub fn census(&self) -> Option<&Census> {
         self.census.as_deref()
     }
 
-    /// What tells the region from others.
+    /// What distinguishes the region from others.
     #[must_use]
     pub fn identity(&self) -> Identity {
         Identity::of(&self.current)
@@ -446,31 +448,32 @@ impl Superblocks {
         self.current.geometry()
     }
 
-    /// What was under way when the region was written last.
+    /// The change that was in progress when the region was written last.
     #[must_use]
     pub const fn phase(&self) -> Phase {
         self.phase
     }
 
-    /// What may be under way in the pages of the tables: nothing, where it is only a mark in the superblocks.
+    /// The change that may be in progress in the table pages. None if only a session mark was being written.
     #[must_use]
     pub const fn page_phase(&self) -> Phase {
         self.page_phase
     }
 
-    /// The regions, this one first, that contend for the same places, if there are several: nothing may be written.
+    /// The regions that contend for the same locations, this one first, if there are several. Nothing may be written
+    /// then.
     #[must_use]
     pub fn rivals(&self) -> &[Identity] {
         &self.rivals
     }
 
-    /// Whether pages of another region are left, more than a stray one, that do not contend with this one.
+    /// Whether more than a stray page is left of another region that does not contend with this one.
     #[must_use]
     pub const fn has_others(&self) -> bool {
         self.others
     }
 
-    /// Whether pages that the decision would need could not be seen, in either copy.
+    /// Whether pages that the decision needs cannot be read in either copy.
     #[must_use]
     pub fn lacks_pages(&self) -> bool {
         let unseen = self.census.as_ref().map_or([0, 0], |census| census.unseen());
@@ -478,15 +481,15 @@ impl Superblocks {
         unseen != [0, 0] || slot(&self.a) || slot(&self.b)
     }
 
-    /// Whether each page is proven by itself, by the sums of groups for one, and yet the sum of all does not fit: then the
-    /// superblock contradicts itself.
+    /// Whether each page is proven by itself, for example by the sums of groups, although the sum of all does not
+    /// match. Then the superblock contradicts itself.
     #[must_use]
     pub fn contradicts_sums(&self) -> bool {
         let Decision { outcome, marks, proven, .. } = &self.decision;
         *outcome == Outcome::Doubt && marks.pages(self.geometry()).all(|page| proven.contains(page))
     }
 
-    /// The superblock on the medium, if it says something else of marks or sums than the pages do.
+    /// The superblock on the medium, if its marks or sums differ from those of the pages.
     #[must_use]
     pub fn misstated(&self) -> Option<&Superblock> {
         let newest = newest(&self.a, &self.b)?;
@@ -498,7 +501,7 @@ impl Superblocks {
         (!agrees).then_some(newest)
     }
 
-    /// Refuses to go on where several regions contend.
+    /// Refuses to continue if several regions contend.
     ///
     /// # Errors
     /// [`OpenError::Contended`].
@@ -510,20 +513,20 @@ impl Superblocks {
         Err(OpenError::Contended { regions: named.join(", ") })
     }
 
-    /// What the two superblock pages are worth.
+    /// The verdict on the two superblock pages.
     #[must_use]
     pub const fn judgement(&self) -> Judgement {
         self.judgement
     }
 
-    /// What a table page's two copies come to. `equal` is asked as by [`judge`].
+    /// The verdict on a table page's two copies. `equal` is called as by [`judge`].
     pub fn judge_page(&self, page: PageNo, a: Found, b: Found, equal: impl FnOnce() -> bool) -> Judgement {
         let judged = judge(a, b, self.committed(), self.page_phase, equal);
         let uncertain = judged.take.is_some() && !self.decision.proven.contains(page);
         Judgement { uncertain, ..judged }
     }
 
-    /// What a page must be at its place in a copy; `None` past the last page.
+    /// What a page must record at its location in a copy; `None` past the last page.
     #[must_use]
     pub fn place(&self, copy: CopyId, page: PageNo) -> Option<Place> {
         let kind = self.geometry().page_kind(page)?;
@@ -541,18 +544,18 @@ impl Superblocks {
     }
 }
 
-/// A superblock for a region that has lost both. Its label, its times and its features are lost.
+/// A superblock for a region that has lost both. The label, the times and the features are lost.
 fn made_anew(identity: Identity, end: Option<u64>) -> Superblock {
     let Identity { uuid, birth, geometry } = identity;
-    // Bytes past the last block belong to the region if nothing says otherwise.
+    // Bytes past the last block count as part of the region, unless something else is known.
     let with_tail = end
         .filter(|end| end >> geometry.pmd().bits() == u64::from(geometry.blocks()))
         .and_then(|end| Geometry::recorded(end, geometry.pmd(), geometry.metadata_blocks().into(), geometry.inodes()));
     Superblock::new(with_tail.unwrap_or(geometry), uuid, birth, Generation::default())
 }
 
-/// The regions that superblocks tell of. Where the two at the start agree, what lies behind their region are remains, and
-/// are looked for only if `all` is wanted.
+/// The regions that superblocks belong to. If the two of the region at the start agree, anything after it is remains,
+/// which are searched for only if `all` is set.
 pub(crate) fn find<S: ReadAt + ?Sized>(source: &S, all: bool) -> Vec<Identity> {
     let mut found: Vec<Identity> = Vec::new();
     if let Some(in_a) = read_slot(source, CopyId::A, 0).good() {
@@ -574,7 +577,7 @@ pub(crate) fn find<S: ReadAt + ?Sized>(source: &S, all: bool) -> Vec<Identity> {
     found
 }
 
-/// Reads both superblocks of a region. One of another region is bad here.
+/// Reads both superblocks of a region. A superblock of another region counts as bad.
 pub(crate) fn slots<S: ReadAt + ?Sized>(source: &S, identity: &Identity) -> (Slot, Slot) {
     let read = |copy| match read_slot(source, copy, identity.geometry.copy_offset(copy)) {
         Slot::Good(superblock) if Identity::of(&superblock) != *identity => {
@@ -592,7 +595,7 @@ pub(crate) fn slots<S: ReadAt + ?Sized>(source: &S, identity: &Identity) -> (Slo
     (read(CopyId::A), read(CopyId::B))
 }
 
-/// Adds to the facts about a region what lies at the places of its superblocks.
+/// Adds what is at the locations of its superblocks to the facts about a region.
 pub(crate) fn add_slots(census: &mut Census, geometry: Geometry, slots: [&Slot; 2]) {
     for (copy, slot) in CopyId::BOTH.into_iter().zip(slots) {
         match slot {
@@ -616,11 +619,11 @@ pub(crate) fn read_slot<S: ReadAt + ?Sized>(source: &S, copy: CopyId, offset: u6
     }
 }
 
-/// Regions that are looked for: what a hostile image can make a search do is bounded by it.
+/// The maximum number of regions that a search finds. It bounds the work that a hostile image can cause.
 const MOST_FOUND: usize = 8;
 
-/// Looks for superblocks of copy B from the end of `source` backwards: it starts a block, and metadata is small. Gives the
-/// regions that they are of, the last one first.
+/// Searches for superblocks of copy B from the end of `source` backwards: copy B starts at a block, and metadata is
+/// small. Returns the regions that they belong to, the last one first.
 fn find_copies_b<S: ReadAt + ?Sized>(source: &S) -> Vec<Identity> {
     let mut found = Vec::new();
     let Some(end) = source.end() else {
@@ -628,13 +631,13 @@ fn find_copies_b<S: ReadAt + ?Sized>(source: &S) -> Vec<Identity> {
     };
     let step = PmdShift::M2.block_bytes();
     let lowest = round_down(end.saturating_sub(b_window(end)), step);
-    // The end need not be the region's: the image may have been cut short or grown.
+    // The end may not be that of the region, because the image may have been cut short or may have grown.
     let mut offset = end.checked_next_multiple_of(step).unwrap_or(round_down(end, step));
-    // How far below a page of zeros a hole is looked for: further each time that there was one.
+    // How far below a page of zeros a hole is searched for. It grows each time a hole is found.
     let mut reach = step;
     let mut page = [0; PAGE_SIZE];
     while offset > lowest && found.len() < MOST_FOUND {
-        // All of them are multiples of a step.
+        // All offsets are multiples of a step.
         offset = offset.saturating_sub(step);
         if source.read_at(offset, &mut page).is_err() {
             continue;
@@ -656,17 +659,18 @@ fn find_copies_b<S: ReadAt + ?Sized>(source: &S) -> Vec<Identity> {
     found
 }
 
-/// At least so many bytes before the end of an image are searched for copy B: it may have grown behind the region.
+/// At least this many bytes before the end of an image are searched for copy B, because the image may have grown past
+/// the region.
 const REACH: u64 = 16 << 30;
 
-/// How far from the end of an image copy B's superblock can lie: the largest copy, with blocks of 2 MiB, and two of the
-/// largest blocks for what is rounded up and for a tail.
+/// How far from the end of an image copy B's superblock can be: the largest copy, with blocks of 2 MiB, plus two of the
+/// largest blocks for rounding and for a tail.
 fn b_window(end: u64) -> u64 {
     let rounded = PmdShift::M512.block_bytes().saturating_mul(2);
     crate::rebuild::largest_copy(end, PmdShift::M2).saturating_add(rounded).max(REACH)
 }
 
-/// The superblock that counts: the newer good one.
+/// The superblock that is used: the newer good one.
 fn newest<'a>(a: &'a Slot, b: &'a Slot) -> Option<&'a Superblock> {
     match (a.good(), b.good()) {
         (Some(in_a), Some(in_b)) => Some(if in_b.generation > in_a.generation { in_b } else { in_a }),
@@ -674,11 +678,12 @@ fn newest<'a>(a: &'a Slot, b: &'a Slot) -> Option<&'a Superblock> {
     }
 }
 
-/// What the superblocks tell of a change that was under way.
+/// What the superblocks show about a change in progress.
 fn phase(a: &Slot, b: &Slot) -> Phase {
     let active = |sb: &Superblock| sb.raw.state.get() & STATE_ACTIVE != 0;
     match (a, b) {
-        // Behind a clean superblock only the mark itself can be under way: an older one went back in time.
+        // If the newer superblock is clean, only the session mark itself can be in progress. Otherwise the older one
+        // went back in time.
         (Slot::Good(in_a), Slot::Good(in_b))
             if in_a.generation > in_b.generation && !active(in_a) && in_a.raw.write_count != in_b.raw.write_count =>
         {
@@ -694,8 +699,8 @@ fn phase(a: &Slot, b: &Slot) -> Phase {
     }
 }
 
-/// What may be under way in the pages of the tables. A mark is stored only while both copies of all pages are equal: when
-/// copy A's superblock is clean, or no commit lies between the two, no page is being written.
+/// The change that may be in progress in the table pages. A session mark is written only while both copies of all pages
+/// are equal. So if copy A's superblock is clean, or there is no commit between the two, no page is being written.
 fn page_phase(a: &Slot, b: &Slot, phase: Phase) -> Phase {
     let clean = |sb: &Superblock| sb.raw.state.get() & STATE_ACTIVE == 0;
     match (phase, a.good(), b.good()) {
@@ -706,13 +711,15 @@ fn page_phase(a: &Slot, b: &Slot, phase: Phase) -> Phase {
     }
 }
 
-/// Whether `page` is what a crash leaves while the mark "active" (or, at the end, "clean") is being stored.
+/// Whether `page` is in a state that a crash leaves while a session mark (*active*, or *clean* at the end) is being
+/// written.
 ///
-/// Such a store changes only the header and the state flags, so both the old and the new page are known from the other
-/// copy; a torn one consists of words of these two and of nothing else. Damage looks otherwise. (A power loss tears at
-/// cache lines of 64 bytes, the death of the writing program at any word of its copy.)
+/// Such a write changes only the header and the state flags, so the old and the new page can both be computed from the
+/// other copy. A torn page consists of words of these two and of nothing else. Damage looks different. (A power loss
+/// tears at cache lines of 64 bytes; the death of the writing program tears at any word of its copy.)
 fn is_torn_mark(page: &PageBytes, copy: CopyId, other: &Superblock) -> bool {
-    /// Generations that the mark "clean" may skip: each stands for a change that was aborted and is never used again.
+    /// How many generations the mark *clean* may skip: one for each change that was aborted, whose generation is not
+    /// reused.
     const SKIPPED: u64 = 32;
     let at = |state: u32, generation: u64| {
         let mut superblock = other.clone();
@@ -723,12 +730,12 @@ fn is_torn_mark(page: &PageBytes, copy: CopyId, other: &Superblock) -> bool {
     let state = other.raw.state.get();
     let steady = state & !(STATE_CLEAN | STATE_ACTIVE);
     let generation = other.generation.0;
-    // In copy A the other copy has what was before; in copy B it has what will be.
+    // For copy A, the other copy has the old state; for copy B it has the new one.
     match copy {
         CopyId::A if state & STATE_ACTIVE == 0 => {
             let old = at(state, generation);
             let first = crate::commit::session_generation(Generation(generation)).map_or(generation, |round| round.0);
-            // Aborted changes may have taken the session's first number to the next round one.
+            // Aborted changes may have moved the session's first generation to the next round number.
             let begins = [first, first.saturating_add(256)];
             begins.into_iter().any(|generation| is_mix(page, &old, &at(steady | STATE_ACTIVE, generation)))
         }
@@ -741,20 +748,20 @@ fn is_torn_mark(page: &PageBytes, copy: CopyId, other: &Superblock) -> bool {
     }
 }
 
-/// Whether each word of `page` is that of one of two pages.
+/// Whether each word of `page` equals that of one of two pages.
 fn is_mix(page: &PageBytes, old: &PageBytes, new: &PageBytes) -> bool {
     const WORD: usize = 8;
     let mut words = page.chunks(WORD).zip(old.chunks(WORD).zip(new.chunks(WORD)));
     words.all(|(word, (old, new))| word == old || word == new)
 }
 
-/// Whether state flags make sense together: exactly one of clean and active, and none that is not defined.
+/// Whether state flags are consistent: exactly one of clean and active, and no undefined flag.
 #[must_use]
 pub fn state_is_sound(state: u32) -> bool {
     (state & STATE_CLEAN != 0) != (state & STATE_ACTIVE != 0) && state & !STATE_FLAGS == 0
 }
 
-/// What a page's two copies were found to be; reads both.
+/// Reads both copies of a page, and finds what they are.
 pub(crate) fn find_page<S: ReadAt + ?Sized>(
     source: &S,
     superblocks: &Superblocks,
@@ -789,18 +796,18 @@ pub(crate) fn same_payload(a: &PageBytes, b: &PageBytes) -> bool {
     part(a, HEADER_END..PAGE_SIZE) == part(b, HEADER_END..PAGE_SIZE)
 }
 
-/// Whether two pages say the same of blocks or inodes, whatever their headers and trailers say.
+/// Whether two pages have the same blocks or inodes, whatever their headers and trailers contain.
 pub(crate) fn same_content(a: &PageBytes, b: &PageBytes) -> bool {
     part(a, HEADER_END..TRAILER) == part(b, HEADER_END..TRAILER)
 }
 
-/// Where the payload of a page begins.
+/// The offset of the payload in a page.
 const HEADER_END: usize = size_of::<PageHeader>();
-/// Where its trailer does.
+/// The offset of the trailer in a page.
 const TRAILER: usize = PAGE_SIZE - size_of::<PageTrailer>();
 const _: () = assert!(HEADER_END < TRAILER && TRAILER < PAGE_SIZE);
 
-/// A part of a page. No part is past its end; if one were, it would be all of the page.
+/// A part of a page. No part reaches past the end of the page; if one did, the whole page would be returned.
 fn part(page: &PageBytes, bytes: std::ops::Range<usize>) -> &[u8] {
     page.get(bytes).unwrap_or(page)
 }
@@ -811,14 +818,14 @@ pub fn used_tables(superblock: &Superblock) -> [(PageKind, std::ops::Range<u32>)
     [(PageKind::BlockTable, superblock.used_table_pages()), (PageKind::InodeTable, superblock.used_inode_pages())]
 }
 
-/// The metadata pages that are in use, ascending, superblock first.
+/// The metadata pages in use, ascending, with the superblock first.
 #[must_use]
 pub fn used_ranges(superblocks: &Superblocks) -> Vec<std::ops::Range<u32>> {
     let tables = used_tables(superblocks.current()).map(|(_, pages)| pages);
     std::iter::once(0..1).chain(tables).collect()
 }
 
-/// Whether a standing of a superblock's copy hinders writing (anything but good or recovery).
+/// Whether the state of a superblock's copy prevents writing: it is neither good nor left to recovery.
 pub(crate) fn hinders(standing: Standing) -> bool {
     !matches!(standing, Standing::Good) && !standing.is_recovery()
 }
@@ -830,7 +837,7 @@ pub fn payload(page: &PageBytes) -> &gmfs_format::native::raw::SuperblockRaw {
 }
 
 impl Superblocks {
-    /// Both copies are now this superblock, and both copies of all pages are equal: a commit or a recovery has made them so.
+    /// Sets both copies to this superblock. A commit or a recovery has made both copies of all pages equal.
     pub(crate) fn replace(&mut self, superblock: Superblock) {
         self.a = Slot::Good(Box::new(superblock.clone()));
         self.b = Slot::Good(Box::new(superblock.clone()));

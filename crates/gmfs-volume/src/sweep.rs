@@ -1,7 +1,8 @@
-//! One pass over metadata pages: both copies read in large pieces, judged, and handed to a visitor.
+//! One pass over metadata pages: reads both copies in large pieces, judges each page, and passes it to a visitor.
 //!
 //! Memory is two buffers a thread, whatever the region's size. Threads take contiguous parts of the range, so that a
-//! visitor sees rising page numbers.
+//! visitor sees rising page numbers. That is not reading ahead ([`gmfs_io::in_order`]): each thread also looks at what it
+//! has read, with a visitor of its own, and nobody takes pages in order.
 
 use std::num::NonZeroU32;
 use std::ops::Range;
@@ -15,27 +16,27 @@ use gmfs_io::{ReadAt, ReadError};
 
 use crate::superblocks::{Superblocks, look, same_payload};
 
-/// Pages read at once from each copy.
+/// How many pages are read at once from each copy.
 const BATCH: u32 = 32;
 
 /// A page as the sweep found it.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
-    /// Which page.
+    /// The number of the page.
     pub page: PageNo,
-    /// Which table it is of.
+    /// The table that it belongs to.
     pub kind: PageKind,
-    /// Its place in that table, counted from 1: the mark that just covers it.
+    /// Its number in that table, counted from 1: the lowest mark that covers it.
     pub number: u32,
-    /// What its copies are worth.
+    /// The verdict on its two copies.
     pub judgement: Judgement,
-    /// What was found of copy A and copy B.
+    /// What was found in copy A and in copy B.
     pub found: [Found; 2],
-    /// Whether both copies are good and the same.
+    /// Whether both copies are good and equal.
     pub twins: bool,
-    /// Whether both copies are good, of one generation, and not the same.
+    /// Whether both copies are good and of one generation, but differ.
     pub differ: bool,
-    /// Where the copies lie in the region, in bytes.
+    /// The offsets of the copies in the region.
     pub offsets: [u64; 2],
     copies: [&'a PageBytes; 2],
 }
@@ -47,7 +48,7 @@ impl<'a> Frame<'a> {
         self.judgement.take.map(|copy| self.bytes(copy))
     }
 
-    /// What was read of a copy. Meaningless where that copy is absent or unreadable.
+    /// The bytes that were read from a copy. They have no meaning if that copy is absent or unreadable.
     #[must_use]
     pub const fn bytes(&self, copy: CopyId) -> &'a PageBytes {
         match copy {
@@ -57,9 +58,9 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// What a sweep does with each page.
+/// The work that a sweep does for each page.
 pub trait Visit {
-    /// Looks at one page.
+    /// Processes one page.
     fn visit(&mut self, frame: &Frame<'_>);
 }
 
@@ -69,8 +70,8 @@ impl<F: FnMut(&Frame<'_>)> Visit for F {
     }
 }
 
-/// Sweeps `pages` (table pages, not the superblock), one thread for each of `visitors`; gives them back in the order
-/// of their parts.
+/// Sweeps `pages` (table pages without the superblock), with one thread for each of `visitors`. Returns the visitors in
+/// the order of their parts.
 pub fn sweep<S, V>(source: &S, superblocks: &Superblocks, pages: Range<u32>, mut visitors: Vec<V>) -> Vec<V>
 where
     S: ReadAt + ?Sized,
@@ -78,7 +79,7 @@ where
 {
     let parts = split(&pages, visitors.len());
     if let [only] = visitors.as_mut_slice() {
-        // No thread for one visitor: starting one would cost more than most regions take.
+        // A single visitor gets no thread, because starting one would take longer than most regions.
         sweep_part(source, superblocks, pages, only);
         return visitors;
     }
@@ -90,11 +91,11 @@ where
     visitors
 }
 
-/// Cuts a range into contiguous parts of about equal length.
+/// Splits a range into contiguous parts of about equal length.
 fn split(pages: &Range<u32>, parts: usize) -> Vec<Range<u32>> {
     let parts = NonZeroU32::new(to_u32(len64(parts))).unwrap_or(NonZeroU32::MIN);
     let each = range_len(pages) / parts;
-    // All but the last part have this length, and all of these together are no more than the range.
+    // All but the last part have this length, and their total is at most the length of the range.
     let cut = |n: u32| pages.start.saturating_add(each.saturating_mul(n));
     let (last, parts) = (parts.get().saturating_sub(1), parts.get());
     (0..parts).map(|n| cut(n)..if n == last { pages.end } else { cut(n.saturating_add(1)) }).collect()
@@ -116,7 +117,7 @@ where
         for (number, ((a, b), (lacks_a, lacks_b))) in (start..).zip(pairs.take(count)) {
             let page = PageNo(number);
             let in_a = lacks_a.unwrap_or_else(|| look(superblocks, CopyId::A, page, a));
-            // What the two copies have in common, which is nearly always everything, is summed up once.
+            // If the copies are equal except for their seals, which is the usual case, only one CRC is computed.
             let twins = in_a.generation().is_some() && lacks_b.is_none() && seal::is_turned(a, b, CopyId::B, share);
             let in_b = if twins { in_a } else { lacks_b.unwrap_or_else(|| look(superblocks, CopyId::B, page, b)) };
             let same_age = in_a.generation().is_some() && in_a.generation() == in_b.generation();
@@ -131,7 +132,7 @@ where
     }
 }
 
-/// One copy, read batch by batch.
+/// One copy, which is read batch by batch.
 struct Side<'s, S: ?Sized> {
     source: &'s S,
     superblocks: &'s Superblocks,
@@ -140,7 +141,7 @@ struct Side<'s, S: ?Sized> {
     end: u32,
     /// The batch that was read last.
     pages: Vec<PageBytes>,
-    /// Up to this page the copy is a hole, and the batch is zeros: there is nothing to read.
+    /// Up to this page the copy is a hole and its pages are zero, so nothing is read.
     hole: u32,
 }
 
@@ -149,7 +150,7 @@ impl<'s, S: ReadAt + ?Sized> Side<'s, S> {
         Self { source, superblocks, copy, end, pages: vec![[0; PAGE_SIZE]; batch], hole: 0 }
     }
 
-    /// Reads pages into the batch. Gives for each page what it is, as far as that is known without a look at it.
+    /// Reads pages into the batch. Returns for each page what it is, if that is known without examining it.
     fn read(&mut self, start: u32, count: usize) -> Vec<Option<Found>> {
         let next = start.saturating_add(to_u32(len64(count)));
         if next <= self.hole {
@@ -157,14 +158,14 @@ impl<'s, S: ReadAt + ?Sized> Side<'s, S> {
         }
         let batch = self.pages.get_mut(..count).unwrap_or_default();
         let lacks = read_pages(self.source, self.superblocks, self.copy, PageNo(start), batch);
-        // Asked only where there are zeros: a copy that is there costs nothing by this.
+        // The source is asked only after zeros, so that this costs nothing for a copy with content.
         if lacks.iter().all(Option::is_none) && self.pages.iter().all(|page| *page == [0; PAGE_SIZE]) {
             self.hole = self.end_of_hole(next);
         }
         lacks
     }
 
-    /// The first page from here on that may hold anything, as far as the source knows; `from` if it does not.
+    /// The first page at or after `from` that may have content, as far as the source knows; `from` if it does not.
     fn end_of_hole(&self, from: u32) -> u32 {
         let offset = |page: u32| self.superblocks.geometry().page_offset(self.copy, PageNo(page));
         match self.source.next_data(offset(from)..offset(self.end)) {
@@ -175,7 +176,7 @@ impl<'s, S: ReadAt + ?Sized> Side<'s, S> {
     }
 }
 
-/// Reads consecutive pages of one copy and looks at each.
+/// Reads consecutive pages of one copy and examines each.
 pub(crate) fn read_batch<S: ReadAt + ?Sized>(
     source: &S,
     superblocks: &Superblocks,
@@ -188,8 +189,8 @@ pub(crate) fn read_batch<S: ReadAt + ?Sized>(
     numbered.map(|((page, bytes), lacks)| lacks.unwrap_or_else(|| look(superblocks, copy, page, bytes))).collect()
 }
 
-/// Reads consecutive pages of one copy, at once if that works, else one by one to tell those that are there from the
-/// rest. Gives for each page why its bytes are not there, if so.
+/// Reads consecutive pages of one copy: all at once if that works, and otherwise one by one, to find out which ones are
+/// readable. Returns for each page why its bytes are missing, if they are.
 fn read_pages<S: ReadAt + ?Sized>(
     source: &S,
     superblocks: &Superblocks,

@@ -1,8 +1,9 @@
-//! Two good copies of a page that differ, made one without losing what either of them knows.
+//! Merges two good copies of a page that differ, without losing what only one of them records.
 //!
-//! Nothing may be lost by a crash either, though each copy has to be overwritten while it alone knows something. So copy
-//! B goes first, and before its payload its seal: the CRC that the united page will have. From there on, whatever part of
-//! the payload is stored, copy A and the torn copy B come to the same united page, and that CRC proves it.
+//! A crash must not lose anything either, although each copy has to be overwritten while it alone records something. So
+//! copy B is written first, and its seal before its payload: the CRC that the merged page will have. From then on,
+//! whatever part of the payload has been written, the merge of copy A and the torn copy B is the same page, and that
+//! CRC proves it.
 
 use gmfs_format::native::copies::Found;
 use gmfs_format::native::raw::{BlockRaw, BlockTablePage, InodeTablePage, PageHeader};
@@ -13,13 +14,13 @@ use gmfs_io::{ReadAt, WriteAt};
 
 use crate::superblocks::{OpenError, Superblocks, find_page, same_payload};
 
-/// The word of the header that holds the CRC.
+/// The word of the header that contains the CRC.
 pub(crate) const CRC_WORD: std::ops::Range<usize> = 40..48;
 const _: () = assert!(std::mem::offset_of!(PageHeader, crc) == CRC_WORD.start);
 
-/// Makes of `bytes` what both pages come to: what they agree on stands, and what only one of them gives to somebody stays
-/// with that one. A block that both give to somebody, and not to the same, is reserved; an inode that both use and describe
-/// otherwise is kept as `bytes` has it, and is doubtful. Merging the result with either page changes nothing.
+/// Merges `other` into `bytes`. What both pages agree on is kept. What only one of them assigns to an owner stays with
+/// that owner. A block with two different owners becomes reserved. An inode that both pages use with different content
+/// is kept as in `bytes`, and becomes doubtful. Merging the result with either page again changes nothing.
 pub(crate) fn merge(kind: PageKind, bytes: &mut PageBytes, other: &PageBytes) {
     if kind == PageKind::BlockTable {
         let others = BlockTablePage::view(other).entries;
@@ -41,7 +42,7 @@ pub(crate) fn merge(kind: PageKind, bytes: &mut PageBytes, other: &PageBytes) {
     }
 }
 
-/// What two descriptors of one block come to.
+/// The merge of two descriptors of one block.
 fn merged(one: &BlockRaw, other: &BlockRaw) -> BlockRaw {
     let is_bad = |entry: &BlockRaw| entry.state() == Some(BlockState::Bad);
     if one == other || *other == BlockRaw::FREE {
@@ -54,7 +55,8 @@ fn merged(one: &BlockRaw, other: &BlockRaw) -> BlockRaw {
     BlockRaw { state: state.byte(), ..BlockRaw::FREE }
 }
 
-/// Writes both copies of a page, each of which is good, as what both come to. A crash at any store is brought to the same end by [`mend_pages`](crate::mend_pages) or by this.
+/// Writes the merge of both copies of a page to both; each copy must be good. If a crash interrupts it,
+/// [`mend_pages`](crate::mend_pages) or another call of this function gives the same result.
 ///
 /// # Errors
 /// A copy is not good, or the medium failed.
@@ -76,8 +78,8 @@ pub fn unite_page<S: WriteAt>(target: &mut S, superblocks: &Superblocks, page: P
     finish(target, superblocks, page, &mut a, [generation_a, generation_b])
 }
 
-/// Writes the united page: into copy B under the seal that it has already, into copy A, and into copy B once more with
-/// copy A's generation.
+/// Writes the merged page: to copy B under the seal that is there already, to copy A, and to copy B once more with copy
+/// A's generation.
 pub(crate) fn finish<S: WriteAt>(
     target: &mut S,
     superblocks: &Superblocks,
@@ -94,8 +96,8 @@ pub(crate) fn finish<S: WriteAt>(
     Ok(())
 }
 
-/// The united page, if copy B is what a crash leaves while it is being written, and copy B's generation. `a` is copy A,
-/// good; `b` is copy B, and `found` what it was found to be.
+/// The merged page and copy B's generation, if copy B is in a state that a crash leaves while the merged page is being
+/// written. `a` is copy A, which is good; `b` is copy B, and `found` is what it was found to be.
 pub(crate) fn half_united(
     place: &Place,
     a: &PageBytes,
@@ -113,7 +115,7 @@ pub(crate) fn half_united(
     proven.then_some((united, generation))
 }
 
-/// Ends the uniting of two copies of a page if a crash has interrupted it; gives whether that was so.
+/// Finishes the merge of two copies of a page if a crash interrupted it. Returns whether that was so.
 ///
 /// # Errors
 /// The medium failed.

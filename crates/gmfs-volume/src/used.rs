@@ -1,6 +1,5 @@
-//! Memory of a region that somebody outside uses: processes that have it mapped. The region's own tables know nothing of
-//! them, so whoever opens the region says who they are, and each operation asks just before it frees, overwrites or
-//! hands out blocks.
+//! Memory of a region that processes have mapped. The region's tables do not record this. So the code that opens the
+//! region reports it, and each operation asks just before it frees, overwrites or allocates blocks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -19,19 +18,20 @@ use crate::writer::{ChangeError, Writer, shown};
 /// A part of a region that is in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Used {
-    /// Which, in bytes of the region.
+    /// The part, in bytes of the region.
     pub span: Span,
-    /// By whom, as a part of a sentence: `process 4711 (qemu-system-x86)`.
+    /// Who uses it, for use in a sentence: `process 4711 (qemu-system-x86)`.
     pub by: String,
 }
 
-/// Tells what is in use.
+/// Reports which memory is in use.
 pub trait Users: Send {
-    /// What is in use right now, by its place in the region; the same list again where nobody has looked anew.
+    /// The memory that is in use now, ordered by offset in the region. If it was not looked up again, this is the same
+    /// list as before.
     fn used(&mut self) -> Arc<[Used]>;
 }
 
-/// Nobody uses anything, or nobody wants to know.
+/// Reports nothing as in use.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Nobody;
 
@@ -41,14 +41,14 @@ impl Users for Nobody {
     }
 }
 
-/// What a writer knows of those who use the region.
+/// What a writer knows about the users of the region.
 pub(crate) struct Watched {
     users: Box<dyn Users>,
-    /// What was in use when blocks were last handed out.
+    /// What was in use when blocks were last allocated.
     seen: Arc<[Used]>,
-    /// Free blocks that are not handed out because they were in use when it was last looked.
+    /// Free blocks that are not allocated, because they were in use at the last lookup.
     withheld: BTreeSet<u32>,
-    /// One of those who use them.
+    /// One of their users.
     by: String,
 }
 
@@ -59,12 +59,12 @@ impl Default for Watched {
 }
 
 impl Watched {
-    /// How many free blocks are not handed out.
+    /// How many free blocks are not allocated because they are in use.
     pub(crate) fn withheld(&self) -> u64 {
         len64(self.withheld.len())
     }
 
-    /// Blocks that are not free any more.
+    /// Forgets blocks that are no longer free.
     pub(crate) fn forget(&mut self, blocks: &Range<u32>) {
         self.withheld.retain(|block| !blocks.contains(block));
     }
@@ -77,19 +77,20 @@ impl std::fmt::Debug for Watched {
 }
 
 impl<S: WriteAt> Writer<S> {
-    /// From here on no block is freed, overwritten or handed out that `users` calls used. Without this, all are.
+    /// From now on, no block that `users` reports as used is freed, overwritten or allocated. Without this call,
+    /// nothing counts as used.
     pub fn watch(&mut self, users: Box<dyn Users>) {
         self.watched.users = users;
     }
 
-    /// Refuses to free or overwrite blocks of the file at `path` that somebody uses.
+    /// Refuses to free or overwrite blocks of the file at `path` that are in use.
     pub(crate) fn require_unused(&mut self, path: &[u8], runs: &[Range<u32>]) -> Result<(), ChangeError> {
         let geometry = self.superblock().geometry();
         let spans: Vec<Span> = runs.iter().map(|run| span(geometry, run)).collect();
         self.require_unused_bytes(path, &spans)
     }
 
-    /// The same for bytes of the region.
+    /// Like [`require_unused`](Self::require_unused), for bytes of the region.
     pub(crate) fn require_unused_bytes(&mut self, path: &[u8], spans: &[Span]) -> Result<(), ChangeError> {
         if spans.is_empty() {
             return Ok(());
@@ -101,8 +102,8 @@ impl<S: WriteAt> Writer<S> {
         }
     }
 
-    /// Takes free blocks that somebody uses out of the map, and gives back those that nobody uses any more. A file that
-    /// was removed may be mapped still.
+    /// Removes free blocks that are in use from the map, and returns those that are no longer in use. A removed file
+    /// may still be mapped.
     pub(crate) fn withhold_used(&mut self) {
         let geometry = self.superblock().geometry();
         let used = self.watched.users.used();
@@ -124,7 +125,7 @@ impl<S: WriteAt> Writer<S> {
         }
     }
 
-    /// The error for blocks that are not there, or that are there and in use.
+    /// The error if there are too few free blocks, or if those that there are are in use.
     pub(crate) fn no_space(&self, needed: u64, free: u64) -> ChangeError {
         match self.watched.withheld() {
             0 => ChangeError::NoSpace { needed, free },
@@ -146,9 +147,9 @@ pub(crate) fn span(geometry: Geometry, run: &Range<u32>) -> Span {
     Span::new(start, geometry.block_offset(BlockNo(run.end)).saturating_sub(start))
 }
 
-/// The first block in use that `after` takes from whoever has it in `before`: which block, the inode that has it (none
-/// for a reserved block), and who uses it. A file that keeps a block at its place keeps it; so does a block that only
-/// becomes reserved. Where the two are laid out differently, all that a file has in `before` is taken.
+/// The first block in use that `after` takes from its owner in `before`: the block, the inode that owns it (none for a
+/// reserved block), and its user. A file that keeps a block at its file block does not lose it, and neither does a
+/// block that becomes reserved. If the layouts differ, every block of a file in `before` counts as taken.
 pub fn taken<B: ReadAt, A: ReadAt>(
     before: &Region<B>,
     after: Option<&Region<A>>,
@@ -159,7 +160,7 @@ pub fn taken<B: ReadAt, A: ReadAt>(
     let after = after.filter(|after| after.geometry() == geometry);
     let (then, now) =
         (descriptors(before, &wanted), after.map(|after| descriptors(after, &wanted)).unwrap_or_default());
-    // An inode that was freed and given out again is another file.
+    // An inode that was freed and reused is another file.
     let (old, new) = (generations(before), after.map(generations).unwrap_or_default());
     let (block, entry) = then.iter().find(|(block, entry)| {
         let free = BlockRaw::FREE;
@@ -174,13 +175,13 @@ pub fn taken<B: ReadAt, A: ReadAt>(
     Some((BlockNo(*block), entry.owner(), by))
 }
 
-/// The generation of each inode in use, as far as that is known.
+/// The generations of the inodes in use, as far as they are known.
 fn generations<S: ReadAt>(region: &Region<S>) -> BTreeMap<InodeNo, u32> {
     let inodes = region.inodes();
     inodes.tree.inodes().filter_map(|inode| Some((inode.ino, inode.attributes?.generation))).collect()
 }
 
-/// The descriptors of some blocks; those past the high-water mark are left out: they are free.
+/// The descriptors of some blocks. Those past the high-water mark are left out, because they are free.
 fn descriptors<S: ReadAt>(region: &Region<S>, wanted: &BTreeSet<u32>) -> BTreeMap<u32, BlockRaw> {
     let mut found = BTreeMap::new();
     region.descriptors(|block, entry| {

@@ -31,11 +31,12 @@ pub use put::PutOptions;
 
 /// Why a change was not made.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ChangeError {
-    /// Nothing lies at the path.
+    /// The path does not exist.
     #[error("there is no '{0}' in the region")]
     NotFound(String),
-    /// Something lies at the path already.
+    /// The path exists already.
     #[error("'{0}' exists already")]
     Exists(String),
     /// A directory was expected.
@@ -50,13 +51,13 @@ pub enum ChangeError {
     /// The root cannot be removed, moved or replaced.
     #[error("this cannot be done to the root directory")]
     Root,
-    /// A directory cannot go below itself.
+    /// A directory cannot be moved into itself.
     #[error("'{0}' cannot be moved into itself")]
     IntoItself(String),
     /// The inode has the immutable flag.
     #[error("'{0}' is immutable")]
     Immutable(String),
-    /// A part of the path is no legal name.
+    /// A part of the path is not a valid name.
     #[error("'{path}' is no path for a file: {source}")]
     Name {
         /// The path as it was given, escaped.
@@ -64,63 +65,63 @@ pub enum ChangeError {
         /// What is wrong with the part.
         source: NameError,
     },
-    /// Too few free blocks.
+    /// There are too few free blocks.
     #[error("no space: {needed} more blocks are needed, {free} are free")]
     NoSpace {
-        /// Blocks that were asked for.
+        /// How many blocks were asked for.
         needed: u64,
-        /// Blocks that are free.
+        /// How many blocks are free.
         free: u64,
     },
     /// The blocks that would be freed or overwritten are in use.
     #[error("{path} is mapped by {by}")]
     InUse {
-        /// The file that has them, escaped.
+        /// The file that they belong to, escaped.
         path: String,
         /// Who uses them.
         by: String,
     },
-    /// Too few free blocks that nobody uses.
+    /// There are too few free blocks that are not in use.
     #[error(
         "no space: {needed} more blocks are needed, {free} are free; {used} more belong to no file, but are mapped by {by}"
     )]
     SpaceInUse {
-        /// Blocks that were asked for.
+        /// How many blocks were asked for.
         needed: u64,
-        /// Blocks that can be given out.
+        /// How many blocks can be allocated.
         free: u64,
-        /// Blocks that are free and in use.
+        /// How many blocks are free but in use.
         used: u64,
-        /// One of those who use them.
+        /// One of their users.
         by: String,
     },
-    /// Enough blocks, but not at multiples of 1 GiB.
+    /// There are enough blocks, but not at multiples of 1 GiB.
     #[error("no space: {needed} blocks aligned to 1 GiB are needed; {free} blocks are free but do not lie so")]
     NoAlignedSpace {
-        /// Blocks that were asked for.
+        /// How many blocks were asked for.
         needed: u64,
-        /// Blocks that are free.
+        /// How many blocks are free.
         free: u64,
     },
     /// Every inode is in use.
     #[error("all {0} inodes are in use")]
     NoInodes(u32),
-    /// More blocks than an index can count.
+    /// The file has more blocks than a file block number can count.
     #[error("a file of {0} bytes has more blocks than the format can number (2^32 - 1)")]
     TooLarge(u64),
     /// The file's mapping contradicts itself.
     #[error("the file's mapping is damaged: check the region")]
     Mapping(#[from] crate::content::ContentError),
-    /// A block that holds metadata, or lies behind the region.
+    /// The block holds metadata, or is past the end of the region.
     #[error("block {0} is no data block")]
     NotData(gmfs_format::native::units::BlockNo),
-    /// A metadata page is not as it was when the region was opened.
+    /// A metadata page has changed since the region was opened.
     #[error("metadata page {page} is damaged: check the region")]
     Damaged {
         /// Which page.
         page: PageNo,
     },
-    /// An earlier commit failed half-way.
+    /// An earlier commit failed half way.
     #[error("an earlier change could not be finished; the next program that opens the region puts it right")]
     Unfinished,
     /// The source of the content could not be read.
@@ -134,12 +135,12 @@ pub enum ChangeError {
     Write(#[from] WriteError),
 }
 
-/// Who changes the region, and where it lies.
+/// The options of a writer.
 #[derive(Clone, Debug)]
 pub struct WriterOptions {
     /// Name and version of the program, for the superblock.
     pub writer: String,
-    /// The region's physical base, if known: decides what "aligned to 1 GiB" means.
+    /// The region's physical base, if known. Alignment to 1 GiB is relative to it.
     pub base: Option<u64>,
     /// The clock: nanoseconds since the epoch.
     pub clock: fn() -> u64,
@@ -147,26 +148,27 @@ pub struct WriterOptions {
 
 /// A region opened for changing.
 ///
-/// Opening recovers what a crash left. Call [`close`](Self::close) when done: a region that was changed and not closed
-/// counts as left by a writer that did not finish, which the next opening puts right.
+/// Opening recovers what a crash left. Call [`close`](Self::close) at the end. A region that was changed and not closed
+/// counts as interrupted, and the next opening recovers it.
 #[derive(Debug)]
 pub struct Writer<S> {
     store: Store<S>,
     tree: Tree,
     pub(crate) blocks: BlockMap,
-    /// Inodes that must not be given out: in use, or still named by a descriptor.
+    /// Inodes that must not be allocated: those in use, and those that a descriptor still names.
     taken: Vec<bool>,
-    /// Inodes that descriptors name which no change of the file alters: reserved ones, and what contradicts itself.
+    /// Inodes that descriptors name and that stay named whatever happens to files: by reserved blocks and by
+    /// contradictory descriptors.
     named: Vec<bool>,
-    /// Every inode below this position is taken.
+    /// Every inode below this index is taken.
     lowest_free: usize,
     options: WriterOptions,
     pub(crate) watched: Watched,
-    /// Of all commits so far.
+    /// The total of all commits so far.
     moved: BlocksMoved,
 }
 
-/// What the opening pass over the block table gathers.
+/// What the opening pass collects from the block table.
 struct TableSurvey {
     survey: Survey,
     blocks: BlockMap,
@@ -191,14 +193,14 @@ impl Visit for TableSurvey {
     }
 }
 
-/// Marks an inode in a table of all inodes; numbers that the table does not have are none of its inodes.
+/// Marks an inode in a table of all inodes. Numbers that the table does not have are ignored.
 fn mark(table: &mut [bool], ino: InodeNo) {
     if let Some(place) = ino.position().and_then(|position| table.get_mut(position)) {
         *place = true;
     }
 }
 
-/// What the opening pass gathers.
+/// What the opening pass collects.
 struct Opened {
     survey: Survey,
     tree: Tree,
@@ -213,7 +215,7 @@ impl AsMut<Survey> for Opened {
     }
 }
 
-/// Passes over both tables.
+/// Reads both tables.
 fn gather<S: ReadAt>(source: &S, superblocks: &Superblocks) -> Opened {
     let superblock = superblocks.current().clone();
     let geometry = superblock.geometry();
@@ -244,7 +246,7 @@ fn gather<S: ReadAt>(source: &S, superblocks: &Superblocks) -> Opened {
         superblock: superblock.clone(),
     };
     let table = empty(survey, taken);
-    // One visitor in, one out.
+    // The sweep returns the one visitor that it was given.
     let swept = sweep(source, superblocks, pages, vec![table]).pop();
     let TableSurvey { survey, blocks, owners, named, .. } =
         swept.unwrap_or_else(|| empty(Survey::default(), vec![true; inodes]));
@@ -255,7 +257,7 @@ impl<S: WriteAt> Writer<S> {
     /// Opens the region that fills `source`, and recovers it.
     ///
     /// # Errors
-    /// No region; features that forbid writing; damage, which is for the checker to repair: nothing is written then.
+    /// There is no region; its features forbid writing; or it is damaged and needs a repair. Nothing is written then.
     pub fn open(mut source: S, options: WriterOptions) -> Result<(Self, Recovery), OpenError> {
         let (mut superblocks, gathered) = open_whole(&source, |superblocks| gather(&source, superblocks))?;
         let Opened { survey, tree, blocks, taken, named } = gathered;
@@ -266,7 +268,7 @@ impl<S: WriteAt> Writer<S> {
         Ok((Self { store, tree, blocks, taken, named, lowest_free: 0, options, watched, moved }, recovery))
     }
 
-    /// Ends the work: the region is marked as left in order.
+    /// Ends the session: the region is marked as clean.
     ///
     /// # Errors
     /// The medium failed, or an earlier change was not finished.
@@ -275,7 +277,7 @@ impl<S: WriteAt> Writer<S> {
         Ok(self.store.into_source())
     }
 
-    /// The superblock as of the last commit.
+    /// The superblock after the last commit.
     pub const fn superblock(&self) -> &Superblock {
         self.store.superblock()
     }
@@ -285,12 +287,12 @@ impl<S: WriteAt> Writer<S> {
         &self.tree
     }
 
-    /// Blocks that can be given out.
+    /// How many blocks can be allocated.
     pub fn free_blocks(&self) -> u64 {
         self.blocks.free().saturating_add(self.watched.withheld())
     }
 
-    /// How many blocks the changes made so far gave to files and took from them.
+    /// How many blocks the changes so far have given to files and taken from them.
     pub const fn blocks_moved(&self) -> BlocksMoved {
         self.moved
     }
@@ -324,7 +326,7 @@ impl<S: WriteAt> Writer<S> {
         Ok((parent.ino, name))
     }
 
-    /// The lowest inode that can be given out, with its record as it stands.
+    /// The lowest inode that can be allocated, with its present record.
     fn free_inode(&mut self) -> Result<InodeNo, ChangeError> {
         let mut free = self.taken.iter().enumerate().skip(self.lowest_free).filter(|(_, taken)| !**taken);
         let none = ChangeError::NoInodes(self.superblock().geometry().inodes());
@@ -333,7 +335,7 @@ impl<S: WriteAt> Writer<S> {
         InodeNo::at_position(position).ok_or(none)
     }
 
-    /// An inode's record as it stands.
+    /// The present record of an inode.
     fn inode_raw(&self, ino: InodeNo) -> Result<InodeRaw, ChangeError> {
         let damaged = ChangeError::Damaged { page: PageNo(0) };
         let (page, slot) = self.superblock().geometry().inode_place(ino).ok_or(damaged)?;
@@ -341,7 +343,7 @@ impl<S: WriteAt> Writer<S> {
         InodeTablePage::view(&bytes).inodes.get(slot).copied().ok_or(ChangeError::Damaged { page })
     }
 
-    /// A file's blocks, known to be complete and without contradiction.
+    /// The blocks of a file. They are checked to be complete and without contradiction.
     fn mapping(&self, inode: &Inode) -> Result<Mapping, ChangeError> {
         let region = Region::with(self.store.source(), self.store.superblocks());
         let mapping = region.mapping(inode.ino);
@@ -349,7 +351,7 @@ impl<S: WriteAt> Writer<S> {
         Ok(mapping)
     }
 
-    /// Likewise the blocks of several files, found in one pass over the block table.
+    /// Like [`mapping`](Self::mapping), for several files in one pass over the block table.
     fn mappings<'a>(&self, files: impl Iterator<Item = &'a Inode>) -> Result<Vec<Mapping>, ChangeError> {
         let files: BTreeMap<InodeNo, &Inode> = files.map(|file| (file.ino, file)).collect();
         let region = Region::with(self.store.source(), self.store.superblocks());
@@ -362,7 +364,7 @@ impl<S: WriteAt> Writer<S> {
         files.iter().map(mapping).collect()
     }
 
-    /// The record of a directory whose entries changed.
+    /// Updates the record of a directory whose entries have changed.
     fn touch_directory(&self, change: &mut Change, directory: InodeNo, now: u64) -> Result<(), ChangeError> {
         let mut raw = match change.inode(directory) {
             Some(raw) => *raw,
@@ -374,7 +376,7 @@ impl<S: WriteAt> Writer<S> {
         Ok(())
     }
 
-    /// Refuses to change what has the immutable flag.
+    /// Refuses to change an inode with the immutable flag.
     fn require_mutable(&self, inode: &Inode) -> Result<(), ChangeError> {
         let flags = inode.attributes.map_or(0, |attributes| attributes.flags);
         if flags & INODE_IMMUTABLE == 0 {
@@ -383,7 +385,7 @@ impl<S: WriteAt> Writer<S> {
         Err(ChangeError::Immutable(shown(&self.tree.path(inode.ino).unwrap_or_default())))
     }
 
-    /// Refuses to change the entries of a directory that has the immutable flag.
+    /// Refuses to change the entries of a directory with the immutable flag.
     fn require_mutable_directory(&self, directory: InodeNo) -> Result<(), ChangeError> {
         match self.tree.get(directory) {
             Some(inode) => self.require_mutable(inode),
@@ -391,7 +393,7 @@ impl<S: WriteAt> Writer<S> {
         }
     }
 
-    /// Carries out a change and brings what is kept in memory up to it.
+    /// Carries out a change and updates what is kept in memory.
     fn commit(&mut self, change: &Change, now: u64) -> Result<(), ChangeError> {
         let stamp = Stamp { now, writer: self.options.writer.clone() };
         self.store.commit(change, &stamp)?;
@@ -414,20 +416,20 @@ impl<S: WriteAt> Writer<S> {
         Ok(())
     }
 
-    /// The time at which an operation begins; it must not, behind a commit that failed half-way: what seems free may be
-    /// a file's by that commit.
+    /// The time at which an operation begins. It fails after a commit that failed half way, because blocks that look
+    /// free may belong to a file by that commit.
     fn begin(&self) -> Result<u64, ChangeError> {
         self.store.require_finished()?;
         Ok((self.options.clock)())
     }
 
-    /// The physical base that alignment counts from: as told, or as recorded when the region was made.
+    /// The physical base that alignment is relative to: from the options, or as recorded when the region was made.
     fn base(&self) -> u64 {
         self.options.base.unwrap_or_else(|| self.superblock().raw.base.get())
     }
 }
 
-/// Refuses a mapping that contradicts itself, or that lacks blocks which the file does not know to be lost.
+/// Refuses a mapping that contradicts itself, or that lacks blocks although the file does not record lost data.
 fn require_complete(inode: &Inode, mapping: &Mapping) -> Result<(), ChangeError> {
     crate::content::require_distinct(mapping)?;
     let lost = inode.attributes.is_some_and(|attributes| attributes.flags & INODE_LOST_DATA != 0);
@@ -438,7 +440,7 @@ fn require_complete(inode: &Inode, mapping: &Mapping) -> Result<(), ChangeError>
     Ok(())
 }
 
-/// The runs of blocks behind place `from` of a file.
+/// The runs of blocks from file block `from` on.
 fn blocks_from(extents: &[Extent], from: u32) -> Vec<std::ops::Range<u32>> {
     let behind = |extent: &Extent| {
         let first = extent.block_at(extent.index.max(from))?;
@@ -447,14 +449,14 @@ fn blocks_from(extents: &[Extent], from: u32) -> Vec<std::ops::Range<u32>> {
     extents.iter().filter_map(behind).collect()
 }
 
-/// Adds to a change that these blocks are nobody's any more.
+/// Adds the release of these blocks to a change.
 fn release_all(change: &mut Change, runs: &[std::ops::Range<u32>]) {
     for run in runs {
         change.assign(run.clone(), Assign::Release);
     }
 }
 
-/// Refuses a path with a slash at its end, which demands a directory, for what is none.
+/// Refuses a path that ends with a slash if it does not name a directory.
 fn require_kind(path: &[u8], kind: Kind) -> Result<(), ChangeError> {
     if path.ends_with(b"/") && kind != Kind::Directory {
         return Err(ChangeError::NotDirectory(shown(path)));
@@ -462,7 +464,7 @@ fn require_kind(path: &[u8], kind: Kind) -> Result<(), ChangeError> {
     Ok(())
 }
 
-/// A path as it may be shown.
+/// A path for messages.
 pub(crate) fn shown(path: &[u8]) -> String {
     if path.is_empty() { "/".to_owned() } else { gmfs_format::name::escape(path) }
 }

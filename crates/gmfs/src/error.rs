@@ -39,7 +39,7 @@ pub enum Error {
     #[error("the kernel's parameters name {} regions: {}", .0.len(), spelled_list(.0))]
     Parameters(Vec<Span>),
     /// No store was found.
-    #[error("no region{} was found: no superblock at any multiple of 2 MiB", of_size(*size))]
+    #[error("{}", not_found(in_bytes(*size)))]
     NotFound {
         /// The size that it was to have, in bytes.
         size: Option<u64>,
@@ -88,7 +88,13 @@ fn spelled_list(spans: &[Span]) -> String {
     list.join(", ")
 }
 
-/// The size that was asked for, if one was, as a part of a sentence.
-pub(crate) fn of_size(size: Option<u64>) -> String {
-    size.map_or_else(String::new, |size| format!(" of {size} bytes"))
+/// The sentence that says that no store was found: of this size, in whatever unit, if one was asked for.
+#[must_use]
+pub fn not_found(size: Option<String>) -> String {
+    let size = size.map_or_else(String::new, |size| format!(" of {size}"));
+    format!("no region{size} was found: no superblock at any multiple of 2 MiB")
+}
+
+pub(crate) fn in_bytes(size: Option<u64>) -> Option<String> {
+    size.map(|size| format!("{size} bytes"))
 }

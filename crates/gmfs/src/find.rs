@@ -3,9 +3,12 @@
 pub mod guestmemfs;
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
 use std::ops::Range;
 use std::path::Path;
 
+use gmfs_format::native::seal::PageKind;
 use gmfs_format::{Layout, name, pkernfs, spec};
 use gmfs_image::{Image, Kind, probe};
 use gmfs_io::{ReadAt, ReadError, Span, Window};
@@ -253,6 +256,16 @@ pub fn choose(found: Vec<Candidate>, size: Option<u64>) -> Result<Candidate, Err
 #[must_use]
 pub const fn must_search(kind: Kind) -> bool {
     kind.is_physical()
+}
+
+/// Whether a regular file begins like a superblock of a native region. Reads four bytes: the superblock may be damaged.
+#[must_use]
+pub fn begins_with_superblock(path: &Path) -> bool {
+    let mut start = [0; 4];
+    let is_file = path.metadata().is_ok_and(|meta| meta.is_file());
+    is_file
+        && File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok()
+        && start == PageKind::Superblock.magic()
 }
 
 #[cfg(test)]

@@ -1,21 +1,20 @@
 //! Memory of a region that processes have mapped: whoever frees or overwrites it takes it from under a guest.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gmfs_check::plan::{Edit, Refused};
-use gmfs_check::{Planned, Subject};
-use gmfs_format::native::geometry::Geometry;
-use gmfs_format::native::units::{BlockNo, CopyId, InodeNo, PAGE_BYTES, PageNo};
+use gmfs_check::repair::HeldBack;
+use gmfs_check::{Planned, Refusal};
+use gmfs_format::native::units::{BlockNo, InodeNo};
 use gmfs_image::processes::Process;
 use gmfs_image::{FileError, InUse};
 use gmfs_io::{ReadAt, Span};
-use gmfs_volume::change::Assign;
 use gmfs_volume::rebuild::load;
 use gmfs_volume::used::taken;
-use gmfs_volume::{Region, Used, Users};
+use gmfs_volume::{Region, Superblocks, Used, Users};
 
 use crate::store::{Runs, Store};
 
@@ -45,6 +44,7 @@ pub enum Notice {
 /// Memory is in use that was to be freed or overwritten.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} is mapped by {by}")]
+#[non_exhaustive]
 pub struct Mapped {
     /// The file, or the part of the region.
     pub what: String,
@@ -112,36 +112,30 @@ impl Watch {
         }
     }
 
-    /// Splits edits into those that leave alone what is mapped, and the others with the reason.
-    pub fn keep_apart<S: ReadAt>(
+    /// Names the edits of a repair that write or free what is mapped. `state` is what the repair starts from.
+    pub fn hold_back<S: ReadAt + ?Sized>(
         &mut self,
         source: &S,
-        edits: Vec<Planned>,
-    ) -> (Vec<Planned>, Vec<Planned>, Vec<Refused>) {
+        state: &Superblocks,
+        edits: &[Planned],
+    ) -> Vec<HeldBack> {
         let used = self.used();
+        let (mut held, mut told) = (Vec::new(), BTreeSet::new());
         if used.is_empty() {
-            return (edits, Vec::new(), Vec::new());
+            return held;
         }
-        let Ok(superblocks) = load(source) else { return (edits, Vec::new(), Vec::new()) };
-        let geometry = superblocks.geometry();
-        let (mut free, mut apart, mut refused) = (Vec::new(), Vec::new(), Vec::new());
-        let mut told = BTreeSet::new();
-        for planned in edits {
-            let spans = touched(&planned.edit, geometry);
-            let Some(used) = used.iter().find(|used| spans.iter().any(|span| used.span.meets(*span))) else {
-                free.push(planned);
-                continue;
-            };
-            let why =
-                format!("{} is mapped by {}; not done: {}", owner(source, used.span, &spans), used.by, planned.edit);
-            let refuse = |code: &gmfs_check::Code| Refused { code: *code, subject: Subject::Region, why: why.clone() };
-            refused.extend(planned.because.iter().map(refuse));
+        let region = Region::with(source, state);
+        for (edit, planned) in edits.iter().enumerate() {
+            let spans = planned.edit.touches(state.geometry());
+            let Some(used) = used.iter().find(|used| spans.iter().any(|span| used.span.meets(*span))) else { continue };
+            let what = owner_in(&region, used.span, &spans);
+            let why = Refusal::InUse { what, by: used.by.clone(), edit: planned.edit.to_string() };
             if told.insert(used.by.clone()) {
-                (self.notify)(&Notice::KeptApart(why));
+                (self.notify)(&Notice::KeptApart(why.to_string()));
             }
-            apart.push(planned);
+            held.push(HeldBack { edit, why });
         }
-        (free, apart, refused)
+        held
     }
 }
 
@@ -185,53 +179,36 @@ fn mapped(what: &str, by: &str) -> Mapped {
     Mapped { what: what.to_owned(), by: by.to_owned() }
 }
 
-/// What an edit of a repair writes or frees, in bytes of the region.
-fn touched(edit: &Edit, geometry: Geometry) -> Vec<Span> {
-    let pages = |copies: &[CopyId], first: PageNo, count: u32| {
-        let span =
-            |copy: &CopyId| Span::new(geometry.page_offset(*copy, first), u64::from(count).saturating_mul(PAGE_BYTES));
-        copies.iter().map(span).collect::<Vec<_>>()
-    };
-    let both = CopyId::BOTH.as_slice();
-    match edit {
-        Edit::Mend { first, count, copy, .. } => pages(&[*copy], *first, *count),
-        Edit::Settle { .. } => pages(both, PageNo(0), u32::try_from(geometry.pages()).unwrap_or(u32::MAX)),
-        Edit::Superblocks | Edit::Superblock { .. } | Edit::Recover => pages(both, PageNo(0), 1),
-        Edit::Rewrite { page } => pages(both, *page, 1),
-        Edit::Inode { ino, .. } => geometry.inode_place(*ino).map(|(page, _)| pages(both, page, 1)).unwrap_or_default(),
-        Edit::Blocks { first, count, to, .. } => {
-            let last = BlockNo(first.0.saturating_add(count.saturating_sub(1)));
-            let ends = [*first, last].map(|block| geometry.descriptor_place(block).map(|(page, _)| page));
-            let [Some(from), Some(until)] = ends else { return Vec::new() };
-            let mut spans = pages(both, from, until.0.saturating_sub(from.0).saturating_add(1));
-            if *to == Assign::Release {
-                spans.push(Span::new(
-                    geometry.block_offset(*first),
-                    u64::from(*count).saturating_mul(geometry.block_bytes()),
-                ));
-            }
-            spans
-        }
+/// What is mapped, as a part of a sentence: the file that has the first block of what is mapped and written.
+fn owner<S: ReadAt + ?Sized>(source: &S, used: Span, written: &[Span]) -> String {
+    match load(source) {
+        Ok(superblocks) => owner_in(&Region::with(source, superblocks), used, written),
+        Err(_) => memory_at(start_of(used, written)),
     }
 }
 
-/// What is mapped, as a part of a sentence: the file that has the first block of what is mapped and written.
-fn owner<S: ReadAt + ?Sized>(source: &S, used: Span, written: &[Span]) -> String {
-    let from = written.iter().filter(|span| used.meets(**span)).map(|span| span.offset.max(used.offset)).min();
-    let from = from.unwrap_or(used.offset);
-    let bytes = || format!("the region's memory at {from:#x}");
-    let Ok(superblocks) = load(source) else { return bytes() };
-    let region = Region::with(source, superblocks);
-    let geometry = region.geometry();
-    let block = u32::try_from(geometry.pmd().split(from).0).ok().map(BlockNo);
+/// Likewise, in a region that is open.
+fn owner_in<S: ReadAt, B: Borrow<Superblocks>>(region: &Region<S, B>, used: Span, written: &[Span]) -> String {
+    let from = start_of(used, written);
+    let block = u32::try_from(region.geometry().pmd().split(from).0).ok().map(BlockNo);
     match block.and_then(|block| Some((block, region.descriptor(block).filter(|entry| entry.is_mapping())?))) {
-        Some((block, entry)) => name(&region, block, entry.owner()),
-        None => bytes(),
+        Some((block, entry)) => name(region, block, entry.owner()),
+        None => memory_at(from),
     }
+}
+
+/// The first byte that is both mapped and written.
+fn start_of(used: Span, written: &[Span]) -> u64 {
+    let both = written.iter().filter(|span| used.meets(**span)).map(|span| span.offset.max(used.offset));
+    both.min().unwrap_or(used.offset)
+}
+
+fn memory_at(offset: u64) -> String {
+    format!("the region's memory at {offset:#x}")
 }
 
 /// The file that has a block.
-fn name<S: ReadAt>(region: &Region<S>, block: BlockNo, ino: InodeNo) -> String {
+fn name<S: ReadAt, B: Borrow<Superblocks>>(region: &Region<S, B>, block: BlockNo, ino: InodeNo) -> String {
     match region.inodes().tree.path(ino) {
         Some(path) if ino != InodeNo::NONE => gmfs_format::name::escape(&path),
         _ if ino != InodeNo::NONE => format!("inode {ino}"),

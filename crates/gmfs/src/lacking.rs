@@ -6,13 +6,14 @@ use gmfs_format::native::units::PAGE_BYTES;
 use gmfs_image::{Description, DumpFacts, Image, Kind};
 use gmfs_io::{Absence, ReadAt as _, Span};
 
-use crate::error::of_size;
+use crate::error::{in_bytes, not_found};
 
 /// So many ranges of memory are kept for a message.
 const NAMED: usize = 3;
 
 /// What a dump does not hold.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Lacking {
     /// What the image is.
     pub kind: Kind,
@@ -48,6 +49,7 @@ pub enum Missing {
 
 /// The memory that a dump holds: the first ranges and the sum.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Held {
     /// The first ranges.
     pub ranges: Vec<Span>,
@@ -78,9 +80,7 @@ impl fmt::Display for Lacking {
                 let which = if *partly { "all of the memory" } else { "the memory" };
                 write!(f, "the dump does not hold {which} at {range}: {why}")
             }
-            Missing::Store { size, .. } => {
-                write!(f, "no region{} was found: no superblock at any multiple of 2 MiB", of_size(*size))
-            }
+            Missing::Store { size, .. } => f.write_str(&not_found(in_bytes(*size))),
         }
     }
 }

@@ -328,6 +328,7 @@ impl DataFrom {
 }
 
 /// A part of an image that holds, or may hold, a store.
+#[non_exhaustive]
 pub struct Located {
     /// Where it is.
     pub place: Place,

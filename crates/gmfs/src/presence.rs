@@ -45,6 +45,7 @@ impl Tally {
 
 /// Blocks by what of them is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Blocks {
     /// All of them is there.
     pub present: u64,
@@ -56,6 +57,7 @@ pub struct Blocks {
 
 /// What of a region an image holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Presence {
     /// Pages in use, of both copies.
     pub metadata: Tally,

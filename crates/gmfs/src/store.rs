@@ -5,6 +5,7 @@ mod native;
 mod pkernfs;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use gmfs_format::Layout;
 use gmfs_format::chains::{Anomaly, Chain};
@@ -16,6 +17,7 @@ use gmfs_io::{ReadAt, Span};
 use gmfs_volume::region::Region;
 use uuid::Uuid;
 
+use crate::content::{self, Sink};
 use crate::error::Error;
 use crate::open::{Located, Place, ReadLock, Source};
 
@@ -41,6 +43,7 @@ enum Of {
 
 /// What a store lists, and what of it is missing.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Inodes {
     /// Every inode in use.
     pub tree: Tree,
@@ -52,6 +55,7 @@ pub struct Inodes {
 
 /// A stretch of a file that is in one piece in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Run {
     /// Offset in the file, in bytes.
     pub offset: u64,
@@ -65,6 +69,7 @@ pub struct Run {
 
 /// The runs of several files.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Runs {
     /// By file, in the order of the file. Files without blocks are not there.
     pub files: BTreeMap<InodeNo, Vec<Run>>,
@@ -74,6 +79,7 @@ pub struct Runs {
 
 /// Blocks and inodes by what they are used for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Usage {
     /// Blocks that can be handed out.
     pub free: u64,
@@ -95,6 +101,7 @@ pub struct Usage {
 
 /// What a byte of a store is used for.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Owner {
     /// What its block is.
     pub what: What,
@@ -151,6 +158,7 @@ impl What {
 
 /// A part of the metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Metadata {
     /// Which copy, in a layout that has two.
     pub copy: Option<CopyId>,
@@ -333,6 +341,36 @@ impl Store {
             Of::Pkernfs(store) => Ok(store.content(inode)),
             Of::Guestmemfs(store, _) => Ok(store.content(inode)),
         }
+    }
+
+    /// Reads a range of a file with its gaps: what is there, what is zero and what is unknown arrives at `sink` in order.
+    /// Of a range that passes the file's end, the part before the end is read.
+    ///
+    /// ```
+    /// use gmfs::content::{Each, Part};
+    /// # fn example(store: &gmfs::Store, inode: &gmfs::model::Inode) -> Result<(), gmfs::Error> {
+    /// let mut missing = 0;
+    /// let mut sink = Each(|part: Part<'_>| {
+    ///     if let Part::Gap(gap) = part {
+    ///         missing += gap.span.len;
+    ///     }
+    ///     Ok::<_, gmfs::Error>(())
+    /// });
+    /// store.read_with_gaps(inode, 0..u64::MAX, &mut sink)?;
+    /// println!("{missing} bytes of {} are unknown", inode.size);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Two blocks claim the same bytes of the file, or what the sink returned.
+    pub fn read_with_gaps<K>(&self, inode: &Inode, range: Range<u64>, sink: &mut K) -> Result<(), K::Error>
+    where
+        K: Sink + ?Sized,
+        K::Error: From<Error>,
+    {
+        let pieces: Vec<Piece> = self.content(inode)?.into_iter().filter_map(|piece| piece.clip(&range)).collect();
+        content::read(self.source(), &pieces, sink)
     }
 
     /// Reads from a file at an offset. The whole of `buf` is filled, or an error says why not: what cannot be told is

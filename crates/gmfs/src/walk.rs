@@ -3,14 +3,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use gmfs_format::model::Kind;
-use gmfs_format::model::{Inode, Tree};
+use gmfs_format::model::{Inode, Kind, Tree};
 use gmfs_format::native::units::InodeNo;
 
-/// The longest path that is shown, as the kernel's `PATH_MAX`.
-const MAX_PATH: usize = 4096;
-/// No path of that length has more parts.
-const MAX_DEPTH: u32 = 2048;
+pub use gmfs_format::model::Paths;
 
 /// `directory` and `name` joined.
 pub fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
@@ -22,51 +18,8 @@ pub fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
     path
 }
 
-/// Finds the paths of many inodes, each inode's depth only once.
-pub struct Paths<'t> {
-    tree: &'t Tree,
-    /// Parts of each path; `None` for what the root does not lead to.
-    depths: HashMap<InodeNo, Option<u32>>,
-}
-
-impl<'t> Paths<'t> {
-    /// For the inodes of a tree.
-    #[must_use]
-    pub fn new(tree: &'t Tree) -> Self {
-        Self { tree, depths: HashMap::new() }
-    }
-
-    /// The path of an inode, if the root leads to it.
-    pub fn of(&mut self, ino: InodeNo) -> Option<Vec<u8>> {
-        self.depth(ino).filter(|depth| *depth <= MAX_DEPTH)?;
-        self.tree.path(ino).filter(|path| path.len() <= MAX_PATH)
-    }
-
-    fn depth(&mut self, ino: InodeNo) -> Option<u32> {
-        let mut way = Vec::new();
-        let mut here = ino;
-        let mut depth = loop {
-            if here == InodeNo::ROOT {
-                break Some(0);
-            }
-            if let Some(known) = self.depths.get(&here) {
-                break *known;
-            }
-            let Some(inode) = self.tree.get(here) else { break None };
-            // A second visit on this way is a cycle: it finds this entry.
-            self.depths.insert(here, None);
-            way.push(here);
-            here = inode.parent;
-        };
-        for ino in way.into_iter().rev() {
-            depth = depth.map(|depth: u32| depth.saturating_add(1));
-            self.depths.insert(ino, depth);
-        }
-        depth
-    }
-}
-
 /// An inode met on a walk.
+#[non_exhaustive]
 pub struct Step<'t> {
     /// The inode.
     pub inode: &'t Inode,
@@ -123,7 +76,7 @@ pub fn walk<'t, E>(
         if inode.kind != Kind::Directory || go == Go::Past {
             continue;
         }
-        if step.path.len() > MAX_PATH {
+        if step.path.len() > Paths::MAX_LEN {
             walked.too_deep.insert(inode.ino);
         } else {
             open.push((step.path, step.last, entries(inode.ino)));
@@ -140,6 +93,7 @@ pub fn listed(tree: &Tree, directory: &Inode) -> Walked {
 
 /// Why an inode is not among what a walk has shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Why {
     /// This inode has the same name in the same directory.
     SameName(InodeNo),
@@ -173,7 +127,7 @@ impl std::fmt::Display for Why {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::SameName(other) => write!(f, "inode {other} has the same name in the same directory"),
-            Self::TooDeep => write!(f, "its directory has a path of more than {MAX_PATH} bytes"),
+            Self::TooDeep => write!(f, "its directory has a path of more than {} bytes", Paths::MAX_LEN),
             Self::InFile(file) => write!(f, "its directory, inode {file}, is a file"),
             Self::Name => f.write_str("no file can have its name"),
             Self::Below => f.write_str("it is below one that is left out"),

@@ -86,7 +86,7 @@ pub(in crate::cmd) fn check(path: &Path, force: bool, inputs: &ImageArgs) -> Res
     if path.metadata().is_ok_and(streams) {
         return Ok(());
     }
-    crate::output::check(path, force, inputs.files())
+    Ok(crate::output::check(path, force, inputs.files())?)
 }
 
 /// Refuses to fill a terminal with what nobody can read.

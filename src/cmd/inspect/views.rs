@@ -5,12 +5,11 @@ use gmfs::Store;
 use gmfs::in_use::ByFile;
 use gmfs::open::Source;
 use gmfs::store::Runs;
-use gmfs_format::model::Kind;
-use gmfs_format::model::{Attributes, Inode, Tree};
+use gmfs_format::model::{Attributes, Inode, InodeNo, Kind, Tree};
 use gmfs_format::native::copies::{Judgement, Standing};
 use gmfs_format::native::raw::BlockRaw;
 use gmfs_format::native::tables::BlockState;
-use gmfs_format::native::units::{BlockNo, CopyId, InodeNo, PageNo};
+use gmfs_format::native::units::{BlockNo, CopyId, PageNo};
 use gmfs_volume::Region;
 use gmfs_volume::superblocks::used_tables;
 use gmfs_volume::sweep::{Frame, sweep};
@@ -353,7 +352,7 @@ fn standing(standing: Standing) -> String {
     match standing {
         Standing::Damaged(fault) => fault.to_string(),
         Standing::Absent(why) => why.to_string(),
-        other => words::standing(other).to_owned(),
+        other => other.name().to_owned(),
     }
 }
 

@@ -2,12 +2,12 @@
 //! files.
 
 use gmfs::Candidate;
+use gmfs::changes::{Changes, One, State};
+use gmfs::content::{self, Gaps};
+use gmfs::put_back;
 use serde::Serialize;
 
-use crate::changes::{Changes, One, State};
-use crate::content::{self, Gaps};
 use crate::render::json::{dump, files, guestmemfs, region, text};
-use crate::taking_back;
 
 /// The answer of `mkfs`.
 #[derive(Serialize)]
@@ -234,12 +234,16 @@ pub(crate) struct Becomes {
     blocks_after: Option<u64>,
 }
 
-impl From<&taking_back::Becomes> for Becomes {
-    fn from(becomes: &taking_back::Becomes) -> Self {
-        let size = |file: &Option<taking_back::File>| file.map(|file| file.size);
-        let blocks = |file: &Option<taking_back::File>| file.map(|file| file.blocks);
+impl From<&put_back::Becomes> for Becomes {
+    fn from(becomes: &put_back::Becomes) -> Self {
+        let size = |file: &Option<put_back::File>| file.map(|file| file.size);
+        let blocks = |file: &Option<put_back::File>| file.map(|file| file.blocks);
         Self {
-            change: becomes.what(),
+            change: match (&becomes.before, &becomes.after) {
+                (None, _) => "created",
+                (_, None) => "removed",
+                _ => "changed",
+            },
             path: files::Path::new(Some(&becomes.path)),
             size_before: size(&becomes.before),
             size_after: size(&becomes.after),

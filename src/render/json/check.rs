@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use gmfs::content::Gaps;
 use gmfs_check::plan::Refused;
 use gmfs_check::problem::Fact;
-use gmfs_check::{Code, Planned, Severity, Unchecked as Skipped};
+use gmfs_check::{Code, Found, Outcome, Planned, Severity, Unchecked as Skipped};
 use gmfs_format::native::units::CopyId;
 use gmfs_io::Span;
 use serde::Serialize;
 
-use crate::content::Gaps;
 use crate::render::json::actions::Gap;
 use crate::render::json::region;
-use crate::repairing::{Found, Outcome};
 use gmfs::Place;
 
 /// A place in the image.
@@ -67,13 +66,13 @@ pub(crate) struct Finding {
 }
 
 impl Finding {
-    pub(crate) fn new(base: u64, Found { finding: found, repaired, whose, .. }: &Found) -> Self {
+    pub(crate) fn new(base: u64, Found { finding: found, repaired, file, .. }: &Found) -> Self {
         let code = found.code();
         let mut facts: BTreeMap<&'static str, Value> =
             found.problem.facts().into_iter().map(|(name, fact)| (name, fact.into())).collect();
-        if let Some(whose) = whose {
-            facts.insert("path", Value::Text(whose.path.clone()));
-            if let Some(bytes) = whose.bytes {
+        if let Some(file) = file {
+            facts.insert("path", Value::Text(file.shown()));
+            if let Some(bytes) = file.bytes {
                 facts.insert("offset", Value::Number(bytes.offset));
                 facts.insert("length", Value::Number(bytes.len));
             }
@@ -121,6 +120,21 @@ struct Edit {
     because: Vec<&'static str>,
     class: &'static str,
     loses: Option<String>,
+    losses: Vec<Loss>,
+}
+
+/// One thing that a repair loses.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Loss {
+    loss: &'static str,
+    message: String,
+}
+
+impl From<&gmfs_check::Loss> for Loss {
+    fn from(loss: &gmfs_check::Loss) -> Self {
+        Self { loss: loss.name(), message: loss.to_string() }
+    }
 }
 
 #[derive(Serialize)]
@@ -145,7 +159,8 @@ impl Edit {
             fields: planned.edit.fields().into_iter().map(field).collect(),
             because: planned.because.iter().map(|code| code.text()).collect(),
             class: planned.class.name(),
-            loses: planned.loses.clone(),
+            loses: planned.losses(),
+            losses: planned.loses.iter().map(Loss::from).collect(),
         }
     }
 }
@@ -155,12 +170,18 @@ impl Edit {
 struct Left {
     code: &'static str,
     subject: String,
+    reason: &'static str,
     why: String,
 }
 
 impl From<&Refused> for Left {
     fn from(refused: &Refused) -> Self {
-        Self { code: refused.code.text(), subject: refused.subject.to_string(), why: refused.why.clone() }
+        Self {
+            code: refused.code.text(),
+            subject: refused.subject.to_string(),
+            reason: refused.why.name(),
+            why: refused.why.to_string(),
+        }
     }
 }
 
@@ -195,6 +216,7 @@ pub(crate) struct Fsck {
 struct GivenUp {
     because: Vec<&'static str>,
     loses: String,
+    losses: Vec<Loss>,
 }
 
 impl Fsck {
@@ -208,7 +230,10 @@ impl Fsck {
             verdict: report.verdict().name(),
             findings: outcome.found.iter().map(|found| Finding::new(place.base, found)).collect(),
             not_listed: outcome.more.iter().map(|(code, more)| (code.text(), more.found)).collect(),
-            summary: severities.into_iter().map(|severity| (severity.name(), outcome.count(severity))).collect(),
+            summary: severities
+                .into_iter()
+                .map(|severity| (severity.name(), outcome.count_severity(severity)))
+                .collect(),
             findings_repaired: outcome.repaired(),
             unchecked: report.unchecked.iter().map(|skipped| Unchecked::new(place.base, skipped)).collect(),
             more_unchecked: report.more_unchecked,
@@ -222,7 +247,7 @@ impl Fsck {
 impl GivenUp {
     fn of(planned: &Planned) -> Option<Self> {
         let because = planned.because.iter().map(|code| code.text()).collect();
-        Some(Self { because, loses: planned.loses.clone()? })
+        Some(Self { because, loses: planned.losses()?, losses: planned.loses.iter().map(Loss::from).collect() })
     }
 }
 

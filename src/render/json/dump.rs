@@ -21,6 +21,21 @@ pub(crate) struct ImageFacts {
     pub(crate) dump: Option<Dump>,
 }
 
+/// The answer of `dump`: what was dumped.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Dumped {
+    pub(crate) image: region::Image,
+    pub(crate) store: region::Store,
+    pub(crate) dry_run: bool,
+    pub(crate) output: String,
+    /// Pages in the dump.
+    pub(crate) pages_dumped: u64,
+    /// Pages that the image does not hold or that cannot be read.
+    pub(crate) absent_pages: u64,
+    pub(crate) obfuscated: bool,
+}
+
 /// What a dump says of itself: `null` for what it does not say.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -124,7 +139,7 @@ pub(crate) struct Presence {
 
 impl From<&presence::Presence> for Presence {
     fn from(found: &presence::Presence) -> Self {
-        let presence::Blocks { present, partly, absent } = found.blocks;
+        let presence::Blocks { present, partly, absent, .. } = found.blocks;
         Self {
             metadata: (&found.metadata).into(),
             data: (&found.data).into(),

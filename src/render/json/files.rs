@@ -4,9 +4,9 @@ use gmfs::Store;
 use gmfs::in_use::ByFile;
 use gmfs::store::Run;
 use gmfs_format::model::Inode as Found;
+use gmfs_format::model::InodeNo;
 use gmfs_format::native::tables::INODE_ALIGN_1G;
 use gmfs_format::native::tables::INODE_IMMUTABLE;
-use gmfs_format::native::units::InodeNo;
 use serde::Serialize;
 
 use crate::in_use::{User, users as users_of};
@@ -32,7 +32,7 @@ pub(crate) struct Extent {
 impl Extent {
     pub(crate) fn new(run: &Run, store: &Store) -> Self {
         let block = store.block_bytes();
-        let Run { offset, at, len, bad } = *run;
+        let Run { offset, at, len, bad, .. } = *run;
         Self {
             index: offset / block,
             block: at / block,

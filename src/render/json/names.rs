@@ -172,6 +172,8 @@ pub(super) const NAMES: &[(&str, &str)] = &[
     ("left", "Problems that are not repaired, each with the reason."),
     ("length", "Bytes from the offset or the address on."),
     ("loses", "What is lost by it; null if nothing is."),
+    ("loss", "What kind of thing is lost, in a word that stays the same."),
+    ("losses", "What is lost by it, one by one."),
     ("lost", "Parts of the file whose blocks are lost."),
     ("lost_pages", "How many pages of the table cannot be read: the list is incomplete if it is not 0."),
     ("magic", "Magic of the superblock, in hexadecimal; null if it cannot be read."),

@@ -8,10 +8,10 @@ use gmfs_format::native::superblock::{STATE_SEALED, Superblock as Found};
 use gmfs_volume::Superblocks;
 use serde::Serialize;
 
-use crate::health;
 use crate::render::json::{dump, files, mask, text};
 use crate::render::{time, words};
 use gmfs::Place;
+use gmfs::health;
 
 /// The image.
 #[derive(Serialize)]
@@ -184,7 +184,7 @@ impl Superblock {
                 first: Error::new(&raw.first_error),
                 last: Error::new(&raw.last_error),
             },
-            copies: Copies { a: words::standing(judged.a), b: words::standing(judged.b) },
+            copies: Copies { a: judged.a.name(), b: judged.b.name() },
         }
     }
 }
@@ -340,7 +340,7 @@ impl PageCopy {
             Standing::Absent(why) => Some(why.to_string()),
             _ => None,
         };
-        Self { standing: words::standing(standing), detail, address }
+        Self { standing: standing.name(), detail, address }
     }
 }
 

@@ -25,7 +25,7 @@ fn answers() -> BTreeMap<&'static str, Vec<Value>> {
         ("bad-del", vec![of::<actions::Marked>()]),
         ("bad-list", vec![of::<files::Who>()]),
         ("create", changed()),
-        ("dump", vec![of::<crate::cmd::dump::Answer>()]),
+        ("dump", vec![of::<dump::Dumped>()]),
         ("error", vec![of::<super::ErrorBody>()]),
         ("explain", vec![of::<check::Explain>()]),
         ("extract", vec![of::<actions::Extract>()]),

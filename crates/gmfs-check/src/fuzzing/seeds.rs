@@ -1,4 +1,4 @@
-//! Seeds: inputs from which a fuzzer starts. Each one is the damage that makes one problem of the catalogue.
+//! Seeds: inputs that a fuzzer starts from. Each one makes one problem of the catalogue.
 
 use gmfs_format::native::geometry::Geometry;
 use gmfs_format::native::units::{CopyId, PAGE_SIZE, PageBytes, PageNo};
@@ -8,11 +8,11 @@ use super::{Image, PAGES, Patch, damage, geometry, region};
 use crate::Code;
 use crate::inject::{Injected, Target, inject};
 
-/// Differences that are closer than this become one patch, as a patch costs five bytes of its own.
+/// Differences that are closer than this become one patch, because each patch costs five more bytes.
 const NEAR: usize = 8;
 
-/// The seeds of both targets: a code of the catalogue, and the input that makes its problem. A problem that no change to the
-/// pages which an input can change makes has none.
+/// The seeds of both targets: a code of the catalogue, and the input that makes its problem. A problem that cannot be
+/// made by changing the pages that an input can select has no seed.
 #[must_use]
 pub fn seeds() -> Vec<(String, Vec<u8>)> {
     let healthy = region();
@@ -26,7 +26,7 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
     Code::ALL.iter().filter_map(seed).collect()
 }
 
-/// The patches that turn `healthy` into `injected`, as far as the pages that patches can reach.
+/// The patches that change `healthy` to `injected`, in the pages that patches can select.
 fn differences(healthy: &Image, injected: &Image, geometry: &Geometry) -> Vec<Patch> {
     let mut trial = healthy.clone();
     let mut patches = Vec::new();
@@ -41,8 +41,8 @@ fn differences(healthy: &Image, injected: &Image, geometry: &Geometry) -> Vec<Pa
             if old == new {
                 continue;
             }
-            // A patch that seals the page leaves a fuzzer free to change the rest of it. What is not reproduced by that,
-            // a broken seal for one, is patched as it is.
+            // A patch that seals the page lets a fuzzer change the rest of it. If sealing does not reproduce the page,
+            // for example a broken seal, the bytes are patched without it.
             for how in [bit | 4, bit | 4 | 8, bit] {
                 let candidate = page_patches(page, how, &old, &new);
                 candidate.iter().for_each(|patch| damage(&mut trial, patch));
@@ -50,7 +50,7 @@ fn differences(healthy: &Image, injected: &Image, geometry: &Geometry) -> Vec<Pa
                     patches.extend(candidate);
                     break;
                 }
-                // A page of the image can always be written.
+                // Writing a page of the image cannot fail.
                 let _ = trial.write_at(at, &old);
             }
         }

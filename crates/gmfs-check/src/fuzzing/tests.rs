@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 
-/// The codes that no input of the fuzzer makes: a medium that fails (GM0009, GM0603), an image that was cut (GM0102), and
+/// Codes that no input of the fuzzer makes: a medium that fails (GM0009, GM0603), an image that was cut (GM0102), and
 /// slots past the end in a last page that the region does not use (GM0212, GM0412).
 const NOT_BY_PATCHES: [&str; 5] = ["GM0009", "GM0102", "GM0212", "GM0412", "GM0603"];
 
@@ -15,7 +15,7 @@ fn each_seed_makes_its_problem_and_passes_both_targets() {
     for (name, input) in &seeds {
         let mut image = region();
         patches(input).iter().for_each(|patch| damage(&mut image, patch));
-        // What is wrong with the data is found by reading them.
+        // Problems of contents are found only by reading data.
         let data = name.starts_with("GM06");
         let options = Options { now: NOW, threads: NonZeroUsize::MIN, data, keep: 1000, region: None };
         let report = check(&image, &options, &|_, _| {}).unwrap();
@@ -24,7 +24,7 @@ fn each_seed_makes_its_problem_and_passes_both_targets() {
     }
 }
 
-/// The targets of the fuzzer are these.
+/// The targets in `fuzz/` must be these.
 #[test]
 fn each_body_is_a_fuzz_target() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");

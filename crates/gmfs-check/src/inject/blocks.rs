@@ -1,4 +1,4 @@
-//! Descriptors as a buggy writer would leave them, under good seals, and contents that do not match.
+//! Makes descriptors as a faulty writer would leave them, with good seals, and contents that do not match.
 
 use gmfs_format::native::raw::{BlockRaw, BlockTablePage};
 use gmfs_format::native::tables::{BLOCK_CRC_VALID, BLOCK_ZERO, BlockState};
@@ -8,7 +8,7 @@ use gmfs_io::WriteAt;
 use crate::inject::{Editor, InjectError, Injected};
 use crate::problem::Code;
 
-/// Makes one of GM04xx and GM06xx.
+/// Makes a problem of GM04xx or GM06xx.
 pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, InjectError> {
     let free = |entry: &BlockRaw| *entry == BlockRaw::FREE;
     let data = |entry: &BlockRaw| entry.state() == Some(BlockState::Data);
@@ -27,7 +27,7 @@ pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
         Code::GM0406 => {
             let block = editor.block("data block", data)?;
             let owner = owner_of(editor, block)?;
-            // Wrong whatever it was.
+            // The new count is wrong, whatever it was.
             editor.edit_inode(owner, |raw| raw.blocks = raw.blocks.get().wrapping_add(1).into())
         }
         Code::GM0407 => {
@@ -70,17 +70,17 @@ fn on_data<S: WriteAt>(editor: &mut Editor<'_, S>, edit: fn(&mut BlockRaw)) -> R
     editor.edit_block(block, edit)
 }
 
-/// Gives a block of a file the place of the block before it.
+/// Assigns a block of a file to the file block of the previous block.
 fn place_taken_twice<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, InjectError> {
     let second =
         editor.block("file of two blocks", |entry| entry.state() == Some(BlockState::Data) && entry.index.get() > 0)?;
-    // The block may be one that was asked for, and the first of its file.
+    // The block may have been chosen by the caller, and may be the first of its file.
     let before = read_descriptor(editor, second)?.index.get().checked_sub(1);
     let before = before.ok_or_else(|| editor.missing("place before the first one of a file"))?;
     editor.edit_block(second, |raw| raw.index = before.into())
 }
 
-/// Fills a slot of the last page that describes no block.
+/// Writes to a slot of the last page that describes no block.
 fn slot_behind_end<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, InjectError> {
     let geometry = editor.superblock.geometry();
     let last = PageNo(geometry.table_pages());

@@ -1,4 +1,4 @@
-//! Inodes and a tree as a buggy writer would leave them, under good seals.
+//! Makes inodes and a tree as a faulty writer would leave them, with good seals.
 
 use gmfs_format::native::raw::{InodeRaw, InodeTablePage};
 use gmfs_format::native::tables::{INODE_DOUBTFUL, InodeKind};
@@ -9,7 +9,7 @@ use crate::inject::superblock::FAR_FUTURE;
 use crate::inject::{Editor, InjectError, Injected};
 use crate::problem::Code;
 
-/// Makes one of GM02xx and GM03xx.
+/// Makes a problem of GM02xx or GM03xx.
 pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, InjectError> {
     let file = |raw: &InodeRaw| raw.kind() == Some(InodeKind::File);
     let directory = |raw: &InodeRaw| raw.kind() == Some(InodeKind::Directory);
@@ -36,14 +36,14 @@ pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
         Code::GM0212 => return slot_behind_end(editor),
         _ => return inject_tree(editor),
     };
-    // An empty file: what is changed in it drags no blocks along.
+    // An empty file is preferred, because changing it affects no blocks.
     let empty = |raw: &InodeRaw| file(raw) && raw.blocks.get() == 0;
     let chosen = editor.find_inode(empty).or_else(|| editor.find_inode(file));
     let ino = editor.target.inode.or(chosen).ok_or_else(|| editor.missing("file"))?;
     editor.edit_inode(ino, edit)
 }
 
-/// A slot of the last page that holds no inode.
+/// Writes to a slot of the last page that holds no inode.
 fn slot_behind_end<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, InjectError> {
     let geometry = editor.superblock.geometry();
     let (last, _) = geometry.inode_place(InodeNo(geometry.inodes())).ok_or_else(|| editor.missing("inode"))?;

@@ -1,4 +1,4 @@
-//! Damage to pages and their copies.
+//! Damages pages and their copies.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,29 +13,29 @@ use uuid::Uuid;
 use crate::inject::{Editor, InjectError, Injected};
 use crate::problem::Code;
 
-/// Ways to damage a page.
+/// Kinds of damage to a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
-    /// All bytes zero.
+    /// All bytes become zero.
     Zero,
-    /// Overwritten with bytes that are no page.
+    /// The page is overwritten with other bytes.
     Overwrite,
-    /// One bit flipped.
+    /// One bit is flipped.
     Flip,
-    /// The second half of its lines from another page.
+    /// The second half of its cache lines is from another page.
     Tear,
-    /// Another page of the same region in its place.
+    /// It is replaced by another page of the same region.
     Swap,
-    /// An older version of itself.
+    /// It is replaced by an older version.
     Stale,
-    /// Sealed for another filesystem.
+    /// It is sealed for another filesystem.
     Foreign,
-    /// Sealed as a later format version.
+    /// It is sealed with a later format version.
     Version,
 }
 
 impl Damage {
-    /// All ways with their words.
+    /// All kinds, with the words for them.
     pub const ALL: [(Self, &'static str); 8] = [
         (Self::Zero, "zero"),
         (Self::Overwrite, "overwrite"),
@@ -100,7 +100,7 @@ pub(super) fn damage<S: WriteAt>(
     Ok(Injected::Done)
 }
 
-/// Makes one of GM00xx.
+/// Makes a problem of GM00xx.
 pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, InjectError> {
     let page = editor.target.page.unwrap_or_else(|| editor.superblock.geometry().first_inode_page());
     let copy = editor.target.copy.unwrap_or(CopyId::A);
@@ -118,10 +118,10 @@ pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
     damage(editor, copy, page, how)
 }
 
-/// Problems of both copies, and of a commit that was under way.
+/// Makes problems of both copies, and of a commit in progress.
 fn inject_both<S: WriteAt>(editor: &mut Editor<'_, S>, page: PageNo) -> Result<Injected, InjectError> {
     let now = editor.superblock.generation;
-    // A region may have had its last commit.
+    // There may be no next generation.
     let next = now.0.checked_add(1).map(Generation);
     match editor.code {
         Code::GM0010 => {
@@ -142,7 +142,7 @@ fn inject_both<S: WriteAt>(editor: &mut Editor<'_, S>, page: PageNo) -> Result<I
             damage(editor, CopyId::B, page, Damage::Stale)
         }
         Code::GM0013 => {
-            // Sealing zeroes what is reserved, so only the CRC is made anew.
+            // Sealing sets reserved bytes to zero, so only the CRC is computed again.
             for copy in CopyId::BOTH {
                 let mut bytes = editor.read_page(copy, page)?;
                 PageHeader::of_mut(&mut bytes).reserved[3] = 1;

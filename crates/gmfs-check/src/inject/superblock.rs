@@ -1,4 +1,4 @@
-//! Lies of the superblock, under good seals.
+//! Makes false values in superblocks, with good seals.
 
 use gmfs_format::native::raw::PageHeader;
 use gmfs_format::native::units::{CopyId, Generation, PageNo};
@@ -14,7 +14,7 @@ const OTHER: Uuid = Uuid::from_u128(0x000F_0E16_5678);
 /// A time far in the future, in nanoseconds since the epoch.
 pub(super) const FAR_FUTURE: u64 = i64::MAX.unsigned_abs();
 
-/// Makes one of GM01xx and GM05xx.
+/// Makes a problem of GM01xx or GM05xx.
 pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, InjectError> {
     match editor.code {
         Code::GM0101 => {
@@ -43,7 +43,7 @@ pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
         Code::GM0113 => pages_behind_mark(editor),
         Code::GM0114 => two_regions(editor),
         Code::GM0115 => editor.edit_superblock(|raw| raw.group_sums[3][0] = (raw.group_sums[3][0].get() ^ 1).into()),
-        // A count is wrong when it is one more, whatever it was.
+        // A count plus one is wrong, whatever the count was.
         Code::GM0501 => editor.edit_superblock(|raw| raw.free_blocks = raw.free_blocks.get().wrapping_add(1).into()),
         Code::GM0502 => editor.edit_superblock(|raw| raw.data_blocks = raw.data_blocks.get().wrapping_add(1).into()),
         Code::GM0503 => editor.edit_superblock(|raw| raw.bad_blocks = raw.bad_blocks.get().wrapping_add(1).into()),
@@ -55,8 +55,8 @@ pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
     }
 }
 
-/// Takes a mark back to before a page in use, as a superblock does that lies under a good seal: the chosen page, or the last
-/// one of the block table, or of the inode table if files have no blocks yet.
+/// Lowers a mark below a page in use: the chosen page, or the last one of the block table, or of the inode table if
+/// files have no blocks yet. The superblock then has a false mark under a good seal.
 fn pages_behind_mark<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, InjectError> {
     if editor.superblock.raw.write_count.get() == 0 {
         return Err(editor.missing("change since it was made"));
@@ -75,7 +75,7 @@ fn pages_behind_mark<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
     })
 }
 
-/// Makes all of one copy that of another region.
+/// Makes one whole copy that of another region.
 fn two_regions<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, InjectError> {
     let copy = editor.target.copy.unwrap_or(CopyId::A);
     let own = editor.superblock.uuid;

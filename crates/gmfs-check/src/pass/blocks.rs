@@ -1,7 +1,7 @@
-//! The block table: each descriptor by itself, and a tally for each file.
+//! The block table: checks each descriptor by itself, and collects a tally for each file.
 //!
-//! The common case, a data block at a rising place of its file, costs one look-up. That the places of a file are
-//! distinct follows from their rising; where they do not rise, the next pass looks closer.
+//! The common case, a data block whose file block is higher than the previous one of its file, costs one look-up. If
+//! the file blocks of a file ascend, they are distinct. If they do not, the next pass examines the file.
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -24,45 +24,45 @@ use crate::problem::{Mask, Problem};
 use crate::sink::Sink;
 use crate::standings::PageStandings;
 
-/// Pages between two words about progress.
+/// Progress is reported after this many pages.
 const PROGRESS_PAGES: u64 = 256;
-/// Bytes of a page in both copies.
+/// The bytes of a page in both copies.
 const PAIR_BYTES: u64 = 2 * PAGE_BYTES;
 /// Fewer pages than this are not worth a second thread.
 const PAGES_PER_THREAD: usize = 512;
 
-/// What names a file, summed up: 16 bytes a file.
+/// A summary of the blocks that name a file: 16 bytes for each file.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tally {
-    /// The lowest place so far, if there is a block.
+    /// The lowest file block so far, if there is one.
     lowest: u32,
-    /// One past the highest place so far.
+    /// One past the highest file block so far.
     next: u32,
-    /// Blocks that name the file.
+    /// How many blocks name the file.
     pub(crate) count: u32,
-    /// The file's size in blocks; 0 for what is no file.
+    /// The file's size in blocks; 0 for anything but a file.
     limit: u32,
 }
 
 impl Tally {
-    /// The places between the lowest and the highest that the file has, both included.
+    /// The file blocks from the lowest to the highest.
     pub(crate) const fn places(&self) -> Range<u32> {
         self.lowest..self.next
     }
 }
 
-/// What the pass has established.
+/// The results of the pass.
 #[derive(Debug, Default)]
 pub(crate) struct Blocks {
-    /// By inode, in the order of their numbers.
+    /// By inode, in number order.
     pub(crate) tallies: Vec<Tally>,
-    /// Files whose places do not rise with their blocks, and may hold a place twice.
+    /// Files whose file blocks do not ascend with their blocks, so that two blocks may have one file block.
     pub(crate) disordered: Vec<InodeNo>,
-    /// By inode: whether a block that contradicts itself names it, so that nobody knows whether it counts.
+    /// By inode: whether a block with a contradictory descriptor names it, so that its count is uncertain.
     pub(crate) doubtful: Vec<bool>,
-    /// Blocks by state, in the order of the states' numbers.
+    /// The number of blocks in each state, in the order of the states' numbers.
     states: [u64; 4],
-    /// Blocks whose descriptor contradicts itself, so that they count for no state.
+    /// Blocks with contradictory descriptors. They do not count for any state.
     pub(crate) contradicting: u64,
     pub(crate) missing_pages: u64,
     pub(crate) recovery: bool,
@@ -82,7 +82,7 @@ impl Blocks {
         }
     }
 
-    /// Counts blocks in a state. There are fewer than 2³² in all.
+    /// Counts blocks in a state. There are fewer than 2³² blocks in total.
     const fn count(&mut self, state: BlockState, blocks: u64) {
         let [free, data, bad, reserved] = &mut self.states;
         let count = match state {
@@ -95,7 +95,7 @@ impl Blocks {
     }
 }
 
-/// One thread's part of the pass.
+/// The part of the pass that one thread does.
 struct Scan<'a> {
     superblocks: &'a Superblocks,
     inodes: &'a Inodes,
@@ -108,14 +108,14 @@ struct Scan<'a> {
     sink: Sink,
 }
 
-/// How far all threads have come.
+/// The progress of all threads.
 struct Progress<'a> {
     done: AtomicU64,
     total: u64,
     tell: &'a (dyn Fn(u64, u64) + Sync),
 }
 
-/// Checks every descriptor of the used part.
+/// Checks all descriptors in the used part of the table.
 pub(crate) fn check<S: ReadAt + ?Sized>(
     source: &S,
     superblocks: &Superblocks,
@@ -134,7 +134,7 @@ pub(crate) fn check<S: ReadAt + ?Sized>(
     for scan in sweep(source, superblocks, used, scans) {
         merge(&mut whole, &mut disorder, scan, sink);
     }
-    // Pages behind the mark are free. The last page may describe fewer blocks than there is room for.
+    // Blocks of pages past the mark are free. The last page may describe fewer blocks than it has room for.
     let described = superblocks.current().raw.table_used.get().saturating_mul(u64::from(BLOCKS_PER_PAGE));
     whole.count(BlockState::Free, u64::from(superblocks.geometry().data_blocks()).saturating_sub(described));
     let disordered = (1..).map(InodeNo).zip(&disorder).filter(|(_, disorder)| **disorder);
@@ -142,12 +142,12 @@ pub(crate) fn check<S: ReadAt + ?Sized>(
     whole
 }
 
-/// Empty tallies with the files' limits.
+/// Empty tallies with the size of each file.
 fn limits(inodes: &Inodes) -> Vec<Tally> {
     inodes.iter().map(|(_, record)| Tally { limit: record.size_blocks, ..Tally::default() }).collect()
 }
 
-/// Adds a thread's part, which lies behind what `whole` has already.
+/// Adds the part of a thread. It must follow what `whole` has already.
 fn merge(whole: &mut Blocks, disorder: &mut [bool], scan: Scan<'_>, sink: &mut Sink) {
     for (((sum, part), disorder), in_part) in
         whole.tallies.iter_mut().zip(&scan.blocks.tallies).zip(disorder).zip(&scan.disorder)
@@ -188,9 +188,10 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Counts a block for its file. Gives false if the owner has no such place.
+    /// Counts a block for its file. Returns false if the owner does not have that file block.
     fn tally(&mut self, owner: InodeNo, index: u32) -> bool {
-        // No inode (0) gets a position that no table has: that spares every block a comparison.
+        // Inode 0, which means no owner, gets an index past the end of any table. That saves a comparison for every
+        // block.
         let position = to_usize(owner.0).wrapping_sub(1);
         let Some(tally) = self.blocks.tallies.get_mut(position).filter(|tally| index < tally.limit) else {
             return false;
@@ -199,7 +200,7 @@ impl<'a> Scan<'a> {
             if tally.next == 0 {
                 tally.lowest = index;
             }
-            // Exact: the place lies before the limit.
+            // The sum is exact, because the file block is below the limit.
             tally.next = index.saturating_add(1);
         } else {
             tally.lowest = tally.lowest.min(index);
@@ -211,7 +212,7 @@ impl<'a> Scan<'a> {
         true
     }
 
-    /// Everything that is not plainly free and not plainly a file's data.
+    /// Checks a descriptor that is neither free nor plain data.
     #[cold]
     fn check_closely(&mut self, block: BlockNo, entry: &BlockRaw) {
         let owner = entry.owner();
@@ -247,10 +248,10 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Why an owner has no such place.
+    /// Finds out why an owner does not have that file block.
     fn check_owner(&mut self, block: BlockNo, owner: InodeNo, contradicts: bool) {
         match self.inodes.get(owner).kind {
-            // Said already: the block contradicts itself, and the name of an owner is part of that.
+            // The contradiction has been reported. The owner is part of it.
             _ if contradicts => {}
             Known::Free => self.say(block, Problem::OwnerMissing { owner }),
             Known::Directory => self.say(block, Problem::OwnerNotFile { owner }),
@@ -286,12 +287,12 @@ impl<'a> Scan<'a> {
         self.sink.add(problem, Subject::Blocks { first: block, count: 1 }, at);
     }
 
-    /// Where a block lies.
+    /// Where a block is in the region.
     fn place(&self, block: BlockNo) -> Span {
         Span::new(self.geometry.block_offset(block), self.geometry.block_bytes())
     }
 
-    /// Slots of the last page that describe no block.
+    /// Checks slots of the last page that describe no block.
     fn check_unused_slots(&mut self, frame: &Frame<'_>, bytes: &PageBytes) {
         let used = page_descriptors(self.geometry, frame.page, bytes).count();
         let behind = BlockTablePage::view(bytes).entries.iter().skip(used);
@@ -314,7 +315,7 @@ impl Visit for Scan<'_> {
         let Some(bytes) = frame.taken() else { return };
         let (mut free, mut data) = (0_u64, 0_u64);
         for (block, entry) in page_descriptors(self.geometry, frame.page, bytes) {
-            // By how often each is the case.
+            // The cases are in order of their frequency.
             if entry.is_plain() && self.tally(entry.owner(), entry.index.get()) {
                 data = data.saturating_add(1);
             } else if *entry == BlockRaw::FREE {
@@ -333,7 +334,7 @@ impl Visit for Scan<'_> {
     }
 }
 
-/// Whether a descriptor is that of a data block with nothing unusual.
+/// Whether a descriptor is that of a plain data block.
 fn is_plain_data(entry: &BlockRaw) -> bool {
     entry.state == BlockState::Data.byte()
         && entry.flags & !BLOCK_FLAGS == 0
@@ -341,7 +342,7 @@ fn is_plain_data(entry: &BlockRaw) -> bool {
         && (entry.crc.get() == 0 || entry.content_crc().is_some())
 }
 
-/// Whether a descriptor holds a place without a file, or a CRC that its flags do not vouch for.
+/// Whether a descriptor has a file block but no file, or a CRC that is not flagged as valid.
 fn has_leftover(entry: &BlockRaw) -> bool {
     let unowned = entry.owner() == InodeNo::NONE;
     (unowned && entry.index.get() != 0) || (entry.crc.get() != 0 && entry.content_crc().is_none())

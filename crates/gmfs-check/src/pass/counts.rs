@@ -1,4 +1,4 @@
-//! What is counted against what is recorded: each file's blocks, and the superblock's sums.
+//! Compares counts with what is recorded: the blocks of each file, and the counts in the superblock.
 
 use gmfs_format::native::tables::BlockState;
 use gmfs_volume::Superblocks;
@@ -11,10 +11,10 @@ use crate::pass::{superblock, tree};
 use crate::problem::Problem;
 use crate::sink::Sink;
 
-/// Compares counts. What depends on pages that are missing is not judged.
+/// Compares counts. Those that depend on missing pages are not checked.
 pub(crate) fn check(superblocks: &Superblocks, inodes: &Inodes, blocks: &Blocks, sink: &mut Sink) {
     let at = superblock::place(superblocks);
-    // In doubt, the superblock in hand may be another commit's.
+    // In doubt, the current superblock may be that of another commit.
     let doubt = superblocks.decision().outcome == Outcome::Doubt;
     if doubt || blocks.missing_pages > 0 || inodes.missing_pages > 0 {
         sink.skip(Subject::Superblock, at, Reason::MetadataMissing);
@@ -27,7 +27,8 @@ pub(crate) fn check(superblocks: &Superblocks, inodes: &Inodes, blocks: &Blocks,
     }
     let raw = &superblocks.current().raw;
     let mut say = |problem| sink.add(problem, Subject::Superblock, at);
-    // A block that contradicts itself belongs to no sum; the sums can be judged once it is repaired.
+    // A block with a contradictory descriptor belongs to no count, so the counts can be checked only after it is
+    // repaired.
     if blocks.missing_pages == 0 && blocks.contradicting == 0 {
         let (recorded, free) = (raw.free_blocks.get(), blocks.in_state(BlockState::Free));
         if recorded != free {
@@ -52,7 +53,7 @@ pub(crate) fn check(superblocks: &Superblocks, inodes: &Inodes, blocks: &Blocks,
     }
 }
 
-/// Each file's recorded blocks against those that name it.
+/// Compares the recorded number of blocks of each file with those that name it.
 fn files(superblocks: &Superblocks, inodes: &Inodes, blocks: &Blocks, sink: &mut Sink) {
     let tallies = blocks.tallies.iter().zip(&blocks.doubtful);
     for ((ino, record), (tally, doubtful)) in inodes.iter().zip(tallies).filter(|((_, r), _)| r.kind == Known::File) {

@@ -1,4 +1,4 @@
-//! Contents of blocks against what their descriptors record of them.
+//! Compares the contents of blocks with what their descriptors record.
 
 use gmfs_format::native::raw::BlockRaw;
 use gmfs_format::native::tables::{BLOCK_ZERO, BlockState};
@@ -12,11 +12,11 @@ use crate::finding::{Reason, Subject};
 use crate::problem::Problem;
 use crate::sink::Sink;
 
-/// Bytes read at once.
+/// How many bytes are read at once.
 const PIECE: usize = 1 << 20;
 
-/// Reads every block whose content is recorded, and compares. Gives whether there was any that the image does not hold:
-/// nobody can say of that that it is as it was.
+/// Reads every block whose content is recorded, and compares it. Returns whether the image lacks some of these blocks,
+/// so that it is unknown whether their content has changed.
 pub(crate) fn check<S: ReadAt + ?Sized>(
     source: &S,
     superblocks: &Superblocks,
@@ -78,7 +78,7 @@ fn check_block<S: ReadAt + ?Sized>(
                 return sink.add(Problem::ContentUnreadable { owner, index }, subject, at);
             }
         }
-        // Where no number is left, the block ends too.
+        // If the offset saturates, the block ends too.
         offset = offset.saturating_add(len64(length));
     }
     let sum = sum.finalize();

@@ -1,4 +1,4 @@
-//! The inode table: each record by itself, and the compact table of inodes that later passes look owners up in.
+//! The inode table: checks each record by itself, and builds the compact table in which later passes look up owners.
 
 use gmfs_format::name;
 use gmfs_format::native::geometry::Geometry;
@@ -16,20 +16,20 @@ use crate::problem::{Mask, Problem, Text};
 use crate::sink::Sink;
 use crate::standings::PageStandings;
 
-/// What later passes need of an inode: 32 bytes.
+/// What later passes need to know about an inode: 32 bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Record {
-    /// Hash of the name, which two equal names share.
+    /// A hash of the name. Equal names have equal hashes.
     pub(crate) name_hash: u64,
-    /// Blocks that it records to own.
+    /// How many blocks it records.
     pub(crate) blocks: u64,
     pub(crate) parent: InodeNo,
-    /// Size in blocks; 0 for what is no file.
+    /// The size in blocks; 0 for anything but a file.
     pub(crate) size_blocks: u32,
     pub(crate) kind: Known,
 }
 
-/// What is known of an inode number.
+/// What is known about an inode number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Known {
     /// Not in use.
@@ -37,13 +37,13 @@ pub(crate) enum Known {
     Free,
     File,
     Directory,
-    /// In use, as something that is neither.
+    /// In use, but neither a file nor a directory.
     Other,
     /// Its page is lost or absent.
     Lost,
 }
 
-/// The table of inodes as far as it is used.
+/// The used part of the inode table.
 #[derive(Debug, Default)]
 pub(crate) struct Inodes {
     records: Vec<Record>,
@@ -55,23 +55,23 @@ pub(crate) struct Inodes {
 }
 
 impl Inodes {
-    /// What is known of an inode; numbers behind the used part of the table are free.
+    /// What is known about an inode. Numbers past the used part of the table are free.
     pub(crate) fn get(&self, ino: InodeNo) -> Record {
         ino.position().and_then(|position| self.records.get(position)).copied().unwrap_or_default()
     }
 
-    /// All inodes of the used part with their numbers.
+    /// All inodes in the used part, with their numbers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (InodeNo, &Record)> {
         (1..).map(InodeNo).zip(&self.records)
     }
 
-    /// How many inodes the used part of the table has.
+    /// How many inodes are in the used part of the table.
     pub(crate) fn len(&self) -> usize {
         self.records.len()
     }
 }
 
-/// Checks every record of the used part.
+/// Checks all records in the used part.
 pub(crate) fn check<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, now: u64, sink: &mut Sink) -> Inodes {
     let geometry = superblocks.geometry();
     let mut inodes = Inodes::default();
@@ -118,22 +118,22 @@ fn check_page(geometry: Geometry, page: PageNo, bytes: &PageBytes, now: u64, ino
     }
 }
 
-/// Where a slot of a page of the inode table lies in copy A.
+/// Where a slot of a page of the inode table is in copy A.
 pub(crate) fn slot_place(geometry: Geometry, page: PageNo, slot: usize) -> Span {
     let size = len64(size_of::<InodeRaw>());
-    // A page has eight slots, and every page lies in the region: all of this is exact.
+    // A page has eight slots, and all pages are in the region, so the arithmetic is exact.
     let within = len64(size_of::<PageHeader>()).saturating_add(len64(slot).saturating_mul(size));
     Span::new(geometry.page_offset(CopyId::A, page).saturating_add(within), size)
 }
 
-/// Checks one record; what is wrong is put into `problems`.
+/// Checks one record. Problems are added to `problems`.
 fn check_record(geometry: Geometry, ino: InodeNo, raw: &InodeRaw, now: u64, problems: &mut Vec<Problem>) -> Record {
     if raw.number.get() != ino.0 {
         problems.push(Problem::InodeNumberWrong { found: raw.number.get() });
     }
     let kind = match raw.kind() {
         Some(InodeKind::Free) => {
-            // The number was judged above; a free record with a wrong one may be empty all the same.
+            // The number was checked above. A free record with a wrong number may be empty apart from that.
             let mut empty = InodeRaw::free(ino, raw.generation.get());
             empty.number = raw.number;
             if empty != *raw {
@@ -163,7 +163,7 @@ fn check_record(geometry: Geometry, ino: InodeNo, raw: &InodeRaw, now: u64, prob
     Record { name_hash: hash(raw.name()), blocks: raw.blocks.get(), parent: raw.parent(), size_blocks, kind }
 }
 
-/// Name, mode, flags, times and reserved bytes.
+/// Checks name, mode, flags, times and reserved bytes.
 fn check_fields(ino: InodeNo, raw: &InodeRaw, now: u64, problems: &mut Vec<Problem>) {
     if ino != InodeNo::ROOT
         && let Err(error) = name::check(raw.name())
@@ -202,7 +202,7 @@ fn check_size(geometry: Geometry, raw: &InodeRaw, problems: &mut Vec<Problem>) -
     })
 }
 
-/// FNV-1a: equal names have equal hashes; names with equal hashes are compared before anything is said.
+/// FNV-1a. Equal names have equal hashes; names with equal hashes are compared before anything is reported.
 fn hash(name: &[u8]) -> u64 {
     name.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -1,4 +1,4 @@
-//! What is to be said of a page's two copies.
+//! Reports problems of the two copies of a page.
 
 use gmfs_format::native::copies::{Judgement, Standing};
 use gmfs_format::native::raw::PageHeader;
@@ -14,20 +14,20 @@ use crate::problem::{Problem, Text};
 use crate::sink::Sink;
 use crate::standings::PageStandings;
 
-/// What a pass over pages has seen of them.
+/// What a pass over pages has seen.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
-    /// Pages that neither copy gives.
+    /// How many pages cannot be read in either copy.
     pub(crate) missing: u64,
-    /// Whether recovery has something to do.
+    /// Whether recovery has work to do.
     pub(crate) recovery: bool,
-    /// How both copies stand.
+    /// The states of the pages of both copies.
     pub(crate) standings: PageStandings,
-    /// What all pages say, by which what was presumed is confirmed.
+    /// The statements of all pages, by which what was presumed is confirmed.
     pub(crate) census: Census,
 }
 
-/// Judges a page of a table. Whole pages, the common case, cost two comparisons.
+/// Judges a table page. In the common case that both copies are whole, this costs two comparisons.
 pub(crate) fn check(frame: &Frame<'_>, superblocks: &Superblocks, seen: &mut Seen, sink: &mut Sink) {
     seen.standings.add(&frame.judgement);
     if superblocks.is_presumed() {
@@ -44,14 +44,14 @@ pub(crate) fn check(frame: &Frame<'_>, superblocks: &Superblocks, seen: &mut See
     }
 }
 
-/// Says what is wrong with a page's copies.
+/// Reports what is wrong with a page's copies.
 pub(crate) fn judged(page: PageNo, judgement: Judgement, superblocks: &Superblocks, sink: &mut Sink) {
     let both = subject(superblocks, page, None);
     let at = place(superblocks, CopyId::A, page);
     if judgement.conflict {
         sink.add(Problem::CopiesConflict {}, both, at);
     }
-    // What the image lacks might prove it: that is no damage.
+    // Pages that the image lacks might prove this one, so this is not damage.
     if judgement.uncertain && superblocks.lacks_pages() {
         sink.skip(both, at, Reason::MetadataMissing);
     } else if judgement.uncertain {
@@ -75,7 +75,7 @@ pub(crate) fn judged(page: PageNo, judgement: Judgement, superblocks: &Superbloc
     }
 }
 
-/// The problem that a copy's standing is, the other copy being good.
+/// The problem of a copy in this state, if the other copy is good.
 fn problem(standing: Standing) -> Option<Problem> {
     Some(match standing {
         Standing::Good | Standing::Absent(_) => return None,
@@ -99,7 +99,7 @@ fn problem(standing: Standing) -> Option<Problem> {
     })
 }
 
-/// A standing in one word, so that neighbours that are lost alike make one finding.
+/// A state as one word, so that neighbours that are lost in the same way become one finding.
 struct Word(Standing);
 
 impl std::fmt::Display for Word {
@@ -117,7 +117,7 @@ impl std::fmt::Display for Word {
     }
 }
 
-/// Reserved bytes under a good seal.
+/// Checks reserved bytes of a page with a good seal.
 fn header(page: PageNo, bytes: &PageBytes, superblocks: &Superblocks, sink: &mut Sink) {
     if PageHeader::of(bytes).reserved != [0; 7] {
         let at = place(superblocks, CopyId::A, page);
@@ -131,7 +131,7 @@ pub(crate) fn subject(superblocks: &Superblocks, page: PageNo, copy: Option<Copy
     Subject::Pages { kind, first: page, count: 1, copy }
 }
 
-/// Where a page lies.
+/// Where a page is in the region.
 pub(crate) fn place(superblocks: &Superblocks, copy: CopyId, page: PageNo) -> Span {
     Span::new(superblocks.geometry().page_offset(copy, page), PAGE_BYTES)
 }

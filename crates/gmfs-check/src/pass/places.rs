@@ -1,7 +1,8 @@
-//! Places of files that more than one block claims.
+//! Finds file blocks that more than one block claims.
 //!
-//! Only files whose places do not rise are looked at. Dense ones get one bit for each place between their lowest and
-//! their highest; of the others, the places themselves are kept, as many at a time as fit a fixed amount of memory.
+//! Only files whose file blocks do not ascend are examined. A dense file gets one bit for each file block from its
+//! lowest to its highest. For other files the file blocks themselves are kept, as many at a time as fit into a fixed
+//! amount of memory.
 
 use std::ops::Range;
 
@@ -17,10 +18,10 @@ use crate::pass::inodes::Inodes;
 use crate::problem::Problem;
 use crate::sink::Sink;
 
-/// Places of sparse files that are looked at in one go: 8 bytes each, and as much again while they are gathered.
+/// How many file blocks of sparse files are examined at once: 8 bytes each, and twice as much while they are collected.
 const PLACES_AT_ONCE: usize = 1 << 18;
 
-/// Looks for places taken twice.
+/// Finds file blocks that are claimed twice.
 pub(crate) fn check<S: ReadAt + ?Sized>(
     source: &S,
     superblocks: &Superblocks,
@@ -32,7 +33,7 @@ pub(crate) fn check<S: ReadAt + ?Sized>(
         return;
     }
     let claims = Claims { source, superblocks };
-    // One bit for each data block of the region bounds the bits that dense files can need.
+    // The number of data blocks in the region limits the bits for all dense files.
     let mut budget = u64::from(superblocks.geometry().data_blocks());
     let mut dense = vec![None; inodes.len()];
     let mut sparse = vec![None; inodes.len()];
@@ -47,7 +48,7 @@ pub(crate) fn check<S: ReadAt + ?Sized>(
             *file = Some((bits, places));
         }
         match left {
-            // What the budget loses the bits gain: they are never more than it was.
+            // Bits are taken from the budget, so they never exceed it.
             Some(left) => (bits, budget) = (bits.saturating_add(span), left),
             None => any_sparse = true,
         }
@@ -60,18 +61,18 @@ pub(crate) fn check<S: ReadAt + ?Sized>(
     }
 }
 
-/// The files that are looked at, by inode: where their bits start, and the places that they have. What claims another
-/// place lies behind the file's size, which is a finding already.
+/// The files to examine, by inode: where their bits start, and the range of their file blocks. A block outside of that
+/// range is past the file's size, which has been reported already.
 type Files = [Option<(u64, Range<u32>)>];
 
-/// The bit of a place, if it is one of the places of one of these files.
+/// The bit of a file block, if it is one of these files.
 fn bit_of(files: &Files, owner: InodeNo, index: u32) -> Option<u64> {
     let (start, places) = files.get(owner.position()?)?.as_ref()?;
     let behind = index.checked_sub(places.start).filter(|_| index < places.end)?;
     start.checked_add(u64::from(behind))
 }
 
-/// Marks each place of the dense files; a second mark is a second claim.
+/// Marks each file block of the dense files. A second mark is a second claim.
 fn dense_files<S: ReadAt + ?Sized>(claims: &Claims<'_, S>, files: &Files, bits: u64, sink: &mut Sink) {
     let mut taken = Marks::new(bits);
     claims.each(|block, owner, index| {
@@ -83,7 +84,7 @@ fn dense_files<S: ReadAt + ?Sized>(claims: &Claims<'_, S>, files: &Files, bits: 
     });
 }
 
-/// Looks at the places of the sparse files, the lowest `at_once` at a time: one pass finds out which these are, another
+/// Examines the file blocks of the sparse files, the lowest `at_once` at a time. One pass finds these, and another one
 /// marks them.
 fn sparse_files<S: ReadAt + ?Sized>(claims: &Claims<'_, S>, files: &Files, at_once: usize, sink: &mut Sink) {
     let key = |owner: InodeNo, index: u32| u64::from(owner.0) << 32 | u64::from(index);
@@ -109,18 +110,18 @@ fn sparse_files<S: ReadAt + ?Sized>(claims: &Claims<'_, S>, files: &Files, at_on
         if keys.len() < at_once {
             return;
         }
-        // Behind the highest number there is nothing.
+        // There is nothing past the highest number.
         let Some(next) = last.checked_add(1) else { return };
         from = next;
     }
 }
 
-/// The lowest of many numbers, each once.
+/// The lowest of many numbers, without duplicates.
 struct Lowest {
     limit: usize,
-    /// At most twice as many as the limit.
+    /// At most twice as many numbers as the limit.
     kept: Vec<u64>,
-    /// What is above this has been dropped.
+    /// Numbers above this have been dropped.
     highest: u64,
 }
 
@@ -148,14 +149,14 @@ impl Lowest {
         }
     }
 
-    /// They, in their order.
+    /// The numbers, in ascending order.
     fn finish(mut self) -> Vec<u64> {
         self.tidy();
         self.kept
     }
 }
 
-/// One bit for each of a row of places.
+/// A list of marks, one bit each.
 struct Marks(Vec<u64>);
 
 impl Marks {
@@ -163,7 +164,7 @@ impl Marks {
         Self(vec![0; small(bits.div_ceil(64))])
     }
 
-    /// Marks a place. Says whether it was marked already.
+    /// Sets a mark. Returns whether it was set already.
     fn mark(&mut self, bit: u64) -> bool {
         let mask = 1 << (bit % 64);
         let Some(word) = self.0.get_mut(small(bit / 64)) else { return false };
@@ -173,14 +174,14 @@ impl Marks {
     }
 }
 
-/// What blocks claim.
+/// All claims of blocks to file blocks.
 struct Claims<'a, S: ?Sized> {
     source: &'a S,
     superblocks: &'a Superblocks,
 }
 
 impl<S: ReadAt + ?Sized> Claims<'_, S> {
-    /// Hands out every claim of a block to a place in a file, by rising blocks.
+    /// Calls `each` with every claim of a block to a file block, in block order.
     fn each(&self, mut each: impl FnMut(BlockNo, InodeNo, u32) + Send) {
         let geometry = self.superblocks.geometry();
         let visit = |frame: &Frame<'_>| {
@@ -227,7 +228,7 @@ mod tests {
         for at_once in [1, 7, 10_000] {
             assert_eq!(found(&|sink| sparse_files(&claims, &files, at_once, sink)), dense, "{at_once} at once");
         }
-        // What lies behind the places of a file is another finding.
+        // A block outside of the range of its file is another finding.
         let none = vec![Some((0, 0..0)); 20];
         assert_eq!(found(&|sink| sparse_files(&claims, &none, 7, sink)), []);
     }

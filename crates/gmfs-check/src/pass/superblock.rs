@@ -1,4 +1,4 @@
-//! The superblocks: their two pages, and what the one that counts says of itself.
+//! The superblocks: checks their two pages, and the contents of the one that is used.
 
 use gmfs_format::native::copies::{Phase, Standing};
 use gmfs_format::native::raw::{PageHeader, SuperblockRaw};
@@ -13,13 +13,13 @@ use crate::pass::{in_future, pages};
 use crate::problem::{Mask, Problem, Text};
 use crate::sink::Sink;
 
-/// Where the superblock that counts lies.
+/// Where the superblock that is used is in the region.
 pub(crate) fn place(superblocks: &Superblocks) -> Span {
     let copy = superblocks.judgement().take.unwrap_or(CopyId::A);
     Span::new(superblocks.geometry().copy_offset(copy), PAGE_BYTES)
 }
 
-/// Checks both copies and the contents of the one that counts. Says whether there was nothing to check.
+/// Checks both copies and the contents of the one that is used. Returns whether there was nothing to check.
 pub(crate) fn check<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, now: u64, sink: &mut Sink) -> bool {
     if superblocks.are_rebuilt() {
         return lost(source, superblocks, sink);
@@ -75,8 +75,8 @@ pub(crate) fn check<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, n
     false
 }
 
-/// What is said when neither copy can be used. Of what the image does not hold, nobody knows whether anything is wrong with
-/// it; says whether that is so.
+/// Reports that neither copy can be used. If the image does not hold them, it is unknown whether anything is wrong with
+/// them; this function returns whether that is so.
 fn lost<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, sink: &mut Sink) -> bool {
     let page = |copy| Span::new(superblocks.geometry().copy_offset(copy), PAGE_BYTES);
     let absent =
@@ -91,7 +91,7 @@ fn lost<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, sink: &mut Si
     true
 }
 
-/// What is wrong with the two pages.
+/// Reports what is wrong with the two pages.
 fn copies(superblocks: &Superblocks, sink: &mut Sink) {
     let mut judgement = superblocks.judgement();
     for (copy, slot) in CopyId::BOTH.into_iter().zip([&superblocks.a, &superblocks.b]) {
@@ -99,7 +99,8 @@ fn copies(superblocks: &Superblocks, sink: &mut Sink) {
         if matches!(fault, SuperblockFault::Seal(_)) {
             continue;
         }
-        // A good seal over a superblock that cannot be: no page fault, and told with its own words.
+        // A superblock with a good seal and impossible values is not a page fault, and is reported as a problem of its
+        // own.
         let standing = if copy == CopyId::A { &mut judgement.a } else { &mut judgement.b };
         *standing = Standing::Good;
         let at = Span::new(superblocks.geometry().copy_offset(copy), PAGE_BYTES);
@@ -109,7 +110,7 @@ fn copies(superblocks: &Superblocks, sink: &mut Sink) {
     pages::judged(PageNo(0), judgement, superblocks, sink);
 }
 
-/// The image must hold all blocks. What a dump lacks is not said here: it has its own reasons.
+/// The image must hold all blocks. What a dump lacks is not reported here, because it is absent for other reasons.
 fn size<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, sink: &mut Sink) {
     let geometry = superblocks.geometry();
     let region = geometry.without_tail().size();
@@ -121,7 +122,7 @@ fn size<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, sink: &mut Si
     }
 }
 
-/// Reserved bytes of the page header.
+/// Checks reserved bytes of the page header.
 fn header<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, sink: &mut Sink) {
     let at = place(superblocks);
     let mut page = [0; PAGE_SIZE];

@@ -1,4 +1,4 @@
-//! The tree: every inode reaches the root through directories, and names are unique in each.
+//! The tree: checks that every inode reaches the root through directories, and that names in a directory are unique.
 
 use gmfs_format::native::raw::{InodeRaw, InodeTablePage};
 use gmfs_format::native::units::{InodeNo, len64, to_usize};
@@ -18,7 +18,7 @@ pub(crate) fn check<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, i
     for (ino, record) in inodes.iter().skip(1).filter(|(_, record)| in_use(record.kind)) {
         let parent = record.parent;
         match inodes.get(parent).kind {
-            // Of the root it has been said already, and what lies in it will lie in it again.
+            // The root is already reported. Repairing it also fixes its children.
             _ if parent == InodeNo::ROOT => {}
             Known::Directory | Known::Lost => {}
             Known::Free => sink.add(Problem::ParentMissing { parent }, Subject::Inode(ino), at(ino)),
@@ -35,7 +35,7 @@ const fn in_use(kind: Known) -> bool {
     matches!(kind, Known::File | Known::Directory | Known::Other)
 }
 
-/// The root is a directory, named ".", in itself.
+/// Checks that the root is a directory with the name "." and is its own parent.
 fn root(name: &impl Fn(InodeNo) -> Option<Box<[u8]>>, inodes: &Inodes, at: &impl Fn(InodeNo) -> Span, sink: &mut Sink) {
     let root = inodes.get(InodeNo::ROOT);
     let subject = Subject::Inode(InodeNo::ROOT);
@@ -51,9 +51,9 @@ fn root(name: &impl Fn(InodeNo) -> Option<Box<[u8]>>, inodes: &Inodes, at: &impl
     }
 }
 
-/// Finds circles of directories: one finding for each circle, at its lowest inode.
+/// Finds cycles of directories. Each cycle is one finding, at its lowest inode.
 fn cycles(inodes: &Inodes, at: &impl Fn(InodeNo) -> Span, sink: &mut Sink) {
-    // 0 = not seen; else the number of the walk that saw it first.
+    // 0 means not seen; otherwise this is the number of the walk that saw the inode first.
     let mut seen = vec![0_u32; inodes.len().saturating_add(1)];
     for (start, record) in inodes.iter().skip(1).filter(|(_, record)| in_use(record.kind)) {
         let mut here = start;
@@ -74,7 +74,7 @@ fn cycles(inodes: &Inodes, at: &impl Fn(InodeNo) -> Span, sink: &mut Sink) {
     }
 }
 
-/// Reports the circle that `inside` lies on.
+/// Reports the cycle that contains `inside`.
 fn report_cycle(inodes: &Inodes, inside: InodeNo, at: &impl Fn(InodeNo) -> Span, sink: &mut Sink) {
     let mut lowest = inside;
     let mut here = inodes.get(inside).parent;
@@ -116,14 +116,14 @@ fn duplicates(
     }
 }
 
-/// Reads an inode's name again; names are not kept.
+/// Reads an inode's name again, because names are not kept in memory.
 fn name_of<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, ino: InodeNo) -> Option<Box<[u8]>> {
     let (page, slot) = superblocks.geometry().inode_place(ino)?;
     let bytes = gmfs_volume::region::read_page(source, superblocks, page)?;
     Some(InodeTablePage::view(&bytes).inodes.get(slot)?.name().into())
 }
 
-/// Where an inode's record lies in copy A.
+/// Where an inode's record is in copy A.
 pub(crate) fn place(superblocks: &Superblocks, ino: InodeNo) -> Span {
     let geometry = superblocks.geometry();
     let nowhere = Span::new(0, len64(size_of::<InodeRaw>()));

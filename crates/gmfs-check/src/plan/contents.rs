@@ -19,8 +19,8 @@ use crate::plan::claims::claims;
 use crate::plan::descriptors::Descriptors;
 use crate::plan::lost;
 use crate::plan::places::Places;
-use crate::plan::{Edit, Plan, Policy, manual_advice};
-use crate::problem::{Code, Problem, Repair};
+use crate::plan::{Edit, Loss, Plan, Policy, Refusal};
+use crate::problem::{Code, Problem, Repair, Stage};
 
 /// Block edits planned in one round: bounds the memory of a plan.
 const EDITS_PER_ROUND: usize = 1 << 14;
@@ -43,7 +43,7 @@ struct Planner<'a, S: ReadAt + ?Sized> {
     names: BTreeSet<(InodeNo, Vec<u8>)>,
     lost_found: Option<InodeNo>,
     owners: Option<Owners>,
-    losses: BTreeMap<InodeNo, String>,
+    losses: BTreeMap<InodeNo, Loss>,
     places: Option<Places>,
     descriptors: Descriptors<'a, S>,
     recover: bool,
@@ -90,9 +90,9 @@ pub(super) fn plan<S: ReadAt + ?Sized>(
         let code = finding.code();
         match code.repair() {
             Repair::None => {}
-            Repair::Manual => plan.refuse(finding, manual_advice(&finding.problem)),
+            Repair::Manual => plan.refuse(finding, Refusal::of_manual(&finding.problem)),
             class if !policy.allows(class) && !planner.is_of_flagged(finding) => {
-                plan.refuse(finding, "gives something up, and only repairs that do not were asked for");
+                plan.refuse(finding, Refusal::Lossy);
             }
             _ if planner.blocks.len() >= EDITS_PER_ROUND || planner.inodes.len() >= INODES_PER_ROUND => {
                 plan.more = true
@@ -109,7 +109,7 @@ pub(super) fn plan<S: ReadAt + ?Sized>(
 
 /// Whether the count of a file is wrong that is known to be doubtful: it is not proven, and correcting it gives nothing up.
 fn is_count_of_flagged(before: &InodeRaw, because: &[Code]) -> bool {
-    before.flags.get() & INODE_DOUBTFUL != 0 && because.iter().all(|code| *code == Code::GM0406)
+    before.flags.get() & INODE_DOUBTFUL != 0 && because.iter().all(|code| code.stage() == Stage::Contradictions)
 }
 
 impl<S: ReadAt + ?Sized> Planner<'_, S> {
@@ -121,30 +121,40 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
     }
 
     /// Works one finding into the plan.
-    fn resolve(&mut self, finding: &Finding) -> Result<(), &'static str> {
+    fn resolve(&mut self, finding: &Finding) -> Result<(), Refusal> {
         let code = finding.code();
+        match code.stage() {
+            Stage::Rewrite => return self.rewrite_pages(finding),
+            Stage::Recovery => {
+                self.recover = true;
+                return Ok(());
+            }
+            _ => {}
+        }
         match (finding.subject, &finding.problem) {
-            (_, Problem::PageHeaderReserved {} | Problem::BlockSlotBehindEnd {}) => self.rewrite_pages(finding),
             (Subject::Inode(ino), problem) => self.inode_problem(ino, problem, code),
             (Subject::Blocks { first, count }, problem) => self.block_problem(first, count, problem, code),
             (Subject::Superblock, problem) => {
                 self.superblock_problem(problem, code);
                 Ok(())
             }
-            (Subject::Pages { .. } | Subject::Region, _) => {
-                self.recover |= (Code::GM0020..=Code::GM0023).contains(&code);
-                Ok(())
-            }
+            // What is about pages is planned before this, or is rewritten.
+            (Subject::Pages { .. } | Subject::Region, _) => Ok(()),
         }
     }
 
-    fn rewrite_pages(&mut self, finding: &Finding) -> Result<(), &'static str> {
-        let Subject::Pages { first, count, .. } = finding.subject else {
-            return Err("it is no page");
+    fn rewrite_pages(&mut self, finding: &Finding) -> Result<(), Refusal> {
+        let pages = match finding.subject {
+            Subject::Pages { first, count, .. } => numbers(first.0, count)?,
+            Subject::Inode(ino) => {
+                // The geometry knows no place of a slot past the last inode.
+                let first = self.region.geometry().first_inode_page().0;
+                let pages = ino.0.checked_sub(1).map(|slot| slot / INODES_PER_PAGE);
+                numbers(pages.and_then(|pages| first.checked_add(pages)).ok_or(Refusal::NotThere)?, 1)?
+            }
+            _ => return Err(Refusal::NotThere),
         };
-        for page in numbers(first.0, count)?.map(PageNo) {
-            self.rewrite.insert(page, finding.code());
-        }
+        self.rewrite.extend(pages.map(|page| (PageNo(page), finding.code())));
         Ok(())
     }
 
@@ -152,7 +162,6 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         let (raw, because) = &mut self.superblock;
         because.push(code);
         match problem {
-            Problem::WriterActive {} => self.recover = true,
             Problem::StateContradicts { .. } => {
                 raw.state = (raw.state.get() & STATE_FLAGS & !STATE_ACTIVE | STATE_CLEAN).into();
             }
@@ -179,16 +188,8 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         }
     }
 
-    fn inode_problem(&mut self, ino: InodeNo, problem: &Problem, code: Code) -> Result<(), &'static str> {
+    fn inode_problem(&mut self, ino: InodeNo, problem: &Problem, code: Code) -> Result<(), Refusal> {
         match problem {
-            Problem::InodeSlotBehindEnd {} => {
-                // The geometry knows no place of a slot behind the last inode.
-                let first = self.region.geometry().first_inode_page().0;
-                let pages = ino.0.checked_sub(1).map(|slot| slot / INODES_PER_PAGE);
-                let page = pages.and_then(|pages| first.checked_add(pages)).ok_or("no page holds it")?;
-                self.rewrite.insert(PageNo(page), code);
-                return Ok(());
-            }
             Problem::ParentMissing { .. } | Problem::ParentNotDirectory { .. } | Problem::ParentCycle { .. } => {
                 return self.adopt(ino, code);
             }
@@ -226,13 +227,13 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
                     raw.flags = (raw.flags.get() | INODE_LOST_DATA).into();
                 }
             }
-            _ => return Err("no repair is known"),
+            _ => return Err(Refusal::NoRepair),
         }
         Ok(())
     }
 
     /// A free record with something in it is cleared, unless blocks still name it: then the record is what tells them.
-    fn clear_free(&mut self, ino: InodeNo, code: Code) -> Result<(), &'static str> {
+    fn clear_free(&mut self, ino: InodeNo, code: Code) -> Result<(), Refusal> {
         if self.owner(ino).is_some() {
             return Ok(());
         }
@@ -246,8 +247,8 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
 
     /// A free record in which others lie is a directory's, if what it says of itself fits; else it stays what it is, until
     /// they lie elsewhere.
-    fn revive_directory(&mut self, ino: InodeNo, code: Code) -> Result<(), &'static str> {
-        let record = self.read_inode(ino).ok_or("the inode cannot be read")?;
+    fn revive_directory(&mut self, ino: InodeNo, code: Code) -> Result<(), Refusal> {
+        let record = self.read_inode(ino).ok_or(Refusal::InodeUnreadable)?;
         let parent = self.tree.get(record.parent()).filter(|inode| inode.kind == Kind::Directory);
         let legal = name::check(record.name()).is_ok() && self.tree.lookup(record.parent(), record.name()).is_none();
         let empty = record.size.get() == 0 && record.blocks.get() == 0;
@@ -258,7 +259,7 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
     }
 
     /// Neither file nor directory: a file if it has size or blocks, a directory if something lies in it, else a file.
-    fn choose_kind(&mut self, ino: InodeNo, code: Code) -> Result<(), &'static str> {
+    fn choose_kind(&mut self, ino: InodeNo, code: Code) -> Result<(), Refusal> {
         let owned = self.owner(ino).is_some();
         let holds = self.tree.inodes().any(|inode| inode.parent == ino);
         let raw = self.working(ino, code)?;
@@ -268,7 +269,7 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         Ok(())
     }
 
-    fn shrink(&mut self, ino: InodeNo, code: Code) -> Result<(), &'static str> {
+    fn shrink(&mut self, ino: InodeNo, code: Code) -> Result<(), Refusal> {
         let size = self.reach(ino);
         self.working(ino, code)?.size = size.into();
         Ok(())
@@ -281,13 +282,13 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         u64::from(places).saturating_mul(self.region.geometry().block_bytes())
     }
 
-    fn rename(&mut self, ino: InodeNo, code: Code) -> Result<(), &'static str> {
+    fn rename(&mut self, ino: InodeNo, code: Code) -> Result<(), Refusal> {
         let (parent, old) = {
             let raw = self.working(ino, code)?;
             (raw.parent(), raw.name().to_vec())
         };
         let name = self.free_name(parent, ino, &old);
-        self.losses.insert(ino, format!("its name '{}'", name::escape(&old)));
+        self.losses.insert(ino, Loss::Name(name::escape(&old)));
         self.working(ino, code)?.set_name(&name);
         Ok(())
     }
@@ -316,7 +317,7 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
     }
 
     /// Puts an inode into lost+found, under its own name if it can be, else by its number.
-    fn adopt(&mut self, ino: InodeNo, code: Code) -> Result<(), &'static str> {
+    fn adopt(&mut self, ino: InodeNo, code: Code) -> Result<(), Refusal> {
         let parent = self.read_inode(ino).map(|raw| raw.parent()).filter(|parent| *parent != ino);
         let planned = parent.and_then(|parent| self.inodes.get(&parent));
         let is_directory = |raw: &InodeRaw| raw.kind() == Some(InodeKind::Directory);
@@ -329,10 +330,10 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         let legal = name::check(&old).is_ok() && self.tree.lookup(home, &old).is_none();
         let keeps = legal && self.names.insert((home, old.clone()));
         let (name, lost) = match keeps {
-            true => (old, "the directory that it was in"),
-            false => (self.free_name(home, ino, b""), "its name, and the directory that it was in"),
+            true => (old, Loss::Directory),
+            false => (self.free_name(home, ino, b""), Loss::NameAndDirectory),
         };
-        self.losses.insert(ino, lost.to_owned());
+        self.losses.insert(ino, lost);
         let raw = self.working(ino, code)?;
         raw.parent = home.0.into();
         raw.set_name(&name);
@@ -340,7 +341,7 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
     }
 
     /// The directory lost+found: the one that is there, or a new one; the root if neither can be.
-    fn home(&mut self, code: Code) -> Result<InodeNo, &'static str> {
+    fn home(&mut self, code: Code) -> Result<InodeNo, Refusal> {
         if let Some(home) = self.lost_found {
             return Ok(home);
         }
@@ -353,7 +354,7 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         Ok(home)
     }
 
-    fn make_home(&mut self, code: Code) -> Result<InodeNo, &'static str> {
+    fn make_home(&mut self, code: Code) -> Result<InodeNo, Refusal> {
         let count = self.region.geometry().inodes();
         // Not the number of a directory that is lost: what lay in that one would lie in this one without a word.
         let named: BTreeSet<InodeNo> = self.tree.inodes().map(|inode| inode.parent).collect();
@@ -380,7 +381,7 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         !self.inodes.contains_key(&ino) && self.read_inode(ino).is_some_and(|raw| !raw.in_use())
     }
 
-    fn block_problem(&mut self, first: BlockNo, count: u32, problem: &Problem, code: Code) -> Result<(), &'static str> {
+    fn block_problem(&mut self, first: BlockNo, count: u32, problem: &Problem, code: Code) -> Result<(), Refusal> {
         let to = match *problem {
             Problem::OwnerNotFile { .. } | Problem::DataBlockUnowned {} | Problem::ReservedBlockOwned { .. } => {
                 Assign::Reserve
@@ -399,7 +400,7 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
             Problem::BlockFlagsUnknown { .. } | Problem::BlockReserved {} | Problem::DescriptorLeftover {} => {
                 Assign::Scrub
             }
-            _ => return Err("no repair is known"),
+            _ => return Err(Refusal::NoRepair),
         };
         self.assign(first, count, to, code);
         Ok(())
@@ -411,17 +412,17 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
     }
 
     /// A file becomes as large as its blocks reach.
-    fn grow(&mut self, owner: InodeNo, code: Code) -> Result<(), &'static str> {
+    fn grow(&mut self, owner: InodeNo, code: Code) -> Result<(), Refusal> {
         let size = self.reach(owner);
         self.working(owner, code)?.size = size.into();
-        self.losses.insert(owner, "its size in bytes".to_owned());
+        self.losses.insert(owner, Loss::Size);
         Ok(())
     }
 
     /// Blocks in no state, or free and yet named: data if the file named there has that place, else reserved. Never free.
-    fn judge_blocks(&mut self, first: BlockNo, count: u32, code: Code) -> Result<(), &'static str> {
+    fn judge_blocks(&mut self, first: BlockNo, count: u32, code: Code) -> Result<(), Refusal> {
         for block in numbers(first.0, count)?.map(BlockNo) {
-            let entry = self.descriptors.get(block).ok_or("its descriptor cannot be read")?;
+            let entry = self.descriptors.get(block).ok_or(Refusal::DescriptorUnreadable)?;
             let file = self.tree.get(entry.owner()).filter(|inode| inode.kind == Kind::File);
             let places = file.and_then(|inode| self.region.geometry().file_blocks(inode.size)).unwrap_or(0);
             let vacant = entry.index.get() < places && !self.is_taken(entry.owner(), entry.index.get());
@@ -471,12 +472,12 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
     }
 
     /// The working copy of an inode.
-    fn working(&mut self, ino: InodeNo, code: Code) -> Result<&mut InodeRaw, &'static str> {
+    fn working(&mut self, ino: InodeNo, code: Code) -> Result<&mut InodeRaw, Refusal> {
         if !self.inodes.contains_key(&ino) {
-            let before = Box::new(self.read_inode(ino).ok_or("the inode cannot be read")?);
+            let before = Box::new(self.read_inode(ino).ok_or(Refusal::InodeUnreadable)?);
             self.inodes.insert(ino, Working { after: before.clone(), before, because: Vec::new() });
         }
-        let working = self.inodes.get_mut(&ino).ok_or("the inode cannot be read")?;
+        let working = self.inodes.get_mut(&ino).ok_or(Refusal::InodeUnreadable)?;
         if !working.because.contains(&code) {
             working.because.push(code);
         }
@@ -491,16 +492,16 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
     fn finish(self, plan: &mut Plan) {
         let mut descriptors = self.descriptors;
         if self.recover {
-            plan.push(Edit::Recover, vec![Code::GM0023], None);
+            plan.push(Edit::Recover, vec![Code::GM0023], Vec::new());
         }
         for (page, code) in self.rewrite {
-            plan.push(Edit::Rewrite { page }, vec![code], None);
+            plan.push(Edit::Rewrite { page }, vec![code], Vec::new());
         }
         for (first, (count, to, code)) in self.blocks {
             let before = descriptors.sum(first, count);
             let loses = (to == Assign::Reserve && code.repair() == Repair::Lossy)
                 .then(|| claims(&mut descriptors, first, count));
-            plan.push(Edit::Blocks { first, count, to, before }, vec![code], loses);
+            plan.push(Edit::Blocks { first, count, to, before }, vec![code], loses.into_iter().collect());
         }
         let mut inodes = self.inodes;
         for (ino, working) in &mut inodes {
@@ -515,10 +516,9 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         for (ino, working) in inodes {
             if working.before != working.after {
                 let losses = [self.losses.get(&ino), ranges.get(&ino)];
-                let loses: Vec<&str> = losses.into_iter().flatten().map(String::as_str).collect();
                 let safe = is_count_of_flagged(&working.before, &working.because);
                 let edit = Edit::Inode { ino, before: working.before, after: working.after };
-                plan.push(edit, working.because, (!loses.is_empty()).then(|| loses.join("; ")));
+                plan.push(edit, working.because, losses.into_iter().flatten().cloned().collect());
                 if let Some(planned) = plan.edits.last_mut().filter(|_| safe) {
                     planned.class = Repair::Safe;
                 }
@@ -527,14 +527,14 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         let (raw, because) = self.superblock;
         let before = self.region.superblock().raw;
         if raw != before {
-            plan.push(Edit::Superblock { before: Box::new(before), after: Box::new(raw) }, because, None);
+            plan.push(Edit::Superblock { before: Box::new(before), after: Box::new(raw) }, because, Vec::new());
         }
     }
 }
 
 /// The numbers of a run. One that would pass the last number is no run that a check finds.
-fn numbers(first: u32, count: u32) -> Result<Range<u32>, &'static str> {
-    let end = first.checked_add(count).ok_or("it reaches behind the last number")?;
+fn numbers(first: u32, count: u32) -> Result<Range<u32>, Refusal> {
+    let end = first.checked_add(count).ok_or(Refusal::NotThere)?;
     Ok(first..end)
 }
 

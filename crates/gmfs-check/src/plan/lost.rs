@@ -1,7 +1,6 @@
 //! Which bytes of files are lost, told when a plan marks the files.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
 use gmfs_format::model::Piece;
 use gmfs_format::model::Tree;
@@ -11,6 +10,8 @@ use gmfs_io::ReadAt;
 use gmfs_volume::content::pieces;
 use gmfs_volume::region::Mapping;
 use gmfs_volume::{Region, Superblocks};
+
+use crate::plan::{Listed, Loss};
 
 /// Files of which the ranges are told: their blocks are held in memory for that.
 const FILES: usize = 16;
@@ -22,7 +23,7 @@ pub(super) fn ranges<S: ReadAt + ?Sized>(
     region: &Region<&S, &Superblocks>,
     tree: &Tree,
     files: impl Iterator<Item = InodeNo>,
-) -> BTreeMap<InodeNo, String> {
+) -> BTreeMap<InodeNo, Loss> {
     let wanted: BTreeSet<InodeNo> = files.take(FILES).collect();
     if wanted.is_empty() {
         return BTreeMap::new();
@@ -38,17 +39,8 @@ pub(super) fn ranges<S: ReadAt + ?Sized>(
             Piece::Data { .. } | Piece::Hole { .. } => None,
         });
         let path = tree.path(ino).unwrap_or_else(|| inode.name.to_vec());
-        let mut text = format!("of '{}' what lay at bytes", name::escape(&path));
-        let (count, mut separator) = (lost.clone().count(), " ");
-        for span in lost.take(LISTED) {
-            let _ = write!(text, "{separator}{span}");
-            separator = ", ";
-        }
-        let more = count.saturating_sub(LISTED);
-        if more > 0 {
-            let _ = write!(text, " and {more} more ranges");
-        }
-        (count > 0).then_some((ino, text))
+        let bytes = Listed::first(&lost.collect::<Vec<_>>(), LISTED);
+        (!bytes.first.is_empty()).then(|| (ino, Loss::FileBytes { path: name::escape(&path), bytes }))
     };
     wanted.iter().copied().filter_map(told).collect()
 }

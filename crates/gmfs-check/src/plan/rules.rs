@@ -5,7 +5,7 @@ use gmfs_format::native::units::CopyId;
 use gmfs_volume::Superblocks;
 
 use crate::finding::{Finding, Subject};
-use crate::plan::{Edit, Plan, Policy, manual_advice};
+use crate::plan::{Edit, Loss, Plan, Policy, Refusal};
 use crate::problem::{Code, Repair};
 
 /// Plans the repair of pages where the state is proven: each page is written from the copy that was chosen.
@@ -16,11 +16,11 @@ pub(super) fn pages(findings: &[&Finding], state: &Superblocks, policy: Policy, 
     for finding in findings {
         let code = finding.code();
         if matches!(code.repair(), Repair::Manual | Repair::None) {
-            plan.refuse(finding, manual_advice(&finding.problem));
+            plan.refuse(finding, Refusal::of_manual(&finding.problem));
         } else if !policy.allows(code.repair()) {
-            plan.refuse(finding, "gives something up, and only repairs that do not were asked for");
+            plan.refuse(finding, Refusal::Lossy);
         } else if finding.copy().is_some_and(|copy| !may_fill(copy)) {
-            plan.refuse(finding, "this copy holds no page of the region, and pages of another region are left: name the region by its UUID");
+            plan.refuse(finding, Refusal::EmptyCopy);
         } else {
             let (edit, loses) = edit(finding);
             match plan.edits.iter_mut().find(|planned| edit == Edit::Superblocks && planned.edit == edit) {
@@ -34,14 +34,13 @@ pub(super) fn pages(findings: &[&Finding], state: &Superblocks, policy: Policy, 
 }
 
 /// The edit for one finding.
-fn edit(finding: &Finding) -> (Edit, Option<String>) {
+fn edit(finding: &Finding) -> (Edit, Vec<Loss>) {
     let Subject::Pages { kind, first, count, copy } = finding.subject else {
         let lost = finding.code() == Code::GM0112;
-        let loses = "the label, the times and the features of the region".to_owned();
-        return (Edit::Superblocks, lost.then_some(loses));
+        return (Edit::Superblocks, lost.then_some(Loss::SuperblockFields).into_iter().collect());
     };
     if kind == PageKind::Superblock && finding.code() == Code::GM0011 {
-        return (Edit::Superblocks, Some("what copy B says where it differs".to_owned()));
+        return (Edit::Superblocks, vec![Loss::SuperblockB]);
     }
-    (Edit::Mend { kind, first, count, copy: copy.unwrap_or(CopyId::B) }, None)
+    (Edit::Mend { kind, first, count, copy: copy.unwrap_or(CopyId::B) }, Vec::new())
 }

@@ -26,6 +26,21 @@ fn the_catalogue_is_as_published() {
     insta::assert_snapshot!(rows);
 }
 
+/// What can be repaired has a stage in which it is, and nothing else is planned for.
+#[test]
+fn every_code_has_a_stage_that_fits_its_repair() {
+    for code in Code::ALL.iter().copied() {
+        let planned = code.stage() != Stage::Nothing;
+        match code.repair() {
+            Repair::Safe | Repair::Lossy => assert!(planned, "{code}: a repair, and no stage"),
+            // Pages that only the user can repair keep the rest from being planned.
+            Repair::Manual => assert!(!planned || code.stage() == Stage::Pages, "{code}"),
+            Repair::None => assert!(!planned, "{code}: a stage, and no repair"),
+        }
+        assert!(code.coupling().is_none() || code.stage() == Stage::Records, "{code}: only records are coupled");
+    }
+}
+
 #[test]
 fn every_code_is_explained_under_the_same_headings() {
     const HEADINGS: [&str; 4] = ["## What", "## Why it matters", "## How gmfs repairs it", "## What may be lost"];

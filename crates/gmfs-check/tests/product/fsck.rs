@@ -1,6 +1,5 @@
-//! What `fsck` does, in this process: check, plan, apply, in rounds until nothing more is planned.
+//! What `fsck` does, in this process: check, plan and apply, in rounds until nothing more is planned.
 
-use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use gmfs_check::{Options, Policy, Repair, Verdict, apply, check, plan};
@@ -10,10 +9,10 @@ use crate::image::Image;
 use crate::oracle::Ended;
 use crate::world::{NOW, stamp};
 
-/// As many rounds as no repair needs.
+/// More rounds than any repair needs.
 const ROUNDS: usize = 30;
 
-/// Repairs an image. Logs what is stored.
+/// Repairs an image, and logs the writes.
 pub(crate) fn fsck(image: &mut Image, policy: Policy) -> Ended {
     image.log = Some(Vec::new());
     let mut ended = Ended::default();
@@ -25,7 +24,7 @@ pub(crate) fn fsck(image: &mut Image, policy: Policy) -> Ended {
 }
 
 fn rounds(image: &mut Image, policy: Policy, ended: &mut Ended) {
-    let options = Options { now: NOW, threads: NonZeroUsize::MIN, data: false, keep: 1000, region: None };
+    let options = Options::new(NOW);
     for _ in 0..ROUNDS {
         let Ok(report) = check(&*image, &options, &|_, _| {}) else { return };
         ended.clean = report.verdict() == Verdict::Clean;
@@ -41,8 +40,8 @@ fn rounds(image: &mut Image, policy: Policy, ended: &mut Ended) {
         if edits.is_empty() {
             return;
         }
-        for loses in edits.iter().filter_map(|planned| planned.loses.as_ref()) {
-            ended.told.push_str(loses);
+        for loses in edits.iter().filter_map(|planned| planned.losses()) {
+            ended.told.push_str(&loses);
             ended.told.push('\n');
         }
         let Some(state) = report.state.clone() else { return };

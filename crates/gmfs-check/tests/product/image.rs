@@ -1,5 +1,4 @@
-//! An image of which only the pages that are not zero take memory, and which can log what is stored into it. A copy of it
-//! costs a handful of reference counts.
+//! An image that stores only pages that are not zero, and that can log writes. Copying it costs a few reference counts.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -9,10 +8,10 @@ use gmfs_io::{Absence, ReadAt, ReadError, Span, WriteAt, WriteError};
 
 pub(crate) const PAGE: u64 = 4096;
 pub(crate) type Bytes = [u8; PAGE as usize];
-/// A page; none is a page of zeros.
+/// A page; `None` is a page of zeros.
 pub(crate) type Page = Option<Arc<Bytes>>;
 
-/// Something that was done to an image.
+/// A change of an image.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     Store(u64, Arc<Bytes>),
@@ -24,7 +23,7 @@ pub(crate) enum Event {
 pub(crate) struct Image {
     pages: BTreeMap<u64, Arc<Bytes>>,
     end: u64,
-    /// What is written here is dropped: data blocks, while a history is made.
+    /// Writes in this range are dropped: those to data blocks, while a history is made.
     dropped: Range<u64>,
     pub(crate) log: Option<Vec<Event>>,
 }
@@ -53,13 +52,13 @@ impl Image {
         self.pages.iter().map(|(offset, page)| (*offset, page))
     }
 
-    /// The same image with nothing dropped from here on.
+    /// The same image, without dropping further writes.
     pub(crate) fn kept(mut self) -> Self {
         self.dropped = 0..0;
         self
     }
 
-    /// Cuts the image short.
+    /// Shortens the image.
     pub(crate) fn cut(&mut self, end: u64) {
         self.end = end;
         let kept = end.next_multiple_of(PAGE) - PAGE;

@@ -1,14 +1,15 @@
-//! The product test: every page of a small region in every state that damage can give it, in both copies, at every moment
-//! at which a crash can stop a change, repaired and judged by an oracle that knows what is true.
+//! The product test: every page of a small region in every state that damage can give it, in both copies, at every
+//! point at which a crash can stop a change. The region is repaired, and judged by an oracle that knows the true state.
 //!
 //! ```sh
 //! cargo test -p gmfs-check --test product -- --nocapture                          # a part, by a fixed seed
 //! GMFS_PRODUCT=all cargo test --release -p gmfs-check --test product -- --nocapture
 //! ```
 //!
-//! `GMFS_PRODUCT_SEED` chooses other samples, `GMFS_PRODUCT_MODE` one of the [`MODES`] alone, and
-//! `GMFS_PRODUCT_HISTORIES=grow,bad` some of the histories. A case that is shown as an example can be looked at: `GMFS_PRODUCT_CASE='grow at idle, A2 old1, B2 old1'`, and with `GMFS_PRODUCT_CRASH=2` after
-//! so many groups of stores of its repair.
+//! `GMFS_PRODUCT_SEED` selects other samples, `GMFS_PRODUCT_MODE` one of the [`MODES`], and
+//! `GMFS_PRODUCT_HISTORIES=grow,bad` some of the histories. A case that is printed as an example can be shown by
+//! `GMFS_PRODUCT_CASE='grow at idle, A2 old1, B2 old1'`, and with `GMFS_PRODUCT_CRASH=2` after two groups of
+//! writes of its repair.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeMap;
@@ -34,8 +35,8 @@ use world::{Others, worlds};
 
 type Tallies = BTreeMap<String, Tally>;
 
-/// Whether nothing can tell what is true, so that such a violation is counted and no failure: what became of blocks and
-/// files where a page lies under a good seal and its true twin is gone.
+/// Whether the truth cannot be known in a group of cases, so that violations are counted and are not failures: the fate
+/// of blocks and files if a page has false values with a good seal, and its true twin is gone.
 fn is_luck(group: &str, kind: &str) -> bool {
     group.ends_with("true twin gone")
         && matches!(kind, "freed" | "bad freed" | "silent" | "ghost" | "untold" | "stopped")
@@ -64,7 +65,7 @@ fn no_combination_of_damage_loses_anything() {
             let mut bench = Bench { world, others: &others, rng, share, tallies: Tallies::new() };
             (mode.run)(&mut bench);
             if all {
-                // An hour and more: what is done is told.
+                // This takes an hour or more, so progress is printed.
                 let done: u64 = bench.tallies.values().map(|tally| tally.cases).sum();
                 let secs = begun.elapsed().as_secs();
                 println!("{secs} s: {}, history {}: {done} cases", mode.name, world.name);
@@ -96,7 +97,7 @@ fn no_combination_of_damage_loses_anything() {
     assert_eq!(bad, 0, "violations");
 }
 
-/// Shows examples of violations, and counts all.
+/// Prints examples of violations, and counts all.
 fn tell(tallies: &Tallies) -> u64 {
     let mut bad = 0;
     for (group, tally) in tallies {

@@ -1,4 +1,4 @@
-//! The ways in which regions are damaged.
+//! The kinds of cases: how regions are damaged.
 
 use gmfs_check::Policy;
 
@@ -9,7 +9,7 @@ use crate::rng::Rng;
 use crate::world::{BLOCK, BLOCKS, Others, PAGES, Point, State, World, states};
 use crate::{Tallies, name_of};
 
-/// A way to damage regions. Shares are parts of all its cases, or numbers of cases for each history where they are drawn.
+/// A kind of cases. Shares are fractions of all cases, or the number of random cases for each history.
 pub(crate) struct Mode {
     pub(crate) name: &'static str,
     pub(crate) run: fn(&mut Bench<'_>),
@@ -118,7 +118,7 @@ impl Bench<'_> {
         judged
     }
 
-    /// All pages with their states at a moment.
+    /// All pages, with their states at a point.
     fn pages(&self, point: &Point) -> Vec<(u64, Vec<State>)> {
         let slots = self.world.slots();
         slots.into_iter().map(|offset| (offset, states(point, offset, self.others))).collect()
@@ -133,7 +133,7 @@ fn group_of(point: &Point) -> &'static str {
     if point.name == "idle" { "idle" } else { "crash" }
 }
 
-/// Every moment, alone and with any one page.
+/// Every point, alone and with one damaged page.
 fn singles(bench: &mut Bench<'_>) {
     for point in bench.world.points() {
         let group = group_of(&point);
@@ -180,7 +180,7 @@ fn crash_pairs(bench: &mut Bench<'_>) {
     }
 }
 
-/// One copy lost: as a whole, or each page in another way.
+/// One copy is lost: completely, or each page in another way.
 fn one_copy(bench: &mut Bench<'_>) {
     let points = bench.world.points();
     for point in &points {
@@ -211,7 +211,7 @@ fn one_copy(bench: &mut Bench<'_>) {
     }
 }
 
-/// Both superblocks lost, alone and with any one page.
+/// Both superblocks are lost, alone and with one more damaged page.
 fn superblocks(bench: &mut Bench<'_>) {
     for point in bench.world.points() {
         let (group, pages) = (group_of(&point), bench.pages(&point));
@@ -236,8 +236,8 @@ fn superblocks(bench: &mut Bench<'_>) {
     }
 }
 
-/// Superblock, first page of block table and first page of inode table, in both copies: every combination, or as many as
-/// the share says, drawn at random.
+/// Superblock, first page of block table and first page of inode table, in both copies: every combination, or a random
+/// sample as large as the share.
 fn combine(bench: &mut Bench<'_>, point: &Point) {
     let pages = bench.pages(point);
     let half = PAGES as usize;
@@ -273,7 +273,7 @@ fn product_crash(bench: &mut Bench<'_>) {
     }
 }
 
-/// The last moment half of the time, otherwise any.
+/// The last point in half of the cases, and otherwise any.
 fn any(bench: &mut Bench<'_>, points: &[Point]) -> Point {
     if bench.rng.chance(0.5) { points[points.len() - 1].clone() } else { bench.rng.pick(points).clone() }
 }
@@ -304,7 +304,8 @@ fn random(bench: &mut Bench<'_>) {
     }
 }
 
-/// Two other regions mixed in; the one of another size with its copy B where it belongs, in this one's data.
+/// Two other regions are mixed in. The one of another size has its copy B at its own location, which is in this
+/// region's data.
 fn regions(bench: &mut Bench<'_>) {
     let points = bench.world.points();
     let slots = bench.world.slots();
@@ -329,7 +330,7 @@ fn regions(bench: &mut Bench<'_>) {
                     "cur" => {}
                     "frS" => case.set(number, here, &state(how, others.same.idle.page(here))),
                     "zero" => case.set(number, here, &state(how, zero.clone())),
-                    // Its copy A overwrites this region's; its copy B lies among this one's data.
+                    // Its copy A overwrites that of this region, and its copy B is in this region's data.
                     _ => case.set(number, there, &state(how, others.other.idle.page(there))),
                 }
             }
@@ -338,7 +339,7 @@ fn regions(bench: &mut Bench<'_>) {
     }
 }
 
-/// Older regions past the marks and in data, and nested ones: what may lie around a region that is in use.
+/// Older regions past the marks and in data, and nested ones: what may surround a region in use.
 fn remains(bench: &mut Bench<'_>) {
     let points = bench.world.points();
     let (of, same) = (bench.world.oracle.of, bench.others.same.idle.clone());
@@ -362,7 +363,7 @@ fn remains(bench: &mut Bench<'_>) {
             case.what.push_str(", a region nested in data");
         }
         if bench.rng.chance(0.3) {
-            // An older region's copy B, which lies in this one's data.
+            // The copy B of an older region, which is in this region's data.
             let in_b = small.pages().filter(|(at, _)| *at >= BLOCK).map(|(at, page)| (at, Some(page.clone())));
             around.extend(in_b);
             case.what.push_str(", copy B of a smaller older region");
@@ -372,7 +373,7 @@ fn remains(bench: &mut Bench<'_>) {
     }
 }
 
-/// Any one page at any moment, or none.
+/// One page or none, at any point.
 fn one_fault(bench: &mut Bench<'_>, points: &[Point]) -> Case {
     let point = any(bench, points);
     let mut case = Case::new(&point, bench.world);
@@ -385,7 +386,7 @@ fn one_fault(bench: &mut Bench<'_>, points: &[Point]) -> Case {
     case
 }
 
-/// An image that ends before the region does: nothing is written.
+/// An image that ends before the region does: nothing may be written.
 fn short(bench: &mut Bench<'_>) {
     let size = bench.world.size;
     let idle = bench.idle();
@@ -409,7 +410,7 @@ fn short(bench: &mut Bench<'_>) {
     }
 }
 
-/// Repairs that a crash stops at each of their stores: what is left is repaired, too.
+/// Repairs that a crash stops at each of their writes. What is left is repaired too.
 fn crashed_repairs(bench: &mut Bench<'_>) {
     let points = bench.world.points();
     for _ in 0..bench.share as usize {
@@ -430,7 +431,7 @@ fn crashed_repairs(bench: &mut Bench<'_>) {
     }
 }
 
-/// A repair that is stopped with some stores of a group done, and some of them torn.
+/// A repair that is stopped with some writes of a group done and some of them torn.
 fn crash_repair(bench: &mut Bench<'_>, case: &Case, now: &Image, group: &[Event]) {
     let mut left = now.clone();
     let mut letters = String::new();

@@ -1,11 +1,11 @@
-//! The oracle: it knows the true history, reads the bytes by itself from what docs/FORMAT.md says, and judges what a
-//! repair did. It shares no code with check, plan and decision.
+//! The oracle knows the true history, reads the bytes itself by the rules of docs/FORMAT.md, and judges what a repair
+//! did. It shares no code with check, plan and decision.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::image::{Bytes, Event, Image, PAGE};
 
-/// Where fields lie in a page.
+/// The offsets of fields in a page.
 const CRC: usize = 40;
 const PAYLOAD: usize = 64;
 const TRAILER: usize = 4064;
@@ -13,7 +13,7 @@ const BLOCK: u64 = 2 << 20;
 const DESCRIPTORS: usize = 250;
 const INODES: usize = 8;
 const INODE: usize = 500;
-/// Inode flags: places without a block are lost data; doubtful.
+/// Inode flags: file blocks without a block are lost data; doubtful.
 const LOST_DATA: u64 = 4;
 const DOUBTFUL: u64 = 8;
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -30,7 +30,7 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
 }
 
-/// The CRC that a page must carry.
+/// The CRC that a page must have.
 fn crc(page: &Bytes) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&page[..CRC]);
@@ -39,7 +39,7 @@ fn crc(page: &Bytes) -> u32 {
     hasher.finalize()
 }
 
-/// Makes a page's CRC good.
+/// Sets the correct CRC of a page.
 pub(crate) fn reseal(page: &mut Bytes) {
     let crc = crc(page);
     page[CRC..CRC + 4].copy_from_slice(&crc.to_le_bytes());
@@ -51,13 +51,13 @@ fn mix(mut x: u64) -> u64 {
     x ^ x >> 31
 }
 
-/// What a page at a generation adds to the two sums.
+/// What a page with a generation contributes to the two sums.
 fn share(page: u32, generation: u64) -> [u64; 2] {
     let first = mix(generation ^ u64::from(page).wrapping_mul(STEP));
     [first, mix(first.wrapping_add(STEP))]
 }
 
-/// Which region: UUID, birth, blocks, metadata blocks, inodes.
+/// Identifies a region: UUID, birth, blocks, metadata blocks, inodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Identity {
     uuid: [u8; 16],
@@ -103,7 +103,7 @@ impl Identity {
         }
     }
 
-    /// The marks behind which there is nothing.
+    /// The marks of full tables.
     fn all(&self) -> [u32; 2] {
         [self.table_pages(), self.inodes.div_ceil(INODES as u32)]
     }
@@ -113,7 +113,7 @@ impl Identity {
     }
 }
 
-/// A page under a good seal, where it says, and before its own marks.
+/// A page with a good seal, at the location that it names, and before its own marks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Statement<'a> {
     pub(crate) of: Identity,
@@ -131,7 +131,7 @@ impl Statement<'_> {
     }
 }
 
-/// Reads a page that lies at `offset`.
+/// Reads the page at `offset`.
 pub(crate) fn statement(bytes: &Bytes, offset: u64) -> Option<Statement<'_>> {
     let kind = match &bytes[..4] {
         b"GMsb" => 1,
@@ -160,14 +160,14 @@ fn statements(image: &Image) -> Vec<Statement<'_>> {
     image.pages().filter_map(|(offset, page)| statement(page, offset)).collect()
 }
 
-/// The blocks that name an inode: which, and for which place of the file.
+/// The blocks that name an inode, with their file blocks.
 type Places = BTreeSet<(u32, u32)>;
 
-/// What a region comes to: descriptors, and records of inodes.
+/// The content of a region: descriptors, and records of inodes.
 #[derive(Clone, Debug)]
 pub(crate) struct Content {
     blocks: Vec<[u8; 16]>,
-    /// By number.
+    /// By inode number.
     files: BTreeMap<u32, (Vec<u8>, Places)>,
 }
 
@@ -207,7 +207,7 @@ impl Content {
 pub(crate) struct Truth {
     pub(crate) generation: u64,
     content: Content,
-    /// Page, its generation, and its payload's digest.
+    /// Page, generation, and a digest of the payload.
     pages: Vec<(u32, u64, u32)>,
 }
 
@@ -224,54 +224,54 @@ impl Truth {
     }
 }
 
-/// How an `fsck` ended.
+/// The result of an `fsck`.
 #[derive(Debug, Default)]
 pub(crate) struct Ended {
-    /// It said that all is well.
+    /// Whether it reported that the region is clean.
     pub(crate) clean: bool,
-    /// It failed, did not end, or panicked.
+    /// Why it failed, did not end, or panicked.
     pub(crate) failed: Option<String>,
-    /// What it said is given up.
+    /// What it reported as lost.
     pub(crate) told: String,
-    /// What the gate had to do because the plan forgot it.
+    /// How often the gate corrected the plan.
     pub(crate) forgot: u64,
     pub(crate) log: Vec<Event>,
 }
 
-/// What a case came to.
+/// The result of a case.
 #[derive(Debug, Default)]
 pub(crate) struct Judged {
     pub(crate) violations: Vec<&'static str>,
-    /// Nothing is missing, doubtful or withheld.
+    /// Whether nothing is missing, doubtful or reserved.
     pub(crate) full: bool,
-    /// Free blocks that are withheld.
+    /// How many free blocks became reserved.
     pub(crate) reserved: u32,
-    /// Nothing was changed, and it was not called clean: the user is asked.
+    /// Whether nothing was changed and the region was not called clean, so that the user has to decide.
     pub(crate) asked: bool,
-    /// The gate had to put a plan right.
+    /// Whether the gate corrected a plan.
     pub(crate) gated: bool,
 }
 
-/// The laws that are held against a repair.
+/// The laws that a repair is judged by.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Laws {
-    /// It must not destroy a last witness: the safe class.
+    /// Whether it must not destroy a last witness, as in the safe class.
     pub(crate) safe: bool,
-    /// What is missing has been told by an earlier repair that did not come to its end.
+    /// Whether an earlier repair that did not end has reported what is missing.
     pub(crate) told: bool,
-    /// Nothing may be written at all.
+    /// Whether nothing may be written at all.
     pub(crate) nothing: bool,
 }
 
 pub(crate) struct Oracle {
     pub(crate) of: Identity,
     pub(crate) truths: Vec<Truth>,
-    /// What a crash at any moment can have left, and what may be true then.
+    /// What a crash at any point can have left, and which states may be true then.
     pub(crate) crashes: HashMap<u64, u64>,
 }
 
 impl Oracle {
-    /// Stands for what lies in the pages of the region.
+    /// A digest of the pages of the region.
     pub(crate) fn key(image: &Image) -> u64 {
         image.pages().fold(0, |key, (offset, page)| {
             let stamp = u64::from(u32_at(&page[..], CRC)) << 32 | u64::from(crc32fast::hash(&page[..]));
@@ -279,13 +279,13 @@ impl Oracle {
         })
     }
 
-    /// The truths, by bit, that a repair may come to.
+    /// The true states, by bit, that a repair may result in.
     pub(crate) fn acceptable(&self, image: &Image, ok: u64) -> u64 {
         let seen = statements(image).into_iter().filter(|found| found.of == self.of).map(|found| found.generation);
         let Some(newest) = seen.max() else { return 0 };
         let mut at = self.truths.iter().rposition(|truth| truth.generation <= newest).unwrap_or(0) as u32;
         let lowest = ok.trailing_zeros();
-        // A part of a commit that never was one.
+        // A part of a commit that did not happen.
         if ok.count_ones() == 1 && at > lowest {
             at = lowest;
         }
@@ -296,7 +296,7 @@ impl Oracle {
         may | self.crashes.get(&Self::key(image)).copied().unwrap_or_default()
     }
 
-    /// Whether an acceptable truth lies in the image page by page.
+    /// Whether all pages of an acceptable state are in the image.
     pub(crate) fn is_present(&self, image: &Image, may: u64) -> bool {
         let all = statements(image);
         let is_there = |(page, generation, digest): &(u32, u64, u32)| {
@@ -311,11 +311,11 @@ impl Oracle {
         truths.any(|(at, truth)| may & 1 << at != 0 && truth.pages.iter().all(is_there))
     }
 
-    /// Judges a repair that began with `before` and ended with `after`.
+    /// Judges a repair that changed `before` to `after`.
     pub(crate) fn judge(&self, before: &Image, may: u64, ok: u64, after: &Image, ended: &Ended, laws: Laws) -> Judged {
         let mut judged = Judged::default();
         match &ended.failed {
-            // The gate has stopped what the plan wanted: nothing is lost by it, and nothing is repaired.
+            // The gate stopped what the plan wanted. Nothing is lost by that, and nothing is repaired.
             Some(why) if why.contains("the repair was stopped before it wrote") => judged.violations.push("stopped"),
             Some(_) => judged.violations.push("failed"),
             None => {}
@@ -333,7 +333,7 @@ impl Oracle {
         judged.gated = ended.forgot > 0;
         judged.asked = !written && !ended.clean;
         let (Some(superblock), true) = (at_a.filter(|found| found.of == self.of), may != 0) else { return judged };
-        // What is damaged still is not given out: no writer opens it.
+        // A region that is still damaged allocates nothing, because no writer opens it.
         if !(ended.clean || written && is_clean(after, self.of)) {
             return judged;
         }
@@ -357,7 +357,7 @@ impl Oracle {
         judged
     }
 
-    /// Law 1, 4 and 5: what became of blocks and files.
+    /// Laws 1, 4 and 5: the fate of blocks and files.
     fn judge_content(&self, truth: &Content, found: &Content, ended: &Ended, laws: Laws) -> Judged {
         let mut judged = Judged { full: truth.blocks == found.blocks, ..Judged::default() };
         let violations = &mut judged.violations;
@@ -370,7 +370,7 @@ impl Oracle {
             }
         }
         for (number, (record, places)) in &truth.files {
-            // The directory lost+found may have taken the number of a file that is lost.
+            // The directory lost+found may have got the number of a file that is lost.
             let there = found.files.get(number).filter(|(now, _)| is_home(record) || !is_home(now));
             let Some((now, at)) = there else {
                 judged.full = false;
@@ -401,7 +401,7 @@ impl Oracle {
         judged
     }
 
-    /// Laws 2 and 3: each store in its order.
+    /// Laws 2 and 3: each write, in order.
     fn judge_stores(&self, before: &Image, ok: u64, ended: &Ended, laws: Laws, violations: &mut Vec<&'static str>) {
         let mut highest: BTreeMap<Identity, ([u32; 2], u32)> = BTreeMap::new();
         for found in statements(before) {
@@ -423,14 +423,14 @@ impl Oracle {
             };
             let new = statement(bytes, offset);
             let is_place = |(of, (marks, _)): (&Identity, &([u32; 2], u32))| {
-                // Where statements contradict each other about the marks, no page is past them.
+                // If statements contradict each other about the marks, no page is past them.
                 let marks = if whole(before, *of).is_some() { *marks } else { of.all() };
                 new.is_none_or(|new| new.of == *of)
                     && [b'A', b'B'].into_iter().any(|copy| {
                         std::iter::once(0).chain(of.pages(marks)).any(|page| of.offset(copy, page) == offset)
                     })
             };
-            // What is no page is the seal of one that will be merged from both copies.
+            // Other bytes than a page are the seal of a page that is merged from both copies.
             let merging = || now.bytes(offset).is_some_and(|old| old[..CRC] == bytes[..CRC]);
             if !highest.iter().any(is_place) || new.is_none() && !merging() {
                 violations.push("outside");
@@ -459,7 +459,7 @@ impl Oracle {
     }
 }
 
-/// The generation at which a statement proves all pages of a region.
+/// The generation with a statement that proves all pages of a region.
 fn whole(image: &Image, of: Identity) -> Option<u64> {
     let all: Vec<_> = statements(image).into_iter().filter(|found| found.of == of).collect();
     let newest = all.iter().map(|found| found.generation).max()?;
@@ -473,8 +473,8 @@ fn whole(image: &Image, of: Identity) -> Option<u64> {
     all.iter().any(|found| found.generation == newest && found.sum == sum).then_some(newest)
 }
 
-/// Whether a page is of a commit that was interrupted while it wrote to copy A: both superblocks are those of before, and
-/// copy B is whole.
+/// Whether a page is of a commit that was interrupted while it wrote to copy A: both superblocks are those from before
+/// it, and copy B is whole.
 fn is_interrupted(image: &Image, page: Statement<'_>) -> bool {
     let of = page.of;
     let at = |copy, page| {
@@ -493,7 +493,7 @@ fn is_interrupted(image: &Image, page: Statement<'_>) -> bool {
     before && page.copy == b'A' && page.generation == a.generation + 1 && sum == a.sum
 }
 
-/// Whether a region is whole, with both copies equal, and left in order.
+/// Whether a region is whole and clean, with equal copies.
 fn is_clean(image: &Image, of: Identity) -> bool {
     let pair = |page| {
         let [a, b] = [b'A', b'B'].map(|copy| of.offset(copy, page));
@@ -513,12 +513,12 @@ fn is_clean(image: &Image, of: Identity) -> bool {
     sum == superblock.sum && marked == superblock.marks.map(u64::from) && state & 3 == 1
 }
 
-/// Whether an inode is the directory for what was found again.
+/// Whether an inode is the directory for recovered files.
 fn is_home(record: &[u8]) -> bool {
     u16_at(record, 8) == 2 && record[81..].starts_with(b"lost+found\0")
 }
 
-/// Whether the loss of an inode was told: by its page, its number, or its name in lost+found.
+/// Whether the loss of an inode was reported: by its page, its number, or its name in lost+found.
 fn is_told(told: &str, of: Identity, number: u32) -> bool {
     const PAGES: &str = "inode table pages ";
     let page = of.first_inode_page() + (number - 1) / INODES as u32;

@@ -1,7 +1,6 @@
-//! One case, looked at round by round.
+//! Shows one case round by round.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 
 use gmfs_check::{Options, Policy, apply, check, plan};
 use gmfs_volume::Class;
@@ -12,7 +11,7 @@ use crate::modes::Case;
 use crate::oracle::{Laws, statement};
 use crate::world::{NOW, Others, PAGES, World, stamp, states};
 
-/// Shows what becomes of a case that is named as the test names it.
+/// Shows the repair of a case, which is named as the test names it.
 pub(crate) fn show(text: &str, worlds: &BTreeMap<&'static str, World>, others: &Others) {
     let (head, rest) = text.split_once(", ").unwrap_or((text, ""));
     let (tail, moment) = head.split_once(" at ").expect("TAIL at MOMENT");
@@ -41,7 +40,7 @@ pub(crate) fn show(text: &str, worlds: &BTreeMap<&'static str, World>, others: &
     }
 }
 
-/// Does the first stores of a repair, if that is wanted.
+/// Performs the first writes of a repair, if that is asked for.
 fn crash(image: &mut Image) {
     let wanted: usize = std::env::var("GMFS_PRODUCT_CRASH").ok().and_then(|groups| groups.parse().ok()).unwrap_or(0);
     let log = fsck(&mut image.clone(), Policy::Safe).log;
@@ -61,7 +60,7 @@ fn pages(image: &Image) {
 }
 
 fn rounds(image: &mut Image) {
-    let options = Options { now: NOW, threads: NonZeroUsize::MIN, data: false, keep: 1000, region: None };
+    let options = Options::new(NOW);
     for _ in 0..10 {
         let Ok(report) = check(&*image, &options, &|_, _| {}) else { return println!("no region") };
         let Some(state) = report.state.clone() else { return };

@@ -1,4 +1,4 @@
-//! Numbers that look random and come from a seed.
+//! Pseudo-random numbers from a seed.
 
 #[derive(Clone, Debug)]
 pub(crate) struct Rng(u64);

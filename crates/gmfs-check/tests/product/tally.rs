@@ -1,11 +1,11 @@
-//! What a group of cases came to.
+//! Counts the results of a group of cases.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::oracle::Judged;
 
-/// Examples that are shown of each kind.
+/// How many examples of each kind are printed.
 const SHOWN: usize = 3;
 
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ pub(crate) struct Tally {
     pub(crate) kinds: BTreeMap<&'static str, u64>,
     asked: u64,
     gated: u64,
-    /// Cases in which a true state is there page by page, and those of them that were repaired in full.
+    /// Cases in which all pages of a true state exist, and how many of these were repaired completely.
     can: u64,
     full: u64,
     reserved: u64,

@@ -1,5 +1,5 @@
-//! Histories of small regions, made by the real writer: every state that a crash can have left, and every older state of
-//! each page.
+//! Histories of small regions, made by the real writer: every state that a crash can have left, and every older state
+//! of each page.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use crate::rng::Rng;
 
 pub(crate) const NOW: u64 = 1_700_000_000_000_000_000;
 pub(crate) const BLOCK: u64 = 2 << 20;
-/// Blocks of the region: two pages of block table, the second with ten descriptors.
+/// The number of blocks of the region. It has two pages of block table, the second one with ten descriptors.
 pub(crate) const BLOCKS: u32 = 262;
-/// Pages in use of one copy: superblock, two of block table, two of inode table.
+/// How many pages of one copy are in use: the superblock, two pages of block table, two of inode table.
 pub(crate) const PAGES: u32 = 5;
 const INODES: u32 = 32;
 
@@ -25,11 +25,11 @@ pub(crate) fn stamp() -> Stamp {
     Stamp { now: NOW, writer: "product".into() }
 }
 
-/// One change.
+/// One change of a region.
 #[derive(Clone, Copy, Debug)]
 enum Op {
     Create(&'static str, u32),
-    /// A file of one byte, new or in place of what is there.
+    /// Writes a file of one byte, which is new or replaces another one.
     Put(&'static str),
     Remove(&'static str),
     Rename(&'static str, &'static str),
@@ -39,15 +39,15 @@ enum Op {
 }
 use Op::{Bad, Create, Put, Remove, Rename, Reserve, Resize};
 
-/// Sessions that every history begins with. They fill all of the first page of block table and the first of inode table;
-/// file b lies on both table pages, and so does the table's bad block on one and its reserved block on the other.
+/// The sessions with which every history begins. They fill the first page of block table and of inode table. File b has
+/// blocks on both table pages; one of these pages has the bad block, and the other the reserved one.
 const EARLY: &[&[Op]] = &[
     &[Create("/big", 244), Create("/a", 2)],
     &[Bad(247), Bad(252), Reserve(252)],
     &[Create("/b", 4), Put("/c"), Create("/e1", 0)],
     &[Create("/e2", 0), Create("/e3", 0), Create("/f", 1)],
 ];
-/// Likewise, with one page of each table in use.
+/// Like [`EARLY`], with one page of each table in use.
 const EARLY_SMALL: &[&[Op]] = &[
     &[Create("/big", 244), Create("/a", 2)],
     &[Bad(247)],
@@ -55,21 +55,21 @@ const EARLY_SMALL: &[&[Op]] = &[
     &[Create("/e2", 0), Create("/e3", 0)],
 ];
 
-/// The last sessions: what a page "one commit older" or "several older" means follows from them.
+/// The last sessions. They determine what "one commit older" or "several older" means for a page.
 const TAILS: &[&str] = &["replace", "wide", "remove", "reuse", "session", "grow", "marks", "bad"];
 
 fn tail(name: &str) -> (&'static [&'static [Op]], &'static [&'static [Op]]) {
     match name {
-        // Equal size: counts cannot see it.
+        // The new file has the size of the old one, so counts do not change.
         "replace" => (EARLY, &[&[Remove("/a")], &[Create("/d", 1)], &[Put("/c")]]),
         "wide" => (EARLY, &[&[Bad(255), Reserve(255)], &[Rename("/b", "/b2")], &[Create("/d", 1)], &[Create("/g", 0)]]),
         "remove" => (EARLY, &[&[Create("/d", 2)], &[Remove("/a")]]),
         "reuse" => (EARLY, &[&[Remove("/a")], &[Create("/d", 2), Create("/n", 1)]]),
         "session" => (EARLY, &[&[Remove("/a"), Create("/n", 2), Create("/d", 2)]]),
         "grow" => (EARLY, &[&[Create("/d", 1)], &[Resize("/f", 3)]]),
-        // The last session is the first to use the second page of either table.
+        // The last session is the first to use the second page of each table.
         "marks" => (EARLY_SMALL, &[&[Create("/b", 4), Create("/e4", 0), Create("/f", 1)]]),
-        // The last commit raises a mark and touches no page before it.
+        // The last commit raises a mark and changes no page before it.
         "bad" => (EARLY_SMALL, &[&[Bad(255)]]),
         "foreign" => (
             EARLY,
@@ -89,7 +89,7 @@ fn tail(name: &str) -> (&'static [&'static [Op]], &'static [&'static [Op]]) {
     }
 }
 
-/// Stores between two barriers, and which truth there was before.
+/// The writes between two barriers, and which state was true before them.
 #[derive(Clone, Debug)]
 struct Group {
     step: &'static str,
@@ -109,14 +109,14 @@ pub(crate) struct World {
     last: usize,
 }
 
-/// A moment: what the medium holds, what each page held before, and what may be true.
+/// A point in time: the content of the medium, what each page held before, and which states may be true.
 #[derive(Clone)]
 pub(crate) struct Point {
     pub(crate) name: String,
     pub(crate) image: Image,
     pub(crate) past: HashMap<u64, Vec<Arc<Bytes>>>,
     pub(crate) ok: u64,
-    /// Groups of stores that are done.
+    /// How many groups of writes are done.
     done: usize,
 }
 
@@ -195,7 +195,7 @@ impl World {
         assert!(self.oracle.truths.len() < 64, "truths are bits of a word");
     }
 
-    /// Every moment of the last session at which a crash can stop it, and its end.
+    /// Every point at which a crash can stop the last session, and its end.
     pub(crate) fn points(&self) -> Vec<Point> {
         self.points_from(self.last)
     }
@@ -216,7 +216,7 @@ impl World {
         points
     }
 
-    /// Each store of a group done, not done, or torn.
+    /// Each write of a group is done, not done, or torn.
     fn subsets(&self, done: usize, image: &Image, past: &HashMap<u64, Vec<Arc<Bytes>>>, points: &mut Vec<Point>) {
         let group = &self.groups[done];
         let count = group.stores.len();
@@ -237,8 +237,9 @@ impl World {
                     }
                 }
             }
-            // Before the last store is durable the command has not returned: both are right. In step 1 it has failed, and
-            // must not happen later, unless all of it is there. Blank pages in copy B belong to no state.
+            // Before the last write is durable, the command has not returned, so both states are right. A commit that
+            // was stopped in step 1 has failed and must not happen later, unless all of its pages are there. Blank
+            // pages in copy B belong to no state.
             let (before, both) = (1 << group.truth, 3 << group.truth);
             let ok = match group.step {
                 "mark" => before,
@@ -250,7 +251,7 @@ impl World {
         }
     }
 
-    /// The region as it was at any moment between two groups of stores before `point`.
+    /// The region at a random point between two groups of writes before `point`.
     pub(crate) fn earlier(&self, point: &Point, rng: &mut Rng) -> Image {
         let mut image = self.start.clone();
         let stores = self.groups[..rng.below(point.done)].iter().flat_map(|group| &group.stores);
@@ -258,7 +259,7 @@ impl World {
         image
     }
 
-    /// The places of all pages in use: copy A's, then copy B's.
+    /// The offsets of all pages in use: copy A's, then copy B's.
     pub(crate) fn slots(&self) -> Vec<u64> {
         let of = self.oracle.of;
         [b'A', b'B'].into_iter().flat_map(|copy| (0..PAGES).map(move |page| of.offset(copy, page))).collect()
@@ -290,12 +291,12 @@ fn change(writer: &mut Writer<&mut Image>, op: Op) {
         Rename(from, to) => writer.rename(from.as_bytes(), to.as_bytes(), false).unwrap(),
         Resize(path, blocks) => writer.truncate(path.as_bytes(), u64::from(blocks) * BLOCK, false).unwrap(),
         Bad(block) => writer.add_bad(std::slice::from_ref(&(block + 1..block + 2))).unwrap(),
-        // A block that was marked bad and is nobody's becomes a reserved one.
+        // A block that was marked bad and belongs to no file becomes reserved.
         Reserve(block) => writer.remove_bad(std::slice::from_ref(&(block + 1..block + 2))).unwrap(),
     }
 }
 
-/// What is left of a store that is cut off behind the first line of a cache.
+/// What is left of a write that is cut off after the first cache line.
 fn torn_page(new: Option<&Bytes>, old: Option<&Bytes>) -> Arc<Bytes> {
     let mut torn = old.copied().unwrap_or([0; PAGE as usize]);
     if let Some(new) = new {
@@ -304,7 +305,7 @@ fn torn_page(new: Option<&Bytes>, old: Option<&Bytes>) -> Arc<Bytes> {
     Arc::new(torn)
 }
 
-/// What a page is in a case.
+/// The state of a page in a case.
 #[derive(Clone, Debug)]
 pub(crate) struct State {
     pub(crate) name: &'static str,
@@ -312,7 +313,7 @@ pub(crate) struct State {
     pub(crate) lie: bool,
 }
 
-/// Two other regions: one of the same size, one of another.
+/// Two other regions: one of the same size, and one of another size.
 pub(crate) struct Others {
     pub(crate) same: World,
     pub(crate) other: World,
@@ -324,7 +325,7 @@ impl Others {
     }
 }
 
-/// Everything that a page can be at a moment, the page as it is first.
+/// All states that a page can have at a point. The unchanged page is first.
 pub(crate) fn states(point: &Point, offset: u64, others: &Others) -> Vec<State> {
     let now = point.image.page(offset);
     let mut found = vec![State { name: "cur", page: now.clone(), lie: false }];
@@ -339,7 +340,8 @@ pub(crate) fn states(point: &Point, offset: u64, others: &Others) -> Vec<State> 
     let older = |n: usize| past.get(n).map(|page| Arc::clone(page));
     add("old1", older(0), false);
     if is_superblock {
-        // The mark before is the page before; then the newest one of an earlier commit, and one of much earlier.
+        // First comes the page before the last mark, then the newest one of an earlier commit, and one of a much
+        // earlier commit.
         let commits = |page: &Bytes| u64_at(page, 64 + 192 + 64);
         let before = past.first().and_then(|first| past.iter().find(|page| commits(page) < commits(first)));
         add("old2", older(1), false);
@@ -364,7 +366,7 @@ pub(crate) fn states(point: &Point, offset: u64, others: &Others) -> Vec<State> 
         add("torn", Some(torn_page(Some(now), past.first().map(|page| &***page))), false);
     }
     add("frS", others.same.idle.page(offset), false);
-    // Copy B's pages of a region of another size lie elsewhere: here they are misplaced.
+    // Copy B's pages of a region of another size belong to other offsets, so here they are misplaced.
     let size = u64::from(BLOCKS - 1) * BLOCK;
     let there =
         if offset < size { offset } else { others.other.oracle.of.offset(b'B', ((offset - size) / PAGE) as u32) };
@@ -375,7 +377,7 @@ pub(crate) fn states(point: &Point, offset: u64, others: &Others) -> Vec<State> 
     found
 }
 
-/// A page under a good seal that says something else.
+/// A page with a good seal and false values.
 fn lie(page: &Bytes, offset: u64) -> Option<Bytes> {
     let found = statement(page, offset)?;
     let mut lying = *page;

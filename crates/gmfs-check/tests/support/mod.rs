@@ -1,9 +1,8 @@
-//! What the tests share: regions in memory with files whose blocks are tagged, repairs in rounds, and what a region
-//! comes to, so that two ends of a repair can be compared.
+//! Shared by the tests: regions in memory with tagged file blocks, repairs in rounds, and the result of a repair in a
+//! form that can be compared.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroUsize;
 
 use gmfs_check::{Code, Finding, Options, Policy, Report, apply, check, plan};
 use gmfs_format::model::Kind;
@@ -22,11 +21,11 @@ pub(crate) mod media;
 
 pub(crate) use media::memory::Memory;
 
-/// When everything happens.
+/// The time of all changes.
 pub(crate) const NOW: u64 = 1_700_000_000_000_000_000;
-/// The birth of every region that is not given another one.
+/// The birth of all regions that do not get another one.
 pub(crate) const BIRTH: u64 = 0xb17;
-/// A block.
+/// The size of a block.
 pub(crate) const BLOCK: u64 = 2 << 20;
 
 pub(crate) fn stamp() -> Stamp {
@@ -53,7 +52,7 @@ pub(crate) fn open<S: WriteAt>(target: S) -> Writer<S> {
 pub(crate) const CREATE: CreateOptions =
     CreateOptions { size: 0, sparse: false, align_1g: false, mode: 0o600, owner: (0, 0) };
 
-/// Puts a file of so many blocks, each of which starts with the file's number and its place.
+/// Writes a file of that many blocks. Each block starts with the file's number and the file block.
 pub(crate) fn put<S: WriteAt>(writer: &mut Writer<S>, path: &str, id: u8, blocks: u32) {
     let mut content = vec![0; blocks as usize * BLOCK as usize];
     for (block, index) in content.chunks_mut(BLOCK as usize).zip(0_u32..) {
@@ -64,8 +63,8 @@ pub(crate) fn put<S: WriteAt>(writer: &mut Writer<S>, path: &str, id: u8, blocks
     writer.put(path.as_bytes(), &mut content.as_slice(), &PutOptions { create, replace: false }).unwrap();
 }
 
-/// A region of 20 MiB in which every problem can be made: files, a directory, free blocks, and inodes that end within a
-/// used page.
+/// A region of 20 MiB in which every problem can be made: files, a directory, free blocks, and an inode table that ends
+/// within a used page.
 pub(crate) fn small() -> Memory {
     let mut image = Memory::new(20 << 20);
     gmfs_volume::format(&mut image, &format_options(20 << 20, 13, 0xfeed)).unwrap();
@@ -80,8 +79,8 @@ pub(crate) fn small() -> Memory {
     image
 }
 
-/// A region of 1.5 GiB with three pages of block table and several of inodes in use; its states after each of three
-/// sessions, the last one first.
+/// A region of 1.5 GiB with three pages of block table and several of inode table in use, as it was after each of three
+/// sessions. The last one is first.
 pub(crate) fn wide() -> [Memory; 3] {
     let size = 1536 << 20;
     let mut image = Memory::new(size);
@@ -112,7 +111,7 @@ pub(crate) fn used_pages(image: &Memory) -> Vec<PageNo> {
     (0..1).chain(tables).map(PageNo).collect()
 }
 
-/// Where a copy of a page lies.
+/// The offset of a copy of a page.
 pub(crate) fn offset(image: &Memory, copy: CopyId, page: PageNo) -> u64 {
     Superblocks::load(image).unwrap().geometry().page_offset(copy, page)
 }
@@ -126,7 +125,8 @@ fn try_look<S: ReadAt>(image: &S) -> Result<Report, String> {
 }
 
 fn look_at<S: ReadAt>(image: &S, region: Option<Chosen>) -> Result<Report, String> {
-    let options = Options { now: NOW, threads: NonZeroUsize::MIN, data: false, keep: 1000, region };
+    let mut options = Options::new(NOW);
+    options.region = region;
     check(image, &options, &|_, _| {}).map_err(|error| error.to_string())
 }
 
@@ -134,12 +134,12 @@ pub(crate) fn codes(report: &Report) -> BTreeSet<Code> {
     report.findings.iter().map(Finding::code).collect()
 }
 
-/// Repairs in rounds, as a user's program does; gives the last report and the codes that were refused last.
+/// Repairs in rounds, as the program does. Returns the last report, and the codes that were refused last.
 pub(crate) fn repair<S: WriteAt>(image: &mut S, policy: Policy) -> Result<(Report, BTreeSet<Code>), String> {
     repair_region(image, policy, None)
 }
 
-/// Likewise, where the user has said which region is meant.
+/// Like [`repair`], for a region that the user has chosen.
 pub(crate) fn repair_region<S: WriteAt>(
     image: &mut S,
     policy: Policy,
@@ -158,12 +158,12 @@ pub(crate) fn repair_region<S: WriteAt>(
     Err(format!("a repair does not end: {:?}", look(image).findings))
 }
 
-/// What a region comes to for its users.
+/// The content of a region, as its users see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct End {
-    /// By path: number, kind, size, whether it reads as whole, and a digest of the content by place.
+    /// By path: number, kind, size, whether it reads completely, and a digest of the content with its file blocks.
     pub(crate) files: BTreeMap<Vec<u8>, (InodeNo, Kind, u64, bool, u64)>,
-    /// Data blocks that are not free, with owner and place.
+    /// Data blocks that are not free, with their state, owner and file block.
     pub(crate) used: BTreeMap<u32, (u8, InodeNo, u32)>,
     /// What a check finds.
     pub(crate) left: BTreeSet<Code>,
@@ -194,7 +194,7 @@ impl End {
     }
 }
 
-/// Stands for what blocks hold, by their places in a file.
+/// A digest of blocks, with their file blocks.
 fn digest(image: &Memory, geometry: Geometry, blocks: impl Iterator<Item = (u32, u32)>) -> u64 {
     use std::hash::Hasher as _;
     let mut hasher = std::hash::DefaultHasher::new();

@@ -1,4 +1,4 @@
-//! The ELF header and the numbers in it, in both classes and byte orders.
+//! The ELF header and the numbers in it, for both classes and both byte orders.
 
 #![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
@@ -6,17 +6,17 @@ use gmfs_io::ReadAt;
 
 use super::ElfError;
 
-/// How numbers are written in this file.
+/// How numbers are encoded in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Order {
-    /// Most significant byte first.
+    /// Whether numbers are big-endian.
     pub(crate) big: bool,
-    /// Class 64: addresses and offsets have 8 bytes.
+    /// Whether the class is 64-bit: addresses and offsets have 8 bytes.
     pub(crate) wide: bool,
 }
 
 impl Order {
-    /// The `N` bytes at `at`, or zeros behind the end of `bytes`.
+    /// The `N` bytes at `at`, or zeros where that is past the end of `bytes`.
     fn bytes<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
         bytes.get(at..).and_then(|rest| rest.first_chunk().copied()).unwrap_or([0; N])
     }
@@ -36,13 +36,13 @@ impl Order {
         if self.big { u64::from_be_bytes(raw) } else { u64::from_le_bytes(raw) }
     }
 
-    /// An address or an offset: `narrow` is where it is in class 32, `wide` in class 64.
+    /// An address or an offset, which is at `narrow` in the 32-bit class and at `wide` in the 64-bit class.
     pub(crate) fn word(self, bytes: &[u8], narrow: usize, wide: usize) -> u64 {
         if self.wide { self.u64(bytes, wide) } else { self.u32(bytes, narrow).into() }
     }
 }
 
-/// What matters of the ELF header.
+/// The fields of the ELF header that are used.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Header {
     pub(super) order: Order,
@@ -52,7 +52,7 @@ pub(super) struct Header {
     pub(super) table: u64,
     /// `e_phentsize`
     pub(super) entry: u16,
-    /// How many program headers there are, PN_XNUM resolved; not yet bounded.
+    /// How many program headers the file claims, with PN_XNUM resolved. It is not yet bounded.
     pub(super) count: u64,
 }
 
@@ -92,7 +92,7 @@ impl Header {
         Ok(if count == u16::MAX { header.extended(file, sections, size) } else { header })
     }
 
-    /// `e_phnum` is PN_XNUM: the count is `sh_info` of section 0, if there is one.
+    /// If `e_phnum` is PN_XNUM, the count is `sh_info` of section 0, if there is one.
     fn extended(self, file: &impl ReadAt, sections: u64, size: u64) -> Self {
         let mut raw = [0; 4];
         let at = sections.checked_add(if self.order.wide { 44 } else { 28 });
@@ -102,7 +102,7 @@ impl Header {
             }
             _ => 0,
         };
-        // Without a count there, the 65,535 that the header speaks of are all that is known.
+        // Without a count in section 0, the 65,535 of the header are the best that is known.
         if count == 0 { self } else { Self { count: count.into(), ..self } }
     }
 }

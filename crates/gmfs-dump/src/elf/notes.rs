@@ -1,4 +1,4 @@
-//! The notes of a dump: who wrote it, and what the kernel says of itself.
+//! The notes of a dump: which program wrote it, and what the kernel recorded about itself.
 
 #![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
@@ -6,33 +6,33 @@ use gmfs_io::{ReadAt, Span};
 
 use super::header::Order;
 
-/// So many notes are looked at: thirty for each of 8192 processors.
+/// The maximum number of notes that are read: 32 for each of 8192 processors.
 const MAX_NOTES: u32 = 1 << 18;
-/// So much of VMCOREINFO is read. Real ones have 2 to 4 KiB.
+/// The maximum number of bytes of VMCOREINFO that are read. Real ones have 2 to 4 KiB.
 const MAX_TEXT: u64 = 64 << 10;
-/// The longest value that is kept.
+/// The maximum length of a value. Longer values are ignored.
 const MAX_VALUE: usize = 256;
 
 /// What was found in the PT_NOTE segments.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Notes {
-    /// There are notes by QEMU: its `dump-guest-memory` wrote the file.
+    /// Whether there are notes by QEMU, so that its `dump-guest-memory` wrote the file.
     pub qemu: bool,
-    /// There are notes by Xen.
+    /// Whether there are notes by Xen.
     pub xen: bool,
-    /// There is a VMCOREINFO of the kernel.
+    /// Whether there is a VMCOREINFO of the kernel.
     pub vmcoreinfo: bool,
     /// `OSRELEASE` of VMCOREINFO: the version of the kernel.
     pub release: Option<String>,
     /// `CRASHTIME` of VMCOREINFO: seconds since 1970.
     pub crash_time: Option<u64>,
-    /// Some note is cut off or damaged; those behind it were not read.
+    /// Whether some note is cut off or damaged. The notes after it were not read.
     pub damaged: bool,
 }
 
 impl Notes {
-    /// Reads the notes in `segments` of the file of `size` bytes. Damaged notes end the reading; they are no error.
+    /// Reads the notes in `segments` of the file of `size` bytes. A damaged note ends the reading; it is not an error.
     pub(crate) fn read(file: &impl ReadAt, segments: &[Span], order: Order, size: u64) -> Self {
         let mut notes = Self::default();
         let mut left = MAX_NOTES;
@@ -54,12 +54,12 @@ impl Notes {
         notes
     }
 
-    /// Takes the note at `at`; returns where the next one is, or `None` if this one does not end before `end`.
+    /// Reads the note at `at`. Returns the offset of the next one, or `None` if this one does not end before `end`.
     fn take(&mut self, file: &impl ReadAt, at: u64, end: u64, order: Order) -> Option<u64> {
         let mut raw = [0; 12];
         file.read_at(at, &mut raw).ok()?;
         let (name_len, text_len) = (u64::from(order.u32(&raw, 0)), u64::from(order.u32(&raw, 4)));
-        // 64-bit sums of 32-bit numbers: no overflow before the bound by `end`.
+        // These are 64-bit sums of 32-bit numbers, so they do not overflow before they are compared with `end`.
         let name_at = at.checked_add(12)?;
         let text_at = name_at.checked_add(padded(name_len))?;
         if text_at.checked_add(text_len)? > end {
@@ -103,7 +103,7 @@ impl Notes {
     }
 }
 
-/// Names and contents are padded to 4 bytes, also in class 64.
+/// Names and contents are padded to 4 bytes, in the 64-bit class too.
 const fn padded(len: u64) -> u64 {
     len.saturating_add(3) & !3
 }

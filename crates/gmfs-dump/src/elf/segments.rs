@@ -1,4 +1,4 @@
-//! The program headers, and the sweep that turns their overlapping claims into pieces that do not overlap.
+//! The program headers, and the sweep that converts their overlapping claims into pieces that do not overlap.
 
 #![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
@@ -10,17 +10,17 @@ use gmfs_io::{Absence, ReadAt, Span};
 use super::header::{Header, Order};
 use super::{ElfError, MAX_HEADERS};
 
-/// How much of the table is read at once.
+/// How many bytes of the table one read takes.
 const READ: u64 = 1 << 20;
-/// Whatever a writer puts between the parts of a file for alignment is less than this.
+/// Parts of a file are aligned by less padding than this.
 const PADDING: u64 = 4096;
-/// So many PT_NOTEs are looked at; real dumps have one.
+/// The maximum number of PT_NOTEs that are read. Real dumps have one.
 const MAX_NOTES: usize = 64;
 
 const PT_LOAD: u32 = 1;
 const PT_NOTE: u32 = 4;
 
-/// Where the bytes of an address are. The order is the precedence.
+/// Where the bytes of an address are. Earlier variants win over later ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Backing {
     /// In the file, from this offset.
@@ -65,24 +65,24 @@ pub(super) struct Piece {
     pub(super) backing: Backing,
 }
 
-/// What the program headers say.
+/// What the program headers claim.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    /// What the PT_LOADs claim, in the order of the file, up to three pieces each.
+    /// What the PT_LOADs claim, in file order, up to three pieces each.
     pub(super) claims: Vec<Piece>,
-    /// Where in the file the PT_NOTEs are.
+    /// Offsets and lengths of the PT_NOTEs in the file.
     pub(super) notes: Vec<Span>,
     /// How many PT_LOADs there are.
     pub(super) loads: u64,
-    /// Whether each of them is at physical address 0.
+    /// Whether all PT_LOADs have physical address 0.
     pub(super) all_at_zero: bool,
-    /// How many were passed over.
+    /// How many PT_LOADs were ignored because their address is unknown or wraps.
     pub(super) without_address: u64,
-    /// How many program headers are behind the end of the file.
+    /// How many program headers are past the end of the file.
     pub(super) missing: u64,
 }
 
-/// Reads the program headers that lie within the file of `size` bytes.
+/// Reads the program headers that are within the file of `size` bytes.
 pub(super) fn read_table(file: &impl ReadAt, header: &Header, size: u64) -> Result<Table, ElfError> {
     let mut table = Table { all_at_zero: true, ..Table::default() };
     if header.count == 0 {
@@ -117,7 +117,7 @@ pub(super) fn read_table(file: &impl ReadAt, header: &Header, size: u64) -> Resu
 }
 
 impl Table {
-    /// Takes one program header.
+    /// Adds one program header.
     fn take(&mut self, raw: &[u8], order: Order, size: u64) {
         let offset = order.word(raw, 4, 8);
         let in_file = order.word(raw, 16, 32);
@@ -155,8 +155,8 @@ impl Table {
         true
     }
 
-    /// How many bytes behind the headers and notes of a file of `size` bytes belong to no segment; 0 for less than
-    /// padding explains.
+    /// How many bytes after the headers and notes of a file of `size` bytes belong to no segment. The result is 0 if
+    /// padding can explain them.
     pub(super) fn unaddressed(&self, header: &Header, size: u64) -> u64 {
         let table = header.count.saturating_mul(header.entry.into()).saturating_add(header.table);
         let body = self.notes.iter().map(|n| n.end()).fold(table, u64::max);
@@ -180,13 +180,13 @@ impl Table {
     }
 }
 
-/// Resolves overlaps: for each address the claim of the best rank, among equals the first. O(n log n): each turn of the
-/// loop passes the start or the end of a claim.
+/// Resolves overlaps: each address gets the claim with the best rank, and among equals the first one. It takes O(n log
+/// n), because each turn of the loop passes the start or the end of a claim.
 pub(super) fn sweep(claims: Vec<Piece>) -> Vec<Piece> {
     let mut order: Vec<usize> = (0..claims.len()).collect();
     order.sort_by_key(|index| claims.get(*index).map(|c| c.start));
     let mut waiting = order.into_iter().filter_map(|i| claims.get(i).map(|c| (i, *c))).peekable();
-    // The claims that cover `at`, the best on top.
+    // The claims that cover `at`. The best one is on top.
     let mut open: BinaryHeap<Reverse<(u8, usize, u64)>> = BinaryHeap::new();
     let mut pieces = Vec::new();
     let mut at = 0;
@@ -215,7 +215,7 @@ pub(super) fn sweep(claims: Vec<Piece>) -> Vec<Piece> {
     }
 }
 
-/// Adds a piece, joined with the one before it where it goes on in memory and in the file.
+/// Adds a piece. It is joined with the previous piece if it continues that one in memory and in the file.
 fn push(pieces: &mut Vec<Piece>, piece: Piece) {
     if let Some(last) = pieces.last_mut() {
         let next = last.backing.advanced(last.end.saturating_sub(last.start));

@@ -49,7 +49,7 @@ fn a_tail_without_bytes_was_left_out() {
     let dump = parse(&Builder::new().loads([Load::new(0x1000, b"abcd").memory(0x10), Load::new(0x1010, b"x")]));
     assert_eq!(read(&dump, 0x1002, 4), Err((Span::new(0x1004, 2), Absence::Excluded)));
     assert_eq!(read(&dump, 0x1002, 15), Err((Span::new(0x1004, 12), Absence::Excluded)));
-    // The stretch ends where the reason changes.
+    // The reported range ends where the reason changes.
     assert_eq!(dump.next_absent(0xff0..0x1020), Some((Span::new(0xff0, 0x10), Absence::NotInDump)));
     assert_eq!(
         kinds(&dump),
@@ -59,7 +59,8 @@ fn a_tail_without_bytes_was_left_out() {
 
 #[test]
 fn bytes_in_the_file_beat_a_segment_that_only_claims_them() {
-    // As QEMU with paging=on: the first segment claims it all, and one-page segments hold the data.
+    // This is what QEMU writes with paging=on: the first segment claims all memory, and one-page segments hold the
+    // data.
     let loads = [Load::new(0x1000, b"head").memory(0x100), Load::new(0x1080, b"real"), Load::new(0x1082, b"LATER")];
     let dump = parse(&Builder::new().loads(loads));
     assert_eq!(read(&dump, 0x1080, 4).unwrap(), b"real");
@@ -125,7 +126,7 @@ fn memory_of_a_guest_without_an_address_is_counted() {
     let body = vec![7; 3 << 20];
     let all = Builder::new().note("QEMU", b"").loads([Load::new(0x1000, &body)]);
     assert_eq!(parse(&all).facts().unaddressed, 0);
-    // The segments map two of three MiB, one of them twice.
+    // The segments map two of three MiB. One of these MiB is mapped twice.
     let mut paging = all.clone();
     paging.loads[0].in_file = Some(1 << 20);
     paging.loads[0].in_memory = Some(1 << 20);
@@ -136,7 +137,7 @@ fn memory_of_a_guest_without_an_address_is_counted() {
     paging.loads[1].place = Some(third);
     paging.loads[2] = Load { address: 0x80_0000, place: Some(third), ..paging.loads[1].clone() };
     assert_eq!(parse(&paging).facts().unaddressed, 1 << 20);
-    // Only QEMU stores memory to which no segment points.
+    // Memory without a segment is reported only for QEMU, because no other writer stores it.
     paging.notes.clear();
     assert_eq!(parse(&paging).facts().unaddressed, 0);
 }

@@ -71,19 +71,19 @@ fn records_that_make_no_sense_end_the_stream() {
         assert_eq!(read(&flat, 3, 1).unwrap_err().1, Absence::Undecodable);
         assert_eq!(read(&flat, 0, 3).unwrap(), b"abc");
     }
-    // Far away, and nothing is made for what is between.
+    // Records that are far apart cost no memory for the range between them.
     let flat = FlatFile::parse(stream(&[(1 << 62, b"x"), (0, b"y")], true)).unwrap();
     assert_eq!((flat.end(), read(&flat, (1 << 62) - 1, 2).unwrap()), (Some((1 << 62) + 1), vec![0, b'x']));
 }
 
 #[test]
-fn records_behind_a_damaged_one_are_found_again() {
+fn records_after_a_damaged_one_are_found_again() {
     let piece = |n: u8| vec![n; 100];
     let pieces: Vec<Vec<u8>> = (1..=9).map(piece).collect();
     let records: Vec<(i64, &[u8])> = pieces.iter().enumerate().map(|(n, piece)| (n as i64 * 100, &piece[..])).collect();
     let whole = stream(&records, true);
     let header = |n: usize| 4096 + n * 116;
-    // The place, the length (too large, too small), or both, of record 3.
+    // Damages record 3: its offset, its length (too large, too small), or both.
     for (at, bytes) in
         [(0, &[0xff; 8][..]), (8, &[0, 0, 0, 0, 0, 0, 0, 107]), (8, &[0, 0, 0, 0, 0, 0, 0, 90]), (0, &[0xee; 16])]
     {
@@ -144,7 +144,7 @@ fn mutations_neither_panic_nor_contradict_themselves() {
     for _ in 0..4000 {
         let mut file = whole.clone();
         for _ in 0..1 + next(3) {
-            // The headers of the records.
+            // The offsets of the records' headers.
             let start = [4096, 4096 + 1015, 4096 + 4031, 4096 + 4097, 4096 + 4513][next(5)];
             let at = (start + next(16)).min(file.len() - 1);
             file[at] = [0, 0xff, 0x7f, next(256) as u8][next(4)];
@@ -167,7 +167,7 @@ fn a_flattened_elf_dump_of_makedumpfile() {
     let stream = image.dump.as_ref().unwrap().flattened.clone().unwrap();
     assert_eq!((stream.records, stream.cut, stream.damaged), (records, false, false));
     truth.check(&*image.source, Absence::Excluded);
-    // Its first kilobytes only: the header is written last.
+    // A stream that was cut after its first kilobytes lacks the dump's header, because it is written last.
     let whole = std::fs::read(file.path()).unwrap();
     let cut = FlatFile::parse(whole[..100_000].to_vec()).unwrap();
     assert!(cut.facts().cut && ElfDump::parse(cut).is_err());

@@ -1,9 +1,9 @@
-//! The fuzzer's bytes, taken for decisions.
+//! Interprets the fuzzer's bytes as decisions.
 
-/// Decisions are taken from the front; behind the last byte each is 0.
+/// Takes decisions from the front of the bytes. After the last byte each decision is 0.
 pub(crate) struct Choices<'d>(&'d [u8]);
 
-/// Numbers at which readers go wrong.
+/// Numbers at which readers tend to fail.
 const EDGES: [u64; 16] = [
     0,
     1,
@@ -51,7 +51,7 @@ impl<'d> Choices<'d> {
         list[self.below(list.len())]
     }
 
-    /// Something else for a field that held `old` in a file of `size` bytes.
+    /// Another value for a field that held `old`, in a file of `size` bytes.
     pub(crate) fn instead_of(&mut self, old: u64, size: usize) -> u64 {
         match self.byte() % 6 {
             0 => self.of(&EDGES),
@@ -79,13 +79,13 @@ impl<'d> Choices<'d> {
         }
     }
 
-    /// What is left.
+    /// The bytes that are left.
     pub(crate) const fn rest(&self) -> &'d [u8] {
         self.0
     }
 }
 
-/// A page of which part can be compressed, different for each seed.
+/// A page of which part is compressible. It is different for each seed.
 pub(crate) fn memory(seed: u64, size: usize) -> Vec<u8> {
     let mut page = vec![seed as u8; size];
     let random = size / (2 + seed as usize % 3);

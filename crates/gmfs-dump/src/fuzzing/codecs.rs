@@ -1,16 +1,16 @@
-//! One page by one codec. The data are a page's stored bytes as they are, or say how to damage good ones.
+//! Decodes one page with one codec. The input is a page's stored bytes, or says how to damage valid ones.
 //!
-//! No decoder may touch what lies behind the page, and where there are two, they have to agree.
+//! No decoder may write past the page. Where there are two decoders, they must agree.
 
 use super::choices::{Choices, memory};
 use super::kdump_file::encode;
 use crate::kdump::Codec;
 use crate::kdump::codec::{Contexts, zlib, zstandard};
 
-/// Behind the page: what no decoder writes.
+/// The number of bytes after the page that no decoder may write.
 const GUARD: usize = 64;
 
-/// What one run is about: the stored bytes, the page's size, and the page if it is not damaged.
+/// The input of one run: the stored bytes, the page's size, and the page if it is not damaged.
 struct Case {
     stored: Vec<u8>,
     size: usize,
@@ -24,7 +24,7 @@ impl Case {
         if choices.one_in(4) {
             return Self { stored: choices.rest().to_vec(), size, good: None };
         }
-        // Sometimes of another size than the descriptor says.
+        // Sometimes the page has another size than the descriptor says.
         let other = choices.of(&[size, size, size, size - 1, size + 1, 2 * size]);
         let page = memory(choices.word(), other);
         let (mut stored, _) = encode(&page, codec);
@@ -41,17 +41,17 @@ impl Case {
         Self { stored, size, good: None }
     }
 
-    /// Decodes; `None` if the decoder refused. The rest of the page behind the guard has to stay as it was.
+    /// Decodes the page; `None` if the decoder refused it. The guard bytes after the page must not change.
     fn decode(&self, decode: impl FnOnce(&[u8], &mut [u8]) -> bool) -> Option<Vec<u8>> {
         let mut page = vec![0xa5; self.size + GUARD];
         let (front, guard) = page.split_at_mut(self.size);
         let done = decode(&self.stored, front);
-        assert!(guard.iter().all(|byte| *byte == 0xa5), "written behind the page");
+        assert!(guard.iter().all(|byte| *byte == 0xa5), "written past the page");
         page.truncate(self.size);
         done.then_some(page)
     }
 
-    /// Decodes by what the reader uses, twice by the same context.
+    /// Decodes with the decoder that the reader uses, twice with the same context.
     fn used(&self, codec: Codec) -> Option<Vec<u8>> {
         let mut contexts = Contexts::new();
         let first = self.decode(|from, page| contexts.decode(codec, from, page));
@@ -66,18 +66,18 @@ impl Case {
     }
 }
 
-/// What two decoders made of one input.
+/// What two decoders did with one input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Verdicts {
-    /// The one that the reader uses made a page.
+    /// Whether the decoder that the reader uses gave a page.
     pub used: bool,
-    /// The other one did.
+    /// Whether the other decoder gave a page.
     pub other: bool,
 }
 
-/// Decodes by what the reader uses and by the decoder in Rust, and compares. The data of a page have no checksum but in
-/// zlib, and the C libraries are lax about damaged Huffman tables: they may take what Rust refuses, but not the other
-/// way round, and what both take is the same page.
+/// Decodes with the decoder that the reader uses and with the one in Rust, and compares the results. Only zlib pages
+/// have a checksum, and the C libraries are lax about damaged Huffman tables. So C may accept what Rust refuses, but
+/// not the other way round, and what both accept must give the same page.
 #[must_use]
 pub fn decode(codec: Codec, data: &[u8]) -> Verdicts {
     let case = Case::new(data, codec);
@@ -100,7 +100,7 @@ pub fn decode(codec: Codec, data: &[u8]) -> Verdicts {
         assert_eq!(found, Some(other), "two decoders, two pages or verdicts of {:x?}", case.stored);
     } else if let Some(page) = found {
         let lax = match codec {
-            // With the right sum, which is there behind the stream.
+            // C may accept the stream if it holds the right checksum.
             Codec::Zlib => cfg!(feature = "deflate-c") && holds(&case.stored, adler32(&page)),
             Codec::Zstd => cfg!(feature = "zstd-c"),
             _ => false,
@@ -122,22 +122,22 @@ fn adler32(bytes: &[u8]) -> u32 {
     b << 16 | a
 }
 
-/// zlib, by Rust and by C.
+/// Decodes zlib in Rust and in C.
 pub fn by_zlib(data: &[u8]) {
     let _ = decode(Codec::Zlib, data);
 }
 
-/// LZO.
+/// Decodes LZO.
 pub fn by_lzo(data: &[u8]) {
     let _ = decode(Codec::Lzo, data);
 }
 
-/// Snappy.
+/// Decodes Snappy.
 pub fn by_snappy(data: &[u8]) {
     let _ = decode(Codec::Snappy, data);
 }
 
-/// Zstandard, by Rust and by C.
+/// Decodes Zstandard in Rust and in C.
 pub fn by_zstd(data: &[u8]) {
     let _ = decode(Codec::Zstd, data);
 }

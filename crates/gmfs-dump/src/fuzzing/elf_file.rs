@@ -1,15 +1,15 @@
-//! Makes ELF cores out of a description, also ones that no tool would write.
+//! Builds ELF cores from a description, including ones that no tool would write.
 
 /// A PT_LOAD.
 #[derive(Clone, Debug)]
 pub(crate) struct Load {
     pub(crate) address: u64,
     pub(crate) bytes: Vec<u8>,
-    /// `p_filesz`, if it is not the number of bytes.
+    /// `p_filesz`, if it differs from the number of bytes.
     pub(crate) in_file: Option<u64>,
-    /// `p_memsz`, if it is not `p_filesz`.
+    /// `p_memsz`, if it differs from `p_filesz`.
     pub(crate) in_memory: Option<u64>,
-    /// `p_offset`, if it is not where the bytes are.
+    /// `p_offset`, if it differs from where the bytes are.
     pub(crate) place: Option<u64>,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct Builder {
     pub(crate) flags: u32,
     pub(crate) kind: u16,
     pub(crate) entry: u16,
-    /// The count is in section 0.
+    /// Whether the count of program headers is in section 0.
     pub(crate) extended: bool,
     pub(crate) notes: Vec<u8>,
     pub(crate) loads: Vec<Load>,
@@ -59,7 +59,7 @@ impl Builder {
         }
     }
 
-    /// To be said before any note is added.
+    /// Sets word size and byte order. It must be called before notes are added.
     pub(crate) fn order(self, wide: bool, big: bool) -> Self {
         Self { wide, big, entry: if wide { 56 } else { 32 }, ..self }
     }
@@ -88,7 +88,7 @@ impl Builder {
         if self.wide { 8 } else { 4 }
     }
 
-    /// Where the program headers are.
+    /// The offset of the program headers.
     pub(crate) const fn table(&self) -> u64 {
         if self.wide { 64 + 64 } else { 52 + 40 }
     }
@@ -97,7 +97,7 @@ impl Builder {
         self.loads.len() as u64 + u64::from(!self.notes.is_empty())
     }
 
-    /// Where the bytes of the segments begin.
+    /// The offset of the segments' bytes.
     pub(crate) fn body(&self) -> u64 {
         self.table() + self.count() * u64::from(self.entry) + self.notes.len() as u64
     }
@@ -125,7 +125,7 @@ impl Builder {
             (0, 2),
         ];
         out.extend(fields.into_iter().flat_map(|(value, size)| self.number(value, size)));
-        // Section 0: sh_info is its last but two words, or three.
+        // In section 0, two words follow `sh_info`, or three in the 64-bit class.
         let (before, after) = if self.wide { (44, 16) } else { (28, 8) };
         out.extend(vec![0; before]);
         out.extend(self.number(self.count(), 4));

@@ -1,33 +1,34 @@
-//! A small writer of dumps, as the facts of the format have it: every version, layout and codec, and every lie.
+//! A small writer of kdump-compressed dumps that follows the format's description: every version, layout and codec, and
+//! false values in every field.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use crate::kdump::Codec;
 
-/// What a page is written as.
+/// How a page is written.
 #[derive(Clone, Debug)]
 pub(crate) enum Page {
-    /// Memory, by a codec; as it is where the codec does not make it smaller.
+    /// Memory, compressed with a codec, or uncompressed if the codec does not make it smaller.
     Memory(Vec<u8>, Codec),
-    /// The zero page that others share.
+    /// The zero page that several pages share.
     SharedZero,
-    /// A descriptor of zeros: the disk was full.
+    /// A descriptor of zeros, as a writer leaves it when the disk is full.
     Lost,
-    /// RAM that was filtered: no descriptor.
+    /// RAM that was filtered, and has no descriptor.
     Excluded,
-    /// Any bytes, size and flags.
+    /// Arbitrary bytes, size and flags.
     Forged { data: Vec<u8>, size: u32, flags: u32 },
-    /// Any descriptor.
+    /// An arbitrary descriptor.
     Pointed { offset: u64, size: u32, flags: u32 },
 }
 
-/// Where in the file a page is.
+/// Where a page is in the file.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     pub(crate) page: u64,
     pub(crate) descriptor: usize,
-    /// Empty for pages that share their bytes or have none.
+    /// The page's data; empty for pages that share their data or have none.
     pub(crate) data: std::ops::Range<usize>,
 }
 
@@ -37,7 +38,7 @@ pub(crate) struct Builder {
     pub(crate) version: u32,
     pub(crate) big: bool,
     pub(crate) wide: bool,
-    /// The 32-bit sub header as ARM's compiler lays it out.
+    /// Whether the 32-bit sub header has the layout of ARM's compilers.
     pub(crate) padded: bool,
     pub(crate) page: usize,
     pub(crate) status: u32,
@@ -47,7 +48,7 @@ pub(crate) struct Builder {
     pub(crate) phys_base: u64,
     pub(crate) split: Option<(u64, u64)>,
     pub(crate) pages: BTreeMap<u64, Page>,
-    /// Instead of the page behind the last one.
+    /// Replaces the number of the page after the last one.
     pub(crate) max_mapnr: Option<u64>,
     pub(crate) info: &'static str,
 }
@@ -91,12 +92,12 @@ impl Builder {
         if self.wide { self.u64(to, at, value) } else { self.u32(to, at, value as u32) }
     }
 
-    /// One past the last page number.
+    /// The number of the page after the last one.
     fn reach(&self) -> u64 {
         self.max_mapnr.unwrap_or_else(|| self.pages.keys().next_back().map_or(0, |last| last + 1))
     }
 
-    /// Blocks of both maps.
+    /// How many blocks both maps have.
     fn map_blocks(&self) -> usize {
         let last = self.pages.keys().next_back().map_or(0, |last| last + 1);
         2 * (last as usize).div_ceil(8).div_ceil(self.page).max(1)
@@ -118,7 +119,7 @@ impl Builder {
         }
     }
 
-    /// The sub header, with the notes behind it.
+    /// Writes the sub header, with the notes after it.
     fn sub(&self, to: &mut [u8]) {
         let at = |packed: usize, padded: usize, wide: usize| match (self.wide, self.padded) {
             (true, _) => wide,
@@ -135,7 +136,7 @@ impl Builder {
             self.long(to, at(16, 16, 24), end);
         }
         let size = at(80, 96, 104);
-        // One note, VMCOREINFO.
+        // The only note is VMCOREINFO.
         let mut note = Vec::new();
         for value in [11, self.info.len() as u32, 0] {
             note.extend(if self.big { value.to_be_bytes() } else { value.to_le_bytes() });
@@ -159,12 +160,12 @@ impl Builder {
         }
     }
 
-    /// The file.
+    /// The bytes of the file.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         self.bytes_and_places().0
     }
 
-    /// The file, and where each page of this part has its descriptor and its data.
+    /// The bytes of the file, and where each page of this part has its descriptor and its data.
     pub(crate) fn bytes_and_places(&self) -> (Vec<u8>, Vec<Place>) {
         let maps = self.map_blocks();
         let mut file = vec![0; (2 + maps) * self.page];
@@ -181,7 +182,7 @@ impl Builder {
             }
         }
         let table = file.len();
-        // Room for the descriptors of all parts, and the shared zero page.
+        // Leaves room for the descriptors of all parts, then writes the shared zero page.
         file.resize(table + 24 * inside.len(), 0);
         let zero = file.len() as u64;
         file.resize(file.len() + self.page, 0);
@@ -214,7 +215,7 @@ impl Builder {
     }
 }
 
-/// What a page is stored as, and the flags of its descriptor.
+/// The stored bytes of a page, and the flags of its descriptor.
 pub(crate) fn encode(page: &[u8], codec: Codec) -> (Vec<u8>, u32) {
     let (data, flags) = match codec {
         Codec::Stored => return (page.to_vec(), 0),
@@ -230,10 +231,11 @@ pub(crate) fn encode(page: &[u8], codec: Codec) -> (Vec<u8>, u32) {
     if data.len() < page.len() { (data, flags) } else { (page.to_vec(), 0) }
 }
 
-/// A zstd frame with its content size; its only block is a run if the page is one, else as it is.
+/// A zstd frame with its content size. Its only block is a run of one byte if the page is one, and uncompressed
+/// otherwise.
 fn zstd(page: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd];
-    // A single segment, its size in four bytes.
+    // A single segment, with its size in four bytes.
     frame.push(0xa0);
     frame.extend((page.len() as u32).to_le_bytes());
     let run = page.iter().all(|b| *b == page[0]);
@@ -252,7 +254,7 @@ fn zstd(page: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The blocks of a frame without its header and checksum.
+/// The blocks of a frame, without its header and checksum.
 fn blocks(frame: &[u8]) -> Option<&[u8]> {
     let descriptor = *frame.get(4)?;
     let single = descriptor & 0x20 != 0;
@@ -262,7 +264,7 @@ fn blocks(frame: &[u8]) -> Option<&[u8]> {
     frame.get(header..end)
 }
 
-/// An LZO1X block: literals up to where one byte is repeated to the end, and a match of that.
+/// An LZO1X block: literals up to the byte that repeats until the end, and a match of that byte.
 fn lzo(page: &[u8]) -> Vec<u8> {
     let last = page[page.len() - 1];
     let tail = page.iter().rev().take_while(|b| **b == last).count();
@@ -281,7 +283,7 @@ fn lzo(page: &[u8]) -> Vec<u8> {
     out
 }
 
-/// An instruction with its length, in the byte itself or behind it.
+/// An instruction with its length, in the instruction's byte or in the bytes after it.
 fn extended(out: &mut Vec<u8>, op: u8, length: usize, room: usize, base: usize) {
     if length <= room + base {
         out.push(op | (length - base) as u8);

@@ -1,4 +1,4 @@
-//! Good files, made by choices, and damaged where it matters.
+//! Makes valid files by the fuzzer's choices, and damages them where it matters.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -43,7 +43,7 @@ fn dump(choices: &mut Choices<'_>) -> Builder {
     builder
 }
 
-/// What each page reads as.
+/// What each page must read as.
 fn truth(builder: &Builder) -> BTreeMap<u64, Result<Vec<u8>, Absence>> {
     let read = |page: &Page| match page {
         Page::Memory(bytes, _) => Ok(bytes.clone()),
@@ -54,7 +54,7 @@ fn truth(builder: &Builder) -> BTreeMap<u64, Result<Vec<u8>, Absence>> {
     builder.pages.iter().map(|(number, page)| (*number, read(page))).collect()
 }
 
-/// Compares all pages with the truth, but `but`, which may be anything or absent.
+/// Compares all pages with the truth. Page `but` may have any content, or be absent.
 fn compare(file: &[u8], builder: &Builder, but: Option<u64>) {
     let owned = file.to_vec();
     let mut dump = KdumpDump::parse(&owned).expect("the headers are good");
@@ -66,8 +66,8 @@ fn compare(file: &[u8], builder: &Builder, but: Option<u64>) {
             (Ok(()), Ok(bytes)) if Some(number) != but => assert_eq!(page, bytes, "page {number}"),
             (Ok(()), _) => assert_eq!(Some(number), but, "page {number} is there"),
             (Err(ReadError::Absent { span, why }), expected) => {
-                let told = matches!(why, Absence::Undecodable | Absence::Truncated | Absence::NoData);
-                let right = expected == Err(why) || Some(number) == but && told;
+                let is_damage = matches!(why, Absence::Undecodable | Absence::Truncated | Absence::NoData);
+                let right = expected == Err(why) || Some(number) == but && is_damage;
                 assert!(right && span.offset / builder.page as u64 == number, "page {number}: {why}");
             }
             (Err(other), _) => panic!("{other}"),
@@ -75,7 +75,7 @@ fn compare(file: &[u8], builder: &Builder, but: Option<u64>) {
     }
 }
 
-/// The fields of the headers: where, and how many bytes.
+/// A field of the headers: its offset and its size in bytes.
 fn header_field(choices: &mut Choices<'_>, builder: &Builder) -> (usize, usize) {
     let fields = if builder.wide { 424 } else { 412 };
     match choices.byte() % 3 {
@@ -100,7 +100,7 @@ fn patch(file: &mut [u8], at: usize, width: usize, big: bool, choices: &mut Choi
     field.copy_from_slice(&raw[..width]);
 }
 
-/// A descriptor's offset, size or flags, or a page's stored bytes.
+/// Damages a descriptor's offset, size or flags, or a page's stored bytes.
 fn damage_page(file: &mut [u8], place: &Place, big: bool, choices: &mut Choices<'_>) {
     match choices.byte() % 4 {
         0 => patch(file, place.descriptor, 8, big, choices),
@@ -110,7 +110,7 @@ fn damage_page(file: &mut [u8], place: &Place, big: bool, choices: &mut Choices<
     }
 }
 
-/// A kdump-compressed dump: as it is, with one damaged page, or with anything damaged.
+/// Makes a kdump-compressed dump, and leaves it intact, damages one page, or damages anything.
 ///
 /// # Panics
 /// If a page that is not damaged does not read as it should, or two answers contradict each other.
@@ -151,7 +151,7 @@ pub fn kdump(data: &[u8]) {
     super::exercise_kdump(&file);
 }
 
-/// The start of a flattened stream, which records follow.
+/// The start of a flattened stream, before its records.
 pub(super) fn flat_start() -> Vec<u8> {
     let mut stream = b"makedumpfile\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x01".to_vec();
     stream.resize(4096, 0);
@@ -165,10 +165,10 @@ pub(super) fn record(stream: &mut Vec<u8>, at: usize, bytes: &[u8]) {
     stream.extend(bytes);
 }
 
-/// A flattened dump, in records of any size and order, of which later ones replace earlier ones.
+/// Makes a flattened dump with records of any size and order, in which later records overwrite earlier ones.
 ///
 /// # Panics
-/// If what was rearranged is not what was flattened, or two answers contradict each other.
+/// If the rearranged file is not what was flattened, or two answers contradict each other.
 pub fn flat(data: &[u8]) {
     let mut choices = Choices::new(data);
     let plain = dump(&mut choices).bytes();
@@ -202,7 +202,7 @@ pub fn flat(data: &[u8]) {
     super::exercise_flat(&stream);
 }
 
-/// An ELF core with segments that lie, overlap and point anywhere.
+/// Makes an ELF core with segments that have false values, overlap and point anywhere.
 ///
 /// # Panics
 /// If two answers contradict each other.
@@ -262,7 +262,7 @@ pub(super) fn block(start: u64, bytes: &[u8], compressed: bool) -> Vec<u8> {
     block
 }
 
-/// A LiME or AVML image with blocks and chunks that lie.
+/// Makes a LiME or AVML image whose blocks and chunks have false values.
 ///
 /// # Panics
 /// If a good image does not read as it should, or two answers contradict each other.

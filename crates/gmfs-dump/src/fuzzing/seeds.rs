@@ -1,4 +1,5 @@
-//! Seeds: small inputs from which a fuzzer starts. Most are whole, so that mutations of them get past the first checks.
+//! Seeds: small inputs that a fuzzer starts from. Most are valid files, so that mutations of them get past the first
+//! checks.
 
 use super::choices::memory;
 use super::elf_file::{self, Load};
@@ -6,17 +7,17 @@ use super::kdump_file::{Builder, Page, encode};
 use super::made::{block, flat_start, record};
 use crate::kdump::Codec;
 
-/// A seed's file name, and its bytes.
+/// A seed's file name and its bytes.
 type Seed = (String, Vec<u8>);
 
 const CODECS: [Codec; 5] = [Codec::Stored, Codec::Zlib, Codec::Lzo, Codec::Snappy, Codec::Zstd];
 
-/// The seeds of a target, each with a name for its file. A name that is no target has none.
+/// The seeds of a target, each with a file name. An unknown target has none.
 #[must_use]
 pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
     match target {
         "elf" => elf(),
-        // The target of gmfs-image, which recognises each of them.
+        // This target is in gmfs-image, which recognises each of the formats.
         "image" => image(),
         "kdump" => kdump(),
         "flat" => flat(),
@@ -47,7 +48,7 @@ fn elf() -> Vec<Seed> {
     seeds
 }
 
-/// One of each kind, and the text of an iomem file.
+/// One file of each kind, and the text of `/proc/iomem`.
 fn image() -> Vec<Seed> {
     let first = |name: &str, seeds: Vec<Seed>| seeds.into_iter().next().map(|(_, bytes)| (name.to_owned(), bytes));
     let kinds = [("elf", elf()), ("kdump", kdump()), ("flat", flat()), ("lime", lime())];
@@ -57,7 +58,7 @@ fn image() -> Vec<Seed> {
     seeds
 }
 
-/// Four pages: of memory by the codec, a shared zero page, one that was left out, and memory after a gap.
+/// Four pages: one compressed by the codec, a shared zero page, one that was left out, and another one after a gap.
 fn four_pages(dump: Builder, codec: Codec) -> Builder {
     let size = dump.page;
     dump.page(0, Page::Memory(memory(4, size), codec))
@@ -66,12 +67,12 @@ fn four_pages(dump: Builder, codec: Codec) -> Builder {
         .page(70, Page::Memory(memory(7, size), codec))
 }
 
-/// Small pages keep the seeds small: a fuzzer gets through more of them.
+/// Small pages keep the seeds small, so that a fuzzer gets through more of them.
 fn small_dump() -> Builder {
     Builder { page: 512, ..Builder::new() }
 }
 
-/// Each version, codec and layout of a kdump-compressed dump.
+/// A kdump-compressed dump in each version, codec and layout.
 fn kdump() -> Vec<Seed> {
     let versions =
         (0..=6).map(|version| (format!("version-{version}"), Builder { version, ..small_dump() }, CODECS[0]));
@@ -90,7 +91,7 @@ fn kdump() -> Vec<Seed> {
     all.map(|(name, dump, codec)| (name, four_pages(dump, codec).bytes())).collect()
 }
 
-/// A kdump-compressed dump and an ELF core, flattened: in the order of the file, backwards, and cut.
+/// A kdump-compressed dump and an ELF core, flattened: in file order, backwards, and cut short.
 fn flat() -> Vec<Seed> {
     let kdump = four_pages(small_dump(), Codec::Zlib).bytes();
     let elf = elf_file::Builder::new().loads([Load::new(0x1000, &memory(3, 300))]).bytes();
@@ -112,7 +113,7 @@ fn flat() -> Vec<Seed> {
     seeds
 }
 
-/// LiME and AVML images, one with blocks of both, and one in the other byte order.
+/// LiME and AVML images, one with blocks of both formats, and one in the other byte order.
 fn lime() -> Vec<Seed> {
     let blocks = |kinds: [bool; 2]| {
         let starts = [0x1000, 0x8000];
@@ -131,21 +132,22 @@ fn lime() -> Vec<Seed> {
     ]
 }
 
-/// Decisions of any kind, few and many: each input is a good one for targets that take decisions.
+/// Random bytes, few and many. Any input is valid for targets that interpret it as decisions.
 fn decisions() -> Vec<Seed> {
     let random = |number: u64| memory(12 * number + 1, 64 << (number % 4));
     (0..12).map(|number| (format!("decisions-{number}"), random(number))).collect()
 }
 
-/// Pages of two sizes as they are stored, and good pages that the target compresses by itself.
+/// Stored pages of two sizes, and inputs from which the target makes valid pages.
 fn pages(codec: Codec) -> Vec<Seed> {
-    // The first two bytes choose the page's size; a third of 0 says that the stored bytes follow.
+    // The first two bytes choose the page's size. A third byte of 0 says that the stored bytes follow.
     let sizes = [(0, 4096), (3, 512)];
     let stored = sizes.into_iter().map(|(choice, size)| {
         let (bytes, _) = encode(&memory(5, size), codec);
         (format!("stored-{size}"), [&[0, choice, 0], bytes.as_slice()].concat())
     });
-    // A third of 1 says that a page is made: two bytes choose its size, eight its content, and one the damage.
+    // A third byte of 1 says that the target makes a page: two bytes choose its size, eight its content, one the
+    // damage.
     let made = (0..4_u8).map(|number| {
         let input = [0, 3, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, number, number % 2, number, 0, 9, number];
         (format!("made-{number}"), input.to_vec())

@@ -1,6 +1,6 @@
 use super::*;
 
-/// Bytes for one run: random ones, of a length that changes.
+/// The input of one run: random bytes, of varying length.
 fn input(state: &mut u64) -> Vec<u8> {
     let mut next = || {
         *state ^= *state << 13;
@@ -40,7 +40,7 @@ fn made_lime() {
     run("made_lime", 3_000);
 }
 
-/// Each verdict occurs, so that the comparison is one.
+/// Each verdict must occur, or the comparison would prove nothing.
 fn codec(codec: crate::kdump::Codec, rounds: u32) {
     let mut state = 0x9e37_79b9_7f4a_7c15;
     let (mut good, mut lax) = (0, 0);
@@ -54,7 +54,7 @@ fn codec(codec: crate::kdump::Codec, rounds: u32) {
     assert!(lax < rounds / 50, "{lax} of {rounds}");
 }
 
-/// So many inputs: more, if the environment says so.
+/// How many inputs a test tries. An environment variable can set a larger number.
 fn rounds(usual: u32) -> u32 {
     std::env::var("GMFS_CODEC_CASES").map_or(usual, |number| number.parse().unwrap())
 }
@@ -79,7 +79,7 @@ fn codec_zstd() {
     codec(crate::kdump::Codec::Zstd, rounds(5_000));
 }
 
-/// The targets of the fuzzer are these.
+/// The bodies in `TARGETS` must be those in `fuzz/`.
 #[test]
 fn each_body_is_a_fuzz_target() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");
@@ -90,7 +90,7 @@ fn each_body_is_a_fuzz_target() {
     }
 }
 
-/// Seeds have names of their own, and each target takes its own.
+/// Each seed must have a name of its own, and the body of its target must accept it.
 #[test]
 fn each_target_has_seeds_and_passes_them() {
     for (target, body) in TARGETS {

@@ -1,10 +1,12 @@
-//! The bitmaps: which pages were RAM, which are in the file, and the how-many-th a page is.
+//! Reads the bitmaps: which pages were RAM, which pages are in the file, and the rank of a page among those in the
+//! file.
 //!
-//! Neither map is kept in memory. What is kept is, for each 4096 pages, how many pages before them are in the file: 8
-//! bytes for 16 MiB of memory, a 64th of the map. Besides, the pieces of both maps that were read last, 512 KiB at most.
+//! Neither map is kept in memory. The index has, for each group of 4096 pages, how many pages before it are in the
+//! file: 8 bytes for 16 MiB of memory, a 64th of the map's size. In addition, the pieces of both maps that were read
+//! last are kept, at most 512 KiB.
 //!
-//! A map may have as many runs as bits, so nothing here does work, or a system call, for each run: maps are read in
-//! pieces of up to 64 KiB and looked at by words of 64 pages.
+//! A map may have as many runs as bits, so no code here does work, or a system call, for each run. Maps are read in
+//! pieces of up to 64 KiB and processed in words of 64 pages.
 
 #![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
@@ -16,37 +18,37 @@ use gmfs_io::{Absence, ReadAt, ReadError, Span};
 
 use super::{Header, KdumpError};
 
-/// So many pages share one entry of the index.
+/// How many pages share one entry of the index.
 const GROUP: u64 = 4096;
-/// A map with more bytes is refused: that is 128 TiB of 4 KiB pages. It bounds the index to 64 MiB.
+/// A larger map, in bytes, is refused. This size describes 128 TiB of 4 KiB pages, and bounds the index to 64 MiB.
 pub(super) const MAX_MAP: u64 = 4 << 30;
-/// How much of a map is read at once to count it.
+/// How many bytes of a map are read at once to count its bits.
 const READ: usize = 256 << 10;
-/// A group's number is a page's number without these bits.
+/// A group's number is a page's number shifted by this.
 const GROUP_BITS: u32 = GROUP.trailing_zeros();
-/// So many words of a map belong to a group.
+/// How many words of a map belong to a group.
 const GROUP_WORDS: usize = 64;
-/// The number of a word in its group.
+/// Masks the number of a word within its group.
 const GROUP_WORDS_MASK: u64 = 63;
-/// So many pieces of a map are kept.
+/// How many pieces of a map are kept.
 const WINDOWS: usize = 4;
-/// So many words of a map are read at least to look into it: 4 KiB.
+/// How many words one read of a map takes at least: 4 KiB.
 const LEAST_WINDOW: usize = 512;
-/// And so many at most: 64 KiB.
+/// How many words one read of a map takes at most: 64 KiB.
 const LARGEST_WINDOW: usize = 8192;
-/// After so many pages that were no RAM, the file is asked whether its map has a hole there.
+/// After this many pages that were not RAM, the search asks the file whether its map has a hole there.
 const HOLE: u64 = 1 << 15;
 
-/// Which of the two maps.
+/// Names one of the two maps.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Map {
-    /// The page was RAM.
+    /// The map whose bits say that a page was RAM.
     Ram,
-    /// The page has a descriptor.
+    /// The map whose bits say that a page has a descriptor.
     Dumped,
 }
 
-/// What the bitmaps say of a run of pages.
+/// What the bitmaps say about a run of pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
     /// They have descriptors.
@@ -58,21 +60,21 @@ pub(super) enum Class {
 /// The two maps of a dump.
 #[derive(Debug)]
 pub(super) struct Bitmaps {
-    /// Where the map of RAM is; the same as `dumped` if there is only one.
+    /// The offset of the map of RAM, which equals `dumped` if there is only one map.
     ram: u64,
     dumped: u64,
-    /// The pages that the map in the file speaks of: all that it has bits for, as far as they can be read.
+    /// How many pages have readable bits in the file.
     known: u64,
-    /// The pages that the header speaks of, as far as the map has room for them.
+    /// How many pages the header claims, bounded by the size of the map.
     claimed: u64,
-    /// How many pages before each group are in the file, and at the end how many there are at all.
+    /// How many pages before each group are in the file. The last entry is the number of all pages in the file.
     counts: Vec<u64>,
     /// One past the last page that is in the file.
     end: u64,
     windows: BothWindows,
 }
 
-/// Those of both maps. Where there is only one map, it is read twice.
+/// The kept pieces of both maps. If there is only one map, each side keeps its own pieces of it.
 #[derive(Debug)]
 struct BothWindows {
     ram: Mutex<Windows<u64>>,
@@ -87,7 +89,7 @@ impl Default for BothWindows {
 }
 
 impl Bitmaps {
-    /// Counts the map in `file`, from which nothing else is read.
+    /// Counts the bits of the map in `file`. Nothing else is read.
     pub(super) fn read(file: &impl ReadAt, header: &Header) -> Result<Self, KdumpError> {
         let ram = header.bitmaps_at();
         let (dumped, bytes) = match header.half() {
@@ -114,8 +116,8 @@ impl Bitmaps {
         let groups = self.known.div_ceil(GROUP);
         let mut total = 0;
         let mut buf = vec![0; READ.min(usize::try_from(groups.saturating_mul(GROUP >> 3)).unwrap_or(READ))];
-        // Through a file with holes one gets at the pace of its data. To ask for them costs a file without holes more than
-        // reading does, so it is asked only behind a stretch of zeros.
+        // Holes of a sparse file are skipped. Asking for holes costs more than reading if there are none, so the file
+        // is asked only after a piece that was zero.
         let mut data = 0..u64::MAX;
         let mut group = 0;
         self.counts.reserve_exact(usize::try_from(groups.saturating_add(1)).unwrap_or(0));
@@ -167,7 +169,7 @@ impl Bitmaps {
         self.end
     }
 
-    /// One past the last page that the maps speak of.
+    /// How many pages the maps have bits for.
     pub(super) const fn claimed(&self) -> u64 {
         self.claimed
     }
@@ -182,7 +184,7 @@ impl Bitmaps {
         self.counts.last().copied().unwrap_or(0)
     }
 
-    /// Whether `other` has the same pages, as far as the counts tell.
+    /// Whether `other` has the same pages, as far as the counts show.
     pub(super) fn same(&self, other: &Self) -> bool {
         (self.known, self.end, &self.counts) == (other.known, other.end, &other.counts)
     }
@@ -210,12 +212,12 @@ impl Bitmaps {
         Ok(to <= self.known && self.dumped_until(file, from, to)? >= to)
     }
 
-    /// What the maps say of `page`.
+    /// What the maps say about `page`.
     pub(super) fn class(&self, file: &impl ReadAt, page: u64) -> Result<Class, ReadError> {
         self.class_by(page, |map| self.word(file, map, page >> 6))
     }
 
-    /// What the words say that hold a page's bits.
+    /// What the words with a page's bits say about the page.
     fn class_by(&self, page: u64, mut word: impl FnMut(Map) -> Result<u64, ReadError>) -> Result<Class, ReadError> {
         if page >= self.claimed {
             return Ok(Class::Absent(Absence::NotInDump));
@@ -233,7 +235,7 @@ impl Bitmaps {
         })
     }
 
-    /// What the maps say of `from`, and how far they say the same; `to` at most. `from < to`.
+    /// What the maps say about `from`, and where that changes, at most at `to`. `from` must be less than `to`.
     pub(super) fn run(&self, file: &impl ReadAt, from: u64, to: u64) -> Result<(u64, Class), ReadError> {
         let mut walk = Walk::new(self, file);
         let class = self.class_by(from, |map| walk.word(map, from >> 6))?;
@@ -246,7 +248,7 @@ impl Bitmaps {
         Ok((end, class))
     }
 
-    /// The first page from `from` that is not in the file, or `to`.
+    /// The first page at or after `from` that is not in the file, or `to`.
     pub(super) fn dumped_until(&self, file: &impl ReadAt, from: u64, to: u64) -> Result<u64, ReadError> {
         self.dumped_end(&mut Walk::new(self, file), from, to)
     }
@@ -268,17 +270,17 @@ impl Bitmaps {
         Ok(to)
     }
 
-    /// The first page from `from` that is in the file, or is not absent for `why`; or `to`. Pages from `from` on are
-    /// passed over in steps of the map of RAM, for which there is no index.
+    /// The first page at or after `from` that is in the file or is not absent because of `why`, or `to`. The search
+    /// reads the map of RAM step by step, because it has no index.
     fn absent_end(&self, walk: &mut Walk<'_, impl ReadAt>, from: u64, to: u64, why: Absence) -> Result<u64, ReadError> {
-        // What the map of RAM has where the run goes on.
+        // The bits in the map of RAM that continue the run.
         let same = if why == Absence::Excluded { u64::MAX } else { 0 };
         let mut at = from;
         let mut probe = HOLE;
         while at < to {
             if at >= from.saturating_add(probe) && same == 0 {
                 let data = self.skip_hole(walk.file, at, to)?;
-                // Where there is no hole, the next question comes later.
+                // If there is no hole, the distance to the next question grows.
                 probe = data.saturating_sub(from).saturating_add(if data == at { probe } else { HOLE });
                 let group = self.next_in_file(at >> GROUP_BITS);
                 at = data.min(group.saturating_mul(GROUP)).clamp(at, to);
@@ -297,8 +299,8 @@ impl Bitmaps {
         Ok(to)
     }
 
-    /// The first run of at least `least` pages that are in the file, of those that begin in `[from, to)`, each cut to
-    /// that range; `least` is at least 1. What is shorter is passed over word by word.
+    /// The first run of at least `least` pages that are in the file, among those that begin in `[from, to)`. Runs are
+    /// cut to that range; `least` must be at least 1. Shorter runs are skipped a word at a time.
     pub(super) fn long_run(
         &self,
         file: &impl ReadAt,
@@ -328,7 +330,7 @@ impl Bitmaps {
                     return Ok(Some(start..first));
                 }
                 let last = base.saturating_add(63_u64.saturating_sub(gaps.leading_zeros().into()));
-                // Most words have no run between their gaps that is long enough.
+                // Most words have no run between their gaps that is long enough, so they are skipped.
                 while gaps != 0 && has_run(word, least) {
                     let gap = base.saturating_add(gaps.trailing_zeros().into());
                     if gap.saturating_sub(start) >= least {
@@ -347,7 +349,8 @@ impl Bitmaps {
         Ok(None)
     }
 
-    /// The last run of pages in `[from, to)` that are in the file; it is cut where it is longer than `longest`.
+    /// The last run of pages in `[from, to)` that are in the file. Only the end of a run that is longer than `longest`
+    /// is returned.
     pub(super) fn last_run(
         &self,
         file: &impl ReadAt,
@@ -390,7 +393,7 @@ impl Bitmaps {
         let mut walk = Walk::new(self, file);
         let to = to.min(self.claimed);
         let known = to.min(self.known);
-        // The last page of the word before: whether it is in the file, and whether it was left out.
+        // State of the last page of the previous word: whether it is in the file, and whether it was left out.
         let (mut held, mut left) = (0, 0);
         let mut at = from;
         while at < known {
@@ -402,7 +405,7 @@ impl Bitmaps {
                 continue;
             }
             if at & (GROUP - 1) == 0 && self.in_group(group) == 0 && group & 15 == 0 {
-                // Nothing is said of a hole of the file in the map of RAM.
+                // A hole of the file in the map of RAM describes no memory.
                 let data = self.skip_hole(file, at, known)?;
                 let groups = self.next_in_file(group).min(data >> GROUP_BITS);
                 if groups > group {
@@ -434,7 +437,7 @@ impl Bitmaps {
         }
     }
 
-    /// The first group from `group` on of which pages are in the file, or one past the last group.
+    /// The first group at or after `group` with pages in the file, or one past the last group.
     fn next_in_file(&self, group: u64) -> u64 {
         let index = usize::try_from(group).unwrap_or(usize::MAX);
         let counts = self.counts.get(index..).unwrap_or_default();
@@ -444,7 +447,7 @@ impl Bitmaps {
         group.saturating_add(u64::try_from(none).unwrap_or(u64::MAX))
     }
 
-    /// Passes over a hole of the file in the map of RAM.
+    /// Skips a hole of the file in the map of RAM.
     fn skip_hole(&self, file: &impl ReadAt, from: u64, to: u64) -> Result<u64, ReadError> {
         let place = |page: u64| self.ram.saturating_add(page >> 3);
         let data = file.next_data(place(from)..place(to).saturating_add(1))?;
@@ -470,7 +473,7 @@ impl Bitmaps {
         }
     }
 
-    /// The words of a map for a group of pages; bits that are not known are 0.
+    /// The words of a map for a group of pages. Bits that are unknown are 0.
     fn group(&self, file: &impl ReadAt, map: Map, group: u64) -> Result<[u64; GROUP_WORDS], ReadError> {
         let mut words = [0; GROUP_WORDS];
         let known = self.known.saturating_sub(group.saturating_mul(GROUP));
@@ -508,7 +511,8 @@ impl Bitmaps {
             Map::Ram => {
                 read_what_is_there(file, at.saturating_add(from), &mut raw)?;
             }
-            // All of it was there when it was counted: a file that is being cut must not make pages look left out.
+            // The whole map was present when it was counted. If the file was truncated since, its pages must not look
+            // left out.
             Map::Dumped => file.read_at(at.saturating_add(from), &mut raw)?,
         }
         let (whole, rest) = raw.as_chunks::<8>();
@@ -516,7 +520,7 @@ impl Bitmaps {
         if !rest.is_empty() {
             list.push(masked(rest, 64));
         }
-        // The last word may have bits that mean nothing.
+        // Bits of the last word past the end of the map mean nothing.
         let bits = known.saturating_sub(u64::try_from(list.len()).unwrap_or(0).saturating_sub(1).saturating_mul(64));
         if let Some(last) = list.last_mut() {
             *last &= low_bits(bits);
@@ -527,12 +531,12 @@ impl Bitmaps {
     }
 }
 
-/// The bits of a word that begin a run, if `before` is the last bit of the word before.
+/// The bits of a word that begin a run. `before` is the last bit of the previous word.
 fn begins(word: u64, before: u64) -> u64 {
     (word & !(word << 1 | before)).count_ones().into()
 }
 
-/// Whether `least` bits or more that follow one another are set; not more than 64.
+/// Whether the word has `least` consecutive set bits. `least` is at most 64.
 fn has_run(word: u64, least: u64) -> bool {
     let mut left = least.saturating_sub(1);
     let mut bits = word;
@@ -565,7 +569,7 @@ impl Runs {
     }
 }
 
-/// What the maps say of a range of pages, counted.
+/// Counts of what the maps say about a range of pages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct PageTotals {
     pub(super) dumped: Runs,
@@ -573,7 +577,7 @@ pub(super) struct PageTotals {
     pub(super) truncated: Runs,
 }
 
-/// Goes through both maps, one group of pages at a time.
+/// Reads both maps, one group of pages at a time.
 struct Walk<'m, R> {
     maps: &'m Bitmaps,
     file: &'m R,
@@ -603,8 +607,8 @@ impl<'m, R: ReadAt> Walk<'m, R> {
     }
 }
 
-/// The pieces of a list in the file that were read last: words of a map, or descriptors. A piece that follows another one
-/// is twice as long, so that who goes through the list reads it in large pieces, and who looks here and there reads little.
+/// The pieces of a list in the file that were read last: words of a map, or descriptors. A piece that follows another
+/// one is twice as long. So a sequential reader reads large pieces, and a random reader reads small ones.
 #[derive(Debug)]
 pub(super) struct Windows<T> {
     kept: VecDeque<(u64, Vec<T>)>,
@@ -617,7 +621,7 @@ impl<T: Clone + Default> Windows<T> {
         Self { kept: VecDeque::new(), least, largest }
     }
 
-    /// What the list has from `from` on, of which the first ones are at hand.
+    /// The part of the list from `from` on, if a kept piece holds its start.
     pub(super) fn find(&mut self, from: u64) -> Option<&[T]> {
         let inside = |start: u64| usize::try_from(from.checked_sub(start)?).ok();
         let index = self.kept.iter().position(|(start, list)| inside(*start).is_some_and(|at| at < list.len()))?;
@@ -626,7 +630,7 @@ impl<T: Clone + Default> Windows<T> {
         list.get(inside(*start)?..)
     }
 
-    /// How many are to be read from `from` on, of a list of `all`, and room for them that may be used again.
+    /// How many entries to read from `from` on, of a list of `all` entries, and a buffer that is reused for them.
     pub(super) fn room(&mut self, from: u64, all: u64) -> (usize, Vec<T>) {
         let end = |start: u64, list: &Vec<T>| start.saturating_add(u64::try_from(list.len()).unwrap_or(0));
         let before = self.kept.iter().find(|(start, list)| end(*start, list) == from).map_or(0, |(_, list)| list.len());
@@ -641,7 +645,7 @@ impl<T: Clone + Default> Windows<T> {
     }
 }
 
-/// Up to eight bytes of a map, of which `limit` bits count.
+/// Up to eight bytes of a map as a word. Only the first `limit` bits count.
 fn masked(raw: &[u8], limit: u64) -> u64 {
     let mut bytes = [0; 8];
     for (to, from) in bytes.iter_mut().zip(raw) {
@@ -655,7 +659,7 @@ const fn low_bits(count: u64) -> u64 {
     if count >= 64 { u64::MAX } else { !(u64::MAX << count) }
 }
 
-/// Reads `buf` from `at`; what is absent reads as zero. Returns whether nothing was.
+/// Reads `buf` from `at`. Bytes that are absent read as zeros. Returns whether none was absent.
 pub(super) fn read_what_is_there(file: &impl ReadAt, at: u64, buf: &mut [u8]) -> Result<bool, ReadError> {
     match file.read_at(at, buf) {
         Err(ReadError::Absent { .. }) => {}
@@ -672,7 +676,7 @@ pub(super) fn read_what_is_there(file: &impl ReadAt, at: u64, buf: &mut [u8]) ->
         let absent = file.next_absent(from..end).map(|(span, _)| span).unwrap_or(Span::new(end, 0));
         let there = buf.get_mut(part(from, absent.offset.min(end))).unwrap_or_default();
         match file.read_at(from, there) {
-            // What was there a moment ago is not: the file is being cut.
+            // These bytes were present a moment ago, so the file is being truncated.
             Err(ReadError::Absent { .. }) => there.fill(0),
             done => done?,
         }

@@ -1,9 +1,8 @@
-//! Decoding of one page into a buffer of exactly its size. No codec can write more, and none allocates by what its input
-//! says; the contexts that some of them need are kept from page to page.
-
+//! Decodes one page into a buffer of exactly its size. No codec can write past the buffer, and none allocates memory by
+//! sizes that its input claims. The contexts that some codecs need are reused from page to page.
 //!
-//! zlib and Zstandard have a decoder in Rust and, behind a feature each, one in C. Both fill the same buffer and give the
-//! same verdict on the same bytes; a test compares them on damaged pages.
+//! Zlib and Zstandard have a decoder in Rust and one in C. Those in C need a feature each. Both fill the same buffer. A
+//! test compares their verdicts on damaged pages.
 
 #![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
@@ -14,9 +13,9 @@ pub(crate) mod zstandard;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Codec {
-    /// As it is.
+    /// Not compressed.
     Stored,
-    /// A zlib stream. The only one with a checksum.
+    /// A zlib stream. Only this codec has a checksum.
     Zlib,
     /// An LZO1X block.
     Lzo,
@@ -43,7 +42,7 @@ impl Codec {
         }
     }
 
-    /// The codec that a descriptor's flags name; `None` for several, or for any other bit.
+    /// The codec that a descriptor's flags name, or `None` if they name several or have an unknown bit.
     pub(crate) fn of_flags(flags: u32) -> Option<Self> {
         match flags {
             0 => Some(Self::Stored),
@@ -52,7 +51,7 @@ impl Codec {
     }
 }
 
-/// What decoding needs, to be used again.
+/// The state that decoders reuse from page to page.
 pub(crate) struct Contexts {
     zlib: zlib::Context,
     snappy: snap::raw::Decoder,
@@ -64,7 +63,7 @@ impl Contexts {
         Self { zlib: zlib::Context::new(), snappy: snap::raw::Decoder::new(), zstd: zstandard::Context::new() }
     }
 
-    /// Decodes `from`, which must make exactly `page`. What `page` holds after a failure is unspecified.
+    /// Decodes `from`, which must give exactly `page`. After a failure, the content of `page` is unspecified.
     pub(crate) fn decode(&mut self, codec: Codec, from: &[u8], page: &mut [u8]) -> bool {
         match codec {
             Codec::Stored => {

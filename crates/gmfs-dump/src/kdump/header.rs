@@ -1,4 +1,4 @@
-//! The main header and the sub header, in every layout that a writer's C compiler gave them.
+//! The main header and the sub header, in each layout that a C compiler gives them.
 
 #![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
@@ -7,25 +7,25 @@ use gmfs_io::{ReadAt, Span};
 use super::KdumpError;
 use crate::elf::header::Order;
 
-/// The header that is described here is the newest one; a newer one may mean anything.
+/// The newest version that this module knows. A newer header may mean anything.
 const NEWEST: u32 = 6;
-/// Page sizes that a header may name.
+/// Page sizes that a header may have.
 const PAGES: std::ops::RangeInclusive<u32> = 512..=1 << 20;
-/// So many blocks at most belong to the sub header and its notes.
+/// The maximum number of blocks of the sub header with its notes.
 const MAX_SUB: u32 = 1 << 20;
-/// How long the main header is where it is longest.
+/// The size of the longest main header.
 const MAIN: usize = 464;
-/// How long the sub header is where it is longest.
+/// The size of the longest sub header.
 const SUB: usize = 104;
 
-/// What the two headers say.
+/// The values of the two headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) order: Order,
     pub(super) version: u32,
     pub(super) machine: String,
     pub(super) release: String,
-    /// Seconds since 1970; 0 if the writer did not say.
+    /// Seconds since 1970, or 0 if the writer did not record it.
     pub(super) timestamp: u64,
     pub(super) status: u32,
     pub(super) page: u64,
@@ -41,11 +41,11 @@ pub(super) struct Header {
     pub(super) notes: Span,
 }
 
-/// One way to read the bytes of a header.
+/// One way to interpret the bytes of a main header.
 #[derive(Clone, Copy)]
 struct Layout {
     order: Order,
-    /// Where the fields behind the timestamp begin.
+    /// Where the fields after the timestamp begin.
     fields: usize,
 }
 
@@ -58,7 +58,8 @@ impl Layout {
         self.order.u32(main, self.fields.saturating_add(number.saturating_mul(4)))
     }
 
-    /// Whether these can be the numbers of a header; strictly, with a bitmap that has room for all pages.
+    /// Whether the numbers of a header make sense in this layout. `strictly` also requires that the bitmap has room for
+    /// all pages.
     fn fits(self, main: &[u8], strictly: bool) -> bool {
         let page = self.field(main, 1);
         let bits = u64::from(self.field(main, 3)).saturating_mul(page.into()).saturating_mul(8);
@@ -70,7 +71,7 @@ impl Layout {
             && (!strictly || bits >= self.field(main, 4).into())
     }
 
-    /// The layout that the bytes have, where several are possible that of the machine they name.
+    /// The layout of a header. If several are possible, that of the machine that the header names.
     fn find(main: &[u8]) -> Option<Self> {
         Self::best(main, true).or_else(|| Self::best(main, false))
     }
@@ -88,12 +89,12 @@ impl Layout {
     }
 }
 
-/// The place of `utsname.machine`.
+/// The offset of `utsname.machine`.
 const MACHINE: usize = 272;
-/// The place of `utsname.release`.
+/// The offset of `utsname.release`.
 const RELEASE: usize = 142;
 
-/// The layout that programs have on a machine, if its name tells.
+/// The layout that programs have on a machine, if its name is known.
 fn natural(machine: &str) -> Option<Order> {
     let (big, wide) = match machine.to_ascii_lowercase().as_str() {
         "x86_64" | "aarch64" | "ppc64le" | "riscv64" | "loongarch64" | "ia64" => (false, true),
@@ -106,14 +107,15 @@ fn natural(machine: &str) -> Option<Order> {
     Some(Order { big, wide })
 }
 
-/// A NUL-padded name of `utsname`, without what a terminal would take for a command.
+/// A NUL-padded string of `utsname`, without characters that would control a terminal.
 fn text(main: &[u8], at: usize) -> String {
     let raw = main.get(at..at.saturating_add(65)).unwrap_or_default();
     let raw = raw.split(|b| *b == 0).next().unwrap_or_default();
     String::from_utf8_lossy(raw).chars().filter(|c| !c.is_control()).collect()
 }
 
-/// How a 32-bit writer's compiler laid out the sub header; 64-bit ones have one way.
+/// How the writer's compiler laid out the sub header. There is one layout for 64-bit writers, and there are two for
+/// 32-bit ones.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shape {
     Wide,
@@ -121,7 +123,7 @@ enum Shape {
     Padded,
 }
 
-/// The sub header's bytes, and how to read them.
+/// The sub header's bytes, and how to interpret them.
 struct Sub<'b> {
     raw: &'b [u8],
     order: Order,
@@ -155,7 +157,7 @@ impl Sub<'_> {
         self.u64(72, 88, 96)
     }
 
-    /// Whether this way of reading agrees with the main header of that version.
+    /// Whether this interpretation agrees with a main header of that version.
     fn agrees(&self, version: u32, pages: u32, blocks: std::ops::Range<u64>) -> bool {
         let inside = |at: u64, len: u64| at == 0 || blocks.contains(&at) && at.saturating_add(len) <= blocks.end;
         let info = inside(self.u64(20, 24, 32), self.long(28, 32, 40));
@@ -169,7 +171,7 @@ impl Header {
     /// Reads the headers of the dump in `file`, which has `size` bytes.
     pub(super) fn read(file: &impl ReadAt, size: u64) -> Result<Self, KdumpError> {
         let mut main = [0; MAIN];
-        // The 32-bit header is shorter, but its block is not.
+        // The 32-bit header is shorter, but it fills a whole block.
         if size < u64::try_from(MAIN).unwrap_or(u64::MAX) {
             return Err(KdumpError::Short { size });
         }
@@ -212,32 +214,32 @@ impl Header {
         })
     }
 
-    /// Where the bitmaps begin. The factors have 32 bits each, so this does not overflow.
+    /// The offset of the bitmaps. The factors have 32 bits each, so the product does not overflow.
     pub(super) const fn bitmaps_at(&self) -> u64 {
         self.sub_blocks.saturating_add(1).saturating_mul(self.page)
     }
 
-    /// Where the descriptors begin.
+    /// The offset of the descriptors.
     pub(super) const fn descriptors_at(&self) -> u64 {
         self.bitmaps_at().saturating_add(self.bitmap_blocks.saturating_mul(self.page))
     }
 
-    /// How many bytes each of the two bitmaps has, or `None` if there is only one.
+    /// The size of each of the two bitmaps in bytes, or `None` if there is only one.
     pub(super) fn half(&self) -> Option<u64> {
         let needed = self.pages.div_ceil(8).div_ceil(self.page.max(1));
-        // Either number of pages may be damaged; no real dump has two maps of less than one block.
+        // Either count of pages may be damaged. No real dump has two maps that are smaller than a block.
         let two = self.bitmap_blocks >= needed.saturating_mul(2) || self.version >= 1;
         (two && self.bitmap_blocks >= 2).then(|| (self.bitmap_blocks >> 1).saturating_mul(self.page))
     }
 
-    /// The physical address of page number 0. makedumpfile built for 32-bit ARM counts from the start of RAM.
+    /// The physical address of page 0. makedumpfile for 32-bit ARM counts pages from the start of RAM.
     pub(super) fn origin(&self) -> u64 {
         let counts_from_ram = !self.order.wide && self.machine.starts_with("arm") && !self.release.is_empty();
         let aligned = self.phys_base & self.page.saturating_sub(1) == 0;
         if counts_from_ram && aligned { self.phys_base } else { 0 }
     }
 
-    /// Whether `other` can be a part of the same dump.
+    /// Whether `other` can be the header of a part of the same dump.
     pub(super) fn akin(&self, other: &Self) -> bool {
         let mine = Self { split: None, status: 0, vmcoreinfo: other.vmcoreinfo, notes: other.notes, ..self.clone() };
         mine == Self { split: None, status: 0, ..other.clone() }
@@ -250,7 +252,7 @@ fn shape<'b>(raw: &'b [u8], order: Order, version: u32, pages: u32, blocks: std:
         return with(Shape::Wide);
     }
     let (packed, padded) = (with(Shape::Packed), with(Shape::Padded));
-    // Before version 3 the two are the same.
+    // Before version 3, the packed and the padded layout are the same.
     if version >= 3 && !packed.agrees(version, pages, blocks.clone()) && padded.agrees(version, pages, blocks) {
         return padded;
     }

@@ -1,37 +1,37 @@
-//! From page numbers to bytes: descriptors and data are read in large pieces, and decoded where they belong.
+//! From page numbers to bytes: reads descriptors and data in large pieces, and decodes pages into the caller's buffer.
 
 #![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::slice::ChunksMut;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
 
+use gmfs_io::in_order::jobs_in_order;
 use gmfs_io::{Absence, ReadAt, ReadError, Span};
 
 use super::bitmap::read_what_is_there;
 use super::codec::{Codec, Contexts};
 use super::{KdumpDump, MAX_THREADS, Part};
 
-/// A descriptor's size in the file.
+/// The size of a descriptor in the file.
 const DESCRIPTOR: usize = 24;
-/// The same.
+/// The same size, as an offset.
 const DESCRIPTOR_BYTES: u64 = 24;
-/// So many descriptors are read at once to count them: 192 KiB.
+/// How many descriptors are read at once to count them: 192 KiB.
 const COUNTED: u64 = 8192;
-/// Fewer descriptors than these are taken out of a piece of them that is read at once.
+/// Requests for fewer descriptors than this read a larger window and keep it.
 const SOME: usize = 128;
 /// So many bytes of memory are one job for a thread.
 const JOB: usize = 256 << 10;
 /// Less memory than this is decoded by one thread.
 const WORTH_HELP: usize = 512 << 10;
-/// So much of the file is read at once for several pages.
+/// How many bytes of the file are read at once for several pages.
 const RUN: u64 = 512 << 10;
-/// Bytes between two pages that are read only to get at both at once.
+/// Two pages are read together if at most this many bytes are between them.
 const GAP: u64 = 16 << 10;
 
-/// Where a page's bytes are, and how.
+/// The location and the encoding of a page.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Descriptor {
     offset: u64,
@@ -40,9 +40,9 @@ pub(super) struct Descriptor {
 }
 
 impl Descriptor {
-    /// One that the file is too short for. Its size is that of no page.
+    /// A descriptor past the end of the file. No page has this size.
     const CUT: Self = Self { offset: u64::MAX, size: u32::MAX, flags: 0 };
-    /// One that is damaged in the file: it names no codec.
+    /// A descriptor that is damaged in the file. It names no codec.
     const DAMAGED: Self = Self { offset: u64::MAX, size: u32::MAX, flags: u32::MAX };
 
     fn take(raw: &[u8], big: bool) -> Self {
@@ -68,13 +68,13 @@ impl Descriptor {
     }
 
     const fn end(self) -> u64 {
-        // Both are from a file that may say anything.
+        // Both numbers are from a file that may be hostile.
         self.offset.saturating_add(u64_of(self.size))
     }
 
-    /// How the page is stored in a file of `file` bytes, if it can be there.
+    /// The codec of the page in a file of `file` bytes, or why the page cannot be read.
     fn judge(self, page: u64, file: u64) -> Result<Codec, Absence> {
-        // The writer leaves zeros for what it had no data for. No page lies at the header's first byte.
+        // The writer leaves zeros where it had no data. No page is at offset 0, because the header is there.
         if self.offset == 0 || self.size == 0 {
             return Err(Absence::NoData);
         }
@@ -94,13 +94,13 @@ impl Descriptor {
     }
 }
 
-/// `u64::from`, which no constant function can call.
+/// `u64::from`, which a constant function cannot call.
 #[expect(clippy::as_conversions, reason = "it widens")]
 const fn u64_of(number: u32) -> u64 {
     number as u64
 }
 
-/// What a thread needs to decode pages.
+/// The buffers and decoder contexts of one thread.
 pub(super) struct Worker {
     raw: Vec<u8>,
     descriptors: Vec<Descriptor>,
@@ -114,7 +114,7 @@ impl Worker {
     }
 }
 
-/// Why filling stopped, and at which of the pages.
+/// Why filling stopped, and at which page.
 struct Stop {
     index: usize,
     why: Why,
@@ -138,26 +138,20 @@ impl Stop {
     }
 }
 
-/// Why a page is absent whose bytes are absent in the file for `why`: a part of a flattened stream was damaged, or the
-/// stream or the file was cut since the dump was opened.
+/// The reason for which a page is absent if its bytes are absent in the file because of `why`: a record of a flattened
+/// stream was damaged, or the stream or the file was cut since the dump was opened.
 pub(super) const fn lost(why: Absence) -> Absence {
     if matches!(why, Absence::Undecodable) { why } else { Absence::Truncated }
 }
 
-/// What is to be done with the pages from one descriptor on.
+/// How to read the pages of consecutive descriptors.
 struct Run {
-    /// How many pages.
+    /// How many pages it covers.
     count: usize,
-    /// Where in the file they end.
+    /// The offset in the file where the last of them ends.
     end: u64,
-    /// They follow one another as they are.
+    /// Whether the pages are not compressed and are consecutive in the file.
     plain: bool,
-}
-
-/// Jobs that threads take, and the first failure.
-struct Jobs<'b> {
-    queue: Mutex<std::iter::Enumerate<ChunksMut<'b, u8>>>,
-    failure: Mutex<Option<(usize, ReadError)>>,
 }
 
 impl<R: ReadAt> KdumpDump<R> {
@@ -182,12 +176,12 @@ impl<R: ReadAt> KdumpDump<R> {
         }
     }
 
-    /// The part that has `page`.
+    /// The part with the descriptor of `page`.
     fn part_of(&self, page: u64) -> Option<&Part<R>> {
         self.parts.iter().find(|part| part.start <= page && page < part.end)
     }
 
-    /// Fills `buf` from `offset`, which is in the first of `pages`. All of them have descriptors.
+    /// Fills `buf` from `offset`, which is in the first of `pages`. All of these pages have descriptors.
     pub(super) fn read_pages(&self, offset: u64, buf: &mut [u8], pages: Range<u64>) -> Result<(), ReadError> {
         let Some(file) = self.bitmap_file() else { return Ok(()) };
         let whole = Span::new(offset, u64::try_from(buf.len()).unwrap_or(u64::MAX));
@@ -213,7 +207,7 @@ impl<R: ReadAt> KdumpDump<R> {
         self.read_partly(page.saturating_add(count), rank.saturating_add(count), 0, tail)
     }
 
-    /// Fills `buf` from byte `from` of a page, which is kept for the next read of it.
+    /// Fills `buf` from byte `from` of a page. The page is kept for the next read of it.
     fn read_partly(&self, page: u64, rank: u64, from: usize, buf: &mut [u8]) -> Result<(), ReadError> {
         let kept = self.last.lock().ok().and_then(|mut last| last.take());
         let bytes = match kept {
@@ -249,17 +243,20 @@ impl<R: ReadAt> KdumpDump<R> {
         let jobs = out.len().div_ceil(bytes);
         let wanted = if out.len() < WORTH_HELP { 1 } else { self.threads().min(jobs) };
         let helpers = if wanted > 1 { self.hire(wanted.saturating_sub(1)) } else { 0 };
-        let work = Jobs { queue: Mutex::new(out.chunks_mut(bytes).enumerate()), failure: Mutex::new(None) };
-        std::thread::scope(|scope| {
-            for _ in 0..helpers {
-                // Without a thread the others do the work.
-                let _ = std::thread::Builder::new().spawn_scoped(scope, || self.work(&work, first, rank, per_job));
-            }
-            self.work(&work, first, rank, per_job);
+        let work = |(number, out): (usize, &mut [u8]), failed: &mut Option<ReadError>| {
+            let ahead = u64::try_from(number.saturating_mul(per_job)).unwrap_or(u64::MAX);
+            let mut worker = self.worker();
+            *failed = self.fill(first.saturating_add(ahead), rank.saturating_add(ahead), out, &mut worker).err();
+            self.dismiss(worker);
+        };
+        let pieces = out.chunks_mut(bytes).enumerate().map(|piece| (Some(piece), ()));
+        let threads = helpers.saturating_add(1);
+        let done = jobs_in_order(pieces, threads, work, |(), failed| match failed.and_then(Option::take) {
+            Some(error) => Err(error),
+            None => Ok(()),
         });
         self.helpers.fetch_sub(helpers, Ordering::Relaxed);
-        let failure = work.failure.into_inner().unwrap_or_default();
-        failure.map_or(Ok(()), |(_, error)| Err(error))
+        done
     }
 
     /// Takes up to `wanted` of the threads that may help in this dump.
@@ -270,26 +267,6 @@ impl<R: ReadAt> KdumpDump<R> {
             Some(busy.saturating_add(got))
         });
         got
-    }
-
-    /// Does jobs until there are none, or one failed. They are taken in order, so all before a failed one are done.
-    fn work(&self, jobs: &Jobs<'_>, first: u64, rank: u64, per_job: usize) {
-        let mut worker = self.worker();
-        loop {
-            if jobs.failure.lock().is_ok_and(|failure| failure.is_some()) {
-                break;
-            }
-            let Some((number, out)) = jobs.queue.lock().ok().and_then(|mut queue| queue.next()) else { break };
-            let ahead = u64::try_from(number.saturating_mul(per_job)).unwrap_or(u64::MAX);
-            let done = self.fill(first.saturating_add(ahead), rank.saturating_add(ahead), out, &mut worker);
-            if let Err(error) = done
-                && let Ok(mut failure) = jobs.failure.lock()
-                && failure.as_ref().is_none_or(|(other, _)| number < *other)
-            {
-                *failure = Some((number, error));
-            }
-        }
-        self.dismiss(worker);
     }
 
     /// Fills `out` with whole pages. `rank` is how many pages of the dump come before `first`.
@@ -305,7 +282,7 @@ impl<R: ReadAt> KdumpDump<R> {
             let count = count.min(usize::try_from(part.end.saturating_sub(page)).unwrap_or(count)).max(1);
             let bytes = count.saturating_mul(self.page_len()).min(rest.len());
             let (now, later) = rest.split_at_mut(bytes);
-            // A single page is mostly followed by a question about what comes next.
+            // After reading a single page, callers mostly ask for the descriptors that follow it.
             let loaded = if count == 1 {
                 self.load_some(part, rank, count, worker)
             } else {
@@ -327,15 +304,15 @@ impl<R: ReadAt> KdumpDump<R> {
         Ok(())
     }
 
-    /// Reads descriptors. What the file lacks of them says so.
+    /// Reads `count` descriptors. Those that the file lacks become `CUT` or `DAMAGED`.
     fn load(&self, part: &Part<R>, rank: u64, count: usize, worker: &mut Worker) -> Result<(), ReadError> {
         let at = part.descriptor_at(rank);
-        // Behind the end of the file there is nothing to be read.
+        // Nothing can be read past the end of the file.
         let left = usize::try_from(part.size.saturating_sub(at)).unwrap_or(usize::MAX);
         let there = count.saturating_mul(DESCRIPTOR).min(left);
         worker.raw.resize(there, 0);
         let whole = read_what_is_there(&part.file, at, &mut worker.raw)?;
-        // One that is cut off says nothing.
+        // A descriptor that is cut off is dropped; it becomes `CUT` below.
         let big = self.facts.big_endian;
         worker.descriptors.clear();
         worker.descriptors.extend(worker.raw.chunks_exact(DESCRIPTOR).map(|raw| Descriptor::take(raw, big)));
@@ -343,12 +320,12 @@ impl<R: ReadAt> KdumpDump<R> {
         if whole {
             return Ok(());
         }
-        // What a flattened stream lost of them, or a file that is being cut, was read as zero.
+        // Descriptors that a flattened stream lost, or that were truncated since, have been read as zeros.
         for (place, descriptor) in (at..).step_by(DESCRIPTOR).zip(&mut worker.descriptors) {
             match part.file.next_absent(place..place.saturating_add(DESCRIPTOR_BYTES)) {
                 Some((_, Absence::Undecodable)) => *descriptor = Descriptor::DAMAGED,
                 Some(_) => *descriptor = Descriptor::CUT,
-                // An empty one may be one that the file does not have any more.
+                // Zeros may be a descriptor that was truncated since, so it is read again.
                 None if descriptor.offset == 0 => {
                     let mut again = [0; DESCRIPTOR];
                     if matches!(part.file.read_at(place, &mut again), Err(ReadError::Absent { .. })) {
@@ -361,8 +338,8 @@ impl<R: ReadAt> KdumpDump<R> {
         Ok(())
     }
 
-    /// As [`load`](Self::load), for a search that comes back for the descriptors that follow: where pages lie scattered,
-    /// it comes for few of them at a time.
+    /// Like [`load`](Self::load), but it keeps what it reads, for searches that continue with the descriptors that
+    /// follow. Where pages are scattered, such a search asks for few descriptors at a time.
     fn load_some(&self, part: &Part<R>, rank: u64, count: usize, worker: &mut Worker) -> Result<(), ReadError> {
         if count >= SOME {
             return self.load(part, rank, count, worker);
@@ -385,7 +362,7 @@ impl<R: ReadAt> KdumpDump<R> {
         Ok(())
     }
 
-    /// As [`Descriptor::judge`]. In a dump whose writer ran out of space, what it has no data for is what was cut off.
+    /// Like [`Descriptor::judge`]. If the dump's writer ran out of space, pages without data were cut off.
     fn judge(&self, descriptor: Descriptor, part: &Part<R>) -> Result<Codec, Absence> {
         descriptor.judge(self.page, part.size).map_err(|why| match why {
             Absence::NoData if part.incomplete => Absence::Truncated,
@@ -393,12 +370,12 @@ impl<R: ReadAt> KdumpDump<R> {
         })
     }
 
-    /// Whether the page is the zero page that others share.
+    /// Whether the page is the zero page that other pages share.
     fn is_shared_zero(&self, descriptor: Descriptor, zero: u64) -> bool {
         descriptor.offset == zero && zero != 0 && descriptor.flags == 0 && u64::from(descriptor.size) == self.page
     }
 
-    /// Fills `out` by the worker's descriptors.
+    /// Fills `out` with the pages of the worker's descriptors.
     fn fill_from(&self, part: &Part<R>, out: &mut [u8], worker: &mut Worker) -> Result<(), Stop> {
         let Worker { descriptors, data, contexts, .. } = worker;
         let length = self.page_len();
@@ -425,7 +402,7 @@ impl<R: ReadAt> KdumpDump<R> {
             };
             match read {
                 Ok(()) => {}
-                // Once more, page by page, to tell which it is.
+                // Reads again page by page, to find out which page failed.
                 Err(_) if run.count > 1 => {
                     limit = 1;
                     continue;
@@ -446,7 +423,7 @@ impl<R: ReadAt> KdumpDump<R> {
         Ok(())
     }
 
-    /// How many pages from the first on can be read at once. The first one is known to be good.
+    /// How many pages can be read at once, starting with the first. The first descriptor is known to be valid.
     fn gather(&self, descriptors: &[Descriptor], file: u64, zero: u64) -> Run {
         let mut run = Run { count: 0, end: 0, plain: true };
         let start = descriptors.first().map_or(0, |first| first.offset);
@@ -469,7 +446,8 @@ impl<R: ReadAt> KdumpDump<R> {
         run
     }
 
-    /// Decodes pages whose bytes are in `data`, which begins at `start` of the file. Fails with the index of a page.
+    /// Decodes pages whose bytes are in `data`, which begins at file offset `start`. On failure it returns the index of
+    /// the page.
     fn decode(
         &self,
         descriptors: &[Descriptor],
@@ -495,17 +473,17 @@ impl<R: ReadAt> KdumpDump<R> {
         Ok(())
     }
 
-    /// What the descriptors of `pages` say without decoding. All of them have one.
+    /// What the descriptors of `pages` say, without decoding. All of these pages have descriptors.
     pub(super) fn verdicts(&self, pages: Range<u64>, out: &mut Vec<Option<Absence>>) -> Result<(), ReadError> {
         out.clear();
-        self.look(pages, |descriptors, part| self.judge_each(descriptors, part, out))
+        self.each_batch(pages, |descriptors, part| self.judge_each(descriptors, part, out))
     }
 
-    /// Appends what each descriptor says without decoding.
+    /// Appends what each descriptor says, without decoding.
     fn judge_each(&self, descriptors: &[Descriptor], part: &Part<R>, out: &mut Vec<Option<Absence>>) {
         let from = out.len();
         out.extend(descriptors.iter().map(|descriptor| self.judge(*descriptor, part).err()));
-        // A flattened stream that was cut has gaps before its end.
+        // A flattened stream that was cut short may lack ranges before its end.
         let verdicts = out.get_mut(from..).unwrap_or_default();
         let good = || descriptors.iter().zip(verdicts.iter()).filter(|(_, verdict)| verdict.is_none());
         let start = good().map(|(descriptor, _)| descriptor.offset).min();
@@ -523,8 +501,8 @@ impl<R: ReadAt> KdumpDump<R> {
         }
     }
 
-    /// Counts the pages of a range that have descriptors by what those say without decoding: so many bytes are absent for
-    /// each reason. The descriptors of a range follow one another in the file, however its pages lie scattered.
+    /// Counts the bytes of a range's pages that are absent although they have a descriptor, by reason, without
+    /// decoding. The descriptors of a range are consecutive in the file, even if its pages are scattered.
     pub(super) fn lost_pages(&self, pages: &Range<u64>) -> Result<BTreeMap<Absence, u64>, ReadError> {
         let mut found = BTreeMap::new();
         let Some(file) = self.bitmap_file() else { return Ok(found) };
@@ -559,17 +537,17 @@ impl<R: ReadAt> KdumpDump<R> {
         Ok(found)
     }
 
-    /// Which of `pages`, that all have descriptors, are the zero page that others share.
+    /// Which of `pages` are the zero page that others share. All of these pages have descriptors.
     pub(super) fn zeros(&self, pages: Range<u64>, out: &mut Vec<bool>) -> Result<(), ReadError> {
         out.clear();
-        self.look(pages, |descriptors, part| {
+        self.each_batch(pages, |descriptors, part| {
             let zero = part.zero.load(Ordering::Relaxed);
             out.extend(descriptors.iter().map(|descriptor| self.is_shared_zero(*descriptor, zero)));
         })
     }
 
-    /// Hands out the descriptors of `pages`, part by part.
-    fn look(&self, pages: Range<u64>, mut take: impl FnMut(&[Descriptor], &Part<R>)) -> Result<(), ReadError> {
+    /// Calls `take` with the descriptors of `pages`, part by part.
+    fn each_batch(&self, pages: Range<u64>, mut take: impl FnMut(&[Descriptor], &Part<R>)) -> Result<(), ReadError> {
         let Some(file) = self.bitmap_file() else { return Ok(()) };
         let mut rank = self.maps.rank(file, pages.start)?;
         let mut page = pages.start;
@@ -586,7 +564,7 @@ impl<R: ReadAt> KdumpDump<R> {
     }
 }
 
-/// An error of a page as one of the `length` bytes from `from` of it.
+/// Converts an error about a page to one about `length` bytes from byte `from` of that page.
 fn clipped(error: ReadError, page: u64, from: usize, length: usize) -> ReadError {
     let size = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     let span = Span::new(page.saturating_add(size(from)), size(length));

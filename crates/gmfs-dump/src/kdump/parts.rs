@@ -1,4 +1,4 @@
-//! The files of a dump: one, or the parts that `makedumpfile --split` wrote.
+//! The files of a dump: a single one, or the parts that `makedumpfile --split` wrote.
 
 #![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
@@ -16,9 +16,9 @@ use crate::elf::Notes;
 /// The bit of the header's status that says that the writer ran out of space.
 const INCOMPLETE: u32 = 8;
 
-/// So many descriptors are read at least to look at some.
+/// How many descriptors one read takes at least.
 const LEAST_DESCRIPTORS: usize = 32;
-/// And so many at most: 96 KiB of the file.
+/// How many descriptors one read takes at most: 96 KiB of the file.
 const MOST_DESCRIPTORS: usize = 4096;
 
 /// One file of a dump.
@@ -27,22 +27,22 @@ pub(super) struct Part<R> {
     pub(super) file: R,
     /// The file's size.
     pub(super) size: u64,
-    /// The pages that it has descriptors for, as far as they are in the dump: `[start, end)`.
+    /// The pages of the dump whose descriptors are in this part: `[start, end)`.
     pub(super) start: u64,
     pub(super) end: u64,
     /// How many pages of the dump come before `start`.
     pub(super) before: u64,
-    /// Where the descriptors are.
+    /// The offset of the descriptors.
     pub(super) descriptors: u64,
     pub(super) incomplete: bool,
-    /// Where in the file the page is that all zero pages share; 0 if that is not known.
+    /// The offset of the page that all zero pages share; 0 if it is not known.
     pub(super) zero: AtomicU64,
-    /// The descriptors that were looked at last, by their place among all of the part.
+    /// The descriptors that were read last, by their index in the part.
     pub(super) windows: Mutex<Windows<Descriptor>>,
 }
 
 impl<R: ReadAt> Part<R> {
-    /// Reads the headers of `file` and counts its bitmap.
+    /// Reads the headers of `file` and counts the bits of its bitmap.
     pub(super) fn open(file: R) -> Result<(Header, Bitmaps, Self), KdumpError> {
         let size = file.end().unwrap_or(u64::MAX);
         let header = Header::read(&file, size)?;
@@ -56,12 +56,12 @@ impl<R: ReadAt> Part<R> {
         Ok((header, maps, Self { file, size, start, end, before, descriptors, incomplete, zero, windows }))
     }
 
-    /// Where the descriptor of the how-many-th page of the dump is.
+    /// The offset of the descriptor of the page with this rank in the dump.
     pub(super) const fn descriptor_at(&self, rank: u64) -> u64 {
         rank.saturating_sub(self.before).saturating_mul(24).saturating_add(self.descriptors)
     }
 
-    /// The notes behind the sub header, or where the header says that they are.
+    /// The notes after the sub header, or where the header says that they are.
     pub(super) fn notes(&self, header: &Header) -> Notes {
         let mut notes = Notes::default();
         if header.notes.len > 0 {
@@ -74,7 +74,7 @@ impl<R: ReadAt> Part<R> {
     }
 }
 
-/// Opens the parts of one dump. They come out in the order in which they were given.
+/// Opens the parts of one dump. They are returned in the order in which they were given.
 pub(super) fn join<R: ReadAt>(
     files: impl IntoIterator<Item = R>,
 ) -> Result<(Header, Bitmaps, Vec<Part<R>>), KdumpError> {
@@ -98,7 +98,7 @@ pub(super) fn join<R: ReadAt>(
     Ok((header, maps, parts))
 }
 
-/// Puts the parts in order. Returns the pages of the dump that no part has: `[start, end)` each.
+/// Sorts the parts by address. Returns the pages of the dump that are in no part, as ranges `[start, end)`.
 pub(super) fn gaps<R: ReadAt>(parts: &mut [Part<R>], maps: &Bitmaps) -> Result<Vec<(u64, u64)>, KdumpError> {
     let numbered = parts.iter().enumerate().map(|(number, part)| (part.start, part.end.max(part.start), number));
     let mut order: Vec<_> = numbered.filter(|(start, end, _)| start < end).collect();
@@ -111,7 +111,7 @@ pub(super) fn gaps<R: ReadAt>(parts: &mut [Part<R>], maps: &Bitmaps) -> Result<V
         None => Ok(0),
     };
     for (start, end, number) in order {
-        // Where two parts overlap in pages that are not in the dump, nothing is in doubt.
+        // An overlap that contains no page of the dump is harmless.
         if start < at && rank(at.min(end))? > rank(start)? {
             return Err(KdumpError::Overlap { number, other: last });
         }
@@ -129,8 +129,8 @@ pub(super) fn gaps<R: ReadAt>(parts: &mut [Part<R>], maps: &Bitmaps) -> Result<V
     Ok(missing)
 }
 
-/// Tells what is missing: `0x…..0x… is` or `0x…..0x…, 0x…..0x… are`.
+/// Lists the missing ranges, with the verb: `0x…..0x… is` or `0x…..0x…, 0x…..0x… are`.
 pub(super) fn missing(ranges: &[Span]) -> String {
-    let list: Vec<String> = ranges.iter().map(|range| format!("the one with the memory at {range}")).collect();
+    let list: Vec<String> = ranges.iter().map(|range| format!("the part with the memory at {range}")).collect();
     format!("{} {}", list.join(" and "), if list.len() == 1 { "is" } else { "are" })
 }

@@ -7,7 +7,7 @@ use crate::fuzzing::kdump_file::{self as build, Builder, Page};
 
 const ALL: [Codec; 5] = [Codec::Stored, Codec::Zlib, Codec::Lzo, Codec::Snappy, Codec::Zstd];
 
-/// Half of it repeats, and it tells its number.
+/// A page of which half repeats. It contains its number.
 fn memory(number: u64, size: usize) -> Vec<u8> {
     let mut page = vec![number as u8; size];
     let mut state = number + 1;
@@ -31,7 +31,7 @@ fn parse(builder: &Builder) -> KdumpDump<Vec<u8>> {
     KdumpDump::parse(builder.bytes()).unwrap()
 }
 
-/// Pages of all kinds in `builder`'s layout, read back.
+/// Writes pages of all kinds in `builder`'s layout, and reads them back.
 fn round_trip(mut builder: Builder) {
     let size = builder.page;
     for (number, codec) in (3..).zip(ALL) {
@@ -39,18 +39,18 @@ fn round_trip(mut builder: Builder) {
     }
     builder = builder.page(8, Page::SharedZero).page(9, Page::Excluded).page(11, Page::SharedZero);
     let dump = parse(&builder);
-    let told = format!("{builder:?}").chars().take(150).collect::<String>();
+    let shown = format!("{builder:?}").chars().take(150).collect::<String>();
     let facts = dump.facts();
     assert_eq!((facts.version, facts.big_endian, facts.page_size), (builder.version, builder.big, size as u64));
     assert_eq!(
         (facts.bits, facts.pages, facts.timestamp),
         (if builder.wide { 64 } else { 32 }, 7, Some(1_700_000_000))
     );
-    assert_eq!(facts.notes.release.as_deref(), (builder.version >= 3).then_some("6.1"), "{told}");
+    assert_eq!(facts.notes.release.as_deref(), (builder.version >= 3).then_some("6.1"), "{shown}");
     assert_eq!(facts.notes.crash_time, (builder.version >= 3).then_some(77));
     let page = size as u64;
     for number in 3..8 {
-        assert_eq!(read(&dump, number * page, size).unwrap(), memory(number, size), "page {number} of {told}");
+        assert_eq!(read(&dump, number * page, size).unwrap(), memory(number, size), "page {number} of {shown}");
     }
     let whole: Vec<u8> = (3..8).flat_map(|n| memory(n, size)).chain(vec![0; size]).collect();
     assert_eq!(read(&dump, 3 * page, 6 * size).unwrap(), whole);
@@ -119,7 +119,7 @@ fn many_pages_are_read_alike_by_one_thread_and_by_several() {
         assert_eq!(read(&dump, 0, whole.len()).unwrap(), whole);
         assert_eq!(read(&dump, 100, whole.len() - 300).unwrap(), whole[100..whole.len() - 200]);
     }
-    // The first of two that fail is told.
+    // If two pages fail, the first one is reported.
     for number in [400, 900] {
         builder = builder.page(number, Page::Forged { data: vec![9; 100], size: 100, flags: 1 });
     }
@@ -132,7 +132,7 @@ fn many_pages_are_read_alike_by_one_thread_and_by_several() {
 }
 
 #[test]
-fn large_holes_are_told_and_small_ones_are_not() {
+fn large_holes_are_reported_and_small_ones_are_not() {
     let mut builder = Builder::new().page(0, Page::Memory(memory(0, 4096), Codec::Zlib));
     for number in 1..200 {
         builder = builder.page(number, Page::SharedZero);
@@ -143,12 +143,12 @@ fn large_holes_are_told_and_small_ones_are_not() {
     assert_eq!(dump.next_data(at(1)..at(201)).unwrap(), Some(at(200)..at(201)));
     assert_eq!(dump.next_data(at(1) + 7..at(150)).unwrap(), None);
     assert_eq!(dump.next_data(at(180)..at(201)).unwrap(), Some(at(180)..at(201)));
-    // What is absent is not zero.
+    // Absent pages count as data, because they are not zero.
     assert_eq!(dump.next_data(at(201)..at(202)).unwrap(), Some(at(201)..at(202)));
 }
 
 #[test]
-fn asking_again_and_again_for_the_rest_is_answered_from_memory() {
+fn repeated_questions_about_the_rest_are_answered_from_memory() {
     let mut builder = Builder::new();
     for number in 0..100 {
         builder = builder.page(number, Page::SharedZero);
@@ -167,7 +167,7 @@ fn asking_again_and_again_for_the_rest_is_answered_from_memory() {
 
 #[test]
 fn what_a_writer_without_space_left_out_was_cut_off() {
-    // The bit of the header that says so.
+    // The status bit of the header that says so.
     let incomplete = Builder { status: 1 | 8, ..Builder::new() };
     let dump = parse(&incomplete.page(3, Page::SharedZero).page(4, Page::Lost));
     let lost = (Span::new(4 << 12, 4096), Absence::Truncated);
@@ -193,7 +193,7 @@ fn parts_are_joined_in_any_order_and_a_missing_one_is_named() {
     let whole: Vec<u8> = (0..30).flat_map(|n| if n == 12 { vec![0; 4096] } else { memory(n, 4096) }).collect();
     assert_eq!(read(&all, 0, whole.len()).unwrap(), whole);
     assert_eq!(all.facts().parts.len(), 4);
-    // Without the empty part nothing is missing.
+    // The empty part is not needed.
     KdumpDump::parse_parts([&files[0], &files[2], &files[3]]).unwrap();
     let missing = |given: &[usize]| match KdumpDump::parse_parts(given.iter().map(|n| &files[*n])) {
         Err(KdumpError::MissingParts { ranges }) => ranges.iter().map(|r| (r.offset >> 12, r.end() >> 12)).collect(),
@@ -208,7 +208,7 @@ fn parts_are_joined_in_any_order_and_a_missing_one_is_named() {
 }
 
 #[test]
-fn parts_that_do_not_belong_together_are_told() {
+fn parts_that_do_not_belong_together_are_reported() {
     let files = parts(&[(0, 10), (10, 51), (5, 51), (40, 10)]);
     let join = |given: &[&Vec<u8>]| KdumpDump::parse_parts(given.iter().copied()).unwrap_err();
     assert!(matches!(join(&[]), KdumpError::NoParts));

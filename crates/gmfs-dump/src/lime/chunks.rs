@@ -1,4 +1,4 @@
-//! The chunks that an image's bytes lie in: Snappy's framing format, and bytes as they are.
+//! The chunks that hold an image's bytes: those of Snappy's framing format, and uncompressed bytes of LiME.
 
 #![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
@@ -8,31 +8,31 @@ use super::crc32c::masked_crc32c;
 use super::{LimeError, MAX_CHUNKS};
 use crate::ahead::Ahead;
 
-/// The format's bound on the plain bytes of a chunk.
+/// The maximum number of decompressed bytes of a chunk, by the format.
 const MAX_PLAIN: u64 = 64 << 10;
-/// And what a Snappy block of so many bytes can have at most, with its checksum.
+/// The maximum size of a Snappy block with that many bytes, with its checksum.
 const MAX_STORED: u64 = 4 + 32 + MAX_PLAIN + MAX_PLAIN / 6;
 
-/// What a chunk's bytes in the file are.
+/// What the body of a chunk consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Body {
-    /// The bytes, and nothing else.
+    /// The bytes as they are, without a checksum.
     Bare,
-    /// A checksum, and the bytes.
+    /// A checksum, then the bytes as they are.
     Stored,
-    /// A checksum, and a Snappy block.
+    /// A checksum, then a Snappy block.
     Snappy,
 }
 
-/// Bytes that lie together.
+/// Consecutive bytes of an image.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Chunk {
-    /// Where its first byte is among those of all chunks.
+    /// The offset of its first byte among the decompressed bytes of all chunks.
     pub(super) plain: u64,
     pub(super) len: u64,
-    /// Where its body is in the file.
+    /// The offset of its body in the file.
     pub(super) place: u64,
-    /// How many bytes the body has in the file; not used where they are bare.
+    /// The size of the body in the file. It is not used for `Body::Bare`.
     stored: u32,
     pub(super) body: Body,
 }
@@ -44,7 +44,7 @@ impl Chunk {
 
     /// Decodes a chunk with a checksum.
     pub(super) fn decode(&self, file: &impl ReadAt, plain: &mut Vec<u8>) -> Result<(), ReadError> {
-        // Both were bounded when the chunk was found.
+        // Both lengths were bounded when the chunk was found.
         let mut raw = vec![0; usize::try_from(self.stored).unwrap_or(0)];
         let span = Span::new(self.place, self.stored.into());
         file.read_at(self.place, &mut raw).map_err(|error| match error {
@@ -87,28 +87,28 @@ pub(super) struct Stream {
 /// Why a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// It had all that was wanted.
+    /// The stream had as many bytes as the block needs.
     Done,
-    /// It has more than was wanted.
+    /// The stream has more bytes than the block needs.
     TooLong,
-    /// It ended with the file.
+    /// The file ended within the stream.
     Cut,
-    /// What comes next is no chunk.
+    /// The bytes that follow are not a chunk.
     Damaged,
 }
 
 /// What comes next in a stream.
 enum Next {
-    /// A chunk that ends there.
+    /// A chunk, and the offset of its end.
     Chunk(Chunk, u64),
-    /// Something without content that ends there.
+    /// A chunk without content, and the offset of its end.
     Skip(u64),
-    /// Nothing that is a chunk.
+    /// The stream ends here.
     Stop(Stop),
 }
 
 impl Walk {
-    /// How many bytes all chunks have.
+    /// The number of decompressed bytes of all chunks.
     pub(super) fn plain(&self) -> u64 {
         self.chunks.last().map_or(0, Chunk::end)
     }
@@ -121,17 +121,17 @@ impl Walk {
         Ok(())
     }
 
-    /// Takes `len` bytes that lie at `place` as they are.
+    /// Adds `len` uncompressed bytes that are at `place` in the file.
     pub(super) fn bare(&mut self, place: u64, len: u64) -> Result<(), LimeError> {
         let plain = self.plain();
-        // Many such blocks must not wrap either; nothing that is a file comes near it.
+        // The sum of many such blocks must not wrap. No real file comes near that.
         if len == 0 || plain.checked_add(len).is_none() {
             return Ok(());
         }
         self.push(Chunk { plain, len, place, stored: 0, body: Body::Bare })
     }
 
-    /// Walks over the chunks of the stream at `at`, until they have `wanted` plain bytes.
+    /// Reads the headers of the chunks of the stream at `at`, until the chunks have `wanted` decompressed bytes.
     pub(super) fn stream<R: ReadAt>(
         &mut self,
         file: &mut Ahead<'_, R>,
@@ -169,9 +169,9 @@ impl Walk {
         let bytes = u64::from(stored);
         let chunk = |len: u64, body_kind| Next::Chunk(Chunk { plain, len, place: body, stored, body: body_kind }, end);
         Ok(match kind {
-            // The start of a stream; may come again.
+            // The stream identifier starts a stream, and may appear again.
             0xff if rest.starts_with(b"sNaPpY") && stored == 6 => Next::Skip(end),
-            // Padding, and what is to be skipped.
+            // Padding, and chunk types that the format says to skip.
             0x80..=0xfe => Next::Skip(end),
             0x00 if (5..=MAX_STORED).contains(&bytes) => match varint(rest.get(4..).unwrap_or_default()) {
                 Some(len) if (1..=MAX_PLAIN).contains(&len) => chunk(len, Body::Snappy),
@@ -184,7 +184,7 @@ impl Walk {
     }
 }
 
-/// The number that a Snappy block begins with.
+/// The varint at the start of a Snappy block, which is its decompressed size.
 fn varint(raw: &[u8]) -> Option<u64> {
     let mut number = 0_u64;
     for (index, byte) in (0_u32..5).zip(raw) {

@@ -1,11 +1,11 @@
-//! CRC-32C as Snappy's framing format masks it.
+//! CRC-32C, masked as in Snappy's framing format.
 
 #![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-/// The polynomial of Castagnoli, reflected.
+/// The Castagnoli polynomial, bit-reflected.
 const POLYNOMIAL: u32 = 0x82f6_3b78;
 
-/// `TABLES[k][b]` is what byte `b` does to the sum with `k` zero bytes behind it.
+/// `TABLES[k][b]` is the CRC of byte `b` followed by `k` zero bytes.
 static TABLES: [[u32; 256]; 8] = tables();
 
 #[expect(
@@ -40,9 +40,9 @@ const fn tables() -> [[u32; 256]; 8] {
     tables
 }
 
-/// What byte `byte` does with `behind` bytes behind it.
-fn step(behind: usize, byte: u8) -> u32 {
-    TABLES.get(behind).and_then(|table| table.get(usize::from(byte))).copied().unwrap_or(0)
+/// What `byte` contributes to the CRC if `after` bytes follow it.
+fn step(after: usize, byte: u8) -> u32 {
+    TABLES.get(after).and_then(|table| table.get(usize::from(byte))).copied().unwrap_or(0)
 }
 
 fn crc32c(bytes: &[u8]) -> u32 {
@@ -60,7 +60,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
     !sum
 }
 
-/// The sum that a chunk begins with.
+/// The checksum that a chunk starts with.
 pub(super) fn masked_crc32c(bytes: &[u8]) -> u32 {
     crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }

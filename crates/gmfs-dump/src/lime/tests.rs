@@ -33,7 +33,7 @@ fn read<R: ReadAt>(image: &LimeDump<R>, at: u64, len: usize) -> Result<Vec<u8>, 
     }
 }
 
-/// Half of it can be compressed.
+/// Bytes of which half are compressible.
 fn memory(size: usize) -> Vec<u8> {
     let mut state = 7_u64;
     let mut random = || {
@@ -57,7 +57,7 @@ fn blocks_and_what_is_between_them() {
 }
 
 #[test]
-fn streams_of_avml_are_read_at_any_place() {
+fn streams_of_avml_are_read_at_any_offset() {
     let bytes = memory(500_001);
     let file = [avml(0x10_0000, &bytes), avml(0x100_0000, &bytes[..70_000]), lime(0x200_0000, b"plain")].concat();
     let image = LimeDump::parse(file).unwrap();
@@ -71,10 +71,10 @@ fn streams_of_avml_are_read_at_any_place() {
 }
 
 #[test]
-fn a_damaged_chunk_is_told_by_its_checksum_and_the_others_are_read() {
+fn a_damaged_chunk_is_found_by_its_checksum_and_the_others_are_read() {
     let bytes = memory(400_000);
     let file = avml(0, &bytes);
-    // In the first stored chunk: bytes that nothing but the checksum guards.
+    // Damages a byte in the first stored chunk. Only the checksum protects these bytes.
     let at = file.windows(64).position(|window| bytes[150_000..].starts_with(window)).unwrap();
     let mut bad = file.clone();
     bad[at] ^= 1;
@@ -106,7 +106,7 @@ fn images_that_are_cut_anywhere() {
 }
 
 #[test]
-fn headers_that_lie() {
+fn headers_with_false_values() {
     let after = |block: Vec<u8>| LimeDump::parse([lime(0x1000, b"good"), block].concat()).unwrap();
     let wraps = after(block(b"EMiL", 1, 0, u64::MAX, b"x"));
     assert!(wraps.facts().damaged && !wraps.facts().cut);
@@ -128,7 +128,7 @@ fn headers_that_lie() {
 }
 
 #[test]
-fn chunks_that_lie() {
+fn chunks_with_false_values() {
     let good = avml(0, &[7; 1000]);
     let stream = &good[32..good.len() - 8];
     let with = |pieces: &[&[u8]], len: u64| {
@@ -138,10 +138,10 @@ fn chunks_that_lie() {
     };
     let padding = [0xfe, 3, 0, 0, 1, 2, 3];
     let skipped = [0x80, 1, 0, 0, 9];
-    // The start may come again, and padding anywhere before the last chunk.
+    // The stream identifier may appear again, and padding may be anywhere before the last chunk.
     let image = with(&[&stream[..10], &padding, &skipped, stream], 1000);
     assert_eq!((read(&image, 0, 1000).unwrap(), image.facts().damaged), (vec![7; 1000], false));
-    // Types that must not be skipped, a chunk larger than the block, lengths of the chunk and within it.
+    // Chunk types that must not be skipped, a chunk larger than the block, wrong lengths of a chunk and inside a chunk.
     for bad in [
         &[2, 1, 0, 0, 0][..],
         &[0x7f, 0, 0, 0],
@@ -156,7 +156,7 @@ fn chunks_that_lie() {
     assert!(with(&[stream], 900).facts().damaged);
     let huge = with(&[&stream[..10], &[1, 0xff, 0xff, 0xff]], 1000);
     assert!(huge.facts().cut);
-    // The length behind the stream.
+    // Damages the length after the stream.
     let mut file = good.clone();
     let at = file.len() - 8;
     file[at] ^= 1;
@@ -189,7 +189,7 @@ fn mutations_neither_panic_nor_contradict_themselves() {
     }
 }
 
-/// A header as LiME writes it on a big-endian machine.
+/// A block with a header as LiME writes it on a big-endian machine.
 fn lime_big(start: u64, bytes: &[u8]) -> Vec<u8> {
     let mut file = b"LiME\0\0\0\x01".to_vec();
     file.extend(start.to_be_bytes());
@@ -208,16 +208,16 @@ fn headers_are_in_either_byte_order() {
 }
 
 #[test]
-fn versions_that_are_not_known_are_told() {
-    for (magic, version, told) in
+fn unknown_versions_are_reported() {
+    for (magic, version, expected) in
         [(b"EMiL", 2, "a LiME image of version 2"), (b"AVML", 1, "an AVML image of version 1")]
     {
         let error = LimeDump::parse(block(magic, version, 0, 4, b"12345")).unwrap_err();
-        assert!(matches!(error, LimeError::Version { .. }) && error.to_string().contains(told), "{error}");
+        assert!(matches!(error, LimeError::Version { .. }) && error.to_string().contains(expected), "{error}");
     }
 }
 
-/// What is absent in all of the blocks, piece by piece.
+/// The ranges that `next_absent` reports within `range`.
 fn absent_in(image: &LimeDump<Vec<u8>>, range: Range<u64>) -> Vec<(u64, u64, Absence)> {
     let mut at = range.start;
     let mut list = Vec::new();
@@ -262,7 +262,7 @@ fn a_block_whose_stream_contradicts_its_header_is_damaged_and_no_other() {
 fn damage_in_a_chained_image_takes_its_own_piece_only() {
     const SIZE: usize = 300_000;
     let bytes = memory(5 * SIZE);
-    // Blocks 1 and 2 have a hole of the address space between them.
+    // The address space has a hole between blocks 1 and 2.
     let at = |n: usize| 0x10_0000 + (n * SIZE) as u64 + if n > 1 { 0x100_0000 } else { 0 };
     let piece = |n: usize| &bytes[n * SIZE..(n + 1) * SIZE];
     for compressed in [false, true] {
@@ -271,7 +271,7 @@ fn damage_in_a_chained_image_takes_its_own_piece_only() {
         let start = |n: usize| blocks[..n].iter().map(Vec::len).sum::<usize>();
         let mut places = vec![0, 5, 23];
         if compressed {
-            // A chunk's header: its kind, its length.
+            // The type and the length in a chunk's header.
             places.extend([32 + 10, 32 + 12]);
         }
         for n in [1, 2, 3] {
@@ -279,13 +279,13 @@ fn damage_in_a_chained_image_takes_its_own_piece_only() {
                 let mut file = blocks.concat();
                 file[start(n) + place] ^= 0x55;
                 let image = LimeDump::parse(file).unwrap();
-                let told = format!("block {n}, byte {place}, {compressed}");
-                assert!(image.facts().damaged && !image.facts().cut, "{told}: {:?}", image.facts());
+                let expected = format!("block {n}, byte {place}, {compressed}");
+                assert!(image.facts().damaged && !image.facts().cut, "{expected}: {:?}", image.facts());
                 for other in (0..5).filter(|other| *other != n) {
-                    assert_eq!(read(&image, at(other), SIZE).unwrap(), piece(other), "{told}: {other}");
+                    assert_eq!(read(&image, at(other), SIZE).unwrap(), piece(other), "{expected}: {other}");
                 }
                 let (span, why) = image.next_absent(at(n)..at(n) + SIZE as u64).unwrap();
-                assert_eq!((span.end(), why), (at(n) + SIZE as u64, Absence::Undecodable), "{told}");
+                assert_eq!((span.end(), why), (at(n) + SIZE as u64, Absence::Undecodable), "{expected}");
                 assert_eq!(image.next_absent(0..1).unwrap().1, Absence::NotInDump);
             }
         }

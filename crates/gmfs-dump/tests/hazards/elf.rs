@@ -1,4 +1,4 @@
-//! ELF cores.
+//! Hazards of ELF cores.
 
 use gmfs_dump::elf::{ElfDump, ElfError, MAX_HEADERS};
 use gmfs_io::{Absence, ReadAt as _, Span};
@@ -25,7 +25,7 @@ fn error(file: Vec<u8>) -> ElfError {
     ElfDump::parse(file).unwrap_err()
 }
 
-pub(crate) fn data_behind_the_end() {
+pub(crate) fn data_past_the_end() {
     for place in [u64::MAX, u64::MAX - 2, 1 << 63, 1 << 62, 10_000] {
         let dump = parse(&Builder::new().loads([Load::new(0x1000, b"abcd").at(place), Load::new(0x2000, b"x")]));
         assert_eq!(read(&dump, 0x1000, 4), Err((Span::new(0x1000, 4), Absence::Truncated)));
@@ -34,7 +34,7 @@ pub(crate) fn data_behind_the_end() {
     let dump = parse(&Builder::new().loads([Load::new(0x1000, b"abcd").file(u64::MAX - 0x2000)]));
     assert_eq!(read(&dump, 0x1000, 4).unwrap(), b"abcd");
     assert_eq!(read(&dump, 0x1002, 9), Err((Span::new(0x1004, 7), Absence::Truncated)));
-    // What was cut off is not what the writer left out.
+    // Bytes that were cut off are reported differently from bytes that the writer left out.
     let mut file = Builder::new().loads([Load::new(0x1000, b"abcdefgh").memory(12)]).bytes();
     file.truncate(file.len() - 3);
     let dump = ElfDump::parse(file).unwrap();
@@ -64,7 +64,7 @@ pub(crate) fn more_in_the_file_than_in_memory() {
 }
 
 pub(crate) fn overlaps() {
-    // Bytes in the file beat a claim, wherever it stands; among equals the first in the file wins.
+    // Bytes in the file beat a claim, in whatever order they are; among equals the first in the file wins.
     let claim = || Load::new(0x1000, b"head").memory(0x100);
     let (real, later) = (Load::new(0x1080, b"real"), Load::new(0x1082, b"LATER"));
     for loads in [vec![claim(), real.clone(), later.clone()], vec![real, later, claim()]] {
@@ -76,14 +76,15 @@ pub(crate) fn overlaps() {
     let same = Builder::new().loads((0..count).map(|_| Load::new(0x1000, &[]).file(64).at(0)));
     assert_eq!(parse(&same).ranges().collect::<Vec<_>>(), [(Span::new(0x1000, 64), None)]);
     drop(same);
-    // Each inside the one before it.
+    // Each segment is inside the previous one.
     let nested = (0..count).map(|i| Load::new(i, &[]).file(2 * (count - i)).at(i * 3 % 1000));
     let dump = parse(&Builder { extended: true, ..Builder::new().loads(nested) });
     assert_eq!((dump.facts().loads, dump.end()), (count, Some(2 * count)));
     assert!(read(&dump, count, 100).is_ok());
 }
 
-/// As QEMU writes it with paging=on: one segment claims all, and 71,680 of one page each have the bytes.
+/// This is what QEMU writes with paging=on: one segment claims all memory, and 71,680 segments of one page hold the
+/// bytes.
 fn many_segments(wide: bool, big: bool) {
     let page = |n: u64| 0x20_0000 + n * 4096;
     let mut loads = vec![Load::new(0, b"low memory").memory(page(80_000))];
@@ -114,7 +115,7 @@ pub(crate) fn counts_of_headers() {
         assert_eq!(read(&dump, 0x1000, 4).unwrap(), b"abcd");
         assert!(dump.facts().missing_headers > 0);
     }
-    // A file that is large enough for what it claims.
+    // This file is large enough for the count that it claims.
     let mut head = Builder { extended: true, ..one() }.bytes();
     put(&mut head, 64 + 44, &u32::MAX.to_le_bytes());
     let found = ElfDump::parse(Large { head, size: 1 << 46, rest: 0 }).err();
@@ -134,13 +135,13 @@ pub(crate) fn notes() {
     let mut builder = one();
     builder.notes = vec![0; 12 * 1000];
     assert!(!parse(&builder).facts().notes.damaged);
-    // A PT_NOTE of a TiB, and a note of 2 GiB in it.
+    // A PT_NOTE of 1 TiB, with a note of 2 GiB in it.
     let mut head = one().note("VMCOREINFO", b"OSRELEASE=5\n").bytes();
     put(&mut head, 128 + 32, &(1_u64 << 40).to_le_bytes());
     put(&mut head, 128 + 112 + 4, &(1_u32 << 31).to_le_bytes());
     let dump = ElfDump::parse(Large { head, size: 1 << 41, rest: 0 }).unwrap();
     assert_eq!(dump.facts().notes.release.as_deref(), Some("5"));
-    // As many notes as fit into a TiB are not all looked at.
+    // The number of notes that are read is limited, even if a TiB of them fits into the file.
     let mut head = one().note("CORE", b"").bytes();
     put(&mut head, 128 + 32, &(1_u64 << 40).to_le_bytes());
     assert!(ElfDump::parse(Large { head, size: 1 << 41, rest: 0 }).is_ok());
@@ -160,7 +161,7 @@ pub(crate) fn headers() {
 }
 
 pub(crate) fn headers_anywhere() {
-    // In the header, and in the memory: bytes like others.
+    // A program header table that overlaps the header or the memory is read like any other.
     for table in 0..240_u64 {
         let _ = ElfDump::parse(patched(32, &table.to_le_bytes()));
     }

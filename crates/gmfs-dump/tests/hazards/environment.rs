@@ -1,4 +1,4 @@
-//! What the file itself does.
+//! Hazards of the file that a dump is in.
 
 use std::os::unix::fs::FileExt as _;
 
@@ -30,14 +30,14 @@ pub(crate) fn a_file_that_changes() {
     let dump = ElfDump::parse(opened(&elf)).unwrap();
     elf.as_file().set_len(bytes.len() as u64 - 3).unwrap();
     assert_eq!(read(&dump, 0x1002, 6), Err((Span::new(0x1005, 3), Absence::Truncated)));
-    // What comes back, or is appended, is read as the file has it then.
+    // Bytes that return, or are appended, are read as they are in the file then.
     elf.as_file().write_all_at(b"FGH more", bytes.len() as u64 - 3).unwrap();
     assert_eq!(read(&dump, 0x1000, 8).unwrap(), b"abcdeFGH");
 
     let bytes = sample().bytes();
     let kdump = file(&bytes);
     let dump = KdumpDump::parse(opened(&kdump)).unwrap();
-    // Into the last page's data, the descriptors, the map.
+    // Cuts into the data of the last page, the descriptors, and the map.
     for length in [bytes.len() as u64 - 9, 4 * 4096 + 30, 3 * 4096, 100] {
         kdump.as_file().set_len(length).unwrap();
         assert_eq!(read(&dump, 11 << 12, 4096), Err((Span::new(11 << 12, 4096), Absence::Truncated)), "{length}");
@@ -66,10 +66,10 @@ pub(crate) fn sparse_files() {
     let elf = file(&builder.bytes());
     elf.as_file().set_len(0x60_0000).unwrap();
     let dump = ElfDump::parse(opened(&elf)).unwrap();
-    // A hole of the file is zero; what was left out is not.
+    // A hole of the file is zero; memory that was left out is not.
     assert_eq!(dump.next_data(0x10_0000..0x50_0000).unwrap(), None);
     assert_eq!(dump.next_data(0x20_0000..0x50_0800).unwrap(), Some(0x50_0000..0x50_0800));
-    // Two maps of 2 GiB: 64 TiB of memory, of which nothing is there.
+    // Two maps of 2 GiB each describe 64 TiB of memory. None of it is present.
     let mut head = sample().bytes();
     head.truncate(8192);
     put(&mut head, 436, &(1_u32 << 20).to_le_bytes());
@@ -80,7 +80,7 @@ pub(crate) fn sparse_files() {
     crate::MEMORY.reset_peak_usage();
     let dump = KdumpDump::parse(opened(&kdump)).unwrap();
     assert_eq!((dump.end(), dump.ranges().count()), (Some(0), 0));
-    // The index of 64 TiB has 32 MiB, for a file of 8 GiB. It is measured here, and not with the rest.
+    // The index of 64 TiB takes 32 MiB, and the file has 8 GiB. It has a bound of its own here.
     assert!(crate::MEMORY.peak_usage() < 40 * crate::MIB, "{}", crate::MEMORY.peak_usage());
     drop(dump);
     crate::MEMORY.reset_peak_usage();
@@ -91,7 +91,7 @@ pub(crate) fn no_regular_files() {
         let opened = RegionFile::open(device.as_ref());
         assert!(matches!(opened, Err(FileError::WrongKind { .. })), "{device}: {opened:?}");
     }
-    // Its size is 0, and reading it fails or gives text: it is no dump, and nothing is mapped.
+    // The size of these files is 0, and reading them fails or gives text. They are not dumps, and must not be mapped.
     for proc in ["/proc/self/mem", "/proc/self/maps", "/proc/version"] {
         if let Ok(file) = RegionFile::open(proc.as_ref()) {
             assert!(KdumpDump::parse(&file).is_err() && ElfDump::parse(&file).is_err(), "{proc}");

@@ -1,4 +1,4 @@
-//! Flattened streams.
+//! Hazards of flattened streams.
 
 use gmfs_dump::flat::{FlatError, FlatFile};
 use gmfs_io::{Absence, ReadAt as _, Span};
@@ -25,11 +25,12 @@ pub(crate) fn records() {
         assert!(flat.facts().damaged, "{offset} {size}");
         assert_eq!(read(&flat, 0, 3).unwrap(), b"abc");
     }
-    // Without an end, what is between is not zero; a record that is cut off has what is there.
+    // Without the end of the stream, ranges between records are not zero. A record that is cut off has the bytes that
+    // are left.
     let flat = FlatFile::parse(stream(&[(0, 3, b"abc"), (10, 9, b"123")], false)).unwrap();
     assert_eq!(read(&flat, 10, 9), Err((Span::new(13, 6), Absence::Truncated)));
     assert_eq!(read(&flat, 0, 9), Err((Span::new(3, 6), Absence::Truncated)));
-    // A million records of a byte each: less than three times the file.
+    // A million records of one byte each must take less memory than three times the file.
     let storm: Vec<(i64, i64, &[u8])> = (0..1_000_000).rev().map(|n| (n * 3, 1, &b"x"[..])).collect();
     let file = stream(&storm, true);
     drop(storm);
@@ -43,7 +44,7 @@ pub(crate) fn records() {
 }
 
 pub(crate) fn overlaps() {
-    // Each inside the one before it, and then all of it again but for the ends.
+    // Each record is inside the previous one. Another record then covers all but the ends.
     let filled: Vec<Vec<u8>> = (0..200_u8).map(|n| vec![n; 1000 - usize::from(n) * 4]).collect();
     let mut nested: Vec<(i64, i64, &[u8])> =
         (0..).zip(&filled).map(|(n, bytes)| (n * 2, bytes.len() as i64, &bytes[..])).collect();
@@ -61,7 +62,7 @@ pub(crate) fn overlaps() {
     let middle = [0xaa; 998];
     nested.push((1, 998, &middle));
     read_all(&nested);
-    // Far away, and nothing is made for what is between.
+    // Records that are far apart cost no memory for the range between them.
     let flat = FlatFile::parse(stream(&[(1 << 62, 1, b"x"), (0, 1, b"y")], true)).unwrap();
     assert_eq!((flat.end(), read(&flat, (1 << 62) - 1, 2).unwrap()), (Some((1 << 62) + 1), vec![0, b'x']));
 }

@@ -1,4 +1,4 @@
-//! Kdump-compressed dumps.
+//! Hazards of kdump-compressed dumps.
 
 pub(crate) use gmfs_dump::kdump::Codec;
 use gmfs_dump::kdump::{KdumpDump, KdumpError};
@@ -10,7 +10,7 @@ use crate::{put, read};
 
 pub(crate) const ALL: [Codec; 5] = [Codec::Stored, Codec::Zlib, Codec::Lzo, Codec::Snappy, Codec::Zstd];
 
-/// A third of it is random, and it tells its number.
+/// A page of which a third is random. It contains its number.
 pub(crate) fn memory(number: u64) -> Vec<u8> {
     let mut page = vec![number as u8; 4096];
     let mut state = number + 1;
@@ -21,7 +21,7 @@ pub(crate) fn memory(number: u64) -> Vec<u8> {
     page
 }
 
-/// Pages 0 to 11 by all codecs; 12 is zero, 13 was lost, 14 left out.
+/// Pages 0 to 11 with all codecs. Page 12 is zero, 13 was lost, 14 was left out.
 pub(crate) fn sample() -> Builder {
     let pages = (0..12).map(|number| (number, Page::Memory(memory(number), ALL[number as usize % 5])));
     let builder = pages.fold(Builder::new(), |builder, (number, page)| builder.page(number, page));
@@ -41,7 +41,7 @@ fn page(dump: &KdumpDump<Vec<u8>>, number: u64) -> Result<Vec<u8>, Absence> {
     })
 }
 
-/// What one page with that descriptor and data reads as.
+/// The result of reading one page with that descriptor and data.
 fn forged(data: &[u8], size: u32, flags: u32) -> Result<Vec<u8>, Absence> {
     let builder = Builder::new().page(1, Page::Forged { data: data.to_vec(), size, flags });
     page(&KdumpDump::parse(builder.bytes()).unwrap(), 1)
@@ -60,7 +60,7 @@ pub(crate) fn sizes() {
     for sub in [0_i32, -1, i32::MIN, 1 << 21] {
         assert!(matches!(patched(432, &sub.to_le_bytes()), Err(KdumpError::Damaged)), "{sub}");
     }
-    // The product has 44 bits; what lies there was cut off.
+    // The product has 44 bits. What is at that offset was cut off.
     let dump = patched(432, &(1_u32 << 20).to_le_bytes()).unwrap();
     assert!(dump.facts().cut);
     assert_eq!(page(&dump, 0), Err(Absence::Truncated));
@@ -68,7 +68,7 @@ pub(crate) fn sizes() {
 
 pub(crate) fn maps() {
     assert!(matches!(patched(436, &0_u32.to_le_bytes()), Err(KdumpError::Damaged)));
-    // Odd: the last block belongs to no map, but stands before the descriptors.
+    // The maps have an odd number of blocks. The last one belongs to no map, but it comes before the descriptors.
     let odd = patched(436, &3_u32.to_le_bytes()).unwrap();
     assert_eq!(odd.end(), Some(14 << 12));
     for blocks in [1_u32 << 20, 1 << 31, u32::MAX] {
@@ -80,9 +80,9 @@ pub(crate) fn maps() {
     file.truncate(3 * 4096 + 1);
     let dump = KdumpDump::parse(file).unwrap();
     assert!(dump.facts().cut);
-    // Eight bits are there, without descriptors; the others are not.
+    // Eight bits are present without descriptors; the others are cut off.
     assert_eq!((page(&dump, 0), page(&dump, 9)), (Err(Absence::Truncated), Err(Absence::Truncated)));
-    // A file that is as large as its maps claim, which no machine needs.
+    // This file is as large as its maps claim, which no machine needs.
     let mut head = sample().bytes();
     put(&mut head, 436, &(1_u32 << 25).to_le_bytes());
     put(&mut head, 440, &u32::MAX.to_le_bytes());
@@ -94,7 +94,7 @@ pub(crate) fn maps() {
 pub(crate) fn reach() {
     for reach in [u64::MAX, 1 << 63, 1 << 40, 4096 * 8] {
         let dump = KdumpDump::parse(Builder { max_mapnr: Some(reach), ..sample() }.bytes()).unwrap();
-        // One block of a map.
+        // The map has one block.
         assert_eq!((dump.facts().reach, dump.end()), (4096 * 8 * 4096, Some(14 << 12)));
         assert_eq!(page(&dump, 3).unwrap(), memory(3));
         assert_eq!(read(&dump, u64::MAX - 10, 11).unwrap_err().1, Absence::NotInDump);
@@ -102,7 +102,7 @@ pub(crate) fn reach() {
         assert!(dump.next_data(0..u64::MAX).unwrap().is_some());
         assert!(dump.ranges().count() < 10);
     }
-    // Bits from there on do not count.
+    // Bits past the claimed number of pages do not count.
     let dump = KdumpDump::parse(Builder { max_mapnr: Some(2), ..sample() }.bytes()).unwrap();
     assert_eq!((dump.end(), page(&dump, 2)), (Some(2 << 12), Err(Absence::NotInDump)));
 }
@@ -114,8 +114,8 @@ pub(crate) fn missing_descriptors() {
         assert!((0..14).all(|number| page(&dump, number) == Err(Absence::Truncated)));
         assert_eq!(dump.next_absent(0..14 << 12), Some((Span::new(0, 14 << 12), Absence::Truncated)));
     }
-    // All bits of the map set, and descriptors for 14 of 32,768 pages: what lies behind them is taken for descriptors,
-    // and is none.
+    // All bits of the map are set, but there are descriptors for only 14 of 32,768 pages. The bytes after these are
+    // taken for descriptors, and are invalid ones.
     let mut file = whole;
     file[3 * 4096..4 * 4096].fill(0xff);
     put(&mut file, 440, &u32::MAX.to_le_bytes());
@@ -129,9 +129,9 @@ pub(crate) fn offsets() {
     let pointed = |offset: u64, size, flags| {
         let builder = Builder::new().page(1, Page::Pointed { offset, size, flags });
         let dump = KdumpDump::parse(builder.bytes()).unwrap();
-        let told = dump.next_absent(4096..8192).map(|(_, why)| why);
+        let reported = dump.next_absent(4096..8192).map(|(_, why)| why);
         let found = page(&dump, 1);
-        assert_eq!(told, found.as_ref().err().copied(), "{offset:#x}");
+        assert_eq!(reported, found.as_ref().err().copied(), "{offset:#x}");
         found
     };
     for (size, flags) in [(4096, 0), (100, 1)] {
@@ -140,9 +140,9 @@ pub(crate) fn offsets() {
         assert_eq!(pointed(u64::MAX - 50, size, flags), BAD);
         assert_eq!(pointed(1 << 63, size, flags), BAD);
     }
-    // Into the headers: bytes like others.
+    // A descriptor that points at the headers gives their bytes.
     assert!(pointed(1, 4096, 0).unwrap().starts_with(b"DUMP   "));
-    // All at one place.
+    // Several descriptors point at one offset.
     let twin = (1..5).fold(Builder::new(), |builder, number| {
         builder.page(number, Page::Pointed { offset: 4 * 4096, size: 4096, flags: 0 })
     });
@@ -174,7 +174,7 @@ pub(crate) fn bombs() {
             assert_eq!(stored(&good[..length], flag), BAD, "{codec:?} {length}");
         }
     }
-    // zlib: a wrong sum, and a dictionary. Snappy: another length. LZO: something behind its end.
+    // zlib with a wrong checksum, and with a dictionary; Snappy with another length; LZO with bytes after its end.
     let (mut zlib, _) = encode(&memory(1), Codec::Zlib);
     *zlib.last_mut().unwrap() ^= 1;
     assert_eq!(stored(&zlib, 1), BAD);
@@ -185,7 +185,7 @@ pub(crate) fn bombs() {
     frames();
 }
 
-/// What a zstd frame may say of itself.
+/// False values in the header of a zstd frame.
 fn frames() {
     let (good, _) = encode(&[3; 4096], Codec::Zstd);
     assert!(stored(&good, 0x20).is_ok());
@@ -202,13 +202,13 @@ fn frames() {
     ] {
         assert_eq!(headed(head), BAD, "{head:x?}");
     }
-    // A frame that is to be skipped, alone, before and behind a good one; and one more, of nothing.
+    // A skippable frame, alone, before and after a valid one, and a second, empty frame.
     let skip = [0x50, 0x2a, 0x4d, 0x18, 1, 0, 0, 0, 9];
     let empty = [0x28, 0xb5, 0x2f, 0xfd, 0x20, 0, 1, 0, 0];
     for frames in [&[&skip[..]][..], &[&skip, &good], &[&good, &skip], &[&good, &empty], &[&empty, &good]] {
         assert_eq!(stored(&frames.concat(), 0x20), BAD, "{frames:x?}");
     }
-    // A page, and then as many runs of 128 KiB as fit.
+    // A page, followed by as many runs of 128 KiB as fit.
     let mut bomb = good;
     bomb[9] &= !1;
     bomb.extend([2, 0, 16, 7].repeat(900));
@@ -251,7 +251,7 @@ pub(crate) fn ends_and_notes() {
         let dump = KdumpDump::parse(file).unwrap();
         assert_eq!(page(&dump, 0).unwrap(), memory(0));
     }
-    // Notes of all that a large file has.
+    // Notes that claim to be as long as a large file.
     let mut head = sample().bytes();
     put(&mut head, 4096 + 40, &(1_u64 << 40).to_le_bytes());
     put(&mut head, 4096 + 32, &4096_u64.to_le_bytes());

@@ -1,4 +1,4 @@
-//! LiME and AVML images.
+//! Hazards of LiME and AVML images.
 
 use std::io::Write as _;
 
@@ -17,7 +17,7 @@ fn lime(start: u64, bytes: &[u8]) -> Vec<u8> {
     block(b"EMiL", 1, start, start + bytes.len() as u64 - 1, bytes)
 }
 
-/// A block of `length` bytes at 0 whose stream is `stream`.
+/// An image with a block of `length` bytes at address 0, whose stream is `stream`.
 fn avml(stream: &[u8], length: u64) -> Vec<u8> {
     let trailer = (stream.len() as u64).to_le_bytes();
     block(b"AVML", 2, 0, length - 1, &[stream, &trailer].concat())
@@ -30,7 +30,7 @@ pub(crate) fn blocks_and_chunks() {
 
 fn blocks() {
     let after = |block: Vec<u8>| LimeDump::parse([lime(0x1000, b"good"), block].concat()).unwrap();
-    // The length wraps to 0, is negative; the magic is another one's.
+    // The length wraps to 0, or is negative; the magic is that of another format.
     for bad in [
         block(b"EMiL", 1, 0, u64::MAX, b"x"),
         block(b"EMiL", 1, 9, 8, b"x"),
@@ -53,7 +53,7 @@ fn blocks() {
     assert!(matches!(LimeDump::parse(vec![0; 40]), Err(LimeError::Empty)));
     let newer = LimeDump::parse(block(b"EMiL", 2, 0, 8, b"x"));
     assert!(matches!(newer, Err(LimeError::Version { version: 2, .. })));
-    // A file that is as large as its only block claims.
+    // This file is as large as its only block claims.
     let head = block(b"EMiL", 1, 0, (1 << 40) - 1, b"");
     let image = LimeDump::parse(Large { head, size: (1 << 40) + 32, rest: 7 }).unwrap();
     assert_eq!(read(&image, 1 << 39, 3).unwrap(), [7; 3]);
@@ -64,7 +64,7 @@ fn chunks() {
     encoder.write_all(&[7; 1000]).unwrap();
     let stream = encoder.into_inner().unwrap();
     let with = |pieces: &[&[u8]]| LimeDump::parse(avml(&pieces.concat(), 1000));
-    // The start again, padding, and types that are to be skipped.
+    // The stream identifier again, padding, and chunk types that are to be skipped.
     for skipped in [&stream[..10], &[0xfe, 3, 0, 0, 1, 2, 3], &[0x80, 1, 0, 0, 9], &[0xfd, 0, 0, 0]] {
         let image = with(&[&stream[..10], skipped, &stream[10..]]).unwrap();
         assert_eq!((read(&image, 0, 1000).unwrap(), image.facts().damaged), (vec![7; 1000], false));
@@ -74,18 +74,18 @@ fn chunks() {
     {
         assert!(matches!(with(&[&stream[..10], bad, &stream[10..]]), Err(LimeError::Empty)), "{bad:?}");
     }
-    // A chunk that passes the end of the file, one that claims 4 GiB, one that is larger than its block.
+    // A chunk that ends past the end of the file, one that claims 4 GiB, one that is larger than its block.
     assert!(with(&[&stream[..10], &[1, 0xff, 0xff, 0xff]]).is_err());
     assert!(with(&[&stream[..10], &[0, 9, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f]]).is_err());
     assert!(LimeDump::parse(avml(&stream, 900)).is_err());
-    // A wrong sum, a wrong body.
+    // A wrong checksum, and a wrong body.
     for at in [14, 21] {
         let mut file = avml(&stream, 1000);
         file[32 + at] ^= 1;
         let image = LimeDump::parse(file).unwrap();
         assert_eq!(read(&image, 10, 5), Err((Span::new(10, 5), Absence::Undecodable)));
     }
-    // The length behind the stream is told, and not needed.
+    // A wrong length after the stream is reported, but the block can be read without it.
     let mut file = avml(&stream, 1000);
     let at = file.len() - 8;
     file[at] ^= 1;

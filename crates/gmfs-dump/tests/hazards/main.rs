@@ -1,7 +1,7 @@
-//! Every way known in which a crash dump, or the file it is in, hurts a reader, each as one test.
+//! Every known way in which a crash dump, or the file that it is in, harms a reader. Each is one test.
 //!
-//! The list is the one place that says what they are. Each test runs under a bound on the memory that is allocated
-//! while it runs, the file itself included: no number that only the file claims may decide on an allocation.
+//! The list in this file is the complete one. Each test has a limit on the memory that is allocated while it runs,
+//! including the file itself, because no number that a file claims may decide on an allocation.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,17 +26,17 @@ mod source;
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// Only one at a time is measured.
+/// Held by the test whose memory is measured.
 static ALONE: Mutex<()> = Mutex::new(());
 
 const MIB: usize = 1 << 20;
 
-/// For as long as this is held, no other test allocates.
+/// While the guard is held, no other test allocates memory.
 fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs `work`, during which at most `limit` bytes may be allocated at once.
+/// Runs `work`, and checks that at most `limit` bytes are allocated at any time.
 fn bounded(limit: usize, work: impl FnOnce()) {
     let alone = alone();
     MEMORY.reset_peak_usage();
@@ -59,11 +59,11 @@ macro_rules! hazards {
 }
 
 hazards! {
-    hazard_01, MIB, "ELF: p_offset + p_filesz wraps or passes the end" => elf::data_behind_the_end;
+    hazard_01, MIB, "ELF: p_offset + p_filesz wraps or passes the end" => elf::data_past_the_end;
     hazard_02, MIB, "ELF: p_paddr + p_memsz wraps, or there is no address" => elf::addresses_that_wrap;
     hazard_03, MIB, "ELF: p_filesz > p_memsz" => elf::more_in_the_file_than_in_memory;
     hazard_04, 400 * MIB, "ELF: overlaps, duplicates, a million segments" => elf::overlaps;
-    hazard_05, 64 * MIB, "ELF: e_phentsize, e_phnum, PN_XNUM that lie or are real" => elf::counts_of_headers;
+    hazard_05, 64 * MIB, "ELF: e_phentsize, e_phnum, PN_XNUM, false and real ones" => elf::counts_of_headers;
     hazard_06, MIB, "ELF: notes of absurd sizes" => elf::notes;
     hazard_07, MIB, "ELF: empty, a header only, no core, class and order" => elf::headers;
     hazard_08, MIB, "ELF: program headers anywhere" => elf::headers_anywhere;
@@ -77,10 +77,10 @@ hazards! {
     hazard_16, 2 * MIB, "kdump: parts that overlap, lack, or are of another dump" => kdump::parts;
     hazard_17, 2 * MIB, "kdump: the end within the headers, notes anywhere" => kdump::ends_and_notes;
     hazard_18, 2 * MIB, "kdump: lost pages without the mark of an incomplete dump" => kdump::lost_pages;
-    hazard_19, 128 * MIB, "flattened: offsets, sizes and ends that lie; a million records" => flat::records;
+    hazard_19, 128 * MIB, "flattened: offsets, sizes and ends that are false; a million records" => flat::records;
     hazard_20, MIB, "flattened: overlaps, and places far apart" => flat::overlaps;
     hazard_21, MIB, "flattened: a flattened stream inside" => flat::nested;
-    hazard_22, 2 * MIB, "LiME and AVML: blocks and chunks that lie" => lime::blocks_and_chunks;
+    hazard_22, 2 * MIB, "LiME and AVML: blocks and chunks with false values" => lime::blocks_and_chunks;
     hazard_23, MIB, "a file that shrinks or grows while it is open" => environment::a_file_that_changes;
     hazard_24, 2 * MIB, "sparse files" => environment::sparse_files;
     hazard_25, MIB, "character devices and proc files" => environment::no_regular_files;
@@ -99,7 +99,7 @@ fn the_bound_bites() {
     assert!(too_much.is_err());
 }
 
-/// The bytes, or what is absent and why.
+/// The bytes, or the range that is absent and why.
 fn read(dump: &dyn ReadAt, at: u64, length: usize) -> Result<Vec<u8>, (Span, Absence)> {
     let mut buf = vec![0xee; length];
     match dump.read_at(at, &mut buf) {

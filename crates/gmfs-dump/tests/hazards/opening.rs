@@ -1,4 +1,4 @@
-//! What opening costs: the headers and one bitmap, whatever the dump's size; and each page after that its own bytes.
+//! Opening reads the headers and one bitmap, whatever the dump's size. Reading a page then costs its own bytes.
 
 use gmfs_dump::kdump::KdumpDump;
 use gmfs_io::{ReadAt, ReadError};
@@ -9,11 +9,11 @@ use crate::{MEMORY, bounded, put, read};
 
 /// Pages of 4 KiB in a TiB.
 const PAGES: u64 = 1 << 28;
-/// Bytes of one map.
+/// The size of one map in bytes.
 const MAP: u64 = PAGES / 8;
 
-/// A dump of a TiB, all of which is there, that exists only where it is looked at: every descriptor points at a zero
-/// page behind them, but that of each 1000th page at one page of data.
+/// A dump of 1 TiB with all of its pages, whose bytes are computed when they are read. Each descriptor points at one
+/// zero page after the descriptors, except that each 1000th points at one page of data.
 struct Tib {
     head: Vec<u8>,
     data: Vec<u8>,
@@ -67,7 +67,7 @@ impl ReadAt for Tib {
 
 #[test]
 fn a_tib_is_opened_by_one_map_and_no_descriptor() {
-    // A 32,768th of a TiB, and a constant: a MiB.
+    // The limit: the map of a TiB, which is a 32,768th of it, and 1 MiB.
     bounded((32 << 20) + (1 << 20), || {
         let file = Counting::new(Tib::new());
         let before = MEMORY.current_usage();
@@ -76,10 +76,10 @@ fn a_tib_is_opened_by_one_map_and_no_descriptor() {
         assert!(held < 700 << 10, "the index has {held} bytes");
         let (bytes, reads) = file.take();
         assert_eq!(dump.facts().pages, PAGES);
-        // One map, the headers, the zero page.
+        // Opening reads one map, the headers and the zero page.
         assert!((MAP..MAP + (64 << 10)).contains(&bytes), "{bytes} bytes were read to open");
         assert!(reads < 200, "{reads} reads");
-        // Pages anywhere: each with its bits, its descriptor, its data.
+        // Scattered pages: each costs its bits, its descriptor and its data.
         let mut expected = 0;
         for number in (999..PAGES).step_by(1_000_000) {
             assert!(read(&dump, number << 12, 4096).unwrap() == memory(1), "page {number}");
@@ -88,7 +88,7 @@ fn a_tib_is_opened_by_one_map_and_no_descriptor() {
         let (bytes, reads) = file.take();
         assert!(bytes <= expected * (4096 + 24 + 2 * 1024), "{bytes} bytes were read for {expected} pages");
         assert!(reads <= expected * 4, "{reads} reads for {expected} pages");
-        // Zero pages cost no data.
+        // Zero pages cost no reads of data.
         let zeros = read(&dump, 1_311_000 << 12, 400 << 12).unwrap();
         assert!(zeros.iter().all(|byte| *byte == 0));
         let (bytes, _) = file.take();

@@ -1,4 +1,4 @@
-//! What other readers were seen to get wrong, on files as tools write them.
+//! Mistakes of other readers, with files as tools write them.
 
 use gmfs_dump::elf::ElfDump;
 use gmfs_dump::flat::FlatFile;
@@ -20,7 +20,7 @@ fn program_headers_need_not_follow_the_header() {
 #[test]
 fn nonsense_in_the_sections_does_not_matter() {
     let _alone = crate::alone();
-    // As QEMU writes big-endian files: the string table has 0x0b00000000000000 bytes.
+    // QEMU writes this in big-endian files: the string table has 0x0b00000000000000 bytes.
     let mut file = Builder::new().order(true, true).loads([Load::new(0x1000, b"abcd")]).bytes();
     put(&mut file, 58, &[0, 64, 0, 1, 0, 0]);
     put(&mut file, 64 + 24, &[0xff; 8]);
@@ -32,7 +32,7 @@ fn nonsense_in_the_sections_does_not_matter() {
 #[test]
 fn a_dump_without_the_kernels_words_is_read() {
     let _alone = crate::alone();
-    // Neither format needs a page size, a machine or an address from VMCOREINFO.
+    // Page size, machine and addresses are in the headers of both formats, so VMCOREINFO is not needed.
     let mut elf = Builder::new().loads([Load::new(0x1000, b"abcd")]).bytes();
     put(&mut elf, 18, &183_u16.to_le_bytes());
     let dump = ElfDump::parse(elf).unwrap();
@@ -55,7 +55,7 @@ fn the_page_before_a_segment_is_not_zero() {
 fn a_page_lies_in_two_records_that_are_far_apart() {
     let _alone = crate::alone();
     let plain = sample().bytes();
-    // Records of a prime number of bytes, backwards.
+    // The records have a prime number of bytes, and are written backwards.
     let mut pieces: Vec<(i64, i64, &[u8])> =
         (0..).zip(plain.chunks(1021)).map(|(n, piece)| (n * 1021, piece.len() as i64, piece)).collect();
     pieces.reverse();
@@ -93,6 +93,6 @@ fn damaged_lzo_pages_are_refused_without_a_panic() {
     }
     let dump = KdumpDump::parse(builder.bytes()).unwrap();
     let refused = (0..2000).filter(|number| read(&dump, number << 12, 4096).is_err()).count();
-    // Damaged literals cannot be told from good ones.
+    // Damaged literals look like valid ones, so such pages are not refused.
     assert!((100..2000).contains(&refused), "{refused}");
 }

@@ -1,10 +1,10 @@
-//! Sources that are no files: of any size, and some that count.
+//! Sources that are not files: one of any size, and one that counts reads.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use gmfs_io::{ReadAt, ReadError};
 
-/// A file of a size, with bytes at its beginning; behind them every byte is `rest`.
+/// A file of any size that begins with `head`. All bytes after that are `rest`.
 pub(crate) struct Large {
     pub(crate) head: Vec<u8>,
     pub(crate) size: u64,
@@ -25,7 +25,7 @@ impl ReadAt for Large {
     }
 }
 
-/// Counts what is read of a source.
+/// Counts the bytes that are read from a source, and the reads.
 #[derive(Default)]
 pub(crate) struct Counting<R> {
     pub(crate) inner: R,
@@ -38,7 +38,7 @@ impl<R> Counting<R> {
         Self { inner, bytes: AtomicU64::new(0), reads: AtomicU64::new(0) }
     }
 
-    /// How many bytes in how many reads since the last time.
+    /// How many bytes were read, in how many reads, since the last call.
     pub(crate) fn take(&self) -> (u64, u64) {
         (self.bytes.swap(0, Ordering::Relaxed), self.reads.swap(0, Ordering::Relaxed))
     }

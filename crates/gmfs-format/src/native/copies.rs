@@ -1,23 +1,23 @@
-//! Which of a page's two copies is the committed one, and what is to be said of each.
+//! Decides which of a page's two copies is the committed one, and in which state each copy is.
 //!
-//! This module owns the rule of `docs/FORMAT.md`, "Commit": a page counts when its seal is good and its generation is
-//! not above the region's; of two that count, the higher generation is the page. Everything that reads metadata
-//! (engine, checker, inspection) takes the rule from here.
+//! This module implements the rule of `docs/FORMAT.md`, "Commit": a page counts if its seal is good and its generation
+//! is not above that of the region. If both copies count, the one with the higher generation is used. Everything that
+//! reads metadata (engine, checker, inspection) uses this module.
 
 use crate::native::seal::SealFault;
 use crate::native::units::{CopyId, Generation};
 use gmfs_io::Absence;
 
-/// What was found where one copy of a page must lie.
+/// What was found at a location of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
     /// A page with a good seal.
     Good(Generation),
-    /// Bytes whose seal is not good.
+    /// Bytes without a good seal.
     Bad(SealFault),
-    /// Nothing: the image does not hold these bytes.
+    /// The image does not hold these bytes.
     Absent(Absence),
-    /// The medium could not be read there.
+    /// The medium returned an error.
     Unreadable,
 }
 
@@ -32,69 +32,86 @@ impl Found {
     }
 }
 
-/// What the superblocks tell about a change that was under way.
+/// What the superblocks show about a change in progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// No writer was at work: whatever is not good is damage.
+    /// No writer was at work, so a page that is not good is damaged.
     Idle,
-    /// A writer was at work and copy B is whole: pages of copy A may be unfinished (steps 1 and 2 of a commit).
+    /// A writer was at work and copy B is complete. Pages of copy A may be incomplete (steps 1 and 2 of a commit).
     ToA,
-    /// A commit stands in copy A, and copy B may lag behind it (steps 3 and 4).
+    /// A commit is complete in copy A, and copy B may not have it yet (steps 3 and 4).
     ToB,
 }
 
-/// What one copy of a page is worth.
+/// The state of one copy of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// Good and current.
+    /// It is good and current.
     Good,
-    /// Good, of a commit that never happened. Recovery puts the old page back.
+    /// It is good, but of a commit that did not reach its commit point. Recovery restores the old page.
     Uncommitted,
-    /// Good but older than the other copy, as the phase lets it be. Recovery mirrors the newer page.
+    /// It is good but older than the other copy, which the phase explains. Recovery copies the newer page to it.
     Lagging,
-    /// A store that a crash interrupted, as the phase lets it be. Recovery writes the page anew.
+    /// A crash interrupted a write, which the phase explains. Recovery rewrites the page.
     Interrupted,
-    /// Good but older than the other copy though no commit was under way: it went back in time.
+    /// It is good but older than the other copy, although no commit was in progress: its content went back in time.
     Stale,
     /// Its seal is broken.
     Damaged(SealFault),
-    /// Not in the image.
+    /// It is not in the image.
     Absent(Absence),
-    /// The medium could not be read.
+    /// The medium returned an error.
     Unreadable,
 }
 
 impl Standing {
-    /// Whether recovery, a part of each ordinary opening for writing, makes this good.
+    /// Whether recovery repairs this. Each normal opening for writing includes recovery.
     #[must_use]
     pub const fn is_recovery(self) -> bool {
         matches!(self, Self::Uncommitted | Self::Lagging | Self::Interrupted)
     }
 
-    /// Whether this is damage: neither good, nor to be recovered, nor absent.
+    /// A word for it, for tables and for programs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Uncommitted => "uncommitted",
+            Self::Lagging => "lagging",
+            Self::Interrupted => "interrupted",
+            Self::Stale => "stale",
+            Self::Damaged(fault) => fault.name(),
+            Self::Absent(Absence::BeyondEnd) => "beyond-end",
+            Self::Absent(_) => "absent",
+            Self::Unreadable => "unreadable",
+        }
+    }
+
+    /// Whether this is damage. What recovery repairs, and what is absent, is not damage.
     #[must_use]
     pub const fn is_damage(self) -> bool {
         matches!(self, Self::Stale | Self::Damaged(_) | Self::Unreadable)
     }
 }
 
-/// What two copies of a page come to.
+/// The verdict on both copies of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Judgement {
-    /// The copy to read, if either counts.
+    /// The copy to use, if any copy counts.
     pub take: Option<CopyId>,
-    /// What copy A is worth.
+    /// The state of copy A.
     pub a: Standing,
-    /// What copy B is worth.
+    /// The state of copy B.
     pub b: Standing,
-    /// Both count, have one generation, and differ: nothing tells which is right.
+    /// Whether both copies count with one generation but differ, so that it is unknown which is right.
     pub conflict: bool,
-    /// Nothing proves that the copy to read is the newest state of the page. [`judge`] cannot tell, and says no.
+    /// Whether it is not proven that the copy to use is the newest state of the page. [`judge`] cannot know this, and
+    /// sets false.
     pub uncertain: bool,
 }
 
 impl Judgement {
-    /// What a copy is worth.
+    /// The state of a copy.
     #[must_use]
     pub const fn of(&self, copy: CopyId) -> Standing {
         match copy {
@@ -103,21 +120,21 @@ impl Judgement {
         }
     }
 
-    /// Whether both copies are good and equal, and nothing is to be said against them.
+    /// Whether both copies are good and equal, and there is no doubt about them.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.a == Standing::Good && self.b == Standing::Good && !self.conflict && !self.uncertain
     }
 
-    /// Whether anything about the page is damage.
+    /// Whether there is any damage to the page.
     #[must_use]
     pub const fn is_damage(&self) -> bool {
         self.conflict || self.uncertain || self.take.is_none() || self.a.is_damage() || self.b.is_damage()
     }
 }
 
-/// Judges a page by what was found of its copies. `committed` is the region's generation; `equal` compares the payloads
-/// and is asked only when both copies count with the same generation.
+/// Judges a page by what was found at its two locations. `committed` is the region's generation. `equal` compares the
+/// payloads; it is called only if both copies count with the same generation.
 pub fn judge(a: Found, b: Found, committed: Generation, phase: Phase, equal: impl FnOnce() -> bool) -> Judgement {
     let counts = |found: Found| found.generation().filter(|generation| *generation <= committed);
     let alone = |copy: CopyId, found: Found| standing_alone(copy, found, committed, phase);
@@ -130,14 +147,14 @@ pub fn judge(a: Found, b: Found, committed: Generation, phase: Phase, equal: imp
             uncertain: false,
         },
         (Some(in_a), Some(in_b)) if in_a > in_b => {
-            // Only pages of the last commit can still wait for their mirror.
+            // Copy B may lack only the last commit.
             let expected = phase == Phase::ToB && in_a == committed;
             let b = if expected { Standing::Lagging } else { Standing::Stale };
             taken(CopyId::A, Standing::Good, b)
         }
-        // Copy B is never ahead of A: A went back in time.
+        // Copy B is never ahead of copy A, so copy A went back in time.
         (Some(_), Some(_)) => taken(CopyId::B, Standing::Stale, Standing::Good),
-        // A commit that uncovers pages prepares them in copy B, and gets to them last.
+        // A commit that raises the high-water marks prepares new pages in copy B, and completes them last.
         (Some(in_a), None) if b == Found::Bad(SealFault::Prepared) && phase == Phase::ToB && in_a == committed => {
             taken(CopyId::A, Standing::Good, Standing::Lagging)
         }
@@ -149,12 +166,12 @@ pub fn judge(a: Found, b: Found, committed: Generation, phase: Phase, equal: imp
     }
 }
 
-/// A judgement that takes one copy without a doubt.
+/// A judgement that uses one copy without a doubt.
 fn taken(take: CopyId, a: Standing, b: Standing) -> Judgement {
     Judgement { take: Some(take), a, b, conflict: false, uncertain: false }
 }
 
-/// The standing of a copy that does not count.
+/// The state of a copy that does not count.
 fn standing_alone(copy: CopyId, found: Found, committed: Generation, phase: Phase) -> Standing {
     let being_written = matches!((phase, copy), (Phase::ToA, CopyId::A) | (Phase::ToB, CopyId::B));
     match found {
@@ -212,7 +229,7 @@ mod tests {
         for (a, phase) in [(OLD, Phase::ToB), (NOW, Phase::ToA), (NOW, Phase::Idle)] {
             assert_eq!(at(a, PREPARED, phase).b, Standing::Damaged(SealFault::Prepared));
         }
-        // Only copy B is prepared.
+        // Only copy B has prepared pages.
         assert_eq!(at(PREPARED, OLD, Phase::ToA).a, Standing::Damaged(SealFault::Prepared));
     }
 

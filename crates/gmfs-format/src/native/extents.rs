@@ -1,53 +1,53 @@
-//! Runs of blocks of files.
+//! Runs of blocks that belong to files.
 
 use crate::native::units::BlockNo;
 
-/// A run of a file's blocks that lie one behind the other, in the file and in the region.
+/// Consecutive file blocks that are in consecutive blocks of the region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Extent {
-    /// Place in the file, in blocks.
+    /// The first file block.
     pub index: u32,
-    /// First block in the region.
+    /// The first block in the region.
     pub block: BlockNo,
-    /// Length in blocks.
+    /// The length in blocks.
     pub count: u32,
     /// Whether the blocks have hardware errors.
     pub bad: bool,
 }
 
 impl Extent {
-    /// One past the last place in the file.
+    /// The file block after the last one.
     #[must_use]
     pub const fn end_index(&self) -> u32 {
         self.index.saturating_add(self.count)
     }
 
-    /// One past the last block in the region. No block of a region has the number at which this saturates.
+    /// The block of the region after the last one. No region has a block with the number at which this saturates.
     #[must_use]
     pub const fn end_block(&self) -> BlockNo {
         BlockNo(self.block.0.saturating_add(self.count))
     }
 
-    /// The block at a place of the file, if it is one of these.
+    /// The block that holds a file block, if it is in this extent.
     #[must_use]
     pub fn block_at(&self, index: u32) -> Option<BlockNo> {
         let inside = index.checked_sub(self.index).filter(|inside| *inside < self.count)?;
         self.block.0.checked_add(inside).map(BlockNo)
     }
 
-    /// Whether a block that the file has at place `index` continues this extent. Nothing comes behind the last place that a
-    /// number can name: a damaged descriptor may name it, and so may two of them.
+    /// Whether a block that holds file block `index` continues this extent. Nothing can follow the last possible file
+    /// block: a damaged descriptor may name it, and so may two of them.
     fn is_continued_by(&self, index: u32, block: BlockNo, bad: bool) -> bool {
         self.index.checked_add(self.count) == Some(index) && self.end_block() == block && self.bad == bad
     }
 }
 
-/// Gathers single mappings, in any order, into extents ordered by their place in the file.
+/// Collects single mappings, in any order, into extents in file order.
 #[derive(Clone, Debug, Default)]
 pub struct Extents(Vec<Extent>);
 
 impl Extents {
-    /// Adds a mapping. Mappings that continue the last one cost no memory.
+    /// Adds a mapping. A mapping that continues the last one needs no memory.
     pub fn push(&mut self, index: u32, block: BlockNo, bad: bool) {
         if let Some(last) = self.0.last_mut()
             && last.is_continued_by(index, block, bad)
@@ -58,7 +58,7 @@ impl Extents {
         self.0.push(Extent { index, block, count: 1, bad });
     }
 
-    /// The extents, by their place in the file. Where two blocks claim one place, both are there.
+    /// The extents, in file order. If two blocks claim one file block, both are included.
     #[must_use]
     pub fn finish(mut self) -> Vec<Extent> {
         self.0.sort_unstable();

@@ -1,17 +1,17 @@
-//! Feature masks: what a tool that does not know a bit may still do.
+//! Feature masks: what a tool may do that does not know a bit.
 
 /// A region's feature masks, as recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Features {
-    /// Unknown bits here hinder nobody.
+    /// A tool that does not know a bit may read and write.
     pub compat: u64,
-    /// Unknown bits here forbid writing.
+    /// A tool that does not know a bit must not write.
     pub ro_compat: u64,
-    /// Unknown bits here forbid everything but looking at the superblock.
+    /// A tool that does not know a bit may read nothing but the superblock.
     pub incompat: u64,
 }
 
-/// What this version of the format knows: no feature has been defined yet.
+/// The features that this version of the format defines: none.
 pub const KNOWN: Features = Features { compat: 0, ro_compat: 0, incompat: 0 };
 
 impl Features {

@@ -1,4 +1,4 @@
-//! Where everything lies in a region: a pure function of region size, block size and inode count.
+//! Where the structures of a region are. This follows from region size, block size and inode count alone.
 
 use std::ops::Range;
 
@@ -6,15 +6,16 @@ use crate::native::raw::{BLOCKS_PER_PAGE, INODES_PER_PAGE};
 use crate::native::seal::PageKind;
 use crate::native::units::{BlockNo, CopyId, InodeNo, PAGE_BYTES, PageNo, PmdShift, to_u32};
 
-/// The most inodes that a region may have. A region holds a few large files; the bound keeps a check's memory small.
+/// The maximum number of inodes of a region. A region holds a few large files, and the bound keeps the memory of a
+/// check small.
 pub const MAX_INODES: u32 = 1 << 20;
-/// The fewest blocks that make a region: two copies and one data block.
+/// The minimum number of blocks of a region: two copies and one data block.
 pub const MIN_BLOCKS: u32 = 3;
 
-/// Why no region can be laid out so.
+/// Why no region can have these sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GeometryError {
-    /// Too few blocks for two copies of the metadata and a data block.
+    /// There are too few blocks for two copies of the metadata and a data block.
     #[error(
         "a region of {size} bytes is too small: with {inodes} inodes and blocks of {block_bytes} bytes it needs at least {needed} bytes"
     )]
@@ -25,10 +26,10 @@ pub enum GeometryError {
         inodes: u32,
         /// Block size in bytes.
         block_bytes: u64,
-        /// What would do, in bytes.
+        /// The minimum size in bytes.
         needed: u64,
     },
-    /// More blocks than a block number can count.
+    /// There are more blocks than a block number can count.
     #[error("a region of {size} bytes has more blocks of {block_bytes} bytes than the format can number (2^32 - 2)")]
     TooLarge {
         /// The size that was asked for, in bytes.
@@ -36,12 +37,12 @@ pub enum GeometryError {
         /// Block size in bytes.
         block_bytes: u64,
     },
-    /// No inodes, or more than [`MAX_INODES`].
-    #[error("{0} inodes: from 1 to {MAX_INODES} are possible")]
+    /// The inode count is 0, or more than [`MAX_INODES`].
+    #[error("the inode count is {0}; it must be from 1 to {MAX_INODES}")]
     Inodes(u64),
 }
 
-/// The layout of a region. Its fields agree with each other by construction.
+/// The layout of a region. Its fields are consistent by construction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     pmd: PmdShift,
@@ -53,10 +54,10 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// Lays out a region of `size` bytes with the smallest metadata that serves `inodes` inodes.
+    /// Plans a region of `size` bytes, with the smallest metadata that has room for `inodes` inodes.
     ///
     /// # Errors
-    /// The size or the inode count is out of bounds.
+    /// [`GeometryError`].
     pub fn plan(size: u64, pmd: PmdShift, inodes: u32) -> Result<Self, GeometryError> {
         if inodes == 0 || inodes > MAX_INODES {
             return Err(GeometryError::Inodes(inodes.into()));
@@ -67,7 +68,7 @@ impl Geometry {
             .ok()
             .filter(|blocks| *blocks < u32::MAX)
             .ok_or(GeometryError::TooLarge { size, block_bytes })?;
-        // More metadata means fewer data blocks and so a smaller table: this settles within a few rounds.
+        // More metadata means fewer data blocks, and these need a smaller table. So the loop ends after a few rounds.
         let mut metadata_blocks: u32 = 1;
         loop {
             let data = blocks.saturating_sub(metadata_blocks.saturating_mul(2));
@@ -86,15 +87,15 @@ impl Geometry {
         }
     }
 
-    /// The inode count that a region gets when nobody asks for one: one for every 16 blocks, from 1,024 to 65,536.
+    /// The default inode count of a region: one for every 16 blocks, from 1,024 to 65,536.
     #[must_use]
     pub fn default_inodes(size: u64, pmd: PmdShift) -> u32 {
         let blocks = size >> pmd.bits();
         to_u32((blocks / 16).clamp(1024, 65536)).next_multiple_of(INODES_PER_PAGE)
     }
 
-    /// The layout with these recorded numbers, if they agree: the region may spend more blocks on metadata than the
-    /// least, but tables must fit into them and cover all data blocks and inodes.
+    /// The layout with these recorded numbers, if they are consistent. The region may have more metadata blocks than it
+    /// needs, but the tables must fit into them and must cover all data blocks and inodes.
     #[must_use]
     pub fn recorded(size: u64, pmd: PmdShift, metadata_blocks: u64, inodes: u32) -> Option<Self> {
         let blocks = u32::try_from(size >> pmd.bits()).ok().filter(|n| (MIN_BLOCKS..u32::MAX).contains(n))?;
@@ -109,31 +110,31 @@ impl Geometry {
         (geometry.pages().saturating_mul(PAGE_BYTES) <= room).then_some(geometry)
     }
 
-    /// The same layout without the bytes past the last whole block: what pages record of it.
+    /// The same layout without the bytes past the last whole block. Pages record the layout in this form.
     #[must_use]
     pub fn without_tail(self) -> Self {
         Self { size: self.size.saturating_sub(self.tail()), ..self }
     }
 
-    /// Block size.
+    /// The block size.
     #[must_use]
     pub const fn pmd(&self) -> PmdShift {
         self.pmd
     }
 
-    /// Block size in bytes.
+    /// The block size in bytes.
     #[must_use]
     pub const fn block_bytes(&self) -> u64 {
         self.pmd.block_bytes()
     }
 
-    /// Size of the region in bytes, tail included.
+    /// The size of the region in bytes, including the tail.
     #[must_use]
     pub const fn size(&self) -> u64 {
         self.size
     }
 
-    /// Bytes behind the last whole block, which nothing uses.
+    /// The number of bytes past the last whole block, which are not used.
     #[must_use]
     pub const fn tail(&self) -> u64 {
         self.pmd.split(self.size).1
@@ -181,7 +182,7 @@ impl Geometry {
         u64::from(self.table_pages).saturating_add(u64::from(self.inode_pages())).saturating_add(1)
     }
 
-    /// Offset of a copy's first byte in the region.
+    /// The offset of a copy in the region.
     #[must_use]
     pub fn copy_offset(&self, copy: CopyId) -> u64 {
         match copy {
@@ -190,13 +191,13 @@ impl Geometry {
         }
     }
 
-    /// Offset of a metadata page in the region.
+    /// The offset of a metadata page in the region.
     #[must_use]
     pub fn page_offset(&self, copy: CopyId, page: PageNo) -> u64 {
         self.copy_offset(copy).saturating_add(u64::from(page.0).saturating_mul(PAGE_BYTES))
     }
 
-    /// The bytes of both copies of the metadata.
+    /// The ranges of both copies of the metadata, in bytes.
     #[must_use]
     pub fn metadata(&self) -> [Range<u64>; 2] {
         let length = u64::from(self.metadata_blocks).saturating_mul(self.block_bytes());
@@ -206,7 +207,7 @@ impl Geometry {
         })
     }
 
-    /// Which page of which copy begins at an offset, if that is a place of metadata: the reverse of
+    /// The copy and page at an offset, if a metadata page starts there. This is the reverse of
     /// [`page_offset`](Self::page_offset).
     #[must_use]
     pub fn page_at(&self, offset: u64) -> Option<(CopyId, PageNo)> {
@@ -217,13 +218,13 @@ impl Geometry {
         })
     }
 
-    /// Offset of a block in the region.
+    /// The offset of a block in the region.
     #[must_use]
     pub fn block_offset(&self, block: BlockNo) -> u64 {
         u64::from(block.0).saturating_mul(self.block_bytes())
     }
 
-    /// The kind of page that lies at a position, or `None` behind the last.
+    /// The kind of the page with this number, or `None` past the last page.
     #[must_use]
     pub fn page_kind(&self, page: PageNo) -> Option<PageKind> {
         match u64::from(page.0) {
@@ -234,7 +235,8 @@ impl Geometry {
         }
     }
 
-    /// A table page's place in its table, counted from 1: the mark that just covers it. 0 for the superblock.
+    /// The number of a table page in its table, counted from 1: the lowest mark that covers the page. 0 for the
+    /// superblock.
     #[must_use]
     pub fn number_in_table(&self, page: PageNo) -> u32 {
         page.0.checked_sub(self.table_pages).filter(|number| *number > 0).unwrap_or(page.0)
@@ -270,7 +272,7 @@ impl Geometry {
         block >= self.first_data() && block < self.end_data()
     }
 
-    /// The page and the slot in it that describe a data block; `None` for metadata and blocks behind the region.
+    /// The page with the descriptor of a data block, and its index in that page; `None` for other blocks.
     #[must_use]
     pub fn descriptor_place(&self, block: BlockNo) -> Option<(PageNo, usize)> {
         let k = block.0.checked_sub(self.metadata_blocks).filter(|_| self.is_data(block))?;
@@ -285,7 +287,7 @@ impl Geometry {
         BlockNo(self.metadata_blocks.saturating_add(k))
     }
 
-    /// The page and the slot in it that hold an inode; `None` for numbers that the table does not have.
+    /// The page with an inode, and its index in that page; `None` for numbers that the table does not have.
     #[must_use]
     pub fn inode_place(&self, ino: InodeNo) -> Option<(PageNo, usize)> {
         let k = ino.0.checked_sub(1).filter(|_| ino.0 <= self.inodes)?;
@@ -300,7 +302,7 @@ impl Geometry {
         InodeNo(k.saturating_add(1))
     }
 
-    /// How many blocks a file of `size` bytes spans, or `None` if an index could not count them.
+    /// How many blocks a file of `size` bytes has, or `None` if there are more than a file block number can count.
     #[must_use]
     pub fn file_blocks(&self, size: u64) -> Option<u32> {
         u32::try_from(size.div_ceil(self.block_bytes())).ok()

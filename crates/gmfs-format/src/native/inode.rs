@@ -1,11 +1,11 @@
-//! Inodes of the native layout as the neutral model has them.
+//! Converts inodes of the native layout to the neutral model.
 
 use crate::model::{Attributes, Inode, InodeNo, Kind};
 use crate::native::raw::InodeRaw;
 use crate::native::tables::{INODE_DOUBTFUL, InodeKind};
 
 impl Inode {
-    /// The inode of a native region, or `None` if it is free or of no known kind.
+    /// The inode of a native region, or `None` if it is free or its kind is unknown.
     #[must_use]
     pub fn from_raw(ino: InodeNo, raw: &InodeRaw) -> Option<Self> {
         let kind = match raw.kind()? {

@@ -1,9 +1,9 @@
-//! The on-memory structures, declared once.
+//! The structures of the format, each declared once.
 //!
-//! `on_memory!` yields, from one declaration, the type that reads and writes the bytes, and its [`Field`] table
-//! (name, offset, size, meaning), which feeds `docs/FORMAT.md` and `gmfs inspect raw`. These types are *total*: any
-//! bytes are a value of them, and writing that value gives the same bytes back, reserved ones included. What a value
-//! means is decided in the modules above.
+//! From one declaration, `on_memory!` generates the type that reads and writes the bytes, and its [`Field`] table
+//! (name, offset, size, meaning), which is the source for `docs/FORMAT.md` and `gmfs inspect raw`. These types are
+//! *total*: any bytes are a valid value, and writing that value gives the same bytes, including reserved ones. Other
+//! modules decide what a value means.
 
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -21,11 +21,19 @@ pub struct Field {
     pub size: usize,
     /// Type as written in the declaration.
     pub kind: &'static str,
-    /// What it holds.
+    /// The meaning of the field.
     pub doc: &'static str,
 }
 
-/// A structure as it lies in memory, with its byte table.
+impl Field {
+    /// Where its bytes are in the structure.
+    #[must_use]
+    pub const fn range(&self) -> std::ops::Range<usize> {
+        self.offset..self.offset.saturating_add(self.size)
+    }
+}
+
+/// A structure as it is in memory, with its byte table.
 pub trait OnMemory: FromBytes + IntoBytes + KnownLayout + Immutable + Unaligned + Clone {
     /// The structure's name.
     const NAME: &'static str;
@@ -38,7 +46,7 @@ pub trait OnMemory: FromBytes + IntoBytes + KnownLayout + Immutable + Unaligned 
     }
 }
 
-/// Declares a structure of fixed size, its doc comments being the byte table's text.
+/// Declares a structure of fixed size. Its doc comments become the text of the byte table.
 macro_rules! on_memory {
     (
         $(#[doc = $doc:literal])+
@@ -72,7 +80,7 @@ macro_rules! on_memory {
 pub(crate) use on_memory;
 
 on_memory! {
-    /// The first 64 bytes of every metadata page: what the page is, and the proof.
+    /// The first 64 bytes of every metadata page: what the page is, and the CRC that proves it.
     PageHeader[64] {
         /// `GMsb` superblock, `GMbt` block table, `GMit` inode table.
         magic: [u8; 4],
@@ -107,7 +115,7 @@ on_memory! {
 }
 
 on_memory! {
-    /// The last 32 bytes of every metadata page: what any one page says about all of them.
+    /// The last 32 bytes of every metadata page. They describe all pages after the commit that wrote this one.
     PageTrailer[32] {
         /// Drawn at random when the region is made or restored. UUID and birth together are the region's identity.
         birth: U64,
@@ -121,7 +129,7 @@ on_memory! {
 }
 
 on_memory! {
-    /// A time and a problem's code: when something first or last went wrong.
+    /// When a problem occurred, first or last, and its code.
     ErrorRecord[16] {
         /// Nanoseconds since the epoch; 0 = never.
         time: U64,
@@ -135,7 +143,7 @@ on_memory! {
 on_memory! {
     /// The superblock: the payload of page 0.
     SuperblockRaw[4000] {
-        /// `gmfs-rgn`: found by `file`, blkid and a scan of memory.
+        /// `gmfs-rgn`, by which `file`, blkid and a scan of memory find a region.
         magic: [u8; 8],
         /// Version of the region format: 2.
         version: U32,
@@ -144,26 +152,26 @@ on_memory! {
         /// Zero.
         reserved_1: [u8; 3],
 
-        /// Compatible features: older tools may read and write.
+        /// Compatible features: tools that do not know a bit may read and write.
         feature_compat: U64,
-        /// Read-only compatible features: older tools may read.
+        /// Read-only compatible features: tools that do not know a bit may only read.
         feature_ro_compat: U64,
-        /// Incompatible features: older tools must not touch.
+        /// Incompatible features: tools that do not know a bit must not use the region.
         feature_incompat: U64,
-        /// Size of the region in bytes, the tail that is smaller than a block included.
+        /// Size of the region in bytes, including the tail that is smaller than a block.
         region_size: U64,
-        /// Physical base address at format time; 0 = not known. Informational.
+        /// Physical base address when the region was made; 0 = not known. Informational.
         base: U64,
 
         /// N: blocks in the region.
         blocks: U64,
-        /// M: blocks that each metadata copy takes.
+        /// M: blocks of each metadata copy.
         metadata_blocks: U64,
         /// T: pages of the block table.
         table_pages: U64,
         /// I: pages of the inode table.
         inode_pages: U64,
-        /// Pages of the block table that have been written; those behind are all free and never read.
+        /// Pages of the block table that have been written. Later pages describe only free blocks and are never read.
         table_used: U64,
         /// Pages of the inode table that have been written.
         inodes_used_pages: U64,
@@ -178,7 +186,7 @@ on_memory! {
         data_blocks: U64,
         /// Data blocks with hardware errors.
         bad_blocks: U64,
-        /// Data blocks withheld from allocation.
+        /// Data blocks that are reserved: neither allocated nor free.
         reserved_blocks: U64,
         /// Inodes in use.
         used_inodes: U64,
@@ -200,18 +208,18 @@ on_memory! {
         sealed: U64,
         /// Commits since creation.
         write_count: U64,
-        /// Name and version of the program that wrote last, padded with NUL.
+        /// Name and version of the last writer, padded with NUL.
         writer: [u8; 32],
 
         /// Problems recorded since the last repair.
         error_count: U64,
-        /// The first of them.
+        /// The first of these problems.
         first_error: ErrorRecord,
-        /// The last of them.
+        /// The last of these problems.
         last_error: ErrorRecord,
-        /// The two sums of the trailer again, for each of 64 groups of pages: page `p` is in group `p mod 64`.
+        /// The two sums of the trailer, computed for each of 64 groups of pages. Page `p` is in group `p mod 64`.
         group_sums: [[U64; 2]; 64],
-        /// The birth of the region that a restore replaces, while it is under way; otherwise 0.
+        /// Birth of the region that a restore replaces, as long as the restore is not complete; otherwise 0.
         replaces: U64,
         /// Zero.
         reserved_3: [u8; 2632],
@@ -223,13 +231,13 @@ on_memory! {
     BlockRaw[16] {
         /// Inode that the block belongs to; 0 = none.
         owner: U32,
-        /// Place of the block in that file, in blocks.
+        /// File block: where in that file the block belongs, counted in blocks.
         index: U32,
         /// CRC-32 of the block's content, valid with flag 1.
         crc: U32,
         /// 0 free, 1 data, 2 bad, 3 reserved.
         state: u8,
-        /// 1 content CRC valid, 2 content known to be zero.
+        /// 1 the content CRC is valid, 2 the content is known to be zero.
         flags: u8,
         /// Zero.
         reserved: U16,
@@ -241,7 +249,7 @@ on_memory! {
     InodeRaw[500] {
         /// The inode's own number: its position in the table plus 1.
         number: U32,
-        /// Grows each time the inode is used anew.
+        /// Grows each time the inode is reused.
         generation: U32,
         /// 0 free, 1 regular file, 2 directory.
         kind: U16,
@@ -252,14 +260,15 @@ on_memory! {
 
         /// Group.
         gid: U32,
-        /// Directory that the inode lies in; the root names itself.
+        /// Directory that contains the inode. The root directory names itself.
         parent: U32,
         /// Size in bytes.
         size: U64,
 
         /// Blocks that the file owns.
         blocks: U64,
-        /// Flags: 1 immutable, 2 allocate aligned to 1 GiB, 4 places without a block are lost data, not holes, 8 doubtful.
+        /// Flags: 1 immutable, 2 allocate aligned to 1 GiB, 4 file blocks without a block are lost data and not holes,
+        /// 8 doubtful.
         flags: U64,
 
         /// Last access, nanoseconds since the epoch.
@@ -274,7 +283,7 @@ on_memory! {
 
         /// Length of the name in bytes.
         name_len: u8,
-        /// Name, padded with NUL. Not NUL, not `/`; `.` for the root only.
+        /// Name, padded with NUL. It contains neither NUL nor `/`. Only the root directory has the name `.`.
         name: [u8; 255],
 
         /// Zero.
@@ -306,7 +315,7 @@ on_memory! {
     BlockTablePage[4096] {
         /// Header.
         header: PageHeader,
-        /// Descriptors, in the order of the blocks.
+        /// Descriptors, in block order.
         entries: [BlockRaw; 250],
         /// Trailer.
         trailer: PageTrailer,
@@ -318,24 +327,25 @@ on_memory! {
     InodeTablePage[4096] {
         /// Header.
         header: PageHeader,
-        /// Inodes, in the order of their numbers.
+        /// Inodes, in number order.
         inodes: [InodeRaw; 8],
         /// Trailer.
         trailer: PageTrailer,
     }
 }
 
-/// Gives a page structure its views onto a page's bytes. They cannot fail: sizes and alignment match at compile time.
+/// Gives a page structure its views of a page's bytes. They cannot fail, because sizes and alignment match at compile
+/// time.
 macro_rules! page_view {
     ($($name:ident),+) => {$(
         impl $name {
-            /// The page's bytes seen as this structure.
+            /// The page's bytes as this structure.
             #[must_use]
             pub fn view(page: &PageBytes) -> &Self {
                 zerocopy::transmute_ref!(page)
             }
 
-            /// The page's bytes seen as this structure, to be changed.
+            /// The page's bytes as this structure, for changes.
             #[must_use]
             pub fn view_mut(page: &mut PageBytes) -> &mut Self {
                 zerocopy::transmute_mut!(page)
@@ -352,7 +362,7 @@ impl PageHeader {
         &BlockTablePage::view(page).header
     }
 
-    /// The header of a page, to be changed.
+    /// The header of a page, for changes.
     #[must_use]
     pub fn of_mut(page: &mut PageBytes) -> &mut Self {
         &mut BlockTablePage::view_mut(page).header
@@ -366,7 +376,7 @@ impl PageTrailer {
         &BlockTablePage::view(page).trailer
     }
 
-    /// The trailer of a page, to be changed.
+    /// The trailer of a page, for changes.
     #[must_use]
     pub fn of_mut(page: &mut PageBytes) -> &mut Self {
         &mut BlockTablePage::view_mut(page).trailer

@@ -1,8 +1,8 @@
-//! The seal of a metadata page: made, checked, and, where it is broken, named.
+//! The seal of a metadata page: making it, checking it, and naming what is wrong with a broken one.
 //!
-//! A seal says what a page is (kind, copy, position, filesystem, generation), how its region is laid out, and proves it
-//! with a CRC-32. A page whose seal is good is exactly what some commit wrote for exactly that place. Any one page tells
-//! where all the others lie, and its trailer tells what all of them come to (see [`crate::native::sum`]).
+//! A seal records what a page is (kind, copy, page number, region, generation) and the layout of its region, and proves
+//! it with a CRC-32. A page whose seal is good is exactly what some commit wrote for exactly that location. Any single
+//! page shows where all the others are, and its trailer has a sum over all of them (see [`crate::native::sum`]).
 
 use std::fmt;
 
@@ -13,13 +13,13 @@ use crate::native::raw::{PageHeader, PageTrailer};
 use crate::native::sum::Trailer;
 use crate::native::units::{CopyId, Generation, PAGE_SIZE, PageBytes, PageNo, PmdShift, len64, small};
 
-/// Version of the page format that this crate writes and reads.
+/// The version of the page format that this crate writes and reads.
 pub const PAGE_VERSION: u16 = 2;
 
-/// Where the CRC lies in a page.
+/// The offset of the CRC in a page.
 const CRC_OFFSET: usize = std::mem::offset_of!(PageHeader, crc);
 
-/// Where the payload of a page begins.
+/// The offset of the payload in a page.
 const PAYLOAD: usize = size_of::<PageHeader>();
 
 /// The kinds of metadata pages.
@@ -68,20 +68,20 @@ impl fmt::Display for PageKind {
     }
 }
 
-/// What a page must be, to be good at its place.
+/// What a page must record to be good at its location.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The kind that belongs there.
+    /// The kind of page.
     pub kind: PageKind,
     /// The copy.
     pub copy: CopyId,
-    /// The position within the copy.
+    /// The page number in the copy.
     pub page: PageNo,
-    /// The filesystem.
+    /// The UUID of the region.
     pub uuid: Uuid,
-    /// The region's birth: tells it from other regions with this UUID.
+    /// The region's birth, which distinguishes it from other regions with the same UUID.
     pub birth: u64,
-    /// The layout of the region. Bytes behind its last block do not count.
+    /// The layout of the region. Bytes past its last block do not matter.
     pub geometry: Geometry,
 }
 
@@ -90,35 +90,35 @@ pub struct Place {
 pub enum SealFault {
     /// The page is all zero.
     Zeroed,
-    /// The page does not start with the magic of a metadata page: something else lies there.
+    /// The page does not start with the magic of a metadata page: something else was written there.
     Overwritten,
-    /// One bit is flipped. Proven by the CRC, which one bit's change makes good.
+    /// One bit is flipped. The CRC proves it, because it matches if that one bit is changed.
     Flipped {
-        /// Offset of the byte in the page.
+        /// The offset of the byte in the page.
         byte: u16,
-        /// Bit in that byte, 0 = least significant.
+        /// The bit in that byte; 0 is the least significant one.
         bit: u8,
     },
-    /// The page starts as a metadata page, but its CRC does not match: it was torn or partly overwritten.
+    /// The page starts like a metadata page, but its CRC does not match: it was torn or partly overwritten.
     Torn,
-    /// The seal is good but of a format version that is not known.
+    /// The seal is good, but it has an unknown format version.
     Version(u16),
-    /// The seal is good, but another filesystem's.
+    /// The seal is good, but it is that of another filesystem.
     Foreign(Uuid),
     /// The seal is good, but the page is of another region with the same UUID: an older one, or one that was restored.
     OtherBirth(u64),
-    /// The seal is good, but the page lies past its own high-water mark: a commit has prepared it and never used it.
+    /// The seal is good, but the page is past its own high-water mark: a commit prepared it and did not use it.
     Prepared,
-    /// The seal is good, but the page belongs elsewhere in this filesystem.
+    /// The seal is good, but the page belongs to another location in this filesystem.
     Misplaced {
-        /// The kind byte it carries.
+        /// The kind that its header records.
         kind: u8,
-        /// The copy byte it carries.
+        /// The copy that its header records.
         copy: u8,
-        /// The position it carries.
+        /// The page number that its header records.
         page: u64,
     },
-    /// The seal is good, but the page is of a region with the same UUID that is laid out otherwise.
+    /// The seal is good, but the page is of a region with the same UUID and another layout.
     OtherLayout {
         /// Blocks in that region.
         blocks: u32,
@@ -155,10 +155,10 @@ impl fmt::Display for SealFault {
             Self::Overwritten => f.write_str("overwritten: not a metadata page"),
             Self::Flipped { byte, bit } => write!(f, "bit {bit} of byte {byte:#x} flipped"),
             Self::Torn => f.write_str("torn or partly overwritten: the CRC does not match"),
-            Self::Version(version) => write!(f, "of format version {version}, which is not known"),
+            Self::Version(version) => write!(f, "of unknown format version {version}"),
             Self::Foreign(uuid) => write!(f, "of another filesystem, {uuid}"),
             Self::OtherBirth(birth) => write!(f, "of another region with the same UUID, birth {birth:016x}"),
-            Self::Prepared => f.write_str("past its own high-water mark: prepared for a change and not used"),
+            Self::Prepared => f.write_str("past its own high-water mark: prepared for a change that did not use it"),
             Self::Misplaced { kind, copy, page } => {
                 let kind = PageKind::ALL.into_iter().find(|k| k.byte() == kind);
                 let copy = CopyId::BOTH.into_iter().find(|c| c.byte() == copy);
@@ -166,22 +166,22 @@ impl fmt::Display for SealFault {
                     (Some(kind), Some(copy)) => {
                         write!(f, "misplaced: it is {kind} page {page} of copy {copy}")
                     }
-                    _ => write!(f, "misplaced: it is page {page} of no known kind"),
+                    _ => write!(f, "misplaced: it is page {page} of an unknown kind"),
                 }
             }
             Self::OtherLayout { blocks, metadata_blocks, inodes } => write!(
                 f,
-                "of a region that is laid out otherwise: {blocks} blocks, {metadata_blocks} for a copy of the metadata, \
+                "of a region with another layout: {blocks} blocks, {metadata_blocks} for each copy of the metadata, \
                  {inodes} inodes"
             ),
         }
     }
 }
 
-/// Checks the seal of `page` as the page for `place`. Gives its generation when the seal is good.
+/// Checks the seal of `page` as the page for `place`. Returns its generation if the seal is good.
 ///
 /// # Errors
-/// What is wrong with it.
+/// What is wrong with the seal.
 pub fn check(page: &PageBytes, place: &Place) -> Result<Generation, SealFault> {
     let Place { kind, copy, page: number, uuid, birth, geometry } = *place;
     let generation = check_identity(page, kind, copy, number, uuid)?;
@@ -193,7 +193,7 @@ pub fn check(page: &PageBytes, place: &Place) -> Result<Generation, SealFault> {
     if trailer.marks.cover(geometry, number) { Ok(generation) } else { Err(SealFault::Prepared) }
 }
 
-/// Checks that the region that a page belongs to is laid out so.
+/// Checks that the region that a page belongs to has this layout.
 ///
 /// # Errors
 /// [`SealFault::OtherLayout`].
@@ -207,8 +207,8 @@ pub(crate) fn check_layout(page: &PageBytes, geometry: Geometry) -> Result<(), S
     if here { Ok(()) } else { Err(SealFault::OtherLayout { blocks, metadata_blocks, inodes }) }
 }
 
-/// The layout of the region that a page says it belongs to, without bytes behind its last block; `None` if its numbers
-/// do not agree with each other. Worth something only where the seal is good.
+/// The layout of the region that a page says it belongs to, without the bytes past its last block; `None` if its
+/// numbers are not consistent. It can be relied on only if the seal is good.
 #[must_use]
 pub fn layout_of(page: &PageBytes) -> Option<Geometry> {
     let header = PageHeader::of(page);
@@ -217,10 +217,10 @@ pub fn layout_of(page: &PageBytes) -> Option<Geometry> {
     Geometry::recorded(size, pmd, header.metadata_blocks.get().into(), header.inodes.get())
 }
 
-/// Checks all of a seal but the layout.
+/// Checks everything in a seal except the layout.
 ///
 /// # Errors
-/// What is wrong with it.
+/// What is wrong with the seal.
 pub(crate) fn check_identity(
     page: &PageBytes,
     kind: PageKind,
@@ -229,7 +229,7 @@ pub(crate) fn check_identity(
     uuid: Uuid,
 ) -> Result<Generation, SealFault> {
     let header = PageHeader::of(page);
-    // A page without a magic is named without its CRC: where a copy is gone, that is every page.
+    // The CRC of a page without a magic is not computed, because in a copy that is gone that is every page.
     if header.magic == [0; 4] || crc(page) != header.crc.get() {
         return Err(name_damage(page));
     }
@@ -255,7 +255,7 @@ pub(crate) fn check_identity(
     }
 }
 
-/// The place and generation that a page claims for itself, if its seal holds for that: how a page is known without
+/// The location and generation that a page records, if its seal is good for them. This identifies a page without
 /// knowing where it belongs.
 #[must_use]
 pub fn claim(page: &PageBytes) -> Option<(Place, Generation)> {
@@ -270,8 +270,8 @@ pub fn claim(page: &PageBytes) -> Option<(Place, Generation)> {
     Some((place, generation))
 }
 
-/// Writes the header of `page` for `place` and `generation`, the region's birth, and the CRC over all of it. The payload
-/// must be final, and so must what the trailer says of the marks and the sum ([`Trailer::write`]).
+/// Writes the header of `page` for `place` and `generation`, the region's birth, and the CRC over the whole page. The
+/// payload must be final, and so must the marks and the sum in the trailer ([`Trailer::write`]).
 pub fn seal(page: &mut PageBytes, place: &Place, generation: Generation) {
     let header = PageHeader::of_mut(page);
     header.magic = place.kind.magic();
@@ -290,7 +290,7 @@ pub fn seal(page: &mut PageBytes, place: &Place, generation: Generation) {
     renew_crc(page);
 }
 
-/// What the CRC of any page changes by when the page becomes one of the other copy: CRCs are linear.
+/// The difference between the CRCs of a page in the two copies. It is the same for all pages, because CRCs are linear.
 #[must_use]
 pub fn copy_share() -> u32 {
     let mut page = [0; PAGE_SIZE];
@@ -299,7 +299,7 @@ pub fn copy_share() -> u32 {
     crc(&page) ^ without
 }
 
-/// Makes a page whose seal is good in one copy the same page of the other, `to`, without a pass over its bytes. `share` is
+/// Converts a sealed page from one copy to the other, `to`, by changing its header and patching its CRC. `share` is
 /// [`copy_share`].
 pub fn turn(page: &mut PageBytes, to: CopyId, share: u32) {
     let header = PageHeader::of_mut(page);
@@ -307,8 +307,8 @@ pub fn turn(page: &mut PageBytes, to: CopyId, share: u32) {
     header.crc = (header.crc.get() ^ share).into();
 }
 
-/// Whether `other` is what [`turn`] makes of `page` for the copy `to`. Then its seal is as good as that of `page`, which
-/// must have been checked, and no pass over its bytes for the CRC is needed.
+/// Whether `other` is what [`turn`] makes of `page` for the copy `to`. If the seal of `page` has been checked, that of
+/// `other` then needs no computation of its CRC.
 #[must_use]
 pub fn is_turned(page: &PageBytes, other: &PageBytes, to: CopyId, share: u32) -> bool {
     let (mut header, turned) = (*PageHeader::of(page), PageHeader::of(other));
@@ -324,12 +324,12 @@ pub fn renew_crc(page: &mut PageBytes) {
     PageHeader::of_mut(page).crc = sum.into();
 }
 
-/// Whether a page is all zero. Looks at pieces as wholes, which the compiler turns into wide instructions.
+/// Whether a page is all zero. It compares pieces of 64 bytes, for which the compiler uses wide instructions.
 fn is_zero(page: &PageBytes) -> bool {
     page.chunks(64).all(|piece| piece.iter().fold(0, |any, byte| any | byte) == 0)
 }
 
-/// Names what happened to a page whose CRC does not match.
+/// Finds out what happened to a page whose CRC does not match.
 fn name_damage(page: &PageBytes) -> SealFault {
     if is_zero(page) {
         return SealFault::Zeroed;
@@ -344,8 +344,8 @@ fn name_damage(page: &PageBytes) -> SealFault {
 
 /// The CRC-32 of `page` with its CRC field as zero.
 ///
-/// CRCs are linear: the field's share in the checksum of the page as it stands is taken out, which is cheaper than
-/// feeding the checksum three pieces.
+/// CRCs are linear, so what the stored field adds to the checksum of the whole page is removed afterwards. This is
+/// cheaper than computing the checksum of three pieces.
 fn crc(page: &PageBytes) -> u32 {
     let [b0, b1, b2, b3] = PageHeader::of(page).crc.get().to_le_bytes();
     let share = |table: &[u32; 256], byte: u8| table.get(usize::from(byte)).copied().unwrap_or_default();
@@ -355,13 +355,13 @@ fn crc(page: &PageBytes) -> u32 {
 
 /// The one flipped bit that explains why the CRC does not match, if there is one.
 ///
-/// Each bit of the page adds its own constant to the CRC; the constants are walked from the page's last byte backwards.
-/// Several flipped bits are taken for one with a probability of about 2⁻¹⁷.
+/// Each bit of the page adds a constant of its own to the CRC. The search goes through these constants from the page's
+/// last byte backwards. Several flipped bits are mistaken for one with a probability of about 2⁻¹⁷.
 fn find_flip(page: &PageBytes) -> Option<SealFault> {
     let stored = PageHeader::of(page).crc.get();
     let difference = crc(page) ^ stored;
     if difference.is_power_of_two() {
-        // A bit of the stored CRC itself.
+        // The flipped bit is in the stored CRC.
         let bit = difference.trailing_zeros();
         return Some(flip(CRC_OFFSET.saturating_add(small(u64::from(bit >> 3))), bit & 7));
     }
@@ -378,7 +378,7 @@ fn find_flip(page: &PageBytes) -> Option<SealFault> {
     None
 }
 
-/// A flip at a place within a page.
+/// The fault for a flipped bit of a byte in a page.
 fn flip(byte: usize, bit: u32) -> SealFault {
     SealFault::Flipped {
         byte: u16::try_from(len64(byte)).unwrap_or_default(),
@@ -386,7 +386,7 @@ fn flip(byte: usize, bit: u32) -> SealFault {
     }
 }
 
-/// One zero byte fed to the CRC's register.
+/// Feeds one zero byte to the CRC's register.
 fn step(register: u32) -> u32 {
     let low = usize::from(register.to_le_bytes()[0]);
     (register >> 8) ^ TABLE.get(low).copied().unwrap_or_default()
@@ -430,7 +430,7 @@ const fn field_shares() -> [[u32; 256]; 4] {
     let mut shares = [[0; 256]; 4];
     let mut byte = 0;
     while byte < 4 {
-        // Each bit walks through all bytes behind its own; the values of a byte are sums of its bits.
+        // Each bit passes through all bytes after its own. The share of a byte is the sum of those of its bits.
         let mut bit = 0;
         while bit < 8 {
             let mut register = table[1 << bit];

@@ -1,8 +1,8 @@
-//! Sums over all pages of a region's tables, by which any one page of the last commit proves all the others.
+//! Sums over all table pages of a region, by which any page of the last commit proves all the others.
 //!
-//! Each table page before the high-water marks adds two numbers, made from its position and its generation. A page
-//! that is lost, or older or newer than it should be, changes the sum. The first number can be inverted, so a sum that is
-//! off by one page's share tells which generation that page should have.
+//! Each table page before the high-water marks contributes two numbers, computed from its page number and its
+//! generation. A page that is lost, or older or newer than it should be, changes the sum. The first number can be
+//! inverted. So if a sum differs by the share of one page, the generation that this page should have can be computed.
 
 use std::ops::{Add, Sub};
 
@@ -10,17 +10,17 @@ use crate::native::geometry::Geometry;
 use crate::native::raw::PageTrailer;
 use crate::native::units::{Generation, PageNo};
 
-/// Groups of pages of which the superblock has a sum of its own.
+/// How many groups of pages have a sum of their own in the superblock.
 pub const GROUPS: usize = 64;
 
 /// The golden ratio in 64 bits, as splitmix64 uses it.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 /// The factors of splitmix64's finalizer.
 const FACTORS: [u64; 2] = [0xbf58_476d_1ce4_e5b9, 0x94d0_49bb_1331_11eb];
-/// Their inverses modulo 2⁶⁴.
+/// The inverses of these factors modulo 2⁶⁴.
 const INVERSES: [u64; 2] = [inverse(FACTORS[0]), inverse(FACTORS[1])];
 
-/// The inverse of an odd number modulo 2⁶⁴, by Newton's method: each round doubles the number of right bits.
+/// The inverse of an odd number modulo 2⁶⁴, by Newton's method: each round doubles the number of correct bits.
 #[expect(clippy::arithmetic_side_effects, reason = "const evaluation: the loop has six rounds")]
 const fn inverse(odd: u64) -> u64 {
     let mut found = odd;
@@ -50,12 +50,12 @@ const fn unmix(mut x: u64) -> u64 {
     x ^ (x >> 30) ^ (x >> 60)
 }
 
-/// Two wrapping sums over pages with their generations.
+/// Two wrapping sums over pages and their generations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Sum {
-    /// The sum of the first shares, which can be inverted.
+    /// The sum of the first shares. A single share can be inverted.
     pub first: u64,
-    /// The sum of the second shares, which confirms.
+    /// The sum of the second shares. It confirms an inversion.
     pub second: u64,
 }
 
@@ -67,7 +67,7 @@ impl Sum {
         Self { first, second: mix(first.wrapping_add(STEP)) }
     }
 
-    /// The generation that gives this share to `page`, if there is one.
+    /// The generation with which `page` has this share, if there is one.
     #[must_use]
     pub fn generation(self, page: PageNo) -> Option<Generation> {
         let generation = Generation(unmix(self.first) ^ u64::from(page.0).wrapping_mul(STEP));
@@ -91,7 +91,7 @@ impl Sub for Sum {
     }
 }
 
-/// The group of a page.
+/// The group that a page belongs to.
 #[must_use]
 pub fn group(page: PageNo) -> usize {
     crate::native::units::to_usize(page.0) % GROUPS
@@ -107,13 +107,13 @@ pub struct Marks {
 }
 
 impl Marks {
-    /// The marks that let nothing be past them.
+    /// The marks that cover all pages of both tables.
     #[must_use]
     pub fn all(geometry: Geometry) -> Self {
         Self { table: geometry.table_pages(), inodes: geometry.inode_pages() }
     }
 
-    /// Whether a page lies before the mark of its table. The superblock always does.
+    /// Whether a page is before the mark of its table. The superblock always is.
     #[must_use]
     pub fn cover(self, geometry: Geometry, page: PageNo) -> bool {
         let table = geometry.table_pages();
@@ -124,13 +124,13 @@ impl Marks {
         }
     }
 
-    /// The pages before the marks, superblock excluded.
+    /// The table pages before the marks.
     pub fn pages(self, geometry: Geometry) -> impl Iterator<Item = PageNo> + Clone {
         let [table, inodes] = self.ranges(geometry);
         table.chain(inodes).map(PageNo)
     }
 
-    /// The pages before the marks, of the block table and of the inode table.
+    /// The table pages before the marks, as a range for the block table and one for the inode table.
     #[must_use]
     pub fn ranges(self, geometry: Geometry) -> [std::ops::Range<u32>; 2] {
         let table = geometry.first_table_page().0;
@@ -148,7 +148,7 @@ impl Marks {
     }
 }
 
-/// What a page says about all pages: the trailer as numbers.
+/// What a page records about all pages: its trailer, as numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Trailer {
     /// The region's birth.
@@ -160,7 +160,7 @@ pub struct Trailer {
 }
 
 impl Trailer {
-    /// Reads a trailer. Worth something only where the page's seal is good.
+    /// Reads a trailer. It can be relied on only if the page's seal is good.
     #[must_use]
     pub fn of(page: &crate::native::units::PageBytes) -> Self {
         let raw = PageTrailer::of(page);
@@ -172,7 +172,7 @@ impl Trailer {
         }
     }
 
-    /// Writes the trailer into a page that is not sealed yet.
+    /// Writes the trailer into a page that is sealed later.
     pub fn write(self, page: &mut crate::native::units::PageBytes) {
         *PageTrailer::of_mut(page) = PageTrailer {
             birth: self.birth.into(),
@@ -190,12 +190,12 @@ mod tests {
 
     #[test]
     fn a_known_value() {
-        // The finalizer of splitmix64 on 1, and its own inverse.
+        // The value of splitmix64's finalizer for 1, and the inverse of one value.
         assert_eq!(mix(1), 0x5692_161d_100b_05e5);
         assert_eq!(unmix(mix(0)), 0);
     }
 
-    /// By the words of the format's description, with the arithmetic written out.
+    /// Computes shares with plain arithmetic, as the description of the format states them.
     #[test]
     fn shares_are_what_the_description_says() {
         let step = 0x9e37_79b9_7f4a_7c15_u64;
@@ -233,7 +233,8 @@ mod tests {
             prop_assert_eq!(share + share - share, share);
         }
 
-        /// For another page there is a generation too, but none that a region comes to: who asks must bound it.
+        /// For another page there is a generation too, but it is far above those of any region, so callers must bound
+        /// it.
         #[test]
         fn a_share_of_another_page_gives_no_generation_that_a_region_has(
             page in any::<u32>(), other in any::<u32>(), generation in 1_u64..1 << 24,
@@ -243,7 +244,7 @@ mod tests {
             prop_assert!(found.is_none_or(|found| found.0 > 1 << 24), "{found:?}");
         }
 
-        /// The shares of two pages together are no share of any page: the second sum tells.
+        /// The sum of two shares is not the share of any page, because the second number does not fit.
         #[test]
         fn two_shares_are_not_taken_for_one(
             page in any::<u32>(), other in any::<u32>(), third in any::<u32>(), one: u64, two: u64,

@@ -1,4 +1,4 @@
-//! What a superblock says, once it has been proven to be one.
+//! The meaning of a superblock, after its seal has been checked.
 
 use uuid::Uuid;
 
@@ -9,39 +9,39 @@ use crate::native::seal::{self, PageKind, Place, SealFault};
 use crate::native::sum::{GROUPS, Marks, Sum, Trailer};
 use crate::native::units::{CopyId, Generation, InodeNo, PAGE_SIZE, PageBytes, PageNo, PmdShift, len64};
 
-/// The eight bytes that every superblock carries behind its page header.
+/// The eight bytes that follow the page header in every superblock.
 pub const MAGIC: [u8; 8] = *b"gmfs-rgn";
-/// Version of the region format.
+/// The version of the region format.
 pub const VERSION: u32 = 2;
-/// The longest label in bytes.
+/// The maximum length of a label in bytes.
 pub const MAX_LABEL: usize = 63;
 
-/// State flag: whoever wrote last has finished.
+/// State flag: the last writer ended its session.
 pub const STATE_CLEAN: u32 = 1;
-/// State flag: a writer is, or was, at work.
+/// State flag: a writer is at work, or was stopped.
 pub const STATE_ACTIVE: u32 = 2;
-/// State flag: contents have been sealed, and nothing was changed since.
+/// State flag: the contents have been sealed, and have not been changed since.
 pub const STATE_SEALED: u32 = 4;
 /// All state flags that are defined.
 pub const STATE_FLAGS: u32 = STATE_CLEAN | STATE_ACTIVE | STATE_SEALED;
 
-/// Why a page is not a superblock that can be used.
+/// Why a page cannot be used as a superblock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SuperblockFault {
     /// The page's seal is not good.
     #[error("the page is {0}")]
     Seal(SealFault),
-    /// The seal is good but the region magic is not there.
+    /// The seal is good, but the region magic is missing.
     #[error("the region magic is missing")]
     Magic,
-    /// A format version that is not known.
-    #[error("the region is of format version {0}; this program knows version {VERSION}")]
+    /// The format version is unknown.
+    #[error("the region has format version {0}; gmfs knows only version {VERSION}")]
     Version(u32),
-    /// No such PMD size.
-    #[error("the PMD shift is {0}; 21, 25 and 29 are possible")]
+    /// The PMD size does not exist.
+    #[error("the PMD shift is {0}; it must be 21, 25 or 29")]
     PmdShift(u8),
-    /// Size, metadata blocks and inode count do not make a region.
-    #[error("a region of {size} bytes with {metadata_blocks} metadata blocks a copy and {inodes} inodes cannot be")]
+    /// Size, metadata blocks and inode count are not consistent.
+    #[error("a region of {size} bytes with {metadata_blocks} metadata blocks a copy and {inodes} inodes cannot exist")]
     Impossible {
         /// The recorded region size in bytes.
         size: u64,
@@ -50,43 +50,43 @@ pub enum SuperblockFault {
         /// The recorded inode count.
         inodes: u32,
     },
-    /// A field that follows from others has another value.
-    #[error("{field} is {found}; the region's size and inode count make it {expected}")]
+    /// The value of a field contradicts those from which it follows.
+    #[error("{field} is {found}; by the region's size and inode count it must be {expected}")]
     Derived {
         /// The field's name in [`SuperblockRaw`].
         field: &'static str,
         /// The recorded value.
         found: u64,
-        /// What it must be.
+        /// The value that it must have.
         expected: u64,
     },
-    /// A mark lies behind its table.
+    /// A high-water mark is past the end of its table.
     #[error("{field} is {found}; the table has {table} pages")]
     Mark {
         /// The field's name in [`SuperblockRaw`].
         field: &'static str,
         /// The recorded value.
         found: u64,
-        /// Pages of that table.
+        /// The number of pages of that table.
         table: u64,
     },
     /// The root directory is not inode 1.
     #[error("the root directory is inode {0}; it must be inode 1")]
     Root(u32),
-    /// The trailer's marks are not those of the superblock's fields.
-    #[error("its trailer gives other high-water marks than its fields")]
+    /// The marks in the trailer differ from those in the superblock's fields.
+    #[error("the high-water marks in its trailer differ from those in its fields")]
     Trailer,
-    /// The other copy, which counts, lays the region out otherwise.
-    #[error("it lays the region out otherwise than the other copy")]
+    /// The other copy, which is used, has another layout.
+    #[error("its layout of the region differs from that of the other copy")]
     Disagrees,
 }
 
-/// A superblock whose seal is good and whose structure holds together, with all of its bytes.
+/// A superblock with a good seal and a consistent structure, with all of its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Superblock {
     /// Every byte of the payload.
     pub raw: SuperblockRaw,
-    /// The filesystem.
+    /// The UUID of the region.
     pub uuid: Uuid,
     /// The region's birth.
     pub birth: u64,
@@ -101,7 +101,8 @@ impl Superblock {
     /// Reads page 0 of a copy.
     ///
     /// # Errors
-    /// The seal, or the first structural fault. Counts, flags and times are not looked at: they are the checker's.
+    /// The broken seal, or the first fault in the structure. Counts, flags and times are not checked here; the checker
+    /// does that.
     pub fn read(page: &PageBytes, copy: CopyId) -> Result<Self, SuperblockFault> {
         let uuid = Uuid::from_bytes(PageHeader::of(page).uuid);
         let identity = seal::check_identity(page, PageKind::Superblock, copy, PageNo(0), uuid);
@@ -114,16 +115,16 @@ impl Superblock {
         if superblock.marks() == marks { Ok(superblock) } else { Err(SuperblockFault::Trailer) }
     }
 
-    /// A superblock with these contents in place of its own.
+    /// A superblock with these contents instead of its own.
     ///
     /// # Errors
-    /// The first structural fault of the contents.
+    /// The first fault in the structure of the contents.
     pub fn with_raw(&self, raw: SuperblockRaw) -> Result<Self, SuperblockFault> {
         let geometry = geometry_of(&raw)?;
         Ok(Self { raw, geometry, ..self.clone() })
     }
 
-    /// A new superblock for a region laid out so: all free, nothing used, no times.
+    /// A new superblock for a region of this layout: all blocks free, no inodes, no times.
     #[must_use]
     pub fn new(geometry: Geometry, uuid: Uuid, birth: u64, generation: Generation) -> Self {
         let mut raw: SuperblockRaw = zerocopy::FromZeros::new_zeroed();
@@ -142,7 +143,7 @@ impl Superblock {
         Self { raw, uuid, birth, generation, sum: Sum::default(), geometry }
     }
 
-    /// The sealed page of this superblock in a copy.
+    /// The sealed page of this superblock for a copy.
     #[must_use]
     pub fn page(&self, copy: CopyId) -> PageBytes {
         let mut page = [0; PAGE_SIZE];
@@ -154,7 +155,7 @@ impl Superblock {
         page
     }
 
-    /// What the trailer of a page says that is written together with this superblock.
+    /// The trailer of the pages that are written together with this superblock.
     #[must_use]
     pub fn trailer(&self) -> Trailer {
         Trailer { birth: self.birth, marks: self.marks(), sum: self.sum }
@@ -179,7 +180,7 @@ impl Superblock {
         self.raw.group_sums.map(|[first, second]| Sum { first: first.get(), second: second.get() })
     }
 
-    /// Sets the sums of the groups, and with them the sum over all pages.
+    /// Sets the sums of the groups, and the sum over all pages.
     pub fn set_group_sums(&mut self, sums: &[Sum; GROUPS]) {
         self.raw.group_sums = sums.map(|sum| [sum.first.into(), sum.second.into()]);
         self.sum = sums.iter().fold(Sum::default(), |all, sum| all + *sum);
@@ -201,7 +202,7 @@ impl Superblock {
         }
     }
 
-    /// The label's bytes, up to the first NUL. Not necessarily UTF-8 in a damaged region.
+    /// The label, up to the first NUL. In a damaged region it may not be UTF-8.
     #[must_use]
     pub fn label(&self) -> &[u8] {
         until_nul(&self.raw.label)
@@ -234,12 +235,12 @@ impl Superblock {
     }
 }
 
-/// A fixed-size text field up to its first NUL.
+/// A text field of fixed size, up to its first NUL.
 fn until_nul(field: &[u8]) -> &[u8] {
     field.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-/// `text` as a fixed-size field, padded with NUL and cut to leave at least one.
+/// `text` as a field of fixed size. It is cut if necessary, and padded with at least one NUL.
 #[must_use]
 pub fn text_field<const N: usize>(text: &str) -> [u8; N] {
     let mut field = [0; N];
@@ -249,7 +250,7 @@ pub fn text_field<const N: usize>(text: &str) -> [u8; N] {
     field
 }
 
-/// The layout that a superblock records, if its numbers agree with each other.
+/// The layout that a superblock records, if its numbers are consistent.
 fn geometry_of(raw: &SuperblockRaw) -> Result<Geometry, SuperblockFault> {
     if raw.magic != MAGIC {
         return Err(SuperblockFault::Magic);
@@ -289,10 +290,10 @@ fn geometry_of(raw: &SuperblockRaw) -> Result<Geometry, SuperblockFault> {
     }
 }
 
-/// Checks that `label` fits and can be shown.
+/// Checks that `label` fits and has no control characters.
 ///
 /// # Errors
-/// Too long, or with a control character.
+/// [`LabelError`].
 pub fn check_label(label: &str) -> Result<(), LabelError> {
     if label.len() > MAX_LABEL {
         return Err(LabelError::TooLong(len64(label.len())));
@@ -306,11 +307,11 @@ pub fn check_label(label: &str) -> Result<(), LabelError> {
 /// Why a text cannot be a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LabelError {
-    /// More than [`MAX_LABEL`] bytes.
-    #[error("the label has {0} bytes; {MAX_LABEL} are possible")]
+    /// The label has more than [`MAX_LABEL`] bytes.
+    #[error("the label has {0} bytes; it may have at most {MAX_LABEL}")]
     TooLong(u64),
-    /// Holds a control character.
-    #[error("the label holds a control character")]
+    /// The label contains a control character.
+    #[error("the label contains a control character")]
     Control,
 }
 
@@ -323,7 +324,7 @@ mod tests {
         Superblock::new(geometry, Uuid::from_u128(7), 9, Generation(1))
     }
 
-    /// Reads a superblock whose payload was changed and sealed anew: a lie under a good seal.
+    /// Reads a superblock whose payload was changed before it was sealed: false values with a good seal.
     fn lying(change: impl FnOnce(&mut SuperblockRaw)) -> Result<Superblock, SuperblockFault> {
         let mut sb = fresh();
         change(&mut sb.raw);

@@ -1,20 +1,20 @@
-//! What descriptors and inodes say.
+//! The meaning of descriptors and inodes.
 
 use std::fmt;
 
 use crate::native::raw::{BlockRaw, InodeRaw};
 use crate::native::units::InodeNo;
 
-/// What a data block is for.
+/// What a data block is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BlockState {
-    /// Nobody's.
+    /// It belongs to no file and can be allocated.
     Free,
-    /// A file's content.
+    /// It holds content of a file.
     Data,
-    /// Has a hardware error; still names the file it belonged to.
+    /// It has a hardware error. Its descriptor still names the file that it belonged to.
     Bad,
-    /// Withheld from allocation: it may hold guest memory whose owner is lost.
+    /// It is neither allocated nor free, because it may hold guest memory whose owner is lost.
     Reserved,
 }
 
@@ -71,7 +71,7 @@ pub const BLOCK_ZERO: u8 = 2;
 pub const BLOCK_FLAGS: u8 = BLOCK_CRC_VALID | BLOCK_ZERO;
 
 impl BlockRaw {
-    /// A block that nobody owns: all zero.
+    /// The descriptor of a free block: all zero.
     pub const FREE: Self = Self {
         owner: zerocopy::little_endian::U32::ZERO,
         index: zerocopy::little_endian::U32::ZERO,
@@ -81,38 +81,39 @@ impl BlockRaw {
         reserved: zerocopy::little_endian::U16::ZERO,
     };
 
-    /// A block with a hardware error that nobody owns.
+    /// The descriptor of a block with a hardware error that belongs to no file.
     pub const NOBODYS_BAD: Self = Self { state: BlockState::Bad.byte(), ..Self::FREE };
-    /// A block that nobody owns, and that is not handed out.
+    /// The descriptor of a reserved block.
     pub const RESERVED: Self = Self { state: BlockState::Reserved.byte(), ..Self::FREE };
 
-    /// The descriptor of a block that holds blocks `index` of file `owner`.
+    /// The descriptor of a block that holds file block `index` of file `owner`.
     #[must_use]
     pub fn data(owner: InodeNo, index: u32) -> Self {
         Self { owner: owner.0.into(), index: index.into(), state: BlockState::Data.byte(), ..Self::FREE }
     }
 
-    /// The state, unless its number is not one.
+    /// The state, or `None` if its number is unknown.
     #[must_use]
     pub fn state(&self) -> Option<BlockState> {
         BlockState::from_byte(self.state)
     }
 
-    /// Whether this is a data block with nothing unusual, and no content CRC. The common case, in one comparison.
+    /// Whether this describes plain data, without flags and without a content CRC. This common case takes one
+    /// comparison.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        // The compiler makes one load of these.
+        // The compiler makes one load of these fields.
         let rest = u64::from(self.state) | u64::from(self.flags) << 8 | u64::from(self.reserved.get()) << 16;
         u64::from(self.crc.get()) | rest << 32 == u64::from(BlockState::Data.byte()) << 32
     }
 
-    /// The file that the block belongs to, [`InodeNo::NONE`] for none.
+    /// The file that the block belongs to, or [`InodeNo::NONE`].
     #[must_use]
     pub fn owner(&self) -> InodeNo {
         InodeNo(self.owner.get())
     }
 
-    /// Whether the block's state gives it a place in a file: data does, and so does a bad block that was a file's.
+    /// Whether the block holds a file block: data does, and so does a bad block that belongs to a file.
     #[must_use]
     pub fn is_mapping(&self) -> bool {
         match self.state() {
@@ -173,13 +174,13 @@ impl InodeKind {
     }
 }
 
-/// Inode flag: neither content nor name may change.
+/// Inode flag: neither content nor name may be changed.
 pub const INODE_IMMUTABLE: u64 = 1;
-/// Inode flag: allocate at multiples of 1 GiB, so that a VMM can map PUDs.
+/// Inode flag: allocate at multiples of 1 GiB, so that a VMM can map the file with PUDs.
 pub const INODE_ALIGN_1G: u64 = 2;
-/// Inode flag: places of the file that no block names are lost data, not holes.
+/// Inode flag: file blocks that no block holds are lost data, not holes.
 pub const INODE_LOST_DATA: u64 = 4;
-/// Inode flag: a repair could not prove that this is the newest state of the file. Its content may be an older one.
+/// Inode flag: a repair could not prove that this is the newest state of the file. Its content may be older.
 pub const INODE_DOUBTFUL: u64 = 8;
 /// All inode flags that are defined.
 pub const INODE_FLAGS: u64 = INODE_IMMUTABLE | INODE_ALIGN_1G | INODE_LOST_DATA | INODE_DOUBTFUL;
@@ -187,25 +188,25 @@ pub const INODE_FLAGS: u64 = INODE_IMMUTABLE | INODE_ALIGN_1G | INODE_LOST_DATA 
 pub const MODE_BITS: u16 = 0o7777;
 
 impl InodeRaw {
-    /// The kind, unless its number is not one.
+    /// The kind, or `None` if its number is unknown.
     #[must_use]
     pub fn kind(&self) -> Option<InodeKind> {
         InodeKind::from_number(self.kind.get())
     }
 
-    /// Whether the inode is in use (also as a kind that is not known).
+    /// Whether the inode is in use. Inodes of an unknown kind are in use too.
     #[must_use]
     pub fn in_use(&self) -> bool {
         self.kind.get() != InodeKind::Free.number()
     }
 
-    /// The name, as long as it says it is.
+    /// The name, with the length that the inode records.
     #[must_use]
     pub fn name(&self) -> &[u8] {
         self.name.get(..usize::from(self.name_len)).unwrap_or(&self.name)
     }
 
-    /// Sets the name, cut at 255 bytes, and pads it with NUL.
+    /// Sets the name. It is cut at 255 bytes, and padded with NUL.
     pub fn set_name(&mut self, name: &[u8]) {
         self.name = [0; 255];
         for (place, byte) in self.name.iter_mut().zip(name) {
@@ -214,13 +215,13 @@ impl InodeRaw {
         self.name_len = u8::try_from(name.len()).unwrap_or(u8::MAX);
     }
 
-    /// The directory that the inode lies in.
+    /// The directory that contains the inode.
     #[must_use]
     pub fn parent(&self) -> InodeNo {
         InodeNo(self.parent.get())
     }
 
-    /// A free inode: its number and generation, and nothing else.
+    /// A free inode: all zero except its number and generation.
     #[must_use]
     pub fn free(ino: InodeNo, generation: u32) -> Self {
         let mut raw: Self = zerocopy::FromZeros::new_zeroed();

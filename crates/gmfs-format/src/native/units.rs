@@ -1,19 +1,19 @@
-//! Units as types, so that a block number is never taken for a page number or a byte offset.
+//! Units as types, so that a block number cannot be used as a page number or a byte offset.
 
 use std::fmt;
 
 pub use crate::model::InodeNo;
 pub use gmfs_io::num::{follows, len64, range_len, round_down, small, to_u32, to_usize};
 
-/// Bytes in a metadata page. Independent of the machine's page size.
+/// The size of a metadata page in bytes. It is independent of the machine's page size.
 pub const PAGE_SIZE: usize = 4096;
-/// [`PAGE_SIZE`] as it appears in offset arithmetic.
+/// [`PAGE_SIZE`] for arithmetic with offsets.
 pub const PAGE_BYTES: u64 = 4096;
 
-/// One metadata page's bytes.
+/// The bytes of one metadata page.
 pub type PageBytes = [u8; PAGE_SIZE];
 
-/// Declares a unit: a number with a meaning, ordered, printable.
+/// Declares a unit: a number type with a meaning, which can be compared and printed.
 macro_rules! unit {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
         $(#[$doc])*
@@ -29,15 +29,15 @@ macro_rules! unit {
 }
 
 unit! {
-    /// A block of the region (one PMD page), counted from the region's start, metadata included.
+    /// A block of the region (one PMD page), counted from the region's start, including metadata.
     BlockNo(u32)
 }
 unit! {
-    /// A 4 KiB metadata page, counted from the start of its copy. Page 0 is the superblock.
+    /// A metadata page of 4 KiB, counted from the start of its copy. Page 0 is the superblock.
     PageNo(u32)
 }
 unit! {
-    /// The number of a commit. 0 is none.
+    /// The number of a commit. 0 means no commit.
     Generation(u64)
 }
 
@@ -54,7 +54,7 @@ impl CopyId {
     /// Both, in the order in which they are written.
     pub const BOTH: [Self; 2] = [Self::A, Self::B];
 
-    /// The byte that names the copy in a page header: the letter itself, so that a hex dump shows it.
+    /// The byte for the copy in a page header: the letter itself, so that it is visible in a hex dump.
     #[must_use]
     pub const fn byte(self) -> u8 {
         match self {
@@ -63,7 +63,7 @@ impl CopyId {
         }
     }
 
-    /// Its place in [`BOTH`](Self::BOTH).
+    /// Its index in [`BOTH`](Self::BOTH).
     #[must_use]
     pub const fn index(self) -> usize {
         match self {
@@ -72,7 +72,7 @@ impl CopyId {
         }
     }
 
-    /// What belongs to this copy, of something that each of the two has, in the order of [`BOTH`](Self::BOTH).
+    /// The element of this copy in an array with one element for each copy, in the order of [`BOTH`](Self::BOTH).
     #[must_use]
     pub const fn pick<T>(self, [a, b]: &[T; 2]) -> &T {
         match self {
@@ -81,7 +81,7 @@ impl CopyId {
         }
     }
 
-    /// Likewise, to change it.
+    /// Like [`pick`](Self::pick), for changes.
     #[must_use]
     pub const fn pick_mut<T>(self, [a, b]: &mut [T; 2]) -> &mut T {
         match self {
@@ -121,7 +121,7 @@ pub enum PmdShift {
 }
 
 impl PmdShift {
-    /// All that exist, smallest first.
+    /// All block sizes, smallest first.
     pub const ALL: [Self; 3] = [Self::M2, Self::M32, Self::M512];
 
     /// The shift: block size is `1 << bits`.
@@ -140,7 +140,7 @@ impl PmdShift {
         1 << self.bits()
     }
 
-    /// How many whole blocks lie before an offset, and how many bytes are left behind the last of them.
+    /// How many whole blocks come before an offset, and how many bytes follow the last of them.
     #[must_use]
     pub const fn split(self, offset: u64) -> (u64, u64) {
         (offset >> self.bits(), offset & !(u64::MAX << self.bits()))

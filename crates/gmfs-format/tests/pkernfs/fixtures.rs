@@ -1,9 +1,7 @@
 //! Images that the driver itself wrote, compared with what an independent reader found in them and the running kernel listed.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufReader, Read as _};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
 use std::sync::OnceLock;
 
 use gmfs_format::native::units::{BlockNo, InodeNo};
@@ -15,38 +13,19 @@ use serde_json::Value;
 
 use crate::image::{Image, ROOT};
 
-/// The images are compressed with a window of 128 MiB.
-const WINDOW: u64 = 128 << 20;
+/// Appends to an image.
+struct Append<'i>(&'i mut Image);
 
-/// The directory of the images, or `None`, with a message, on a machine that does not have them. In CI they must be there,
-/// unless it says that it has none.
-fn fixtures() -> Option<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures/kernel-layouts");
-    if dir.is_dir() {
-        return Some(dir);
+impl Write for Append<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Self(image) = self;
+        image.write(image.size, bytes);
+        image.size += bytes.len() as u64;
+        Ok(bytes.len())
     }
-    let says = |name: &str, value: &str| std::env::var_os(name).is_some_and(|found| found == value);
-    let needed = says("CI", "true") && !says("GMFS_NO_SHARED", "1");
-    assert!(!needed, "no images of kernel layouts in {}", dir.display());
-    eprintln!("skipped: no images of kernel layouts in {}", dir.display());
-    None
-}
 
-/// Unpacks an image.
-fn unpack(path: &Path) -> Image {
-    let packed = BufReader::new(File::open(path).unwrap());
-    let mut decoder = ruzstd::decoding::FrameDecoder::new();
-    decoder.set_max_window_size(WINDOW);
-    let mut stream = ruzstd::decoding::StreamingDecoder::new_with_decoder(packed, decoder).unwrap();
-    let (mut image, mut buf) = (Image::new(0), vec![0; 1 << 20]);
-    loop {
-        match stream.read(&mut buf).unwrap() {
-            0 => return image,
-            n => {
-                image.write(image.size, &buf[..n]);
-                image.size += n as u64;
-            }
-        }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -64,14 +43,16 @@ fn cases() -> &'static [Case] {
 }
 
 fn unpack_all() -> Vec<Case> {
-    let Some(dir) = fixtures() else { return Vec::new() };
+    let Some(dir) = gmfs_testing::fixtures("kernel-layouts") else { return Vec::new() };
     let names = ["pk_flat/empty", "pk_flat/main", "pk_iommu/main", "pk_quirks/c1", "pk_quirks/c2", "pk_quirks/c3"];
     names
         .map(|name| {
             let text = std::fs::read_to_string(dir.join(format!("{name}.json"))).unwrap();
             let truth: Value = serde_json::from_str(&text).unwrap();
             let truth = truth["found"][0].clone();
-            Case { name, image: unpack(&dir.join(format!("{name}.raw.zst"))), truth }
+            let mut image = Image::new(0);
+            gmfs_testing::unpack(&dir.join(format!("{name}.raw.zst")), &mut Append(&mut image));
+            Case { name, image, truth }
         })
         .into()
 }

@@ -1,4 +1,4 @@
-//! What a path names, and how it is opened without blocking and without surprises.
+//! Finds out what a path names, and opens it without blocking.
 
 use std::fs::{File, FileType};
 use std::io;
@@ -9,12 +9,12 @@ use std::path::Path;
 use super::{FileError, RegionFile};
 use crate::lock::Mode;
 
-/// What a file is to be opened for.
+/// What a file is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// Only to read.
+    /// Reading only.
     Read,
-    /// To read and to write.
+    /// Reading and writing.
     Write,
 }
 
@@ -27,23 +27,23 @@ impl Access {
     }
 }
 
-/// What a path names, as far as it can hold bytes at offsets.
+/// What a path names. Only kinds that can hold bytes at offsets are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Node {
     /// A regular file.
     Regular,
     /// A block device.
     Block,
-    /// A character device with its numbers.
+    /// A character device with its device number.
     Char {
-        /// The driver.
+        /// The major number, which identifies the driver.
         major: u32,
-        /// The device of that driver.
+        /// The minor number, which identifies the device of that driver.
         minor: u32,
     },
 }
 
-/// What `path` names, without opening it.
+/// What `path` names. The path is not opened.
 pub(crate) fn node_of(path: &Path) -> Result<Node, FileError> {
     let meta = std::fs::metadata(path).map_err(|e| explain(path, Access::Read, e))?;
     classify(path, meta.file_type(), meta.rdev())
@@ -77,7 +77,7 @@ pub(crate) fn open(path: &Path, access: Access) -> Result<RegionFile, FileError>
     };
     let exclusive = block_device && access == Access::Write;
     let file = open_raw(path, access, if exclusive { libc::O_EXCL } else { 0 })?;
-    // The name may have been given to something else since.
+    // The path may name something else now, so what was opened is checked again.
     let meta = file.metadata().map_err(|source| FileError::Io { doing: "look at", path: path.to_owned(), source })?;
     match classify(path, meta.file_type(), meta.rdev())? {
         Node::Regular if !block_device => {}
@@ -91,14 +91,14 @@ pub(crate) fn open(path: &Path, access: Access) -> Result<RegionFile, FileError>
     Ok(RegionFile { file, path: path.to_owned(), size, block_device, lock: None })
 }
 
-/// Whether a block device is set read-only. Such a one can be opened for writing; only the writes fail.
+/// Whether a block device is set read-only. Such a device can be opened for writing, but writes to it fail.
 fn set_read_only(sysfs: &Path, device: u64) -> bool {
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-    let told = std::fs::read_to_string(sysfs.join(format!("dev/block/{major}:{minor}/ro")));
-    told.is_ok_and(|text| text.trim() == "1")
+    let text = std::fs::read_to_string(sysfs.join(format!("dev/block/{major}:{minor}/ro")));
+    text.is_ok_and(|text| text.trim() == "1")
 }
 
-/// Opens a character device that is to be mapped.
+/// Opens a character device for mapping.
 pub(crate) fn open_device(path: &Path, access: Access) -> Result<File, FileError> {
     match node_of(path)? {
         Node::Char { .. } => open_raw(path, access, 0),
@@ -116,12 +116,12 @@ fn open_raw(path: &Path, access: Access, more: i32) -> Result<File, FileError> {
         .map_err(|e| explain(path, access, e))
 }
 
-/// The error for a character device that is neither memory nor devdax.
+/// The error for a character device that is neither `/dev/mem` nor devdax.
 pub(crate) fn wrong_device(path: &Path) -> FileError {
     FileError::WrongKind { path: path.to_owned(), what: "character device other than memory" }
 }
 
-/// The size of a regular file or a block device now.
+/// The present size of a regular file or a block device.
 pub(crate) fn size_of(mut file: &File, path: &Path) -> Result<u64, FileError> {
     let failed = |source| FileError::Io { doing: "find the size of", path: path.to_owned(), source };
     let meta = file.metadata().map_err(failed)?;
@@ -131,12 +131,12 @@ pub(crate) fn size_of(mut file: &File, path: &Path) -> Result<u64, FileError> {
     file.seek(io::SeekFrom::End(0)).map_err(failed)
 }
 
-/// The error for what could not be opened to be locked.
+/// The error for a path that could not be opened for locking.
 pub(crate) fn explain_lock(path: &Path, mode: Mode, source: io::Error) -> FileError {
     explain(path, if mode == Mode::Shared { Access::Read } else { Access::Write }, source)
 }
 
-/// Names the errors of open(2) that a user can do something about.
+/// Converts the errors of open(2) that a user can act on.
 pub(crate) fn explain(path: &Path, access: Access, source: io::Error) -> FileError {
     let path = path.to_owned();
     match source.kind() {

@@ -53,12 +53,12 @@ fn a_file_that_shrinks_under_the_reader_has_no_zeros_at_its_end() {
     file.read_at(0, &mut buf).unwrap();
     let cut = absent(file.read_at(4096, &mut buf).unwrap_err());
     assert_eq!(cut, (Span::new(5000, 3192), Absence::BeyondEnd));
-    // The cut-off part is no hole: it may hold anything.
+    // The part that was cut off is not a hole. It may hold anything.
     assert_eq!(file.next_data(6000..8000).unwrap(), Some(6000..8000));
 }
 
 #[test]
-fn holes_are_known_and_what_lies_behind_the_end_is_not_zero() {
+fn holes_are_known_and_bytes_past_the_end_are_not_zero() {
     let dir = Dir::new();
     let path = dir.path("r");
     let mut file = WritableFile::create_new(&path, 64 << 20, &Locking::at_once()).unwrap();
@@ -106,7 +106,7 @@ fn a_medium_without_holes_is_zeroed_by_writing() {
     let dir = Dir::new();
     let path = dir.file("r", &[0xff; 3 << 20]);
     let mut file = WritableFile::open(&path, &Locking::at_once()).unwrap();
-    // As a block device is treated: all of it is data.
+    // Block devices report no holes, so all of it is data.
     file.inner.block_device = true;
     file.zero(Span::new(5, (3 << 20) - 5)).unwrap();
     file.zero(Span::new(3 << 20, 0)).unwrap();
@@ -117,7 +117,7 @@ fn a_medium_without_holes_is_zeroed_by_writing() {
 }
 
 #[test]
-fn nothing_is_written_behind_the_end() {
+fn nothing_is_written_past_the_end() {
     let dir = Dir::new();
     let path = dir.file("r", &[1; 4096]);
     let mut file = WritableFile::open(&path, &Locking::at_once()).unwrap();

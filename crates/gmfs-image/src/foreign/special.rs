@@ -1,10 +1,10 @@
-//! Signatures that need more than a look at one place.
+//! Signatures that need more than a comparison at one offset.
 
 use gmfs_io::ReadAt;
 
 use super::{Foreign, read};
 
-/// Each looks for one kind of thing. Partition tables last.
+/// Each function recognises one kind of content. Partition tables come last.
 const PROBES: &[fn(&dyn ReadAt) -> Option<Foreign>] =
     &[ext, nilfs2, zfs, raid_at_end, firmware_raid, drbd, device_tree, vhd_at_end, gpt_at_end, mbr];
 
@@ -24,10 +24,11 @@ fn be32(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-/// ext2, ext3, ext4: two bytes of magic, so the numbers around it must make sense. Which of them, by its features.
+/// ext2, ext3 and ext4. The magic has only two bytes, so the numbers around it must make sense. The features say which
+/// of the three it is.
 fn ext(source: &dyn ReadAt) -> Option<Foreign> {
     const JOURNAL: u32 = 0x4;
-    /// What ext3 knows: filetype, recover, journal_dev, meta_bg.
+    /// The features that ext3 supports: filetype, recover, journal_dev, meta_bg.
     const EXT3_INCOMPAT: u32 = 0x1e;
     let sb = read::<0x70>(source, 0x400)?;
     let sane = le16(&sb, 0x38)? == 0xef53
@@ -45,14 +46,14 @@ fn ext(source: &dyn ReadAt) -> Option<Foreign> {
     sane.then_some(Foreign { name, offset: 0x438 })
 }
 
-/// NILFS2: two bytes of magic; revision 2, and a superblock of no more than its block.
+/// NILFS2. The magic has only two bytes, so the revision must be 2, and the superblock must fit into its block.
 fn nilfs2(source: &dyn ReadAt) -> Option<Foreign> {
     let sb = read::<16>(source, 0x400)?;
     let sane = le16(&sb, 6)? == 0x3434 && le32(&sb, 0)? == 2 && (16..=1024).contains(&le16(&sb, 8)?);
     sane.then_some(Foreign { name: "NILFS2 filesystem", offset: 0x406 })
 }
 
-/// ZFS: a ring of uberblocks in the second half of each of four labels, two at the start and two at the end.
+/// ZFS: each of four labels, two at the start and two at the end, has a ring of uberblocks in its second half.
 fn zfs(source: &dyn ReadAt) -> Option<Foreign> {
     const LABEL: u64 = 256 << 10;
     const RING: u64 = 128 << 10;
@@ -62,7 +63,7 @@ fn zfs(source: &dyn ReadAt) -> Option<Foreign> {
     labels.into_iter().flatten().find_map(|label| {
         let start = label.checked_add(RING)?;
         source.read_at(start, &mut ring).ok()?;
-        // The smallest uberblock has 1 KiB; its first word is the magic in its writer's byte order.
+        // The smallest uberblock has 1 KiB. Its first word is the magic, in the byte order of its writer.
         let mut offset = start;
         for slot in ring.chunks_exact(1024) {
             if matches!(slot.first_chunk(), Some([0x0c, 0xb1, 0xba, 0, 0, 0, 0, 0] | [0, 0, 0, 0, 0, 0xba, 0xb1, 0x0c]))
@@ -75,8 +76,8 @@ fn zfs(source: &dyn ReadAt) -> Option<Foreign> {
     })
 }
 
-/// Linux RAID with its superblock at the end: format 1.0 within the last 8 to 12 KiB, format 0.90 in the last whole 64
-/// KiB but one.
+/// Linux RAID with its superblock at the end. Format 1.0 has it within the last 8 to 12 KiB, format 0.90 in the second
+/// to last whole 64 KiB.
 fn raid_at_end(source: &dyn ReadAt) -> Option<Foreign> {
     let end = source.end()?;
     let v10 = (end.checked_sub(8 << 10)?) & !0xfff;
@@ -90,7 +91,7 @@ fn raid_at_end(source: &dyn ReadAt) -> Option<Foreign> {
     (known || swapped).then_some(Foreign { name: "Linux RAID member", offset: v090 })
 }
 
-/// RAID of a controller's firmware, which is in the last sectors: Intel's, NVIDIA's, a DDF one.
+/// Firmware RAID, with its metadata in the last sectors: that of Intel, NVIDIA and DDF.
 fn firmware_raid(source: &dyn ReadAt) -> Option<Foreign> {
     let end = source.end()?;
     let marks: [(u64, &[u8], &'static str); 4] = [
@@ -113,20 +114,20 @@ fn drbd(source: &dyn ReadAt) -> Option<Foreign> {
     known.contains(&read::<4>(source, offset)?).then_some(Foreign { name: "DRBD volume", offset })
 }
 
-/// A flattened device tree: the magic, a size that has room for the header, and a version that exists.
+/// A flattened device tree: the magic, a size that has room for the header, and an existing version.
 fn device_tree(source: &dyn ReadAt) -> Option<Foreign> {
     let head = read::<40>(source, 0)?;
     let sane = be32(&head, 0)? == 0xd00d_feed && be32(&head, 4)? >= 40 && (1..=17).contains(&be32(&head, 20)?);
     sane.then_some(Foreign { name: "device tree blob", offset: 0 })
 }
 
-/// A VHD disk image of fixed size has only a footer.
+/// A VHD disk image of fixed size, which has only a footer.
 fn vhd_at_end(source: &dyn ReadAt) -> Option<Foreign> {
     let offset = source.end()?.checked_sub(512)?;
     (read::<8>(source, offset)? == *b"conectix").then_some(Foreign { name: "VHD disk image", offset })
 }
 
-/// The backup of a GPT whose first copy is gone.
+/// The backup GPT at the end, where the primary one is missing.
 fn gpt_at_end(source: &dyn ReadAt) -> Option<Foreign> {
     let end = source.end()?;
     [512, 4096].into_iter().find_map(|sector| {
@@ -135,7 +136,7 @@ fn gpt_at_end(source: &dyn ReadAt) -> Option<Foreign> {
     })
 }
 
-/// An MBR: the mark at its end, and four entries that are empty or plausible, one of them not empty.
+/// An MBR: its signature, and four entries that are empty or plausible, at least one of them not empty.
 fn mbr(source: &dyn ReadAt) -> Option<Foreign> {
     let sector = read::<512>(source, 0)?;
     if sector.last_chunk() != Some(&[0x55, 0xaa]) {

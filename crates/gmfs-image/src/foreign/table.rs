@@ -1,12 +1,12 @@
-//! Signatures at fixed places, four bytes or more. Source: the on-disk formats, and libblkid's probes. Disk images and
-//! archives, which nobody reads a region out of, are in [`formats`](crate::probe::formats).
+//! Signatures of four bytes or more at fixed offsets. They are from the specifications of the formats and from
+//! libblkid. Disk images and archives, out of which no region can be read, are in [`formats`](crate::probe::formats).
 
-/// No magic below is longer.
+/// The length of the longest signature.
 pub(super) const LONGEST: usize = 32;
 
-/// Offset, bytes, name.
+/// The offset, the bytes, and the name of the content.
 pub(super) const SIGNATURES: &[(u64, &[u8], &str)] = &[
-    // Block 0 of pkernfs, this filesystem's ancestor.
+    // Block 0 of pkernfs, the predecessor of guestmemfs.
     (0, b"sfnrekp\0", "pkernfs region"),
     (0, b"XFSB", "XFS filesystem"),
     (0x1_0040, b"_BHRfS_M", "btrfs filesystem"),

@@ -33,7 +33,7 @@ fn nothing_known_is_found_in_nothing() {
     }
 }
 
-/// The superblock of ext with these feature words.
+/// The superblock of an ext filesystem with these feature words.
 fn ext(compat: u32, incompat: u32) -> Vec<u8> {
     let mut sb = vec![0; 0x70];
     for (at, value) in [(0, 64_u32), (4, 1024), (0x18, 2), (0x4c, 1), (0x5c, compat), (0x60, incompat)] {
@@ -50,7 +50,7 @@ fn the_generations_of_ext_are_told_apart() {
     {
         assert_eq!(found(&[(0x400, &ext(compat, incompat))]), Some((name, 0x438)));
     }
-    // The magic alone is two bytes that may be anything.
+    // The magic alone has two bytes, which other content may have too.
     assert_eq!(found(&[(0x438, &[0x53, 0xef])]), None);
 }
 
@@ -114,7 +114,7 @@ fn dumps_are_found_and_named_without_an_article() {
 proptest! {
     #[test]
     fn random_memory_is_rarely_taken_for_something(seed in proptest::collection::vec(any::<u8>(), 256)) {
-        // Every probe runs over bytes that mean nothing; none panics.
+        // Every probe must accept random bytes without a panic.
         let image: Vec<u8> = seed.iter().cycle().take(3 << 18).copied().collect();
         let _ = identify(&image);
         crate::fuzzing::exercise_image(&seed);

@@ -49,7 +49,7 @@ fn a_waiting_writer_is_not_overtaken_and_gets_its_turn() {
             let patient = Locking { limit: Duration::from_secs(20), ..Locking::at_once() };
             RangeLock::take(path, Mode::Exclusive, &patient).map(drop)
         });
-        // Readers get in until the writer queues, and then no more.
+        // Readers get the lock until the writer queues, and not after that.
         let clock = Instant::now();
         while RangeLock::take(file.path(), Mode::Shared, &Locking::at_once()).is_ok() {
             assert!(clock.elapsed() < Duration::from_secs(10), "readers overtake for ever");
@@ -65,15 +65,15 @@ fn a_waiting_writer_is_not_overtaken_and_gets_its_turn() {
 fn waiting_is_announced_once_and_can_be_ended() {
     let file = file();
     let _writer = RangeLock::take(file.path(), Mode::Exclusive, &Locking::at_once()).unwrap();
-    let told = std::cell::Cell::new(0);
-    let announce = |_: &Path, _: &Holders| told.set(told.get() + 1);
+    let announced = std::cell::Cell::new(0);
+    let announce = |_: &Path, _: &Holders| announced.set(announced.get() + 1);
     let how = Locking { span: None, limit: Duration::from_millis(700), announce: &announce, go_on: &|| true };
     assert!(refused(RangeLock::take(file.path(), Mode::Shared, &how)));
-    assert_eq!(told.get(), 1);
+    assert_eq!(announced.get(), 1);
     let how = Locking { limit: Duration::from_secs(60), go_on: &|| false, ..how };
     let ended = RangeLock::take(file.path(), Mode::Shared, &how);
     assert!(matches!(ended, Err(FileError::NotWaited { .. })));
-    assert_eq!(told.get(), 1, "it did not wait that long");
+    assert_eq!(announced.get(), 1, "it did not wait that long");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The pieces of a window that are mapped at the moment, and the loops that copy through them.
+//! The pieces of a window that are mapped at present, and the loops that copy through them.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -11,14 +11,14 @@ use memmap2::{MmapOptions, MmapRaw};
 use super::fault::{self, Fault, Pieces};
 use crate::file::Access;
 
-/// How much is mapped at once, unless the device's own alignment is larger.
+/// How many bytes are mapped at once, unless the device's alignment is larger.
 const CHUNK: u64 = 64 << 20;
 /// How many chunks stay mapped.
 const KEPT: usize = 4;
-/// How much is copied before somebody looks whether a page failed.
+/// How many bytes are copied before the copy checks whether a page failed.
 const PIECE: usize = 4 << 20;
 
-/// What a map lets one do.
+/// The access that a map allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protection {
     /// `PROT_READ`
@@ -36,23 +36,23 @@ impl Protection {
     }
 }
 
-/// What went wrong: which bytes could not be copied, and why.
+/// The bytes that could not be copied, and why.
 type Failure = (Span, io::Error);
 
-/// One map: the device's bytes from `start`.
+/// One map. It starts at the device's byte `start`.
 #[derive(Debug)]
 pub(super) struct Chunk {
     start: u64,
     map: MmapRaw,
-    /// The count of replaced pages in this process when it was mapped.
+    /// The number of page replacements in this process when the chunk was mapped.
     born: u64,
 }
 
-/// A window of a device and the chunks of it that are mapped.
+/// A window of a device, and the chunks of it that are mapped.
 #[derive(Debug)]
 pub(super) struct Chunks {
     file: File,
-    /// What may be mapped: the window, extended to whole granules.
+    /// The range that may be mapped: the window, extended to whole granules.
     bounds: Span,
     granule: u64,
     chunk: u64,
@@ -61,8 +61,8 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
-    /// `granule` is what a map's start and length must be a multiple of: the page, or the device's alignment. It is a
-    /// power of two.
+    /// `granule` divides the start and the length of each map: it is the page size, or the device's alignment. It must
+    /// be a power of two.
     pub(super) fn new(file: File, window: Span, granule: u64, protection: Protection) -> Self {
         let start = round_down(window.offset, granule);
         let end = round_down(window.end().saturating_add(granule.saturating_sub(1)), granule);
@@ -70,7 +70,7 @@ impl Chunks {
         Self { file, bounds, granule, chunk: CHUNK.max(granule), protection, recent: Mutex::default() }
     }
 
-    /// The same window of the same open device, to be read through maps of its own.
+    /// The same window of the same open device, with read-only maps of its own.
     pub(super) fn reader(&self) -> Option<Self> {
         let file = self.file.try_clone().ok()?;
         Some(Self { file, protection: Protection::Read, recent: Mutex::default(), ..*self })
@@ -97,12 +97,12 @@ impl Chunks {
         self.each_part(span, |map, at, piece| fault::clear(map, at, piece.len()))
     }
 
-    /// Writes the cache lines of `span` back to the memory.
+    /// Writes the cache lines of `span` back to memory.
     pub(super) fn flush(&self, span: Span) -> Result<(), Failure> {
         self.each_part(span, |map, at, piece| fault::write_back(map, at, piece.len()))
     }
 
-    /// As [`each_piece`](Self::each_piece), for spans that may be longer than a `usize` counts.
+    /// Like [`each_piece`](Self::each_piece), for spans that may be longer than a `usize` can count.
     fn each_part(
         &self,
         span: Span,
@@ -117,8 +117,8 @@ impl Chunks {
         Ok(())
     }
 
-    /// Does `work` on the map piece by piece: its arguments are the map, the place in it, and the range of the whole
-    /// that this piece is. A piece that another thread's fault may have touched is done again on a new map.
+    /// Calls `work` for each mapped piece, with the map, the offset in it, and the piece's part of the whole range. If
+    /// a fault in another thread may have touched the piece, it is done again on a new map.
     fn each_piece(
         &self,
         offset: u64,
@@ -150,7 +150,8 @@ impl Chunks {
         Ok(())
     }
 
-    /// The failure of a piece of `len` bytes from `from` of the device: the page at fault, within the piece.
+    /// The failure of a copy of `len` bytes at the device's byte `from`: the part of them that is in the page that
+    /// failed.
     fn describe(&self, chunk: &Chunk, fault: Fault, from: u64, len: u64) -> Failure {
         let at = chunk.start.saturating_add(u64::try_from(fault.at).unwrap_or(u64::MAX));
         let page = round_down(at, fault::page_size());
@@ -167,11 +168,11 @@ impl Chunks {
         (span, io::Error::other(message))
     }
 
-    /// The chunk that holds the device's byte at `offset`, mapped.
+    /// The mapped chunk that holds the device's byte `offset`.
     fn chunk_at(&self, offset: u64) -> Result<Arc<Chunk>, Failure> {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let now = fault::replaced();
-        // A page of a map that is older than the last fault may be one of zeros in place of the device's.
+        // In a map that is older than the last fault, a page may have been replaced by zeros.
         recent.retain(|chunk| chunk.born == now);
         let known = recent.iter().position(|chunk| chunk.holds(offset));
         if let Some(found) = known.and_then(|index| recent.remove(index)) {
@@ -200,7 +201,7 @@ impl Chunks {
         Ok(Chunk { start, map, born })
     }
 
-    /// Unmaps the chunk as soon as nobody copies from it.
+    /// Drops the chunk, which is unmapped when no copy uses it.
     fn forget(&self, chunk: &Arc<Chunk>) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.retain(|known| !Arc::ptr_eq(known, chunk));
@@ -214,7 +215,7 @@ impl Chunk {
     }
 }
 
-/// Says why a kernel that lets one open `/dev/mem` does not let one map a part of it.
+/// Adds an explanation to the error for memory that `/dev/mem` can open but not map.
 fn refused(source: io::Error) -> io::Error {
     match source.kind() {
         io::ErrorKind::PermissionDenied => io::Error::new(

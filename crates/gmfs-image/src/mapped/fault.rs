@@ -1,17 +1,17 @@
-//! Copies to and from a map that survive a bus error. **The only unsafe code.**
+//! Copies to and from a map that survive a bus error. **This is the only unsafe code.**
 //!
-//! A load from poisoned memory, or from behind the end of the device, raises SIGBUS. Before each copy its thread notes
-//! down, in thread-local atomics, which addresses the copy touches. The handler looks there: for an address that is not
-//! in the note it does what the process did before ([`chain`]); for one that is, it counts ([`replaced`]), notes the
-//! address, puts zero pages in place of the rest of the copy, and returns, so that the copy ends. The copy then
-//! reports the address; its buffer is not used.
+//! A load from poisoned memory, or from past the end of the device, raises SIGBUS. Before each copy, its thread writes
+//! the addresses that the copy accesses to a note in thread-local atomics. The handler reads the note. For an address
+//! outside of it, the handler does what the process did before ([`chain`]). For an address inside, it counts
+//! ([`replaced`]), records the address, replaces the rest of the copy by zero pages, and returns, so that the copy
+//! ends. The copy then reports the address, and its buffer is not used.
 //!
-//! What must never happen is that another reader takes those zeros for memory. Therefore each map remembers the count
-//! it was made at, and is given up when the count has changed: before a copy, and also after it. A thread that copies
-//! from the same map at that very moment sees the count changed, because it is raised before the pages are replaced.
+//! No other reader may take those zeros for memory. Therefore each map remembers the count at which it was made. The
+//! map is discarded if the count has changed, which is checked before and after each copy. A thread that copies from
+//! the same map at that moment sees the change, because the count is raised before the pages are replaced.
 //!
-//! A signal handler belongs to the whole process, so nothing here installs it by itself: the program does
-//! ([`super::survive_bus_errors`]), and without that no memory is mapped.
+//! A signal handler belongs to the whole process, so this module never installs it by itself. The program does
+//! ([`super::survive_bus_errors`]), and without it no memory is mapped.
 
 use std::io;
 use std::marker::PhantomData;
@@ -21,30 +21,30 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, compiler_fence, fence}
 
 use memmap2::MmapRaw;
 
-/// `BUS_MCEERR_AO`: the hardware noticed poison in memory of this process, which has not touched it.
+/// `BUS_MCEERR_AO`: the hardware reports poison in memory of this process that no thread has accessed.
 const POISON_NOTICED: libc::c_int = 5;
-/// How often pages of this process were replaced.
+/// How often pages of this process have been replaced.
 static REPLACED: AtomicU64 = AtomicU64::new(0);
-/// What SIGBUS did before.
+/// The action for SIGBUS before the handler was installed.
 static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
 
 thread_local! {
-    // Constant and without a destructor: reaching it from a signal handler allocates nothing and runs nothing.
+    // This is constant and has no destructor, so the signal handler can reach it without an allocation or other code.
     static NOTE: Note = const { Note::new() };
 }
 
-/// What the copy of this thread touches. The handler runs on the same thread, so the order of accesses is the
-/// program's; the atomics keep the compiler from inventing another.
+/// The addresses that this thread's copy accesses. The handler runs on the same thread, so accesses happen in program
+/// order; the atomics keep the compiler from changing that order.
 struct Note {
     /// First address of the copy.
     start: AtomicUsize,
     /// One past its last address; equal to `start` when no copy runs.
     end: AtomicUsize,
-    /// Where the map begins.
+    /// The first address of the map.
     base: AtomicUsize,
-    /// One past the map's last page.
+    /// One past the last page of the map.
     limit: AtomicUsize,
-    /// What a part of the map that is replaced must be a multiple of, counted from `base`.
+    /// The start and the length of a replaced part are multiples of this, counted from `base`.
     granule: AtomicUsize,
     /// The lowest address that faulted, or `usize::MAX`.
     fault: AtomicUsize,
@@ -63,7 +63,7 @@ impl Note {
     }
 }
 
-/// A copy met memory that does not answer, or the kernel could not write memory back.
+/// A copy accessed memory that does not respond, or the kernel could not write memory back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     /// The first byte that failed, counted from the start of the map.
@@ -78,11 +78,11 @@ impl Fault {
     }
 }
 
-/// A map with what its parts must be a multiple of.
+/// A map, with the granule that its parts must be multiples of.
 pub(super) struct Pieces<'a> {
     map: &'a MmapRaw,
     granule: usize,
-    /// The note is this thread's: a copy does not change threads. A raw pointer is neither `Send` nor `Sync`.
+    /// The note belongs to this thread, so a copy must stay on it. A raw pointer is neither `Send` nor `Sync`.
     not_send: PhantomData<*const ()>,
 }
 
@@ -91,7 +91,7 @@ impl<'a> Pieces<'a> {
         Self { map, granule, not_send: PhantomData }
     }
 
-    /// The `len` bytes at `at`, if they are all in the map.
+    /// The address of the `len` bytes at `at`, if all of them are in the map.
     fn place(&self, at: usize, len: usize) -> Result<*mut u8, Fault> {
         let end = at.checked_add(len).ok_or(Fault::bus(at))?;
         if end > self.map.len() {
@@ -100,7 +100,7 @@ impl<'a> Pieces<'a> {
         Ok(self.map.as_mut_ptr().wrapping_add(at))
     }
 
-    /// Does `work`, which touches `len` bytes from `start` of this map, and tells whether one of them faulted.
+    /// Runs `work`, which accesses `len` bytes from `start` of this map, and reports whether one of them faulted.
     fn watched(&self, start: *const u8, len: usize, work: impl FnOnce()) -> Result<(), Fault> {
         let base = self.map.as_ptr().addr();
         let pages = self.map.len().next_multiple_of(page());
@@ -130,20 +130,20 @@ pub(super) fn copy_out(map: &Pieces<'_>, at: usize, buf: &mut [u8]) -> Result<()
     map.watched(from, buf.len(), || load(from, buf))
 }
 
-/// Copies `bytes` into a map that was made writable.
+/// Copies `bytes` into a writable map.
 pub(super) fn copy_in(map: &Pieces<'_>, at: usize, bytes: &[u8]) -> Result<(), Fault> {
     let to = map.place(at, bytes.len())?;
     map.watched(to, bytes.len(), || store(to, bytes))
 }
 
-/// Stores `len` zeros into a map that was made writable.
+/// Stores `len` zeros into a writable map.
 pub(super) fn clear(map: &Pieces<'_>, at: usize, len: usize) -> Result<(), Fault> {
     const ZEROS: [u8; 4096] = [0; 4096];
     let to = map.place(at, len)?;
     map.watched(to, len, || {
         let mut done = 0;
         while done < len {
-            // As many as reach the next multiple of 4096, so that all stores but the first are whole words.
+            // The first piece ends at a multiple of 4096, so that all later stores are whole words.
             let here = to.wrapping_add(done);
             let piece = (ZEROS.len() - here.addr() % ZEROS.len()).min(len - done);
             store(here, ZEROS.get(..piece).unwrap_or_default());
@@ -152,14 +152,14 @@ pub(super) fn clear(map: &Pieces<'_>, at: usize, len: usize) -> Result<(), Fault
     })
 }
 
-/// How many bytes of `address` on lie before the next whole word.
+/// How many of the `len` bytes at `address` come before the next aligned word.
 const fn ragged(address: usize, len: usize) -> usize {
     let head = address.wrapping_neg() % size_of::<u64>();
     if head < len { head } else { len }
 }
 
-/// Loads bytes in ascending order, each once, by aligned words where possible: memory that is mapped as a device's
-/// takes no others, and the first address that faults is the first bad one.
+/// Loads bytes in ascending order, each once, with aligned words where possible. Memory that is mapped as device memory
+/// allows no other loads, and the ascending order makes the first fault the first bad address.
 fn load(from: *const u8, buf: &mut [u8]) {
     let (head, rest) = buf.split_at_mut(ragged(from.addr(), buf.len()));
     let mut at = from;
@@ -230,22 +230,22 @@ fn store_word(at: *mut u64, value: u64) {
     unsafe { ptr::write_volatile(at, value) }
 }
 
-/// Writes the cache lines of the range back to the memory behind them.
+/// Writes the cache lines of the range back to memory.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn write_back(map: &Pieces<'_>, at: usize, len: usize) -> Result<(), Fault> {
-    /// Every x86-64 processor has lines of this size.
+    /// The size of a cache line, on every x86-64 processor.
     const LINE: usize = 64;
     let from = map.place(at, len)?;
     map.watched(from, len, || {
         let end = from.addr().wrapping_add(len);
-        // The map begins at a page, so that the line of its first byte is still in it.
+        // The map starts at a page boundary, so the whole line of the range's first byte is in the map.
         let mut line = from.wrapping_sub(from.addr() % LINE);
         while line.addr() < end {
             flush_line(line);
             line = line.wrapping_add(LINE);
         }
     })?;
-    // CLFLUSH is ordered among itself and with fences: behind this one, the lines have left the caches.
+    // CLFLUSH is ordered with other CLFLUSHes and with fences. After this fence, the lines have left the caches.
     fence(Ordering::SeqCst);
     Ok(())
 }
@@ -266,8 +266,8 @@ pub(super) fn write_back(map: &Pieces<'_>, at: usize, len: usize) -> Result<(), 
     written_back(map.map.flush_range(at, len), at)
 }
 
-/// What msync(2) comes to. A device without anything to write back to refuses with EINVAL, which is no error: the fence is
-/// all that there is to do. Any other error means that what was stored may not last.
+/// The result of msync(2). A device that has nothing to write back refuses with EINVAL. That is not an error, because
+/// the fence is then enough. After any other error, stores may not be durable.
 #[cfg(any(test, not(target_arch = "x86_64")))]
 pub(super) fn written_back(done: io::Result<()>, at: usize) -> Result<(), Fault> {
     match done {
@@ -278,13 +278,13 @@ pub(super) fn written_back(done: io::Result<()>, at: usize) -> Result<(), Fault>
     }
 }
 
-/// How often pages were replaced so far. A map that was made at another count may hold zeros that are not memory.
+/// How often pages have been replaced. A map that was made at another count may contain zeros that are not memory.
 pub(super) fn replaced() -> u64 {
     fence(Ordering::SeqCst);
     REPLACED.load(Ordering::SeqCst)
 }
 
-/// The system's page size.
+/// The page size of the system.
 pub(super) fn page_size() -> u64 {
     u64::try_from(page()).unwrap_or(4096)
 }
@@ -293,23 +293,24 @@ fn page() -> usize {
     rustix::param::page_size()
 }
 
-/// What installing the handler has come to, if that was tried.
+/// The result of installing the handler, if that was tried.
 static INSTALLED: OnceLock<Result<(), i32>> = OnceLock::new();
 
-/// Whether the handler is there.
+/// Whether the handler is installed.
 pub(super) fn is_installed() -> bool {
     matches!(INSTALLED.get(), Some(Ok(())))
 }
 
-/// Installs the handler, once in the life of the process.
+/// Installs the handler, at most once in the life of the process.
 pub(super) fn install() -> io::Result<()> {
     let done = INSTALLED.get_or_init(|| {
-        // The handler must not be the first to ask for the page size.
+        // Caches the page size, so that the handler does not have to ask for it.
         let _ = page();
         let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = on_bus_error;
         let mut action = default_action();
         action.sa_sigaction = handler as *const () as usize;
-        // The stack for signals, where one is set up: a stack that overflows into a bad page must still be reported.
+        // The handler uses the alternate signal stack, if there is one, so that a fault on a stack that overflowed is
+        // still reported.
         action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
         let previous = set_action(&action).map_err(|e| e.raw_os_error().unwrap_or(0))?;
         let _ = PREVIOUS.set(previous);
@@ -326,19 +327,20 @@ fn default_action() -> libc::sigaction {
     unsafe { std::mem::zeroed() }
 }
 
-/// Sets what SIGBUS does, and returns what it did.
+/// Sets the action for SIGBUS, and returns the previous one.
 #[expect(unsafe_code, reason = "rustix leaves signal handlers out")]
 fn set_action(action: &libc::sigaction) -> io::Result<libc::sigaction> {
     let mut previous = default_action();
-    // SAFETY: both pointers are to live, initialised values. The action is SIG_DFL or `on_bus_error` with SA_SIGINFO,
-    // whose type is what that flag asks for, and which does only what a handler may do.
+    // SAFETY: both pointers are to live, initialised values. The action is SIG_DFL, or `on_bus_error` with SA_SIGINFO:
+    // its type is the one that this flag requires, and it does only what a signal handler may do.
     match unsafe { libc::sigaction(libc::SIGBUS, action, &raw mut previous) } {
         0 => Ok(previous),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// The handler. Only atomics, mmap(2) and, where the fault is not ours, sigaction(2) and raise(3) are called here.
+/// The handler. It uses only atomics, mmap(2) and, if the fault was not in a copy of this module, sigaction(2) and
+/// raise(3).
 #[expect(unsafe_code, reason = "the kernel hands over a pointer")]
 extern "C" fn on_bus_error(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: with SA_SIGINFO the kernel passes a pointer to a siginfo on this thread's stack, valid during the call.
@@ -348,8 +350,9 @@ extern "C" fn on_bus_error(signal: libc::c_int, info: *mut libc::siginfo_t, cont
     let address = unsafe { what.si_addr() }.addr();
     let raised_by_kernel = what.si_code > 0;
     if what.si_code == POISON_NOTICED {
-        // Nothing was touched: whoever touches the page gets a bus error of their own. It is not passed on, because the
-        // handler of Rust's runtime, which is mostly the one before, would reset this one to the default.
+        // No thread has accessed the page; a thread that does so gets a bus error of its own. The signal is not passed
+        // on, because the previous handler is mostly that of Rust's runtime, which would reset the action to the
+        // default.
         return;
     }
     if !(raised_by_kernel && replace(address)) {
@@ -357,13 +360,13 @@ extern "C" fn on_bus_error(signal: libc::c_int, info: *mut libc::siginfo_t, cont
     }
 }
 
-/// If `address` is in this thread's copy: counts, notes it, and puts zero pages from there to the end of the copy.
-/// Otherwise, or if that fails, returns false.
+/// If `address` is in this thread's copy: raises the count, records the address, and replaces the copy from there to
+/// its end by zero pages. Otherwise, or if that fails, returns false.
 #[expect(unsafe_code, reason = "replaces pages of a map that faulted")]
 fn replace(address: usize) -> bool {
     NOTE.with(|note| {
         let (start, end) = (note.start.load(Ordering::Relaxed), note.end.load(Ordering::Relaxed));
-        // What CLFLUSH and the hardware report may be the start of the line, or of the page.
+        // CLFLUSH and the hardware may report the start of the cache line or of the page.
         let base = note.base.load(Ordering::Relaxed);
         let page = page();
         if end <= start || address >= end || address < (start & !(page - 1)) {
@@ -379,15 +382,15 @@ fn replace(address: usize) -> bool {
         let place = ptr::without_provenance_mut(base + from);
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE;
-        // SAFETY: [base + from, base + to) is within [base, limit), which is the map that the interrupted copy of this
-        // very thread borrows, so that nothing else lies there; `base` and `granule` are multiples of the page (or
-        // `mmap` fails). Nobody has a reference into the map. Others who copy from it see the count.
+        // SAFETY: [base + from, base + to) is within [base, limit). That is the map that the interrupted copy of this
+        // thread borrows, so nothing else is at these addresses. `base` and `granule` are multiples of the page size
+        // (or `mmap` fails). There is no reference into the map. Other threads that copy from it see the count change.
         let done = unsafe { libc::mmap(place, to - from, protection, flags, -1, 0) };
         done != libc::MAP_FAILED
     })
 }
 
-/// Does what the process did on SIGBUS before this handler was there.
+/// Does what the process did on SIGBUS before this handler was installed.
 fn chain(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void, raised_by_kernel: bool) {
     match PREVIOUS.get() {
         Some(previous) if previous.sa_sigaction == libc::SIG_IGN && !raised_by_kernel => {}
@@ -395,7 +398,7 @@ fn chain(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_
             call(previous, signal, info, context);
         }
         _ => {
-            // Back to the default, and again: the signal is held back until the handler returns.
+            // Restores the default action and raises the signal again. It is blocked until the handler returns.
             let _ = set_action(&default_action());
             raise(signal);
         }
@@ -404,24 +407,24 @@ fn chain(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_
 
 #[expect(unsafe_code, reason = "rustix leaves raise out")]
 fn raise(signal: libc::c_int) {
-    // SAFETY: sends a signal to this thread; that is all it does.
+    // SAFETY: the call only sends a signal to this thread.
     let _ = unsafe { libc::raise(signal) };
 }
 
-/// Calls the handler that was there before.
+/// Calls the previous handler.
 #[expect(unsafe_code, reason = "a handler is kept as a number")]
 fn call(previous: &libc::sigaction, signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     type Plain = extern "C" fn(libc::c_int);
     type Detailed = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
     let handler = ptr::with_exposed_provenance::<()>(previous.sa_sigaction);
     if previous.sa_flags & libc::SA_SIGINFO == 0 {
-        // SAFETY: it was installed for SIGBUS without SA_SIGINFO and is neither SIG_DFL nor SIG_IGN: a function of
-        // this type.
+        // SAFETY: the handler was installed for SIGBUS without SA_SIGINFO, and is neither SIG_DFL nor SIG_IGN, so it is
+        // a function of this type.
         let plain = unsafe { std::mem::transmute::<*const (), Plain>(handler) };
         plain(signal);
     } else {
-        // SAFETY: it was installed for SIGBUS with SA_SIGINFO and is neither SIG_DFL nor SIG_IGN: a function of this
-        // type.
+        // SAFETY: the handler was installed for SIGBUS with SA_SIGINFO, and is neither SIG_DFL nor SIG_IGN, so it is a
+        // function of this type.
         let detailed = unsafe { std::mem::transmute::<*const (), Detailed>(handler) };
         detailed(signal, info, context);
     }

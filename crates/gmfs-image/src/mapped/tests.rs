@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 const PAGE: u64 = 4096;
 
-/// A file of `pages` pages, each filled with its own number plus 1.
+/// A file of `pages` pages. Each is filled with its number plus 1.
 fn memory(pages: u64) -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().unwrap();
     let bytes: Vec<u8> = (0..pages * PAGE).map(content).collect();
@@ -76,7 +76,7 @@ fn a_bus_error_names_the_address_and_the_process_lives() {
     let (span, message) = io_error(read(&window, 3 * PAGE + 7, 8 * PAGE as usize).unwrap_err());
     assert_eq!(span, Span::new(5 * PAGE, PAGE));
     assert!(message.starts_with("memory at 0x5000 cannot be read (bus error"), "{message}");
-    // Ends within the bad page: so does the span.
+    // A read that ends within the bad page is reported with its own end.
     let (span, _) = io_error(read(&window, 6 * PAGE + 100, 5).unwrap_err());
     assert_eq!(span, Span::new(6 * PAGE + 100, 5));
 }
@@ -92,7 +92,7 @@ fn no_page_that_was_replaced_is_read_as_zeros_later() {
         io_error(read(&window, 7 * PAGE, 10).unwrap_err());
         assert_eq!(read(&window, 4 * PAGE, 4096).unwrap(), [5; 4096]);
     }
-    // The memory answers again.
+    // The memory responds again.
     std::fs::write(file.path(), vec![9; 16 * PAGE as usize]).unwrap();
     assert_eq!(read(&window, 0, 16 * PAGE as usize).unwrap(), vec![9; 16 * PAGE as usize]);
 }
@@ -112,7 +112,8 @@ fn readers_beside_a_faulting_one_see_memory_and_never_zeros() {
             });
         }
         for round in 0..300 {
-            // Replaced is what begins in the same copy, which is in pages that others do not read, and once before it.
+            // Both copies fault at page 64, the end of the file. Pages are replaced from there to the end of the copy, or,
+            // if the copy starts past the file, from its start. The other threads read only the pages before.
             let from = if round % 2 == 0 { 70 * PAGE } else { 62 * PAGE };
             io_error(read(&window, from, 20 * PAGE as usize).unwrap_err());
         }
@@ -184,7 +185,7 @@ fn a_bus_error_while_storing_or_flushing_is_an_error_of_the_write() {
     assert_eq!(error.span, Span::new(2 * PAGE, PAGE));
     assert!(error.source.to_string().contains("memory at 0x2000 cannot be accessed"), "{}", error.source);
     assert!(window.zero(Span::new(3 * PAGE, PAGE)).is_err());
-    // What was written there before cannot be flushed any more, and that is not hidden.
+    // What was written there before can no longer be flushed, so the barrier must fail.
     assert!(window.barrier().is_err());
     assert_eq!(read(&window, 2 * PAGE - 4, 4).unwrap(), [3; 4]);
 }
@@ -209,7 +210,7 @@ fn other_files_are_neither_memory_nor_devdax() {
     assert!(matches!(error, MapError::File(FileError::WrongKind { .. })), "{error}");
 }
 
-/// Set in the child process of the test below.
+/// Set in the child process that the following test starts.
 const CHILD: &str = "GMFS_TEST_FOREIGN_BUS_ERROR";
 
 #[test]
@@ -223,7 +224,7 @@ fn a_bus_error_that_is_not_of_a_copy_still_ends_the_process() {
         let foreign = memmap2::MmapOptions::new().map_raw_read_only(file.as_file()).unwrap();
         cut(&file, 0);
         io_error(read(&window, 0, 10).unwrap_err());
-        // SAFETY: the map is live and readable; that its file has no such byte any more is the point.
+        // SAFETY: the map is live and readable. Its file no longer has this byte, which is what the test needs.
         let byte = unsafe { std::ptr::read_volatile(foreign.as_ptr()) };
         panic!("survived, and read {byte}");
     }
@@ -241,7 +242,7 @@ fn a_reader_of_a_window_sees_what_is_stored_and_nothing_outside() {
     let reader = window.reader().unwrap();
     assert_eq!(read(&reader, PAGE, 3).unwrap(), [content(PAGE); 3]);
     std::thread::scope(|scope| {
-        // Other pages are stored meanwhile.
+        // Other pages are written meanwhile.
         scope.spawn(|| (0..1000).for_each(|n: u32| window.write_at(3 * PAGE, &n.to_le_bytes()).unwrap()));
         for _ in 0..1000 {
             assert_eq!(read(&reader, 2 * PAGE, 16).unwrap(), [content(2 * PAGE); 16]);
@@ -261,7 +262,7 @@ fn only_a_refusal_of_what_has_nothing_to_write_back_is_no_error() {
     }
 }
 
-/// What a type says of itself where it is not `Send`: the other implementation, for types that are, makes this ambiguous.
+/// Has two implementations for types that are `Send`, which makes a call ambiguous, and one for types that are not.
 trait NotSend<A> {
     fn is_not_send() {}
 }
@@ -286,7 +287,7 @@ fn poison_that_nobody_has_touched_ends_nothing() {
     let done =
         unsafe { libc::syscall(libc::SYS_rt_tgsigqueueinfo, process, thread, libc::SIGBUS, std::ptr::from_ref(&info)) };
     assert_eq!(done, 0, "{}", io::Error::last_os_error());
-    // And the next bus error of a copy is an error of that copy.
+    // The next bus error of a copy must still be an error of that copy.
     let file = memory(2);
     let window = MappedWindow::map_file(file.path(), Span::new(0, PAGE)).unwrap();
     cut(&file, 0);

@@ -53,7 +53,7 @@ fn stretches_that_change_places_are_an_error() {
     let file = sample();
     let (head, one, two) = (&file[..64], &file[64..64 + 24 + 4096], &file[64 + 24 + 4096..]);
     assert!(MetaDump::parse([head, one, two].concat()).is_ok());
-    // Zeros, and the page behind them, taken out or put first: each good by itself.
+    // Removes the stretch of zeros and the page that follows it, or puts them first. Each stretch is valid by itself.
     let left_out = [head, one, &two[24..]].concat();
     assert!(matches!(MetaDump::parse(left_out), Err(MetaDumpError::Damaged { what: "the end", .. })));
     let moved = [head, &two[..24], one, &two[24..]].concat();

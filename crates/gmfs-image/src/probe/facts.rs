@@ -1,4 +1,4 @@
-//! What any dump says of itself, in one form for all formats.
+//! What a dump says about itself, in one form for all formats.
 
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
@@ -13,21 +13,21 @@ use gmfs_dump::kdump::{KdumpDump, KdumpFacts};
 use gmfs_dump::lime::{LimeDump, LimeFacts};
 use gmfs_dump::raw::RawMemory;
 
-/// Who wrote the dump, as its author calls it.
+/// The names of programs that write dumps, as their authors spell them.
 const MAKEDUMPFILE: &str = "makedumpfile";
 const QEMU: &str = "QEMU";
 
-/// What a dump says of itself. Formats differ in what they can say: what they cannot is `None` or empty.
+/// What a dump says about itself. What its format cannot record is `None` or empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DumpFacts {
-    /// The format by its name: `ELF core`, `kdump-compressed`, `LiME`, `AVML`.
+    /// The name of the format: `ELF core`, `kdump-compressed`, `LiME`, `AVML`.
     pub format: &'static str,
-    /// The format's version, as the header gives it.
+    /// The version of the format, from the header.
     pub version: Option<u32>,
-    /// It came as a flattened stream; what that says of itself.
+    /// The facts of the flattened stream that contains the dump, if there is one.
     pub flattened: Option<FlatFacts>,
-    /// The machine, as `uname -m` has it.
+    /// The machine, as `uname -m` prints it.
     pub architecture: Option<String>,
     /// Whether the numbers in it are big-endian.
     pub big_endian: Option<bool>,
@@ -35,37 +35,38 @@ pub struct DumpFacts {
     pub bits: Option<u8>,
     /// Bytes per page.
     pub page_size: Option<u64>,
-    /// How its pages are compressed: `zlib`, `lzo`, `snappy`, `zstd`, `stored`. Each page may differ.
+    /// How pages are compressed: `zlib`, `lzo`, `snappy`, `zstd`, `stored`. Single pages may differ.
     pub codec: Option<&'static str>,
-    /// What makedumpfile left out: 1 zero pages, 2 page cache, 4 private cache, 8 user pages, 16 free pages.
+    /// What makedumpfile left out, as a sum: 1 zero pages, 2 page cache, 4 private cache, 8 user pages, 16 free pages.
     pub dump_level: Option<u32>,
-    /// The kernel's version, from VMCOREINFO or else from the header.
+    /// The kernel's version, from VMCOREINFO or otherwise from the header.
     pub release: Option<String>,
     /// When the kernel crashed, in seconds since 1970, from VMCOREINFO.
     pub crash_time: Option<u64>,
     /// When the dump was written, in seconds since 1970.
     pub dump_time: Option<u64>,
-    /// It has the note that QEMU leaves in its dumps, and makedumpfile keeps.
+    /// Whether the dump has the note that QEMU writes to its dumps and that makedumpfile keeps.
     pub qemu: bool,
-    /// The program that wrote it, where the dump shows that.
+    /// The program that wrote the dump, if the dump shows it.
     pub writer: Option<&'static str>,
-    /// In a dump by QEMU: bytes of memory in the file to which nothing gives an address, which is what `paging=on` does
-    /// (see [`ElfFacts::unaddressed`]).
+    /// In a dump by QEMU: how many bytes of memory in the file have no address, which is the effect of `paging=on` (see
+    /// [`ElfFacts::unaddressed`]).
     pub unaddressed: u64,
-    /// The parts of a split dump, by their physical addresses.
+    /// The parts of a split dump, as ranges of physical addresses.
     pub parts: Vec<Span>,
-    /// Something of it is missing: its writer ran out of space, or its file was cut.
+    /// Whether part of it is missing because its writer ran out of space or its file was cut.
     pub incomplete: bool,
-    /// A part of its file is damaged, and what was in that part is missing.
+    /// Whether part of its file is damaged, so that the content of that part is missing.
     pub damaged: bool,
 }
 
 impl DumpFacts {
-    /// The same, of a dump that came in a flattened stream, if it did.
+    /// Adds the facts of the flattened stream that contains the dump, if there is one.
     pub(super) fn within(self, flattened: Option<FlatFacts>) -> Self {
         let cut = flattened.as_ref().is_some_and(|stream| stream.cut);
         let damaged = flattened.as_ref().is_some_and(|stream| stream.damaged);
-        // QEMU's streams are of compressed dumps.
+        // A flattened dump with a page size, which is a kdump-compressed one, may be by QEMU. A flattened ELF core is
+        // by makedumpfile.
         let makedumpfile = flattened.is_some() && self.page_size.is_none();
         let writer = if makedumpfile { Some(MAKEDUMPFILE) } else { self.writer };
         Self { incomplete: self.incomplete || cut, damaged: self.damaged || damaged, flattened, writer, ..self }
@@ -93,7 +94,7 @@ impl From<&ElfFacts> for DumpFacts {
 impl From<&KdumpFacts> for DumpFacts {
     fn from(kdump: &KdumpFacts) -> Self {
         let named = |name: &String| (!name.is_empty() && name != "Unknown").then(|| name.clone());
-        // QEMU names the machine and never the release; makedumpfile takes both from the kernel.
+        // QEMU records the machine but never the release. makedumpfile records both, from the kernel.
         let qemu = kdump.notes.qemu && !kdump.machine.is_empty() && kdump.release.is_empty() && kdump.parts.is_empty();
         Self {
             format: "kdump-compressed",
@@ -143,7 +144,7 @@ impl From<&MetaFacts> for DumpFacts {
     }
 }
 
-/// The name that `uname -m` has for an ELF machine, or its number.
+/// The name of an ELF machine in `uname -m`, or its number.
 fn machine(number: u16, bits: u8, big_endian: bool) -> String {
     let name = match (number, bits, big_endian) {
         (3, ..) => "i686",
@@ -165,10 +166,11 @@ fn machine(number: u16, bits: u8, big_endian: bool) -> String {
     name.to_owned()
 }
 
-/// A dump apart from its bytes: what it says of itself, and of the memory in it.
+/// What a dump says about itself and the memory in it, without its bytes.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Description {
-    /// What it says of itself.
+    /// What it says about itself.
     pub facts: DumpFacts,
     outline: Arc<dyn Outline>,
 }
@@ -184,7 +186,7 @@ impl Description {
         Self { facts, outline }
     }
 
-    /// As [`Image::memory`](super::Image::memory).
+    /// Like [`Image::memory`](super::Image::memory).
     #[must_use]
     pub fn memory(&self, limit: usize) -> Vec<(Span, Option<Absence>)> {
         let mut list = Vec::new();
@@ -197,22 +199,23 @@ impl Description {
         list
     }
 
-    /// Hands the memory that the dump describes in `range` to `each`, as in [`Image::memory`](super::Image::memory) but
-    /// without a limit, until `each` breaks off. Ranges are cut to `range`; what the dump does not describe is passed
-    /// over.
+    /// Calls `each` with the memory that the dump describes in `range`, like [`Image::memory`](super::Image::memory)
+    /// but without a limit, until `each` breaks. Ranges are cut to `range`. Memory that the dump does not describe is
+    /// skipped.
     pub fn visit(&self, range: Range<u64>, mut each: impl FnMut(Span, Option<Absence>) -> ControlFlow<()>) {
         clipped(&*self.outline, &range, &mut each);
     }
 
-    /// What [`visit`](Self::visit) hands over, counted. Of a kdump-compressed dump this costs by the size of its bitmaps,
-    /// not by the number of ranges.
+    /// Counts what [`visit`](Self::visit) lists. For a kdump-compressed dump, the cost depends on the size of its
+    /// bitmaps, not on the number of ranges.
     #[must_use]
     pub fn totals(&self, range: Range<u64>) -> Totals {
         self.outline.totals(&range)
     }
 
-    /// As [`totals`](Self::totals), but pages that the dump has an entry for and lost are not held: the entries of a
-    /// kdump-compressed dump are read, 24 bytes for each of its pages. `None` where only the source itself can tell.
+    /// Like [`totals`](Self::totals), but pages that have an entry in the dump and were lost do not count as held. It
+    /// reads the entries of a kdump-compressed dump: 24 bytes for each page. `None` if only reading the source can show
+    /// this.
     #[must_use]
     pub fn tally(&self, range: Range<u64>) -> Option<Totals> {
         self.outline.tally(&range)
@@ -224,22 +227,21 @@ impl Description {
         self.outline.holes(&range)
     }
 
-    /// The first ranges that the dump holds, `limit` of them at most. What it describes and does not hold is passed over,
-    /// however many ranges that are.
+    /// The first ranges that the dump holds, at most `limit`. Memory that it describes but does not hold is skipped.
     #[must_use]
     pub fn held(&self, limit: usize) -> Vec<Span> {
         self.outline.held(limit)
     }
 
-    /// The last stretch of `range` that the dump holds. Of a stretch longer than `longest` bytes at least so much is given
-    /// from its end.
+    /// The last range within `range` that the dump holds. If it is longer than `longest` bytes, the result is an end of
+    /// it that is at least so long.
     #[must_use]
     pub fn last_held(&self, range: Range<u64>, longest: u64) -> Option<Span> {
         self.outline.last_held(&range, longest)
     }
 }
 
-/// Hands over the parts of ranges that are in `range`.
+/// Calls `each` with the parts of ranges that are in `range`.
 fn clipped<O: Outline + ?Sized>(
     outline: &O,
     range: &Range<u64>,
@@ -255,12 +257,12 @@ fn clipped<O: Outline + ?Sized>(
     });
 }
 
-/// The memory that a dump describes, ascending.
+/// Lists the memory that a dump describes, ascending.
 pub(super) trait Outline: Send + Sync {
-    /// Hands each range over until it is told to stop; those below `from` may be left out.
+    /// Calls `each` with each range until it breaks. Ranges below `from` may be left out.
     fn visit(&self, from: u64, each: &mut dyn FnMut(Span, Option<Absence>) -> ControlFlow<()>);
 
-    /// As [`Description::totals`].
+    /// Like [`Description::totals`].
     fn totals(&self, range: &Range<u64>) -> Totals {
         let mut sums = Totals::default();
         clipped(self, range, &mut |span, why| {
@@ -270,17 +272,17 @@ pub(super) trait Outline: Send + Sync {
         sums
     }
 
-    /// As [`Description::holes`].
+    /// Like [`Description::holes`].
     fn holes(&self, _range: &Range<u64>) -> Option<u64> {
         None
     }
 
-    /// As [`Description::tally`].
+    /// Like [`Description::tally`].
     fn tally(&self, _range: &Range<u64>) -> Option<Totals> {
         None
     }
 
-    /// As [`Description::held`].
+    /// Like [`Description::held`].
     fn held(&self, limit: usize) -> Vec<Span> {
         let mut list = Vec::new();
         self.visit(0, &mut |span, why| {
@@ -292,7 +294,7 @@ pub(super) trait Outline: Send + Sync {
         list
     }
 
-    /// As [`Description::last_held`].
+    /// Like [`Description::last_held`].
     fn last_held(&self, range: &Range<u64>, _longest: u64) -> Option<Span> {
         let mut last = None;
         clipped(self, range, &mut |span, why| {
@@ -319,7 +321,7 @@ impl<R: ReadAt> Outline for KdumpDump<R> {
         let _ = self.ranges_from(from).try_for_each(|(span, why)| each(span, why));
     }
 
-    // An error of the file ends the list of ranges; here it leaves nothing to be counted.
+    // An error of the file ends the list of ranges early; the totals are then empty.
     fn totals(&self, range: &Range<u64>) -> Totals {
         KdumpDump::totals(self, range).unwrap_or_default()
     }

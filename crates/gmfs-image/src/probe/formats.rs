@@ -1,4 +1,4 @@
-//! Formats of dumps, and of what dumps come packed in, by their first bytes.
+//! Recognises formats of dumps, and of containers and compressors of dumps, by their first bytes.
 
 #![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
@@ -6,10 +6,10 @@ use flate2::{Decompress, FlushDecompress};
 
 use super::Content;
 
-/// How many bytes from the start of a file tell what it is.
+/// How many bytes from the start of a file are examined.
 pub const HEAD: usize = 1024;
 
-/// A format that is known by name and not read, and what to do instead.
+/// A format that is recognised but cannot be read, and what to do instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DumpFormat {
     what: &'static str,
@@ -21,7 +21,7 @@ impl DumpFormat {
         Self { what, hint }
     }
 
-    /// What it is, with its article.
+    /// What it is, with an article.
     #[must_use]
     pub const fn describe(self) -> &'static str {
         self.what
@@ -45,17 +45,17 @@ const MAKEDUMPFILE: &str = "make an ELF dump with makedumpfile";
 const WITHOUT_W: &str = "make an ELF dump with `dump-guest-memory` without -w";
 const EXPORT: &str = "export the memory in it as a raw file, and open that";
 
-/// Where they stand, the bytes, and what they mean.
+/// Offset, signature, and what it identifies.
 const HEADS: &[(usize, &[u8], Content)] = &[
     (0, b"\x7fELF", Content::Elf),
     (0, b"KDUMP   ", Content::Kdump),
     (0, b"makedumpfile\0\0\0\0", Content::Flattened),
-    // Of any version, and LiME in either byte order: a version that is not known is told by the reader.
+    // Any version is recognised, and LiME in both byte orders. The reader then refuses unknown versions.
     (0, b"EMiL", Content::Lime),
     (0, b"LiME\0\0\0", Content::Lime),
     (0, b"AVML", Content::Lime),
     (0, &crate::metadump::MAGIC, Content::MetaDump),
-    (0, b"GMFSUND1", other("an undo file of gmfs", "`gmfs undo FILE IMAGE` takes back what it records")),
+    (0, b"GMFSUND1", other("an undo file of gmfs", "`gmfs undo IMAGE FILE` takes back what it records")),
     (0, b"DISKDUMP", other("a diskdump", NO_WRITER)),
     (0, b"PAGEDU64", other("a Windows crash dump", WITHOUT_W)),
     (0, b"PAGEDUMP", other("a Windows crash dump", WITHOUT_W)),
@@ -86,7 +86,7 @@ const HEADS: &[(usize, &[u8], Content)] = &[
     (0, b"EVF\x09\x0d\x0a\xff\0", other("an EnCase image", EXPORT)),
     (0, b"EVF2\x0d\x0a\x81\0", other("an EnCase image", EXPORT)),
     (0, b"AFF10\x0d\x0a\0", other("an AFF image", EXPORT)),
-    // The method too (deflate): two bytes alone are too few to refuse a raw image for.
+    // The third byte is the method (deflate). The two bytes of the magic alone are too few to refuse a raw image.
     (0, b"\x1f\x8b\x08", other("compressed by gzip", DECOMPRESS)),
     (0, b"\x28\xb5\x2f\xfd", other("compressed by zstd", DECOMPRESS)),
     (0, b"\xfd7zXZ\0", other("compressed by xz", DECOMPRESS)),
@@ -118,7 +118,7 @@ const fn other(what: &'static str, hint: &'static str) -> Content {
     Content::Dump(DumpFormat::new(what, hint))
 }
 
-/// All formats that are known by one magic and not read: where it stands, the bytes, and the format.
+/// All formats that one signature identifies and that cannot be read: offset, signature, and format.
 pub(crate) fn named() -> impl Iterator<Item = (usize, &'static [u8], DumpFormat)> {
     HEADS.iter().filter_map(|(offset, magic, content)| match content {
         Content::Dump(format) => Some((*offset, *magic, *format)),
@@ -126,7 +126,7 @@ pub(crate) fn named() -> impl Iterator<Item = (usize, &'static [u8], DumpFormat)
     })
 }
 
-/// What the first bytes of a file (up to [`HEAD`] of them; fewer if it is shorter) say that it is.
+/// What the first bytes of a file show it to be. `head` is up to [`HEAD`] bytes long, and shorter if the file is.
 #[must_use]
 pub fn recognise(head: &[u8]) -> Content {
     match by_magic(head) {
@@ -136,28 +136,29 @@ pub fn recognise(head: &[u8]) -> Content {
 }
 
 fn by_magic(head: &[u8]) -> Content {
-    let stands = |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|rest| rest.starts_with(magic));
-    let found = HEADS.iter().find(|(offset, magic, _)| stands(*offset, magic));
+    let matches = |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|rest| rest.starts_with(magic));
+    let found = HEADS.iter().find(|(offset, magic, _)| matches(*offset, magic));
     found.map_or(Content::Plain, |(_, _, content)| *content)
 }
 
-/// Compressed streams whose magic is short, or none: what surrounds it must fit too.
+/// Recognises compressed streams with a short magic, or none. Further bytes must fit too.
 fn stream(head: &[u8]) -> Option<Content> {
     match head {
-        // The block size, and the magic of the first block or of the end.
+        // bzip2: the block size, and the magic of the first block or of the end.
         [b'B', b'Z', b'h', b'1'..=b'9', 0x31 | 0x17, 0x41 | 0x72, ..] => Some(other("compressed by bzip2", DECOMPRESS)),
-        // The most bits of a code, and that there is a block mode, without the bits that are reserved.
+        // compress: the maximum number of bits of a code, and block mode, with the reserved bits zero.
         [0x1f, 0x9d, flags, ..] if flags & 0x60 == 0 && (9..=16).contains(&(flags & 0x1f)) => {
             Some(other("compressed by compress", DECOMPRESS))
         }
-        // A frame that is to be skipped: its size is small, and a frame of zstd or another one follows it.
+        // zstd: a small skippable frame, followed by a zstd frame or by another skippable one.
         [0x50..=0x5f, 0x2a, 0x4d, 0x18, a, b, c, d, rest @ ..] => {
             let size = usize::try_from(u32::from_le_bytes([*a, *b, *c, *d])).ok()?;
             let next = rest.get(size..)?;
             let follows = next.starts_with(b"\x28\xb5\x2f\xfd") || matches!(next, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]);
             follows.then_some(other("compressed by zstd", DECOMPRESS))
         }
-        // The usual properties; a dictionary of a power of two, or one and a half; a size that is unknown, or has 48 bits.
+        // lzma: the usual properties, a dictionary of a power of two or one and a half times that, and a size that is
+        // unknown or below 2^48.
         [0x5d, a, b, c, d, size @ ..] => {
             let dictionary = u32::from_le_bytes([*a, *b, *c, *d]);
             let half = dictionary.checked_div(3).unwrap_or(0);
@@ -166,13 +167,14 @@ fn stream(head: &[u8]) -> Option<Content> {
             let sane = usual && dictionary >= 4096 && (size == u64::MAX || (1..1 << 48).contains(&size));
             sane.then_some(other("compressed by lzma", DECOMPRESS))
         }
-        // Two bytes that a checksum of five bits fits: what is in it must be known too. LiME does so with compress=1.
+        // zlib: the header is two bytes with a checksum of five bits, so the content must be recognised too. LiME
+        // writes this with compress=1.
         [first @ (0x08 | 0x18 | 0x28 | 0x38 | 0x48 | 0x58 | 0x68 | 0x78), second, ..]
             if u16::from_be_bytes([*first, *second]).is_multiple_of(31) && second & 0x20 == 0 =>
         {
             let mut start = [0; 32];
             let mut decoder = Decompress::new(true);
-            // The stream ends behind these bytes, or they were damaged: what came out before is looked at.
+            // The stream may end after these bytes, or be damaged. What was decompressed before that is examined.
             let _ = decoder.decompress(head, &mut start, FlushDecompress::None);
             let there = usize::try_from(decoder.total_out()).unwrap_or(0);
             let known = by_magic(start.get(..there).unwrap_or_default()) != Content::Plain;

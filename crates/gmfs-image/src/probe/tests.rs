@@ -7,7 +7,7 @@ fn file(content: &[u8]) -> tempfile::NamedTempFile {
     file
 }
 
-/// How a file of a format begins, and words that its error must hold.
+/// The start of a file in each format, and words that its error must contain.
 const KNOWN: &[(&[u8], &str, &str)] = &[
     (b"DISKDUMP\x01\0\0\0", "a diskdump", "2007"),
     (b"PAGEDU64", "Windows", "without -w"),
@@ -29,7 +29,7 @@ const KNOWN: &[(&[u8], &str, &str)] = &[
     (b"\x5d\0\0\x80\0\xff\xff\xff\xff\xff\xff\xff\xff\0", "lzma", "decompress"),
 ];
 
-/// A stream of zlib, as LiME writes with compress=1.
+/// A zlib stream, as LiME writes it with compress=1.
 fn deflated(content: &[u8], level: u32) -> Vec<u8> {
     let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::new(level));
     encoder.write_all(content).unwrap();
@@ -78,9 +78,9 @@ fn versions_that_are_not_known_are_named_as_such() {
     kdump.resize(9000, 0);
     kdump[424..444].copy_from_slice(&[0, 0, 0, 0, 0, 16, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 9, 0, 0, 0]);
     let images: [(&[u8], &str); 5] = [
-        (b"EMiL\x02\0\0\0", "a LiME image of version 2; only 1 is known"),
-        (b"LiME\0\0\0\x03", "a LiME image of version 3; only 1 is known"),
-        (b"AVML\x03\0\0\0", "an AVML image of version 3; only 2 is known"),
+        (b"EMiL\x02\0\0\0", "a LiME image of version 2; gmfs knows only version 1"),
+        (b"LiME\0\0\0\x03", "a LiME image of version 3; gmfs knows only version 1"),
+        (b"AVML\x03\0\0\0", "an AVML image of version 3; gmfs knows only version 2"),
         (&flat, "version 2"),
         (&kdump, "version 7"),
     ];
@@ -187,7 +187,7 @@ fn raw_memory_is_what_its_user_says_and_no_dump() {
     assert_eq!(byte, [7]);
     assert_eq!(image.memory(9), [(Span::new(0x10_0000, 0x2000), None)]);
     assert_eq!(image.dump.unwrap().format, "raw memory");
-    // Memory may begin with a program, but not with a dump.
+    // The memory may start with a program, but not with a dump.
     open_raw(&std::env::current_exe().unwrap(), 0).unwrap();
     for head in [&b"KDUMP   "[..], b"EMiL\x01\0\0\0", b"makedumpfile\0\0\0\0", b"\x7fELF\x02\x01", b"PAGEDU64"] {
         let error = open_raw(file(head).path(), 0).unwrap_err();

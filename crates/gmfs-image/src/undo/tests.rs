@@ -1,6 +1,6 @@
 use super::*;
 
-/// An image, what it becomes by some writes, and the undo file.
+/// An image, its state after some writes, and the undo file.
 fn recorded() -> (Vec<u8>, Vec<u8>, tempfile::TempDir, PathBuf) {
     let before: Vec<u8> = (0..40_000_u32).map(|n| (n % 251) as u8).collect();
     let mut image = before.clone();
@@ -34,7 +34,7 @@ fn a_changed_or_foreign_image_is_refused_before_the_first_write() {
     assert_eq!(image, untouched);
 }
 
-/// Damages an undo file in every way at these places; nothing is ever written then.
+/// Damages an undo file in every way at every `step`-th byte. Nothing may be written to the image then.
 fn refuses(image: &[u8], path: &Path, step: usize) {
     let good = std::fs::read(path).unwrap();
     let bad = path.with_extension("bad");
@@ -59,7 +59,7 @@ fn refuses(image: &[u8], path: &Path, step: usize) {
 fn any_flipped_byte_and_any_cut_is_noticed() {
     let (_, image, _folder, path) = recorded();
     refuses(&image, &path, 61);
-    // A small one at each of its bytes: two pages, the second of them with 90 bytes.
+    // A small file is damaged at every byte. It has two pages, the second of 90 bytes.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("undo");
     let mut image = vec![3; 4096 + 90];
@@ -83,7 +83,7 @@ fn an_undo_that_was_stopped_is_ended_by_the_next_and_a_second_one_does_nothing()
         assert_eq!(undo.revert(&mut image, false).unwrap(), 4 - done as u64);
         assert!(image == before);
         assert_eq!(undo.revert(&mut image, false).unwrap(), 0);
-        // Of a page that was torn nothing is known.
+        // A torn page matches neither state.
         image[5000] = 77;
         assert!(matches!(undo.revert(&mut image, false), Err(UndoError::Changed { offset: 4096 })));
     }
@@ -91,7 +91,7 @@ fn an_undo_that_was_stopped_is_ended_by_the_next_and_a_second_one_does_nothing()
     assert!(matches!(undo.revert(&mut short, false), Err(UndoError::Length { now: 39_999, then: 40_000 })));
 }
 
-/// Once a page could not be recorded nothing is written, however often it is tried.
+/// Once a page could not be recorded, all later writes must fail.
 #[test]
 fn nothing_is_written_that_was_not_recorded() {
     let folder = tempfile::tempdir().unwrap();
@@ -137,7 +137,7 @@ fn a_file_without_an_end_can_be_forced() {
     assert_eq!(image, before);
 }
 
-/// A target whose write fails half-way, and which can then not be read either.
+/// A target whose write fails half way, and which cannot be read afterwards.
 struct Failing {
     bytes: Vec<u8>,
     broken: bool,
@@ -174,7 +174,7 @@ impl WriteAt for Failing {
     }
 }
 
-/// Nothing is read after a write that was made, and what a failed one left is put back, known or not.
+/// Nothing is read after a successful write. A page that a failed write left in an unknown state can be put back.
 #[test]
 fn a_write_that_fails_can_be_taken_back_although_nobody_can_read() {
     let folder = tempfile::tempdir().unwrap();
@@ -193,7 +193,7 @@ fn a_write_that_fails_can_be_taken_back_although_nobody_can_read() {
         assert_ne!(image, before);
         Undo::open(&path).unwrap().revert(&mut image, false).unwrap();
         assert_eq!(image, before);
-        // Of an image that has nothing in common with it, nobody says that it is the right one.
+        // An image that matches nothing in the undo file is refused.
         let mut other = vec![5; before.len()];
         assert!(Undo::open(&path).unwrap().revert(&mut other, false).is_err());
         assert!(matches!(Undo::open(&path).unwrap().revert(&mut other, true), Err(UndoError::Unrelated)));

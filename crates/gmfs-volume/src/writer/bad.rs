@@ -9,11 +9,11 @@ use crate::change::{Assign, Change};
 use crate::writer::{ChangeError, Writer};
 
 impl<S: WriteAt> Writer<S> {
-    /// Marks data blocks as having hardware errors, in one commit. A block that is a file's keeps its place there, so
-    /// that whoever owns it can be told; no block that is marked is given out.
+    /// Marks data blocks as having hardware errors, in one commit. Blocks that belong to a file still do, so that the
+    /// damage can be reported for the file. Marked blocks are not allocated.
     ///
     /// # Errors
-    /// [`ChangeError::NotData`] for a block that is no data block; then nothing has changed.
+    /// [`ChangeError::NotData`] if a block is not a data block; then nothing has changed.
     pub fn add_bad(&mut self, blocks: &[Range<u32>]) -> Result<(), ChangeError> {
         self.assign_runs(blocks, Assign::Bad)?;
         for run in blocks {
@@ -23,8 +23,8 @@ impl<S: WriteAt> Writer<S> {
         Ok(())
     }
 
-    /// Takes the mark back, in one commit. A file's block is its data again; one that is nobody's becomes reserved, for
-    /// nobody knows what it holds. Blocks without the mark stay as they are.
+    /// Removes the mark, in one commit. A block of a file becomes its data again. A block that belongs to no file
+    /// becomes reserved, because its content is unknown. Blocks without the mark are not changed.
     ///
     /// # Errors
     /// [`ChangeError::NotData`]; then nothing has changed.

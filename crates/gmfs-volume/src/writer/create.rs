@@ -1,4 +1,4 @@
-//! New files and directories, and their removal.
+//! Creates and removes files and directories.
 
 use gmfs_format::model::{Inode, Kind};
 use gmfs_format::native::raw::InodeRaw;
@@ -9,14 +9,14 @@ use gmfs_io::WriteAt;
 use crate::change::Change;
 use crate::writer::{ChangeError, Writer, blocks_from, release_all, require_kind, shown};
 
-/// What a new file is to be.
+/// The properties of a new file.
 #[derive(Clone, Copy, Debug)]
 pub struct CreateOptions {
     /// Size in bytes.
     pub size: u64,
-    /// Leave all of it a hole.
+    /// Whether the whole file is a hole.
     pub sparse: bool,
-    /// Lay each GiB at a multiple of 1 GiB, so that a VMM can map PUDs.
+    /// Whether each GiB is at a multiple of 1 GiB, so that a VMM can map the file with PUDs.
     pub align_1g: bool,
     /// Permission bits.
     pub mode: u16,
@@ -25,7 +25,7 @@ pub struct CreateOptions {
 }
 
 impl<S: WriteAt> Writer<S> {
-    /// Makes a file that reads as zeros. Its blocks are zeroed before the commit that gives them to it.
+    /// Creates a file that reads as zeros. Its blocks are zeroed before the commit that assigns them.
     ///
     /// # Errors
     /// The path, space or inodes; then nothing has changed.
@@ -56,10 +56,11 @@ impl<S: WriteAt> Writer<S> {
         self.commit(change, now)
     }
 
-    /// Makes a directory; with `parents`, those above it that are missing too, and it may exist already.
+    /// Creates a directory. With `parents`, it also creates missing directories above it, and the directory may exist
+    /// already.
     ///
     /// # Errors
-    /// The path or inodes; directories above that were made stay.
+    /// The path or inodes. Directories above that were created before remain.
     pub fn mkdir(&mut self, path: &[u8], parents: bool, mode: u16, owner: (u32, u32)) -> Result<(), ChangeError> {
         let options = CreateOptions { size: 0, sparse: true, align_1g: false, mode, owner };
         if !parents {
@@ -116,8 +117,8 @@ impl<S: WriteAt> Writer<S> {
         Ok((change, ino, raw))
     }
 
-    /// Removes a file or, if `recursive`, a directory with all that is in it, in one commit. Its blocks are free
-    /// behind it; their content stays until they are given out, and is zeroed then.
+    /// Removes a file or, if `recursive`, a directory with everything in it, in one commit. The blocks are free
+    /// afterwards. Their content remains until they are allocated again, and is zeroed then.
     ///
     /// # Errors
     /// The path, a directory that is not empty, or an immutable inode; then nothing has changed.
@@ -138,7 +139,7 @@ impl<S: WriteAt> Writer<S> {
         let mut change = Change::default();
         let mut freed = Vec::new();
         let mut files: Vec<&Inode> = doomed.iter().filter(|inode| inode.kind == Kind::File).collect();
-        // In the order of the mappings.
+        // The mappings are in this order.
         files.sort_by_key(|inode| inode.ino);
         for (inode, mapping) in files.iter().zip(self.mappings(files.iter().copied())?) {
             let runs = blocks_from(&mapping.extents, 0);

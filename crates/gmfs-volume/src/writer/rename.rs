@@ -9,8 +9,8 @@ use crate::change::Change;
 use crate::writer::{ChangeError, Writer, blocks_from, release_all, require_kind, shown};
 
 impl<S: WriteAt> Writer<S> {
-    /// Moves `from` to `to`; if `to` is a directory, into it. With `replace`, a file may take another file's place,
-    /// whose blocks are free behind it.
+    /// Moves `from` to `to`, or into `to` if that is a directory. With `replace`, a file may replace another one, whose
+    /// blocks are free afterwards.
     ///
     /// # Errors
     /// The paths, or an immutable inode; then nothing has changed.

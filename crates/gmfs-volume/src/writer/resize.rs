@@ -1,4 +1,4 @@
-//! Files that grow and shrink, and the blocks that go with it.
+//! Makes files longer and shorter, and allocates and frees blocks for that.
 
 use gmfs_format::model::Kind;
 use std::ops::Range;
@@ -15,8 +15,8 @@ use crate::used::span;
 use crate::writer::{ChangeError, Writer, blocks_from, release_all, shown};
 
 impl<S: WriteAt> Writer<S> {
-    /// Sets a file's size. What it grows by reads as zeros: blocks are given to it and zeroed before the commit, or
-    /// left out if `sparse`. What it shrinks by is free behind it.
+    /// Sets a file's size. If it grows, the new part reads as zeros: its blocks are allocated and zeroed before the
+    /// commit, or, if `sparse`, it is a hole. If it shrinks, blocks past the new end are free afterwards.
     ///
     /// # Errors
     /// The path, space, or an immutable inode; then nothing has changed.
@@ -36,7 +36,7 @@ impl<S: WriteAt> Writer<S> {
         let freed = blocks_from(&mapping.extents, new_blocks);
         let grown = if sparse { 0 } else { new_blocks.saturating_sub(old_blocks) };
         let lost = freed.iter().map(|run| u64::from(range_len(run))).sum();
-        // A file that knows of lost blocks may record any number of them.
+        // A file with lost data may record any number of lost blocks.
         let owned = inode.blocks.saturating_sub(lost).checked_add(grown.into());
         let whole = Span::new(0, inode.size);
         let owned = owned.ok_or_else(|| ContentError::lost(&inode, &mapping, whole))?;
@@ -73,8 +73,8 @@ impl<S: WriteAt> Writer<S> {
         self.commit(change, now)
     }
 
-    /// Zeroes what lies behind a file's end in its last block, up to where the file will end: an earlier, longer life
-    /// of the file may have left something there.
+    /// Zeroes the last block of a file from its present end to its new end. The file may have been longer before and
+    /// may have left content there.
     fn zero_tail(&mut self, path: &[u8], extents: &[Extent], old_size: u64, new_size: u64) -> Result<(), ChangeError> {
         let geometry = self.superblock().geometry();
         let block_bytes = geometry.block_bytes();
@@ -84,7 +84,7 @@ impl<S: WriteAt> Writer<S> {
         let (Some(block), 1..) = (holder, inside) else {
             return Ok(());
         };
-        // As far as the file grows, and no further than its block.
+        // This is as far as the file grows, but not past the end of the block.
         let len = new_size.saturating_sub(old_size).min(block_bytes.saturating_sub(inside));
         let span = Span::new(geometry.block_offset(block).saturating_add(inside), len);
         self.require_unused_bytes(path, &[span])?;
@@ -93,12 +93,12 @@ impl<S: WriteAt> Writer<S> {
         Ok(())
     }
 
-    /// How many blocks a file of `size` bytes spans.
+    /// How many blocks a file of `size` bytes has.
     pub(super) fn file_blocks(&self, size: u64) -> Result<u32, ChangeError> {
         self.superblock().geometry().file_blocks(size).ok_or(ChangeError::TooLarge(size))
     }
 
-    /// Takes blocks for places `index …` out of the map.
+    /// Takes blocks for the file blocks from `index` on out of the map.
     pub(super) fn reserve_places(
         &mut self,
         index: u32,
@@ -122,17 +122,17 @@ impl<S: WriteAt> Writer<S> {
         runs.map_err(|_| ChangeError::NoAlignedSpace { needed, free })
     }
 
-    /// Adds to a change that these runs are a file's, from place `index` on.
+    /// Adds to a change that these runs belong to a file, from file block `index` on.
     pub(super) fn assign_places(change: &mut Change, owner: InodeNo, index: u32, runs: &[Range<u32>]) {
         let mut index = index;
         for run in runs {
             change.assign(run.clone(), Assign::Data { owner, index });
-            // Whoever asked for the places has counted them.
+            // The caller has checked that the file blocks can be counted.
             index = index.saturating_add(range_len(run));
         }
     }
 
-    /// Zeroes blocks, durably, before a commit may name a new owner for them.
+    /// Zeroes blocks and makes that durable, before a commit may assign them to a new owner.
     pub(super) fn zero_blocks(&mut self, runs: &[Range<u32>]) -> Result<(), ChangeError> {
         if runs.is_empty() {
             return Ok(());
@@ -145,7 +145,7 @@ impl<S: WriteAt> Writer<S> {
         Ok(())
     }
 
-    /// Gives blocks back to the map if the change that was to use them was not made.
+    /// Returns blocks to the map if the change that should have used them was not made.
     pub(super) fn keep_or_return<T>(
         &mut self,
         made: Result<T, ChangeError>,
@@ -159,7 +159,7 @@ impl<S: WriteAt> Writer<S> {
         made
     }
 
-    /// Puts blocks that a commit has freed back into the map. Those with hardware errors stay out of it.
+    /// Returns blocks that a commit has freed to the map, except those with hardware errors.
     pub(super) fn return_blocks(&mut self, runs: Vec<Range<u32>>) -> Result<(), ChangeError> {
         let geometry = self.superblock().geometry();
         for mut run in runs {
@@ -169,7 +169,7 @@ impl<S: WriteAt> Writer<S> {
                 };
                 let bytes = self.store.page(page)?;
                 let entries = gmfs_format::native::raw::BlockTablePage::view(&bytes).entries.iter().skip(slot);
-                // As many as this page describes; the next page is read for the rest.
+                // These are the blocks that this page describes. The loop then reads the next page.
                 for (entry, block) in entries.zip(&mut run) {
                     if *entry == gmfs_format::native::raw::BlockRaw::FREE {
                         self.blocks.release(single(block));
@@ -181,7 +181,7 @@ impl<S: WriteAt> Writer<S> {
     }
 }
 
-/// Refuses a file that has a block at place `end` or behind it.
+/// Refuses a file with a block at or past file block `end`.
 fn require_none_behind(extents: &[Extent], end: u32) -> Result<(), ContentError> {
     let behind = extents.iter().find_map(|extent| {
         let index = extent.index.max(end);

@@ -1,6 +1,6 @@
-//! Proof of the commit: at any store of any operation, whatever a crash keeps of the stores since the last barrier, the
-//! region is as before the operation or as after it; no state counts as damage; opening makes it whole; and no block ever
-//! shows a file another file's memory.
+//! The proof of the commit. Whatever a crash at any write of any operation keeps of the writes since the last barrier:
+//! the region is in the state before or after the operation, no state counts as damage, opening it makes it whole, and
+//! no file ever shows another file's memory.
 
 use crate::support::cases;
 use crate::support::crashes::Limits;
@@ -8,7 +8,7 @@ use crate::support::ops::{BLOCK, Op, fresh};
 use crate::support::oracle::Tally;
 use crate::support::session::Session;
 
-/// Random operations on a small region, each crashed everywhere.
+/// Random operations on a small region, with a crash at every point.
 #[test]
 fn a_crash_leaves_the_state_before_or_after() {
     let mut total = Tally::default();
@@ -33,7 +33,7 @@ fn a_crash_of_a_wide_commit_leaves_the_state_before_or_after() {
         let mut session = Session::new(fresh(2 << 30, 64), seed, Some(limits));
         let ops = [
             Op::Create { path: "/a", size: 100 * BLOCK, sparse: false, aligned: false },
-            // Starts at the second GiB: its descriptors leave out a page of the table.
+            // This block starts at the second GiB, so a page of the table is skipped between the descriptors.
             Op::Create { path: "/c", size: 2 * BLOCK, sparse: false, aligned: true },
             Op::Remove { path: "/c", recursive: false },
             Op::Create { path: "/b", size: 600 * BLOCK, sparse: false, aligned: false },

@@ -1,5 +1,5 @@
-//! A medium that fails at any of an operation's stores: the operation says so, the region is as before or as after, and
-//! the same writer writes nothing more until somebody has put it right.
+//! A medium that fails at any write of an operation: the operation returns an error, the region is in the state before
+//! or after, and the same writer writes nothing more until it is recovered.
 
 use gmfs_volume::Writer;
 
@@ -35,7 +35,7 @@ fn operations() -> [Op; 8] {
     ]
 }
 
-/// What the writer is asked to do after it has failed.
+/// Operations for a writer that has failed.
 fn attempts() -> [Op; 6] {
     [
         Op::Put { path: "/z", size: 2 * BLOCK, id: 77, replace: false, sparse: false, told: false },
@@ -47,7 +47,7 @@ fn attempts() -> [Op; 6] {
     ]
 }
 
-/// Goes on with a writer that has failed. It either refuses all, having written nothing, or has lost nothing.
+/// Continues with a writer that has failed. Either it refuses everything and writes nothing, or it has lost nothing.
 fn go_on(mut writer: Writer<Recorder>, recorder: &Recorder, oracle: &Oracle, which: usize, told: &str) {
     let failed = recorder.image();
     for op in attempts() {
@@ -57,7 +57,7 @@ fn go_on(mut writer: Writer<Recorder>, recorder: &Recorder, oracle: &Oracle, whi
                 assert!(recorder.image().same(&failed), "{told}: {op:?} was refused and has written");
             }
             Ok(()) | Err(_) => {
-                // Nothing of the failed operation was begun: the next one stands on the state before.
+                // The failed operation had not begun to write, so the next one starts from the state before.
                 assert_eq!(which, 0, "{told}: {op:?} gave {result:?}");
                 let image = recorder.image();
                 require_whole(&image).unwrap();

@@ -1,5 +1,5 @@
-//! Whatever bytes a region holds, also under good seals: reading and opening it ends, with an answer or an error, and so
-//! does each change that is tried.
+//! Hostile bytes in a region, also with good seals: reading and opening it must end with an answer or an error, and so
+//! must every change.
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -22,7 +22,8 @@ use crate::support::memory::Memory;
 use crate::support::ops::{BLOCK, Op, fresh, open, writer_options};
 use crate::support::state::{Snapshot, health};
 
-/// Pages of each copy that are played with: superblock, one of blocks, three of inodes, and some behind.
+/// The number of pages of each copy that are damaged: the superblock, one page of blocks, three of inodes, and some
+/// after these.
 const PAGES: u64 = 8;
 const SIZE: u64 = 32 << 20;
 
@@ -41,13 +42,13 @@ static REGION: LazyLock<Memory> = LazyLock::new(|| {
     image
 });
 
-/// Where a page that is played with lies.
+/// The offset of such a page.
 fn place(n: u64) -> u64 {
     let copy = if n.is_multiple_of(2) { 0 } else { SIZE - BLOCK };
     copy + n / 2 % PAGES * 4096
 }
 
-/// Something done to the bytes.
+/// A change of the bytes.
 #[derive(Clone, Debug)]
 enum Harm {
     Flip {
@@ -67,7 +68,7 @@ enum Harm {
         one: u64,
         other: u64,
     },
-    /// A lie under a good seal in both copies; the place is in the payload.
+    /// False values with a good seal in both copies. The offset is in the payload.
     Lie {
         page: u32,
         at: usize,
@@ -96,7 +97,7 @@ fn number() -> impl Strategy<Value = u64> + Clone {
 fn harm() -> impl Strategy<Value = Harm> {
     let page = || 0..2 * PAGES;
     let bytes = prop::collection::vec(any::<u8>(), 1..128);
-    // Lies go where the fields are: the first inodes and descriptors, and all of the superblock.
+    // False values are put where the fields are: the first inodes and descriptors, and the whole superblock.
     let lie =
         (0_u32..5, prop_oneof![0_usize..320, 0_usize..2500], number(), prop_oneof![Just(1_usize), Just(4), Just(8)]);
     prop_oneof![
@@ -141,7 +142,7 @@ fn do_harm(image: &mut Memory, harm: &Harm) {
     }
 }
 
-/// Reads all that can be read.
+/// Reads everything that can be read.
 fn read_all(image: &Memory) {
     let Ok(region) = Region::open(image) else { return };
     let found = region.inodes();
@@ -158,7 +159,7 @@ fn read_all(image: &Memory) {
     let _ = Snapshot::read(image);
 }
 
-/// Tries every sort of change. Whatever the region was, what is written is a region that opens again.
+/// Tries every kind of change. Whatever the region was, it must be possible to open it again afterwards.
 fn change_all(image: &Memory) {
     let mut image = image.clone();
     let Ok((mut writer, _)) = Writer::open(&mut image, writer_options()) else { return };
@@ -213,7 +214,8 @@ proptest! {
 
 #[test]
 fn a_region_at_the_end_of_all_generations_is_not_wrapped_around() {
-    // The last session begins at this one, and has a mark and 254 changes; the last number is no page's.
+    // The last session begins at this generation, and has a mark and 254 changes. The highest number is not used for
+    // pages.
     let last = u64::MAX - 255;
     let behind = [u64::MAX, u64::MAX - 1, u64::MAX - 2, last, last - 1];
     for (generation, possible) in behind.into_iter().map(|generation| (generation, 0)).chain([(last - 2, 254)]) {
@@ -226,12 +228,12 @@ fn a_region_at_the_end_of_all_generations_is_not_wrapped_around() {
             done += 1;
         }
         assert_eq!(done, possible, "{generation:#x}");
-        // Where nothing was changed there is nothing to close; behind the last change there is no number for the mark.
+        // If nothing was changed there is nothing to close. After the last change there is no generation for the mark.
         assert_eq!(writer.close().is_ok(), done == 0, "{generation:#x}");
         let after = Snapshot::read(&image).unwrap();
         assert_eq!(after == before, done == 0);
         assert!(health(&image).unwrap().damage.is_empty());
-        // It can be read, and opened, for ever.
+        // It can still be read and opened, however often.
         drop(open(&mut image));
         assert_eq!(Snapshot::read(&image).unwrap(), after);
     }
@@ -262,7 +264,7 @@ fn a_small_image_that_claims_to_be_huge_is_read_in_bearable_time() {
 
 #[test]
 fn contradictions_under_good_seals_are_told_and_not_followed() {
-    // A directory that lies in itself, two files of one name, a size that no index reaches.
+    // A directory that is its own parent, two files with one name, and a size that no file block number reaches.
     let ino = |path: &[u8]| Region::open(&*REGION).unwrap().inodes().tree.resolve(path).unwrap().ino;
     let (directory, inner, file) = (ino(b"/d"), ino(b"/d/e"), ino(b"/a"));
     let mut image = REGION.clone();
@@ -280,7 +282,7 @@ fn contradictions_under_good_seals_are_told_and_not_followed() {
 fn a_count_of_blocks_that_cannot_grow_is_refused() {
     let ino = Region::open(&*REGION).unwrap().inodes().tree.resolve(b"/a").unwrap().ino;
     let mut image = REGION.clone();
-    // A file that knows of lost blocks may own fewer than it records.
+    // A file with lost data may own fewer blocks than it records.
     edit_inode(&mut image, ino, |raw| (raw.flags, raw.blocks) = (INODE_LOST_DATA.into(), u64::MAX.into()));
     let mut writer = open(&mut image);
     let free = writer.free_blocks();
@@ -292,7 +294,7 @@ fn a_count_of_blocks_that_cannot_grow_is_refused() {
     assert_eq!(Region::open(&image).unwrap().inodes().tree.get(ino).unwrap().blocks, u64::MAX);
 }
 
-/// A block behind the end of its file would be given a second block for its place, or come back with what was in it.
+/// A block past the end of its file would get a second block for its file block, or would return with its old content.
 #[test]
 fn a_file_with_blocks_behind_its_end_does_not_grow() {
     let ino = Region::open(&*REGION).unwrap().inodes().tree.resolve(b"/a").unwrap().ino;
@@ -303,7 +305,7 @@ fn a_file_with_blocks_behind_its_end_does_not_grow() {
         let refused = writer.truncate(b"/a", 2 * BLOCK, sparse);
         assert!(matches!(refused, Err(ChangeError::Mapping(ContentError::BehindEnd { index: 1, .. }))), "{refused:?}");
     }
-    // Shorter, it gives them back.
+    // When the file gets shorter, these blocks are freed.
     writer.truncate(b"/a", BLOCK / 2, false).unwrap();
     writer.truncate(b"/a", 2 * BLOCK, false).unwrap();
     writer.close().unwrap();

@@ -1,4 +1,4 @@
-//! The engine against crashes, failing media, hostile bytes and a plain model of what it must do.
+//! Tests the engine with crashes, failing media, hostile bytes, and a simple model of its operations.
 //!
 //! Everything runs on regions in memory. `GMFS_CRASH_CASES` raises the number of random cases; run with
 //! `--nocapture` to see how many states were tried.

@@ -1,5 +1,5 @@
-//! The traps of the commit, one by one, and the line between a crash and damage: what a writer that dies leaves is
-//! recovery; what nobody was writing, and is broken, is damage.
+//! The difficult cases of the commit, one by one, and the line between a crash and damage. What a dying writer leaves
+//! is handled by recovery; what is broken although no writer was at work is damage.
 
 use gmfs_format::native::copies::Phase;
 use gmfs_format::native::raw::PageHeader;
@@ -28,13 +28,13 @@ fn region() -> Memory {
     image
 }
 
-/// Begins to remove `path` and dies when the pages of step 1 are on the medium, and nothing behind them.
+/// Begins to remove `path`, and dies when exactly the pages of step 1 are on the medium.
 fn abort_a_removal(image: &Memory, path: &str) -> Memory {
     let (mut writer, recorder) = recorded(image.clone());
     recorder.take_log();
     writer.remove(path.as_bytes(), false).unwrap();
     let log = recorder.take_log();
-    // All but: the commit point, its barrier, step 3, its barrier, step 4, its barrier.
+    // The log without the commit point, its barrier, step 3, its barrier, step 4, and its barrier.
     let commit_point = log.iter().rposition(|event| matches!(event, Event::Write { offset: 0, .. })).unwrap();
     let mut aborted = image.clone();
     crashes::apply_durable(&mut aborted, &log[..commit_point]);
@@ -53,7 +53,8 @@ fn an_aborted_page_does_not_become_valid_by_a_later_commit() {
     assert!(abandoned > superblock(&aborted).generation.0);
     let (mut writer, recovery) = Writer::open(&mut aborted, writer_options()).unwrap();
     assert!(recovery.rolled_back > 0 && recovery.interrupted);
-    // It touches inodes only: the block table's page keeps its old generation, and the abandoned one is never used.
+    // This changes inodes only. The block table's page keeps its old generation, and the abandoned generation is never
+    // reused.
     writer.mkdir(b"/later", false, 0o700, (0, 0)).unwrap();
     writer.close().unwrap();
     assert!(superblock(&aborted).generation.0 > abandoned + 1);
@@ -88,12 +89,12 @@ fn a_page_without_a_good_mirror_is_not_overwritten() {
             let place = offset(&image, copy, PageNo(page));
             recorder.scribble(place + 2048, b"something else");
             let kept = recorder.image();
-            // Removes with block and inode: changes pages 1 and 2, and page 3 with the directories' inodes.
+            // A removal of block and inode changes pages 1 and 2, or page 3 with the inodes of directories.
             let result = if page == 3 { writer.remove(b"/d7", false) } else { writer.remove(b"/a", false) };
             assert!(matches!(&result, Err(ChangeError::Damaged { page: PageNo(n) }) if *n == page), "{result:?}");
             let survivor = offset(&image, copy.other(), PageNo(page));
             assert_eq!(recorder.image().page(survivor), kept.page(survivor));
-            // Every change and the mark of the end are refused from here on, and nothing is lost.
+            // From now on every change, and the mark at the end, is refused, and nothing is lost.
             let found = Snapshot::read(&recorder.image()).unwrap();
             assert_eq!(found, Snapshot::read(&image).unwrap());
         }
@@ -116,7 +117,8 @@ fn a_writer_does_not_open_a_damaged_region() {
     }
 }
 
-/// Says whether a region with this page in place of a superblock is taken for damaged; it must read the same anyway.
+/// Returns whether a region with this page instead of a superblock counts as damaged. It must read the same in any
+/// case.
 fn is_damage(image: &Memory, copy: CopyId, page: &[u8; PAGE_SIZE]) -> bool {
     let mut image = image.clone();
     let before = Snapshot::read(&image).unwrap();
@@ -148,7 +150,7 @@ fn a_broken_superblock_of_an_idle_region_is_damage() {
             flipped[byte] ^= 0x40;
             assert!(is_damage(&image, copy, &flipped), "{copy} {byte}");
         }
-        // An older superblock of the same region: commits lie between, so that no crash leaves it beside a clean one.
+        // An older superblock of the same region. Commits followed it, so no crash leaves it beside a clean one.
         let old = fresh(16 << 20, 24);
         assert!(is_damage(&image, copy, &old.page(offset(&old, copy, PageNo(0)))), "{copy}");
     }
@@ -175,7 +177,7 @@ fn a_page_that_went_back_in_time_is_damage_and_the_newer_one_counts() {
     }
 }
 
-/// Crashes of the marks alone: of an idle region at the first change, and of an active one when it is closed.
+/// Crashes of the session marks alone: of an idle region at its first change, and of an active one when it is closed.
 #[test]
 fn a_torn_mark_is_recovery() {
     let (mut writer, recorder) = recorded(region());

@@ -1,5 +1,5 @@
-//! Long runs of pages mended by two threads: the same stores in the same order as by one, and nothing written behind an
-//! error, wherever it is.
+//! Two threads that mend long runs of pages must make the same writes in the same order as one thread, and must not
+//! write past an error, wherever it is.
 
 use gmfs_format::native::raw::{BlockRaw, BlockTablePage, PageHeader};
 use gmfs_format::native::seal;
@@ -10,10 +10,10 @@ use crate::support::memory::Memory;
 use crate::support::ops::{BLOCK, create_options, fresh, open};
 use crate::support::recorder::{Event, Failure, Recorder};
 
-/// Pages of the block table that are in use, and more than a few batches.
+/// How many pages of the block table are in use: more than a few batches.
 const PAGES: u32 = 300;
 
-/// A region with so many pages in use.
+/// A region with that many pages in use.
 fn region() -> Memory {
     let blocks = u64::from(PAGES) * 250;
     let mut image = fresh((blocks + 1000) * BLOCK, 16);
@@ -28,7 +28,7 @@ fn offset(image: &Memory, copy: CopyId, page: u32) -> u64 {
     Superblocks::load(image).unwrap().geometry().page_offset(copy, PageNo(page))
 }
 
-/// Wipes all pages of a copy but those named.
+/// Overwrites all pages of a copy except those in `but`.
 fn wiped(healthy: &Memory, copy: CopyId, but: &[u32]) -> Memory {
     let mut image = healthy.clone();
     for page in (1..=PAGES).filter(|page| !but.contains(page)) {
@@ -37,7 +37,7 @@ fn wiped(healthy: &Memory, copy: CopyId, but: &[u32]) -> Memory {
     image
 }
 
-/// Mends all pages of a copy; the medium behind it, and every store.
+/// Mends all pages of a copy. Returns the result, the medium, and the offsets of all writes.
 fn mend(damaged: &Memory, copy: CopyId) -> (Result<(), OpenError>, Memory, Vec<u64>) {
     let superblocks = Superblocks::load(damaged).unwrap();
     let recorder = Recorder::new(damaged.clone());
@@ -58,7 +58,7 @@ fn two_threads_store_what_one_does_in_the_same_order() {
         done.unwrap();
         assert!(mended.same(&healthy));
         assert!(stores.is_sorted() && stores.len() > 3, "{stores:?}");
-        // This medium gives no reader, so that one thread does it all.
+        // This medium gives no second reader, so one thread does everything.
         let mut alone = damaged.clone();
         mend_pages(&mut alone, &Superblocks::load(&damaged).unwrap(), PageNo(1), PAGES, copy).unwrap();
         assert!(alone.same(&healthy));
@@ -92,13 +92,13 @@ fn nothing_is_written_behind_a_store_that_failed() {
         let done = mend_pages(&mut recorder.clone(), &superblocks, PageNo(1), PAGES, CopyId::A);
         assert_eq!(done.is_err(), recorder.mend(), "{done:?}");
         assert_eq!(recorder.take_log().len(), stores.min(PAGES.div_ceil(64)) as usize);
-        // Whoever comes next brings it to the end.
+        // The next call completes the work.
         mend_pages(&mut recorder.clone(), &superblocks, PageNo(1), PAGES, CopyId::A).unwrap();
         assert!(recorder.image().same(&healthy));
     }
 }
 
-/// Uniting two copies of a page was interrupted, and all around it in copy B is gone.
+/// The merge of two copies of a page was interrupted, and copy B has lost all pages around it.
 #[test]
 fn what_two_copies_knew_is_united_within_a_long_run_too() {
     let healthy = region();

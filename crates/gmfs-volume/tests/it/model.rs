@@ -1,5 +1,5 @@
-//! Long random sequences of operations against a plain model of paths and contents, without crashes: what the region holds
-//! at each point is what the model holds, in the region and in the writer's own memory, and no block is two files'.
+//! Long random sequences of operations without crashes, compared with a simple model of paths and contents. At each
+//! point the region and the writer's memory must agree with the model, and no block may belong to two files.
 
 use crate::support::cases;
 use crate::support::ops::{BLOCK, Op, fresh};
@@ -25,7 +25,7 @@ fn a_region_of_many_table_pages_holds_what_was_put_into_it() {
         for step in 0..40 {
             let told = || format!("large model seed {seed} step {step}");
             let op = match Op::random(&mut session.rng, 900, session.next_id) {
-                // Content of GiBs takes too long.
+                // Content of several GiB would take too long.
                 Op::Put { path, size, id, replace, sparse, told } => {
                     Op::Put { path, size: size % (5 * BLOCK), id, replace, sparse, told }
                 }

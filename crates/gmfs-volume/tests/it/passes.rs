@@ -1,4 +1,4 @@
-//! How much is read for what: passes that must not be made page by page, or file by file.
+//! Bounds on how much is read: some passes must not be made for each page or each file.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use gmfs_volume::sweep::Frame;
 use crate::support::memory::Memory;
 use crate::support::ops::{BLOCK, create_options, fresh, open};
 
-/// A medium that counts what is read, and that knows its holes or does not.
+/// A medium that counts what is read. It may or may not know its holes.
 struct Counted {
     inner: Memory,
     knows_holes: bool,
@@ -61,7 +61,7 @@ impl WriteAt for Counted {
 
 #[test]
 fn copy_b_is_found_beside_holes_and_without_knowing_of_them() {
-    // Copy B ends in blocks that are not used, and a tail lies behind it.
+    // Copy B ends with blocks that are not used, and a tail follows it.
     let mut image = fresh(3 << 30, 16384);
     let geometry = Superblocks::load(&image).unwrap().geometry();
     assert!(geometry.metadata_blocks() > 2);
@@ -107,7 +107,7 @@ fn removing_a_directory_reads_the_table_once() {
         counter.load(Ordering::Relaxed) - before
     };
     let (few, many) = (reads(b"/few"), reads(b"/many"));
-    // Some pages are read for each file; a pass for each would be four reads more for each.
+    // Some pages are read for each file. A pass for each file would need four more reads for each.
     assert!(many < few + 60, "{few} reads for one file, {many} for twenty");
 }
 
@@ -120,7 +120,7 @@ fn a_copy_that_is_a_hole_is_not_read_and_is_told_all_the_same() {
     writer.close().unwrap();
     let superblocks = Superblocks::load(&image).unwrap();
     let geometry = superblocks.geometry();
-    // All of copy A but the superblock and one page in the middle.
+    // The whole copy A except the superblock and one page in the middle.
     for page in (1..=300).filter(|page| *page != 200) {
         image.zero(Span::new(geometry.page_offset(CopyId::A, PageNo(page)), PAGE_BYTES)).unwrap();
     }

@@ -1,4 +1,4 @@
-//! What cannot be done leaves the region as it was, byte for byte.
+//! An operation that fails leaves the region as it was, byte for byte.
 
 use gmfs_format::native::tables::INODE_IMMUTABLE;
 use gmfs_volume::{ChangeError, PutOptions, Writer};
@@ -21,7 +21,7 @@ fn region() -> Memory {
     image
 }
 
-/// Tries something on the region: it must fail like this and store nothing.
+/// Tries an operation on the region. It must fail with this error and write nothing.
 fn refused(image: &Memory, expected: &str, what: impl FnOnce(&mut Writer<Recorder>) -> Result<(), ChangeError>) {
     let (mut writer, recorder) = recorded(image.clone());
     let error = what(&mut writer).expect_err(expected);
@@ -30,7 +30,7 @@ fn refused(image: &Memory, expected: &str, what: impl FnOnce(&mut Writer<Recorde
     assert!(recorder.image().same(image));
     let free = writer.free_blocks();
     assert_eq!(free, Snapshot::read(image).unwrap().superblock.free_blocks.get(), "{expected}");
-    // The writer goes on.
+    // The writer can still be used.
     writer.truncate(b"/a", BLOCK, false).unwrap();
     writer.close().unwrap();
     require_whole(&recorder.image()).unwrap();

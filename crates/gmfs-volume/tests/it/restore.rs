@@ -1,5 +1,6 @@
-//! Metadata put back: whatever a crash keeps of the stores since the last barrier, the region is as before or as after,
-//! and putting back once more ends it. Region and dump are of two histories, which share generations.
+//! Restores metadata with crashes: whatever a crash keeps of the writes since the last barrier, the region is in the
+//! state before or after, and another restore completes it. Region and dump have different histories with common
+//! generations.
 
 use gmfs_format::native::units::{CopyId, PageNo};
 use gmfs_io::{Span, Window, WriteAt};
@@ -16,7 +17,7 @@ use crate::support::rng::Rng;
 use crate::support::session::Session;
 use crate::support::state::{Snapshot, require_whole};
 
-/// The birth that a restore is given.
+/// The birth for a restore.
 const ANEW: u64 = 0xa11e;
 
 /// A region after some operations.
@@ -29,7 +30,7 @@ fn history(seed: u64, steps: u64, inodes: u32) -> Memory {
         session.reopen(&|| "history".to_owned());
     }
     let mut image = session.recorder.image();
-    // Contents are not put back, so whose they are is no matter here.
+    // Contents are not restored, so it does not matter which file they belong to.
     let geometry = craft::superblock(&image).geometry();
     let start = u64::from(geometry.metadata_blocks()) * geometry.block_bytes();
     image.zero(Span::new(start, geometry.copy_offset(CopyId::B) - start)).unwrap();
@@ -41,7 +42,7 @@ fn put_back(dump: &Memory, target: &mut impl WriteAt) -> Result<u64, RestoreErro
     Restore::new(dump, &superblocks, ANEW).put_back(target)
 }
 
-/// Puts a dump back with a crash everywhere. Gives the number of states.
+/// Restores a dump with a crash at every point. Returns the number of states.
 fn crash_everywhere(dump: &Memory, before: &Memory, limits: Limits, seed: u64) -> u64 {
     let mut recorder = Recorder::new(before.clone());
     put_back(dump, &mut recorder).unwrap();
@@ -83,7 +84,7 @@ fn a_crash_leaves_what_was_there_or_what_is_put_back() {
     eprintln!("restore: {count} crash states");
 }
 
-/// Damage in the copy that is not needed: nothing of it shows in any state.
+/// Damage in the copy that is not needed has no effect on any state.
 #[test]
 fn a_damaged_region_and_a_damaged_dump_are_put_back_alike() {
     let limits = Limits { subsets: 16, tears: 2 };
@@ -101,7 +102,8 @@ fn a_damaged_region_and_a_damaged_dump_are_put_back_alike() {
     }
 }
 
-/// What a dump lacks in one copy comes from the other; what it lacks in both is refused, and nothing is written.
+/// A page that the dump lacks in one copy is taken from the other. If it is missing in both, the restore is refused and
+/// writes nothing.
 #[test]
 fn what_is_missing_in_one_copy_is_mirrored() {
     let dump = history(2, 6, 20);
@@ -124,8 +126,8 @@ fn what_is_missing_in_one_copy_is_mirrored() {
     assert!(target.same(&before));
 }
 
-/// The marks go back with an older dump. What lies behind them then is no evidence of a writer that did not move them,
-/// however many commits follow.
+/// An older dump lowers the marks. Pages that are then past the marks are not evidence of a writer that did not raise
+/// them, however many commits follow.
 #[test]
 fn what_falls_behind_the_marks_is_forgotten() {
     let empty = CreateOptions { size: 0, sparse: true, align_1g: false, mode: 0o600, owner: (0, 0) };
@@ -146,7 +148,7 @@ fn what_falls_behind_the_marks_is_forgotten() {
     states(&before, &log, limits, &mut Rng::new(1), &mut |image, told, _| {
         let mut again = image.clone();
         put_back(&dump, &mut again).unwrap();
-        // Past the generations that the region had before.
+        // Continues past the generations that the region had before.
         for _ in 0..25 {
             let (mut writer, _) = Writer::open(&mut again, writer_options()).unwrap();
             writer.create(b"/new", &empty).unwrap();

@@ -1,5 +1,5 @@
-//! A region made over an older one, with the same UUID too: whatever the older one left behind the marks, in both copies
-//! and under good seals, is never taken for the new one's; and the old one's content is never shown.
+//! A region is made over an older one, also with the same UUID. Whatever the older one left past the marks, in both
+//! copies and with good seals, is never taken for the new one's, and content of the old one is never shown.
 
 use gmfs_format::native::units::CopyId;
 use gmfs_io::ReadAt as _;
@@ -15,7 +15,7 @@ use crate::support::rng::Rng;
 use crate::support::session::Session;
 use crate::support::state::{Snapshot, health, require_whole};
 
-/// A region that has been in use up to its last table pages, with guest memory in all blocks.
+/// A region that has been used up to its last table pages, with guest memory in all blocks.
 fn used_up(size: u64, inodes: u32) -> Memory {
     let mut session = Session::new(fresh(size, inodes), 1, None);
     for path in ["/a", "/b"] {
@@ -45,7 +45,7 @@ fn pages_of_an_older_region_are_never_taken() {
     let ops = [
         Op::Mkdir { path: "/d", parents: false },
         Op::Create { path: "/d/x", size: BLOCK, sparse: false, aligned: false },
-        // Starts at the second GiB: its descriptors leave out a page of the table, which is an old one.
+        // This block starts at the second GiB, so a page of the table is skipped, and that is an old one.
         Op::Create { path: "/c", size: 2 * BLOCK, sparse: false, aligned: true },
         Op::Remove { path: "/c", recursive: false },
         Op::Create { path: "/b", size: 600 * BLOCK, sparse: false, aligned: false },
@@ -86,7 +86,7 @@ fn a_crash_of_formatting_leaves_the_old_region_none_or_the_new_one() {
         let limits = Limits { subsets: 1 << 10, tears: 64 };
         let mut seen = [0; 3];
         crashes::states(&old, &recorder.take_log(), limits, &mut Rng::new(2), &mut |image, what, _| {
-            // Where neither has a superblock and pages of both are left, no region is taken for the other.
+            // If neither region has a superblock and pages of both are left, none of them is taken for the other.
             if let Err(OpenError::NoRegion { .. } | OpenError::Contended { .. }) = Region::open(image) {
                 seen[0] += 1;
                 return;
@@ -94,7 +94,7 @@ fn a_crash_of_formatting_leaves_the_old_region_none_or_the_new_one() {
             let found = Snapshot::read(image).unwrap();
             assert!(found == before || found == after, "{}: {found:?}", what());
             seen[if found == before { 1 } else { 2 }] += 1;
-            // A region that is only half there is none to write to.
+            // A region that is only half present must not be written.
             let whole = health(image).unwrap().whole;
             assert_eq!(Writer::open(&mut image.clone(), writer_options()).is_ok(), whole, "{}", what());
         });

@@ -1,5 +1,5 @@
-//! What any page of the last commit proves about all others, what is left in doubt, and whose region it is where pages of
-//! several are left.
+//! What any page of the last commit proves about all others, what is left in doubt, and which region is chosen if pages
+//! of several are left.
 
 use gmfs_format::native::copies::Standing;
 use gmfs_format::native::raw::PageHeader;
@@ -22,7 +22,7 @@ use crate::support::state::{Snapshot, require_whole};
 
 const SIZE: u64 = 600 << 20;
 
-/// A region with two pages of each table, whose last commit wrote one page of each; closed.
+/// A closed region with two pages of each table. Its last commit wrote one page of each.
 fn region() -> Memory {
     let mut image = fresh(SIZE, 24);
     let mut writer = open(&mut image);
@@ -39,7 +39,7 @@ fn region() -> Memory {
     image
 }
 
-/// The table pages that are in use.
+/// The table pages in use.
 fn used(image: &Memory) -> Vec<PageNo> {
     let superblocks = Superblocks::load(image).unwrap();
     superblocks.decision().marks.pages(superblocks.geometry()).collect()
@@ -53,14 +53,14 @@ fn wipe(image: &mut Memory, offset: u64) {
     image.zero(Span::new(offset, PAGE_BYTES)).unwrap();
 }
 
-/// What is decided about a region from all that is left of it, and what it says then.
+/// The decision about a region from all that is left of it, and the region's content then.
 fn decided(image: &Memory, chosen: Option<Chosen>) -> (Superblocks, Snapshot) {
     let superblocks = || Superblocks::decide(image, chosen).unwrap();
     let snapshot = Snapshot::of(&Region::with(image, superblocks())).unwrap();
     (superblocks(), snapshot)
 }
 
-/// Of two snapshots, what the tables say: label, times and commits are lost with both superblocks.
+/// Compares the tables of two snapshots. Label, times and counts of commits are lost with both superblocks.
 fn assert_same_tables(found: &Snapshot, expected: &Snapshot) {
     assert!(found.entries == expected.entries && found.descriptors == expected.descriptors, "{found:?}");
     let counts = |snapshot: &Snapshot| {
@@ -71,7 +71,7 @@ fn assert_same_tables(found: &Snapshot, expected: &Snapshot) {
     assert_eq!(counts(found), counts(expected));
 }
 
-/// The superblocks of copy A that a log stores.
+/// The superblocks of copy A in a log.
 fn stored_superblocks(log: &[Event]) -> Vec<Superblock> {
     let stores = log.iter().filter_map(|event| match event {
         Event::Write { offset: 0, bytes } => Some(Superblock::read(&(**bytes).try_into().unwrap(), CopyId::A).unwrap()),
@@ -94,7 +94,7 @@ fn the_marks_of_a_session_carry_the_sums_and_begin_at_a_round_generation() {
     assert_ne!(commit.sum, begin.sum);
     assert_eq!((end.sum, end.group_sums(), end.marks()), (commit.sum, commit.group_sums(), commit.marks()));
     assert_eq!(end.generation.0, commit.generation.0 + 1);
-    // Over a region that nobody has closed, a session begins with a mark as well.
+    // In a region that was not closed, a session begins with a mark as well.
     let (mut writer, recorder) = recorded(active);
     assert_ne!(writer.superblock().raw.state.get() & STATE_ACTIVE, 0);
     writer.mkdir(b"/newer", false, 0o700, (0, 0)).unwrap();
@@ -108,7 +108,7 @@ fn a_page_of_the_last_commit_proves_the_region_without_superblocks() {
     let image = region();
     let expected = Snapshot::read(&image).unwrap();
     let last = Superblocks::load(&image).unwrap().committed();
-    // The mark of the end is no page's: the newest pages are those of the commit before it.
+    // The mark at the end writes no table pages, so the newest pages are those of the commit before it.
     for lost in [None, Some(CopyId::A), Some(CopyId::B)] {
         for witness in used(&image) {
             let mut image = image.clone();
@@ -118,7 +118,7 @@ fn a_page_of_the_last_commit_proves_the_region_without_superblocks() {
             for copy in CopyId::BOTH {
                 let superblock = offset(&image, copy, PageNo(0));
                 if copy == CopyId::B {
-                    // Read before copy A's is gone.
+                    // This must be read before copy A's superblock is overwritten.
                     wipe(&mut image, superblock);
                 }
             }
@@ -133,7 +133,7 @@ fn a_page_of_the_last_commit_proves_the_region_without_superblocks() {
             assert!(decision.is_whole() && superblocks.rivals().is_empty(), "{lost:?} {witness}");
             assert!(decision.generation < last && superblocks.are_rebuilt());
             assert_same_tables(&found, &expected);
-            // It is for a repair to write the superblocks.
+            // Only a repair writes the superblocks.
             assert!(matches!(Region::open(&image), Err(OpenError::NoRegion { .. })));
             let kept = image.clone();
             assert!(Writer::open(&mut image, writer_options()).is_err() && image.same(&kept));
@@ -148,7 +148,7 @@ fn one_copy_is_enough() {
     let geometry = Superblocks::load(&image).unwrap().geometry();
     let old = fresh(SIZE, 24);
     for copy in CopyId::BOTH {
-        // Lost as a whole, and as it was when the region was made.
+        // The page is lost, or it is as it was when the region was made.
         for older in [false, true] {
             let mut image = image.clone();
             for page in (0..u32::try_from(geometry.pages()).unwrap()).map(PageNo) {
@@ -172,7 +172,7 @@ fn a_page_that_both_copies_lack_or_have_too_old_is_in_doubt_and_no_other() {
     let image = region();
     let mut newer = image.clone();
     let mut writer = open(&mut newer);
-    // Changes all pages in use but the second one of inodes.
+    // This changes all pages in use except the second one of inodes.
     writer.truncate(b"/a", BLOCK, false).unwrap();
     writer.remove(b"/b", false).unwrap();
     writer.create(b"/b", &create_options(169 * BLOCK, false, false)).unwrap();
@@ -207,7 +207,7 @@ fn a_page_that_both_copies_lack_or_have_too_old_is_in_doubt_and_no_other() {
     assert!(tried >= 6, "{tried}");
 }
 
-/// Of each group of pages, the superblock has the sum: two pages that are lost leave the others proven.
+/// The superblock has the sum of each group of pages, so two lost pages leave the others proven.
 #[test]
 fn two_lost_pages_of_different_groups_leave_the_others_proven() {
     let mut image = region();
@@ -222,7 +222,8 @@ fn two_lost_pages_of_different_groups_leave_the_others_proven() {
     }
 }
 
-/// A superblock that says less than the pages is corrected: the highest marks of any page count, and the sum proves them.
+/// A superblock whose marks are lower than those of pages is corrected: the highest marks of any page count, and the
+/// sum proves them.
 #[test]
 fn marks_that_are_too_low_hide_no_page() {
     let image = region();
@@ -238,7 +239,7 @@ fn marks_that_are_too_low_hide_no_page() {
     assert!(found.decision().is_whole());
     assert_eq!(found.decision().marks, superblocks.decision().marks);
     assert_same_tables(&snapshot, &expected);
-    // Opening for writing looks at all pages, and hands out no block that the hidden page gives to a file.
+    // Opening for writing reads all pages, and allocates no block that the hidden page assigns to a file.
     let mut writer = open(&mut harmed);
     assert_eq!(writer.free_blocks(), expected.superblock.free_blocks.get());
     writer.mkdir(b"/new", false, 0o700, (0, 0)).unwrap();
@@ -247,7 +248,7 @@ fn marks_that_are_too_low_hide_no_page() {
     assert_eq!(Snapshot::read(&harmed).unwrap().descriptors, expected.descriptors);
 }
 
-/// A commit whose pages are all in copy A, and of which no superblock tells.
+/// A commit whose pages are all in copy A, but whose generation no superblock has.
 fn all_of_step_one() -> (Memory, Memory, Memory) {
     let (mut writer, recorder) = recorded(region());
     writer.mkdir(b"/first", false, 0o700, (0, 0)).unwrap();
@@ -265,14 +266,14 @@ fn all_of_step_one() -> (Memory, Memory, Memory) {
 fn a_commit_without_its_superblock_never_was_unless_something_else_is_lost_too() {
     let (before, image, after) = all_of_step_one();
     let [old, new] = [&before, &after].map(|image| Snapshot::read(image).unwrap());
-    // Step 1 comes first, though the newest pages would prove themselves.
+    // Step 1 comes first, although the newest pages would prove themselves.
     let (superblocks, found) = decided(&image, None);
     assert_eq!((superblocks.decision().outcome, &found), (Outcome::RolledBack, &old));
     let mut opened = image.clone();
     open(&mut opened).close().unwrap();
     assert_eq!(Snapshot::read(&opened).unwrap(), old);
     require_whole(&opened).unwrap();
-    // A lost superblock, or a page that copy B has lost: the newer pages are evidence, and whole.
+    // If a superblock, or a page of copy B, is lost, the newer pages are evidence, and whole.
     let pages: Vec<u64> = used(&before).into_iter().map(|page| offset(&before, CopyId::B, page)).collect();
     let superblocks = [0, offset(&before, CopyId::B, PageNo(0))];
     for place in pages.into_iter().chain(superblocks) {
@@ -292,14 +293,14 @@ fn two_births_of_one_uuid_are_two_regions() {
     let (first, second) = (Superblocks::load(&old).unwrap().identity(), Superblocks::load(&image).unwrap().identity());
     assert_eq!((first.uuid, first.geometry), (second.uuid, second.geometry));
     assert_ne!(first.birth, second.birth);
-    // What is left of the older one does not lie in the places of the newer one.
+    // The remains of the older region are not at locations of the newer one.
     let mut writer = open(&mut image);
     writer.create(b"/x", &create_options(BLOCK, false, false)).unwrap();
     writer.close().unwrap();
     require_whole(&image).unwrap();
     let expected = Snapshot::read(&image).unwrap();
     assert_eq!(expected.entries.len(), 2);
-    // A page of the older one at a place of the newer one is named, and does not count.
+    // A page of the older region at a location of the newer one is reported, and does not count.
     for copy in CopyId::BOTH {
         let place = offset(&image, copy, PageNo(1));
         let mut harmed = image.clone();
@@ -310,7 +311,7 @@ fn two_births_of_one_uuid_are_two_regions() {
         assert_eq!(Snapshot::read(&harmed).unwrap(), expected);
         assert!(Writer::open(&mut harmed, writer_options()).is_err());
     }
-    // One superblock of each: the user decides, also by the birth alone.
+    // One superblock of each region is left, so the user decides. The birth alone is enough.
     let mut mixed = image.clone();
     let behind = offset(&image, CopyId::B, PageNo(0));
     for page in 0..30 {
@@ -319,7 +320,7 @@ fn two_births_of_one_uuid_are_two_regions() {
     assert_contended(&mixed, &[(first.birth, &old), (second.birth, &image)]);
 }
 
-/// Nothing is written to a region with which another one contends, and the user may choose either.
+/// A region that contends with another one is not written, and the user may choose either.
 fn assert_contended(mixed: &Memory, regions: &[(u64, &Memory)]) {
     let superblocks = Superblocks::load_any(mixed, None).unwrap();
     assert_eq!(superblocks.rivals().len(), regions.len(), "{:?}", superblocks.rivals());
@@ -339,7 +340,7 @@ fn assert_contended(mixed: &Memory, regions: &[(u64, &Memory)]) {
     }
 }
 
-/// A region of its own, empty but for one directory.
+/// Another region, which is empty except for one directory.
 fn other(size: u64, uuid: u128) -> Memory {
     let mut image = Memory::new(size);
     format(&mut image, &format_options(size, 24, uuid)).unwrap();
@@ -349,7 +350,7 @@ fn other(size: u64, uuid: u128) -> Memory {
     image
 }
 
-/// Puts the first block of one image in front of another.
+/// Puts the first block of one image in front of another image.
 fn spliced(front: &Memory, behind: &Memory) -> Memory {
     let mut mixed = behind.clone();
     mixed.zero(Span::new(0, BLOCK)).unwrap();
@@ -367,7 +368,7 @@ fn two_regions_of_one_size_contend() {
         assert_contended(&spliced(front, behind), &[(birth, front), (birth, behind)]);
     }
     let mixed = spliced(&one, &two);
-    // By the UUID alone, where that tells.
+    // The UUID alone selects a region if that is unambiguous.
     let chosen: Chosen = uuid::Uuid::from_u128(8).to_string().parse().unwrap();
     assert_eq!(Superblocks::load_any(&mixed, Some(chosen)).unwrap().identity().uuid, chosen.uuid);
     let nobody = Chosen { uuid: uuid::Uuid::from_u128(99), birth: None };
@@ -377,18 +378,18 @@ fn two_regions_of_one_size_contend() {
 #[test]
 fn two_regions_of_different_sizes_contend() {
     let (large, small) = (region(), other(SIZE / 2, 8));
-    // Copy A of the small one in place of the large one's.
+    // Copy A of the small region replaces that of the large one.
     let mixed = spliced(&small, &large);
     let birth = crate::support::ops::BIRTH;
     assert_contended(&mixed, &[(birth, &small), (birth, &large)]);
 }
 
-/// A region that is complete, laid over the start of a larger one: what is left of the larger one lies in none of its
-/// places. Who wants that one names it.
+/// A complete region at the start of a larger one: the remains of the larger one are not at its locations. A user who
+/// wants the larger one must name it.
 #[test]
 fn the_remains_of_a_larger_region_behind_a_whole_one_are_opened_by_their_name() {
     let (mut large, small) = (region(), other(SIZE / 2, 8));
-    // Copy B of the small one lies in the large one's data.
+    // Copy B of the small region is in the large one's data.
     let behind = SIZE / 2 - BLOCK;
     for page in 0..BLOCK / PAGE_BYTES {
         large.put(behind + page * PAGE_BYTES, &small.page(behind + page * PAGE_BYTES));
@@ -405,7 +406,7 @@ fn the_remains_of_a_larger_region_behind_a_whole_one_are_opened_by_their_name() 
     }
 }
 
-/// A page of another version is named by it, be it a superblock or a page of a table.
+/// A page of another version is reported by its version, in superblocks and in tables.
 #[test]
 fn pages_of_another_version_are_named_by_it() {
     let as_version = |mut bytes: [u8; 4096], version: u16| {
@@ -440,7 +441,7 @@ fn pages_of_another_version_are_named_by_it() {
     }
 }
 
-/// A superblock whose sums are wrong beside an older one: recovery writes both, and they agree.
+/// A superblock with wrong sums beside an older one: recovery writes both, and they agree afterwards.
 #[test]
 fn recovery_leaves_two_superblocks_that_agree() {
     let mut image = region();

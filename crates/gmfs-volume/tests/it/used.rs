@@ -1,4 +1,4 @@
-//! Memory that somebody outside uses: it is neither freed, overwritten nor handed out.
+//! Memory that processes have mapped is neither freed, overwritten nor allocated.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +10,7 @@ use gmfs_volume::{ChangeError, PutOptions, Region, Used, Users, Writer};
 use crate::support::memory::Memory;
 use crate::support::ops::{BLOCK, create_options, error_name, fresh, open};
 
-/// What is in use, for a test to change.
+/// The memory that is in use. A test can change it.
 #[derive(Clone, Default)]
 struct List(Arc<Mutex<Arc<[Used]>>>);
 
@@ -57,7 +57,7 @@ fn what_is_used_is_neither_freed_nor_overwritten() {
         let options = PutOptions { create: create_options(1, false, false), replace: true };
         writer.put(path, &mut &b"x"[..], &options).map(drop)
     };
-    // A byte of the second block of the one, and what follows the other's end.
+    // A byte of the second block of one file, and the end of the other one with the bytes after it.
     list.set(&[Span::new(3 * BLOCK - 1, 1), Span::new(4 * BLOCK - 5, 5)]);
     let (a, b) = ("/a is mapped by process 7 (guest)", "/d/b is mapped by process 7 (guest)");
     refused(writer.remove(b"/a", false), a);
@@ -66,7 +66,7 @@ fn what_is_used_is_neither_freed_nor_overwritten() {
     refused(writer.rename(b"/d/b", b"/a", true), a);
     refused(writer.truncate(b"/a", BLOCK, false), a);
     refused(writer.truncate(b"/d/b", BLOCK, false), b);
-    // What leaves these bytes alone.
+    // Changes that do not affect these bytes succeed.
     writer.truncate(b"/a", 2 * BLOCK - 1, false).unwrap();
     writer.rename(b"/a", b"/d/a", false).unwrap();
     list.set(&[block(2)]);
@@ -92,7 +92,7 @@ fn what_is_used_is_not_handed_out() {
     let ino = writer.create(b"/most", &create_options((free - 1) * BLOCK, false, false)).unwrap();
     let error = writer.create(b"/one", &create_options(1, false, false)).unwrap_err();
     assert!(error.to_string().contains("1 more belong to no file, but are mapped by process 7 (guest)"), "{error}");
-    // What is marked bad meanwhile is not free when its user has gone.
+    // A block that was marked bad meanwhile does not become free when its user has ended.
     writer.add_bad(std::slice::from_ref(&(4..5))).unwrap();
     list.set(&[]);
     let error = writer.create(b"/one", &create_options(1, false, false)).unwrap_err();
@@ -119,7 +119,7 @@ fn a_state_that_takes_used_blocks_away_is_known_before() {
     assert_eq!(lost(Span::new(0, 16 << 20)), Some((BlockNo(3), InodeNo(4))));
     assert_eq!(lost(block(5)), None, "it was nobody's");
     assert_eq!(lost(Span::new(0, BLOCK)), None, "metadata is no file's");
-    // Another layout, or no region at all, keeps nothing.
+    // If the layout differs, or there is no region, no block is kept.
     let other = fresh(32 << 20, 16);
     let other = Region::open(&other).unwrap();
     assert_eq!(taken(&old, Some(&other), &used(block(1))).unwrap().0, BlockNo(1));

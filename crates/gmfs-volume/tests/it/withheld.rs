@@ -1,4 +1,4 @@
-//! Blocks and inode numbers that must not be given out: what is bad, reserved, or contradicts itself stays where it is.
+//! Blocks and inode numbers that must not be allocated: bad or reserved ones, and those with contradictory records.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::support::memory::Memory;
 use crate::support::ops::{BLOCK, create_options, fresh, open};
 use crate::support::state::Snapshot;
 
-/// A region of 6 data blocks, the first of which is the file's `/a`, inode 2.
+/// A region of 6 data blocks. The first one belongs to the file `/a`, inode 2.
 fn with_a_file() -> Memory {
     let mut image = fresh(16 << 20, 16);
     let mut writer = open(&mut image);
@@ -36,7 +36,7 @@ fn only_blocks_that_are_free_beyond_doubt_are_given_out() {
     let withheld = [
         (3, descriptor(BlockState::Bad, 0, 0)),
         (4, descriptor(BlockState::Reserved, 0, 0)),
-        // Marked free, and yet somebody's.
+        // A block that is marked free but has an owner.
         (5, descriptor(BlockState::Free, 9, 0)),
         (6, BlockRaw { crc: 1.into(), ..BlockRaw::FREE }),
     ];
@@ -63,7 +63,7 @@ fn only_blocks_that_are_free_beyond_doubt_are_given_out() {
     }
 }
 
-/// Makes directories until none can be made, and tells which inodes they got.
+/// Creates directories until it fails. Returns the inodes that they got.
 fn take_all_inodes(image: &mut Memory) -> Vec<u32> {
     let mut writer = open(&mut *image);
     let mut made = 0;

@@ -1,4 +1,4 @@
-//! Real dumps, whose window holds pages that tell their own address. They lie beside the checkout.
+//! Reads real dumps, which are beside the checkout. Each page of a dump's window contains its own address.
 
 use super::*;
 use crate::captured::{fixtures, unpack};

@@ -1,4 +1,5 @@
-//! Files that no dump tool writes: each is an error with a name, or is read as far as it makes sense.
+//! Files that no dump tool writes. Each is refused with an error that names the reason, or is read as far as it makes
+//! sense.
 
 use super::*;
 use crate::fuzzing::exercise_elf;
@@ -56,10 +57,10 @@ fn larger_entries_and_headers_inside_the_header_are_read() {
 }
 
 #[test]
-fn headers_behind_the_end_are_counted_and_the_others_used() {
+fn headers_past_the_end_are_counted_and_the_others_used() {
     let file = patched(56, &200_u16.to_le_bytes());
     let dump = ElfDump::parse(file).unwrap();
-    // Behind the one header are four bytes of memory.
+    // Four bytes of memory follow the only program header.
     assert_eq!(dump.facts().missing_headers, 199);
     assert_eq!(read(&dump, 0x1000, 4).unwrap(), b"abcd");
 }
@@ -77,7 +78,7 @@ fn an_extended_count_that_is_not_there_is_survived() {
     }
 }
 
-/// A file with a size and nothing in it but its head.
+/// A file of any size that is empty after its head.
 #[derive(Debug)]
 struct Sparse(Vec<u8>, u64);
 
@@ -171,7 +172,7 @@ fn a_million_segments_are_sorted_in_time() {
     let same = Builder::new().loads((0..count).map(|_| Load::new(0x1000, &[]).file(64).at(0)));
     let dump = parse(&same);
     assert_eq!(kinds(&dump), [(0x1000, 0x1040, None)]);
-    // Each one inside the one before it, and each with its own place in the file.
+    // Each segment is inside the previous one, and each has its own offset in the file.
     let nested = (0..count).map(|i| Load::new(i, &[]).file(count * 2 - 2 * i).at(i * 3 % 1000));
     let builder = Builder { extended: true, ..Builder::new().loads(nested) };
     let dump = parse(&builder);
@@ -192,7 +193,7 @@ fn notes_of_absurd_sizes_end_the_reading_of_notes() {
         assert!(dump.facts().notes.damaged && dump.facts().notes.qemu, "{name} {text}");
         assert_eq!(read(&dump, 0x1000, 4).unwrap(), b"abcd");
     }
-    // Empty notes, of 12 bytes each, are no endless loop.
+    // Empty notes of 12 bytes each must not loop forever.
     let mut builder = one();
     builder.notes = vec![0; 12 * 1000];
     assert!(!parse(&builder).facts().notes.damaged);
@@ -201,7 +202,7 @@ fn notes_of_absurd_sizes_end_the_reading_of_notes() {
 #[test]
 fn a_note_segment_of_gigabytes_is_not_read_into_memory() {
     let mut file = one().note("VMCOREINFO", b"OSRELEASE=5\n").bytes();
-    // p_filesz of the PT_NOTE, which is the first program header; and n_descsz of its only note.
+    // Changes p_filesz of the PT_NOTE, which is the first program header, and n_descsz of its only note.
     file[128 + 32..128 + 40].copy_from_slice(&(1_u64 << 40).to_le_bytes());
     file[128 + 112 + 4..128 + 112 + 8].copy_from_slice(&(1_u32 << 31).to_le_bytes());
     let dump = ElfDump::parse(Sparse(file, 1 << 41)).unwrap();

@@ -1,11 +1,11 @@
-//! The sweep against the rule applied to each address by itself.
+//! Compares the sweep with the rule, applied to each address by itself.
 
 use super::*;
 use proptest::prelude::*;
 
 const SPACE: u64 = 96;
 
-/// What the rule says of `address`: the file offset, or why there is none.
+/// What the rule gives for `address`: the file offset, or why there is none.
 fn naive(loads: &[Load], body: u64, size: u64, address: u64) -> Result<u64, Absence> {
     let mut best: Option<(u8, Result<u64, Absence>)> = None;
     let mut place = body;
@@ -53,7 +53,7 @@ proptest! {
     ) {
         let builder = Builder::new().loads(loads);
         let mut bytes = builder.bytes();
-        // Only memory is cut off, never a header.
+        // Cuts memory off, but never a header.
         bytes.truncate(bytes.len().saturating_sub(cut).max(builder.body() as usize));
         let size = bytes.len() as u64;
         let rule: Vec<_> = (0..SPACE + 120).map(|a| naive(&builder.loads, builder.body(), size, a)).collect();
@@ -72,7 +72,7 @@ proptest! {
     }
 }
 
-/// A longer read is the single ones one after another, and its error is the first absent stretch.
+/// A longer read must equal the single ones, and its error must be the first absent range.
 fn check_range(
     dump: &ElfDump<Vec<u8>>,
     bytes: &[u8],

@@ -1,4 +1,4 @@
-//! One page of zlib.
+//! Decodes one zlib page.
 
 #[cfg(feature = "deflate-c")]
 pub(super) use c::Context;
@@ -20,7 +20,7 @@ pub(crate) mod rust {
         pub(crate) fn decode(&mut self, from: &[u8], page: &mut [u8]) -> bool {
             self.0.reset(true);
             let done = self.0.decompress(from, page, FlushDecompress::Finish);
-            // The end of the stream is behind its checksum, which was compared.
+            // The decoder reaches the end of a stream only after it has compared the checksum.
             matches!(done, Ok(Status::StreamEnd)) && usize::try_from(self.0.total_out()) == Ok(page.len())
         }
     }
@@ -37,7 +37,7 @@ pub(crate) mod c {
         }
 
         pub(crate) fn decode(&mut self, from: &[u8], page: &mut [u8]) -> bool {
-            // It compares the checksum.
+            // libdeflate compares the checksum too.
             self.0.zlib_decompress(from, page) == Ok(page.len())
         }
     }

@@ -1,17 +1,18 @@
-//! One page of Zstandard.
+//! Decodes one Zstandard page.
 
 #[cfg(feature = "zstd-c")]
 pub(super) use c::Context;
 #[cfg(not(feature = "zstd-c"))]
 pub(super) use rust::Context;
 
-/// Whether `from` starts with the header of a frame that says it makes `page` bytes, with no window beyond that and no
-/// dictionary. Asked before the decoder sees it, because decoders reserve what the header says.
+/// Whether `from` starts with the header of a frame that decodes to `page` bytes, with a window no larger than that,
+/// and without a dictionary. It is checked before the decoder sees the frame, because decoders allocate as much as the
+/// header says.
 pub(crate) fn frame_fits(from: &[u8], page: usize) -> bool {
     let Some((magic, rest)) = from.split_first_chunk::<4>() else { return false };
     let Some((descriptor, rest)) = rest.split_first() else { return false };
     let single = descriptor & 0x20 != 0;
-    // A dictionary, or the reserved bit.
+    // Refuses a dictionary, and the reserved bit.
     if *magic != [0x28, 0xb5, 0x2f, 0xfd] || descriptor & 0x0b != 0 {
         return false;
     }
@@ -61,7 +62,7 @@ pub(crate) mod rust {
             if self.0.init(&mut rest).is_err() {
                 return false;
             }
-            // Block by block, each of 128 KiB at most: a frame that makes more than a page is left at once.
+            // Decodes block by block, at most 128 KiB each, and stops as soon as the frame gives more than a page.
             let mut filled = 0;
             loop {
                 let Ok(last) = self.0.decode_blocks(&mut rest, BlockDecodingStrategy::UptoBlocks(1)) else {
@@ -89,7 +90,7 @@ pub(crate) mod rust {
 /// The C library.
 #[cfg(feature = "zstd-c")]
 pub(crate) mod c {
-    /// `None` if the library had no memory for it.
+    /// `None` if the library could not allocate its context.
     pub(crate) struct Context(Option<zstd::bulk::Decompressor<'static>>);
 
     impl Context {
@@ -99,7 +100,7 @@ pub(crate) mod c {
 
         pub(crate) fn decode(&mut self, from: &[u8], page: &mut [u8]) -> bool {
             let Some(context) = &mut self.0 else { return false };
-            // The library would go on with further frames, and pass over those that are to be skipped.
+            // The library would also decode further frames, and skip skippable ones. A page is exactly one frame.
             zstd::zstd_safe::find_frame_compressed_size(from) == Ok(from.len())
                 && context.decompress_to_buffer(from, page).ok() == Some(page.len())
         }

@@ -1,4 +1,4 @@
-//! Dumps that makedumpfile and QEMU made.
+//! Reads dumps that makedumpfile and QEMU made.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::captured::{fixtures, truth, unpack};
 use gmfs_image::probe::{Image, Kind, OpenError, open, open_parts};
 
-/// Compares all that is known of a dump, and of the file it is in.
+/// Compares a dump, and the file that it is in, with all that is recorded about it.
 fn check(dump: &str, fixture: &str, why: Absence) {
     let Some(dir) = fixtures() else { return };
     let truth = truth(&dir, dump);

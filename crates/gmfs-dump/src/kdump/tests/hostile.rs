@@ -1,4 +1,4 @@
-//! Files that lie. Each item of the list of hazards, and mutations of whole dumps.
+//! Reads hostile files: each hazard of the list, and random mutations of whole dumps.
 
 use super::*;
 
@@ -14,7 +14,7 @@ fn put(file: &mut [u8], at: usize, bytes: &[u8]) {
     file[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
-/// What reading one page with that descriptor and data gives.
+/// The result of reading one page with that descriptor and data.
 fn one(data: Vec<u8>, size: u32, flags: u32) -> Result<Vec<u8>, (Span, Absence)> {
     let dump = parse(&Builder::new().page(1, Page::Forged { data, size, flags }));
     read(&dump, 4096, 4096)
@@ -38,7 +38,7 @@ fn sizes_of_the_sub_header_and_of_the_maps() {
         put(&mut file, 432, &sub.to_le_bytes());
         assert!(matches!(KdumpDump::parse(file), Err(KdumpError::Damaged)), "{sub}");
     }
-    // Sums of 32-bit products do not wrap; what lies behind the end was cut off.
+    // The products of 32-bit numbers do not wrap. What is past the end of the file was cut off.
     for (at, value) in [(432, 1_u32 << 20), (436, u32::MAX), (436, 1 << 31)] {
         let mut file = sample().bytes();
         put(&mut file, at, &value.to_le_bytes());
@@ -46,7 +46,7 @@ fn sizes_of_the_sub_header_and_of_the_maps() {
             assert!(read(&dump, 0, 4096).is_err());
         }
     }
-    // Odd: the last block belongs to none.
+    // The maps have an odd number of blocks. The last one belongs to neither map.
     let mut file = sample().bytes();
     put(&mut file, 436, &3_u32.to_le_bytes());
     assert!(KdumpDump::parse(file).is_ok());
@@ -88,7 +88,7 @@ fn a_huge_sparse_file_is_opened_by_its_data() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let mut head = sample().bytes();
     head.truncate(8192);
-    // Two maps of 2 GiB each: 64 TiB of memory, none of it there.
+    // Two maps of 2 GiB each describe 64 TiB of memory. None of it is present.
     put(&mut head, 436, &(1_u32 << 20).to_le_bytes());
     put(&mut head, 440, &u32::MAX.to_le_bytes());
     put(&mut head, 4096 + 96, &u64::MAX.to_le_bytes());
@@ -97,7 +97,7 @@ fn a_huge_sparse_file_is_opened_by_its_data() {
     let dump = KdumpDump::parse(gmfs_image::RegionFile::open(file.path()).unwrap()).unwrap();
     assert_eq!((dump.end(), dump.facts().pages), (Some(0), 0));
     assert_eq!(dump.ranges().count(), 0);
-    // A map that no machine has is refused before anything is made for it.
+    // A map that is larger than any machine needs is refused before memory is allocated for it.
     put(&mut head, 436, &(1_u32 << 25).to_le_bytes());
     std::fs::write(file.path(), &head).unwrap();
     file.as_file().set_len(1 << 42).unwrap();
@@ -126,7 +126,7 @@ fn descriptors_that_are_cut_off_or_point_nowhere() {
     assert_eq!(point(0, 4096, 0), both(Absence::NoData));
     assert_eq!(point(5000, 0, 0), both(Absence::NoData));
     assert_eq!(point(5000, 0, 1), both(Absence::NoData));
-    // Into the headers: bytes like others.
+    // A descriptor that points at the headers gives their bytes.
     let (header, absent) = point(1, 4096, 0);
     assert!(header.unwrap().starts_with(b"DUMP   ") && absent.is_none());
 }
@@ -163,7 +163,7 @@ fn no_codec_makes_more_or_less_than_a_page() {
         for data in [vec![0; 1], vec![0xff; 1], vec![0; 200], vec![0xff; 200], vec![0x11, 0, 0], vec![0x80, 0x20]] {
             assert_eq!(one(data.clone(), data.len() as u32, flag), BAD, "{codec:?} {data:?}");
         }
-        // Cut anywhere, or with something behind it.
+        // Pages that are cut short anywhere, or followed by more bytes.
         let (whole, _) = build::encode(&memory(1, 4096), codec);
         for length in 1..whole.len() {
             assert_eq!(one(whole[..length].to_vec(), length as u32, flag), BAD, "{codec:?} {length}");
@@ -187,7 +187,8 @@ fn headers_of_zstd_frames_are_looked_at_first() {
         one(data.clone(), data.len() as u32, 0x20)
     };
     assert!(forged(&[0xa0, 0, 16, 0, 0]).is_ok());
-    // Another size, a window of 3.75 TiB, one of 128 MiB, a dictionary, no size, the reserved bit, eight bytes of size.
+    // Another size, a window of 3.75 TiB, one of 128 MiB, a dictionary, no size, the reserved bit, a size of eight
+    // bytes.
     for head in [
         &[0xa0, 0, 16, 1, 0][..],
         &[0x80, 0xff, 0, 16, 0, 0],
@@ -199,12 +200,12 @@ fn headers_of_zstd_frames_are_looked_at_first() {
     ] {
         assert_eq!(forged(head), BAD, "{head:x?}");
     }
-    // A skippable frame, alone and before a good one.
+    // A skippable frame, alone and before a valid one.
     let skip = [0x50, 0x2a, 0x4d, 0x18, 1, 0, 0, 0, 9];
     assert_eq!(one(skip.to_vec(), 9, 0x20), BAD);
     let data = [&skip[..], &good].concat();
     assert_eq!(one(data.clone(), data.len() as u32, 0x20), BAD);
-    // A page, and then as many runs of 128 KiB as fit.
+    // A page, followed by as many runs of 128 KiB as fit.
     let mut bomb = good.clone();
     bomb[9] &= !1;
     for _ in 0..900 {
@@ -270,7 +271,7 @@ fn mutations_neither_panic_nor_contradict_themselves() {
         Builder { wide: false, padded: true, ..sample() }.bytes(),
         Builder { split: Some((0, 15)), info: "OSRELEASE=1\n", ..sample() }.bytes(),
     ];
-    // Where it matters: the headers, the first bytes of the maps, the descriptors, the pages.
+    // Places where a mutation matters: the headers, the first bytes of the maps, the descriptors, the pages.
     let places = [0..8, 8..12, 400..460, 4096..4250, 8192..8200, 12288..12296, 16384..16384 + 24 * 15, 20800..27000];
     for round in 0..4000 {
         let mut file = samples[round % samples.len()].clone();

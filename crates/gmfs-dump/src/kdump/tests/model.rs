@@ -1,4 +1,4 @@
-//! Random dumps against a reader that is too simple to be wrong.
+//! Compares random dumps with a reader that is too simple to be wrong.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ impl Naive {
         }
     }
 
-    /// The bytes, or where the first stretch that is absent begins, and why.
+    /// The bytes, or where the first absent range begins and why it is absent.
     fn read(&self, at: u64, len: usize) -> Result<Vec<u8>, (u64, Absence)> {
         (at..at + len as u64).map(|at| self.byte(at).map_err(|why| (at, why))).collect()
     }
@@ -52,7 +52,7 @@ fn page(size: usize) -> impl Strategy<Value = Page> {
         2 => Just(Page::SharedZero),
         1 => Just(Page::Excluded),
         1 => Just(Page::Lost),
-        // Told before anything is decoded: two codecs at once.
+        // Names two codecs at once, so it is absent before anything is decoded.
         1 => Just(Page::Forged { data: vec![1; 20], size: 20, flags: 3 }),
     ]
 }
@@ -101,7 +101,7 @@ proptest! {
         for (from, far, len) in counted {
             let from = u64::from(from) + if far { 3890 * naive.page } else { 0 };
             let range = from..from + u64::from(len);
-            // What is listed, cut to the range and counted one by one.
+            // The ranges that are listed, cut to the range and counted one by one.
             let inside = |span: Span| (span.offset.max(range.start), span.end().min(range.end));
             let listed: Vec<_> = dump.ranges().filter(|(span, _)| inside(*span).0 < inside(*span).1).collect();
             let mut sums = Totals::default();
@@ -138,13 +138,13 @@ proptest! {
     }
 }
 
-/// Runs of pages of all lengths, for which words of 64 and groups of 4096 pages have an edge each.
+/// Runs of pages of all lengths, so that they cross the edges of words of 64 pages and groups of 4096 pages.
 fn runs() -> impl Strategy<Value = Vec<(u16, u16)>> {
     let length = prop_oneof![3 => 0..4_u16, 3 => 60..70_u16, 1 => 4090..4100_u16, 1 => 0..300_u16];
     prop::collection::vec((length.clone(), length), 1..12)
 }
 
-/// Counts what is read, and in how many pieces.
+/// Counts the reads, and the bytes that they read.
 struct Counting(Vec<u8>, std::sync::Arc<std::sync::atomic::AtomicU64>);
 
 impl ReadAt for Counting {
@@ -185,7 +185,7 @@ proptest! {
 
 #[test]
 fn scattered_pages_cost_by_the_bytes_of_the_bitmap() {
-    // Every other page of 4 GiB: 524,288 runs, and as many between them, in bitmaps of 128 KiB each.
+    // Every other page of 4 GiB: 524,288 runs with as many gaps between them, in bitmaps of 128 KiB each.
     let pages = 1_u64 << 20;
     let mut bytes = Builder::new().page(0, Page::SharedZero).page(pages - 1, Page::Excluded).bytes();
     let half = pages as usize / 8;

@@ -9,7 +9,7 @@ fn the_smallest_region_is_three_blocks() {
     assert!(matches!(two, Err(GeometryError::TooSmall { needed: 6_291_456, .. })), "{two:?}");
 }
 
-/// The figures that the format's design states.
+/// The figures that the description of the format states.
 #[test]
 fn tables_are_as_small_as_the_design_says() {
     let tib = Geometry::plan(1 << 40, PmdShift::M2, 65536).unwrap();

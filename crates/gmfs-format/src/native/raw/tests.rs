@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-/// Fields must cover the structure without a gap or an overlap, or bytes would be lost or written twice.
+/// Fields must cover the structure without gaps or overlaps. Otherwise bytes would be lost or written twice.
 fn covers<T: OnMemory>() {
     let mut next = 0;
     for field in T::FIELDS {
@@ -31,7 +31,7 @@ fn pages_are_filled_by_their_entries() {
     assert_eq!(size_of::<SuperblockRaw>(), PAYLOAD);
 }
 
-/// Decodes field by field, encodes the decoded value, compares.
+/// Decodes field by field, encodes the decoded value, and compares the bytes.
 fn round_trips<T: OnMemory>(bytes: &[u8]) {
     let decoded = T::read_from_bytes(&bytes[..size_of::<T>()]).unwrap();
     assert_eq!(decoded.as_bytes(), &bytes[..size_of::<T>()]);
@@ -45,7 +45,7 @@ proptest! {
         round_trips::<InodeTablePage>(&bytes);
     }
 
-    /// Writing a field changes that field's bytes and no others.
+    /// Writing a field must change the bytes of that field and no others.
     #[test]
     fn setting_a_field_leaves_the_rest(bytes in prop::collection::vec(any::<u8>(), PAGE_SIZE), value: u64) {
         let mut page: PageBytes = bytes.clone().try_into().unwrap();

@@ -14,7 +14,7 @@ fn place() -> Place {
     }
 }
 
-/// A page before its own marks, with a sum that means nothing here.
+/// A page before its own marks. Its sum has no meaning in these tests.
 fn sealed(payload: &[u8]) -> PageBytes {
     let mut page = [0; PAGE_SIZE];
     page[64..64 + payload.len()].copy_from_slice(payload);
@@ -29,7 +29,7 @@ fn the_crc_is_ieee_over_the_page_with_its_field_zero() {
     let page = sealed(b"some payload");
     let mut plain = page;
     plain[40..44].fill(0);
-    // Bitwise, by the definition of CRC-32: reflected 0x04C11DB7, all-ones start, complemented end.
+    // Computes the CRC-32 bit by bit, by its definition: reflected 0x04C11DB7, all-ones start, complemented end.
     let mut register = u32::MAX;
     for byte in plain {
         register ^= u32::from(byte);
@@ -68,7 +68,7 @@ fn a_page_of_another_version_is_named() {
         page[40..44].fill(0);
         let sum = crc32fast::hash(&page);
         page[40..44].copy_from_slice(&sum.to_le_bytes());
-        // Whatever else of it does not fit: another version may mean other things by its bytes.
+        // The version is reported whatever else is wrong, because another version may use its bytes differently.
         let elsewhere = Place { page: PageNo(8), uuid: Uuid::from_u128(5), birth: 1, ..place() };
         for place in [place(), elsewhere] {
             assert_eq!(check(&page, &place), Err(SealFault::Version(version)));
@@ -77,7 +77,7 @@ fn a_page_of_another_version_is_named() {
     }
 }
 
-/// The trailer's bytes, as the format's description has them.
+/// The trailer must have the bytes that the description of the format states.
 #[test]
 fn the_trailer_lies_at_the_end() {
     let page = sealed(&[0xA5; 4000]);
@@ -92,12 +92,12 @@ fn the_trailer_lies_at_the_end() {
 fn a_page_of_another_birth_is_named() {
     let good = sealed(b"");
     assert_eq!(check(&good, &Place { birth: 10, ..place() }), Err(SealFault::OtherBirth(9)));
-    // Where it should lie is said first, and how its region is laid out last.
+    // A wrong location is reported first, and a wrong layout last.
     let elsewhere = Place { birth: 10, page: PageNo(6), ..place() };
     assert_eq!(check(&good, &elsewhere), Err(SealFault::Misplaced { kind: 2, copy: b'A', page: 7 }));
 }
 
-/// What lies past its own marks, a commit has prepared and never used.
+/// A page past its own marks was prepared by a commit that did not use it.
 #[test]
 fn a_page_past_its_own_marks_is_no_statement() {
     let with = |place: &Place, table, inodes| {

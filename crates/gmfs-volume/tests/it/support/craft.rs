@@ -1,4 +1,4 @@
-//! Pages written past the engine, under good seals and in both copies: states that no operation makes.
+//! Writes pages without the engine, in both copies and with good seals, to make states that no operation makes.
 
 use gmfs_format::native::raw::{
     BlockRaw, BlockTablePage, InodeRaw, InodeTablePage, PageHeader, SuperblockPage, SuperblockRaw,
@@ -11,12 +11,12 @@ use gmfs_volume::Superblocks;
 
 use super::memory::Memory;
 
-/// The superblock that counts.
+/// The superblock that is used.
 pub(crate) fn superblock(image: &Memory) -> Superblock {
     Superblocks::load(image).unwrap().current().clone()
 }
 
-/// Where a copy of a page lies.
+/// The offset of a copy of a page.
 pub(crate) fn offset(image: &Memory, copy: CopyId, page: PageNo) -> u64 {
     superblock(image).geometry().page_offset(copy, page)
 }
@@ -39,12 +39,12 @@ pub(crate) fn edit_superblock(image: &mut Memory, change: impl Fn(&mut Superbloc
     edit_page(image, PageNo(0), |bytes| change(&mut SuperblockPage::view_mut(bytes).superblock));
 }
 
-/// Gives both superblocks a generation.
+/// Sets the generation of both superblocks.
 pub(crate) fn set_generation(image: &mut Memory, generation: u64) {
     edit_page(image, PageNo(0), |bytes| PageHeader::of_mut(bytes).generation = generation.into());
 }
 
-/// Writes a block's descriptor; its page must be in use. The counts follow.
+/// Writes a block's descriptor, whose page must be in use, and updates the counts.
 pub(crate) fn set_descriptor(image: &mut Memory, block: u32, raw: BlockRaw) {
     let (page, slot) = superblock(image).geometry().descriptor_place(BlockNo(block)).unwrap();
     assert!(superblock(image).used_table_pages().contains(&page.0));
@@ -63,12 +63,12 @@ pub(crate) fn set_descriptor(image: &mut Memory, block: u32, raw: BlockRaw) {
     });
 }
 
-/// A descriptor of these contents.
+/// A descriptor with these values.
 pub(crate) fn descriptor(state: BlockState, owner: u32, index: u32) -> BlockRaw {
     BlockRaw { state: state.byte(), owner: owner.into(), index: index.into(), ..BlockRaw::FREE }
 }
 
-/// Changes an inode; its page must be in use.
+/// Changes an inode, whose page must be in use.
 pub(crate) fn edit_inode(image: &mut Memory, ino: InodeNo, change: impl Fn(&mut InodeRaw)) {
     let (page, slot) = superblock(image).geometry().inode_place(ino).unwrap();
     edit_page(image, page, |bytes| change(&mut InodeTablePage::view_mut(bytes).inodes[slot]));

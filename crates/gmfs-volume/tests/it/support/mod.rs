@@ -1,4 +1,4 @@
-//! What the tests share: media in memory, crash states, logical states, operations, crafted pages.
+//! Shared by the tests: media in memory, crash states, logical states, operations, and crafted pages.
 
 pub(crate) mod craft;
 pub(crate) mod media;
@@ -10,7 +10,7 @@ pub(crate) mod state;
 
 pub(crate) use media::{crashes, memory, recorder, rng};
 
-/// How many random cases a test tries: `usual`, or as many times that as `GMFS_CRASH_CASES` says.
+/// How many random cases a test tries: `usual`, multiplied by `GMFS_CRASH_CASES` if that is set.
 pub(crate) fn cases(usual: u64) -> u64 {
     let times = std::env::var("GMFS_CRASH_CASES").ok();
     usual * times.and_then(|times| times.parse().ok()).unwrap_or(1)

@@ -1,4 +1,4 @@
-//! Operations on a region, a plain model of what they must do, and the tags that tell whose memory a block holds.
+//! Operations on a region, a simple model of their effects, and tags that show whose memory a block holds.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -17,12 +17,12 @@ use uuid::Uuid;
 use super::memory::Memory;
 use super::rng::Rng;
 
-/// The birth of regions that are formatted here.
+/// The birth of regions in these tests.
 pub(crate) const BIRTH: u64 = 0xb17;
 
-/// A block.
+/// The size of a block.
 pub(crate) const BLOCK: u64 = 2 << 20;
-/// Where in a block tags lie.
+/// The offsets of tags in a block.
 const PLACES: [u64; 3] = [0, (1 << 20) + 64, BLOCK - 64];
 const TAG_BYTES: usize = 16;
 const TAG_MAGIC: [u8; 4] = *b"\xa7own";
@@ -31,12 +31,13 @@ thread_local! {
     static CLOCK: Cell<u64> = const { Cell::new(1_000) };
 }
 
-/// Sets the time that the next operation sees.
+/// Sets the time for the next operation.
 pub(crate) fn set_clock(now: u64) {
     CLOCK.set(now);
 }
 
-/// How writers are opened here. The base makes the first data block of a small region one that starts a GiB.
+/// The options of writers in these tests. With this base, the first data block of a small region is at a multiple of 1
+/// GiB.
 pub(crate) fn writer_options() -> WriterOptions {
     WriterOptions { writer: "crash test 1".to_owned(), base: Some(511 * BLOCK), clock: || CLOCK.get() }
 }
@@ -46,7 +47,7 @@ pub(crate) fn open<S: WriteAt>(source: S) -> Writer<S> {
     Writer::open(source, writer_options()).unwrap().0
 }
 
-/// How a region of that size is formatted here.
+/// The options of a new region in these tests.
 pub(crate) fn format_options(size: u64, inodes: u32, uuid: u128) -> FormatOptions {
     FormatOptions {
         geometry: Geometry::plan(size, PmdShift::M2, inodes).unwrap(),
@@ -67,7 +68,7 @@ pub(crate) fn fresh(size: u64, inodes: u32) -> Memory {
     memory
 }
 
-/// Who wrote a place: an id that is used once, and the place's block within its file.
+/// Identifies a write: an id that is used once, and the file block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Tag {
     pub(crate) id: u32,
@@ -89,7 +90,7 @@ impl Tag {
     }
 }
 
-/// Where in a page of the region tags can lie.
+/// The offsets in a page of the region at which tags can be.
 fn places_in(offset: u64) -> impl Iterator<Item = usize> {
     let inside = offset % BLOCK;
     let places = PLACES.into_iter().filter(move |place| (inside..inside + PAGE_BYTES).contains(place));
@@ -101,7 +102,7 @@ pub(crate) fn tags_of(offset: u64, page: &PageBytes) -> impl Iterator<Item = Tag
     places_in(offset).filter_map(|at| Tag::read(&page[at..at + TAG_BYTES]))
 }
 
-/// The tags in a file's content by their place in it. Fails if anything else is in it.
+/// The tags in a file's content, by file offset. It fails if the file has other content.
 pub(crate) fn file_tags(region: &Region<&Memory>, inode: &Inode) -> BTreeMap<u64, Tag> {
     let mut tags = BTreeMap::new();
     for piece in region.content(inode).unwrap() {
@@ -125,7 +126,7 @@ pub(crate) fn file_tags(region: &Region<&Memory>, inode: &Inode) -> BTreeMap<u64
     tags
 }
 
-/// Content for `put`: zeros with tags, some blocks without.
+/// Content for `put`: zeros with tags. Some blocks have none.
 pub(crate) struct Content {
     tags: BTreeMap<u64, Tag>,
     at: u64,
@@ -183,7 +184,7 @@ pub(crate) enum Op {
 const PATHS: [&str; 8] = ["/a", "/b", "/c", "/d", "/d/x", "/d/y", "/d/e", "/d/e/z"];
 
 impl Op {
-    /// An operation that may well be possible; `most` blocks at most. Ids must not come twice.
+    /// A random operation that is likely to be possible, with at most `most` blocks. Ids must be unique.
     pub(crate) fn random(rng: &mut Rng, most: u64, id: u32) -> Self {
         let path = rng.pick(&PATHS);
         let inside = rng.pick(&[0, 0, 17, 5000, 1 << 20, (1 << 20) + 100, BLOCK - 1]);
@@ -199,7 +200,7 @@ impl Op {
         }
     }
 
-    /// Does it.
+    /// Performs the operation.
     pub(crate) fn run<S: WriteAt>(&self, writer: &mut Writer<S>) -> Result<(), ChangeError> {
         match *self {
             Self::Create { path, size, sparse, aligned } => {
@@ -223,14 +224,14 @@ pub(crate) const fn create_options(size: u64, sparse: bool, align_1g: bool) -> C
     CreateOptions { size, sparse, align_1g, mode: 0o640, owner: (3, 4) }
 }
 
-/// What a path holds in the model.
+/// What a path is in the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Node {
     Dir,
     File { size: u64, tags: BTreeMap<u64, Tag> },
 }
 
-/// What a region must hold: paths and content, kept as simply as can be.
+/// What a region must hold: paths and content, in the simplest form.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Model(BTreeMap<String, Node>);
 
@@ -239,7 +240,7 @@ fn parent(path: &str) -> &str {
 }
 
 impl Model {
-    /// Does what an operation must do, or tells what kind of error must come.
+    /// Performs an operation on the model. Returns the kind of error if it must fail.
     pub(crate) fn run(&mut self, op: &Op) -> Result<(), &'static str> {
         match *op {
             Op::Create { path, size, .. } => self.add(path, Node::File { size, tags: BTreeMap::new() }),
@@ -343,7 +344,7 @@ impl Model {
         Ok(())
     }
 
-    /// A guest writes to all of its memory that has blocks, up to their ends. Gives what was written.
+    /// A guest writes to all of its memory that has blocks, up to their ends. Returns what it wrote.
     pub(crate) fn scribble(&mut self, image: &Memory, path: &str, id: u32) -> Vec<(u64, [u8; TAG_BYTES])> {
         let region = Region::open(image).unwrap();
         let Some(Node::File { size, tags }) = self.0.get_mut(path) else {

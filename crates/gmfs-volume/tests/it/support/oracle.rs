@@ -1,5 +1,5 @@
-//! What must hold of every state that a crash can leave: it is the state before or the state after, nothing about it is
-//! damage, opening it for writing makes it whole, and the next change goes well.
+//! The laws for every state that a crash can leave: it is the state before or after, nothing about it is damage,
+//! opening it for writing makes it whole, and the next change succeeds.
 
 use gmfs_volume::{Recovery, Writer};
 
@@ -10,12 +10,12 @@ use super::recorder::Recorder;
 use super::rng::Rng;
 use super::state::{Snapshot, health, require_whole};
 
-/// When the change behind a crash happens.
+/// The time of the change after a crash.
 const LATER: u64 = 1 << 40;
-/// Of so many crash states, one is also crashed during its recovery.
+/// One of this many crash states also has a crash during its recovery.
 const AGAIN: u64 = 24;
 
-/// What was tried.
+/// Counts of what was tried.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) operations: u64,
@@ -43,14 +43,14 @@ impl std::ops::AddAssign for Tally {
     }
 }
 
-/// The states before and after an operation, and what each becomes by a further change.
+/// The states before and after an operation, and the result of a further change for each.
 pub(crate) struct Oracle {
     states: [Snapshot; 2],
     next: [Snapshot; 2],
 }
 
 impl Oracle {
-    /// For an operation that made `after` of `before`.
+    /// The oracle for an operation that changed `before` to `after`.
     pub(crate) fn new(before: &Memory, after: &Memory) -> Self {
         let state = |image: &Memory| Snapshot::read(image).unwrap();
         let next = |image: &Memory| {
@@ -73,8 +73,8 @@ impl Oracle {
         })
     }
 
-    /// The state after, when a crash has torn the superblock that tells of it: the pages prove the state, and its counts are
-    /// in them, but when and by whom it was made is known from the superblock alone.
+    /// The state after, if a crash has torn the superblock that records it. The pages prove the state and its counts,
+    /// but only the superblock records when and by whom it was made.
     fn untold(&self) -> Snapshot {
         let [before, after] = &self.states;
         let mut untold = after.clone();
@@ -107,7 +107,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// Checks what recovery made.
+    /// Checks the result of recovery.
     fn check_recovered(&self, image: &Memory, which: usize) -> Result<(), String> {
         if self.which(image)? != which {
             return Err("recovery changed what the region says".to_owned());
@@ -130,7 +130,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// Lets the recovery itself crash at each of its stores.
+    /// Crashes the recovery itself at each of its writes.
     fn crash_recovery(
         &self,
         image: &Memory,
@@ -161,19 +161,19 @@ impl Oracle {
     }
 }
 
-/// Opens a region, changes it by two commits, and closes it.
+/// Opens a region, makes two commits, and closes it.
 fn change_further(image: &mut Memory) -> Result<Recovery, String> {
     let (mut writer, recovery) = Writer::open(image, writer_options()).map_err(|error| error.to_string())?;
     set_clock(LATER);
-    // Full regions refuse these; what matters is that they end the same way from the same state.
+    // A full region refuses these operations. What matters is that the same state gives the same result.
     let _ = writer.mkdir(b"/later", false, 0o700, (0, 0));
     let _ = writer.create(b"/last", &create_options(1, false, false));
     writer.close().map_err(|error| format!("close: {error}"))?;
     Ok(recovery)
 }
 
-/// Crashes what a recorder has logged everywhere. `before` is the image that the log starts from; `done` says that it
-/// ended well, so that all of it must be durable.
+/// Simulates crashes at every point of a recorder's log. `before` is the image at the start of the log. `done` says
+/// that the operation succeeded, so that all of it must be durable.
 pub(crate) fn crash_everywhere(
     before: &Memory,
     recorder: &Recorder,
@@ -204,7 +204,7 @@ pub(crate) fn crash_everywhere(
     tally
 }
 
-/// Opens an image, and gives the writer with the recorder below it.
+/// Opens an image. Returns the writer, and the recorder that it writes to.
 pub(crate) fn recorded(image: Memory) -> (Writer<Recorder>, Recorder) {
     let recorder = Recorder::new(image);
     (open(recorder.clone()), recorder)

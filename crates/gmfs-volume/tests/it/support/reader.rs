@@ -1,6 +1,6 @@
-//! A second implementation of reading, from the format's description alone: it takes steps 1 and 2 of the decision for a
-//! region that starts where the medium does and that one superblock or more tells of. It shares no code with the engine;
-//! it is slow, keeps all in memory, and gives up where the engine would go on to step 3.
+//! A second implementation of reading, from the description of the format alone. It performs steps 1 and 2 of the
+//! decision for a region at the start of the medium with at least one superblock. It shares no code with the engine, is
+//! slow, keeps everything in memory, and fails where the engine would continue with step 3.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -15,14 +15,14 @@ const INODE_BYTES: usize = 500;
 /// A region as this implementation sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
-    /// Whether an interrupted commit was taken back (step 1); else the newest pages prove themselves (step 2).
+    /// Whether an interrupted commit was rolled back (step 1). Otherwise the newest pages prove themselves (step 2).
     pub(crate) rolled_back: bool,
     pub(crate) generation: u64,
     /// Pages of the block table and of the inode table.
     pub(crate) marks: [u64; 2],
     /// Descriptors that are not all zero, by block.
     pub(crate) descriptors: BTreeMap<u32, [u8; 16]>,
-    /// Inodes in use, as they lie, by number.
+    /// The raw inodes in use, by number.
     pub(crate) inodes: BTreeMap<u32, Vec<u8>>,
 }
 
@@ -48,7 +48,7 @@ fn mix(mut x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// What a page with a generation adds to the two sums.
+/// What a page with a generation contributes to the two sums.
 fn share(page: u64, generation: u64) -> [u64; 2] {
     let step = 0x9e37_79b9_7f4a_7c15_u64;
     let first = mix(generation ^ page.wrapping_mul(step));
@@ -61,7 +61,7 @@ fn sum_of(pages: impl Iterator<Item = (u64, u64)>) -> [u64; 2] {
         .fold([0; 2], |sum, share| [sum[0].wrapping_add(share[0]), sum[1].wrapping_add(share[1])])
 }
 
-/// The numbers that lay a region out.
+/// The numbers that determine a region's layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Layout {
     shift: u64,
@@ -100,7 +100,7 @@ impl Layout {
     }
 }
 
-/// A page that says something.
+/// A page that counts as a statement.
 #[derive(Clone, Debug)]
 struct Statement {
     generation: u64,
@@ -112,7 +112,7 @@ struct Statement {
 /// A region's identity.
 type Identity = (Layout, Vec<u8>, u64);
 
-/// What a sealed page says of itself, if it lies at this place of a copy.
+/// What a sealed page says about itself, if it is at this location.
 fn statement(bytes: &[u8], copy: u8, page: u64) -> Option<(Identity, Statement)> {
     if number(bytes, 40, 4) != u64::from(crc(bytes)) || number(bytes, 4, 2) != 2 {
         return None;
@@ -137,7 +137,7 @@ fn statement(bytes: &[u8], copy: u8, page: u64) -> Option<(Identity, Statement)>
     })
 }
 
-/// Superblock B of a region that ends with the medium; with it, the region.
+/// The identity in superblock B of a region that ends with the medium.
 fn from_behind(memory: &Memory, size: u64) -> Option<Identity> {
     let step = 2 << 20;
     let mut places = (0..size / step).rev().map(|block| block * step);
@@ -191,7 +191,7 @@ pub(crate) fn read(memory: &Memory, size: u64) -> Result<Seen, String> {
     Ok(Seen { rolled_back, generation, marks, descriptors, inodes })
 }
 
-/// Step 1: a commit that was interrupted before its superblock A, and nothing else.
+/// Step 1: there is nothing but a commit that was interrupted before its superblock A.
 fn interrupted(
     layout: Layout,
     a: &BTreeMap<u64, Statement>,
@@ -200,7 +200,7 @@ fn interrupted(
 ) -> Option<(u64, [u64; 2])> {
     let (in_a, in_b) = (a.get(&0)?, b.get(&0)?);
     let (g, marks) = (in_a.generation, in_a.marks);
-    // Superblocks are equal when their payloads, trailers and generations are.
+    // Superblocks are equal if their payloads, trailers and generations are.
     let active = number(&in_a.bytes, 64 + 152, 4) & 2 != 0;
     if in_a.generation != in_b.generation || in_a.bytes[64..] != in_b.bytes[64..] || !active {
         return None;
@@ -227,7 +227,7 @@ fn interrupted(
 /// The newest statement of each page before the marks, with the generation.
 type Newest = (u64, [u64; 2], BTreeMap<u64, Statement>);
 
-/// Step 2: the newest statements of all pages come to the sum that one of the newest generation gives.
+/// Step 2: a statement of the newest generation has the sum over the newest statements of all pages.
 fn newest(layout: Layout, a: &BTreeMap<u64, Statement>, b: &BTreeMap<u64, Statement>) -> Result<Newest, String> {
     let all = || a.values().chain(b.values());
     let top = all().map(|said| said.generation).max().ok_or("no statement")?;

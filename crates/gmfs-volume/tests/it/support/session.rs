@@ -1,4 +1,4 @@
-//! A region under test with a model beside it: operations are checked against the model, and crashed everywhere.
+//! A region under test and a model of it: operations are compared with the model, and crashed at every point.
 
 use std::collections::BTreeMap;
 
@@ -13,13 +13,13 @@ use super::recorder::Recorder;
 use super::rng::Rng;
 use super::state::{Snapshot, require_whole};
 
-/// A region with a writer, a model of it, and the state before the operation under way.
+/// A region with a writer, a model of it, and the state before the present operation.
 pub(crate) struct Session {
     writer: Option<Writer<Recorder>>,
     pub(crate) recorder: Recorder,
     pub(crate) model: Model,
     pub(crate) rng: Rng,
-    /// How much is crashed; nothing, if there are none.
+    /// How many crashes are tried; none without limits.
     limits: Option<Limits>,
     pub(crate) tally: Tally,
     pub(crate) next_id: u32,
@@ -43,7 +43,7 @@ impl Session {
         }
     }
 
-    /// Runs one operation, checks it against the model, and crashes it everywhere.
+    /// Performs one operation, compares it with the model, and crashes it at every point.
     pub(crate) fn step(&mut self, op: &Op, told: &dyn Fn() -> String) {
         set_clock(2_000 + u64::from(self.next_id));
         self.next_id += 1;
@@ -57,7 +57,7 @@ impl Session {
             (Ok(()), Ok(())) => self.model = model,
             (Err(error), Err(name)) => assert_eq!(error_name(error), name, "{}", told()),
             (Err(error), Ok(())) => match error_name(error).as_str() {
-                // Content of unknown length finds out when nothing is left.
+                // For content of unknown length, the writer notices that there is no space only when nothing is left.
                 "NoSpace" if matches!(op, Op::Put { .. }) => {}
                 "NoSpace" => assert!(error.to_string().ends_with(&format!("{free} are free")), "{}: {error}", told()),
                 "NoAlignedSpace" | "NoInodes" => {}
@@ -76,7 +76,7 @@ impl Session {
         self.check_owners(&told);
     }
 
-    /// Crashes what was just done.
+    /// Crashes the last operation.
     fn crash(&mut self, before: &Memory, done: bool, told: &dyn Fn() -> String) {
         match self.limits {
             Some(limits) => self.tally += crash_everywhere(before, &self.recorder, limits, done, &mut self.rng, told),
@@ -84,7 +84,7 @@ impl Session {
         }
     }
 
-    /// The region is the model's, and each file's blocks hold what this file was given.
+    /// The region must agree with the model, and the blocks of each file must hold only what this file was given.
     fn check_owners(&mut self, told: &dyn Fn() -> String) {
         let image = self.recorder.image();
         self.model.check(&image);
@@ -107,7 +107,7 @@ impl Session {
         assert_eq!(tree, found, "{}: the writer's own tree is another", told());
     }
 
-    /// Runs a random operation, mostly one that is possible; now and then a guest writes, or the region is closed.
+    /// Performs a random operation, which is mostly possible. Sometimes a guest writes, or the region is closed.
     pub(crate) fn random_step(&mut self, most: u64, told: &dyn Fn() -> String) {
         let mut op = Op::random(&mut self.rng, most, self.next_id);
         while self.model.clone().run(&op).is_err() && !self.rng.one_in(8) {
@@ -122,17 +122,17 @@ impl Session {
         }
     }
 
-    /// The region as it is now.
+    /// The present content of the region.
     pub(crate) fn image(&self) -> Memory {
         self.recorder.image()
     }
 
-    /// The writer at work.
+    /// The present writer.
     pub(crate) const fn writer(&mut self) -> &mut Writer<Recorder> {
         self.writer.as_mut().unwrap()
     }
 
-    /// Uses up the inodes; the model knows nothing of it.
+    /// Uses up all inodes, which the model does not know.
     pub(crate) fn fill_inodes(&mut self) {
         for n in 0.. {
             if self.writer().mkdir(format!("/fill{n}").as_bytes(), false, 0o700, (0, 0)).is_err() {
@@ -142,14 +142,14 @@ impl Session {
         }
     }
 
-    /// The guests of all files write.
+    /// Lets the guests of all files write.
     pub(crate) fn scribble_all(&mut self) {
         for path in self.model.files() {
             self.scribble_to(&path);
         }
     }
 
-    /// The guest that has a file as its memory writes to all of it.
+    /// Lets the guest whose memory is a file write to all of it.
     pub(crate) fn scribble(&mut self) {
         let files = self.model.files();
         if files.is_empty() {
@@ -167,7 +167,7 @@ impl Session {
         }
     }
 
-    /// Closes the region, which is crashed too, and opens it again.
+    /// Closes the region, with crashes, and opens it again.
     pub(crate) fn reopen(&mut self, told: &dyn Fn() -> String) {
         let before = self.recorder.image();
         self.writer.take().unwrap().close().unwrap();

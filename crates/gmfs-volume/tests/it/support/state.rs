@@ -1,4 +1,5 @@
-//! What a region says, apart from how its two copies say it: two regions with equal snapshots are the same to any user.
+//! The content of a region, independent of how its two copies store it. Regions with equal snapshots look the same to
+//! users.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher as _;
@@ -24,14 +25,14 @@ use super::reader;
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) inode: Inode,
-    /// Stands for every byte of the content, up to the file's end.
+    /// A digest of the whole content up to the file's end.
     content: Option<u64>,
-    /// The tags in all of its blocks, also behind the file's end: who wrote what the file owns.
+    /// The tags in all of its blocks, also past the file's end. They show who wrote the blocks.
     pub(crate) tags: BTreeSet<Tag>,
 }
 
 impl PartialEq for Entry {
-    /// What lies behind a file's end is nothing that anybody sees, and may be zeroed ahead of a change.
+    /// Content past a file's end is not visible, and may be zeroed before a change.
     fn eq(&self, other: &Self) -> bool {
         self.inode == other.inode && self.content == other.content
     }
@@ -42,8 +43,8 @@ impl Eq for Entry {}
 /// The logical state of a region.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Snapshot {
-    /// Without the flags that only say whether somebody is writing, and without the sums: they come from the pages'
-    /// generations, which a crash and its recovery make others. Without the birth that a restore under way replaces.
+    /// Without flags that only show whether a writer is at work, and without the sums: they follow from the generations
+    /// of pages, which a crash and its recovery change. Also without the birth that a restore in progress replaces.
     pub(crate) superblock: SuperblockRaw,
     pub(crate) entries: BTreeMap<Vec<u8>, Entry>,
     pub(crate) descriptors: Vec<(BlockNo, BlockRaw)>,
@@ -71,13 +72,13 @@ impl std::fmt::Debug for Snapshot {
 }
 
 impl Snapshot {
-    /// Reads the state of the region that fills a medium.
+    /// Reads the state of the region on a medium.
     pub(crate) fn read(memory: &Memory) -> Result<Self, String> {
         let region = Region::open(memory).map_err(|error| format!("does not open: {error}"))?;
         Self::of(&region)
     }
 
-    /// Reads the state of a region that is open.
+    /// Reads the state of an open region.
     pub(crate) fn of(region: &Region<&Memory>) -> Result<Self, String> {
         let mut superblock = region.superblock().raw;
         superblock.state = 0.into();
@@ -112,7 +113,7 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    /// Whether the superblock counts what is there.
+    /// Whether the counts in the superblock are correct.
     fn counts_hold(&self, data_blocks: u32) -> Result<(), String> {
         let mut counts = [0_u64; 4];
         counts[0] = u64::from(data_blocks) - self.descriptors.len() as u64;
@@ -127,8 +128,8 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Whether every block of every file holds, also behind the file's end, only what a block of this file holds in one of
-    /// these states, or zeros.
+    /// Whether every block of every file, also past the file's end, holds only zeros and what a block of this file
+    /// holds in one of these states.
     pub(crate) fn shows_only_its_own(&self, states: &[Self]) -> Result<(), String> {
         for (path, entry) in &self.entries {
             let own = |tag: &Tag| {
@@ -143,7 +144,7 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Whether the other implementation of reading sees the same descriptors and inodes.
+    /// Whether the second implementation of reading finds the same descriptors and inodes.
     pub(crate) fn is_seen_by_the_other_reader(&self, memory: &Memory) -> Result<(), String> {
         let seen = reader::read(memory, memory.end().unwrap_or_default())?;
         let raw = &self.superblock;
@@ -201,7 +202,7 @@ fn entry(region: &Region<&Memory>, inode: &Inode, mapping: &Mapping) -> Result<E
     Ok(Entry { inode: inode.clone(), content, tags })
 }
 
-/// Stands for the bytes of a file: those pages that are not zero, with their places.
+/// A digest of a file's bytes: of the pages that are not zero, with their offsets.
 fn content(memory: &Memory, pieces: &[Piece]) -> u64 {
     let mut hasher = std::hash::DefaultHasher::new();
     for piece in pieces {
@@ -222,14 +223,14 @@ fn content(memory: &Memory, pieces: &[Piece]) -> u64 {
     hasher.finish()
 }
 
-/// What the copies of a region's pages are worth.
+/// The states of the copies of a region's pages.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Health {
-    /// Pages, superblock included, that are damaged.
+    /// The damaged pages, including superblocks.
     pub(crate) damage: Vec<String>,
-    /// Copies of pages that recovery has to write.
+    /// How many copies of pages recovery has to write.
     pub(crate) recovery: u64,
-    /// No page is anything but good in both copies, and both superblocks are equal.
+    /// Whether all pages are good in both copies, and both superblocks are equal.
     pub(crate) whole: bool,
 }
 

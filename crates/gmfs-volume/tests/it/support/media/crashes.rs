@@ -1,7 +1,7 @@
-//! Every state in which a crash can leave a medium, from the log of what was done to it.
+//! Computes the states in which a crash can leave a medium, from the log of its changes.
 //!
-//! All stores before the last barrier are there. Of those since, any subset is, and of each of these any part: a line of
-//! 64 bytes, or a word of 8 where the writer itself dies in the middle of a copy, is the old one or the new one.
+//! All writes before the last barrier are complete. Any subset of the later ones is, and any part of each of these: a
+//! line of 64 bytes is old or new, or a word of 8 bytes if the writer itself dies within a copy.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use super::memory::Memory;
 use super::recorder::Event;
 use super::rng::Rng;
 
-/// Writes up to this length are cut into pages, each of which may be there or not.
+/// Writes up to this length are split into pages, each of which may be written or not.
 const CUT: usize = 64 * PAGE_SIZE;
 
-/// A store that is there or not: bytes, or zeros.
+/// A write of bytes or zeros that is done or not.
 #[derive(Clone, Debug)]
 struct Unit {
     offset: u64,
@@ -23,7 +23,7 @@ struct Unit {
     bytes: Option<Arc<[u8]>>,
 }
 
-/// The most states of each sort that one epoch yields.
+/// The maximum number of states of each kind for the writes between two barriers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// Subsets of the stores.
@@ -32,19 +32,19 @@ pub(crate) struct Limits {
     pub(crate) tears: u64,
 }
 
-/// What is done with a state; it is told in words, too.
+/// Called with a state, and with a function that describes it.
 pub(crate) type Visit<'v> = dyn FnMut(&Memory, &dyn Fn() -> String, &mut Rng) + 'v;
 
 /// How many states were made.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Made {
-    /// Whole stores, there or not.
+    /// States in which each write is done or not.
     pub(crate) subsets: u64,
-    /// At least one store torn.
+    /// States with at least one torn write.
     pub(crate) torn: u64,
 }
 
-/// Hands every crash state (as far as the limits let it) to `visit`, with a word for it.
+/// Calls `visit` with every crash state, as far as the limits allow, and with a description of it.
 pub(crate) fn states(base: &Memory, log: &[Event], limits: Limits, rng: &mut Rng, visit: &mut Visit<'_>) -> Made {
     let mut made = Made::default();
     let mut durable = base.clone();
@@ -68,7 +68,7 @@ fn shown(units: &[Unit]) -> String {
     units.iter().map(one).collect::<Vec<_>>().join(" ")
 }
 
-/// The stores of an epoch, metadata cut into its pages.
+/// The writes between two barriers. Metadata is split into pages.
 fn units(epoch: &[Event]) -> Vec<Unit> {
     let mut units = Vec::new();
     for event in epoch {
@@ -96,7 +96,7 @@ fn store(memory: &mut Memory, unit: &Unit) {
     }
 }
 
-/// Subsets of the stores: all of them if there are few, else prefixes and random ones.
+/// Subsets of the writes: all if there are few, otherwise prefixes and random ones.
 fn subsets(
     durable: &Memory,
     units: &[Unit],
@@ -126,7 +126,7 @@ fn subsets(
     units.len() as u64 + 1 + limits.subsets
 }
 
-/// For each store: its torn versions, with a random subset of the other ones.
+/// For each write: its torn versions, with a random subset of the other writes.
 fn tears(
     durable: &Memory,
     units: &[Unit],
@@ -156,18 +156,18 @@ fn tears(
     made
 }
 
-/// Torn versions of a store, as bytes to write. One page is torn in all ways if few of its lines change.
+/// Torn versions of a write, as bytes to write. A single page is torn in all ways if only few of its lines change.
 fn versions(durable: &Memory, unit: &Unit, limit: u64, rng: &mut Rng) -> Vec<(u64, Vec<u8>)> {
     if unit.len == PAGE_BYTES && unit.offset.is_multiple_of(PAGE_BYTES) {
         let old = durable.page(unit.offset);
         let new: PageBytes = unit.bytes.as_ref().map_or([0; PAGE_SIZE], |bytes| (**bytes).try_into().unwrap());
         return torn_pages(&old, &new, limit, rng).into_iter().map(|page| (unit.offset, page.to_vec())).collect();
     }
-    // Content: a stretch of it is there.
+    // For content, part of it has been written.
     let mut versions = Vec::new();
     for _ in 0..limit.min(4) {
         let from = if rng.one_in(2) { 0 } else { rng.below(unit.len) & !63 };
-        // Whole words, as everywhere.
+        // A crash tears at whole words, as everywhere.
         let len = (rng.below(unit.len - from) + 1).next_multiple_of(8).min(1 << 20).min(unit.len - from);
         let (start, end) = (usize::try_from(from).unwrap(), usize::try_from(from + len).unwrap());
         let bytes = unit.bytes.as_ref().map_or_else(|| vec![0; end - start], |bytes| bytes[start..end].to_vec());
@@ -190,7 +190,7 @@ fn torn_pages(old: &PageBytes, new: &PageBytes, limit: u64, rng: &mut Rng) -> Ve
             pages.push(mix(old, new, 64, &lines, &|n| picked[n]));
         }
     }
-    // The writer itself was killed in the middle of a copy.
+    // The writer itself was killed within a copy.
     let words = differing(old, new, 8);
     let step = words.len().div_ceil(usize::try_from(limit).unwrap()).max(1);
     pages.extend((1..words.len()).step_by(step).map(|cut| mix(old, new, 8, &words, &|n| n < cut)));
@@ -213,7 +213,7 @@ fn mix(old: &PageBytes, new: &PageBytes, size: usize, pieces: &[usize], is_new: 
     page
 }
 
-/// Does what is certain to be on the medium after a log: everything before its last barrier.
+/// Performs the changes of a log that are certain to be on the medium: everything before its last barrier.
 pub(crate) fn apply_durable(memory: &mut Memory, log: &[Event]) {
     let end = log.iter().rposition(|event| matches!(event, Event::Barrier)).unwrap_or(0);
     for unit in units(&log[..end]) {

@@ -1,4 +1,4 @@
-//! A medium in memory that holds only the pages that are not zero, so that regions of many GiB cost nothing.
+//! A medium in memory that stores only pages that are not zero, so that regions of many GiB cost little.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use gmfs_format::native::units::{PAGE_BYTES, PAGE_SIZE, PageBytes};
 use gmfs_io::{Absence, ReadAt, ReadError, Span, WriteAt, WriteError};
 
-/// A page that is not zero; copies of a medium share it.
+/// A page that is not zero. Copies of a medium share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
     bytes: PageBytes,
@@ -15,7 +15,7 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    /// A number that stands for the whole page.
+    /// A digest of the whole page.
     pub(crate) fn digest(&self) -> u64 {
         *self.digest.get_or_init(|| digest(&self.bytes))
     }
@@ -25,7 +25,7 @@ impl Stored {
     }
 }
 
-/// A number that stands for bytes.
+/// A digest of bytes.
 pub(crate) fn digest(bytes: &[u8]) -> u64 {
     use std::hash::Hasher as _;
     let mut hasher = std::hash::DefaultHasher::new();
@@ -41,12 +41,12 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// `size` bytes of zero.
+    /// A medium of `size` zero bytes.
     pub(crate) const fn new(size: u64) -> Self {
         Self { size, pages: BTreeMap::new() }
     }
 
-    /// The pages that touch a span and are not zero, with their offsets.
+    /// The pages in a span that are not zero, with their offsets.
     pub(crate) fn stored(&self, span: Span) -> impl Iterator<Item = (u64, &Stored)> {
         let from = span.offset / PAGE_BYTES;
         let to = span.end().div_ceil(PAGE_BYTES);
@@ -59,7 +59,7 @@ impl Memory {
         self.pages.get(&(offset / PAGE_BYTES)).map_or([0; PAGE_SIZE], |page| page.bytes)
     }
 
-    /// Writes without fail.
+    /// Writes bytes. This cannot fail.
     pub(crate) fn put(&mut self, offset: u64, bytes: &[u8]) {
         self.write_at(offset, bytes).unwrap();
     }
@@ -79,7 +79,7 @@ impl Memory {
     }
 }
 
-/// The pages that a stretch of bytes touches: page number, place in the page, place in the bytes.
+/// The pages that a range of bytes touches: page number, range in the page, range in the bytes.
 fn parts(offset: u64, len: usize) -> impl Iterator<Item = (u64, Range<usize>, Range<usize>)> {
     let mut done = 0;
     std::iter::from_fn(move || {

@@ -1,4 +1,4 @@
-//! A medium that keeps a log of every store and barrier, and one that fails.
+//! A medium that logs every write and barrier, and that can fail.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -6,14 +6,14 @@ use gmfs_io::{ReadAt, ReadError, Span, WriteAt, WriteError};
 
 use super::memory::Memory;
 
-/// What was done to a medium.
+/// A change of a medium.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     /// Bytes were written.
     Write { offset: u64, bytes: Arc<[u8]> },
     /// A span was zeroed.
     Zero(Span),
-    /// All before is durable.
+    /// Everything before this is durable.
     Barrier,
 }
 
@@ -21,7 +21,7 @@ pub(crate) enum Event {
 struct Inner {
     memory: Memory,
     log: Vec<Event>,
-    /// Stores and barriers to come before one fails, and how it does.
+    /// How many writes and barriers succeed before one fails, and how it fails.
     fuse: Option<(u64, Failure)>,
     /// Whether it has failed.
     blown: bool,
@@ -32,14 +32,14 @@ struct Inner {
 pub(crate) enum Failure {
     /// One call does nothing.
     Once,
-    /// One call does half of what it should.
+    /// One call does half of its work.
     Half,
-    /// From one call on, none does anything.
+    /// From one call on, all calls do nothing.
     Forever,
 }
 
-/// A handle to a medium whose stores are logged. A clone is another handle to the same medium, so that a test can look
-/// at what a writer has in its hands.
+/// A handle to a medium whose writes are logged. A clone is another handle to the same medium, so that a test can
+/// examine what a writer uses.
 #[derive(Clone, Debug)]
 pub(crate) struct Recorder(Arc<Mutex<Inner>>);
 
@@ -52,28 +52,28 @@ impl Recorder {
         self.0.lock().unwrap()
     }
 
-    /// The medium as it is now.
+    /// The present content of the medium.
     pub(crate) fn image(&self) -> Memory {
         self.inner().memory.clone()
     }
 
-    /// What was done since the last call.
+    /// All changes since the last call.
     pub(crate) fn take_log(&self) -> Vec<Event> {
         std::mem::take(&mut self.inner().log)
     }
 
-    /// Changes bytes past the log: what a guest does to its memory.
+    /// Changes bytes without logging it, like a guest that writes to its memory.
     pub(crate) fn scribble(&self, offset: u64, bytes: &[u8]) {
         self.inner().memory.put(offset, bytes);
     }
 
-    /// Lets the call after `calls` more of them fail.
+    /// Makes the call after the next `calls` calls fail.
     pub(crate) fn fail_after(&self, calls: u64, how: Failure) {
         let mut inner = self.inner();
         (inner.fuse, inner.blown) = (Some((calls, how)), false);
     }
 
-    /// Whether a call has failed; from here on none does.
+    /// Whether a call has failed. No call fails after this.
     pub(crate) fn mend(&self) -> bool {
         let mut inner = self.inner();
         inner.fuse = None;
@@ -82,7 +82,7 @@ impl Recorder {
 }
 
 impl Inner {
-    /// Counts a call; the failure, if it is this one's turn.
+    /// Counts a call. Returns the failure if this call must fail.
     fn burn(&mut self) -> Option<Failure> {
         match &mut self.fuse {
             Some((0, how)) => {

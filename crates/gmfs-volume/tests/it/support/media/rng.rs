@@ -1,11 +1,11 @@
-//! Random numbers that a seed repeats.
+//! Random numbers that can be repeated from a seed.
 
 /// A generator (splitmix64).
 #[derive(Clone, Debug)]
 pub(crate) struct Rng(u64);
 
 impl Rng {
-    /// A generator whose numbers the seed decides.
+    /// A generator for a seed.
     pub(crate) fn new(seed: u64) -> Self {
         let mut rng = Self(seed);
         rng.next();
@@ -31,7 +31,7 @@ impl Rng {
         self.below(n) == 0
     }
 
-    /// One of them.
+    /// One element of a list.
     pub(crate) fn pick<T: Clone>(&mut self, from: &[T]) -> T {
         from[usize::try_from(self.below(from.len() as u64)).unwrap()].clone()
     }

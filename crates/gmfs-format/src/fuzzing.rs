@@ -1,0 +1,17 @@
+//! What fuzzers and tests share: physical memory with hand-overs that are made as the facts say. Not a part of the crate's
+//! interface.
+#![allow(
+    clippy::as_conversions,
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "no part of the program: its numbers are its own, and a panic is what a fuzzer looks for"
+)]
+
+mod exercise;
+mod made;
+mod memory;
+
+pub use exercise::{TARGETS, Target, exercise_handover, seeds};
+pub use made::{Form, Made, MadeFile, Way, content};
+pub use memory::Memory;

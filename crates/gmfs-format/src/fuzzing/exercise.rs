@@ -1,0 +1,107 @@
+//! The body of the fuzz target: a hand-over that is damaged as data says, and read with all that leads from it.
+
+use std::sync::OnceLock;
+
+use super::{Form, Made, MadeFile, Memory, Way};
+use crate::kho::PAGE;
+use crate::luo::{Store, scan};
+
+/// A body.
+pub type Target = fn(&[u8]);
+
+/// All bodies by their names, which are those of the fuzz targets.
+pub const TARGETS: [(&str, Target); 1] = [("handover", exercise_handover)];
+
+/// The hand-overs that are damaged: each form, frozen and in the next kernel.
+fn bases() -> &'static [(Memory, Vec<u64>)] {
+    static BASES: OnceLock<Vec<(Memory, Vec<u64>)>> = OnceLock::new();
+    BASES.get_or_init(|| {
+        let made = |form| {
+            let files = vec![
+                MadeFile::new(1, 3 * PAGE),
+                MadeFile { way: Way::Backwards, ..MadeFile::new(2, 4 * PAGE + 5) },
+                MadeFile { way: Way::Order(2), ..MadeFile::new(3, 9 * PAGE) },
+            ];
+            let one: Vec<MadeFile> = vec![MadeFile::new(0, 0)];
+            Made::new(form, &[(b"first", files), (b"second", one), (b"", Vec::new())])
+        };
+        let frozen = Form::ALL.map(made);
+        let later = Form::LUO.map(|form| made(form).in_next_kernel());
+        let before = [Form::V71, Form::V73].map(|form| made(form).before_reboot());
+        let all = frozen.into_iter().chain(later).chain(before);
+        all.map(|made| {
+            let pages = made.memory.addresses().collect();
+            (made.memory, pages)
+        })
+        .collect()
+    })
+}
+
+/// Damages a hand-over and reads it. The first byte says which one; each eight bytes more are a change: which page, which
+/// number in it, and what it becomes.
+pub fn exercise_handover(data: &[u8]) {
+    let Some((which, patches)) = data.split_first() else { return };
+    let all = bases();
+    let (base, pages) = &all[usize::from(*which) % all.len()];
+    let mut memory = base.clone();
+    for patch in patches.as_chunks::<8>().0.iter().take(64) {
+        let page = pages[usize::from(u16::from_le_bytes([patch[0], patch[1]])) % pages.len()];
+        let at = page + u64::from(u16::from_le_bytes([patch[2], patch[3]])) % 512 * 8;
+        let value = u64::from(u16::from_le_bytes([patch[5], patch[6]]));
+        let other = pages[value as usize % pages.len()];
+        let old = memory.get(at);
+        match patch[4] % 8 {
+            0 => memory.put(at, other),
+            1 => memory.put(at, value),
+            2 => memory.put(at, old ^ 1 << (patch[7] & 63)),
+            3 => memory.put(at, old.wrapping_add(value.wrapping_sub(0x8000))),
+            4 => memory.put(at, u64::MAX >> (patch[7] & 63)),
+            5 => memory.put(at, value << (patch[7] & 63)),
+            6 => memory.lose(page),
+            _ => {
+                let copy: Vec<u8> = memory.page(other).map_or_else(Vec::new, |page| page.to_vec());
+                memory.write(page, &copy);
+            }
+        }
+    }
+    read(&memory);
+}
+
+/// Reads all that there is. Extents cover a file without a gap.
+fn read(memory: &Memory) {
+    let finds = scan(memory, 0..u64::MAX, &mut |_| {}).unwrap();
+    for store in Store::read_all(memory, &finds) {
+        store.map.ranges(memory, |range| assert!(range.count > 0));
+        let _ = store.by_order(memory);
+        for (session, file) in store.files() {
+            let _ = (session.origin.name(), file.handler.len());
+            let Some(Ok(record)) = &file.memfd else { continue };
+            let mut end = 0;
+            for extent in record.extents(memory, store.own_map()).take(10_000) {
+                assert!(extent.offset == end && extent.len > 0);
+                end += extent.len;
+                assert!(end <= record.size);
+            }
+            let _ = record.own_pages(memory, |_, _| {});
+        }
+        let texts = store.faults.iter().map(ToString::to_string);
+        let maps = store.map.faults().iter().map(ToString::to_string);
+        assert!(texts.chain(maps).all(|text| !text.is_empty()));
+    }
+}
+
+/// Inputs that get past the first checks: each form undamaged, and each with one link changed.
+#[must_use]
+pub fn seeds() -> Vec<(String, Vec<u8>)> {
+    let mut all = Vec::new();
+    for (n, (_, pages)) in (0_u8..).zip(bases()) {
+        all.push((format!("form-{n}"), vec![n]));
+        for page in 0..(pages.len() as u16).min(40) {
+            for (kind, name) in [(0, "link"), (2, "bit"), (6, "lost"), (7, "copy")] {
+                let [low, high] = page.to_le_bytes();
+                all.push((format!("form-{n}-{name}-{page}"), vec![n, low, high, 2, 0, kind, high, low, 5]));
+            }
+        }
+    }
+    all
+}

@@ -1,0 +1,91 @@
+//! How the root's address is handed over, and the areas in which the next kernel is put.
+
+use gmfs_io::{ReadAt, Span};
+
+use super::{PAGE, Page, is_page, word, word32};
+
+/// Scratch areas start and end at multiples of this.
+pub const AREA_ALIGN: u64 = 4 << 20;
+/// More areas than this there are not: low, global, and one for each of 1024 nodes.
+const MAX_AREAS: u64 = 1026;
+
+/// A record of the x86 boot protocol (`setup_data`, type 10) that hands a root over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Setup {
+    /// The record's own address.
+    pub at: u64,
+    /// The root's.
+    pub tree: u64,
+    /// That of the array of scratch areas.
+    pub scratch: u64,
+    /// Bytes of that array.
+    pub scratch_bytes: u64,
+}
+
+impl Setup {
+    /// The records in a page.
+    pub fn find(at: u64, page: &Page) -> impl Iterator<Item = Self> {
+        let places = (0..4096_usize).step_by(8).filter(|offset| offset.checked_add(48).is_some_and(|end| end <= 4096));
+        places.filter_map(move |offset| {
+            let bytes = page.get(offset..)?;
+            // Type and length, then an address and the one size that a root has.
+            if word32(bytes, 8) != 10 || word32(bytes, 12) != 32 || word(bytes, 24) != PAGE {
+                return None;
+            }
+            let found = Self {
+                at: at.saturating_add(gmfs_io::num::len64(offset)),
+                tree: word(bytes, 16),
+                scratch: word(bytes, 32),
+                scratch_bytes: word(bytes, 40),
+            };
+            found.is_possible().then_some(found)
+        })
+    }
+
+    /// Whether its numbers can be what they are to be.
+    #[must_use]
+    pub fn is_possible(&self) -> bool {
+        let areas = self.scratch_bytes.checked_div(16).unwrap_or_default();
+        is_page(self.tree)
+            && self.scratch != 0
+            && self.scratch.trailing_zeros() >= 3
+            && self.scratch_bytes.trailing_zeros() >= 4
+            && (1..=MAX_AREAS).contains(&areas)
+    }
+}
+
+/// The scratch areas: memory in which nothing is preserved, and into which the next kernel is put.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scratch {
+    /// In the order of the array: low memory, global, then one for each node.
+    pub areas: Vec<Span>,
+}
+
+impl Scratch {
+    /// The areas that a record leads to. `None` if the array is not there: before the jump into the next kernel other bytes
+    /// are where it will be.
+    #[must_use]
+    pub fn read(source: &dyn ReadAt, setup: &Setup) -> Option<Self> {
+        if !setup.is_possible() {
+            return None;
+        }
+        let mut bytes = vec![0; gmfs_io::num::small(setup.scratch_bytes)];
+        source.read_at(setup.scratch, &mut bytes).ok()?;
+        let area = |entry: &[u8; 16]| Span::new(word(entry, 0), word(entry, 8));
+        let areas: Vec<Span> = bytes.as_chunks::<16>().0.iter().map(area).collect();
+        let good = |area: &Span| {
+            area.len > 0
+                && area.offset.trailing_zeros() >= 12
+                && area.len.trailing_zeros() >= 12
+                && area.offset.checked_add(area.len).is_some_and(|end| end <= 1 << 52)
+        };
+        let apart = areas.iter().enumerate().all(|(n, area)| !areas.iter().take(n).any(|other| other.meets(*area)));
+        (areas.iter().all(good) && apart).then_some(Self { areas })
+    }
+
+    /// Whether a range has bytes in one of the areas.
+    #[must_use]
+    pub fn meets(&self, span: Span) -> bool {
+        self.areas.iter().any(|area| area.meets(span))
+    }
+}

@@ -1,0 +1,103 @@
+//! The root of LUO: a device tree until 7.1, a structure from 7.2 on.
+
+use gmfs_io::{ReadAt, ReadError};
+
+use super::block::Layout;
+use super::raw::LuoRaw;
+use crate::kho::fdt::{Fdt, FdtError, MAGIC};
+use crate::kho::{User, read};
+
+/// Why there is no root of LUO.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RootError {
+    /// The node of LUO does not say where it is.
+    #[error("the node of LUO does not say where its root is")]
+    NoAddress,
+    /// It cannot be read.
+    #[error("the root of LUO at {at:#x} cannot be read")]
+    Read {
+        /// Where it is.
+        at: u64,
+        /// Why.
+        source: ReadError,
+    },
+    /// It is a device tree that is damaged.
+    #[error("the root of LUO is a damaged device tree")]
+    Fdt(#[from] FdtError),
+    /// The bytes are something else: in a kernel that took a hand-over of 7.2 or later, somebody else has the page.
+    #[error("the bytes at {at:#x} are no root of LUO")]
+    Other {
+        /// Where it was to be.
+        at: u64,
+    },
+    /// A root of a version that is not known.
+    #[error("the root of LUO has the version '{version}', which is not known")]
+    Version {
+        /// What it says.
+        version: String,
+    },
+    /// A size that is not that of the root.
+    #[error("the root of LUO has {size} bytes; 32 are right")]
+    Size {
+        /// What its node says.
+        size: u64,
+    },
+}
+
+/// The root of LUO.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Root {
+    /// Its address.
+    pub at: u64,
+    /// How sessions and files are laid out.
+    pub layout: Layout,
+    /// The number of this live update.
+    pub number: u64,
+    /// Where the sessions are; 0 if nowhere.
+    pub sessions: u64,
+    /// Where the objects are that files depend on. `None` in 6.19, which has none: 7.0 does not boot from that.
+    pub flbs: Option<u64>,
+}
+
+impl Root {
+    /// Reads the root that the user's node leads to.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn read(source: &dyn ReadAt, user: &User) -> Result<Self, RootError> {
+        let at = user.data.ok_or(RootError::NoAddress)?;
+        let unreadable = |source| RootError::Read { at, source };
+        let head: [u8; 8] = read(source, at).map_err(unreadable)?;
+        if head.starts_with(&MAGIC) {
+            return Self::from_tree(at, &Fdt::read(source, at)?);
+        }
+        if !head.starts_with(b"luo-v") {
+            return Err(RootError::Other { at });
+        }
+        if head != *b"luo-v5\0\0" {
+            let text = head.split(|byte| *byte == 0).next().unwrap_or_default();
+            return Err(RootError::Version { version: crate::name::escape(text) });
+        }
+        if let Some(size) = user.size.filter(|size| *size != 32) {
+            return Err(RootError::Size { size });
+        }
+        let raw: LuoRaw = read(source, at).map_err(unreadable)?;
+        let (number, sessions, flbs) = (raw.number.get(), raw.sessions.get(), Some(raw.flbs.get()));
+        Ok(Self { at, layout: Layout::Blocks, number, sessions, flbs })
+    }
+
+    fn from_tree(at: u64, fdt: &Fdt) -> Result<Self, RootError> {
+        let root = fdt.root().ok_or(RootError::Other { at })?;
+        if !root.is_compatible("luo-v1") {
+            let text = root.text("compatible").unwrap_or_default();
+            return Err(RootError::Version { version: crate::name::escape(text) });
+        }
+        let number = root.number("liveupdate-number").unwrap_or_default();
+        let sessions = fdt.child("luo-session").filter(|node| node.is_compatible("luo-session-v2"));
+        let sessions = sessions.and_then(|node| node.number("luo-session-header")).unwrap_or_default();
+        let flbs = fdt.child("luo-flb").filter(|node| node.is_compatible("luo-flb-v1"));
+        let flbs = flbs.and_then(|node| node.number("luo-flb-header"));
+        Ok(Self { at, layout: Layout::Arrays, number, sessions, flbs })
+    }
+}

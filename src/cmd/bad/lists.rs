@@ -1,0 +1,112 @@
+//! RANGE of `gmfs bad` as the command line spells it, and the lists of ranges that files hold.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use gmfs::bad::{Named, RangeError};
+use serde_json::Value;
+
+use crate::failure::Failure;
+
+/// One RANGE of the command line. `device` is the file name of the image.
+pub(super) fn parse(text: &str, device: &str) -> Result<Vec<Named>> {
+    if let Some(file) = text.strip_prefix("pfn:@") {
+        return lines(file, &read(file)?, |line| format!("pfn:{line}").parse());
+    }
+    let Some(file) = text.strip_prefix('@') else { return Ok(vec![text.parse().map_err(told)?]) };
+    let content = read(file)?;
+    if let Ok(json) = serde_json::from_str::<Value>(&content) {
+        return of_device(&json, device).with_context(|| format!("cannot use the list in {file}"));
+    }
+    lines(file, &content, Named::line)
+}
+
+/// An error of the library with what to do next.
+pub(super) fn told(error: RangeError) -> anyhow::Error {
+    let (code, hint) = match error {
+        // These tell what is to be written instead.
+        RangeError::Number(_) => return error.into(),
+        RangeError::Outside { .. } => ("outside", "`gmfs inspect IMAGE` shows its base and size"),
+        RangeError::NoDevice => ("range", "give addresses, or name the device as IMAGE"),
+        _ => ("range", "write ADDR, ADDR-LAST or ADDR+LENGTH, with block: or pfn: before it for blocks or page frames"),
+    };
+    Failure::new(code, error.to_string()).hint(hint).into()
+}
+
+/// Reads a file, or standard input for `-`.
+fn read(file: &str) -> Result<String> {
+    if file == "-" {
+        return std::io::read_to_string(std::io::stdin()).context("cannot read standard input");
+    }
+    std::fs::read_to_string(Path::new(file)).with_context(|| format!("cannot read {file}"))
+}
+
+fn lines(file: &str, content: &str, parse: impl Fn(&str) -> Result<Named, RangeError>) -> Result<Vec<Named>> {
+    let lines = (1..).zip(content.lines().map(str::trim));
+    let used = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    used.map(|(n, line)| parse(line).map_err(told).with_context(|| format!("cannot use line {n} of {file}"))).collect()
+}
+
+/// A list of bad blocks in what ndctl prints, and what its device is called.
+struct Listed<'j> {
+    names: Vec<&'j str>,
+    bad: &'j Vec<Value>,
+}
+
+/// All lists, however deep they lie. What holds a list bears the device's names, or what lies in it does.
+fn listed<'j>(json: &'j Value, found: &mut Vec<Listed<'j>>) {
+    match json {
+        Value::Array(items) => items.iter().for_each(|item| listed(item, found)),
+        Value::Object(fields) => {
+            if let Some(Value::Array(bad)) = fields.get("badblocks") {
+                let named = ["dev", "blockdev", "chardev"].iter().filter_map(|key| fields.get(*key)?.as_str());
+                found.push(Listed { names: named.collect(), bad });
+            }
+            let others = fields.iter().filter(|(name, _)| *name != "badblocks");
+            others.for_each(|(_, value)| listed(value, found));
+        }
+        _ => {}
+    }
+}
+
+/// The bad blocks of one device: of the one that is called like the image, or of the only one in the list.
+fn of_device(json: &Value, device: &str) -> Result<Vec<Named>> {
+    let mut found = Vec::new();
+    listed(json, &mut found);
+    if let Some(own) = found.iter().position(|list| list.names.contains(&device)) {
+        found = vec![found.swap_remove(own)];
+    }
+    if found.len() > 1 {
+        let names: Vec<&str> = found.iter().map(|list| list.names.first().copied().unwrap_or("?")).collect();
+        let message =
+            format!("it has bad blocks of several devices ({}), and none is called {device}", names.join(", "));
+        let hint =
+            "hand over the list of the device that holds the region alone: ndctl list --media-errors -n NAMESPACE";
+        return Err(Failure::new("devices", message).hint(hint).into());
+    }
+    let field = |item: &Value, name: &str| item.get(name).and_then(Value::as_u64);
+    let bad = found.iter().flat_map(|list| list.bad);
+    bad.map(|item| {
+        let place = field(item, "offset").zip(field(item, "length"));
+        let (first, count) = place.ok_or_else(|| Failure::new("range", format!("{item} has no offset and length")))?;
+        Named::sectors(first, count).map_err(told)
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ndctl_prints_is_taken_of_one_device() {
+        let text = r#"[{"dev":"namespace0.0","blockdev":"pmem0","badblocks":[{"offset":40960,"length":8}]},
+            {"dev":"namespace1.0","daxregion":{"devices":[{"chardev":"dax1.0","size":1}]},
+             "badblocks":[{"offset":4096,"length":8}]}]"#;
+        let json: Value = serde_json::from_str(text).unwrap();
+        assert_eq!(of_device(&json, "pmem0").unwrap(), [Named::InDevice(20 << 20, (20 << 20) + 4095)]);
+        assert_eq!(of_device(&json, "namespace1.0").unwrap(), [Named::InDevice(2 << 20, (2 << 20) + 4095)]);
+        assert!(of_device(&json, "region.img").is_err());
+        assert_eq!(of_device(&json[1], "region.img").unwrap().len(), 1);
+    }
+}

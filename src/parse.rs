@@ -1,0 +1,48 @@
+//! Values of the command line, as clap reads them.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::{OsStringValueParser, PathBufValueParser, TypedValueParser};
+
+/// A size in bytes: `4096`, `0x1000`, `64M`, `1.5G`, `10MiB`.
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+    gmfs_format::spec::parse_amount(text).map_err(|error| error.to_string())
+}
+
+/// The name of a file that a command makes. Elsewhere `-` stands for standard output, so no file gets that name by mistake.
+pub(crate) fn new_file() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| match path.as_os_str().as_encoded_bytes() {
+        b"-" => Err("it cannot go to standard output; ./- is a file of that name"),
+        _ => Ok(path),
+    })
+}
+
+/// A path in the region, or a name: anything but nothing.
+pub(crate) fn region_path() -> impl TypedValueParser<Value = OsString> {
+    OsStringValueParser::new()
+        .try_map(|path| if path.is_empty() { Err("a path is not empty; / is the region's root") } else { Ok(path) })
+}
+
+/// Permission bits in octal.
+pub(crate) fn parse_mode(text: &str) -> Result<u16, String> {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    u16::from_str_radix(digits, 8)
+        .ok()
+        .filter(|mode| *mode <= 0o7777)
+        .ok_or_else(|| "permission bits are octal, from 0 to 7777".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_are_octal() {
+        assert_eq!(parse_mode("0640"), Ok(0o640));
+        assert_eq!(parse_mode("7777"), Ok(0o7777));
+        for wrong in ["8", "10000", "", "rw", "-1"] {
+            assert!(parse_mode(wrong).is_err(), "{wrong}");
+        }
+    }
+}
