@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::dumpfiles::{fixtures, unpack};
+use crate::dumpfiles::unpack;
 use crate::sandbox::Sandbox;
 
 const BLOCK: u64 = 2 << 20;
@@ -10,7 +10,7 @@ const REGION: u64 = 0x1000_1000;
 
 /// Unpacks files of a folder, and gives what is true of the first file system in `truth`.
 fn prepare(folder: &str, files: &[&str], truth: &str) -> Option<(Sandbox, Value)> {
-    let dir = fixtures("kernel-layouts")?.join(folder);
+    let dir = gmfs_testing::fixtures("kernel-layouts")?.join(folder);
     let sandbox = Sandbox::new();
     for file in files {
         unpack(&sandbox, &dir, file);

@@ -1,8 +1,6 @@
 //! Memory of kernels that ran the driver, compared with what an independent reader found in it.
 
-use std::fs::File;
-use std::io::{BufReader, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use gmfs_format::guestmemfs::{Anomaly, BLOCK_BYTES, By, Place, Store, array_at, setup_data_at, tree_at};
 use gmfs_format::native::units::InodeNo;
@@ -11,28 +9,10 @@ use serde_json::Value;
 
 use crate::sparse::Image;
 
-/// The directory of the images, or `None`, with a message, on a machine that does not have them. In CI they must be there,
-/// unless it says that it has none.
-fn fixtures() -> Option<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures/kernel-layouts");
-    if dir.is_dir() {
-        return Some(dir);
-    }
-    let says = |name: &str, value: &str| std::env::var_os(name).is_some_and(|found| found == value);
-    let needed = says("CI", "true") && !says("GMFS_NO_SHARED", "1");
-    assert!(!needed, "no images of kernel layouts in {}", dir.display());
-    eprintln!("skipped: no images of kernel layouts in {}", dir.display());
-    None
-}
-
 /// The memory in an ELF core: its parts at their physical addresses, nothing elsewhere.
 fn unpack(path: &Path) -> Image {
-    let packed = BufReader::new(File::open(path).unwrap());
-    let mut decoder = ruzstd::decoding::FrameDecoder::new();
-    decoder.set_max_window_size(128 << 20);
-    let mut stream = ruzstd::decoding::StreamingDecoder::new_with_decoder(packed, decoder).unwrap();
     let mut core = Vec::new();
-    stream.read_to_end(&mut core).unwrap();
+    gmfs_testing::unpack(path, &mut core);
     let word = |at: usize| u64::from_le_bytes(core[at..at + 8].try_into().unwrap());
     let headers = usize::from(u16::from_le_bytes(core[56..58].try_into().unwrap()));
     let mut image = Image::new(0);
@@ -54,7 +34,7 @@ fn number(value: &Value) -> u64 {
 
 /// An image with the file systems that are in it.
 fn cases() -> Vec<(&'static str, Image, Vec<Value>)> {
-    let Some(dir) = fixtures() else { return Vec::new() };
+    let Some(dir) = gmfs_testing::fixtures("kernel-layouts") else { return Vec::new() };
     ["gm_flat/main", "gm_restore/before", "gm_restore/after"]
         .map(|name| {
             let text = std::fs::read_to_string(dir.join(format!("{name}.json"))).unwrap();
