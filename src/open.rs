@@ -289,6 +289,12 @@ pub(crate) fn locate(args: &ReadArgs, ctx: &Ctx) -> Result<Located> {
     let locking = args.wait.locking(None);
     let located = args.spec().locate((!args.no_lock).then_some(&locking), &Watching::new(ctx));
     let located = located.map_err(|error| about(told(error), "open", &args.image))?;
+    if located.guestmemfs.is_none() && (args.by.is_some() || args.data_from.is_some()) {
+        let option = if args.by.is_some() { "--by" } else { "--data-from" };
+        let failure = Failure::new("usage", format!("{option} is for a guestmemfs v1, and none was found"));
+        let failure = failure.hint("`gmfs scan IMAGE` lists what is there; raw memory needs --base ADDRESS");
+        return Err(about(failure.into(), "open", &args.image));
+    }
     details::located(&located, !args.no_lock, ctx);
     Ok(located)
 }

@@ -202,4 +202,7 @@ fn what_only_native_regions_can_do_is_refused_by_name() {
         assert!(done.code != 0 && done.all().contains("guestmemfs-v1"), "{args:?}: {}", done.all());
     }
     sandbox.ok("ls before.mini.elf --region 128M:0x10001000");
+    // Its options are of no use with another layout.
+    sandbox.ok("mkfs r.img --size 64M");
+    sandbox.fails_with(2, "ls r.img --by inode", "guestmemfs v1");
 }
