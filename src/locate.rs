@@ -1,5 +1,6 @@
 //! Where a store is, as the command line says it.
 
+use gmfs::open::DataFrom;
 use gmfs_format::spec::{self, RegionSpec};
 
 pub(crate) use gmfs::error::spelled;
@@ -7,6 +8,15 @@ pub(crate) use gmfs::error::spelled;
 /// `--region` as clap reads it.
 pub(crate) fn parse_region(text: &str) -> Result<RegionSpec, String> {
     text.parse().map_err(|error: spec::SpecError| error.to_string())
+}
+
+/// `FILE[@BASE]` as clap reads it. A name whose last `@` is not followed by a number is a name.
+pub(crate) fn parse_data_from(text: &str) -> Result<DataFrom, String> {
+    let (path, base) = match text.rsplit_once('@').map(|(path, base)| (path, spec::parse_size(base))) {
+        Some((path, Ok(base))) => (path, Some(base)),
+        _ => (text, None),
+    };
+    if path.is_empty() { Err("FILE is not empty".to_owned()) } else { Ok(DataFrom { path: path.into(), base }) }
 }
 
 /// A physical address as clap reads it.

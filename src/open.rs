@@ -8,10 +8,11 @@ use clap::Args;
 use gmfs::changes::Changes;
 use gmfs::in_use::Watch;
 use gmfs::lacking::Lacking;
-use gmfs::open::{ReadLock, Target, Unlocked};
-use gmfs::store::other_layout;
+use gmfs::open::{DataFrom, ReadLock, Target, Unlocked};
+use gmfs::store::{Guestmemfs, other_layout};
 use gmfs::{ImageSpec, Located, Observer, Place, Store};
 use gmfs_check::Report;
+use gmfs_format::guestmemfs::By;
 use gmfs_format::native::geometry::Geometry;
 use gmfs_format::native::units::PAGE_BYTES;
 use gmfs_format::spec::RegionSpec;
@@ -69,6 +70,18 @@ pub(crate) struct ImageArgs {
     /// Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it
     #[arg(long, value_name = "FILE", requires = "base")]
     pub(crate) over: Vec<PathBuf>,
+    /// Read the content of files from FILE, where IMAGE has only the metadata of a guestmemfs v1
+    ///
+    /// FILE is the region as a file, or another dump. The region starts at BASE of it: an offset in a file (default 0), a
+    /// physical address in a dump (default: the one that the metadata tells).
+    #[arg(long, value_name = "FILE[@BASE]", value_parser = locate::parse_data_from)]
+    pub(crate) data_from: Option<DataFrom>,
+    /// By what the files of a guestmemfs v1 are mapped: fdt (the device tree), inode (the pointers in the inodes)
+    ///
+    /// A restore by the driver stores each pointer one inode too far. fdt gives what each file had before it, inode gives
+    /// what the driver shows after it. Without --by it is fdt, and inode for files that the device tree does not name.
+    #[arg(long, value_name = "WHAT", hide_possible_values = true)]
+    pub(crate) by: Option<MappedBy>,
 }
 
 /// An image that is read.
@@ -148,11 +161,21 @@ pub(crate) enum HolesAre {
     Absent,
 }
 
+/// By what files are mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum MappedBy {
+    /// The device tree of the hand-over.
+    Fdt,
+    /// The pointers in the inodes.
+    Inode,
+}
+
 impl ImageArgs {
     /// A file without anything that would have to be said of it.
     pub(crate) const fn file(image: PathBuf) -> Self {
         let wait = Wait { wait: 0 };
-        Self { image, region: None, parts: Vec::new(), base: None, wait, holes: None, over: Vec::new() }
+        let (data_from, by) = (None, None);
+        Self { image, region: None, parts: Vec::new(), base: None, wait, holes: None, over: Vec::new(), data_from, by }
     }
 
     /// The same for the library.
@@ -165,6 +188,8 @@ impl ImageArgs {
             base: self.base,
             holes,
             over: self.over.clone(),
+            data_from: self.data_from.clone(),
+            by: self.by.map(|by| if by == MappedBy::Fdt { By::Tree } else { By::Inode }),
         }
     }
 
@@ -264,6 +289,12 @@ pub(crate) fn locate(args: &ReadArgs, ctx: &Ctx) -> Result<Located> {
     let locking = args.wait.locking(None);
     let located = args.spec().locate((!args.no_lock).then_some(&locking), &Watching::new(ctx));
     let located = located.map_err(|error| about(told(error), "open", &args.image))?;
+    if located.guestmemfs.is_none() && (args.by.is_some() || args.data_from.is_some()) {
+        let option = if args.by.is_some() { "--by" } else { "--data-from" };
+        let failure = Failure::new("usage", format!("{option} is for a guestmemfs v1, and none was found"));
+        let failure = failure.hint("`gmfs scan IMAGE` lists what is there; raw memory needs --base ADDRESS");
+        return Err(about(failure.into(), "open", &args.image));
+    }
     details::located(&located, !args.no_lock, ctx);
     Ok(located)
 }
@@ -285,7 +316,7 @@ const NOT_THIS: &str = "name the image that holds the region; if it lies elsewhe
 /// What to say of a region whose superblocks cannot be used: that the rest of it is there, or what the dump lacks and why.
 pub(crate) fn no_superblock(located: &Located, error: OpenError) -> anyhow::Error {
     let OpenError::NoRegion { a, b } = &error else { return error.into() };
-    if let Some(layout) = other_layout(&located.source) {
+    if let Some(layout) = located.layout_if_other() {
         return told(gmfs::Error::NotNative(layout));
     }
     if rebuild::load(&located.source).is_ok() {
@@ -336,14 +367,42 @@ pub(crate) fn superblocks(args: &ReadArgs, ctx: &Ctx) -> Result<(Located, Superb
 /// Opens the store for reading, whatever layout it has.
 pub(crate) fn store(args: &ReadArgs, ctx: &Ctx) -> Result<Store> {
     let located = locate(args, ctx)?;
-    let store = Store::open_or_return(located);
-    store
+    let store = Store::open_or_return(located)
         .inspect(|store| details::store(store, ctx))
         .map_err(|(located, error)| match error {
             gmfs::Error::Region(error) => no_superblock(&located, error),
             error => told(error),
         })
-        .with_context(|| cannot_open(&args.image))
+        .with_context(|| cannot_open(&args.image))?;
+    if let Some(found) = store.guestmemfs() {
+        about_guestmemfs(args, found, ctx);
+    }
+    Ok(store)
+}
+
+/// What has to be known of a guestmemfs v1 before its files are looked at.
+fn about_guestmemfs(args: &ReadArgs, found: &Guestmemfs, ctx: &Ctx) {
+    let store = found.store();
+    if found.found().stale {
+        ctx.note("this is what an earlier mount left behind: another file system in the image took its place");
+    }
+    if !store.has_inodes() {
+        ctx.warn(&format!(
+            "the inodes, at {:#x}, are not in the image: no file can be listed; `gmfs inspect IMAGE` shows what the device tree says",
+            store.parts().inodes
+        ));
+    } else if !found.has_region() {
+        ctx.note(
+            "no device tree says where the content of files is, so none of it can be read; --data-from FILE@BASE reads it from there",
+        );
+    }
+    let differing = store.differing().count() as u64;
+    if differing > 0 && args.by.is_none() {
+        let have = if differing == 1 { "file has" } else { "files have" };
+        ctx.note(&format!(
+            "{differing} {have} other blocks by the device tree than by the inode, as after a restore; the device tree is followed, --by inode follows the inodes"
+        ));
+    }
 }
 
 /// Opens a native region for reading.

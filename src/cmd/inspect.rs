@@ -1,5 +1,6 @@
 //! `gmfs inspect`: what a region says of itself, in several views.
 
+mod guestmemfs;
 pub(crate) mod image;
 mod pkernfs;
 mod raw;
@@ -123,6 +124,9 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let opened = open::store(&args.image, ctx)?;
     if let Some(found) = opened.pkernfs() {
         return pkernfs::run(args, &opened, found, ctx);
+    }
+    if let Some(found) = opened.guestmemfs() {
+        return guestmemfs::run(args, &opened, found, ctx);
     }
     if args.view == View::Summary && !args.json {
         summary(&opened, ctx)?;

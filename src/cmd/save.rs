@@ -169,7 +169,7 @@ fn tell(gaps: &Gaps, ctx: &Ctx) {
 
 /// The part to save: exactly what `--region` names, else the region as long as its superblock says, or one made anew.
 fn cut(args: &ReadArgs, located: Located) -> Result<Located> {
-    if args.region.is_some() {
+    if args.region.is_some() || located.guestmemfs.is_some() {
         return Ok(located);
     }
     let size = located.store_size().map_err(|error| open::no_superblock(&located, error))?;

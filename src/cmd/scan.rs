@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs::find::{self, Candidate, DEFAULT_STEP};
+use gmfs::find::{self, Candidate, DEFAULT_STEP, Depth};
 use gmfs_image::foreign::{self, Foreign};
 use gmfs_image::probe;
 use gmfs_io::{ReadAt as _, Span};
@@ -25,7 +25,10 @@ use crate::render::table::Table;
 /// Looks for superblocks at every multiple of the step, in the range that --region names or in all of the image; in
 /// /dev/mem without --region, in all memory that the kernel calls reserved or persistent. A region is certain if both of
 /// its superblocks are there, likely if one is and the other is damaged or not in the image, possible if nothing is where
-/// the other one belongs: perhaps a leftover. The exit status is 1 if there is none.
+/// the other one belongs: perhaps a leftover. In dumps, file systems of guestmemfs v1 are found by the device tree of their
+/// hand-over, at every multiple of 64 KiB or of a smaller step, and by their inodes: certain if both are there, likely if
+/// only one is, possible if the memory is used otherwise now, or if an earlier mount left it. The exit status is 1 if there
+/// is none.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs scan vmcore
@@ -86,7 +89,7 @@ fn look(args: &Args, ctx: &Ctx) -> Result<(About, Vec<Candidate>, Option<Foreign
     });
     let window = range.clone().map(|range| Span::new(range.start, range.end - range.start));
     let watching = Watching::new(ctx);
-    let search = |image: &_, range| find::search(image, range, args.step, &watching).map_err(told);
+    let search = |image: &_, range| find::search(image, range, args.step, Depth::Full, &watching).map_err(told);
     match args.image.open(window) {
         Err(probe::OpenError::WindowNeeded { .. }) => {
             let mut found = Vec::new();
@@ -114,6 +117,14 @@ fn look(args: &Args, ctx: &Ctx) -> Result<(About, Vec<Candidate>, Option<Foreign
 /// How sure a find is, and whether its size is.
 fn found_text(found: &Candidate) -> String {
     let sure = found.confidence.name();
+    if let Some(found) = found.guestmemfs.as_deref() {
+        let tree = match found.trees.as_slice() {
+            [] => "no device tree".to_owned(),
+            trees => format!("device tree at {}", trees.iter().map(|at| size::hex(*at)).collect::<Vec<_>>().join(", ")),
+        };
+        let stale = if found.stale { "; left by an earlier mount" } else { "" };
+        return format!("{sure}; inodes at {:#x}, {tree}{stale}", found.parts.inodes);
+    }
     if found.size_recorded { sure.to_owned() } else { format!("{sure}; size not recorded, this much is in use") }
 }
 

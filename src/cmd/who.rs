@@ -121,27 +121,46 @@ impl Asker<'_> {
         let mut answer = files::Owner::outside(asked.text.clone());
         let base = self.store.physical_base();
         let (size, block) = (self.store.size(), self.store.block_bytes());
-        let Some(offset) = asked.address.offset(size, block, base.unwrap_or(0)) else { return answer };
+        let Some(offset) = asked.address.offset(size, block, base.unwrap_or(0)) else {
+            if let Some((physical, owner)) = self.in_kernel(asked.address) {
+                (answer.address, answer.physical) = (Some(physical), Some(physical));
+                fill_in(&mut answer, owner, paths);
+            }
+            return answer;
+        };
         answer.address = Some(self.store.place.base.saturating_add(offset));
         answer.physical = base.map(|base| base.saturating_add(offset));
         let owner = self.store.owner(offset);
-        answer.what = owner.what.name();
         if owner.what != What::Tail {
             answer.block = Some(offset / block);
         }
-        if let Some(metadata) = owner.metadata {
-            answer.copy = metadata.copy.map(|copy| copy.to_string());
-            answer.page = metadata.page.map(|page| u64::from(page.0));
-            answer.page_kind = metadata.kind;
-            answer.ino = metadata.ino.and_then(files::ino);
-            answer.path = files::Path::new(metadata.ino.and_then(|ino| paths.of(ino)).as_deref());
-        }
-        if let Some((ino, file_offset)) = owner.file {
+        let file = owner.file;
+        fill_in(&mut answer, owner, paths);
+        if let Some((ino, file_offset)) = file {
             answer.ino = files::ino(ino);
             answer.offset = Some(file_offset);
             answer.beyond_end = self.tree.get(ino).is_some_and(|inode| file_offset >= inode.size);
             answer.path = files::Path::new(paths.of(ino).as_deref());
         }
         answer
+    }
+
+    /// What of the store's metadata is at an address outside its region: that of a guestmemfs v1 is in the kernel's memory.
+    fn in_kernel(&self, address: Address) -> Option<(u64, gmfs::store::Owner)> {
+        let physical =
+            address.offset(u64::MAX, self.store.block_bytes(), 0).filter(|_| !matches!(address, Address::Block(_)))?;
+        Some((physical, self.store.guestmemfs()?.metadata_at(physical)?))
+    }
+}
+
+/// What is said of the metadata.
+fn fill_in(answer: &mut files::Owner, owner: gmfs::store::Owner, paths: &mut Paths<'_>) {
+    answer.what = owner.what.name();
+    if let Some(metadata) = owner.metadata {
+        answer.copy = metadata.copy.map(|copy| copy.to_string());
+        answer.page = metadata.page.map(|page| u64::from(page.0));
+        answer.page_kind = metadata.kind;
+        answer.ino = metadata.ino.and_then(files::ino);
+        answer.path = files::Path::new(metadata.ino.and_then(|ino| paths.of(ino)).as_deref());
     }
 }

@@ -20,6 +20,7 @@ mod extracting;
 mod foreign;
 mod formats;
 mod generated;
+mod guestmemfs;
 mod help;
 mod hints;
 mod hooks;

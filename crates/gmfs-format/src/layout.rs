@@ -10,6 +10,8 @@ pub enum Layout {
     Native,
     /// The format of the pkernfs driver of 2024 ([`crate::pkernfs`]).
     Pkernfs,
+    /// That of the guestmemfs driver of 2024 ([`crate::guestmemfs`]).
+    Guestmemfs,
 }
 
 impl Layout {
@@ -19,6 +21,7 @@ impl Layout {
         match self {
             Self::Native => "gmfs2",
             Self::Pkernfs => "pkernfs",
+            Self::Guestmemfs => "guestmemfs-v1",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! pkernfs (2024): a read-only view of regions that the posted kernel driver wrote.
+//! pkernfs (2024): a view of regions that the posted kernel driver wrote, and the making of empty ones.
 //!
 //! All metadata is inside the region, in blocks of 2 MiB that are counted from the region's first byte. Neither the
 //! base nor the size of the region is recorded. Both were on the command line of the kernel, and the caller supplies
@@ -25,33 +25,33 @@
 //! is returned as [`Anomaly`]; nothing is repaired here. Pages that an image does not hold are unknown, not zero:
 //! every answer says whether something unknown could change it.
 
-mod anomaly;
-mod bits;
+pub(crate) mod bits;
+mod check;
 mod estimate;
 mod extents;
-mod inodes;
 mod kind;
+mod make;
 mod owner;
 mod probe;
 mod raw;
-mod reading;
 mod store;
 mod table;
 mod usage;
-mod walk;
 
 // What this module uses from the rest of the crate; its files import from here.
 use crate::native::units::{BlockNo, InodeNo, PAGE_BYTES, PAGE_SIZE, len64, small, to_u32, to_usize};
-use gmfs_io::{Absence, ReadAt, ReadError};
+use gmfs_io::ReadAt;
 
-pub use anomaly::{Anomaly, Chain, NameFault};
+pub use crate::chains::{Anomaly, Chain, NameFault};
+pub use crate::reading::Lack;
+pub use check::Finding;
 pub use estimate::{SizeEstimate, estimate_size};
 pub use extents::{DerivedSize, Extent, Extents, Place, SizeBound};
 pub use kind::Kind;
+pub use make::{LARGEST, SMALLEST, check_size, make};
 pub use owner::{Owner, Ownership};
 pub use probe::{Confidence, Found, probe};
 pub use raw::{InodeRaw, SuperblockRaw};
-pub use reading::Lack;
 pub use store::{Magic, Node, Store, StoreError};
 pub use usage::{Remark, Usage};
 
@@ -84,6 +84,9 @@ pub const GHOST_LINK: u64 = 0xFFFF_FFFF_FFFF_FFF4;
 pub const TABLE_ENTRIES: u32 = 262_144;
 /// The first block that is not metadata at a fixed place: 0 is superblock and bitmap, 1 is the inode store.
 pub const FIRST_BLOCK: BlockNo = BlockNo(2);
+
+/// The inodes of a region.
+type Inodes = crate::chains::Inodes<InodeRaw>;
 
 /// Where a block starts, in bytes from the region's start.
 #[must_use]

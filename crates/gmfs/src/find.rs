@@ -1,5 +1,7 @@
 //! Where in an image a store is, when nobody says: by the kernel's parameters, or by its superblocks.
 
+pub mod guestmemfs;
+
 use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
@@ -9,7 +11,8 @@ use std::path::Path;
 use gmfs_format::native::seal::PageKind;
 use gmfs_format::{Layout, name, pkernfs, spec};
 use gmfs_image::{Image, Kind, probe};
-use gmfs_io::{ReadAt, ReadError, Span};
+use gmfs_io::{ReadAt, ReadError, Span, Window};
+use gmfs_volume::Superblocks;
 use gmfs_volume::locate::{self, Confidence};
 use uuid::Uuid;
 
@@ -18,6 +21,7 @@ use crate::lacking;
 use crate::open::Observer;
 
 pub use gmfs_volume::locate::DEFAULT_STEP;
+pub use guestmemfs::Depth;
 
 /// The smallest region: two copies and a block.
 const SMALLEST: u64 = 3 * DEFAULT_STEP;
@@ -40,6 +44,8 @@ pub struct Candidate {
     pub label: Vec<u8>,
     /// How sure it is.
     pub confidence: Confidence,
+    /// What led to it, in the layout whose metadata is in other places of the memory.
+    pub guestmemfs: Option<Box<guestmemfs::Found>>,
 }
 
 impl fmt::Display for Candidate {
@@ -49,6 +55,9 @@ impl fmt::Display for Candidate {
         match self.uuid {
             Some(uuid) => write!(f, "{uuid}")?,
             None => f.write_str(self.layout.name())?,
+        }
+        if let Some(found) = self.guestmemfs.as_deref() {
+            write!(f, ", inodes at {:#x}", found.parts.inodes)?;
         }
         if !self.label.is_empty() {
             write!(f, " '{}'", name::escape(&self.label))?;
@@ -60,7 +69,8 @@ impl fmt::Display for Candidate {
 impl From<locate::Candidate> for Candidate {
     fn from(found: locate::Candidate) -> Self {
         let locate::Candidate { layout, base, size, uuid, label, confidence } = found;
-        Self { layout, base, size, size_recorded: true, uuid: Some(uuid), label, confidence }
+        let (uuid, guestmemfs) = (Some(uuid), None);
+        Self { layout, base, size, size_recorded: true, uuid, label, confidence, guestmemfs }
     }
 }
 
@@ -87,25 +97,24 @@ pub fn in_memory(path: &Path, size: Option<u64>, observer: &dyn Observer) -> Res
     let mut found = Vec::new();
     for span in memory_ranges()? {
         let image = probe::open(path, Some(span))?;
-        found.extend(search(&image, span.offset..span.end(), DEFAULT_STEP, observer)?);
+        found.extend(search(&image, span.offset..span.end(), DEFAULT_STEP, Depth::Needed, observer)?);
     }
     let candidate = choose(found, size)?;
     Ok(Span::new(candidate.base, candidate.size))
 }
 
-/// The region in a dump.
+/// The store in a dump.
 ///
 /// # Errors
-/// The dump cannot be read, or it is not clear which region is meant.
-pub fn in_dump(image: &Image, size: Option<u64>, observer: &dyn Observer) -> Result<Span, Error> {
+/// The dump cannot be read, or it is not clear which store is meant.
+pub fn in_dump(image: &Image, size: Option<u64>, observer: &dyn Observer) -> Result<Candidate, Error> {
     let end = image.source.end().unwrap_or(u64::MAX);
-    let found = search(image, 0..end, DEFAULT_STEP, observer)?;
+    let found = search(image, 0..end, DEFAULT_STEP, Depth::Needed, observer)?;
     let fits = |candidate: &Candidate| size.is_none_or(|size| size == candidate.size);
     if let Some(dump) = image.description().filter(|_| !found.iter().any(fits)) {
         return Err(lacking::nowhere(image.kind, &dump, size).into());
     }
-    let candidate = choose(found, size)?;
-    Ok(Span::new(candidate.base, candidate.size))
+    choose(found, size)
 }
 
 /// The region in a dump, if there is one, and it is clear which.
@@ -114,8 +123,32 @@ pub fn in_dump(image: &Image, size: Option<u64>, observer: &dyn Observer) -> Res
 /// The dump cannot be read.
 pub fn only(image: &Image, size: Option<u64>, observer: &dyn Observer) -> Result<Option<Span>, Error> {
     let end = image.source.end().unwrap_or(u64::MAX);
-    let found = search(image, 0..end, DEFAULT_STEP, observer)?;
+    let found = search(image, 0..end, DEFAULT_STEP, Depth::Needed, observer)?;
     Ok(choose(found, size).ok().map(|candidate| Span::new(candidate.base, candidate.size)))
+}
+
+/// The file system of guestmemfs that an address names (see [`guestmemfs::Found::is_at`]), of an image with physical
+/// addresses in which no other store starts there.
+///
+/// # Errors
+/// The dump cannot be read.
+pub fn guestmemfs_at(
+    image: &Image,
+    at: Span,
+    observer: &dyn Observer,
+) -> Result<Option<Box<guestmemfs::Found>>, Error> {
+    if !must_search(image.kind) || pkernfs_at(&image.source, at.offset).is_some() {
+        return Ok(None);
+    }
+    let native = Superblocks::load(&Window::new(&image.source, at.offset, at.len));
+    if !matches!(native, Err(gmfs_volume::OpenError::NoRegion { .. })) {
+        return Ok(None);
+    }
+    let end = image.source.end().unwrap_or(u64::MAX);
+    let found = search(image, 0..end, DEFAULT_STEP, Depth::Full, observer)?;
+    let named = found.into_iter().filter(|candidate| candidate.guestmemfs.as_ref().is_some_and(|f| f.is_at(at.offset)));
+    // The surest, where an address names several generations of one region.
+    Ok(named.max_by_key(|candidate| candidate.confidence).and_then(|candidate| candidate.guestmemfs))
 }
 
 /// The parts of physical memory in which a region can lie.
@@ -131,16 +164,24 @@ pub fn memory_ranges() -> Result<Vec<Span>, Error> {
 ///
 /// # Errors
 /// The image cannot tell where its holes are.
-pub fn search(image: &Image, range: Range<u64>, step: u64, observer: &dyn Observer) -> Result<Vec<Candidate>, Error> {
+pub fn search(
+    image: &Image,
+    range: Range<u64>,
+    step: u64,
+    depth: Depth,
+    observer: &dyn Observer,
+) -> Result<Vec<Candidate>, Error> {
     let len = range.end.saturating_sub(range.start);
     let start = range.start;
-    let found = scan(image.source.as_ref(), range, step, |at| observer.searching(at.saturating_sub(start), len));
+    let seen = |at: u64| observer.searching(at.saturating_sub(start), len);
+    let (source, physical) = (image.source.as_ref(), must_search(image.kind));
+    let found = look(source, range, step, physical.then_some(depth), seen);
     observer.searched();
     found.map_err(|source| Error::Search { path: image.path.clone(), source })
 }
 
-/// Every store in a part of a source, of every layout, at multiples of `step`, by rising base. `seen` is told how far
-/// the search has come, in bytes of the source.
+/// Every store in a part of a source, of every layout that is in one piece, at multiples of `step`, by rising base. `seen` is
+/// told how far the search has come, in bytes of the source.
 ///
 /// # Errors
 /// The source cannot tell where its holes are.
@@ -150,13 +191,31 @@ pub fn scan<S: ReadAt + ?Sized>(
     step: u64,
     seen: impl FnMut(u64),
 ) -> Result<Vec<Candidate>, ReadError> {
-    let mut other = Vec::new();
-    let native = locate::scan_with(source, range, step, seen, |at, magic| {
-        if magic == pkernfs::MAGIC {
+    look(&source, range, step, None, seen)
+}
+
+/// Every store in a part of a source; those whose parts are found by their physical addresses only if `physical` says how far
+/// to look for them.
+fn look(
+    source: &dyn ReadAt,
+    range: Range<u64>,
+    step: u64,
+    physical: Option<Depth>,
+    mut progress: impl FnMut(u64),
+) -> Result<Vec<Candidate>, ReadError> {
+    let (mut other, mut seen) = (Vec::new(), guestmemfs::Seen::default());
+    let native = locate::scan_with(source, range.clone(), step, &mut progress, |at, first| {
+        if first == pkernfs::MAGIC {
             other.extend(pkernfs_at(source, at));
+        } else if physical.is_some() {
+            seen.look(source, at, first);
         }
     })?;
     let mut found: Vec<Candidate> = native.into_iter().map(Candidate::from).chain(other).collect();
+    if let Some(depth) = physical.filter(|depth| guestmemfs::is_wanted(&found, &seen, *depth)) {
+        let in_memory = guestmemfs::search(source, &range, step, &seen, depth, progress)?;
+        found.extend(in_memory.into_iter().map(|found| found.candidate(source)));
+    }
     found.sort_by_key(|candidate| candidate.base);
     Ok(found)
 }
@@ -172,7 +231,7 @@ fn pkernfs_at<S: ReadAt + ?Sized>(source: &S, base: u64) -> Option<Candidate> {
         pkernfs::Confidence::RootDiffers => Confidence::Possible,
     };
     let (layout, label) = (Layout::Pkernfs, Vec::new());
-    Some(Candidate { layout, base, size, size_recorded: false, uuid: None, label, confidence })
+    Some(Candidate { layout, base, size, size_recorded: false, uuid: None, label, confidence, guestmemfs: None })
 }
 
 /// The one store among those found: the only one that is certain, or, if none is, the only likely one.
@@ -216,7 +275,8 @@ mod tests {
     fn candidate(base: u64, size: u64, confidence: Confidence) -> Candidate {
         let uuid = Some(Uuid::from_u128(base.into()));
         let label = b"x\x1b".to_vec();
-        Candidate { layout: Layout::Native, base, size, size_recorded: true, uuid, label, confidence }
+        let guestmemfs = None;
+        Candidate { layout: Layout::Native, base, size, size_recorded: true, uuid, label, confidence, guestmemfs }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
+use gmfs_format::Layout;
+use gmfs_format::guestmemfs;
 use gmfs_format::spec::RegionSpec;
 use gmfs_image::lock::Mode;
 use gmfs_image::probe::{self, Intent};
@@ -11,6 +13,8 @@ use gmfs_io::{ReadAt, Span, Window, WriteAt};
 use gmfs_volume::{Superblocks, rebuild};
 
 use crate::error::Error;
+use crate::find::guestmemfs::Found;
+use crate::store::{Guestmemfs, other_layout};
 use crate::{find, lacking};
 
 /// Is told what happens while an image is opened. All of it may be ignored: `()` does.
@@ -48,6 +52,19 @@ pub struct ImageSpec {
     pub holes: Option<Holes>,
     /// Snapshots of raw memory below this one, from the top down: holes are read from them.
     pub over: Vec<PathBuf>,
+    /// Where the content of files is, in a layout that keeps it apart from its metadata, if it is not in this image.
+    pub data_from: Option<DataFrom>,
+    /// By what files are mapped, in the layout that has two ways.
+    pub by: Option<guestmemfs::By>,
+}
+
+/// Another image with the content of files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataFrom {
+    /// A file, or a dump.
+    pub path: PathBuf,
+    /// Where in it the region starts. Without it, a file is the region, and a dump has it where the metadata says.
+    pub base: Option<u64>,
 }
 
 impl From<&Path> for ImageSpec {
@@ -100,21 +117,46 @@ impl ImageSpec {
     /// # Errors
     /// The image cannot be opened or locked, or it is not clear where in it the store is.
     pub fn locate(&self, locking: Option<&Locking<'_>>, observer: &dyn Observer) -> Result<Located, Error> {
-        let (image, span, lock) = self.find(locking, observer)?;
-        Ok(Located::new(image, span, lock))
+        let (image, place, lock) = self.find(locking, observer)?;
+        match place.guestmemfs {
+            None => Ok(Located::new(image, place.span, lock)),
+            Some(found) => self.guestmemfs(image, place.span, *found, lock),
+        }
     }
 
-    fn find(&self, locking: Option<&Locking<'_>>, observer: &dyn Observer) -> Result<(Image, Span, ReadLock), Error> {
+    /// A file system of guestmemfs: its metadata is read from all of the image, and its region is what is located.
+    fn guestmemfs(&self, image: Image, span: Span, found: Found, lock: ReadLock) -> Result<Located, Error> {
+        let store = guestmemfs::Store::read(&image.source, found.parts.clone());
+        let dump = image.description();
+        let place = Place { kind: image.kind, path: image.path.clone(), base: span.offset };
+        let region = store.region();
+        let (source, physical, elsewhere) = match (&self.data_from, region) {
+            (Some(other), _) => {
+                let (data, base, physical) = other.open(region)?;
+                // Where nothing says how large the region is, what is known to be in use.
+                let size = region.map_or_else(|| store.size_in_use(), |region| region.len);
+                (Window::new(data.source, base, size), physical, Some(data.path))
+            }
+            (None, Some(region)) => (Window::new(image.source, region.offset, region.len), Some(region.offset), None),
+            (None, None) => (Window::new(image.source, 0, 0), None, None),
+        };
+        let store =
+            Guestmemfs { found, store, by: self.by, physical: physical.or(region.map(|r| r.offset)), elsewhere };
+        Ok(Located { place, source, dump, lock, guestmemfs: Some(Box::new(store)) })
+    }
+
+    fn find(&self, locking: Option<&Locking<'_>>, observer: &dyn Observer) -> Result<(Image, At, ReadLock), Error> {
         loop {
-            let (image, span) = self.find_unlocked(observer)?;
+            let (image, at) = self.find_unlocked(observer)?;
+            let span = at.span;
             let lock = self.lock_range(&image, span, self.region.is_some(), locking, observer)?;
             // What was found of a file before it was locked is looked up again: a writer may have been at it.
             if locking.is_none() || !matches!(image.kind, Kind::File | Kind::BlockDevice) {
-                return Ok((image, span, lock));
+                return Ok((image, at, lock));
             }
-            let (image, span) = self.find_unlocked(observer)?;
+            let (image, at) = self.find_unlocked(observer)?;
             if lock.is_of(self) {
-                return Ok((image, span, lock));
+                return Ok((image, at, lock));
             }
         }
     }
@@ -159,22 +201,25 @@ impl ImageSpec {
     }
 
     /// The image, open for reading, and the part of it that is the region.
-    fn find_unlocked(&self, observer: &dyn Observer) -> Result<(Image, Span), Error> {
+    fn find_unlocked(&self, observer: &dyn Observer) -> Result<(Image, At), Error> {
         let (exact, size) = self.asked();
         let image = match self.open(exact) {
             Err(OpenError::WindowNeeded { .. }) => {
                 let span = find::in_memory(&self.path, size, observer)?;
-                return Ok((self.open(Some(span))?, span));
+                return Ok((self.open(Some(span))?, At { span, guestmemfs: None }));
             }
             other => other?,
         };
-        let span = match (exact, size) {
-            (Some(span), _) => span,
-            (None, _) if find::must_search(image.kind) => find::in_dump(&image, size, observer)?,
-            (None, Some(size)) => Span::new(0, size),
-            (None, None) => Span::new(0, image.source.end().unwrap_or(u64::MAX)),
+        let (span, guestmemfs) = match (exact, size) {
+            (Some(span), _) => (span, find::guestmemfs_at(&image, span, observer)?),
+            (None, _) if find::must_search(image.kind) => {
+                let candidate = find::in_dump(&image, size, observer)?;
+                (Span::new(candidate.base, candidate.size), candidate.guestmemfs)
+            }
+            (None, Some(size)) => (Span::new(0, size), None),
+            (None, None) => (Span::new(0, image.source.end().unwrap_or(u64::MAX)), None),
         };
-        if let (Some(dump), Some(span)) = (image.description(), exact) {
+        if let (Some(dump), Some(span), None) = (image.description(), exact, &guestmemfs) {
             lacking::require(&image, &dump, span)?;
         }
         if self.holes.is_none() && self.over.is_empty() {
@@ -183,7 +228,7 @@ impl ImageSpec {
                 observer.holes(&image.path, holes);
             }
         }
-        Ok((image, span))
+        Ok((image, At { span, guestmemfs }))
     }
 
     /// The image, open for writing and locked, cut to the region.
@@ -264,6 +309,24 @@ impl Place {
     }
 }
 
+/// Where in an image a store is.
+struct At {
+    span: Span,
+    /// What led to it, in the layout whose metadata is in other places of the memory.
+    guestmemfs: Option<Box<Found>>,
+}
+
+impl DataFrom {
+    /// Opens it: the image, where in it the region starts, and the region's physical address, if the image tells it.
+    fn open(&self, region: Option<Span>) -> Result<(Image, u64, Option<u64>), OpenError> {
+        let image = probe::open(&self.path, None)?;
+        let physical = image.kind.is_physical();
+        let recorded = region.map(|region| region.offset).filter(|_| physical);
+        let base = self.base.or(recorded).unwrap_or(0);
+        Ok((image, base, physical.then_some(base)))
+    }
+}
+
 /// A part of an image that holds, or may hold, a store.
 #[non_exhaustive]
 pub struct Located {
@@ -275,6 +338,8 @@ pub struct Located {
     pub dump: Option<Description>,
     /// The lock on it.
     pub lock: ReadLock,
+    /// The metadata, in the layout that keeps it apart from the region: it is read already.
+    pub guestmemfs: Option<Box<Guestmemfs>>,
 }
 
 impl Located {
@@ -283,7 +348,14 @@ impl Located {
     pub fn new(image: Image, span: Span, lock: ReadLock) -> Self {
         let dump = image.description();
         let place = Place { kind: image.kind, path: image.path, base: span.offset };
-        Self { place, source: Window::new(image.source, span.offset, span.len), dump, lock }
+        Self { place, source: Window::new(image.source, span.offset, span.len), dump, lock, guestmemfs: None }
+    }
+
+    /// Its layout, if that is clear without opening it, and not native.
+    #[must_use]
+    pub fn layout_if_other(&self) -> Option<Layout> {
+        let in_memory = self.guestmemfs.is_some().then_some(Layout::Guestmemfs);
+        in_memory.or_else(|| other_layout(&self.source))
     }
 
     /// The superblocks of a native region.

@@ -25,7 +25,6 @@ use gmfs_volume::OpenError;
 use crate::content::{Gaps, known_gaps};
 use crate::copy::{self, Copied, CopyError, Progress};
 use crate::open::Located;
-use crate::store::other_layout;
 
 impl Located {
     /// How many bytes the store has: what its superblock says, or what is rebuilt where both superblocks are lost; in a
@@ -34,7 +33,8 @@ impl Located {
     /// # Errors
     /// There is no store, as far as its superblocks show.
     pub fn store_size(&self) -> Result<u64, OpenError> {
-        match other_layout(&self.source) {
+        // Where the region is was told by a guestmemfs itself.
+        match self.layout_if_other() {
             Some(_) => Ok(self.source.end().unwrap_or_else(|| self.source.size())),
             None => Ok(self.superblocks_or_rebuilt()?.geometry().size()),
         }
@@ -43,9 +43,9 @@ impl Located {
     /// The first `size` bytes of it.
     #[must_use]
     pub fn cut(self, size: u64) -> Self {
-        let Self { place, source, dump, lock } = self;
+        let Self { place, source, dump, lock, guestmemfs } = self;
         let source = gmfs_io::Window::new(source.into_inner(), place.base, size);
-        Self { place, source, dump, lock }
+        Self { place, source, dump, lock, guestmemfs }
     }
 }
 

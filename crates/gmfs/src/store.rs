@@ -1,5 +1,6 @@
 //! A store that is open for reading, whatever layout it has.
 
+mod guestmemfs;
 mod native;
 mod pkernfs;
 
@@ -7,8 +8,10 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use gmfs_format::Layout;
+use gmfs_format::chains::{Anomaly, Chain};
 use gmfs_format::model::{Inode, InodeNo, Piece, Tree};
 use gmfs_format::native::units::{CopyId, PageNo};
+use gmfs_format::pkernfs::{self as layout, Extent};
 use gmfs_image::Description;
 use gmfs_io::{ReadAt, Span};
 use gmfs_volume::region::Region;
@@ -18,6 +21,7 @@ use crate::content::{self, Sink};
 use crate::error::Error;
 use crate::open::{Located, Place, ReadLock, Source};
 
+pub use guestmemfs::Guestmemfs;
 pub use pkernfs::Pkernfs;
 
 /// A store that is open for reading.
@@ -34,6 +38,7 @@ pub struct Store {
 enum Of {
     Native(Box<Region<Source>>),
     Pkernfs(Box<Pkernfs>),
+    Guestmemfs(Box<Guestmemfs>, Source),
 }
 
 /// What a store lists, and what of it is missing.
@@ -185,13 +190,16 @@ impl Store {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_or_return(located: Located) -> Result<Self, (Box<Located>, Error)> {
-        let Located { place, source, dump, lock } = located;
+        let Located { place, source, dump, lock, guestmemfs } = located;
+        if let Some(found) = guestmemfs {
+            return Ok(Self { place, dump, lock, of: Of::Guestmemfs(found, source) });
+        }
         let of = Region::open_or_return(source)
             .map(|region| Of::Native(Box::new(region)))
             .or_else(|(source, error)| Pkernfs::open(source, error).map(|store| Of::Pkernfs(Box::new(store))));
         match of {
             Ok(of) => Ok(Self { place, dump, lock, of }),
-            Err((source, error)) => Err((Box::new(Located { place, source, dump, lock }), error)),
+            Err((source, error)) => Err((Box::new(Located { place, source, dump, lock, guestmemfs: None }), error)),
         }
     }
 
@@ -201,6 +209,7 @@ impl Store {
         match self.of {
             Of::Native(_) => Layout::Native,
             Of::Pkernfs(_) => Layout::Pkernfs,
+            Of::Guestmemfs(..) => Layout::Guestmemfs,
         }
     }
 
@@ -209,7 +218,7 @@ impl Store {
     pub fn uuid(&self) -> Option<Uuid> {
         match &self.of {
             Of::Native(region) => Some(region.superblock().uuid),
-            Of::Pkernfs(_) => None,
+            Of::Pkernfs(_) | Of::Guestmemfs(..) => None,
         }
     }
 
@@ -219,6 +228,7 @@ impl Store {
         match &self.of {
             Of::Native(region) => region.geometry().size(),
             Of::Pkernfs(store) => store.size(),
+            Of::Guestmemfs(store, _) => store.size(),
         }
     }
 
@@ -228,16 +238,21 @@ impl Store {
         match &self.of {
             Of::Native(region) => region.geometry().block_bytes(),
             Of::Pkernfs(_) => gmfs_format::pkernfs::BLOCK_BYTES,
+            Of::Guestmemfs(..) => gmfs_format::guestmemfs::BLOCK_BYTES,
         }
     }
 
     /// Its physical address: where it was found in memory or in a dump, or what its superblock records.
     #[must_use]
     pub fn physical_base(&self) -> Option<u64> {
-        self.place.address().or_else(|| match &self.of {
-            Of::Native(region) => Some(region.superblock().raw.base.get()).filter(|base| *base != 0),
-            Of::Pkernfs(_) => None,
-        })
+        match &self.of {
+            Of::Native(region) => {
+                let recorded = Some(region.superblock().raw.base.get()).filter(|base| *base != 0);
+                self.place.address().or(recorded)
+            }
+            Of::Pkernfs(_) => self.place.address(),
+            Of::Guestmemfs(store, _) => store.physical(),
+        }
     }
 
     /// Where its bytes are. Offsets count from the store's start.
@@ -246,6 +261,7 @@ impl Store {
         match &self.of {
             Of::Native(region) => region.source(),
             Of::Pkernfs(store) => store.source(),
+            Of::Guestmemfs(_, source) => source,
         }
     }
 
@@ -261,7 +277,7 @@ impl Store {
     pub fn native(&self) -> Result<&Region<Source>, Error> {
         match &self.of {
             Of::Native(region) => Ok(region),
-            Of::Pkernfs(_) => Err(Error::NotNative(self.layout())),
+            Of::Pkernfs(_) | Of::Guestmemfs(..) => Err(Error::NotNative(self.layout())),
         }
     }
 
@@ -269,8 +285,17 @@ impl Store {
     #[must_use]
     pub fn pkernfs(&self) -> Option<&Pkernfs> {
         match &self.of {
-            Of::Native(_) => None,
+            Of::Native(_) | Of::Guestmemfs(..) => None,
             Of::Pkernfs(store) => Some(store),
+        }
+    }
+
+    /// The file system of guestmemfs v1, if it is one.
+    #[must_use]
+    pub fn guestmemfs(&self) -> Option<&Guestmemfs> {
+        match &self.of {
+            Of::Native(_) | Of::Pkernfs(_) => None,
+            Of::Guestmemfs(store, _) => Some(store),
         }
     }
 
@@ -280,6 +305,7 @@ impl Store {
         match &self.of {
             Of::Native(region) => native::inodes(region),
             Of::Pkernfs(store) => store.inodes(),
+            Of::Guestmemfs(store, _) => store.inodes(),
         }
     }
 
@@ -289,6 +315,7 @@ impl Store {
         match &self.of {
             Of::Native(region) => native::runs(region, wanted),
             Of::Pkernfs(store) => store.runs(wanted),
+            Of::Guestmemfs(store, _) => store.runs(wanted),
         }
     }
 
@@ -300,6 +327,7 @@ impl Store {
         match &self.of {
             Of::Native(region) => Ok(region.content(inode)?),
             Of::Pkernfs(store) => Ok(store.content(inode)),
+            Of::Guestmemfs(store, _) => Ok(store.content(inode)),
         }
     }
 
@@ -311,6 +339,7 @@ impl Store {
         match &self.of {
             Of::Native(region) => native::content_of(region, inode, runs),
             Of::Pkernfs(store) => Ok(store.content(inode)),
+            Of::Guestmemfs(store, _) => Ok(store.content(inode)),
         }
     }
 
@@ -379,6 +408,7 @@ impl Store {
         match &self.of {
             Of::Native(region) => native::owner(region, offset),
             Of::Pkernfs(store) => store.owner(offset),
+            Of::Guestmemfs(store, _) => store.owner(offset),
         }
     }
 
@@ -389,8 +419,69 @@ impl Store {
         match &self.of {
             Of::Native(region) => native::usage(region),
             Of::Pkernfs(store) => store.usage(),
+            Of::Guestmemfs(store, _) => store.usage(),
         }
     }
+}
+
+/// Metadata that a layout without copies and pages has.
+fn metadata(kind: Option<&str>, ino: Option<InodeNo>) -> Owner {
+    let metadata = Metadata { copy: None, page: None, kind: kind.map(str::to_owned), ino };
+    Owner { metadata: Some(metadata), ..Owner::only(What::Metadata) }
+}
+
+/// Pages of inodes that are lost, and chains of directory entries that end where they should not.
+fn lost(anomalies: &[Anomaly], inode_bytes: u64) -> (u64, u64) {
+    let (mut pages, mut chains) = (0_u64, 0_u64);
+    for anomaly in anomalies {
+        match anomaly {
+            Anomaly::UnknownInodes { first, last, .. } => {
+                let inodes = u64::from(last.0.saturating_sub(first.0)).saturating_add(1);
+                pages = pages.saturating_add(inodes.saturating_mul(inode_bytes).div_ceil(4096));
+            }
+            Anomaly::BadLink { chain: Chain::Directory(_), .. }
+            | Anomaly::Cycle { chain: Chain::Directory(_), .. }
+            | Anomaly::ChainLost { chain: Chain::Directory(_), .. }
+            | Anomaly::LinkedTwice { second: Chain::Directory(_), .. } => chains = chains.saturating_add(1),
+            _ => {}
+        }
+    }
+    (pages, chains)
+}
+
+/// The pieces of a file whose extents are given as they are in the file, with their places in the region, if they have one.
+/// What no place is known of is lost, and never a hole.
+fn pieces(size: u64, extents: impl IntoIterator<Item = Extent>) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut next = 0_u64;
+    for extent in extents {
+        let end = extent.offset.saturating_add(extent.length).min(size);
+        let Some(len) = end.checked_sub(extent.offset).filter(|len| *len > 0) else { continue };
+        if let Some(before) = extent.offset.checked_sub(next).filter(|len| *len > 0) {
+            pieces.push(Piece::Lost { file: Span::new(next, before) });
+        }
+        let file = Span::new(extent.offset, len);
+        pieces.push(match extent.place {
+            layout::Place::Region { address } => Piece::Data { file, at: address, bad: false },
+            _ => Piece::Lost { file },
+        });
+        next = end;
+    }
+    if let Some(rest) = size.checked_sub(next).filter(|len| *len > 0) {
+        pieces.push(Piece::Lost { file: Span::new(next, rest) });
+    }
+    pieces
+}
+
+/// The runs of a file whose extents are given.
+fn runs_of(extents: impl IntoIterator<Item = Extent>) -> Vec<Run> {
+    let run = |extent: Extent| match extent.place {
+        layout::Place::Region { address } => {
+            Some(Run { offset: extent.offset, at: address, len: extent.length, bad: false })
+        }
+        _ => None,
+    };
+    extents.into_iter().filter_map(run).collect()
 }
 
 /// The layout of what starts at the beginning of `source`, if it is one that is not native. Reads two pages.

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use gmfs::Store;
 use gmfs::store::Pkernfs;
-use gmfs_format::pkernfs::Magic;
+use gmfs_format::pkernfs::{Finding, Magic};
 
 use super::{Args, View, base, image, in_blocks, views};
 use crate::ctx::Ctx;
@@ -19,7 +19,7 @@ pub(super) fn run(args: &Args, store: &Store, found: &Pkernfs, ctx: &mut Ctx) ->
         View::Summary | View::Superblock if !args.json => summary(store, found, ctx),
         View::Summary | View::Superblock => {
             json::print(ctx, "inspect", &answer(store, found))?;
-            Ok(exit(found))
+            Ok(exit(&found.check()))
         }
         View::Inodes | View::Files => {
             let mut lists = args.json.then(region::Lists::default);
@@ -37,9 +37,9 @@ pub(super) fn run(args: &Args, store: &Store, found: &Pkernfs, ctx: &mut Ctx) ->
     }
 }
 
-/// 1 if something is wrong with what lists the files.
-fn exit(found: &Pkernfs) -> Exit {
-    if found.store().anomalies().is_empty() { Exit::Done } else { Exit::No }
+/// 1 if something is wrong that the driver does not leave in normal use.
+fn exit(findings: &[Finding]) -> Exit {
+    if findings.iter().all(Finding::is_normal) { Exit::Done } else { Exit::No }
 }
 
 fn magic(found: &Pkernfs) -> String {
@@ -65,7 +65,7 @@ fn answer(store: &Store, found: &Pkernfs) -> wire::PkernfsInspect {
         superblock: wire::PkernfsSuperblock { magic: magic.map(json::mask), next_free_ino: inner.next_free_ino() },
         geometry: wire::PkernfsGeometry { block_size: store.block_bytes(), blocks: inner.blocks() },
         usage: store.usage().into(),
-        anomalies: inner.anomalies().iter().map(|anomaly| anomaly.to_string()).collect(),
+        anomalies: found.check().iter().map(ToString::to_string).collect(),
         lists: region::Lists::default(),
     }
 }
@@ -90,15 +90,17 @@ fn summary(store: &Store, found: &Pkernfs, ctx: &mut Ctx) -> Result<Exit> {
     table.row(["Magic", &magic(found)]);
     let next = inner.next_free_ino().map_or_else(|| "not known".to_owned(), |ino| ino.to_string());
     table.row(["Next free inode", &next]);
-    let wrong = match inner.anomalies().len() {
+    let findings = found.check();
+    let wrong = match findings.len() {
         1 => "1 anomaly".to_owned(),
         several => format!("{several} anomalies"),
     };
-    let role = if inner.anomalies().is_empty() { Role::Good } else { Role::Bad };
-    table.styled([("Inode store", Role::Plain), (&wrong, role)]);
+    let exit = exit(&findings);
+    let role = if exit == Exit::Done { Role::Good } else { Role::Bad };
+    table.styled([("Metadata", Role::Plain), (&wrong, role)]);
     table.print(ctx)?;
-    for anomaly in inner.anomalies() {
-        ctx.line(&format!("  {anomaly}"))?;
+    for finding in &findings {
+        ctx.line(&format!("  {finding}"))?;
     }
-    Ok(exit(found))
+    Ok(exit)
 }

@@ -7,7 +7,7 @@ use gmfs::content::{self, Gaps};
 use gmfs::put_back;
 use serde::Serialize;
 
-use crate::render::json::{dump, files, region, text};
+use crate::render::json::{dump, files, guestmemfs, region, text};
 
 /// The answer of `mkfs`.
 #[derive(Serialize)]
@@ -37,6 +37,8 @@ pub(crate) struct Region {
     #[serde(skip_serializing_if = "Option::is_none")]
     label_bytes: Option<String>,
     confidence: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guestmemfs: Option<guestmemfs::GuestmemfsFound>,
 }
 
 impl From<&Candidate> for Region {
@@ -51,6 +53,7 @@ impl From<&Candidate> for Region {
             label,
             label_bytes,
             confidence: found.confidence.name(),
+            guestmemfs: found.guestmemfs.as_deref().map(Into::into),
         }
     }
 }

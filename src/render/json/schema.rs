@@ -9,7 +9,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::names::NAMES;
-use super::{actions, check, diff, dump, files, kho, pkernfs, region, schema_of, seals};
+use super::{actions, check, diff, dump, files, guestmemfs, kho, pkernfs, region, schema_of, seals};
 
 /// The schema of a type, as it is serialised.
 fn of<T: JsonSchema>() -> Value {
@@ -39,6 +39,7 @@ fn answers() -> BTreeMap<&'static str, Vec<Value>> {
                 of::<region::InspectRaw>(),
                 of::<dump::InspectImage>(),
                 of::<pkernfs::PkernfsInspect>(),
+                of::<guestmemfs::GuestmemfsInspect>(),
             ],
         ),
         ("kho-compat", vec![of::<kho::KhoCompat>()]),

@@ -1,10 +1,9 @@
 //! Which file, or what else, a byte of the region belongs to.
 
-use super::inodes::Inodes;
 use super::usage::{block_of_address, is_marked};
 use super::{
-    BITMAP_BYTES, BITMAP_OFFSET, BLOCK_BYTES, BlockNo, GHOST, GHOST_OFFSET, INODE_BYTES, INODES_OFFSET, InodeNo, Lack,
-    Place, ReadAt, Store, SuperblockRaw, block_offset, len64, to_u32,
+    BITMAP_BYTES, BITMAP_OFFSET, BLOCK_BYTES, BlockNo, GHOST, GHOST_OFFSET, INODE_BYTES, INODES_OFFSET, InodeNo,
+    Inodes, Lack, Place, ReadAt, Store, SuperblockRaw, block_offset, len64, to_u32,
 };
 
 /// What a byte of the region belongs to.

@@ -3,6 +3,8 @@
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::{InodeNo, Kind};
+use crate::chains::Linked;
 use crate::native::raw::{Field, OnMemory, on_memory};
 
 on_memory! {
@@ -41,13 +43,39 @@ impl InodeRaw {
     /// The name: the bytes before the first NUL, all 255 if there is none.
     #[must_use]
     pub fn name(&self) -> &[u8] {
-        self.filename.split(|byte| *byte == 0).next().unwrap_or_default()
+        self.name_bytes()
     }
 
     /// Whether these are the bytes that the driver gives the root inode: a directory, called `.`, whose sibling is 2
     /// (the list of free inodes started here, and nothing ever clears the link).
     #[must_use]
     pub fn looks_like_root(&self) -> bool {
-        self.flags == 2 && self.sibling_ino == 2 && self.name() == b"."
+        self.is_root()
+    }
+}
+
+impl Linked for InodeRaw {
+    const INODES: u32 = super::INODES;
+    const GHOST: InodeNo = super::GHOST;
+    const GHOST_LINK: u64 = super::GHOST_LINK;
+    const GHOST_BEFORE: u64 = super::INODES_OFFSET - super::GHOST_OFFSET;
+
+    fn flags(&self) -> u32 {
+        self.flags.get()
+    }
+    fn sibling(&self) -> u64 {
+        self.sibling_ino.get()
+    }
+    fn child(&self) -> u64 {
+        self.child_ino.get()
+    }
+    fn filename(&self) -> &[u8; 255] {
+        &self.filename
+    }
+    fn is_directory(flags: u32) -> bool {
+        Kind::of_flags(flags).is_some_and(Kind::is_directory)
+    }
+    fn is_written(flags: u32) -> bool {
+        Kind::of_flags(flags).map(Kind::flags) == Some(flags)
     }
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
-use super::inodes::Inodes;
-use super::walk::{self, Walked};
+use crate::chains::{self, Walked};
+
 use super::{
-    Anomaly, BLOCK_BYTES, BlockNo, Extents, FIRST_BLOCK, InodeNo, InodeRaw, Kind, Lack, MAGIC, MAX_BLOCKS, ReadAt,
-    SuperblockRaw, to_u32,
+    Anomaly, BLOCK_BYTES, BlockNo, Extents, FIRST_BLOCK, INODES_OFFSET, InodeNo, InodeRaw, Inodes, Kind, Lack, MAGIC,
+    MAX_BLOCKS, ReadAt, SuperblockRaw, to_u32,
 };
 
 /// Why a range cannot be read as a pkernfs region.
@@ -93,6 +93,7 @@ pub struct Store {
     next_free_ino: Option<u64>,
     pub(super) inodes: Inodes,
     walked: Walked,
+    nodes: BTreeMap<InodeNo, Node>,
 }
 
 impl Store {
@@ -117,13 +118,16 @@ impl Store {
             Err(lack) => Magic::Unknown(lack),
         };
         let next_free = read.map(|()| superblock.next_free_ino.get());
-        let inodes = Inodes::read(source, base);
+        let inodes = Inodes::read(source, base.saturating_add(INODES_OFFSET));
         let rooted = matches!(inodes.get(InodeNo::ROOT), Some(Ok(root)) if root.looks_like_root());
         if magic != Magic::Right && !rooted {
             return Err(StoreError::NotFound { base });
         }
-        let walked = walk::walk(&inodes, magic, next_free, usable_blocks(size));
-        Ok(Self { base, size, magic, next_free_ino: next_free.ok(), inodes, walked })
+        let other_magic = if let Magic::Wrong(found) = magic { Some(found) } else { None };
+        let mut walked = chains::walk(&inodes, chains::Superblock { other_magic, next_free });
+        let nodes = nodes(&inodes, &walked);
+        walked.anomalies.extend(bad_tables(&nodes, usable_blocks(size)));
+        Ok(Self { base, size, magic, next_free_ino: next_free.ok(), inodes, walked, nodes })
     }
 
     /// Where the region starts in the source, in bytes.
@@ -178,13 +182,13 @@ impl Store {
     /// The inodes in use that are known, by number: those that a directory leads to, the root, and those that nothing leads
     /// to. The root is always there, even if its inode is unknown.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
-        self.walked.nodes.values()
+        self.nodes.values()
     }
 
     /// An inode in use by its number.
     #[must_use]
     pub fn node(&self, ino: InodeNo) -> Option<&Node> {
-        self.walked.nodes.get(&ino)
+        self.nodes.get(&ino)
     }
 
     /// The entries of a directory in the order of its chain: newest first.
@@ -237,6 +241,28 @@ impl Store {
         }
         tables
     }
+}
+
+/// The nodes of the inodes in use.
+fn nodes(inodes: &Inodes, walked: &Walked) -> BTreeMap<InodeNo, Node> {
+    let node = |(ino, parent): (&InodeNo, &Option<InodeNo>)| {
+        let raw = inodes.get(*ino).and_then(Result::ok).copied();
+        let mut node = Node::new(*ino, *parent, &raw.unwrap_or_else(zerocopy::FromZeros::new_zeroed));
+        if *ino == InodeNo::ROOT {
+            // Whatever its inode holds.
+            node.kind = Some(Kind::Directory);
+            node.name = b".".as_slice().into();
+        }
+        (*ino, node)
+    };
+    walked.parents.iter().map(node).collect()
+}
+
+/// Files whose block is none that a file may own.
+fn bad_tables(nodes: &BTreeMap<InodeNo, Node>, blocks: u32) -> impl Iterator<Item = Anomaly> {
+    let owns = |node: &&Node| node.kind.is_some_and(|kind| !kind.is_directory());
+    let bad = nodes.values().filter(owns).filter(move |node| !can_be_owned(node.mappings_block, blocks));
+    bad.map(|node| Anomaly::BadTable { ino: node.ino, block: node.mappings_block })
 }
 
 /// Whether a file may own the block: it is in the region and not metadata at a fixed place.

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::reading::read_pages;
 use super::{Lack, PAGE_BYTES, PAGE_SIZE, ReadAt, TABLE_ENTRIES, to_usize};
+use crate::reading::read_pages;
 
 /// Entries in a page of a table.
 const PAGE_ENTRIES: u32 = 512;

@@ -1,12 +1,12 @@
 //! Which blocks are in use, by the bitmap and by the files.
 
 use super::bits::{Bits, bit};
-use super::reading::read_pages;
 use super::store::can_be_owned;
 use super::{
     BITMAP_BYTES, BITMAP_OFFSET, BLOCK_BYTES, BlockNo, Extent, FIRST_BLOCK, InodeNo, Kind, Lack, Node, PAGE_SIZE,
     Place, ReadAt, Store, block_offset, len64, small, to_u32,
 };
+use crate::reading::read_pages;
 
 /// Numbers of blocks of 2 MiB. Files that no directory leads to own their blocks as others do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

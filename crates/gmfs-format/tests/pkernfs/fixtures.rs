@@ -215,3 +215,30 @@ fn only_the_names_that_are_twice_are_odd() {
         assert_eq!(case.store().anomalies(), expected, "{}", case.name);
     }
 }
+
+#[test]
+fn a_region_that_is_made_here_is_the_one_that_the_driver_made() {
+    let Some(case) = cases().iter().find(|case| case.name == "pk_flat/empty") else { return };
+    let made = crate::made::formatted(4);
+    // What is between the superblock and the bitmap the driver leaves as it was.
+    for at in std::iter::once(0).chain((0x10_0000..0x40_0000).step_by(4096)) {
+        let page: [u8; 4096] = case.image.read(at);
+        let length = if at == 0 { 16 } else { 4096 };
+        let at = usize::try_from(at).unwrap();
+        assert!(made[at..at + length] == page[..length], "page at {at:#x}");
+    }
+}
+
+#[test]
+fn what_the_driver_leaves_is_clean_but_for_its_own_quirks() {
+    for case in cases() {
+        let found = case.store().check(&case.image);
+        let odd: Vec<_> = found.into_iter().filter(|finding| !finding.is_normal()).collect();
+        let expected = match case.name {
+            "pk_quirks/c2" => 1,
+            "pk_quirks/c3" => 3,
+            _ => 0,
+        };
+        assert_eq!(odd.len(), expected, "{}: {odd:?}", case.name);
+    }
+}

@@ -2,8 +2,8 @@
 
 use gmfs_format::native::units::{BlockNo, InodeNo};
 use gmfs_format::pkernfs::{
-    BLOCK_BYTES, Confidence, DerivedSize, Extent, GHOST, GHOST_OFFSET, INODES_OFFSET, Kind, Magic, Owner, Place,
-    Remark, SizeBound, Store, StoreError, Usage, estimate_size, probe,
+    BLOCK_BYTES, Confidence, DerivedSize, Extent, GHOST, GHOST_OFFSET, INODES, INODES_OFFSET, Kind, Magic, Owner,
+    Place, Remark, SizeBound, Store, StoreError, Usage, estimate_size, probe,
 };
 use gmfs_io::ReadAt;
 
@@ -176,4 +176,51 @@ fn a_source_that_does_not_tell_holes_reads_alike() {
     plain.tells_holes = false;
     assert_eq!(told, read(&plain));
     assert_eq!((&told[0], &told[4]), (&vec![], &vec![(0, 4, Some(13))]));
+}
+
+/// Memory that can be written.
+struct Target(Vec<u8>);
+
+impl ReadAt for Target {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), gmfs_io::ReadError> {
+        self.0.read_at(offset, buf)
+    }
+    fn end(&self) -> Option<u64> {
+        self.0.end()
+    }
+}
+
+impl gmfs_io::WriteAt for Target {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), gmfs_io::WriteError> {
+        let at = usize::try_from(offset).unwrap();
+        self.0[at..at + bytes.len()].copy_from_slice(bytes);
+        Ok(())
+    }
+    fn zero(&mut self, span: gmfs_io::Span) -> Result<(), gmfs_io::WriteError> {
+        self.write_at(span.offset, &vec![0; usize::try_from(span.len).unwrap()])
+    }
+    fn barrier(&mut self) -> Result<(), gmfs_io::WriteError> {
+        Ok(())
+    }
+}
+
+/// A region that `make` made over memory full of something else.
+pub(crate) fn formatted(blocks: u64) -> Vec<u8> {
+    let mut target = Target(vec![0xA5; usize::try_from(blocks * BLOCK_BYTES).unwrap()]);
+    gmfs_format::pkernfs::make(&mut target).unwrap();
+    target.0
+}
+
+#[test]
+fn an_empty_region_is_that_of_the_recipe() {
+    let made = formatted(4);
+    let recipe = Region::new(4);
+    for at in (0..2 * BLOCK_BYTES).step_by(4096) {
+        let (wanted, at) = (recipe.image.read::<4096>(at), usize::try_from(at).unwrap());
+        assert!(made[at..at + 4096] == wanted[..], "page at {at:#x}");
+    }
+    assert!(made[2 * BLOCK_BYTES as usize..].iter().all(|byte| *byte == 0xA5));
+    let store = Store::read(&made, 0, 4 * BLOCK_BYTES).unwrap();
+    assert_eq!((store.anomalies(), store.free_inodes(), store.nodes().count()), (&[][..], INODES - 1, 1));
+    assert!(gmfs_format::pkernfs::check_size(4 * BLOCK_BYTES - 1).is_err());
 }

@@ -7,9 +7,12 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod check;
 mod fixtures;
 mod hostile;
 mod image;
 mod lacking;
 mod made;
 mod quirks;
+#[path = "../support/sparse.rs"]
+mod sparse;

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use gmfs_format::Layout;
 use gmfs_format::model::{Inode, InodeNo, Kind, Piece, Tree};
-use gmfs_format::pkernfs::{self as layout, Anomaly, Chain, Place};
-use gmfs_io::Span;
+use gmfs_format::pkernfs as layout;
 use gmfs_volume::OpenError;
 
-use super::{Inodes, Metadata, Owner, Run, Runs, Usage, What};
+use super::{Inodes, Owner, Runs, Usage, What};
 use crate::error::Error;
 use crate::open::Source;
 
@@ -38,6 +37,12 @@ impl Pkernfs {
     #[must_use]
     pub const fn store(&self) -> &layout::Store {
         &self.store
+    }
+
+    /// What is wrong with it: everything that an undamaged region satisfies is looked at.
+    #[must_use]
+    pub fn check(&self) -> Vec<layout::Finding> {
+        self.store.check(&self.source)
     }
 
     pub(super) const fn source(&self) -> &Source {
@@ -70,41 +75,14 @@ impl Pkernfs {
                 attributes: None,
             });
         }
-        let (mut lost_pages, mut broken_chains) = (0_u64, 0_u64);
-        for anomaly in self.store.anomalies() {
-            match anomaly {
-                Anomaly::UnknownInodes { first, last, .. } => {
-                    let inodes = u64::from(last.0.saturating_sub(first.0)).saturating_add(1);
-                    let bytes = inodes.saturating_mul(layout::INODE_BYTES);
-                    lost_pages = lost_pages.saturating_add(bytes.div_ceil(4096));
-                }
-                Anomaly::BadLink { chain: Chain::Directory(_), .. }
-                | Anomaly::Cycle { chain: Chain::Directory(_), .. }
-                | Anomaly::ChainLost { chain: Chain::Directory(_), .. }
-                | Anomaly::LinkedTwice { second: Chain::Directory(_), .. } => {
-                    broken_chains = broken_chains.saturating_add(1);
-                }
-                _ => {}
-            }
-        }
+        let (lost_pages, broken_chains) = super::lost(self.store.anomalies(), layout::INODE_BYTES);
         Inodes { tree, lost_pages, broken_chains }
-    }
-
-    fn runs_of(&self, ino: InodeNo) -> Vec<Run> {
-        let extents = self.store.extents(&self.source, ino);
-        let run = |extent: layout::Extent| match extent.place {
-            Place::Region { address } => {
-                Some(Run { offset: extent.offset, at: address, len: extent.length, bad: false })
-            }
-            _ => None,
-        };
-        extents.filter_map(run).collect()
     }
 
     pub(super) fn runs(&self, wanted: impl Fn(InodeNo) -> bool) -> Runs {
         let mut files = BTreeMap::new();
         for node in self.store.nodes().filter(|node| wanted(node.ino)) {
-            let runs = self.runs_of(node.ino);
+            let runs = super::runs_of(self.store.extents(&self.source, node.ino));
             if !runs.is_empty() {
                 files.insert(node.ino, runs);
             }
@@ -115,42 +93,17 @@ impl Pkernfs {
     /// A file's pieces. An entry of its table that names no block, or one past the end of the store, or that cannot be
     /// read, says nothing of what the file had there: that is lost, and never a hole.
     pub(super) fn content(&self, inode: &Inode) -> Vec<Piece> {
-        let mut pieces = Vec::new();
-        let mut next = 0_u64;
-        for extent in self.store.extents(&self.source, inode.ino) {
-            let end = extent.offset.saturating_add(extent.length).min(inode.size);
-            let Some(len) = end.checked_sub(extent.offset).filter(|len| *len > 0) else { continue };
-            if let Some(before) = extent.offset.checked_sub(next).filter(|len| *len > 0) {
-                pieces.push(Piece::Lost { file: Span::new(next, before) });
-            }
-            let file = Span::new(extent.offset, len);
-            pieces.push(match extent.place {
-                Place::Region { address } => Piece::Data { file, at: address, bad: false },
-                _ => Piece::Lost { file },
-            });
-            next = end;
-        }
-        if let Some(rest) = inode.size.checked_sub(next).filter(|len| *len > 0) {
-            pieces.push(Piece::Lost { file: Span::new(next, rest) });
-        }
-        pieces
+        super::pieces(inode.size, self.store.extents(&self.source, inode.ino))
     }
 
     pub(super) fn owner(&self, offset: u64) -> Owner {
         let owner = self.store.owner(&self.source, offset).owner;
-        let metadata = |kind: &str, ino| {
-            let metadata = Metadata { copy: None, page: None, kind: Some(kind.to_owned()), ino };
-            Owner { metadata: Some(metadata), ..Owner::only(What::Metadata) }
-        };
         match owner {
-            layout::Owner::Superblock => metadata("superblock", None),
-            layout::Owner::Bitmap { .. } => metadata("bitmap", None),
-            layout::Owner::Inode { ino } => metadata("inode", Some(ino)),
-            layout::Owner::Table { ino, .. } => metadata("mappings table", Some(ino)),
-            layout::Owner::UnusedMetadata => {
-                let metadata = Metadata { copy: None, page: None, kind: None, ino: None };
-                Owner { metadata: Some(metadata), ..Owner::only(What::Metadata) }
-            }
+            layout::Owner::Superblock => super::metadata(Some("superblock"), None),
+            layout::Owner::Bitmap { .. } => super::metadata(Some("bitmap"), None),
+            layout::Owner::Inode { ino } => super::metadata(Some("inode"), Some(ino)),
+            layout::Owner::Table { ino, .. } => super::metadata(Some("mappings table"), Some(ino)),
+            layout::Owner::UnusedMetadata => super::metadata(None, None),
             layout::Owner::PageTables { ino, offset } | layout::Owner::File { ino, offset } => {
                 Owner { file: Some((ino, offset)), ..Owner::only(What::File) }
             }

@@ -87,9 +87,6 @@ impl Oracle {
         })
     }
 
-    /// The state after, if a crash has torn the superblock that records it. The pages prove the state and its counts,
-    /// but only the superblock records when and by whom it was made.
-    fn untold(&self) -> Snapshot {
     /// Whether a state is another one but for seals that the operation drops.
     fn is_bare(&self, found: &Snapshot, of: &Snapshot) -> bool {
         self.drops && found.without_seals() == of.without_seals()

@@ -1,6 +1,9 @@
 //! Reading bytes of which some may not be there.
 
-use super::{Absence, PAGE_SIZE, ReadAt, ReadError, len64, to_u32};
+use gmfs_io::num::{len64, to_u32};
+use gmfs_io::{Absence, ReadAt, ReadError};
+
+use crate::native::units::PAGE_SIZE;
 
 /// Why bytes are unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,7 +34,7 @@ impl From<&ReadError> for Lack {
 
 /// Fills `bytes` from `offset`. If that fails, reads page by page: pages that are not there are zeroed in `bytes`, and
 /// `missing` gets their numbers, counted from `offset`.
-pub(super) fn read_pages(source: &dyn ReadAt, offset: u64, bytes: &mut [u8], mut missing: impl FnMut(u32, Lack)) {
+pub(crate) fn read_pages(source: &dyn ReadAt, offset: u64, bytes: &mut [u8], mut missing: impl FnMut(u32, Lack)) {
     if source.read_at(offset, bytes).is_ok() {
         return;
     }

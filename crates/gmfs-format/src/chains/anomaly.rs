@@ -1,8 +1,9 @@
-//! What is wrong in a region, as data.
+//! What is wrong with the inodes, as data.
 
 use std::fmt;
 
-use super::{BlockNo, InodeNo, Lack};
+use super::{InodeNo, Lack};
+use crate::native::units::BlockNo;
 
 /// A chain of inodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

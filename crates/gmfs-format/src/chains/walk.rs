@@ -3,35 +3,43 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::inodes::{Inodes, Link};
-use super::store::can_be_owned;
-use super::{Anomaly, Chain, GHOST, InodeNo, InodeRaw, Kind, Lack, Magic, NameFault, Node, to_u32};
+use super::{Anomaly, Chain, InodeNo, Lack, Linked, NameFault, to_u32};
 
 /// What the chains lead to.
 #[derive(Debug, Default)]
-pub(super) struct Walked {
-    /// Inodes in use: those in a directory, and those that nothing leads to.
-    pub(super) nodes: BTreeMap<InodeNo, Node>,
+pub(crate) struct Walked {
+    /// Inodes in use, and the directory whose chain each is in: none for the root, and for those that nothing leads to.
+    /// The root is always there, even if its inode is unknown.
+    pub(crate) parents: BTreeMap<InodeNo, Option<InodeNo>>,
     /// The entries of each directory that has some, in the order of its chain.
-    pub(super) children: BTreeMap<InodeNo, Vec<InodeNo>>,
+    pub(crate) children: BTreeMap<InodeNo, Vec<InodeNo>>,
     /// What is wrong.
-    pub(super) anomalies: Vec<Anomaly>,
+    pub(crate) anomalies: Vec<Anomaly>,
     /// Inodes in the list of free inodes.
-    pub(super) free: u32,
+    pub(crate) free: u32,
 }
 
-/// Follows all chains. `next_free` is the superblock's link to the free inodes, `blocks` the number of blocks that exist.
-pub(super) fn walk(inodes: &Inodes, magic: Magic, next_free: Result<u64, Lack>, blocks: u32) -> Walked {
+/// What a superblock says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Superblock {
+    /// What is there instead of the magic, if that is wrong.
+    pub(crate) other_magic: Option<u64>,
+    /// Its link to the first free inode, or why it is unknown.
+    pub(crate) next_free: Result<u64, Lack>,
+}
+
+/// Follows all chains.
+pub(crate) fn walk<R: Linked>(inodes: &Inodes<R>, superblock: Superblock) -> Walked {
     let mut walk = Walk { inodes, seen: BTreeMap::new(), directories: VecDeque::new(), walked: Walked::default() };
-    walk.fixed_places(magic);
+    walk.fixed_places(superblock);
     walk.unknown_inodes();
     walk.root();
     let mut lost = false;
     while let Some(directory) = walk.directories.pop_front() {
         lost |= walk.directory(directory).is_err();
     }
-    let free = walk.free_list(next_free);
+    let free = walk.free_list(superblock.next_free);
     walk.not_reached(lost, &free);
-    walk.bad_tables(blocks);
     walk.walked
 }
 
@@ -46,8 +54,8 @@ struct FreeList {
 }
 
 /// One walk through all chains.
-struct Walk<'a> {
-    inodes: &'a Inodes,
+struct Walk<'a, R> {
+    inodes: &'a Inodes<R>,
     /// Each inode that a directory led to, and that directory. Includes those with flags 0, which become no nodes.
     seen: BTreeMap<InodeNo, InodeNo>,
     /// Directories whose chains are still to be followed.
@@ -55,19 +63,19 @@ struct Walk<'a> {
     walked: Walked,
 }
 
-impl Walk<'_> {
+impl<R: Linked> Walk<'_, R> {
     fn found(&mut self, anomaly: Anomaly) {
         self.walked.anomalies.push(anomaly);
     }
 
     /// What is wrong with the superblock and the root.
-    fn fixed_places(&mut self, magic: Magic) {
-        match magic {
-            Magic::Right => {}
-            Magic::Wrong(found) => self.found(Anomaly::MagicDiffers { found }),
-            Magic::Unknown(lack) => self.found(Anomaly::SuperblockUnknown { lack }),
+    fn fixed_places(&mut self, superblock: Superblock) {
+        match superblock {
+            Superblock { next_free: Err(lack), .. } => self.found(Anomaly::SuperblockUnknown { lack }),
+            Superblock { other_magic: Some(found), .. } => self.found(Anomaly::MagicDiffers { found }),
+            Superblock { other_magic: None, .. } => {}
         }
-        if matches!(self.inodes.get(InodeNo::ROOT), Some(Ok(root)) if !root.looks_like_root()) {
+        if matches!(self.inodes.get(InodeNo::ROOT), Some(Ok(root)) if !root.is_root()) {
             self.found(Anomaly::RootDiffers);
         }
     }
@@ -90,11 +98,7 @@ impl Walk<'_> {
 
     /// The root is in the tree, whatever its inode holds.
     fn root(&mut self) {
-        let root = self.inodes.get(InodeNo::ROOT).and_then(Result::ok).copied();
-        let mut node = Node::new(InodeNo::ROOT, None, &root.unwrap_or_else(zerocopy::FromZeros::new_zeroed));
-        node.kind = Some(Kind::Directory);
-        node.name = b".".as_slice().into();
-        self.walked.nodes.insert(InodeNo::ROOT, node);
+        self.walked.parents.insert(InodeNo::ROOT, None);
         self.directories.push_back(InodeNo::ROOT);
     }
 
@@ -108,7 +112,7 @@ impl Walk<'_> {
     /// Follows the chain of a directory.
     fn follow(&mut self, directory: InodeNo) -> Result<(), Lost> {
         let chain = Chain::Directory(directory);
-        let mut link = self.read(chain, directory)?.child_ino.get();
+        let mut link = self.read(chain, directory)?.child();
         let mut holder = directory;
         while let Some(ino) = self.target(chain, Some(holder), link) {
             if let Some(first) = self.seen.get(&ino) {
@@ -122,19 +126,19 @@ impl Walk<'_> {
             self.seen.insert(ino, directory);
             let raw = self.read(chain, ino)?;
             self.entry(directory, ino, &raw);
-            link = raw.sibling_ino.get();
+            link = raw.sibling();
             holder = ino;
         }
         Ok(())
     }
 
     /// An inode of a chain. The chain is lost if it is unknown.
-    fn read(&mut self, chain: Chain, ino: InodeNo) -> Result<InodeRaw, Lost> {
+    fn read(&mut self, chain: Chain, ino: InodeNo) -> Result<R, Lost> {
         match self.inodes.get(ino) {
             Some(Ok(raw)) => Ok(*raw),
             Some(Err(lack)) => {
-                if ino == GHOST {
-                    self.found(Anomaly::UnknownInodes { first: GHOST, last: GHOST, lack });
+                if ino == R::GHOST {
+                    self.found(Anomaly::UnknownInodes { first: ino, last: ino, lack });
                 }
                 self.found(Anomaly::ChainLost { chain, ino: Some(ino), lack });
                 Err(Lost)
@@ -146,7 +150,7 @@ impl Walk<'_> {
 
     /// Where a link of a chain leads, if it leads on.
     fn target(&mut self, chain: Chain, holder: Option<InodeNo>, link: u64) -> Option<InodeNo> {
-        match Link::of(link) {
+        match Link::of::<R>(link) {
             Link::End => None,
             Link::To(ino) => Some(ino),
             Link::Bad(value) => {
@@ -157,8 +161,8 @@ impl Walk<'_> {
     }
 
     /// Takes an inode into the tree.
-    fn entry(&mut self, directory: InodeNo, ino: InodeNo, raw: &InodeRaw) {
-        if raw.flags == 0 {
+    fn entry(&mut self, directory: InodeNo, ino: InodeNo, raw: &R) {
+        if raw.flags() == 0 {
             match self.walked.anomalies.last_mut() {
                 Some(Anomaly::FreeInDirectory { directory: same, count, .. }) if *same == directory => {
                     *count = count.saturating_add(1);
@@ -167,23 +171,22 @@ impl Walk<'_> {
             }
             return;
         }
-        self.node(Node::new(ino, Some(directory), raw), raw);
+        self.node(ino, Some(directory), raw);
         self.walked.children.entry(directory).or_default().push(ino);
     }
 
-    /// Takes a node in, and notes what is wrong with it.
-    fn node(&mut self, node: Node, raw: &InodeRaw) {
-        let ino = node.ino;
-        if node.kind.map(Kind::flags) != Some(node.flags) {
-            self.found(Anomaly::OddFlags { ino, flags: node.flags });
+    /// Takes an inode in use in, and notes what is wrong with it.
+    fn node(&mut self, ino: InodeNo, parent: Option<InodeNo>, raw: &R) {
+        if !R::is_written(raw.flags()) {
+            self.found(Anomaly::OddFlags { ino, flags: raw.flags() });
         }
         if let Some(fault) = name_fault(raw) {
             self.found(Anomaly::BadName { ino, fault });
         }
-        if node.parent.is_some() && node.kind.is_some_and(Kind::is_directory) {
+        if parent.is_some() && R::is_directory(raw.flags()) {
             self.directories.push_back(ino);
         }
-        self.walked.nodes.insert(ino, node);
+        self.walked.parents.insert(ino, parent);
     }
 
     /// Names that a directory has more than once.
@@ -191,8 +194,8 @@ impl Walk<'_> {
         let mut names: BTreeMap<&[u8], InodeNo> = BTreeMap::new();
         let mut twice = Vec::new();
         for ino in self.walked.children.get(&directory).into_iter().flatten() {
-            let Some(node) = self.walked.nodes.get(ino) else { continue };
-            let first = *names.entry(&node.name).or_insert(*ino);
+            let Some(Ok(raw)) = self.inodes.get(*ino) else { continue };
+            let first = *names.entry(raw.name_bytes()).or_insert(*ino);
             if first != *ino {
                 twice.push(Anomaly::DuplicateName { directory, first, second: *ino });
             }
@@ -229,10 +232,10 @@ impl Walk<'_> {
                 break;
             }
             let raw = self.read(chain, ino)?;
-            if raw.flags != 0 {
+            if raw.flags() != 0 {
                 self.found(Anomaly::UsedInFreeList { ino });
             }
-            link = raw.sibling_ino.get();
+            link = raw.sibling();
             holder = Some(ino);
         }
         Ok(())
@@ -249,14 +252,14 @@ impl Walk<'_> {
             if !free.inodes.contains(&ino) {
                 self.found(if lost { Anomaly::Unreached { ino } } else { Anomaly::Orphan { ino } });
             }
-            self.node(Node::new(ino, None, raw), raw);
+            self.node(ino, None, raw);
         }
         if lost || free.lost {
             return;
         }
         let mut range: Option<(InodeNo, InodeNo)> = None;
         for (ino, inode) in inodes.all() {
-            let unused = ino != InodeNo::ROOT && inode.is_ok_and(|inode| inode.flags == 0);
+            let unused = ino != InodeNo::ROOT && inode.is_ok_and(|inode| inode.flags() == 0);
             if !unused || free.inodes.contains(&ino) || self.seen.contains_key(&ino) {
                 continue;
             }
@@ -270,14 +273,6 @@ impl Walk<'_> {
         }
         self.walked.anomalies.extend(range.map(unaccounted));
     }
-
-    /// Files whose block is none that a file may own.
-    fn bad_tables(&mut self, blocks: u32) {
-        let owns = |node: &&Node| node.kind.is_some_and(|kind| !kind.is_directory());
-        let bad = self.walked.nodes.values().filter(owns).filter(|node| !can_be_owned(node.mappings_block, blocks));
-        let found = bad.map(|node| Anomaly::BadTable { ino: node.ino, block: node.mappings_block });
-        self.walked.anomalies.extend(found);
-    }
 }
 
 fn unknown((first, last, lack): (InodeNo, InodeNo, Lack)) -> Anomaly {
@@ -289,12 +284,12 @@ fn unaccounted((first, last): (InodeNo, InodeNo)) -> Anomaly {
 }
 
 /// What is wrong with the name of an inode.
-fn name_fault(raw: &InodeRaw) -> Option<NameFault> {
-    match raw.name() {
+fn name_fault<R: Linked>(raw: &R) -> Option<NameFault> {
+    match raw.name_bytes() {
         b"" => Some(NameFault::Empty),
         b"." | b".." => Some(NameFault::Dots),
         name if name.contains(&b'/') => Some(NameFault::Slash),
-        name if name.len() == raw.filename.len() => Some(NameFault::Unterminated),
+        name if name.len() == raw.filename().len() => Some(NameFault::Unterminated),
         _ => None,
     }
 }
