@@ -10,13 +10,14 @@ use gmfs_format::spec::RegionSpec;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
-use crate::failure::{self, Failure, printable};
+use crate::failure::{Failure, printable};
 use crate::locate;
 use crate::open::{self, ImageArgs, ReadArgs};
 use crate::paths;
 use crate::render::json::{self, diff as answer};
 use crate::render::progress::Progress;
 use crate::render::size;
+use crate::report;
 use crate::sealing;
 
 /// Compare the files of two images: regions, dumps, copies, in any combination
@@ -51,9 +52,6 @@ pub(crate) struct Args {
     /// OTHER is raw memory whose first byte was at this physical address
     #[arg(long, value_name = "ADDRESS", value_parser = locate::parse_address, conflicts_with = "other_parts")]
     other_base: Option<u64>,
-    /// Print a line for each file, also for those that are the same
-    #[arg(short, long)]
-    verbose: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -90,7 +88,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         json::print(ctx, "diff", &answer::Diff::new(&a, &b, content, &found))?;
         return Ok(exit);
     }
-    tell(&found, args.verbose, ctx)?;
+    tell(&found, ctx.verbose, ctx)?;
     let names = [&a, &b].map(|store: &Store| printable(&store.place.path.display().to_string()));
     let [one, other] = names;
     for (side, name) in found.listed.iter().zip([&one, &other]) {
@@ -103,7 +101,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         let failure =
             Failure::new("unknown", "cannot tell of everything whether it is the same: one of the images lacks it");
         ctx.finish()?;
-        failure::tell(&failure.hint("--json says for each file what is unknown").into());
+        report::tell(&failure.hint("--json says for each file what is unknown").into());
     }
     Ok(exit)
 }

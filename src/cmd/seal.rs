@@ -10,13 +10,14 @@ use gmfs_volume::{ChangeError, SealOptions};
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
-use crate::failure::{self, Failure, printable};
+use crate::failure::{Failure, printable};
 use crate::in_use::InUseOk;
 use crate::interrupt;
 use crate::open::{self, Changing, TargetArgs};
 use crate::render::json::{self, seals};
 use crate::render::progress::Progress;
 use crate::render::size;
+use crate::report;
 use crate::sealing;
 
 /// Record what files hold, so that `gmfs verify` can tell later whether they still do
@@ -48,9 +49,6 @@ pub(crate) struct Args {
     /// What that process writes from now on is reported as changed, and what it writes meanwhile may be.
     #[arg(long)]
     in_use_ok: bool,
-    /// Print a line for each file
-    #[arg(short, long)]
-    verbose: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -77,11 +75,11 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         json::print(ctx, "seal", &seals::Seal { image, store, dry_run: changes.dry_run, interrupted, files })?;
     } else {
         let image = printable(&changes.place.path.display().to_string());
-        tell(&image, &files, args.verbose, changes.dry_run, ctx)?;
+        tell(&image, &files, ctx.verbose, changes.dry_run, ctx)?;
         if interrupted {
             let failure = Failure::new("interrupted", "interrupted: not all files are sealed");
             ctx.finish()?;
-            failure::tell(&failure.hint("the same command goes on with the rest").into());
+            report::tell(&failure.hint("the same command goes on with the rest").into());
         }
     }
     Ok(match (failed || interrupted, partly) {

@@ -28,9 +28,6 @@ pub(crate) struct Args {
     /// Files and directories in the region [default: all files]
     #[arg(value_name = "PATH", value_parser = super::region_path())]
     paths: Vec<OsString>,
-    /// Print a line for each file
-    #[arg(short, long)]
-    verbose: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -50,7 +47,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         let mut count = 0;
         for file in &files {
             count += u64::from(file.seals_dropped > 0);
-            if args.verbose {
+            if ctx.verbose {
                 let line = format!("{}: {verb} {}", file.shown(), size::count(file.seals_dropped, "seal"));
                 ctx.line(&line)?;
             }

@@ -9,12 +9,13 @@ use gmfs_format::model::{Inode, Tree};
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
-use crate::failure::{self, Failure, printable};
+use crate::failure::{Failure, printable};
 use crate::open::{self, ReadArgs};
 use crate::paths;
 use crate::render::json::{self, seals};
 use crate::render::progress::Progress;
 use crate::render::{size, time};
+use crate::report;
 use crate::sealing;
 
 /// Tell whether files still hold what they held when they were sealed
@@ -34,9 +35,6 @@ pub(crate) struct Args {
     /// Files and directories in the region [default: all files]
     #[arg(value_name = "PATH", value_parser = super::region_path())]
     paths: Vec<OsString>,
-    /// Print a line for each file, also for those that are the same
-    #[arg(short, long)]
-    verbose: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -87,13 +85,13 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         return Ok(exit);
     }
     for file in &files {
-        tell(&store, &inodes.tree, file, args.verbose, ctx)?;
+        tell(&store, &inodes.tree, file, ctx.verbose, ctx)?;
     }
     let image = printable(&store.place.path.display().to_string());
     ctx.success(&format!("{image}: {}", summary(&files, sealed_at)))?;
     if exit == Exit::Failed && !failed {
         ctx.finish()?;
-        failure::tell(&untold().into());
+        report::tell(&untold().into());
     }
     Ok(exit)
 }

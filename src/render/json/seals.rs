@@ -4,8 +4,8 @@ use gmfs_format::model::{InodeNo, Tree};
 use gmfs_volume::seals::FileSeals;
 use serde::Serialize;
 
-use crate::changes::Changes;
 use crate::render::json::{files, region};
+use gmfs::changes::Changes;
 
 /// The image and the region that were changed.
 pub(crate) fn subject(changes: &Changes) -> (region::Image, region::Store) {
