@@ -18,7 +18,7 @@ const LATER: u64 = 1 << 40;
 /// One of this many crash states also has a crash during its recovery.
 const AGAIN: u64 = 24;
 /// Of so many crash states, one has its seals checked.
-const SEALS: u64 = 8;
+const SEALS: u64 = 64;
 
 /// Counts of what was tried.
 #[derive(Clone, Copy, Debug, Default)]
