@@ -78,13 +78,8 @@ fn summary(store: &Store, found: &Guestmemfs, ctx: &mut Ctx) -> Result<Exit> {
     let mut table = Table::bare(&[]);
     table.row(["Image", &image(&store.place)]);
     table.row(["Layout", store.layout().name()]);
-    match inner.region() {
-        Some(region) => table.row(["Size", &size::both(region.len)]),
-        None => {
-            let text = format!("not recorded without a device tree; {} are in use", size::both(store.size()));
-            table.row(["Size", &text]);
-        }
-    }
+    let unrecorded = || format!("not recorded without a device tree; {} are in use", size::both(store.size()));
+    table.row(["Size", &inner.region().map_or_else(unrecorded, |region| size::both(region.len))]);
     table.row(["Physical base", &base(store.physical_base())]);
     if let Some(other) = found.content_from() {
         let shown = crate::failure::printable(&other.display().to_string());
@@ -114,12 +109,10 @@ fn summary(store: &Store, found: &Guestmemfs, ctx: &mut Ctx) -> Result<Exit> {
         table.row(["Inodes", &format!("{} used of {}", usage.inodes_used, usage.inodes)]);
     }
     if let Some(superblock) = inner.superblock() {
-        let state = match superblock.serialised {
-            Some(1) => "yes",
-            Some(_) => "no",
-            None => "not known",
-        };
-        table.row(["Handed over", state]);
+        table.row([
+            "Handed over",
+            superblock.serialised.map_or("not known", |mark| if mark == 1 { "yes" } else { "no" }),
+        ]);
     }
     let followed = match found.by() {
         Some(By::Tree) => "the device tree",

@@ -188,7 +188,8 @@ fn remark(kexec: &mut Kexec, judgement: &Judgement) {
     }
     let no_region = judgement.rulings.iter().any(|ruling| ruling.reason == Reason::NoRegion);
     if no_region && old.kernel.abi.agrees(&next.kernel.abi, Family::Kho) && grows(old, next) {
-        notes.push(format!("TO reads the map of FROM wrongly, and has about 3 MiB less memory until the next reboot"));
+        notes
+            .push("TO reads the map of FROM wrongly, and has about 3 MiB less memory until the next reboot".to_owned());
     }
     if old.kho
         && old.scratch.is_none()

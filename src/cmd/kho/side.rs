@@ -95,7 +95,7 @@ pub(super) fn read(path: &Path) -> Result<image::KernelImage> {
 /// The length of a file.
 pub(super) fn length(path: &Path) -> Result<u64> {
     let about = || format!("cannot find out how large the initrd {} is", path.display());
-    Ok(open(path).and_then(|file| Ok(file.0.metadata()?.len())).with_context(about)?)
+    open(path).and_then(|file| Ok(file.0.metadata()?.len())).with_context(about)
 }
 
 fn open(path: &Path) -> Result<PlainFile> {

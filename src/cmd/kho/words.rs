@@ -76,6 +76,7 @@ pub(super) fn answer(rulings: &[Ruling], asked: &Asked<'_>) -> String {
 
 impl Asked<'_> {
     /// Why.
+    #[expect(clippy::too_many_lines, reason = "one sentence for each reason")]
     pub(super) fn why(&self, ruling: &Ruling) -> String {
         let Self { from, to, old, next } = self;
         let nobody = "nobody reaches the files, and their memory is held until the next reboot";

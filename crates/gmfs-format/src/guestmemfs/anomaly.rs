@@ -195,6 +195,7 @@ fn inode(ino: InodeNo) -> String {
 }
 
 impl fmt::Display for Anomaly {
+    #[expect(clippy::too_many_lines, reason = "one sentence for each anomaly")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inodes(found) => found.fmt(f),

@@ -142,7 +142,7 @@ impl Store {
     /// The entries of a file.
     fn check_table(&self, source: &dyn ReadAt, node: &Node, found: &mut Vec<Finding>) {
         let ino = node.ino;
-        let (mut blocks, mut hole, mut past): (u64, Option<(u64, u64)>, Option<(u64, u64)>) = (0, None, None);
+        let (mut blocks, mut hole, mut past) = (0_u64, None, None);
         let mut unknown: Option<(u64, Lack)> = None;
         let add = |sum: &mut Option<(u64, u64)>, entry: u64, count: u64| {
             let (first, before) = sum.unwrap_or((entry, 0));
