@@ -106,6 +106,7 @@ commands! {
     bad json;
     undo json;
     inject json;
+    kho json;
     completions;
     man;
     complete hidden;

@@ -12,6 +12,7 @@ pub(crate) mod extract;
 pub(crate) mod fsck;
 pub(crate) mod inject;
 pub(crate) mod inspect;
+pub(crate) mod kho;
 pub(crate) mod ls;
 pub(crate) mod man;
 pub(crate) mod map;

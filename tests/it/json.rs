@@ -171,10 +171,11 @@ fn valid(answer: &Value, line: &str) {
 /// Commands whose output is not JSON.
 const WITHOUT_JSON: [&str; 3] = ["cat", "completions", "man"];
 
-/// The commands of the parser. Those of `bad` have two words.
+/// The commands of the parser, those of `bad` and `kho` by two words.
 fn all_commands(sandbox: &Sandbox) -> Vec<String> {
     let named = commands(sandbox).into_iter().flat_map(|command| match command.as_str() {
         "bad" => ["bad add", "bad del", "bad list"].map(str::to_owned).to_vec(),
+        "kho" => vec!["kho compat".to_owned()],
         _ => vec![command],
     });
     named.collect()
@@ -188,7 +189,7 @@ fn takes(sandbox: &Sandbox, command: &str, option: &str) -> bool {
 }
 
 /// The command lines to run on each image. On a region they succeed; elsewhere they may fail, which is an answer too.
-const LINES: [(&str, &str); 33] = [
+const LINES: [(&str, &str); 35] = [
     ("mkfs", "mkfs IMAGE --size 16M"),
     ("mkfs", "mkfs -f IMAGE -U 8f0e3f6a-2d41-4c55-9f0b-0123456789ab"),
     ("fsck", "fsck -n IMAGE"),
@@ -222,6 +223,8 @@ const LINES: [(&str, &str); 33] = [
     ("undo", "undo mkdir.undo IMAGE"),
     ("inject", "inject IMAGE GM0402 GM0102"),
     ("inject", "inject IMAGE --page 1 --how flip"),
+    ("kho compat", "kho compat 7.3.4 IMAGE"),
+    ("kho compat", "kho compat 7.2.8 7.3.4 --from-cmdline reserve_mem=2M:4096:a --initrd IMAGE"),
 ];
 
 /// The answers of all commands must match their schemas: for a region, a damaged one, an empty one, a dump, and other
@@ -262,7 +265,7 @@ fn answers_match_their_schemas() {
                     answer["schema"].as_str().unwrap().split_once('/').unwrap().0,
                     format!("gmfs.{}", command.replace(' ', "-"))
                 );
-                let about_none = ["explain", "scan"].contains(&command);
+                let about_none = ["explain", "scan", "kho compat"].contains(&command);
                 assert!(about_none || answer.get("store").is_some(), "{line}: {answer}");
             }
         }
@@ -293,8 +296,21 @@ fn schemas_refuse_what_is_wrong() {
 }
 
 /// Commands that write neither a region nor a file.
-const READERS: [&str; 12] =
-    ["bad list", "cat", "completions", "explain", "inspect", "ls", "man", "map", "scan", "stat", "tree", "who"];
+const READERS: [&str; 13] = [
+    "bad list",
+    "cat",
+    "completions",
+    "explain",
+    "inspect",
+    "kho compat",
+    "ls",
+    "man",
+    "map",
+    "scan",
+    "stat",
+    "tree",
+    "who",
+];
 
 /// The command line to run for each command that writes.
 const WRITERS: [(&str, &str); 25] = [

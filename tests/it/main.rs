@@ -25,6 +25,7 @@ mod hints;
 mod hooks;
 mod images;
 mod json;
+mod kho;
 mod matrix;
 mod metadump;
 mod mkfs;

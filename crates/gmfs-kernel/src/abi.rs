@@ -197,6 +197,11 @@ const UPSTREAM: [Era; 7] = {
     ]
 };
 
+/// The ranges of series, from the first to the last, in which Linux has a version of a format.
+pub fn upstream_with(family: Family, number: u32) -> impl Iterator<Item = (Series, Series)> {
+    UPSTREAM.iter().filter(move |era| era.versions.contains(&(family, number))).map(|era| (era.from, era.to))
+}
+
 /// The form of the map in `kho-v1` of a series; `None` where Linux had no `kho-v1`.
 #[must_use]
 pub fn map_form(series: Series) -> Option<MapForm> {
@@ -349,6 +354,8 @@ mod tests {
         assert!(UPSTREAM.windows(2).all(|pair| pair[0].to < pair[1].from && pair[0].from <= pair[0].to));
         assert!(Abi::upstream(Series::new(6, 12)).unwrap() == Abi::default());
         assert!(Abi::upstream(Series::new(7, 4)).is_none());
+        assert_eq!(upstream_with(Family::Kho, 1).count(), 4);
+        assert!(upstream_with(Family::Kho, 4).eq([(Series::new(7, 2), Series::new(7, 3))]));
         assert_eq!(map_form(Series::new(6, 17)), Some(MapForm::Small));
         assert_eq!(map_form(Series::new(7, 0)), Some(MapForm::Page));
         assert_eq!(map_form(Series::new(7, 1)), None);

@@ -42,12 +42,12 @@ pub enum Verdict {
     None,
     /// It is where it was, and its user finds it.
     Kept,
+    /// gmfs does not know.
+    NotKnown,
     /// The load is refused: the old kernel goes on, and nothing is lost.
     Refused,
     /// Nobody reaches it until the next reboot, and nobody writes to it.
     Held,
-    /// gmfs does not know.
-    NotKnown,
     /// The next kernel boots, and gives it to its allocator.
     Lost,
     /// The next kernel says that it has it, and gives pages of it to its allocator.

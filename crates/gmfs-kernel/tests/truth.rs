@@ -351,6 +351,9 @@ fn an_address_that_is_not_known_is_not_guessed() {
     };
     kexec.new_line = LINE.replace("2M:4096", "2M:16M");
     assert_eq!(reason(&kexec), (Verdict::NotKnown, Reason::AddressUnknown));
+    // A region that is held for certain decides.
+    kexec.new_line = LINE.replace("2M:4096", "1M:4096").replace("64K:4096", "64K:16M");
+    assert_eq!(reason(&kexec), (Verdict::Held, Reason::SizeDiffers));
     // What is a multiple of the old alignment is one of a part of it.
     kexec.new_line = LINE.replace("2M:4096", "2M:1K");
     assert_eq!(reason(&kexec), (Verdict::Kept, Reason::Agree));

@@ -121,10 +121,16 @@ fn summary(store: &Store, found: &Guestmemfs, ctx: &mut Ctx) -> Result<Exit> {
         };
         table.row(["Handed over", state]);
     }
+    verdict(table, found, ctx)
+}
+
+/// The last rows, and what is wrong.
+fn verdict(mut table: Table, found: &Guestmemfs, ctx: &mut Ctx) -> Result<Exit> {
+    let inner = found.store();
     let followed = match found.by() {
         Some(By::Tree) => "the device tree",
         Some(By::Inode) => "the inodes",
-        None if parts.tree.is_some() => "the device tree, then the inodes",
+        None if inner.parts().tree.is_some() => "the device tree, then the inodes",
         None => "the inodes",
     };
     table.row(["Files mapped by", followed]);

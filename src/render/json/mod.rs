@@ -6,6 +6,7 @@ pub(crate) mod check;
 pub(crate) mod dump;
 pub(crate) mod files;
 pub(crate) mod guestmemfs;
+pub(crate) mod kho;
 #[cfg(test)]
 mod names;
 pub(crate) mod pkernfs;

@@ -9,7 +9,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::names::NAMES;
-use super::{actions, check, dump, files, guestmemfs, pkernfs, region, schema_of};
+use super::{actions, check, dump, files, guestmemfs, kho, pkernfs, region, schema_of};
 
 /// The schema of a type, as it is serialised.
 fn of<T: JsonSchema>() -> Value {
@@ -41,6 +41,7 @@ fn answers() -> BTreeMap<&'static str, Vec<Value>> {
                 of::<guestmemfs::GuestmemfsInspect>(),
             ],
         ),
+        ("kho-compat", vec![of::<kho::KhoCompat>()]),
         ("ls", vec![of::<files::Listing>()]),
         ("map", vec![of::<files::Map>()]),
         ("mkdir", changed()),
@@ -167,7 +168,7 @@ fn finished(
         "description": if command == "error" {
             "What a command answers that could not do what it was asked to.".to_owned()
         } else {
-            format!("The answer of `gmfs {}`.", command.replacen("bad-", "bad ", 1))
+            format!("The answer of `gmfs {}`.", command.replacen("bad-", "bad ", 1).replacen("kho-", "kho ", 1))
         },
         "type": "object",
         "properties": {

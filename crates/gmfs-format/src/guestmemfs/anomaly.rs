@@ -195,6 +195,7 @@ fn inode(ino: InodeNo) -> String {
 }
 
 impl fmt::Display for Anomaly {
+    #[allow(clippy::too_many_lines, reason = "a sentence for each")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inodes(found) => found.fmt(f),
