@@ -114,10 +114,16 @@ fn summary(store: &Store, found: &Guestmemfs, ctx: &mut Ctx) -> Result<Exit> {
             superblock.serialised.map_or("not known", |mark| if mark == 1 { "yes" } else { "no" }),
         ]);
     }
+    verdict(table, found, ctx)
+}
+
+/// The last rows, and what is wrong.
+fn verdict(mut table: Table, found: &Guestmemfs, ctx: &mut Ctx) -> Result<Exit> {
+    let inner = found.store();
     let followed = match found.by() {
         Some(By::Tree) => "the device tree",
         Some(By::Inode) => "the inodes",
-        None if parts.tree.is_some() => "the device tree, then the inodes",
+        None if inner.parts().tree.is_some() => "the device tree, then the inodes",
         None => "the inodes",
     };
     table.row(["Files mapped by", followed]);

@@ -100,6 +100,9 @@ impl Finding {
     }
 }
 
+/// Entries of a table: the first, and how many.
+type Entries = Option<(u64, u64)>;
+
 impl Store {
     /// What is wrong: everything that an undamaged region satisfies is looked at. Reads the mappings tables of all files, and
     /// the metadata at fixed places.
@@ -142,9 +145,9 @@ impl Store {
     /// The entries of a file.
     fn check_table(&self, source: &dyn ReadAt, node: &Node, found: &mut Vec<Finding>) {
         let ino = node.ino;
-        let (mut blocks, mut hole, mut past) = (0_u64, None, None);
+        let (mut blocks, mut hole, mut past): (u64, Entries, Entries) = (0, None, None);
         let mut unknown: Option<(u64, Lack)> = None;
-        let add = |sum: &mut Option<(u64, u64)>, entry: u64, count: u64| {
+        let add = |sum: &mut Entries, entry: u64, count: u64| {
             let (first, before) = sum.unwrap_or((entry, 0));
             *sum = Some((first, before.saturating_add(count)));
         };
