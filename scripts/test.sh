@@ -7,7 +7,7 @@
 #   scripts/test.sh ARGS...    only the tests, with ARGS for cargo test
 #
 # GMFS_SKIP_INSTALL=1 installs nothing: tests that then lack something say so and are skipped. GMFS_FUZZ_SECONDS is the time
-# for each fuzz target (5; full: 600). The end lists how long each part took. Ends with 1 if a part failed.
+# for each fuzz target (2; full: 600). The end lists how long each part took. Ends with 1 if a part failed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -158,7 +158,7 @@ oldest_rust() {
 
 fuzzing() {
     command -v c++ >/dev/null || skip "libFuzzer takes a C++ compiler, and c++ is not installed"
-    GMFS_FUZZ_CORPUS=$work/corpus scripts/fuzz.sh "${GMFS_FUZZ_SECONDS:-5}"
+    GMFS_FUZZ_CORPUS=$work/corpus scripts/fuzz.sh "${GMFS_FUZZ_SECONDS:-2}"
 }
 
 # --- tests -----------------------------------------------------------------------------------------------------------
@@ -233,7 +233,7 @@ if [ $mode != tests ]; then
     part crates "cargo package" crates
     part "oldest Rust" "the rust-version of Cargo.toml" oldest_rust
     if [ $mode = short ]; then
-        part fuzzing "${GMFS_FUZZ_SECONDS:-5} seconds for each target" fuzzing
+        part fuzzing "${GMFS_FUZZ_SECONDS:-2} seconds for each target" fuzzing
     fi
 fi
 part "static binary" "for $target, as it is released" static_binary

@@ -13,7 +13,7 @@ use crate::support::session::Session;
 fn a_crash_leaves_the_state_before_or_after() {
     let mut total = Tally::default();
     let limits = Limits { subsets: 1 << 10, tears: 64 };
-    for seed in 0..cases(40) {
+    for seed in 0..cases(24) {
         let mut session = Session::new(fresh(16 << 20, 20), seed, Some(limits));
         for step in 0..14 {
             let told = || format!("seed {seed} step {step}");
