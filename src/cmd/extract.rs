@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
 use gmfs::Store;
 use gmfs::store::Runs;
+use gmfs_format::Layout;
 use gmfs_format::model::Kind;
 use gmfs_format::model::Piece;
 use gmfs_format::model::{Inode, Tree};
@@ -36,7 +37,8 @@ use crate::render::size;
 /// --sparse-absent is given: then it becomes a hole, the ranges are listed in a file, and the exit status is 1. A file has
 /// its name when it is whole, and is called FILE.partial until then. Only their owner may read the files and directories that
 /// are made. Symbolic links that are in DEST already are not followed; DEST itself may be one. A file or directory whose
-/// name could lead out of DEST is left out and named, and the exit status is 1.
+/// name could lead out of DEST is left out and named, and the exit status is 1. Beside the files of a live-update session,
+/// session.json has what is recorded of them: handler, seals, position.
 #[derive(Arguments, Clone, Debug)]
 #[command(after_long_help = "Examples:
   gmfs extract region.img /vms/a.mem
@@ -74,6 +76,9 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) json: bool,
 }
+
+/// The file with what is recorded of a session. No token is spelled like it.
+const SESSION_FILE: &str = "session.json";
 
 const SPARSE_HINT: &str = "--sparse-absent leaves holes there, and lists them";
 
@@ -127,7 +132,9 @@ fn one(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let top = super::find(tree, &args.path, &mut exit, ctx).with_context(cannot)?;
     let target = Target::new(args, top).with_context(cannot)?;
     let single = (top.kind == Kind::File).then_some(top.ino);
-    let runs = store.runs(|ino| single.is_none_or(|only| only == ino));
+    // Other layouts read the content of each file by itself.
+    let native = store.layout() == Layout::Native;
+    let runs = store.runs(|ino| native && single.is_none_or(|only| only == ino));
     let (done, missing, lists) = (Vec::new(), Missing::default(), BTreeSet::new());
     let mut work = Work { args, store: &store, runs, done, missing, lists, gaps: false };
     let path = tree.path(top.ino).unwrap_or_else(|| path.to_vec());
@@ -142,15 +149,18 @@ fn one(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     } else {
         let mut folders = Folders::new(target.directory().with_context(cannot)?);
         let mut refused = Vec::new();
+        work.session(top, &folders.parent(1)?).with_context(cannot)?;
         let walked = paths::walk(tree, (top, &path), |step| {
-            // What a damaged region calls a name may lead elsewhere.
-            if name::check(&step.inode.name).is_err() {
-                refused.push((step.inode, Why::Name));
+            if let Some(why) = left_out(&store, step.inode) {
+                refused.push((step.inode, why));
                 return Ok(Go::Past);
             }
-            let name = OsStr::from_bytes(&step.inode.name);
+            let name = name::outside(&step.inode.name);
+            let name = OsStr::from_bytes(&name);
             let made = folders.parent(step.last.len()).and_then(|parent| match step.inode.kind {
-                Kind::Directory => folders.make(&parent, name),
+                Kind::Directory => folders
+                    .make(&parent, name)
+                    .and_then(|()| work.session(step.inode, &folders.parent(step.last.len() + 1)?)),
                 _ => work.file(&step.path, step.inode, (&parent, name), ctx),
             });
             if step.inode.is_doubtful() {
@@ -176,6 +186,12 @@ fn one(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Ok(exit)
 }
 
+/// Why a file or directory is not extracted, if so. What a damaged region calls a name may lead elsewhere.
+fn left_out(store: &Store, inode: &Inode) -> Option<Why> {
+    let name = name::check(&inode.name).is_err().then_some(Why::Name);
+    name.or_else(|| store.content_fault(inode.ino).map(|_| Why::NoContent))
+}
+
 /// What is to be made. Only what the user named is followed through symbolic links; everything else is made, or entered,
 /// by name in a directory that is open.
 enum Target {
@@ -199,7 +215,8 @@ impl Target {
             }
             let shown = paths::shown(&top.name);
             name::check(&top.name).with_context(|| format!("its name, '{shown}', cannot be a file's"))?;
-            return Ok(Self::Entry { parent, name: OsStr::from_bytes(&top.name).to_owned(), slash: false });
+            let name = OsStr::from_bytes(&name::outside(&top.name)).to_owned();
+            return Ok(Self::Entry { parent, name, slash: false });
         }
         let (parent, name) = folder_of(named).with_context(|| format!("cannot make {}", named.display()))?;
         Ok(Self::Entry { parent, name, slash: output::demands_directory(named) })
@@ -309,12 +326,12 @@ impl Work<'_> {
         let mut hidden = Vec::new();
         let mut names: Vec<OsString> = Vec::new();
         let walked = paths::walk(tree, (top, path), |step| {
-            if name::check(&step.inode.name).is_err() {
-                hidden.push((step.inode, Why::Name));
+            if let Some(why) = left_out(self.store, step.inode) {
+                hidden.push((step.inode, why));
                 return Ok::<_, anyhow::Error>(Go::Past);
             }
             names.truncate(step.last.len().saturating_sub(1));
-            names.push(OsStr::from_bytes(&step.inode.name).to_owned());
+            names.push(OsStr::from_bytes(&name::outside(&step.inode.name)).to_owned());
             if step.inode.kind == Kind::File {
                 doubtful.push((step.inode, paths::shown(&step.path)));
                 let to = to.join(names.iter().collect::<PathBuf>());
@@ -356,6 +373,20 @@ impl Work<'_> {
             doubtful: inode.is_doubtful(),
             absent: actions::Gap::list(gaps, Some(self.store.place.base), base),
         });
+    }
+
+    /// Beside the files of a session: what is recorded of them.
+    fn session(&self, directory: &Inode, folder: &Arc<Folder>) -> Result<()> {
+        let Some(session) = self.store.luo().and_then(|luo| luo.session(directory.ino)) else { return Ok(()) };
+        let name = OsStr::new(SESSION_FILE);
+        let file = NewFile::begin_in(folder, name, self.args.force, self.args.image.files())?;
+        let wire = json::luo::LuoSession::from(session);
+        let text = serde_json::to_string_pretty(&wire)?;
+        let mut out = file.file();
+        std::io::Write::write_all(&mut out, text.as_bytes())
+            .and_then(|()| std::io::Write::write_all(&mut out, b"\n"))
+            .with_context(|| format!("cannot write {}", folder.path_of(name).display()))?;
+        file.keep()
     }
 
     fn pieces(&self, inode: &Inode) -> Result<Vec<Piece>> {

@@ -1,6 +1,7 @@
 //! `gmfs inspect`: what a region says of itself, in several views.
 
 pub(crate) mod image;
+mod luo;
 mod pkernfs;
 mod raw;
 mod views;
@@ -123,6 +124,9 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let opened = open::store(&args.image, ctx)?;
     if let Some(found) = opened.pkernfs() {
         return pkernfs::run(args, &opened, found, ctx);
+    }
+    if let Some(found) = opened.luo() {
+        return luo::run(args, &opened, found, ctx);
     }
     if args.view == View::Summary && !args.json {
         summary(&opened, ctx)?;

@@ -177,9 +177,8 @@ fn cut(args: &ReadArgs, located: Located) -> Result<Located> {
         Some(_) => located.source.end().unwrap_or_else(|| located.source.size()),
         None => open::load_or_rebuild(&located)?.geometry().size(),
     };
-    let Located { place, source, dump, lock } = located;
-    let source = Window::new(source.into_inner(), place.base, size);
-    Ok(Located { place, source, dump, lock })
+    let source = Window::new(located.source.into_inner(), located.place.base, size);
+    Ok(Located { source, ..located })
 }
 
 fn copy(source: &Located, file: &NewFile, ctx: &Ctx) -> Result<(Gaps, u64)> {

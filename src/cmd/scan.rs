@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
 use gmfs::find::{self, Candidate, DEFAULT_STEP};
+use gmfs_format::Layout;
 use gmfs_image::foreign::{self, Foreign};
 use gmfs_image::probe;
 use gmfs_io::{ReadAt as _, Span};
@@ -20,12 +21,14 @@ use crate::render::size;
 use crate::render::style::Role;
 use crate::render::table::Table;
 
-/// Find all regions in an image
+/// Find all regions and kexec handovers in an image
 ///
 /// Looks for superblocks at every multiple of the step, in the range that --region names or in all of the image; in
 /// /dev/mem without --region, in all memory that the kernel calls reserved or persistent. A region is certain if both of
 /// its superblocks are there, likely if one is and the other is damaged or not in the image, possible if nothing is where
-/// the other one belongs: perhaps a leftover. The exit status is 1 if there is none.
+/// the other one belongs: perhaps a leftover. In dumps all memory is searched for what Linux hands to its next kernel: the
+/// device tree of a kexec handover (KHO), and the sessions of the live update orchestrator (LUO). The number of a store is
+/// what --store takes. The exit status is 1 if there is none.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs scan vmcore
@@ -63,12 +66,18 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         ctx.note(&format!("no region was found{finer}{other}"));
         return Ok(exit);
     }
-    // The first column is what --region takes, and exact.
-    let mut table =
-        Table::new(&["Region", "Layout", "UUID", "Label", "Found"]).dispensable(&["Layout", "Label", "UUID"]);
-    for region in &found {
+    // The second column is what --region takes, or --at, and exact.
+    let mut table = Table::new(&["Store", "Region", "Layout", "UUID", "Label", "Found"])
+        .right(&[0])
+        .dispensable(&["Layout", "Label", "UUID"]);
+    for (n, region) in found.iter().enumerate() {
+        let place = match region.layout {
+            Layout::Luo => format!("at {:#x}", region.base),
+            Layout::Native | Layout::Pkernfs => locate::spelled(region.base, region.size),
+        };
         table.styled([
-            (&locate::spelled(region.base, region.size), Role::Plain),
+            (&(n + 1).to_string(), Role::Plain),
+            (&place, Role::Plain),
             (region.layout.name(), Role::Plain),
             (&region.uuid.map_or_else(String::new, |uuid| uuid.to_string()), Role::Plain),
             (&paths::shown(&region.label), Role::Plain),
@@ -104,7 +113,11 @@ fn look(args: &Args, ctx: &Ctx) -> Result<(About, Vec<Candidate>, Option<Foreign
             let span = Span::new(range.start, range.end.saturating_sub(range.start));
             let _lock = args.image.lock_range(&image, span, window.is_some(), ctx)?;
             let range = range.start..range.end.min(end.unwrap_or(u64::MAX));
-            let found = search(&image, range)?;
+            let mut found = search(&image, range.clone())?;
+            if find::must_search(image.kind) {
+                let handovers = find::handovers(&image, &watching).map_err(told)?.into_iter();
+                found.extend(handovers.map(|(candidate, _)| candidate).filter(|found| range.contains(&found.base)));
+            }
             let other = foreign::identify(&*image.source).filter(|_| found.is_empty() && !image.kind.is_dump());
             Ok((About::of(&image), found, other))
         }
@@ -114,6 +127,9 @@ fn look(args: &Args, ctx: &Ctx) -> Result<(About, Vec<Candidate>, Option<Foreign
 /// How sure a find is, and whether its size is.
 fn found_text(found: &Candidate) -> String {
     let sure = found.confidence.name();
+    if let Some(detail) = &found.detail {
+        return format!("{sure}; {detail}");
+    }
     if found.size_recorded { sure.to_owned() } else { format!("{sure}; size not recorded, this much is in use") }
 }
 

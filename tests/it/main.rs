@@ -24,6 +24,7 @@ mod hints;
 mod hooks;
 mod images;
 mod json;
+mod luo;
 mod matrix;
 mod metadump;
 mod mkfs;

@@ -9,6 +9,8 @@ pub enum Layout {
     Native,
     /// That of the pkernfs driver of 2024 ([`crate::pkernfs`]).
     Pkernfs,
+    /// What mainline Linux hands from one kernel to the next ([`crate::kho`], [`crate::luo`]).
+    Luo,
 }
 
 impl Layout {
@@ -18,6 +20,7 @@ impl Layout {
         match self {
             Self::Native => "gmfs2",
             Self::Pkernfs => "pkernfs",
+            Self::Luo => "luo",
         }
     }
 }

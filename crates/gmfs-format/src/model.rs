@@ -50,6 +50,8 @@ pub enum Kind {
     Directory,
     /// A block with page tables of an IOMMU, which has a name as a file has.
     PageTables,
+    /// Something that a kernel hands over and that has no content as a file has.
+    Object,
 }
 
 impl Kind {
@@ -60,6 +62,7 @@ impl Kind {
             Self::File => "file",
             Self::Directory => "directory",
             Self::PageTables => "page-tables",
+            Self::Object => "object",
         }
     }
 }

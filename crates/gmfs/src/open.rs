@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
+use gmfs_format::luo;
 use gmfs_format::spec::RegionSpec;
 use gmfs_image::lock::Mode;
 use gmfs_image::probe::{self, Intent};
@@ -48,6 +49,17 @@ pub struct ImageSpec {
     pub holes: Option<Holes>,
     /// Snapshots of raw memory below this one, from the top down: holes are read from them.
     pub over: Vec<PathBuf>,
+    /// Which of the stores in the image.
+    pub which: Option<Which>,
+}
+
+/// Which of several stores in an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The one with this number, counted from 1, as [`find::stores`] lists them.
+    Number(usize),
+    /// The one at this address: where a region starts, or where the device tree of a hand-over is.
+    At(u64),
 }
 
 impl From<&Path> for ImageSpec {
@@ -100,21 +112,16 @@ impl ImageSpec {
     /// # Errors
     /// The image cannot be opened or locked, or it is not clear where in it the store is.
     pub fn locate(&self, locking: Option<&Locking<'_>>, observer: &dyn Observer) -> Result<Located, Error> {
-        let (image, span, lock) = self.find(locking, observer)?;
-        Ok(Located::new(image, span, lock))
-    }
-
-    fn find(&self, locking: Option<&Locking<'_>>, observer: &dyn Observer) -> Result<(Image, Span, ReadLock), Error> {
         loop {
-            let (image, span) = self.find_unlocked(observer)?;
-            let lock = self.lock_range(&image, span, self.region.is_some(), locking, observer)?;
+            let (image, found) = self.find_unlocked(observer)?;
+            let lock = self.lock_range(&image, found.span, self.region.is_some(), locking, observer)?;
             // What was found of a file before it was locked is looked up again: a writer may have been at it.
             if locking.is_none() || !matches!(image.kind, Kind::File | Kind::BlockDevice) {
-                return Ok((image, span, lock));
+                return Ok(Located::found(image, found, lock));
             }
-            let (image, span) = self.find_unlocked(observer)?;
+            let (image, found) = self.find_unlocked(observer)?;
             if lock.is_of(self) {
-                return Ok((image, span, lock));
+                return Ok(Located::found(image, found, lock));
             }
         }
     }
@@ -159,31 +166,33 @@ impl ImageSpec {
     }
 
     /// The image, open for reading, and the part of it that is the region.
-    fn find_unlocked(&self, observer: &dyn Observer) -> Result<(Image, Span), Error> {
+    fn find_unlocked(&self, observer: &dyn Observer) -> Result<(Image, Found), Error> {
         let (exact, size) = self.asked();
         let image = match self.open(exact) {
             Err(OpenError::WindowNeeded { .. }) => {
                 let span = find::in_memory(&self.path, size, observer)?;
-                return Ok((self.open(Some(span))?, span));
+                return Ok((self.open(Some(span))?, span.into()));
             }
             other => other?,
         };
-        let span = match (exact, size) {
-            (Some(span), _) => span,
+        let found = match (exact, size) {
+            (None, _) if self.which.is_some() => find::which(&image, self.which, observer)?,
+            (Some(span), _) => span.into(),
             (None, _) if find::must_search(image.kind) => find::in_dump(&image, size, observer)?,
-            (None, Some(size)) => Span::new(0, size),
-            (None, None) => Span::new(0, image.source.end().unwrap_or(u64::MAX)),
+            (None, Some(size)) => Span::new(0, size).into(),
+            (None, None) => Span::new(0, image.source.end().unwrap_or(u64::MAX)).into(),
         };
+        let span = found.span;
         if let (Some(dump), Some(span)) = (image.description(), exact) {
             lacking::require(&image, &dump, span)?;
         }
-        if self.holes.is_none() && self.over.is_empty() {
+        if self.holes.is_none() && self.over.is_empty() && found.handover.is_none() {
             let holes = image.description().and_then(|dump| dump.holes(span.offset..span.end())).unwrap_or(0);
             if holes > 0 {
                 observer.holes(&image.path, holes);
             }
         }
-        Ok((image, span))
+        Ok((image, found))
     }
 
     /// The image, open for writing and locked, cut to the region.
@@ -245,6 +254,21 @@ pub type Source = Window<Box<dyn ReadAt>>;
 /// Writing goes through this.
 pub type Target = Window<Box<dyn WriteAt>>;
 
+/// What was found in an image.
+#[derive(Debug)]
+pub struct Found {
+    /// The part of the image that the store is read from: a region, or, of a hand-over, all of the memory.
+    pub span: Span,
+    /// The hand-over, if it is one.
+    pub handover: Option<Box<luo::Store>>,
+}
+
+impl From<Span> for Found {
+    fn from(span: Span) -> Self {
+        Self { span, handover: None }
+    }
+}
+
 /// What an image is, and where in it the store starts.
 #[derive(Clone, Debug)]
 pub struct Place {
@@ -274,15 +298,21 @@ pub struct Located {
     pub dump: Option<Description>,
     /// The lock on it.
     pub lock: ReadLock,
+    /// The hand-over that was found in memory, if the store is one: then the bytes are all of the memory.
+    pub handover: Option<Box<luo::Store>>,
 }
 
 impl Located {
+    fn found(image: Image, found: Found, lock: ReadLock) -> Self {
+        Self { handover: found.handover, ..Self::new(image, found.span, lock) }
+    }
+
     /// The part of an image that is the store.
     #[must_use]
     pub fn new(image: Image, span: Span, lock: ReadLock) -> Self {
         let dump = image.description();
         let place = Place { kind: image.kind, path: image.path, base: span.offset };
-        Self { place, source: Window::new(image.source, span.offset, span.len), dump, lock }
+        Self { place, source: Window::new(image.source, span.offset, span.len), dump, lock, handover: None }
     }
 
     /// The superblocks of a native region.

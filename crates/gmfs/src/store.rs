@@ -1,5 +1,6 @@
 //! A store that is open for reading, whatever layout it has.
 
+mod luo;
 mod native;
 mod pkernfs;
 
@@ -16,6 +17,7 @@ use uuid::Uuid;
 use crate::error::Error;
 use crate::open::{Located, Place, ReadLock, Source};
 
+pub use luo::{Luo, record_pages};
 pub use pkernfs::Pkernfs;
 
 /// A store that is open for reading.
@@ -32,6 +34,7 @@ pub struct Store {
 enum Of {
     Native(Box<Region<Source>>),
     Pkernfs(Box<Pkernfs>),
+    Luo(Box<Luo>),
 }
 
 /// What a store lists, and what of it is missing.
@@ -121,6 +124,14 @@ pub enum What {
     Lost,
     /// Bytes past the last whole block.
     Tail,
+    /// Memory that the kernel's parameter reserve_mem= set aside.
+    ReserveMem,
+    /// It is kept for the next kernel, and nothing known owns it.
+    Preserved,
+    /// It is not kept for the next kernel.
+    NotPreserved,
+    /// It is where the next kernel is put.
+    Scratch,
     /// Not in the store.
     Outside,
 }
@@ -139,6 +150,10 @@ impl What {
             Self::Unknown => "unknown",
             Self::Lost => "lost",
             Self::Tail => "tail",
+            Self::ReserveMem => "reserve-mem",
+            Self::Preserved => "preserved",
+            Self::NotPreserved => "not-preserved",
+            Self::Scratch => "scratch",
             Self::Outside => "outside",
         }
     }
@@ -177,13 +192,16 @@ impl Store {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_or_return(located: Located) -> Result<Self, (Box<Located>, Error)> {
-        let Located { place, source, dump, lock } = located;
+        let Located { place, source, dump, lock, handover } = located;
+        if let Some(store) = handover {
+            return Ok(Self { place, dump, lock, of: Of::Luo(Box::new(Luo::new(store, source))) });
+        }
         let of = Region::open_or_return(source)
             .map(|region| Of::Native(Box::new(region)))
             .or_else(|(source, error)| Pkernfs::open(source, error).map(|store| Of::Pkernfs(Box::new(store))));
         match of {
             Ok(of) => Ok(Self { place, dump, lock, of }),
-            Err((source, error)) => Err((Box::new(Located { place, source, dump, lock }), error)),
+            Err((source, error)) => Err((Box::new(Located { place, source, dump, lock, handover: None }), error)),
         }
     }
 
@@ -193,6 +211,7 @@ impl Store {
         match self.of {
             Of::Native(_) => Layout::Native,
             Of::Pkernfs(_) => Layout::Pkernfs,
+            Of::Luo(_) => Layout::Luo,
         }
     }
 
@@ -201,7 +220,7 @@ impl Store {
     pub fn uuid(&self) -> Option<Uuid> {
         match &self.of {
             Of::Native(region) => Some(region.superblock().uuid),
-            Of::Pkernfs(_) => None,
+            Of::Pkernfs(_) | Of::Luo(_) => None,
         }
     }
 
@@ -211,6 +230,7 @@ impl Store {
         match &self.of {
             Of::Native(region) => region.geometry().size(),
             Of::Pkernfs(store) => store.size(),
+            Of::Luo(store) => store.size(),
         }
     }
 
@@ -220,6 +240,7 @@ impl Store {
         match &self.of {
             Of::Native(region) => region.geometry().block_bytes(),
             Of::Pkernfs(_) => gmfs_format::pkernfs::BLOCK_BYTES,
+            Of::Luo(_) => gmfs_format::kho::PAGE,
         }
     }
 
@@ -229,6 +250,8 @@ impl Store {
         self.place.address().or_else(|| match &self.of {
             Of::Native(region) => Some(region.superblock().raw.base.get()).filter(|base| *base != 0),
             Of::Pkernfs(_) => None,
+            // Its addresses are physical, whatever the image says.
+            Of::Luo(_) => Some(0),
         })
     }
 
@@ -238,6 +261,7 @@ impl Store {
         match &self.of {
             Of::Native(region) => region.source(),
             Of::Pkernfs(store) => store.source(),
+            Of::Luo(store) => store.source(),
         }
     }
 
@@ -253,7 +277,7 @@ impl Store {
     pub fn native(&self) -> Result<&Region<Source>, Error> {
         match &self.of {
             Of::Native(region) => Ok(region),
-            Of::Pkernfs(_) => Err(Error::NotNative(self.layout())),
+            Of::Pkernfs(_) | Of::Luo(_) => Err(Error::NotNative(self.layout())),
         }
     }
 
@@ -261,9 +285,30 @@ impl Store {
     #[must_use]
     pub fn pkernfs(&self) -> Option<&Pkernfs> {
         match &self.of {
-            Of::Native(_) => None,
             Of::Pkernfs(store) => Some(store),
+            Of::Native(_) | Of::Luo(_) => None,
         }
+    }
+
+    /// What a kernel hands over, if it is that.
+    #[must_use]
+    pub fn luo(&self) -> Option<&Luo> {
+        match &self.of {
+            Of::Luo(store) => Some(store),
+            Of::Native(_) | Of::Pkernfs(_) => None,
+        }
+    }
+
+    /// Where it starts in the image, in bytes. A hand-over is all over memory: it is named by the address of its root.
+    #[must_use]
+    pub fn base(&self) -> u64 {
+        self.luo().map_or(self.place.base, |luo| luo.store().tree.at)
+    }
+
+    /// Why a file has no content to be read, if so.
+    #[must_use]
+    pub fn content_fault(&self, ino: InodeNo) -> Option<String> {
+        self.luo().and_then(|luo| luo.content_fault(ino))
     }
 
     /// Its inodes.
@@ -272,6 +317,7 @@ impl Store {
         match &self.of {
             Of::Native(region) => native::inodes(region),
             Of::Pkernfs(store) => store.inodes(),
+            Of::Luo(store) => store.inodes(),
         }
     }
 
@@ -281,6 +327,7 @@ impl Store {
         match &self.of {
             Of::Native(region) => native::runs(region, wanted),
             Of::Pkernfs(store) => store.runs(wanted),
+            Of::Luo(store) => store.runs(wanted),
         }
     }
 
@@ -292,6 +339,7 @@ impl Store {
         match &self.of {
             Of::Native(region) => Ok(region.content(inode)?),
             Of::Pkernfs(store) => Ok(store.content(inode)),
+            Of::Luo(store) => store.content(inode),
         }
     }
 
@@ -303,6 +351,7 @@ impl Store {
         match &self.of {
             Of::Native(region) => native::content_of(region, inode, runs),
             Of::Pkernfs(store) => Ok(store.content(inode)),
+            Of::Luo(store) => store.content(inode),
         }
     }
 
@@ -341,6 +390,7 @@ impl Store {
         match &self.of {
             Of::Native(region) => native::owner(region, offset),
             Of::Pkernfs(store) => store.owner(offset),
+            Of::Luo(store) => store.owner(offset),
         }
     }
 
@@ -351,6 +401,7 @@ impl Store {
         match &self.of {
             Of::Native(region) => native::usage(region),
             Of::Pkernfs(store) => store.usage(),
+            Of::Luo(store) => store.usage(),
         }
     }
 }

@@ -112,7 +112,7 @@ fn survey(args: &Args, ctx: &Ctx) -> Result<(About, Option<Found>)> {
 
 /// How much of the region is there. A file without a region has none, unless somebody said where.
 fn look(located: Located, mut span: Span, named: bool) -> Option<Found> {
-    let Located { place, source, dump, lock: _lock } = located;
+    let Located { place, source, dump, lock: _lock, .. } = located;
     let superblocks = Superblocks::load(&source).ok().filter(|found| found.require_readable().is_ok());
     if let Some(found) = &superblocks {
         span.len = if named { span.len } else { found.geometry().size() };

@@ -37,6 +37,8 @@ pub(crate) struct Region {
     #[serde(skip_serializing_if = "Option::is_none")]
     label_bytes: Option<String>,
     confidence: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
 }
 
 impl From<&Candidate> for Region {
@@ -51,6 +53,7 @@ impl From<&Candidate> for Region {
             label,
             label_bytes,
             confidence: found.confidence.name(),
+            detail: found.detail.clone(),
         }
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod actions;
 pub(crate) mod check;
 pub(crate) mod dump;
 pub(crate) mod files;
+pub(crate) mod luo;
 #[cfg(test)]
 mod names;
 pub(crate) mod pkernfs;

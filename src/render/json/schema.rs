@@ -9,7 +9,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::names::NAMES;
-use super::{actions, check, dump, files, pkernfs, region, schema_of};
+use super::{actions, check, dump, files, luo, pkernfs, region, schema_of};
 
 /// The schema of a type, as it is serialised.
 fn of<T: JsonSchema>() -> Value {
@@ -38,6 +38,7 @@ fn answers() -> BTreeMap<&'static str, Vec<Value>> {
                 of::<region::InspectRaw>(),
                 of::<dump::InspectImage>(),
                 of::<pkernfs::PkernfsInspect>(),
+                of::<luo::LuoInspect>(),
             ],
         ),
         ("ls", vec![of::<files::Listing>()]),
