@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn every_byte_of_a_page_is_in_a_field() {
-        let page: PageBytes = std::array::from_fn(|at| (at % 251) as u8 + 1);
+        let page: PageBytes = std::array::from_fn(|at| u8::try_from(at % 251).unwrap() + 1);
         for kind in PageKind::ALL {
             let listed = list(&page, kind);
             let mut next = 0;
