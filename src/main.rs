@@ -28,7 +28,6 @@ mod random;
 mod render;
 mod repairing;
 mod report;
-mod sealing;
 mod standard;
 mod stdout;
 mod suggest;

@@ -8,6 +8,7 @@ use gmfs::Store;
 use gmfs::diff::{Compared, Content, Difference, Options, Range, Sameness, diff};
 use gmfs_format::spec::RegionSpec;
 
+use crate::cmd::sealing;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::{Failure, printable};
@@ -18,7 +19,6 @@ use crate::render::json::{self, diff as answer};
 use crate::render::progress::Progress;
 use crate::render::size;
 use crate::report;
-use crate::sealing;
 
 /// Compare the files of two images: regions, dumps, copies, in any combination
 ///

@@ -27,6 +27,7 @@ pub(crate) mod rm;
 pub(crate) mod save;
 pub(crate) mod scan;
 pub(crate) mod seal;
+mod sealing;
 pub(crate) mod stat;
 pub(crate) mod tree;
 pub(crate) mod truncate;

@@ -4,10 +4,11 @@ use std::ffi::OsString;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs_format::native::units::InodeNo;
+use gmfs_format::model::InodeNo;
 use gmfs_volume::seals::FileSeals;
 use gmfs_volume::{ChangeError, SealOptions};
 
+use crate::cmd::sealing;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::{Failure, printable};
@@ -18,7 +19,6 @@ use crate::render::json::{self, seals};
 use crate::render::progress::Progress;
 use crate::render::size;
 use crate::report;
-use crate::sealing;
 
 /// Record what files hold, so that `gmfs verify` can tell later whether they still do
 ///

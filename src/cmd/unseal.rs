@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
 use gmfs_volume::ChangeError;
 
+use crate::cmd::sealing;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::printable;
@@ -13,7 +14,6 @@ use crate::in_use::InUseOk;
 use crate::open::{self, Changing, TargetArgs};
 use crate::render::json::{self, seals};
 use crate::render::size;
-use crate::sealing;
 
 /// Drop the seals of files: what they held when they were sealed is forgotten
 ///

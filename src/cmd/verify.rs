@@ -7,6 +7,7 @@ use clap::Args as Arguments;
 use gmfs::verify::{Options, State, Unknown, Verified, What, verify};
 use gmfs_format::model::{Inode, Tree};
 
+use crate::cmd::sealing;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::{Failure, printable};
@@ -16,7 +17,6 @@ use crate::render::json::{self, seals};
 use crate::render::progress::Progress;
 use crate::render::{size, time};
 use crate::report;
-use crate::sealing;
 
 /// Tell whether files still hold what they held when they were sealed
 ///

@@ -58,7 +58,8 @@ impl Helps {
     /// Whether a command has an option; `None` if there is no such command.
     fn has(&mut self, command: &str, option: &str) -> Option<bool> {
         let ask = || {
-            let done = self.0.run(&[command, "--help"]);
+            let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();
+            let done = self.0.run(&words);
             (done.code == 0).then(|| done.text())
         };
         let help = self.1.entry(command.to_owned()).or_insert_with(ask).as_ref()?;
@@ -100,9 +101,11 @@ fn commands_in_texts_have_the_options_that_are_named() {
             let plain = plain.split("gmfs ").next().unwrap_or_default();
             for option in options(plain) {
                 bare += 1;
-                let own = name.strip_prefix("src/cmd").ok().and_then(|path| path.iter().next());
-                let own = own.map(|own| own.to_string_lossy().trim_end_matches(".rs").to_owned());
-                let own = own.filter(|own| helps.has(own, "--help").is_some());
+                // A file in a folder can be about a command of two words.
+                let path = name.strip_prefix("src/cmd").ok().and_then(|path| path.to_str()).unwrap_or_default();
+                let words = path.trim_end_matches(".rs").replace('/', " ");
+                let first = words.split(' ').next().unwrap_or_default().to_owned();
+                let own = [words, first].into_iter().find(|own| !own.is_empty() && helps.has(own, "--help").is_some());
                 let said_by: Vec<String> = match own {
                     Some(own) => vec![own],
                     None => {

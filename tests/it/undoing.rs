@@ -153,8 +153,8 @@ fn the_image_and_its_file_are_taken_in_either_order() {
         assert!(sandbox.ok("tree region.img").text().contains("first.mem"), "{line}");
     }
     // Where contents do not tell, the image is the one that is named first.
-    sandbox.fails("undo region.img metadata", "metadata is no undo file");
-    sandbox.fails("restore -y region.img region.img", "no metadata dump");
+    sandbox.fails("undo region.img metadata", "metadata is not an undo file");
+    sandbox.fails("restore -y region.img region.img", "not a metadata dump");
     sandbox.fails("undo region.img missing", "missing");
     sandbox.succeeds("rm region.img -r /vms --undo undo");
     sandbox.fails("undo missing undo", "missing does not exist");

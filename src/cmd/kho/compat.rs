@@ -63,9 +63,6 @@ pub(super) struct Args {
     /// Physical address of a region of FROM, to compare with an alignment; `running` knows it
     #[arg(long, value_name = "LABEL=ADDRESS", value_parser = side::address)]
     at: Vec<(String, u64)>,
-    /// Show which rule decided, and where it is from: run (seen in kexecs), source (of the kernel) or assumed
-    #[arg(short, long)]
-    verbose: bool,
 }
 
 /// See [`Mechanism`].
@@ -105,7 +102,7 @@ pub(super) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         json::print(ctx, "kho-compat", &wire(&kexec, &judgement))?;
         return Ok(exit);
     }
-    show(&kexec, &judgement, args.verbose, ctx)?;
+    show(&kexec, &judgement, ctx.verbose, ctx)?;
     Ok(exit)
 }
 

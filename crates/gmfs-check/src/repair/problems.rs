@@ -384,9 +384,9 @@ mod tests {
 
     /// Chooses, and counts the questions.
     fn choose(answers: &mut Answers, said: Decision) -> (usize, usize, usize) {
-        let mut asked = 0;
+        let mut asked = 0_usize;
         let mut decide = |_: &Question<'_>| {
-            asked += 1;
+            asked = asked.saturating_add(1);
             said
         };
         let edits = vec![reserve(1), inode(99)];

@@ -176,7 +176,8 @@ mod tests {
 
     #[test]
     fn every_byte_of_a_page_is_in_a_field() {
-        let page: PageBytes = std::array::from_fn(|at| u8::try_from(at % 251).unwrap() + 1);
+        let mut bytes = (1..=251_u8).cycle();
+        let page: PageBytes = std::array::from_fn(|_| bytes.next().unwrap_or_default());
         for kind in PageKind::ALL {
             let listed = list(&page, kind);
             let mut next = 0;

@@ -5,21 +5,21 @@ use std::ffi::OsString;
 
 use gmfs_format::model::{InodeNo, Kind, Tree};
 
-use crate::cmd::{Tried, at};
+use super::{Tried, at};
 use crate::paths::{self, Go, walk};
 use crate::repairing;
 
 /// What a second signal ends such a command with: as the shell tells of SIGINT.
-pub(crate) const KILLED: u8 = 130;
+pub(super) const KILLED: u8 = 130;
 
 /// As many threads as are of use.
-pub(crate) fn threads() -> usize {
+pub(super) fn threads() -> usize {
     repairing::threads().get()
 }
 
 /// The files that are meant: those named, and those below the directories that are named; without any, all files. A path
 /// that leads nowhere is a failure of its own.
-pub(crate) fn files(tree: &Tree, named: &[OsString], tried: &mut Tried) -> Vec<InodeNo> {
+pub(super) fn files(tree: &Tree, named: &[OsString], tried: &mut Tried) -> Vec<InodeNo> {
     let all = || tree.inodes().filter(|inode| inode.kind == Kind::File).map(|inode| inode.ino);
     if named.is_empty() {
         return all().collect();
