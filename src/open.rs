@@ -8,10 +8,11 @@ use clap::Args;
 use gmfs::changes::Changes;
 use gmfs::in_use::Watch;
 use gmfs::lacking::Lacking;
-use gmfs::open::{DataFrom, ReadLock, Target, Unlocked};
+use gmfs::open::{DataFrom, ReadLock, Target, Unlocked, Which};
 use gmfs::store::{Guestmemfs, other_layout};
 use gmfs::{ImageSpec, Located, Observer, Place, Store};
 use gmfs_check::Report;
+use gmfs_format::Layout;
 use gmfs_format::guestmemfs::By;
 use gmfs_format::native::geometry::Geometry;
 use gmfs_format::native::units::PAGE_BYTES;
@@ -58,6 +59,14 @@ pub(crate) struct ImageArgs {
     /// that leaves out a hole of the address space has one address for each of its pieces: cut it at the hole.
     #[arg(long, value_name = "ADDRESS", value_parser = locate::parse_address, conflicts_with = "parts")]
     pub(crate) base: Option<u64>,
+    /// The store with this number, as `gmfs scan` lists those in IMAGE
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["region", "at"])]
+    pub(crate) store: Option<u32>,
+    /// The store at this address: where a region starts, or the device tree of a kexec handover
+    ///
+    /// It is read without a search of the image, unless a hand-over can only be found by one.
+    #[arg(long, value_name = "ADDRESS", value_parser = locate::parse_address, conflicts_with = "region")]
+    pub(crate) at: Option<u64>,
     #[command(flatten)]
     pub(crate) wait: Wait,
     /// What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)
@@ -172,10 +181,11 @@ pub(crate) enum MappedBy {
 
 impl ImageArgs {
     /// A file without anything that would have to be said of it.
-    pub(crate) const fn file(image: PathBuf) -> Self {
+    pub(crate) fn file(image: PathBuf) -> Self {
         let wait = Wait { wait: 0 };
-        let (data_from, by) = (None, None);
-        Self { image, region: None, parts: Vec::new(), base: None, wait, holes: None, over: Vec::new(), data_from, by }
+        let (parts, over) = (Vec::new(), Vec::new());
+        let (store, at, data_from, by) = (None, None, None, None);
+        Self { image, region: None, parts, base: None, store, at, wait, holes: None, over, data_from, by }
     }
 
     /// The same for the library.
@@ -188,6 +198,7 @@ impl ImageArgs {
             base: self.base,
             holes,
             over: self.over.clone(),
+            which: self.at.map(Which::At).or(self.store.map(|number| Which::Number(number as usize))),
             data_from: self.data_from.clone(),
             by: self.by.map(|by| if by == MappedBy::Fdt { By::Tree } else { By::Inode }),
         }
@@ -272,20 +283,45 @@ pub(crate) fn told(error: gmfs::Error) -> anyhow::Error {
         gmfs::Error::NotFound { size } => {
             Failure::new("no-region", gmfs::error::not_found(size.map(size::both))).hint(several).into()
         }
-        error @ gmfs::Error::Several(_) => failure("several-regions", &error, several).into(),
+        error @ gmfs::Error::Several(_) => {
+            let hint = "say which: --store N as `gmfs scan IMAGE` numbers them, --at ADDRESS, or --region SIZE:BASE";
+            failure("several-regions", &error, hint).into()
+        }
+        error @ (gmfs::Error::NotAt(_) | gmfs::Error::NotNumbered { .. }) => {
+            failure("no-region", &error, "`gmfs scan IMAGE` lists the stores in it").into()
+        }
+        error @ gmfs::Error::NoContent { .. } => {
+            failure("no-content", &error, "`gmfs stat IMAGE PATH` shows what is recorded of it").into()
+        }
         error @ gmfs::Error::Parameters(_) => {
             failure("several-regions", &error, "choose one with --region SIZE:BASE").into()
         }
         error @ gmfs::Error::NotNative(_) => {
-            let hint = "gmfs reads such a region, by inspect, ls, tree, stat, cat, extract, map, who and save, and does not write it";
+            let hint = match error {
+                gmfs::Error::NotNative(Layout::Luo) => {
+                    "gmfs reads a hand-over, by scan, inspect, ls, tree, stat, cat, extract, map and who, and does not write it"
+                }
+                _ => {
+                    "gmfs reads such a region, by inspect, ls, tree, stat, cat, extract, map, who and save, and does not write it"
+                }
+            };
             failure("layout", &error, hint).into()
         }
         error => error.into(),
     }
 }
 
-/// Opens the image for reading, finds the region's place in it, and locks that.
+/// Opens the image for reading, finds the region's place in it, and locks that. A hand-over is none.
 pub(crate) fn locate(args: &ReadArgs, ctx: &Ctx) -> Result<Located> {
+    let located = locate_any(args, ctx)?;
+    if located.handover.is_some() {
+        return Err(told(gmfs::Error::NotNative(Layout::Luo))).with_context(|| cannot_open(&args.image));
+    }
+    Ok(located)
+}
+
+/// Opens the image for reading, finds the place of the store in it, whatever that is, and locks it.
+pub(crate) fn locate_any(args: &ReadArgs, ctx: &Ctx) -> Result<Located> {
     let locking = args.wait.locking(None);
     let located = args.spec().locate((!args.no_lock).then_some(&locking), &Watching::new(ctx));
     let located = located.map_err(|error| about(told(error), "open", &args.image))?;
@@ -366,7 +402,7 @@ pub(crate) fn superblocks(args: &ReadArgs, ctx: &Ctx) -> Result<(Located, Superb
 
 /// Opens the store for reading, whatever layout it has.
 pub(crate) fn store(args: &ReadArgs, ctx: &Ctx) -> Result<Store> {
-    let located = locate(args, ctx)?;
+    let located = locate_any(args, ctx)?;
     let store = Store::open_or_return(located)
         .inspect(|store| details::store(store, ctx))
         .map_err(|(located, error)| match error {

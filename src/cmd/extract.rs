@@ -14,6 +14,7 @@ use gmfs::extract::{self, Entry, Extracted, Options};
 use gmfs::folder::{Folder, Folders};
 use gmfs::new_file::{demands_directory, folder_of};
 use gmfs::store::Runs;
+use gmfs_format::Layout;
 use gmfs_format::model::{Inode, InodeNo, Kind, Piece, Tree};
 use gmfs_format::name;
 
@@ -22,7 +23,7 @@ use crate::exit::Exit;
 use crate::failure::{Failure, printable};
 use crate::missing::{self, Missing};
 use crate::open::{self, ReadArgs};
-use crate::output;
+use crate::output::{self, NewFile};
 use crate::paths::{self, Why};
 use crate::render::json::{self, actions, files};
 use crate::render::progress::Progress;
@@ -34,7 +35,8 @@ use crate::render::size;
 /// --sparse-absent is given: then it becomes a hole, the ranges are listed in a file, and the exit status is 1. A file has
 /// its name when it is whole, and is called FILE.partial until then. Only their owner may read the files and directories that
 /// are made. Symbolic links that are in DEST already are not followed; DEST itself may be one. A file or directory whose
-/// name could lead out of DEST is left out and named, and the exit status is 1.
+/// name could lead out of DEST is left out and named, and the exit status is 1. Beside the files of a live-update session,
+/// session.json has what is recorded of them: handler, seals, position.
 #[derive(Arguments, Clone, Debug)]
 #[command(after_long_help = "Examples:
   gmfs extract region.img /vms/a.mem
@@ -72,6 +74,9 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) json: bool,
 }
+
+/// The file with what is recorded of a session. No token is spelled like it.
+const SESSION_FILE: &str = "session.json";
 
 const SPARSE_HINT: &str = "--sparse-absent leaves holes there, and lists them";
 
@@ -126,7 +131,9 @@ fn one(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let top = super::find(tree, &args.path, &mut exit, ctx).with_context(cannot)?;
     let target = Target::new(args, top).with_context(cannot)?;
     let single = (top.kind == Kind::File).then_some(top.ino);
-    let runs = store.runs(|ino| single.is_none_or(|only| only == ino));
+    // Other layouts read the content of each file by itself.
+    let native = store.layout() == Layout::Native;
+    let runs = store.runs(|ino| native && single.is_none_or(|only| only == ino));
     let (done, missing, lists) = (Vec::new(), Missing::default(), BTreeSet::new());
     let options = options(args);
     let mut work = Work { args, options, store: &store, runs, done, missing, lists, gaps: false };
@@ -141,7 +148,8 @@ fn one(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         doubtful.push((top, paths::shown(&path)));
     } else {
         let mut folders = Folders::new(target.directory().with_context(cannot)?);
-        hidden = extract::walk(tree, (top, &path), |entry| {
+        work.session(top, &folders.parent(1)?).with_context(cannot)?;
+        hidden = extract::walk(&store, tree, (top, &path), |entry| {
             let made = work.entry(entry, &mut folders, ctx);
             if entry.inode.is_doubtful() {
                 doubtful.push((entry.inode, paths::shown(entry.path)));
@@ -199,7 +207,8 @@ impl Target {
             }
             let shown = paths::shown(&top.name);
             name::check(&top.name).with_context(|| format!("its name, '{shown}', cannot be a file's"))?;
-            return Ok(Self::Entry { parent, name: OsStr::from_bytes(&top.name).to_owned(), slash: false });
+            let name = OsStr::from_bytes(&name::outside(&top.name)).to_owned();
+            return Ok(Self::Entry { parent, name, slash: false });
         }
         let (parent, name) = folder_of(named).with_context(|| format!("cannot make {}", named.display()))?;
         Ok(Self::Entry { parent, name, slash: demands_directory(named) })
@@ -254,7 +263,7 @@ impl Work<'_> {
             self.plan_file(path, top, to, ctx)?;
             return Ok(Vec::new());
         }
-        extract::walk(tree, (top, path), |entry| {
+        extract::walk(self.store, tree, (top, path), |entry| {
             if entry.inode.kind != Kind::File {
                 return Ok(());
             }
@@ -295,6 +304,20 @@ impl Work<'_> {
         });
     }
 
+    /// Beside the files of a session: what is recorded of them.
+    fn session(&self, directory: &Inode, folder: &Arc<Folder>) -> Result<()> {
+        let Some(session) = self.store.luo().and_then(|luo| luo.session(directory.ino)) else { return Ok(()) };
+        let name = OsStr::new(SESSION_FILE);
+        let file = NewFile::begin_in(folder, name, self.args.force, self.args.image.files())?;
+        let wire = json::luo::LuoSession::from(session);
+        let text = serde_json::to_string_pretty(&wire)?;
+        let mut out = file.file();
+        std::io::Write::write_all(&mut out, text.as_bytes())
+            .and_then(|()| std::io::Write::write_all(&mut out, b"\n"))
+            .with_context(|| format!("cannot write {}", folder.path_of(name).display()))?;
+        file.keep()
+    }
+
     fn pieces(&self, inode: &Inode) -> Result<Vec<Piece>> {
         self.store.content_of(inode, &self.runs).map_err(open::told)
     }
@@ -305,7 +328,10 @@ impl Work<'_> {
         let parent = folders.parent(names.len())?;
         let Some(name) = names.last() else { return Ok(()) };
         match inode.kind {
-            Kind::Directory => Ok(folders.make(&parent, name)?),
+            Kind::Directory => {
+                folders.make(&parent, name)?;
+                self.session(inode, &folders.parent(names.len().saturating_add(1))?)
+            }
             _ => self.file(path, inode, (&parent, name), ctx),
         }
     }

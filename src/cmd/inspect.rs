@@ -2,6 +2,7 @@
 
 mod guestmemfs;
 pub(crate) mod image;
+mod luo;
 mod pkernfs;
 mod raw;
 mod views;
@@ -127,6 +128,9 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     }
     if let Some(found) = opened.guestmemfs() {
         return guestmemfs::run(args, &opened, found, ctx);
+    }
+    if let Some(found) = opened.luo() {
+        return luo::run(args, &opened, found, ctx);
     }
     if args.view == View::Summary && !args.json {
         summary(&opened, ctx)?;

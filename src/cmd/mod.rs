@@ -146,7 +146,9 @@ pub(crate) fn at<'t>(tree: &'t Tree, path: &OsStr) -> Result<&'t Inode, Failure>
         let failure = Failure::new("no-root", "the root directory is lost, so no path leads anywhere");
         return Err(failure.hint("`gmfs inspect IMAGE files` shows what can be told"));
     }
-    let found = tree.resolve(path).ok_or_else(|| open::not_found(path))?;
+    // A name can be typed as it is, or as it is shown.
+    let shown = || tree.resolve(&gmfs_format::name::unescape(path)?);
+    let found = tree.resolve(path).or_else(shown).ok_or_else(|| open::not_found(path))?;
     if path.ends_with(b"/") && found.kind != Kind::Directory {
         return Err(Failure::new("not-directory", format!("'{}' is not a directory", paths::shown(path))));
     }

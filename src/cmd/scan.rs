@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
 use gmfs::find::{self, Candidate, DEFAULT_STEP, Depth};
+use gmfs_format::Layout;
 use gmfs_image::foreign::{self, Foreign};
 use gmfs_image::probe;
 use gmfs_io::{ReadAt as _, Span};
@@ -20,15 +21,16 @@ use crate::render::size;
 use crate::render::style::Role;
 use crate::render::table::Table;
 
-/// Find all regions in an image
+/// Find all regions and kexec handovers in an image
 ///
 /// Looks for superblocks at every multiple of the step, in the range that --region names or in all of the image; in
 /// /dev/mem without --region, in all memory that the kernel calls reserved or persistent. A region is certain if both of
 /// its superblocks are there, likely if one is and the other is damaged or not in the image, possible if nothing is where
 /// the other one belongs: perhaps a leftover. In dumps, file systems of guestmemfs v1 are found by the device tree of their
 /// hand-over, at every multiple of 64 KiB or of a smaller step, and by their inodes: certain if both are there, likely if
-/// only one is, possible if the memory is used otherwise now, or if an earlier mount left it. The exit status is 1 if there
-/// is none.
+/// only one is, possible if the memory is used otherwise now, or if an earlier mount left it. In dumps all memory is also
+/// searched for what mainline Linux hands to its next kernel: the device tree of a kexec handover (KHO), and the sessions of
+/// the live update orchestrator (LUO). The number of a store is what --store takes. The exit status is 1 if there is none.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs scan vmcore
@@ -49,6 +51,10 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         let message = format!("a step of {} is not possible", size::both(args.step));
         return Err(Failure::new("step", message).hint("superblocks lie at multiples of 4 KiB").into());
     }
+    if args.image.store.is_some() || args.image.at.is_some() {
+        let failure = Failure::new("usage", "--store and --at choose one store, and scan lists all of them");
+        return Err(failure.hint("--region SIZE:BASE is the part of IMAGE that is searched").into());
+    }
     let (about, found, other) =
         look(args, ctx).with_context(|| format!("cannot scan {}", args.image.image.display()))?;
     let exit = if found.is_empty() { Exit::No } else { Exit::Done };
@@ -66,12 +72,18 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         ctx.note(&format!("no region was found{finer}{other}"));
         return Ok(exit);
     }
-    // The first column is what --region takes, and exact.
-    let mut table =
-        Table::new(&["Region", "Layout", "UUID", "Label", "Found"]).dispensable(&["Layout", "Label", "UUID"]);
-    for region in &found {
+    // The second column is what --region takes, or --at, and exact.
+    let mut table = Table::new(&["Store", "Region", "Layout", "UUID", "Label", "Found"])
+        .right(&[0])
+        .dispensable(&["Layout", "Label", "UUID"]);
+    for (n, region) in found.iter().enumerate() {
+        let place = match region.layout {
+            Layout::Luo => format!("at {:#x}", region.base),
+            Layout::Native | Layout::Pkernfs | Layout::Guestmemfs => locate::spelled(region.base, region.size),
+        };
         table.styled([
-            (&locate::spelled(region.base, region.size), Role::Plain),
+            (&(n + 1).to_string(), Role::Plain),
+            (&place, Role::Plain),
             (region.layout.name(), Role::Plain),
             (&region.uuid.map_or_else(String::new, |uuid| uuid.to_string()), Role::Plain),
             (&paths::shown(&region.label), Role::Plain),
@@ -107,7 +119,11 @@ fn look(args: &Args, ctx: &Ctx) -> Result<(About, Vec<Candidate>, Option<Foreign
             let span = Span::new(range.start, range.end.saturating_sub(range.start));
             let _lock = args.image.lock_range(&image, span, window.is_some(), ctx)?;
             let range = range.start..range.end.min(end.unwrap_or(u64::MAX));
-            let found = search(&image, range)?;
+            let mut found = search(&image, range.clone())?;
+            if find::must_search(image.kind) {
+                let handovers = find::handovers(&image, &watching).map_err(told)?.into_iter();
+                found.extend(handovers.map(|(candidate, _)| candidate).filter(|found| range.contains(&found.base)));
+            }
             let other = foreign::identify(&*image.source).filter(|_| found.is_empty() && !image.kind.is_dump());
             Ok((About::of(&image), found, other))
         }
@@ -124,6 +140,9 @@ fn found_text(found: &Candidate) -> String {
         };
         let stale = if found.stale { "; left by an earlier mount" } else { "" };
         return format!("{sure}; inodes at {:#x}, {tree}{stale}", found.parts.inodes);
+    }
+    if let Some(detail) = &found.detail {
+        return format!("{sure}; {detail}");
     }
     if found.size_recorded { sure.to_owned() } else { format!("{sure}; size not recorded, this much is in use") }
 }

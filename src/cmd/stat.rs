@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args as Arguments;
 use gmfs::Store;
 use gmfs::in_use::ByFile;
-use gmfs::store::Run;
+use gmfs::store::{Luo, Run};
 use gmfs_format::model::Inode;
 use gmfs_format::model::Kind;
 
@@ -15,7 +15,7 @@ use crate::exit::Exit;
 use crate::in_use;
 use crate::open::{self, ReadArgs};
 use crate::paths;
-use crate::render::json::{self, files};
+use crate::render::json::{self, files, luo};
 use crate::render::style::Role;
 use crate::render::table::Table;
 use crate::render::{size, time, words};
@@ -61,7 +61,9 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             }
             show(&store, &path, inode, &extents, users.as_ref(), ctx)?;
         }
+        let handed = luo::Handed::of(&store, inode.ino);
         answer.push(files::Status {
+            handed,
             entry: files::Entry::new(&path, inode).used(users.as_ref(), inode),
             extents: extents.iter().map(|run| files::Extent::new(run, &store)).collect(),
             lost_pages: runs.lost_pages,
@@ -76,6 +78,34 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Ok(if failed { Exit::Failed } else { exit })
 }
 
+/// What a kernel records of a session, or of a file in one.
+fn handed(found: &Luo, inode: &Inode, table: &mut Table) {
+    if let Some(session) = found.session(inode.ino).filter(|_| inode.kind == Kind::Directory) {
+        table.row(["Found by", session.origin.name()]);
+        table.row(["Files", &session.count.to_string()]);
+        for fault in &session.faults {
+            table.styled([("Problem", Role::Bad), (&fault.to_string(), Role::Bad)]);
+        }
+    }
+    let Some(file) = found.file(inode.ino) else { return };
+    table.row(["Handler", &paths::shown(&file.handler)]);
+    table.row([if file.memfd.is_some() { "Record" } else { "Data" }, &size::hex(file.data)]);
+    match &file.memfd {
+        None => {}
+        Some(Err(fault)) => table.styled([("Problem", Role::Bad), (&fault.to_string(), Role::Bad)]),
+        Some(Ok(memfd)) => {
+            table.row(["Position", &memfd.position.to_string()]);
+            let seals = match memfd.seals.map(luo::seals) {
+                None => "not recorded".to_owned(),
+                Some(seals) if seals.is_empty() => "none".to_owned(),
+                Some(seals) => seals.join(", "),
+            };
+            table.row(["Seals", &seals]);
+            table.row(["Folios", &memfd.folios.to_string()]);
+        }
+    }
+}
+
 fn show(
     store: &Store,
     path: &[u8],
@@ -88,11 +118,14 @@ fn show(
     table.row(["Path", &paths::shown(path)]);
     table.row(["Inode", &inode.ino.to_string()]);
     table.row(["Kind", inode.kind.name()]);
-    if inode.kind == Kind::File {
+    if let Some(found) = store.luo() {
+        handed(found, inode, &mut table);
+    }
+    if inode.kind == Kind::File && store.content_fault(inode.ino).is_none() {
         let recorded =
             if inode.size_recorded { "" } else { ", as far as its blocks reach; the layout records no size" };
         table.row(["Size", &format!("{}{recorded}", size::both(inode.size))]);
-        let mapped = extents.iter().map(|run| run.len).sum::<u64>() / store.block_bytes();
+        let mapped = extents.iter().map(|run| run.len).sum::<u64>().div_ceil(store.block_bytes());
         let extents = size::count(extents.len() as u64, "extent");
         table.row(["Blocks", &format!("{} in {extents}", inode.blocks)]);
         if mapped != inode.blocks {

@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         let block = answer.block.map_or_else(String::new, |block| block.to_string());
         let role = match answer.what {
             "bad" | "lost" | "outside" => Role::Bad,
-            "free" | "tail" => Role::Dim,
+            "free" | "tail" | "not-preserved" => Role::Dim,
             _ => Role::Plain,
         };
         table.styled([
@@ -99,6 +99,13 @@ fn sentence(answer: &files::Owner, asker: &Asker<'_>) -> String {
     }
     let Some(ino) = answer.ino else {
         return match answer.what {
+            "reserve-mem" => answer.page_kind.clone().unwrap_or_default(),
+            "preserved" => "kept for the next kernel; no known owner".to_owned(),
+            "not-preserved" => "not kept for the next kernel".to_owned(),
+            "scratch" => "where the next kernel is put; nothing is kept".to_owned(),
+            "unknown" if asker.store.luo().is_some() => {
+                "in nothing that was found; the preserved map is overwritten".to_owned()
+            }
             "outside" => format!("the region has {}", size::both(asker.store.size())),
             "lost" => "the page of the block table that describes it is lost".to_owned(),
             "tail" => "behind the last whole block".to_owned(),

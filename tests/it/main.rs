@@ -27,6 +27,7 @@ mod hooks;
 mod images;
 mod json;
 mod kho;
+mod luo;
 mod matrix;
 mod metadump;
 mod mkfs;

@@ -12,6 +12,8 @@ pub enum Layout {
     Pkernfs,
     /// That of the guestmemfs driver of 2024 ([`crate::guestmemfs`]).
     Guestmemfs,
+    /// What mainline Linux hands from one kernel to the next ([`crate::kho`], [`crate::luo`]).
+    Luo,
 }
 
 impl Layout {
@@ -22,6 +24,7 @@ impl Layout {
             Self::Native => "gmfs2",
             Self::Pkernfs => "pkernfs",
             Self::Guestmemfs => "guestmemfs-v1",
+            Self::Luo => "luo",
         }
     }
 }

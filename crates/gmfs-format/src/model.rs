@@ -54,6 +54,8 @@ pub enum Kind {
     Directory,
     /// A block with page tables of an IOMMU, which has a name like a file.
     PageTables,
+    /// Something that a kernel hands over and that has no content as a file has.
+    Object,
 }
 
 impl Kind {
@@ -64,6 +66,7 @@ impl Kind {
             Self::File => "file",
             Self::Directory => "directory",
             Self::PageTables => "page-tables",
+            Self::Object => "object",
         }
     }
 }

@@ -5,6 +5,81 @@ use std::fmt::Write as _;
 /// The maximum length of a name in bytes.
 pub const MAX_NAME: usize = 255;
 
+/// What stands for a slash in names of a layout whose names can have one: the two bytes of an overlong UTF-8 slash, which
+/// text does not have. [`escape`] shows them as `\\x2f`.
+const SLASH: [u8; 2] = [0xc0, 0xaf];
+/// What stands for no name at all: an overlong NUL, shown as `\\x00`.
+const NOTHING: [u8; 2] = [0xc0, 0x80];
+
+/// A name of a layout in which names can have slashes, or no bytes, as the name of a directory entry.
+#[must_use]
+pub fn entry(name: &[u8]) -> Box<[u8]> {
+    if name.is_empty() {
+        return NOTHING.into();
+    }
+    let parts: Vec<&[u8]> = name.split(|byte| *byte == b'/').collect();
+    parts.join(&SLASH[..]).into()
+}
+
+/// A name of an entry as a file outside can have it.
+#[must_use]
+pub fn outside(name: &[u8]) -> Vec<u8> {
+    let mut rest = name;
+    let mut shown = Vec::with_capacity(name.len());
+    while let Some((first, after)) = rest.split_first() {
+        let stands = [(SLASH, &b"\\x2f"[..]), (NOTHING, &b"\\x00"[..])];
+        if let Some((bytes, text)) = stands.into_iter().find(|(bytes, _)| rest.starts_with(bytes)) {
+            shown.extend_from_slice(text);
+            rest = rest.get(bytes.len()..).unwrap_or_default();
+        } else {
+            shown.push(*first);
+            rest = after;
+        }
+    }
+    shown
+}
+
+/// A path with the escapes that [`escape`] makes, as bytes. `\\x2f` is a slash in a name. `None` if there is no escape in it,
+/// or one that is none.
+#[must_use]
+pub fn unescape(path: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        if *first != b'\\' {
+            bytes.push(*first);
+            continue;
+        }
+        let (kind, after) = rest.split_first()?;
+        rest = after;
+        match kind {
+            b'n' => bytes.push(b'\n'),
+            b't' => bytes.push(b'\t'),
+            b'r' => bytes.push(b'\r'),
+            b'\\' => bytes.push(b'\\'),
+            b'x' => {
+                let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
+                match u8::from_str_radix(digits, 16).ok()? {
+                    b'/' => bytes.extend_from_slice(&SLASH),
+                    0 => bytes.extend_from_slice(&NOTHING),
+                    byte => bytes.push(byte),
+                }
+                rest = rest.get(2..)?;
+            }
+            b'u' => {
+                let text = std::str::from_utf8(rest).ok()?.strip_prefix('{')?;
+                let (digits, after) = text.split_once('}')?;
+                let c = char::from_u32(u32::from_str_radix(digits, 16).ok()?)?;
+                bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                rest = after.as_bytes();
+            }
+            _ => return None,
+        }
+    }
+    (bytes != path).then_some(bytes)
+}
+
 /// Why bytes cannot be a file name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
@@ -63,6 +138,10 @@ pub fn escape(name: &[u8]) -> String {
             push_hex(&mut shown, u32::from(*byte));
         }
     }
+    // Overlong bytes come out of here one by one.
+    if shown.contains("\\xc0") {
+        shown = shown.replace("\\xc0\\xaf", "\\x2f").replace("\\xc0\\x80", "\\x00");
+    }
     shown
 }
 
@@ -93,6 +172,22 @@ mod tests {
         assert_eq!(check(b"a/b"), Err(NameError::Forbidden(b'/')));
         assert_eq!(check(b"a\0b"), Err(NameError::Forbidden(0)));
         assert_eq!(check(b".."), Err(NameError::Dots));
+    }
+
+    #[test]
+    fn names_with_slashes_are_shown_and_typed() {
+        for (name, shown) in
+            [(&b"a/b"[..], "a\\x2fb"), (b"", "\\x00"), (b"/", "\\x2f"), (b"a\\b\n\xff", "a\\\\b\\n\\xff")]
+        {
+            let entry = entry(name);
+            assert_eq!(escape(&entry), shown);
+            assert_eq!(unescape(shown.as_bytes()).as_deref(), Some(&*entry));
+        }
+        assert_eq!(outside(&entry(b"a/b")), b"a\\x2fb");
+        assert_eq!(unescape("\\u{202e}x".as_bytes()).as_deref(), Some("\u{202e}x".as_bytes()));
+        for plain in ["plain", "\\q", "\\x2", "\\u{d800}", "\\"] {
+            assert_eq!(unescape(plain.as_bytes()), None, "{plain}");
+        }
     }
 
     #[test]

@@ -53,6 +53,25 @@ pub enum Error {
     /// The metadata of a pkernfs store cannot be read.
     #[error(transparent)]
     Pkernfs(gmfs_format::pkernfs::StoreError),
+    /// There is no store at the address that was given.
+    #[error("no store is at {0:#x}: no superblock, and no device tree of a kexec handover")]
+    NotAt(u64),
+    /// The image has fewer stores.
+    #[error("the image has {found} stores, so there is none with the number {asked}")]
+    NotNumbered {
+        /// The number.
+        asked: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// A file without content that could be read.
+    #[error("inode {ino} cannot be read: {why}")]
+    NoContent {
+        /// The file.
+        ino: InodeNo,
+        /// Why not.
+        why: String,
+    },
     /// The source could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),

@@ -23,13 +23,13 @@
 //! ```
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use gmfs_format::model::{Inode, InodeNo, Kind, Piece, Tree};
-use gmfs_format::name;
+use gmfs_format::{Layout, name};
 
 use crate::content::{Gaps, known_gaps};
 use crate::copy::{self, Copied, CopyError, Progress};
@@ -92,11 +92,12 @@ pub struct Entry<'a, 't> {
 }
 
 /// Walks through everything below a directory, and hands out each file and directory that can be extracted, a directory
-/// before what is in it. Returns what is left out, and why. `top` is the directory with its path.
+/// before what is in it. Returns what is left out, and why. `top` is the directory with its path, and `tree` that of `store`.
 ///
 /// # Errors
 /// What `each` returned.
 pub fn walk<'t, E>(
+    store: &Store,
     tree: &'t Tree,
     top: (&'t Inode, &[u8]),
     mut each: impl FnMut(Entry<'_, 't>) -> Result<(), E>,
@@ -105,12 +106,13 @@ pub fn walk<'t, E>(
     let mut names: Vec<OsString> = Vec::new();
     let walked = walk::walk(tree, top, |step| {
         // What a damaged store calls a name may lead elsewhere.
-        if name::check(&step.inode.name).is_err() {
-            left_out.push((step.inode, Why::Name));
+        let name = name::check(&step.inode.name).is_err().then_some(Why::Name);
+        if let Some(why) = name.or_else(|| store.content_fault(step.inode.ino).map(|_| Why::NoContent)) {
+            left_out.push((step.inode, why));
             return Ok(Go::Past);
         }
         names.truncate(step.last.len().saturating_sub(1));
-        names.push(OsStr::from_bytes(&step.inode.name).to_owned());
+        names.push(OsString::from_vec(name::outside(&step.inode.name)));
         each(Entry { inode: step.inode, path: &step.path, names: &names })?;
         Ok(Go::In)
     })?;
@@ -196,11 +198,13 @@ pub fn tree(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Done, Error> {
-    let runs = store.runs(|_| true);
+    // Other layouts read the content of each file by itself.
+    let native = store.layout() == Layout::Native;
+    let runs = store.runs(|_| native);
     let path = tree.path(top.ino).unwrap_or_else(|| b"/".to_vec());
     let mut folders = Folders::new(into);
     let mut done = Done::default();
-    let left_out = walk(tree, (top, &path), |entry| {
+    let left_out = walk(store, tree, (top, &path), |entry| {
         let made = one(store, &runs, entry, &mut folders, options, progress);
         let made = made.map_err(|source| Error::Entry { path: entry.path.to_vec(), source: Box::new(source) })?;
         done.files.extend(made);

@@ -8,6 +8,7 @@ use std::io::Read as _;
 use std::ops::Range;
 use std::path::Path;
 
+use gmfs_format::luo::{self, Moment};
 use gmfs_format::native::seal::PageKind;
 use gmfs_format::{Layout, name, pkernfs, spec};
 use gmfs_image::{Image, Kind, probe};
@@ -18,7 +19,7 @@ use uuid::Uuid;
 
 use crate::error::{Error, spelled};
 use crate::lacking;
-use crate::open::Observer;
+use crate::open::{At, Observer, Which};
 
 pub use gmfs_volume::locate::DEFAULT_STEP;
 pub use guestmemfs::Depth;
@@ -46,12 +47,17 @@ pub struct Candidate {
     pub confidence: Confidence,
     /// What led to it, in the layout whose metadata is in other places of the memory.
     pub guestmemfs: Option<Box<guestmemfs::Found>>,
+    /// What else is known of it, in words; of a hand-over which moment it shows, and what is in it.
+    pub detail: Option<String>,
 }
 
 impl fmt::Display for Candidate {
     /// Where it is, what it is called, and how sure it is.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (", spelled(self.base, self.size))?;
+        match self.layout {
+            Layout::Luo => write!(f, "{:#x} (", self.base)?,
+            Layout::Native | Layout::Pkernfs | Layout::Guestmemfs => write!(f, "{} (", spelled(self.base, self.size))?,
+        }
         match self.uuid {
             Some(uuid) => write!(f, "{uuid}")?,
             None => f.write_str(self.layout.name())?,
@@ -62,15 +68,19 @@ impl fmt::Display for Candidate {
         if !self.label.is_empty() {
             write!(f, " '{}'", name::escape(&self.label))?;
         }
-        write!(f, ", {})", self.confidence.name())
+        write!(f, ", {}", self.confidence.name())?;
+        if let Some(detail) = &self.detail {
+            write!(f, ": {detail}")?;
+        }
+        f.write_str(")")
     }
 }
 
 impl From<locate::Candidate> for Candidate {
     fn from(found: locate::Candidate) -> Self {
         let locate::Candidate { layout, base, size, uuid, label, confidence } = found;
-        let (uuid, guestmemfs) = (Some(uuid), None);
-        Self { layout, base, size, size_recorded: true, uuid, label, confidence, guestmemfs }
+        let uuid = Some(uuid);
+        Self { layout, base, size, size_recorded: true, uuid, label, confidence, guestmemfs: None, detail: None }
     }
 }
 
@@ -107,14 +117,137 @@ pub fn in_memory(path: &Path, size: Option<u64>, observer: &dyn Observer) -> Res
 ///
 /// # Errors
 /// The dump cannot be read, or it is not clear which store is meant.
-pub fn in_dump(image: &Image, size: Option<u64>, observer: &dyn Observer) -> Result<Candidate, Error> {
+pub(crate) fn in_dump(image: &Image, size: Option<u64>, observer: &dyn Observer) -> Result<At, Error> {
     let end = image.source.end().unwrap_or(u64::MAX);
-    let found = search(image, 0..end, DEFAULT_STEP, Depth::Needed, observer)?;
+    let mut found = search(image, 0..end, DEFAULT_STEP, Depth::Needed, observer)?;
+    // To find hand-overs all of memory is read. It is done where no region is, which takes a look at a page in 512.
+    if size.is_none() && !found.iter().any(|candidate| candidate.confidence > Confidence::Possible) {
+        let mut stores = handovers(image, observer)?;
+        found.extend(stores.iter().map(|(candidate, _)| candidate.clone()));
+        if !stores.is_empty() {
+            let candidate = choose(found, None)?;
+            let at = stores.iter().position(|(_, store)| store.tree.at == candidate.base);
+            if let Some(at) = at.filter(|_| candidate.layout == Layout::Luo) {
+                return Ok(whole(image, Box::new(stores.swap_remove(at).1)));
+            }
+            return Ok(candidate.into());
+        }
+    }
     let fits = |candidate: &Candidate| size.is_none_or(|size| size == candidate.size);
     if let Some(dump) = image.description().filter(|_| !found.iter().any(fits)) {
         return Err(lacking::nowhere(image.kind, &dump, size).into());
     }
-    choose(found, size)
+    Ok(choose(found, size)?.into())
+}
+
+/// A hand-over with all of the memory that it is in.
+fn whole(image: &Image, store: Box<luo::Store>) -> At {
+    let span = Span::new(0, image.source.end().unwrap_or(u64::MAX));
+    At { handover: Some(store), ..span.into() }
+}
+
+/// Every store in an image: regions by rising base, then hand-overs. Reads all of the image if its offsets are physical
+/// addresses.
+///
+/// # Errors
+/// The image cannot be read.
+pub fn stores(image: &Image, observer: &dyn Observer) -> Result<(Vec<Candidate>, Vec<luo::Store>), Error> {
+    let end = image.source.end().unwrap_or(u64::MAX);
+    let mut found = search(image, 0..end, DEFAULT_STEP, Depth::Full, observer)?;
+    let mut stores = Vec::new();
+    if must_search(image.kind) {
+        for (candidate, store) in handovers(image, observer)? {
+            found.push(candidate);
+            stores.push(store);
+        }
+    }
+    Ok((found, stores))
+}
+
+/// The store that is meant.
+pub(crate) fn which(image: &Image, which: Option<Which>, observer: &dyn Observer) -> Result<At, Error> {
+    let source: &dyn ReadAt = &image.source;
+    if let Some(Which::At(at)) = which {
+        if let Ok(store) = luo::Store::read(source, at) {
+            if store.is_complete() {
+                return Ok(whole(image, Box::new(store)));
+            }
+            let all = handovers(image, observer)?;
+            let found = all.into_iter().map(|(_, found)| found).find(|found| found.tree.at == at);
+            return Ok(whole(image, Box::new(found.unwrap_or(store))));
+        }
+        let found = scan(source, at..at.saturating_add(1), DEFAULT_STEP, |_| {});
+        let found = found.ok().into_iter().flatten().find(|candidate| candidate.base == at);
+        if let Some(region) = found {
+            return Ok(region.into());
+        }
+        let span = Span::new(at, u64::MAX.saturating_sub(at));
+        let guestmemfs = guestmemfs_at(image, span, observer)?.ok_or(Error::NotAt(at))?;
+        return Ok(guestmemfs.candidate(&image.source).into());
+    }
+    let (candidates, mut stores) = stores(image, observer)?;
+    let found = candidates.len();
+    let asked = match which {
+        Some(Which::Number(number)) => number,
+        _ => 0,
+    };
+    let candidate = asked.checked_sub(1).and_then(|at| candidates.get(at));
+    let candidate = candidate.ok_or(Error::NotNumbered { asked, found })?;
+    match stores.iter().position(|store| candidate.layout == Layout::Luo && store.tree.at == candidate.base) {
+        Some(at) => Ok(whole(image, Box::new(stores.swap_remove(at)))),
+        None => Ok(candidate.clone().into()),
+    }
+}
+
+/// Every hand-over in an image whose offsets are physical addresses, by rising address of its root.
+///
+/// # Errors
+/// The image cannot be read.
+pub fn handovers(image: &Image, observer: &dyn Observer) -> Result<Vec<(Candidate, luo::Store)>, Error> {
+    let end = image.source.end().unwrap_or(u64::MAX);
+    let finds = luo::scan(image.source.as_ref(), 0..end, &mut |at| observer.searching(at, end));
+    observer.searched();
+    let finds = finds.map_err(|source| Error::Search { path: image.path.clone(), source })?;
+    let stores = luo::Store::read_all(image.source.as_ref(), &finds);
+    let full = stores.iter().any(|store| !store.sessions.is_empty());
+    Ok(stores.into_iter().map(|store| (handover(&store, full), store)).collect())
+}
+
+/// What is told of a hand-over. `full`: one of those in the image has sessions, so that one without is not what is meant.
+fn handover(store: &luo::Store, full: bool) -> Candidate {
+    let confidence = match (store.confidence, store.sessions.is_empty()) {
+        (luo::Confidence::Stale, _) | (luo::Confidence::Scan, true) => Confidence::Possible,
+        (luo::Confidence::Scan, false) => Confidence::Likely,
+        (luo::Confidence::Complete, true) if full => Confidence::Possible,
+        (luo::Confidence::Complete, _) => Confidence::Certain,
+    };
+    let sizes = store.files().filter_map(|(_, file)| file.memfd.as_ref()?.as_ref().ok()).map(|memfd| memfd.size);
+    let moment = match store.moment {
+        Moment::Running => "before the reboot",
+        Moment::Frozen => "complete",
+        Moment::Later => "in a later kernel",
+    };
+    let release = store.metadata.as_ref().map(|metadata| format!("Linux {}, ", name::escape(&metadata.release)));
+    let (sessions, files) = (store.sessions.len(), store.files().count());
+    let counted = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let detail = format!(
+        "{moment}; {}{}, {}, {}",
+        release.unwrap_or_default(),
+        store.tree.version,
+        counted(sessions, "session"),
+        counted(files, "file")
+    );
+    Candidate {
+        layout: Layout::Luo,
+        base: store.tree.at,
+        size: sizes.fold(0, u64::saturating_add),
+        size_recorded: true,
+        uuid: None,
+        label: Vec::new(),
+        confidence,
+        guestmemfs: None,
+        detail: Some(detail),
+    }
 }
 
 /// The region in a dump, if there is one, and it is clear which.
@@ -231,7 +364,17 @@ fn pkernfs_at<S: ReadAt + ?Sized>(source: &S, base: u64) -> Option<Candidate> {
         pkernfs::Confidence::RootDiffers => Confidence::Possible,
     };
     let (layout, label) = (Layout::Pkernfs, Vec::new());
-    Some(Candidate { layout, base, size, size_recorded: false, uuid: None, label, confidence, guestmemfs: None })
+    Some(Candidate {
+        layout,
+        base,
+        size,
+        size_recorded: false,
+        uuid: None,
+        label,
+        confidence,
+        guestmemfs: None,
+        detail: None,
+    })
 }
 
 /// The one store among those found: the only one that is certain, or, if none is, the only likely one.
@@ -275,8 +418,18 @@ mod tests {
     fn candidate(base: u64, size: u64, confidence: Confidence) -> Candidate {
         let uuid = Some(Uuid::from_u128(base.into()));
         let label = b"x\x1b".to_vec();
-        let guestmemfs = None;
-        Candidate { layout: Layout::Native, base, size, size_recorded: true, uuid, label, confidence, guestmemfs }
+        let (guestmemfs, detail) = (None, None);
+        Candidate {
+            layout: Layout::Native,
+            base,
+            size,
+            size_recorded: true,
+            uuid,
+            label,
+            confidence,
+            guestmemfs,
+            detail,
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use gmfs_format::Layout;
 use gmfs_format::guestmemfs;
+use gmfs_format::luo;
 use gmfs_format::spec::RegionSpec;
 use gmfs_image::lock::Mode;
 use gmfs_image::probe::{self, Intent};
@@ -13,6 +14,7 @@ use gmfs_io::{ReadAt, Span, Window, WriteAt};
 use gmfs_volume::{Superblocks, rebuild};
 
 use crate::error::Error;
+use crate::find::Candidate;
 use crate::find::guestmemfs::Found;
 use crate::store::{Guestmemfs, other_layout};
 use crate::{find, lacking};
@@ -52,10 +54,21 @@ pub struct ImageSpec {
     pub holes: Option<Holes>,
     /// Snapshots of raw memory below this one, from the top down: holes are read from them.
     pub over: Vec<PathBuf>,
+    /// Which of the stores in the image.
+    pub which: Option<Which>,
     /// Where the content of files is, in a layout that keeps it apart from its metadata, if it is not in this image.
     pub data_from: Option<DataFrom>,
     /// By what files are mapped, in the layout that has two ways.
     pub by: Option<guestmemfs::By>,
+}
+
+/// Which of several stores in an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The one with this number, counted from 1, as [`find::stores`] lists them.
+    Number(usize),
+    /// The one at this address: where a region starts, or where the device tree of a hand-over is.
+    At(u64),
 }
 
 /// Another image with the content of files.
@@ -119,7 +132,7 @@ impl ImageSpec {
     pub fn locate(&self, locking: Option<&Locking<'_>>, observer: &dyn Observer) -> Result<Located, Error> {
         let (image, place, lock) = self.find(locking, observer)?;
         match place.guestmemfs {
-            None => Ok(Located::new(image, place.span, lock)),
+            None => Ok(Located { handover: place.handover, ..Located::new(image, place.span, lock) }),
             Some(found) => self.guestmemfs(image, place.span, *found, lock),
         }
     }
@@ -142,7 +155,7 @@ impl ImageSpec {
         };
         let store =
             Guestmemfs { found, store, by: self.by, physical: physical.or(region.map(|r| r.offset)), elsewhere };
-        Ok(Located { place, source, dump, lock, guestmemfs: Some(Box::new(store)) })
+        Ok(Located { place, source, dump, lock, guestmemfs: Some(Box::new(store)), handover: None })
     }
 
     fn find(&self, locking: Option<&Locking<'_>>, observer: &dyn Observer) -> Result<(Image, At, ReadLock), Error> {
@@ -204,31 +217,30 @@ impl ImageSpec {
     fn find_unlocked(&self, observer: &dyn Observer) -> Result<(Image, At), Error> {
         let (exact, size) = self.asked();
         let image = match self.open(exact) {
-            Err(OpenError::WindowNeeded { .. }) => {
+            Err(OpenError::WindowNeeded { .. }) if self.which.is_none() => {
                 let span = find::in_memory(&self.path, size, observer)?;
-                return Ok((self.open(Some(span))?, At { span, guestmemfs: None }));
+                return Ok((self.open(Some(span))?, span.into()));
             }
             other => other?,
         };
-        let (span, guestmemfs) = match (exact, size) {
-            (Some(span), _) => (span, find::guestmemfs_at(&image, span, observer)?),
-            (None, _) if find::must_search(image.kind) => {
-                let candidate = find::in_dump(&image, size, observer)?;
-                (Span::new(candidate.base, candidate.size), candidate.guestmemfs)
-            }
-            (None, Some(size)) => (Span::new(0, size), None),
-            (None, None) => (Span::new(0, image.source.end().unwrap_or(u64::MAX)), None),
+        let at = match (exact, size) {
+            (None, _) if self.which.is_some() => find::which(&image, self.which, observer)?,
+            (Some(span), _) => At { guestmemfs: find::guestmemfs_at(&image, span, observer)?, ..span.into() },
+            (None, _) if find::must_search(image.kind) => find::in_dump(&image, size, observer)?,
+            (None, Some(size)) => Span::new(0, size).into(),
+            (None, None) => Span::new(0, image.source.end().unwrap_or(u64::MAX)).into(),
         };
-        if let (Some(dump), Some(span), None) = (image.description(), exact, &guestmemfs) {
+        let span = at.span;
+        if let (Some(dump), Some(span), None) = (image.description(), exact, &at.guestmemfs) {
             lacking::require(&image, &dump, span)?;
         }
-        if self.holes.is_none() && self.over.is_empty() {
+        if self.holes.is_none() && self.over.is_empty() && at.handover.is_none() {
             let holes = image.description().and_then(|dump| dump.holes(span.offset..span.end())).unwrap_or(0);
             if holes > 0 {
                 observer.holes(&image.path, holes);
             }
         }
-        Ok((image, At { span, guestmemfs }))
+        Ok((image, at))
     }
 
     /// The image, open for writing and locked, cut to the region.
@@ -236,6 +248,9 @@ impl ImageSpec {
     /// # Errors
     /// The image cannot be opened or locked for writing, or it is not clear where in it the region is.
     pub fn locate_for_writing(&self, locking: &Locking<'_>, observer: &dyn Observer) -> Result<(Kind, Target), Error> {
+        if self.which.is_some() {
+            return self.chosen(observer)?.locate_for_writing(locking, observer);
+        }
         let (exact, size) = self.asked();
         // What is locked of a file is what may be changed of it.
         let lock = exact.or(size.map(|size| Span::new(0, size)));
@@ -257,10 +272,26 @@ impl ImageSpec {
         locking: &Locking<'_>,
         observer: &dyn Observer,
     ) -> Result<(Image, Span, ReadLock), Error> {
+        if self.which.is_some() {
+            return self.chosen(observer)?.locate_for_dry_run(locking, observer);
+        }
         let open = |window| probe::open_for_dry_run(&self.path, window);
         let (image, span) = self.place_for_writing(observer, open, |image| image.source.end())?;
         let lock = self.lock_range(&image, span, self.region.is_some(), Some(locking), observer)?;
         Ok((image, span, lock))
+    }
+
+    /// The same image with the place of the store that was chosen.
+    fn chosen(&self, observer: &dyn Observer) -> Result<Self, Error> {
+        let found = find::which(&self.open(None)?, self.which, observer)?;
+        let other = found.guestmemfs.map(|_| Layout::Guestmemfs).or(found.handover.map(|_| Layout::Luo));
+        match other {
+            Some(layout) => Err(Error::NotNative(layout)),
+            None => {
+                let region = RegionSpec { size: found.span.len, base: Some(found.span.offset) };
+                Ok(Self { region: Some(region), which: None, ..self.clone() })
+            }
+        }
     }
 
     /// Opens an image that is to be written, and says where in it the region is: nothing in it is looked at.
@@ -309,11 +340,26 @@ impl Place {
     }
 }
 
-/// Where in an image a store is.
-struct At {
-    span: Span,
+/// Where in an image a store is, and what was found there.
+pub(crate) struct At {
+    /// The part of the image that the store is read from: a region, or, of a hand-over, all of the memory.
+    pub(crate) span: Span,
     /// What led to it, in the layout whose metadata is in other places of the memory.
-    guestmemfs: Option<Box<Found>>,
+    pub(crate) guestmemfs: Option<Box<Found>>,
+    /// The hand-over, if it is one.
+    pub(crate) handover: Option<Box<luo::Store>>,
+}
+
+impl From<Span> for At {
+    fn from(span: Span) -> Self {
+        Self { span, guestmemfs: None, handover: None }
+    }
+}
+
+impl From<Candidate> for At {
+    fn from(found: Candidate) -> Self {
+        Self { span: Span::new(found.base, found.size), guestmemfs: found.guestmemfs, handover: None }
+    }
 }
 
 impl DataFrom {
@@ -340,6 +386,8 @@ pub struct Located {
     pub lock: ReadLock,
     /// The metadata, in the layout that keeps it apart from the region: it is read already.
     pub guestmemfs: Option<Box<Guestmemfs>>,
+    /// The hand-over that was found in memory, if the store is one: then the bytes are all of the memory.
+    pub handover: Option<Box<luo::Store>>,
 }
 
 impl Located {
@@ -348,13 +396,21 @@ impl Located {
     pub fn new(image: Image, span: Span, lock: ReadLock) -> Self {
         let dump = image.description();
         let place = Place { kind: image.kind, path: image.path, base: span.offset };
-        Self { place, source: Window::new(image.source, span.offset, span.len), dump, lock, guestmemfs: None }
+        Self {
+            place,
+            source: Window::new(image.source, span.offset, span.len),
+            dump,
+            lock,
+            guestmemfs: None,
+            handover: None,
+        }
     }
 
     /// Its layout, if that is clear without opening it, and not native.
     #[must_use]
     pub fn layout_if_other(&self) -> Option<Layout> {
         let in_memory = self.guestmemfs.is_some().then_some(Layout::Guestmemfs);
+        let in_memory = in_memory.or(self.handover.is_some().then_some(Layout::Luo));
         in_memory.or_else(|| other_layout(&self.source))
     }
 

@@ -43,9 +43,9 @@ impl Located {
     /// The first `size` bytes of it.
     #[must_use]
     pub fn cut(self, size: u64) -> Self {
-        let Self { place, source, dump, lock, guestmemfs } = self;
+        let Self { place, source, dump, lock, guestmemfs, handover } = self;
         let source = gmfs_io::Window::new(source.into_inner(), place.base, size);
-        Self { place, source, dump, lock, guestmemfs }
+        Self { place, source, dump, lock, guestmemfs, handover }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A store that is open for reading, whatever layout it has.
 
 mod guestmemfs;
+mod luo;
 mod native;
 mod pkernfs;
 
@@ -22,6 +23,7 @@ use crate::error::Error;
 use crate::open::{Located, Place, ReadLock, Source};
 
 pub use guestmemfs::Guestmemfs;
+pub use luo::{Luo, record_pages};
 pub use pkernfs::Pkernfs;
 
 /// A store that is open for reading.
@@ -39,6 +41,7 @@ enum Of {
     Native(Box<Region<Source>>),
     Pkernfs(Box<Pkernfs>),
     Guestmemfs(Box<Guestmemfs>, Source),
+    Luo(Box<Luo>),
 }
 
 /// What a store lists, and what of it is missing.
@@ -133,6 +136,14 @@ pub enum What {
     Lost,
     /// Bytes past the last whole block.
     Tail,
+    /// Memory that the kernel's parameter reserve_mem= set aside.
+    ReserveMem,
+    /// It is kept for the next kernel, and nothing known owns it.
+    Preserved,
+    /// It is not kept for the next kernel.
+    NotPreserved,
+    /// It is where the next kernel is put.
+    Scratch,
     /// Not in the store.
     Outside,
 }
@@ -151,6 +162,10 @@ impl What {
             Self::Unknown => "unknown",
             Self::Lost => "lost",
             Self::Tail => "tail",
+            Self::ReserveMem => "reserve-mem",
+            Self::Preserved => "preserved",
+            Self::NotPreserved => "not-preserved",
+            Self::Scratch => "scratch",
             Self::Outside => "outside",
         }
     }
@@ -190,16 +205,21 @@ impl Store {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_or_return(located: Located) -> Result<Self, (Box<Located>, Error)> {
-        let Located { place, source, dump, lock, guestmemfs } = located;
+        let Located { place, source, dump, lock, guestmemfs, handover } = located;
         if let Some(found) = guestmemfs {
             return Ok(Self { place, dump, lock, of: Of::Guestmemfs(found, source) });
+        }
+        if let Some(store) = handover {
+            return Ok(Self { place, dump, lock, of: Of::Luo(Box::new(Luo::new(store, source))) });
         }
         let of = Region::open_or_return(source)
             .map(|region| Of::Native(Box::new(region)))
             .or_else(|(source, error)| Pkernfs::open(source, error).map(|store| Of::Pkernfs(Box::new(store))));
         match of {
             Ok(of) => Ok(Self { place, dump, lock, of }),
-            Err((source, error)) => Err((Box::new(Located { place, source, dump, lock, guestmemfs: None }), error)),
+            Err((source, error)) => {
+                Err((Box::new(Located { place, source, dump, lock, guestmemfs: None, handover: None }), error))
+            }
         }
     }
 
@@ -210,6 +230,7 @@ impl Store {
             Of::Native(_) => Layout::Native,
             Of::Pkernfs(_) => Layout::Pkernfs,
             Of::Guestmemfs(..) => Layout::Guestmemfs,
+            Of::Luo(_) => Layout::Luo,
         }
     }
 
@@ -218,7 +239,7 @@ impl Store {
     pub fn uuid(&self) -> Option<Uuid> {
         match &self.of {
             Of::Native(region) => Some(region.superblock().uuid),
-            Of::Pkernfs(_) | Of::Guestmemfs(..) => None,
+            Of::Pkernfs(_) | Of::Guestmemfs(..) | Of::Luo(_) => None,
         }
     }
 
@@ -229,6 +250,7 @@ impl Store {
             Of::Native(region) => region.geometry().size(),
             Of::Pkernfs(store) => store.size(),
             Of::Guestmemfs(store, _) => store.size(),
+            Of::Luo(store) => store.size(),
         }
     }
 
@@ -239,6 +261,7 @@ impl Store {
             Of::Native(region) => region.geometry().block_bytes(),
             Of::Pkernfs(_) => gmfs_format::pkernfs::BLOCK_BYTES,
             Of::Guestmemfs(..) => gmfs_format::guestmemfs::BLOCK_BYTES,
+            Of::Luo(_) => gmfs_format::kho::PAGE,
         }
     }
 
@@ -252,6 +275,8 @@ impl Store {
             }
             Of::Pkernfs(_) => self.place.address(),
             Of::Guestmemfs(store, _) => store.physical(),
+            // Its addresses are physical, whatever the image says.
+            Of::Luo(_) => self.place.address().or(Some(0)),
         }
     }
 
@@ -262,6 +287,7 @@ impl Store {
             Of::Native(region) => region.source(),
             Of::Pkernfs(store) => store.source(),
             Of::Guestmemfs(_, source) => source,
+            Of::Luo(store) => store.source(),
         }
     }
 
@@ -277,7 +303,7 @@ impl Store {
     pub fn native(&self) -> Result<&Region<Source>, Error> {
         match &self.of {
             Of::Native(region) => Ok(region),
-            Of::Pkernfs(_) | Of::Guestmemfs(..) => Err(Error::NotNative(self.layout())),
+            Of::Pkernfs(_) | Of::Guestmemfs(..) | Of::Luo(_) => Err(Error::NotNative(self.layout())),
         }
     }
 
@@ -285,8 +311,8 @@ impl Store {
     #[must_use]
     pub fn pkernfs(&self) -> Option<&Pkernfs> {
         match &self.of {
-            Of::Native(_) | Of::Guestmemfs(..) => None,
             Of::Pkernfs(store) => Some(store),
+            Of::Native(_) | Of::Guestmemfs(..) | Of::Luo(_) => None,
         }
     }
 
@@ -294,9 +320,30 @@ impl Store {
     #[must_use]
     pub fn guestmemfs(&self) -> Option<&Guestmemfs> {
         match &self.of {
-            Of::Native(_) | Of::Pkernfs(_) => None,
+            Of::Native(_) | Of::Pkernfs(_) | Of::Luo(_) => None,
             Of::Guestmemfs(store, _) => Some(store),
         }
+    }
+
+    /// What a kernel hands over, if it is that.
+    #[must_use]
+    pub fn luo(&self) -> Option<&Luo> {
+        match &self.of {
+            Of::Luo(store) => Some(store),
+            Of::Native(_) | Of::Pkernfs(_) | Of::Guestmemfs(..) => None,
+        }
+    }
+
+    /// Where it starts in the image, in bytes. A hand-over is all over memory: it is named by the address of its root.
+    #[must_use]
+    pub fn base(&self) -> u64 {
+        self.luo().map_or(self.place.base, |luo| luo.store().tree.at)
+    }
+
+    /// Why a file has no content to be read, if so.
+    #[must_use]
+    pub fn content_fault(&self, ino: InodeNo) -> Option<String> {
+        self.luo().and_then(|luo| luo.content_fault(ino))
     }
 
     /// Its inodes.
@@ -306,6 +353,7 @@ impl Store {
             Of::Native(region) => native::inodes(region),
             Of::Pkernfs(store) => store.inodes(),
             Of::Guestmemfs(store, _) => store.inodes(),
+            Of::Luo(store) => store.inodes(),
         }
     }
 
@@ -316,6 +364,7 @@ impl Store {
             Of::Native(region) => native::runs(region, wanted),
             Of::Pkernfs(store) => store.runs(wanted),
             Of::Guestmemfs(store, _) => store.runs(wanted),
+            Of::Luo(store) => store.runs(wanted),
         }
     }
 
@@ -328,6 +377,7 @@ impl Store {
             Of::Native(region) => Ok(region.content(inode)?),
             Of::Pkernfs(store) => Ok(store.content(inode)),
             Of::Guestmemfs(store, _) => Ok(store.content(inode)),
+            Of::Luo(store) => store.content(inode),
         }
     }
 
@@ -340,6 +390,7 @@ impl Store {
             Of::Native(region) => native::content_of(region, inode, runs),
             Of::Pkernfs(store) => Ok(store.content(inode)),
             Of::Guestmemfs(store, _) => Ok(store.content(inode)),
+            Of::Luo(store) => store.content(inode),
         }
     }
 
@@ -409,6 +460,7 @@ impl Store {
             Of::Native(region) => native::owner(region, offset),
             Of::Pkernfs(store) => store.owner(offset),
             Of::Guestmemfs(store, _) => store.owner(offset),
+            Of::Luo(store) => store.owner(offset),
         }
     }
 
@@ -420,6 +472,7 @@ impl Store {
             Of::Native(region) => native::usage(region),
             Of::Pkernfs(store) => store.usage(),
             Of::Guestmemfs(store, _) => store.usage(),
+            Of::Luo(store) => store.usage(),
         }
     }
 }

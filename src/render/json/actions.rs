@@ -39,6 +39,8 @@ pub(crate) struct Region {
     confidence: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     guestmemfs: Option<guestmemfs::GuestmemfsFound>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
 }
 
 impl From<&Candidate> for Region {
@@ -54,6 +56,7 @@ impl From<&Candidate> for Region {
             label_bytes,
             confidence: found.confidence.name(),
             guestmemfs: found.guestmemfs.as_deref().map(Into::into),
+            detail: found.detail.clone(),
         }
     }
 }

@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use crate::in_use::{User, users as users_of};
 use crate::paths::Why;
-use crate::render::json::region;
 use crate::render::json::text;
+use crate::render::json::{luo, region};
 use crate::render::time;
 
 /// A run of a file's blocks.
@@ -215,6 +215,9 @@ pub(crate) struct Listing {
 pub(crate) struct Status {
     #[serde(flatten)]
     pub(crate) entry: Entry,
+    /// Of a file that a kernel hands over: its record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) handed: Option<luo::Handed>,
     pub(crate) extents: Vec<Extent>,
     pub(crate) lost_pages: u64,
 }

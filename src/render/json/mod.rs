@@ -8,6 +8,7 @@ pub(crate) mod dump;
 pub(crate) mod files;
 pub(crate) mod guestmemfs;
 pub(crate) mod kho;
+pub(crate) mod luo;
 #[cfg(test)]
 mod names;
 pub(crate) mod pkernfs;

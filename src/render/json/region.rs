@@ -69,7 +69,7 @@ impl Store {
 impl From<&gmfs::Store> for Store {
     fn from(store: &gmfs::Store) -> Self {
         let uuid = store.uuid().map(|uuid| uuid.to_string());
-        Self { layout: Some(store.layout().name()), uuid, base: store.place.base, size: Some(store.size()) }
+        Self { layout: Some(store.layout().name()), uuid, base: store.base(), size: Some(store.size()) }
     }
 }
 

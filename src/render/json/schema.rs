@@ -9,7 +9,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::names::NAMES;
-use super::{actions, check, diff, dump, files, guestmemfs, kho, pkernfs, region, schema_of, seals};
+use super::{actions, check, diff, dump, files, guestmemfs, kho, luo, pkernfs, region, schema_of, seals};
 
 /// The schema of a type, as it is serialised.
 fn of<T: JsonSchema>() -> Value {
@@ -40,6 +40,7 @@ fn answers() -> BTreeMap<&'static str, Vec<Value>> {
                 of::<dump::InspectImage>(),
                 of::<pkernfs::PkernfsInspect>(),
                 of::<guestmemfs::GuestmemfsInspect>(),
+                of::<luo::LuoInspect>(),
             ],
         ),
         ("kho-compat", vec![of::<kho::KhoCompat>()]),

@@ -59,29 +59,33 @@ pub fn pages(
     each: &mut dyn FnMut(u64, &Page),
 ) -> Result<(), ReadError> {
     let end = range.end.min(source.end().unwrap_or(ADDRESSES)).min(ADDRESSES);
+    let up = |at: u64| at.checked_next_multiple_of(PAGE).unwrap_or(end);
     let mut buffer = vec![0; CHUNK];
-    let mut at = range.start.checked_next_multiple_of(PAGE).unwrap_or(end);
+    let mut at = up(range.start);
+    let mut zeros = true;
     while at.checked_add(PAGE).is_some_and(|next| next <= end) {
         seen(at);
-        let Some(data) = source.next_data(at..end)? else { break };
-        at = at.max(gmfs_io::num::round_down(data.start, PAGE));
-        let mut stop = data.end.checked_next_multiple_of(PAGE).unwrap_or(end).min(end);
+        // To ask a dump how far zeros go costs more than to read a page: that is done only after zeros.
+        if zeros {
+            let Some(data) = source.next_data(at..end)? else { break };
+            at = at.max(gmfs_io::num::round_down(data.start, PAGE));
+        }
+        let mut stop = at.saturating_add(gmfs_io::num::len64(CHUNK)).min(end);
         if let Some((absent, _)) = source.next_absent(at..stop) {
             if absent.offset <= at {
-                at = absent.end().checked_next_multiple_of(PAGE).unwrap_or(end).max(at.saturating_add(PAGE));
+                let whole = source.next_absent(at..end).map_or(absent, |(whole, _)| whole);
+                at = up(whole.end()).max(at.saturating_add(PAGE));
+                zeros = true;
                 continue;
             }
-            stop = stop.min(gmfs_io::num::round_down(absent.offset, PAGE).max(at.saturating_add(PAGE)));
+            stop = gmfs_io::num::round_down(absent.offset, PAGE).max(at.saturating_add(PAGE));
         }
         let len = gmfs_io::num::small(stop.saturating_sub(at)).min(CHUNK);
-        let len = len.saturating_sub(len.checked_rem(4096).unwrap_or_default());
-        if len == 0 {
-            break;
-        }
-        let Some(chunk) = buffer.get_mut(..len) else { break };
+        let Some(chunk) = buffer.get_mut(..len).filter(|chunk| chunk.len() >= 4096) else { break };
         let whole = source.read_at(at, chunk).is_ok();
+        zeros = whole && chunk.iter().all(|byte| *byte == 0);
         for page in chunk.as_chunks_mut::<4096>().0 {
-            if whole || source.read_at(at, page).is_ok() {
+            if !zeros && (whole || source.read_at(at, page).is_ok()) {
                 each(at, page);
             }
             at = at.saturating_add(PAGE);

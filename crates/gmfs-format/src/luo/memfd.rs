@@ -169,7 +169,7 @@ impl Memfd {
     #[must_use]
     pub fn extents<'s>(&self, source: &'s dyn ReadAt, map: Option<&'s Map>) -> Extents<'s> {
         let (folios, ready) = (self.folios(source), VecDeque::new());
-        Extents { folios, source, map, size: self.size, held: None, covered: 0, ready, done: false }
+        Extents { folios, source, map, size: self.size, held: None, covered: 0, ready, last: None, done: false }
     }
 
     /// Hands the pages that the record itself takes to `each`: the record, its list, and its array.
@@ -396,10 +396,26 @@ pub struct Extents<'s> {
     covered: u64,
     /// What is not handed out yet.
     ready: VecDeque<Extent>,
+    /// The last folio, once it is known to be that.
+    last: Option<Folio>,
     done: bool,
 }
 
 impl Extents<'_> {
+    /// What the last folio has past the end of the file: known once all extents were handed out. Without a map that is the
+    /// rest of a page.
+    #[must_use]
+    pub fn tail(&self) -> Option<Extent> {
+        let last = self.last?;
+        let at = last.frame.checked_mul(PAGE)?;
+        let start = last.index.checked_mul(PAGE)?;
+        let order = self.map.and_then(|map| map.order_of(self.source, at));
+        let least = self.size.checked_sub(start)?;
+        let len = PAGE.checked_shl(order.unwrap_or(0)).unwrap_or(PAGE).max(least.checked_next_multiple_of(PAGE)?);
+        let rest = len.checked_sub(least).filter(|rest| *rest > 0)?;
+        Some(Extent { offset: self.size, len: rest, at: at.checked_add(least) })
+    }
+
     /// Pages of a folio, after which the file goes on at page `next`.
     fn length(&self, folio: &Folio, next: u64, last: bool) -> u64 {
         let room = next.saturating_sub(folio.index);
@@ -455,6 +471,9 @@ impl Iterator for Extents<'_> {
             self.done = next.is_none();
             let until = next.map_or(self.size.div_ceil(PAGE), |folio| folio.index);
             if let Some(held) = std::mem::replace(&mut self.held, next) {
+                if next.is_none() {
+                    self.last = Some(held);
+                }
                 let end = held.index.saturating_add(self.length(&held, until, next.is_none()));
                 self.cover(bytes(end), held.frame.checked_mul(PAGE));
             }

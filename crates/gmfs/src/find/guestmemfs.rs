@@ -249,6 +249,7 @@ impl Found {
             label: Vec::new(),
             confidence,
             guestmemfs: Some(Box::new(self)),
+            detail: None,
         }
     }
 

@@ -1,0 +1,207 @@
+//! What a kernel hands over: `gmfs.inspect/2` of it, what `gmfs.stat/2` adds, and the file that `extract` writes beside the
+//! files of a session.
+
+use gmfs::store::Luo;
+use gmfs_format::luo;
+use gmfs_format::model::InodeNo;
+use serde::Serialize;
+
+use crate::render::json::{files, region, text};
+
+/// A file of a session, as its record has it.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Handed {
+    token: Option<String>,
+    handler: String,
+    record: u64,
+    position: Option<u64>,
+    seals: Option<Vec<String>>,
+    folios: Option<u64>,
+    record_fault: Option<String>,
+}
+
+impl Handed {
+    pub(crate) fn new(file: &luo::File) -> Self {
+        let memfd = file.memfd.as_ref().and_then(|memfd| memfd.as_ref().ok());
+        Self {
+            token: file.token.map(|token| format!("{token:#x}")),
+            handler: text(&file.handler).0,
+            record: file.data,
+            position: memfd.map(|memfd| memfd.position),
+            seals: memfd.and_then(|memfd| memfd.seals).map(seals),
+            folios: memfd.map(|memfd| memfd.folios),
+            record_fault: file.memfd.as_ref().and_then(|memfd| memfd.as_ref().err()).map(ToString::to_string),
+        }
+    }
+
+    pub(crate) fn of(store: &gmfs::Store, ino: InodeNo) -> Option<Self> {
+        store.luo()?.file(ino).map(Self::new)
+    }
+}
+
+/// The seals of a memfd by their names.
+pub(crate) fn seals(seals: u32) -> Vec<String> {
+    let names = ["seal", "shrink", "grow", "write", "future-write", "exec"];
+    names.iter().enumerate().filter(|(bit, _)| seals >> bit & 1 == 1).map(|(_, name)| (*name).to_owned()).collect()
+}
+
+/// A session.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct LuoSession {
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name_bytes: Option<String>,
+    address: u64,
+    origin: &'static str,
+    count: u64,
+    files: Vec<Handed>,
+    problems: Vec<String>,
+}
+
+impl From<&luo::Session> for LuoSession {
+    fn from(session: &luo::Session) -> Self {
+        let (name, name_bytes) =
+            session.name.as_deref().map(text).map_or((None, None), |(name, bytes)| (Some(name), bytes));
+        Self {
+            name,
+            name_bytes,
+            address: session.at,
+            origin: session.origin.name(),
+            count: session.count,
+            files: session.files.iter().map(Handed::new).collect(),
+            problems: session.faults.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+/// Preserved pages of one order.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct ByOrder {
+    pub(crate) order: u32,
+    pub(crate) count: u64,
+    pub(crate) bytes: u64,
+}
+
+/// The preserved map.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct PreservedMap {
+    pub(crate) address: Option<u64>,
+    pub(crate) intact: bool,
+    pub(crate) record_pages: u64,
+    pub(crate) bitmap_bits: u32,
+    pub(crate) orders: Vec<ByOrder>,
+    pub(crate) problems: Vec<String>,
+}
+
+/// A user of the hand-over.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct KhoUser {
+    name: String,
+    address: Option<u64>,
+    size: Option<u64>,
+    fault: Option<String>,
+}
+
+impl From<&luo::UserData> for KhoUser {
+    fn from(user: &luo::UserData) -> Self {
+        Self { name: text(&user.name).0, address: user.at, size: user.size, fault: user.fault.clone() }
+    }
+}
+
+/// Memory with a name.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct ReserveMem {
+    label: String,
+    address: u64,
+    length: u64,
+}
+
+/// An object that files depend on.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Flb {
+    name: String,
+    data: String,
+    count: u64,
+}
+
+/// The answer of `inspect`.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct LuoInspect {
+    image: region::Image,
+    store: region::Store,
+    layout: &'static str,
+    moment: &'static str,
+    confidence: &'static str,
+    kernel: Option<String>,
+    kexec_count: Option<u32>,
+    live_update: Option<u64>,
+    tree: String,
+    preserved: PreservedMap,
+    users: Vec<KhoUser>,
+    scratch: Option<Vec<files::Hole>>,
+    reserve_mem: Vec<ReserveMem>,
+    depended_on: Vec<Flb>,
+    sessions: Vec<LuoSession>,
+    file_bytes: u64,
+    file_record_pages: u64,
+    #[serde(flatten)]
+    pub(crate) lists: region::Lists,
+}
+
+impl LuoInspect {
+    pub(crate) fn new(opened: &gmfs::Store, found: &Luo) -> Self {
+        let store = found.store();
+        let orders = store.by_order(found.source()).unwrap_or_default();
+        let orders = orders.into_iter().map(|(order, count, bytes)| ByOrder { order, count, bytes }).collect();
+        let usage = opened.usage();
+        let root = store.luo.as_ref().and_then(|root| root.as_ref().ok());
+        let area = |area: &gmfs_io::Span| files::Hole { offset: area.offset, length: area.len };
+        Self {
+            image: (&opened.place).into(),
+            store: opened.into(),
+            layout: opened.layout().name(),
+            moment: store.moment.name(),
+            confidence: store.confidence.name(),
+            kernel: store.metadata.as_ref().map(|metadata| text(&metadata.release).0),
+            kexec_count: store.metadata.as_ref().map(|metadata| metadata.count),
+            live_update: root.map(|root| root.number),
+            tree: store.tree.version.to_string(),
+            preserved: PreservedMap {
+                address: store.tree.map,
+                intact: store.has_map(),
+                record_pages: store.own_map().map_or(0, |map| map.records().len() as u64),
+                bitmap_bits: store.map.bitmaps().bits(),
+                orders,
+                problems: store.map.faults().iter().map(ToString::to_string).collect(),
+            },
+            users: store.users.iter().map(KhoUser::from).collect(),
+            scratch: store.scratch.as_ref().map(|scratch| scratch.areas.iter().map(area).collect()),
+            reserve_mem: store
+                .reserve_mem
+                .iter()
+                .map(|memory| ReserveMem { label: text(&memory.label).0, address: memory.start, length: memory.size })
+                .collect(),
+            depended_on: store
+                .flbs
+                .list
+                .iter()
+                .map(|flb| Flb { name: text(&flb.name).0, data: crate::render::json::mask(flb.data), count: flb.files })
+                .collect(),
+            sessions: store.sessions.iter().map(LuoSession::from).collect(),
+            file_bytes: store
+                .files()
+                .filter_map(|(_, file)| file.memfd.as_ref()?.as_ref().ok())
+                .fold(0, |sum, memfd| sum.saturating_add(memfd.size)),
+            file_record_pages: usage.metadata,
+            lists: region::Lists::default(),
+        }
+    }
+}

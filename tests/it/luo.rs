@@ -1,0 +1,177 @@
+//! What kernels hand over, read by each command, against what an independent reader found and the guest itself saw.
+
+use serde_json::Value;
+
+use crate::dumpfiles::unpack;
+use crate::sandbox::Sandbox;
+
+/// Unpacks a capture, and gives what is true of it.
+fn prepare(name: &str) -> Option<(Sandbox, String, Value)> {
+    let dir = gmfs_testing::fixtures("luo")?;
+    let sandbox = Sandbox::new();
+    let file = format!("{name}.mini.elf");
+    unpack(&sandbox, &dir, &file);
+    let text = std::fs::read_to_string(dir.join(format!("{name}.json"))).unwrap();
+    Some((sandbox, file, serde_json::from_str(&text).unwrap()))
+}
+
+fn hex(value: &Value) -> u64 {
+    u64::from_str_radix(value.as_str().unwrap().trim_start_matches("0x"), 16).unwrap()
+}
+
+fn hash(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn a_frozen_hand_over_is_read_by_each_command() {
+    for name in ["main-2-frozen", "v71-2-frozen", "v619-2-frozen"] {
+        let Some((sandbox, image, truth)) = prepare(name) else { return };
+        let truth = &truth["fdts"][0];
+        let found = sandbox.run(&["inspect", &image, "--json"]).json();
+        assert_eq!((&found["moment"], &found["confidence"]), (&"frozen".into(), &"complete".into()), "{name}");
+        assert_eq!(found["store"]["base"], hex(&truth["pa"]), "{name}");
+        let orders = found["preserved"]["orders"].as_array().unwrap();
+        for order in orders {
+            let key = order["order"].to_string();
+            assert_eq!(order["count"], truth["radix"]["orders"][key], "{name}");
+        }
+        sandbox.ok(&format!("extract {image} / out"));
+        for session in truth["sessions"].as_array().unwrap() {
+            let shown = session["name"].as_str().unwrap().replace('/', "\\x2f");
+            // 6.19 takes a session without a name.
+            let shown = if shown.is_empty() { "\\x00".to_owned() } else { shown };
+            let folder = sandbox.path(format!("out/{shown}"));
+            let record: Value = serde_json::from_slice(&std::fs::read(folder.join("session.json")).unwrap()).unwrap();
+            for (file, handed) in session["files"].as_array().unwrap().iter().zip(record["files"].as_array().unwrap()) {
+                let token = format!("{:#x}", file["token"].as_u64().unwrap());
+                assert_eq!(handed["token"], token.as_str());
+                assert_eq!((&handed["position"], &handed["handler"]), (&file["pos"], &file["handler"]), "{name}");
+                let bytes = std::fs::read(folder.join(&token)).unwrap();
+                assert_eq!(hash(&bytes), file["sha256"].as_str().unwrap(), "{name} {shown}/{token}");
+                let path = format!("/{shown}/{token}");
+                let cat = sandbox.run(&["cat", &image, &path]);
+                assert!(cat.code == 0 && cat.stdout == bytes, "{path}: {}", cat.all());
+            }
+        }
+    }
+}
+
+#[test]
+fn each_page_belongs_to_whom_the_records_say() {
+    let Some((sandbox, image, truth)) = prepare("main-2-frozen") else { return };
+    let truth = &truth["fdts"][0];
+    let ask = |address: u64| {
+        let text = format!("{address:#x}");
+        sandbox.run(&["who", &image, &text, "--json"]).json()["addresses"][0].clone()
+    };
+    let sessions = truth["sessions"].as_array().unwrap();
+    for session in sessions.iter().take(3) {
+        let file = &session["files"][1];
+        let path = format!("/{}/{:#x}", session["name"].as_str().unwrap(), file["token"].as_u64().unwrap());
+        let (index, at) = (file["extents"][0][0].as_u64().unwrap(), hex(&file["extents"][0][1]));
+        let owner = ask(at + 5);
+        assert_eq!((&owner["what"], &owner["path"]), (&"file".into(), &path.as_str().into()));
+        assert_eq!(owner["offset"], index * 4096 + 5);
+        let owner = ask(hex(&file["record"]));
+        assert_eq!((&owner["page_kind"], &owner["path"]), (&"record".into(), &path.as_str().into()));
+        let owner = ask(hex(&session["files_pa"]));
+        assert_eq!(owner["page_kind"], "list of files");
+    }
+    for (at, what, kind) in [
+        (hex(&truth["pa"]), "metadata", "KHO device tree"),
+        (hex(&truth["preserved_memory_map"]), "metadata", "preserved map"),
+        (hex(&truth["subnodes"]["memblock"]["pa"]), "metadata", "data of the KHO user memblock"),
+        (hex(&sessions[0]["block"]), "metadata", "list of sessions"),
+        (0x1740_0000, "reserve-mem", "reserve_mem=alpha"),
+    ] {
+        let owner = ask(at);
+        assert_eq!((&owner["what"], &owner["page_kind"]), (&what.into(), &kind.into()), "{at:#x}");
+    }
+    assert_eq!(ask(0x1000)["what"], "not-preserved");
+}
+
+#[test]
+fn a_folio_past_the_end_of_its_file_is_still_its() {
+    let Some((sandbox, image, truth)) = prepare("main-2-frozen") else { return };
+    let sessions = truth["fdts"][0]["sessions"].as_array().unwrap();
+    let session = sessions.iter().find(|session| session["name"] == "folios").unwrap();
+    let last = session["files"][0]["extents"].as_array().unwrap().last().unwrap().clone();
+    // The file has 5 MiB and a page in folios of 2 MiB.
+    let end = hex(&last[1]) + last[2].as_u64().unwrap() * 4096;
+    let found = sandbox.run(&["who", &image, &format!("{end:#x}"), "--json"]).json();
+    let owner = &found["addresses"][0];
+    assert_eq!((&owner["what"], &owner["path"]), (&"file".into(), &"/folios/0x1".into()));
+    assert_eq!(owner["beyond_end"], true);
+}
+
+#[test]
+fn before_the_reboot_files_are_found_by_their_records() {
+    let Some((sandbox, image, truth)) = prepare("main-1-preserved") else { return };
+    let found = sandbox.run(&["ls", "-R", &image, "--json"]).json();
+    let entries = found["entries"].as_array().unwrap();
+    for record in truth["without_luo_blob"]["memfd_records"].as_array().unwrap() {
+        let path = format!("/unnamed/record-{:#x}", hex(&record["pa"]));
+        let entry = entries.iter().find(|entry| entry["path"] == path.as_str()).unwrap();
+        assert_eq!(entry["size"], record["size"]);
+    }
+    let shown = sandbox.ok(&format!("inspect {image}"));
+    assert!(shown.all().contains("before the reboot"), "{}", shown.all());
+}
+
+#[test]
+fn in_the_next_kernel_sessions_are_found_and_the_store_can_be_chosen() {
+    let Some((sandbox, image, truth)) = prepare("main-4-boot") else { return };
+    let found = sandbox.run(&["scan", &image, "--json"]).json();
+    let regions = found["regions"].as_array().unwrap();
+    let bases: Vec<u64> = regions.iter().map(|region| region["base"].as_u64().unwrap()).collect();
+    let wanted: Vec<u64> = truth["fdts"].as_array().unwrap().iter().map(|fdt| hex(&fdt["pa"])).collect();
+    assert_eq!(bases, wanted);
+    let names = |args: &[&str]| {
+        let found = sandbox.run(&[&["ls", &image, "--json"], args].concat()).json();
+        found["entries"].as_array().unwrap().len()
+    };
+    assert_eq!((names(&[]), names(&["--store", "1"]), names(&["--store", "2"])), (10, 10, 0));
+    assert_eq!(names(&["--at", &format!("{:#x}", wanted[0])]), 10);
+    sandbox.fails_with(2, &format!("ls {image} --store 3"), "gmfs scan");
+    sandbox.fails_with(2, &format!("ls {image} --at 0x5000"), "0x5000");
+}
+
+#[test]
+fn records_that_were_overwritten_lose_their_file_and_no_other() {
+    let Some((sandbox, image, _)) = prepare("main-6-retrieved") else { return };
+    let done = sandbox.run(&["extract", "--sparse-absent", &image, "/", "out"]);
+    assert!(done.code == 1 && done.all().contains("content cannot be read"), "{}", done.all());
+    // What was not taken is whole.
+    let bytes = std::fs::read(sandbox.path("out/unnamed-0x63c000/0x4d")).unwrap();
+    assert_eq!(hash(&bytes)[..8], *"5cf3c915");
+    sandbox.fails_with(2, &format!("cat {image} /unnamed-0x4e6000/0x1"), "which no kernel writes");
+}
+
+#[test]
+fn a_region_that_is_chosen_is_the_one_that_is_repaired() {
+    let sandbox = Sandbox::new();
+    std::fs::File::create(sandbox.path("disk.img")).unwrap().set_len(80 << 20).unwrap();
+    sandbox.ok("mkfs disk.img --region 64M:8M");
+    for choice in ["--store 1", "--at 8M"] {
+        sandbox.ok(&format!("fsck -f -y disk.img {choice}"));
+        sandbox.ok(&format!("ls disk.img {choice}"));
+        sandbox.fails_with(2, &format!("scan disk.img {choice}"), "lists all");
+    }
+    sandbox.fails_with(8, "fsck -y disk.img --store 2", "gmfs scan");
+}
+
+#[test]
+fn what_only_native_regions_can_do_is_refused_by_name() {
+    let Some((sandbox, image, _)) = prepare("main-2-frozen") else { return };
+    for args in [
+        vec!["fsck", "-n", &image],
+        vec!["save", &image, "-o", "copy"],
+        vec!["inspect", &image, "pages"],
+        vec!["dump", &image, "-o", "meta"],
+    ] {
+        let done = sandbox.run(&args);
+        assert!(done.code != 0 && done.all().contains("luo"), "{args:?}: {}", done.all());
+    }
+}
