@@ -1,6 +1,6 @@
 //! What a kexec from one kernel to another does to memory that is handed over.
 //!
-//! A table of rules, the first of which that applies decides: [`RULES`]. Each rule says what becomes of what. The rules were
+//! A table of rules, the first of which that applies decides: `RULES`. Each rule says what becomes of what. The rules were
 //! checked against kexecs between seven kernels, from 6.17 to 7.3; [`Evidence`] says of each rule where it is from. Words for
 //! all of it are the user interface's.
 

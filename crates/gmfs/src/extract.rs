@@ -1,6 +1,6 @@
 //! Extracting files and directories of a store into a folder outside.
 //!
-//! [`tree`] extracts a directory with all that is in it, [`file`] one file. Nothing that a damaged store says can lead
+//! [`tree`] extracts a directory with all that is in it, [`file()`] one file. Nothing that a damaged store says can lead
 //! out of the folder: what is made is made by name in directories that are open, and an entry whose name no file can have
 //! is left out. Holes stay holes. Bytes that are unknown are an error, unless [`Options::leave_gaps`] makes holes of them
 //! too.
