@@ -1,77 +1,22 @@
 //! The table of `reserve_mem=` regions that a kernel with KHO shows: a flattened device tree with a node for each.
 
-use gmfs_io::num::small;
+use gmfs_format::fdt::{Fdt, Node};
 
 use crate::cmdline::{MOST_REGIONS, Region};
-
-const MAGIC: u32 = 0xd00d_feed;
-const BEGIN: u32 = 1;
-const END: u32 = 2;
-const PROPERTY: u32 = 3;
-const NOP: u32 = 4;
 
 /// The regions of the table, with their addresses; their alignment is not in it. `None` if it is none.
 #[must_use]
 pub fn regions(tree: &[u8]) -> Option<Vec<Region>> {
-    if be32(tree, 0)? != MAGIC {
-        return None;
-    }
-    let words = |at: usize| Some(small(be32(tree, at)?.into()));
-    let (structure, strings) = (tree.get(words(8)?..)?, tree.get(words(12)?..)?);
-    let mut found: Vec<Region> = Vec::new();
-    let mut depth: usize = 0;
-    let (mut label, mut start, mut size) = (None, None, None);
-    let mut at: usize = 0;
-    while let Some(token) = be32(structure, at) {
-        at = at.checked_add(4)?;
-        match token {
-            BEGIN => {
-                let name = until_zero(structure.get(at..)?)?;
-                at = padded(at.checked_add(name.len())?.checked_add(1)?)?;
-                depth = depth.checked_add(1)?;
-                (label, start, size) = (std::str::from_utf8(name).ok(), None, None);
-            }
-            PROPERTY => {
-                let (length, name) =
-                    (small(be32(structure, at)?.into()), small(be32(structure, at.checked_add(4)?)?.into()));
-                let from = at.checked_add(8)?;
-                let end = from.checked_add(length)?;
-                let value = structure.get(from..end)?;
-                at = padded(end)?;
-                let number = value.try_into().ok().map(u64::from_ne_bytes);
-                match until_zero(strings.get(name..)?)? {
-                    b"start" => start = number,
-                    b"size" => size = number,
-                    _ => {}
-                }
-            }
-            END => {
-                if let (2, Some(label), Some(size)) = (depth, label, size) {
-                    found.push(Region { label: label.to_owned(), size, align: 1, address: start });
-                }
-                label = None;
-                depth = depth.checked_sub(1)?;
-            }
-            NOP => {}
-            _ => break,
-        }
-        if found.len() >= MOST_REGIONS || (depth == 0 && token == END) {
-            break;
-        }
-    }
-    Some(found)
+    let tree = Fdt::parse(tree).ok()?;
+    Some(tree.root().children().filter_map(region).take(MOST_REGIONS).collect())
 }
 
-fn be32(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_be_bytes(bytes.get(at..)?.first_chunk().copied()?))
-}
-
-fn until_zero(bytes: &[u8]) -> Option<&[u8]> {
-    bytes.get(..bytes.iter().position(|byte| *byte == 0)?)
-}
-
-fn padded(at: usize) -> Option<usize> {
-    at.checked_next_multiple_of(4)
+/// The region of a node; `None` for a node without a label or a size.
+fn region(node: Node<'_>) -> Option<Region> {
+    let label = std::str::from_utf8(node.name()).ok()?.to_owned();
+    // The kernel writes numbers as it has them in memory.
+    let number = |name: &[u8]| node.property(name)?.try_into().ok().map(u64::from_ne_bytes);
+    Some(Region { label, size: number(b"size")?, align: 1, address: number(b"start") })
 }
 
 #[cfg(test)]
