@@ -230,7 +230,7 @@ fn sum(counts: impl Iterator<Item = u64>) -> u64 {
 /// use gmfs_volume::{FormatOptions, Stamp};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// // A region of 20 MiB in memory; a page of its first copy is overwritten.
+/// // A region of 20 MiB in memory; the page of its first copy that holds the inode of "/" is overwritten.
 /// let geometry = Geometry::plan(20 << 20, PmdShift::M2, 64)?;
 /// let mut region = vec![0; 20 << 20];
 /// # let options = FormatOptions {
@@ -245,7 +245,7 @@ fn sum(counts: impl Iterator<Item = u64>) -> u64 {
 /// # };
 /// gmfs_volume::format(&mut region, &options)?;
 /// let healthy = region.clone();
-/// let page = usize::try_from(geometry.page_offset(CopyId::A, PageNo(1)))?;
+/// let page = usize::try_from(geometry.page_offset(CopyId::A, PageNo(2)))?;
 /// region[page..page + 100].fill(0xff);
 ///
 /// // One question for each problem.
@@ -259,7 +259,7 @@ fn sum(counts: impl Iterator<Item = u64>) -> u64 {
 ///
 /// assert_eq!(outcome.repaired(), 1);
 /// assert_eq!(outcome.last.verdict(), Verdict::Clean);
-/// assert!(asked.len() == 1 && asked[0].contains("page 1 of copy A"), "{asked:?}");
+/// assert!(asked.len() == 1 && asked[0].contains("page 2 of copy A"), "{asked:?}");
 /// assert!(region == healthy);
 /// # Ok(())
 /// # }
