@@ -35,6 +35,7 @@ mod multicall;
 mod names;
 mod operands;
 mod output;
+mod packaging;
 mod pkernfs;
 mod reading;
 mod repair_trouble;
