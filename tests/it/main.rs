@@ -36,6 +36,8 @@ mod names;
 mod operands;
 mod output;
 mod pkernfs;
+mod plan;
+mod preflight;
 mod reading;
 mod repair_trouble;
 mod sandbox;
