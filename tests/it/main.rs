@@ -46,4 +46,5 @@ mod short_images;
 mod shown;
 mod terminal;
 mod undoing;
+mod units;
 mod unshown;

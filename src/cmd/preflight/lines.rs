@@ -261,8 +261,14 @@ pub(super) fn command_line(window: &Window, machine: &Machine, given: Option<&st
         let message = format!("{name} has memmap=exactmap, which replaces the firmware's map");
         return Line::unknown(CHECK, message, "leave memmap=exactmap out");
     }
+    judged(line.keeps(span, need), (span, need), name, put)
+}
+
+/// What becomes of a window, as a line. `put` is what to do about it.
+fn judged(keeping: Keeping, (span, need): (Span, Need), name: &str, put: String) -> Line {
+    const CHECK: &str = "command line";
     let range = format!("{} at {}", size::human(span.len), size::hex(span.offset));
-    match line.keeps(span, need) {
+    match keeping {
         Keeping::Kept { word } if word.starts_with("guestmemfs=") => Line::unknown(
             CHECK,
             format!("{name} has {word}, which only a kernel with the guestmemfs driver understands"),
