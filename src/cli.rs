@@ -110,6 +110,8 @@ commands! {
     bad json;
     undo json;
     inject json;
+    plan json;
+    preflight json;
     kho json;
     completions;
     man;
