@@ -42,6 +42,7 @@ mod sandbox;
 mod seal;
 mod short_images;
 mod shown;
+mod space;
 mod terminal;
 mod undoing;
 mod unshown;
