@@ -97,6 +97,8 @@ commands! {
     extract json;
     map json;
     who json;
+    df json;
+    metrics json;
     create json;
     mkdir json;
     put json;

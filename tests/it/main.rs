@@ -45,6 +45,7 @@ mod sandbox;
 mod seal;
 mod short_images;
 mod shown;
+mod space;
 mod terminal;
 mod undoing;
 mod units;
