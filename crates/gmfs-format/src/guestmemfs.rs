@@ -40,6 +40,7 @@
 
 mod anomaly;
 mod check;
+mod marks;
 mod probe;
 mod raw;
 mod store;

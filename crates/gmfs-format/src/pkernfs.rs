@@ -30,6 +30,7 @@ mod estimate;
 mod extents;
 mod kind;
 mod make;
+mod marks;
 mod owner;
 mod probe;
 mod raw;
