@@ -299,10 +299,10 @@ pub(crate) fn told(error: gmfs::Error) -> anyhow::Error {
         error @ gmfs::Error::NotNative(_) => {
             let hint = match error {
                 gmfs::Error::NotNative(Layout::Luo) => {
-                    "gmfs reads a hand-over, by scan, inspect, ls, tree, stat, cat, extract, map and who, and does not write it"
+                    "gmfs reads a hand-over, by scan, inspect, fsck, ls, tree, stat, cat, extract, map and who, and does not write it"
                 }
                 _ => {
-                    "gmfs reads such a region, by inspect, ls, tree, stat, cat, extract, map, who and save, and does not write it"
+                    "gmfs reads such a region, by inspect, fsck, ls, tree, stat, cat, extract, map, who and save, and does not write it"
                 }
             };
             failure("layout", &error, hint).into()
@@ -333,6 +333,14 @@ pub(crate) fn locate_any(args: &ReadArgs, ctx: &Ctx) -> Result<Located> {
     }
     details::located(&located, !args.no_lock, ctx);
     Ok(located)
+}
+
+/// Whether what was located is a store that is not native.
+pub(crate) fn is_other(located: &Located) -> bool {
+    let none = |source| matches!(Superblocks::load(source), Err(OpenError::NoRegion { .. }));
+    located.guestmemfs.is_some()
+        || located.handover.is_some()
+        || none(&located.source) && located.layout_if_other().is_some()
 }
 
 /// The region's superblocks; where they are lost, what helps.
@@ -402,7 +410,11 @@ pub(crate) fn superblocks(args: &ReadArgs, ctx: &Ctx) -> Result<(Located, Superb
 
 /// Opens the store for reading, whatever layout it has.
 pub(crate) fn store(args: &ReadArgs, ctx: &Ctx) -> Result<Store> {
-    let located = locate_any(args, ctx)?;
+    open_located(args, locate_any(args, ctx)?, ctx)
+}
+
+/// Opens the store that was located.
+pub(crate) fn open_located(args: &ReadArgs, located: Located, ctx: &Ctx) -> Result<Store> {
     let store = Store::open_or_return(located)
         .inspect(|store| details::store(store, ctx))
         .map_err(|(located, error)| match error {

@@ -140,7 +140,9 @@ impl<'c> Place<'c> {
 
     fn values(&self, arg: &Arg, text: &str, ctx: &Ctx) -> Offer {
         match (self.command.get_name(), arg.get_id().as_str()) {
-            ("explain", "codes") | ("inject", "problems") => return codes(text),
+            ("explain", "codes") => return codes(text, |_| true),
+            // Problems are made in native regions.
+            ("inject", "problems") => return codes(text, Code::is_native),
             ("man", "command") => return subcommands(self.root, text),
             _ => {}
         }
@@ -217,10 +219,11 @@ fn subcommands(command: &Command, text: &str) -> Offer {
 }
 
 /// Codes of problems; their names too once something is typed that is the start of one.
-fn codes(text: &str) -> Offer {
-    let codes = Code::ALL.iter().map(|code| (code.text().to_owned(), code.name().to_owned()));
+fn codes(text: &str, wanted: impl Fn(Code) -> bool) -> Offer {
+    let all = || Code::ALL.iter().filter(|code| wanted(**code));
+    let codes = all().map(|code| (code.text().to_owned(), code.name().to_owned()));
     let codes = codes.filter(|(code, _)| code.get(..text.len()).is_some_and(|start| start.eq_ignore_ascii_case(text)));
-    let names = Code::ALL.iter().map(|code| (code.name().to_owned(), code.text().to_owned()));
+    let names = all().map(|code| (code.name().to_owned(), code.text().to_owned()));
     let names = names.filter(|(name, _)| !text.is_empty() && name.starts_with(text));
     Offer::Words(codes.chain(names).collect())
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
+use gmfs::Store;
 use gmfs_check::repair::FindingKey;
 use gmfs_check::{Outcome, Repair, Report, Severity, Verdict, accept_doubtful};
 use gmfs_io::WriteAt;
@@ -27,19 +28,21 @@ const REPAIRED: u8 = 1;
 /// Status bit: something is left unrepaired.
 const LEFT: u8 = 4;
 
-/// Check a region, and repair it when told to
+/// Check a store, and repair a region when told to
 ///
 /// Every metadata page of both copies, every inode, the directory tree, every block descriptor and all counts are
 /// checked against each other. Without -n, -p or -y you are asked about each problem on the terminal; without a terminal
 /// nothing is written. Of several images each is checked, also if one of them cannot be. The exit status is the sum of 0
 /// clean, 1 repaired, 4 left unrepaired, 8 operational error or not checked to the end, 16 wrong usage, 32 cancelled; of
 /// several images, each of these that applies to one of them. An unfinished change, which the next writer completes or
-/// takes back, is no damage.
+/// takes back, is no damage. Stores of pkernfs and guestmemfs v1, and what kernels hand over by KHO and LUO, are checked
+/// and never written: -p and -y are refused.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs fsck -n region.img
   gmfs fsck -p /dev/mem --region 64M:0x10000000
-  gmfs fsck -n --json vmcore | jq .findings")]
+  gmfs fsck -n --json vmcore | jq .findings
+  gmfs fsck -n vmcore --store 2")]
 pub(crate) struct Args {
     #[command(flatten)]
     image: ReadArgs,
@@ -113,20 +116,27 @@ fn one(args: &Args, image: &ReadArgs, ctx: &mut Ctx) -> Result<u8> {
     let mut accepted = None;
     let (place, Repaired { outcome, asked: named }) = match args.mode() {
         Mode::Look => {
-            let located = open::locate(image, ctx)?;
+            let located = open::locate_any(image, ctx)?;
+            if open::is_other(&located) {
+                return other(args, &open::open_located(image, located, ctx)?, ctx);
+            }
             let report = open::look(&located, how, gmfs_check::finding::KEPT_PER_CODE, ctx)?;
             let outcome = Outcome::of_check(report, &located.source);
             (located.place, Repaired { outcome, asked: BTreeSet::new() })
         }
         mode => {
             refuse_no_lock(image)?;
-            open::for_repair(image, args.in_use, args.undo.as_deref(), ctx, |mut target, watch, ctx| {
+            let done = open::for_repair(image, args.in_use, args.undo.as_deref(), ctx, |mut target, watch, ctx| {
                 let repaired = repairing::repair(&mut target, how, mode, watch, ctx)?;
                 if args.accept {
                     accepted = Some(accept(&mut target)?);
                 }
                 Ok(repaired)
-            })?
+            });
+            match done {
+                Ok(done) => done,
+                Err(error) => return other_instead(args, image, error, ctx),
+            }
         }
     };
     let status = status(&outcome);
@@ -157,6 +167,40 @@ fn one(args: &Args, image: &ReadArgs, ctx: &mut Ctx) -> Result<u8> {
         tell_nothing_written(&outcome, ctx)?;
     }
     Ok(status)
+}
+
+/// Checks a store that is not native.
+fn other(args: &Args, store: &Store, ctx: &mut Ctx) -> Result<u8> {
+    let layout = store.layout();
+    let native = [(args.data, "--data"), (args.uuid.is_some(), "--uuid"), (args.undo.is_some(), "--undo")];
+    if let Some((_, option)) = native.into_iter().find(|(given, _)| *given) {
+        let failure = Failure::new("usage", format!("{option} is for native regions, and this is a store of {layout}"));
+        return Err(failure.hint(format!("leave {option} out: `gmfs fsck -n IMAGE` checks the store")).into());
+    }
+    let outcome = store.check().map(Outcome::of_layout).unwrap_or_default();
+    let status = status(&outcome);
+    if args.json {
+        json::print(ctx, "fsck", &check::Fsck::other(store, &outcome, status))?;
+        return Ok(status);
+    }
+    show(&store.place.path.display().to_string(), &outcome, &BTreeSet::new(), ctx)?;
+    Ok(status)
+}
+
+/// What could not be opened for repair may be a store that is not native. Where a question would be asked it is checked;
+/// a repair is refused.
+fn other_instead(args: &Args, image: &ReadArgs, error: anyhow::Error, ctx: &mut Ctx) -> Result<u8> {
+    if interrupt::asked() {
+        return Err(error);
+    }
+    let Some(located) = open::locate_any(image, ctx).ok().filter(open::is_other) else { return Err(error) };
+    let store = open::open_located(image, located, ctx)?;
+    if args.mode() == Mode::Ask {
+        return other(args, &store, ctx);
+    }
+    let message = format!("this is a store of {}: gmfs checks it, and does not repair it", store.layout());
+    let hint = "`gmfs fsck -n IMAGE` checks it; `gmfs extract IMAGE / FOLDER` copies the files out";
+    Err(Failure::new("layout", message).hint(hint).into())
 }
 
 /// Says that nothing was written because nobody can be asked, and what would have been.

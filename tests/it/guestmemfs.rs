@@ -191,9 +191,26 @@ fn without_a_device_tree_the_inodes_are_found_and_the_content_from_elsewhere() {
 }
 
 #[test]
+fn a_restore_is_damage_and_a_hand_over_is_not() {
+    for (name, status, codes) in [("before", 0, vec![]), ("after", 4, vec!["GM0905", "GM0907", "GM0911"])] {
+        let image = format!("{name}.mini.elf");
+        let Some((sandbox, _)) = prepare("gm_restore", &[&image], name) else { return };
+        let done = sandbox.run(&["fsck", "-n", &image, "--json"]);
+        let answer = done.json();
+        assert_eq!((done.code, &answer["store"]["layout"]), (status, &"guestmemfs-v1".into()), "{name}: {answer}");
+        let found = answer["findings"].as_array().unwrap();
+        assert_eq!(found.iter().map(|finding| finding["code"].as_str().unwrap()).collect::<Vec<_>>(), codes, "{name}");
+        if let Some(free) = found.last() {
+            assert_eq!((&free["subject"], &free["at"]["address"]), (&"inode 5".into(), &0x540_04A0.into()));
+        }
+    }
+}
+
+#[test]
 fn what_only_native_regions_can_do_is_refused_by_name() {
     let Some((sandbox, _)) = prepare("gm_restore", &["before.mini.elf"], "before") else { return };
     for args in [
+        vec!["fsck", "-y", "before.mini.elf"],
         vec!["bad", "list", "before.mini.elf"],
         vec!["inspect", "before.mini.elf", "pages"],
         vec!["dump", "before.mini.elf", "-o", "meta"],

@@ -162,11 +162,45 @@ fn a_region_that_is_chosen_is_the_one_that_is_repaired() {
     sandbox.fails_with(8, "fsck -y disk.img --store 2", "gmfs scan");
 }
 
+/// What captures of real kernels hold agrees with itself, and what is known to be odd in them is found.
+#[test]
+fn hand_overs_are_checked() {
+    for (name, verdict, status, codes) in [
+        ("main-0-clean", "clean", 0, vec![]),
+        ("main-1-preserved", "clean", 0, vec!["GM0712"]),
+        ("main-2-frozen", "clean", 0, vec![]),
+        ("main-4-boot", "unknown", 8, vec![]),
+        ("many-2-frozen", "clean", 0, vec![]),
+        ("v71-2-frozen", "clean", 0, vec![]),
+        // 6.19 hands one file over in two sessions.
+        ("v619-2-frozen", "damaged", 4, vec!["GM0822"]),
+        ("v619-1-preserved", "unknown", 8, vec!["GM0702"]),
+    ] {
+        let Some((sandbox, image, _)) = prepare(name) else { return };
+        let done = sandbox.run(&["fsck", "-n", &image, "--json"]);
+        let answer = done.json();
+        assert_eq!((&answer["verdict"], done.code), (&verdict.into(), status), "{name}: {answer}");
+        assert_eq!(answer["exit_status"], status, "{name}");
+        let found = answer["findings"].as_array().unwrap().iter();
+        assert_eq!(found.map(|finding| finding["code"].as_str().unwrap()).collect::<Vec<_>>(), codes, "{name}");
+        assert_eq!(answer["store"]["layout"], "luo", "{name}");
+    }
+    let Some((sandbox, image, _)) = prepare("v619-2-frozen") else { return };
+    let answer = sandbox.run(&["fsck", "-n", &image, "--json"]).json();
+    let finding = &answer["findings"][0];
+    assert_eq!((&finding["facts"]["path"], &finding["facts"]["folios"]), (&"/odd/0x1".into(), &6.into()));
+    assert_eq!((&finding["at"]["address"], &finding["repair"]), (&0x61_E000.into(), &"manual".into()));
+    let done = sandbox.run(&["fsck", "-n", &image]);
+    assert!(done.code == 4 && done.all().contains("GM0822 error: /odd/0x1 (record at 0x61e000)"), "{}", done.all());
+    sandbox.fails_with(8, &format!("fsck -n --data {image}"), "--data is for native regions");
+}
+
 #[test]
 fn what_only_native_regions_can_do_is_refused_by_name() {
     let Some((sandbox, image, _)) = prepare("main-2-frozen") else { return };
     for args in [
-        vec!["fsck", "-n", &image],
+        vec!["fsck", "-p", &image],
+        vec!["fsck", "-y", &image],
         vec!["save", &image, "-o", "copy"],
         vec!["inspect", &image, "pages"],
         vec!["dump", &image, "-o", "meta"],

@@ -106,11 +106,39 @@ fn a_block_past_the_end_is_lost_and_never_zeros() {
     sandbox.fails_with(1, "ls c3.raw", "has the same name");
 }
 
+/// What the driver left is clean but for leaks; what its quirks left has a code, a path and an address.
+#[test]
+fn stores_are_checked() {
+    for (name, status, codes) in [
+        ("pk_flat/empty", 0, vec![]),
+        ("pk_flat/main", 0, vec!["GM1123"]),
+        ("pk_iommu/main", 0, vec![]),
+        ("pk_quirks/c2", 4, vec!["GM1111", "GM1123"]),
+        ("pk_quirks/c3", 4, vec!["GM1111", "GM1123", "GM1124", "GM1126"]),
+    ] {
+        let Some((sandbox, _)) = prepare(name) else { return };
+        let image = format!("{}.raw", name.split_once('/').unwrap().1);
+        let done = sandbox.run(&["fsck", "-n", &image, "--json"]);
+        let answer = done.json();
+        assert_eq!((done.code, &answer["clean"]), (status, &(status == 0).into()), "{name}: {answer}");
+        let found = answer["findings"].as_array().unwrap();
+        let mut listed: Vec<_> = found.iter().map(|finding| finding["code"].as_str().unwrap()).collect();
+        listed.dedup();
+        assert_eq!(listed, codes, "{name}");
+        if let Some(past) = found.iter().find(|finding| finding["code"] == "GM1126") {
+            assert_eq!((&past["facts"]["path"], &past["facts"]["blocks"]), (&"/beyond".into(), &1.into()));
+            assert_eq!(past["at"]["address"], 0x20_0000 + 9 * 288);
+        }
+        assert!(sandbox.run(&["fsck", &image]).code == status);
+    }
+}
+
 #[test]
 fn what_only_native_regions_can_do_is_refused_by_name() {
     let Some((sandbox, _)) = prepare("pk_flat/empty") else { return };
     let before = std::fs::read(sandbox.path("empty.raw")).unwrap();
     for args in [
+        vec!["fsck", "-p", "empty.raw"],
         vec!["fsck", "-y", "empty.raw"],
         vec!["repair", "-y", "empty.raw"],
         vec!["rm", "empty.raw", "/x"],

@@ -183,7 +183,7 @@ impl fmt::Display for Reason {
             Self::NotWritten => f.write_str("the kernel has not written it yet"),
             Self::Overwritten => f.write_str("a later kernel has overwritten it"),
             Self::UnknownForm => f.write_str("its form is not known to this program"),
-            Self::NotFound => f.write_str("no record in memory leads to it"),
+            Self::NotFound => f.write_str("no record in memory says where"),
             Self::TooMuch => f.write_str("there is more of it than this program looks at"),
         }
     }

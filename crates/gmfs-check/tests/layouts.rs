@@ -349,6 +349,68 @@ fn each_problem_of_a_handover_is_found_and_nothing_else() {
     });
 }
 
+/// Whatever memory holds: the check ends, and what it says can be shown.
+#[test]
+fn hostile_stores_are_checked_to_the_end() {
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move |below: u64| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed % below
+    };
+    let shown = |checked: &Checked| checked.report.findings.iter().map(|found| found.to_string().len()).sum::<usize>();
+    let mut seen = BTreeSet::new();
+    for _ in 0..400 {
+        let mut made = of_form(Form::LUO[random(4) as usize]);
+        let pages: Vec<u64> = made.memory.addresses().collect();
+        for _ in 0..1 + random(4) {
+            let words = if random(2) == 0 { 512 } else { 8 };
+            let at = pages[random(pages.len() as u64) as usize] + 8 * random(words);
+            let other = pages[random(pages.len() as u64) as usize];
+            let value = [0, u64::MAX, other, other | 1, 1 << random(64), made.memory.get(at) ^ 1 << random(64)];
+            made.memory.put(at, value[random(6) as usize]);
+        }
+        if let Ok(store) = Store::read(&made.memory, made.root) {
+            let checked = check_handover(&store, &made.memory);
+            shown(&checked);
+            seen.extend(codes(&checked));
+        }
+    }
+    for _ in 0..60 {
+        let (mut region, mut memory) = (pkernfs(), guestmemfs());
+        for _ in 0..1 + random(4) {
+            let value = [0, u64::MAX, random(16), random(8000), 1 << random(64)][random(5) as usize];
+            let place = [random(16), INODES_OFFSET + 8 * random(200), BITMAP_OFFSET + random(8), region.entry(A, 0)];
+            region.put64(place[random(4) as usize], value);
+            let place =
+                [memory.superblock + 8 * random(5), memory.inodes + 8 * random(200), memory.page(A), memory.table];
+            memory.put64(place[random(4) as usize], value);
+        }
+        let checked = check_pkernfs(&region.store(), &region.image);
+        shown(&checked);
+        seen.extend(codes(&checked));
+        let checked = check_guestmemfs(&memory.store(), Some(memory.tree));
+        shown(&checked);
+        seen.extend(codes(&checked));
+    }
+    assert!(seen.len() > 30, "{seen:?}");
+}
+
+/// A list of folios that many records share is not followed for each of them.
+#[test]
+fn shared_lists_do_not_multiply_the_work() {
+    let files = (0..50).map(|n| MadeFile::new(n, 4096)).collect();
+    let mut made = Made::new(Form::V73, &[(b"a", files), (b"b", vec![MadeFile::new(1, 600 * 4096)])]);
+    let large = made.records[1][0];
+    let mut record = [0; 48];
+    made.memory.read_at(large, &mut record).unwrap();
+    for small in made.records[0].clone() {
+        made.memory.write(small, &record);
+    }
+    expect(&check_made(&made), Code::GM0822, &[Code::GM0712]);
+}
+
 /// A file whose record is zero in the next kernel may have been taken.
 #[test]
 fn a_record_that_was_given_back_is_only_a_note() {
@@ -370,7 +432,7 @@ impl ReadAt for Endless<'_> {
         if offset < 1 << 40 {
             return self.0.memory.read_at(offset, buf);
         }
-        if offset % 4096 != 0 || offset > 1 << 51 {
+        if !offset.is_multiple_of(4096) || offset > 1 << 51 {
             return Err(ReadError::Absent { span: Span::new(offset, buf.len() as u64), why: Absence::NotInDump });
         }
         buf.fill(0);

@@ -8,6 +8,8 @@ mod pkernfs;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use gmfs_check::Checked;
+use gmfs_check::layouts::{check_guestmemfs, check_handover, check_pkernfs};
 use gmfs_format::Layout;
 use gmfs_format::chains::{Anomaly, Chain};
 use gmfs_format::model::{Inode, InodeNo, Piece, Tree};
@@ -331,6 +333,28 @@ impl Store {
         match &self.of {
             Of::Luo(store) => Some(store),
             Of::Native(_) | Of::Pkernfs(_) | Of::Guestmemfs(..) => None,
+        }
+    }
+
+    /// Checks it, unless it is a native region, which has a check of its own. Offsets of findings count from
+    /// [`origin`](Self::origin).
+    #[must_use]
+    pub fn check(&self) -> Option<Checked> {
+        match &self.of {
+            Of::Native(_) => None,
+            Of::Pkernfs(store) => Some(check_pkernfs(store.store(), store.source())),
+            Of::Guestmemfs(store, _) => Some(check_guestmemfs(store.store(), store.found().trees.first().copied())),
+            Of::Luo(store) => Some(check_handover(store.store(), store.source())),
+        }
+    }
+
+    /// The address in the image from which offsets of findings count: where a region starts, and 0 where metadata is all
+    /// over memory.
+    #[must_use]
+    pub const fn origin(&self) -> u64 {
+        match &self.of {
+            Of::Native(_) | Of::Pkernfs(_) => self.place.base,
+            Of::Guestmemfs(..) | Of::Luo(_) => 0,
         }
     }
 

@@ -221,24 +221,35 @@ struct GivenUp {
 
 impl Fsck {
     pub(crate) fn new(place: &Place, outcome: &Outcome, accepted: Option<u64>, exit_status: u8) -> Self {
+        let store = region::Store::if_known(place.base, outcome.last.state.as_deref());
+        Self { accepted, ..Self::of(place, store, place.base, outcome, exit_status) }
+    }
+
+    /// Of a store that is not native.
+    pub(crate) fn other(store: &gmfs::Store, outcome: &Outcome, exit_status: u8) -> Self {
+        Self::of(&store.place, store.into(), store.origin(), outcome, exit_status)
+    }
+
+    /// Offsets count from `base`.
+    fn of(place: &Place, store: region::Store, base: u64, outcome: &Outcome, exit_status: u8) -> Self {
         let severities = [Severity::Note, Severity::Warning, Severity::Error, Severity::Fatal];
         let report = &outcome.last;
         Self {
             image: place.into(),
-            store: region::Store::if_known(place.base, report.state.as_deref()),
+            store,
             clean: report.verdict() == gmfs_check::Verdict::Clean,
             verdict: report.verdict().name(),
-            findings: outcome.found.iter().map(|found| Finding::new(place.base, found)).collect(),
+            findings: outcome.found.iter().map(|found| Finding::new(base, found)).collect(),
             not_listed: outcome.more.iter().map(|(code, more)| (code.text(), more.found)).collect(),
             summary: severities
                 .into_iter()
                 .map(|severity| (severity.name(), outcome.count_severity(severity)))
                 .collect(),
             findings_repaired: outcome.repaired(),
-            unchecked: report.unchecked.iter().map(|skipped| Unchecked::new(place.base, skipped)).collect(),
+            unchecked: report.unchecked.iter().map(|skipped| Unchecked::new(base, skipped)).collect(),
             more_unchecked: report.more_unchecked,
             given_up: outcome.applied.iter().filter_map(GivenUp::of).collect(),
-            accepted,
+            accepted: None,
             exit_status,
         }
     }

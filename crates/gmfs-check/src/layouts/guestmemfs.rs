@@ -62,6 +62,7 @@ fn of_tree(tree: Tree<'_>, problem: Problem, found: &mut Gathered) {
     found.add(problem, TREE, tree.map_or(NOWHERE, |(_, at)| at), None);
 }
 
+#[expect(clippy::too_many_lines, reason = "one arm for each anomaly")]
 fn add(driver: &Driver<'_>, tree: Tree<'_>, anomaly: &Anomaly, found: &mut Gathered) {
     let whole = tree.map_or(NOWHERE, |(_, at)| at);
     match anomaly {

@@ -21,14 +21,25 @@ use crate::problem::{Address, Mask, Problem, Text};
 const NO_FRAME: u64 = 1 << 40;
 /// Bytes of a session's name, and of a handler's, with the NUL at the end.
 const NAME: usize = 64;
-/// Pieces of memory of one user that are looked at.
-const MAX_PIECES: u32 = 1 << 24;
+/// Pieces of memory that are looked at for all users but the files.
+const MAX_PIECES: u64 = 1 << 26;
+/// Folios that are looked at. Without a map fewer, because nothing says how many there can be.
+const MAX_FOLIOS: u64 = 1 << 31;
+const MAX_FOLIOS_WITHOUT_MAP: u64 = 1 << 28;
 
 /// Checks what a kernel hands over. Offsets are physical addresses.
 #[must_use]
 pub fn check_handover(store: &Store, source: &dyn ReadAt) -> Checked {
     let claims = store.own_map().map(|map| Claims::new(map, source));
-    let mut check = Check { store, source, claims, found: Gathered::default(), in_scratch: 0 };
+    // A folio is one preserved piece. A list that several records share cannot make the check longer than that.
+    let mut pieces = if claims.is_some() { 1 << 20 } else { MAX_FOLIOS_WITHOUT_MAP };
+    if let Some(map) = store.own_map() {
+        map.ranges(source, |range| pieces = u64::from(range.count).saturating_add(pieces));
+    }
+    let folios = pieces.min(MAX_FOLIOS);
+    let found = Gathered::default();
+    let mut check =
+        Check { store, source, claims, found, in_scratch: 0, pieces: MAX_PIECES, array_pages: folios, folios };
     check.map();
     check.users();
     check.luo();
@@ -48,6 +59,10 @@ struct Check<'s> {
     found: Gathered,
     /// Bytes of folios in scratch areas.
     in_scratch: u64,
+    /// How many pieces, pages with folios, and folios are still looked at.
+    pieces: u64,
+    array_pages: u64,
+    folios: u64,
 }
 
 /// Folios of a file with the same thing wrong: the first, and how many.
@@ -107,8 +122,8 @@ impl Check<'_> {
             return;
         }
         if faults.contains(&MapFault::NotWritten) {
-            self.found.add(Problem::KhoMapNotWritten {}, MAP, map, None);
-            self.found.lack(MAP, map, Reason::NotWritten);
+            self.found.add(Problem::KhoMapNotWritten {}, MAP, tree, None);
+            self.found.lack(MAP, tree, Reason::NotWritten);
             return;
         }
         if !self.store.has_map() {
@@ -180,7 +195,8 @@ impl Check<'_> {
     fn own(&mut self, span: Span, subject: Subject, what: &str) {
         let Some(claims) = &mut self.claims else { return };
         let mut at = span.offset;
-        for _ in 0..MAX_PIECES {
+        while let Some(left) = self.pieces.checked_sub(1) {
+            self.pieces = left;
             match claims.claim(at) {
                 Claim::NotPreserved => {
                     let problem = Problem::RecordNotPreserved { what: Text::from(&what) };
@@ -310,6 +326,11 @@ impl Check<'_> {
         }
         for (_, file) in self.store.files() {
             let Some(Ok(memfd)) = &file.memfd else { continue };
+            let Some(left) = self.array_pages.checked_sub(memfd.pages.into()) else {
+                self.found.lack(Subject::Record(memfd.at), page(memfd.at), Reason::TooMuch);
+                continue;
+            };
+            self.array_pages = left;
             let mut missing = None;
             if let Some(claims) = &mut self.claims {
                 // What is wrong with the list comes up with its folios.
@@ -345,6 +366,10 @@ impl Check<'_> {
 
     fn file(&mut self, memfd: &Memfd, path: &[u8]) {
         let (subject, at) = (Subject::Record(memfd.at), page(memfd.at));
+        let Some(left) = self.folios.checked_sub(memfd.folios) else {
+            return self.found.lack(subject, at, Reason::TooMuch);
+        };
+        self.folios = left;
         let mut folios = memfd.folios(self.source);
         let (mut tally, mut held, mut fault) = (Folios::default(), None::<Folio>, None);
         let mut any = false;
