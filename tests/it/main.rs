@@ -37,6 +37,7 @@ mod operands;
 mod output;
 mod pkernfs;
 mod plan;
+mod poison;
 mod preflight;
 mod reading;
 mod repair_trouble;
