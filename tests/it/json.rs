@@ -62,6 +62,8 @@ fn key_sets() {
         "verify region.img",
         "unseal region.img /sparse",
         "diff region.img region.img --data",
+        "df region.img --fits 1M",
+        "metrics region.img",
     ] {
         let done = sandbox.ok(&format!("{line} --json"));
         let value = done.json();
@@ -194,7 +196,7 @@ fn takes(sandbox: &Sandbox, command: &str, option: &str) -> bool {
 }
 
 /// The command lines to run on each image. On a region they succeed; elsewhere they may fail, which is an answer too.
-const LINES: [(&str, &str); 46] = [
+const LINES: [(&str, &str); 49] = [
     ("mkfs", "mkfs IMAGE --size 16M"),
     ("mkfs", "mkfs -f IMAGE -U 8f0e3f6a-2d41-4c55-9f0b-0123456789ab"),
     ("fsck", "fsck -n IMAGE"),
@@ -229,6 +231,9 @@ const LINES: [(&str, &str); 46] = [
     ("verify", "verify IMAGE /vms/first.mem"),
     ("diff", "diff IMAGE sample.meta --data"),
     ("diff", "diff undone.img IMAGE --seals"),
+    ("df", "df IMAGE --fits 1G"),
+    ("metrics", "metrics IMAGE"),
+    ("metrics", "metrics IMAGE -o made.prom"),
     ("bad add", "bad add IMAGE block:1-2 block:20"),
     ("bad del", "bad del IMAGE block:20"),
     ("bad import", "bad import IMAGE poison"),
@@ -283,7 +288,7 @@ fn answers_match_their_schemas() {
                     answer["schema"].as_str().unwrap().split_once('/').unwrap().0,
                     format!("gmfs.{}", command.replace(' ', "-"))
                 );
-                let about_none = ["explain", "scan", "kho compat", "plan"].contains(&command);
+                let about_none = ["df", "explain", "kho compat", "metrics", "plan", "scan"].contains(&command);
                 assert!(about_none || answer.get("store").is_some(), "{line}: {answer}");
             }
         }
@@ -314,10 +319,11 @@ fn schemas_refuse_what_is_wrong() {
 }
 
 /// Commands that write neither a region nor a file.
-const READERS: [&str; 17] = [
+const READERS: [&str; 18] = [
     "bad list",
     "cat",
     "completions",
+    "df",
     "diff",
     "explain",
     "inspect",
@@ -335,7 +341,7 @@ const READERS: [&str; 17] = [
 ];
 
 /// The command line to run for each command that writes.
-const WRITERS: [(&str, &str); 29] = [
+const WRITERS: [(&str, &str); 30] = [
     ("bad add", "bad add region.img block:1-2 block:20"),
     ("bad del", "bad del bad.img block:20"),
     ("bad import", "bad import region.img poison"),
@@ -347,6 +353,7 @@ const WRITERS: [(&str, &str); 29] = [
     ("inject", "inject region.img GM0402"),
     ("inject", "inject region.img GM0102"),
     ("inject", "inject region.img --page 1 --how zero"),
+    ("metrics", "metrics region.img -o new.prom"),
     ("mkdir", "mkdir region.img -p /a/b/c"),
     ("mkfs", "mkfs new.img --size 16M -U 8f0e3f6a-2d41-4c55-9f0b-0123456789ab"),
     ("mkfs", "mkfs -f region.img -U 8f0e3f6a-2d41-4c55-9f0b-0123456789ab"),

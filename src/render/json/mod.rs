@@ -17,6 +17,7 @@ pub(crate) mod region;
 #[cfg(test)]
 mod schema;
 pub(crate) mod seals;
+pub(crate) mod space;
 
 use std::io::{self, Write};
 
