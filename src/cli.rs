@@ -270,9 +270,24 @@ mod tests {
     const NO_JSON: [&str; 5] = ["cat", "completions", "man", "mount", "vm run"];
 
     /// Commands that change a region.
-    const CHANGES: [&str; 16] = [
-        "mkfs", "fsck", "repair", "restore", "create", "mkdir", "put", "truncate", "mv", "rm", "seal", "unseal",
-        "bad add", "bad del", "undo", "inject",
+    const CHANGES: [&str; 17] = [
+        "mkfs",
+        "fsck",
+        "repair",
+        "restore",
+        "create",
+        "mkdir",
+        "put",
+        "truncate",
+        "mv",
+        "rm",
+        "seal",
+        "unseal",
+        "bad add",
+        "bad del",
+        "bad import",
+        "undo",
+        "inject",
     ];
 
     /// All commands that run something, with all that they take, by the names that a user types.

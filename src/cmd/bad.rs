@@ -2,6 +2,11 @@
 
 mod lists;
 
+pub(in crate::cmd) use lists::{poison, told};
+
+use std::ops::Range;
+use std::path::Path;
+
 use anyhow::{Context as _, Result};
 use clap::{Args as Arguments, Subcommand};
 use gmfs::bad::{self, Origin};
@@ -24,6 +29,7 @@ use crate::render::table::Table;
   gmfs bad add /dev/mem 0x1000200000
   gmfs bad add region.img block:17-19 pfn:@bad-pfns
   ndctl list --media-errors -n namespace0.0 | gmfs bad add /dev/dax0.0 @-
+  dmesg | gmfs bad import /dev/mem - --region 64G:0x1000000000
   gmfs bad list region.img")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -39,6 +45,8 @@ enum Action {
     Add(Change),
     /// Take marks back: a file's block is its data again, any other becomes reserved
     Del(Change),
+    /// Mark what a list of poisoned memory names, as far as it is in the region
+    Import(Import),
     /// List marked blocks and whose they are
     List(List),
 }
@@ -57,6 +65,19 @@ struct Change {
 }
 
 #[derive(Arguments, Debug)]
+struct Import {
+    #[command(flatten)]
+    image: TargetArgs,
+    /// A list of poisoned memory; - is standard input
+    ///
+    /// A log of the kernel (`dmesg`), of which the lines "Memory failure: 0xPFN" count; one page frame number a line; sectors
+    /// and how many, as /sys/block/pmemN/badblocks has them; or what `ndctl list -M` prints. What is not in the region is
+    /// left out. Blocks of metadata cannot be marked: that is said, and the exit status is 1.
+    #[arg(value_name = "LIST")]
+    list: String,
+}
+
+#[derive(Arguments, Debug)]
 struct List {
     #[command(flatten)]
     image: ReadArgs,
@@ -66,6 +87,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     match &args.action {
         Action::Add(change) => mark(change, true, ctx),
         Action::Del(change) => mark(change, false, ctx),
+        Action::Import(args) => import(args, ctx),
         Action::List(args) => list(args, ctx),
     }
 }
@@ -73,18 +95,56 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
 /// Marks or unmarks.
 fn mark(args: &Change, add: bool, ctx: &mut Ctx) -> Result<Exit> {
     // Ranges are read before anything is locked: they may come from a pipe.
-    let device = args.image.image.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let device = device(&args.image.image);
     let named = args.ranges.iter().map(|text| lists::parse(text, &device)).collect::<Result<Vec<_>>>()?.concat();
     let opened = open::region(&ReadArgs { of: args.image.as_image(), no_lock: false }, ctx)?;
     let origin = Origin::of(&opened).map_err(open::told)?;
-    let touched = bad::touched(&named, &origin).map_err(lists::told)?;
+    let touched = bad::touched(&named, &origin).map_err(told)?;
     drop(opened);
     if touched.outside > 0 {
         ctx.note(&format!("{} of the device lie outside of the region", size::count(touched.outside, "bad range")));
     }
-    let blocks = touched.runs;
+    change(&args.image, touched.runs, add, if add { "bad-add" } else { "bad-del" }, ctx)?;
+    Ok(Exit::Done)
+}
+
+/// What a device is called in lists.
+pub(in crate::cmd) fn device(image: &Path) -> String {
+    image.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// Marks what a list names.
+fn import(args: &Import, ctx: &mut Ctx) -> Result<Exit> {
+    let named = poison(&args.list, &device(&args.image.image))?;
+    let opened = open::region(&ReadArgs { of: args.image.as_image(), no_lock: false }, ctx)?;
+    let origin = Origin::of(&opened).map_err(open::told)?;
+    let hits = bad::hits(&named, &origin).map_err(told)?;
+    drop(opened);
+    let (blocks, metadata) = bad::blocks_of(&hits.spans, &origin);
+    if hits.outside > 0 {
+        ctx.note(&format!("{} not in the region", are(hits.outside, "entry of the list", "entries of the list")));
+    }
+    change(&args.image, blocks, true, "bad-import", ctx)?;
+    if metadata.is_empty() {
+        return Ok(Exit::Done);
+    }
+    let count = metadata.iter().map(|run| run.len() as u64).sum();
+    ctx.warn(&format!(
+        "{} hit and cannot be marked: metadata exists twice; `gmfs fsck IMAGE` says whether both copies are whole",
+        are(count, "block of metadata", "blocks of metadata")
+    ));
+    Ok(Exit::No)
+}
+
+/// A count with its noun and its verb.
+fn are(count: u64, one: &str, many: &str) -> String {
+    if count == 1 { format!("1 {one} is") } else { format!("{count} {many} are") }
+}
+
+/// Marks or unmarks blocks, and says so.
+fn change(image: &TargetArgs, blocks: Vec<Range<u32>>, add: bool, schema: &str, ctx: &mut Ctx) -> Result<()> {
     let bad = |writer: &Changing<'_>| writer.superblock().raw.bad_blocks.get();
-    let (count, changes) = open::for_change(&args.image, InUseOk { in_use_ok: false }, ctx, |writer| {
+    let (count, changes) = open::for_change(image, InUseOk { in_use_ok: false }, ctx, |writer| {
         let before = bad(writer);
         if add {
             writer.add_bad(&blocks)?
@@ -96,7 +156,7 @@ fn mark(args: &Change, add: bool, ctx: &mut Ctx) -> Result<Exit> {
     .context("cannot change the marks")?;
     if ctx.json {
         let base = changes.place.base;
-        let run = |blocks: &std::ops::Range<u32>| actions::Run {
+        let run = |blocks: &Range<u32>| actions::Run {
             block: blocks.start,
             count: blocks.len() as u64,
             address: base.saturating_add(u64::from(blocks.start).saturating_mul(changes.geometry.block_bytes())),
@@ -104,8 +164,8 @@ fn mark(args: &Change, add: bool, ctx: &mut Ctx) -> Result<Exit> {
         let runs = blocks.iter().map(run).collect();
         let changed = actions::Changed::new(&changes, Vec::new());
         let answer = actions::Marked { changed, runs, blocks_marked: count };
-        json::print(ctx, if add { "bad-add" } else { "bad-del" }, &answer)?;
-        return Ok(Exit::Done);
+        json::print(ctx, schema, &answer)?;
+        return Ok(());
     }
     let done = match (add, changes.dry_run) {
         (true, false) => "marked as bad",
@@ -113,9 +173,9 @@ fn mark(args: &Change, add: bool, ctx: &mut Ctx) -> Result<Exit> {
         (false, false) => "no longer marked as bad",
         (false, true) => "would no longer be marked as bad; nothing was written",
     };
-    let image = crate::failure::printable(&args.image.image.display().to_string());
-    ctx.success(&format!("{image}: {} {done}", size::count(count, "block")))?;
-    Ok(Exit::Done)
+    let name = crate::failure::printable(&image.image.display().to_string());
+    ctx.success(&format!("{name}: {} {done}", size::count(count, "block")))?;
+    Ok(())
 }
 
 /// Lists the marked blocks.

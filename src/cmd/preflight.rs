@@ -30,7 +30,7 @@ use crate::render::wrap;
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs preflight /dev/dax0.0
-  gmfs preflight /dev/mem --region 64G:0x1000000000 --kernel /boot/vmlinuz-6.12.95 && systemctl kexec")]
+  gmfs preflight /dev/mem --region 64G:0x1000000000 --kernel /boot/vmlinuz-6.12.95")]
 pub(crate) struct Args {
     #[command(flatten)]
     image: ReadArgs,

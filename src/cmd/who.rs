@@ -4,6 +4,7 @@ use anyhow::Result;
 use clap::Args as Arguments;
 use gmfs::Store;
 use gmfs::address::{Address, AddressError};
+use gmfs::bad::{Named, Origin};
 use gmfs::store::What;
 use gmfs_format::model::Tree;
 
@@ -18,11 +19,13 @@ use crate::render::table::Table;
 
 /// Name the file and offset that an address belongs to
 ///
-/// The question after a machine check: whose memory is this? The exit status is 1 if an address lies outside the region.
+/// The question after a machine check: whose memory is this? The exit status is 1 if an address lies outside the region; with
+/// --poison, if a file or metadata is hit.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs who /dev/mem 0x1000200000
-  gmfs who region.img block:17 pfn:0x10002")]
+  gmfs who region.img block:17 pfn:0x10002
+  dmesg | gmfs who /dev/mem --poison -")]
 pub(crate) struct Args {
     #[command(flatten)]
     image: ReadArgs,
@@ -30,8 +33,15 @@ pub(crate) struct Args {
     ///
     /// Where the region's physical base is not known (a file whose superblock records none), an address is an offset in
     /// the region. Pages of the kernel have 4 KiB, 16 KiB or 64 KiB, as the block size of 2 MiB, 32 MiB or 512 MiB tells.
-    #[arg(value_name = "ADDR", required = true, value_parser = parse)]
+    #[arg(value_name = "ADDR", required_unless_present = "poison", value_parser = parse)]
     addresses: Vec<Asked>,
+    /// Name what a list of poisoned memory hits; - is standard input
+    ///
+    /// A log of the kernel (`dmesg`), of which the lines "Memory failure: 0xPFN" count; one page frame number a line; sectors
+    /// and how many, as /sys/block/pmemN/badblocks has them; or what `ndctl list -M` prints. What is not in the region is
+    /// left out. `gmfs bad import` marks it.
+    #[arg(long, value_name = "LIST", conflicts_with = "addresses")]
+    poison: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -49,14 +59,68 @@ fn parse(text: &str) -> Result<Asked, String> {
     Ok(Asked { text: text.to_owned(), address })
 }
 
+/// So many parts of blocks are listed at most.
+const LISTED: usize = 65_536;
+
+/// What of a region a list of poisoned memory hits: an answer for each part of a block, and how many more there are.
+struct Poisoned {
+    asked: Vec<Asked>,
+    more: u64,
+}
+
+fn poisoned(list: &str, named: &[Named], store: &Store, ctx: &Ctx) -> Result<Poisoned> {
+    let origin = Origin::of(store).map_err(open::told)?;
+    let hits = gmfs::bad::hits(named, &origin).map_err(super::bad::told)?;
+    if hits.outside > 0 {
+        let name = if list == "-" { "the list" } else { list };
+        let verb = if hits.outside == 1 { "entry is" } else { "entries are" };
+        ctx.note(&format!("{} {verb} not in the region, out of {} of {name}", hits.outside, named.len()));
+    }
+    let (block, base) = (store.block_bytes(), store.physical_base().unwrap_or(0));
+    let (mut asked, mut more) = (Vec::new(), 0_u64);
+    for span in hits.spans {
+        let mut at = span.offset;
+        while at < span.end() {
+            let end = at.saturating_add(1).next_multiple_of(block).min(span.end());
+            if asked.len() >= LISTED {
+                more = more.saturating_add((span.end() - at).div_ceil(block));
+                break;
+            }
+            let address = base.saturating_add(at);
+            asked.push(Asked { text: format!("{address:#x}+{}", end - at), address: Address::Bytes(address) });
+            at = end;
+        }
+    }
+    Ok(Poisoned { asked, more })
+}
+
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
+    // Read before anything is locked: it may come from a pipe.
+    let list = args.poison.as_deref().map(|list| super::bad::poison(list, &super::bad::device(&args.image.image)));
+    let list = list.transpose()?;
     let store = open::store(&args.image, ctx)?;
     let (inodes, mut exit) = super::inodes(&store, ctx);
     let mut paths = Paths::new(&inodes.tree);
     let asker = Asker { store: &store, tree: &inodes.tree };
-    let answers: Vec<files::Owner> = args.addresses.iter().map(|asked| asker.answer(asked, &mut paths)).collect();
+    let hit = match (&args.poison, &list) {
+        (Some(name), Some(named)) => Some(poisoned(name, named, &store, ctx)?),
+        _ => None,
+    };
+    let asked = hit.as_ref().map_or(&args.addresses, |hit| &hit.asked);
+    let answers: Vec<files::Owner> = asked.iter().map(|asked| asker.answer(asked, &mut paths)).collect();
     store.unlock();
-    if answers.iter().any(|answer| answer.what == "outside") {
+    if let Some(hit) = &hit {
+        let used = |answer: &files::Owner| answer.ino.is_some() || !matches!(answer.what, "free" | "tail" | "bad");
+        if hit.more > 0 || answers.iter().any(used) {
+            exit = Exit::No;
+        }
+        if hit.more > 0 {
+            ctx.warn(&format!("at least {} more of blocks are hit and not listed", size::count(hit.more, "part")));
+        }
+        if answers.is_empty() {
+            ctx.note("nothing in the region is hit");
+        }
+    } else if answers.iter().any(|answer| answer.what == "outside") {
         exit = Exit::No;
     }
     if args.json {

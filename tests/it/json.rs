@@ -181,7 +181,7 @@ const WITHOUT_JSON: [&str; 3] = ["cat", "completions", "man"];
 /// The commands of the parser, those of `bad` and `kho` by two words.
 fn all_commands(sandbox: &Sandbox) -> Vec<String> {
     let named = commands(sandbox).into_iter().flat_map(|command| match command.as_str() {
-        "bad" => ["bad add", "bad del", "bad list"].map(str::to_owned).to_vec(),
+        "bad" => ["bad add", "bad del", "bad import", "bad list"].map(str::to_owned).to_vec(),
         "kho" => vec!["kho compat".to_owned()],
         _ => vec![command],
     });
@@ -196,7 +196,7 @@ fn takes(sandbox: &Sandbox, command: &str, option: &str) -> bool {
 }
 
 /// The command lines to run on each image. On a region they succeed; elsewhere they may fail, which is an answer too.
-const LINES: [(&str, &str); 47] = [
+const LINES: [(&str, &str); 49] = [
     ("mkfs", "mkfs IMAGE --size 16M"),
     ("mkfs", "mkfs -f IMAGE -U 8f0e3f6a-2d41-4c55-9f0b-0123456789ab"),
     ("fsck", "fsck -n IMAGE"),
@@ -236,6 +236,8 @@ const LINES: [(&str, &str); 47] = [
     ("metrics", "metrics IMAGE -o made.prom"),
     ("bad add", "bad add IMAGE block:1-2 block:20"),
     ("bad del", "bad del IMAGE block:20"),
+    ("bad import", "bad import IMAGE poison"),
+    ("who", "who IMAGE --poison poison"),
     ("bad list", "bad list IMAGE"),
     ("undo", "undo mkdir.undo IMAGE"),
     ("inject", "inject IMAGE GM0402 GM0102"),
@@ -260,6 +262,7 @@ fn answers_match_their_schemas() {
     sandbox.ok("save region.img -o damaged.img");
     sandbox.ok("inject damaged.img GM0402 GM0010");
     sandbox.write("noise", &[7; 10000]);
+    sandbox.write("poison", b"0x1400\n0x2800\n0x999999\n");
     lay_out(crate::plan::TWO_SOCKETS, &sandbox.path("machine"));
     let known = all_commands(&sandbox);
     let tried: BTreeSet<&str> = LINES.iter().map(|line| line.0).collect();
@@ -338,9 +341,10 @@ const READERS: [&str; 18] = [
 ];
 
 /// The command line to run for each command that writes.
-const WRITERS: [(&str, &str); 29] = [
+const WRITERS: [(&str, &str); 30] = [
     ("bad add", "bad add region.img block:1-2 block:20"),
     ("bad del", "bad del bad.img block:20"),
+    ("bad import", "bad import region.img poison"),
     ("create", "create region.img /new --size 5M"),
     ("create", "create region.img /empty"),
     ("dump", "dump region.img -o new.meta"),
@@ -380,6 +384,7 @@ fn images_to_write(sandbox: &Sandbox) {
     }
     sandbox.succeeds("mkdir --undo mkdir.undo changed.img /changed");
     sandbox.ok("bad add bad.img block:20");
+    sandbox.write("poison", b"0x1400\n0x2800\n");
     sandbox.ok("seal sealed.img -q");
     sandbox.ok("inject damaged.img GM0010 GM0402");
 }

@@ -38,6 +38,7 @@ mod output;
 mod packaging;
 mod pkernfs;
 mod plan;
+mod poison;
 mod preflight;
 mod reading;
 mod repair_trouble;

@@ -77,7 +77,7 @@ impl Address {
 
 /// Bytes of the kernel's own pages, by the size of its PMD pages: a page of page tables holds one entry for each 8 bytes,
 /// and a PMD page is as large as all that one such page maps.
-const fn kernel_page(block_bytes: u64) -> u64 {
+pub(crate) const fn kernel_page(block_bytes: u64) -> u64 {
     match block_bytes >> 20 {
         512 => 64 << 10,
         32 => 16 << 10,

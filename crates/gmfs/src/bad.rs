@@ -7,12 +7,12 @@ use std::str::FromStr;
 use gmfs_format::model::InodeNo;
 use gmfs_format::native::geometry::Geometry;
 use gmfs_format::native::tables::BlockState;
-use gmfs_format::native::units::to_u32;
+use gmfs_format::native::units::{BlockNo, to_u32};
 use gmfs_format::spec::{SpecError, parse_size};
-use gmfs_io::ReadAt;
+use gmfs_io::{ReadAt, Span};
 use gmfs_volume::Region;
 
-use crate::address::{Address, AddressError, unit};
+use crate::address::{Address, AddressError, kernel_page, unit};
 use crate::error::Error;
 use crate::store::Store;
 
@@ -186,6 +186,124 @@ pub fn touched(named: &[Named], origin: &Origin) -> Result<Touched, RangeError> 
     Ok(Touched { runs, outside })
 }
 
+/// What the kernel says of a page frame that it has taken out of use, before the frame's number.
+const FAILURE: &str = "Memory failure: 0x";
+/// What it says of one that it has taken back into use.
+const UNPOISONED: &str = "Software-unpoisoned page 0x";
+
+/// Reads a list of poisoned memory. That is a log of the kernel, of which the lines "Memory failure: 0xPFN: …" count; or a list
+/// with a page frame number on each line, or two numbers, the first sector and how many there are. Empty lines, and those that
+/// begin with `#`, are left out.
+///
+/// # Errors
+/// The number of the first line that is nothing of this, counted from 1, and why.
+pub fn poisoned(text: &str) -> Result<Vec<Named>, (usize, RangeError)> {
+    let frame = |number| Named::Range(Address::Pfn(number), Address::Pfn(number));
+    let log = |line: &str| line.contains(FAILURE) || line.contains(UNPOISONED) || line.starts_with(['[', '<']);
+    if text.lines().any(log) {
+        let after = |line: &str, words: &str| {
+            let digits = line.split_once(words)?.1;
+            let end = digits.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(digits.len());
+            u64::from_str_radix(digits.get(..end)?, 16).ok()
+        };
+        let mut frames = BTreeSet::new();
+        for line in text.lines() {
+            if let Some(number) = after(line, UNPOISONED) {
+                frames.remove(&number);
+            } else if let Some(number) = after(line, FAILURE) {
+                frames.insert(number);
+            }
+        }
+        return Ok(frames.into_iter().map(frame).collect());
+    }
+    let lines = (1..).zip(text.lines().map(str::trim)).filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    let one = |(number, line): (usize, &str)| {
+        let line = line.strip_prefix("pfn:").unwrap_or(line);
+        let found = match line.split_once(char::is_whitespace) {
+            Some(_) => Named::line(line),
+            None => parse_size(line).map(frame).map_err(RangeError::from),
+        };
+        found.map_err(|error| (number, error))
+    };
+    lines.map(one).collect()
+}
+
+/// The bytes of a region that a list of poisoned memory names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hits {
+    /// Parts of the region, ascending, without overlap. Offsets count from its start.
+    pub spans: Vec<Span>,
+    /// How many page frames and ranges are not in the region.
+    pub outside: u64,
+}
+
+/// The bytes of a region that are named. What is not in the region is counted: a list is of the whole machine.
+///
+/// # Errors
+/// Offsets in a device are named, in an image that has none; or a range of addresses is not in the region.
+pub fn hits(named: &[Named], origin: &Origin) -> Result<Hits, RangeError> {
+    let (size, block) = (origin.geometry.size(), origin.geometry.block_bytes());
+    let mut found = Hits::default();
+    let mut spans = Vec::new();
+    for named in named {
+        let span = match *named {
+            Named::Range(first @ Address::Pfn(number), Address::Pfn(last)) if number == last => {
+                let page = kernel_page(block);
+                first.offset(size, block, origin.base).map(|at| Span::new(at, page.min(size.saturating_sub(at))))
+            }
+            Named::Range(first, last) => {
+                let place = |address: Address| address.offset(size, block, origin.base);
+                let (from, to) = place(first).zip(place(last)).ok_or(RangeError::Outside { first, last })?;
+                Some(Span::new(from, to.saturating_sub(from).saturating_add(1)))
+            }
+            Named::InDevice(first, last) => {
+                let start = origin.in_device.ok_or(RangeError::NoDevice)?;
+                let (from, to) = (first.max(start), last.min(start.saturating_add(size).saturating_sub(1)));
+                let len = to.checked_sub(from).map(|more| more.saturating_add(1));
+                len.map(|len| Span::new(from.saturating_sub(start), len))
+            }
+        };
+        match span {
+            Some(span) => spans.push(span),
+            None => found.outside = found.outside.saturating_add(1),
+        }
+    }
+    spans.sort();
+    for span in spans {
+        match found.spans.last_mut() {
+            Some(last) if last.end() >= span.offset => {
+                last.len = last.end().max(span.end()).saturating_sub(last.offset);
+            }
+            _ => found.spans.push(span),
+        }
+    }
+    Ok(found)
+}
+
+/// The runs of blocks that parts of a region touch: those that can be marked as bad, and those that hold metadata, which cannot.
+#[must_use]
+pub fn blocks_of(spans: &[Span], origin: &Origin) -> (Vec<Range<u32>>, Vec<Range<u32>>) {
+    let geometry = origin.geometry;
+    let block = |at: u64| to_u32(at.checked_div(geometry.block_bytes()).unwrap_or_default());
+    let (mut data, mut metadata): (Vec<Range<u32>>, Vec<Range<u32>>) = Default::default();
+    let blocks = geometry.blocks();
+    for span in spans.iter().filter(|span| span.len > 0) {
+        for number in block(span.offset)..=block(span.end().saturating_sub(1)) {
+            // The tail of a region is in no block.
+            if number >= blocks {
+                continue;
+            }
+            let runs = if geometry.is_data(BlockNo(number)) { &mut data } else { &mut metadata };
+            match runs.last_mut() {
+                Some(run) if run.end > number => {}
+                Some(run) if run.end == number => run.end = number.saturating_add(1),
+                _ => runs.push(number..number.saturating_add(1)),
+            }
+        }
+    }
+    (data, metadata)
+}
+
 /// A block that is marked as bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Marked {
@@ -257,5 +375,51 @@ mod tests {
             ["0x200000", "block:2-3", "block:3", "block:9"].iter().map(|text| text.parse().unwrap()).collect();
         assert_eq!(touched(&named, &origin(0, Some(0))).unwrap().runs, [1..4, 9..10]);
         assert!(touched(&["1G".parse().unwrap()], &origin(0, Some(0))).is_err());
+    }
+
+    fn frames(text: &str) -> Vec<u64> {
+        let number = |named| match named {
+            Named::Range(Address::Pfn(number), _) => number,
+            other => panic!("{other:?}"),
+        };
+        poisoned(text).unwrap().into_iter().map(number).collect()
+    }
+
+    #[test]
+    fn lists_of_poisoned_memory_are_read() {
+        assert_eq!(frames("# pages\n0x100201\n\npfn:17\n  5\n"), [0x10_0201, 17, 5]);
+        let log = "[  12.5] Injecting memory failure for pfn 0x9 at process virtual address 0x7f0000000000\n\
+                   [  12.6] Memory failure: 0x100201: recovery action for dirty LRU page: Recovered\n\
+                   [  12.7] Memory failure: 0x100201: already hardware poisoned\n\
+                   [  12.8] Memory failure: 0x40: reserved kernel page still referenced by 1 users\n\
+                   [  12.9] Unpoison: Software-unpoisoned page 0x40\n\
+                   [  13.0] something else: 0x50\n";
+        assert_eq!(frames(log), [0x10_0201]);
+        assert_eq!(frames("Nov 27 10:00:00 host kernel: Memory failure: 0x1f: Killing qemu:17 due to it\n"), [0x1f]);
+        assert_eq!(frames("[ 1.0] Linux version 6.12\n"), [0_u64; 0]);
+        assert_eq!(frames(""), [0_u64; 0]);
+        assert_eq!(poisoned("8 2\n").unwrap(), [Named::InDevice(4096, 5119)]);
+        for (wrong, line) in [("5\nx\n", 2), ("1a2b", 1), ("5-7", 1), ("8 0", 1), ("block:5", 1)] {
+            assert_eq!(poisoned(wrong).unwrap_err().0, line, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_in_the_region_is_counted() {
+        let frame = |number| Named::Range(Address::Pfn(number), Address::Pfn(number));
+        let base = 1 << 32;
+        let origin = origin(base, Some(0));
+        let first = base >> 12;
+        let named =
+            [frame(first + 513), frame(first + 512), frame(5), frame(u64::MAX), frame(first), frame(first + 2048)];
+        let found = hits(&named, &origin).unwrap();
+        assert_eq!(found.outside, 2);
+        assert_eq!(found.spans, [Span::new(0, 4096), Span::new(2 << 20, 8192), Span::new(8 << 20, 4096)]);
+        let (data, metadata) = blocks_of(&found.spans, &origin);
+        assert_eq!((data.as_slice(), metadata.len()), ([1..2, 4..5].as_slice(), 1));
+        let sectors = [Named::InDevice(0, (4 << 20) - 1), Named::InDevice(1 << 40, (1 << 40) + 511)];
+        let found = hits(&sectors, &origin).unwrap();
+        assert_eq!((found.outside, found.spans.as_slice()), (1, [Span::new(0, 4 << 20)].as_slice()));
+        assert_eq!(hits(&sectors, &Origin { in_device: None, ..origin }), Err(RangeError::NoDevice));
     }
 }

@@ -1,9 +1,10 @@
 //! RANGE of `gmfs bad` as the command line spells it, and the lists of ranges that files hold.
 
+use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use gmfs::bad::{Named, RangeError};
+use gmfs::bad::{self, Named, RangeError};
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -21,8 +22,29 @@ pub(super) fn parse(text: &str, device: &str) -> Result<Vec<Named>> {
     lines(file, &content, Named::line)
 }
 
+/// A list of poisoned memory, as the kernel and other programs make it: see [`bad::poisoned`], or what ndctl prints.
+pub(in crate::cmd) fn poison(file: &str, device: &str) -> Result<Vec<Named>> {
+    let bytes = if file == "-" {
+        let mut bytes = Vec::new();
+        std::io::stdin().read_to_end(&mut bytes).context("cannot read standard input")?;
+        bytes
+    } else {
+        std::fs::read(Path::new(file)).with_context(|| format!("cannot read {file}"))?
+    };
+    // A log of the kernel may have any bytes in it; what counts is ASCII.
+    let content = String::from_utf8_lossy(&bytes);
+    if let Ok(json @ (Value::Array(_) | Value::Object(_))) = serde_json::from_str::<Value>(&content) {
+        return of_device(&json, device).with_context(|| format!("cannot use the list in {file}"));
+    }
+    bad::poisoned(&content).map_err(|(line, error)| {
+        let hint = "a list has one page frame number a line (0x before hexadecimal ones), or sectors and how many; it may also be a log of the kernel or what `ndctl list -M` prints";
+        let failure = Failure::new("range", error.to_string()).hint(hint);
+        anyhow::Error::new(failure).context(format!("cannot use line {line} of {file}"))
+    })
+}
+
 /// An error of the library with what to do next.
-pub(super) fn told(error: RangeError) -> anyhow::Error {
+pub(in crate::cmd) fn told(error: RangeError) -> anyhow::Error {
     let (code, hint) = match error {
         // These tell what is to be written instead.
         RangeError::Number(_) => return error.into(),

@@ -212,7 +212,7 @@ pub(crate) struct Run {
     pub(crate) address: u64,
 }
 
-/// The answer of `bad add` and `bad del`.
+/// The answer of `bad add`, `bad del` and `bad import`.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Marked {

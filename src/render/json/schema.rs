@@ -23,6 +23,7 @@ fn answers() -> BTreeMap<&'static str, Vec<Value>> {
     BTreeMap::from([
         ("bad-add", vec![of::<actions::Marked>()]),
         ("bad-del", vec![of::<actions::Marked>()]),
+        ("bad-import", vec![of::<actions::Marked>()]),
         ("bad-list", vec![of::<files::Who>()]),
         ("create", changed()),
         ("df", vec![of::<space::Df>()]),
