@@ -105,6 +105,9 @@ commands! {
     truncate json;
     mv json;
     rm json;
+    chmod json;
+    chown json;
+    tune json;
     seal json;
     unseal json;
     verify json;
@@ -268,9 +271,9 @@ mod tests {
     const NO_JSON: [&str; 5] = ["cat", "completions", "man", "mount", "vm run"];
 
     /// Commands that change a region.
-    const CHANGES: [&str; 16] = [
-        "mkfs", "fsck", "repair", "restore", "create", "mkdir", "put", "truncate", "mv", "rm", "seal", "unseal",
-        "bad add", "bad del", "undo", "inject",
+    const CHANGES: [&str; 19] = [
+        "chmod", "chown", "tune", "mkfs", "fsck", "repair", "restore", "create", "mkdir", "put", "truncate", "mv",
+        "rm", "seal", "unseal", "bad add", "bad del", "undo", "inject",
     ];
 
     /// All commands that run something, with all that they take, by the names that a user types.

@@ -61,6 +61,9 @@ fn key_sets() {
         "verify region.img",
         "unseal region.img /sparse",
         "diff region.img region.img --data",
+        "chmod region.img 640 /sparse",
+        "chown region.img 1:1 /sparse",
+        "tune region.img -L new",
         "df region.img --fits 1M",
         "metrics region.img",
     ] {
@@ -195,7 +198,7 @@ fn takes(sandbox: &Sandbox, command: &str, option: &str) -> bool {
 }
 
 /// The command lines to run on each image. On a region they succeed; elsewhere they may fail, which is an answer too.
-const LINES: [(&str, &str); 45] = [
+const LINES: [(&str, &str); 49] = [
     ("mkfs", "mkfs IMAGE --size 16M"),
     ("mkfs", "mkfs -f IMAGE -U 8f0e3f6a-2d41-4c55-9f0b-0123456789ab"),
     ("fsck", "fsck -n IMAGE"),
@@ -230,6 +233,10 @@ const LINES: [(&str, &str); 45] = [
     ("verify", "verify IMAGE /vms/first.mem"),
     ("diff", "diff IMAGE sample.meta --data"),
     ("diff", "diff undone.img IMAGE --seals"),
+    ("chmod", "chmod IMAGE -R go= /vms"),
+    ("chown", "chown IMAGE 5:6 /sparse"),
+    ("tune", "tune IMAGE --label other"),
+    ("put", "put IMAGE -rp folder /put2"),
     ("df", "df IMAGE --fits 1G"),
     ("metrics", "metrics IMAGE"),
     ("metrics", "metrics IMAGE -o made.prom"),
@@ -250,6 +257,8 @@ fn answers_match_their_schemas() {
     let sandbox = Sandbox::new();
     images::sample(&sandbox);
     sandbox.write("content", b"content");
+    std::fs::create_dir(sandbox.path("folder")).unwrap();
+    sandbox.write("folder/file", b"content");
     sandbox.ok("dump region.img -o sample.meta");
     sandbox.ok("save region.img -o undone.img");
     sandbox.succeeds("mkdir --undo mkdir.undo undone.img /undone");
@@ -332,7 +341,7 @@ const READERS: [&str; 16] = [
 ];
 
 /// The command line to run for each command that writes.
-const WRITERS: [(&str, &str); 29] = [
+const WRITERS: [(&str, &str); 33] = [
     ("bad add", "bad add region.img block:1-2 block:20"),
     ("bad del", "bad del bad.img block:20"),
     ("create", "create region.img /new --size 5M"),
@@ -343,6 +352,10 @@ const WRITERS: [(&str, &str); 29] = [
     ("inject", "inject region.img GM0402"),
     ("inject", "inject region.img GM0102"),
     ("inject", "inject region.img --page 1 --how zero"),
+    ("chmod", "chmod -R region.img g+w /vms"),
+    ("chown", "chown region.img 5 /vms"),
+    ("tune", "tune region.img -L other"),
+    ("put", "put -rp region.img folder /folder"),
     ("metrics", "metrics region.img -o new.prom"),
     ("mkdir", "mkdir region.img -p /a/b/c"),
     ("mkfs", "mkfs new.img --size 16M -U 8f0e3f6a-2d41-4c55-9f0b-0123456789ab"),
@@ -368,6 +381,8 @@ const WRITERS: [(&str, &str); 29] = [
 fn images_to_write(sandbox: &Sandbox) {
     images::sample(sandbox);
     sandbox.write("content", &images::content()[..3 << 20]);
+    std::fs::create_dir(sandbox.path("folder")).unwrap();
+    sandbox.write("folder/file", b"content");
     sandbox.ok("dump region.img -o sample.meta");
     for copy in ["bad.img", "damaged.img", "changed.img", "sealed.img"] {
         sandbox.ok(&format!("save region.img -o {copy}"));

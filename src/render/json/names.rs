@@ -77,6 +77,8 @@ pub(super) const NAMES: &[(&str, &str)] = &[
     ("absent", "Ranges that the image does not hold or that cannot be read."),
     ("absent_pages", "How many pages of metadata the image does not hold."),
     ("accepted", "How many doubtful files were accepted; null if that was not asked for."),
+    ("access_after", "Permission bits, owner and group after the change; null if it is not there then."),
+    ("access_before", "Permission bits, owner and group before the change; null if it was not there."),
     ("accessed", "When the file was last read (RFC 3339)."),
     (
         "address",
@@ -238,6 +240,8 @@ pub(super) const NAMES: &[(&str, &str)] = &[
     ("kho", "Whether KHO is on in the kernel."),
     ("kind", "What kind of thing it is, in a word."),
     ("label", "Label of the region."),
+    ("label_after", "Label of the region after the change."),
+    ("label_before", "Label of the region before the change."),
     ("label_bytes", "The label in hexadecimal, where it is not UTF-8."),
     ("labels", "Labels, which tell the samples of a metric apart."),
     ("largest", "The largest free run; null if nothing is free."),

@@ -5,7 +5,8 @@ use gmfs::allocation::{Fits as Found, FreeRun, FreeSpace};
 use gmfs_format::Layout;
 use serde::Serialize;
 
-use crate::render::json::region;
+use crate::render::json::actions::Changed;
+use crate::render::json::{region, text};
 
 /// Blocks and inodes by what they are used for. What a layout does not have is `None`.
 #[derive(Serialize)]
@@ -168,5 +169,21 @@ impl Metrics {
             samples: family.samples.iter().map(sample).collect(),
         };
         Self { dry_run, output, metrics: found.families().iter().map(metric).collect() }
+    }
+}
+
+/// The answer of `tune`.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Tuned {
+    #[serde(flatten)]
+    changed: Changed,
+    label_before: String,
+    label_after: String,
+}
+
+impl Tuned {
+    pub(crate) fn new(changed: Changed, before: &[u8], after: &str) -> Self {
+        Self { changed, label_before: text(before).0, label_after: after.to_owned() }
     }
 }
