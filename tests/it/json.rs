@@ -198,7 +198,7 @@ fn takes(sandbox: &Sandbox, command: &str, option: &str) -> bool {
 }
 
 /// The command lines to run on each image. On a region they succeed; elsewhere they may fail, which is an answer too.
-const LINES: [(&str, &str); 49] = [
+const LINES: [(&str, &str); 50] = [
     ("mkfs", "mkfs IMAGE --size 16M"),
     ("mkfs", "mkfs -f IMAGE -U 8f0e3f6a-2d41-4c55-9f0b-0123456789ab"),
     ("fsck", "fsck -n IMAGE"),
@@ -219,6 +219,7 @@ const LINES: [(&str, &str); 49] = [
     ("stat", "stat IMAGE /vms/first.mem /vms"),
     ("extract", "extract IMAGE / out -f --sparse-absent"),
     ("map", "map IMAGE /sparse"),
+    ("map", "map IMAGE"),
     ("who", "who IMAGE 0 block:1 block:2 0x7ffffffffff"),
     ("create", "create IMAGE /new --size 1.5M"),
     ("mkdir", "mkdir IMAGE -p /a/b"),

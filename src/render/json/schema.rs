@@ -48,7 +48,7 @@ fn answers() -> BTreeMap<&'static str, Vec<Value>> {
         ),
         ("kho-compat", vec![of::<kho::KhoCompat>()]),
         ("ls", vec![of::<files::Listing>()]),
-        ("map", vec![of::<files::Map>()]),
+        ("map", vec![of::<files::Map>(), of::<space::MapOfImage>()]),
         ("metrics", vec![of::<space::Metrics>()]),
         ("mkdir", changed()),
         ("mkfs", vec![of::<actions::Mkfs>()]),
