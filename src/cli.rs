@@ -10,7 +10,7 @@ use clap::{ArgMatches, Args as _, FromArgMatches as _, Parser};
 
 use crate::ctx::{ColorWhen, Ctx};
 use crate::exit::{self, Exit};
-use crate::{cmd, details, interrupt, locking, multicall, report, suggest};
+use crate::{cmd, details, headings, interrupt, locking, multicall, report, suggest};
 
 /// Tools for guestmemfs regions: memory that holds guests' RAM across kexec
 ///
@@ -115,6 +115,8 @@ commands! {
     bad json;
     undo json;
     inject json;
+    plan json;
+    preflight json;
     kho json;
     completions;
     man;
@@ -176,7 +178,7 @@ fn parse(args: &[OsString]) -> Result<Parsed, clap::Error> {
         }
     }
     // What is said of other commands, in the help or as a suggestion, wants all of them.
-    parse_with(command(), args)
+    parse_with(headings::with_headings(command()), args)
 }
 
 fn parse_with(command: clap::Command, args: &[OsString]) -> Result<Parsed, clap::Error> {
@@ -371,7 +373,7 @@ mod tests {
             let before = tried;
             for line in examples.lines().skip(1) {
                 for part in line.split(['|', '(', ')']).map(str::trim).filter(|part| part.starts_with("gmfs ")) {
-                    let words = part.split_whitespace().take_while(|word| !word.starts_with('>'));
+                    let words = part.split_whitespace().take_while(|word| !word.starts_with(['>', '&']));
                     let parsed = parse(&words.map(OsString::from).collect::<Vec<_>>());
                     assert!(parsed.is_ok(), "{}: {part}: {}", command.get_name(), parsed.err().unwrap());
                     tried += 1;

@@ -24,6 +24,8 @@ pub(crate) mod metrics;
 pub(crate) mod mkdir;
 pub(crate) mod mkfs;
 pub(crate) mod mv;
+pub(crate) mod plan;
+pub(crate) mod preflight;
 pub(crate) mod put;
 pub(crate) mod repair;
 pub(crate) mod restore;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use gmfs_testing::machine::lay_out;
 use serde_json::Value;
 
 use crate::help::commands;
@@ -198,7 +199,7 @@ fn takes(sandbox: &Sandbox, command: &str, option: &str) -> bool {
 }
 
 /// The command lines to run on each image. On a region they succeed; elsewhere they may fail, which is an answer too.
-const LINES: [(&str, &str); 50] = [
+const LINES: [(&str, &str); 52] = [
     ("mkfs", "mkfs IMAGE --size 16M"),
     ("mkfs", "mkfs -f IMAGE -U 8f0e3f6a-2d41-4c55-9f0b-0123456789ab"),
     ("fsck", "fsck -n IMAGE"),
@@ -247,6 +248,8 @@ const LINES: [(&str, &str); 50] = [
     ("undo", "undo mkdir.undo IMAGE"),
     ("inject", "inject IMAGE GM0402 GM0102"),
     ("inject", "inject IMAGE --page 1 --how flip"),
+    ("plan", "plan --size 1G --count 2 --root machine"),
+    ("preflight", "preflight IMAGE --root machine"),
     ("kho compat", "kho compat 7.3.4 IMAGE"),
     ("kho compat", "kho compat 7.2.8 7.3.4 --from-cmdline reserve_mem=2M:4096:a --initrd IMAGE"),
 ];
@@ -267,6 +270,7 @@ fn answers_match_their_schemas() {
     sandbox.ok("save region.img -o damaged.img");
     sandbox.ok("inject damaged.img GM0402 GM0010");
     sandbox.write("noise", &[7; 10000]);
+    lay_out(crate::plan::TWO_SOCKETS, &sandbox.path("machine"));
     let known = all_commands(&sandbox);
     let tried: BTreeSet<&str> = LINES.iter().map(|line| line.0).collect();
     let untried: Vec<&String> =
@@ -291,7 +295,7 @@ fn answers_match_their_schemas() {
                     answer["schema"].as_str().unwrap().split_once('/').unwrap().0,
                     format!("gmfs.{}", command.replace(' ', "-"))
                 );
-                let about_none = ["df", "explain", "kho compat", "metrics", "scan"].contains(&command);
+                let about_none = ["df", "explain", "kho compat", "metrics", "plan", "scan"].contains(&command);
                 assert!(about_none || answer.get("store").is_some(), "{line}: {answer}");
             }
         }
@@ -322,7 +326,7 @@ fn schemas_refuse_what_is_wrong() {
 }
 
 /// Commands that write neither a region nor a file.
-const READERS: [&str; 16] = [
+const READERS: [&str; 18] = [
     "bad list",
     "cat",
     "completions",
@@ -334,6 +338,8 @@ const READERS: [&str; 16] = [
     "ls",
     "man",
     "map",
+    "plan",
+    "preflight",
     "scan",
     "stat",
     "tree",

@@ -9,7 +9,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::names::NAMES;
-use super::{actions, check, diff, dump, files, guestmemfs, kho, luo, pkernfs, region, schema_of, seals, space};
+use super::{actions, check, diff, dump, files, guestmemfs, host, kho, luo, pkernfs, region, schema_of, seals, space};
 
 /// The schema of a type, as it is serialised.
 fn of<T: JsonSchema>() -> Value {
@@ -53,6 +53,8 @@ fn answers() -> BTreeMap<&'static str, Vec<Value>> {
         ("mkdir", changed()),
         ("mkfs", vec![of::<actions::Mkfs>()]),
         ("mv", changed()),
+        ("plan", vec![of::<host::Plan>()]),
+        ("preflight", vec![of::<host::Preflight>()]),
         ("put", changed()),
         ("repair", vec![of::<check::Repair>()]),
         ("restore", vec![of::<actions::PutBack>()]),

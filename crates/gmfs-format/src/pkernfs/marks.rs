@@ -1,8 +1,8 @@
 //! The bitmap, as it is.
 
-use super::bits::bit;
 use super::usage::each_bitmap_page;
 use super::{BlockNo, ReadAt, Store};
+use crate::marks::bit;
 
 impl Store {
     /// Calls `each` with every block of the region and whether the bitmap marks it as used; `None` where that cannot be
