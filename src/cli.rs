@@ -105,6 +105,9 @@ commands! {
     truncate json;
     mv json;
     rm json;
+    chmod json;
+    chown json;
+    tune json;
     seal json;
     unseal json;
     verify json;
@@ -270,7 +273,10 @@ mod tests {
     const NO_JSON: [&str; 5] = ["cat", "completions", "man", "mount", "vm run"];
 
     /// Commands that change a region.
-    const CHANGES: [&str; 17] = [
+    const CHANGES: [&str; 20] = [
+        "chmod",
+        "chown",
+        "tune",
         "mkfs",
         "fsck",
         "repair",
@@ -385,7 +391,7 @@ mod tests {
             let before = tried;
             for line in examples.lines().skip(1) {
                 for part in line.split(['|', '(', ')']).map(str::trim).filter(|part| part.starts_with("gmfs ")) {
-                    let words = part.split_whitespace().take_while(|word| !word.starts_with('>'));
+                    let words = part.split_whitespace().take_while(|word| !word.starts_with(['>', '&']));
                     let parsed = parse(&words.map(OsString::from).collect::<Vec<_>>());
                     assert!(parsed.is_ok(), "{}: {part}: {}", command.get_name(), parsed.err().unwrap());
                     tried += 1;

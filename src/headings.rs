@@ -6,7 +6,7 @@ use clap::builder::StyledStr;
 /// Each heading with its commands, in the order in which they are listed. Every command is under one of them.
 pub(crate) const HEADINGS: [(&str, &[&str]); 8] = [
     ("Start here", &["mkfs", "put", "ls", "extract", "fsck"]),
-    ("Make and change", &["create", "mkdir", "truncate", "mv", "rm"]),
+    ("Make and change", &["create", "mkdir", "truncate", "mv", "rm", "chmod", "chown", "tune"]),
     ("Look", &["inspect", "scan", "tree", "stat", "df", "map", "who", "diff"]),
     ("Take out", &["cat", "save", "dump"]),
     ("Check and repair", &["repair", "explain", "undo", "restore", "bad", "inject"]),

@@ -44,10 +44,11 @@ const OTHERS: &[Other] = &[
     names(&["badblocks"], "bad"),
     names(&["completion"], "completions"),
     names(&["manual", "manpage"], "man"),
+    names(&["label", "e2label", "tune2fs", "tune.gmfs"], "tune"),
     Other {
-        names: &["label", "e2label", "tune", "tune2fs", "uuid", "tune.gmfs"],
+        names: &["uuid"],
         command: "mkfs",
-        advice: Some("a region gets its label and its UUID when it is made, by --label and --uuid of 'gmfs mkfs'"),
+        advice: Some("a region gets its UUID when it is made, by --uuid of 'gmfs mkfs'"),
     },
     Other {
         names: &["resize", "resize2fs", "grow", "shrink"],

@@ -1,4 +1,6 @@
-//! `gmfs map`: where in physical memory a file lies.
+//! `gmfs map`: where in physical memory a file is, and what the whole region is used for.
+
+mod picture;
 
 use std::ffi::OsString;
 
@@ -20,22 +22,25 @@ use crate::render::size;
 use crate::render::style::Role;
 use crate::render::table::Table;
 
-/// Show where a file lies in physical memory, also as arguments for a VMM
+/// Show where a file is in physical memory, or draw what all of the region is used for
 ///
+/// Without PATH the region is drawn, as wide as the terminal, with a legend, and with how long the extents of files and the
+/// free runs are. A cell with memory that has errors, or of which nothing tells what it is, shows that before anything else.
 /// Addresses are physical where IMAGE is /dev/mem or a dump, or where the superblock records the region's base; offsets
 /// in the region else.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
+  gmfs map region.img
   gmfs map region.img /vms/a.mem
   qemu-system-x86_64 -m 4G $(gmfs map /dev/mem /vms/a.mem --vmm qemu) …")]
 pub(crate) struct Args {
     #[command(flatten)]
     image: ReadArgs,
-    /// The file's path in the region
+    /// The file's path in the region [default: draw the whole region]
     #[arg(value_parser = super::region_path())]
-    path: OsString,
+    path: Option<OsString>,
     /// Print the arguments that make the file a guest's memory
-    #[arg(long, value_name = "VMM")]
+    #[arg(long, value_name = "VMM", requires = "path")]
     vmm: Option<Vmm>,
     /// Print JSON
     #[arg(long)]
@@ -52,10 +57,11 @@ enum Vmm {
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let store = open::store(&args.image, ctx)?;
+    let Some(path) = &args.path else { return picture::run(&store, ctx) };
     let (inodes, _) = super::inodes(&store, ctx);
-    let cannot = || format!("cannot map '{}'", paths::shown(paths::bytes(&args.path)));
+    let cannot = || format!("cannot map '{}'", paths::shown(paths::bytes(path)));
     let mut exit = Exit::Done;
-    let inode = super::find(&inodes.tree, &args.path, &mut exit, ctx).with_context(cannot)?;
+    let inode = super::find(&inodes.tree, path, &mut exit, ctx).with_context(cannot)?;
     if inode.kind != Kind::File {
         return Err(Failure::new("is-directory", "it is a directory")).with_context(cannot);
     }

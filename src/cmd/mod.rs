@@ -3,6 +3,8 @@
 
 pub(crate) mod bad;
 pub(crate) mod cat;
+pub(crate) mod chmod;
+pub(crate) mod chown;
 pub(crate) mod complete;
 pub(crate) mod completions;
 pub(crate) mod create;
@@ -35,6 +37,7 @@ mod sealing;
 pub(crate) mod stat;
 pub(crate) mod tree;
 pub(crate) mod truncate;
+pub(crate) mod tune;
 pub(crate) mod undo;
 pub(crate) mod unseal;
 pub(crate) mod verify;

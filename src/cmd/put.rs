@@ -1,15 +1,18 @@
-//! `gmfs put`: a file from outside into the region.
+//! `gmfs put`: files and directories from outside into the region.
+
+mod trees;
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
 use gmfs_format::model::Kind;
 use gmfs_io::Span;
-use gmfs_volume::{ChangeError, CreateOptions, PutOptions};
+use gmfs_volume::{ChangeError, CreateOptions, NewAttributes, PutOptions};
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
@@ -19,25 +22,33 @@ use crate::paths;
 use crate::render::progress::{Counted, Progress};
 use crate::standard;
 
-/// Copy files into the region
+/// Copy files and directories into the region
 ///
 /// The new content lies in fresh blocks and becomes the file's in one commit: a crash leaves the old content or the new.
 /// Several files are copied one after the other into a directory, each in a commit of its own; if one cannot be copied, the
-/// others are.
+/// others are. With -r, directories are copied with all that is in them, except symbolic links and other things that a
+/// region cannot hold: these are named, and the exit status is 2.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs put region.img guest.mem /vms/guest.mem
   gmfs put region.img a.mem b.mem /vms
+  gmfs put -rp region.img saved /vms
   zstdcat guest.mem.zst | gmfs put region.img - /vms/guest.mem --sparse")]
 pub(crate) struct Args {
     #[command(flatten)]
     image: WriteArgs,
-    /// The files to copy; - is standard input
+    /// The files to copy, with -r directories too; - is standard input
     #[arg(value_name = "SRC", required = true, value_parser = super::region_path(), value_hint = clap::ValueHint::FilePath)]
     sources: Vec<OsString>,
     /// The file's path in the region, or a directory there; of several files, an existing directory
     #[arg(value_name = "DEST", value_parser = super::region_path())]
     destination: OsString,
+    /// Copy directories with all that is in them; one that exists in the region takes what is in its namesake
+    #[arg(short, long)]
+    recursive: bool,
+    /// Keep permission bits, owner, group, and the times of access and change
+    #[arg(short, long, conflicts_with = "mode")]
+    preserve: bool,
     /// Replace the content of a file that exists
     #[arg(short, long)]
     force: bool,
@@ -56,6 +67,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
+    if args.recursive {
+        return trees::run(args, ctx);
+    }
     match args.sources.as_slice() {
         [source] => one(args, source, ctx),
         sources => several(args, sources, ctx),
@@ -66,7 +80,7 @@ fn one(args: &Args, source: &OsStr, ctx: &mut Ctx) -> Result<Exit> {
     let destination = paths::bytes(&args.destination);
     let cannot = || cannot_put(source, destination);
     refuse_itself(args, source).map_err(anyhow::Error::new).with_context(cannot)?;
-    let (content, size) = content(source).with_context(cannot)?;
+    let (content, size, attributes) = content(args, source).with_context(cannot)?;
     let progress = Progress::new(ctx, "copying", size);
     let mut content = Counted::new(content, &progress);
     let changed = open::for_change(&args.image, args.image.in_use, ctx, |writer| {
@@ -74,7 +88,7 @@ fn one(args: &Args, source: &OsStr, ctx: &mut Ctx) -> Result<Exit> {
         if let Some(failure) = mode_of_existing(args, writer, &path) {
             return Ok(Err(failure));
         }
-        writer.put(&path, &mut content, &options(args, size))?;
+        writer.put_with(&path, &mut content, &options(args, size), attributes)?;
         Ok(Ok(super::entries(writer, &[&path])))
     })
     .and_then(|(done, changes)| Ok((done?, changes)))
@@ -103,7 +117,7 @@ fn several(args: &Args, sources: &[OsString], ctx: &mut Ctx) -> Result<Exit> {
         for source in sources {
             let path = path_of(writer, source, destination);
             let cannot = || cannot_put(source, &path);
-            let (content, size) = match content(source) {
+            let (content, size, attributes) = match content(args, source) {
                 Ok(found) => found,
                 Err(error) => {
                     tried.add(Err::<(), _>(error.context(cannot())));
@@ -120,7 +134,7 @@ fn several(args: &Args, sources: &[OsString], ctx: &mut Ctx) -> Result<Exit> {
                 continue;
             }
             let mut content = Counted::from(content, &progress, before);
-            match writer.put(&path, &mut content, &options(args, size)) {
+            match writer.put_with(&path, &mut content, &options(args, size), attributes) {
                 Ok(_) => {
                     tried.add(Ok::<_, anyhow::Error>(()));
                     made.push(path);
@@ -186,20 +200,40 @@ fn refuse_itself(args: &Args, source: &OsStr) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What is to be read, and how long it is expected to be.
-fn content(source: &OsStr) -> Result<(Box<dyn Read>, u64)> {
+/// What is to be read, how long it is expected to be, and the attributes that its file gets.
+fn content(args: &Args, source: &OsStr) -> Result<(Box<dyn Read>, u64, NewAttributes)> {
     if source == "-" {
         if standard::was_stdin_closed() {
             return Err(Failure::new("input", "standard input is closed").into());
         }
-        return Ok((Box::new(io::stdin()), 0));
+        if args.preserve {
+            let failure = Failure::new("usage", "standard input has no attributes that -p could keep");
+            return Err(failure.hint("leave -p out").into());
+        }
+        return Ok((Box::new(io::stdin()), 0, NewAttributes::default()));
     }
     let file = File::open(source)?;
     let meta = file.metadata()?;
     if meta.is_dir() {
         let failure = Failure::new("is-directory", "it is a directory");
-        return Err(failure.hint("make it with `gmfs mkdir`, and put its files one by one").into());
+        return Err(failure.hint("-r copies directories, with all that is in them").into());
     }
     let size = if meta.is_file() { meta.len() } else { 0 };
-    Ok((Box::new(file), size))
+    let attributes = if args.preserve { attributes_of(&meta) } else { NewAttributes::default() };
+    Ok((Box::new(file), size, attributes))
+}
+
+/// The attributes of a file or directory outside. A time before 1970 is not kept.
+fn attributes_of(meta: &Metadata) -> NewAttributes {
+    let time = |seconds: i64, nanoseconds: i64| {
+        let whole = u64::try_from(seconds).ok()?.checked_mul(1_000_000_000)?;
+        whole.checked_add(u64::try_from(nanoseconds).ok()?)
+    };
+    NewAttributes {
+        mode: u16::try_from(meta.mode() & 0o7777).ok(),
+        uid: Some(meta.uid()),
+        gid: Some(meta.gid()),
+        accessed: time(meta.atime(), meta.atime_nsec()),
+        modified: time(meta.mtime(), meta.mtime_nsec()),
+    }
 }

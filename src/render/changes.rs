@@ -32,18 +32,25 @@ fn sentence(one: &One) -> String {
         Some(state) if !directory => format!(": {}", content(state)),
         _ => String::new(),
     };
+    let access = match (&one.before, &one.after) {
+        (Some(before), Some(after)) if before.access != after.access => {
+            let said = |state: &State| state.access.map(|now| format!("{:04o} {}:{}", now.mode, now.uid, now.gid));
+            format!(": {} instead of {}", said(after).unwrap_or_default(), said(before).unwrap_or_default())
+        }
+        _ => String::new(),
+    };
     let both = match (&one.before, &one.after) {
         (Some(before), Some(after)) if (before.size, before.blocks) != (after.size, after.blocks) => {
             format!(": {} instead of {}", content(after), content(before))
         }
-        (_, after) if one.what == What::Changed => of(after),
+        (_, after) if one.what == What::Changed && access.is_empty() => of(after),
         _ => String::new(),
     };
     match one.what {
         What::Created => format!("would create {noun}{}{}", path(&one.after), of(&one.after)),
         What::Removed => format!("would remove {noun}{}{}", path(&one.before), of(&one.before)),
-        What::Moved => format!("would move {noun}{} to {}{both}", path(&one.before), path(&one.after)),
-        What::Changed => format!("would change {noun}{}{both}", path(&one.after)),
+        What::Moved => format!("would move {noun}{} to {}{both}{access}", path(&one.before), path(&one.after)),
+        What::Changed => format!("would change {noun}{}{both}{access}", path(&one.after)),
     }
 }
 

@@ -62,6 +62,9 @@ fn key_sets() {
         "verify region.img",
         "unseal region.img /sparse",
         "diff region.img region.img --data",
+        "chmod region.img 640 /sparse",
+        "chown region.img 1:1 /sparse",
+        "tune region.img -L new",
         "df region.img --fits 1M",
         "metrics region.img",
     ] {
@@ -196,7 +199,7 @@ fn takes(sandbox: &Sandbox, command: &str, option: &str) -> bool {
 }
 
 /// The command lines to run on each image. On a region they succeed; elsewhere they may fail, which is an answer too.
-const LINES: [(&str, &str); 49] = [
+const LINES: [(&str, &str); 54] = [
     ("mkfs", "mkfs IMAGE --size 16M"),
     ("mkfs", "mkfs -f IMAGE -U 8f0e3f6a-2d41-4c55-9f0b-0123456789ab"),
     ("fsck", "fsck -n IMAGE"),
@@ -217,6 +220,7 @@ const LINES: [(&str, &str); 49] = [
     ("stat", "stat IMAGE /vms/first.mem /vms"),
     ("extract", "extract IMAGE / out -f --sparse-absent"),
     ("map", "map IMAGE /sparse"),
+    ("map", "map IMAGE"),
     ("who", "who IMAGE 0 block:1 block:2 0x7ffffffffff"),
     ("create", "create IMAGE /new --size 1.5M"),
     ("mkdir", "mkdir IMAGE -p /a/b"),
@@ -231,6 +235,10 @@ const LINES: [(&str, &str); 49] = [
     ("verify", "verify IMAGE /vms/first.mem"),
     ("diff", "diff IMAGE sample.meta --data"),
     ("diff", "diff undone.img IMAGE --seals"),
+    ("chmod", "chmod IMAGE -R go= /vms"),
+    ("chown", "chown IMAGE 5:6 /sparse"),
+    ("tune", "tune IMAGE --label other"),
+    ("put", "put IMAGE -rp folder /put2"),
     ("df", "df IMAGE --fits 1G"),
     ("metrics", "metrics IMAGE"),
     ("metrics", "metrics IMAGE -o made.prom"),
@@ -255,6 +263,8 @@ fn answers_match_their_schemas() {
     let sandbox = Sandbox::new();
     images::sample(&sandbox);
     sandbox.write("content", b"content");
+    std::fs::create_dir(sandbox.path("folder")).unwrap();
+    sandbox.write("folder/file", b"content");
     sandbox.ok("dump region.img -o sample.meta");
     sandbox.ok("save region.img -o undone.img");
     sandbox.succeeds("mkdir --undo mkdir.undo undone.img /undone");
@@ -341,7 +351,7 @@ const READERS: [&str; 18] = [
 ];
 
 /// The command line to run for each command that writes.
-const WRITERS: [(&str, &str); 30] = [
+const WRITERS: [(&str, &str); 34] = [
     ("bad add", "bad add region.img block:1-2 block:20"),
     ("bad del", "bad del bad.img block:20"),
     ("bad import", "bad import region.img poison"),
@@ -353,6 +363,10 @@ const WRITERS: [(&str, &str); 30] = [
     ("inject", "inject region.img GM0402"),
     ("inject", "inject region.img GM0102"),
     ("inject", "inject region.img --page 1 --how zero"),
+    ("chmod", "chmod -R region.img g+w /vms"),
+    ("chown", "chown region.img 5 /vms"),
+    ("tune", "tune region.img -L other"),
+    ("put", "put -rp region.img folder /folder"),
     ("metrics", "metrics region.img -o new.prom"),
     ("mkdir", "mkdir region.img -p /a/b/c"),
     ("mkfs", "mkfs new.img --size 16M -U 8f0e3f6a-2d41-4c55-9f0b-0123456789ab"),
@@ -378,6 +392,8 @@ const WRITERS: [(&str, &str); 30] = [
 fn images_to_write(sandbox: &Sandbox) {
     images::sample(sandbox);
     sandbox.write("content", &images::content()[..3 << 20]);
+    std::fs::create_dir(sandbox.path("folder")).unwrap();
+    sandbox.write("folder/file", b"content");
     sandbox.ok("dump region.img -o sample.meta");
     for copy in ["bad.img", "damaged.img", "changed.img", "sealed.img"] {
         sandbox.ok(&format!("save region.img -o {copy}"));

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on has failed; clippy knows test functions, not what they call"
 )]
 
+mod attributes;
 mod bad_input;
 mod beside;
 mod captured;

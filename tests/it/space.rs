@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::dumpfiles::unpack;
 use crate::images;
 use crate::sandbox::Sandbox;
+use crate::terminal::Terminal;
 
 #[test]
 fn df_shows_each_region_and_tells_whether_a_guest_fits() {
@@ -277,4 +278,52 @@ fn prometheus_scrapes_it_and_understands_each_expression() {
         tried += 1;
     }
     assert!(tried > 10);
+}
+
+/// A region with a file in two pieces, a bad block and a reserved one.
+fn fragmented(sandbox: &Sandbox) {
+    sandbox.ok("mkfs region.img --size 256M -U 8f0e3f6a-2d41-4c55-9f0b-0123456789ab -q");
+    for (name, blocks) in [("a", 10), ("b", 20), ("c", 5)] {
+        sandbox.ok(&format!("create region.img /{name} --size {}M", 2 * blocks));
+    }
+    sandbox.ok("rm region.img /b");
+    sandbox.ok("create region.img /large --size 200M");
+    sandbox.ok("bad add region.img block:120");
+}
+
+#[test]
+fn a_region_is_drawn_at_any_width_and_size() {
+    let sandbox = Sandbox::new();
+    fragmented(&sandbox);
+    insta::assert_snapshot!("map_image", sandbox.ok("map region.img").text());
+    for columns in [20, 40, 200] {
+        let (status, text) = Terminal::run(&sandbox, "map region.img", columns);
+        assert_eq!(status, 0);
+        insta::assert_snapshot!(format!("map_image_{columns}"), text);
+        let picture = text.lines().take_while(|line| line.starts_with("0x") || line.trim_start().starts_with("0x"));
+        assert!(picture.into_iter().all(|line| line.len() <= usize::from(columns)), "{text}");
+    }
+    sandbox.ok("mkfs huge.img --size 4T --pmd-size 512M -q");
+    sandbox.ok("create huge.img /a --size 1T");
+    insta::assert_snapshot!("map_image_huge", sandbox.ok("map huge.img").text());
+    let coloured = sandbox.ok("map region.img --color always").text();
+    let plain = sandbox.ok("map region.img").text();
+    assert!(coloured.contains("\x1b[") && !plain.contains('\x1b'));
+}
+
+#[test]
+fn the_picture_is_of_the_numbers() {
+    let sandbox = Sandbox::new();
+    fragmented(&sandbox);
+    let map = sandbox.ok("map region.img --json").json();
+    let df = sandbox.ok("df region.img --json").json()["stores"][0].clone();
+    let sum = |what: &str| {
+        let all = map["stretches"].as_array().unwrap().iter().filter(|one| one["what"] == what);
+        all.map(|one| one["length"].as_u64().unwrap()).sum::<u64>()
+    };
+    assert_eq!(sum("free"), df["space"]["free_bytes"].as_u64().unwrap());
+    assert_eq!(sum("file"), df["usage"]["data"].as_u64().unwrap() << 21);
+    assert_eq!(sum("bad"), 2 << 20);
+    let runs: u64 = map["lengths"].as_array().unwrap().iter().map(|row| row["free_runs"].as_u64().unwrap()).sum();
+    assert_eq!(runs, df["space"]["free_runs"].as_u64().unwrap());
 }

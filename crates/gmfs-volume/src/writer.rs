@@ -20,6 +20,7 @@ use crate::superblocks::{OpenError, Superblocks};
 use crate::sweep::{Frame, Visit, sweep};
 use crate::used::Watched;
 
+mod attributes;
 mod bad;
 mod create;
 mod put;
@@ -27,6 +28,7 @@ mod rename;
 mod resize;
 mod seal;
 
+pub use attributes::NewAttributes;
 pub use create::CreateOptions;
 pub use put::PutOptions;
 pub use seal::{SealOptions, Sealed};
@@ -111,6 +113,9 @@ pub enum ChangeError {
     /// The file has more blocks than a file block number can count.
     #[error("a file of {0} bytes has more blocks than the format can number (2^32 - 1)")]
     TooLarge(u64),
+    /// The text cannot be a label.
+    #[error(transparent)]
+    Label(#[from] gmfs_format::native::superblock::LabelError),
     /// The file's mapping contradicts itself.
     #[error("the file's mapping is damaged: check the region")]
     Mapping(#[from] crate::content::ContentError),

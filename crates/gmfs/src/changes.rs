@@ -18,7 +18,7 @@ pub enum What {
     Removed,
     /// It has another path; its size may be another one too.
     Moved,
-    /// Its size, its blocks or its content.
+    /// Its size, its blocks, its content, its permission bits or its owner.
     Changed,
 }
 
@@ -59,11 +59,30 @@ pub struct State {
     pub size: u64,
     /// How many blocks it has.
     pub blocks: u64,
+    /// Permission bits, owner and group, in a layout that has them.
+    pub access: Option<Access>,
+}
+
+/// Who may do what with a file or directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Permission bits.
+    pub mode: u16,
+    /// Number of the owner.
+    pub uid: u32,
+    /// Number of the group.
+    pub gid: u32,
+}
+
+impl Access {
+    fn of(inode: &Inode) -> Option<Self> {
+        inode.attributes.map(|attributes| Self { mode: attributes.mode, uid: attributes.uid, gid: attributes.gid })
+    }
 }
 
 impl State {
     fn of(tree: &Tree, inode: &Inode) -> Self {
-        Self { path: tree.path(inode.ino), size: inode.size, blocks: inode.blocks }
+        Self { path: tree.path(inode.ino), size: inode.size, blocks: inode.blocks, access: Access::of(inode) }
     }
 }
 
@@ -134,11 +153,12 @@ fn is_same(old: &Inode, new: &Inode) -> bool {
     old.kind == new.kind && generation(old) == generation(new)
 }
 
-/// Whether a file's content may have changed. Directories do not count: their entries are in the list themselves.
+/// Whether a file's content, or the access to a file or directory, may have changed. The content of directories does not
+/// count: their entries are in the list themselves.
 fn is_changed(old: &Inode, new: &Inode) -> bool {
     let modified = |inode: &Inode| inode.attributes.map(|attributes| attributes.modified);
     let content = (old.size, old.blocks) != (new.size, new.blocks) || modified(old) != modified(new);
-    old.kind == Kind::File && content
+    (old.kind == Kind::File && content) || Access::of(old) != Access::of(new)
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@
 //! | reading a file with its gaps | [`Store::read_with_gaps`], [`content`], [`copy`] |
 //! | extracting a tree into a folder | [`extract`], [`folder`], [`new_file`] |
 //! | saving a store | [`save`] |
-//! | what blocks are used for, and what still fits | [`allocation`] |
+//! | what blocks are used for, and what still fits | [`allocation`], [`picture`] |
 //! | what monitoring wants to know | [`metrics`] |
 //! | how much of a store a dump holds | [`presence`], [`lacking`] |
 //! | whether processes have it mapped | [`in_use`] |
@@ -135,6 +135,7 @@ pub mod metadump;
 pub mod metrics;
 pub mod new_file;
 pub mod open;
+pub mod picture;
 pub mod presence;
 pub mod put_back;
 pub mod raw_page;

@@ -149,6 +149,24 @@ pub(crate) struct Change {
     size_after: Option<u64>,
     blocks_before: Option<u64>,
     blocks_after: Option<u64>,
+    /// `None` where it is not there.
+    access_before: Option<Access>,
+    access_after: Option<Access>,
+}
+
+/// Who may do what with a file or directory.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Access {
+    mode: String,
+    uid: u32,
+    gid: u32,
+}
+
+impl From<gmfs::changes::Access> for Access {
+    fn from(found: gmfs::changes::Access) -> Self {
+        Self { mode: format!("{:04o}", found.mode), uid: found.uid, gid: found.gid }
+    }
 }
 
 impl From<&One> for Change {
@@ -169,6 +187,8 @@ impl From<&One> for Change {
             size_after: size(&one.after),
             blocks_before: blocks(&one.before),
             blocks_after: blocks(&one.after),
+            access_before: one.before.as_ref().and_then(|state| state.access).map(Access::from),
+            access_after: one.after.as_ref().and_then(|state| state.access).map(Access::from),
         }
     }
 }

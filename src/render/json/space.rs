@@ -5,7 +5,8 @@ use gmfs::allocation::{Fits as Found, FreeRun, FreeSpace};
 use gmfs_format::Layout;
 use serde::Serialize;
 
-use crate::render::json::region;
+use crate::render::json::actions::Changed;
+use crate::render::json::{region, text};
 
 /// Blocks and inodes by what they are used for. What a layout does not have is `None`.
 #[derive(Serialize)]
@@ -168,5 +169,83 @@ impl Metrics {
             samples: family.samples.iter().map(sample).collect(),
         };
         Self { dry_run, output, metrics: found.families().iter().map(metric).collect() }
+    }
+}
+
+/// The answer of `tune`.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Tuned {
+    #[serde(flatten)]
+    changed: Changed,
+    label_before: String,
+    label_after: String,
+}
+
+impl Tuned {
+    pub(crate) fn new(changed: Changed, before: &[u8], after: &str) -> Self {
+        Self { changed, label_before: text(before).0, label_after: after.to_owned() }
+    }
+}
+
+/// How many stretches are of a length.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Lengths {
+    length_from: u64,
+    file_extents: u64,
+    free_runs: u64,
+    free_bytes: u64,
+}
+
+/// Adjacent bytes that are used for the same.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Stretch {
+    what: &'static str,
+    address: u64,
+    physical: Option<u64>,
+    length: u64,
+    ino: Option<u32>,
+}
+
+/// The answer of `map` without a path.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct MapOfImage {
+    image: region::Image,
+    store: region::Store,
+    block_size: u64,
+    stretches: Vec<Stretch>,
+    lengths: Vec<Lengths>,
+}
+
+impl MapOfImage {
+    pub(crate) fn new(store: &Store, picture: &gmfs::picture::Picture) -> Self {
+        let (base, physical) = (store.place.base, store.physical_base());
+        let mut stretches = Vec::new();
+        // A hand-over has none, and no picture either.
+        let _ = store.stretches(|one| {
+            stretches.push(Stretch {
+                what: one.what.name(),
+                address: base.saturating_add(one.at),
+                physical: physical.map(|base| base.saturating_add(one.at)),
+                length: one.len,
+                ino: one.ino.map(|ino| ino.0),
+            });
+        });
+        let lengths = picture.lengths.iter().map(|row| Lengths {
+            length_from: row.from,
+            file_extents: row.extents,
+            free_runs: row.free_runs,
+            free_bytes: row.free_bytes,
+        });
+        Self {
+            image: (&store.place).into(),
+            store: store.into(),
+            block_size: store.block_bytes(),
+            stretches,
+            lengths: lengths.collect(),
+        }
     }
 }

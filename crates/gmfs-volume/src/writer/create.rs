@@ -157,7 +157,7 @@ impl<S: WriteAt> Writer<S> {
     }
 
     /// An inode and everything below it.
-    fn subtree(&self, top: &Inode) -> Vec<Inode> {
+    pub(super) fn subtree(&self, top: &Inode) -> Vec<Inode> {
         let mut found = vec![top.clone()];
         let mut next = 0_usize;
         while let Some(inode) = found.get(next) {

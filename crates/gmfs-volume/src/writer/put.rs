@@ -10,6 +10,7 @@ use gmfs_io::{Span, WriteAt};
 
 use crate::alloc::single;
 use crate::change::{Assign, Change};
+use crate::writer::attributes::NewAttributes;
 use crate::writer::create::CreateOptions;
 use crate::writer::{ChangeError, Writer, blocks_from, release_all, require_kind, shown};
 
@@ -45,6 +46,20 @@ impl<S: WriteAt> Writer<S> {
     /// # Errors
     /// The path, space, inodes, or `content`; then nothing has changed.
     pub fn put(&mut self, path: &[u8], content: &mut dyn Read, options: &PutOptions) -> Result<u64, ChangeError> {
+        self.put_with(path, content, options, NewAttributes::default())
+    }
+
+    /// As [`put`](Self::put), and gives the file these attributes in the same commit.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn put_with(
+        &mut self,
+        path: &[u8],
+        content: &mut dyn Read,
+        options: &PutOptions,
+        attributes: NewAttributes,
+    ) -> Result<u64, ChangeError> {
         let now = self.begin()?;
         let old = self.tree.resolve(path).cloned();
         let (mut change, ino, mut raw) = match &old {
@@ -75,6 +90,7 @@ impl<S: WriteAt> Writer<S> {
             // The content is new, so the file is complete again.
             raw.flags = (raw.flags.get() & !(INODE_LOST_DATA | INODE_DOUBTFUL)).into();
             (raw.modified, raw.changed) = (now.into(), now.into());
+            attributes.put(&mut raw, now);
             assign_used(&mut change, ino, &filling.used);
             change.set_inode(ino, raw);
             self.store.source_mut().barrier()?;
