@@ -45,3 +45,4 @@ mod shown;
 mod terminal;
 mod undoing;
 mod unshown;
+mod vm;

@@ -16,10 +16,21 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("gmfs-kernel", &["gmfs-format", "gmfs-io"]),
     ("gmfs-volume", &["gmfs-format", "gmfs-io"]),
     ("gmfs-check", &["gmfs-format", "gmfs-io", "gmfs-volume"]),
+    ("gmfs-vm", &["gmfs-format", "gmfs-io", "gmfs-volume"]),
     ("gmfs", &["gmfs-check", "gmfs-dump", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-volume"]),
     (
         "gmfs-cli",
-        &["gmfs", "gmfs-check", "gmfs-dump", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-kernel", "gmfs-volume"],
+        &[
+            "gmfs",
+            "gmfs-check",
+            "gmfs-dump",
+            "gmfs-format",
+            "gmfs-image",
+            "gmfs-io",
+            "gmfs-kernel",
+            "gmfs-vm",
+            "gmfs-volume",
+        ],
     ),
     // For tests only.
     ("gmfs-testing", &[]),

@@ -16,6 +16,7 @@ pub(crate) mod region;
 #[cfg(test)]
 mod schema;
 pub(crate) mod seals;
+pub(crate) mod vm;
 
 use std::io::{self, Write};
 

@@ -9,7 +9,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::names::NAMES;
-use super::{actions, check, diff, dump, files, guestmemfs, kho, luo, pkernfs, region, schema_of, seals};
+use super::{actions, check, diff, dump, files, guestmemfs, kho, luo, pkernfs, region, schema_of, seals, vm};
 
 /// The schema of a type, as it is serialised.
 fn of<T: JsonSchema>() -> Value {
@@ -62,6 +62,9 @@ fn answers() -> BTreeMap<&'static str, Vec<Value>> {
         ("undo", vec![of::<actions::PutBack>()]),
         ("unseal", vec![of::<seals::Unseal>()]),
         ("verify", vec![of::<seals::Verify>()]),
+        ("vm-list", vec![of::<vm::List>()]),
+        ("vm-resume", vec![of::<vm::Resumed>()]),
+        ("vm-save", vec![of::<vm::Saved>()]),
         ("who", vec![of::<files::Who>()]),
     ])
 }
