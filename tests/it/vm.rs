@@ -496,7 +496,7 @@ fn a_state_of_another_memory_is_refused() {
     refused("put -f region.img content /vms/b/state", "'/vms/b/state' is not the file");
     refused("unseal region.img /vms/b/mem", "sealed again, changed or unsealed");
     refused("rm region.img /vms/b/state", "there is no '/vms/b/state'");
-    refused("put -f region.img content /vms/b/vm.json", "is no record of a virtual machine");
+    refused("put -f region.img content /vms/b/vm.json", "bytes, which no record has");
     refused("mv region.img /vms/b /vms/c + mkdir region.img /vms/b", "has no vm.json");
     // Under another name it is the same guest.
     sandbox.succeeds("save kept.img -o region.img -f");
