@@ -29,6 +29,10 @@ fuzz SECONDS="10" *TARGETS:
 bench:
     scripts/bench.sh
 
+# Builds the .deb and the .rpm.
+package:
+    scripts/package.sh
+
 # What CI runs, which installs packages as root; `just all full` adds what takes many hours.
 all *ARGS:
     scripts/test.sh {{ARGS}}

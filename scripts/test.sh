@@ -86,7 +86,7 @@ skip() {
 # --- what the tests need ---------------------------------------------------------------------------------------------
 
 packages=(linux-image-cloud-amd64 qemu-system-x86 busybox-static kexec-tools makedumpfile e2fsprogs g++ shellcheck python3
-    strace util-linux mandoc zsh fish)
+    strace util-linux mandoc zsh fish file lintian rpm python3-jsonschema)
 
 install_packages() {
     local package missing=()
@@ -183,6 +183,13 @@ codecs() {
     cargo test --quiet --locked -p gmfs-dump --lib -- kdump fuzzing 2>&1 | tee -a "$log"
 }
 
+packages() {
+    needs_cargo deb
+    needs_cargo generate-rpm
+    scripts/package.sh --binary "$GMFS_STATIC" "$work/packages"
+    scripts/try-packages.sh "$work/packages"
+}
+
 # --- what takes hours ------------------------------------------------------------------------------------------------
 
 more_attacks() {
@@ -241,6 +248,7 @@ part "static binary" "for $target, as it is released" static_binary
 part tests "cargo test --workspace $*" tests "$@"
 if [ $mode != tests ]; then
     part attack "the program from outside" attack
+    part "deb and rpm" "built, installed into an empty root, tried, removed" packages
     part codecs "their tests once more, without the C libraries" codecs
 fi
 if [ $mode = full ]; then

@@ -10,7 +10,7 @@ use clap::{ArgMatches, Args as _, FromArgMatches as _, Parser};
 
 use crate::ctx::{ColorWhen, Ctx};
 use crate::exit::{self, Exit};
-use crate::{cmd, details, interrupt, locking, multicall, report, suggest};
+use crate::{cmd, details, headings, interrupt, locking, multicall, report, suggest};
 
 /// Tools for guestmemfs regions: memory that holds guests' RAM across kexec
 ///
@@ -98,6 +98,8 @@ commands! {
     extract json;
     map json;
     who json;
+    df json;
+    metrics json;
     create json;
     mkdir json;
     put json;
@@ -112,6 +114,8 @@ commands! {
     bad json;
     undo json;
     inject json;
+    plan json;
+    preflight json;
     kho json;
     completions;
     man;
@@ -173,7 +177,7 @@ fn parse(args: &[OsString]) -> Result<Parsed, clap::Error> {
         }
     }
     // What is said of other commands, in the help or as a suggestion, wants all of them.
-    parse_with(command(), args)
+    parse_with(headings::with_headings(command()), args)
 }
 
 fn parse_with(command: clap::Command, args: &[OsString]) -> Result<Parsed, clap::Error> {

@@ -11,6 +11,7 @@ mod ctx;
 mod details;
 mod exit;
 mod failure;
+mod headings;
 mod in_use;
 mod interrupt;
 mod lacking;

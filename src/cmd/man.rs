@@ -9,6 +9,7 @@ use clap::{Arg, ArgAction, Args as Arguments, Command};
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::headings;
 use crate::multicall;
 use crate::render::VERSION;
 
@@ -183,9 +184,12 @@ impl<'c> Page<'c> {
     /// The commands, on the page of gmfs itself.
     fn list(&self, out: &mut String) {
         line(out, ".SH COMMANDS");
-        for command in self.actions() {
-            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-            line(out, &format!(".TP\n\\fBgmfs\\-{}\\fR(8)\n{}", command.get_name(), roff(&about)));
+        for (heading, commands) in headings::sorted(self.command) {
+            line(out, &format!(".SS \"{}\"", roff(heading)));
+            for command in commands.into_iter().filter(|command| command.get_name() != "help") {
+                let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+                line(out, &format!(".TP\n\\fBgmfs\\-{}\\fR(8)\n{}", command.get_name(), roff(&about)));
+            }
         }
     }
 

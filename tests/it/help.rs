@@ -6,10 +6,10 @@ use crate::terminal::Terminal;
 /// Every command in the help text.
 pub(crate) fn commands(sandbox: &Sandbox) -> Vec<String> {
     let help = sandbox.ok("--help").text();
-    let listed = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
-    // The text of a command may continue on the next line, which is indented further.
-    let names =
-        listed.lines().filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
+    let listed = help.split("\nUsage: ").nth(1).unwrap().split("\nOptions:\n").next().unwrap();
+    // Headings are not indented. The text of a command may continue on the next line, which is indented further.
+    let names = listed.lines().filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' ')));
+    let names = names.filter_map(|line| line.split_whitespace().next());
     names.filter(|name| *name != "help").map(str::to_owned).collect()
 }
 
@@ -25,6 +25,17 @@ fn help_of_every_command() {
         for line in long.lines().chain(short.lines()) {
             assert!(line.chars().count() <= 80, "{command}: {line}");
         }
+    }
+}
+
+#[test]
+fn help_of_the_program_lists_commands_under_headings() {
+    let sandbox = Sandbox::new();
+    let help = sandbox.ok("--help").text();
+    insta::assert_snapshot!("help", help);
+    assert_eq!(sandbox.ok("help").text(), help);
+    for line in help.lines().chain(sandbox.ok("-h").text().lines()) {
+        assert!(line.chars().count() <= 80, "{line}");
     }
 }
 

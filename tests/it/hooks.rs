@@ -7,16 +7,19 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Scripts for `/bin/sh`, which is dash or busybox in a capture kernel.
-const FOR_SH: [&str; 1] = ["contrib/kdump/gmfs-kdump-save"];
+const FOR_SH: [&str; 2] = ["contrib/kdump/gmfs-kdump-save", "scripts/packaging-test.sh"];
 /// Scripts for bash, the language of dracut and of the project's own scripts.
-const FOR_BASH: [&str; 7] = [
+const FOR_BASH: [&str; 10] = [
     ".ci/run",
     "contrib/dracut/90gmfs-kdump/module-setup.sh",
     "scripts/attack.sh",
     "scripts/bench.sh",
     "scripts/fuzz.sh",
+    "scripts/install.sh",
+    "scripts/package.sh",
     "scripts/quickstart.sh",
     "scripts/test.sh",
+    "scripts/try-packages.sh",
 ];
 /// A script that dracut's hooks source, in whatever shell the initramfs has.
 const SOURCED: [&str; 1] = ["contrib/dracut/90gmfs-kdump/save.sh"];
