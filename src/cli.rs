@@ -372,7 +372,7 @@ mod tests {
             let before = tried;
             for line in examples.lines().skip(1) {
                 for part in line.split(['|', '(', ')']).map(str::trim).filter(|part| part.starts_with("gmfs ")) {
-                    let words = part.split_whitespace().take_while(|word| !word.starts_with('>'));
+                    let words = part.split_whitespace().take_while(|word| !word.starts_with('>') && *word != "&&");
                     let parsed = parse(&words.map(OsString::from).collect::<Vec<_>>());
                     assert!(parsed.is_ok(), "{}: {part}: {}", command.get_name(), parsed.err().unwrap());
                     tried += 1;
