@@ -128,7 +128,7 @@ impl Qmp {
         let stream = UnixStream::from(socket);
         let mut qmp = Self { stream, buffer: Vec::new(), next: 0, limit, version: Version(0, 0, 0) };
         let greeting = qmp.line("connect", qmp.deadline())?;
-        let version = &greeting["QMP"]["version"]["qemu"];
+        let version = field(field(field(&greeting, "QMP"), "version"), "qemu");
         let number = |name: &str| version.get(name).and_then(Value::as_u64);
         let (Some(major), Some(minor), Some(micro)) = (number("major"), number("minor"), number("micro")) else {
             return Err(nonsense("connect", "it has no greeting with a version"));
@@ -196,7 +196,7 @@ impl Qmp {
                 continue;
             }
             if let Some(error) = answer.get("error") {
-                let text = shown(error["desc"].as_str().unwrap_or("it gives no reason"));
+                let text = shown(field(error, "desc").as_str().unwrap_or("it gives no reason"));
                 return Err(QmpError::Refused { command: command.to_owned(), text });
             }
             let returned = answer.get("return").cloned();
@@ -240,7 +240,7 @@ impl Qmp {
     /// See [`QmpError`].
     pub fn status(&mut self) -> Result<String, QmpError> {
         let answer = self.execute("query-status", json!({}))?;
-        let status = answer["status"].as_str().map(shown);
+        let status = field(&answer, "status").as_str().map(shown);
         status.ok_or_else(|| nonsense("query-status", "it has no status"))
     }
 
@@ -253,8 +253,8 @@ impl Qmp {
         let listed = listed.as_array().ok_or_else(|| nonsense("query-memdev", "it is no list"))?.clone();
         let mut found = Vec::new();
         for backend in listed {
-            let (Some(id), Some(size)) = (backend["id"].as_str(), backend["size"].as_u64()) else {
-                let (size, share) = (backend["size"].as_u64().unwrap_or(0), false);
+            let (Some(id), Some(size)) = (field(&backend, "id").as_str(), field(&backend, "size").as_u64()) else {
+                let (size, share) = (field(&backend, "size").as_u64().unwrap_or(0), false);
                 found.push(Backend { path: None, offset: 0, size, share });
                 continue;
             };
@@ -331,8 +331,8 @@ impl Qmp {
         let deadline = self.deadline();
         loop {
             let answer = self.execute("query-migrate", json!({}))?;
-            let text = |fallback: &str| shown(answer["error-desc"].as_str().unwrap_or(fallback));
-            match answer["status"].as_str() {
+            let text = |fallback: &str| shown(field(&answer, "error-desc").as_str().unwrap_or(fallback));
+            match field(&answer, "status").as_str() {
                 Some("completed") => return Ok(()),
                 Some(status @ ("failed" | "cancelled" | "cancelling")) => {
                     return Err(QmpError::Migration { doing, text: text(status) });
@@ -462,6 +462,11 @@ fn failed(command: &str, limit: Duration, source: io::Error) -> QmpError {
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => QmpError::Closed { command },
         _ => QmpError::Io { command, source },
     }
+}
+
+/// A field of an object; null where there is none.
+fn field<'v>(value: &'v Value, name: &str) -> &'v Value {
+    value.get(name).unwrap_or(&Value::Null)
 }
 
 fn nonsense(command: &str, what: &str) -> QmpError {
