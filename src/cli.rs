@@ -75,6 +75,7 @@ macro_rules! commands {
         } )+
     };
     (@json $args:ident json) => { $args.json };
+    (@json $args:ident json_by_call) => { $args.json() };
     (@json $args:ident $($hidden:ident)?) => { false };
     (@hidden hidden) => { true };
     (@hidden $($json:ident)?) => { false };
@@ -112,6 +113,7 @@ commands! {
     unseal json;
     verify json;
     diff json;
+    vm json_by_call;
     bad json;
     undo json;
     inject json;

@@ -10,7 +10,7 @@ pub(crate) const HEADINGS: [(&str, &[&str]); 8] = [
     ("Look", &["inspect", "scan", "tree", "stat", "df", "map", "who", "diff"]),
     ("Take out", &["cat", "save", "dump"]),
     ("Check and repair", &["repair", "explain", "undo", "restore", "bad", "inject"]),
-    ("Live update", &["seal", "verify", "unseal", "plan", "preflight"]),
+    ("Live update", &["seal", "verify", "unseal", "vm", "plan", "preflight"]),
     ("The kernel's hand-over", &["kho"]),
     ("Administration", &["metrics", "completions", "man", "help"]),
 ];

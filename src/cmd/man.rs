@@ -81,6 +81,7 @@ const RELATED: &[(&str, &[&str])] = &[
     ("unseal", &["gmfs-seal"]),
     ("verify", &["gmfs-seal", "gmfs-diff", "gmfs-fsck", "gmfs-who"]),
     ("diff", &["gmfs-verify", "gmfs-save", "gmfs-dump"]),
+    ("vm", &["gmfs-map", "gmfs-verify", "gmfs-seal"]),
     ("bad", &["gmfs-who", "gmfs-fsck"]),
     ("undo", &["gmfs-fsck", "gmfs-mkfs", "gmfs-restore"]),
     ("inject", &["gmfs-explain", "gmfs-fsck"]),

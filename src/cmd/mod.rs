@@ -41,6 +41,7 @@ pub(crate) mod tune;
 pub(crate) mod undo;
 pub(crate) mod unseal;
 pub(crate) mod verify;
+pub(crate) mod vm;
 pub(crate) mod who;
 
 use std::ffi::{OsStr, OsString};

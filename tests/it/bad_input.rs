@@ -6,7 +6,7 @@ use crate::images::{self, BLOCK, SIZE};
 use crate::sandbox::{Done, Sandbox};
 
 /// Every command that reads an image. `IMAGE` stands for the image's name.
-const READERS: [&str; 21] = [
+const READERS: [&str; 22] = [
     "inspect IMAGE",
     "inspect IMAGE --json",
     "inspect IMAGE superblock",
@@ -26,6 +26,7 @@ const READERS: [&str; 21] = [
     "map IMAGE /vms/first.mem",
     "who IMAGE 0 block:1 pfn:1",
     "verify IMAGE",
+    "vm list IMAGE",
     "diff IMAGE IMAGE --data",
     "mkfs IMAGE -n",
 ];

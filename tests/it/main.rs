@@ -52,3 +52,4 @@ mod terminal;
 mod undoing;
 mod units;
 mod unshown;
+mod vm;

@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("gmfs-host", &["gmfs-format", "gmfs-image", "gmfs-io", "gmfs-kernel"]),
     ("gmfs-volume", &["gmfs-format", "gmfs-io"]),
     ("gmfs-check", &["gmfs-format", "gmfs-io", "gmfs-volume"]),
+    ("gmfs-vm", &["gmfs-format", "gmfs-io", "gmfs-volume"]),
     ("gmfs", &["gmfs-check", "gmfs-dump", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-volume"]),
     (
         "gmfs-cli",
@@ -29,6 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "gmfs-image",
             "gmfs-io",
             "gmfs-kernel",
+            "gmfs-vm",
             "gmfs-volume",
         ],
     ),

@@ -1,5 +1,5 @@
-//! Finds memory that processes have mapped. This is the only sign that a guest's memory is in use, because a VMM takes
-//! no lock.
+//! Finds memory that processes have mapped, or have locked as memory in use (see [`usage`]). A VMM that somebody has
+//! started without gmfs takes no lock, so that its mappings are the only sign.
 //! `/proc/PID/maps` lists the file or device of each mapping of a process, and its offset. A mapping belongs to an
 //! image if both have the same bytes at their lowest level (see `below`). So a guest that maps a loop device is found
 //! by a program that works on the backing file, and the other way round.
@@ -12,6 +12,7 @@ use gmfs_io::Span;
 
 use crate::below::{Identity, Level, System};
 use crate::file::FileError;
+use crate::lock::usage::{self, Locked};
 use crate::processes::{self, Process};
 
 /// A part of an image that a process has mapped.
@@ -28,6 +29,7 @@ pub struct Mapped {
 #[derive(Clone, Debug, Default)]
 pub struct InUse {
     mapped: Vec<Mapped>,
+    locked: Vec<Locked>,
     unseen: u64,
 }
 
@@ -59,6 +61,7 @@ impl InUse {
                 Err(_) => {}
             }
         }
+        found.locked = usage::locked(path, span);
         found.mapped.sort_by(|a, b| (a.span, &a.process).cmp(&(b.span, &b.process)));
         Ok(found)
     }
@@ -67,6 +70,12 @@ impl InUse {
     #[must_use]
     pub fn mapped(&self) -> &[Mapped] {
         &self.mapped
+    }
+
+    /// The parts that are locked as memory in use, whether or not the holders have mapped them, in image order.
+    #[must_use]
+    pub fn locked(&self) -> &[Locked] {
+        &self.locked
     }
 
     /// How many more processes, at least, may have mapped it. This process is not allowed to read their mappings.

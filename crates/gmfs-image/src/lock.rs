@@ -7,6 +7,9 @@
 //! A waiting process prevents others from overtaking it. Each range has a *queue*: the same range, 2⁶² bytes further
 //! on. A writer holds the queue exclusively until it has the range, so that readers that come later do not get in
 //! first. A waiting reader holds the queue shared, so that the next writer does not get in first.
+//!
+//! The memory of a virtual machine is locked in a third space, 2⁶¹ bytes further on (see [`usage`]): who holds it does
+//! not keep others from changing the rest of the region.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -22,8 +25,12 @@ use crate::below::{Identity, System};
 use crate::file::FileError;
 use crate::processes::{self, Process};
 
-/// The offset of the queue of offset 0. No locked range reaches that far.
+pub mod usage;
+
+/// The offset of the queue of offset 0.
 const QUEUE: u64 = 1 << 62;
+/// The offset of the usage lock of offset 0. No locked range reaches that far.
+const USAGE: u64 = 1 << 61;
 /// The shortest and the longest pause between two attempts.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(25));
 /// Waiting is announced to the user after this time.
@@ -217,7 +224,7 @@ fn acquire(held: &Held, how: &Locking<'_>, clock: Instant) -> Result<bool, FileE
 
 /// A range and its queue. `None` if the range has no byte that could be locked.
 fn ranges(span: Span) -> Option<(Span, Span)> {
-    let end = span.end().min(QUEUE);
+    let end = span.end().min(USAGE);
     let range = Span::new(span.offset, end.checked_sub(span.offset).filter(|len| *len > 0)?);
     Some((range, Span::new(range.offset.saturating_add(QUEUE), range.len)))
 }
@@ -231,21 +238,28 @@ fn release(file: &File, range: Span) -> Result<(), Errno> {
 }
 
 fn lock(file: &File, kind: i32, range: Span) -> Result<(), Errno> {
+    fcntl(file, FcntlArg::F_OFD_SETLK(&flock(kind, range)?)).map(drop)
+}
+
+fn flock(kind: i32, range: Span) -> Result<libc::flock, Errno> {
     let number = |n: u64| libc::off_t::try_from(n).map_err(|_| Errno::EOVERFLOW);
-    let flock = libc::flock {
+    Ok(libc::flock {
         l_type: i16::try_from(kind).map_err(|_| Errno::EINVAL)?,
         l_whence: i16::try_from(libc::SEEK_SET).map_err(|_| Errno::EINVAL)?,
         l_start: number(range.offset)?,
         l_len: number(range.len)?,
         l_pid: 0,
-    };
-    fcntl(file, FcntlArg::F_OFD_SETLK(&flock)).map(drop)
+    })
 }
 
 /// Finds the processes that hold the conflicting lock. `F_OFD_GETLK` does not report them, because such a lock belongs
 /// to an open file and not to a process.
 fn holders(wanted: &Held, range: Span, queue: Span) -> Holders {
-    let Ok(meta) = wanted.file.metadata() else { return Holders::default() };
+    holders_of(&wanted.file, wanted.mode, range, queue)
+}
+
+fn holders_of(file: &File, mode: Mode, range: Span, queue: Span) -> Holders {
+    let Ok(meta) = file.metadata() else { return Holders::default() };
     let own = (meta.dev(), meta.ino());
     let mut found = Vec::new();
     for pid in processes::all().unwrap_or_default() {
@@ -254,7 +268,7 @@ fn holders(wanted: &Held, range: Span, queue: Span) -> Holders {
         let holds = files.filter_map(Result::ok).any(|entry| {
             let same = std::fs::metadata(entry.path()).is_ok_and(|meta| (meta.dev(), meta.ino()) == own);
             let info = || std::fs::read_to_string(directory.join("fdinfo").join(entry.file_name()));
-            same && info().is_ok_and(|info| info.lines().any(|line| is_in_the_way(line, wanted.mode, range, queue)))
+            same && info().is_ok_and(|info| info.lines().any(|line| is_in_the_way(line, mode, range, queue)))
         });
         // This process may hold the queue itself.
         if holds && pid != std::process::id() {

@@ -298,6 +298,26 @@ pub struct Seals {
 }
 
 impl<S: ReadAt, B: Borrow<Superblocks>> Region<S, B> {
+    /// The seals of a file as one number, which is another one if a block has other content, or another place in the file
+    /// or in the region. `None` if not every block is sealed, or not all descriptors can be read. No content is read.
+    pub fn seal_of(&self, ino: InodeNo) -> Option<u64> {
+        // FNV-1a with 64 bits.
+        let (mut hash, mut whole) = (0xcbf2_9ce4_8422_2325_u64, true);
+        let lost = self.descriptors(|block, entry| {
+            if entry.owner() != ino || !entry.is_mapping() {
+                return;
+            }
+            let crc = entry.content_crc().filter(|_| entry.state() == Some(BlockState::Data));
+            whole = whole && crc.is_some();
+            for word in [block.0, entry.index.get(), crc.unwrap_or_default()] {
+                for byte in word.to_le_bytes() {
+                    hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+                }
+            }
+        });
+        (whole && lost == 0).then_some(hash)
+    }
+
     /// How much of each file is sealed, in one pass over the used part of the block table. No content is read.
     pub fn seals(&self) -> Seals {
         let geometry = self.geometry();

@@ -302,6 +302,11 @@ impl<S: WriteAt> Writer<S> {
         &self.tree
     }
 
+    /// The region after the last commit, for reading.
+    pub const fn region(&self) -> Region<&S, &Superblocks> {
+        Region::with(self.store.source(), self.store.superblocks())
+    }
+
     /// How many blocks can be allocated.
     pub fn free_blocks(&self) -> u64 {
         self.blocks.free().saturating_add(self.watched.withheld())

@@ -145,14 +145,16 @@ impl Users for Watch {
         if let Some((_, used)) = self.last.as_ref().filter(|(when, _)| when.elapsed() < FRESH) {
             return Arc::clone(used);
         }
-        let used: Arc<[Used]> = look(path, *span, self.notify)
-            .mapped()
-            .iter()
-            .map(|mapped| {
-                let at = mapped.span.offset.saturating_sub(span.offset);
-                Used { span: Span::new(at, mapped.span.len), by: mapped.process.to_string() }
-            })
+        let found = look(path, *span, self.notify);
+        let mapped = found.mapped().iter().map(|mapped| (mapped.span, mapped.process.to_string()));
+        // Whoever has it locked is about to map it, or is a process whose mappings cannot be seen.
+        let locked = found.locked().iter().map(|locked| (locked.span, locked.by.to_string()));
+        let mut used: Vec<Used> = mapped
+            .chain(locked)
+            .map(|(part, by)| Used { span: Span::new(part.offset.saturating_sub(span.offset), part.len), by })
             .collect();
+        used.sort_by_key(|used| used.span.offset);
+        let used: Arc<[Used]> = used.into();
         self.last = Some((Instant::now(), Arc::clone(&used)));
         used
     }

@@ -18,6 +18,7 @@ pub(crate) mod region;
 mod schema;
 pub(crate) mod seals;
 pub(crate) mod space;
+pub(crate) mod vm;
 
 use std::io::{self, Write};
 

@@ -9,7 +9,9 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::names::NAMES;
-use super::{actions, check, diff, dump, files, guestmemfs, host, kho, luo, pkernfs, region, schema_of, seals, space};
+use super::{
+    actions, check, diff, dump, files, guestmemfs, host, kho, luo, pkernfs, region, schema_of, seals, space, vm,
+};
 
 /// The schema of a type, as it is serialised.
 fn of<T: JsonSchema>() -> Value {
@@ -70,6 +72,9 @@ fn answers() -> BTreeMap<&'static str, Vec<Value>> {
         ("undo", vec![of::<actions::PutBack>()]),
         ("unseal", vec![of::<seals::Unseal>()]),
         ("verify", vec![of::<seals::Verify>()]),
+        ("vm-list", vec![of::<vm::List>()]),
+        ("vm-resume", vec![of::<vm::Resumed>()]),
+        ("vm-save", vec![of::<vm::Saved>()]),
         ("who", vec![of::<files::Who>()]),
     ])
 }

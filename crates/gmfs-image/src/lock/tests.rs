@@ -92,7 +92,7 @@ fn lines_of_fdinfo_are_understood() {
 
 #[test]
 fn a_range_ends_before_the_queues() {
-    assert_eq!(ranges(Span::new(0, u64::MAX)), Some((Span::new(0, QUEUE), Span::new(QUEUE, QUEUE))));
+    assert_eq!(ranges(Span::new(0, u64::MAX)), Some((Span::new(0, USAGE), Span::new(QUEUE, USAGE))));
     assert_eq!(ranges(Span::new(QUEUE, 10)), None);
     assert_eq!(ranges(Span::new(5, 0)), None);
 }

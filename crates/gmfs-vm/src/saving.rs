@@ -1,0 +1,357 @@
+//! Saving a guest: its state becomes a file of the region, sealed and bound to the sealed memory.
+
+use gmfs_format::model::{InodeNo, Kind, Tree};
+use gmfs_io::{Span, WriteAt};
+use gmfs_volume::used::Nobody;
+use gmfs_volume::{ChangeError, CreateOptions, PutOptions, SealOptions, Writer};
+
+use crate::files::{Machine, PartsError, ReadRecordError, file, memory_parts};
+use crate::qmp::{Backend, Qmp, QmpError};
+use crate::record::{FileId, Record, Saved};
+use crate::version::VersionError;
+
+/// How a guest is saved.
+pub struct SaveOptions<'o> {
+    /// Space that is reserved for its state, in bytes, before the guest is stopped.
+    pub reserve: u64,
+    /// Mode, owner and group of new files.
+    pub owner: (u32, u32),
+    /// Where the region's bytes are in the image, to find the guest's memory there.
+    pub base: u64,
+    /// Whether a path names the image.
+    pub is_image: &'o dyn Fn(&str) -> bool,
+    /// The socket, for the record of a guest that has none.
+    pub socket: &'o str,
+    /// How content is sealed.
+    pub seal: SealOptions<'o>,
+    /// The time, in nanoseconds since the epoch.
+    pub now: u64,
+}
+
+/// Why a guest was not saved.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SaveError {
+    /// Nothing was done to the guest, which is as it was.
+    #[error("{}; the guest was not touched", told(.0))]
+    Untouched(Cause),
+    /// The guest was stopped, and runs again, or is paused as it was before.
+    #[error("{}; nothing was saved, and the guest goes on as before", told(.0))]
+    GoesOn(Cause),
+    /// The guest was stopped, and whether it runs is unknown.
+    #[error("{}; nothing was saved, and the guest could not be made to go on ({after})", told(.cause))]
+    Stuck {
+        /// Why it was not saved.
+        cause: Cause,
+        /// Why it does not go on.
+        after: QmpError,
+    },
+}
+
+impl SaveError {
+    /// What prevented it.
+    #[must_use]
+    pub const fn cause(&self) -> &Cause {
+        match self {
+            Self::Untouched(cause) | Self::GoesOn(cause) | Self::Stuck { cause, .. } => cause,
+        }
+    }
+}
+
+/// What prevented it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cause {
+    /// QEMU.
+    #[error(transparent)]
+    Qmp(#[from] QmpError),
+    /// QEMU is too old.
+    #[error(transparent)]
+    Version(#[from] VersionError),
+    /// The memory's file.
+    #[error(transparent)]
+    Parts(#[from] PartsError),
+    /// The record.
+    #[error(transparent)]
+    Record(#[from] ReadRecordError),
+    /// The record cannot be written.
+    #[error("cannot write the record")]
+    Encode(#[from] crate::record::RecordError),
+    /// The region.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// The guest is not in a state from which it can be saved.
+    #[error("the guest is in state '{0}', from which it cannot be saved")]
+    Status(String),
+    /// QEMU at the socket has other memory.
+    #[error("QEMU at this socket does not have '{path}' as its memory: {why}")]
+    OtherMemory {
+        /// The file.
+        path: String,
+        /// What is different.
+        why: &'static str,
+    },
+    /// A part could not be sealed.
+    #[error("'{0}' could not be sealed: a part of it cannot be read")]
+    Unsealed(String),
+}
+
+/// An error with its causes.
+pub(crate) fn told(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+/// What is behind an error of reading a state from QEMU.
+fn of_stream(error: ChangeError) -> Cause {
+    let ChangeError::Content(error) = error else { return error.into() };
+    match error.downcast::<QmpError>() {
+        Ok(error) => error.into(),
+        Err(error) => ChangeError::Content(error).into(),
+    }
+}
+
+/// A guest before it is stopped.
+struct Ready {
+    memory: FileId,
+    record: Record,
+    running: bool,
+}
+
+/// Saves the guest in a directory: stops it, writes its state, seals state and memory, and records that, the last in one
+/// commit. After that commit the guest must not run again, and QEMU can be ended.
+///
+/// # Errors
+/// The guest goes on as before, unless the error says otherwise.
+pub fn save<S: WriteAt>(
+    writer: &mut Writer<S>,
+    machine: &Machine,
+    qmp: &mut Qmp,
+    options: &SaveOptions<'_>,
+) -> Result<Record, SaveError> {
+    let ready = prepare(writer, machine, qmp, options).map_err(SaveError::Untouched)?;
+    let running = ready.running;
+    match stop_and_save(writer, machine, qmp, options, ready) {
+        Ok(record) => Ok(record),
+        Err((cause, false)) => Err(SaveError::Untouched(cause)),
+        Err((cause, true)) => {
+            let after = if running { qmp.go_on() } else { Ok(()) };
+            clean_up(writer, machine);
+            match after {
+                Ok(()) => Err(SaveError::GoesOn(cause)),
+                Err(after) => Err(SaveError::Stuck { cause, after }),
+            }
+        }
+    }
+}
+
+/// All that can be found out before the guest is stopped.
+fn prepare<S: WriteAt>(
+    writer: &mut Writer<S>,
+    machine: &Machine,
+    qmp: &mut Qmp,
+    options: &SaveOptions<'_>,
+) -> Result<Ready, Cause> {
+    qmp.version().require()?;
+    let path = machine.memory();
+    let memory = FileId::of(file(writer.tree(), &path)?);
+    let record = machine.read_record(&writer.region(), writer.tree())?;
+    let status = qmp.status()?;
+    let running = match status.as_str() {
+        "running" => true,
+        "paused" => false,
+        _ => return Err(Cause::Status(status)),
+    };
+    require_memory(writer, machine, qmp, options.base, options.is_image)?;
+    qmp.leave_memory()?;
+    let region = writer.superblock().uuid.to_string();
+    let record = record.unwrap_or_else(|| Record {
+        region,
+        memory,
+        command: Vec::new(),
+        socket: Some(options.socket.to_owned()),
+        saved: None,
+    });
+    let record = Record { memory, ..record };
+    // A state that was used is of no use to anybody.
+    if record.unused().is_none() && writer.tree().resolve(&machine.state()).is_some() {
+        writer.remove(&machine.state(), false)?;
+    }
+    // The state, its record, and the record that will say that it was used.
+    let block = writer.superblock().geometry().block_bytes();
+    let needed = options.reserve.div_ceil(block).saturating_add(2);
+    let free = writer.free_blocks();
+    if free < needed {
+        return Err(ChangeError::NoSpace { needed, free }.into());
+    }
+    Ok(Ready { memory, record, running })
+}
+
+/// Refuses a QEMU whose guest has other memory than that of a directory.
+pub(crate) fn require_memory<S: WriteAt>(
+    writer: &Writer<S>,
+    machine: &Machine,
+    qmp: &mut Qmp,
+    base: u64,
+    is_image: &dyn Fn(&str) -> bool,
+) -> Result<(), Cause> {
+    let path = machine.memory();
+    let parts = memory_parts(&writer.region(), writer.tree(), &path)?;
+    let parts: Vec<Span> = parts.iter().map(|part| Span::new(part.offset.saturating_add(base), part.len)).collect();
+    same_memory(&qmp.memory()?, &parts, is_image)
+        .map_err(|why| Cause::OtherMemory { path: gmfs_format::name::escape(&path), why })
+}
+
+/// Whether the memory of a guest is these parts of the image, and nothing else.
+fn same_memory(found: &[Backend], parts: &[Span], is_image: &dyn Fn(&str) -> bool) -> Result<(), &'static str> {
+    if found.iter().any(|backend| !backend.path.as_deref().is_some_and(is_image)) {
+        return Err("it has memory that is not in this image");
+    }
+    if found.iter().any(|backend| !backend.share) {
+        return Err("what the guest writes does not get into the image (share=on is missing)");
+    }
+    let order = |span: &Span| (span.offset, span.len);
+    let mut found: Vec<Span> = found.iter().map(|backend| Span::new(backend.offset, backend.size)).collect();
+    let mut wanted = parts.to_vec();
+    found.sort_by_key(order);
+    wanted.sort_by_key(order);
+    if found == wanted { Ok(()) } else { Err("it has other parts of the image") }
+}
+
+/// From here on the guest may be stopped: the second part of an error says whether it is.
+fn stop_and_save<S: WriteAt>(
+    writer: &mut Writer<S>,
+    machine: &Machine,
+    qmp: &mut Qmp,
+    options: &SaveOptions<'_>,
+    ready: Ready,
+) -> Result<Record, (Cause, bool)> {
+    let create =
+        CreateOptions { size: options.reserve, sparse: false, align_1g: false, mode: 0o600, owner: options.owner };
+    let put = PutOptions { create, replace: true };
+    let mut stream = qmp.state().map_err(|error| (error.into(), false))?;
+    // Space is reserved before the first read, and the first read stops the guest.
+    if let Err(error) = writer.put(&machine.state(), &mut stream, &put) {
+        let begun = stream.has_begun();
+        if begun {
+            stream.cancel();
+        }
+        return Err((of_stream(error), begun));
+    }
+    record_saved(writer, machine, qmp, options, ready).map_err(|cause| (cause, true))
+}
+
+fn record_saved<S: WriteAt>(
+    writer: &mut Writer<S>,
+    machine: &Machine,
+    qmp: &mut Qmp,
+    options: &SaveOptions<'_>,
+    ready: Ready,
+) -> Result<Record, Cause> {
+    let status = qmp.status()?;
+    if status == "running" {
+        return Err(Cause::Status(status));
+    }
+    // QEMU still has the memory mapped, and the guest is stopped.
+    writer.watch(Box::new(Nobody));
+    let memory_seal = seal(writer, &machine.memory(), options)?;
+    let state_seal = seal(writer, &machine.state(), options)?;
+    let state = FileId::of(file(writer.tree(), &machine.state())?);
+    let (running, qemu) = (ready.running, qmp.version().to_string());
+    let saved = Saved { state, memory_seal, state_seal, running, qemu, at: options.now, used: None };
+    let record = Record { memory: ready.memory, saved: Some(saved), ..ready.record };
+    write_record(writer, machine, &record, options.owner)?;
+    Ok(record)
+}
+
+/// Seals a file anew, and gives its seals as one number.
+fn seal<S: WriteAt>(writer: &mut Writer<S>, path: &[u8], options: &SaveOptions<'_>) -> Result<String, Cause> {
+    let ino = file(writer.tree(), path)?.ino;
+    let seals = writer.seals().files.remove(&ino).unwrap_or_default();
+    writer.seal(ino, &seals, &options.seal)?;
+    let sum = writer.region().seal_of(ino);
+    sum.map(|sum| format!("{sum:016x}")).ok_or_else(|| Cause::Unsealed(gmfs_format::name::escape(path)))
+}
+
+/// Writes a record, in one commit.
+pub(crate) fn write_record<S: WriteAt>(
+    writer: &mut Writer<S>,
+    machine: &Machine,
+    record: &Record,
+    owner: (u32, u32),
+) -> Result<(), Cause> {
+    let bytes = record.encode()?;
+    let size = gmfs_io::num::len64(bytes.len());
+    let create = CreateOptions { size, sparse: false, align_1g: false, mode: 0o600, owner };
+    writer.put(&machine.record(), &mut bytes.as_slice(), &PutOptions { create, replace: true })?;
+    Ok(())
+}
+
+/// Removes what a save that failed has left. What remains is of no use, and does no harm: no record names it.
+fn clean_up<S: WriteAt>(writer: &mut Writer<S>, machine: &Machine) {
+    writer.watch(Box::new(Nobody));
+    // The error that led here is the one to tell of.
+    let _ = writer.remove(&machine.state(), false);
+    if let Some(ino) = writer.tree().resolve(&machine.memory()).map(|inode| inode.ino) {
+        let _ = drop_seals(writer, ino);
+    }
+}
+
+/// Drops a file's seals.
+pub(crate) fn drop_seals<S: WriteAt>(writer: &mut Writer<S>, ino: InodeNo) -> Result<(), ChangeError> {
+    match writer.seals().files.remove(&ino) {
+        Some(seals) if seals.sealed > 0 => writer.unseal(ino, &seals).map(drop),
+        _ => Ok(()),
+    }
+}
+
+/// All directories of a region that have a record, in the order of inodes.
+pub(crate) fn directories(tree: &Tree) -> impl Iterator<Item = Vec<u8>> {
+    let records = tree.inodes().filter(|inode| inode.kind == Kind::File && *inode.name == *crate::files::RECORD);
+    records.filter_map(|inode| tree.path(inode.parent))
+}
+
+impl Machine {
+    /// All virtual machines of a region.
+    pub fn all(tree: &Tree) -> impl Iterator<Item = Self> {
+        directories(tree).map(|directory| Self::new(&directory))
+    }
+
+    /// Writes its record, in one commit.
+    ///
+    /// # Errors
+    /// The region.
+    pub fn write_record<S: WriteAt>(
+        &self,
+        writer: &mut Writer<S>,
+        record: &Record,
+        owner: (u32, u32),
+    ) -> Result<(), Cause> {
+        write_record(writer, self, record, owner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_of_another_guest_is_not_taken_for_this_one() {
+        let backend = |path: &str, offset, share| Backend { path: Some(path.to_owned()), offset, size: 10, share };
+        let is_image = |path: &str| path == "image";
+        let same = |found: &[Backend], parts: &[Span]| same_memory(found, parts, &is_image);
+        let parts = [Span::new(30, 10), Span::new(0, 10)];
+        assert_eq!(same(&[backend("image", 0, true), backend("image", 30, true)], &parts), Ok(()));
+        assert!(same(&[backend("image", 0, true)], &parts).is_err());
+        assert!(same(&[backend("image", 0, true), backend("image", 20, true)], &parts).is_err());
+        assert!(same(&[backend("image", 0, true), backend("other", 30, true)], &parts).is_err());
+        assert!(same(&[backend("image", 0, true), backend("image", 30, false)], &parts).is_err());
+        let anonymous = Backend { path: None, offset: 30, size: 10, share: true };
+        assert!(same(&[backend("image", 0, true), anonymous], &parts).is_err());
+    }
+}

@@ -1,0 +1,284 @@
+//! `gmfs vm`: virtual machines that survive a kexec of their host.
+
+mod list;
+mod resume;
+mod run;
+mod save;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::{Args as Arguments, Subcommand};
+use gmfs::{Place, Store};
+use gmfs_format::spec::RegionSpec;
+use gmfs_image::lock::usage::UsageLock;
+use gmfs_image::{FileError, InUse};
+use gmfs_io::Span;
+use gmfs_vm::arguments::{self, ArgumentsError, Memory};
+use gmfs_vm::qmp::QmpError;
+use gmfs_vm::version::{Version, VersionError};
+use gmfs_vm::{Cause, Machine, Record, memory_parts};
+use gmfs_volume::ChangeError;
+
+use crate::ctx::Ctx;
+use crate::exit::Exit;
+use crate::failure::{Failure, printable};
+use crate::in_use::InUseOk;
+use crate::locate;
+use crate::locking::Wait;
+use crate::open::{self, Changing, ReadArgs, TargetArgs};
+use crate::paths;
+
+/// Run virtual machines whose memory stays where it is while the host's kernel is replaced by kexec
+///
+/// A virtual machine is a directory of the region. `run` starts QEMU with the file DIR/mem as the guest's memory. Before a
+/// kexec, `save` stops the guest, writes the state of its devices to DIR/state, and seals both. After it, `resume` proves
+/// that nothing has changed, and lets the guest go on; a state is used once only. QEMU 8.2 or newer is needed.
+#[derive(Arguments, Debug)]
+#[command(after_long_help = "Examples:
+  gmfs vm run /dev/dax0.0 /vms/a --memory 4G -- qemu-system-x86_64 -nographic -drive file=a.img,if=virtio
+  gmfs vm save /dev/dax0.0 /vms/a
+  gmfs vm resume /dev/dax0.0 /vms/a
+  gmfs vm list /dev/dax0.0")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    Run(run::Args),
+    Save(save::Args),
+    Resume(resume::Args),
+    List(list::Args),
+}
+
+impl Args {
+    /// Whether the answer is JSON.
+    pub(crate) const fn json(&self) -> bool {
+        match &self.action {
+            Action::Run(_) => false,
+            Action::Save(args) => args.json,
+            Action::Resume(args) => args.json,
+            Action::List(args) => args.json,
+        }
+    }
+}
+
+pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
+    match &args.action {
+        Action::Run(args) => run::run(args, ctx),
+        Action::Save(args) => save::run(args, ctx),
+        Action::Resume(args) => resume::run(args, ctx),
+        Action::List(args) => list::run(args, ctx),
+    }
+}
+
+/// Which virtual machine. What is written is not recorded for `gmfs undo`: it would make a used state new again.
+#[derive(Arguments, Clone, Debug)]
+struct Which {
+    /// Region file, block device, /dev/mem or devdax device
+    image: PathBuf,
+    /// The virtual machine's directory in the region
+    #[arg(value_name = "DIR", value_parser = super::region_path())]
+    directory: OsString,
+    /// Where in IMAGE the region is, as in guestmemfs=SIZE:BASE
+    #[arg(long, value_name = "SIZE[:BASE]", value_parser = locate::parse_region)]
+    region: Option<RegionSpec>,
+    #[command(flatten)]
+    wait: Wait,
+    /// How long each step of the talk with QEMU may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    timeout: u32,
+}
+
+impl Which {
+    fn target(&self) -> TargetArgs {
+        let (image, region, wait) = (self.image.clone(), self.region, self.wait);
+        TargetArgs { image, region, wait, dry_run: false, undo: None }
+    }
+
+    fn machine(&self) -> Machine {
+        Machine::new(paths::bytes(&self.directory))
+    }
+
+    fn limit(&self) -> Duration {
+        Duration::from_secs(self.timeout.into())
+    }
+
+    fn shown(&self) -> String {
+        paths::shown(paths::bytes(&self.directory))
+    }
+
+    /// Opens the region for reading.
+    fn store(&self, ctx: &Ctx) -> Result<Store> {
+        open::region(&ReadArgs { of: self.target().as_image(), no_lock: false }, ctx)
+    }
+
+    /// Changes the region. Who has the memory mapped is asked where it matters.
+    fn change<T>(
+        &self,
+        ctx: &mut Ctx,
+        work: impl FnOnce(&mut Changing<'_>) -> Result<T, ChangeError>,
+    ) -> Result<(T, gmfs::changes::Changes)> {
+        open::for_change(&self.target(), InUseOk { in_use_ok: false }, ctx, work)
+    }
+
+    /// The image as QEMU is told of it, whatever directory it runs in.
+    fn image_for_qemu(&self) -> Result<String> {
+        let path = std::path::absolute(&self.image).context("cannot tell QEMU where the image is")?;
+        let text = path.into_os_string().into_string();
+        Ok(text.map_err(|_| Failure::new("name", "the image's path is not UTF-8").hint("use another name for it"))?)
+    }
+
+    /// Whether a path that QEMU tells names the image.
+    fn is_image(&self, path: &str) -> bool {
+        let whole = Span::new(0, u64::MAX);
+        gmfs_image::share_bytes((Path::new(path), whole), (&self.image, whole))
+    }
+}
+
+/// The record of a virtual machine, read without changing anything.
+fn record(store: &Store, machine: &Machine) -> Result<Option<Record>> {
+    let region = store.native().map_err(open::told)?;
+    let tree = region.inodes().tree;
+    machine.read_record(region, &tree).map_err(|error| failure("record", &error, RECORD).into())
+}
+
+const RECORD: &str = "`gmfs rm IMAGE DIR/vm.json` forgets the guest's arguments and its state; DIR/mem stays as it is";
+
+/// What a guest's memory is in an image.
+struct InImage {
+    place: Place,
+    /// The region, in bytes of the image.
+    whole: Span,
+    block: u64,
+}
+
+impl InImage {
+    fn of(store: &Store) -> Self {
+        let whole = Span::new(store.place.base, store.size());
+        Self { place: store.place.clone(), whole, block: store.block_bytes() }
+    }
+
+    /// The guest's memory, in bytes of the image.
+    fn parts(&self, writer: &Changing<'_>, machine: &Machine) -> Result<Vec<Span>, Failure> {
+        let parts = memory_parts(&writer.region(), writer.tree(), &machine.memory());
+        let parts = parts.map_err(|error| failure("memory", &error, "give the guest another file as its memory"))?;
+        Ok(parts.iter().map(|part| Span::new(part.offset.saturating_add(self.place.base), part.len)).collect())
+    }
+
+    /// Locks the memory as in use, and refuses memory that a process has mapped without a lock.
+    fn lock(&self, parts: &[Span]) -> Result<UsageLock, Failure> {
+        let path = &self.place.path;
+        let used = |by: String| {
+            let message = format!("its memory is in use by {by}");
+            Failure::new("mapped", message).hint("a guest's memory has one VMM only: end the other one first")
+        };
+        if let Ok(found) = InUse::look(path, self.whole) {
+            let mapped = found.mapped().iter().find(|mapped| parts.iter().any(|part| part.meets(mapped.span)));
+            if let Some(mapped) = mapped {
+                return Err(used(printable(&mapped.process.to_string())));
+            }
+        }
+        UsageLock::take(path, self.whole, parts).map_err(|error| match error {
+            FileError::Locked { by, .. } => used(printable(&by.to_string())),
+            error => failure("lock", &error, "IMAGE must be on a filesystem that has locks"),
+        })
+    }
+
+    /// QEMU's arguments for the memory.
+    fn arguments(&self, image: &str, ino: u32, parts: &[Span]) -> Result<Vec<String>, Failure> {
+        let memory = Memory { image, ino, parts, align: self.block };
+        arguments::memory(&memory).map_err(|error| of_arguments(&error))
+    }
+}
+
+/// A failure with the causes of an error.
+fn failure(code: &'static str, error: &dyn std::error::Error, hint: &str) -> Failure {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    Failure::new(code, text).hint(hint)
+}
+
+fn of_arguments(error: &ArgumentsError) -> Failure {
+    let hint = match error {
+        ArgumentsError::Size(_) => "--memory takes a size such as 512M or 4G",
+        ArgumentsError::Taken(_) => "leave it out: --memory says how much memory the guest has",
+        _ => "use another name for it",
+    };
+    failure("arguments", error, hint)
+}
+
+fn of_version(error: &VersionError) -> Failure {
+    match error {
+        VersionError::TooOld(_) => {
+            let hint = "start the guest with a newer QEMU: Debian 13 has 10.0, bookworm-backports too";
+            failure("qemu-too-old", error, hint)
+        }
+        _ => failure("qemu", error, "the words after -- are QEMU's program and its arguments"),
+    }
+}
+
+/// Code and hint of what prevented something.
+fn of_cause(cause: &Cause) -> (&'static str, &'static str) {
+    match cause {
+        Cause::Version(_) => ("qemu-too-old", "start the guest with QEMU 8.2 or newer"),
+        Cause::Qmp(QmpError::Connect { .. }) => ("no-qemu", NO_QEMU),
+        Cause::Qmp(_) => ("qmp", "look at what QEMU says, and try again; --timeout SECONDS waits longer for each step"),
+        Cause::Status(_) => (
+            "guest-state",
+            "bring it into a state in which it runs or is paused, by QMP or QEMU's monitor; then try again",
+        ),
+        Cause::OtherMemory { .. } => ("other-memory", "name the socket of the QEMU that has this memory: --qmp SOCKET"),
+        Cause::Change(ChangeError::NoSpace { .. } | ChangeError::SpaceInUse { .. }) => {
+            ("no-space", "`gmfs rm` frees space; --reserve SIZE reserves less")
+        }
+        Cause::Change(ChangeError::Stopped) => ("interrupted", "the same command does it all"),
+        Cause::Record(_) => ("record", RECORD),
+        Cause::Change(_) | Cause::Unsealed(_) => ("region", "`gmfs fsck IMAGE` tells whether the region is sound"),
+        _ => ("memory", "`gmfs stat IMAGE DIR/mem` shows what the guest's memory is"),
+    }
+}
+
+const NO_QEMU: &str = "`gmfs vm list IMAGE` shows which guests run; --qmp SOCKET names the socket of another QEMU";
+
+/// Where QEMU listens: as the user says, or in a directory for such sockets.
+fn socket(given: Option<&Path>, name: &str) -> Result<PathBuf> {
+    if let Some(path) = given {
+        return std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()));
+    }
+    let directory = Path::new("/run/gmfs");
+    std::fs::create_dir_all(directory)
+        .map_err(|error| {
+            let message = format!("cannot make {}, for QEMU's socket: {error}", directory.display());
+            Failure::new("socket", message).hint("say where: --qmp SOCKET")
+        })
+        .map_err(anyhow::Error::from)?;
+    Ok(directory.join(format!("{name}.qmp")))
+}
+
+/// QEMU's program and arguments, in UTF-8.
+fn words(command: &[OsString]) -> Result<Vec<String>, Failure> {
+    let word = |word: &OsString| {
+        let text = word.to_str().map(str::to_owned);
+        text.ok_or_else(|| {
+            let message = format!("'{}' is not UTF-8, and cannot be recorded", word.display());
+            Failure::new("arguments", message).hint("use other names for the guest's files")
+        })
+    };
+    let words: Vec<String> = command.iter().map(word).collect::<Result<_, _>>()?;
+    arguments::refuse_taken(words.iter().skip(1).map(String::as_str)).map_err(|error| of_arguments(&error))?;
+    Ok(words)
+}
+
+/// Refuses a QEMU that is too old, before anything is done.
+fn require_version(program: &str, limit: Duration) -> Result<Version, Failure> {
+    Version::of_program(Path::new(program), limit).and_then(Version::require).map_err(|error| of_version(&error))
+}

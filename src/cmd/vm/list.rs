@@ -1,0 +1,109 @@
+//! `gmfs vm list`: the virtual machines of a region.
+
+use anyhow::Result;
+use clap::Args as Arguments;
+use gmfs::in_use::ByFile;
+use gmfs_format::model::InodeNo;
+use gmfs_image::InUse;
+use gmfs_io::Span;
+use gmfs_vm::{Machine, Record, memory_parts};
+
+use crate::ctx::Ctx;
+use crate::exit::Exit;
+use crate::failure::printable;
+use crate::in_use;
+use crate::open::{self, ReadArgs};
+use crate::paths;
+use crate::render::json::{self, files, vm};
+use crate::render::style::Role;
+use crate::render::table::Table;
+use crate::render::{size, time};
+
+/// List the virtual machines of a region
+///
+/// Each with its memory, its state, and the process that has its memory mapped: running; saved, and not used yet; stopped;
+/// or damaged, if its record cannot be read. The exit status is 1 if one is damaged.
+#[derive(Arguments, Debug)]
+pub(super) struct Args {
+    #[command(flatten)]
+    image: ReadArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+pub(super) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
+    let store = open::region(&args.image, ctx)?;
+    let (inodes, mut exit) = crate::cmd::inodes(&store, ctx);
+    let tree = &inodes.tree;
+    let machines: Vec<Machine> = Machine::all(tree).collect();
+    let memory = |machine: &Machine| tree.resolve(&machine.memory());
+    let wanted: std::collections::BTreeSet<InodeNo> =
+        machines.iter().filter_map(|machine| memory(machine)).map(|inode| inode.ino).collect();
+    let runs = store.runs(|ino| wanted.contains(&ino));
+    let users = ByFile::look(&store, &runs, in_use::tell);
+    let whole = Span::new(store.place.base, store.size());
+    let locked = match store.place.kind.is_dump() {
+        true => InUse::default(),
+        false => InUse::look(&store.place.path, whole).unwrap_or_default(),
+    };
+    let region = store.native().map_err(open::told)?;
+    let mut found = Vec::new();
+    for machine in &machines {
+        let inode = memory(machine);
+        let parts = memory_parts(region, tree, &machine.memory()).unwrap_or_default();
+        let at = |part: &Span| Span::new(part.offset.saturating_add(whole.offset), part.len);
+        let is_locked = parts.iter().any(|part| locked.locked().iter().any(|locked| locked.span.meets(at(part))));
+        let users = inode.map(|inode| in_use::users(&users, inode.ino)).unwrap_or_default();
+        let record = machine.read_record(region, tree);
+        if let Err(error) = &record {
+            let why = std::error::Error::source(error).map(|why| format!(": {why}")).unwrap_or_default();
+            ctx.warn(&printable(&format!("{error}{why}")));
+            exit = Exit::No;
+        }
+        let record = record.ok().flatten();
+        let saved = record.as_ref().and_then(Record::unused).filter(|_| tree.resolve(&machine.state()).is_some());
+        let state = match (&record, saved) {
+            (None, _) => "damaged",
+            _ if is_locked || !users.is_empty() => "running",
+            (_, Some(_)) => "saved",
+            _ => "stopped",
+        };
+        found.push(vm::Listed {
+            path: files::Path::new(Some(machine.directory())),
+            state,
+            memory_size: inode.map(|inode| inode.size),
+            saved_at: saved.and_then(|saved| time::rfc3339(saved.at)),
+            socket: record.and_then(|record| record.socket),
+            mapped_by: users,
+        });
+    }
+    store.unlock();
+    if ctx.json {
+        let (image, store) = ((&store.place).into(), (&store).into());
+        json::print(ctx, "vm-list", &vm::List { image, store, guests: found })?;
+        return Ok(exit);
+    }
+    let mut table = Table::new(&["State", "Memory", "Process", "Saved (UTC)", "Name"]).right(&[1]);
+    for (guest, machine) in found.iter().zip(&machines) {
+        let role = match guest.state {
+            "damaged" => Role::Bad,
+            "running" => Role::Good,
+            _ => Role::Plain,
+        };
+        let processes = memory(machine).map(|inode| in_use::shown(&users, inode.ino)).unwrap_or_default();
+        table.styled([
+            (guest.state, role),
+            (&guest.memory_size.map(size::human).unwrap_or_default(), Role::Plain),
+            (&processes, Role::Plain),
+            (guest.saved_at.as_deref().unwrap_or_default(), Role::Dim),
+            (&paths::shown(machine.directory()), Role::Directory),
+        ]);
+    }
+    if table.is_empty() {
+        ctx.note("the region has no virtual machines");
+        return Ok(exit);
+    }
+    table.print(ctx)?;
+    Ok(exit)
+}
