@@ -111,6 +111,8 @@ commands! {
     undo json;
     inject json;
     kho json;
+    mount;
+    umount;
     completions;
     man;
     complete hidden;
@@ -263,7 +265,7 @@ mod tests {
     use super::*;
 
     /// Commands that print no JSON by what they are.
-    const NO_JSON: [&str; 5] = ["cat", "completions", "man", "mount", "vm run"];
+    const NO_JSON: [&str; 6] = ["cat", "completions", "man", "mount", "umount", "vm run"];
 
     /// Commands that change a region.
     const CHANGES: [&str; 16] = [

@@ -173,7 +173,7 @@ fn valid(answer: &Value, line: &str) {
 }
 
 /// Commands whose output is not JSON.
-const WITHOUT_JSON: [&str; 3] = ["cat", "completions", "man"];
+const WITHOUT_JSON: [&str; 5] = ["cat", "completions", "man", "mount", "umount"];
 
 /// The commands of the parser, those of `bad` and `kho` by two words.
 fn all_commands(sandbox: &Sandbox) -> Vec<String> {
@@ -307,7 +307,7 @@ fn schemas_refuse_what_is_wrong() {
 }
 
 /// Commands that write neither a region nor a file.
-const READERS: [&str; 15] = [
+const READERS: [&str; 17] = [
     "bad list",
     "cat",
     "completions",
@@ -323,6 +323,8 @@ const READERS: [&str; 15] = [
     "tree",
     "verify",
     "who",
+    "mount",
+    "umount",
 ];
 
 /// The command line to run for each command that writes.

@@ -17,9 +17,20 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("gmfs-volume", &["gmfs-format", "gmfs-io"]),
     ("gmfs-check", &["gmfs-format", "gmfs-io", "gmfs-volume"]),
     ("gmfs", &["gmfs-check", "gmfs-dump", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-volume"]),
+    ("gmfs-fuse", &["gmfs", "gmfs-format", "gmfs-image", "gmfs-io"]),
     (
         "gmfs-cli",
-        &["gmfs", "gmfs-check", "gmfs-dump", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-kernel", "gmfs-volume"],
+        &[
+            "gmfs",
+            "gmfs-check",
+            "gmfs-dump",
+            "gmfs-format",
+            "gmfs-fuse",
+            "gmfs-image",
+            "gmfs-io",
+            "gmfs-kernel",
+            "gmfs-volume",
+        ],
     ),
     // For tests only.
     ("gmfs-testing", &[]),
