@@ -9,8 +9,9 @@
 #   SIZES='1G 1T 16T 64T'
 #   PEER_SIZE=16T     size on which the checkers of the peers are compared
 #   FILL_SECONDS=240  stop filling the peers' filesystems after this many seconds, and compare by mapping
-#   SECTIONS='mkfs answer check peers list repair findings copies dumps'
+#   SECTIONS='mkfs answer check peers list repair findings copies seals dumps'
 #   COPY_MIB=1024     MiB of the file that the section copies copies; it takes 5 times as much space in WORK
+#   SEAL_MIB=2048     MiB of the file that the section seals reads
 #   DUMP_MIB=1024     MiB of memory in each dump of the section dumps; the dumps take 5 times as much space in WORK
 #   STATIC=1          measure the static binary, as used in an initramfs
 #   GMFS_BIN=folder   use gmfs and its example programs from this folder instead of building them (REVISION names them)
@@ -25,8 +26,9 @@ SHORT_RUNS=${SHORT_RUNS:-21}
 SIZES=${SIZES:-1G 1T 16T 64T}
 PEER_SIZE=${PEER_SIZE:-16T}
 FILL_SECONDS=${FILL_SECONDS:-240}
-SECTIONS=${SECTIONS:-mkfs answer check peers list repair findings copies dumps}
+SECTIONS=${SECTIONS:-mkfs answer check peers list repair findings copies seals dumps}
 COPY_MIB=${COPY_MIB:-1024}
+SEAL_MIB=${SEAL_MIB:-2048}
 DUMP_MIB=${DUMP_MIB:-1024}
 FILES=1000
 LARGEST=${SIZES##* }
@@ -42,12 +44,12 @@ have() { command -v "$1" >/dev/null; }
 # --- requirements ----------------------------------------------------------------------------------------------------
 
 if root && [ -z "${SKIP_INSTALL:-}" ] && have apt-get; then
-    for tool in mkfs.btrfs e2fsck xfs_repair thin_check; do
+    for tool in mkfs.btrfs e2fsck xfs_repair thin_check xxhsum; do
         have "$tool" && [ -x /usr/bin/time ] && continue
         say "installing the peers"
         apt-get update -qq
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-            btrfs-progs e2fsprogs xfsprogs thin-provisioning-tools time >/dev/null
+            btrfs-progs e2fsprogs xfsprogs thin-provisioning-tools xxhash time >/dev/null
         break
     done
     case " $SECTIONS " in *" dumps "*)
@@ -487,6 +489,29 @@ section_copies() {
         rm -f copy.gmfs copy.put copy.out
     done
     rm -f copy.*
+}
+
+section_seals() {
+    rm -f seal.*
+    gmfs mkfs -q seal.gmfs --size "$((SEAL_MIB + 64))M"
+    head -c "$((SEAL_MIB << 20))" /dev/urandom | gmfs put seal.gmfs - /f >/dev/null 2>&1
+    # What is behind the metadata: the yardstick and the peers read as much.
+    dd if=seal.gmfs of=seal.data bs=2M skip=1 count="$((SEAL_MIB / 2))" status=none
+    printf '\n## Seals\n\nA file of %s MiB without holes, in the page cache. ' "$SEAL_MIB"
+    printf '`crc_file` reads as much and computes a CRC-32 of each 2 MiB. Ratio: to the first row.\n'
+    local cpus threads
+    for threads in 1 2; do
+        cpus=0
+        [ "$threads" = 1 ] || cpus=0,1
+        printf '\nCPUs: %s\n\n' "$threads"
+        row "taskset -c $cpus crc_file seal.data $threads"
+        row "taskset -c $cpus gmfs seal seal.gmfs --again"
+        row "taskset -c $cpus gmfs verify seal.gmfs"
+        row "taskset -c $cpus cksum seal.data"
+        row "taskset -c $cpus xxhsum seal.data"
+        measure "$RUNS" 0
+    done
+    rm -f seal.*
 }
 
 # Makes one dump in each codec: by makedumpfile where it can, otherwise by make_dump. dumps.by lists the

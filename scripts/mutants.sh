@@ -39,7 +39,7 @@ volume=crates/gmfs-volume/src
 mutate() {
     case $1 in
     none) ;;
-    free-kept) change $volume/settle.rs 'Some(BlockRaw::FREE) if !proven => RESERVED,' 'Some(BlockRaw::FREE) if false => RESERVED,' ;;
+    free-kept) change $volume/settle.rs 'Some(BlockRaw::FREE) if !proven => BlockRaw::RESERVED,' 'Some(BlockRaw::FREE) if false => BlockRaw::RESERVED,' ;;
     newer-undone) change $volume/decide.rs 'if !fits {' 'if false && !fits {' ;;
     no-sum) change $volume/decide.rs 'census.witnesses().iter().any(|(_, given)| *given == sum).then(|| Decision {' '(!census.witnesses().is_empty()).then(|| Decision {' ;;
     own-word)
@@ -59,7 +59,7 @@ mutate() {
     let sums' 'let marks = census.witnesses().first()?.0;
     let sums' ;;
     no-evidence) change $volume/decide.rs 'if !census.is_evidenced() {' 'if false {' ;;
-    no-contention) change $volume/regions.rs 'let plain = only.is_some() && !more && !strays;' 'let plain = true;' ;;
+    no-contention) change $volume/regions.rs 'let plain = only.is_some() && !more && !strays && !disputed;' 'let plain = true;' ;;
     strays-overwritten) change crates/gmfs-check/src/plan/doubt.rs 'strangers && policy == Policy::Safe' 'false && strangers' ;;
     no-counts) change $volume/settle.rs 'known.is & PROVEN != 0 && known.is & FLAGGED == 0 && (wrong || missing)' 'false && (wrong || missing)' ;;
     uncertain-whole) change crates/gmfs-format/src/native/copies.rs '&& !self.conflict && !self.uncertain' '&& !self.conflict' ;;

@@ -97,6 +97,8 @@ commands! {
     extract json;
     map json;
     who json;
+    df json;
+    metrics json;
     create json;
     mkdir json;
     put json;
@@ -110,6 +112,8 @@ commands! {
     bad json;
     undo json;
     inject json;
+    plan json;
+    preflight json;
     kho json;
     mount;
     umount;

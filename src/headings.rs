@@ -7,12 +7,12 @@ use clap::builder::StyledStr;
 pub(crate) const HEADINGS: [(&str, &[&str]); 8] = [
     ("Start here", &["mkfs", "put", "ls", "extract", "fsck"]),
     ("Make and change", &["create", "mkdir", "truncate", "mv", "rm"]),
-    ("Look", &["inspect", "scan", "tree", "stat", "map", "who", "diff"]),
+    ("Look", &["inspect", "scan", "tree", "stat", "df", "map", "who", "diff"]),
     ("Take out", &["cat", "save", "dump", "mount", "umount"]),
     ("Check and repair", &["repair", "explain", "undo", "restore", "bad", "inject"]),
-    ("Live update", &["seal", "verify", "unseal"]),
+    ("Live update", &["seal", "verify", "unseal", "plan", "preflight"]),
     ("The kernel's hand-over", &["kho"]),
-    ("Administration", &["completions", "man", "help"]),
+    ("Administration", &["metrics", "completions", "man", "help"]),
 ];
 
 /// The heading of commands that are under none. A test keeps it empty.

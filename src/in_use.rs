@@ -38,10 +38,14 @@ pub(crate) fn tell(notice: &Notice) {
         }
     };
     match notice {
-        Notice::Unseen(path) => once(&format!(
-            "not all processes may be looked at (that takes root): whether they have mapped {} is not known",
-            path.display()
-        )),
+        Notice::Unseen(path) => {
+            // Some sandboxes hide processes from root as well.
+            let hint = if rustix::process::geteuid().is_root() { "" } else { " (that takes root)" };
+            once(&format!(
+                "not all processes may be looked at{hint}: whether they have mapped {} is not known",
+                path.display()
+            ));
+        }
         Notice::Unknown(path, error) => {
             let why: Vec<String> = chain(error).map(ToString::to_string).collect();
             once(&format!("whether processes have mapped {} is not known: {}", path.display(), why.join(": ")));

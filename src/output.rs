@@ -90,6 +90,12 @@ impl NewFile {
         go_on()?;
         Ok(self.0.keep()?)
     }
+
+    /// As [`keep`](Self::keep), with these permission bits: for what others may read.
+    pub(crate) fn keep_with(self, mode: u32) -> Result<()> {
+        go_on()?;
+        Ok(self.0.keep_with(mode)?)
+    }
 }
 
 /// Refuses what [`NewFile::begin`] would refuse, and makes nothing.

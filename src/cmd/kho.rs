@@ -5,6 +5,9 @@ mod running;
 mod side;
 mod words;
 
+pub(in crate::cmd) use compat::{HandOver, of_running};
+pub(in crate::cmd) use side::release_of;
+
 use anyhow::Result;
 use clap::{Args as Arguments, Subcommand};
 

@@ -298,7 +298,7 @@ fn a_loop_device_over_one_region_leaves_the_other_alone() {
 }
 
 /// A process that has mapped part of a file, like the VMM of a guest. It is ended on drop.
-struct Guest(Child);
+pub(crate) struct Guest(Child);
 
 #[test]
 fn what_cannot_be_seen_is_said_once() {
@@ -325,7 +325,7 @@ const GUEST: &str = "a-guest";
 
 impl Guest {
     /// Returns `None` and prints why if there is no Python.
-    fn new(path: &Path, span: Span) -> Option<Self> {
+    pub(crate) fn new(path: &Path, span: Span) -> Option<Self> {
         let program = "import mmap, sys
 path, offset, length = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 open('/proc/self/comm', 'w').write('a-guest')
@@ -347,7 +347,7 @@ sys.stdin.read()
         Some(Self(child))
     }
 
-    fn named(&self) -> String {
+    pub(crate) fn named(&self) -> String {
         format!("process {} ({GUEST})", self.0.id())
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use gmfs_testing::machine::lay_out;
 use serde_json::Value;
 
 use crate::help::commands;
@@ -61,6 +62,8 @@ fn key_sets() {
         "verify region.img",
         "unseal region.img /sparse",
         "diff region.img region.img --data",
+        "df region.img --fits 1M",
+        "metrics region.img",
     ] {
         let done = sandbox.ok(&format!("{line} --json"));
         let value = done.json();
@@ -193,7 +196,7 @@ fn takes(sandbox: &Sandbox, command: &str, option: &str) -> bool {
 }
 
 /// The command lines to run on each image. On a region they succeed; elsewhere they may fail, which is an answer too.
-const LINES: [(&str, &str); 42] = [
+const LINES: [(&str, &str); 47] = [
     ("mkfs", "mkfs IMAGE --size 16M"),
     ("mkfs", "mkfs -f IMAGE -U 8f0e3f6a-2d41-4c55-9f0b-0123456789ab"),
     ("fsck", "fsck -n IMAGE"),
@@ -228,12 +231,17 @@ const LINES: [(&str, &str); 42] = [
     ("verify", "verify IMAGE /vms/first.mem"),
     ("diff", "diff IMAGE sample.meta --data"),
     ("diff", "diff undone.img IMAGE --seals"),
+    ("df", "df IMAGE --fits 1G"),
+    ("metrics", "metrics IMAGE"),
+    ("metrics", "metrics IMAGE -o made.prom"),
     ("bad add", "bad add IMAGE block:1-2 block:20"),
     ("bad del", "bad del IMAGE block:20"),
     ("bad list", "bad list IMAGE"),
     ("undo", "undo mkdir.undo IMAGE"),
     ("inject", "inject IMAGE GM0402 GM0102"),
     ("inject", "inject IMAGE --page 1 --how flip"),
+    ("plan", "plan --size 1G --count 2 --root machine"),
+    ("preflight", "preflight IMAGE --root machine"),
     ("kho compat", "kho compat 7.3.4 IMAGE"),
     ("kho compat", "kho compat 7.2.8 7.3.4 --from-cmdline reserve_mem=2M:4096:a --initrd IMAGE"),
 ];
@@ -252,6 +260,7 @@ fn answers_match_their_schemas() {
     sandbox.ok("save region.img -o damaged.img");
     sandbox.ok("inject damaged.img GM0402 GM0010");
     sandbox.write("noise", &[7; 10000]);
+    lay_out(crate::plan::TWO_SOCKETS, &sandbox.path("machine"));
     let known = all_commands(&sandbox);
     let tried: BTreeSet<&str> = LINES.iter().map(|line| line.0).collect();
     let untried: Vec<&String> =
@@ -276,7 +285,7 @@ fn answers_match_their_schemas() {
                     answer["schema"].as_str().unwrap().split_once('/').unwrap().0,
                     format!("gmfs.{}", command.replace(' ', "-"))
                 );
-                let about_none = ["explain", "scan", "kho compat"].contains(&command);
+                let about_none = ["df", "explain", "kho compat", "metrics", "plan", "scan"].contains(&command);
                 assert!(about_none || answer.get("store").is_some(), "{line}: {answer}");
             }
         }
@@ -307,10 +316,11 @@ fn schemas_refuse_what_is_wrong() {
 }
 
 /// Commands that write neither a region nor a file.
-const READERS: [&str; 17] = [
+const READERS: [&str; 20] = [
     "bad list",
     "cat",
     "completions",
+    "df",
     "diff",
     "explain",
     "inspect",
@@ -318,6 +328,8 @@ const READERS: [&str; 17] = [
     "ls",
     "man",
     "map",
+    "plan",
+    "preflight",
     "scan",
     "stat",
     "tree",
@@ -328,7 +340,7 @@ const READERS: [&str; 17] = [
 ];
 
 /// The command line to run for each command that writes.
-const WRITERS: [(&str, &str); 28] = [
+const WRITERS: [(&str, &str); 29] = [
     ("bad add", "bad add region.img block:1-2 block:20"),
     ("bad del", "bad del bad.img block:20"),
     ("create", "create region.img /new --size 5M"),
@@ -339,6 +351,7 @@ const WRITERS: [(&str, &str); 28] = [
     ("inject", "inject region.img GM0402"),
     ("inject", "inject region.img GM0102"),
     ("inject", "inject region.img --page 1 --how zero"),
+    ("metrics", "metrics region.img -o new.prom"),
     ("mkdir", "mkdir region.img -p /a/b/c"),
     ("mkfs", "mkfs new.img --size 16M -U 8f0e3f6a-2d41-4c55-9f0b-0123456789ab"),
     ("mkfs", "mkfs -f region.img -U 8f0e3f6a-2d41-4c55-9f0b-0123456789ab"),

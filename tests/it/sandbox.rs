@@ -12,7 +12,7 @@ pub(crate) const GMFS: &str = env!("CARGO_BIN_EXE_gmfs");
 pub(crate) const NOW: &str = "1700000000";
 
 /// The start of the warning that gmfs cannot see the mappings of all processes.
-pub(crate) const UNSEEN: &str = "gmfs: warning: not all processes may be looked at (that takes root)";
+pub(crate) const UNSEEN: &str = "gmfs: warning: not all processes may be looked at";
 
 /// A temporary directory in which gmfs runs.
 pub(crate) struct Sandbox {

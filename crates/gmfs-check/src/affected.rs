@@ -64,6 +64,11 @@ fn affected_file<S: ReadAt + ?Sized>(
                 Span::new(u64::from(one.index.get()).saturating_mul(bytes), u64::from(count).saturating_mul(bytes));
             Some(AffectedFile { path, bytes: consecutive.then_some(span) })
         }
-        Subject::Region | Subject::Superblock | Subject::Pages { .. } => None,
+        Subject::Region
+        | Subject::Superblock
+        | Subject::Pages { .. }
+        | Subject::Part(_)
+        | Subject::Page(_)
+        | Subject::Record(_) => None,
     }
 }

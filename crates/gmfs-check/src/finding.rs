@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use gmfs_format::native::seal::PageKind;
 use gmfs_format::native::units::{BlockNo, CopyId, InodeNo, PageNo, len64};
+use gmfs_format::reading::Lack;
 use gmfs_io::{Absence, Span};
 
 use gmfs_volume::Superblocks;
@@ -41,6 +42,12 @@ pub enum Subject {
         /// How many blocks.
         count: u32,
     },
+    /// A part of a store that is not native, by its name.
+    Part(&'static str),
+    /// A page of memory, by its address.
+    Page(u64),
+    /// The record of a file that is handed over, by its address.
+    Record(u64),
 }
 
 impl Subject {
@@ -60,6 +67,9 @@ impl fmt::Display for Subject {
             Self::Region => f.write_str("region"),
             Self::Superblock => f.write_str("superblock"),
             Self::Inode(ino) => write!(f, "inode {ino}"),
+            Self::Part(name) => f.write_str(name),
+            Self::Page(at) => write!(f, "page at {at:#x}"),
+            Self::Record(at) => write!(f, "record at {at:#x}"),
             Self::Blocks { first, count: 1 } => write!(f, "block {first}"),
             Self::Blocks { first, count } => {
                 write!(f, "blocks {first}-{}", last_of(first.0, count))
@@ -140,6 +150,27 @@ pub enum Reason {
     MetadataMissing,
     /// The check ended at a fatal finding.
     Stopped,
+    /// The image holds it, and it cannot be read.
+    Unreadable,
+    /// The kernel has not written it yet.
+    NotWritten,
+    /// A later kernel uses the memory for something else.
+    Overwritten,
+    /// Its form is not known.
+    UnknownForm,
+    /// No record in memory leads to it.
+    NotFound,
+    /// There is more of it than this program looks at.
+    TooMuch,
+}
+
+impl From<Lack> for Reason {
+    fn from(lack: Lack) -> Self {
+        match lack {
+            Lack::Absent(why) => Self::Absent(why),
+            Lack::Unreadable => Self::Unreadable,
+        }
+    }
 }
 
 impl fmt::Display for Reason {
@@ -148,6 +179,12 @@ impl fmt::Display for Reason {
             Self::Absent(why) => write!(f, "absent: {why}"),
             Self::MetadataMissing => f.write_str("depends on metadata that is missing"),
             Self::Stopped => f.write_str("the check could not go on"),
+            Self::Unreadable => f.write_str("it is in the image, and cannot be read"),
+            Self::NotWritten => f.write_str("the kernel has not written it yet"),
+            Self::Overwritten => f.write_str("a later kernel has overwritten it"),
+            Self::UnknownForm => f.write_str("its form is not known to this program"),
+            Self::NotFound => f.write_str("no record in memory leads to it"),
+            Self::TooMuch => f.write_str("there is more of it than this program looks at"),
         }
     }
 }

@@ -79,6 +79,9 @@ pub enum InjectError {
         /// What is missing for it.
         missing: &'static str,
     },
+    /// The problem is one of stores that are not native.
+    #[error("{0} is a problem of another layout; problems are made in native regions only")]
+    OtherLayout(Code),
     /// Only a medium that fails can cause the problem.
     #[error("{0} comes from a medium that cannot be read; no bytes in a file cause it")]
     Medium(Code),
@@ -102,8 +105,11 @@ pub enum Injected {
 /// Makes the problem `code` in the region that fills `image`.
 ///
 /// # Errors
-/// The region lacks what is needed, or is not clean.
+/// The region lacks what is needed, or is not clean; or the problem is none of native regions.
 pub fn inject<S: WriteAt>(image: &mut S, code: Code, target: Target) -> Result<Injected, InjectError> {
+    if !code.is_native() {
+        return Err(InjectError::OtherLayout(code));
+    }
     let mut editor = Editor::open(image, code, target)?;
     match code.number() {
         1..100 => pages::inject(&mut editor),

@@ -14,6 +14,7 @@ pub mod finding;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod inject;
+pub mod layouts;
 pub mod plan;
 pub mod problem;
 pub mod repair;
@@ -27,6 +28,7 @@ pub use affected::{AffectedFile, affected_files};
 pub use apply::{ApplyError, Forgotten, accept_doubtful, apply, release_reserved};
 pub use check::{Options, check};
 pub use finding::{Finding, Report, Subject, Unchecked, Verdict};
+pub use layouts::Checked;
 pub use plan::{Edit, Loss, Plan, PlanError, Planned, Policy, Refusal, Refused, plan};
 pub use problem::{Code, Problem, Repair, Severity};
 pub use repair::{Decide, Decision, Found, Observe, Outcome, Question, RepairError, RepairOptions, repair};

@@ -1,7 +1,8 @@
 //! The catalogue of problems: one row each, from which codes, names, messages and explanations come.
 //!
 //! Codes are grouped by structure: GM00xx pages and their copies, 01 superblock, 02 inodes, 03 the tree, 04 block
-//! descriptors, 05 counts, 06 contents. A code is never renumbered and never used again for something else.
+//! descriptors, 05 counts, 06 contents; then what kernels leave: 07 KHO, 08 LUO, 09 guestmemfs v1, 10 pkernfs, 11 what the
+//! last two have in common. A code is never renumbered and never used again for something else.
 
 use std::fmt;
 
@@ -163,6 +164,22 @@ impl fmt::Display for Text {
 pub struct Mask(pub u64);
 
 impl fmt::Display for Mask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+impl ToFact for Address {
+    fn to_fact(&self) -> Fact {
+        Fact::Number(self.0)
+    }
+}
+
+/// An address among a problem's facts: shown in hexadecimal, a number in JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Address(pub u64);
+
+impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:#x}", self.0)
     }
@@ -434,6 +451,178 @@ catalogue! {
         ContentNotZero { owner: InodeNo, index: u32 } => "recorded as zero, but file block {index} of inode {owner} is not zero";
     GM0603 = 603, "content-unreadable", Error, Manual, Nothing, "0.1",
         ContentUnreadable { owner: InodeNo, index: u32 } => "the medium cannot read file block {index} of inode {owner}";
+
+    // KHO: the device tree and the preserved map that one kernel leaves to the next.
+    GM0701 = 701, "kho-map-address-missing", Error, Manual, Nothing, "0.1",
+        KhoMapAddressMissing {} => "does not say where the preserved map is";
+    GM0702 = 702, "kho-map-not-written", Note, None, Nothing, "0.1",
+        KhoMapNotWritten {} => "not written yet: the kernel has not finalised the hand-over";
+    GM0703 = 703, "kho-form-unknown", Note, None, Nothing, "0.1",
+        KhoFormUnknown { version: Text } => "has the form '{version}', which this program does not know";
+    GM0704 = 704, "kho-map-link-bad", Error, Manual, Nothing, "0.1",
+        KhoMapLinkBad { value: Address } => "links to {value}, which cannot be a page of the preserved map";
+    GM0705 = 705, "kho-map-page-twice", Error, Manual, Nothing, "0.1",
+        KhoMapPageTwice { page: Address } => "links to {page}, which is in the preserved map already";
+    GM0706 = 706, "kho-map-count-wrong", Error, Manual, Nothing, "0.1",
+        KhoMapCountWrong { count: u32 } => "this chunk of the preserved map has a count of {count}, and 255 entries fit";
+    GM0707 = 707, "kho-map-entry-bad", Error, Manual, Nothing, "0.1",
+        KhoMapEntryBad { value: Address } => "has an entry of the preserved map that is impossible: {value}";
+    GM0708 = 708, "kho-map-entry-twice", Error, Manual, Nothing, "0.1",
+        KhoMapEntryTwice { start: Address } => "is the second bitmap of the preserved map for the pages from {start}";
+    GM0709 = 709, "kho-map-too-long", Error, Manual, Nothing, "0.1",
+        KhoMapTooLong {} => "has more pages than this program follows";
+    GM0710 = 710, "kho-user-data-bad", Error, Manual, Nothing, "0.1",
+        KhoUserDataBad { user: Text, why: Text } => "what the user '{user}' hands over cannot be used: {why}";
+    GM0711 = 711, "kho-preserved-in-scratch", Error, Manual, Nothing, "0.1",
+        KhoPreservedInScratch { bytes: u64 } => "{bytes} preserved bytes are in scratch areas, where the next kernel allocates";
+    GM0712 = 712, "kho-preserved-unowned", Note, None, Nothing, "0.1",
+        KhoPreservedUnowned { bytes: u64 } => "{bytes} preserved bytes belong to no user that this program knows";
+
+    // LUO: sessions, and the files that are handed over in them.
+    GM0801 = 801, "luo-root-bad", Error, Manual, Nothing, "0.1",
+        LuoRootBad { why: Text } => "cannot be used: {why}";
+    GM0802 = 802, "luo-link-bad", Error, Manual, Nothing, "0.1",
+        LuoLinkBad { holder: Address, value: Address } => "a link at {holder} leads to {value}, which cannot be a page";
+    GM0803 = 803, "luo-page-twice", Error, Manual, Nothing, "0.1",
+        LuoPageTwice { holder: Address, page: Address } => "a link at {holder} leads to {page}, to which another link leads already";
+    GM0804 = 804, "luo-count-wrong", Error, Manual, Nothing, "0.1",
+        LuoCountWrong { count: u64 } => "has a count of {count}, which is 0 or more than fits";
+    GM0805 = 805, "luo-block-not-full", Warning, Manual, Nothing, "0.1",
+        LuoBlockNotFull { count: u64 } => "has {count} entries and room for more, and is not the last block";
+    GM0806 = 806, "luo-chain-too-long", Error, Manual, Nothing, "0.1",
+        LuoChainTooLong {} => "the chain of blocks goes on past the 10000 that a kernel follows";
+    GM0807 = 807, "session-count-wrong", Error, Manual, Nothing, "0.1",
+        SessionCountWrong { recorded: u64, found: u64 } => "records {recorded} files, and its blocks have {found}";
+    GM0808 = 808, "session-files-missing", Error, Manual, Nothing, "0.1",
+        SessionFilesMissing { recorded: u64 } => "records {recorded} files, and that does not agree with whether it says where they are";
+    GM0809 = 809, "record-zeroed", Note, None, Nothing, "0.1",
+        RecordZeroed {} => "all zero: it is that of an empty file, or the file was taken and its record is gone";
+    GM0810 = 810, "record-field-bad", Error, Manual, Nothing, "0.1",
+        RecordFieldBad { field: Text, value: Address } => "{field} is {value}, which no kernel writes";
+    GM0811 = 811, "folio-list-short", Error, Manual, Nothing, "0.1",
+        FolioListShort { recorded: u64, room: u64 } => "has {recorded} folios, and the list of its pages has room for {room}";
+    GM0812 = 812, "folio-without-page", Error, Manual, Nothing, "0.1",
+        FolioWithoutPage { first: u64, folios: u64 } => "{folios} folios have no page, the first is folio {first}";
+    GM0813 = 813, "folio-index-not-ascending", Error, Manual, Nothing, "0.1",
+        FolioIndexNotAscending { folio: u64, index: u64 } => "folio {folio} starts at page {index} of the file, which is before the end of the one before it";
+    GM0814 = 814, "folio-past-size", Error, Manual, Nothing, "0.1",
+        FolioPastSize { folio: u64, index: u64 } => "folio {folio} starts at page {index} of the file, which is past its end";
+    GM0815 = 815, "folio-gap", Error, Manual, Nothing, "0.1",
+        FolioGap { first: u64, gaps: u64 } => "no folio covers page {first} of the file; it has {gaps} such gaps";
+    GM0816 = 816, "session-name-unterminated", Error, Manual, Nothing, "0.1",
+        SessionNameUnterminated {} => "its name has no NUL at its end";
+    GM0817 = 817, "session-name-twice", Error, Manual, Nothing, "0.1",
+        SessionNameTwice {} => "another session has the same name";
+    GM0818 = 818, "token-twice", Error, Manual, Nothing, "0.1",
+        TokenTwice { token: Mask } => "another file of the session has the token {token} too";
+    GM0819 = 819, "handler-unknown", Note, None, Nothing, "0.1",
+        HandlerUnknown { handler: Text } => "its handler is '{handler}', which this program does not know";
+    GM0820 = 820, "folio-not-preserved", Error, Manual, Nothing, "0.1",
+        FolioNotPreserved { first: Address, folios: u64 } => "{folios} folios are not preserved, the first at {first}: the next kernel uses that memory";
+    GM0821 = 821, "folio-order-differs", Error, Manual, Nothing, "0.1",
+        FolioOrderDiffers { first: Address, folios: u64 } => "{folios} folios do not agree with the preserved map on where they start or how large they are, the first at {first}";
+    GM0822 = 822, "folio-shared", Error, Manual, Nothing, "0.1",
+        FolioShared { first: Address, folios: u64 } => "{folios} folios belong to something else too, the first at {first}";
+    GM0823 = 823, "folio-in-scratch", Error, Manual, Nothing, "0.1",
+        FolioInScratch { first: Address, folios: u64 } => "{folios} folios are in a scratch area, where the next kernel allocates, the first at {first}";
+    GM0824 = 824, "folio-outside-memory", Error, Manual, Nothing, "0.1",
+        FolioOutsideMemory { first: Address, folios: u64 } => "{folios} folios are at addresses that no machine has, the first at {first}";
+    GM0825 = 825, "record-not-preserved", Error, Manual, Nothing, "0.1",
+        RecordNotPreserved { what: Text } => "{what} is not preserved: the next kernel uses that memory";
+
+    // guestmemfs v1: what only this driver has.
+    GM0901 = 901, "gm-region-flag-missing", Warning, Manual, Nothing, "0.1",
+        GmRegionFlagMissing {} => "the region is not marked as memory without page structures";
+    GM0902 = 902, "gm-part-length-wrong", Warning, Manual, Nothing, "0.1",
+        GmPartLengthWrong { length: u64 } => "has {length} bytes by the device tree, which is not its size";
+    GM0903 = 903, "gm-table-missing", Warning, Manual, Nothing, "0.1",
+        GmTableMissing {} => "does not say which file each page of mappings belongs to";
+    GM0904 = 904, "gm-pointers-differ", Error, Manual, Nothing, "0.1",
+        GmPointersDiffer { inodes: Address, bitmap: Address } => "its pointers belong to different direct maps: {inodes} by the inodes, {bitmap} by the bitmap";
+    GM0905 = 905, "gm-not-serialised", Note, None, Nothing, "0.1",
+        GmNotSerialised {} => "does not say that it is handed over: it was restored, or the hand-over was called off";
+    GM0906 = 906, "gm-superblock-locked", Warning, Manual, Nothing, "0.1",
+        GmSuperblockLocked {} => "its lock is held";
+    GM0907 = 907, "gm-mappings-differ", Error, Manual, Nothing, "0.1",
+        GmMappingsDiffer { files: u32, why: Text } => "{files} files have one page of mappings by the device tree and another by the inode{why}";
+    GM0908 = 908, "gm-tree-files-differ", Error, Manual, Nothing, "0.1",
+        GmTreeFilesDiffer { missing: u32, extra: u32, first: Text } => "does not name {missing} files, and names {extra} inodes that are no files; the first is {first}";
+    GM0909 = 909, "gm-table-order-wrong", Error, Manual, Nothing, "0.1",
+        GmTableOrderWrong { entry: u32 } => "the inode numbers are not ascending at entry {entry}";
+    GM0910 = 910, "gm-inode-count-wrong", Warning, Manual, Nothing, "0.1",
+        GmInodeCountWrong { superblock: Text, tree: Text, linked: u64 } => "inodes in use: {superblock} by the superblock, {tree} by the device tree, and directories lead to {linked}";
+    GM0911 = 911, "gm-free-inode-not-zero", Warning, Manual, Nothing, "0.1",
+        GmFreeInodeNotZero {} => "free, and not zero";
+    GM0912 = 912, "gm-page-missing", Error, Manual, Nothing, "0.1",
+        GmPageMissing { page: Text } => "its page of mappings {page}";
+    GM0913 = 913, "gm-page-shared", Error, Manual, Nothing, "0.1",
+        GmPageShared { page: Address, other: Text } => "has its page of mappings, at {page}, together with {other}";
+    GM0914 = 914, "gm-too-many-blocks", Error, Manual, Nothing, "0.1",
+        GmTooManyBlocks { count: u32 } => "counts {count} blocks, and a page of mappings has 512 entries";
+    GM0915 = 915, "gm-entry-beyond-count", Warning, Manual, Nothing, "0.1",
+        GmEntryBeyondCount { entry: u32 } => "entry {entry} of its page of mappings holds a block, and its count does not reach it";
+    GM0916 = 916, "gm-count-surplus", Note, None, Nothing, "0.1",
+        GmCountSurplus { count: u32, blocks: u32 } => "counts {count} blocks and has {blocks}: the driver shows block 0 for the rest";
+
+    // pkernfs: what only this driver has.
+    GM1001 = 1001, "pk-magic-differs", Error, Manual, Nothing, "0.1",
+        PkMagicDiffers { found: Mask } => "its magic is {found}: the driver formats the region when it is mounted next";
+    GM1002 = 1002, "pk-ghost-inode", Error, Manual, Nothing, "0.1",
+        PkGhostInode {} => "a file is in an inode that does not exist: the driver had no free inode, and lists that directory no longer";
+    GM1003 = 1003, "pk-bytes-not-zero", Warning, Manual, Nothing, "0.1",
+        PkBytesNotZero {} => "has bytes that are not zero and mean nothing in an inode of its kind";
+    GM1004 = 1004, "pk-block-count-small", Warning, Manual, Nothing, "0.1",
+        PkBlockCountSmall { count: u32, blocks: u64 } => "counts {count} allocated blocks, and has {blocks}";
+    GM1005 = 1005, "pk-entry-missing", Error, Manual, Nothing, "0.1",
+        PkEntryMissing { entry: u64, entries: u64 } => "{entries} entries from entry {entry} on name no block: the driver maps the superblock there";
+    GM1006 = 1006, "pk-slack-not-zero", Warning, Manual, Nothing, "0.1",
+        PkSlackNotZero {} => "the bytes after the last inode are not zero";
+    GM1007 = 1007, "pk-table-block-bad", Error, Manual, Nothing, "0.1",
+        PkTableBlockBad { block: BlockNo } => "has its table in block {block}, which is metadata or past the end of the region";
+
+    // What the drivers of pkernfs and guestmemfs v1 have in common: inodes in chains, and the bitmap of blocks.
+    GM1101 = 1101, "root-inode-differs", Error, Manual, Nothing, "0.1",
+        RootInodeDiffers {} => "is not the root that the driver writes";
+    GM1102 = 1102, "chain-link-bad", Error, Manual, Nothing, "0.1",
+        ChainLinkBad { chain: Text, value: Mask } => "links to {value}, which is no inode; what follows in {chain} is not reached";
+    GM1103 = 1103, "chain-cycle", Error, Manual, Nothing, "0.1",
+        ChainCycle { chain: Text, target: Text } => "links back to {target}: {chain} form a circle";
+    GM1104 = 1104, "inode-in-two-chains", Error, Manual, Nothing, "0.1",
+        InodeInTwoChains { first: Text, second: Text } => "is in {first} and in {second}";
+    GM1105 = 1105, "inode-orphaned", Error, Manual, Nothing, "0.1",
+        InodeOrphaned {} => "in use, and in no directory";
+    GM1106 = 1106, "free-inode-in-directory", Warning, Manual, Nothing, "0.1",
+        FreeInodeInDirectory { first: InodeNo, inodes: u32 } => "has {inodes} free inodes among its entries, the first is inode {first}";
+    GM1107 = 1107, "used-inode-in-free-list", Error, Manual, Nothing, "0.1",
+        UsedInodeInFreeList {} => "in use, and in the list of free inodes: the driver will use it again";
+    GM1108 = 1108, "free-inodes-unlisted", Warning, Manual, Nothing, "0.1",
+        FreeInodesUnlisted { inodes: u32 } => "{inodes} inodes from this one on are free, and not in the list of free inodes";
+    GM1109 = 1109, "inode-flags-odd", Error, Manual, Nothing, "0.1",
+        InodeFlagsOdd { flags: Mask } => "its flags are {flags}, which the driver does not write";
+    GM1110 = 1110, "entry-name-bad", Error, Manual, Nothing, "0.1",
+        EntryNameBad { fault: Text } => "its name {fault}";
+    GM1111 = 1111, "entry-name-twice", Error, Manual, Nothing, "0.1",
+        EntryNameTwice { other: Text } => "has the same name as {other} in the same directory, which the driver finds instead";
+    GM1121 = 1121, "block-claimed-twice", Error, Manual, Nothing, "0.1",
+        BlockClaimedTwice { ino: Text } => "has an owner, and {ino} claims it too";
+    GM1122 = 1122, "block-not-marked", Error, Manual, Nothing, "0.1",
+        BlockNotMarked {} => "in use, and not marked in the bitmap: the driver will hand out the memory again";
+    GM1123 = 1123, "block-leaked", Note, None, Nothing, "0.1",
+        BlockLeaked {} => "marked in the bitmap, and in no file";
+    GM1124 = 1124, "mark-past-end", Warning, Manual, Nothing, "0.1",
+        MarkPastEnd {} => "marked in the bitmap, and past the end of the region";
+    GM1125 = 1125, "bitmap-rest-not-zero", Warning, Manual, Nothing, "0.1",
+        BitmapRestNotZero {} => "the part that the driver does not use is not zero";
+    GM1126 = 1126, "file-past-end", Error, Manual, Nothing, "0.1",
+        FilePastEnd { blocks: u64 } => "{blocks} of its blocks are past the end of the region: the driver maps memory there that is not its own";
+}
+
+impl Code {
+    /// Whether it is a problem of a native region, which alone can be made on purpose and repaired.
+    #[must_use]
+    pub const fn is_native(self) -> bool {
+        self.number() < 700
+    }
 }
 
 impl fmt::Display for Code {

@@ -13,6 +13,7 @@ use crate::affected::{AffectedFile, affected_files};
 use crate::apply::{ApplyError, Forgotten, apply};
 use crate::check::{Options, check};
 use crate::finding::{Finding, Report};
+use crate::layouts::Checked;
 use crate::plan::{PlanError, Planned, Policy, Refusal, Refused, plan};
 use crate::problem::{Code, Severity};
 
@@ -191,6 +192,16 @@ impl Outcome {
         };
         let one = |(finding, file): (&&Finding, _)| Found { finding: (*finding).clone(), repaired: false, file };
         let found = findings.iter().zip(files).map(one).collect();
+        let more = report.more.iter().map(|(code, found)| (*code, More { found: *found, repaired: 0 })).collect();
+        Self { found, more, last: report, ..Self::default() }
+    }
+
+    /// What a check of a store of another layout comes to.
+    #[must_use]
+    pub fn of_layout(checked: Checked) -> Self {
+        let Checked { report, files } = checked;
+        let found = report.findings.iter().cloned().zip(files);
+        let found = found.map(|(finding, file)| Found { finding, repaired: false, file }).collect();
         let more = report.more.iter().map(|(code, found)| (*code, More { found: *found, repaired: 0 })).collect();
         Self { found, more, last: report, ..Self::default() }
     }

@@ -9,7 +9,8 @@ use gmfs_check::{Code, Severity};
 const HEAD: &str = "\
 # The catalogue of problems
 
-This page lists everything that a check of a region can find. It is generated from the catalogue in `gmfs-check`; do not
+This page lists everything that a check of a store can find: GM00xx to GM06xx in native regions, the others in what kernels
+leave, which gmfs only reads. It is generated from the catalogue in `gmfs-check`; do not
 edit it. Each code links to its explanation, which `gmfs explain CODE` prints as well. [GLOSSARY.md](GLOSSARY.md) defines
 the words.
 
@@ -44,6 +45,11 @@ fn group(hundred: u32) -> &'static str {
         4 => "Block descriptors",
         5 => "Counts in the superblock",
         6 => "Contents",
+        7 => "KHO: the device tree and the preserved map that a kernel hands over",
+        8 => "LUO: sessions and files that a kernel hands over",
+        9 => "guestmemfs v1",
+        10 => "pkernfs",
+        11 => "What pkernfs and guestmemfs v1 have in common: chains of inodes, and the bitmap",
         _ => panic!("codes of {hundred}00 have no heading yet: add one here"),
     }
 }

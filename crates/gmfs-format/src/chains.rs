@@ -13,7 +13,7 @@ use crate::native::units::{InodeNo, PAGE_BYTES, len64, small, to_u32, to_usize};
 use crate::reading::{Lack, read_pages};
 use gmfs_io::ReadAt;
 
-pub use anomaly::{Anomaly, Chain, NameFault};
+pub use anomaly::{Anomaly, Chain, NameFault, inode_name};
 pub(crate) use inodes::Inodes;
 pub(crate) use walk::{Superblock, Walked, walk};
 

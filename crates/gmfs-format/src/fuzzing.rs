@@ -5,12 +5,23 @@
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,
     clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
     reason = "no part of the program: its numbers are its own, and a panic is what a fuzzer looks for"
 )]
 
 mod exercise;
 mod made;
 mod memory;
+
+#[allow(missing_docs, reason = "fields and helpers of the structures that the module is named after")]
+pub mod guestmemfs;
+#[allow(missing_docs, reason = "fields and helpers of the structures that the module is named after")]
+pub mod pkernfs;
+#[allow(missing_docs, reason = "fields and helpers of the structures that the module is named after")]
+pub mod sparse;
+#[allow(missing_docs, reason = "fields and helpers of the structures that the module is named after")]
+pub mod trees;
 
 pub use exercise::{TARGETS, Target, exercise_handover, seeds};
 pub use made::{Form, Made, MadeFile, Way, content};

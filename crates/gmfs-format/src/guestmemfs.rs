@@ -40,6 +40,7 @@
 
 mod anomaly;
 mod check;
+mod marks;
 mod probe;
 mod raw;
 mod store;
@@ -51,6 +52,7 @@ use crate::native::units::{BlockNo, InodeNo, PAGE_BYTES, len64, small, to_u32, t
 use gmfs_io::{ReadAt, Span};
 
 pub use crate::chains::{Chain, NameFault};
+pub use crate::marks::Remark;
 pub use crate::pkernfs::{Extent, Place};
 pub use crate::reading::Lack;
 pub use anomaly::Anomaly;

@@ -31,5 +31,6 @@ pub mod reading;
 pub mod spec;
 
 mod layout;
+mod marks;
 
 pub use layout::Layout;

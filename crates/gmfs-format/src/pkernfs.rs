@@ -25,12 +25,12 @@
 //! is returned as [`Anomaly`]; nothing is repaired here. Pages that an image does not hold are unknown, not zero:
 //! every answer says whether something unknown could change it.
 
-pub(crate) mod bits;
 mod check;
 mod estimate;
 mod extents;
 mod kind;
 mod make;
+mod marks;
 mod owner;
 mod probe;
 mod raw;
@@ -43,6 +43,7 @@ use crate::native::units::{BlockNo, InodeNo, PAGE_BYTES, PAGE_SIZE, len64, small
 use gmfs_io::ReadAt;
 
 pub use crate::chains::{Anomaly, Chain, NameFault};
+pub use crate::marks::Remark;
 pub use crate::reading::Lack;
 pub use check::Finding;
 pub use estimate::{SizeEstimate, estimate_size};
@@ -53,7 +54,7 @@ pub use owner::{Owner, Ownership};
 pub use probe::{Confidence, Found, probe};
 pub use raw::{InodeRaw, SuperblockRaw};
 pub use store::{Magic, Node, Store, StoreError};
-pub use usage::{Remark, Usage};
+pub use usage::Usage;
 
 /// The superblock's magic. In memory: `73 66 6E 72 65 6B 70 00`.
 pub const MAGIC: u64 = 0x0070_6B65_726E_6673;

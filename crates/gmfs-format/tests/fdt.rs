@@ -1,12 +1,9 @@
 //! Device trees: whole, cut, and of hostile hands.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#[path = "support/trees.rs"]
-mod trees;
-
 use gmfs_format::fdt::{Fault, Fdt, FdtError, MAX_DEPTH, MAX_SIZE, claimed_size};
+use gmfs_format::fuzzing::trees::Maker;
 use proptest::prelude::*;
-use trees::Maker;
 
 fn sample() -> Vec<u8> {
     let mut tree = Maker::new(b"kho-v1\0");

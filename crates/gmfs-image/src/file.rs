@@ -11,7 +11,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use gmfs_io::{Absence, FilePart, ReadAt, ReadError, Span, WriteAt, WriteError};
 use rustix::fs::{FallocateFlags, SeekFrom};
@@ -127,6 +127,10 @@ pub struct RegionFile {
     path: PathBuf,
     size: u64,
     block_device: bool,
+    /// The stretch of data that the filesystem reported last. To find the end of a stretch, tmpfs looks at each of its
+    /// pages, so asking again for each piece of it would take a time that grows with the square of its length. What has
+    /// become a hole since then counts as data, which is read as zeros.
+    stretch: Mutex<Range<u64>>,
     /// The lock of the writer from which this reader was made.
     lock: Option<Arc<RangeLock>>,
 }
@@ -163,6 +167,9 @@ impl RegionFile {
         if self.block_device {
             return Ok(Some(from..to));
         }
+        if let Some(known) = self.known_stretch(from) {
+            return Ok(Some(from..known.end.min(to)));
+        }
         let start = match rustix::fs::seek(&self.file, SeekFrom::Data(from)) {
             Ok(start) => start.max(from),
             // There is no data at or after `from`: the rest is a hole, or the file was cut off since.
@@ -182,7 +189,22 @@ impl RegionFile {
         let hole = rustix::fs::seek(&self.file, SeekFrom::Hole(start)).unwrap_or(to);
         // If `start` is now a hole, the file has changed since data was found there, and nothing is known about the
         // rest.
-        Ok(Some(start..if hole > start { hole.min(to) } else { to }))
+        if hole <= start {
+            return Ok(Some(start..to));
+        }
+        *self.stretch.lock().unwrap_or_else(PoisonError::into_inner) = start..hole;
+        Ok(Some(start..hole.min(to)))
+    }
+
+    /// The stretch of data that the filesystem reported last, if `at` is in it.
+    fn known_stretch(&self, at: u64) -> Option<Range<u64>> {
+        let stretch = self.stretch.lock().unwrap_or_else(PoisonError::into_inner);
+        stretch.contains(&at).then(|| stretch.clone())
+    }
+
+    /// Forgets what the filesystem reported, because a hole was made.
+    fn forget_stretch(&self) {
+        *self.stretch.lock().unwrap_or_else(PoisonError::into_inner) = 0..0;
     }
 }
 
@@ -284,7 +306,14 @@ impl WritableFile {
             Ok(file) => {
                 let filled = RangeLock::take(path, Mode::Exclusive, how).and_then(|lock| {
                     let lock = Some(Arc::new(lock));
-                    let inner = RegionFile { file, path: path.to_owned(), size: 0, block_device: false, lock };
+                    let inner = RegionFile {
+                        file,
+                        path: path.to_owned(),
+                        size: 0,
+                        block_device: false,
+                        stretch: Mutex::default(),
+                        lock,
+                    };
                     let mut made = Self { inner };
                     made.grow(size).map(|()| made)
                 });
@@ -410,7 +439,10 @@ impl WriteAt for WritableFile {
         if !self.inner.block_device {
             let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
             match rustix::fs::fallocate(&self.inner.file, hole, span.offset, span.len) {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.inner.forget_stretch();
+                    return Ok(());
+                }
                 Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::INTR) => {}
                 Err(errno) => {
                     return Err(WriteError { span, source: errno.into() });
@@ -429,7 +461,7 @@ impl WriteAt for WritableFile {
     fn reader(&self) -> Option<Box<dyn ReadAt>> {
         let file = self.inner.file.try_clone().ok()?;
         let (path, lock) = (self.inner.path.clone(), self.inner.lock.clone());
-        Some(Box::new(RegionFile { file, path, lock, ..self.inner }))
+        Some(Box::new(RegionFile { file, path, lock, stretch: Mutex::default(), ..self.inner }))
     }
 }
 

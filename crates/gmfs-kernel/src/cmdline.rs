@@ -144,8 +144,9 @@ fn set<T>(to: &mut Option<T>, value: Option<T>) -> bool {
     understood
 }
 
-/// The words of a command line, without the quotes around a word or a value.
-fn words(text: &str) -> impl Iterator<Item = String> {
+/// The words of a command line, without the quotes around a word or a value. `--`, after which words are for init, is one of
+/// them.
+pub fn words(text: &str) -> impl Iterator<Item = String> {
     let mut quoted = false;
     let split = move |c: char| {
         quoted ^= c == '"';

@@ -1,5 +1,5 @@
 //! The images and memory dumps that real tools made, for tests. They are too large for the repository: they are in
-//! `../shared/fixtures` beside the checkout, compressed with zstd.
+//! `../shared/fixtures` beside the checkout, compressed with zstd. [`machine`] lays out captured machines.
 //!
 //! ```
 //! // Skips the test, with a message, on a machine that does not have the files.
@@ -7,7 +7,9 @@
 //! assert!(dir.join("truth.json").is_file());
 //! ```
 #![forbid(unsafe_code)]
-#![allow(clippy::panic, reason = "a test that cannot go on fails")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+pub mod machine;
 
 use std::ffi::OsStr;
 use std::fs::File;

@@ -26,6 +26,8 @@
 //! | reading a file with its gaps | [`Store::read_with_gaps`], [`content`], [`copy`] |
 //! | extracting a tree into a folder | [`extract`], [`folder`], [`new_file`] |
 //! | saving a store | [`save`] |
+//! | what blocks are used for, and what still fits | [`allocation`] |
+//! | what monitoring wants to know | [`metrics`] |
 //! | how much of a store a dump holds | [`presence`], [`lacking`] |
 //! | whether processes have it mapped | [`in_use`] |
 //!
@@ -114,6 +116,7 @@
 #![cfg_attr(not(test), deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 pub mod address;
+pub mod allocation;
 pub mod bad;
 pub mod changes;
 pub mod content;
@@ -129,6 +132,7 @@ pub mod kernel_copy;
 pub mod lacking;
 pub mod make;
 pub mod metadump;
+pub mod metrics;
 pub mod new_file;
 pub mod open;
 pub mod presence;

@@ -149,9 +149,17 @@ impl NewFile {
     ///
     /// # Errors
     /// The system refuses it, or, where nothing was to be replaced, another file has the name by now.
-    pub fn keep(mut self) -> Result<(), NewFileError> {
+    pub fn keep(self) -> Result<(), NewFileError> {
+        self.keep_with(PRIVATE_FILE)
+    }
+
+    /// As [`keep`](Self::keep), with these permission bits: for what others may read.
+    ///
+    /// # Errors
+    /// As [`keep`](Self::keep).
+    pub fn keep_with(mut self, mode: u32) -> Result<(), NewFileError> {
         // Where that fails, modes mean nothing.
-        let _ = rustix::fs::fchmod(&self.file, Mode::from_raw_mode(PRIVATE_FILE));
+        let _ = rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode));
         let named = self.folder.rename(&self.partial, &self.name, self.replace);
         named.map_err(|error| Refused::from(error).at(self.folder.path_of(&self.name)))?;
         self.kept = true;

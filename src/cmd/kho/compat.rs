@@ -1,7 +1,7 @@
 //! `gmfs kho compat`: whether the next kernel takes over what this one hands over.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::builder::OsStringValueParser;
@@ -94,7 +94,7 @@ struct Kexec {
 }
 
 pub(super) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
-    let mut kexec = asked(args)?;
+    let mut kexec = asked(args, Side::of(&args.old)?, Side::of(&args.next)?)?;
     let judgement = compat::judge(&kexec.old, &kexec.next, kexec.uses);
     remark(&mut kexec, &judgement);
     let exit = if judgement.is_kept() { Exit::Done } else { Exit::No };
@@ -106,9 +106,61 @@ pub(super) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Ok(exit)
 }
 
+/// What becomes of what the running kernel hands over.
+pub(in crate::cmd) enum HandOver {
+    /// Nothing is handed over, for this reason.
+    None(&'static str),
+    /// Something is handed over, and it is not known to which kernel.
+    NoKernel,
+    /// The next kernel was judged.
+    Judged {
+        /// What is worst.
+        verdict: Verdict,
+        /// The answer in a sentence.
+        answer: String,
+        /// What to do about it.
+        advice: Option<String>,
+    },
+}
+
+/// What a kexec from the running kernel, whose files are below `root`, does to what it hands over.
+pub(in crate::cmd) fn of_running(root: &Path, kernel: Option<&Path>, cmdline: Option<&OsString>) -> Result<HandOver> {
+    let from = Side::running_at(root)?;
+    if let Some(running) = from.running() {
+        let uses = running.uses();
+        if !running.kernel.abi.has(Family::Kho) {
+            return Ok(HandOver::None("the running kernel has no kexec handover"));
+        }
+        if !running.kho.unwrap_or(running.line.kho == Some(true)) {
+            return Ok(HandOver::None("kexec handover is off (no kho=on)"));
+        }
+        if !uses.regions && !uses.luo && !uses.sessions {
+            return Ok(HandOver::None("kexec handover is on, and hands nothing over"));
+        }
+    }
+    let Some(kernel) = kernel else { return Ok(HandOver::NoKernel) };
+    let args = Args {
+        old: "running".into(),
+        next: kernel.into(),
+        cmdline: cmdline.cloned(),
+        from_cmdline: None,
+        initrd: None,
+        uses: Vec::new(),
+        at: Vec::new(),
+    };
+    let to = Side::image(kernel)?;
+    let kexec = asked(&args, from, to)?;
+    let judgement = compat::judge(&kexec.old, &kexec.next, kexec.uses);
+    let asked = asked_of(&kexec);
+    let advice = judgement.rulings.iter().find_map(|ruling| asked.advice(ruling));
+    let advice = advice.or_else(|| judgement.regions.iter().find_map(|region| asked.of_region(region).1));
+    let worst = judgement.rulings.iter().map(|ruling| ruling.verdict).max();
+    let verdict = if judgement.is_kept() { Verdict::Kept } else { worst.unwrap_or(Verdict::NotKnown) };
+    Ok(HandOver::Judged { verdict, answer: words::answer(&judgement.rulings, &asked), advice })
+}
+
 /// Finds out what is asked about.
-fn asked(args: &Args) -> Result<Kexec> {
-    let (from, to) = (Side::of(&args.old)?, Side::of(&args.next)?);
+fn asked(args: &Args, from: Side, to: Side) -> Result<Kexec> {
     let mut notes = Vec::new();
     let uses = match (args.uses.as_slice(), from.running()) {
         ([], Some(running)) => running.uses(),

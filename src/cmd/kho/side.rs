@@ -31,15 +31,24 @@ impl Side {
     /// Finds out what FROM or TO is.
     pub(super) fn of(text: &OsStr) -> Result<Self> {
         if text == "running" {
-            let running = Running::look(Path::new("/"))?;
-            return Ok(Self { kernel: running.kernel.clone(), source: Source::Running(Box::new(running)) });
+            return Self::running_at(Path::new("/"));
         }
         if let Some(release) = text.to_str().and_then(Release::parse) {
             return Ok(Self { kernel: of_release(release)?, source: Source::Release });
         }
-        let path = PathBuf::from(text);
-        let found = read(&path).with_context(|| format!("cannot read the kernel image {}", path.display()))?;
-        let (format, codec) = (found.format, found.codec);
+        Self::image(Path::new(text))
+    }
+
+    /// The kernel whose files are below `root`.
+    pub(super) fn running_at(root: &Path) -> Result<Self> {
+        let running = Running::look(root)?;
+        Ok(Self { kernel: running.kernel.clone(), source: Source::Running(Box::new(running)) })
+    }
+
+    /// The kernel in an image.
+    pub(super) fn image(path: &Path) -> Result<Self> {
+        let found = read(path).with_context(|| format!("cannot read the kernel image {}", path.display()))?;
+        let (path, format, codec) = (path.to_owned(), found.format, found.codec);
         Ok(Self { kernel: found.into(), source: Source::Image { path, format, codec } })
     }
 
@@ -90,6 +99,14 @@ pub(super) fn of_release(release: Release) -> Result<Kernel, Failure> {
 pub(super) fn read(path: &Path) -> Result<image::KernelImage> {
     let file = open(path)?;
     Ok(image::read(&file).map_err(told)?)
+}
+
+/// The release of the kernel in an image, or that it does not say it.
+pub(in crate::cmd) fn release_of(path: &Path) -> Result<String> {
+    let found = read(path)?;
+    Ok(found
+        .release
+        .map_or_else(|| "a kernel that does not say its release".to_owned(), |release| format!("Linux {release}")))
 }
 
 /// The length of a file.

@@ -7,6 +7,7 @@ pub(crate) mod diff;
 pub(crate) mod dump;
 pub(crate) mod files;
 pub(crate) mod guestmemfs;
+pub(crate) mod host;
 pub(crate) mod kho;
 pub(crate) mod luo;
 #[cfg(test)]
@@ -16,6 +17,7 @@ pub(crate) mod region;
 #[cfg(test)]
 mod schema;
 pub(crate) mod seals;
+pub(crate) mod space;
 
 use std::io::{self, Write};
 

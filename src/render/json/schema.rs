@@ -9,7 +9,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::names::NAMES;
-use super::{actions, check, diff, dump, files, guestmemfs, kho, luo, pkernfs, region, schema_of, seals};
+use super::{actions, check, diff, dump, files, guestmemfs, host, kho, luo, pkernfs, region, schema_of, seals, space};
 
 /// The schema of a type, as it is serialised.
 fn of<T: JsonSchema>() -> Value {
@@ -25,6 +25,7 @@ fn answers() -> BTreeMap<&'static str, Vec<Value>> {
         ("bad-del", vec![of::<actions::Marked>()]),
         ("bad-list", vec![of::<files::Who>()]),
         ("create", changed()),
+        ("df", vec![of::<space::Df>()]),
         ("diff", vec![of::<diff::Diff>()]),
         ("dump", vec![of::<dump::Dumped>()]),
         ("error", vec![of::<super::ErrorBody>()]),
@@ -46,9 +47,12 @@ fn answers() -> BTreeMap<&'static str, Vec<Value>> {
         ("kho-compat", vec![of::<kho::KhoCompat>()]),
         ("ls", vec![of::<files::Listing>()]),
         ("map", vec![of::<files::Map>()]),
+        ("metrics", vec![of::<space::Metrics>()]),
         ("mkdir", changed()),
         ("mkfs", vec![of::<actions::Mkfs>()]),
         ("mv", changed()),
+        ("plan", vec![of::<host::Plan>()]),
+        ("preflight", vec![of::<host::Preflight>()]),
         ("put", changed()),
         ("repair", vec![of::<check::Repair>()]),
         ("restore", vec![of::<actions::PutBack>()]),

@@ -139,7 +139,10 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
                 Ok(())
             }
             // What is about pages is planned before this, or is rewritten.
-            (Subject::Pages { .. } | Subject::Region, _) => Ok(()),
+            // Nothing of another layout is repaired.
+            (Subject::Pages { .. } | Subject::Region | Subject::Part(_) | Subject::Page(_) | Subject::Record(_), _) => {
+                Ok(())
+            }
         }
     }
 

@@ -177,6 +177,13 @@ impl fmt::Display for NameFault {
     }
 }
 
+/// The name of an inode in a message. A number near the top is an error code that a driver took for an inode's number.
+#[must_use]
+pub fn inode_name(ino: InodeNo) -> String {
+    let signed = ino.0.cast_signed();
+    if (-4095..0).contains(&signed) { format!("inode {signed}") } else { format!("inode {ino}") }
+}
+
 /// The inode that has a link, or the superblock.
 fn holder(holder: Option<InodeNo>) -> String {
     holder.map_or_else(|| "the superblock".to_owned(), |ino| format!("inode {ino}"))

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::{BlockNo, GHOST, InodeNo, Lack, Span};
-use crate::chains;
+use super::{InodeNo, Lack, Remark, Span};
+use crate::chains::{self, inode_name as inode};
 
 /// Something that a file system does not have when it was just handed over, or a part of it that is unknown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,36 +125,8 @@ pub enum Anomaly {
         /// How many.
         count: u64,
     },
-    /// Blocks are claimed by a second file, or twice by one.
-    Contested {
-        /// The block.
-        block: BlockNo,
-        /// Who claims it, besides its owner.
-        ino: InodeNo,
-    },
-    /// Blocks of files are not marked in the bitmap: the driver will hand them out again.
-    Unmarked {
-        /// The first.
-        first: BlockNo,
-        /// How many.
-        count: u32,
-    },
-    /// Blocks are marked, and no file has them. The driver leaks blocks in normal use.
-    Leaked {
-        /// The first.
-        first: BlockNo,
-        /// How many.
-        count: u32,
-    },
-    /// Blocks past the end of the region are marked.
-    MarkedPastEnd {
-        /// The first.
-        first: BlockNo,
-        /// How many.
-        count: u32,
-    },
-    /// The part of the bitmap that the driver does not use is not zero.
-    BitmapRest,
+    /// The bitmap and the owners of blocks do not agree.
+    Blocks(Remark),
     /// A part of the bitmap cannot be read.
     BitmapUnknown {
         /// Why.
@@ -166,7 +138,11 @@ impl Anomaly {
     /// Whether the driver leaves this in normal use: it loses memory, and no content.
     #[must_use]
     pub const fn is_normal(&self) -> bool {
-        matches!(self, Self::Leaked { .. } | Self::Surplus { .. })
+        match self {
+            Self::Blocks(remark) => remark.is_normal(),
+            Self::Surplus { .. } => true,
+            _ => false,
+        }
     }
 }
 
@@ -179,19 +155,6 @@ impl From<chains::Anomaly> for Anomaly {
 /// A number as words: `1 file`, `3 files`.
 fn count(n: u64, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
-}
-
-/// `block 3`, `blocks 3 to 5`.
-fn blocks(first: BlockNo, count: u32) -> String {
-    match count {
-        1 => format!("block {first}"),
-        _ => format!("blocks {first} to {}", first.0.saturating_add(count).saturating_sub(1)),
-    }
-}
-
-/// The name of an inode in a message.
-fn inode(ino: InodeNo) -> String {
-    if ino == GHOST { "inode -16".to_owned() } else { format!("inode {ino}") }
 }
 
 impl fmt::Display for Anomaly {
@@ -273,24 +236,8 @@ impl fmt::Display for Anomaly {
                 inode(*ino),
                 if *n == 1 { "is" } else { "are" }
             ),
-            Self::Contested { block, ino } => write!(f, "block {block} has an owner, and {} claims it too", inode(*ino)),
-            Self::Unmarked { first, count } => {
-                write!(f, "{} in use and not marked: the driver will hand {} out again", are(*first, *count), them(*count))
-            }
-            Self::Leaked { first, count } => write!(f, "{} marked, and no file has {}", are(*first, *count), them(*count)),
-            Self::MarkedPastEnd { first, count } => {
-                write!(f, "{} marked, and past the end of the region", are(*first, *count))
-            }
-            Self::BitmapRest => f.write_str("the part of the bitmap that is not used is not zero"),
+            Self::Blocks(remark) => remark.fmt(f),
             Self::BitmapUnknown { lack } => write!(f, "a part of the bitmap cannot be read: {lack}"),
         }
     }
-}
-
-fn are(first: BlockNo, count: u32) -> String {
-    format!("{} {}", blocks(first, count), if count == 1 { "is" } else { "are" })
-}
-
-const fn them(count: u32) -> &'static str {
-    if count == 1 { "it" } else { "them" }
 }

@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::store::{Kind, Node, Store};
 use super::{
     ARRAY_BYTES, Anomaly, BITMAP_ALLOCATED, BITMAP_BYTES, BLOCK_BYTES, BlockNo, GHOST, GHOST_BEFORE, HandOver,
-    INODE_BYTES, InodeNo, PAGE_BYTES, PAGE_ENTRIES, Place, Span, len64, to_u32, to_usize,
+    INODE_BYTES, InodeNo, PAGE_BYTES, PAGE_ENTRIES, Place, Remark, Span, len64, to_u32, to_usize,
 };
-use crate::native::units::follows;
-use crate::pkernfs::bits::Bits;
+use crate::marks::{Bits, Runs};
 
 /// The superblock without debugging of locks.
 const SUPERBLOCK: u64 = 40;
@@ -201,9 +200,9 @@ impl Store {
     /// Owners and marks of the blocks.
     fn blocks_and_bits(&self, found: &mut Vec<Anomaly>) {
         let mut owned = Bits::new(self.blocks());
-        self.claims(None, |block, ino, _| {
+        self.claims(None, |block, ino, offset| {
             if !owned.insert(block) {
-                found.push(Anomaly::Contested { block, ino });
+                found.push(Anomaly::Blocks(Remark::Contested { block, ino, offset: Some(offset) }));
             }
         });
         if let Some(lack) = self.bitmap.lack() {
@@ -214,61 +213,23 @@ impl Store {
         let is_ghost =
             |rest: &Span| self.node(GHOST).is_some() && rest.offset >= ghost.offset && rest.end() <= ghost.end();
         if self.bitmap.rest.is_some_and(|rest| !is_ghost(&rest)) {
-            found.push(Anomaly::BitmapRest);
+            found.push(Anomaly::Blocks(Remark::BitmapRest));
         }
         // Without all inodes a marked block may have an owner that is not known.
         let complete =
             self.inodes_known() && self.files().all(|node| matches!(self.entries(node.ino, None), Some(Ok(_))));
-        let mut runs = Runs::default();
+        let mut each = |remark: Remark| {
+            if complete || !matches!(remark, Remark::Leaked { .. }) {
+                found.push(Anomaly::Blocks(remark));
+            }
+        };
+        let mut runs = Runs::new(self.blocks(), &mut each);
         for block in (0..to_u32(BITMAP_BYTES.saturating_mul(8))).map(BlockNo) {
-            let inside = block.0 < self.blocks();
-            runs.add(
-                block,
-                match (self.bitmap.is_marked(block), owned.contains(block)) {
-                    (Ok(true), _) if !inside => Some(State::PastEnd),
-                    (Ok(true), false) if complete => Some(State::Leaked),
-                    (Ok(false), true) => Some(State::Unmarked),
-                    _ => None,
-                },
-                found,
-            );
-        }
-        runs.end(found);
-    }
-}
-
-/// What is wrong with the mark of a block.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    PastEnd,
-    Leaked,
-    Unmarked,
-}
-
-/// Consecutive blocks in one state.
-#[derive(Default)]
-struct Runs(Option<(State, BlockNo, u32)>);
-
-impl Runs {
-    fn add(&mut self, block: BlockNo, state: Option<State>, found: &mut Vec<Anomaly>) {
-        match (&mut self.0, state) {
-            (Some((same, first, count)), Some(state)) if *same == state => {
-                debug_assert!(follows(first.0.saturating_add(*count).saturating_sub(1), block.0));
-                *count = count.saturating_add(1);
-            }
-            (_, state) => {
-                self.end(found);
-                self.0 = state.map(|state| (state, block, 1));
+            match self.bitmap.is_marked(block) {
+                Ok(marked) => runs.add(block, marked, owned.contains(block)),
+                Err(_) => runs.end(),
             }
         }
-    }
-
-    fn end(&mut self, found: &mut Vec<Anomaly>) {
-        let Some((state, first, count)) = self.0.take() else { return };
-        found.push(match state {
-            State::PastEnd => Anomaly::MarkedPastEnd { first, count },
-            State::Leaked => Anomaly::Leaked { first, count },
-            State::Unmarked => Anomaly::Unmarked { first, count },
-        });
+        runs.end();
     }
 }

@@ -4,7 +4,7 @@ use super::store::{By, Kind, Store};
 use super::{
     ARRAY_BYTES, BITMAP_ALLOCATED, BLOCK_BYTES, BlockNo, INODES, InodeNo, Lack, PAGE_BYTES, Place, Span, to_u32,
 };
-use crate::pkernfs::bits::Bits;
+use crate::marks::Bits;
 
 /// Numbers of blocks of 2 MiB, by the mappings that were chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -355,8 +355,9 @@ fn crc(page: &PageBytes) -> u32 {
 
 /// The one flipped bit that explains why the CRC does not match, if there is one.
 ///
-/// Each bit of the page adds a constant of its own to the CRC. The search goes through these constants from the page's
-/// last byte backwards. Several flipped bits are mistaken for one with a probability of about 2⁻¹⁷.
+/// A flipped bit changes the CRC's register in the place of its byte, and each byte after it takes one step. So the search
+/// takes steps back from the difference, one for each byte from the page's end, until it meets a register in which one bit
+/// of one byte differs. Several flipped bits are mistaken for one with a probability of about 2⁻¹⁷.
 fn find_flip(page: &PageBytes) -> Option<SealFault> {
     let stored = PageHeader::of(page).crc.get();
     let difference = crc(page) ^ stored;
@@ -365,14 +366,12 @@ fn find_flip(page: &PageBytes) -> Option<SealFault> {
         let bit = difference.trailing_zeros();
         return Some(flip(CRC_OFFSET.saturating_add(small(u64::from(bit >> 3))), bit & 7));
     }
-    let mut shares: [u32; 8] = std::array::from_fn(|bit| TABLE.get(1 << bit).copied().unwrap_or_default());
+    let mut register = difference;
     for byte in (0..PAGE_SIZE).rev() {
+        register = step_back(register);
         let in_field = byte >= CRC_OFFSET && byte < CRC_OFFSET.saturating_add(4);
-        if let Some(bit) = shares.iter().position(|share| *share == difference && !in_field) {
-            return Some(flip(byte, u32::try_from(bit).unwrap_or_default()));
-        }
-        for share in &mut shares {
-            *share = step(*share);
+        if register.is_power_of_two() && register <= 0x80 && !in_field {
+            return Some(flip(byte, register.trailing_zeros()));
         }
     }
     None
@@ -386,16 +385,37 @@ fn flip(byte: usize, bit: u32) -> SealFault {
     }
 }
 
-/// Feeds one zero byte to the CRC's register.
-fn step(register: u32) -> u32 {
-    let low = usize::from(register.to_le_bytes()[0]);
-    (register >> 8) ^ TABLE.get(low).copied().unwrap_or_default()
+/// The CRC's register before it was fed one zero byte.
+fn step_back(register: u32) -> u32 {
+    let [.., high] = register.to_le_bytes();
+    let low = LOW_BYTES.get(usize::from(high)).copied().unwrap_or_default();
+    let added = TABLE.get(usize::from(low)).copied().unwrap_or_default();
+    (register ^ added) << 8 | u32::from(low)
 }
 
 /// The CRC-32 table: what each value of the register's low byte adds.
 const TABLE: [u32; 256] = crc_table();
+/// The register's low byte before a step, by its high byte after it: the high bytes in [`TABLE`] are all different.
+const LOW_BYTES: [u8; 256] = low_bytes();
 /// What each value of each of the four bytes of the CRC field adds to the page's CRC.
 const FIELD_SHARES: [[u32; 256]; 4] = field_shares();
+
+#[expect(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "const evaluation: the loop is bounded by 256"
+)]
+const fn low_bytes() -> [u8; 256] {
+    let mut low = [0; 256];
+    let mut n = 0;
+    while n < 256 {
+        low[(TABLE[n] >> 24) as usize] = n as u8;
+        n += 1;
+    }
+    low
+}
 
 #[expect(
     clippy::as_conversions,

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use super::{
-    Anomaly, BITMAP_BYTES, BITMAP_OFFSET, BLOCK_BYTES, BlockNo, GHOST, GHOST_OFFSET, INODE_BYTES, INODES,
-    INODES_OFFSET, InodeNo, Kind, Lack, Node, Place, ReadAt, Remark, Store, len64, small,
+    Anomaly, BITMAP_BYTES, BITMAP_OFFSET, BLOCK_BYTES, GHOST, GHOST_OFFSET, INODE_BYTES, INODES, INODES_OFFSET,
+    InodeNo, Kind, Lack, Node, Place, ReadAt, Remark, Store, len64, small,
 };
+use crate::chains::inode_name as inode;
 use crate::reading::read_pages;
 
 /// Something that an undamaged region does not have, or a part of it that is unknown.
@@ -58,36 +59,8 @@ pub enum Finding {
         /// Why.
         lack: Lack,
     },
-    /// A block that has an owner is claimed once more.
-    Contested {
-        /// The block.
-        block: BlockNo,
-        /// Who claims it.
-        ino: InodeNo,
-    },
-    /// Blocks have an owner, and are not marked: the driver will hand them out again.
-    Unmarked {
-        /// The first.
-        first: BlockNo,
-        /// How many.
-        count: u32,
-    },
-    /// Blocks are marked, and nothing owns them. The driver leaks blocks in normal use.
-    Leaked {
-        /// The first.
-        first: BlockNo,
-        /// How many.
-        count: u32,
-    },
-    /// Blocks past the end of the region are marked.
-    MarkedPastEnd {
-        /// The first.
-        first: BlockNo,
-        /// How many.
-        count: u32,
-    },
-    /// The part of the bitmap that the driver does not use is not zero.
-    BitmapRest,
+    /// The bitmap and the owners of blocks do not agree.
+    Blocks(Remark),
     /// The bytes behind the last inode are not zero.
     Slack,
 }
@@ -96,7 +69,7 @@ impl Finding {
     /// Whether the driver leaves this in normal use: it loses memory, and no content.
     #[must_use]
     pub const fn is_normal(&self) -> bool {
-        matches!(self, Self::Leaked { .. })
+        matches!(self, Self::Blocks(remark) if remark.is_normal())
     }
 }
 
@@ -183,12 +156,7 @@ impl Store {
         let usage = self.usage(source, &mut |remark| runs.push(remark));
         // A block without an owner may have one that is not known.
         let told = |remark: &Remark| usage.complete || !matches!(remark, Remark::Leaked { .. });
-        found.extend(runs.into_iter().filter(told).map(|remark| match remark {
-            Remark::Leaked { first, count } => Finding::Leaked { first, count },
-            Remark::Unmarked { first, count } => Finding::Unmarked { first, count },
-            Remark::MarkedPastEnd { first, count } => Finding::MarkedPastEnd { first, count },
-            Remark::Contested { block, ino, .. } => Finding::Contested { block, ino },
-        }));
+        found.extend(runs.into_iter().filter(told).map(Finding::Blocks));
     }
 
     /// Parts of the metadata that are not used. The ghost is in one of them.
@@ -205,7 +173,7 @@ impl Store {
             }
         }
         if rest.iter().any(|byte| *byte != 0) {
-            found.push(Finding::BitmapRest);
+            found.push(Finding::Blocks(Remark::BitmapRest));
         }
         let inodes = u64::from(INODES).saturating_mul(INODE_BYTES);
         let mut slack = [[0; 8]; 28];
@@ -222,20 +190,8 @@ fn entries(count: u64) -> String {
     if count == 1 { "1 entry".to_owned() } else { format!("{count} entries") }
 }
 
-/// `block 3 is`, `blocks 3 to 5 are`.
-fn blocks_are(first: BlockNo, count: u32) -> String {
-    let last = first.0.saturating_add(count).saturating_sub(1);
-    if count == 1 { format!("block {first} is") } else { format!("blocks {first} to {last} are") }
-}
-
-/// The name of an inode in a message.
-fn inode(ino: InodeNo) -> String {
-    if ino == GHOST { "inode -12".to_owned() } else { format!("inode {ino}") }
-}
-
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let them = |count: u32| if count == 1 { "it" } else { "them" };
         match self {
             Self::Inodes(anomaly) => anomaly.fmt(f),
             Self::Ghost => f.write_str(
@@ -260,20 +216,7 @@ impl fmt::Display for Finding {
             Self::EntriesUnknown { ino, count, lack } => {
                 write!(f, "{}: {} cannot be read: {lack}", inode(*ino), entries(*count))
             }
-            Self::Contested { block, ino } => write!(f, "block {block} has an owner, and {} claims it too", inode(*ino)),
-            Self::Unmarked { first, count } => write!(
-                f,
-                "{} in use and not marked: the driver will hand {} out again",
-                blocks_are(*first, *count),
-                them(*count)
-            ),
-            Self::Leaked { first, count } => {
-                write!(f, "{} marked, and nothing owns {}", blocks_are(*first, *count), them(*count))
-            }
-            Self::MarkedPastEnd { first, count } => {
-                write!(f, "{} marked, and past the end of the region", blocks_are(*first, *count))
-            }
-            Self::BitmapRest => f.write_str("the part of the bitmap that is not used is not zero"),
+            Self::Blocks(remark) => remark.fmt(f),
             Self::Slack => f.write_str("the bytes behind the last inode are not zero"),
         }
     }

@@ -1,8 +1,8 @@
 //! How large a region is at least, for callers that do not know its size.
 
-use super::bits::bit;
 use super::usage::{blocks_in, each_bitmap_page};
 use super::{BLOCK_BYTES, BlockNo, FIRST_BLOCK, Kind, MAX_BLOCKS, Place, ReadAt, Store, block_offset, to_u32};
+use crate::marks::bit;
 
 /// How large a region is at least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

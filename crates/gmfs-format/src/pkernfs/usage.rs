@@ -1,11 +1,11 @@
 //! Which blocks are in use, by the bitmap and by the files.
 
-use super::bits::{Bits, bit};
 use super::store::can_be_owned;
 use super::{
     BITMAP_BYTES, BITMAP_OFFSET, BLOCK_BYTES, BlockNo, Extent, FIRST_BLOCK, InodeNo, Kind, Lack, Node, PAGE_SIZE,
-    Place, ReadAt, Store, block_offset, len64, small, to_u32,
+    Place, ReadAt, Remark, Store, block_offset, len64, small, to_u32,
 };
+use crate::marks::{Bits, Runs, bit};
 use crate::reading::read_pages;
 
 /// Numbers of blocks of 2 MiB. Files that no directory leads to own their blocks as others do.
@@ -43,58 +43,11 @@ pub struct Usage {
     pub complete: bool,
 }
 
-/// Blocks whose bit and owner do not agree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Remark {
-    /// Marked, and nothing owns them.
-    Leaked {
-        /// The first.
-        first: BlockNo,
-        /// How many.
-        count: u32,
-    },
-    /// Owned, and not marked.
-    Unmarked {
-        /// The first.
-        first: BlockNo,
-        /// How many.
-        count: u32,
-    },
-    /// Marked, and past the end of the region.
-    MarkedPastEnd {
-        /// The first.
-        first: BlockNo,
-        /// How many.
-        count: u32,
-    },
-    /// A block that has an owner, claimed once more.
-    Contested {
-        /// The block.
-        block: BlockNo,
-        /// Who claims it.
-        ino: InodeNo,
-        /// Where in that file it would be, in bytes; `None` if the file claims it for its table or page tables.
-        offset: Option<u64>,
-    },
-}
-
-/// The bits of some blocks, compared with the owners.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    Agrees,
-    Leaked,
-    Unmarked,
-    MarkedPastEnd,
-}
-
 /// One count.
 struct Count<'a> {
     usage: Usage,
     owned: Bits,
     remark: &'a mut dyn FnMut(Remark),
-    /// Consecutive blocks in one state: that state, the first, how many.
-    run: (State, BlockNo, u32),
 }
 
 impl Store {
@@ -103,8 +56,7 @@ impl Store {
     pub fn usage(&self, source: &dyn ReadAt, remark: &mut dyn FnMut(Remark)) -> Usage {
         let blocks = self.blocks();
         let usage = Usage { blocks, complete: self.inodes_known(), ..Usage::default() };
-        let run = (State::Agrees, BlockNo(0), 0);
-        let mut count = Count { usage, owned: Bits::new(blocks), remark, run };
+        let mut count = Count { usage, owned: Bits::new(blocks), remark };
         for block in 0..FIRST_BLOCK.0.min(blocks) {
             count.usage.metadata = count.usage.metadata.saturating_add(u32::from(count.owned.insert(BlockNo(block))));
         }
@@ -177,59 +129,38 @@ impl Count<'_> {
 
     /// Compares the bitmap with the owners.
     fn bitmap(&mut self, source: &dyn ReadAt, base: u64) {
-        each_bitmap_page(source, base, |first, bytes, lack| match lack {
-            None => self.bitmap_page(first, bytes),
-            Some(_) => {
-                let inside =
-                    self.usage.blocks.saturating_sub(first.0).min(to_u32(len64(bytes.len()).saturating_mul(8)));
-                self.usage.mark_unknown = self.usage.mark_unknown.saturating_add(inside);
-                self.end_run();
+        let Self { usage, owned, remark } = self;
+        let blocks = usage.blocks;
+        let (mut marked, mut unknown) = (0_u32, 0_u32);
+        let mut each = |found: Remark| {
+            let (counter, count) = match found {
+                Remark::Leaked { count, .. } => (&mut usage.leaked, count),
+                Remark::Unmarked { count, .. } => (&mut usage.unmarked, count),
+                Remark::MarkedPastEnd { count, .. } => (&mut usage.marked_past_end, count),
+                Remark::Contested { .. } | Remark::BitmapRest => return,
+            };
+            *counter = counter.saturating_add(count);
+            remark(found);
+        };
+        let mut runs = Runs::new(blocks, &mut each);
+        each_bitmap_page(source, base, |first, bytes, lack| {
+            if lack.is_some() {
+                let inside = blocks.saturating_sub(first.0).min(to_u32(len64(bytes.len()).saturating_mul(8)));
+                unknown = unknown.saturating_add(inside);
+                runs.end();
+                return;
+            }
+            for (at, byte) in (first.0..).step_by(8).zip(bytes) {
+                for block in (at..at.saturating_add(8)).map(BlockNo) {
+                    let mark = byte & bit(block) != 0;
+                    marked = marked.saturating_add(u32::from(mark && block.0 < blocks));
+                    runs.add(block, mark, owned.contains(block));
+                }
             }
         });
-        self.end_run();
-    }
-
-    /// Compares a page of the bitmap, which starts with the bit of block `first`.
-    fn bitmap_page(&mut self, first: BlockNo, bytes: &[u8]) {
-        let blocks = (first.0..).step_by(8);
-        for (at, byte) in blocks.zip(bytes) {
-            for block in (at..at.saturating_add(8)).map(BlockNo) {
-                let marked = byte & bit(block) != 0;
-                let inside = block.0 < self.usage.blocks;
-                let state = match (marked, self.owned.contains(block)) {
-                    (true, _) if !inside => State::MarkedPastEnd,
-                    (true, false) => State::Leaked,
-                    (false, true) => State::Unmarked,
-                    _ => State::Agrees,
-                };
-                self.usage.marked = self.usage.marked.saturating_add(u32::from(marked && inside));
-                self.block(block, state);
-            }
-        }
-    }
-
-    /// Counts a block's state.
-    fn block(&mut self, block: BlockNo, state: State) {
-        let (same, _, count) = &mut self.run;
-        if *same == state {
-            *count = count.saturating_add(1);
-            return;
-        }
-        self.end_run();
-        self.run = (state, block, 1);
-    }
-
-    /// Reports the run of blocks that ends here.
-    fn end_run(&mut self) {
-        let (state, first, count) = std::mem::replace(&mut self.run, (State::Agrees, BlockNo(0), 0));
-        let (counter, remark) = match state {
-            State::Agrees => return,
-            State::Leaked => (&mut self.usage.leaked, Remark::Leaked { first, count }),
-            State::Unmarked => (&mut self.usage.unmarked, Remark::Unmarked { first, count }),
-            State::MarkedPastEnd => (&mut self.usage.marked_past_end, Remark::MarkedPastEnd { first, count }),
-        };
-        *counter = counter.saturating_add(count);
-        (self.remark)(remark);
+        runs.end();
+        usage.marked = usage.marked.saturating_add(marked);
+        usage.mark_unknown = usage.mark_unknown.saturating_add(unknown);
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use gmfs_format::guestmemfs::Remark;
 use gmfs_format::guestmemfs::{Anomaly, BLOCK_BYTES, By, Place, Store, array_at, setup_data_at, tree_at};
 use gmfs_format::native::units::InodeNo;
 use gmfs_io::ReadAt as _;
 use serde_json::Value;
 
-use crate::sparse::Image;
+use gmfs_format::fuzzing::sparse::Image;
 
 /// The memory in an ELF core: its parts at their physical addresses, nothing elsewhere.
 fn unpack(path: &Path) -> Image {
@@ -87,9 +88,9 @@ fn compare(name: &str, store: &Store, truth: &Value) {
     let found = store.check();
     let leaked: Vec<u64> = found
         .iter()
-        .filter_map(
-            |anomaly| if let Anomaly::Leaked { first, count } = anomaly { Some((first.0, *count)) } else { None },
-        )
+        .filter_map(|anomaly| {
+            if let Anomaly::Blocks(Remark::Leaked { first, count }) = anomaly { Some((first.0, *count)) } else { None }
+        })
         .flat_map(|(first, count)| (first..first + count).map(u64::from))
         .collect();
     let wanted: Vec<u64> = truth["leaked_blocks"].as_array().unwrap().iter().map(number).collect();

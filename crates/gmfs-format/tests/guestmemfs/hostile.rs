@@ -1,10 +1,10 @@
 //! Memory of hostile hands, and memory of which pages are missing: everything ends, and nothing panics.
 
-use gmfs_format::guestmemfs::{Anomaly, By, Lack, Store, array_at, setup_data_at, tree_at};
+use gmfs_format::guestmemfs::{Anomaly, By, Lack, Remark, Store, array_at, setup_data_at, tree_at};
 use gmfs_io::Absence;
 use proptest::prelude::*;
 
-use crate::memory::{Memory, PAGES, sample};
+use gmfs_format::fuzzing::guestmemfs::{Memory, PAGES, sample};
 
 /// Asks everything.
 fn ask(memory: &Memory) {
@@ -80,11 +80,16 @@ fn pages_that_are_missing_are_unknown() {
     memory.image.lose(memory.superblock & !0xFFF, 1);
     let store = memory.store();
     // The direct map is told by the pages that are named twice.
-    assert_eq!(store.direct_map(), Some(crate::memory::DIRECT));
+    assert_eq!(store.direct_map(), Some(gmfs_format::fuzzing::guestmemfs::DIRECT));
     assert!(store.superblock().is_none() && store.extents(ino, Some(By::Inode)).len() == 1);
     let mut memory = sample();
     memory.image.lose(memory.inodes, 512);
     let store = memory.store();
     assert!(!store.has_inodes() && store.nodes().count() == 1 && store.region() == Some(memory.region));
-    assert!(!store.check().iter().any(|anomaly| matches!(anomaly, Anomaly::Leaked { .. } | Anomaly::Counts { .. })));
+    assert!(
+        !store
+            .check()
+            .iter()
+            .any(|anomaly| matches!(anomaly, Anomaly::Blocks(Remark::Leaked { .. }) | Anomaly::Counts { .. }))
+    );
 }

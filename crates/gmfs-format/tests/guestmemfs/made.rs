@@ -1,13 +1,14 @@
 //! File systems that are made from the rules: read, and each thing that can be wrong with one.
 
 use gmfs_format::chains;
+use gmfs_format::guestmemfs::Remark;
 use gmfs_format::guestmemfs::{
     Anomaly, BLOCK_BYTES, By, Chain, GHOST, INODES, Owner, Place, Words, array_at, setup_data_at, tree_at,
 };
 use gmfs_format::native::units::{BlockNo, InodeNo};
 use gmfs_io::Span;
 
-use crate::memory::{DIRECT, DIRECTORY, FILE, Memory, ROOT, sample};
+use gmfs_format::fuzzing::guestmemfs::{DIRECT, DIRECTORY, FILE, Memory, ROOT, sample};
 
 /// The blocks of a file.
 fn blocks(memory: &Memory, ino: InodeNo, by: Option<By>) -> Vec<u64> {
@@ -119,7 +120,7 @@ fn a_second_size_counts_too_much() {
     memory.serialise();
     assert_eq!(blocks(&memory, ino, None), [3, 1, 2]);
     let surplus = Anomaly::Surplus { ino, count: 4, blocks: 3 };
-    assert_eq!(memory.check(), [surplus, Anomaly::Leaked { first: BlockNo(0), count: 1 }]);
+    assert_eq!(memory.check(), [surplus, Anomaly::Blocks(Remark::Leaked { first: BlockNo(0), count: 1 })]);
     assert!(memory.check().iter().all(Anomaly::is_normal));
 }
 
@@ -149,7 +150,7 @@ fn a_deletion_after_the_hand_over_shows() {
         [
             Anomaly::TreeFiles { missing: 0, extra: 1, first: C },
             Anomaly::Counts { superblock: Some(2), tree: Some(3), linked: 2 },
-            Anomaly::Leaked { first: BlockNo(3), count: 3 },
+            Anomaly::Blocks(Remark::Leaked { first: BlockNo(3), count: 3 }),
         ]
     );
 }
@@ -179,7 +180,7 @@ fn a_file_with_more_blocks_than_entries() {
     );
     assert_eq!(
         memory.check(),
-        [Anomaly::TooManyBlocks { ino, count: 513 }, Anomaly::Leaked { first: BlockNo(512), count: 1 }]
+        [Anomaly::TooManyBlocks { ino, count: 513 }, Anomaly::Blocks(Remark::Leaked { first: BlockNo(512), count: 1 })]
     );
 }
 
@@ -191,7 +192,10 @@ fn blocks_past_the_end() {
     assert_eq!(memory.store().extents(ino, None)[1].place, Place::PastEnd { block: 4 });
     assert_eq!(
         memory.check(),
-        [Anomaly::PastEnd { ino, block: 4, count: 2 }, Anomaly::MarkedPastEnd { first: BlockNo(4), count: 2 }]
+        [
+            Anomaly::PastEnd { ino, block: 4, count: 2 },
+            Anomaly::Blocks(Remark::MarkedPastEnd { first: BlockNo(4), count: 2 })
+        ]
     );
 }
 
@@ -206,10 +210,10 @@ fn after(change: impl FnOnce(&mut Memory)) -> Vec<Anomaly> {
 fn each_damage_is_found_and_nothing_else() {
     let page_of = |memory: &Memory, ino| memory.page(ino);
     let unmarked = after(|m| m.put(m.bitmap, &[0b0011_1011]));
-    assert_eq!(unmarked, [Anomaly::Unmarked { first: BlockNo(2), count: 1 }]);
+    assert_eq!(unmarked, [Anomaly::Blocks(Remark::Unmarked { first: BlockNo(2), count: 1 })]);
     let leaked = after(|m| m.put(m.bitmap + 1, &[0b11]));
-    assert_eq!(leaked, [Anomaly::Leaked { first: BlockNo(8), count: 2 }]);
-    assert_eq!(after(|m| m.put(m.bitmap + 0x2_0000, &[1])), [Anomaly::BitmapRest]);
+    assert_eq!(leaked, [Anomaly::Blocks(Remark::Leaked { first: BlockNo(8), count: 2 })]);
+    assert_eq!(after(|m| m.put(m.bitmap + 0x2_0000, &[1])), [Anomaly::Blocks(Remark::BitmapRest)]);
     assert_eq!(after(|m| m.put(m.superblock + 32, &[1])), [Anomaly::Locked]);
     assert_eq!(after(|m| m.put(m.superblock + 36, &[0])), [Anomaly::NotSerialised]);
     let pointers = after(|m| m.put64(m.superblock + 24, m.bitmap + DIRECT + (1 << 30)));
@@ -223,7 +227,10 @@ fn each_damage_is_found_and_nothing_else() {
     let contested = after(|m| m.put64(page_of(m, B), 3));
     assert_eq!(
         contested,
-        [Anomaly::Contested { block: BlockNo(3), ino: C }, Anomaly::Leaked { first: BlockNo(2), count: 1 }]
+        [
+            Anomaly::Blocks(Remark::Contested { block: BlockNo(3), ino: C, offset: Some(0) }),
+            Anomaly::Blocks(Remark::Leaked { first: BlockNo(2), count: 1 })
+        ]
     );
     let order = after(|m| {
         m.put32(m.table, 3);
@@ -236,7 +243,7 @@ fn each_damage_is_found_and_nothing_else() {
             Anomaly::MappingsDiffer { files: 2, shifted: false },
             Anomaly::Surplus { ino: A, count: 2, blocks: 1 },
             Anomaly::BeyondCount { ino: B, entry: 1 },
-            Anomaly::Leaked { first: BlockNo(1), count: 1 },
+            Anomaly::Blocks(Remark::Leaked { first: BlockNo(1), count: 1 }),
         ]
     );
     let tail = after(|m| m.put32(m.table + 12, 77));
@@ -264,7 +271,10 @@ fn shared_pages_and_pages_that_are_not_there() {
     memory.serialise();
     let found = memory.check();
     assert!(found.contains(&Anomaly::PageShared { page, first: A, second: B }), "{found:?}");
-    assert!(found.contains(&Anomaly::Contested { block: BlockNo(0), ino: B }), "{found:?}");
+    assert!(
+        found.contains(&Anomaly::Blocks(Remark::Contested { block: BlockNo(0), ino: B, offset: Some(0) })),
+        "{found:?}"
+    );
     let mut none = Memory::new(8);
     none.file(b"a", 1);
     none.put64(none.at(A) + 280, 0);

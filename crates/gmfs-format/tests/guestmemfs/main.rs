@@ -10,8 +10,3 @@
 mod fixtures;
 mod hostile;
 mod made;
-mod memory;
-#[path = "../support/sparse.rs"]
-mod sparse;
-#[path = "../support/trees.rs"]
-mod trees;

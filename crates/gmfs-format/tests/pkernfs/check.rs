@@ -1,11 +1,12 @@
 //! Everything that an undamaged region satisfies: one change each, and what is found of it.
 
 use gmfs_format::native::units::{BlockNo, InodeNo};
+use gmfs_format::pkernfs::Remark;
 use gmfs_format::pkernfs::{
     Anomaly, BITMAP_OFFSET, BLOCK_BYTES, Finding, GHOST_OFFSET, INODE_BYTES, INODES, INODES_OFFSET,
 };
 
-use crate::image::{DIRECTORY, FILE, ROOT, Region, inode};
+use gmfs_format::fuzzing::pkernfs::{DIRECTORY, FILE, ROOT, Region, inode};
 
 const A: InodeNo = InodeNo(2);
 const B: InodeNo = InodeNo(3);
@@ -37,7 +38,7 @@ fn what_the_driver_leaves_is_clean_but_for_leaks() {
     region.truncate(A, 1);
     region.unlink_first(ROOT);
     let found = check(&region);
-    assert_eq!(found, [Finding::Leaked { first: BlockNo(3), count: 1 }]);
+    assert_eq!(found, [Finding::Blocks(Remark::Leaked { first: BlockNo(3), count: 1 })]);
     assert!(found.iter().all(Finding::is_normal));
 }
 
@@ -52,25 +53,34 @@ fn each_damage_is_found_and_nothing_else() {
     let count = after(|r| r.put32(inode(A) + 284, 1));
     assert_eq!(count, [Finding::CountTooSmall { ino: A, count: 1, blocks: 2 }]);
     let hole = after(|r| r.put64(r.entry(A, 0), 0));
-    assert_eq!(hole, [Finding::Hole { ino: A, entry: 0, count: 1 }, Finding::Leaked { first: BlockNo(3), count: 1 }]);
+    assert_eq!(
+        hole,
+        [Finding::Hole { ino: A, entry: 0, count: 1 }, Finding::Blocks(Remark::Leaked { first: BlockNo(3), count: 1 })]
+    );
     let past = after(|r| r.put64(r.entry(A, 1), 16));
     assert_eq!(
         past,
-        [Finding::PastEnd { ino: A, entry: 1, count: 1 }, Finding::Leaked { first: BlockNo(4), count: 1 }]
+        [
+            Finding::PastEnd { ino: A, entry: 1, count: 1 },
+            Finding::Blocks(Remark::Leaked { first: BlockNo(4), count: 1 })
+        ]
     );
     let contested = after(|r| r.put64(r.entry(B, 0), 3));
     assert_eq!(
         contested,
-        [Finding::Contested { block: BlockNo(3), ino: B }, Finding::Leaked { first: BlockNo(6), count: 1 }]
+        [
+            Finding::Blocks(Remark::Contested { block: BlockNo(3), ino: B, offset: Some(0) }),
+            Finding::Blocks(Remark::Leaked { first: BlockNo(6), count: 1 })
+        ]
     );
     let marks = |byte| move |r: &mut Region| r.put(BITMAP_OFFSET, &[byte]);
-    assert_eq!(after(marks(0b0110_0111)), [Finding::Unmarked { first: BlockNo(3), count: 2 }]);
-    assert_eq!(after(marks(0b1111_1111)), [Finding::Leaked { first: BlockNo(7), count: 1 }]);
+    assert_eq!(after(marks(0b0110_0111)), [Finding::Blocks(Remark::Unmarked { first: BlockNo(3), count: 2 })]);
+    assert_eq!(after(marks(0b1111_1111)), [Finding::Blocks(Remark::Leaked { first: BlockNo(7), count: 1 })]);
     let past = after(|r| r.put(BITMAP_OFFSET + 2, &[3]));
-    assert_eq!(past, [Finding::MarkedPastEnd { first: BlockNo(16), count: 2 }]);
-    assert_eq!(after(|r| r.put(BITMAP_OFFSET + 0x2_0000, &[1])), [Finding::BitmapRest]);
+    assert_eq!(past, [Finding::Blocks(Remark::MarkedPastEnd { first: BlockNo(16), count: 2 })]);
+    assert_eq!(after(|r| r.put(BITMAP_OFFSET + 0x2_0000, &[1])), [Finding::Blocks(Remark::BitmapRest)]);
     let ghost = after(|r| r.put(GHOST_OFFSET, &[1]));
-    assert!(ghost.contains(&Finding::Ghost) && !ghost.contains(&Finding::BitmapRest), "{ghost:?}");
+    assert!(ghost.contains(&Finding::Ghost) && !ghost.contains(&Finding::Blocks(Remark::BitmapRest)), "{ghost:?}");
     let slack = INODES_OFFSET + u64::from(INODES) * INODE_BYTES;
     assert_eq!(after(|r| r.put(slack, &[1])), [Finding::Slack]);
     assert_eq!(after(|r| r.put(slack + 223, &[1])), [Finding::Slack]);
@@ -88,7 +98,7 @@ fn a_region_without_free_inodes_has_the_ghost() {
     }
     region.create(ROOT, b"late", FILE);
     let found = check(&region);
-    assert!(found.contains(&Finding::Ghost) && !found.contains(&Finding::BitmapRest), "{found:?}");
+    assert!(found.contains(&Finding::Ghost) && !found.contains(&Finding::Blocks(Remark::BitmapRest)), "{found:?}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use gmfs_format::pkernfs::{
 use gmfs_io::ReadAt as _;
 use serde_json::Value;
 
-use crate::image::{Image, ROOT};
+use gmfs_format::fuzzing::pkernfs::{Image, ROOT};
 
 /// Appends to an image.
 struct Append<'i>(&'i mut Image);

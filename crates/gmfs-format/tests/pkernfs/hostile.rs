@@ -7,7 +7,7 @@ use gmfs_format::pkernfs::{
 };
 use proptest::prelude::{ProptestConfig, any, proptest};
 
-use crate::image::{DIRECTORY, DOMAIN, IOMMU, ROOT, ROOT_TABLES, Region, inode};
+use gmfs_format::fuzzing::pkernfs::{DIRECTORY, DOMAIN, IOMMU, ROOT, ROOT_TABLES, Region, inode};
 
 /// A region with something of everything.
 fn region() -> Region {

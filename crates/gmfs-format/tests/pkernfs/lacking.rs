@@ -7,8 +7,8 @@ use gmfs_format::pkernfs::{
 };
 use gmfs_io::Absence;
 
-use crate::image::{FILE, ROOT, Region, inode};
 use crate::made::{in_blocks, usage};
+use gmfs_format::fuzzing::pkernfs::{FILE, ROOT, Region, inode};
 
 const ABSENT: Lack = Lack::Absent(Absence::Excluded);
 const IN_ROOT: Chain = Chain::Directory(ROOT);

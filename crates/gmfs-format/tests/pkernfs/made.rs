@@ -7,7 +7,7 @@ use gmfs_format::pkernfs::{
 };
 use gmfs_io::ReadAt;
 
-use crate::image::{DIRECTORY, DOMAIN, IOMMU, Image, ROOT, ROOT_TABLES, Region, inode};
+use gmfs_format::fuzzing::pkernfs::{DIRECTORY, DOMAIN, IOMMU, Image, ROOT, ROOT_TABLES, Region, inode};
 
 /// Extents as offset, length and address in blocks.
 pub(crate) fn in_blocks(extents: impl Iterator<Item = Extent>) -> Vec<(u64, u64, Option<u64>)> {

@@ -10,9 +10,6 @@
 mod check;
 mod fixtures;
 mod hostile;
-mod image;
 mod lacking;
 mod made;
 mod quirks;
-#[path = "../support/sparse.rs"]
-mod sparse;

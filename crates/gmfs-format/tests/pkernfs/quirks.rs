@@ -5,8 +5,8 @@ use gmfs_format::pkernfs::{
     Anomaly, BLOCK_BYTES, Chain, GHOST, GHOST_LINK, Kind, Magic, NameFault, Place, Remark, estimate_size,
 };
 
-use crate::image::{DIRECTORY, FILE, IOMMU, ROOT, ROOT_TABLES, Region, inode};
 use crate::made::{in_blocks, usage};
+use gmfs_format::fuzzing::pkernfs::{DIRECTORY, FILE, IOMMU, ROOT, ROOT_TABLES, Region, inode};
 
 const IN_ROOT: Chain = Chain::Directory(ROOT);
 

@@ -5,6 +5,7 @@ use std::io;
 use std::io::Seek;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Mutex;
 
 use super::{FileError, RegionFile};
 use crate::lock::Mode;
@@ -88,7 +89,7 @@ pub(crate) fn open(path: &Path, access: Access) -> Result<RegionFile, FileError>
         return Err(FileError::ReadOnly { path: path.to_owned() });
     }
     let size = size_of(&file, path)?;
-    Ok(RegionFile { file, path: path.to_owned(), size, block_device, lock: None })
+    Ok(RegionFile { file, path: path.to_owned(), size, block_device, stretch: Mutex::default(), lock: None })
 }
 
 /// Whether a block device is set read-only. Such a device can be opened for writing, but writes to it fail.

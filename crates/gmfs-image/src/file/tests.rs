@@ -253,3 +253,15 @@ fn a_reader_of_what_is_written_sees_it_and_keeps_the_lock() {
     drop(reader);
     WritableFile::open(&path, &Locking::at_once()).unwrap();
 }
+
+#[test]
+fn a_stretch_that_is_known_ends_where_a_hole_is_made() {
+    let dir = Dir::new();
+    let path = dir.file("r", &[0xff; 1 << 20]);
+    let mut file = WritableFile::open(&path, &Locking::at_once()).unwrap();
+    assert_eq!(file.next_data(0..4096).unwrap(), Some(0..4096));
+    assert_eq!(file.next_data(8192..2 << 20).unwrap(), Some(8192..1 << 20));
+    file.zero(Span::new(256 << 10, 256 << 10)).unwrap();
+    assert_eq!(file.next_data(256 << 10..512 << 10).unwrap(), None);
+    assert_eq!(file.next_data(0..1 << 20).unwrap(), Some(0..256 << 10));
+}

@@ -1,30 +1,30 @@
 //! A region that is written as the driver writes it.
 
-use gmfs_format::native::units::InodeNo;
-use gmfs_format::pkernfs::{
+use crate::native::units::InodeNo;
+use crate::pkernfs::{
     BITMAP_OFFSET, BLOCK_BYTES, GHOST, GHOST_LINK, GHOST_OFFSET, INODE_BYTES, INODES, INODES_OFFSET, MAGIC, Store,
 };
 
-pub(crate) use crate::sparse::Image;
+pub use super::sparse::Image;
 
 /// A region as the driver would leave it.
 #[derive(Clone, Debug)]
-pub(crate) struct Region {
-    pub(crate) image: Image,
-    pub(crate) base: u64,
-    pub(crate) size: u64,
+pub struct Region {
+    pub image: Image,
+    pub base: u64,
+    pub size: u64,
 }
 
-pub(crate) const FILE: u32 = 1;
-pub(crate) const DIRECTORY: u32 = 2;
-pub(crate) const IOMMU: u32 = 4;
-pub(crate) const ROOT_TABLES: u32 = 8;
-pub(crate) const DOMAIN: u32 = 16;
-pub(crate) const ROOT: InodeNo = InodeNo::ROOT;
+pub const FILE: u32 = 1;
+pub const DIRECTORY: u32 = 2;
+pub const IOMMU: u32 = 4;
+pub const ROOT_TABLES: u32 = 8;
+pub const DOMAIN: u32 = 16;
+pub const ROOT: InodeNo = InodeNo::ROOT;
 
 impl Region {
     /// A new region of so many blocks at `base`.
-    pub(crate) fn at(base: u64, blocks: u64) -> Self {
+    pub fn at(base: u64, blocks: u64) -> Self {
         let size = blocks * BLOCK_BYTES;
         let mut region = Self { image: Image::new(base + size), base, size };
         region.put64(0, MAGIC);
@@ -38,36 +38,36 @@ impl Region {
         region
     }
 
-    pub(crate) fn new(blocks: u64) -> Self {
+    pub fn new(blocks: u64) -> Self {
         Self::at(0, blocks)
     }
 
-    pub(crate) fn store(&self) -> Store {
+    pub fn store(&self) -> Store {
         Store::read(&self.image, self.base, self.size).unwrap()
     }
 
-    pub(crate) fn put(&mut self, at: u64, bytes: &[u8]) {
+    pub fn put(&mut self, at: u64, bytes: &[u8]) {
         self.image.write(self.base + at, bytes);
     }
 
-    pub(crate) fn put64(&mut self, at: u64, value: u64) {
+    pub fn put64(&mut self, at: u64, value: u64) {
         self.put(at, &value.to_le_bytes());
     }
 
-    pub(crate) fn put32(&mut self, at: u64, value: u32) {
+    pub fn put32(&mut self, at: u64, value: u32) {
         self.put(at, &value.to_le_bytes());
     }
 
-    pub(crate) fn get64(&self, at: u64) -> u64 {
+    pub fn get64(&self, at: u64) -> u64 {
         u64::from_le_bytes(self.image.read(self.base + at))
     }
 
-    pub(crate) fn get32(&self, at: u64) -> u32 {
+    pub fn get32(&self, at: u64) -> u32 {
         u32::from_le_bytes(self.image.read(self.base + at))
     }
 
     /// The block that the driver's allocator returns: the first with a clear bit, in the region or not.
-    pub(crate) fn allocate(&mut self) -> u64 {
+    pub fn allocate(&mut self) -> u64 {
         for at in BITMAP_OFFSET.. {
             let [byte] = self.image.read(self.base + at);
             if byte != 0xff {
@@ -80,7 +80,7 @@ impl Region {
     }
 
     /// Takes an inode from the list of free ones, as the driver does: the ghost if there is none.
-    pub(crate) fn take_inode(&mut self) -> InodeNo {
+    pub fn take_inode(&mut self) -> InodeNo {
         match self.get64(8) {
             0 => GHOST,
             head => {
@@ -93,7 +93,7 @@ impl Region {
     }
 
     /// Creates something in a directory. All but directories get a block.
-    pub(crate) fn create(&mut self, directory: InodeNo, name: &[u8], flags: u32) -> InodeNo {
+    pub fn create(&mut self, directory: InodeNo, name: &[u8], flags: u32) -> InodeNo {
         let ino = self.take_inode();
         let at = inode(ino);
         let sibling = self.get64(inode(directory) + 16);
@@ -110,7 +110,7 @@ impl Region {
     }
 
     /// Sets the size of a file, in blocks.
-    pub(crate) fn truncate(&mut self, ino: InodeNo, blocks: u64) {
+    pub fn truncate(&mut self, ino: InodeNo, blocks: u64) {
         let table = u64::from(self.get32(inode(ino) + 280)) * BLOCK_BYTES;
         for index in 0..blocks {
             let block = self.allocate();
@@ -120,19 +120,19 @@ impl Region {
         }
     }
 
-    pub(crate) fn file(&mut self, directory: InodeNo, name: &[u8], blocks: u64) -> InodeNo {
+    pub fn file(&mut self, directory: InodeNo, name: &[u8], blocks: u64) -> InodeNo {
         let ino = self.create(directory, name, FILE);
         self.truncate(ino, blocks);
         ino
     }
 
     /// Where the entry of a file's mappings table is, from the region's start.
-    pub(crate) fn entry(&self, ino: InodeNo, index: u64) -> u64 {
+    pub fn entry(&self, ino: InodeNo, index: u64) -> u64 {
         u64::from(self.get32(inode(ino) + 280)) * BLOCK_BYTES + index * 8
     }
 
     /// Deletes the first entry of a directory.
-    pub(crate) fn unlink_first(&mut self, directory: InodeNo) {
+    pub fn unlink_first(&mut self, directory: InodeNo) {
         let first = self.get64(inode(directory) + 16);
         let at = inode(InodeNo(u32::try_from(first).unwrap()));
         let (next, head) = (self.get64(at + 8), self.get64(8));
@@ -144,6 +144,6 @@ impl Region {
 }
 
 /// Where an inode is, from the region's start.
-pub(crate) fn inode(ino: InodeNo) -> u64 {
+pub fn inode(ino: InodeNo) -> u64 {
     if ino == GHOST { GHOST_OFFSET } else { INODES_OFFSET + u64::from(ino.0 - 1) * INODE_BYTES }
 }

@@ -2,21 +2,21 @@
 
 /// A tree in the making.
 #[derive(Default)]
-pub(crate) struct Maker {
+pub struct Maker {
     structure: Vec<u8>,
     strings: Vec<u8>,
 }
 
 impl Maker {
     /// A tree whose root is compatible with this.
-    pub(crate) fn new(compatible: &[u8]) -> Self {
+    pub fn new(compatible: &[u8]) -> Self {
         let mut tree = Self::default();
         tree.begin(b"");
         tree.property("compatible", compatible);
         tree
     }
 
-    pub(crate) fn word(&mut self, word: u32) {
+    pub fn word(&mut self, word: u32) {
         self.structure.extend(word.to_be_bytes());
     }
 
@@ -24,18 +24,18 @@ impl Maker {
         self.structure.resize(self.structure.len().next_multiple_of(4), 0);
     }
 
-    pub(crate) fn begin(&mut self, name: &[u8]) {
+    pub fn begin(&mut self, name: &[u8]) {
         self.word(1);
         self.structure.extend(name);
         self.structure.push(0);
         self.pad();
     }
 
-    pub(crate) fn end(&mut self) {
+    pub fn end(&mut self) {
         self.word(2);
     }
 
-    pub(crate) fn property(&mut self, name: &str, value: &[u8]) {
+    pub fn property(&mut self, name: &str, value: &[u8]) {
         let name = [name.as_bytes(), &[0]].concat();
         let at = self.strings.windows(name.len()).position(|known| known == name).unwrap_or_else(|| {
             self.strings.extend(&name);
@@ -49,7 +49,7 @@ impl Maker {
     }
 
     /// Ends the root, and gives the tree: header, an empty list of reserved ranges, structure, strings.
-    pub(crate) fn finish(mut self) -> Vec<u8> {
+    pub fn finish(mut self) -> Vec<u8> {
         self.end();
         self.word(9);
         let (structure, strings) = (self.structure.len() as u32, self.strings.len() as u32);

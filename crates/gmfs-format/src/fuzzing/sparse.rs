@@ -9,24 +9,24 @@ const PAGE: u64 = 4096;
 
 /// An image of which only pages that are not zero take memory.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Image {
+pub struct Image {
     pages: BTreeMap<u64, Box<[u8; 4096]>>,
     /// Bytes of the image.
-    pub(crate) size: u64,
+    pub size: u64,
     /// Pages that it does not hold.
-    pub(crate) absent: BTreeSet<u64>,
+    pub absent: BTreeSet<u64>,
     /// Pages that cannot be read.
-    pub(crate) poisoned: BTreeSet<u64>,
+    pub poisoned: BTreeSet<u64>,
     /// Whether it tells where it is zero.
-    pub(crate) tells_holes: bool,
+    pub tells_holes: bool,
 }
 
 impl Image {
-    pub(crate) fn new(size: u64) -> Self {
+    pub fn new(size: u64) -> Self {
         Self { size, tells_holes: true, ..Self::default() }
     }
 
-    pub(crate) fn write(&mut self, offset: u64, bytes: &[u8]) {
+    pub fn write(&mut self, offset: u64, bytes: &[u8]) {
         let (mut at, mut rest) = (offset, bytes);
         while !rest.is_empty() {
             let inside = (at % PAGE) as usize;
@@ -41,7 +41,7 @@ impl Image {
     }
 
     /// The bytes at `offset`, absent and poisoned ones too.
-    pub(crate) fn read<const N: usize>(&self, offset: u64) -> [u8; N] {
+    pub fn read<const N: usize>(&self, offset: u64) -> [u8; N] {
         let mut bytes = [0; N];
         self.copy(offset, &mut bytes);
         bytes
@@ -60,7 +60,7 @@ impl Image {
         }
     }
 
-    pub(crate) fn lose(&mut self, offset: u64, pages: u64) {
+    pub fn lose(&mut self, offset: u64, pages: u64) {
         self.absent.extend(offset / PAGE..offset / PAGE + pages);
     }
 

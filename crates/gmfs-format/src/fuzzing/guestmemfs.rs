@@ -1,39 +1,39 @@
 //! The memory of a machine, in which a file system is made as the driver makes it.
 
-use gmfs_format::guestmemfs::{
+use crate::guestmemfs::{
     Anomaly, BLOCK_BYTES, GHOST, GHOST_BEFORE, GHOST_LINK, INODE_BYTES, INODES, Parts, Store, tree_at,
 };
-use gmfs_format::native::units::InodeNo;
+use crate::native::units::InodeNo;
 use gmfs_io::Span;
 
-use crate::sparse::Image;
-use crate::trees::Maker;
+use super::sparse::Image;
+use super::trees::Maker;
 
-pub(crate) const FILE: u32 = 1;
-pub(crate) const DIRECTORY: u32 = 2;
-pub(crate) const ROOT: InodeNo = InodeNo::ROOT;
+pub const FILE: u32 = 1;
+pub const DIRECTORY: u32 = 2;
+pub const ROOT: InodeNo = InodeNo::ROOT;
 /// The direct map of a kernel without KASLR.
-pub(crate) const DIRECT: u64 = 0xFFFF_8880_0000_0000;
+pub const DIRECT: u64 = 0xFFFF_8880_0000_0000;
 
 /// Where the pages of mappings are, one behind the other.
-pub(crate) const PAGES: u64 = 0x580_0000;
+pub const PAGES: u64 = 0x580_0000;
 
 /// A machine with one file system in use.
 #[derive(Clone, Debug)]
-pub(crate) struct Memory {
-    pub(crate) image: Image,
-    pub(crate) region: Span,
-    pub(crate) superblock: u64,
-    pub(crate) inodes: u64,
-    pub(crate) bitmap: u64,
-    pub(crate) table: u64,
-    pub(crate) tree: u64,
+pub struct Memory {
+    pub image: Image,
+    pub region: Span,
+    pub superblock: u64,
+    pub inodes: u64,
+    pub bitmap: u64,
+    pub table: u64,
+    pub tree: u64,
     next_page: u64,
 }
 
 impl Memory {
     /// A new file system with so many blocks.
-    pub(crate) fn new(blocks: u64) -> Self {
+    pub fn new(blocks: u64) -> Self {
         let region = Span::new(0x1000_1000, blocks * BLOCK_BYTES);
         let mut memory = Self {
             image: Image::new(region.end()),
@@ -50,7 +50,7 @@ impl Memory {
     }
 
     /// Metadata of a new file system where this says.
-    pub(crate) fn mount(&mut self) {
+    pub fn mount(&mut self) {
         self.put64(self.superblock, 2);
         self.put64(self.superblock + 16, self.inodes + DIRECT);
         self.put64(self.superblock + 24, self.bitmap + DIRECT);
@@ -63,33 +63,33 @@ impl Memory {
         self.put(root + 24, b".");
     }
 
-    pub(crate) fn put(&mut self, at: u64, bytes: &[u8]) {
+    pub fn put(&mut self, at: u64, bytes: &[u8]) {
         self.image.write(at, bytes);
     }
 
-    pub(crate) fn put64(&mut self, at: u64, value: u64) {
+    pub fn put64(&mut self, at: u64, value: u64) {
         self.put(at, &value.to_le_bytes());
     }
 
-    pub(crate) fn put32(&mut self, at: u64, value: u32) {
+    pub fn put32(&mut self, at: u64, value: u32) {
         self.put(at, &value.to_le_bytes());
     }
 
-    pub(crate) fn get64(&self, at: u64) -> u64 {
+    pub fn get64(&self, at: u64) -> u64 {
         u64::from_le_bytes(self.image.read(at))
     }
 
-    pub(crate) fn get32(&self, at: u64) -> u32 {
+    pub fn get32(&self, at: u64) -> u32 {
         u32::from_le_bytes(self.image.read(at))
     }
 
     /// Where an inode is.
-    pub(crate) fn at(&self, ino: InodeNo) -> u64 {
+    pub fn at(&self, ino: InodeNo) -> u64 {
         if ino == GHOST { self.inodes - GHOST_BEFORE } else { self.inodes + u64::from(ino.0 - 1) * INODE_BYTES }
     }
 
     /// Where a file's page of mappings is, by its inode.
-    pub(crate) fn page(&self, ino: InodeNo) -> u64 {
+    pub fn page(&self, ino: InodeNo) -> u64 {
         self.get64(self.at(ino) + 280) - DIRECT
     }
 
@@ -99,7 +99,7 @@ impl Memory {
     }
 
     /// Creates something in a directory. Once it is handed over, the error code is taken for an inode.
-    pub(crate) fn create(&mut self, directory: InodeNo, name: &[u8], flags: u32) -> InodeNo {
+    pub fn create(&mut self, directory: InodeNo, name: &[u8], flags: u32) -> InodeNo {
         let blocked = self.get32(self.superblock + 36) != 0;
         let (ino, link) = if blocked {
             (GHOST, GHOST_LINK)
@@ -126,7 +126,7 @@ impl Memory {
     }
 
     /// The first block with a clear bit, in the region or not.
-    pub(crate) fn allocate(&mut self) -> u64 {
+    pub fn allocate(&mut self) -> u64 {
         for at in self.bitmap.. {
             let [byte] = self.image.read(at);
             if byte != 0xff {
@@ -139,7 +139,7 @@ impl Memory {
     }
 
     /// Sets the size of a file, in blocks.
-    pub(crate) fn truncate(&mut self, ino: InodeNo, blocks: u64) {
+    pub fn truncate(&mut self, ino: InodeNo, blocks: u64) {
         let (page, at) = (self.page(ino), self.at(ino));
         for index in 0..blocks {
             let block = self.allocate();
@@ -149,14 +149,14 @@ impl Memory {
         }
     }
 
-    pub(crate) fn file(&mut self, name: &[u8], blocks: u64) -> InodeNo {
+    pub fn file(&mut self, name: &[u8], blocks: u64) -> InodeNo {
         let ino = self.create(ROOT, name, FILE);
         self.truncate(ino, blocks);
         ino
     }
 
     /// Deletes the first entry of the root.
-    pub(crate) fn unlink_first(&mut self) -> InodeNo {
+    pub fn unlink_first(&mut self) -> InodeNo {
         let root = self.at(ROOT);
         let first = self.get64(root + 16);
         let ino = InodeNo(u32::try_from(first).unwrap());
@@ -171,13 +171,13 @@ impl Memory {
     }
 
     /// The files of which the driver hands the mappings over, with their pages.
-    pub(crate) fn handed_over(&self) -> Vec<(u32, u64)> {
+    pub fn handed_over(&self) -> Vec<(u32, u64)> {
         let inos = (1..INODES).filter(|ino| self.get32(self.at(InodeNo(*ino))) == FILE);
         inos.map(|ino| (ino, self.page(InodeNo(ino)))).collect()
     }
 
     /// The device tree of the file system as it is now.
-    pub(crate) fn device_tree(&self) -> Vec<u8> {
+    pub fn device_tree(&self) -> Vec<u8> {
         let list = |ranges: &[(u64, u64)]| -> Vec<u8> {
             ranges.iter().flat_map(|(at, len)| [at.to_le_bytes(), len.to_le_bytes()].concat()).collect()
         };
@@ -203,7 +203,7 @@ impl Memory {
     }
 
     /// Hands the file system over.
-    pub(crate) fn serialise(&mut self) {
+    pub fn serialise(&mut self) {
         for (entry, (ino, _)) in (0..).zip(self.handed_over()) {
             self.put32(self.table + entry * 4, ino);
         }
@@ -213,7 +213,7 @@ impl Memory {
     }
 
     /// Restores it as the driver does.
-    pub(crate) fn restore(&mut self) {
+    pub fn restore(&mut self) {
         let pages = self.handed_over();
         self.put(self.superblock + 36, &[0]);
         for (ino, page) in pages {
@@ -222,24 +222,24 @@ impl Memory {
     }
 
     /// The file system by its device tree.
-    pub(crate) fn store(&self) -> Store {
+    pub fn store(&self) -> Store {
         Store::read(&self.image, tree_at(&self.image, self.tree).unwrap().into())
     }
 
     /// The file system by its array of inodes.
-    pub(crate) fn without_tree(&self) -> Store {
+    pub fn without_tree(&self) -> Store {
         let parts = Parts { tree: None, superblock: Some(Span::new(self.superblock, 40)), inodes: self.inodes };
         Store::read(&self.image, parts)
     }
 
     /// What is wrong with it.
-    pub(crate) fn check(&self) -> Vec<Anomaly> {
+    pub fn check(&self) -> Vec<Anomaly> {
         self.store().check()
     }
 }
 
 /// Three files, one after a deletion, handed over.
-pub(crate) fn sample() -> Memory {
+pub fn sample() -> Memory {
     let mut memory = Memory::new(64);
     memory.file(b"a", 2);
     memory.file(b"b", 1);

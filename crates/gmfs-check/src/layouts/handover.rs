@@ -1,0 +1,500 @@
+//! What a kernel of mainline hands over: the preserved map of KHO, and the sessions and files of LUO. Offsets are physical
+//! addresses.
+//!
+//! In a later kernel the map is overwritten, and so is what user space has taken: what does not agree there proves nothing,
+//! and counts as unknown.
+
+use std::collections::HashSet;
+
+use gmfs_format::kho::{MapFault, PAGE, Version};
+use gmfs_format::luo::{Fault, File, Folio, ListOf, Memfd, Moment, Origin, Part, Session, Store};
+use gmfs_format::name;
+use gmfs_format::reading::Lack;
+use gmfs_io::{ReadAt, Span};
+
+use super::claims::{Claim, Claims};
+use super::{Checked, Gathered};
+use crate::finding::{Reason, Subject};
+use crate::problem::{Address, Mask, Problem, Text};
+
+/// Page frames that no machine has: physical addresses have 52 bits.
+const NO_FRAME: u64 = 1 << 40;
+/// Bytes of a session's name, and of a handler's, with the NUL at the end.
+const NAME: usize = 64;
+/// Pieces of memory of one user that are looked at.
+const MAX_PIECES: u32 = 1 << 24;
+
+/// Checks what a kernel hands over. Offsets are physical addresses.
+#[must_use]
+pub fn check_handover(store: &Store, source: &dyn ReadAt) -> Checked {
+    let claims = store.own_map().map(|map| Claims::new(map, source));
+    let mut check = Check { store, source, claims, found: Gathered::default(), in_scratch: 0 };
+    check.map();
+    check.users();
+    check.luo();
+    check.sessions();
+    check.records();
+    check.files();
+    check.rest();
+    check.found.finish()
+}
+
+/// A check in progress.
+struct Check<'s> {
+    store: &'s Store,
+    source: &'s dyn ReadAt,
+    /// Claims to the preserved map, if there is one.
+    claims: Option<Claims<'s>>,
+    found: Gathered,
+    /// Bytes of folios in scratch areas.
+    in_scratch: u64,
+}
+
+/// Folios of a file with the same thing wrong: the first, and how many.
+#[derive(Clone, Copy, Default)]
+struct Several(Option<(u64, u64)>);
+
+impl Several {
+    fn add(&mut self, first: u64) {
+        let (first, count) = self.0.unwrap_or((first, 0));
+        self.0 = Some((first, count.saturating_add(1)));
+    }
+}
+
+/// What is wrong with the folios of a file.
+#[derive(Default)]
+struct Folios {
+    gaps: Several,
+    not_preserved: Several,
+    other_order: Several,
+    shared: Several,
+    in_scratch: Several,
+    outside: Several,
+    unknown: Several,
+}
+
+const TREE: Subject = Subject::Part("device tree");
+const MAP: Subject = Subject::Part("preserved map");
+const LUO: Subject = Subject::Part("root of LUO");
+const FLBS: Subject = Subject::Part("objects that files depend on");
+
+const fn page(at: u64) -> Span {
+    Span::new(at, PAGE)
+}
+
+impl Check<'_> {
+    fn is_later(&self) -> bool {
+        self.store.moment == Moment::Later
+    }
+
+    fn tree(&self) -> Span {
+        page(self.store.tree.at)
+    }
+
+    /// The preserved map by itself.
+    fn map(&mut self) {
+        let tree = self.tree();
+        let map = page(self.store.tree.map.unwrap_or_default());
+        let faults = self.store.map.faults();
+        if faults.contains(&MapFault::NoAddress) {
+            self.found.add(Problem::KhoMapAddressMissing {}, TREE, tree, None);
+            return;
+        }
+        if let Version::Other(text) = &self.store.tree.version {
+            let problem = Problem::KhoFormUnknown { version: Text::from(&name::escape(text)) };
+            self.found.add(problem, TREE, tree, None);
+            self.found.lack(MAP, map, Reason::UnknownForm);
+            return;
+        }
+        if faults.contains(&MapFault::NotWritten) {
+            self.found.add(Problem::KhoMapNotWritten {}, MAP, map, None);
+            self.found.lack(MAP, map, Reason::NotWritten);
+            return;
+        }
+        if !self.store.has_map() {
+            self.found.lack(MAP, map, Reason::Overwritten);
+            return;
+        }
+        for fault in faults {
+            self.map_fault(fault);
+        }
+    }
+
+    fn map_fault(&mut self, fault: &MapFault) {
+        let tree = self.tree();
+        let of = |holder| if holder == 0 { (TREE, tree) } else { (Subject::Page(holder), page(holder)) };
+        let (problem, (subject, at)) = match *fault {
+            MapFault::BadLink { holder, value } => (Problem::KhoMapLinkBad { value: Address(value) }, of(holder)),
+            MapFault::Unreadable { at } => return self.lack(at),
+            MapFault::Twice { holder, at } => (Problem::KhoMapPageTwice { page: Address(at) }, of(holder)),
+            MapFault::TooManyEntries { at, count } => (Problem::KhoMapCountWrong { count }, of(at)),
+            MapFault::BadEntry { at, value } => (Problem::KhoMapEntryBad { value: Address(value) }, of(at)),
+            MapFault::Overlap { at, start } => (Problem::KhoMapEntryTwice { start: Address(start) }, of(at)),
+            MapFault::TooLong => {
+                self.found.incomplete = true;
+                (Problem::KhoMapTooLong {}, (MAP, tree))
+            }
+            // Said before.
+            _ => return,
+        };
+        self.found.add(problem, subject, at, None);
+    }
+
+    /// A page that cannot be read.
+    fn lack(&mut self, at: u64) {
+        let mut byte = [0; 1];
+        let why = match self.source.read_at(at, &mut byte) {
+            Err(error) => Lack::from(&error).into(),
+            // Only a part of the page is there.
+            Ok(()) => Reason::MetadataMissing,
+        };
+        self.found.lack(Subject::Page(at), page(at), why);
+    }
+
+    /// What users other than LUO left, and that all of it is preserved.
+    fn users(&mut self) {
+        self.own(self.tree(), TREE, "the device tree");
+        for user in &self.store.users {
+            let shown = name::escape(&user.name);
+            let at = Span::new(user.at.unwrap_or(self.store.tree.at), user.size.unwrap_or(1).max(1));
+            if let Some(why) = user.fault.as_ref().filter(|_| *user.name != *b"LUO") {
+                if self.is_later() {
+                    self.found.skip(TREE, at, Reason::Overwritten);
+                } else {
+                    let problem = Problem::KhoUserDataBad { user: Text::from(&shown), why: Text::from(why) };
+                    self.found.add(problem, TREE, at, None);
+                    continue;
+                }
+            }
+            if user.at.is_some() && user.fault.is_none() {
+                self.own(at, Subject::Page(at.offset), &format!("what the user '{shown}' hands over"));
+            }
+        }
+        for region in &self.store.reserve_mem {
+            let what = format!("the region reserve_mem={}", name::escape(&region.label));
+            self.own(Span::new(region.start, region.size), Subject::Page(region.start), &what);
+        }
+    }
+
+    /// Claims memory for something that is no content of a file. What of it is not preserved is a finding.
+    fn own(&mut self, span: Span, subject: Subject, what: &str) {
+        let Some(claims) = &mut self.claims else { return };
+        let mut at = span.offset;
+        for _ in 0..MAX_PIECES {
+            match claims.claim(at) {
+                Claim::NotPreserved => {
+                    let problem = Problem::RecordNotPreserved { what: Text::from(&what) };
+                    return self.found.add(problem, subject, span, None);
+                }
+                Claim::Unknown => at = at.saturating_add(PAGE),
+                Claim::First(piece) | Claim::Again(piece) => at = piece.start.saturating_add(piece.bytes),
+            }
+            if at >= span.end() {
+                return;
+            }
+        }
+        self.found.lack(subject, span, Reason::TooMuch);
+    }
+
+    /// The root of LUO, and the objects that files depend on.
+    fn luo(&mut self) {
+        match &self.store.luo {
+            None => {}
+            Some(Err(error)) => {
+                let at = self.store.tree.user("LUO").and_then(|user| user.data).unwrap_or(self.store.tree.at);
+                if self.is_later() {
+                    self.found.lack(LUO, page(at), Reason::Overwritten);
+                } else {
+                    self.found.add(Problem::LuoRootBad { why: Text::from(error) }, LUO, page(at), None);
+                }
+            }
+            Some(Ok(root)) => {
+                if let Some(at) = root.flbs.filter(|at| *at != 0) {
+                    match self.store.flbs.fault {
+                        Some(fault) => self.fault(&fault, FLBS, page(at), None),
+                        None => self.own(page(at), FLBS, "the list of objects that files depend on"),
+                    }
+                }
+            }
+        }
+        for fault in &self.store.faults {
+            self.fault(fault, Subject::Part("list of sessions"), self.tree(), None);
+        }
+    }
+
+    /// Adds what is wrong in records of LUO.
+    fn fault(&mut self, fault: &Fault, subject: Subject, at: Span, path: Option<&[u8]>) {
+        let of = |at| (Subject::Page(at), page(at));
+        let (problem, (subject, at)) = match *fault {
+            Fault::Unreadable { at } => return self.lack(at),
+            Fault::Zeroed { .. } => (Problem::RecordZeroed {}, (subject, at)),
+            _ if self.is_later() => return self.found.lack(subject, at, Reason::Overwritten),
+            Fault::BadLink { holder, value } => {
+                let holder = Address(if holder == 0 { at.offset } else { holder });
+                (Problem::LuoLinkBad { holder, value: Address(value) }, (subject, at))
+            }
+            Fault::Twice { holder, at: page } => {
+                let holder = Address(if holder == 0 { at.offset } else { holder });
+                (Problem::LuoPageTwice { holder, page: Address(page) }, (subject, at))
+            }
+            Fault::BadCount { at, count } => (Problem::LuoCountWrong { count }, of(at)),
+            Fault::NotFull { at, count } => (Problem::LuoBlockNotFull { count }, of(at)),
+            Fault::TooLong { at } => (Problem::LuoChainTooLong {}, of(at)),
+            Fault::OtherCount { said, found } => (Problem::SessionCountWrong { recorded: said, found }, (subject, at)),
+            Fault::NoFiles { count } => (Problem::SessionFilesMissing { recorded: count }, (subject, at)),
+            Fault::BadRecord { field, value, .. } => {
+                (Problem::RecordFieldBad { field: Text::from(&field), value: Address(value) }, (subject, at))
+            }
+            Fault::ShortArray { said, found, .. } => {
+                (Problem::FolioListShort { recorded: said, room: found }, (subject, at))
+            }
+            Fault::NoFrame { number, .. } => (Problem::FolioWithoutPage { first: number, folios: 1 }, (subject, at)),
+            Fault::BadIndex { number, index, .. } => {
+                (Problem::FolioIndexNotAscending { folio: number, index }, (subject, at))
+            }
+            Fault::PastEnd { number, index, .. } => (Problem::FolioPastSize { folio: number, index }, (subject, at)),
+            _ => return self.found.lack(subject, at, Reason::UnknownForm),
+        };
+        self.found.add(problem, subject, at, path.map(<[u8]>::to_vec));
+    }
+
+    /// Sessions, their names and tokens.
+    fn sessions(&mut self) {
+        let mut names: HashSet<&[u8]> = HashSet::new();
+        for session in &self.store.sessions {
+            let path = session_path(session);
+            let (subject, at) = (Subject::Page(session.at), page(session.at));
+            for fault in &session.faults {
+                self.fault(fault, subject, at, Some(&path));
+            }
+            if let Some(own) = &session.name {
+                if own.len() >= NAME {
+                    self.found.add(Problem::SessionNameUnterminated {}, subject, at, Some(path.clone()));
+                }
+                if !names.insert(own) && !self.is_later() {
+                    self.found.add(Problem::SessionNameTwice {}, subject, at, Some(path.clone()));
+                }
+            }
+            let mut tokens: HashSet<u64> = HashSet::new();
+            for file in &session.files {
+                let path = file_path(&path, file);
+                let (subject, at) = (Subject::Record(file.data), page(file.data));
+                if let Some(token) = file.token.filter(|token| !tokens.insert(*token))
+                    && !self.is_later()
+                {
+                    self.found.add(Problem::TokenTwice { token: Mask(token) }, subject, at, Some(path.clone()));
+                }
+                match &file.memfd {
+                    None => {
+                        let handler = Text::from(&name::escape(&file.handler));
+                        self.found.add(Problem::HandlerUnknown { handler }, subject, at, Some(path));
+                    }
+                    Some(Err(fault)) => self.fault(fault, subject, at, Some(&path)),
+                    Some(Ok(_)) => {}
+                }
+            }
+        }
+    }
+
+    /// Claims the pages of lists and records, before those of content.
+    fn records(&mut self) {
+        for (at, of) in self.store.lists() {
+            let what = match of {
+                ListOf::Sessions => "a page of the list of sessions",
+                ListOf::Files(_) => "a page of a list of files",
+            };
+            self.own(page(at), Subject::Page(at), what);
+        }
+        if self.claims.is_none() {
+            return;
+        }
+        for (_, file) in self.store.files() {
+            let Some(Ok(memfd)) = &file.memfd else { continue };
+            let mut missing = None;
+            if let Some(claims) = &mut self.claims {
+                // What is wrong with the list comes up with its folios.
+                let _ = memfd.own_pages(self.source, |part, at| {
+                    if claims.claim(at) == Claim::NotPreserved && missing.is_none() {
+                        missing = Some((part, at));
+                    }
+                });
+            }
+            if let Some((part, at)) = missing {
+                let what = match part {
+                    Part::Record => "its record",
+                    Part::List => "a page of the list of its folios' pages",
+                    Part::Array => "a page with its folios",
+                };
+                let problem = Problem::RecordNotPreserved { what: Text::from(&what) };
+                self.found.add(problem, Subject::Record(memfd.at), page(at), None);
+            }
+        }
+    }
+
+    /// The folios of all files.
+    fn files(&mut self) {
+        for session in &self.store.sessions {
+            let of = session_path(session);
+            for file in &session.files {
+                if let Some(Ok(memfd)) = &file.memfd {
+                    self.file(memfd, &file_path(&of, file));
+                }
+            }
+        }
+    }
+
+    fn file(&mut self, memfd: &Memfd, path: &[u8]) {
+        let (subject, at) = (Subject::Record(memfd.at), page(memfd.at));
+        let mut folios = memfd.folios(self.source);
+        let (mut tally, mut held, mut fault) = (Folios::default(), None::<Folio>, None);
+        let mut any = false;
+        for folio in folios.by_ref() {
+            match folio {
+                Ok(folio) => {
+                    if !any && folio.index > 0 {
+                        tally.gaps.add(0);
+                    }
+                    any = true;
+                    if let Some(before) = held.replace(folio) {
+                        self.folio(&before, Some(folio.index), false, &mut tally);
+                    }
+                }
+                Err(found) => fault = Some(found),
+            }
+        }
+        let size = memfd.size.div_ceil(PAGE);
+        if let Some(last) = held {
+            // Of a list that ends too early nobody knows what follows.
+            self.folio(&last, fault.is_none().then_some(size), true, &mut tally);
+        }
+        let skipped = folios.skipped();
+        if let Some(fault) = fault {
+            self.fault(&fault, subject, at, Some(path));
+        } else if skipped > 0 && !self.is_later() {
+            let problem = Problem::FolioWithoutPage { first: first_skipped(memfd, self.source), folios: skipped };
+            self.found.add(problem, subject, at, Some(path.to_vec()));
+        }
+        if self.is_later() {
+            // The pages may have been given back, and to others.
+            return;
+        }
+        let mut add = |several: Several, problem: fn(u64, u64) -> Problem| {
+            if let Several(Some((first, count))) = several {
+                self.found.add(problem(first, count), subject, at, Some(path.to_vec()));
+            }
+        };
+        if skipped == 0 {
+            add(tally.gaps, |first, gaps| Problem::FolioGap { first, gaps });
+        }
+        add(tally.not_preserved, |first, folios| Problem::FolioNotPreserved { first: Address(first), folios });
+        add(tally.other_order, |first, folios| Problem::FolioOrderDiffers { first: Address(first), folios });
+        add(tally.shared, |first, folios| Problem::FolioShared { first: Address(first), folios });
+        add(tally.in_scratch, |first, folios| Problem::FolioInScratch { first: Address(first), folios });
+        add(tally.outside, |first, folios| Problem::FolioOutsideMemory { first: Address(first), folios });
+        if let Several(Some((first, _))) = tally.unknown {
+            self.found.lack(MAP, page(first), Reason::MetadataMissing);
+        }
+    }
+
+    /// One folio. `next`: the page of the file with which what follows it begins, if it is known.
+    fn folio(&mut self, folio: &Folio, next: Option<u64>, last: bool, tally: &mut Folios) {
+        let Some(at) = Some(folio.frame).filter(|frame| *frame < NO_FRAME).and_then(|frame| frame.checked_mul(PAGE))
+        else {
+            return tally.outside.add(folio.frame.saturating_mul(PAGE));
+        };
+        let mut bytes = PAGE;
+        if let Some(claims) = &mut self.claims {
+            match claims.claim(at) {
+                Claim::NotPreserved => tally.not_preserved.add(at),
+                Claim::Unknown => tally.unknown.add(at),
+                Claim::Again(_) => tally.shared.add(at),
+                Claim::First(piece) if piece.start != at => tally.other_order.add(at),
+                Claim::First(piece) => {
+                    bytes = piece.bytes;
+                    let pages = piece.bytes.checked_div(PAGE).unwrap_or(1);
+                    let room = next.map(|next| next.saturating_sub(folio.index));
+                    if room.is_some_and(|room| pages > room) && !last {
+                        tally.other_order.add(at);
+                    } else if room.is_some_and(|room| pages < room) {
+                        tally.gaps.add(folio.index.saturating_add(pages));
+                    }
+                }
+            }
+        }
+        let span = Span::new(at, bytes);
+        let overlap = self.scratch_overlap(span);
+        if overlap > 0 {
+            self.in_scratch = self.in_scratch.saturating_add(overlap);
+            tally.in_scratch.add(at);
+        }
+    }
+
+    /// Bytes of a range that are in scratch areas.
+    fn scratch_overlap(&self, span: Span) -> u64 {
+        let areas = self.store.scratch.iter().flat_map(|scratch| &scratch.areas);
+        let common = areas.map(|area| area.end().min(span.end()).saturating_sub(area.offset.max(span.offset)));
+        common.fold(0, u64::saturating_add)
+    }
+
+    /// What concerns all that is preserved, whoever has it.
+    fn rest(&mut self) {
+        let Some(map) = self.store.own_map() else { return };
+        if self.store.scratch.is_none() {
+            let at = self.tree();
+            self.found.skip(Subject::Part("scratch areas"), at, Reason::NotFound);
+        }
+        let (mut bytes, mut first) = (0_u64, None);
+        let mut complete = true;
+        if self.store.scratch.is_some() {
+            complete = map.ranges(self.source, |range| {
+                let overlap = self.scratch_overlap(range.span());
+                if overlap > 0 {
+                    first = first.or(Some(range.start));
+                }
+                bytes = bytes.saturating_add(overlap);
+            });
+        }
+        let others = bytes.saturating_sub(self.in_scratch);
+        if let Some(first) = first.filter(|_| others > 0) {
+            let problem = Problem::KhoPreservedInScratch { bytes: others };
+            self.found.add(problem, MAP, page(first), None);
+        }
+        let unowned = self.claims.as_ref().and_then(Claims::unowned);
+        match unowned {
+            Some((0, _)) => {}
+            Some((bytes, first)) => {
+                self.found.add(Problem::KhoPreservedUnowned { bytes }, MAP, page(first), None);
+            }
+            None => complete = false,
+        }
+        if !complete {
+            let at = page(self.store.tree.map.unwrap_or_default());
+            self.found.lack(MAP, at, Reason::MetadataMissing);
+        }
+    }
+}
+
+/// The number of the first folio without a page: the first that a walk passes over.
+fn first_skipped(memfd: &Memfd, source: &dyn ReadAt) -> u64 {
+    let numbers = memfd.folios(source).filter_map(Result::ok).map(|folio| folio.number);
+    (0..)
+        .zip(numbers)
+        .find(|(n, number)| n != number)
+        .map_or_else(|| memfd.folios(source).filter(Result::is_ok).count().try_into().unwrap_or(u64::MAX), |(n, _)| n)
+}
+
+/// The path of a session, as listings show it.
+fn session_path(session: &Session) -> Vec<u8> {
+    let own: Vec<u8> = match (&session.name, session.origin) {
+        (Some(own), _) => name::entry(own).into_vec(),
+        (None, Origin::Records) => b"unnamed".to_vec(),
+        (None, _) => format!("unnamed-{:#x}", session.at).into_bytes(),
+    };
+    [&b"/"[..], &own].concat()
+}
+
+/// The path of a file of a session.
+fn file_path(session: &[u8], file: &File) -> Vec<u8> {
+    let own = file.token.map_or_else(|| format!("record-{:#x}", file.data), |token| format!("{token:#x}"));
+    [session, b"/", own.as_bytes()].concat()
+}

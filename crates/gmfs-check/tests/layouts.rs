@@ -1,0 +1,411 @@
+//! Each problem of stores that are not native: an image that has it, and nothing else.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+use std::collections::BTreeSet;
+
+use gmfs_check::layouts::{check_guestmemfs, check_handover, check_pkernfs};
+use gmfs_check::{Checked, Code, Severity, Verdict};
+use gmfs_format::fuzzing::guestmemfs::{DIRECT, Memory, sample as guestmemfs};
+use gmfs_format::fuzzing::pkernfs::{DIRECTORY, FILE, ROOT, Region, inode};
+use gmfs_format::fuzzing::{Form, Made, MadeFile, Way};
+use gmfs_format::luo::{self, Store};
+use gmfs_format::native::units::InodeNo;
+use gmfs_format::pkernfs::{BITMAP_OFFSET, INODE_BYTES, INODES, INODES_OFFSET};
+use gmfs_io::{Absence, ReadAt, ReadError, Span};
+
+const A: InodeNo = InodeNo(2);
+const B: InodeNo = InodeNo(3);
+const C: InodeNo = InodeNo(4);
+
+fn codes(checked: &Checked) -> BTreeSet<Code> {
+    checked.report.findings.iter().map(gmfs_check::Finding::code).collect()
+}
+
+/// What a check must find: a code, and companions that cannot be avoided. Gives what is wrong with what it found.
+fn compare(checked: &Checked, code: Code, companions: &[Code]) -> Option<String> {
+    let found = codes(checked);
+    let others: Vec<_> = found.iter().filter(|other| **other != code && !companions.contains(other)).collect();
+    let as_it_should = found.contains(&code) && others.is_empty();
+    (!as_it_should).then(|| format!("{code}: {:?}, {:?}", checked.report.findings, checked.report.unchecked))
+}
+
+fn expect(checked: &Checked, code: Code, companions: &[Code]) {
+    assert_eq!(compare(checked, code, companions), None);
+    assert_eq!(checked.report.findings.len(), checked.files.len());
+    let worst = checked.report.worst().unwrap();
+    assert_eq!(checked.report.verdict() == Verdict::Damaged, worst > Severity::Note, "{code}");
+    for finding in &checked.report.findings {
+        let text = finding.to_string();
+        assert!(!text.contains("4294967") && !text.ends_with(": "), "{text}");
+    }
+}
+
+/// Makes each change, and compares what is found.
+fn each<T>(changes: &[Change<T>], companions: &[Code], made: impl Fn(fn(&mut T)) -> Checked) {
+    let checked: Vec<_> = changes.iter().map(|(code, change)| (*code, made(*change))).collect();
+    let wrong: Vec<_> = checked.iter().filter_map(|(code, checked)| compare(checked, *code, companions)).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    checked.iter().for_each(|(code, checked)| expect(checked, *code, companions));
+}
+
+/// Two files and a directory: their tables are blocks 2 and 5, their content is blocks 3, 4 and 6.
+fn pkernfs() -> Region {
+    let mut region = Region::new(16);
+    region.file(ROOT, b"a", 2);
+    region.file(ROOT, b"b", 1);
+    region.create(ROOT, b"d", DIRECTORY);
+    region
+}
+
+type Change<T> = (Code, fn(&mut T));
+
+const PKERNFS: &[Change<Region>] = &[
+    (Code::GM1001, |r| r.put64(0, 1)),
+    (Code::GM1002, |r| {
+        (5..=INODES).for_each(|n| {
+            r.create(ROOT, n.to_string().as_bytes(), DIRECTORY);
+        });
+        r.create(ROOT, b"late", FILE);
+    }),
+    (Code::GM1003, |r| r.put(inode(A) + 200, b"x")),
+    (Code::GM1004, |r| r.put32(inode(A) + 284, 1)),
+    (Code::GM1005, |r| {
+        r.put64(r.entry(A, 0), 0);
+        r.put(BITMAP_OFFSET, &[0x77]);
+    }),
+    (Code::GM1006, |r| r.put(INODES_OFFSET + u64::from(INODES) * INODE_BYTES, &[1])),
+    (Code::GM1007, |r| r.put32(inode(A) + 280, 16)),
+    (Code::GM1101, |r| r.put(inode(ROOT) + 24, b"x")),
+    (Code::GM1102, |r| r.put64(inode(A) + 8, 9999)),
+    (Code::GM1103, |r| r.put64(inode(A) + 8, 3)),
+    (Code::GM1104, |r| r.put64(inode(C) + 16, 2)),
+    (Code::GM1105, |r| r.put64(inode(ROOT) + 16, 3)),
+    (Code::GM1106, |r| {
+        r.put64(8, 6);
+        r.put64(inode(InodeNo(5)) + 8, 4);
+        r.put64(inode(ROOT) + 16, 5);
+    }),
+    (Code::GM1107, |r| {
+        r.put32(inode(InodeNo(5)), DIRECTORY);
+        r.put(inode(InodeNo(5)) + 24, b"x");
+    }),
+    (Code::GM1108, |r| r.put64(8, 6)),
+    (Code::GM1109, |r| r.put32(inode(C), 3)),
+    (Code::GM1110, |r| r.put(inode(A) + 24, b"/")),
+    (Code::GM1111, |r| r.put(inode(B) + 24, b"a")),
+    (Code::GM1121, |r| {
+        r.put64(r.entry(B, 0), 3);
+        r.put(BITMAP_OFFSET, &[0x3f]);
+    }),
+    (Code::GM1122, |r| r.put(BITMAP_OFFSET, &[0x67])),
+    (Code::GM1123, |r| r.put(BITMAP_OFFSET, &[0xff])),
+    (Code::GM1124, |r| r.put(BITMAP_OFFSET + 2, &[3])),
+    (Code::GM1125, |r| r.put(BITMAP_OFFSET + 0x2_0000, &[1])),
+    (Code::GM1126, |r| {
+        r.put64(r.entry(A, 1), 16);
+        r.put(BITMAP_OFFSET, &[0x6f]);
+    }),
+];
+
+#[test]
+fn each_problem_of_pkernfs_is_found_and_nothing_else() {
+    let region = pkernfs();
+    let clean = check_pkernfs(&region.store(), &region.image);
+    assert_eq!((clean.report.verdict(), clean.report.findings.len()), (Verdict::Clean, 0), "{:?}", clean.report);
+    each(PKERNFS, &[], |change| {
+        let mut region = pkernfs();
+        change(&mut region);
+        check_pkernfs(&region.store(), &region.image)
+    });
+}
+
+#[test]
+fn findings_have_paths_and_places() {
+    let mut region = pkernfs();
+    region.put32(inode(A) + 284, 1);
+    let checked = check_pkernfs(&region.store(), &region.image);
+    let finding = &checked.report.findings[0];
+    assert_eq!(finding.to_string(), "inode 2: counts 1 allocated blocks, and has 2");
+    assert_eq!(finding.at, Span::new(inode(A), INODE_BYTES));
+    assert_eq!(checked.files[0].as_ref().unwrap().path, b"/a");
+}
+
+#[test]
+fn what_cannot_be_read_is_unknown_and_not_damaged() {
+    let mut region = pkernfs();
+    let table = region.entry(A, 0);
+    region.image.lose(table, 1);
+    let checked = check_pkernfs(&region.store(), &region.image);
+    assert_eq!(checked.report.verdict(), Verdict::Unknown, "{:?}", checked.report);
+    assert!(checked.report.findings.is_empty() && checked.report.count_unchecked() == 1);
+    let mut memory = guestmemfs();
+    memory.image.lose(memory.bitmap, 1);
+    let checked = check_guestmemfs(&memory.store(), Some(memory.tree));
+    assert_eq!(checked.report.verdict(), Verdict::Unknown, "{:?}", checked.report);
+    let mut made = handover();
+    let array = array(&made, 0, 0);
+    made.memory.lose(array);
+    let checked = check_made(&made);
+    assert_eq!(checked.report.verdict(), Verdict::Unknown, "{:?}", checked.report);
+}
+
+/// Where some bytes of the device tree are.
+fn in_tree(memory: &Memory, bytes: &[u8]) -> u64 {
+    memory.tree + memory.device_tree().windows(bytes.len()).position(|found| found == bytes).unwrap() as u64
+}
+
+const GUESTMEMFS: &[Change<Memory>] = &[
+    (Code::GM0901, |m| m.put(in_tree(m, &0x1000_1001_u64.to_le_bytes()), &[0])),
+    (Code::GM0902, |m| m.put64(in_tree(m, &m.bitmap.to_le_bytes()) + 8, 4096)),
+    (Code::GM0903, |m| m.put(in_tree(m, b"mappings_to_inode"), b"M")),
+    (Code::GM0904, |m| m.put64(m.superblock + 24, m.bitmap + DIRECT + (1 << 30))),
+    (Code::GM0905, |m| m.put(m.superblock + 36, &[0])),
+    (Code::GM0906, |m| m.put(m.superblock + 32, &[1])),
+    (Code::GM0907, |m| m.put64(m.at(C) + 280, 0x507_0000 + DIRECT)),
+    (Code::GM0908, |m| m.put32(m.table + 8, 9)),
+    (Code::GM0909, |m| m.put32(m.table + 12, 77)),
+    (Code::GM0910, |m| m.put64(m.superblock + 8, 9)),
+    (Code::GM0911, |m| m.put(m.at(InodeNo(9)) + 24, b"left")),
+    (Code::GM0913, |m| {
+        *m = Memory::new(8);
+        let (a, b) = (m.file(b"a", 0), m.file(b"b", 0));
+        m.put64(m.at(b) + 280, m.page(a) + DIRECT);
+        m.serialise();
+    }),
+    (Code::GM0914, |m| {
+        *m = Memory::new(600);
+        m.file(b"f", 513);
+        m.put(m.bitmap + 64, &[0]);
+        m.serialise();
+    }),
+    (Code::GM0915, |m| m.put64(m.page(B) + 5 * 8, 9)),
+    (Code::GM0916, |m| {
+        *m = Memory::new(64);
+        let ino = m.file(b"f", 3);
+        m.truncate(ino, 1);
+        m.put(m.bitmap, &[0x0e]);
+        m.serialise();
+    }),
+    (Code::GM1122, |m| m.put(m.bitmap, &[0b0011_1011])),
+    (Code::GM1125, |m| m.put(m.bitmap + 0x2_0000, &[1])),
+];
+
+#[test]
+fn each_problem_of_guestmemfs_is_found_and_nothing_else() {
+    let check = |memory: &Memory| check_guestmemfs(&memory.store(), Some(memory.tree));
+    let clean = check(&guestmemfs());
+    assert_eq!((clean.report.verdict(), clean.report.findings.len()), (Verdict::Clean, 0), "{:?}", clean.report);
+    each(GUESTMEMFS, &[], |change| {
+        let mut memory = guestmemfs();
+        change(&mut memory);
+        check(&memory)
+    });
+    let mut memory = Memory::new(8);
+    let ino = memory.file(b"a", 1);
+    memory.put64(memory.at(ino) + 280, 0);
+    expect(&check_guestmemfs(&memory.without_tree(), None), Code::GM0912, &[]);
+}
+
+/// Two sessions: `a` with a file of three pages and one of two folios of 4 pages, `b` with a file of two pages.
+fn of_form(form: Form) -> Made {
+    let folios = MadeFile { way: Way::Order(2), ..MadeFile::new(2, 8 * 4096) };
+    let sessions: [(&[u8], Vec<MadeFile>); 2] =
+        [(b"a", vec![MadeFile::new(1, 3 * 4096), folios]), (b"b", vec![MadeFile::new(7, 2 * 4096)])];
+    Made::new(form, &sessions)
+}
+
+fn handover() -> Made {
+    of_form(Form::V73)
+}
+
+/// The page with the folios of a file.
+fn array(made: &Made, session: usize, file: usize) -> u64 {
+    made.memory.get(chunk(made, session, file) + 8)
+}
+
+/// The chunk with the pages of the folios of a file.
+fn chunk(made: &Made, session: usize, file: usize) -> u64 {
+    made.memory.get(made.records[session][file] + 32)
+}
+
+/// Writes the map again, and the root that leads to it.
+fn again(made: &mut Made) {
+    made.write_map();
+    let at = |n: usize| made.preserved[n].0;
+    let (metadata, memblock, luo) = (at(1), at(3), at(4));
+    made.tree(&[("memblock", memblock), ("LUO", luo), ("kexec-metadata", metadata)]);
+}
+
+/// Another chunk of the map of `kho-v1`: its order, and its entries.
+fn chunk_of_map(made: &mut Made, head: u64, entry: [u64; 2]) {
+    let page = made.page(false);
+    let last = *made.map.last().unwrap();
+    made.memory.put(last, page);
+    made.memory.put(page + 8, head);
+    made.memory.put(page + 16, entry[0]);
+    made.memory.put(page + 24, entry[1]);
+}
+
+/// Replaces bytes in the root's page.
+fn in_root(made: &mut Made, from: &[u8], to: &[u8]) {
+    let mut page = vec![0; 4096];
+    made.memory.read_at(made.root, &mut page).unwrap();
+    let at = page.windows(from.len()).position(|found| found == from).unwrap();
+    made.memory.write(made.root + at as u64, to);
+}
+
+fn finds(made: &Made) -> luo::Finds {
+    luo::scan(&made.memory, 0..u64::MAX, &mut |_| {}).unwrap()
+}
+
+fn check_in(source: &dyn ReadAt, made: &Made) -> Checked {
+    let mut store = Store::read(source, made.root).unwrap();
+    store.add_setups(&made.memory, &finds(made));
+    check_handover(&store, source)
+}
+
+fn check_made(made: &Made) -> Checked {
+    check_in(&made.memory, made)
+}
+
+const FRAME: u64 = 3 << 52;
+
+const HANDOVER: &[Change<Made>] = &[
+    (Code::GM0701, |m| in_root(m, b"preserved-memory-map", b"P")),
+    (Code::GM0702, |m| {
+        *m = of_form(Form::V70);
+        let map = m.map[0].to_le_bytes();
+        in_root(m, &map, &[0; 8]);
+    }),
+    (Code::GM0703, |m| in_root(m, b"kho-v4", b"kho-v9")),
+    (Code::GM0704, |m| m.memory.put(m.map[0] + 8 * 511, 0x123)),
+    (Code::GM0705, |m| m.memory.put(m.map[0] + 8 * 511, m.map[1])),
+    (Code::GM0706, |m| {
+        *m = of_form(Form::V70);
+        chunk_of_map(m, 12 | 300 << 32, [0, 0]);
+    }),
+    (Code::GM0707, |m| {
+        *m = of_form(Form::V70);
+        chunk_of_map(m, 12 | 1 << 32, [0x1000, 0x1000]);
+    }),
+    (Code::GM0708, |m| {
+        *m = of_form(Form::V70);
+        let bitmap = m.page(false);
+        chunk_of_map(m, 1 << 32, [0, bitmap]);
+    }),
+    (Code::GM0710, |m| m.memory.write(m.preserved[1].0, &[2])),
+    (Code::GM0711, |m| m.scratch(&[(m.records[0][0], 4096)])),
+    (Code::GM0712, |m| {
+        m.preserved.push((0x7000_0000, 0));
+        again(m);
+    }),
+    (Code::GM0801, |m| m.memory.write(m.luo, b"luo-v9")),
+    (Code::GM0802, |m| m.memory.put(m.luo + 16, 0x123)),
+    (Code::GM0803, |m| m.memory.put(m.sessions + 16 + 80 + 64, m.files[0])),
+    (Code::GM0804, |m| m.memory.put(m.files[1] + 8, 64)),
+    (Code::GM0805, |m| {
+        let files = (0..64).map(|n| MadeFile::new(n, 4096)).collect();
+        *m = Made::new(Form::V73, &[(b"a", files)]);
+        m.memory.put(m.files[0] + 8, 62);
+    }),
+    (Code::GM0807, |m| m.memory.put(m.sessions + 16 + 72, 3)),
+    (Code::GM0808, |m| m.memory.put(m.sessions + 16 + 64, 0)),
+    (Code::GM0810, |m| m.memory.put(m.records[0][0], u64::MAX)),
+    (Code::GM0811, |m| m.memory.put(chunk(m, 0, 0) + 8, 0)),
+    (Code::GM0812, |m| m.memory.put(array(m, 0, 0) + 16, 0)),
+    (Code::GM0813, |m| m.memory.put(array(m, 0, 0) + 16 + 8, 0)),
+    (Code::GM0814, |m| m.memory.put(array(m, 0, 0) + 32 + 8, 3)),
+    (Code::GM0815, |m| m.memory.put(m.records[0][0] + 8, 4 * 4096)),
+    (Code::GM0816, |m| m.memory.write(m.sessions + 16, &[b'x'; 64])),
+    (Code::GM0817, |m| m.memory.write(m.sessions + 16 + 80, b"a")),
+    (Code::GM0818, |m| m.memory.put(m.files[0] + 16 + 64 + 56, 1)),
+    (Code::GM0819, |m| m.memory.write(m.files[1] + 16, b"vfio-pci")),
+    (Code::GM0820, |m| m.memory.put(array(m, 0, 0), 0x7000_0000 >> 12 | FRAME)),
+    (Code::GM0821, |m| m.memory.put(array(m, 0, 1), ((m.folios[0][1][0].0 >> 12) + 1) | FRAME)),
+    (Code::GM0822, |m| m.memory.put(array(m, 1, 0), m.folios[0][0][0].0 >> 12 | FRAME)),
+    (Code::GM0823, |m| m.scratch(&[(m.folios[0][0][1].0, 4096)])),
+    (Code::GM0824, |m| m.memory.put(array(m, 0, 0), 1 << 41 | FRAME)),
+    (Code::GM0825, |m| {
+        let record = m.records[0][0];
+        m.preserved.retain(|(at, _)| *at != record);
+        again(m);
+    }),
+];
+
+#[test]
+fn each_problem_of_a_handover_is_found_and_nothing_else() {
+    for form in Form::ALL {
+        let clean = check_made(&if Form::LUO.contains(&form) { of_form(form) } else { Made::new(form, &[]) });
+        assert_eq!(clean.report.verdict(), Verdict::Clean, "{form:?}: {:?}", clean.report);
+        // In the older forms the maker preserves a page that they do not hand over.
+        let unowned = if matches!(form, Form::V71 | Form::V73) { BTreeSet::new() } else { [Code::GM0712].into() };
+        assert_eq!((codes(&clean), clean.report.count_unchecked()), (unowned, 0), "{form:?}: {:?}", clean.report);
+    }
+    // What a damaged record no longer names has no owner any more.
+    each(HANDOVER, &[Code::GM0712], |change| {
+        let mut made = handover();
+        change(&mut made);
+        check_made(&made)
+    });
+}
+
+/// A file whose record is zero in the next kernel may have been taken.
+#[test]
+fn a_record_that_was_given_back_is_only_a_note() {
+    let mut made = handover().in_next_kernel();
+    made.memory.write(made.sessions, &[0xa5; 4096]);
+    let record = made.records[1][0];
+    made.memory.write(record, &[0; 4096]);
+    let stores = Store::read_all(&made.memory, &finds(&made));
+    let checked = check_handover(&stores[0], &made.memory);
+    expect(&checked, Code::GM0809, &[]);
+    assert_eq!(checked.report.verdict(), Verdict::Unknown);
+}
+
+/// Memory in which links never come to an end.
+struct Endless<'m>(&'m Made, [u64; 2]);
+
+impl ReadAt for Endless<'_> {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        if offset < 1 << 40 {
+            return self.0.memory.read_at(offset, buf);
+        }
+        if offset % 4096 != 0 || offset > 1 << 51 {
+            return Err(ReadError::Absent { span: Span::new(offset, buf.len() as u64), why: Absence::NotInDump });
+        }
+        buf.fill(0);
+        let head = [(offset + 4096).to_le_bytes(), self.1[0].to_le_bytes(), self.1[1].to_le_bytes()].concat();
+        let len = buf.len().min(head.len());
+        buf[..len].copy_from_slice(&head[..len]);
+        Ok(())
+    }
+
+    fn end(&self) -> Option<u64> {
+        None
+    }
+}
+
+#[test]
+fn chains_without_an_end_are_left() {
+    let made = of_form(Form::V70);
+    let mut endless = made.clone();
+    endless.memory.put(*made.map.last().unwrap(), 1 << 40);
+    expect(&check_in(&Endless(&endless, [0, 0]), &endless), Code::GM0709, &[Code::GM0712]);
+    let made = handover();
+    let mut endless = made.clone();
+    endless.memory.put(made.files[1], 1 << 40);
+    // Blocks that are not full, with files that nobody knows, on pages that nobody keeps.
+    let companions = [Code::GM0712, Code::GM0805, Code::GM0818, Code::GM0819, Code::GM0825];
+    expect(&check_in(&Endless(&endless, [1, 0]), &endless), Code::GM0806, &companions);
+}
+
+#[test]
+fn every_code_has_an_image() {
+    let of = |codes: &[Code]| codes.to_vec();
+    let mut made: BTreeSet<Code> = PKERNFS.iter().map(|(code, _)| *code).collect();
+    made.extend(GUESTMEMFS.iter().map(|(code, _)| *code));
+    made.extend(HANDOVER.iter().map(|(code, _)| *code));
+    made.extend(of(&[Code::GM0709, Code::GM0806, Code::GM0809, Code::GM0912]));
+    let all: BTreeSet<Code> = Code::ALL.iter().copied().filter(|code| !code.is_native()).collect();
+    assert_eq!(made, all);
+}

@@ -1,0 +1,172 @@
+//! Used and free memory of regions: `gmfs.df/1`, `gmfs.map-image/1`, `gmfs.metrics/1`.
+
+use gmfs::Store;
+use gmfs::allocation::{Fits as Found, FreeRun, FreeSpace};
+use gmfs_format::Layout;
+use serde::Serialize;
+
+use crate::render::json::region;
+
+/// Blocks and inodes by what they are used for. What a layout does not have is `None`.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct BlockUsage {
+    free: Option<u64>,
+    data: u64,
+    bad: u64,
+    reserved: u64,
+    metadata: u64,
+    leaked: u64,
+    inodes: Option<u64>,
+    inodes_used: u64,
+}
+
+impl From<&Store> for BlockUsage {
+    fn from(store: &Store) -> Self {
+        let gmfs::store::Usage { free, data, bad, reserved, metadata, leaked, inodes, inodes_used, .. } = store.usage();
+        let own = store.layout() != Layout::Luo;
+        Self {
+            free: own.then_some(free),
+            data,
+            bad,
+            reserved,
+            metadata,
+            leaked,
+            inodes: own.then_some(inodes),
+            inodes_used,
+        }
+    }
+}
+
+/// A run of free memory.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct FreeMemory {
+    address: u64,
+    physical: Option<u64>,
+    length: u64,
+}
+
+impl FreeMemory {
+    pub(crate) fn new(run: FreeRun, store: &Store) -> Self {
+        Self {
+            address: store.place.base.saturating_add(run.at),
+            physical: store.physical_base().map(|base| base.saturating_add(run.at)),
+            length: run.len,
+        }
+    }
+}
+
+/// The free memory as a whole.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Space {
+    free_bytes: u64,
+    unknown_bytes: u64,
+    free_runs: u64,
+    largest: Option<FreeMemory>,
+    aligned_runs: u64,
+    aligned_bytes: u64,
+    largest_aligned: Option<FreeMemory>,
+}
+
+impl Space {
+    pub(crate) fn new(found: &FreeSpace, store: &Store) -> Self {
+        Self {
+            free_bytes: found.bytes,
+            unknown_bytes: found.unknown,
+            free_runs: found.runs,
+            largest: found.largest.map(|run| FreeMemory::new(run, store)),
+            aligned_runs: found.aligned_runs,
+            aligned_bytes: found.aligned_gib << 30,
+            largest_aligned: found.largest_aligned.map(|run| FreeMemory::new(run, store)),
+        }
+    }
+}
+
+/// Whether a guest fits.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Fits {
+    size: u64,
+    fits: bool,
+    fits_in_one_run: bool,
+    fits_aligned: bool,
+}
+
+impl Fits {
+    pub(crate) const fn new(size: u64, found: &Found) -> Self {
+        Self { size, fits: found.pieces, fits_in_one_run: found.one_run, fits_aligned: found.aligned }
+    }
+}
+
+/// One region of the answer of `df`.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Used {
+    pub(crate) image: region::Image,
+    pub(crate) store: region::Store,
+    pub(crate) block_size: u64,
+    pub(crate) usage: BlockUsage,
+    /// `None` for a hand-over, which has no memory of its own.
+    pub(crate) space: Option<Space>,
+    /// `None` if no size was named.
+    pub(crate) guest: Option<Fits>,
+}
+
+/// The answer of `df`.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Df {
+    pub(crate) stores: Vec<Used>,
+}
+
+/// A label of a sample.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct MetricLabel {
+    name: &'static str,
+    value: String,
+}
+
+/// A sample of a metric.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct MetricSample {
+    labels: Vec<MetricLabel>,
+    value: f64,
+}
+
+/// A metric.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Metric {
+    name: String,
+    meaning: &'static str,
+    samples: Vec<MetricSample>,
+}
+
+/// The answer of `metrics`.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Metrics {
+    dry_run: bool,
+    output: Option<String>,
+    metrics: Vec<Metric>,
+}
+
+impl Metrics {
+    pub(crate) fn new(found: &gmfs::metrics::Metrics, dry_run: bool, output: Option<String>) -> Self {
+        let label = |(name, value): &(&'static str, String)| MetricLabel { name, value: value.clone() };
+        let sample = |sample: &gmfs::metrics::Sample| MetricSample {
+            labels: sample.labels.iter().map(label).collect(),
+            value: sample.value.as_f64(),
+        };
+        let metric = |family: &gmfs::metrics::Family| Metric {
+            name: family.name.clone(),
+            meaning: family.help,
+            samples: family.samples.iter().map(sample).collect(),
+        };
+        Self { dry_run, output, metrics: found.families().iter().map(metric).collect() }
+    }
+}
