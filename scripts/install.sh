@@ -65,8 +65,8 @@ adapted() { # MODE SOURCE DESTINATION: a script that names programs by their pla
 share=$prefix/share
 
 put 755 "$binary" "$prefix/bin/gmfs"
-# mkfs(8) and fsck(8) look for these in sbin.
-names=(mkfs.gmfs fsck.gmfs mkfs.guestmemfs fsck.guestmemfs)
+# mkfs(8), fsck(8) and mount(8) look for these in sbin.
+names=(mkfs.gmfs fsck.gmfs mkfs.guestmemfs fsck.guestmemfs mount.gmfs)
 for name in "${names[@]}"; do
     link ../bin/gmfs "$prefix/sbin/$name"
 done

@@ -120,6 +120,8 @@ commands! {
     plan json;
     preflight json;
     kho json;
+    mount;
+    umount;
     completions;
     man;
     complete hidden;
@@ -272,7 +274,7 @@ mod tests {
     use super::*;
 
     /// Commands that print no JSON by what they are.
-    const NO_JSON: [&str; 5] = ["cat", "completions", "man", "mount", "vm run"];
+    const NO_JSON: [&str; 6] = ["cat", "completions", "man", "mount", "umount", "vm run"];
 
     /// Commands that change a region.
     const CHANGES: [&str; 20] = [

@@ -8,7 +8,7 @@ pub(crate) const HEADINGS: [(&str, &[&str]); 8] = [
     ("Start here", &["mkfs", "put", "ls", "extract", "fsck"]),
     ("Make and change", &["create", "mkdir", "truncate", "mv", "rm", "chmod", "chown", "tune"]),
     ("Look", &["inspect", "scan", "tree", "stat", "df", "map", "who", "diff"]),
-    ("Take out", &["cat", "save", "dump"]),
+    ("Take out", &["cat", "save", "dump", "mount", "umount"]),
     ("Check and repair", &["repair", "explain", "undo", "restore", "bad", "inject"]),
     ("Live update", &["seal", "verify", "unseal", "vm", "plan", "preflight"]),
     ("The kernel's hand-over", &["kho"]),

@@ -1,12 +1,17 @@
-//! Other names of the program: `mkfs.gmfs`, `fsck.gmfs` and the same with `guestmemfs` are those commands, so that
-//! util-linux's `mkfs -t` and `fsck -t` find them.
+//! Other names of the program: `mkfs.gmfs`, `fsck.gmfs` and the same with `guestmemfs`, and `mount.gmfs`, are those commands, so
+//! that util-linux's `mkfs -t`, `fsck -t` and `mount -t` find them.
 
 use std::ffi::OsString;
 use std::path::Path;
 
 /// Other names of the program, and the command that each stands for.
-pub(crate) const NAMES: [(&str, &str); 4] =
-    [("mkfs.gmfs", "mkfs"), ("mkfs.guestmemfs", "mkfs"), ("fsck.gmfs", "fsck"), ("fsck.guestmemfs", "fsck")];
+pub(crate) const NAMES: [(&str, &str); 5] = [
+    ("mkfs.gmfs", "mkfs"),
+    ("mkfs.guestmemfs", "mkfs"),
+    ("fsck.gmfs", "fsck"),
+    ("fsck.guestmemfs", "fsck"),
+    ("mount.gmfs", "mount"),
+];
 
 /// The command that a name of the program stands for.
 pub(crate) fn command(name: &str) -> Option<&'static str> {
@@ -74,6 +79,7 @@ mod tests {
     fn a_program_name_is_a_command() {
         assert_eq!(rewritten(&["/sbin/mkfs.gmfs", "-L", "x", "img"]), ["gmfs", "mkfs", "-L", "x", "img"]);
         assert_eq!(rewritten(&["fsck.guestmemfs", "-a", "img"]), ["gmfs", "fsck", "-a", "img"]);
+        assert_eq!(rewritten(&["mount.gmfs", "img", "dir", "-o", "rw"]), ["gmfs", "mount", "img", "dir", "-o", "rw"]);
         assert_eq!(rewritten(&["mkfs.gmfs", "-V"]), ["gmfs", "--version"]);
         assert_eq!(rewritten(&["gmfs", "ls", "-V"]), ["gmfs", "ls", "-V"]);
         assert_eq!(rewritten(&[]), [""; 0]);

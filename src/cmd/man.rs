@@ -85,6 +85,8 @@ const RELATED: &[(&str, &[&str])] = &[
     ("bad", &["gmfs-who", "gmfs-fsck"]),
     ("undo", &["gmfs-fsck", "gmfs-mkfs", "gmfs-restore"]),
     ("inject", &["gmfs-explain", "gmfs-fsck"]),
+    ("mount", &["gmfs-umount", "gmfs-extract", "gmfs-cat"]),
+    ("umount", &["gmfs-mount"]),
 ];
 
 /// A manual page.

@@ -33,6 +33,7 @@ fn pages(sandbox: &Sandbox) -> BTreeMap<String, String> {
         assert_eq!(page(&format!("{of}.guestmemfs")), page(&format!("{of}.gmfs")));
         pages.insert(format!("{of}.guestmemfs.8"), format!(".so man8/{of}.gmfs.8\n"));
     }
+    pages.insert("mount.gmfs.8".to_owned(), page("mount.gmfs"));
     pages
 }
 

@@ -179,7 +179,7 @@ fn valid(answer: &Value, line: &str) {
 }
 
 /// Commands whose output is not JSON.
-const WITHOUT_JSON: [&str; 3] = ["cat", "completions", "man"];
+const WITHOUT_JSON: [&str; 5] = ["cat", "completions", "man", "mount", "umount"];
 
 /// The commands of the parser, those of `bad`, `kho` and `vm` by two words.
 fn all_commands(sandbox: &Sandbox) -> Vec<String> {
@@ -332,7 +332,7 @@ fn schemas_refuse_what_is_wrong() {
 }
 
 /// Commands that write neither a region nor a file.
-const READERS: [&str; 19] = [
+const READERS: [&str; 21] = [
     "bad list",
     "cat",
     "completions",
@@ -352,6 +352,8 @@ const READERS: [&str; 19] = [
     "verify",
     "vm list",
     "who",
+    "mount",
+    "umount",
 ];
 
 /// The command line to run for each command that writes.

@@ -198,19 +198,43 @@ impl ImageSpec {
             unlocked();
             return Ok(ReadLock::default());
         };
-        let range = match image.kind {
-            Kind::File | Kind::BlockDevice | Kind::DevDax => Some(span).filter(|_| asked),
-            Kind::DevMem => Some(span),
-            Kind::Raw => self.base.filter(|_| asked).map(|base| Span::new(span.offset.saturating_sub(base), span.len)),
-            _ => None,
-        };
-        let ranged = Locking { span: range, ..*locking };
-        let locks = self.files().map(|file| RangeLock::take(file, Mode::Shared, &ranged));
-        let locks = locks.collect::<Result<Vec<_>, _>>()?;
+        let locks = self.locks(self.locked(image.kind, span, asked), locking)?;
         if !locks.iter().all(RangeLock::is_complete) {
             unlocked();
         }
         Ok(ReadLock(RefCell::new(locks)))
+    }
+
+    /// Locks a store again that was opened from this image, and [unlocked](crate::Store::unlock): for whoever keeps it
+    /// open and reads now and then. What was read of it before may have changed meanwhile. A dump is not locked: nobody
+    /// writes to it.
+    ///
+    /// # Errors
+    /// A file cannot be opened, or somebody else keeps it locked.
+    pub fn lock_again(&self, store: &crate::Store, locking: &Locking<'_>) -> Result<ReadLock, FileError> {
+        let Place { kind, base, .. } = store.place;
+        if kind.is_dump() {
+            return Ok(ReadLock::default());
+        }
+        let asked = self.asked().0.filter(|_| kind != Kind::DevMem);
+        let span = asked.unwrap_or(Span::new(base, store.source().end().unwrap_or(u64::MAX)));
+        let range = self.locked(kind, span, self.region.is_some());
+        Ok(ReadLock(RefCell::new(self.locks(range, locking)?)))
+    }
+
+    /// The range of the image's file that a reader of the store at `span` locks; `None` is all of it.
+    fn locked(&self, kind: Kind, span: Span, asked: bool) -> Option<Span> {
+        match kind {
+            Kind::File | Kind::BlockDevice | Kind::DevDax => Some(span).filter(|_| asked),
+            Kind::DevMem => Some(span),
+            Kind::Raw => self.base.filter(|_| asked).map(|base| Span::new(span.offset.saturating_sub(base), span.len)),
+            _ => None,
+        }
+    }
+
+    fn locks(&self, range: Option<Span>, locking: &Locking<'_>) -> Result<Vec<RangeLock>, FileError> {
+        let ranged = Locking { span: range, ..*locking };
+        self.files().map(|file| RangeLock::take(file, Mode::Shared, &ranged)).collect()
     }
 
     /// The image, open for reading, and the part of it that is the region.
@@ -448,7 +472,7 @@ impl ReadLock {
 }
 
 /// Both superblocks' generations; `None` for one that cannot be used.
-type Generations = Option<[Option<u64>; 2]>;
+pub type Generations = Option<[Option<u64>; 2]>;
 
 /// A region that is read without a lock, with the generations of its superblocks when that began.
 #[derive(Debug)]
@@ -478,6 +502,11 @@ impl Unlocked {
 }
 
 fn generations<S: ReadAt>(source: S, span: Span) -> Generations {
-    let found = Superblocks::load(&Window::new(source, span.offset, span.len)).ok()?;
+    generations_of(&Window::new(source, span.offset, span.len))
+}
+
+/// Those of the region that this source is.
+pub(crate) fn generations_of<S: ReadAt>(source: &S) -> Generations {
+    let found = Superblocks::load(source).ok()?;
     Some([&found.a, &found.b].map(|slot| slot.good().map(|superblock| superblock.generation.0)))
 }

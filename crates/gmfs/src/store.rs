@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use crate::content::{self, Sink};
 use crate::error::Error;
-use crate::open::{Located, Place, ReadLock, Source};
+use crate::open::{Generations, Located, Place, ReadLock, Source, generations_of};
 
 pub use guestmemfs::Guestmemfs;
 pub use luo::{Luo, record_pages};
@@ -291,6 +291,13 @@ impl Store {
             Of::Guestmemfs(_, source) => source,
             Of::Luo(store) => store.source(),
         }
+    }
+
+    /// The generations that the image has now in its superblocks: others than before if the store was changed since.
+    /// `None` in a layout without superblocks of that kind.
+    #[must_use]
+    pub fn generations(&self) -> Generations {
+        self.native().ok().and_then(|region| generations_of(region.source()))
     }
 
     /// Everything is read: whoever looks at the answer, in a pager for one, keeps no writer waiting.
