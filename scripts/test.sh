@@ -121,7 +121,9 @@ lints() {
 }
 
 documentation() {
-    RUSTDOCFLAGS='-D warnings' cargo doc --quiet --locked --workspace --no-deps
+    # The program and the library gmfs have the same name, so that their pages go to the same folder: not at the same time.
+    RUSTDOCFLAGS='-D warnings' cargo doc --quiet --locked --workspace --exclude gmfs-cli --no-deps
+    RUSTDOCFLAGS='-D warnings' cargo doc --quiet --locked -p gmfs-cli --no-deps
 }
 
 dependencies() {

@@ -56,6 +56,31 @@ struct Shared {
     resumes: bool,
 }
 
+impl Shared {
+    /// Writes the state, as far as it gets.
+    fn migrate(&mut self, given: &Value, how: Option<How>) {
+        let mut stream = UnixStream::from(self.descriptors.remove("gmfs-state").unwrap());
+        assert_eq!(given["uri"], "fd:gmfs-state");
+        "finish-migrate".clone_into(&mut self.status);
+        match how {
+            Some(How::HalfHang) => {
+                stream.write_all(&STATE[..5]).unwrap();
+                self.migration = "active";
+                self.descriptors.insert("kept".to_owned(), stream.into());
+            }
+            Some(How::HalfFail) => {
+                stream.write_all(&STATE[..5]).unwrap();
+                self.migration = "failed";
+            }
+            _ => {
+                stream.write_all(STATE).unwrap();
+                self.migration = "completed";
+                "postmigrate".clone_into(&mut self.status);
+            }
+        }
+    }
+}
+
 /// Reads one line, and takes the descriptors that come with it.
 fn line(stream: &UnixStream, buffer: &mut Vec<u8>, descriptors: &mut Vec<OwnedFd>) -> Option<Value> {
     loop {
@@ -177,25 +202,7 @@ impl Qemu {
                 json!({})
             }
             "migrate" => {
-                let mut stream = UnixStream::from(shared.descriptors.remove("gmfs-state").unwrap());
-                assert_eq!(given["uri"], "fd:gmfs-state");
-                "finish-migrate".clone_into(&mut shared.status);
-                match how {
-                    Some(How::HalfHang) => {
-                        stream.write_all(&STATE[..5]).unwrap();
-                        shared.migration = "active";
-                        shared.descriptors.insert("kept".to_owned(), stream.into());
-                    }
-                    Some(How::HalfFail) => {
-                        stream.write_all(&STATE[..5]).unwrap();
-                        shared.migration = "failed";
-                    }
-                    _ => {
-                        stream.write_all(STATE).unwrap();
-                        shared.migration = "completed";
-                        "postmigrate".clone_into(&mut shared.status);
-                    }
-                }
+                shared.migrate(given, how);
                 json!({})
             }
             "migrate_cancel" => {

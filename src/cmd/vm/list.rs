@@ -39,7 +39,7 @@ pub(super) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let machines: Vec<Machine> = Machine::all(tree).collect();
     let memory = |machine: &Machine| tree.resolve(&machine.memory());
     let wanted: std::collections::BTreeSet<InodeNo> =
-        machines.iter().filter_map(|machine| memory(machine)).map(|inode| inode.ino).collect();
+        machines.iter().filter_map(&memory).map(|inode| inode.ino).collect();
     let runs = store.runs(|ino| wanted.contains(&ino));
     let users = ByFile::look(&store, &runs, in_use::tell);
     let whole = Span::new(store.place.base, store.size());
@@ -84,26 +84,32 @@ pub(super) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         json::print(ctx, "vm-list", &vm::List { image, store, guests: found })?;
         return Ok(exit);
     }
+    let processes =
+        |machine: &Machine| memory(machine).map(|inode| in_use::shown(&users, inode.ino)).unwrap_or_default();
+    print(&found, machines.iter().map(|machine| (paths::shown(machine.directory()), processes(machine))), ctx)?;
+    Ok(exit)
+}
+
+/// Prints a row for each guest. `named` has, for each, its name and the processes that use its memory.
+fn print(found: &[vm::Listed], named: impl Iterator<Item = (String, String)>, ctx: &mut Ctx) -> Result<()> {
     let mut table = Table::new(&["State", "Memory", "Process", "Saved (UTC)", "Name"]).right(&[1]);
-    for (guest, machine) in found.iter().zip(&machines) {
+    for (guest, (name, processes)) in found.iter().zip(named) {
         let role = match guest.state {
             "damaged" => Role::Bad,
             "running" => Role::Good,
             _ => Role::Plain,
         };
-        let processes = memory(machine).map(|inode| in_use::shown(&users, inode.ino)).unwrap_or_default();
         table.styled([
             (guest.state, role),
             (&guest.memory_size.map(size::human).unwrap_or_default(), Role::Plain),
             (&processes, Role::Plain),
             (guest.saved_at.as_deref().unwrap_or_default(), Role::Dim),
-            (&paths::shown(machine.directory()), Role::Directory),
+            (&name, Role::Directory),
         ]);
     }
     if table.is_empty() {
         ctx.note("the region has no virtual machines");
-        return Ok(exit);
+        return Ok(());
     }
-    table.print(ctx)?;
-    Ok(exit)
+    Ok(table.print(ctx)?)
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
 use gmfs::Store;
+use gmfs::changes::Changes;
 use gmfs::verify::{Options, State, verify};
 use gmfs_image::lock::usage::UsageLock;
 use gmfs_io::Span;
@@ -133,16 +134,25 @@ fn resume(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             Failure::new("qmp", message).hint("let it go on by QMP or QEMU's monitor: cont")
         })?;
     }
-    let changes = changed?;
+    tell(&changed?, &machine, running, ctx)?;
+    stay(qemu)
+}
+
+/// Says that the guest runs again, or is paused as it was saved.
+fn tell(changes: &Changes, machine: &Machine, running: bool, ctx: &mut Ctx) -> Result<()> {
     let name = paths::shown(machine.directory());
     if ctx.json {
-        let (image, store) = seals::subject(&changes);
+        let (image, store) = seals::subject(changes);
         let path = files::Path::new(Some(machine.directory()));
         json::print(ctx, "vm-resume", &vm::Resumed { image, store, path, running })?;
     } else {
         ctx.success(&format!("{name}: {}", if running { "runs again" } else { "loaded, and paused as it was saved" }))?;
     }
-    ctx.finish()?;
+    Ok(ctx.finish()?)
+}
+
+/// Waits until a QEMU that was started here ends.
+fn stay(qemu: Running) -> Result<Exit> {
     let Running { qmp, child } = qemu;
     // Another client may talk to QEMU from here on.
     drop(qmp);

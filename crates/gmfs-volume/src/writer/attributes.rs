@@ -92,7 +92,6 @@ impl<S: WriteAt> Writer<S> {
 }
 
 #[cfg(test)]
-#[expect(clippy::arithmetic_side_effects, reason = "the numbers are the tests' own")]
 mod tests {
     use super::*;
     use crate::{CreateOptions, FormatOptions, Region, Stamp, WriterOptions};
