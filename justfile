@@ -19,7 +19,8 @@ lint:
 
 # The documentation of the libraries, without a warning.
 docs:
-    RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
+    RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --exclude gmfs-cli --no-deps
+    RUSTDOCFLAGS='-D warnings' cargo doc --locked -p gmfs-cli --no-deps
 
 # Runs each fuzz target for so many seconds.
 fuzz SECONDS="10" *TARGETS:

@@ -250,10 +250,10 @@ part "static binary" "for $target, as it is released" static_binary
 part tests "cargo test --workspace $*" tests "$@"
 if [ $mode != tests ]; then
     part attack "the program from outside" attack
-    part "deb and rpm" "built, installed into an empty root, tried, removed" packages
     part codecs "their tests once more, without the C libraries" codecs
 fi
 if [ $mode = full ]; then
+    part "deb and rpm" "built, installed into an empty root, tried, removed" packages
     part "more attacks" "seeds 1 to 20" more_attacks
     part "more random cases" "damage, crashes, codecs" more_cases
     part "long fuzzing" "${GMFS_FUZZ_SECONDS:-600} seconds for each target" long_fuzzing
