@@ -258,7 +258,7 @@ fn socket(given: Option<&Path>, name: &str) -> Result<PathBuf> {
     std::fs::create_dir_all(directory)
         .map_err(|error| {
             let message = format!("cannot make {}, for QEMU's socket: {error}", directory.display());
-            Failure::new("socket", message).hint("say where: --qmp SOCKET")
+            Failure::new("socket", message).hint("say where, as in `gmfs vm save IMAGE DIR --qmp SOCKET`")
         })
         .map_err(anyhow::Error::from)?;
     Ok(directory.join(format!("{name}.qmp")))

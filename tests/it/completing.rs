@@ -42,7 +42,7 @@ fn a_place_is_known_for_what_it_is() {
     is("gmfs save vmcore -o ", &[":files"]);
     is("gmfs save vmcore -fo ", &[":files"]);
     is("gmfs put region.img ", &[":files"]);
-    is("gmfs bad ", &["add", "del", "list"]);
+    is("gmfs bad ", &["add", "del", "import", "list"]);
     is("gmfs bad add ", &[":files"]);
     is("gmfs man fs", &["fsck"]);
     is("gmfs man he", &[]);

@@ -89,6 +89,9 @@ fn commands_in_texts_have_the_options_that_are_named() {
                     continue;
                 }
                 commands += 1;
+                // A command of two words has options of its own.
+                let second = words.next().filter(|word| word.chars().all(|c| c.is_ascii_lowercase()));
+                let command = &second.map_or_else(|| command.to_owned(), |second| format!("{command} {second}"));
                 for option in options(quoted) {
                     let has = helps.has(command, &option);
                     assert_eq!(has, Some(true), "{}: `{quoted}`: {command} has no {option}", name.display());
