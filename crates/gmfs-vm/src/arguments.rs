@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(of(&one).unwrap(), ["-m", "8M", "-object", object, "-machine", "memory-backend=gmfs7"]);
         let two = [one[0], Span::new(32 << 20, 2 << 20)];
         let made = of(&two).unwrap();
-        assert_eq!((made[1].as_str(), made[7].as_str()), ("10M", "node,memdev=gmfs7.1"));
+        assert_eq!((made[1].as_str(), made[9].as_str()), ("10M", "node,memdev=gmfs7.1"));
         assert_eq!(of(&[]), Err(ArgumentsError::Size(0)));
         assert_eq!(of(&[Span::new(0, 4096)]), Err(ArgumentsError::Size(4096)));
     }
