@@ -183,10 +183,15 @@ pub(super) fn mappings(store: &Store) -> Line {
                 "stop or save that guest first: what it writes after the seal is not proven by it",
             ),
             (None, 0) => Line::ok(CHECK, "no process has the region mapped"),
-            (None, _) => Line::unknown(CHECK, "not all processes may be looked at", "run it as root"),
+            (None, _) => Line::unknown(CHECK, "not all processes may be looked at", see_all()),
         },
-        Err(error) => Line::unknown(CHECK, format!("processes cannot be looked at: {error}"), "run it as root"),
+        Err(error) => Line::unknown(CHECK, format!("processes cannot be looked at: {error}"), see_all()),
     }
+}
+
+/// How all processes can be seen. Some sandboxes hide them from root as well.
+fn see_all() -> &'static str {
+    if rustix::process::geteuid().is_root() { "run it outside of the container or sandbox" } else { "run it as root" }
 }
 
 pub(super) fn loaded(machine: &Machine, kernel: Option<&Path>) -> Line {
