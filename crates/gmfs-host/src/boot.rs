@@ -4,8 +4,6 @@ use gmfs_format::spec::{format_size, memparse};
 use gmfs_io::Span;
 use gmfs_kernel::cmdline::words;
 
-use crate::spans::without;
-
 /// What a word of the command line makes of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -241,7 +239,7 @@ impl Line {
             }
         }
         if let Some(first) = keeping.first() {
-            let missing = without(window, keeping.iter().filter_map(|claim| claim.span)).first().copied();
+            let missing = window.without(keeping.iter().filter_map(|claim| claim.span)).first().copied();
             let word = first.word.clone();
             return missing.map_or(Keeping::Kept { word: word.clone() }, |missing| Keeping::Partly { word, missing });
         }

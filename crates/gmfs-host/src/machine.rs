@@ -107,7 +107,7 @@ impl Machine {
         (!self.firmware.is_empty()).then(|| {
             let ram = self.firmware.iter().filter(|entry| entry.kind == "System RAM").map(|entry| entry.span);
             let all = self.firmware.iter().map(|entry| entry.span);
-            within(window, ram).is_empty() && crate::spans::without(window, all).is_empty()
+            within(window, ram).is_empty() && window.without(all).is_empty()
         })
     }
 }

@@ -5,7 +5,7 @@ use gmfs_io::Span;
 
 use crate::boot::Line;
 use crate::machine::Machine;
-use crate::spans::{joined, within, without};
+use crate::spans::{joined, within};
 
 /// What the size of a window is a multiple of, and the least alignment of its base: what one entry of a page table maps.
 pub const SMALL: u64 = 2 << 20;
@@ -136,7 +136,7 @@ pub fn plan(machine: &Machine, size: u64, count: u32) -> Result<Plan, PlanError>
         })?;
         free = free
             .into_iter()
-            .flat_map(|free| without(free.span, [window.span]).into_iter().map(move |span| Free { span, ..free }))
+            .flat_map(|free| free.span.without([window.span]).into_iter().map(move |span| Free { span, ..free }))
             .collect();
         windows.push(window);
     }
@@ -166,7 +166,7 @@ fn free(machine: &Machine, ram: &[Span], named: impl Iterator<Item = Span>) -> V
     let firmware: Vec<Span> =
         joined(machine.firmware.iter().filter(|own| own.kind == "System RAM").map(|own| own.span).collect());
     let mut found = Vec::new();
-    for span in ram.iter().flat_map(|span| without(*span, taken.iter().copied())) {
+    for span in ram.iter().flat_map(|span| span.without(taken.iter().copied())) {
         // What the firmware does not call RAM was added later, and is not there yet when the command line is read.
         let real = if firmware.is_empty() { vec![span] } else { within(span, firmware.iter().copied()) };
         for span in real {

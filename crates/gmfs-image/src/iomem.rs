@@ -132,9 +132,9 @@ impl IoMem {
     /// # Errors
     /// [`Held`], with the resources that overlap the range.
     pub fn writable(&self, range: Span) -> Result<(), Held> {
-        let touching = || self.resources.iter().filter(|r| overlap(r.span, range).is_some());
+        let touching = || self.resources.iter().filter(|r| r.span.common(range).is_some());
         let by: Vec<_> = touching().filter(|r| !may_be_written(&r.name)).cloned().collect();
-        let unknown = gaps(range, touching().filter(|r| r.depth == 0).map(|r| r.span));
+        let unknown = range.without(touching().filter(|r| r.depth == 0).map(|r| r.span));
         let real = range.len > 0 && range.offset.checked_add(range.len).is_some();
         if by.is_empty() && unknown.is_empty() && real {
             return Ok(());
@@ -147,7 +147,7 @@ impl IoMem {
     #[must_use]
     pub fn is_persistent(&self, range: Span) -> bool {
         let persistent = self.resources.iter().filter(|r| r.name.starts_with("Persistent Memory"));
-        range.len > 0 && gaps(range, persistent.map(|r| r.span)).is_empty()
+        range.len > 0 && range.without(persistent.map(|r| r.span)).is_empty()
     }
 
     /// The ranges that may be written, ascending, with neighbours joined. A region that was carved out of the memory
@@ -159,7 +159,7 @@ impl IoMem {
         top.sort_by_key(|r| r.span);
         for resource in top.into_iter().filter(|r| may_be_written(&r.name)) {
             let others = self.resources.iter().filter(|r| !may_be_written(&r.name)).map(|r| r.span);
-            for free in gaps(resource.span, others) {
+            for free in resource.span.without(others) {
                 match found.last_mut() {
                     Some(last) if last.end() == free.offset => last.len = last.len.saturating_add(free.len),
                     _ => found.push(free),
@@ -192,30 +192,6 @@ fn may_be_written(name: &str) -> bool {
         || name == "Persistent Memory"
         || name == "Persistent Memory (legacy)"
         || name.strip_prefix("dax").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
-}
-
-fn overlap(a: Span, b: Span) -> Option<Span> {
-    let start = a.offset.max(b.offset);
-    let end = a.end().min(b.end());
-    (start < end).then(|| Span::new(start, end.saturating_sub(start)))
-}
-
-/// The parts of `range` that are in none of `covers`.
-fn gaps(range: Span, covers: impl Iterator<Item = Span>) -> Vec<Span> {
-    let mut covers: Vec<Span> = covers.filter_map(|c| overlap(c, range)).collect();
-    covers.sort();
-    let mut found = Vec::new();
-    let mut at = range.offset;
-    for cover in covers {
-        if cover.offset > at {
-            found.push(Span::new(at, cover.offset.saturating_sub(at)));
-        }
-        at = at.max(cover.end());
-    }
-    if at < range.end() {
-        found.push(Span::new(at, range.end().saturating_sub(at)));
-    }
-    found
 }
 
 #[cfg(test)]

@@ -35,6 +35,32 @@ impl Span {
     pub const fn meets(self, other: Self) -> bool {
         self.offset < other.end() && other.offset < self.end()
     }
+
+    /// The bytes that the two have in common.
+    #[must_use]
+    pub fn common(self, other: Self) -> Option<Self> {
+        let (start, end) = (self.offset.max(other.offset), self.end().min(other.end()));
+        (start < end).then(|| Self::new(start, end.saturating_sub(start)))
+    }
+
+    /// The parts that are in none of `covers`, ascending. They may be in any order, and overlap.
+    #[must_use]
+    pub fn without(self, covers: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let mut covers: Vec<Self> = covers.into_iter().filter_map(|cover| cover.common(self)).collect();
+        covers.sort();
+        let mut found = Vec::new();
+        let mut at = self.offset;
+        for cover in covers {
+            if cover.offset > at {
+                found.push(Self::new(at, cover.offset.saturating_sub(at)));
+            }
+            at = at.max(cover.end());
+        }
+        if at < self.end() {
+            found.push(Self::new(at, self.end().saturating_sub(at)));
+        }
+        found
+    }
 }
 
 impl fmt::Display for Span {
