@@ -22,16 +22,7 @@ pub(super) fn run(args: &Args, store: &Store, found: &Guestmemfs, ctx: &mut Ctx)
             Ok(exit(&found.store().check()))
         }
         View::Inodes | View::Files => {
-            let mut lists = args.json.then(region::Lists::default);
-            let exit = if args.view == View::Inodes {
-                views::inodes(store, lists.as_mut(), ctx)?
-            } else {
-                views::files(store, args.in_use, lists.as_mut(), ctx)?
-            };
-            if let Some(lists) = lists {
-                json::print(ctx, "inspect", &wire::GuestmemfsInspect { lists, ..answer(store, found) })?;
-            }
-            Ok(exit)
+            views::listed(args, store, ctx, |lists| wire::GuestmemfsInspect { lists, ..answer(store, found) })
         }
         View::Blocks | View::Pages | View::Raw => Err(open::told(gmfs::Error::NotNative(store.layout()))),
     }

@@ -10,7 +10,7 @@ use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::open;
 use crate::paths;
-use crate::render::json::{self, luo as wire, region};
+use crate::render::json::{self, luo as wire};
 use crate::render::size;
 use crate::render::style::Role;
 use crate::render::table::Table;
@@ -22,20 +22,11 @@ pub(super) fn run(args: &Args, store: &Store, found: &Luo, ctx: &mut Ctx) -> Res
             json::print(ctx, "inspect", &wire::LuoInspect::new(store, found))?;
             Ok(exit(found))
         }
-        View::Inodes | View::Files => {
-            let mut lists = args.json.then(region::Lists::default);
-            let exit = if args.view == View::Inodes {
-                views::inodes(store, lists.as_mut(), ctx)?
-            } else {
-                views::files(store, args.in_use, lists.as_mut(), ctx)?
-            };
-            if let Some(lists) = lists {
-                let mut answer = wire::LuoInspect::new(store, found);
-                answer.lists = lists;
-                json::print(ctx, "inspect", &answer)?;
-            }
-            Ok(exit)
-        }
+        View::Inodes | View::Files => views::listed(args, store, ctx, |lists| {
+            let mut answer = wire::LuoInspect::new(store, found);
+            answer.lists = lists;
+            answer
+        }),
         View::Superblock | View::Blocks | View::Pages | View::Raw => {
             Err(open::told(gmfs::Error::NotNative(store.layout())))
         }

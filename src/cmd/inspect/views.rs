@@ -13,7 +13,9 @@ use gmfs_format::native::units::{BlockNo, CopyId, PageNo};
 use gmfs_volume::Region;
 use gmfs_volume::superblocks::used_tables;
 use gmfs_volume::sweep::{Frame, sweep};
+use serde::Serialize;
 
+use super::{Args, View};
 use crate::cmd::ls::role;
 use crate::cmd::{inodes as read_inodes, tell_doubtful, tell_lost};
 use crate::ctx::Ctx;
@@ -21,10 +23,29 @@ use crate::exit::Exit;
 use crate::in_use;
 use crate::open::told;
 use crate::paths::{self, Go, Paths, Why};
-use crate::render::json::{files as wire, region as wire_region};
+use crate::render::json::{self, files as wire, region as wire_region};
 use crate::render::style::Role;
 use crate::render::table::Table;
 use crate::render::{size, words};
+
+/// Lists inodes or files of a store of another layout, on its own or, as JSON, in the answer that `answer` makes of it.
+pub(super) fn listed<A: Serialize>(
+    args: &Args,
+    store: &Store,
+    ctx: &mut Ctx,
+    answer: impl FnOnce(wire_region::Lists) -> A,
+) -> Result<Exit> {
+    let mut lists = args.json.then(wire_region::Lists::default);
+    let exit = if args.view == View::Inodes {
+        inodes(store, lists.as_mut(), ctx)?
+    } else {
+        files(store, args.in_use, lists.as_mut(), ctx)?
+    };
+    if let Some(lists) = lists {
+        json::print(ctx, "inspect", &answer(lists))?;
+    }
+    Ok(exit)
+}
 
 /// Blocks behind one another that have one state and one owner.
 #[derive(Clone, Copy, PartialEq, Eq)]
