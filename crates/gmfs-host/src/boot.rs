@@ -2,7 +2,7 @@
 
 use gmfs_format::spec::{format_size, memparse};
 use gmfs_io::Span;
-use gmfs_kernel::cmdline::words;
+use gmfs_kernel::cmdline::kernel_words;
 
 /// What a word of the command line makes of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,10 +128,7 @@ impl Line {
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let mut line = Self::default();
-        for word in words(text) {
-            if word == "--" {
-                break;
-            }
+        for word in kernel_words(text) {
             let (name, value) = word.split_once('=').unwrap_or((&word, ""));
             match name.replace('-', "_").as_str() {
                 "memmap" => value.split(',').for_each(|one| line.add_memmap(one)),

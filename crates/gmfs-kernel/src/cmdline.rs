@@ -89,10 +89,7 @@ impl CommandLine {
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let mut line = Self::default();
-        for word in words(text) {
-            if word == "--" {
-                break;
-            }
+        for word in kernel_words(text) {
             let (name, value) = word.split_once('=').unwrap_or((&word, ""));
             let understood = match name.replace('-', "_").as_str() {
                 "kho" => set(&mut line.kho, on_or_off(value)),
@@ -144,9 +141,15 @@ fn set<T>(to: &mut Option<T>, value: Option<T>) -> bool {
     understood
 }
 
+/// The words of a command line that are for the kernel: those before `--`, without the quotes around a word or a
+/// value.
+pub fn kernel_words(text: &str) -> impl Iterator<Item = String> {
+    words(text).take_while(|word| word != "--")
+}
+
 /// The words of a command line, without the quotes around a word or a value. `--`, after which words are for init, is one of
 /// them.
-pub fn words(text: &str) -> impl Iterator<Item = String> {
+fn words(text: &str) -> impl Iterator<Item = String> {
     let mut quoted = false;
     let split = move |c: char| {
         quoted ^= c == '"';
