@@ -302,8 +302,11 @@ fn clean_up<S: WriteAt>(writer: &mut Writer<S>, machine: &Machine) {
     }
 }
 
-/// Drops a file's seals.
-pub(crate) fn drop_seals<S: WriteAt>(writer: &mut Writer<S>, ino: InodeNo) -> Result<(), ChangeError> {
+/// Drops a file's seals, if it has any.
+///
+/// # Errors
+/// The medium failed, or the region cannot be changed.
+pub fn drop_seals<S: WriteAt>(writer: &mut Writer<S>, ino: InodeNo) -> Result<(), ChangeError> {
     match writer.seals().files.remove(&ino) {
         Some(seals) if seals.sealed > 0 => writer.unseal(ino, &seals).map(drop),
         _ => Ok(()),

@@ -116,9 +116,7 @@ fn prepare(
         Err(failure) => return Ok(Err(failure)),
     };
     // What the guest writes is not what was sealed.
-    if let Some(seals) = writer.seals().files.remove(&inode.ino).filter(|seals| seals.sealed > 0) {
-        writer.unseal(inode.ino, &seals)?;
-    }
+    gmfs_vm::drop_seals(writer, inode.ino)?;
     let region = writer.superblock().uuid.to_string();
     let record = record(FileId::of(&inode), region);
     if let Err(cause) = machine.write_record(writer, &record, cmd::owner()) {
