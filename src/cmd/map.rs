@@ -11,6 +11,8 @@ use gmfs::store::{Run, gaps};
 use gmfs_format::model::Inode;
 use gmfs_format::model::Kind;
 use gmfs_format::model::Piece;
+use gmfs_io::Span;
+use gmfs_vm::arguments::backends;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
@@ -119,10 +121,10 @@ fn qemu(store: &Store, inode: &Inode, pieces: &[Piece]) -> Result<Vec<String>, F
     }
     let image = image_for_qemu(store)?;
     let block = store.block_bytes();
-    let mut objects: Vec<(u64, u64)> = Vec::new();
+    let mut objects: Vec<Span> = Vec::new();
     for piece in pieces {
         match *piece {
-            Piece::Data { file, at, bad: false } => objects.push((store.place.base + at, file.len)),
+            Piece::Data { file, at, bad: false } => objects.push(Span::new(store.place.base + at, file.len)),
             Piece::Data { file, .. } => {
                 let message = format!("bytes {file} lie in a block with a hardware error");
                 return failure("bad-block", message, "extract what is left of it");
@@ -143,23 +145,11 @@ fn qemu(store: &Store, inode: &Inode, pieces: &[Piece]) -> Result<Vec<String>, F
     if objects.is_empty() {
         return failure("empty", "it has no bytes".to_owned(), "`gmfs truncate` makes it larger");
     }
-    let single = objects.len() == 1;
     let devdax = store.place.kind == gmfs_image::Kind::DevDax;
-    let mut arguments = Vec::new();
-    for (n, (offset, length)) in objects.iter().enumerate() {
-        let name = if single { format!("gmfs{}", inode.ino) } else { format!("gmfs{}.{n}", inode.ino) };
-        // A device is mapped in its own granularity only, and the guest's memory in whole PMD pages.
-        let align = if devdax || length % block == 0 { format!(",align={block}") } else { String::new() };
-        arguments.push(format!(
-            "-object memory-backend-file,id={name},mem-path={image},offset={offset:#x},size={length},share=on{align}"
-        ));
-        arguments.push(if single {
-            format!("-machine memory-backend={name}")
-        } else {
-            format!("-numa node,memdev={name}")
-        });
-    }
-    Ok(arguments)
+    // A device is mapped in its own granularity only, and the guest's memory in whole PMD pages.
+    let align = |part: &Span| (devdax || part.len.is_multiple_of(block)).then_some(block);
+    let options = backends(inode.ino, &image, &objects, align);
+    Ok(options.into_iter().map(|(option, value)| format!("{option} {value}")).collect())
 }
 
 /// Where a file is.

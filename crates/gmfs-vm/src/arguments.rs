@@ -1,6 +1,6 @@
 //! QEMU's command line for a guest whose memory is a file of a region.
 
-use std::fmt::Write as _;
+use std::fmt;
 use std::path::Path;
 
 use gmfs_io::Span;
@@ -70,25 +70,37 @@ pub fn memory(memory: &Memory<'_>) -> Result<Vec<String>, ArgumentsError> {
     }
     let path = value(memory.image)?;
     let mut arguments = vec!["-m".to_owned(), format!("{}M", size >> 20)];
-    let single = memory.parts.len() == 1;
-    for (n, part) in memory.parts.iter().enumerate() {
-        let mut name = format!("gmfs{}", memory.ino);
-        if !single {
-            // Writing to a string cannot fail.
-            let _ = write!(name, ".{n}");
-        }
-        let (offset, size, align) = (part.offset, part.len, memory.align);
-        let object = format!(
-            "memory-backend-file,id={name},mem-path={path},offset={offset:#x},size={size},share=on,align={align}"
-        );
-        arguments.extend(["-object".to_owned(), object]);
-        arguments.extend(if single {
-            ["-machine".to_owned(), format!("memory-backend={name}")]
-        } else {
-            ["-numa".to_owned(), format!("node,memdev={name}")]
-        });
+    for (option, value) in backends(memory.ino, &path, memory.parts, |_| Some(memory.align)) {
+        arguments.extend([option.to_owned(), value]);
     }
     Ok(arguments)
+}
+
+/// The options that make parts of `image` the guest's memory, with their values: an object for each part; more than one
+/// need a NUMA node each, in the order of guest addresses. `image` is written as QEMU reads a path in a list of options;
+/// `align` gives the alignment of a part in bytes, if it has one to be told.
+pub fn backends(
+    ino: impl fmt::Display,
+    image: &str,
+    parts: &[Span],
+    align: impl Fn(&Span) -> Option<u64>,
+) -> Vec<(&'static str, String)> {
+    let single = parts.len() == 1;
+    let mut options = Vec::new();
+    for (n, part) in parts.iter().enumerate() {
+        let name = if single { format!("gmfs{ino}") } else { format!("gmfs{ino}.{n}") };
+        let (offset, size) = (part.offset, part.len);
+        let align = align(part).map(|align| format!(",align={align}")).unwrap_or_default();
+        let object =
+            format!("memory-backend-file,id={name},mem-path={image},offset={offset:#x},size={size},share=on{align}");
+        options.push(("-object", object));
+        options.push(if single {
+            ("-machine", format!("memory-backend={name}"))
+        } else {
+            ("-numa", format!("node,memdev={name}"))
+        });
+    }
+    options
 }
 
 /// The arguments that make QEMU listen for QMP.
