@@ -457,6 +457,11 @@ fn a_guest_runs_is_saved_and_goes_on_once() {
         assert!(done.code == 2 && done.stderr.contains("/vms/b/mem is mapped by"), "{line}: {done:?}");
     }
     sandbox.fails("vm run region.img /vms/b --qmp q2 -- ./qemu", "its memory is in use by process");
+    // This QEMU maps nothing, and holds the lock.
+    let checks = sandbox.gmfs("preflight region.img --json").json()["checks"].clone();
+    let mappings = checks.as_array().unwrap().iter().find(|check| check["check"] == "mappings").unwrap().clone();
+    assert_eq!(mappings["verdict"], "fails");
+    assert!(mappings["message"].as_str().unwrap().ends_with(") uses memory of the region"), "{mappings}");
     sandbox.ok("rm region.img /vms/a/mem");
 
     let saved = sandbox.ok("vm save region.img /vms/b --reserve 4M");

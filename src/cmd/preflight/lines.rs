@@ -174,18 +174,22 @@ pub(super) fn seals(region: &Region<Source>) -> Line {
 
 pub(super) fn mappings(store: &Store) -> Line {
     const CHECK: &str = "mappings";
+    const END: &str = "stop or save that guest first: what it writes after the seal is not proven by it";
     let span = Span::new(store.place.base, store.size());
-    match InUse::look(&store.place.path, span) {
-        Ok(found) => match (found.mapped().first(), found.unseen()) {
-            (Some(first), _) => Line::fails(
-                CHECK,
-                format!("{} has the region mapped", first.process),
-                "stop or save that guest first: what it writes after the seal is not proven by it",
-            ),
-            (None, 0) => Line::ok(CHECK, "no process has the region mapped"),
-            (None, _) => Line::unknown(CHECK, "not all processes may be looked at", see_all()),
-        },
-        Err(error) => Line::unknown(CHECK, format!("processes cannot be looked at: {error}"), see_all()),
+    let found = match InUse::look(&store.place.path, span) {
+        Ok(found) => found,
+        Err(error) => return Line::unknown(CHECK, format!("processes cannot be looked at: {error}"), see_all()),
+    };
+    if let Some(first) = found.mapped().first() {
+        return Line::fails(CHECK, format!("{} has the region mapped", first.process), END);
+    }
+    // A VMM that gmfs has started holds a lock, even if its mappings cannot be seen.
+    if let Some(first) = found.locked().first() {
+        return Line::fails(CHECK, format!("{} uses memory of the region", first.by), END);
+    }
+    match found.unseen() {
+        0 => Line::ok(CHECK, "no process has the region mapped"),
+        _ => Line::unknown(CHECK, "not all processes may be looked at", see_all()),
     }
 }
 
