@@ -98,6 +98,16 @@ impl Tried {
         self.done = true;
     }
 
+    /// Whether one of them has failed so far.
+    pub(crate) const fn has_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
+    /// Notes that what was done has been undone.
+    pub(crate) const fn nothing_done(&mut self) {
+        self.done = false;
+    }
+
     /// Whether one of them failed; an error if all did.
     pub(crate) fn end(self) -> Result<bool> {
         match self.failed {

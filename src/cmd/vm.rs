@@ -40,6 +40,7 @@ use crate::paths;
 #[command(after_long_help = "Examples:
   gmfs vm run /dev/dax0.0 /vms/a --memory 4G -- qemu-system-x86_64 -nographic -drive file=a.img,if=virtio
   gmfs vm save /dev/dax0.0 /vms/a
+  gmfs vm save /dev/dax0.0 --all
   gmfs vm resume /dev/dax0.0 /vms/a
   gmfs vm list /dev/dax0.0")]
 pub(crate) struct Args {
@@ -76,14 +77,21 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     }
 }
 
-/// Which virtual machine. What is written is not recorded for `gmfs undo`: it would make a used state new again.
+/// Which virtual machine.
 #[derive(Arguments, Clone, Debug)]
 struct Which {
-    /// Region file, block device, /dev/mem or devdax device
-    image: PathBuf,
+    #[command(flatten)]
+    at: Where,
     /// The virtual machine's directory in the region
     #[arg(value_name = "DIR", value_parser = super::region_path())]
     directory: OsString,
+}
+
+/// In which region. What is written is not recorded for `gmfs undo`: it would make a used state new again.
+#[derive(Arguments, Clone, Debug)]
+struct Where {
+    /// Region file, block device, /dev/mem or devdax device
+    image: PathBuf,
     /// Where in IMAGE the region is, as in guestmemfs=SIZE:BASE
     #[arg(long, value_name = "SIZE[:BASE]", value_parser = locate::parse_region)]
     region: Option<RegionSpec>,
@@ -95,21 +103,23 @@ struct Which {
 }
 
 impl Which {
+    fn machine(&self) -> Machine {
+        Machine::new(paths::bytes(&self.directory))
+    }
+
+    fn shown(&self) -> String {
+        paths::shown(paths::bytes(&self.directory))
+    }
+}
+
+impl Where {
     fn target(&self) -> TargetArgs {
         let (image, region, wait) = (self.image.clone(), self.region, self.wait);
         TargetArgs { image, region, wait, dry_run: false, undo: None }
     }
 
-    fn machine(&self) -> Machine {
-        Machine::new(paths::bytes(&self.directory))
-    }
-
     fn limit(&self) -> Duration {
         Duration::from_secs(self.timeout.into())
-    }
-
-    fn shown(&self) -> String {
-        paths::shown(paths::bytes(&self.directory))
     }
 
     /// Opens the region for reading.
@@ -149,6 +159,12 @@ fn record(store: &Store, machine: &Machine) -> Result<Option<Record>> {
 
 const RECORD: &str = "`gmfs rm IMAGE DIR/vm.json` forgets the guest's arguments and its state; DIR/mem stays as it is";
 
+/// Whether a process has locked or mapped one of these parts of an image.
+fn is_used(found: &InUse, parts: &[Span]) -> bool {
+    let locked = found.locked().iter().map(|locked| locked.span);
+    locked.chain(found.mapped().iter().map(|mapped| mapped.span)).any(|span| parts.iter().any(|part| part.meets(span)))
+}
+
 /// What a guest's memory is in an image.
 struct InImage {
     place: Place,
@@ -167,7 +183,12 @@ impl InImage {
     fn parts(&self, writer: &Changing<'_>, machine: &Machine) -> Result<Vec<Span>, Failure> {
         let parts = memory_parts(&writer.region(), writer.tree(), &machine.memory());
         let parts = parts.map_err(|error| failure("memory", &error, "give the guest another file as its memory"))?;
-        Ok(parts.iter().map(|part| Span::new(part.offset.saturating_add(self.place.base), part.len)).collect())
+        Ok(self.at(&parts))
+    }
+
+    /// Parts of the region, in bytes of the image.
+    fn at(&self, parts: &[Span]) -> Vec<Span> {
+        parts.iter().map(|part| Span::new(part.offset.saturating_add(self.place.base), part.len)).collect()
     }
 
     /// Locks the memory as in use, and refuses memory that a process has mapped without a lock.
@@ -232,6 +253,10 @@ fn of_cause(cause: &Cause) -> (&'static str, &'static str) {
         Cause::Version(_) => ("qemu-too-old", "start the guest with QEMU 8.2 or newer"),
         Cause::Qmp(QmpError::Connect { .. }) => ("no-qemu", NO_QEMU),
         Cause::Qmp(_) => ("qmp", "look at what QEMU says, and try again; --timeout SECONDS waits longer for each step"),
+        Cause::Status(status) if status == "postmigrate" => (
+            "guest-state",
+            "QEMU does not save a guest again that has not run since: let it run for a moment, by QMP or QEMU's monitor (cont, stop)",
+        ),
         Cause::Status(_) => (
             "guest-state",
             "bring it into a state in which it runs or is paused, by QMP or QEMU's monitor; then try again",
@@ -249,8 +274,8 @@ fn of_cause(cause: &Cause) -> (&'static str, &'static str) {
 
 const NO_QEMU: &str = "`gmfs vm list IMAGE` shows which guests run; --qmp SOCKET names the socket of another QEMU";
 
-/// Where QEMU listens: as the user says, or in a directory for such sockets.
-fn socket(given: Option<&Path>, name: &str) -> Result<PathBuf> {
+/// Where QEMU listens: as the user says, or in a directory for such sockets, of which each guest of each region has its own.
+fn socket(given: Option<&Path>, region: &str, machine: &Machine) -> Result<PathBuf> {
     if let Some(path) = given {
         return std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()));
     }
@@ -261,7 +286,7 @@ fn socket(given: Option<&Path>, name: &str) -> Result<PathBuf> {
             Failure::new("socket", message).hint("say where, as in `gmfs vm save IMAGE DIR --qmp SOCKET`")
         })
         .map_err(anyhow::Error::from)?;
-    Ok(directory.join(format!("{name}.qmp")))
+    Ok(directory.join(format!("{region}-{}.qmp", machine.short_name())))
 }
 
 /// QEMU's program and arguments, in UTF-8.

@@ -54,6 +54,8 @@ struct Shared {
     loaded: Vec<u8>,
     quit: bool,
     resumes: bool,
+    /// The mode of migrations, and whether they leave shared memory where it is.
+    settings: (String, bool),
 }
 
 impl Shared {
@@ -210,6 +212,15 @@ impl Qemu {
                 json!({})
             }
             "query-migrate" => json!({"status": shared.migration}),
+            "migrate-set-parameters" => {
+                given["mode"].as_str().unwrap().clone_into(&mut shared.settings.0);
+                json!({})
+            }
+            "migrate-set-capabilities" => {
+                assert_eq!(given["capabilities"][0]["capability"], "x-ignore-shared");
+                shared.settings.1 = given["capabilities"][0]["state"].as_bool().unwrap();
+                json!({})
+            }
             "migrate-incoming" => {
                 let mut stream = UnixStream::from(shared.descriptors.remove("gmfs-state").unwrap());
                 shared.migration = "active";
@@ -277,25 +288,54 @@ fn nothing_was_saved(sandbox: &Sandbox, what: &str) {
 
 #[test]
 fn a_guest_is_saved_whole_and_qemu_ends() {
-    for (status, running) in [("running", true), ("paused", false)] {
+    for (status, running) in [("running", true), ("suspended", true), ("paused", false)] {
         let (sandbox, memory) = sandbox();
         let qemu = Qemu::new(status, memory);
         let served = listen(&sandbox, &qemu);
         let done = sandbox.gmfs(&format!("{SAVE} --json"));
         assert_eq!((done.code, done.stderr.as_str()), (0, ""), "{done:?}");
         served.join().unwrap();
-        let answer = done.json();
-        assert_eq!((&answer["running"], &answer["path"]), (&running.into(), &"/vms/a".into()));
-        assert_eq!(answer["state_size"], STATE.len());
+        let guest = done.json()["guests"][0].clone();
+        assert_eq!((&guest["running"], &guest["path"]), (&running.into(), &"/vms/a".into()));
+        assert_eq!(guest["state_size"], STATE.len());
         let commands = qemu.commands();
         let place = |name: &str| commands.iter().position(|command| command == name).unwrap();
         assert!(place("migrate-set-capabilities") < place("migrate") && place("migrate") < place("quit"));
         assert!(!commands.contains(&"cont".to_owned()), "{commands:?}");
         assert_eq!(sandbox.ok("cat region.img /vms/a/state").stdout, STATE);
         assert_eq!(state(&sandbox), "saved");
-        sandbox.ok("verify region.img /vms/a/mem /vms/a/state");
+        sandbox.ok("verify region.img /vms/a");
         sandbox.ok("fsck -n region.img");
     }
+}
+
+/// A later migration, for example to another host, must take the memory along.
+#[test]
+fn qemu_keeps_no_setting_of_a_save_that_failed_or_of_a_resume() {
+    let settings = |qemu: &Qemu| qemu.shared.lock().unwrap().settings.clone();
+    let usual = (String::new(), false);
+    let (sandbox, memory) = sandbox();
+    for (command, line) in [("getfd", SAVE), ("migrate", SAVE), ("query-memdev", SAVE)] {
+        let qemu = Qemu::new("running", memory.clone()).trouble(command, How::Refuse);
+        let served = listen(&sandbox, &qemu);
+        sandbox.fails(line, "it is");
+        let _ =
+            UnixStream::connect(sandbox.path("qmp")).map(|mut stream| stream.write_all(b"{\"execute\":\"quit\"}\n"));
+        served.join().unwrap();
+        let found = settings(&qemu);
+        assert!(found == usual || found == ("normal".to_owned(), false), "{command}: {found:?}");
+    }
+    let qemu = Qemu::new("running", memory.clone());
+    let served = listen(&sandbox, &qemu);
+    sandbox.ok(SAVE);
+    served.join().unwrap();
+    assert_eq!(settings(&qemu), ("cpr-reboot".to_owned(), true));
+    let qemu = Qemu::new("inmigrate", memory);
+    let served = listen(&sandbox, &qemu);
+    sandbox.ok("vm resume region.img /vms/a --qmp qmp --timeout 5");
+    let _ = UnixStream::connect(sandbox.path("qmp")).map(|mut stream| stream.write_all(b"{\"execute\":\"quit\"}\n"));
+    served.join().unwrap();
+    assert_eq!(settings(&qemu), ("normal".to_owned(), false));
 }
 
 #[test]
@@ -429,10 +469,66 @@ fn listens(path: &Path) -> bool {
 }
 
 fn run(sandbox: &Sandbox) -> Child {
-    let _ = std::fs::remove_file(sandbox.path("q"));
-    let child = start(sandbox, "vm run region.img /vms/b --memory 6M --qmp q -- ./qemu -nographic");
-    until("QEMU listens", || listens(&sandbox.path("q")));
+    run_with(sandbox, "/vms/b", "q")
+}
+
+fn run_with(sandbox: &Sandbox, directory: &str, socket: &str) -> Child {
+    let _ = std::fs::remove_file(sandbox.path(socket));
+    let child =
+        start(sandbox, &format!("vm run region.img {directory} --memory 6M --qmp {socket} -- ./qemu -nographic"));
+    until("QEMU listens", || listens(&sandbox.path(socket)));
     child
+}
+
+#[test]
+fn all_guests_are_saved_or_none() {
+    let (sandbox, _) = sandbox();
+    program(&sandbox, "10.0.2");
+    let none = sandbox.succeeds("vm save region.img --all");
+    assert_eq!((none.text().as_str(), none.stderr.as_str()), ("", "gmfs: note: no guest of the region runs\n"));
+    let mut first = run_with(&sandbox, "/vms/b", "q");
+    let mut second = run_with(&sandbox, "/vms/c", "q2");
+    let states = || {
+        let guests = sandbox.succeeds("vm list region.img --json").json()["guests"].clone();
+        guests.as_array().unwrap().iter().map(|guest| guest["state"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    std::fs::rename(sandbox.path("q2"), sandbox.path("away")).unwrap();
+    let said = "gmfs: cannot save '/vms/c': cannot connect to QEMU";
+    let done = sandbox.fails_with(2, "vm save region.img --all --reserve 4M", said);
+    assert!(done.stderr.contains("note: /vms/b goes on, and is not saved"), "{done:?}");
+    assert_eq!(states(), ["running", "running"]);
+    assert!(!sandbox.ok("ls region.img /vms/b").text().contains("state"));
+    sandbox.fails("vm resume region.img /vms/b", "the guest was not saved");
+
+    let done = sandbox.gmfs("vm save region.img --all --keep-going --reserve 4M");
+    assert_eq!((done.code, done.text().as_str()), (2, "/vms/b: saved, a state of 32 B\n"), "{done:?}");
+    assert!(done.stderr.contains("cannot save '/vms/c'"), "{done:?}");
+    assert!(first.wait().unwrap().success());
+    assert_eq!(states(), ["saved", "running"]);
+
+    std::fs::rename(sandbox.path("away"), sandbox.path("q2")).unwrap();
+    let guests = sandbox.ok("vm save region.img --all --reserve 4M --json").json()["guests"].clone();
+    assert_eq!((guests.as_array().unwrap().len(), &guests[0]["path"]), (1, &"/vms/c".into()));
+    assert!(second.wait().unwrap().success());
+    assert_eq!(states(), ["saved", "saved"]);
+    sandbox.ok("verify region.img /vms/b /vms/c");
+}
+
+/// Arguments may have names of files that are relative to where `vm run` was called.
+#[test]
+fn qemu_is_started_again_where_it_was_started_first() {
+    let (sandbox, _) = sandbox();
+    program(&sandbox, "10.0.2");
+    let mut child = run(&sandbox);
+    sandbox.ok("vm save region.img /vms/b --reserve 4M");
+    child.wait().unwrap();
+    let elsewhere = sandbox.path("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let image = sandbox.path("region.img");
+    let mut command = sandbox.command(&["vm", "resume", image.to_str().unwrap(), "/vms/b", "--timeout", "5"]);
+    let done = Done::from(command.current_dir(&elsewhere).output().unwrap());
+    assert_eq!((done.code, done.text().as_str()), (0, "/vms/b: runs again\n"), "{done:?}");
+    assert!(sandbox.exists("resumed"));
 }
 
 const RESUME: &str = "vm resume region.img /vms/b --timeout 5";

@@ -9,7 +9,7 @@ use gmfs_io::{ReadAt, Span};
 use gmfs_volume::content::ContentError;
 use gmfs_volume::{Region, Superblocks};
 
-use crate::record::{LONGEST, Record, RecordError};
+use crate::record::{LONGEST, Record, RecordError, fnv};
 
 /// The memory of a virtual machine in its directory.
 pub(crate) const MEMORY: &[u8] = b"mem";
@@ -17,6 +17,8 @@ pub(crate) const MEMORY: &[u8] = b"mem";
 pub(crate) const STATE: &[u8] = b"state";
 /// Its record.
 pub(crate) const RECORD: &[u8] = b"vm.json";
+/// Of the last part of a path, at most so many bytes are in its short name: the path of a socket has at most 107.
+const SHORT: usize = 24;
 /// Bytes that are read at once.
 const PIECE: u64 = 256 << 10;
 
@@ -73,6 +75,16 @@ impl Machine {
     #[must_use]
     pub fn directory(&self) -> &[u8] {
         &self.directory
+    }
+
+    /// A short name, by which it is known on this machine: with the last part of its path, to be read by people. No two paths
+    /// have the same.
+    #[must_use]
+    pub fn short_name(&self) -> String {
+        let last = self.directory.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let plain = |byte: &u8| if byte.is_ascii_alphanumeric() { char::from(*byte) } else { '_' };
+        let last: String = last.iter().take(SHORT).map(plain).collect();
+        format!("{last}-{:016x}", fnv(&self.directory))
     }
 
     /// Its memory.
@@ -216,5 +228,20 @@ impl<S: ReadAt> Content<'_, S> {
             bytes.extend(piece);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_names_differ_and_are_short() {
+        let name = |path: &str| Machine::new(path.as_bytes()).short_name();
+        assert_eq!(name("/vms/a"), name("/vms/a/"));
+        assert!(name("/vms/a").starts_with("a-") && name("/vms/\n").starts_with("_-"));
+        assert_ne!(name("/vms/a-b"), name("/vms-a/b"));
+        assert_ne!(name("/x/a"), name("/y/a"));
+        assert!(name(&format!("/{}", "x".repeat(200))).len() <= SHORT + 17);
     }
 }

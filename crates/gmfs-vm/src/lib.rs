@@ -22,5 +22,5 @@ pub mod version;
 pub use files::{Machine, PartsError, ReadRecordError, memory_parts};
 pub use record::Record;
 pub use resuming::{LoadOptions, Refused, ResumeError, check, load};
-pub use saving::{Cause, SaveError, SaveOptions, drop_seals, save};
+pub use saving::{Cause, SaveError, SaveOptions, drop_seals, save, take_back};
 pub use version::Version;

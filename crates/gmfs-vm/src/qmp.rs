@@ -283,6 +283,17 @@ impl Qmp {
         self.execute("migrate-set-parameters", json!({ "mode": "cpr-reboot" })).map(drop)
     }
 
+    /// Takes back what [`leave_memory`](Self::leave_memory) has set: the next migration may be one to another host, which
+    /// needs the memory too.
+    ///
+    /// # Errors
+    /// See [`QmpError`].
+    pub fn take_memory(&mut self) -> Result<(), QmpError> {
+        self.execute("migrate-set-parameters", json!({ "mode": "normal" }))?;
+        let ignore = json!([{ "capability": "x-ignore-shared", "state": false }]);
+        self.execute("migrate-set-capabilities", json!({ "capabilities": ignore })).map(drop)
+    }
+
     /// A stream of the guest's state: reading from it stops the guest.
     ///
     /// # Errors
@@ -346,7 +357,7 @@ impl Qmp {
         }
     }
 
-    /// Lets the guest run, and waits until it does.
+    /// Lets the guest run, and waits until it does, or is suspended as it was.
     ///
     /// # Errors
     /// See [`QmpError`].
@@ -364,7 +375,7 @@ impl Qmp {
         }
         loop {
             let status = self.status()?;
-            if status == "running" {
+            if is_live(&status) {
                 return Ok(());
             }
             if Instant::now() >= deadline {
@@ -462,6 +473,11 @@ fn failed(command: &str, limit: Duration, source: io::Error) -> QmpError {
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => QmpError::Closed { command },
         _ => QmpError::Io { command, source },
     }
+}
+
+/// Whether a guest in this state was not stopped by anybody. One that has suspended itself wakes up by itself.
+pub(crate) fn is_live(status: &str) -> bool {
+    matches!(status, "running" | "suspended")
 }
 
 /// A field of an object; null where there is none.

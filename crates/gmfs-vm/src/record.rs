@@ -39,7 +39,7 @@ pub struct Saved {
     pub memory_seal: String,
     /// The seals of the state's file.
     pub state_seal: String,
-    /// Whether the guest was running, and will run when it is resumed.
+    /// Whether the guest was running or had suspended itself, and will run when it is resumed.
     pub running: bool,
     /// The version of QEMU that wrote the state.
     pub qemu: String,
@@ -59,6 +59,9 @@ pub struct Record {
     pub memory: FileId,
     /// QEMU and its arguments, without those that gmfs adds. Empty if gmfs has not started it.
     pub command: Vec<String>,
+    /// The directory in which gmfs has started it, to which names of files in the arguments are relative.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
     /// The path of its QMP socket.
     pub socket: Option<String>,
     /// Its last saved state.
@@ -131,7 +134,7 @@ impl Record {
 }
 
 /// FNV-1a with 64 bits.
-fn fnv(bytes: &[u8]) -> u64 {
+pub(crate) fn fnv(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
 
@@ -154,6 +157,7 @@ mod tests {
             region: "r".to_owned(),
             memory: file,
             command: vec!["qemu".to_owned(), "-nographic".to_owned()],
+            directory: Some("/root".to_owned()),
             socket: Some("/run/x".to_owned()),
             saved: Some(saved),
         }

@@ -146,6 +146,8 @@ pub fn load<S: WriteAt>(
     if status != "paused" && status != "postmigrate" {
         return Err(ResumeError::Status(status));
     }
+    // Nothing depends on it here, and the guest is loaded.
+    let _ = qmp.take_memory();
     let mut used = record.clone();
     if let Some(saved) = &mut used.saved {
         saved.used = Some(options.now);

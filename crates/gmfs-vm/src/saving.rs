@@ -6,7 +6,7 @@ use gmfs_volume::used::Nobody;
 use gmfs_volume::{ChangeError, CreateOptions, PutOptions, SealOptions, Writer};
 
 use crate::files::{Machine, PartsError, ReadRecordError, file, memory_parts};
-use crate::qmp::{Backend, Qmp, QmpError};
+use crate::qmp::{Backend, Qmp, QmpError, is_live};
 use crate::record::{FileId, Record, Saved};
 use crate::version::VersionError;
 
@@ -35,9 +35,12 @@ pub enum SaveError {
     /// Nothing was done to the guest, which is as it was.
     #[error("{}; the guest was not touched", told(.0))]
     Untouched(Cause),
-    /// The guest was stopped, and runs again, or is paused as it was before.
+    /// The guest was stopped, and runs again.
     #[error("{}; nothing was saved, and the guest goes on as before", told(.0))]
     GoesOn(Cause),
+    /// The guest was paused, and is so still. QEMU may not save it again before it has run.
+    #[error("{}; nothing was saved, and the guest is paused as before", told(.0))]
+    StaysPaused(Cause),
     /// The guest was stopped, and whether it runs is unknown.
     #[error("{}; nothing was saved, and the guest could not be made to go on ({after})", told(.cause))]
     Stuck {
@@ -53,7 +56,9 @@ impl SaveError {
     #[must_use]
     pub const fn cause(&self) -> &Cause {
         match self {
-            Self::Untouched(cause) | Self::GoesOn(cause) | Self::Stuck { cause, .. } => cause,
+            Self::Untouched(cause) | Self::GoesOn(cause) | Self::StaysPaused(cause) | Self::Stuck { cause, .. } => {
+                cause
+            }
         }
     }
 }
@@ -138,12 +143,18 @@ pub fn save<S: WriteAt>(
     let running = ready.running;
     match stop_and_save(writer, machine, qmp, options, ready) {
         Ok(record) => Ok(record),
-        Err((cause, false)) => Err(SaveError::Untouched(cause)),
+        Err((cause, false)) => {
+            // The error that led here is the one to tell of.
+            let _ = qmp.take_memory();
+            Err(SaveError::Untouched(cause))
+        }
         Err((cause, true)) => {
             let after = if running { qmp.go_on() } else { Ok(()) };
+            let _ = qmp.take_memory();
             clean_up(writer, machine);
             match after {
-                Ok(()) => Err(SaveError::GoesOn(cause)),
+                Ok(()) if running => Err(SaveError::GoesOn(cause)),
+                Ok(()) => Err(SaveError::StaysPaused(cause)),
                 Err(after) => Err(SaveError::Stuck { cause, after }),
             }
         }
@@ -163,17 +174,17 @@ fn prepare<S: WriteAt>(
     let record = machine.read_record(&writer.region(), writer.tree())?;
     let status = qmp.status()?;
     let running = match status.as_str() {
-        "running" => true,
+        live if is_live(live) => true,
         "paused" => false,
         _ => return Err(Cause::Status(status)),
     };
     require_memory(writer, machine, qmp, options.base, options.is_image)?;
-    qmp.leave_memory()?;
     let region = writer.superblock().uuid.to_string();
     let record = record.unwrap_or_else(|| Record {
         region,
         memory,
         command: Vec::new(),
+        directory: None,
         socket: Some(options.socket.to_owned()),
         saved: None,
     });
@@ -189,6 +200,7 @@ fn prepare<S: WriteAt>(
     if free < needed {
         return Err(ChangeError::NoSpace { needed, free }.into());
     }
+    qmp.leave_memory().inspect_err(|_| drop(qmp.take_memory()))?;
     Ok(Ready { memory, record, running })
 }
 
@@ -254,26 +266,45 @@ fn record_saved<S: WriteAt>(
     ready: Ready,
 ) -> Result<Record, Cause> {
     let status = qmp.status()?;
-    if status == "running" {
+    if is_live(&status) {
         return Err(Cause::Status(status));
     }
     // QEMU still has the memory mapped, and the guest is stopped.
     writer.watch(Box::new(Nobody));
-    let memory_seal = seal(writer, &machine.memory(), options)?;
-    let state_seal = seal(writer, &machine.state(), options)?;
+    let memory_seal = seal(writer, &machine.memory(), &options.seal)?;
+    let state_seal = seal(writer, &machine.state(), &options.seal)?;
     let state = FileId::of(file(writer.tree(), &machine.state())?);
     let (running, qemu) = (ready.running, qmp.version().to_string());
     let saved = Saved { state, memory_seal, state_seal, running, qemu, at: options.now, used: None };
     let record = Record { memory: ready.memory, saved: Some(saved), ..ready.record };
     write_record(writer, machine, &record, options.owner)?;
+    // The guest is saved now, whether or not the record has a seal. With it, the whole directory can be verified.
+    let _ = seal(writer, &machine.record(), &SealOptions { go_on: &|| true, ..options.seal });
     Ok(record)
 }
 
+/// Gives up a state that was saved, while its QEMU is still there and the guest stopped. After that nothing can be resumed,
+/// and the guest may go on in that QEMU.
+///
+/// # Errors
+/// The region: the guest is saved as before, and must not go on.
+pub fn take_back<S: WriteAt>(
+    writer: &mut Writer<S>,
+    machine: &Machine,
+    record: &Record,
+    owner: (u32, u32),
+) -> Result<(), Cause> {
+    let record = Record { saved: None, ..record.clone() };
+    write_record(writer, machine, &record, owner)?;
+    clean_up(writer, machine);
+    Ok(())
+}
+
 /// Seals a file anew, and gives its seals as one number.
-fn seal<S: WriteAt>(writer: &mut Writer<S>, path: &[u8], options: &SaveOptions<'_>) -> Result<String, Cause> {
+fn seal<S: WriteAt>(writer: &mut Writer<S>, path: &[u8], options: &SealOptions<'_>) -> Result<String, Cause> {
     let ino = file(writer.tree(), path)?.ino;
     let seals = writer.seals().files.remove(&ino).unwrap_or_default();
-    writer.seal(ino, &seals, &options.seal)?;
+    writer.seal(ino, &seals, options)?;
     let sum = writer.region().seal_of(ino);
     sum.map(|sum| format!("{sum:016x}")).ok_or_else(|| Cause::Unsealed(gmfs_format::name::escape(path)))
 }

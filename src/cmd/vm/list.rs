@@ -5,9 +5,9 @@ use clap::Args as Arguments;
 use gmfs::in_use::ByFile;
 use gmfs_format::model::InodeNo;
 use gmfs_image::InUse;
-use gmfs_io::Span;
 use gmfs_vm::{Machine, Record, memory_parts};
 
+use super::{InImage, is_used};
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::printable;
@@ -42,18 +42,16 @@ pub(super) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         machines.iter().filter_map(&memory).map(|inode| inode.ino).collect();
     let runs = store.runs(|ino| wanted.contains(&ino));
     let users = ByFile::look(&store, &runs, in_use::tell);
-    let whole = Span::new(store.place.base, store.size());
-    let locked = match store.place.kind.is_dump() {
+    let in_image = InImage::of(&store);
+    let in_use = match store.place.kind.is_dump() {
         true => InUse::default(),
-        false => InUse::look(&store.place.path, whole).unwrap_or_default(),
+        false => InUse::look(&store.place.path, in_image.whole).unwrap_or_default(),
     };
     let region = store.native().map_err(open::told)?;
     let mut found = Vec::new();
     for machine in &machines {
         let inode = memory(machine);
-        let parts = memory_parts(region, tree, &machine.memory()).unwrap_or_default();
-        let at = |part: &Span| Span::new(part.offset.saturating_add(whole.offset), part.len);
-        let is_locked = parts.iter().any(|part| locked.locked().iter().any(|locked| locked.span.meets(at(part))));
+        let parts = in_image.at(&memory_parts(region, tree, &machine.memory()).unwrap_or_default());
         let users = inode.map(|inode| in_use::users(&users, inode.ino)).unwrap_or_default();
         let record = machine.read_record(region, tree);
         if let Err(error) = &record {
@@ -65,7 +63,7 @@ pub(super) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         let saved = record.as_ref().and_then(Record::unused).filter(|_| tree.resolve(&machine.state()).is_some());
         let state = match (&record, saved) {
             (None, _) => "damaged",
-            _ if is_locked || !users.is_empty() => "running",
+            _ if is_used(&in_use, &parts) => "running",
             (_, Some(_)) => "saved",
             _ => "stopped",
         };

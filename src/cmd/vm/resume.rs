@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -16,7 +16,7 @@ use gmfs_vm::qmp::{Qmp, QmpError};
 use gmfs_vm::{LoadOptions, Machine, Record, Refused, ResumeError, arguments};
 
 use super::save::{connect, of_qmp};
-use super::{InImage, Which, failure};
+use super::{InImage, Where, Which, failure};
 use crate::clock;
 use crate::cmd::{self, sealing};
 use crate::ctx::Ctx;
@@ -29,11 +29,13 @@ use crate::render::{size, time};
 
 /// The pause between two attempts to connect to a QEMU that starts.
 const PAUSE: Duration = Duration::from_millis(5);
+/// How long a QEMU that has closed its connection may take until its process has ended.
+const DYING: Duration = Duration::from_secs(1);
 
 /// Prove that a saved guest's memory and state are unchanged, and let it go on
 ///
-/// All of the memory is compared with its seals first. Then QEMU is started with the recorded arguments, or those after --,
-/// and loads the state; that the state is used is committed before the guest runs, so that no crash lets it be used twice.
+/// All of the memory is compared with its seals first. Then QEMU is started with the recorded arguments in the recorded
+/// directory, or with those after -- in this one, and loads the state; that the state is used is committed before the guest runs, so that no crash lets it be used twice.
 /// gmfs stays until QEMU ends, with the same exit status; with -daemonize among its arguments QEMU goes on in the
 /// background. With --qmp, the guest is given to a QEMU that was started with the arguments of `gmfs map --vmm qemu`, -m, -S
 /// and -incoming defer.
@@ -59,7 +61,7 @@ pub(super) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
 /// How QEMU is come by.
 enum Source {
     Listens(PathBuf),
-    Started { words: Vec<String>, socket: PathBuf },
+    Started { words: Vec<String>, directory: Option<PathBuf>, socket: PathBuf },
 }
 
 /// A QEMU, which ends with this unless it is kept.
@@ -69,26 +71,36 @@ struct Running {
 }
 
 impl Running {
-    fn abandon(mut self) {
-        if let Some(child) = &mut self.child {
+    /// Ends it. Gives how it has ended, if it has done so by itself and not well.
+    fn abandon(mut self, has_closed: bool) -> Option<ExitStatus> {
+        let child = self.child.as_mut()?;
+        let mut status = None;
+        if has_closed {
+            let began = Instant::now();
+            while status.is_none() && began.elapsed() < DYING {
+                std::thread::sleep(PAUSE);
+                status = child.try_wait().ok()?;
+            }
+        } else {
             // One that has gone into the background ends by this only.
             let _ = self.qmp.quit();
-            let _ = child.kill();
-            let _ = child.wait();
         }
+        let _ = child.kill();
+        let _ = child.wait();
+        status.filter(|status| !status.success())
     }
 }
 
 fn resume(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
-    let which = &args.which;
-    let machine = which.machine();
+    let which = &args.which.at;
+    let machine = args.which.machine();
     let store = which.store(ctx)?;
     let record = {
         let region = store.native().map_err(open::told)?;
         let tree = region.inodes().tree;
         gmfs_vm::check(region, &tree, &machine).map_err(|error| of_refused(&error))?
     };
-    let source = source(args, &record, which)?;
+    let source = source(args, &record, &machine)?;
     require_same(&store, &machine)?;
     let in_image = InImage::of(&store);
     drop(store);
@@ -99,7 +111,7 @@ fn resume(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         is_image: &|path| which.is_image(path),
         now: clock::now(),
     };
-    let (mut running, mut is_loaded) = (None, false);
+    let (mut running, mut is_loaded, mut has_closed) = (None, false, false);
     let changed = which.change(ctx, |writer| {
         // It may have been changed, or resumed, since it was read.
         match gmfs_vm::check(&writer.region(), writer.tree(), &machine) {
@@ -115,6 +127,7 @@ fn resume(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         let loaded = gmfs_vm::load(writer, &machine, &record, &mut qemu.qmp, &options);
         running = Some(qemu);
         is_loaded = loaded.is_ok();
+        has_closed = matches!(loaded, Err(ResumeError::Qmp(QmpError::Closed { .. })));
         Ok(loaded.map(drop).map_err(|error| of_resume(&error)))
     });
     let Some(mut qemu) = running else {
@@ -123,8 +136,12 @@ fn resume(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     };
     let changed = changed.and_then(|(done, changes)| Ok(done.map(|()| changes)?));
     if !is_loaded {
-        qemu.abandon();
-        return changed.map(|_| Exit::Failed);
+        let ended = qemu.abandon(has_closed);
+        let failed = changed.map(|_| Exit::Failed);
+        return match ended {
+            Some(status) => failed.with_context(|| format!("QEMU ended: {status}")),
+            None => failed,
+        };
     }
     // The state counts as used: the guest goes on, even if the region could not be closed.
     let running = record.saved.as_ref().is_some_and(|saved| saved.running);
@@ -165,23 +182,35 @@ fn stay(qemu: Running) -> Result<Exit> {
 }
 
 /// Decides how QEMU is come by, and refuses one that is too old.
-fn source(args: &Args, record: &Record, which: &Which) -> Result<Source> {
+fn source(args: &Args, record: &Record, machine: &Machine) -> Result<Source> {
     if let Some(path) = &args.qmp {
-        return Ok(Source::Listens(super::socket(Some(path), "")?));
+        return Ok(Source::Listens(super::socket(Some(path), "", machine)?));
     }
-    let words = if args.command.is_empty() { record.command.clone() } else { super::words(&args.command)? };
-    let Some(program) = words.first() else {
+    let (mut words, directory) = match args.command.is_empty() {
+        true => (record.command.clone(), record.directory.as_ref().map(PathBuf::from)),
+        false => (super::words(&args.command)?, None),
+    };
+    if let Some(missing) = directory.as_ref().filter(|directory| !directory.is_dir()) {
+        let message = format!("there is no directory {}, in which its QEMU was started", missing.display());
+        let hint = "make or mount it; or name QEMU and its arguments after --, to start it in this directory";
+        return Err(Failure::new("arguments", message).hint(hint).into());
+    }
+    let Some(program) = words.first_mut() else {
         let failure = Failure::new("arguments", "no record says how its QEMU is started");
         return Err(failure.hint("name QEMU and its arguments after --, or its socket by --qmp SOCKET").into());
     };
-    super::require_version(program, which.limit())?;
+    // A name with a slash is relative to the directory, and any other is looked for in PATH.
+    if let Some(directory) = directory.as_ref().filter(|_| program.contains('/')) {
+        *program = directory.join(&program).into_os_string().into_string().unwrap_or_default();
+    }
+    super::require_version(program, args.which.at.limit())?;
     let socket = record.socket.as_ref().map(PathBuf::from);
-    let socket = super::socket(socket.as_deref(), &record.region)?;
+    let socket = super::socket(socket.as_deref(), &record.region, machine)?;
     if let Some(directory) = socket.parent().filter(|directory| *directory == Path::new("/run/gmfs")) {
         // A new kernel starts with an empty /run.
         std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
     }
-    Ok(Source::Started { words, socket })
+    Ok(Source::Started { words, directory, socket })
 }
 
 /// Compares memory and state with their seals.
@@ -221,7 +250,7 @@ fn start(
     source: &Source,
     in_image: &InImage,
     image: &str,
-    which: &Which,
+    which: &Where,
 ) -> Result<Running, Failure> {
     let parts = in_image.parts(writer, machine)?;
     match source {
@@ -230,7 +259,7 @@ fn start(
             lock_for(&mut qmp, in_image, &parts)?;
             Ok(Running { qmp, child: None })
         }
-        Source::Started { words, socket } => {
+        Source::Started { words, directory, socket } => {
             let lock = in_image.lock(&parts)?;
             let added = in_image.arguments(image, record.memory.ino, &parts)?;
             let listen = arguments::listen(socket).map_err(|error| super::of_arguments(&error))?;
@@ -239,6 +268,9 @@ fn start(
             let (program, given) = words.split_first().ok_or_else(|| Failure::new("usage", "no program is named"))?;
             let mut command = Command::new(program);
             command.args(given).args(added).args(listen).args(arguments::RESUME);
+            if let Some(directory) = directory {
+                command.current_dir(directory);
+            }
             let child = command.spawn();
             let mut child = child.map_err(|error| Failure::new("qemu", format!("cannot run {program}: {error}")))?;
             match wait_for(&mut child, socket, which) {
@@ -264,7 +296,7 @@ fn lock_for(qmp: &mut Qmp, in_image: &InImage, parts: &[Span]) -> Result<(), Fai
 }
 
 /// Connects to a QEMU that starts.
-fn wait_for(child: &mut Child, socket: &Path, which: &Which) -> Result<Qmp, Failure> {
+fn wait_for(child: &mut Child, socket: &Path, which: &Where) -> Result<Qmp, Failure> {
     let began = Instant::now();
     loop {
         let error = match Qmp::connect(socket, which.limit()) {

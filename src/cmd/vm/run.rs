@@ -23,7 +23,7 @@ use crate::paths;
 /// Start QEMU with a file of the region as the guest's memory
 ///
 /// The file DIR/mem is made unless it exists, at a multiple of 1 GiB if there is room. gmfs locks it, records QEMU's
-/// arguments in DIR/vm.json, and becomes QEMU, with arguments for the memory (-m, -object, -machine) and for QMP added.
+/// arguments and the working directory in DIR/vm.json, and becomes QEMU, with arguments for the memory (-m, -object, -machine) and for QMP added.
 /// While that QEMU runs, gmfs refuses to remove, shrink or overwrite its memory, and to start a second one on it. If DIR/mem
 /// exists, the guest boots with what is in it; a guest that was saved is not overwritten.
 #[derive(Arguments, Debug)]
@@ -50,23 +50,24 @@ fn start(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let [program, given @ ..] = words.as_slice() else {
         return Err(Failure::new("usage", "no program is named").into());
     };
-    super::require_version(program, args.which.limit())?;
-    let image = args.which.image_for_qemu()?;
-    let store = args.which.store(ctx)?;
+    let at = &args.which.at;
+    super::require_version(program, at.limit())?;
+    let image = at.image_for_qemu()?;
+    let store = at.store(ctx)?;
     let in_image = InImage::of(&store);
     let name = store.uuid().map(|uuid| uuid.to_string()).unwrap_or_default();
     drop(store);
     let machine = args.which.machine();
-    let directory = paths::shown(machine.directory()).replace('/', "-");
-    let socket = super::socket(args.qmp.as_deref(), &format!("{name}{directory}"))?;
+    let socket = super::socket(args.qmp.as_deref(), &name, &machine)?;
     let listen = arguments::listen(&socket).map_err(|error| super::of_arguments(&error))?;
     let socket = socket.display().to_string();
+    // One that cannot be recorded is the user's to go to.
+    let directory = std::env::current_dir().ok().and_then(|directory| directory.into_os_string().into_string().ok());
     let record = |memory, region| {
         let (command, socket) = (words.clone(), Some(socket.clone()));
-        Record { region, memory, command, socket, saved: None }
+        Record { region, memory, command, directory, socket, saved: None }
     };
-    let (prepared, _) =
-        args.which.change(ctx, |writer| prepare(writer, &machine, args.memory, &in_image, &image, record))?;
+    let (prepared, _) = at.change(ctx, |writer| prepare(writer, &machine, args.memory, &in_image, &image, record))?;
     let (lock, added) = prepared?;
     lock.let_inherit().context("cannot give the lock to QEMU")?;
     ctx.finish()?;

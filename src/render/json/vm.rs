@@ -30,6 +30,18 @@ pub(crate) struct List {
     pub(crate) guests: Vec<Listed>,
 }
 
+/// A virtual machine that was saved.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "SavedGuest"))]
+pub(crate) struct SavedGuest {
+    #[serde(flatten)]
+    pub(crate) path: files::Path,
+    pub(crate) memory_size: u64,
+    pub(crate) state_size: u64,
+    pub(crate) running: bool,
+}
+
 /// The answer of `vm save`.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -37,11 +49,7 @@ pub(crate) struct List {
 pub(crate) struct Saved {
     pub(crate) image: region::Image,
     pub(crate) store: region::Store,
-    #[serde(flatten)]
-    pub(crate) path: files::Path,
-    pub(crate) memory_size: u64,
-    pub(crate) state_size: u64,
-    pub(crate) running: bool,
+    pub(crate) guests: Vec<SavedGuest>,
 }
 
 /// The answer of `vm resume`.
