@@ -173,6 +173,11 @@ static_binary() {
     RUSTFLAGS='-C target-feature=+crt-static' cargo build --quiet --locked --release --target "$target" --bin gmfs
 }
 
+newer_qemu() {
+    scripts/newer-qemu.sh "${CARGO_TARGET_DIR:-target}/newer-qemu" >"$work/qemu"
+    cat "$work/qemu"
+}
+
 tests() {
     cargo test --quiet --locked --workspace "$@" 2>&1 | tee -a "$log"
 }
@@ -247,6 +252,13 @@ if [ $mode != tests ]; then
 fi
 part "static binary" "for $target, as it is released" static_binary
 [ "$end" = 0 ] || exit 1
+if [ -z "${GMFS_QEMU:-}" ]; then
+    part "newer QEMU" "for the tests of gmfs vm, unpacked from Debian's backports" newer_qemu
+    if [ "$end" = 0 ]; then
+        GMFS_QEMU=$(cat "$work/qemu")
+        export GMFS_QEMU
+    fi
+fi
 part tests "cargo test --workspace $*" tests "$@"
 if [ $mode != tests ]; then
     part attack "the program from outside" attack

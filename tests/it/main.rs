@@ -42,6 +42,7 @@ mod pkernfs;
 mod plan;
 mod poison;
 mod preflight;
+mod qemu;
 mod reading;
 mod repair_trouble;
 mod sandbox;
