@@ -190,7 +190,7 @@ fn set(
     map: MemoryMap,
 ) -> Result<Scene> {
     let directory = TempDir::with_prefix("gmfs-vm-")?;
-    let disk = Disk::create(directory.path().join("disk"), DISK_SIZE)?;
+    let disk = Disk::create(directory.path().join("disk"), DISK_SIZE, None)?;
     let hook = Path::new(env!("CARGO_MANIFEST_DIR")).join(HOOK);
     let own = [(gmfs.clone(), "bin/gmfs".to_owned()), (hook, HOOK_IN_GUEST.to_owned())];
     let mut guest = Guest::boot(

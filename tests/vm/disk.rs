@@ -23,11 +23,16 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    /// Creates an empty disk of this size, as a sparse file.
-    pub(crate) fn create(image: PathBuf, size: u64) -> Result<Self> {
+    /// Creates a disk of this size, as a sparse file: empty, or with a copy of a directory's content.
+    pub(crate) fn create(image: PathBuf, size: u64, content: Option<&Path>) -> Result<Self> {
         let debugfs = tools::program("debugfs")?;
         File::create(&image)?.set_len(size)?;
-        let status = Command::new(tools::program("mke2fs")?).args(["-q", "-F", "-t", "ext4"]).arg(&image).status()?;
+        let mut command = Command::new(tools::program("mke2fs")?);
+        command.args(["-q", "-F", "-t", "ext4"]);
+        if let Some(content) = content {
+            command.arg("-d").arg(content);
+        }
+        let status = command.arg(&image).status()?;
         ensure!(status.success(), "mke2fs: {status}");
         Ok(Self { image, debugfs })
     }

@@ -112,6 +112,12 @@ impl Guest {
     /// Starts another kernel by kexec, with the same root file system, the same parameters and possibly more, and waits
     /// for it. Other files of the guest are lost.
     pub(crate) fn kexec(&mut self, call: KexecCall, parameters: &str) -> Result<()> {
+        self.load_kernel(call, parameters)?;
+        self.start_loaded_kernel()
+    }
+
+    /// Loads the next kernel for [`start_loaded_kernel`](Self::start_loaded_kernel).
+    pub(crate) fn load_kernel(&mut self, call: KexecCall, parameters: &str) -> Result<()> {
         self.check(&format!(
             "{{ cat {base}; cd / && find boot | cpio -o -H newc; }} >/tmp/initramfs 2>/tmp/cpio.log &&
              kexec {option} -l {kernel} --initrd=/tmp/initramfs --append=\"$(cat /proc/cmdline) {parameters}\" &&
@@ -120,6 +126,11 @@ impl Guest {
             kernel = initramfs::KERNEL,
             option = call.option(),
         ))?;
+        Ok(())
+    }
+
+    /// Starts the kernel that was loaded, and waits for it.
+    pub(crate) fn start_loaded_kernel(&mut self) -> Result<()> {
         let before = self.boot_id.clone();
         self.agent.send("kexec -e")?;
         self.wait_ready().context("after kexec")?;

@@ -59,17 +59,22 @@ fn base(tools: &Tools, contents: &Contents<'_>) -> Result<Vec<u8>> {
 /// Adds a program and the shared libraries that `ldd` lists for it.
 fn add_program(archive: &mut Archive, here: &Path, there: &str) -> Result<()> {
     archive.file(there, read(here)?);
-    let listing = Command::new("ldd").arg(here).output().context("ldd")?;
-    // For a static program, ldd lists nothing and returns an error, which is not a failure.
-    for line in String::from_utf8_lossy(&listing.stdout).lines() {
-        let Some(library) = line.split_whitespace().find(|word| word.starts_with('/')) else {
-            continue;
-        };
-        if !archive.contains(library) {
-            archive.file(library, read(Path::new(library))?);
+    for library in libraries(here)? {
+        let name = library.to_string_lossy();
+        if !archive.contains(&name) {
+            archive.file(&name, read(&library)?);
         }
     }
     Ok(())
+}
+
+/// The shared libraries that `ldd` lists for a program.
+pub(crate) fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
+    let listing = Command::new("ldd").arg(program).output().context("ldd")?;
+    // For a static program, ldd lists nothing and returns an error, which is not a failure.
+    let listing = String::from_utf8_lossy(&listing.stdout);
+    let library = |line: &str| line.split_whitespace().find(|word| word.starts_with('/')).map(PathBuf::from);
+    Ok(listing.lines().filter_map(library).collect())
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

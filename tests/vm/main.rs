@@ -2,7 +2,8 @@
 //! further kernels by kexec, and are examined from outside.
 //!
 //! The tests need QEMU, a kernel, busybox and kexec-tools on the host, and the static gmfs binary that `GMFS_STATIC`
-//! names. If something is missing they print that and pass, except under `CI=true`. They need neither root nor KVM.
+//! names. If something is missing they print that and pass, except under `CI=true`. They need neither root nor KVM. Those of
+//! `gmfs vm` need a newer QEMU as well, which `GMFS_QEMU` names; without it they are skipped in any case.
 //! `GMFS_VM_KERNEL`, `GMFS_VM_MODULES` and `GMFS_VM_ACCEL` select another kernel, its modules and QEMU's accelerator.
 
 mod agent;
@@ -14,6 +15,7 @@ mod disk;
 mod guest;
 mod initramfs;
 mod iomem;
+mod live;
 mod machine;
 mod mapped;
 mod modules;

@@ -59,6 +59,16 @@ pub(crate) fn static_gmfs() -> Result<PathBuf> {
     fs::canonicalize(&path).with_context(|| format!("GMFS_STATIC={}", path.display()))
 }
 
+/// A QEMU that is new enough for `gmfs vm`, from `GMFS_QEMU`, as `scripts/newer-qemu.sh` prints it. Not every mirror has one,
+/// so that a test without it is skipped wherever it runs.
+pub(crate) fn newer_qemu() -> Result<Option<PathBuf>> {
+    let found = env::var_os("GMFS_QEMU").map(PathBuf::from);
+    if found.is_none() {
+        writeln!(io::stderr(), "skipped: GMFS_QEMU names no QEMU, as scripts/newer-qemu.sh prints it")?;
+    }
+    Ok(found)
+}
+
 /// Skips a test if the machine lacks something: prints a line on stderr and returns `None`. Under CI it is an error.
 pub(crate) fn or_skip<T>(found: Result<T>) -> Result<Option<T>> {
     match found {
