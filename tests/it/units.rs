@@ -3,7 +3,8 @@
 use std::env;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use gmfs_testing::machine::lay_out;
 
@@ -86,8 +87,17 @@ fn the_commands_of_the_recipe_work() {
     // QEMU is given the commands for the state in quotes.
     let lines =
         recipe.lines().map(|line| line.split_once("exec:").map_or(line, |(_, command)| command.trim_end_matches('"')));
+    let qemu = env::var("GMFS_QEMU").ok();
+    let mut guests: Vec<Child> = Vec::new();
     for line in lines.filter(|line| line.starts_with("gmfs ")) {
         let words = line.strip_prefix("gmfs ").unwrap().replace("/dev/dax0.0", "region.img");
+        if words.starts_with("vm ") {
+            if let Some(qemu) = &qemu {
+                of_guest(&sandbox, &words, qemu, &mut guests);
+            }
+            tried.push(words);
+            continue;
+        }
         let done = match words.split(' ').next().unwrap() {
             "plan" => sandbox.gmfs(&format!("{words} --root machine")),
             "preflight" => {
@@ -110,6 +120,33 @@ fn the_commands_of_the_recipe_work() {
         tried.push(words);
     }
     let commands: Vec<&str> = tried.iter().filter_map(|words| words.split(' ').next()).collect();
-    let expected = ["plan", "mkfs", "create", "map", "put", "seal", "preflight", "fsck", "verify", "cat", "rm"];
-    assert_eq!(commands, expected);
+    let expected = ["plan", "mkfs", "vm", "vm", "preflight", "fsck", "verify", "vm"];
+    let without = ["create", "map", "put", "seal", "verify", "cat", "rm"];
+    assert_eq!(commands, [expected.as_slice(), &without].concat());
+}
+
+/// A command of the recipe that starts, saves or resumes a guest, with a real QEMU.
+fn of_guest(sandbox: &Sandbox, words: &str, qemu: &str, guests: &mut Vec<Child>) {
+    let state = || sandbox.gmfs("vm list region.img --json").json()["guests"][0]["state"].clone();
+    let words = words.replace(" -- qemu-system-x86_64 ", &format!(" --qmp qmp -- {qemu} -accel tcg "));
+    if words.starts_with("vm save ") {
+        sandbox.succeeds(&words);
+        assert_eq!(state(), "saved");
+        return;
+    }
+    let mut command = sandbox.command(&words.split(' ').collect::<Vec<_>>());
+    guests.push(command.stdout(Stdio::null()).spawn().unwrap());
+    let began = Instant::now();
+    while state() != "running" || std::os::unix::net::UnixStream::connect(sandbox.path("qmp")).is_err() {
+        assert!(began.elapsed() < Duration::from_secs(60), "{words}: {}", state());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    if words.starts_with("vm resume ") {
+        // What follows in the recipe is about another guest.
+        sandbox.succeeds("vm save region.img --all");
+        sandbox.ok("rm -r region.img /vms");
+    }
+    if guests.len() == 2 {
+        guests.iter_mut().for_each(|guest| assert!(guest.wait().unwrap().success()));
+    }
 }
