@@ -15,12 +15,11 @@ use gmfs_check::Report;
 use gmfs_format::Layout;
 use gmfs_format::guestmemfs::By;
 use gmfs_format::native::geometry::Geometry;
-use gmfs_format::native::units::PAGE_BYTES;
 use gmfs_format::spec::RegionSpec;
 use gmfs_image::file::FileError;
 use gmfs_image::undo::Recorded;
 use gmfs_image::{Holes, Image, Kind, foreign, probe};
-use gmfs_io::{Overlay, ReadAt, Span, Window, WriteAt};
+use gmfs_io::{Overlay, Span, Window, WriteAt};
 use gmfs_volume::rebuild;
 use gmfs_volume::{ChangeError, OpenError, Recovery, Superblocks, Writer, WriterOptions};
 
@@ -363,7 +362,7 @@ pub(crate) fn no_superblock(located: &Located, error: OpenError) -> anyhow::Erro
     if let Some(layout) = located.layout_if_other() {
         return told(gmfs::Error::NotNative(layout));
     }
-    if rebuild::load(&located.source).is_ok() {
+    if rebuild::load_or_rebuild(&located.source).is_ok() {
         let message = format!("both copies of the superblock are lost (A: {a}; B: {b}), and the rest is there");
         let failure = Failure::new("superblocks-lost", message);
         return failure
@@ -378,7 +377,7 @@ pub(crate) fn no_superblock(located: &Located, error: OpenError) -> anyhow::Erro
         let hint = "--region SIZE:BASE with that size tells where all of it is";
         return anyhow::Error::new(Failure::new("region-elsewhere", message).hint(hint)).context(error.to_string());
     }
-    let first = located.source.next_absent(0..PAGE_BYTES);
+    let first = located.absent_superblock();
     if let (None, Some(found)) = (&located.dump, foreign::identify(&located.source)) {
         let place = located.place.base.saturating_add(found.offset);
         let message = format!("it holds something else: {}, marked at offset {place:#x}", found.name);
@@ -395,8 +394,8 @@ pub(crate) fn no_superblock(located: &Located, error: OpenError) -> anyhow::Erro
 }
 
 /// Checks the region without changing it.
-pub(crate) fn look(located: &Located, how: Look, keep: usize, ctx: &Ctx) -> Result<Report> {
-    repairing::look(&located.source, how, keep, ctx)
+pub(crate) fn check_region(located: &Located, how: Look, keep: usize, ctx: &Ctx) -> Result<Report> {
+    repairing::check_region(&located.source, how, keep, ctx)
         .map_err(|error| no_superblock(located, error))
         .with_context(|| format!("cannot check {}", located.place.path.display()))
 }
@@ -578,7 +577,7 @@ fn require_native(target: &Target) -> Result<()> {
 fn require_sound(target: &Target, ctx: &Ctx) -> Result<()> {
     let look = Look { data: false, progress: false, region: None };
     require_native(target)?;
-    let report = repairing::look(target, look, 1, ctx)?;
+    let report = repairing::check_region(target, look, 1, ctx)?;
     let damaged = report.verdict() == gmfs_check::Verdict::Damaged;
     let Some(finding) = report.findings.iter().max_by_key(|finding| finding.severity()).filter(|_| damaged) else {
         return Ok(());

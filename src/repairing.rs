@@ -94,8 +94,13 @@ impl Observe for Shown {
     }
 }
 
-/// Looks at a region.
-pub(crate) fn look<S: ReadAt + ?Sized>(source: &S, look: Look, keep: usize, ctx: &Ctx) -> Result<Report, OpenError> {
+/// Checks a region without changing it, and shows how far it is.
+pub(crate) fn check_region<S: ReadAt + ?Sized>(
+    source: &S,
+    look: Look,
+    keep: usize,
+    ctx: &Ctx,
+) -> Result<Report, OpenError> {
     let mut options = Options::new(clock::now());
     (options.threads, options.data, options.keep, options.region) = (threads(), look.data, keep, look.region);
     let shown = Shown::new(ctx, look.progress);

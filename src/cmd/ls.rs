@@ -82,7 +82,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     }
     let users = args.in_use.then(|| {
         let listed: BTreeSet<InodeNo> = lines.iter().map(|line| line.inode.ino).collect();
-        ByFile::look(&store, &store.runs(|ino| listed.contains(&ino)), in_use::tell)
+        ByFile::find(&store, &store.runs(|ino| listed.contains(&ino)), in_use::tell)
     });
     store.unlock();
     if args.json {

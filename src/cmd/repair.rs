@@ -125,7 +125,7 @@ fn show_plan(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         in_copy::require_new(output)?;
     }
     let located = open::locate(&args.image, ctx)?;
-    let report = open::look(&located, args.look(), KEPT_FOR_REPAIR, ctx)?;
+    let report = open::check_region(&located, args.look(), KEPT_FOR_REPAIR, ctx)?;
     let policy = if args.yes { Policy::Lossy } else { Policy::Safe };
     let planned = plan(&located.source, &report, policy)?;
     let outcome = Outcome::of_check(report, &located.source);

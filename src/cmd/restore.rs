@@ -10,7 +10,7 @@ use gmfs_image::RegionFile;
 use gmfs_image::metadump::{MetaDump, is_metadump};
 use gmfs_io::WriteAt;
 use gmfs_volume::Region;
-use gmfs_volume::rebuild::load;
+use gmfs_volume::rebuild::load_or_rebuild;
 use gmfs_volume::restore::Restore;
 
 use crate::ctx::{Ctx, OutputError};
@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         let failure = Failure::new("obfuscated", "its names are obfuscated, so it is not what the region was");
         return Err(failure).with_context(cannot);
     }
-    let superblocks = load(&dump).with_context(cannot)?;
+    let superblocks = load_or_rebuild(&dump).with_context(cannot)?;
     let restore = Restore::new(&dump, &superblocks, crate::random::birth()?);
     // Locked from here to the end: what is compared is what is overwritten.
     let opening = open::whole(&args.image, Some(superblocks.geometry()), ctx);
@@ -68,7 +68,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let pages = restore.differing(&*target).with_context(cannot)?;
     let changes = match there {
         Some(there) => {
-            let after = Region::with(&dump, load(&dump)?);
+            let after = Region::with(&dump, load_or_rebuild(&dump)?);
             Some(put_back::compare(&Region::with(&*target, there), &after))
         }
         None => None,
@@ -91,8 +91,8 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         require_yes(args, ctx).with_context(cannot)?;
         // Nobody may have mapped what is restored while the question was open.
         watch.refuse_bytes(&*target, &put_back::written(&superblocks)).with_context(cannot)?;
-        if let Ok(before) = load(&*target) {
-            let after = Region::with(&dump, load(&dump)?);
+        if let Ok(before) = load_or_rebuild(&*target) {
+            let after = Region::with(&dump, load_or_rebuild(&dump)?);
             watch.refuse_taking(&Region::with(&*target, before), Some(&after)).with_context(cannot)?;
         }
         let work = |target: &mut dyn WriteAt, _: &mut Ctx| Ok(restore.put_back(target)?);

@@ -10,7 +10,7 @@ use gmfs::copy::Copied;
 use gmfs::save;
 use gmfs_format::model::Piece;
 use gmfs_io::Span;
-use gmfs_volume::rebuild::load;
+use gmfs_volume::rebuild::load_or_rebuild;
 
 use crate::cmd::dump::out::{is_standard, refuse_terminal};
 use crate::ctx::Ctx;
@@ -87,7 +87,7 @@ fn answer(args: &Args, source: &Located, gaps: &Gaps, written: Option<u64>) -> a
     let (base, size) = (place.base, source.size());
     actions::Save {
         image: place.into(),
-        store: match load(source) {
+        store: match load_or_rebuild(source) {
             Ok(found) => region::Store::new(base, found.current()),
             Err(_) => region::Store::unknown(base, Some(size)),
         },

@@ -178,7 +178,7 @@ pub fn plan<S: ReadAt + ?Sized>(source: &S, report: &Report, policy: Policy) -> 
         plan.more = unseen || rest.iter().any(|f| matches!(f.code().repair(), Repair::Safe | Repair::Lossy));
     }
     for planned in &mut plan.edits {
-        (planned.subject, planned.at) = planned.edit.place(state);
+        (planned.subject, planned.at) = planned.edit.subject_and_span(state);
     }
     Ok(plan)
 }
@@ -260,7 +260,7 @@ fn differences<T: OnMemory>(before: &T, after: &T) -> Vec<FieldChange> {
 
 impl Edit {
     /// What it is about, and where that lies in the region; copy A's place for what is written in both copies.
-    fn place(&self, superblocks: &Superblocks) -> (Subject, Span) {
+    fn subject_and_span(&self, superblocks: &Superblocks) -> (Subject, Span) {
         let geometry = superblocks.geometry();
         let pages = |kind: PageKind, first: PageNo, count: u32, copy: Option<CopyId>| {
             let offset = geometry.page_offset(copy.unwrap_or(CopyId::A), first);
@@ -271,7 +271,7 @@ impl Edit {
             Self::Rewrite { page } => pages(geometry.page_kind(page).unwrap_or(PageKind::Superblock), page, 1, None),
             Self::Superblocks | Self::Superblock { .. } => (Subject::Superblock, Span::new(0, PAGE_BYTES)),
             Self::Recover | Self::Settle { .. } => (Subject::Region, Span::new(0, geometry.size())),
-            Self::Inode { ino, .. } => (Subject::Inode(ino), pass::tree::place(superblocks, ino)),
+            Self::Inode { ino, .. } => (Subject::Inode(ino), pass::tree::span_of(superblocks, ino)),
             Self::Blocks { first, count, .. } => {
                 // Exact: 2³² of the largest blocks are 2⁶¹ bytes.
                 let length = u64::from(count).saturating_mul(geometry.block_bytes());

@@ -290,7 +290,7 @@ pub fn repair<T: WriteAt, D: Decide + ?Sized>(
     loop {
         // Two reports at once would be the most that a repair keeps in memory.
         outcome.last = Report::default();
-        outcome.last = look(target, options, observe).map_err(RepairError::Check)?;
+        outcome.last = check_round(target, options, observe).map_err(RepairError::Check)?;
         if !seen.add(&outcome.last) {
             break;
         }
@@ -332,7 +332,7 @@ impl Outcome {
     }
 }
 
-fn look<T: ReadAt>(target: &T, options: &RepairOptions, observe: &dyn Observe) -> Result<Report, OpenError> {
+fn check_round<T: ReadAt>(target: &T, options: &RepairOptions, observe: &dyn Observe) -> Result<Report, OpenError> {
     let RepairOptions { data, threads, region, .. } = *options;
     let options = Options { now: (options.clock)(), threads, data, keep: KEPT_FOR_REPAIR, region };
     let report = check(target, &options, &|done, total| observe.checking(done, total));

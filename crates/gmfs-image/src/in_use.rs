@@ -38,7 +38,7 @@ impl InUse {
     ///
     /// # Errors
     /// The image or procfs cannot be examined.
-    pub fn look(path: &Path, span: Span) -> Result<Self, FileError> {
+    pub fn find(path: &Path, span: Span) -> Result<Self, FileError> {
         let failed = |doing| move |source| FileError::Io { doing, path: path.to_owned(), source };
         let system = System::default();
         let levels = system.levels(path, span).map_err(failed("look at"))?;
@@ -233,19 +233,19 @@ mod tests {
         let program = dir.path().join("a program");
         std::fs::copy("/bin/cat", &program).unwrap();
         let whole = Span::new(0, u64::MAX);
-        assert_eq!(InUse::look(&program, whole).unwrap().mapped(), []);
+        assert_eq!(InUse::find(&program, whole).unwrap().mapped(), []);
         let mut child = Command::new(&program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         // Once it answers, the new program has replaced the one that started it.
         Write::write_all(child.stdin.as_mut().unwrap(), b"x").unwrap();
         Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
-        let found = InUse::look(&program, whole).unwrap();
+        let found = InUse::find(&program, whole).unwrap();
         assert!(found.mapped().iter().all(|mapped| mapped.process.pid == child.id()), "{found:?}");
         assert_eq!(found.mapped().first().unwrap().span.offset, 0);
         assert_eq!(found.mapped().first().unwrap().process.name, "a program");
-        let part = InUse::look(&program, Span::new(0, 100)).unwrap();
+        let part = InUse::find(&program, Span::new(0, 100)).unwrap();
         assert_eq!(part.mapped().first().unwrap().span, Span::new(0, 100), "cut to what was asked for");
         drop(child.stdin.take());
         child.wait().unwrap();
-        assert_eq!(InUse::look(&program, whole).unwrap().mapped(), []);
+        assert_eq!(InUse::find(&program, whole).unwrap().mapped(), []);
     }
 }

@@ -456,18 +456,18 @@ impl Ages {
     }
 
     /// The index of a page in its column.
-    fn place(&self, page: PageNo) -> usize {
+    fn index_of(&self, page: PageNo) -> usize {
         let first = if page.0 > self.geometry.table_pages() { self.geometry.first_inode_page().0 } else { 1 };
         to_usize(page.0.saturating_sub(first))
     }
 
     fn get(&self, page: PageNo) -> Option<Generation> {
         let column = if page.0 > self.geometry.table_pages() { &self.inodes } else { &self.table };
-        column.get(self.place(page)).copied().map(Generation)
+        column.get(self.index_of(page)).copied().map(Generation)
     }
 
     fn set(&mut self, page: PageNo, generation: Generation) {
-        let place = self.place(page);
+        let place = self.index_of(page);
         let column = if page.0 > self.geometry.table_pages() { &mut self.inodes } else { &mut self.table };
         if column.len() <= place {
             column.resize(place.saturating_add(1), 0);

@@ -94,7 +94,7 @@ pub fn scan_with<S: ReadAt + ?Sized>(
         }
         match head.map(|(_, magic)| magic) {
             Ok(MAGIC) => {
-                if let Some(candidate) = look(source, at) {
+                if let Some(candidate) = candidate_at(source, at) {
                     add(&mut found, candidate);
                 }
             }
@@ -140,7 +140,7 @@ fn add(found: &mut Vec<Candidate>, candidate: Candidate) {
 
 /// The region that a superblock at `offset` belongs to.
 #[must_use]
-pub fn look<S: ReadAt + ?Sized>(source: &S, offset: u64) -> Option<Candidate> {
+pub fn candidate_at<S: ReadAt + ?Sized>(source: &S, offset: u64) -> Option<Candidate> {
     if head(source, offset).ok()?.1 != MAGIC {
         return None;
     }

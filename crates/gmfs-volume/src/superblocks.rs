@@ -772,7 +772,7 @@ pub(crate) fn find_page<S: ReadAt + ?Sized>(
     for ((copy, bytes), found) in CopyId::BOTH.into_iter().zip(bytes).zip(&mut found) {
         let offset = superblocks.geometry().page_offset(copy, page);
         *found = match source.read_at(offset, bytes.as_mut_slice()) {
-            Ok(()) => look(superblocks, copy, page, bytes),
+            Ok(()) => condition_of(superblocks, copy, page, bytes),
             Err(ReadError::Absent { why, .. }) => Found::Absent(why),
             Err(ReadError::Io { .. }) => Found::Unreadable,
         };
@@ -781,7 +781,7 @@ pub(crate) fn find_page<S: ReadAt + ?Sized>(
 }
 
 /// What one copy of a page, already read, is.
-pub(crate) fn look(superblocks: &Superblocks, copy: CopyId, page: PageNo, bytes: &PageBytes) -> Found {
+pub(crate) fn condition_of(superblocks: &Superblocks, copy: CopyId, page: PageNo, bytes: &PageBytes) -> Found {
     let Some(place) = superblocks.place(copy, page) else {
         return Found::Bad(SealFault::Overwritten);
     };

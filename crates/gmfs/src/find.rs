@@ -308,7 +308,7 @@ pub fn search(
     let start = range.start;
     let seen = |at: u64| observer.searching(at.saturating_sub(start), len);
     let (source, physical) = (image.source.as_ref(), must_search(image.kind));
-    let found = look(source, range, step, physical.then_some(depth), seen);
+    let found = gather(source, range, step, physical.then_some(depth), seen);
     observer.searched();
     found.map_err(|source| Error::Search { path: image.path.clone(), source })
 }
@@ -324,12 +324,12 @@ pub fn scan<S: ReadAt + ?Sized>(
     step: u64,
     seen: impl FnMut(u64),
 ) -> Result<Vec<Candidate>, ReadError> {
-    look(&source, range, step, None, seen)
+    gather(&source, range, step, None, seen)
 }
 
 /// Every store in a part of a source; those whose parts are found by their physical addresses only if `physical` says how far
 /// to look for them.
-fn look(
+fn gather(
     source: &dyn ReadAt,
     range: Range<u64>,
     step: u64,

@@ -12,7 +12,7 @@ use gmfs_format::native::units::{BlockNo, InodeNo};
 use gmfs_image::processes::Process;
 use gmfs_image::{FileError, InUse};
 use gmfs_io::{ReadAt, Span};
-use gmfs_volume::rebuild::load;
+use gmfs_volume::rebuild::load_or_rebuild;
 use gmfs_volume::used::taken;
 use gmfs_volume::{Region, Superblocks, Used, Users};
 
@@ -95,7 +95,7 @@ impl Watch {
         if used.is_empty() {
             return Ok(());
         }
-        let Ok(superblocks) = load(source) else { return Ok(()) };
+        let Ok(superblocks) = load_or_rebuild(source) else { return Ok(()) };
         let region = Region::with(source, superblocks);
         let geometry = region.geometry();
         let mut first = None;
@@ -145,7 +145,7 @@ impl Users for Watch {
         if let Some((_, used)) = self.last.as_ref().filter(|(when, _)| when.elapsed() < FRESH) {
             return Arc::clone(used);
         }
-        let found = look(path, *span, self.notify);
+        let found = mapped_by_others(path, *span, self.notify);
         let mapped = found.mapped().iter().map(|mapped| (mapped.span, mapped.process.to_string()));
         // Whoever has it locked is about to map it, or is a process whose mappings cannot be seen.
         let locked = found.locked().iter().map(|locked| (locked.span, locked.by.to_string()));
@@ -161,8 +161,8 @@ impl Users for Watch {
 }
 
 /// What processes map of an image.
-fn look(path: &Path, span: Span, notify: fn(&Notice)) -> InUse {
-    match InUse::look(path, span) {
+fn mapped_by_others(path: &Path, span: Span, notify: fn(&Notice)) -> InUse {
+    match InUse::find(path, span) {
         Ok(found) => {
             if found.unseen() > 0 {
                 notify(&Notice::Unseen(path.to_owned()));
@@ -183,7 +183,7 @@ fn mapped(what: &str, by: &str) -> Mapped {
 
 /// What is mapped, as a part of a sentence: the file that has the first block of what is mapped and written.
 fn owner<S: ReadAt + ?Sized>(source: &S, used: Span, written: &[Span]) -> String {
-    match load(source) {
+    match load_or_rebuild(source) {
         Ok(superblocks) => owner_in(&Region::with(source, superblocks), used, written),
         Err(_) => memory_at(start_of(used, written)),
     }
@@ -225,13 +225,13 @@ pub struct ByFile(BTreeMap<InodeNo, BTreeSet<Process>>);
 impl ByFile {
     /// Of the files in `runs`. Of a dump nobody maps anything.
     #[must_use]
-    pub fn look(store: &Store, runs: &Runs, notify: fn(&Notice)) -> Self {
+    pub fn find(store: &Store, runs: &Runs, notify: fn(&Notice)) -> Self {
         let mut found: BTreeMap<InodeNo, BTreeSet<Process>> = BTreeMap::new();
         if store.place.kind.is_dump() {
             return Self(found);
         }
         let base = store.place.base;
-        let seen = look(&store.place.path, Span::new(base, store.size()), notify);
+        let seen = mapped_by_others(&store.place.path, Span::new(base, store.size()), notify);
         for (ino, runs) in &runs.files {
             for run in runs {
                 let span = Span::new(base.saturating_add(run.at), run.len);

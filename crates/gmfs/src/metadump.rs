@@ -125,7 +125,7 @@ pub fn write_text<S: ReadAt>(
         None => text::write(source, superblocks, &mut lines, go_on)?,
         Some(names) => {
             let shown = Obfuscated { source, superblocks, names: Mutex::new(names) };
-            text::write(&shown, &rebuild::load(&shown)?, &mut lines, go_on)?;
+            text::write(&shown, &rebuild::load_or_rebuild(&shown)?, &mut lines, go_on)?;
         }
     }
     lines.flush()?;

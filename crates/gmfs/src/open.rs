@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use gmfs_format::Layout;
 use gmfs_format::guestmemfs;
 use gmfs_format::luo;
+use gmfs_format::native::units::PAGE_BYTES;
 use gmfs_format::spec::RegionSpec;
 use gmfs_image::lock::Mode;
 use gmfs_image::probe::{self, Intent};
 use gmfs_image::{Description, FileError, Holes, Image, Kind, Locking, OpenError, RangeLock, WritableImage};
-use gmfs_io::{ReadAt, Span, Window, WriteAt};
+use gmfs_io::{Absence, ReadAt, Span, Window, WriteAt};
 use gmfs_volume::{Superblocks, rebuild};
 
 use crate::error::Error;
@@ -446,12 +447,18 @@ impl Located {
         Superblocks::load(&self.source)
     }
 
+    /// The first part of the first superblock's page that the image lacks, and why; `None` if the whole page is there.
+    #[must_use]
+    pub fn absent_superblock(&self) -> Option<(Span, Absence)> {
+        self.source.next_absent(0..PAGE_BYTES)
+    }
+
     /// The superblocks of a native region; where both are lost, one that is rebuilt from what is left.
     ///
     /// # Errors
     /// None of them can be used, and none can be rebuilt.
     pub fn superblocks_or_rebuilt(&self) -> Result<Superblocks, gmfs_volume::OpenError> {
-        rebuild::load(&self.source)
+        rebuild::load_or_rebuild(&self.source)
     }
 }
 

@@ -45,7 +45,7 @@ pub fn region_there<S: ReadAt>(dump: &Superblocks, target: &S, force: bool) -> R
     if target.end().is_some_and(|end| end < u64::from(geometry.blocks()).saturating_mul(geometry.block_bytes())) {
         return Err(Refused::Short { size });
     }
-    let found = match rebuild::load(target) {
+    let found = match rebuild::load_or_rebuild(target) {
         Ok(found) => found,
         Err(_) if force => return Ok(None),
         Err(error) => return Err(Refused::NoRegion(error)),

@@ -19,10 +19,11 @@
 
 use std::fs::File;
 
-use gmfs_io::ReadAt as _;
-use gmfs_volume::OpenError;
+use gmfs_format::native::tables::BlockState;
+use gmfs_io::{ReadAt, Span};
+use gmfs_volume::{OpenError, Region};
 
-use crate::content::{Gaps, known_gaps};
+use crate::content::{Gap, Gaps, known_gaps};
 use crate::copy::{self, Copied, CopyError, Progress};
 use crate::open::Located;
 
@@ -62,6 +63,30 @@ pub fn into(located: &Located, file: &File, progress: &dyn Progress) -> Result<C
 #[must_use]
 pub fn known(located: &Located) -> Gaps {
     let len = located.source.size();
-    let whole = gmfs_format::model::Piece::Data { file: gmfs_io::Span::new(0, len), at: 0, bad: false };
+    let whole = gmfs_format::model::Piece::Data { file: Span::new(0, len), at: 0, bad: false };
     known_gaps(&located.source, &[whole])
+}
+
+/// Those parts of gaps that lie in blocks that may hold guest memory: in all but free ones. The gaps are of a native region.
+#[must_use]
+pub fn in_use<S: ReadAt>(gaps: &Gaps, region: &Region<S>) -> Gaps {
+    let (geometry, mut kept, mut rest) = (region.geometry(), Gaps::default(), gaps.iter().peekable());
+    if rest.peek().is_none() {
+        return kept;
+    }
+    region.descriptors(|block, entry| {
+        let start = geometry.block_offset(block);
+        let end = start.saturating_add(geometry.block_bytes());
+        if entry.state() == Some(BlockState::Free) {
+            return;
+        }
+        while rest.next_if(|gap| gap.span.end() <= start).is_some() {}
+        let mut ahead = rest.clone();
+        while let Some(gap) = ahead.next_if(|gap| gap.span.offset < end) {
+            let from = gap.span.offset.max(start);
+            let span = Span::new(from, gap.span.end().min(end).saturating_sub(from));
+            kept.add(Gap { span, at: Some(from), why: gap.why });
+        }
+    });
+    kept
 }

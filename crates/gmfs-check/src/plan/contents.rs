@@ -389,8 +389,8 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
             Problem::OwnerNotFile { .. } | Problem::DataBlockUnowned {} | Problem::ReservedBlockOwned { .. } => {
                 Assign::Reserve
             }
-            Problem::BlockBehindSize { owner } if self.is_dense(owner) => return self.grow(owner, code),
-            Problem::BlockBehindSize { owner } | Problem::PlaceTakenTwice { owner, .. } => {
+            Problem::BlockPastSize { owner } if self.is_dense(owner) => return self.grow(owner, code),
+            Problem::BlockPastSize { owner } | Problem::PlaceTakenTwice { owner, .. } => {
                 let taken = self.taken.entry(owner).or_default();
                 *taken = taken.saturating_add(u64::from(count));
                 let raw = self.working(owner, code)?;

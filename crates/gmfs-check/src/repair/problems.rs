@@ -322,7 +322,7 @@ mod tests {
 
     fn block(first: u32, owner: u32) -> Finding {
         Finding {
-            problem: Found::BlockBehindSize { owner: InodeNo(owner) },
+            problem: Found::BlockPastSize { owner: InodeNo(owner) },
             subject: Subject::Blocks { first: BlockNo(first), count: 1 },
             at: Span::new(u64::from(first), 1),
         }
