@@ -113,8 +113,8 @@ impl<S: WriteAt> Store<S> {
     /// is written, so the memory that a commit needs does not grow with the number of its pages.
     ///
     /// # Errors
-    /// As [`commit`](Self::commit). After [`ChangeError::Stopped`], which only the edit returns, the region is as it was,
-    /// and further commits are possible.
+    /// As [`commit`](Self::commit). After [`ChangeError::Stopped`], which only the edit returns, the region is as it
+    /// was, and further commits are possible.
     pub(crate) fn commit_edit<E: Edit<S>>(
         &mut self,
         pages: &[PageNo],

@@ -1,7 +1,7 @@
 //! Settles a doubt: rewrites all pages, so that they are one proven state again. This loses nothing.
 //!
 //! On pages that are not proven, blocks that belong to a file still do, and blocks that look free are reserved. Files
-//! of which anything is not proven get the flag *doubtful*. Blocks whose inode is lost come back as files in
+//! about which anything is not proven get the flag *doubtful*. Blocks whose inode is lost come back as files in
 //! `lost+found`.
 //!
 //! Every chosen statement is kept until its page has been rewritten: each page is first written to the copy that does

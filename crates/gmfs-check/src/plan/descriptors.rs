@@ -1,4 +1,4 @@
-//! Reads descriptors one after the other. A page is read only once for all of its descriptors.
+//! Reads descriptors one after the other. A page is read only once for consecutive requests for its descriptors.
 
 use gmfs_format::native::raw::{BLOCKS_PER_PAGE, BlockRaw, BlockTablePage, OnMemory};
 use gmfs_format::native::units::{BlockNo, PageBytes, PageNo, len64, to_u32, to_usize};

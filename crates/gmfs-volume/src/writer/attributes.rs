@@ -72,8 +72,8 @@ impl<S: WriteAt> Writer<S> {
         self.commit(&change, now)
     }
 
-    /// Gives the region another label, in one commit, which writes both superblocks. Nothing is committed if it has that
-    /// label already.
+    /// Gives the region another label, in one commit, which writes both superblocks. Nothing is committed if it has
+    /// that label already.
     ///
     /// # Errors
     /// The label is not valid; then nothing has changed.
