@@ -105,7 +105,7 @@ pub enum Injected {
 /// Makes the problem `code` in the region that fills `image`.
 ///
 /// # Errors
-/// The region lacks what is needed, or is not clean; or the problem is none of native regions.
+/// The region lacks what is needed, or is not clean; or the problem is not one of native regions.
 pub fn inject<S: WriteAt>(image: &mut S, code: Code, target: Target) -> Result<Injected, InjectError> {
     if !code.is_native() {
         return Err(InjectError::OtherLayout(code));

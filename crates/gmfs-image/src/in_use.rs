@@ -1,8 +1,8 @@
-//! Finds memory that processes have mapped, or have locked as memory in use (see [`usage`]). A VMM that somebody has
-//! started without gmfs takes no lock, so that its mappings are the only sign.
-//! `/proc/PID/maps` lists the file or device of each mapping of a process, and its offset. A mapping belongs to an
-//! image if both have the same bytes at their lowest level (see `below`). So a guest that maps a loop device is found
-//! by a program that works on the backing file, and the other way round.
+//! Finds memory that processes have mapped, or have locked as memory in use (see [`usage`]). A VMM that was started
+//! without gmfs takes no such lock, so its mappings are the only sign that it uses memory. `/proc/PID/maps` lists the
+//! file or device of each mapping of a process, and its offset. A mapping shows bytes of an image if both have the same
+//! bytes at their lowest level (see `below`). So a guest that maps a loop device is found by a program that works on
+//! the backing file, and the other way round.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -147,7 +147,7 @@ impl Search<'_> {
 
     /// What a mapping is of. The numbers in its line are those of the node by which a device was opened, and some
     /// filesystems report other numbers to `stat(2)`. So the mapped file is examined through its link in `map_files`,
-    /// or else by its path.
+    /// or otherwise by its path.
     fn identity(&self, pid: u32, line: &Line<'_>) -> Identity {
         let directory = processes::directory(pid);
         let link = directory.join("map_files").join(line.addresses);

@@ -1,8 +1,9 @@
 //! One pass over metadata pages: reads both copies in large pieces, judges each page, and passes it to a visitor.
 //!
-//! Memory is two buffers a thread, whatever the region's size. Threads take contiguous parts of the range, so that a
-//! visitor sees rising page numbers. That is not reading ahead ([`gmfs_io::in_order`]): each thread also looks at what it
-//! has read, with a visitor of its own, and nobody takes pages in order.
+//! Each thread needs memory for two buffers, whatever the region's size. Each thread takes a contiguous part of the
+//! range, so a visitor sees ascending page numbers. This is not the reading ahead of [`gmfs_io::in_order`]: each thread
+//! also processes the pages that it has read, with a visitor of its own, and the pages of different threads are not
+//! brought into one order.
 
 use std::num::NonZeroU32;
 use std::ops::Range;
@@ -79,7 +80,7 @@ where
 {
     let parts = split(&pages, visitors.len());
     if let [only] = visitors.as_mut_slice() {
-        // A single visitor gets no thread, because starting one would take longer than most regions.
+        // A single visitor gets no thread, because starting a thread would take longer than sweeping most regions.
         sweep_part(source, superblocks, pages, only);
         return visitors;
     }

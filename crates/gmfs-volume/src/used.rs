@@ -107,8 +107,8 @@ impl<S: WriteAt> Writer<S> {
         }
     }
 
-    /// Removes free blocks that are in use from the map, and returns those that are no longer in use. A removed file
-    /// may still be mapped.
+    /// Removes free blocks that are in use from the map of free blocks, and puts those back that are no longer in use.
+    /// A free block can be in use because a removed file may still be mapped.
     pub(crate) fn withhold_used(&mut self) {
         let geometry = self.superblock().geometry();
         let used = self.watched.users.used();
@@ -130,7 +130,7 @@ impl<S: WriteAt> Writer<S> {
         }
     }
 
-    /// The error if there are too few free blocks, or if those that there are are in use.
+    /// The error if too few blocks are free. It says so if free blocks are not allocated because they are in use.
     pub(crate) fn no_space(&self, needed: u64, free: u64) -> ChangeError {
         match self.watched.withheld() {
             0 => ChangeError::NoSpace { needed, free },

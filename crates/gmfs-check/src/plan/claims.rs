@@ -1,4 +1,4 @@
-//! Whose blocks were, told when a plan takes that from them.
+//! Lists the former owners of blocks that a plan reserves.
 
 use gmfs_format::native::units::{BlockNo, InodeNo};
 use gmfs_io::ReadAt;
@@ -6,11 +6,11 @@ use gmfs_io::ReadAt;
 use crate::plan::descriptors::Descriptors;
 use crate::plan::{Claim, Loss};
 
-/// Runs that are listed one by one.
+/// The maximum number of runs that are listed.
 const LISTED: usize = 16;
 
-/// What is lost when these blocks are reserved: a reserved block names nobody, so whose it was is listed here, and
-/// nowhere else but in an undo file.
+/// What is lost when these blocks become reserved. A reserved block names no owner, so its former owner is recorded
+/// only in this list and in an undo file.
 pub(super) fn claims<S: ReadAt + ?Sized>(descriptors: &mut Descriptors<'_, S>, first: BlockNo, count: u32) -> Loss {
     let mut found: Vec<Claim> = Vec::new();
     for block in first.0..first.0.saturating_add(count) {
@@ -23,7 +23,7 @@ pub(super) fn claims<S: ReadAt + ?Sized>(descriptors: &mut Descriptors<'_, S>, f
                     && last.first.0.checked_add(last.count) == Some(block)
                     && last.index.checked_add(last.count) == Some(index) =>
             {
-                // Exact: the run ends before this block, which has a number.
+                // This does not saturate: the run ends before this block, whose number has 32 bits.
                 last.count = last.count.saturating_add(1);
             }
             _ if owner == InodeNo::NONE => {}

@@ -103,13 +103,13 @@ pub enum SealFault {
     Torn,
     /// The seal is good, but it has an unknown format version.
     Version(u16),
-    /// The seal is good, but it is that of another filesystem.
+    /// The seal is good, but it is that of a region with another UUID.
     Foreign(Uuid),
     /// The seal is good, but the page is of another region with the same UUID: an older one, or one that was restored.
     OtherBirth(u64),
     /// The seal is good, but the page is past its own high-water mark: a commit prepared it and did not use it.
     Prepared,
-    /// The seal is good, but the page belongs to another location in this filesystem.
+    /// The seal is good, but the page belongs to another location in this region.
     Misplaced {
         /// The kind that its header records.
         kind: u8,
@@ -229,7 +229,7 @@ pub(crate) fn check_identity(
     uuid: Uuid,
 ) -> Result<Generation, SealFault> {
     let header = PageHeader::of(page);
-    // The CRC of a page without a magic is not computed, because in a copy that is gone that is every page.
+    // The CRC of a page without a magic is not computed, because in a copy that is gone, every page is without one.
     if header.magic == [0; 4] || crc(page) != header.crc.get() {
         return Err(name_damage(page));
     }
@@ -355,10 +355,10 @@ fn crc(page: &PageBytes) -> u32 {
 
 /// The one flipped bit that explains why the CRC does not match, if there is one.
 ///
-/// A flipped bit changes the CRC's register in the place of its byte, and each byte from there on takes one step. So the
-/// search takes steps back from the difference, [`STRIDE`] at a time, until it meets a register that one flipped bit and at
-/// most [`STRIDE`] steps lead to: these are in a table. Several flipped bits are mistaken for one with a probability of
-/// about 2⁻¹⁷.
+/// A flipped bit changes the CRC's register when its byte is processed, and each byte from there on advances the change
+/// by one step. So the search goes back from the difference, [`STRIDE`] steps at a time, until it finds a register to
+/// which one flipped bit and at most [`STRIDE`] steps lead. A table lists all such registers. Several flipped bits are
+/// mistaken for one with a probability of about 2⁻¹⁷.
 fn find_flip(page: &PageBytes) -> Option<SealFault> {
     let stored = PageHeader::of(page).crc.get();
     let difference = crc(page) ^ stored;
@@ -379,7 +379,7 @@ fn find_flip(page: &PageBytes) -> Option<SealFault> {
     None
 }
 
-/// The steps, 1 to [`STRIDE`], and the bit, if one flipped bit and so many steps lead to this register.
+/// If one flipped bit and 1 to [`STRIDE`] steps lead to this register: the number of steps, and the bit.
 fn near(register: u32) -> Option<(usize, u32)> {
     let (before, after) = NEAR.split_at(near_slot(register));
     let slots = after.iter().chain(before).take_while(|(found, ..)| *found != 0);
@@ -403,14 +403,14 @@ fn stride_back(register: u32) -> u32 {
     share(t0, b0) ^ share(t1, b1) ^ share(t2, b2) ^ share(t3, b3)
 }
 
-/// Bytes of which the search for a flipped bit takes the steps at once.
+/// How many steps, one for each byte, the search for a flipped bit goes back at once.
 const STRIDE: usize = 64;
-/// The slots of [`NEAR`]: a quarter of them is used.
+/// The number of slots of [`NEAR`]. A quarter of them is used.
 const NEAR_SLOTS: usize = 4 * 8 * STRIDE;
-/// Registers to which one flipped bit of a byte and 1 to [`STRIDE`] steps lead, with the steps and the bit. A register is in
-/// its slot, or in the first one after it that was free; 0, to which nothing leads, marks a free slot.
+/// Registers to which one flipped bit of a byte and 1 to [`STRIDE`] steps lead, with the steps and the bit. A register
+/// is in its slot, or in the first one after it that was free; 0, to which nothing leads, marks a free slot.
 static NEAR: [(u32, u8, u8); NEAR_SLOTS] = near_registers();
-/// What each value of each of the register's four bytes was [`STRIDE`] steps before.
+/// For each of the register's four bytes and each value of it: its share of the register [`STRIDE`] steps before.
 static STRIDES_BACK: [[u32; 256]; 4] = strides_back();
 
 /// The CRC-32 table: what each value of the register's low byte adds.
