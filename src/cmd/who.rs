@@ -172,13 +172,13 @@ fn sentence(answer: &files::Owner, asker: &Asker<'_>) -> String {
             }
             "outside" => format!("the region has {}", size::both(asker.store.size())),
             "lost" => "the page of the block table that describes it is lost".to_owned(),
-            "tail" => "behind the last whole block".to_owned(),
+            "tail" => "after the last whole block".to_owned(),
             _ => String::new(),
         };
     };
     let path = answer.path.shown().unwrap_or_else(|| format!("inode {ino}, which no path leads to"));
     let offset = size::hex(answer.offset.unwrap_or(0));
-    let beyond = if answer.beyond_end { " (behind its end)" } else { "" };
+    let beyond = if answer.beyond_end { " (past its end)" } else { "" };
     format!("{path} at {offset}{beyond}")
 }
 

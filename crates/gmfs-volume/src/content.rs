@@ -40,7 +40,7 @@ pub enum ContentError {
     },
     /// A block has a file block past the end of the file. If the file grew, it would have that file block twice, or
     /// with old content.
-    #[error("block {block} is at place {index} of the file, which is behind its end")]
+    #[error("block {block} is at place {index} of the file, which is past its end")]
     BehindEnd {
         /// The file block.
         index: u32,

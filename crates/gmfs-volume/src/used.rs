@@ -130,12 +130,24 @@ impl<S: WriteAt> Writer<S> {
         }
     }
 
-    /// The error if too few blocks are free. It says so if free blocks are not allocated because they are in use.
+    /// Refuses a change that needs more blocks than can be allocated now: free blocks that are in use cannot.
+    ///
+    /// # Errors
+    /// [`ChangeError::NoSpace`], [`ChangeError::SpaceInUse`].
+    pub fn require_free(&mut self, needed: u64) -> Result<(), ChangeError> {
+        self.withhold_used();
+        let free = self.blocks.free();
+        if needed > free { Err(self.no_space(needed, free)) } else { Ok(()) }
+    }
+
+    /// The error if too few blocks are free. It says so if there would be enough with the free blocks that are in use.
     pub(crate) fn no_space(&self, needed: u64, free: u64) -> ChangeError {
-        match self.watched.withheld() {
-            0 => ChangeError::NoSpace { needed, free },
-            used => ChangeError::SpaceInUse { needed, free, used, by: self.watched.by.clone() },
+        let used = self.watched.withheld();
+        // Where even those blocks would not do, to end their use would not help.
+        if used == 0 || needed > free.saturating_add(used) {
+            return ChangeError::NoSpace { needed, free };
         }
+        ChangeError::SpaceInUse { needed, free, used, by: self.watched.by.clone() }
     }
 }
 

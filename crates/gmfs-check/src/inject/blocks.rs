@@ -86,7 +86,7 @@ fn slot_past_end<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, Inj
     let last = PageNo(geometry.table_pages());
     let used = editor.superblock.used_table_pages().contains(&last.0);
     if !used || geometry.data_blocks().is_multiple_of(gmfs_format::native::raw::BLOCKS_PER_PAGE) {
-        return Err(editor.missing("used slot behind the last data block"));
+        return Err(editor.missing("used slot after the last data block"));
     }
     editor.edit_page(last, |bytes| BlockTablePage::view_mut(bytes).entries[249].crc = 1.into())
 }

@@ -48,7 +48,7 @@ fn slot_past_end<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, Inj
     let geometry = editor.superblock.geometry();
     let (last, _) = geometry.inode_place(InodeNo(geometry.inodes())).ok_or_else(|| editor.missing("inode"))?;
     if geometry.inodes().is_multiple_of(8) || !editor.superblock.used_inode_pages().contains(&last.0) {
-        return Err(editor.missing("used slot behind the last inode"));
+        return Err(editor.missing("used slot after the last inode"));
     }
     editor.edit_page(last, |bytes| InodeTablePage::view_mut(bytes).inodes[7].reserved[0] = 1)
 }

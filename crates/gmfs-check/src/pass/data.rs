@@ -45,7 +45,8 @@ pub(crate) fn check<S: ReadAt + ?Sized>(
                 // Another pass reports bad blocks, from their descriptors.
                 _ => {}
             }
-            done = done.saturating_add(at.len);
+            // Bad blocks of files are asked for too, and are not part of the total.
+            done = done.saturating_add(at.len).min(total);
             progress(done, total);
             ControlFlow::Continue(())
         },

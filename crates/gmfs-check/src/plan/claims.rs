@@ -12,7 +12,7 @@ const LISTED: usize = 16;
 /// What is lost when these blocks become reserved. A reserved block names no owner, so its former owner is recorded
 /// only in this list and in an undo file.
 pub(super) fn claims<S: ReadAt + ?Sized>(descriptors: &mut Descriptors<'_, S>, first: BlockNo, count: u32) -> Loss {
-    let mut found: Vec<Claim> = Vec::new();
+    let (mut found, mut more): (Vec<Claim>, bool) = (Vec::new(), false);
     for block in first.0..first.0.saturating_add(count) {
         let Some(entry) = descriptors.get(BlockNo(block)) else { continue };
         let (owner, index) = (entry.owner(), entry.index.get());
@@ -27,10 +27,12 @@ pub(super) fn claims<S: ReadAt + ?Sized>(descriptors: &mut Descriptors<'_, S>, f
                 last.count = last.count.saturating_add(1);
             }
             _ if owner == InodeNo::NONE => {}
-            _ if full => break,
+            _ if full => {
+                more = true;
+                break;
+            }
             _ => found.push(Claim { first: BlockNo(block), count: 1, owner, index }),
         }
     }
-    let more = found.len() == LISTED;
     Loss::Claims { known: found, more }
 }

@@ -59,7 +59,7 @@ pub enum Loss {
     Claims {
         /// The runs that are listed.
         known: Vec<Claim>,
-        /// Whether there may be more.
+        /// Whether there are more.
         more: bool,
     },
     /// A name, escaped.

@@ -110,11 +110,9 @@ impl<S: WriteAt> Writer<S> {
         if count == 0 {
             return Ok(Vec::new());
         }
-        self.withhold_used();
-        let (needed, free) = (u64::from(count), self.blocks.free());
-        if needed > free {
-            return Err(self.no_space(needed, free));
-        }
+        let needed = u64::from(count);
+        self.require_free(needed)?;
+        let free = self.blocks.free();
         if !aligned {
             return self.blocks.allocate(count).map_err(|_| self.no_space(needed, free));
         }
