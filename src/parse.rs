@@ -18,7 +18,7 @@ pub(crate) fn new_file() -> impl TypedValueParser<Value = PathBuf> {
     })
 }
 
-/// A path in the region, or a name: anything but nothing.
+/// A path in the region, or a name. It must not be empty.
 pub(crate) fn region_path() -> impl TypedValueParser<Value = OsString> {
     OsStringValueParser::new()
         .try_map(|path| if path.is_empty() { Err("a path is not empty; / is the region's root") } else { Ok(path) })

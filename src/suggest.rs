@@ -3,15 +3,15 @@
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// What gmfs has for commands of other tools.
+/// Commands of other tools, and the command of gmfs that does the same.
 struct Other {
     names: &'static [&'static str],
     command: &'static str,
-    /// What the tip says; without it, what the command does.
+    /// The text of the tip. Without it, the tip says what the command does.
     advice: Option<&'static str>,
 }
 
-/// Names for a command.
+/// Names of a command in other tools.
 const fn names(names: &'static [&'static str], command: &'static str) -> Other {
     Other { names, command, advice: None }
 }

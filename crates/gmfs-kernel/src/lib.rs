@@ -18,7 +18,7 @@
 //! The crate opens no files, prints nothing, and has no unsafe code. Memory and time are bounded whatever an image says.
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
-// All of it reads bytes that somebody else made.
+// The whole crate reads bytes that somebody else made.
 #![cfg_attr(not(test), deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 pub mod abi;

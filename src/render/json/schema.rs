@@ -79,7 +79,7 @@ fn answers() -> BTreeMap<&'static str, Vec<Value>> {
     ])
 }
 
-/// A property as it occurs: in which structure, its name, and its types less null.
+/// A property as it occurs: in which structure, its name, and its types without null.
 type Occurrence = (String, String, BTreeSet<String>);
 
 /// What the walk over a schema gathers, and what it needs.
@@ -90,7 +90,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// The types of a schema, less null.
+    /// The types of a schema, without null.
     fn types(&self, schema: &Value) -> BTreeSet<String> {
         let mut types = BTreeSet::new();
         match &schema["type"] {
@@ -105,14 +105,14 @@ impl Walk<'_> {
             types.extend(self.types(one));
         }
         types.remove("null");
-        // A count is a number.
+        // `integer` counts as `number`.
         if types.remove("integer") {
             types.insert("number".to_owned());
         }
         types
     }
 
-    /// Takes the comments of the code out of a schema, and puts what its names mean in.
+    /// Replaces the comments of the code in a schema by the meanings of its names.
     fn describe(&mut self, structure: &str, schema: &mut Value) {
         match schema {
             Value::Object(map) => {
