@@ -92,7 +92,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     }
 }
 
-/// Marks or unmarks.
+/// Marks or unmarks the blocks of the ranges on the command line.
 fn mark(args: &Change, add: bool, ctx: &mut Ctx) -> Result<Exit> {
     // Ranges are read before anything is locked: they may come from a pipe.
     let device = device(&args.image.image);
@@ -108,7 +108,7 @@ fn mark(args: &Change, add: bool, ctx: &mut Ctx) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// What a device is called in lists.
+/// The name of a device in lists.
 pub(in crate::cmd) fn device(image: &Path) -> String {
     image.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
@@ -141,7 +141,7 @@ fn are(count: u64, one: &str, many: &str) -> String {
     if count == 1 { format!("1 {one} is") } else { format!("{count} {many} are") }
 }
 
-/// Marks or unmarks blocks, and says so.
+/// Marks or unmarks blocks, and reports that.
 fn change(image: &TargetArgs, blocks: Vec<Range<u32>>, add: bool, schema: &str, ctx: &mut Ctx) -> Result<()> {
     let bad = |writer: &Changing<'_>| writer.superblock().raw.bad_blocks.get();
     let (count, changes) = open::for_change(image, InUseOk { in_use_ok: false }, ctx, |writer| {

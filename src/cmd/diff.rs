@@ -131,7 +131,7 @@ fn tell(found: &Difference, verbose: bool, ctx: &mut Ctx) -> Result<()> {
     Ok(())
 }
 
-/// How a file is called: by its path in the first image, if it is there.
+/// The name of a file in messages: its path in the first image that has it.
 fn shown(file: &Compared) -> String {
     let side = file.sides.iter().flatten().next();
     side.map_or_else(String::new, |side| match &side.path {

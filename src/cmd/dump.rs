@@ -111,7 +111,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Ok(if absent > 0 { Exit::No } else { Exit::Done })
 }
 
-/// An error of the library, and what an interrupt came to.
+/// The error to report for an error of the library, or after an interrupt.
 fn told(error: MetadumpError) -> anyhow::Error {
     match error {
         MetadumpError::File(error) => error.into(),

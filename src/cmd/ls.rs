@@ -119,7 +119,7 @@ fn show(args: &Args, lines: &[Line<'_>], users: Option<&ByFile>, ctx: &mut Ctx) 
     Ok(())
 }
 
-/// The lines of one path of the command line. Gives what they leave out.
+/// Adds the lines for one path of the command line. Returns what they leave out.
 fn collect<'t>(
     args: &Args,
     tree: &'t Tree,
@@ -178,7 +178,7 @@ fn long(lines: &[Line<'_>], users: Option<&ByFile>, ctx: &mut Ctx) -> Result<()>
     Ok(table.print(ctx)?)
 }
 
-/// How a name is shown.
+/// The style in which a name is shown.
 pub(crate) fn role(inode: &Inode) -> Role {
     if inode.kind == Kind::Directory { Role::Directory } else { Role::Plain }
 }

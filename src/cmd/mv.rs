@@ -1,4 +1,4 @@
-//! `gmfs mv`: another name or directory.
+//! `gmfs mv`: gives a file or directory another name or directory.
 
 use std::ffi::OsString;
 

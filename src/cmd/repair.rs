@@ -112,7 +112,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Ok(Exit::Fsck(status))
 }
 
-/// Gives reserved blocks back.
+/// Makes reserved blocks free.
 fn release_lost<T: WriteAt>(target: &mut T, watch: &mut Watch) -> Result<u64> {
     watch.refuse_release(target).context("cannot give the reserved blocks back")?;
     let stamp = Stamp { now: crate::clock::now(), writer: WRITER.to_owned() };

@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     }
     let superblocks = load(&dump).with_context(cannot)?;
     let restore = Restore::new(&dump, &superblocks, crate::random::birth()?);
-    // Locked from here to the end: what is compared is what is overwritten.
+    // The region stays locked from here to the end, so what is compared is what is overwritten.
     let opening = open::whole(&args.image, Some(superblocks.geometry()), ctx);
     let mut opening = opening.map_err(|error| open::about(error, "open", &args.image.image))?;
     let place = opening.place(&args.image);
@@ -89,7 +89,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             ctx.writer().flush().map_err(OutputError::from)?;
         }
         require_yes(args, ctx).with_context(cannot)?;
-        // Nobody may have mapped what is restored while the question was open.
+        // A process may have mapped what is restored while the question was open.
         watch.refuse_bytes(&*target, &put_back::written(&superblocks)).with_context(cannot)?;
         if let Ok(before) = load(&*target) {
             let after = Region::with(&dump, load(&dump)?);
@@ -113,7 +113,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
 }
 
 impl Args {
-    /// IMAGE and FILE as they are meant: what is in them tells which is the metadata dump.
+    /// IMAGE and FILE in the right order: their contents tell which is the metadata dump.
     fn in_order(&self) -> Self {
         let mut args = self.clone();
         open::in_order(&mut args.image.of.image, &mut args.file, is_metadump);
@@ -130,7 +130,7 @@ fn require_yes(args: &Args, ctx: &Ctx) -> Result<()> {
     Err(failure.hint("-y says it").into())
 }
 
-/// Why the metadata is not put back, with what to do next.
+/// The error for metadata that is not put back, with what to do next.
 fn told(refused: Refused) -> Failure {
     const FORCE: &str = "-f puts it back nevertheless";
     match refused {

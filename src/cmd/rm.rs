@@ -1,4 +1,4 @@
-//! `gmfs rm`: files and directories go.
+//! `gmfs rm`: removes files and directories.
 
 use std::ffi::OsString;
 

@@ -144,7 +144,8 @@ fn seal(args: &Args, writer: &mut Changing<'_>, progress: &Progress) -> Done {
     Done { files, tried, interrupted }
 }
 
-/// Memory that is in use is no danger here, but of no use either.
+/// Adds what to do about memory in use. Sealing it does no harm, but what the process writes later is not what was
+/// sealed.
 fn explained(error: ChangeError) -> anyhow::Error {
     match error {
         ChangeError::InUse { .. } => {

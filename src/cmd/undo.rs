@@ -91,7 +91,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
 }
 
 impl Args {
-    /// IMAGE and FILE as they are meant: what is in them tells which is the undo file.
+    /// IMAGE and FILE in the right order: their contents tell which is the undo file.
     fn in_order(&self) -> Self {
         let mut args = self.clone();
         open::in_order(&mut args.image.of.image, &mut args.file, is_undo_file);
@@ -99,8 +99,9 @@ impl Args {
     }
 }
 
-/// Gives a file that the recorded command made shorter its length back, once it is sure to be that file: what was cut off
-/// reads as zeros then, which is what the undo file knows of it. In a dry run, only what is seen of it is longer.
+/// If the recorded command made the file shorter, gives the file its old length back, once it is certain that it is
+/// that file. Until the recorded pages are put back, what was cut off reads as zeros. A dry run does not change the
+/// file, but sees it with the old length.
 fn lengthen(args: &Args, undo: &Undo, short: Opening, length: u64, ctx: &Ctx) -> Result<Opening> {
     let base = short.target.base();
     let longer = short

@@ -59,10 +59,10 @@ fn parse(text: &str) -> Result<Asked, String> {
     Ok(Asked { text: text.to_owned(), address })
 }
 
-/// So many parts of blocks are listed at most.
+/// At most this many parts of blocks are listed.
 const LISTED: usize = 65_536;
 
-/// What of a region a list of poisoned memory hits: an answer for each part of a block, and how many more there are.
+/// What a list of poisoned memory hits in a region: an answer for each part of a block, and how many more there are.
 struct Poisoned {
     asked: Vec<Asked>,
     more: u64,
@@ -95,7 +95,7 @@ fn poisoned(list: &str, named: &[Named], store: &Store, ctx: &Ctx) -> Result<Poi
 }
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
-    // Read before anything is locked: it may come from a pipe.
+    // The list is read before anything is locked, because it may come from a pipe.
     let list = args.poison.as_deref().map(|list| super::bad::poison(list, &super::bad::device(&args.image.image)));
     let list = list.transpose()?;
     let store = open::store(&args.image, ctx)?;
@@ -147,7 +147,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Ok(exit)
 }
 
-/// What is said of an answer behind its kind.
+/// What an answer says after its kind.
 fn sentence(answer: &files::Owner, asker: &Asker<'_>) -> String {
     if let Some(page) = answer.page {
         let copy = answer.copy.as_deref().unwrap_or("?");
@@ -216,7 +216,8 @@ impl Asker<'_> {
         answer
     }
 
-    /// What of the store's metadata is at an address outside its region: that of a guestmemfs v1 is in the kernel's memory.
+    /// The metadata of the store at an address outside its region: a guestmemfs v1 has its metadata in the kernel's
+    /// memory.
     fn in_kernel(&self, address: Address) -> Option<(u64, gmfs::store::Owner)> {
         let physical =
             address.offset(u64::MAX, self.store.block_bytes(), 0).filter(|_| !matches!(address, Address::Block(_)))?;
@@ -224,7 +225,7 @@ impl Asker<'_> {
     }
 }
 
-/// What is said of the metadata.
+/// Fills in what is known about the metadata.
 fn fill_in(answer: &mut files::Owner, owner: gmfs::store::Owner, paths: &mut Paths<'_>) {
     answer.what = owner.what.name();
     if let Some(metadata) = owner.metadata {

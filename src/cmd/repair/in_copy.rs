@@ -1,4 +1,4 @@
-//! A region that is repaired in a copy, which gets its name when it was repaired.
+//! Repairs a region in a copy, which gets its name only after it was repaired.
 
 use std::path::Path;
 
@@ -29,7 +29,7 @@ pub(super) fn require_new(output: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Copies the region into a new file, repairs that, and gives it its name: what has the name was repaired.
+/// Copies the region into a new file, repairs the copy, and then gives it its name: a file with that name was repaired.
 pub(super) fn in_copy<T>(
     args: &ReadArgs,
     output: &Path,
@@ -42,7 +42,7 @@ pub(super) fn in_copy<T>(
     let file = NewFile::begin(output, false, args.files())?;
     let gaps = save::into_file(args, &file, ctx).with_context(cannot)?;
     let copy = ImageArgs::file(file.partial());
-    // Nobody else knows the copy yet.
+    // No other process knows the copy yet.
     let nobody = InUseOk { in_use_ok: true };
     let (_, done) = open::for_repair(&copy, nobody, None, ctx, work).with_context(cannot)?;
     let gaps = within_files(gaps, &file.partial())?;
@@ -50,13 +50,14 @@ pub(super) fn in_copy<T>(
     Ok((Place { kind: Kind::File, path: output.to_owned(), base: 0 }, done, gaps))
 }
 
-/// Those of a copy's gaps that lie in blocks that may hold guest memory: what a repair does not bring back.
+/// The gaps of a copy that are in blocks that may hold guest memory: a repair does not bring back what is missing
+/// there.
 fn within_files(gaps: Gaps, copy: &Path) -> Result<Gaps> {
     let mut kept = Gaps::default();
     if gaps.is_empty() {
         return Ok(kept);
     }
-    // A copy that could not be repaired has nothing to tell what its blocks are.
+    // If the copy could not be repaired, nothing says what its blocks are.
     let Ok(region) = Region::open(RegionFile::open(copy)?) else { return Ok(gaps) };
     let geometry = region.geometry();
     let mut rest = gaps.iter().peekable();
