@@ -103,7 +103,7 @@ pub struct NewRegion {
     pub stamp: Stamp,
 }
 
-/// A birth that UUID and time decide.
+/// A birth that is derived from UUID and time.
 #[must_use]
 pub fn derived_birth(uuid: Uuid, now: u64) -> u64 {
     let (high, low) = uuid.as_u64_pair();
