@@ -52,8 +52,8 @@ impl Missing {
         }
     }
 
-    /// Writes the list. Each range is a line of its own: offset and length in bytes, the reason, and the physical address
-    /// of its first byte, or `-` where the region's base is not known.
+    /// Writes the list. Each range is a line of its own: offset and length in bytes, the reason, and the physical
+    /// address of its first byte, or `-` where the region's base is not known.
     pub(crate) fn write(&self, base: Option<u64>, out: &mut impl Write) -> std::io::Result<()> {
         writeln!(out, "# gmfs: ranges that are missing, and holes in the copy")?;
         writeln!(out, "# offset length reason address")?;

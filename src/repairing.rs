@@ -1,5 +1,5 @@
-//! Checking and repairing on a terminal, as `fsck` and `repair` both do it: progress, warnings, interrupts and questions.
-//! The repair itself is [`gmfs_check::repair()`].
+//! Checking and repairing on a terminal, as `fsck` and `repair` both do it: progress, warnings, interrupts and
+//! questions. The repair itself is [`gmfs_check::repair()`].
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;

@@ -15,8 +15,8 @@ const HOLE: u64 = 64 << 10;
 
 /// Writes pieces of the region in `source` to standard output, and returns the gaps that became holes.
 ///
-/// `allow` may refuse gaps. It is called before the first byte is written if any gaps are known by then, and again at
-/// the first gap that only reading shows.
+/// `allow` may refuse gaps. If any gaps are known beforehand, it is called with all of these before the first byte is
+/// written. It is called again with the first gap that the writing comes to.
 pub(crate) fn write<S: ReadAt + ?Sized>(
     source: &S,
     pieces: &[Piece],

@@ -17,7 +17,7 @@ const GAP: usize = 2;
 /// A last column that would get less than this is not wrapped: the terminal does that itself.
 const NARROWEST: usize = 16;
 
-/// A table in the making.
+/// A table to which rows are added.
 pub(crate) struct Table {
     head: Rows,
     rows: Rows,

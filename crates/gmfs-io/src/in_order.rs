@@ -1,8 +1,8 @@
 //! Work that several threads do ahead of one thread that takes the results in order: they read and decode, while it
 //! writes out what came before. All reading ahead of gmfs is done here.
 //!
-//! [`in_order`] reads a range, [`steps_in_order`] reads what a plan says, and [`jobs_in_order`] does any work. Memory is
-//! bounded: three results for each thread.
+//! [`in_order`] reads a range, [`steps_in_order`] reads what a plan says, and [`jobs_in_order`] does any work. Memory
+//! is bounded: three results for each thread.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -147,10 +147,11 @@ impl Chunk {
 
 /// Does jobs by several threads, and gives their results to `take` in the order of `jobs`.
 ///
-/// Each item of `jobs` is a job, or none, and what it means to the taker. `work` does a job and leaves its result in a `B`:
-/// a new one, or one whose result has been taken, so that buffers are used again. `take` runs on the caller's thread, and
-/// so does `jobs`, which is asked shortly before a job is needed; the first error of `take` ends everything. With one
-/// thread, and where there is only one job, no thread is started, and `work` runs on the caller's thread.
+/// Each item of `jobs` is a job, or none, and a value that `take` gets with the result. `work` does a job and leaves its
+/// result in a `B`: a new one, or one whose result has been taken, so that buffers are used again. `take` runs on the
+/// caller's thread. The next items of `jobs` are taken there too, shortly before they are needed. The first error of
+/// `take` ends everything. With one thread, or if there is only one job, no thread is started, and `work` runs on the
+/// caller's thread.
 ///
 /// ```
 /// use gmfs_io::in_order::jobs_in_order;

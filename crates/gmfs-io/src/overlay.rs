@@ -1,7 +1,7 @@
 //! A target that keeps what is written to it in memory, over a source that is only read: the dry run of a change.
 //!
-//! The same code runs as for a real change, and reads back what it wrote. A change that also writes the contents of files
-//! would need as much memory as they have bytes, so the overlay can be told which ranges to keep
+//! The same code runs as for a real change, and reads back what it wrote. A change that also writes the contents of
+//! files would need as much memory as they have bytes, so the overlay can be told which ranges to keep
 //! ([`Overlay::keeping`]). What is written elsewhere is dropped: a later read finds what the source holds.
 
 use std::collections::BTreeMap;

@@ -48,8 +48,8 @@ pub enum Scratch {
 }
 
 impl Scratch {
-    /// The sizes of the areas of a machine with one node, as the kernel rounds them; `None` where they follow from what the
-    /// kernel needs to boot.
+    /// The sizes of the areas of a machine with one node, as the kernel rounds them; `None` where they follow from what
+    /// the kernel needs to boot.
     #[must_use]
     pub fn areas(self) -> Option<Vec<u64>> {
         let Self::Sizes { low, global, node } = self else { return None };
@@ -147,8 +147,8 @@ pub fn kernel_words(text: &str) -> impl Iterator<Item = String> {
     words(text).take_while(|word| word != "--")
 }
 
-/// The words of a command line, without the quotes around a word or a value. `--`, after which words are for init, is one of
-/// them.
+/// The words of a command line, without the quotes around a word or a value. `--`, after which words are for init, is
+/// one of them.
 fn words(text: &str) -> impl Iterator<Item = String> {
     let mut quoted = false;
     let split = move |c: char| {

@@ -107,7 +107,7 @@ pub enum ImageError {
     /// The kernel in it is larger than any kernel.
     #[error("the kernel in it has more than {limit} bytes, which no kernel has")]
     TooLarge {
-        /// How many bytes are looked at.
+        /// How many bytes are read at most.
         limit: u64,
     },
     /// The medium failed.

@@ -62,8 +62,8 @@ impl fmt::Display for Address {
 }
 
 impl Address {
-    /// The offset of this place in a store of `size` bytes, if it is in it. `base` is the store's physical base, 0 if it is
-    /// not known.
+    /// The offset of this place in a store of `size` bytes, if it is in it. `base` is the store's physical base, 0 if
+    /// it is not known.
     #[must_use]
     pub fn offset(self, size: u64, block_bytes: u64, base: u64) -> Option<u64> {
         let offset = match self {

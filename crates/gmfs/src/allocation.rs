@@ -298,8 +298,8 @@ impl FreeSpace {
         self.largest_aligned = FreeRun::longer(self.largest_aligned, FreeRun { at, len });
     }
 
-    /// Whether a file of `size` bytes can be made. Free memory comes in whole blocks, so that the rest of the last block
-    /// needs no room of its own.
+    /// Whether a file of `size` bytes can be made. Free memory comes in whole blocks, so that the rest of the last
+    /// block needs no room of its own.
     #[must_use]
     pub fn fits(&self, size: u64) -> Fits {
         let whole = size.checked_div(PUD_BYTES).unwrap_or_default();

@@ -19,7 +19,7 @@ use crate::store::Store;
 /// Bytes in a sector, as the kernel's lists count them.
 const SECTOR: u64 = 512;
 
-/// A range as somebody named it.
+/// A range, as it was named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Named {
     /// Its first and its last address.
@@ -72,8 +72,8 @@ fn spelled(first: Address, last: Address) -> String {
 impl FromStr for Named {
     type Err = RangeError;
 
-    /// Reads `ADDR`, `ADDR-LAST` or `ADDR+LENGTH`, each of them after `block:` or `pfn:` if blocks or page frame numbers
-    /// are meant.
+    /// Reads `ADDR`, `ADDR-LAST` or `ADDR+LENGTH`, each of them after `block:` or `pfn:` if blocks or page frame
+    /// numbers are meant.
     fn from_str(text: &str) -> Result<Self, RangeError> {
         let (unit, rest) = unit(text)?;
         let (first, last) = match (rest.split_once('-'), rest.split_once('+')) {
@@ -280,7 +280,8 @@ pub fn hits(named: &[Named], origin: &Origin) -> Result<Hits, RangeError> {
     Ok(found)
 }
 
-/// The runs of blocks that parts of a region touch: those that can be marked as bad, and those that hold metadata, which cannot.
+/// The runs of blocks that parts of a region touch: those that can be marked as bad, and those that hold metadata,
+/// which cannot.
 #[must_use]
 pub fn blocks_of(spans: &[Span], origin: &Origin) -> (Vec<Range<u32>>, Vec<Range<u32>>) {
     let geometry = origin.geometry;

@@ -2,8 +2,9 @@
 //! bytes are never given as zeros.
 //!
 //! [`Store::read_with_gaps`](crate::Store::read_with_gaps) reads a file, or a part of one. [`read`] and [`read_all`]
-//! read from any source. The bytes arrive in order, at a [`Sink`]; while it takes them, several threads read ahead where
-//! bytes have to be decoded. A [`SparseFile`](crate::copy::SparseFile) is a sink, and so is a closure in [`Each`].
+//! read from any source. The bytes arrive in order, at a [`Sink`]; while it takes them, several threads read ahead
+//! where bytes have to be decoded. A [`SparseFile`](crate::copy::SparseFile) is a sink, and so is a closure in
+//! [`Each`].
 //!
 //! ```
 //! use gmfs::content::{Each, Part, read_all};
@@ -146,8 +147,8 @@ pub trait Sink {
     /// The reading ends, and its caller gets the error.
     fn data(&mut self, at: u64, bytes: &[u8]) -> Result<(), Self::Error>;
 
-    /// These bytes are there too, in a file from which the kernel can copy them. Returns how many bytes were copied; the
-    /// others are read and arrive as [`data`](Self::data).
+    /// These bytes are there too, in a file from which the kernel can copy them. Returns how many bytes were copied;
+    /// the others are read and arrive as [`data`](Self::data).
     ///
     /// # Errors
     /// As [`data`](Self::data).

@@ -61,8 +61,8 @@ pub struct Copied {
     pub written: u64,
 }
 
-/// Copies a file's pieces from the store in `source` into `file`, which is new and empty, and becomes `size` bytes long.
-/// Afterwards everything is durable.
+/// Copies a file's pieces from the store in `source` into `file`, which is new and empty, and becomes `size` bytes
+/// long. Afterwards everything is durable.
 ///
 /// # Errors
 /// [`CopyError`]. Bytes that cannot be read are gaps; they are no error.

@@ -265,7 +265,8 @@ impl Print {
     }
 }
 
-/// Adds a number to two sums. The order of numbers does not matter, and other numbers are unlikely to give the same sums.
+/// Adds a number to two sums. The order of numbers does not matter, and other numbers are unlikely to give the same
+/// sums.
 const fn add(sums: &mut [u64; 2], number: u64) {
     let first = mix(number.wrapping_add(1));
     sums[0] = sums[0].wrapping_add(first);
@@ -525,8 +526,8 @@ fn pieces_from(pieces: &[Piece], at: u64) -> &[Piece] {
     pieces.get(first..).unwrap_or_default()
 }
 
-/// Reads page by page what could not be read at once; gives the pages that are lacking. `inside` is where in the chunk it
-/// begins.
+/// Reads page by page what could not be read at once; gives the pages that are lacking. `inside` is where in the chunk
+/// it begins.
 fn by_page<S: ReadAt>(source: &S, place: u64, buf: &mut [u8], inside: u64) -> u64 {
     let mut lacks = 0;
     let (mut place, mut inside, mut rest) = (place, inside, buf);

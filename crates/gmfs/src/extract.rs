@@ -1,9 +1,9 @@
 //! Extracting files and directories of a store into a folder outside.
 //!
-//! [`tree`] extracts a directory with all that is in it, [`file()`] one file. Nothing that a damaged store says can lead
-//! out of the folder: what is made is made by name in directories that are open, and an entry whose name no file can have
-//! is left out. Holes stay holes. Bytes that are unknown are an error, unless [`Options::leave_gaps`] makes holes of them
-//! too.
+//! [`tree`] extracts a directory with all that is in it, [`file()`] one file. Nothing that a damaged store says can
+//! lead out of the folder: what is made is made by name in directories that are open, and an entry whose name no file
+//! can have is left out. Holes stay holes. Bytes that are unknown are an error, unless [`Options::leave_gaps`] makes
+//! holes of them too.
 //!
 //! ```
 //! use gmfs::extract::{self, Options};
@@ -91,8 +91,9 @@ pub struct Entry<'a, 't> {
     pub names: &'a [OsString],
 }
 
-/// Walks through everything below a directory, and hands out each file and directory that can be extracted, a directory
-/// before what is in it. Returns what is left out, and why. `top` is the directory with its path, and `tree` that of `store`.
+/// Walks through everything below a directory, and passes each file and directory that can be extracted to `each`, a
+/// directory before what is in it. Returns what is left out, and why. `top` is the directory with its path, and `tree` is
+/// the tree of `store`.
 ///
 /// # Errors
 /// What `each` returned.

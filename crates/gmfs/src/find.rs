@@ -315,8 +315,8 @@ pub fn search(
     found.map_err(|source| Error::Search { path: image.path.clone(), source })
 }
 
-/// Every store in a part of a source, of every layout that is in one piece, at multiples of `step`, by rising base. `seen` is
-/// told how far the search has come, in bytes of the source.
+/// Every store in a part of a source, of every layout that is in one piece, at multiples of `step`, by rising base.
+/// `seen` is called with the offset that the search has reached, in bytes of the source.
 ///
 /// # Errors
 /// The source cannot tell where its holes are.

@@ -14,15 +14,15 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
-/// The mode of every file that is made: it may hold guest memory, or what tells about it.
+/// The mode of every file that is made, because it may hold guest memory, or facts about it.
 pub(crate) const PRIVATE_FILE: u32 = 0o600;
 /// The mode of every directory that is made.
 const PRIVATE_FOLDER: u32 = 0o700;
 /// The mode of an unfinished file. The sticky bit means nothing for a file, so it serves as the mark of such a file.
 const UNFINISHED: u32 = PRIVATE_FILE | 0o1000;
 
-/// An open directory. Its methods take one name, never a path, and follow no symbolic link, so what they make is in this
-/// directory, whatever others do to it.
+/// An open directory. Its methods take one name, never a path, and follow no symbolic link, so what they make is in
+/// this directory, whatever others do to it.
 #[derive(Debug)]
 pub struct Folder {
     handle: OwnedFd,
@@ -208,8 +208,8 @@ impl Folders {
         Ok(folder)
     }
 
-    /// Makes a directory in `parent`, which [`parent`](Self::parent) gave, and goes into it. It may be there already, but
-    /// not as a link.
+    /// Makes a directory in `parent`, which [`parent`](Self::parent) gave, and goes into it. It may be there already,
+    /// but not as a link.
     ///
     /// # Errors
     /// The system cannot make it.

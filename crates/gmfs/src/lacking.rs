@@ -91,7 +91,7 @@ impl std::error::Error for Lacking {}
 pub(crate) fn require(image: &Image, dump: &Description, range: Span) -> Result<(), Box<Lacking>> {
     let mut at = range.offset;
     let mut first = None;
-    // Small steps at first: to say that all of a range is there, a dump looks at each descriptor.
+    // The steps are small at first, because a dump reads each descriptor before it can say that all of a range is there.
     let mut step = PAGE_BYTES;
     while at < range.end() {
         match image.source.next_absent(at..at.saturating_add(step).min(range.end())) {

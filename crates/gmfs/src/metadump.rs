@@ -1,5 +1,5 @@
-//! Metadata dumps: all metadata of a region that is in use in one small file, or as text. Every reader takes the file as
-//! an image of its own.
+//! Metadata dumps: all metadata of a region that is in use in one small file, or as text. Every reader takes the file
+//! as an image of its own.
 
 mod obfuscate;
 mod text;
@@ -84,8 +84,8 @@ pub fn count<S: ReadAt>(
     walk(source, superblocks, None, go_on, |_, _| Ok(()))
 }
 
-/// Writes a metadata dump. If `obfuscated`, names and label are replaced, while pages stay exactly as damaged as they are.
-/// `go_on` is asked now and then whether to go on.
+/// Writes a metadata dump. If `obfuscated`, names and label are replaced, while pages stay exactly as damaged as they
+/// are. `go_on` is asked now and then whether to go on.
 ///
 /// # Errors
 /// [`MetadumpError::Write`] or [`MetadumpError::Stopped`]: what was written is no image, because it has no end.
@@ -105,8 +105,8 @@ pub fn write<S: ReadAt>(
     Ok(Pages { there, ..pages })
 }
 
-/// Writes the metadata as text: one fact a line, in an order that is always the same. If `obfuscated`, names and label are
-/// those of the metadata dump. `go_on` is asked now and then whether to go on.
+/// Writes the metadata as text: one fact a line, in an order that is always the same. If `obfuscated`, names and label
+/// are those of the metadata dump. `go_on` is asked now and then whether to go on.
 ///
 /// # Errors
 /// [`MetadumpError::Write`], [`MetadumpError::Stopped`] or [`MetadumpError::Region`].

@@ -101,8 +101,8 @@ pub struct NewFile {
 }
 
 impl NewFile {
-    /// Begins the file that is to be at `target`. With `replace`, a regular file or a link that has this name is replaced
-    /// in the end, but none of the files that are read, `inputs`.
+    /// Begins the file that is to be at `target`. With `replace`, a regular file or a link that has this name is
+    /// replaced in the end, but none of the files that are read, `inputs`.
     ///
     /// # Errors
     /// [`NewFileError`]; nothing is made then.

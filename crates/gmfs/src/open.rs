@@ -31,7 +31,7 @@ pub trait Observer {
     fn holes(&self, image: &Path, bytes: u64) {
         let _ = (image, bytes);
     }
-    /// The region is read without a lock; [`Unlocked::has_changed`] tells afterwards whether that went well.
+    /// The region is read without a lock; [`Unlocked::has_changed`] says afterwards whether it has changed meanwhile.
     fn unlocked(&self, unlocked: Unlocked) {
         let _ = unlocked;
     }
@@ -287,8 +287,8 @@ impl ImageSpec {
         Ok((image.kind, Window::new(image.target, span.offset, span.len)))
     }
 
-    /// As [`locate_for_writing`](Self::locate_for_writing), but opened and locked for reading: the image as it is, where in
-    /// it the region is, and the lock.
+    /// As [`locate_for_writing`](Self::locate_for_writing), but opened and locked for reading: the image as it is,
+    /// where in it the region is, and the lock.
     ///
     /// # Errors
     /// As [`locate_for_writing`](Self::locate_for_writing).

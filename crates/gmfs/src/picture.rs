@@ -1,5 +1,5 @@
-//! A picture of what the bytes of a store are used for, in as many cells as there is room for, and how long the stretches
-//! are.
+//! A picture of what the bytes of a store are used for, in as many cells as there is room for, and how long the
+//! stretches are.
 
 use crate::allocation::Stretch;
 use crate::store::{Store, What};
@@ -19,7 +19,7 @@ pub enum Use {
     Leaked,
     /// A repair has reserved it.
     Reserved,
-    /// Nothing tells what it is used for.
+    /// It is unknown what it is used for.
     Unknown,
     /// It has hardware errors.
     Bad,

@@ -35,7 +35,8 @@ pub enum Refused {
     },
 }
 
-/// The region in the target to which the metadata of `dump` is to be put back. If `force`, that may be any region, or none.
+/// The region in the target to which the metadata of `dump` is to be put back. If `force`, that may be any region, or
+/// none.
 ///
 /// # Errors
 /// [`Refused`].

@@ -356,8 +356,8 @@ impl Store {
         }
     }
 
-    /// The address in the image from which offsets of findings count: where a region starts, and 0 where metadata is all
-    /// over memory.
+    /// The address in the image from which offsets of findings count: where a region starts, and 0 where metadata is
+    /// all over memory.
     #[must_use]
     pub const fn origin(&self) -> u64 {
         match &self.of {
@@ -426,8 +426,8 @@ impl Store {
         }
     }
 
-    /// Reads a range of a file with its gaps: what is there, what is zero and what is unknown arrives at `sink` in order.
-    /// Of a range that passes the file's end, the part before the end is read.
+    /// Reads a range of a file with its gaps: what is there, what is zero and what is unknown arrives at `sink` in
+    /// order. Of a range that passes the file's end, the part before the end is read.
     ///
     /// ```
     /// use gmfs::content::{Each, Part};
@@ -496,8 +496,8 @@ impl Store {
         }
     }
 
-    /// Blocks and inodes by what they are used for: as the superblock of a native region counts them, and as a pass over
-    /// everything finds them in other layouts.
+    /// Blocks and inodes by what they are used for: as the superblock of a native region counts them, and as a pass
+    /// over everything finds them in other layouts.
     #[must_use]
     pub fn usage(&self) -> Usage {
         match &self.of {

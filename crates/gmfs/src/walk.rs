@@ -41,7 +41,7 @@ pub enum Go {
 /// What a walk has met.
 #[derive(Debug, Default)]
 pub struct Walked {
-    /// The top and every inode that was handed out.
+    /// The top, and every inode that was passed to the caller.
     met: HashSet<InodeNo>,
     /// Directories that the walk did not enter because their paths are too long.
     too_deep: HashSet<InodeNo>,

@@ -89,7 +89,7 @@ pub(in crate::cmd) fn check(path: &Path, force: bool, inputs: &ImageArgs) -> Res
     Ok(crate::output::check(path, force, inputs.files())?)
 }
 
-/// Refuses to fill a terminal with what nobody can read.
+/// Refuses to write binary data to a terminal.
 pub(in crate::cmd) fn refuse_terminal(what: &str) -> Result<()> {
     if io::stdout().is_terminal() {
         let failure = Failure::new("terminal", format!("standard output is a terminal, and {what} is no text"));

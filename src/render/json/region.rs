@@ -73,7 +73,7 @@ impl From<&gmfs::Store> for Store {
     }
 }
 
-/// Where the region lies in the image.
+/// Where the region is in the image.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Span {

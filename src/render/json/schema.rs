@@ -1,5 +1,5 @@
-//! The JSON Schemas of all answers in `docs/schema/`: what is in an answer comes from the types that are serialised, and
-//! what each name means from one list, [`NAMES`]. A test compares the files; `GMFS_UPDATE=1` writes them.
+//! The JSON Schemas of all answers in `docs/schema/`: what is in an answer comes from the types that are serialised,
+//! and what each name means from one list, [`NAMES`]. A test compares the files; `GMFS_UPDATE=1` writes them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -146,7 +146,8 @@ impl Walk<'_> {
     }
 }
 
-/// The schema of an answer as it is in its file; adds its properties to `found`, and those without a meaning to `missing`.
+/// The schema of an answer as it is in its file; adds its properties to `found`, and those without a meaning to
+/// `missing`.
 fn finished(
     command: &str,
     types: Vec<Value>,

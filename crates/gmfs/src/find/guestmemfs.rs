@@ -31,7 +31,7 @@ pub struct Found {
     pub parts: Parts,
     /// The addresses of the device trees that describe it: the kernel's own, and copies for the next kernel.
     pub trees: Vec<u64>,
-    /// Records by which a boot loader told a kernel of one of them.
+    /// Records in which a boot loader told a kernel where one of these device trees is.
     pub setup_data: Vec<u64>,
     /// Another file system in the same memory took its place: this one is left over from an earlier mount.
     pub stale: bool,
@@ -64,8 +64,8 @@ impl Seen {
     }
 }
 
-/// Finds the file systems in a part of a memory. `step` is the distance of the places where device trees are looked for, at
-/// most 64 KiB.
+/// Finds the file systems in a part of a memory. `step` is the distance of the places where device trees are looked
+/// for, at most 64 KiB.
 pub(super) fn search(
     source: &dyn ReadAt,
     range: &Range<u64>,
@@ -210,8 +210,8 @@ fn through(
 
 /// Marks the file systems that earlier mounts have left behind. Of several file systems in one region, only the one
 /// that was mounted last is not stale. A device tree describes the file system that was the last one when the tree was
-/// written. A superblock says that its file system is handed over, until a kernel restores it. A file system whose region
-/// no tree names counts as one of the same region.
+/// written. A superblock says that its file system is handed over, until a kernel restores it. A file system whose
+/// region no tree names counts as one of the same region.
 fn mark_stale(source: &dyn ReadAt, found: &mut [Found]) {
     let rank = |found: &Found| {
         let superblock = found.parts.superblock.and_then(|span| Superblock::read(source, span).ok());

@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use super::BlockSize;
 
-/// How many bytes of a file are read before it counts as empty: half of them from its first data on, the rest in parts of
-/// its further stretches of data.
+/// How many bytes of a file are read before it counts as empty: half of them from its first data on, the rest in parts
+/// of its further stretches of data.
 const LOOKED_AT: u64 = 4 << 20;
 /// How many of them in each stretch of data.
 const PER_STRETCH: u64 = 64 << 10;
@@ -98,8 +98,8 @@ fn has_magic(page: &PageBytes) -> bool {
     page.get(64..72).is_some_and(|bytes| bytes == MAGIC)
 }
 
-/// The format version of a superblock that is sealed and that this program does not read: at the start, where copy A is,
-/// or at the start of one of the last blocks, where copy B is.
+/// The format version of a superblock that is sealed and that this program does not read: at the start, where copy A
+/// is, or at the start of one of the last blocks, where copy B is.
 fn other_version(source: &dyn ReadAt) -> Option<u16> {
     let (blocks, _) = BlockSize::M2.split(source.end().unwrap_or(0));
     let last = (1..=LAST_BLOCKS).map_while(|n| blocks.checked_sub(n));

@@ -65,8 +65,8 @@ impl Target {
         watch.refuse_bytes(source, &spans)
     }
 
-    /// The bytes of the image for which [`refuse_in_use`](Self::refuse_in_use) has to know what is mapped: what an older,
-    /// larger region has left is overwritten too.
+    /// The bytes of the image for which [`refuse_in_use`](Self::refuse_in_use) has to know what is mapped: what an
+    /// older, larger region has left is overwritten too.
     #[must_use]
     pub const fn reach(&self) -> Span {
         Span { offset: self.place.base, len: u64::MAX.saturating_sub(self.place.base) }
@@ -134,8 +134,8 @@ impl Target {
         offsets.into_iter().filter(|offset| offset.saturating_add(PAGE_BYTES) <= end).collect()
     }
 
-    /// Where other formats have marks, so that the region is not taken for one of them. Only files and block devices are
-    /// recognised by such marks.
+    /// Where other formats have marks, so that the region is not taken for one of them. Only files and block devices
+    /// are recognised by such marks.
     fn marked(&self) -> Vec<Range<u64>> {
         if self.fresh || !matches!(self.place.kind, Kind::File | Kind::BlockDevice) {
             return Vec::new();

@@ -1,5 +1,5 @@
-//! Replaces the names in metadata pages. Valid seals stay valid; broken seals stay broken in the same way. Where that is
-//! only possible by keeping bytes that may be a name, the bytes are replaced too.
+//! Replaces the names in metadata pages. Valid seals stay valid; broken seals stay broken in the same way. Where that
+//! is only possible by keeping bytes that may be a name, the bytes are replaced too.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
