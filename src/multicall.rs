@@ -1,5 +1,5 @@
-//! Other names of the program: `mkfs.gmfs`, `mkfs.guestmemfs`, `fsck.gmfs`, `fsck.guestmemfs` and `mount.gmfs`. Under each
-//! of them, the program acts as that command, so that util-linux's `mkfs -t`, `fsck -t` and `mount -t` find it.
+//! Other names of the program: `mkfs.gmfs`, `mkfs.guestmemfs`, `fsck.gmfs`, `fsck.guestmemfs` and `mount.gmfs`. Under
+//! each of them, the program acts as that command, so that util-linux's `mkfs -t`, `fsck -t` and `mount -t` find it.
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -45,8 +45,8 @@ pub(crate) struct ImageArgs {
     ///
     /// Numbers are decimal, 0x hex or 0 octal, with K, M, G, T, P or E behind them. SIZE@BASE, SIZE$BASE and SIZE!BASE
     /// mean the same. BASE is a physical address in /dev/mem and dumps, an offset (default 0) in files and other
-    /// devices. Without --region a file or device is the region as a whole; in dumps, and in /dev/mem without the kernel
-    /// parameter guestmemfs=, the region is found by its superblock.
+    /// devices. Without --region a file or device is the region as a whole; in dumps, and in /dev/mem without the
+    /// kernel parameter guestmemfs=, the region is found by its superblock.
     #[arg(long, value_name = "SIZE[:BASE]", value_parser = locate::parse_region)]
     pub(crate) region: Option<RegionSpec>,
     /// Another part of the split dump that IMAGE is a part of; give all of them, in any order
@@ -55,8 +55,8 @@ pub(crate) struct ImageArgs {
     /// IMAGE is raw memory whose first byte was at this physical address
     ///
     /// For what QEMU's pmemsave wrote, memory files of virtual machines and copies of /dev/mem: nothing in them tells
-    /// where they were. It makes the image a dump: BASE of --region is a physical address, and nothing is written. A file
-    /// that leaves out a hole of the address space has one address for each of its pieces: cut it at the hole.
+    /// where they were. It makes the image a dump: BASE of --region is a physical address, and nothing is written. A
+    /// file that leaves out a hole of the address space has one address for each of its pieces: cut it at the hole.
     #[arg(long, value_name = "ADDRESS", value_parser = locate::parse_address, conflicts_with = "parts")]
     pub(crate) base: Option<u64>,
     /// The store with this number, as `gmfs scan` lists those in IMAGE
@@ -71,9 +71,9 @@ pub(crate) struct ImageArgs {
     pub(crate) wait: Wait,
     /// What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)
     ///
-    /// In a sparse copy holes are pages of zeros. In a differential snapshot, as Firecracker writes, they are pages that
-    /// did not change since the snapshot below. What is absent is listed and never shown as zeros. Without --holes and
-    /// --over, a note says how much of the region is holes.
+    /// In a sparse copy holes are pages of zeros. In a differential snapshot, as Firecracker writes, they are pages
+    /// that did not change since the snapshot below. What is absent is listed and never shown as zeros. Without --holes
+    /// and --over, a note says how much of the region is holes.
     #[arg(long, value_name = "WHAT", requires = "base", hide_possible_values = true)]
     pub(crate) holes: Option<HolesAre>,
     /// Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it
@@ -81,14 +81,15 @@ pub(crate) struct ImageArgs {
     pub(crate) over: Vec<PathBuf>,
     /// Read the content of files from FILE, where IMAGE has only the metadata of a guestmemfs v1
     ///
-    /// FILE is the region as a file, or another dump. The region starts at BASE of it: an offset in a file (default 0), a
-    /// physical address in a dump (default: the one that the metadata tells).
+    /// FILE is the region as a file, or another dump. The region starts at BASE of it: an offset in a file (default 0),
+    /// a physical address in a dump (default: the one that the metadata tells).
     #[arg(long, value_name = "FILE[@BASE]", value_parser = locate::parse_data_from)]
     pub(crate) data_from: Option<DataFrom>,
-    /// By what the files of a guestmemfs v1 are mapped: fdt (the device tree), inode (the pointers in the inodes)
+    /// What maps the files of a guestmemfs v1: fdt (the device tree), inode (the pointers in the inodes)
     ///
-    /// A restore by the driver stores each pointer one inode too far. fdt gives what each file had before it, inode gives
-    /// what the driver shows after it. Without --by it is fdt, and inode for files that the device tree does not name.
+    /// A restore by the driver stores each pointer one inode too far. fdt gives what each file had before the restore,
+    /// inode gives what the driver shows after it. The default is fdt, and inode for files that the device tree does
+    /// not name.
     #[arg(long, value_name = "WHAT", hide_possible_values = true)]
     pub(crate) by: Option<MappedBy>,
 }
@@ -100,8 +101,8 @@ pub(crate) struct ReadArgs {
     pub(crate) of: ImageArgs,
     /// Read although another process may be changing the region
     ///
-    /// At the end the region's generation is compared with the one at the beginning. If it is another one, what was read
-    /// may mix two states: that is said, and the exit status is 1 (of fsck and repair: 8).
+    /// At the end the region's generation is compared with the one at the beginning. If it is another one, what was
+    /// read may mix two states: that is said, and the exit status is 1 (of fsck and repair: 8).
     #[arg(long)]
     pub(crate) no_lock: bool,
 }
@@ -121,10 +122,10 @@ pub(crate) struct TargetArgs {
     pub(crate) image: PathBuf,
     /// Where in IMAGE the region is, as in guestmemfs=SIZE:BASE
     ///
-    /// Numbers are decimal, 0x hex or 0 octal, followed by K, M, G, T, P or E. SIZE@BASE, SIZE$BASE and SIZE!BASE mean the
-    /// same. BASE is a physical address in /dev/mem, an offset (default 0) in files and other devices. Without --region a
-    /// file or device is the region as a whole; in /dev/mem without the kernel parameter guestmemfs=, the region is found
-    /// by its superblock.
+    /// Numbers are decimal, 0x hex or 0 octal, followed by K, M, G, T, P or E. SIZE@BASE, SIZE$BASE and SIZE!BASE mean
+    /// the same. BASE is a physical address in /dev/mem, an offset (default 0) in files and other devices. Without
+    /// --region a file or device is the region as a whole; in /dev/mem without the kernel parameter guestmemfs=, the
+    /// region is found by its superblock.
     #[arg(long, value_name = "SIZE[:BASE]", value_parser = locate::parse_region)]
     pub(crate) region: Option<RegionSpec>,
     #[command(flatten)]

@@ -22,7 +22,8 @@ use crate::render::{size, time, words};
 /// List files and directories
 ///
 /// Of several paths files come first, and each directory's list has the directory's path above it. A path that is not
-/// there is an error, and the rest is listed. Names are escaped: a control character or a byte that is no UTF-8 is shown as \n, \x1b, \xff.
+/// there is an error, and the rest is listed. Names are escaped: a control character or a byte that is no UTF-8 is
+/// shown as \n, \x1b, \xff.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs ls region.img

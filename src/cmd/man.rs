@@ -15,8 +15,8 @@ use crate::render::VERSION;
 
 /// Print the manual page of a command
 ///
-/// Without COMMAND it is the page of gmfs itself, which lists the commands. The page is in roff, also on a terminal: man
-/// -l - shows it.
+/// Without COMMAND it is the page of gmfs itself, which lists the commands. The page is in roff, also on a terminal:
+/// man -l - shows it.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs man fsck | man -l -

@@ -27,7 +27,7 @@ use gmfs::in_use::Watch;
 ///
 /// Makes every repair for which another copy or the rest of the metadata proves what is right; with -y also those that
 /// lose something. No repair marks a block free that may hold guest memory: such blocks are reserved, until
-/// --release-lost gives them back. The exit status is that of fsck; with -o, 8 is in it also if IMAGE does not hold all
+/// --release-lost makes them free. The exit status is that of fsck. With -o, it also includes 8 if IMAGE does not hold all
 /// memory of the files: what is missing is a hole in FILE.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:

@@ -24,9 +24,9 @@ use crate::render::size;
 
 /// Put the metadata of a dump back
 ///
-/// IMAGE and FILE may be given in either order. Says first what has changed since the dump was made, and asks. The contents of files are not in a dump: a file that was
-/// changed since has its old blocks again, and in them whatever is there now. Stopped in the middle, it is ended by the
-/// same command.
+/// IMAGE and FILE may be given in either order. The command first prints what has changed since the dump was made, and
+/// asks. The contents of files are not in a dump: a file that was changed since gets its old blocks back, with whatever
+/// is in them now. If the command is stopped in the middle, running it again completes it.
 #[derive(Arguments, Clone, Debug)]
 #[command(after_long_help = "Example:
   gmfs dump region.img -o region.meta

@@ -26,12 +26,12 @@ use crate::stdout;
 
 /// Copy the region, byte for byte, into a region file
 ///
-/// The way to rescue a region from a capture kernel or a dump. Works on any range that --region names, formatted or not.
-/// Holes stay holes, and pages of zeros become holes; but if IMAGE is a region file on the filesystem of FILE, the kernel
-/// copies it, or shares its blocks where the filesystem can, and its pages of zeros are copied. Ranges that the image does not hold, or that cannot be read, become holes too and are
-/// listed; the exit status is 1 then. It is called FILE.partial until it is whole; after an error or an interrupt
-/// nothing is left of it. With - for FILE the region goes to standard output; if the image does not hold all of it, that
-/// must be a file, in which holes can be left.
+/// This rescues a region from a capture kernel or a dump. It works on any range that --region names, formatted or not.
+/// Holes stay holes, and pages of zeros become holes. But if IMAGE is a region file on the filesystem of FILE, the
+/// kernel copies it, or shares its blocks if the filesystem can, and pages of zeros are copied. Ranges that the image
+/// does not hold, or that cannot be read, become holes too and are listed; the exit status is 1 then. FILE is called
+/// FILE.partial until it is complete; after an error or an interrupt nothing is left of it. With - for FILE the region
+/// goes to standard output, which must be a file that can have holes if the image does not hold all of the region.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs save vmcore -o region.img

@@ -17,8 +17,8 @@ pub(super) fn threads() -> usize {
     repairing::threads().get()
 }
 
-/// The files that are meant: those named, and those below the directories that are named; without any, all files. A path
-/// that leads nowhere is a failure of its own.
+/// The files that are meant: those named, and those below the directories that are named; without any, all files. A
+/// path that leads nowhere is a failure of its own.
 pub(super) fn files(tree: &Tree, named: &[OsString], tried: &mut Tried) -> Vec<InodeNo> {
     let all = || tree.inodes().filter(|inode| inode.kind == Kind::File).map(|inode| inode.ino);
     if named.is_empty() {

@@ -19,14 +19,15 @@ use crate::render::size;
 
 /// Take back what a command run with --undo has written
 ///
-/// IMAGE and FILE may be given in either order. Every page is put back as it was, bit for bit. The undo file is checked to its end before anything is written, and the
-/// image must be as that command left it, or as an undo that was stopped left it; otherwise nothing is written.
+/// IMAGE and FILE may be given in either order. Every page is put back as it was, bit for bit. The undo file is checked
+/// to its end before anything is written, and the image must be as that command left it, or as an undo that was stopped
+/// left it; otherwise nothing is written.
 ///
-/// With -f the image may have changed since. What was written to other pages in the meantime stays as it is; which files
-/// come, go or get other blocks is said first. There must
-/// still be a sign that it is the right image: one of the recorded pages is as it was before the command or after it; or
-/// one of the pages that the undo file lists as not written, up to 96 all over the image, is what it was; or there is no
-/// such page in the undo file, because the image held nothing else, and the image holds nothing else now.
+/// With -f the image may have changed since. What was written to other pages in the meantime stays as it is; the
+/// command first prints which files come, go or get other blocks. There must still be a sign that it is the right
+/// image: one of the recorded pages is as it was before the command or after it; or one of the pages that the undo file
+/// lists as not written, up to 96 all over the image, is what it was; or there is no such page in the undo file,
+/// because the image held nothing else, and the image holds nothing else now.
 #[derive(Arguments, Clone, Debug)]
 #[command(after_long_help = "Example:
   gmfs fsck -y --undo before.undo region.img

@@ -19,8 +19,8 @@ use crate::render::table::Table;
 
 /// Name the file and offset that an address belongs to
 ///
-/// The question after a machine check: whose memory is this? The exit status is 1 if an address lies outside the region; with
-/// --poison, if a file or metadata is hit.
+/// The question after a machine check: whose memory is this? The exit status is 1 if an address lies outside the
+/// region; with --poison, if a file or metadata is hit.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs who /dev/mem 0x1000200000
@@ -32,14 +32,16 @@ pub(crate) struct Args {
     /// A physical address, block:N (a block of the region) or pfn:N (a page of the kernel)
     ///
     /// Where the region's physical base is not known (a file whose superblock records none), an address is an offset in
-    /// the region. Pages of the kernel have 4 KiB, 16 KiB or 64 KiB, as the block size of 2 MiB, 32 MiB or 512 MiB tells.
+    /// the region. Pages of the kernel have 4 KiB, 16 KiB or 64 KiB, as the block size of 2 MiB, 32 MiB or 512 MiB
+    /// tells.
     #[arg(value_name = "ADDR", required_unless_present = "poison", value_parser = parse)]
     addresses: Vec<Asked>,
     /// Name what a list of poisoned memory hits; - is standard input
     ///
-    /// A log of the kernel (`dmesg`), of which the lines "Memory failure: 0xPFN" count; one page frame number a line; sectors
-    /// and how many, as /sys/block/pmemN/badblocks has them; or what `ndctl list -M` prints. What is not in the region is
-    /// left out. `gmfs bad import` marks it.
+    /// LIST is one of these: a log of the kernel (`dmesg`), in which the lines "Memory failure: 0xPFN" count; page
+    /// frame numbers, one per line; lines with a first sector and a number of sectors, as in
+    /// /sys/block/pmemN/badblocks; or the output of `ndctl list -M`. What is not in the region is left out. `gmfs bad
+    /// import` marks the blocks.
     #[arg(long, value_name = "LIST", conflicts_with = "addresses")]
     poison: Option<String>,
     /// Print JSON

@@ -147,11 +147,11 @@ impl Chunk {
 
 /// Does jobs by several threads, and gives their results to `take` in the order of `jobs`.
 ///
-/// Each item of `jobs` is a job, or none, and a value that `take` gets with the result. `work` does a job and leaves its
-/// result in a `B`: a new one, or one whose result has been taken, so that buffers are used again. `take` runs on the
-/// caller's thread. The next items of `jobs` are taken there too, shortly before they are needed. The first error of
-/// `take` ends everything. With one thread, or if there is only one job, no thread is started, and `work` runs on the
-/// caller's thread.
+/// Each item of `jobs` is a job, or none, and a value that `take` gets with the result. `work` does a job and leaves
+/// its result in a `B`: a new one, or one whose result has been taken, so that buffers are used again. `take` runs on
+/// the caller's thread. The next items of `jobs` are taken there too, shortly before they are needed. The first error
+/// of `take` ends everything. With one thread, or if there is only one job, no thread is started, and `work` runs on
+/// the caller's thread.
 ///
 /// ```
 /// use gmfs_io::in_order::jobs_in_order;

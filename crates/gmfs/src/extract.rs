@@ -92,8 +92,8 @@ pub struct Entry<'a, 't> {
 }
 
 /// Walks through everything below a directory, and passes each file and directory that can be extracted to `each`, a
-/// directory before what is in it. Returns what is left out, and why. `top` is the directory with its path, and `tree` is
-/// the tree of `store`.
+/// directory before what is in it. Returns what is left out, and why. `top` is the directory with its path, and `tree`
+/// is the tree of `store`.
 ///
 /// # Errors
 /// What `each` returned.
