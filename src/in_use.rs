@@ -73,7 +73,7 @@ pub(crate) fn users(found: &ByFile, ino: InodeNo) -> Vec<User> {
     found.of(ino).map(|process| User { pid: process.pid, process: process.name.clone() }).collect()
 }
 
-/// The same for a table.
+/// The same processes, as text for a table.
 pub(crate) fn shown(found: &ByFile, ino: InodeNo) -> String {
     let list: Vec<String> =
         found.of(ino).map(|process| printable(&format!("{} ({})", process.pid, process.name))).collect();

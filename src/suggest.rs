@@ -59,7 +59,7 @@ const OTHERS: &[Other] = &[
     },
 ];
 
-/// The error with a tip that helps, where one is known, and without tips that cannot help.
+/// Adds a tip that helps to an error, if one is known, and removes tips that cannot help.
 pub(crate) fn improve(mut error: clap::Error, declaration: fn() -> clap::Command) -> clap::Error {
     match error.kind() {
         ErrorKind::InvalidSubcommand => {

@@ -244,7 +244,7 @@ pub trait WriteAt: ReadAt {
     /// after.
     ///
     /// # Errors
-    /// The medium failed; nothing can be said of what was written since the last barrier.
+    /// The medium failed; what was written since the last barrier may be durable or not.
     fn barrier(&mut self) -> Result<(), WriteError>;
 
     /// A reader of the same bytes, so that another thread can read ahead while this one writes; `None` if there can be

@@ -538,7 +538,7 @@ pub struct Ruling {
     pub verdict: Verdict,
     /// Why.
     pub reason: Reason,
-    /// Where the rule is from.
+    /// Where the rule comes from.
     pub evidence: Evidence,
 }
 

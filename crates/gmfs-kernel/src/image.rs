@@ -329,7 +329,7 @@ impl Head {
     }
 }
 
-/// Where the segments end that an ELF file of 64 bits loads; `None` if the first bytes do not say it.
+/// Where the segments that a 64-bit ELF file loads end; `None` if the first bytes do not say it.
 fn loaded_end(start: &[u8]) -> Option<u64> {
     const CLASS_64_LITTLE: [u8; 2] = [2, 1];
     const LOAD: u32 = 1;

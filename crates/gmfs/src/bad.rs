@@ -237,7 +237,7 @@ pub struct Hits {
     pub outside: u64,
 }
 
-/// The bytes of a region that are named. What is not in the region is counted: a list is of the whole machine.
+/// The bytes of a region that are named. What is not in the region is only counted: a list is about the whole machine.
 ///
 /// # Errors
 /// A range is an offset in a device, and the image is physical memory; or a range of addresses is not in the region.

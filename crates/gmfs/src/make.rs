@@ -67,7 +67,7 @@ impl Request {
         Self { image, size: None, region: None, block_size, inodes: None, base: None, label, dry_run: false }
     }
 
-    /// Opens and locks the target; makes the file, if there is none. What the target holds is not looked at:
+    /// Opens and locks the target; makes the file, if there is none. What the target holds is not examined:
     /// [`Target::refuse_occupied`] does that.
     ///
     /// # Errors

@@ -24,7 +24,7 @@ const BATCH: u32 = 64;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MetadumpError {
-    /// Where it was to go could not be written.
+    /// The output could not be written.
     #[error(transparent)]
     Write(#[from] io::Error),
     /// It was to be made from a metadata dump, which could not be opened.

@@ -46,7 +46,7 @@ enum Of {
     Luo(Box<Luo>),
 }
 
-/// What a store lists, and what of it is missing.
+/// The inodes of a store, and how much is missing in the list.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Inodes {
@@ -366,7 +366,7 @@ impl Store {
         }
     }
 
-    /// Where it starts in the image, in bytes. A hand-over is all over memory: it is named by the address of its root.
+    /// Where it starts in the image, in bytes. A hand-over is spread over memory, so its root's address stands for it.
     #[must_use]
     pub fn base(&self) -> u64 {
         self.luo().map_or(self.place.base, |luo| luo.store().tree.at)
@@ -389,7 +389,8 @@ impl Store {
         }
     }
 
-    /// Where the files are that `wanted` names: in one pass, where a layout needs one.
+    /// Where the files are that `wanted` names. In a layout that needs a pass over its tables, one pass finds all of
+    /// them.
     #[must_use]
     pub fn runs(&self, wanted: impl Fn(InodeNo) -> bool + Send + Sync) -> Runs {
         match &self.of {
