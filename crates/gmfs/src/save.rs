@@ -34,7 +34,7 @@ impl Located {
     /// # Errors
     /// There is no store, as far as its superblocks show.
     pub fn store_size(&self) -> Result<u64, OpenError> {
-        // Where the region is was told by a guestmemfs itself.
+        // The range of a store of another layout is known already.
         match self.layout_if_other() {
             Some(_) => Ok(self.source.end().unwrap_or_else(|| self.source.size())),
             None => Ok(self.superblocks_or_rebuilt()?.geometry().size()),
@@ -54,7 +54,7 @@ impl Located {
 /// hold becomes a hole too, and a gap of the result.
 ///
 /// # Errors
-/// [`CopyError`]. Bytes that cannot be read are gaps, and no error.
+/// [`CopyError`]. Bytes that cannot be read are gaps; they are no error.
 pub fn into(located: &Located, file: &File, progress: &dyn Progress) -> Result<Copied, CopyError> {
     copy::all(&located.source, located.source.size(), file, progress)
 }

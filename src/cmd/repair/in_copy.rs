@@ -1,4 +1,4 @@
-//! A region that is repaired in a copy, which gets its name when it was repaired.
+//! Repairs a region in a copy, which gets its name only after it was repaired.
 
 use std::path::Path;
 
@@ -29,7 +29,7 @@ pub(super) fn require_new(output: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Copies the region into a new file, repairs that, and gives it its name: what has the name was repaired.
+/// Copies the region into a new file, repairs the copy, and then gives it its name: a file with that name was repaired.
 pub(super) fn in_copy<T>(
     args: &ReadArgs,
     output: &Path,
@@ -42,10 +42,10 @@ pub(super) fn in_copy<T>(
     let file = NewFile::begin(output, false, args.files())?;
     let gaps = save::into_file(args, &file, ctx).with_context(cannot)?;
     let copy = ImageArgs::file(file.partial());
-    // Nobody else knows the copy yet.
+    // No other process knows the copy yet.
     let nobody = InUseOk { in_use_ok: true };
     let (_, done) = open::for_repair(&copy, nobody, None, ctx, work).with_context(cannot)?;
-    // A copy that could not be repaired has nothing to tell what its blocks are.
+    // If the copy could not be repaired, nothing says what its blocks are.
     let gaps = match Region::open(RegionFile::open(&file.partial())?) {
         Ok(region) => in_use(&gaps, &region),
         Err(_) => gaps,
