@@ -655,3 +655,22 @@ fn refine(ruling: &mut Ruling, case: &Case<'_>, regions: &[RegionRuling]) {
         *ruling = Ruling { verdict: worst.verdict, reason: worst.reason, ..ruling.clone() };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+    use super::RULES;
+
+    #[test]
+    fn the_document_lists_the_rules_in_their_order() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/KHO-COMPAT.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let table = text.split("| rule | when |").nth(1).unwrap().split("\n\n").next().unwrap();
+        let first_cells = table.lines().skip(2).filter_map(|line| line.split('|').nth(1));
+        let listed: Vec<&str> = first_cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+        let mut rules: Vec<&str> = RULES.iter().map(|rule| rule.reason.name()).collect();
+        rules.dedup();
+        assert_eq!(listed, rules);
+    }
+}
