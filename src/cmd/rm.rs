@@ -1,4 +1,4 @@
-//! `gmfs rm`: files and directories go.
+//! `gmfs rm`: removes files and directories.
 
 use std::ffi::OsString;
 
@@ -11,8 +11,8 @@ use crate::open::{self, WriteArgs};
 
 /// Remove files and directories
 ///
-/// Each PATH goes in one commit, with all that is below it. Its blocks are free then; they are zeroed when they are
-/// given out again, not before.
+/// Each PATH is removed in one commit, with all that is below it. Its blocks are free then; they are zeroed when they
+/// are allocated again, not before.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Example:
   gmfs rm region.img -r /retired")]

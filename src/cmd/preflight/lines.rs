@@ -176,7 +176,7 @@ pub(super) fn mappings(store: &Store) -> Line {
     const CHECK: &str = "mappings";
     const END: &str = "stop or save that guest first: what it writes after the seal is not proven by it";
     let span = Span::new(store.place.base, store.size());
-    let found = match InUse::look(&store.place.path, span) {
+    let found = match InUse::find(&store.place.path, span) {
         Ok(found) => found,
         Err(error) => return Line::unknown(CHECK, format!("processes cannot be looked at: {error}"), see_all()),
     };

@@ -153,7 +153,7 @@ pub(super) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
 fn running(store: &Store, in_image: &InImage) -> Result<Vec<Machine>> {
     let region = store.native().map_err(open::told)?;
     let tree = region.inodes().tree;
-    let found = InUse::look(&in_image.place.path, in_image.whole).context("cannot tell which guests run")?;
+    let found = InUse::find(&in_image.place.path, in_image.whole).context("cannot tell which guests run")?;
     let runs = |machine: &Machine| {
         let parts = memory_parts(region, &tree, &machine.memory()).unwrap_or_default();
         is_used(&found, &in_image.at(&parts))
@@ -276,7 +276,7 @@ fn end(qmp: &mut Qmp, in_image: &InImage, parts: &[Span], which: &Where) -> Resu
     qmp.quit().map_err(|error| still(error.to_string()))?;
     let began = Instant::now();
     loop {
-        let found = InUse::look(&in_image.place.path, in_image.whole).unwrap_or_default();
+        let found = InUse::find(&in_image.place.path, in_image.whole).unwrap_or_default();
         let user = found.mapped().iter().find(|mapped| parts.iter().any(|part| part.meets(mapped.span)));
         let Some(user) = user else { return Ok(()) };
         if began.elapsed() >= which.limit() {

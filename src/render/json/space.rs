@@ -188,7 +188,7 @@ impl Tuned {
     }
 }
 
-/// How many stretches are of a length.
+/// How many stretches have a length in some range.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Lengths {
@@ -198,7 +198,7 @@ struct Lengths {
     free_bytes: u64,
 }
 
-/// Adjacent bytes that are used for the same.
+/// Adjacent bytes that are used for the same purpose.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Stretch {
@@ -224,7 +224,7 @@ impl MapOfImage {
     pub(crate) fn new(store: &Store, picture: &gmfs::picture::Picture) -> Self {
         let (base, physical) = (store.place.base, store.physical_base());
         let mut stretches = Vec::new();
-        // A hand-over has none, and no picture either.
+        // A hand-over has no stretches, and no picture either.
         let _ = store.stretches(|one| {
             stretches.push(Stretch {
                 what: one.what.name(),
