@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Attacks a build of gmfs from outside: the harnesses in ../shared/attack damage, splice, crash and race regions, and judge
-# the results with their own reader.
+# Attacks a build of gmfs from outside: the harnesses in ../shared/attack damage, splice, crash and race regions, and
+# judge the results with their own reader.
 #
 #   scripts/attack.sh [SEED [TRIALS]]      TRIALS (100) trials of each harness, fewer of the slow ones, starting with SEED
 #
@@ -23,8 +23,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cp "$attack"/* "$work"
 chmod -R u+w "$work"
-# The reader of the harnesses was written before pages had a trailer. Now an inode has 164 reserved bytes, and the last 32
-# bytes of a page are not slots of the table.
+# The reader of the harnesses was written before pages had a trailer. Now an inode has 164 reserved bytes, and the last
+# 32 bytes of a page are not slots of the table.
 sed -i -e 's/bytes(168)/bytes(ISZ-336)/' -e 's/any(pg\[64+16\*k:\])/any(pg[64+16*k:PG-32])/' "$work/oracle.py"
 
 # Limit the harnesses by a number of trials, not by time, so that one seed is the same attack on each machine.

@@ -165,7 +165,7 @@ measure() {
     for k in "${!commands[@]}"; do
         eval "${prepares[$k]}"
         local peak=- size=-
-        # time(1) does not know shell syntax (VAR=x, redirections): no peak is measured of commands that have any.
+        # time(1) does not know shell syntax (VAR=x, redirections), so no peak is measured for commands that use any.
         if [ -x /usr/bin/time ] && [[ ${commands[$k]} != *[\>\|]* ]]; then
             # shellcheck disable=SC2086 # the command is words
             /usr/bin/time -q -f %M -o "$private/peak" ${commands[$k]} >/dev/null 2>&1 || true
@@ -495,7 +495,7 @@ section_seals() {
     rm -f seal.*
     gmfs mkfs -q seal.gmfs --size "$((SEAL_MIB + 64))M"
     head -c "$((SEAL_MIB << 20))" /dev/urandom | gmfs put seal.gmfs - /f >/dev/null 2>&1
-    # What is behind the metadata: the yardstick and the peers read as much.
+    # The content after the metadata: the yardstick and the peers read as many bytes.
     dd if=seal.gmfs of=seal.data bs=2M skip=1 count="$((SEAL_MIB / 2))" status=none
     printf '\n## Seals\n\nA file of %s MiB without holes, in the page cache. ' "$SEAL_MIB"
     printf '`crc_file` reads as much and computes a CRC-32 of each 2 MiB. Ratio: to the first row.\n'

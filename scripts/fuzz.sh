@@ -4,8 +4,8 @@
 #   scripts/fuzz.sh SECONDS [TARGET...]    runs each target for SECONDS (all targets), as many at once as there are CPUs
 #   scripts/fuzz.sh seeds DIRECTORY        only writes the seeds, as DIRECTORY/TARGET/NAME
 #
-# Inputs that reach new code are kept in GMFS_FUZZ_CORPUS/TARGET (fuzz/corpus), and the next run starts from them and the
-# seeds. An input that fails is kept in fuzz/artifacts/TARGET. Ends with 1 if a target failed.
+# Inputs that reach new code are kept in GMFS_FUZZ_CORPUS/TARGET (fuzz/corpus), and the next run starts from them and
+# the seeds. An input that fails is kept in fuzz/artifacts/TARGET. The exit status is 1 if a target failed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -53,8 +53,8 @@ done
 corpus=${GMFS_FUZZ_CORPUS:-fuzz/corpus}
 write_seeds "$corpus"
 
-# The same instrumentation as cargo-fuzz uses, but no sanitizer, which only nightly Rust has. With --target, build scripts
-# and macros stay as they are.
+# The same instrumentation as cargo-fuzz uses, but no sanitizer, which only nightly Rust has. With --target, build
+# scripts and macros stay as they are.
 host=$(rustc -vV | sed -n 's/^host: //p')
 build=$(realpath -m "${CARGO_TARGET_DIR:-target}")/fuzz
 coverage="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters"

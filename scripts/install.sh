@@ -3,9 +3,9 @@
 #
 #   scripts/install.sh [--prefix P] [--destdir D] [--binary FILE]
 #
-# P is /usr/local unless it is given; D goes before each path that is written, for packages. FILE is the program; without it
-# the static one that `cargo build --release --target` made, or that of `cargo build --release`, is taken. An /etc/gmfs/kdump.conf
-# that is there already is kept. Prints the paths of the files that it has written.
+# P is /usr/local by default. D is put before each path that is written, as packages need it. FILE is the program. By
+# default it is the static one that `cargo build --release --target` made, or otherwise that of `cargo build --release`.
+# An existing /etc/gmfs/kdump.conf is kept. The script prints the paths of the files that it has written.
 set -euo pipefail
 
 prefix=/usr/local destdir='' binary=''

@@ -3,9 +3,9 @@
 #
 #   scripts/mutants.sh DIRECTORY [NAME...]
 #
-# The copy and its build go to DIRECTORY, which is created if necessary and can be removed afterwards. Each edit must apply
-# exactly once. For each mutation, the script prints two lines with the number of violations and cases: without the gate,
-# which tests the decision and the planner alone, and with the gate. GATES=without does only the first;
+# The copy and its build go to DIRECTORY, which is created if necessary and can be removed afterwards. Each edit must
+# apply exactly once. For each mutation, the script prints two lines with the number of violations and cases: without
+# the gate, which tests the decision and the planner alone, and with the gate. GATES=without does only the first;
 # GMFS_PRODUCT_MODE=random runs fewer cases.
 set -eu
 

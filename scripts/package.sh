@@ -3,9 +3,9 @@
 #
 #   scripts/package.sh [--binary FILE] [DIRECTORY]
 #
-# They are written to DIRECTORY (target/packages). FILE is a static program that was built before; without it, it is built.
-# cargo-deb and cargo-generate-rpm are installed with cargo where they are missing. SOURCE_DATE_EPOCH, or the date of the last
-# commit, is the date of what is in the packages.
+# They are written to DIRECTORY (target/packages). FILE is a static program that was built before; without FILE, the
+# script builds it. cargo-deb and cargo-generate-rpm are installed with cargo if they are missing. The files in the
+# packages have the date SOURCE_DATE_EPOCH, or otherwise that of the last commit.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -51,7 +51,8 @@ rm -f "$out"/gmfs[_-]*.deb "$out"/gmfs-*.rpm
 cargo deb --quiet --no-build --no-strip --locked --deb-version "$version-1" --output "$out/"
 cargo generate-rpm --auto-req no --output "$out/"
 
-# Both packages hold what scripts/install.sh installs, and nothing else. They differ in what Cargo.toml says beside them.
+# Both packages hold what scripts/install.sh installs. Beyond that, the .deb has only its copyright, changelog and
+# lintian files.
 paths() { sed -E 's|^\./||; s|^/||; s|\.gz$||; /\/$/d' | LC_ALL=C sort; }
 compare() {
     local package=$1
@@ -69,7 +70,7 @@ if command -v dpkg-deb >/dev/null; then
 fi
 if command -v rpm >/dev/null; then
     rpm -qpl "$out"/gmfs-*.rpm | paths >"$root.paths"
-    # Links are made when it is installed.
+    # The package holds no links; they are made when it is installed.
     (cd "$root" && find . -type f) | paths | compare rpm
 fi
 rm -f "$root.paths"

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Tests an installed gmfs, in the manner of autopkgtest: makes a region file, fills it, damages it, repairs it, and compares
-# what comes out. It needs neither root nor network, and leaves nothing behind.
+# Tests an installed gmfs, in the manner of autopkgtest: makes a region file, fills it, damages it, repairs it, and
+# compares what comes out. It needs neither root nor network, and leaves nothing behind.
 #
 #   packaging-test.sh [--dump FILE]      FILE: a crash dump (ELF vmcore or kdump-compressed) that is to be recognised
 #
-# GMFS names the program (gmfs, as the shell finds it), GMFS_SCHEMAS the directory with the JSON schemas (by default the one
-# that is installed beside this script). Answers are compared with the schemas if Python's module jsonschema is installed.
-# Exit status: 0 all is well, 1 something is not, 2 usage error.
+# GMFS names the program (gmfs, as the shell finds it), GMFS_SCHEMAS the directory with the JSON schemas (by default the
+# one that is installed beside this script). Answers are compared with the schemas if Python's module jsonschema is
+# installed. Exit status: 0 all is well, 1 something is not, 2 usage error.
 set -eu
 umask 077
 
@@ -36,7 +36,7 @@ fail() {
     exit 1
 }
 
-# expect STATUS COMMAND...: the command must end with that status; what it prints is in the files out and err.
+# expect STATUS COMMAND...: the command must end with this status. What it prints is then in the files out and err.
 expect() {
     want=$1
     shift
@@ -98,7 +98,7 @@ cmp out guest.mem || fail "the file came out differently after the repair"
 echo "ok: found and repaired damage"
 
 if [ -n "$dump" ]; then
-    # A dump of an ordinary machine has no region, which is the answer 1, and is read nevertheless.
+    # A dump of an ordinary machine has no region, so the exit status is 1, although the dump is read.
     status=0
     "$program" scan "$dump" --json >out 2>err </dev/null || status=$?
     [ "$status" -le 1 ] || {
@@ -112,7 +112,7 @@ else
 fi
 
 if [ -x "$(dirname "$program")/../sbin/gmfs-kdump-save" ]; then
-    # Outside of a capture kernel it lists ranges, and there are none unless the settings name some.
+    # Outside of a capture kernel, gmfs-kdump-save lists only the ranges that its settings name.
     printf 'REGIONS="64M:0x100000000"\n' >kdump.conf
     expect 0 env GMFS_KDUMP_CONF="$folder/kdump.conf" "$(dirname "$program")/../sbin/gmfs-kdump-save" --list
     [ "$(cat out)" = "67108864:4294967296" ] || fail "gmfs-kdump-save does not list the range of its settings"

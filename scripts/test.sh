@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Checks the tree and runs the tests, those on a real kernel included. Needs Rust, gcc and, for what it installs, root on
-# Debian 12.
+# Checks the tree and runs the tests, including those on a real kernel. It needs Rust, gcc and, for what it installs,
+# root on Debian 12.
 #
 #   scripts/test.sh            what a change must pass: form, lints, documentation, dependencies, short fuzzing, tests
 #   scripts/test.sh full       that, and then what takes many hours: before a release, or before an issue is called resolved
 #   scripts/test.sh ARGS...    only the tests, with ARGS for cargo test
 #
-# GMFS_SKIP_INSTALL=1 installs nothing: tests that then lack something say so and are skipped. GMFS_FUZZ_SECONDS is the time
-# for each fuzz target (2; full: 600). The end lists how long each part took. Ends with 1 if a part failed.
+# With GMFS_SKIP_INSTALL=1 nothing is installed; tests that then lack something say so and are skipped.
+# GMFS_FUZZ_SECONDS is the time for each fuzz target (2; full: 600). At the end, the script lists how long each part
+# took. The exit status is 1 if a part failed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -52,8 +53,8 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# part NAME WHAT COMMAND...: runs a command, and goes on when it fails; `end` is its status. A command ends with 77 when it
-# was skipped. Not to be called in a condition: bash then ignores `set -e` in the command as well.
+# part NAME WHAT COMMAND...: runs a command, and continues if it fails; `end` is its status. A command that was skipped
+# ends with 77. Do not call `part` in a condition, because bash then ignores `set -e` in the command as well.
 part() {
     local name=$1 what=$2
     shift 2
@@ -124,7 +125,8 @@ lints() {
 }
 
 documentation() {
-    # The program and the library gmfs have the same name, so that their pages go to the same folder: not at the same time.
+    # The program and the library gmfs have the same name, so their pages go to the same folder and must not be made at
+    # the same time.
     RUSTDOCFLAGS='-D warnings' cargo doc --quiet --locked --workspace --exclude gmfs-cli --no-deps
     RUSTDOCFLAGS='-D warnings' cargo doc --quiet --locked -p gmfs-cli --no-deps
 }
@@ -144,7 +146,7 @@ crates() {
     cargo package --quiet --locked --workspace --no-verify --allow-dirty --exclude-lockfile
 }
 
-# The first stretch of a version: 1.89 of 1.89.0-x86_64-unknown-linux-gnu.
+# The first part of a version: 1.89 of 1.89.0-x86_64-unknown-linux-gnu.
 minor() { sed -n 's/^\([0-9]*\.[0-9]*\).*/\1/p'; }
 
 oldest_rust() {

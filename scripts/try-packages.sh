@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Tries the packages that scripts/package.sh has built: lintian, installing each into an empty root, scripts/packaging-test.sh
-# with what was installed there, and removing it again. What is missing here is skipped, with a message. Needs root.
+# Tries the packages that scripts/package.sh has built: runs lintian, installs each package into an empty root, runs
+# scripts/packaging-test.sh with the installed program, and removes the package again. Steps whose tools are missing are
+# skipped, with a message. It needs root.
 #
 #   scripts/try-packages.sh [DIRECTORY]      DIRECTORY: where the packages are (target/packages)
 set -euo pipefail
@@ -10,7 +11,7 @@ deb=("$packages"/gmfs_*.deb) rpm=("$packages"/gmfs-*.rpm)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# The main job, as installed in a root.
+# Tests the main job with the program that was installed in a root.
 installed() {
     local root=$1 name
     for name in mkfs.gmfs fsck.gmfs mkfs.guestmemfs fsck.guestmemfs mount.gmfs; do
@@ -19,7 +20,7 @@ installed() {
     GMFS=$root/usr/bin/gmfs "$root/usr/share/gmfs/packaging-test.sh"
 }
 
-# Nothing of the package is left.
+# Checks that nothing of the package is left.
 removed() {
     local left
     left=$(find "$1" -ipath '*gmfs*' ! -path "$1/var/lib/*" ! -type d; find "$1" -name '*.guestmemfs')

@@ -14,10 +14,10 @@ use crate::failure::printable;
 use crate::prompt::{self, Answer};
 use crate::render::{findings, size, wrap};
 
-/// Findings, edits and losses that one question lists, each.
+/// At most this many findings, this many edits and this many losses are listed in one question.
 const LISTED: usize = 8;
 
-/// Has everything repaired but what a process has mapped.
+/// Agrees to every repair, except to edits of memory that a process has mapped.
 pub(crate) struct Willing<'w> {
     pub(crate) watch: &'w mut Watch,
 }

@@ -1,4 +1,4 @@
-//! The command line: its declaration, and the way from it to a command and to the exit status.
+//! The command line: its declaration, how it selects and runs a command, and the exit status.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal as _, Write as _};
@@ -36,9 +36,9 @@ pub(crate) struct Cli {
     verbose: bool,
 }
 
-/// The arguments of a command, which can be run with them.
+/// The parsed arguments of a command; it can be run with them.
 trait Run {
-    /// Whether answers, and errors too, are JSON.
+    /// Whether answers and errors are printed as JSON.
     fn json(&self) -> bool;
 
     fn run(&self, ctx: &mut Ctx) -> Result<Exit>;
@@ -149,14 +149,14 @@ fn declaration<'e>(entries: impl Iterator<Item = &'e Entry>) -> clap::Command {
 /// Puts the options of IMAGE under one heading.
 fn with_image_options(command: clap::Command) -> clap::Command {
     let (mkfs, inject) = (command.get_name() == "mkfs", command.get_name() == "inject");
-    // Not by mut_arg, which moves what it changes behind the rest.
+    // `mut_arg` would move the changed argument to the end of the list.
     let command = command.mut_args(|arg| {
         let id = arg.get_id().as_str().to_owned();
         let arg = match id.as_str() {
             "image" if inject => arg.help("Region file"),
             _ => arg,
         };
-        // The base that mkfs records is the region's.
+        // The `--base` of mkfs is the base that the region records. It does not say how IMAGE is read.
         let of_image = IMAGE_OPTIONS.contains(&id.as_str()) && !(mkfs && id == "base");
         if of_image { arg.help_heading("Options for IMAGE") } else { arg }
     });
@@ -183,7 +183,7 @@ fn parse(args: &[OsString]) -> Result<Parsed, clap::Error> {
             done => return done,
         }
     }
-    // What is said of other commands, in the help or as a suggestion, wants all of them.
+    // Help and suggestions mention other commands, so they need all declarations.
     parse_with(headings::with_headings(command()), args)
 }
 
@@ -209,7 +209,7 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
         Err(error) => return usage(error, &args).into(),
     };
     interrupt::survive_file_limit();
-    // If that fails, opening memory says so.
+    // If this fails, opening memory reports the error.
     let _ = gmfs_image::mapped::survive_bus_errors();
     let began = Instant::now();
     let mut ctx = Ctx::new(cli.color, args.json(), cli.quiet);
@@ -218,7 +218,7 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
         ctx.finish()?;
         Ok(exit)
     });
-    // Also of a command that failed: that may be why.
+    // Also done after a failed command: a change of the region while it was read may have caused the failure.
     let settle = |exit| locking::settle(exit, &ctx);
     let done = match done {
         Ok(exit) => Ok(settle(exit)),
@@ -254,7 +254,7 @@ fn usage(error: clap::Error, args: &[OsString]) -> Exit {
     let text = error.render();
     let text = |terminal| if color(args).shows_colour(terminal) { text.ansi().to_string() } else { text.to_string() };
     if error.use_stderr() {
-        // That it cannot be written is nothing that could be told.
+        // If this cannot be written, there is nowhere left to report that.
         let _ = io::stderr().write_all(text(io::stderr().is_terminal()).as_bytes());
     } else {
         let mut ctx = Ctx::new(ColorWhen::Never, false, false);
@@ -275,7 +275,7 @@ fn usage(error: clap::Error, args: &[OsString]) -> Exit {
 mod tests {
     use super::*;
 
-    /// Commands that print no JSON by what they are.
+    /// Commands that by their nature print no JSON.
     const NO_JSON: [&str; 6] = ["cat", "completions", "man", "mount", "umount", "vm run"];
 
     /// Commands that change a region.
@@ -303,7 +303,7 @@ mod tests {
         "inject",
     ];
 
-    /// All commands that run something, with all that they take, by the names that a user types.
+    /// All commands that run something, with all of their arguments, by the names that a user types.
     fn commands() -> Vec<(String, clap::Command)> {
         let mut root = command();
         root.build();
@@ -373,7 +373,7 @@ mod tests {
                 rule("-n/--dry-run", has("dry-run", 'n'));
                 rule("--undo", option(&command, "undo").is_some());
             }
-            // What is said of IMAGE is said under its own heading, and only where there is an IMAGE.
+            // Options of IMAGE are listed under their own heading, and only in commands that have an IMAGE.
             for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
                 let of_image =
                     IMAGE_OPTIONS.contains(&arg.get_id().as_str()) && !(name == "mkfs" && arg.get_id() == "base");
@@ -408,7 +408,7 @@ mod tests {
         }
     }
 
-    /// Only what is called is declared, and that makes no difference to anybody.
+    /// A command that is declared alone has the same declaration as among all of them.
     #[test]
     fn one_command_is_declared_as_among_all_of_them() {
         for entry in COMMANDS {

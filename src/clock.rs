@@ -1,4 +1,5 @@
-//! What time it is, which `SOURCE_DATE_EPOCH` decides if it is set, so that two runs write the same bytes.
+//! The current time. If `SOURCE_DATE_EPOCH` is set, that is taken for the current time, so that two runs write the same
+//! bytes.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -20,7 +21,7 @@ pub(crate) fn is_fixed() -> bool {
     matches!(fixed(), Ok(Some(_)))
 }
 
-/// Refuses a `SOURCE_DATE_EPOCH` that is no time: whoever sets it wants it to count.
+/// Refuses a `SOURCE_DATE_EPOCH` that is not a time: whoever sets it expects it to have an effect.
 pub(crate) fn check() -> Result<(), Failure> {
     fixed().map(|_| ())
 }

@@ -1,4 +1,4 @@
-//! What a command talks through: standard output and standard error, and how much they can show.
+//! The output of a command: standard output and standard error, and what they can show.
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
@@ -51,14 +51,15 @@ impl Write for Closed {
     }
 }
 
-/// The surroundings of a command.
+/// The output streams of a command, and the settings for its output.
 pub(crate) struct Ctx {
     out: BufWriter<Box<dyn Write + Send>>,
-    /// Answers, also errors, are JSON.
+    /// Answers and errors are printed as JSON.
     pub(crate) json: bool,
     /// Standard output shows colours.
     pub(crate) colour: bool,
-    /// Columns of the terminal on standard output; `None` where it is none, and nothing is left out or wrapped.
+    /// Columns of the terminal on standard output. `None` if standard output is no terminal: then nothing is left out
+    /// or wrapped.
     pub(crate) width: Option<u16>,
     /// Standard error is a terminal, which can show a progress bar.
     pub(crate) progress: bool,
@@ -66,7 +67,7 @@ pub(crate) struct Ctx {
     pub(crate) quiet: bool,
     /// The user wants to know more: see [`detail`](Self::detail).
     pub(crate) verbose: bool,
-    /// The declaration of the whole command line, for what is made from it.
+    /// The declaration of the whole command line, from which man pages, completions and suggestions are made.
     pub(crate) declaration: fn() -> clap::Command,
 }
 
@@ -77,7 +78,7 @@ impl Ctx {
         let terminal = stdout.is_terminal();
         let colour = color.shows_colour(terminal);
         let width = if terminal { columns() } else { None };
-        // Not through the standard library's own buffer, which looks for line ends in gigabytes of guest memory.
+        // This bypasses the standard library's own buffer, which would search gigabytes of guest memory for line ends.
         let out: Box<dyn Write + Send> = match stdout.as_fd().try_clone_to_owned() {
             _ if standard::was_stdout_closed() => Box::new(Closed),
             Ok(fd) => Box::new(File::from(fd)),
@@ -102,7 +103,7 @@ impl Ctx {
         Ok(self.out.write_all(bytes)?)
     }
 
-    /// Writes zeros.
+    /// Writes `length` zeros.
     pub(crate) fn zeros(&mut self, length: u64) -> Result<(), OutputError> {
         static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
         let mut left = length;
@@ -131,8 +132,8 @@ impl Ctx {
         if self.quiet { Ok(()) } else { self.line(text) }
     }
 
-    /// Whether standard output is a file in which bytes can be left out: one that is written in its place, with nothing
-    /// behind it that would shine through.
+    /// Whether standard output is a file in which holes can be left: a regular file that is not opened for appending,
+    /// and that has no old bytes past the current offset, which would show in a hole.
     pub(crate) fn can_have_holes(&mut self) -> Result<bool, OutputError> {
         self.out.flush()?;
         let stdout = io::stdout();
@@ -146,7 +147,7 @@ impl Ctx {
         Ok(u64::try_from(status.st_size).is_ok_and(|size| size <= at))
     }
 
-    /// Leaves bytes of standard output out.
+    /// Leaves a hole of `length` bytes in standard output.
     pub(crate) fn hole(&mut self, length: u64) -> Result<(), OutputError> {
         self.out.flush()?;
         let by = i64::try_from(length).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
@@ -154,7 +155,7 @@ impl Ctx {
         Ok(())
     }
 
-    /// Gives standard output its whole length, if a hole is at its end.
+    /// Sets the length of standard output, if it ends with a hole.
     pub(crate) fn end_holes(&mut self) -> Result<(), OutputError> {
         self.out.flush()?;
         let stdout = io::stdout();
@@ -171,24 +172,24 @@ impl Ctx {
         &mut self.out
     }
 
-    /// Hands everything to the system. To be called once, at the end.
+    /// Writes out everything that is buffered. Must be called once, at the end.
     pub(crate) fn finish(&mut self) -> Result<(), OutputError> {
         Ok(self.out.flush()?)
     }
 
-    /// Tells something beside the answer, on standard error.
+    /// Prints a note on standard error, apart from the answer.
     pub(crate) fn note(&self, text: &str) {
         note(text);
     }
 
-    /// Tells on standard error what is done and found, if the user wants to know: --verbose.
+    /// Prints on standard error what is done and found, with --verbose only.
     pub(crate) fn detail(&self, text: &str) {
         if self.verbose {
             say("", text);
         }
     }
 
-    /// Tells that the answer is not whole.
+    /// Warns on standard error that the answer is incomplete.
     pub(crate) fn warn(&self, text: &str) {
         warn(text);
     }
@@ -206,15 +207,15 @@ pub(crate) fn warn(text: &str) {
     say("warning: ", text);
 }
 
-/// One line on standard error. That it cannot be written is nothing that could be told.
+/// Prints one line on standard error. If that fails, there is nowhere left to report it.
 fn say(kind: &str, text: &str) {
     line::clear();
-    // In one piece: another program may write to the same terminal or pipe.
+    // Written in one call, because another program may write to the same terminal or pipe.
     let text = format!("gmfs: {kind}{}\n", printable(text));
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
-/// The width of the terminal on standard output: what COLUMNS says, as other programs take it, or what it says itself.
+/// The width of the terminal on standard output: COLUMNS, which other programs also read, or what the terminal reports.
 fn columns() -> Option<u16> {
     let named = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
     let own = || rustix::termios::tcgetwinsize(io::stdout().as_fd()).ok().map(|size| size.ws_col);

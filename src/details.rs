@@ -1,4 +1,4 @@
-//! What -v/--verbose tells on standard error: what was opened, where the region is in it, and what changed.
+//! What -v/--verbose prints on standard error: what was opened, where the region is in it, and what changed.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ pub(crate) fn changes(changes: &Changes, ctx: &Ctx) {
     ));
 }
 
-/// A command has come to its end.
+/// A command has ended.
 pub(crate) fn ended(name: &str, exit: Exit, took: Duration, ctx: &Ctx) {
     ctx.detail(&format!("{name} took {:.3} s; exit status {}", took.as_secs_f64(), exit.code()));
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// Status bit of `fsck` and `repair`: the check could not be done, or not whole.
+/// Status bit of `fsck` and `repair`: the check could not be done, or not completely.
 pub(crate) const OPERATIONAL: u8 = 8;
 /// Status bit of `fsck` and `repair`: the command line was not understood.
 pub(crate) const USAGE: u8 = 16;
@@ -15,7 +15,7 @@ pub(crate) const CANCELLED: u8 = 32;
 pub(crate) enum Exit {
     /// Done.
     Done,
-    /// Done, and the answer is no, or not all of it could be told.
+    /// Done, but the answer is "no" or incomplete.
     No,
     /// It could not be done.
     Failed,
@@ -24,7 +24,7 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
-    /// The number that the system is given.
+    /// The number that is returned to the system.
     pub(crate) const fn code(self) -> u8 {
         match self {
             Self::Done => 0,

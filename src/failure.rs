@@ -1,4 +1,4 @@
-//! What is known of errors: a stable code for programs, and what to do next.
+//! What gmfs adds to errors: a stable code for programs, and what to do next.
 
 use std::error::Error;
 use std::io::{self, ErrorKind};
@@ -22,7 +22,7 @@ use gmfs_volume::{ChangeError, OpenError};
 /// What to do about memory that is in use.
 const MAPPED: &str = "end that process first; --in-use-ok goes on, and its memory changes under it";
 
-/// An error that this layer finds itself.
+/// An error that the command line layer itself detects.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct Failure {
@@ -45,13 +45,14 @@ impl Failure {
     }
 }
 
-/// Standard output failed. That its reader has gone is no error; see [`is_broken_pipe`](Self::is_broken_pipe).
+/// Writing to standard output failed. It is no error if the reader has closed the pipe; see
+/// [`is_broken_pipe`](Self::is_broken_pipe).
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write to standard output")]
 pub(crate) struct OutputError(#[from] io::Error);
 
 impl OutputError {
-    /// Whether the reader has gone.
+    /// Whether the reader has closed the pipe.
     pub(crate) fn is_broken_pipe(&self) -> bool {
         self.0.kind() == ErrorKind::BrokenPipe
     }
@@ -66,23 +67,23 @@ impl From<Mapped> for Failure {
 /// Code and next step of an error.
 pub(crate) type Told = (&'static str, Option<String>);
 
-/// What is known of an error: of the first of its causes of which something is.
+/// Code and next step of an error: those of the first of its causes for which they are known.
 pub(crate) fn told(error: &anyhow::Error) -> Option<Told> {
     error.chain().find_map(known)
 }
 
-/// A text without anything that steers a terminal. What is escaped already stays as it is.
+/// A text with the characters escaped that could control a terminal. What is already escaped stays as it is.
 pub(crate) fn printable(text: &str) -> String {
     let parts: Vec<String> = text.split('\\').map(|part| gmfs_format::name::escape(part.as_bytes())).collect();
     parts.join("\\")
 }
 
-/// What is known of one error of a chain.
+/// Code and next step of one error in a chain of causes.
 fn known(cause: &(dyn Error + 'static)) -> Option<Told> {
     if let Some(failure) = cause.downcast_ref::<Failure>() {
         return Some((failure.code, failure.hint.clone()));
     }
-    // What a medium could not do may be told within what the system said.
+    // An I/O error may wrap an error that says what the medium could not do.
     let within = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     if let Some(error) = within.and_then(|error| error.downcast_ref()) {
         return Some(undo(error));
@@ -106,7 +107,7 @@ fn known(cause: &(dyn Error + 'static)) -> Option<Told> {
         .or_else(|| cause.downcast_ref().and_then(system))
 }
 
-/// What the system said, where that tells enough.
+/// Code and next step of an error of the system, if its kind says enough.
 fn system(error: &io::Error) -> Option<Told> {
     match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some(with("no-space", "make room, or write elsewhere")),
@@ -303,7 +304,7 @@ fn restore(error: &RestoreError) -> Told {
     }
 }
 
-/// Why a file outside was not made.
+/// Code and next step for an output file that was not made.
 fn refused(error: &Refused) -> Option<Told> {
     Some(match error {
         Refused::Slash => with("not-directory", "name a file"),
@@ -316,7 +317,7 @@ fn refused(error: &Refused) -> Option<Told> {
     })
 }
 
-/// What a target could not take.
+/// Code and next step for a failed write.
 fn write(error: &WriteError) -> Told {
     if let Some(error) = error.source.get_ref().and_then(|error| error.downcast_ref()) {
         return undo(error);

@@ -15,7 +15,7 @@ pub(crate) const HEADINGS: [(&str, &[&str]); 8] = [
     ("Administration", &["metrics", "completions", "man", "help"]),
 ];
 
-/// The heading of commands that are under none. A test keeps it empty.
+/// The heading for commands that are not in [`HEADINGS`]. A test checks that there are none.
 const OTHERS: &str = "Other commands";
 
 /// The subcommands that are listed, by heading, each in the order of the list.
@@ -32,8 +32,8 @@ pub(crate) fn sorted(root: &Command) -> Vec<(&'static str, Vec<&Command>)> {
     sorted
 }
 
-/// The declaration with a help text that lists the commands under their headings. clap itself lists them under one: its list is
-/// taken, with its alignment and its line breaks, and cut where a heading begins.
+/// The declaration with a help text that lists the commands under their headings. clap itself lists all of them under
+/// one heading. This takes clap's list, with its alignment and line breaks, and splits it at the headings.
 pub(crate) fn with_headings(root: Command) -> Command {
     let mut built = root.clone();
     built.build();

@@ -1,4 +1,4 @@
-//! Memory of a store that processes have mapped: whether that matters, and how it is told.
+//! Memory of a store that processes have mapped: whether commands respect that, and how it is reported.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,13 +23,13 @@ pub(crate) struct InUseOk {
 }
 
 impl InUseOk {
-    /// Looks for processes that have bytes of an image mapped, unless the user does not want to know.
+    /// Looks for processes that have bytes of an image mapped, unless --in-use-ok was given.
     pub(crate) fn watch(self, path: &Path, span: Span) -> Watch {
         if self.in_use_ok { Watch::nobody() } else { Watch::new(path, span, tell) }
     }
 }
 
-/// Says what a watch has to say; what cannot be seen, once.
+/// Prints a notice of a watch. A notice about processes that cannot be examined is printed only once.
 pub(crate) fn tell(notice: &Notice) {
     static SAID: AtomicBool = AtomicBool::new(false);
     let once = |text: &str| {
@@ -68,12 +68,12 @@ pub(crate) struct User {
     process: String,
 }
 
-/// Those that have a file mapped.
+/// The processes that have a file mapped.
 pub(crate) fn users(found: &ByFile, ino: InodeNo) -> Vec<User> {
     found.of(ino).map(|process| User { pid: process.pid, process: process.name.clone() }).collect()
 }
 
-/// The same for a table.
+/// The same processes, as text for a table.
 pub(crate) fn shown(found: &ByFile, ino: InodeNo) -> String {
     let list: Vec<String> =
         found.of(ino).map(|process| printable(&format!("{} ({})", process.pid, process.name))).collect();

@@ -1,4 +1,4 @@
-//! Interrupts: a first one asks a command to come to an end in good order, a second one ends it at once.
+//! Interrupts: the first one asks a command to end cleanly, the second one ends it at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -22,13 +22,13 @@ pub(crate) fn watch(status: u8) -> Result<()> {
     Ok(())
 }
 
-/// Whether the user wants an end.
+/// Whether the user has interrupted the command.
 pub(crate) fn asked() -> bool {
     ASKED.get().is_some_and(|flag| flag.load(Ordering::Relaxed))
 }
 
-/// A file that grows over the limit of its size (`ulimit -f`) is an error to tell of, and not the end of the program.
+/// Makes it an error if a file exceeds the limit of its size (`ulimit -f`). By default, the signal ends the program.
 pub(crate) fn survive_file_limit() {
-    // That it cannot be set leaves what the system does anyway.
+    // If this fails, the default of the system remains.
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
 }

@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::locate::spelled;
 use crate::render::{size, words};
 
-/// The error.
+/// The error for memory that a dump does not hold.
 pub(crate) fn failure(lacking: &Lacking) -> Failure {
     let Lacking { kind, facts, held, missing, .. } = lacking;
     let held = shown(held);
@@ -80,7 +80,7 @@ fn reason(kind: Kind, facts: &DumpFacts, why: Absence) -> String {
     }
 }
 
-/// How to come by what is missing.
+/// How to get what is missing.
 fn remedy(kind: Kind, facts: &DumpFacts, why: Absence, range: Option<Span>) -> String {
     let region = range.map_or_else(|| "SIZE:BASE".to_owned(), |range| spelled(range.offset, range.len));
     let rescue = format!("in the capture kernel, `gmfs save /dev/mem --region {region} -o FILE` has the memory itself");

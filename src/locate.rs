@@ -1,4 +1,4 @@
-//! Where a store is, as the command line says it.
+//! Parsers for the options that say where a store is.
 
 use gmfs::open::DataFrom;
 use gmfs_format::spec::{self, RegionSpec};
@@ -10,7 +10,7 @@ pub(crate) fn parse_region(text: &str) -> Result<RegionSpec, String> {
     text.parse().map_err(|error: spec::SpecError| error.to_string())
 }
 
-/// `FILE[@BASE]` as clap reads it. A name whose last `@` is not followed by a number is a name.
+/// `FILE[@BASE]` as clap reads it. If no number follows the last `@`, the whole text is the name of the file.
 pub(crate) fn parse_data_from(text: &str) -> Result<DataFrom, String> {
     let (path, base) = match text.rsplit_once('@').map(|(path, base)| (path, spec::parse_size(base))) {
         Some((path, Ok(base))) => (path, Some(base)),

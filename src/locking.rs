@@ -1,4 +1,4 @@
-//! Locks as a command takes them: how long it waits, what it says meanwhile, and what it reads without.
+//! How commands take locks: how long they wait, what they print meanwhile, and which regions they read without a lock.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -23,7 +23,7 @@ pub(crate) struct Wait {
 }
 
 impl Wait {
-    /// For this range of an image.
+    /// How to lock this range of an image.
     pub(crate) const fn locking(self, span: Option<Span>) -> Locking<'static> {
         Locking { span, limit: Duration::from_secs(self.wait as u64), announce: &announce, go_on: &go_on }
     }
@@ -47,7 +47,7 @@ pub(crate) fn without_lock(unlocked: Unlocked) {
     UNLOCKED.with_borrow_mut(|list| list.push(unlocked));
 }
 
-/// Whether nothing that was read without a lock has changed meanwhile. Says so where it has.
+/// Whether everything that was read without a lock is unchanged since. Warns about each region that has changed.
 fn settled(ctx: &Ctx) -> bool {
     let list = UNLOCKED.take();
     let mut settled = true;
@@ -61,7 +61,7 @@ fn settled(ctx: &Ctx) -> bool {
     settled
 }
 
-/// What a command ends with that may have read without a lock.
+/// The exit status of a command that may have read without a lock.
 pub(crate) fn settle(exit: Exit, ctx: &Ctx) -> Exit {
     match (settled(ctx), exit) {
         (true, exit) => exit,

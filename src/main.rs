@@ -1,7 +1,7 @@
 //! gmfs: tools for guestmemfs regions, as e2fsprogs are for ext4.
 //!
-//! This is the top layer and knows all others: it reads the command line, opens images, calls the engine and shows what
-//! comes of it. Each command is one module of [`cmd`]; whatever formats numbers, tables or JSON is in [`render`].
+//! This is the top layer, which uses all others: it reads the command line, opens images, calls the engine and shows
+//! the results. Each command is one module of [`cmd`]; the code that formats numbers, tables or JSON is in [`render`].
 
 mod asking;
 mod cli;

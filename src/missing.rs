@@ -1,4 +1,4 @@
-//! What is missing in a copy, in words: in a sentence, and as a list, text with one range a line.
+//! Describes what is missing in a copy: in a sentence, and as a list with one range per line.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -17,7 +17,7 @@ use crate::render::size;
 /// How many ranges one message names.
 const NAMED: usize = 4;
 
-/// All gaps in a sentence, the first few by place; with the memory's address if the region's base is known.
+/// All gaps in one sentence. It names the first few by offset, and by physical address if the region's base is known.
 pub(crate) fn describe(gaps: &Gaps, base: Option<u64>) -> String {
     let mut text = format!("{} cannot be told: ", size::both(gaps.bytes()));
     for (n, gap) in gaps.iter().take(NAMED).enumerate() {
@@ -35,7 +35,7 @@ pub(crate) fn describe(gaps: &Gaps, base: Option<u64>) -> String {
     text
 }
 
-/// The error where all of the bytes are wanted, or none.
+/// The error of a command that needs all of the bytes.
 pub(crate) fn refuse(gaps: &Gaps, base: Option<u64>) -> Failure {
     Failure::new("absent", describe(gaps, base))
 }
@@ -52,8 +52,8 @@ impl Missing {
         }
     }
 
-    /// Writes the list. Each range is a line of its own: offset and length in bytes, the reason, and the physical address
-    /// of its first byte, or `-` where the region's base is not known.
+    /// Writes the list. Each range is a line of its own: offset and length in bytes, the reason, and the physical
+    /// address of its first byte, or `-` where the region's base is not known.
     pub(crate) fn write(&self, base: Option<u64>, out: &mut impl Write) -> std::io::Result<()> {
         writeln!(out, "# gmfs: ranges that are missing, and holes in the copy")?;
         writeln!(out, "# offset length reason address")?;
@@ -68,7 +68,7 @@ impl Missing {
         Ok(())
     }
 
-    /// Makes the list a file at a path that the user named.
+    /// Writes the list to a file at a path that the user named.
     pub(crate) fn save<'p>(
         &self,
         base: Option<u64>,
@@ -80,7 +80,7 @@ impl Missing {
         self.save_in(base, (&Arc::new(folder), &name), replace, inputs)
     }
 
-    /// Makes the list a file in a directory that is open.
+    /// Writes the list to a file in a directory that is open.
     pub(crate) fn save_in<'p>(
         &self,
         base: Option<u64>,

@@ -1,5 +1,5 @@
-//! Other names of the program: `mkfs.gmfs`, `fsck.gmfs` and the same with `guestmemfs`, and `mount.gmfs`, are those commands, so
-//! that util-linux's `mkfs -t`, `fsck -t` and `mount -t` find them.
+//! Other names of the program: `mkfs.gmfs`, `mkfs.guestmemfs`, `fsck.gmfs`, `fsck.guestmemfs` and `mount.gmfs`. Under
+//! each of them, the program acts as that command, so that util-linux's `mkfs -t`, `fsck -t` and `mount -t` find it.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -27,8 +27,8 @@ pub(crate) fn rewrite(args: Vec<OsString>) -> Vec<OsString> {
     args
 }
 
-/// Gives each -C its descriptor in the one way that cannot be taken for IMAGE: fsck(8) writes -C0, or -C 0, also behind
-/// other letters.
+/// Joins each -C and its descriptor with `=`, so that the descriptor cannot be taken for IMAGE: fsck(8) passes -C0 or
+/// -C 0, also after other letters.
 fn descriptors(args: &mut Vec<OsString>) {
     let number =
         |text: &str| !text.is_empty() && text.strip_prefix('-').unwrap_or(text).bytes().all(|b| b.is_ascii_digit());
@@ -57,7 +57,7 @@ fn named(mut args: Vec<OsString>) -> Vec<OsString> {
     let Some(command) = args.first().and_then(|program| command(Path::new(program).file_name()?.to_str()?)) else {
         return args;
     };
-    // What mkfs(8) and fsck(8) hand over for "say your version".
+    // mkfs(8) and fsck(8) pass these options on to ask for the version.
     let options = args.iter().skip(1).take_while(|arg| *arg != "--");
     if options.clone().any(|arg| arg == "-V" || arg == "--version") {
         return vec!["gmfs".into(), "--version".into()];

@@ -15,12 +15,11 @@ use gmfs_check::Report;
 use gmfs_format::Layout;
 use gmfs_format::guestmemfs::By;
 use gmfs_format::native::geometry::Geometry;
-use gmfs_format::native::units::PAGE_BYTES;
 use gmfs_format::spec::RegionSpec;
 use gmfs_image::file::FileError;
 use gmfs_image::undo::Recorded;
 use gmfs_image::{Holes, Image, Kind, foreign, probe};
-use gmfs_io::{Overlay, ReadAt, Span, Window, WriteAt};
+use gmfs_io::{Overlay, Span, Window, WriteAt};
 use gmfs_volume::rebuild;
 use gmfs_volume::{ChangeError, OpenError, Recovery, Superblocks, Writer, WriterOptions};
 
@@ -45,8 +44,8 @@ pub(crate) struct ImageArgs {
     ///
     /// Numbers are decimal, 0x hex or 0 octal, with K, M, G, T, P or E behind them. SIZE@BASE, SIZE$BASE and SIZE!BASE
     /// mean the same. BASE is a physical address in /dev/mem and dumps, an offset (default 0) in files and other
-    /// devices. Without --region a file or device is the region as a whole; in dumps, and in /dev/mem without the kernel
-    /// parameter guestmemfs=, the region is found by its superblock.
+    /// devices. Without --region a file or device is the region as a whole; in dumps, and in /dev/mem without the
+    /// kernel parameter guestmemfs=, the region is found by its superblock.
     #[arg(long, value_name = "SIZE[:BASE]", value_parser = locate::parse_region)]
     pub(crate) region: Option<RegionSpec>,
     /// Another part of the split dump that IMAGE is a part of; give all of them, in any order
@@ -55,8 +54,8 @@ pub(crate) struct ImageArgs {
     /// IMAGE is raw memory whose first byte was at this physical address
     ///
     /// For what QEMU's pmemsave wrote, memory files of virtual machines and copies of /dev/mem: nothing in them tells
-    /// where they were. It makes the image a dump: BASE of --region is a physical address, and nothing is written. A file
-    /// that leaves out a hole of the address space has one address for each of its pieces: cut it at the hole.
+    /// where they were. It makes the image a dump: BASE of --region is a physical address, and nothing is written. A
+    /// file that leaves out a hole of the address space has one address for each of its pieces: cut it at the hole.
     #[arg(long, value_name = "ADDRESS", value_parser = locate::parse_address, conflicts_with = "parts")]
     pub(crate) base: Option<u64>,
     /// The store with this number, as `gmfs scan` lists those in IMAGE
@@ -71,9 +70,9 @@ pub(crate) struct ImageArgs {
     pub(crate) wait: Wait,
     /// What holes in a file of raw memory are: zero (pages of zeros, which is the default), absent (not in the file)
     ///
-    /// In a sparse copy holes are pages of zeros. In a differential snapshot, as Firecracker writes, they are pages that
-    /// did not change since the snapshot below. What is absent is listed and never shown as zeros. Without --holes and
-    /// --over, a note says how much of the region is holes.
+    /// In a sparse copy holes are pages of zeros. In a differential snapshot, as Firecracker writes, they are pages
+    /// that did not change since the snapshot below. What is absent is listed and never shown as zeros. Without --holes
+    /// and --over, a note says how much of the region is holes.
     #[arg(long, value_name = "WHAT", requires = "base", hide_possible_values = true)]
     pub(crate) holes: Option<HolesAre>,
     /// Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it
@@ -81,14 +80,15 @@ pub(crate) struct ImageArgs {
     pub(crate) over: Vec<PathBuf>,
     /// Read the content of files from FILE, where IMAGE has only the metadata of a guestmemfs v1
     ///
-    /// FILE is the region as a file, or another dump. The region starts at BASE of it: an offset in a file (default 0), a
-    /// physical address in a dump (default: the one that the metadata tells).
+    /// FILE is the region as a file, or another dump. The region starts at BASE of it: an offset in a file (default 0),
+    /// a physical address in a dump (default: the one that the metadata tells).
     #[arg(long, value_name = "FILE[@BASE]", value_parser = locate::parse_data_from)]
     pub(crate) data_from: Option<DataFrom>,
-    /// By what the files of a guestmemfs v1 are mapped: fdt (the device tree), inode (the pointers in the inodes)
+    /// What maps the files of a guestmemfs v1: fdt (the device tree), inode (the pointers in the inodes)
     ///
-    /// A restore by the driver stores each pointer one inode too far. fdt gives what each file had before it, inode gives
-    /// what the driver shows after it. Without --by it is fdt, and inode for files that the device tree does not name.
+    /// A restore by the driver stores each pointer one inode too far. fdt gives what each file had before the restore,
+    /// inode gives what the driver shows after it. The default is fdt, and inode for files that the device tree does
+    /// not name.
     #[arg(long, value_name = "WHAT", hide_possible_values = true)]
     pub(crate) by: Option<MappedBy>,
 }
@@ -100,8 +100,8 @@ pub(crate) struct ReadArgs {
     pub(crate) of: ImageArgs,
     /// Read although another process may be changing the region
     ///
-    /// At the end the region's generation is compared with the one at the beginning. If it is another one, what was read
-    /// may mix two states: that is said, and the exit status is 1 (of fsck and repair: 8).
+    /// At the end the region's generation is compared with the one at the beginning. If it is another one, what was
+    /// read may mix two states: that is said, and the exit status is 1 (of fsck and repair: 8).
     #[arg(long)]
     pub(crate) no_lock: bool,
 }
@@ -121,10 +121,10 @@ pub(crate) struct TargetArgs {
     pub(crate) image: PathBuf,
     /// Where in IMAGE the region is, as in guestmemfs=SIZE:BASE
     ///
-    /// Numbers are decimal, 0x hex or 0 octal, followed by K, M, G, T, P or E. SIZE@BASE, SIZE$BASE and SIZE!BASE mean the
-    /// same. BASE is a physical address in /dev/mem, an offset (default 0) in files and other devices. Without --region a
-    /// file or device is the region as a whole; in /dev/mem without the kernel parameter guestmemfs=, the region is found
-    /// by its superblock.
+    /// Numbers are decimal, 0x hex or 0 octal, followed by K, M, G, T, P or E. SIZE@BASE, SIZE$BASE and SIZE!BASE mean
+    /// the same. BASE is a physical address in /dev/mem, an offset (default 0) in files and other devices. Without
+    /// --region a file or device is the region as a whole; in /dev/mem without the kernel parameter guestmemfs=, the
+    /// region is found by its superblock.
     #[arg(long, value_name = "SIZE[:BASE]", value_parser = locate::parse_region)]
     pub(crate) region: Option<RegionSpec>,
     #[command(flatten)]
@@ -138,7 +138,7 @@ pub(crate) struct TargetArgs {
 }
 
 impl TargetArgs {
-    /// The same image as one that is read.
+    /// The same image, as arguments for reading.
     pub(crate) fn as_image(&self) -> ImageArgs {
         ImageArgs { region: self.region, wait: self.wait, ..ImageArgs::file(self.image.clone()) }
     }
@@ -180,7 +180,7 @@ pub(crate) enum MappedBy {
 }
 
 impl ImageArgs {
-    /// A file without anything that would have to be said of it.
+    /// An image file for which no option is needed.
     pub(crate) fn file(image: PathBuf) -> Self {
         let wait = Wait { wait: 0 };
         let (parts, over) = (Vec::new(), Vec::new());
@@ -188,7 +188,7 @@ impl ImageArgs {
         Self { image, region: None, parts, base: None, store, at, wait, holes: None, over, data_from, by }
     }
 
-    /// The same for the library.
+    /// The same image, as the library names it.
     pub(crate) fn spec(&self) -> ImageSpec {
         let holes = self.holes.map(|holes| if holes == HolesAre::Absent { Holes::Absent } else { Holes::Zero });
         ImageSpec {
@@ -216,8 +216,8 @@ impl ImageArgs {
 }
 
 impl ReadArgs {
-    /// Locks for reading what is at `span` of an image, or, unless somebody said where it is, all of a file. Without
-    /// locks what is there now is remembered.
+    /// Takes a read lock on `span` of an image, or, unless somebody said where the region is (`asked`), on all of a
+    /// file. With --no-lock, it records instead what is there now.
     pub(crate) fn lock_range(&self, image: &Image, span: Span, asked: bool, ctx: &Ctx) -> Result<ReadLock> {
         let locking = self.wait.locking(None);
         let locking = (!self.no_lock).then_some(&locking);
@@ -267,7 +267,7 @@ impl Observer for Watching<'_> {
     }
 }
 
-/// An error of the library with what to do next.
+/// Adds to an error of the library what to do next.
 pub(crate) fn told(error: gmfs::Error) -> anyhow::Error {
     let several = "say where the region lies: --region SIZE:BASE";
     let failure = |code, error: &gmfs::Error, hint: &str| Failure::new(code, error.to_string()).hint(hint);
@@ -311,7 +311,8 @@ pub(crate) fn told(error: gmfs::Error) -> anyhow::Error {
     }
 }
 
-/// Opens the image for reading, finds the region's place in it, and locks that. A hand-over is none.
+/// Opens the image for reading, finds the region in it, and locks that range. A hand-over is refused, because it is no
+/// region.
 pub(crate) fn locate(args: &ReadArgs, ctx: &Ctx) -> Result<Located> {
     let located = locate_any(args, ctx)?;
     if located.handover.is_some() {
@@ -320,7 +321,7 @@ pub(crate) fn locate(args: &ReadArgs, ctx: &Ctx) -> Result<Located> {
     Ok(located)
 }
 
-/// Opens the image for reading, finds the place of the store in it, whatever that is, and locks it.
+/// Opens the image for reading, finds the store in it, of whatever layout, and locks it.
 pub(crate) fn locate_any(args: &ReadArgs, ctx: &Ctx) -> Result<Located> {
     let locking = args.wait.locking(None);
     let located = args.spec().locate((!args.no_lock).then_some(&locking), &Watching::new(ctx));
@@ -343,27 +344,28 @@ pub(crate) fn is_other(located: &Located) -> bool {
         || none(&located.source) && located.layout_if_other().is_some()
 }
 
-/// The region's superblocks; where they are lost, what helps.
+/// The region's superblocks. If they are lost, the error says what helps.
 fn load(located: &Located) -> Result<Superblocks> {
     located.superblocks().map_err(|error| no_superblock(located, error))
 }
 
-/// The region's superblocks; where both are lost, one made anew from what is left.
+/// The region's superblocks. If both are lost, one that is rebuilt from what is left.
 pub(crate) fn load_or_rebuild(located: &Located) -> Result<Superblocks> {
     located.superblocks_or_rebuilt().map_err(|error| no_superblock(located, error))
 }
 
-/// What to do with an image that holds something else where the region would be.
+/// What to do with an image that holds something else where the region was expected.
 const NOT_THIS: &str = "name the image that holds the region; if it lies elsewhere in this one, `gmfs scan IMAGE` looks for \
                         it, and --region SIZE:BASE says where it is";
 
-/// What to say of a region whose superblocks cannot be used: that the rest of it is there, or what the dump lacks and why.
+/// The error for a region whose superblocks cannot be used: it says that the rest of the region is there, or what the
+/// dump lacks and why.
 pub(crate) fn no_superblock(located: &Located, error: OpenError) -> anyhow::Error {
     let OpenError::NoRegion { a, b } = &error else { return error.into() };
     if let Some(layout) = located.layout_if_other() {
         return told(gmfs::Error::NotNative(layout));
     }
-    if rebuild::load(&located.source).is_ok() {
+    if rebuild::load_or_rebuild(&located.source).is_ok() {
         let message = format!("both copies of the superblock are lost (A: {a}; B: {b}), and the rest is there");
         let failure = Failure::new("superblocks-lost", message);
         return failure
@@ -378,7 +380,7 @@ pub(crate) fn no_superblock(located: &Located, error: OpenError) -> anyhow::Erro
         let hint = "--region SIZE:BASE with that size tells where all of it is";
         return anyhow::Error::new(Failure::new("region-elsewhere", message).hint(hint)).context(error.to_string());
     }
-    let first = located.source.next_absent(0..PAGE_BYTES);
+    let first = located.absent_superblock();
     if let (None, Some(found)) = (&located.dump, foreign::identify(&located.source)) {
         let place = located.place.base.saturating_add(found.offset);
         let message = format!("it holds something else: {}, marked at offset {place:#x}", found.name);
@@ -395,8 +397,8 @@ pub(crate) fn no_superblock(located: &Located, error: OpenError) -> anyhow::Erro
 }
 
 /// Checks the region without changing it.
-pub(crate) fn look(located: &Located, how: Look, keep: usize, ctx: &Ctx) -> Result<Report> {
-    repairing::look(&located.source, how, keep, ctx)
+pub(crate) fn check_region(located: &Located, how: Look, keep: usize, ctx: &Ctx) -> Result<Report> {
+    repairing::check_region(&located.source, how, keep, ctx)
         .map_err(|error| no_superblock(located, error))
         .with_context(|| format!("cannot check {}", located.place.path.display()))
 }
@@ -428,7 +430,7 @@ pub(crate) fn open_located(args: &ReadArgs, located: Located, ctx: &Ctx) -> Resu
     Ok(store)
 }
 
-/// What has to be known of a guestmemfs v1 before its files are looked at.
+/// Prints what a user has to know about a guestmemfs v1 before looking at its files.
 fn about_guestmemfs(args: &ReadArgs, found: &Guestmemfs, ctx: &Ctx) {
     let store = found.store();
     if found.found().stale {
@@ -460,7 +462,8 @@ pub(crate) fn region(args: &ReadArgs, ctx: &Ctx) -> Result<Store> {
     Ok(store)
 }
 
-/// Opens the region for repair: locked, recorded if that is asked for, and not looked at yet.
+/// Opens and locks the region for repair, and records what is overwritten if that is asked for. The region is not
+/// checked yet.
 pub(crate) fn for_repair<T>(
     args: &ImageArgs,
     in_use: InUseOk,
@@ -481,7 +484,7 @@ pub(crate) fn watch(image: &Path, target: &Target, in_use: InUseOk) -> Watch {
     in_use.watch(image, Span::new(target.base(), target.size()))
 }
 
-/// Lets `work` write to a target, with what it overwrites recorded if that is asked for.
+/// Lets `work` write to a target. What it overwrites is recorded if that is asked for.
 pub(crate) fn recorded<T>(
     target: &mut Target,
     undo: Option<&Path>,
@@ -491,7 +494,7 @@ pub(crate) fn recorded<T>(
     let Some(file) = undo else { return work(target, ctx) };
     let mut recorded = Recorded::new(target, file)?;
     let done = work(&mut recorded, ctx);
-    // Also of work that failed: what it wrote can be taken back.
+    // This is done even if the work failed, so that what it wrote can be taken back.
     match recorded.finish() {
         Ok((_, 0)) if done.is_err() => {}
         Ok((_, 0)) => ctx.note(&format!("nothing was written, so there is no {}", file.display())),
@@ -506,7 +509,7 @@ pub(crate) fn recorded<T>(
     done
 }
 
-/// What cannot be written can be repaired in a copy.
+/// Adds to the error for an image that cannot be written that a copy of it can be repaired.
 fn elsewhere(error: anyhow::Error, with_undo: bool) -> anyhow::Error {
     let file = |error: &FileError| matches!(error, FileError::ReadOnly { .. } | FileError::Denied { .. });
     let for_reading = match error.downcast_ref() {
@@ -528,12 +531,12 @@ fn elsewhere(error: anyhow::Error, with_undo: bool) -> anyhow::Error {
 pub(crate) struct Opening {
     pub(crate) kind: Kind,
     pub(crate) target: Target,
-    /// A dry run's lock; an image that is written has its own.
+    /// The lock of a dry run. An image that is open for writing holds its lock itself.
     _lock: ReadLock,
 }
 
 impl Opening {
-    /// The same with other bytes for the image's, of which the region has `length`.
+    /// The same opening with other bytes: what `through` makes of those of the image. The region has `length` bytes.
     pub(crate) fn map(self, through: impl FnOnce(Box<dyn WriteAt>) -> Box<dyn WriteAt>, length: u64) -> Self {
         let base = self.target.base();
         Self { target: Window::new(through(self.target.into_inner()), base, length), ..self }
@@ -545,9 +548,9 @@ impl Opening {
     }
 }
 
-/// The image, open for writing and locked, cut to what --region says and not looked into. A dry run opens it for reading:
-/// what is written to the metadata stays in memory, and what is written elsewhere goes nowhere. The metadata is that of
-/// the region that is there, and of one laid out as `also` says, which is to take its place.
+/// The image, open for writing and locked, cut to the range that --region names; its content is not examined. A dry run
+/// opens the image for reading: writes to the metadata stay in memory, and all other writes are dropped. Metadata is
+/// that of the region that is there, and that of a region with the layout `also`, which is to replace it.
 pub(crate) fn whole(args: &TargetArgs, also: Option<Geometry>, ctx: &Ctx) -> Result<Opening> {
     let image = args.as_image();
     if !args.dry_run {
@@ -567,18 +570,18 @@ pub(crate) fn whole(args: &TargetArgs, also: Option<Geometry>, ctx: &Ctx) -> Res
 
 /// Refuses to write to a store of another layout.
 fn require_native(target: &Target) -> Result<()> {
-    // A native region can have been made over another one: it counts.
+    // If a native region was made over a store of another layout, the native region counts.
     match other_layout(target) {
         Some(layout) if Superblocks::load(target).is_err() => Err(told(gmfs::Error::NotNative(layout))),
         _ => Ok(()),
     }
 }
 
-/// Refuses to change a region that is damaged: a change would be built on what is not so.
+/// Refuses to change a region that is damaged: the change would be based on wrong metadata.
 fn require_sound(target: &Target, ctx: &Ctx) -> Result<()> {
     let look = Look { data: false, progress: false, region: None };
     require_native(target)?;
-    let report = repairing::look(target, look, 1, ctx)?;
+    let report = repairing::check_region(target, look, 1, ctx)?;
     let damaged = report.verdict() == gmfs_check::Verdict::Damaged;
     let Some(finding) = report.findings.iter().max_by_key(|finding| finding.severity()).filter(|_| damaged) else {
         return Ok(());
@@ -590,8 +593,9 @@ fn require_sound(target: &Target, ctx: &Ctx) -> Result<()> {
 /// A region that is being changed.
 pub(crate) type Changing<'t> = Writer<&'t mut dyn WriteAt>;
 
-/// Opens the region for changing, lets `work` change it, and closes it, also if that failed. What is overwritten is recorded
-/// if that is asked for; a dry run changes nothing but its own memory. Gives what `work` gives, and what it changed.
+/// Opens the region for changing, lets `work` change it, and closes it, even if `work` failed. What is overwritten is
+/// recorded if that is asked for; a dry run changes nothing outside its own memory. Returns what `work` returns, and
+/// what it changed.
 pub(crate) fn for_change<T>(
     args: &TargetArgs,
     in_use: InUseOk,
@@ -611,7 +615,7 @@ pub(crate) fn for_change<T>(
         let (mut writer, recovery) = Writer::open(target, options).with_context(cannot)?;
         tell_recovery(&recovery, dry_run, ctx);
         writer.watch(Box::new(watch));
-        // Only an answer says what has changed.
+        // Only a JSON answer and a dry run list what has changed.
         let before = (ctx.json || dry_run).then(|| writer.tree().clone());
         let done = work(&mut writer);
         let changes = Changes::new(place, dry_run, before.as_ref(), &writer);
@@ -635,7 +639,7 @@ fn tell_recovery(recovery: &Recovery, dry_run: bool, ctx: &Ctx) {
     }
 }
 
-/// Says of an error what could not be done to the image; its path only where the error does not name it already.
+/// Adds to an error what could not be done to the image. The path is added only if the error does not name it already.
 pub(crate) fn about(error: anyhow::Error, doing: &str, image: &Path) -> anyhow::Error {
     let path = image.display().to_string();
     if error.to_string().contains(&path) {
@@ -657,15 +661,15 @@ pub(crate) fn for_writing(args: &ImageArgs, ctx: &Ctx) -> Result<(Kind, Target)>
     Ok((kind, target))
 }
 
-/// Exchanges an image and the file that belongs to it, if they were given in the other order: if the first is such a file,
-/// and the second is not.
+/// Swaps an image and the file that belongs to it if they were given in the other order: only the first one is such a
+/// file then.
 pub(crate) fn in_order(image: &mut PathBuf, file: &mut PathBuf, is_file: impl Fn(&Path) -> bool) {
     if is_file(image) && !is_file(file) {
         std::mem::swap(image, file);
     }
 }
 
-/// Refuses what only a path from the root can be.
+/// The error for a path that is not in the region.
 pub(crate) fn not_found(path: &[u8]) -> Failure {
     let message = format!("there is no '{}' in the region", crate::paths::shown(path));
     Failure::new("not-found", message).hint("`gmfs tree IMAGE` shows what is there")

@@ -26,7 +26,7 @@ fn interrupted() -> Failure {
     Failure::new("interrupted", "interrupted: the file that was being made is removed")
 }
 
-/// From here on an interrupt is noticed, so that it leaves no half file.
+/// From here on an interrupt is caught, so that it leaves no incomplete file.
 pub(crate) fn watch() -> Result<()> {
     interrupt::watch(KILLED)
 }
@@ -54,7 +54,7 @@ impl gmfs::Progress for Progress {
     }
 }
 
-/// A file in the making, which is removed after an interrupt.
+/// A file that is being written. It is removed after an interrupt.
 pub(crate) struct NewFile(new_file::NewFile);
 
 impl NewFile {
@@ -75,23 +75,23 @@ impl NewFile {
         Ok(Self(new_file::NewFile::begin_in(folder, name, replace, inputs)?))
     }
 
-    /// Where bytes go.
+    /// The file that the bytes go to.
     pub(crate) const fn file(&self) -> &File {
         self.0.file()
     }
 
-    /// What the file is called until it is whole.
+    /// The path of the file until it is complete.
     pub(crate) fn partial(&self) -> PathBuf {
         self.0.partial()
     }
 
-    /// Gives the file its name. It must be whole, and on the medium.
+    /// Gives the file its name. It must be complete and durable.
     pub(crate) fn keep(self) -> Result<()> {
         go_on()?;
         Ok(self.0.keep()?)
     }
 
-    /// As [`keep`](Self::keep), with these permission bits: for what others may read.
+    /// As [`keep`](Self::keep), with these permission bits, for a file that others may read.
     pub(crate) fn keep_with(self, mode: u32) -> Result<()> {
         go_on()?;
         Ok(self.0.keep_with(mode)?)

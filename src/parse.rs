@@ -10,7 +10,8 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     gmfs_format::spec::parse_amount(text).map_err(|error| error.to_string())
 }
 
-/// The name of a file that a command makes. Elsewhere `-` stands for standard output, so no file gets that name by mistake.
+/// The name of a file that a command makes. Elsewhere `-` stands for standard output, so no file gets that name by
+/// mistake.
 pub(crate) fn new_file() -> impl TypedValueParser<Value = PathBuf> {
     PathBufValueParser::new().try_map(|path| match path.as_os_str().as_encoded_bytes() {
         b"-" => Err("it cannot go to standard output; ./- is a file of that name"),
@@ -18,7 +19,7 @@ pub(crate) fn new_file() -> impl TypedValueParser<Value = PathBuf> {
     })
 }
 
-/// A path in the region, or a name: anything but nothing.
+/// A path in the region, or a name. It must not be empty.
 pub(crate) fn region_path() -> impl TypedValueParser<Value = OsString> {
     OsStringValueParser::new()
         .try_map(|path| if path.is_empty() { Err("a path is not empty; / is the region's root") } else { Ok(path) })

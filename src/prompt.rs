@@ -1,4 +1,4 @@
-//! Questions on a terminal. An interrupt ends the wait, which reading a line by itself would not.
+//! Questions on a terminal. An interrupt ends the wait for an answer; it would not end a plain read of a line.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -10,17 +10,17 @@ use rustix::io::Errno;
 
 use crate::{interrupt, line};
 
-/// How long to wait before looking whether an interrupt came just before the wait.
+/// How long to wait before checking again whether an interrupt came just before the wait.
 const WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
-/// No answer is longer.
+/// The longest answer.
 const LONGEST: usize = 4096;
 
-/// What came of a question.
+/// The answer to a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// A line, without blanks at its ends.
     Line(String),
-    /// The end of the input, or an interrupt: nobody answers any more.
+    /// There is no answer: the input has ended, or the user has interrupted.
     End,
 }
 
@@ -32,13 +32,13 @@ pub(crate) fn ask(question: &str) -> Result<Answer> {
     terminal.flush()?;
     let answer = read_line().context("cannot read the answer")?;
     if answer == Answer::End {
-        // The next line starts on its own.
+        // Nobody ended the line, so the next output has to start on a new one.
         let _ = writeln!(terminal);
     }
     Ok(answer)
 }
 
-/// Not through the standard library's buffer: what that holds, a poll does not see.
+/// Bypasses the standard library's buffer, because poll does not see bytes that are in that buffer.
 fn read_line() -> io::Result<Answer> {
     let stdin = io::stdin();
     let mut input = File::from(stdin.as_fd().try_clone_to_owned()?);

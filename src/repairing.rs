@@ -1,5 +1,5 @@
-//! Checking and repairing on a terminal, as `fsck` and `repair` both do it: progress, warnings, interrupts and questions.
-//! The repair itself is [`gmfs_check::repair()`].
+//! Checking and repairing on a terminal, as `fsck` and `repair` both do it: progress, warnings, interrupts and
+//! questions. The repair itself is [`gmfs_check::repair()`].
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
@@ -37,11 +37,11 @@ pub(crate) enum Mode {
 /// How to look.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Look {
-    /// Contents against their CRCs too.
+    /// Compare contents with their CRCs too.
     pub(crate) data: bool,
-    /// Show progress also where it would not be shown by itself.
+    /// Show progress even if it would not be shown by default.
     pub(crate) progress: bool,
-    /// The region that is meant, where pages of several are left.
+    /// The region to check, if pages of several regions are left.
     pub(crate) region: Option<Chosen>,
 }
 
@@ -50,12 +50,12 @@ pub(crate) fn threads() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-/// Shows how far a check is, what the gate had to do, and whether the user has interrupted.
+/// Shows how far a check is and what the gate had to do, and says whether the user has interrupted.
 struct Shown {
     /// Whether progress is shown at all, and from the start.
     progress: bool,
     forced: bool,
-    /// The bar of the check that is going on, and how far that is.
+    /// The progress bar of the current check, and how much of the check is done.
     bar: Mutex<Option<Progress>>,
     done: AtomicU64,
 }
@@ -69,7 +69,7 @@ impl Shown {
 impl Observe for Shown {
     fn checking(&self, done: u64, total: u64) {
         let done = self.done.fetch_max(done, Ordering::Relaxed).max(done);
-        // If another thread has the bar, this one goes on.
+        // If another thread is drawing the bar, this one does not wait for it.
         if let Ok(mut bar) = self.bar.try_lock() {
             bar.get_or_insert_with(|| Progress::forced(self.progress, "checking", self.forced)).at_of(done, total);
         }
@@ -94,8 +94,13 @@ impl Observe for Shown {
     }
 }
 
-/// Looks at a region.
-pub(crate) fn look<S: ReadAt + ?Sized>(source: &S, look: Look, keep: usize, ctx: &Ctx) -> Result<Report, OpenError> {
+/// Checks a region without changing it, and shows how far it is.
+pub(crate) fn check_region<S: ReadAt + ?Sized>(
+    source: &S,
+    look: Look,
+    keep: usize,
+    ctx: &Ctx,
+) -> Result<Report, OpenError> {
     let mut options = Options::new(clock::now());
     (options.threads, options.data, options.keep, options.region) = (threads(), look.data, keep, look.region);
     let shown = Shown::new(ctx, look.progress);
@@ -104,7 +109,7 @@ pub(crate) fn look<S: ReadAt + ?Sized>(source: &S, look: Look, keep: usize, ctx:
     report
 }
 
-/// What came of a repair.
+/// The result of a repair.
 pub(crate) struct Repaired {
     pub(crate) outcome: Outcome,
     /// Findings that a question has named: the user has read them.
@@ -134,7 +139,7 @@ pub(crate) fn repair<T: WriteAt>(
     Ok(Repaired { outcome, asked: asking.end()? })
 }
 
-/// The causes of a failed repair, each of which the messages know by itself.
+/// The error of a failed repair. Errors that messages know are taken out of their wrapper.
 fn error(error: RepairError) -> Error {
     match error {
         RepairError::Check(error) => error.into(),

@@ -1,4 +1,4 @@
-//! Errors as a user or a program is told of them.
+//! Reports errors to users and to programs.
 
 use std::io::Write as _;
 
@@ -8,7 +8,7 @@ use crate::failure::{self, OutputError, printable};
 use crate::line;
 use crate::render::json;
 
-/// Tells of the error that ended a command, and says what the command ends with.
+/// Reports the error that ended a command, and returns the exit status.
 pub(crate) fn report(error: &anyhow::Error, ctx: &mut Ctx) -> Exit {
     let output = error.downcast_ref::<OutputError>();
     if output.is_some_and(OutputError::is_broken_pipe) {
@@ -27,7 +27,7 @@ pub(crate) fn report(error: &anyhow::Error, ctx: &mut Ctx) -> Exit {
     Exit::Failed
 }
 
-/// Tells of an error on standard error, while the command goes on.
+/// Reports an error on standard error, while the command goes on.
 pub(crate) fn tell(error: &anyhow::Error) {
     let mut text = format!("gmfs: {}\n", printable(&format!("{error:#}")));
     if let Some((_, Some(hint))) = failure::told(error) {

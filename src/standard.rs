@@ -1,10 +1,10 @@
 //! Which standard streams were closed when the program was started.
 //!
-//! Before `main`, the standard library opens `/dev/null` in the place of a standard stream that is closed. What is written
-//! there vanishes without an error, so that a full answer and a lost one would look the same. Afterwards nothing tells
-//! such a stream from one for which the parent opened `/dev/null` for reading and writing, as Python's `DEVNULL`, Node's
-//! `ignore` and daemon(3) do: that is no error. So it has to be asked earlier, by a constructor, which the C library calls
-//! before it calls anything of Rust. All that the constructor does is one system call for each stream.
+//! Before `main`, the standard library opens `/dev/null` in the place of a standard stream that is closed. What is
+//! written there vanishes without an error, so that a complete answer and a lost one would look the same. From then on,
+//! the stream looks like one for which the parent opened `/dev/null` for reading and writing, as Python's `DEVNULL`,
+//! Node's `ignore` and daemon(3) do, and that is no error. So the check has to happen earlier: in a constructor, which
+//! the C library calls before it calls any Rust code. The constructor only makes one system call for each stream.
 //!
 //! Where constructors are not called, every stream counts as open.
 

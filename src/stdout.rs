@@ -1,4 +1,4 @@
-//! What a region holds, on standard output: holes where it cannot be told, if standard output can have them.
+//! Writes content of a region to standard output. Unknown bytes become holes, if standard output can have holes.
 
 use anyhow::Result;
 use gmfs::content::{Gap, Gaps, Sink, known_gaps, read};
@@ -13,10 +13,10 @@ use crate::missing::describe;
 /// A stretch of zeros this long is left out of a file. A shorter one is written.
 const HOLE: u64 = 64 << 10;
 
-/// Writes pieces of the region in `source` to standard output, and gives what became a hole in it.
+/// Writes pieces of the region in `source` to standard output, and returns the gaps that became holes.
 ///
-/// `allow` may refuse gaps: it is asked before the first byte goes out if any are known, and at the first that only
-/// reading has shown.
+/// `allow` may refuse gaps. If any gaps are known beforehand, it is called with all of these before the first byte is
+/// written. It is called again with the first gap that the writing comes to.
 pub(crate) fn write<S: ReadAt + ?Sized>(
     source: &S,
     pieces: &[Piece],
@@ -36,7 +36,7 @@ pub(crate) fn write<S: ReadAt + ?Sized>(
     Ok(gaps)
 }
 
-/// Refuses gaps where standard output is no file in which holes can be left. `hint` names another way.
+/// Refuses gaps if standard output is not a file that can have holes. `hint` names another way.
 pub(crate) fn require_holes(gaps: &Gaps, base: Option<u64>, hint: &'static str, ctx: &mut Ctx) -> Result<()> {
     if ctx.can_have_holes()? {
         return Ok(());

@@ -3,15 +3,15 @@
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// What gmfs has for commands of other tools.
+/// Commands of other tools, and the command of gmfs that does the same.
 struct Other {
     names: &'static [&'static str],
     command: &'static str,
-    /// What the tip says; without it, what the command does.
+    /// The text of the tip. Without it, the tip says what the command does.
     advice: Option<&'static str>,
 }
 
-/// Names for a command.
+/// Names of a command in other tools.
 const fn names(names: &'static [&'static str], command: &'static str) -> Other {
     Other { names, command, advice: None }
 }
@@ -60,7 +60,7 @@ const OTHERS: &[Other] = &[
     },
 ];
 
-/// The error with a tip that helps, where one is known, and without tips that cannot help.
+/// Adds a tip that helps to an error, if one is known, and removes tips that cannot help.
 pub(crate) fn improve(mut error: clap::Error, declaration: fn() -> clap::Command) -> clap::Error {
     match error.kind() {
         ErrorKind::InvalidSubcommand => {

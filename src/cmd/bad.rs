@@ -22,8 +22,8 @@ use crate::render::table::Table;
 
 /// Mark blocks with hardware errors, unmark them, or list them
 ///
-/// A marked block is never given out. If it is a file's, the file keeps it, and fsck, who and extract tell which file and
-/// where in it.
+/// A marked block is never allocated. If it belongs to a file, the file keeps it, and fsck, who and extract report the
+/// file and the place in it.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs bad add /dev/mem 0x1000200000
@@ -43,7 +43,7 @@ pub(crate) struct Args {
 enum Action {
     /// Mark blocks
     Add(Change),
-    /// Take marks back: a file's block is its data again, any other becomes reserved
+    /// Remove marks: a block of a file becomes its data again, any other block becomes reserved
     Del(Change),
     /// Mark what a list of poisoned memory names, as far as it is in the region
     Import(Import),
@@ -58,8 +58,8 @@ struct Change {
     /// ADDR, ADDR-LAST, ADDR+LENGTH, block:N[-M], pfn:N[-M], pfn:@FILE, or @FILE
     ///
     /// pfn:@FILE has one page frame number a line. @FILE has one RANGE a line, or sectors and lengths as
-    /// /sys/block/pmemN/badblocks has them, or what `ndctl list --media-errors` prints; @- is standard input. Sectors count
-    /// from the start of the device: IMAGE must be that device, and of a list of several devices it must be one.
+    /// /sys/block/pmemN/badblocks has them, or what `ndctl list --media-errors` prints; @- is standard input. Sectors
+    /// count from the start of the device: IMAGE must be that device, and of a list of several devices it must be one.
     #[arg(value_name = "RANGE", required = true)]
     ranges: Vec<String>,
 }
@@ -70,9 +70,10 @@ struct Import {
     image: TargetArgs,
     /// A list of poisoned memory; - is standard input
     ///
-    /// A log of the kernel (`dmesg`), of which the lines "Memory failure: 0xPFN" count; one page frame number a line; sectors
-    /// and how many, as /sys/block/pmemN/badblocks has them; or what `ndctl list -M` prints. What is not in the region is
-    /// left out. Blocks of metadata cannot be marked: that is said, and the exit status is 1.
+    /// LIST is one of these: a log of the kernel (`dmesg`), in which the lines "Memory failure: 0xPFN" count; page
+    /// frame numbers, one per line; lines with a first sector and a number of sectors, as in
+    /// /sys/block/pmemN/badblocks; or the output of `ndctl list -M`. What is not in the region is left out. Blocks of
+    /// metadata cannot be marked: the command reports them, and the exit status is 1.
     #[arg(value_name = "LIST")]
     list: String,
 }
@@ -92,7 +93,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     }
 }
 
-/// Marks or unmarks.
+/// Marks or unmarks the blocks of the ranges on the command line.
 fn mark(args: &Change, add: bool, ctx: &mut Ctx) -> Result<Exit> {
     // Ranges are read before anything is locked: they may come from a pipe.
     let device = device(&args.image.image);
@@ -108,7 +109,7 @@ fn mark(args: &Change, add: bool, ctx: &mut Ctx) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// What a device is called in lists.
+/// The name of a device in lists.
 pub(in crate::cmd) fn device(image: &Path) -> String {
     image.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
@@ -141,7 +142,7 @@ fn are(count: u64, one: &str, many: &str) -> String {
     if count == 1 { format!("1 {one} is") } else { format!("{count} {many} are") }
 }
 
-/// Marks or unmarks blocks, and says so.
+/// Marks or unmarks blocks, and reports that.
 fn change(image: &TargetArgs, blocks: Vec<Range<u32>>, add: bool, schema: &str, ctx: &mut Ctx) -> Result<()> {
     let bad = |writer: &Changing<'_>| writer.superblock().raw.bad_blocks.get();
     let (count, changes) = open::for_change(image, InUseOk { in_use_ok: false }, ctx, |writer| {

@@ -18,9 +18,10 @@ use crate::{paths, stdout};
 
 /// Write the content of files to standard output
 ///
-/// Holes are zeros; in a file that ends where they are written, they stay holes. A range that the image does not hold, or that cannot be read, is an error that names it, never
-/// zeros, unless --sparse-absent is given: then it becomes a hole in the file that standard output is, and the exit
-/// status is 1.
+/// Holes are written as zeros; if standard output is a file that ends there, they stay holes. If the image does not
+/// hold a range, or if the range cannot be read, the command fails and names the range; it never writes zeros instead.
+/// With --sparse-absent, such a range becomes a hole in standard output, which must be a file. The exit status is
+/// then 1.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs cat region.img /vms/a.mem > a.mem
@@ -37,7 +38,7 @@ pub(crate) struct Args {
     /// How much of each file, in bytes, K, M, G, T [default: all]
     #[arg(long, value_name = "BYTES", value_parser = super::parse_size)]
     length: Option<u64>,
-    /// Leave holes in standard output, a file, where the image does not hold the content, and list them
+    /// Leave holes in standard output, which must be a file, where the image does not hold the content, and list them
     ///
     /// The list goes to standard error, or into LIST: a line for each range, with its offset and length in the file in
     /// the region in bytes, the reason, and the physical address, or - where that is not known.

@@ -1,8 +1,8 @@
-//! `gmfs complete`: what may stand at a place of a command line. Hidden: the scripts of `gmfs completions` call it.
+//! `gmfs complete`: what may be at a position of a command line. Hidden: the scripts of `gmfs completions` call it.
 //!
-//! The scripts hold no names, so they are right for every version. The words of the line are followed through the
-//! declaration of the command line, and the place is known for what it is: IMAGE, a view, a path in the region that IMAGE
-//! holds.
+//! The scripts contain no names, so they are right for every version. gmfs follows the words of the line through the
+//! declaration of the command line, and so finds out what the position is for: IMAGE, a view, a path in the region that
+//! IMAGE holds.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -28,7 +28,7 @@ pub(crate) struct Args {
     words: Vec<OsString>,
 }
 
-/// What may stand at a place.
+/// What may be at a position.
 #[derive(Debug, Default, PartialEq, Eq)]
 enum Offer {
     #[default]
@@ -40,8 +40,8 @@ enum Offer {
     Words(Vec<(String, String)>),
 }
 
-/// Prints a word a line, with a tab before what it means; `:files` or `:directories` instead if the shell is to complete
-/// names of files.
+/// Prints one word per line, followed by a tab and its meaning; `:files` or `:directories` instead if the shell is to
+/// complete names of files.
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let mut words = args.words.clone();
     words.truncate(args.at + 1);
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         Offer::Files => ctx.line(":files")?,
         Offer::Directories => ctx.line(":directories")?,
         Offer::Words(words) => {
-            // A line break would be another word to the shells, and so would a tab.
+            // The shells would take a line break or a tab for the end of the word.
             for (word, meaning) in words.iter().filter(|(word, _)| !word.contains(char::is_control)) {
                 ctx.line(&format!("{word}\t{meaning}"))?;
             }
@@ -60,7 +60,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// What may stand where the last word is.
+/// What may be at the position of the last word.
 fn offer(words: &[OsString], ctx: &Ctx) -> Offer {
     let words = multicall::rewrite(words.to_vec());
     let Some((current, before)) = words.split_last().filter(|(_, before)| !before.is_empty()) else {
@@ -92,20 +92,20 @@ fn offer(words: &[OsString], ctx: &Ctx) -> Offer {
     }
 }
 
-/// Where the words before the current one lead.
+/// The position to which the words before the current one lead.
 struct Place<'c> {
     root: &'c Command,
     command: &'c Command,
     /// Operands of the command so far.
     operands: Vec<&'c OsStr>,
-    /// Behind `--` there are only operands.
+    /// After `--` there are only operands.
     escaped: bool,
     /// The option whose value the current word is.
     awaiting: Option<&'c Arg>,
 }
 
 impl<'c> Place<'c> {
-    /// Follows the words behind the program's name. `None` if one of them is no command.
+    /// Follows the words after the program's name. `None` if one of them should be a command and is not.
     fn of(root: &'c Command, words: &'c [OsString]) -> Option<Self> {
         let mut place = Self { root, command: root, operands: Vec::new(), escaped: false, awaiting: None };
         for word in words {
@@ -141,7 +141,7 @@ impl<'c> Place<'c> {
     fn values(&self, arg: &Arg, text: &str, ctx: &Ctx) -> Offer {
         match (self.command.get_name(), arg.get_id().as_str()) {
             ("explain", "codes") => return codes(text, |_| true),
-            // Problems are made in native regions.
+            // Problems can be made only in native regions.
             ("inject", "problems") => return codes(text, Code::is_native),
             ("man", "command") => return subcommands(self.root, text),
             _ => {}
@@ -163,7 +163,7 @@ impl<'c> Place<'c> {
     }
 }
 
-/// Puts what stands before an option's value before each of them.
+/// Adds the text that precedes an option's value in the same word to each word of an offer.
 fn prefixed(prefix: &str, offer: Offer) -> Offer {
     match offer {
         Offer::Words(words) => {
@@ -173,7 +173,7 @@ fn prefixed(prefix: &str, offer: Offer) -> Offer {
     }
 }
 
-/// The first line of what is said of something.
+/// The first line of a help text.
 fn meaning(help: Option<&clap::builder::StyledStr>) -> String {
     help.map(ToString::to_string).unwrap_or_default().lines().next().unwrap_or_default().to_owned()
 }
@@ -204,7 +204,7 @@ fn options(command: &Command, text: &str) -> Offer {
     let shown = command.get_arguments().filter(|arg| !arg.is_hide_set());
     let named = shown.flat_map(|arg| {
         let names = arg.get_long().map(|name| format!("--{name}")).into_iter();
-        // The letters only where there is no long name, or where one is asked for.
+        // Letters are offered only for options without a long name, or if the word so far is `-`.
         let letter = arg.get_short().filter(|_| arg.get_long().is_none() || text == "-").map(|name| format!("-{name}"));
         names.chain(letter).map(move |name| (name, meaning(arg.get_help())))
     });
@@ -218,7 +218,7 @@ fn subcommands(command: &Command, text: &str) -> Offer {
     Offer::Words(named.filter(|(name, _)| name.starts_with(text)).collect())
 }
 
-/// Codes of problems; their names too once something is typed that is the start of one.
+/// Codes of problems, and also their names if something was typed that is the start of one.
 fn codes(text: &str, wanted: impl Fn(Code) -> bool) -> Offer {
     let all = || Code::ALL.iter().filter(|code| wanted(**code));
     let codes = all().map(|code| (code.text().to_owned(), code.name().to_owned()));
@@ -228,8 +228,8 @@ fn codes(text: &str, wanted: impl Fn(Code) -> bool) -> Offer {
     Offer::Words(codes.chain(names).collect())
 }
 
-/// Files and directories of the region in an image whose paths start like this. Only of an image that begins with a
-/// superblock: looking for one in a dump takes too long for an answer while somebody types.
+/// Files and directories of the region in an image whose paths start like this. Only images that begin with a
+/// superblock are read: searching a dump takes too long while somebody types.
 fn in_region(image: &Path, text: &str, ctx: &Ctx) -> Option<Vec<(String, String)>> {
     if !gmfs::find::begins_with_superblock(image) {
         return None;

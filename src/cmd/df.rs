@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     for path in std::iter::once(&args.image.image).chain(&args.images) {
         let mut image = args.image.clone();
         image.of.image.clone_from(path);
-        if let Some((row, own)) = tried.add(open::store(&image, ctx).map(|store| look(args, &store, ctx))) {
+        if let Some((row, own)) = tried.add(open::store(&image, ctx).map(|store| row_of(args, &store, ctx))) {
             rows.push(row);
             exit = if own == Exit::Done { exit } else { own };
         }
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Ok(if failed { Exit::Failed } else { exit })
 }
 
-fn look(args: &Args, store: &Store, ctx: &Ctx) -> (Row, Exit) {
+fn row_of(args: &Args, store: &Store, ctx: &Ctx) -> (Row, Exit) {
     let (free, used) = (FreeSpace::of(store), store.usage());
     store.unlock();
     let image = printable(&store.place.path.display().to_string());

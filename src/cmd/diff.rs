@@ -22,11 +22,11 @@ use crate::report;
 
 /// Compare the files of two images: regions, dumps, copies, in any combination
 ///
-/// Which files are in one of them only, moved, have another size, other attributes or other blocks; with --data also
-/// which bytes of their content differ. Blocks count from the start of each region, so that a copy in another place has the
-/// same. What one of the images does not hold cannot be compared, and is never called the same. The exit status is 0 if
-/// everything that was compared is the same, 1 if something differs, and 2 if nothing is known to differ, but not all could
-/// be compared.
+/// Prints which files are in only one of the images, were moved, or have another size, other attributes or other
+/// blocks; with --data also which bytes of their content differ. Blocks count from the start of each region, so that a
+/// copy in another place has the same blocks. What one of the images does not hold cannot be compared, and is never
+/// called the same. The exit status is 0 if everything that was compared is the same, 1 if something differs, and 2 if
+/// nothing is known to differ, but not all could be compared.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs diff before.img /dev/mem --data
@@ -131,7 +131,7 @@ fn tell(found: &Difference, verbose: bool, ctx: &mut Ctx) -> Result<()> {
     Ok(())
 }
 
-/// How a file is called: by its path in the first image, if it is there.
+/// The name of a file in messages: its path in the first image that has it.
 fn shown(file: &Compared) -> String {
     let side = file.sides.iter().flatten().next();
     side.map_or_else(String::new, |side| match &side.path {

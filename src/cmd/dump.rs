@@ -19,10 +19,10 @@ use crate::render::{json, size};
 
 /// Copy the metadata into a small file, or print it as text
 ///
-/// Every page of metadata that is in use, of both copies and exactly as it is, also of a damaged region; no contents of
-/// files. Every command that reads takes FILE as an image, and `gmfs restore` puts it back. Pages that IMAGE does not hold
-/// are not in FILE either; the exit status is 1 then. FILE is there when it is whole, and what it replaces until then; `-`
-/// is standard output.
+/// FILE gets every page of metadata that is in use, of both copies and exactly as it is, even if the region is damaged.
+/// It gets no contents of files. Every command that reads takes FILE as an image, and `gmfs restore` puts it back.
+/// Pages that IMAGE does not hold are not in FILE either; the exit status is 1 then. FILE gets its name only when it is
+/// complete; a file that it replaces is there until then. `-` is standard output.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs dump region.img -o region.meta
@@ -111,7 +111,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Ok(if absent > 0 { Exit::No } else { Exit::Done })
 }
 
-/// An error of the library, and what an interrupt came to.
+/// The error to report for an error of the library, or after an interrupt.
 fn told(error: MetadumpError) -> anyhow::Error {
     match error {
         MetadumpError::File(error) => error.into(),

@@ -66,7 +66,7 @@ fn list(codes: &[Code], ctx: &mut Ctx) -> Result<()> {
     Ok(table.print(ctx)?)
 }
 
-/// The explanation with its headings as headings.
+/// Prints the explanation, with its headings in the style of headings.
 fn explain(code: Code, ctx: &mut Ctx) -> Result<()> {
     for line in fitted(code.explanation(), ctx.width) {
         match line.trim_start_matches('#') {

@@ -120,7 +120,7 @@ fn one(args: &Args, image: &ReadArgs, ctx: &mut Ctx) -> Result<u8> {
             if open::is_other(&located) {
                 return other(args, &open::open_located(image, located, ctx)?, ctx);
             }
-            let report = open::look(&located, how, gmfs_check::finding::KEPT_PER_CODE, ctx)?;
+            let report = open::check_region(&located, how, gmfs_check::finding::KEPT_PER_CODE, ctx)?;
             let outcome = Outcome::of_check(report, &located.source);
             (located.place, Repaired { outcome, asked: BTreeSet::new() })
         }

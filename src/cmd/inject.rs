@@ -4,7 +4,6 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args as Arguments;
 use gmfs_check::Code;
 use gmfs_check::inject::{Damage, Injected, Target, damage_page, inject};
-use gmfs_format::native::units::{CopyId, PageNo};
 use gmfs_image::Kind;
 use gmfs_io::{ReadAt as _, WriteAt};
 use gmfs_volume::Superblocks;
@@ -57,8 +56,8 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let made = open::recorded(&mut opening.target, undo, ctx, |mut target, _| {
         let mut made = Vec::new();
         if let Some((page, how)) = args.page.zip(args.how) {
-            let copy = if args.copy.as_deref() == Some("B") { CopyId::B } else { CopyId::A };
-            damage_page(&mut target, PageNo(page), copy, how).context("cannot damage the page")?;
+            let in_copy_b = args.copy.as_deref() == Some("B");
+            damage_page(&mut target, page, in_copy_b, how).context("cannot damage the page")?;
             made.push(actions::Made { code: None, name: "damaged-page", cut_to: None });
         }
         for (code, place) in problems {

@@ -22,7 +22,8 @@ use crate::render::{size, time, words};
 /// List files and directories
 ///
 /// Of several paths files come first, and each directory's list has the directory's path above it. A path that is not
-/// there is an error, and the rest is listed; if it has *, ? or [...] in it, it stands for all that it matches. Names are escaped: a control character or a byte that is no UTF-8 is shown as \n, \x1b, \xff.
+/// there is an error, and the rest is listed; if it has *, ? or [...] in it, it stands for all that it matches. Names are
+/// escaped: a control character or a byte that is no UTF-8 is shown as \n, \x1b, \xff.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs ls region.img
@@ -84,7 +85,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     }
     let users = args.in_use.then(|| {
         let listed: BTreeSet<InodeNo> = lines.iter().map(|line| line.inode.ino).collect();
-        ByFile::look(&store, &store.runs(|ino| listed.contains(&ino)), in_use::tell)
+        ByFile::find(&store, &store.runs(|ino| listed.contains(&ino)), in_use::tell)
     });
     store.unlock();
     if args.json {
@@ -121,7 +122,7 @@ fn show(args: &Args, lines: &[Line<'_>], users: Option<&ByFile>, ctx: &mut Ctx) 
     Ok(())
 }
 
-/// The lines of one path of the command line. Gives what they leave out.
+/// Adds the lines for one path of the command line. Returns what they leave out.
 fn collect<'t>(
     args: &Args,
     tree: &'t Tree,
@@ -180,7 +181,7 @@ fn long(lines: &[Line<'_>], users: Option<&ByFile>, ctx: &mut Ctx) -> Result<()>
     Ok(table.print(ctx)?)
 }
 
-/// How a name is shown.
+/// The style in which a name is shown.
 pub(crate) fn role(inode: &Inode) -> Role {
     if inode.kind == Kind::Directory { Role::Directory } else { Role::Plain }
 }

@@ -1,4 +1,4 @@
-//! `gmfs man`: manual pages out of the command line's own declaration. Everything that makes a page is here.
+//! `gmfs man`: makes manual pages from the declaration of the command line.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -15,8 +15,8 @@ use crate::render::VERSION;
 
 /// Print the manual page of a command
 ///
-/// Without COMMAND it is the page of gmfs itself, which lists the commands. The page is in roff, also on a terminal: man
-/// -l - shows it.
+/// Without COMMAND it is the page of gmfs itself, which lists the commands. The page is in roff, also on a terminal:
+/// man -l - shows it.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs man fsck | man -l -
@@ -41,7 +41,8 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Environment variables that the program reads, and what for. `true` for those that matter only to what writes.
+/// Environment variables that the program reads, and what for. `true` marks those that matter only to commands that
+/// write.
 const ENVIRONMENT: [(&str, bool, &str); 4] = [
     (
         "COLUMNS",
@@ -91,7 +92,7 @@ const RELATED: &[(&str, &[&str])] = &[
 
 /// A manual page.
 struct Page<'c> {
-    /// How the page is called, and other names of the same.
+    /// The name of the page, and its other names.
     names: Vec<String>,
     /// How a command line begins.
     usage: String,
@@ -212,7 +213,7 @@ impl<'c> Page<'c> {
                     entry(out, &shown_operand(operand), operand);
                 }
             }
-            // What all of them have is said once.
+            // Options that all of them have are listed once.
             let options = visible(command).filter(|arg| !arg.is_positional());
             let common = |arg: &Arg| arg.is_global_set() || arg.get_id() == "help";
             let options: Vec<&Arg> = options.filter(|arg| !common(arg) || known.insert(arg.get_id().clone())).collect();
@@ -290,7 +291,7 @@ impl<'c> Page<'c> {
         } else if self.root {
             line(out, "gmfs\\-fsck(8) and gmfs\\-repair(8) have statuses of their own. All others end with:");
         }
-        // These only print what they know themselves.
+        // These commands only print texts of their own.
         let plain = ["explain", "completions", "man"].contains(&self.command.get_name());
         for (status, what) in if sum { FSCK } else { OTHER } {
             if !(plain && *status == "1") {
@@ -334,7 +335,7 @@ fn line(out: &mut String, text: &str) {
     out.push('\n');
 }
 
-/// Text in paragraphs, with this between them.
+/// Text in paragraphs, with `between` between them.
 fn paragraphs(out: &mut String, text: &str, between: &str) {
     let mut first = true;
     for paragraph in text.split("\n\n").filter(|paragraph| !paragraph.trim().is_empty()) {
@@ -348,7 +349,7 @@ fn paragraphs(out: &mut String, text: &str, between: &str) {
     }
 }
 
-/// An option or operand with what is said of it.
+/// An option or operand with its help text.
 fn entry(out: &mut String, head: &str, arg: &Arg) {
     line(out, &format!(".TP\n{head}"));
     let help = arg.get_long_help().or(arg.get_help()).map(ToString::to_string).unwrap_or_default();
@@ -383,7 +384,7 @@ fn value_name(arg: &Arg) -> String {
     roff(&name.unwrap_or_else(|| arg.get_id().as_str().to_uppercase()))
 }
 
-/// An option's value behind its name.
+/// An option's value after its name.
 fn value(option: &Arg) -> String {
     if !takes_value(option) {
         return String::new();
@@ -412,7 +413,7 @@ fn lowered(text: &str) -> String {
     text
 }
 
-/// Text that roff takes for nothing but text.
+/// Text, escaped so that roff takes none of it for a command.
 fn roff(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-").replace('…', "...").replace('`', "\\(ga");
     let text = text.replace('\'', "\\(aq").replace('~', "\\(ti").replace('^', "\\(ha");

@@ -136,7 +136,7 @@ fn qemu(store: &Store, inode: &Inode, pieces: &[Piece]) -> Result<Vec<String>, F
             Piece::Hole { file } => {
                 return failure(
                     "hole",
-                    format!("bytes {file} are a hole, which no memory stands behind"),
+                    format!("bytes {file} are a hole, which no memory backs"),
                     "give the file all of its blocks: make it without --sparse",
                 );
             }

@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             let failure = Failure::new("usage", format!("{} is named twice", image.display()));
             return Err(failure.hint("metrics tell images apart by their paths: name each once").into());
         }
-        match tried.add(look(args, image, ctx)) {
+        match tried.add(facts_of(args, image, ctx)) {
             Some(facts) => metrics.add(&name, &facts),
             None => metrics.failed(&name),
         }
@@ -94,7 +94,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Ok(if failed { Exit::Failed } else { Exit::Done })
 }
 
-fn look(args: &Args, image: &Path, ctx: &Ctx) -> Result<Facts> {
+fn facts_of(args: &Args, image: &Path, ctx: &Ctx) -> Result<Facts> {
     let mut of = args.image.clone();
     image.clone_into(&mut of.of.image);
     let store = open::store(&of, ctx)?;

@@ -199,7 +199,7 @@ fn show(args: &Args, target: &Target, made: &NewRegion, content: Option<&Content
         table.row(["Block size", &format!("{page}, for kernels whose PMD pages have that size")]);
     }
     if geometry.tail() > 0 {
-        table.row(["Not used", &format!("{} behind the last whole block", size::both(geometry.tail()))]);
+        table.row(["Not used", &format!("{} after the last whole block", size::both(geometry.tail()))]);
     }
     Ok(table.print(ctx)?)
 }

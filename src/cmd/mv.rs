@@ -1,4 +1,4 @@
-//! `gmfs mv`: another name or directory.
+//! `gmfs mv`: gives a file or directory another name or directory.
 
 use std::ffi::OsString;
 
@@ -24,7 +24,7 @@ pub(crate) struct Args {
     /// Its new path, or the directory that it is to go into
     #[arg(value_parser = super::region_path())]
     to: OsString,
-    /// Take the place of a file that exists, which is lost
+    /// Replace a file that exists; its content is lost
     #[arg(short, long)]
     force: bool,
     /// Print JSON

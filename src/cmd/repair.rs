@@ -27,7 +27,7 @@ use gmfs::in_use::Watch;
 ///
 /// Makes every repair for which another copy or the rest of the metadata proves what is right; with -y also those that
 /// lose something. No repair marks a block free that may hold guest memory: such blocks are reserved, until
-/// --release-lost gives them back. The exit status is that of fsck; with -o, 8 is in it also if IMAGE does not hold all
+/// --release-lost makes them free. The exit status is that of fsck. With -o, it also includes 8 if IMAGE does not hold all
 /// memory of the files: what is missing is a hole in FILE.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
@@ -112,7 +112,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Ok(Exit::Fsck(status))
 }
 
-/// Gives reserved blocks back.
+/// Makes reserved blocks free.
 fn release_lost<T: WriteAt>(target: &mut T, watch: &mut Watch) -> Result<u64> {
     watch.refuse_release(target).context("cannot give the reserved blocks back")?;
     let stamp = Stamp { now: crate::clock::now(), writer: WRITER.to_owned() };
@@ -125,7 +125,7 @@ fn show_plan(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         in_copy::require_new(output)?;
     }
     let located = open::locate(&args.image, ctx)?;
-    let report = open::look(&located, args.look(), KEPT_FOR_REPAIR, ctx)?;
+    let report = open::check_region(&located, args.look(), KEPT_FOR_REPAIR, ctx)?;
     let policy = if args.yes { Policy::Lossy } else { Policy::Safe };
     let planned = plan(&located.source, &report, policy)?;
     let outcome = Outcome::of_check(report, &located.source);

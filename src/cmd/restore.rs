@@ -10,7 +10,7 @@ use gmfs_image::RegionFile;
 use gmfs_image::metadump::{MetaDump, is_metadump};
 use gmfs_io::WriteAt;
 use gmfs_volume::Region;
-use gmfs_volume::rebuild::load;
+use gmfs_volume::rebuild::load_or_rebuild;
 use gmfs_volume::restore::Restore;
 
 use crate::ctx::{Ctx, OutputError};
@@ -24,9 +24,9 @@ use crate::render::size;
 
 /// Put the metadata of a dump back
 ///
-/// IMAGE and FILE may be given in either order. Says first what has changed since the dump was made, and asks. The contents of files are not in a dump: a file that was
-/// changed since has its old blocks again, and in them whatever is there now. Stopped in the middle, it is ended by the
-/// same command.
+/// IMAGE and FILE may be given in either order. The command first prints what has changed since the dump was made, and
+/// asks. The contents of files are not in a dump: a file that was changed since gets its old blocks back, with whatever
+/// is in them now. If the command is stopped in the middle, running it again completes it.
 #[derive(Arguments, Clone, Debug)]
 #[command(after_long_help = "Example:
   gmfs dump region.img -o region.meta
@@ -56,9 +56,9 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         let failure = Failure::new("obfuscated", "its names are obfuscated, so it is not what the region was");
         return Err(failure).with_context(cannot);
     }
-    let superblocks = load(&dump).with_context(cannot)?;
+    let superblocks = load_or_rebuild(&dump).with_context(cannot)?;
     let restore = Restore::new(&dump, &superblocks, crate::random::birth()?);
-    // Locked from here to the end: what is compared is what is overwritten.
+    // The region stays locked from here to the end, so what is compared is what is overwritten.
     let opening = open::whole(&args.image, Some(superblocks.geometry()), ctx);
     let mut opening = opening.map_err(|error| open::about(error, "open", &args.image.image))?;
     let place = opening.place(&args.image);
@@ -68,7 +68,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let pages = restore.differing(&*target).with_context(cannot)?;
     let changes = match there {
         Some(there) => {
-            let after = Region::with(&dump, load(&dump)?);
+            let after = Region::with(&dump, load_or_rebuild(&dump)?);
             Some(put_back::compare(&Region::with(&*target, there), &after))
         }
         None => None,
@@ -89,10 +89,10 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             ctx.writer().flush().map_err(OutputError::from)?;
         }
         require_yes(args, ctx).with_context(cannot)?;
-        // Nobody may have mapped what is restored while the question was open.
+        // A process may have mapped what is restored while the question was open.
         watch.refuse_bytes(&*target, &put_back::written(&superblocks)).with_context(cannot)?;
-        if let Ok(before) = load(&*target) {
-            let after = Region::with(&dump, load(&dump)?);
+        if let Ok(before) = load_or_rebuild(&*target) {
+            let after = Region::with(&dump, load_or_rebuild(&dump)?);
             watch.refuse_taking(&Region::with(&*target, before), Some(&after)).with_context(cannot)?;
         }
         let work = |target: &mut dyn WriteAt, _: &mut Ctx| Ok(restore.put_back(target)?);
@@ -113,7 +113,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
 }
 
 impl Args {
-    /// IMAGE and FILE as they are meant: what is in them tells which is the metadata dump.
+    /// IMAGE and FILE in the right order: their contents tell which is the metadata dump.
     fn in_order(&self) -> Self {
         let mut args = self.clone();
         open::in_order(&mut args.image.of.image, &mut args.file, is_metadump);
@@ -130,7 +130,7 @@ fn require_yes(args: &Args, ctx: &Ctx) -> Result<()> {
     Err(failure.hint("-y says it").into())
 }
 
-/// Why the metadata is not put back, with what to do next.
+/// The error for metadata that is not put back, with what to do next.
 fn told(refused: Refused) -> Failure {
     const FORCE: &str = "-f puts it back nevertheless";
     match refused {

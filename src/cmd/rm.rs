@@ -1,4 +1,4 @@
-//! `gmfs rm`: files and directories go.
+//! `gmfs rm`: removes files and directories.
 
 use std::ffi::OsString;
 
@@ -11,9 +11,9 @@ use crate::open::{self, WriteArgs};
 
 /// Remove files and directories
 ///
-/// Each PATH goes in one commit, with all that is below it. Its blocks are free then; they are zeroed when they are
-/// given out again, not before. A PATH that is not there and has *, ? or [...] in it stands for all that it matches; quote it,
-/// so that the shell does not take it for a pattern of its own.
+/// Each PATH is removed in one commit, with all that is below it. Its blocks are free then; they are zeroed when they
+/// are allocated again, not before. A PATH that is not there and has *, ? or [...] in it stands for all that it matches; quote
+/// it, so that the shell does not take it for a pattern of its own.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs rm region.img -r /retired

@@ -1,4 +1,4 @@
-//! `gmfs save`: the region itself out of any image.
+//! `gmfs save`: copies the region out of any image.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use gmfs::copy::Copied;
 use gmfs::save;
 use gmfs_format::model::Piece;
 use gmfs_io::Span;
-use gmfs_volume::rebuild::load;
+use gmfs_volume::rebuild::load_or_rebuild;
 
 use crate::cmd::dump::out::{is_standard, refuse_terminal};
 use crate::ctx::Ctx;
@@ -26,12 +26,12 @@ use crate::stdout;
 
 /// Copy the region, byte for byte, into a region file
 ///
-/// The way to rescue a region from a capture kernel or a dump. Works on any range that --region names, formatted or not.
-/// Holes stay holes, and pages of zeros become holes; but if IMAGE is a region file on the filesystem of FILE, the kernel
-/// copies it, or shares its blocks where the filesystem can, and its pages of zeros are copied. Ranges that the image does not hold, or that cannot be read, become holes too and are
-/// listed; the exit status is 1 then. It is called FILE.partial until it is whole; after an error or an interrupt
-/// nothing is left of it. With - for FILE the region goes to standard output; if the image does not hold all of it, that
-/// must be a file, in which holes can be left.
+/// This rescues a region from a capture kernel or a dump. It works on any range that --region names, formatted or not.
+/// Holes stay holes, and pages of zeros become holes. But if IMAGE is a region file on the filesystem of FILE, the
+/// kernel copies it, or shares its blocks if the filesystem can, and pages of zeros are copied. Ranges that the image
+/// does not hold, or that cannot be read, become holes too and are listed; the exit status is 1 then. FILE is called
+/// FILE.partial until it is complete; after an error or an interrupt nothing is left of it. With - for FILE the region
+/// goes to standard output, which must be a file that can have holes if the image does not hold all of the region.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs save vmcore -o region.img
@@ -87,7 +87,7 @@ fn answer(args: &Args, source: &Located, gaps: &Gaps, written: Option<u64>) -> a
     let (base, size) = (place.base, source.size());
     actions::Save {
         image: place.into(),
-        store: match load(source) {
+        store: match load_or_rebuild(source) {
             Ok(found) => region::Store::new(base, found.current()),
             Err(_) => region::Store::unknown(base, Some(size)),
         },
@@ -99,7 +99,7 @@ fn answer(args: &Args, source: &Located, gaps: &Gaps, written: Option<u64>) -> a
     }
 }
 
-/// Prints what would be made. Nothing of the region's content is read: what is absent is what the image's index tells.
+/// Prints what would be made. No content of the region is read: the index of the image says what is absent.
 fn planned(args: &Args, source: &Located, ctx: &mut Ctx) -> Result<Exit> {
     let length = source.source.size();
     let target = if is_standard(&args.output) {
@@ -146,7 +146,7 @@ fn to_standard(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Ok(Exit::No)
 }
 
-/// Copies the region into a file in the making, for another command. Tells and gives what the image does not hold.
+/// Copies the region into a file that another command makes. Reports and returns what the image does not hold.
 pub(crate) fn into_file(image: &ReadArgs, to: &NewFile, ctx: &Ctx) -> Result<Gaps> {
     let cannot = || format!("cannot copy the region in {}", image.image.display());
     let source = cut(image, open::locate(image, ctx)?).with_context(cannot)?;
@@ -160,14 +160,15 @@ fn unfinished(to: &Path) -> String {
     format!("cannot write {} (what was written is removed)", to.display())
 }
 
-/// Lists what could not be saved, all of it.
+/// Lists everything that could not be saved.
 fn tell(gaps: &Gaps, ctx: &Ctx) {
     for Gap { span, why, .. } in gaps.iter() {
         ctx.warn(&format!("{span} of the region is a hole now ({}): {why}", size::human(span.len)));
     }
 }
 
-/// The part to save: exactly what `--region` names, else the region as long as its superblock says, or one made anew.
+/// The part to save: exactly what `--region` names, or otherwise the region, as long as its superblock says, or one
+/// that is rebuilt.
 fn cut(args: &ReadArgs, located: Located) -> Result<Located> {
     if args.region.is_some() || located.guestmemfs.is_some() {
         return Ok(located);

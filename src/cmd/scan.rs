@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         return Err(failure.hint("--region SIZE:BASE is the part of IMAGE that is searched").into());
     }
     let (about, found, other) =
-        look(args, ctx).with_context(|| format!("cannot scan {}", args.image.image.display()))?;
+        search(args, ctx).with_context(|| format!("cannot scan {}", args.image.image.display()))?;
     let exit = if found.is_empty() { Exit::No } else { Exit::Done };
     if args.json {
         let regions = found.iter().map(actions::Region::from).collect();
@@ -94,7 +94,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Ok(exit)
 }
 
-fn look(args: &Args, ctx: &Ctx) -> Result<(About, Vec<Candidate>, Option<Foreign>)> {
+fn search(args: &Args, ctx: &Ctx) -> Result<(About, Vec<Candidate>, Option<Foreign>)> {
     let range = args.image.region.map(|spec| {
         let base = spec.base.unwrap_or(0);
         base..base.saturating_add(spec.size)

@@ -22,12 +22,12 @@ use crate::report;
 
 /// Record what files hold, so that `gmfs verify` can tell later whether they still do
 ///
-/// For each block of the files a checksum of its content is recorded: of all files, or of those that are named, a
-/// directory with all that is below it. Each file is one commit: if the command is interrupted, whole files are sealed,
-/// and the same command goes on with the rest. A file that is sealed already is left as it is, unless --again says
-/// otherwise. What changes the content of a file through gmfs drops the seals of what it changes; a guest that runs in the
-/// memory does not, so that `gmfs verify` reports what it wrote as changed. The exit status is 1 if a part of a file could
-/// not be sealed.
+/// The command records a checksum of the content of each block: of all files, or of those that are named; a directory
+/// stands for all files below it. Each file is one commit: if the command is interrupted, whole files are sealed, and
+/// the same command goes on with the rest. A file that is sealed already is left as it is, unless --again says
+/// otherwise. A command that changes the content of a file drops the seals of what it changes. A guest that runs in the
+/// memory drops no seals, so that `gmfs verify` reports what the guest wrote as changed. The exit status is 1 if a part
+/// of a file could not be sealed.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs seal /dev/dax0.0
@@ -144,7 +144,8 @@ fn seal(args: &Args, writer: &mut Changing<'_>, progress: &Progress) -> Done {
     Done { files, tried, interrupted }
 }
 
-/// Memory that is in use is no danger here, but of no use either.
+/// Adds what to do about memory in use. Sealing it does no harm, but what the process writes later is not what was
+/// sealed.
 fn explained(error: ChangeError) -> anyhow::Error {
     match error {
         ChangeError::InUse { .. } => {

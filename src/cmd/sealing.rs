@@ -9,16 +9,16 @@ use super::{Tried, at};
 use crate::paths::{self, Go, walk};
 use crate::repairing;
 
-/// What a second signal ends such a command with: as the shell tells of SIGINT.
+/// The exit status of such a command after a second signal: as the shell reports SIGINT.
 pub(super) const KILLED: u8 = 130;
 
-/// As many threads as are of use.
+/// How many threads are of use.
 pub(super) fn threads() -> usize {
     repairing::threads().get()
 }
 
-/// The files that are meant: those named, and those below the directories that are named; without any, all files. A path
-/// that leads nowhere is a failure of its own.
+/// The files that are meant: those named, and those below the directories that are named; without any, all files. A
+/// path that leads nowhere is a failure of its own.
 pub(super) fn files(tree: &Tree, named: &[OsString], tried: &mut Tried) -> Vec<InodeNo> {
     let all = || tree.inodes().filter(|inode| inode.kind == Kind::File).map(|inode| inode.ino);
     if named.is_empty() {
@@ -29,7 +29,7 @@ pub(super) fn files(tree: &Tree, named: &[OsString], tried: &mut Tried) -> Vec<I
         let Some(inode) = tried.add(at(tree, path)) else { continue };
         match inode.kind {
             Kind::File => drop(found.insert(inode.ino)),
-            // Also those that no path leads to.
+            // This includes files that no path leads to.
             Kind::Directory if inode.ino == InodeNo::ROOT => found.extend(all()),
             _ => {
                 let walked = walk(tree, (inode, paths::bytes(path)), |step| {

@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     if super::tell_lost(runs.lost_pages, "block table", "mapping", ctx) != Exit::Done {
         exit = Exit::No;
     }
-    let users = args.in_use.then(|| ByFile::look(&store, &runs, in_use::tell));
+    let users = args.in_use.then(|| ByFile::find(&store, &runs, in_use::tell));
     store.unlock();
     let mut answer = Vec::new();
     for (n, inode) in wanted.iter().enumerate() {

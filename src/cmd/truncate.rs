@@ -1,4 +1,4 @@
-//! `gmfs truncate`: another size for a file.
+//! `gmfs truncate`: sets the size of a file.
 
 use std::ffi::OsString;
 
@@ -37,7 +37,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let path = paths::bytes(&args.path);
     let changed = open::for_change(&args.image, args.image.in_use, ctx, |writer| {
-        // Where nothing is, the writer says so.
+        // If there is no such file, the writer reports that.
         let now = writer.tree().resolve(path).map_or(0, |inode| inode.size);
         let size = match (writer.tree().resolve(path), args.size.of(now)) {
             (Some(_), Err(error)) => return Ok(Err(error)),

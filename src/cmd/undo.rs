@@ -19,14 +19,15 @@ use crate::render::size;
 
 /// Take back what a command run with --undo has written
 ///
-/// IMAGE and FILE may be given in either order. Every page is put back as it was, bit for bit. The undo file is checked to its end before anything is written, and the
-/// image must be as that command left it, or as an undo that was stopped left it; otherwise nothing is written.
+/// IMAGE and FILE may be given in either order. Every page is put back as it was, bit for bit. The undo file is checked
+/// to its end before anything is written, and the image must be as that command left it, or as an undo that was stopped
+/// left it; otherwise nothing is written.
 ///
-/// With -f the image may have changed since. What was written to other pages in the meantime stays as it is; which files
-/// come, go or get other blocks is said first. There must
-/// still be a sign that it is the right image: one of the recorded pages is as it was before the command or after it; or
-/// one of the pages that the undo file lists as not written, up to 96 all over the image, is what it was; or there is no
-/// such page in the undo file, because the image held nothing else, and the image holds nothing else now.
+/// With -f the image may have changed since. What was written to other pages in the meantime stays as it is; the
+/// command first prints which files come, go or get other blocks. There must still be a sign that it is the right
+/// image: one of the recorded pages is as it was before the command or after it; or one of the pages that the undo file
+/// lists as not written, up to 96 all over the image, is what it was; or there is no such page in the undo file,
+/// because the image held nothing else, and the image holds nothing else now.
 #[derive(Arguments, Clone, Debug)]
 #[command(after_long_help = "Example:
   gmfs fsck -y --undo before.undo region.img
@@ -91,7 +92,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
 }
 
 impl Args {
-    /// IMAGE and FILE as they are meant: what is in them tells which is the undo file.
+    /// IMAGE and FILE in the right order: their contents tell which is the undo file.
     fn in_order(&self) -> Self {
         let mut args = self.clone();
         open::in_order(&mut args.image.of.image, &mut args.file, is_undo_file);
@@ -99,8 +100,9 @@ impl Args {
     }
 }
 
-/// Gives a file that the recorded command made shorter its length back, once it is sure to be that file: what was cut off
-/// reads as zeros then, which is what the undo file knows of it. In a dry run, only what is seen of it is longer.
+/// If the recorded command made the file shorter, gives the file its old length back, once it is certain that it is
+/// that file. Until the recorded pages are put back, what was cut off reads as zeros. A dry run does not change the
+/// file, but sees it with the old length.
 fn lengthen(args: &Args, undo: &Undo, short: Opening, length: u64, ctx: &Ctx) -> Result<Opening> {
     let base = short.target.base();
     let longer = short

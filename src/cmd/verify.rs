@@ -96,13 +96,13 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Ok(exit)
 }
 
-/// Why the answer is neither yes nor no.
+/// The error if the answer is neither yes nor no.
 fn untold() -> Failure {
     let failure = Failure::new("unknown", "cannot tell of every file whether it is the same as when it was sealed");
     failure.hint("name the files that matter; `gmfs seal IMAGE` seals what has no seal, before a kexec")
 }
 
-/// A file, and what is not the same in it.
+/// Prints a file, and what is not the same in it.
 fn tell(store: &gmfs::Store, tree: &Tree, file: &Verified, verbose: bool, ctx: &mut Ctx) -> Result<()> {
     if file.state == State::Same && !verbose {
         return Ok(());
@@ -147,7 +147,7 @@ fn because(why: Unknown) -> &'static str {
     }
 }
 
-/// What is to be said of a range.
+/// The words for the state of a range.
 fn what(what: What) -> String {
     match what {
         What::Changed => "changed".to_owned(),

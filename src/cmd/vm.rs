@@ -177,7 +177,7 @@ impl InImage {
             let message = format!("its memory is in use by {by}");
             Failure::new("mapped", message).hint("a guest's memory has one VMM only: end the other one first")
         };
-        if let Ok(found) = InUse::look(path, self.whole) {
+        if let Ok(found) = InUse::find(path, self.whole) {
             let mapped = found.mapped().iter().find(|mapped| parts.iter().any(|part| part.meets(mapped.span)));
             if let Some(mapped) = mapped {
                 return Err(used(printable(&mapped.process.to_string())));

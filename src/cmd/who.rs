@@ -19,8 +19,8 @@ use crate::render::table::Table;
 
 /// Name the file and offset that an address belongs to
 ///
-/// The question after a machine check: whose memory is this? The exit status is 1 if an address lies outside the region; with
-/// --poison, if a file or metadata is hit.
+/// The question after a machine check: whose memory is this? The exit status is 1 if an address lies outside the
+/// region; with --poison, if a file or metadata is hit.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs who /dev/mem 0x1000200000
@@ -32,14 +32,16 @@ pub(crate) struct Args {
     /// A physical address, block:N (a block of the region) or pfn:N (a page of the kernel)
     ///
     /// Where the region's physical base is not known (a file whose superblock records none), an address is an offset in
-    /// the region. Pages of the kernel have 4 KiB, 16 KiB or 64 KiB, as the block size of 2 MiB, 32 MiB or 512 MiB tells.
+    /// the region. Pages of the kernel have 4 KiB, 16 KiB or 64 KiB, as the block size of 2 MiB, 32 MiB or 512 MiB
+    /// tells.
     #[arg(value_name = "ADDR", required_unless_present = "poison", value_parser = parse)]
     addresses: Vec<Asked>,
     /// Name what a list of poisoned memory hits; - is standard input
     ///
-    /// A log of the kernel (`dmesg`), of which the lines "Memory failure: 0xPFN" count; one page frame number a line; sectors
-    /// and how many, as /sys/block/pmemN/badblocks has them; or what `ndctl list -M` prints. What is not in the region is
-    /// left out. `gmfs bad import` marks it.
+    /// LIST is one of these: a log of the kernel (`dmesg`), in which the lines "Memory failure: 0xPFN" count; page
+    /// frame numbers, one per line; lines with a first sector and a number of sectors, as in
+    /// /sys/block/pmemN/badblocks; or the output of `ndctl list -M`. What is not in the region is left out. `gmfs bad
+    /// import` marks the blocks.
     #[arg(long, value_name = "LIST", conflicts_with = "addresses")]
     poison: Option<String>,
     /// Print JSON
@@ -59,10 +61,10 @@ fn parse(text: &str) -> Result<Asked, String> {
     Ok(Asked { text: text.to_owned(), address })
 }
 
-/// So many parts of blocks are listed at most.
+/// At most this many parts of blocks are listed.
 const LISTED: usize = 65_536;
 
-/// What of a region a list of poisoned memory hits: an answer for each part of a block, and how many more there are.
+/// What a list of poisoned memory hits in a region: an answer for each part of a block, and how many more there are.
 struct Poisoned {
     asked: Vec<Asked>,
     more: u64,
@@ -95,7 +97,7 @@ fn poisoned(list: &str, named: &[Named], store: &Store, ctx: &Ctx) -> Result<Poi
 }
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
-    // Read before anything is locked: it may come from a pipe.
+    // The list is read before anything is locked, because it may come from a pipe.
     let list = args.poison.as_deref().map(|list| super::bad::poison(list, &super::bad::device(&args.image.image)));
     let list = list.transpose()?;
     let store = open::store(&args.image, ctx)?;
@@ -147,7 +149,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Ok(exit)
 }
 
-/// What is said of an answer behind its kind.
+/// What an answer says after its kind.
 fn sentence(answer: &files::Owner, asker: &Asker<'_>) -> String {
     if let Some(page) = answer.page {
         let copy = answer.copy.as_deref().unwrap_or("?");
@@ -172,13 +174,13 @@ fn sentence(answer: &files::Owner, asker: &Asker<'_>) -> String {
             }
             "outside" => format!("the region has {}", size::both(asker.store.size())),
             "lost" => "the page of the block table that describes it is lost".to_owned(),
-            "tail" => "behind the last whole block".to_owned(),
+            "tail" => "after the last whole block".to_owned(),
             _ => String::new(),
         };
     };
     let path = answer.path.shown().unwrap_or_else(|| format!("inode {ino}, which no path leads to"));
     let offset = size::hex(answer.offset.unwrap_or(0));
-    let beyond = if answer.beyond_end { " (behind its end)" } else { "" };
+    let beyond = if answer.beyond_end { " (past its end)" } else { "" };
     format!("{path} at {offset}{beyond}")
 }
 
@@ -216,7 +218,8 @@ impl Asker<'_> {
         answer
     }
 
-    /// What of the store's metadata is at an address outside its region: that of a guestmemfs v1 is in the kernel's memory.
+    /// The metadata of the store at an address outside its region: a guestmemfs v1 has its metadata in the kernel's
+    /// memory.
     fn in_kernel(&self, address: Address) -> Option<(u64, gmfs::store::Owner)> {
         let physical =
             address.offset(u64::MAX, self.store.block_bytes(), 0).filter(|_| !matches!(address, Address::Block(_)))?;
@@ -224,7 +227,7 @@ impl Asker<'_> {
     }
 }
 
-/// What is said of the metadata.
+/// Fills in what is known about the metadata.
 fn fill_in(answer: &mut files::Owner, owner: gmfs::store::Owner, paths: &mut Paths<'_>) {
     answer.what = owner.what.name();
     if let Some(metadata) = owner.metadata {

@@ -9,7 +9,7 @@ use crate::failure::printable;
 use crate::paths;
 use crate::render::size;
 
-/// What a dry run says: a line for each file and directory, and one for the blocks.
+/// Prints what a dry run would change: a line for each file and directory, and one for the blocks.
 pub(crate) fn tell(changes: &Changes, ctx: &mut Ctx) -> Result<(), OutputError> {
     for one in &changes.list {
         ctx.line(&sentence(one))?;
@@ -19,7 +19,7 @@ pub(crate) fn tell(changes: &Changes, ctx: &mut Ctx) -> Result<(), OutputError> 
     ctx.line(&format!("{image}: {taken} would be taken and {freed} freed; nothing was written"))
 }
 
-/// What would become of a file or directory.
+/// Says what would become of a file or directory.
 fn sentence(one: &One) -> String {
     let path = |state: &Option<State>| match state.as_ref().and_then(|state| state.path.as_ref()) {
         Some(path) => format!("'{}'", paths::shown(path)),
@@ -54,7 +54,8 @@ fn sentence(one: &One) -> String {
     }
 }
 
-/// Says what becomes of each file when older metadata is put back. `None`: there will be no region that can be opened.
+/// Prints what becomes of each file when older metadata is put back. `None`: there will be no region that can be
+/// opened.
 pub(crate) fn tell_put_back(becomes: Option<&[Becomes]>, ctx: &mut Ctx) -> Result<(), OutputError> {
     let Some(becomes) = becomes else {
         return ctx.line("afterwards there is no region, or one that fsck has to repair before its files can be read");

@@ -1,4 +1,4 @@
-//! Findings and plans as people read them.
+//! Prints findings and plans as text.
 
 use gmfs_check::plan::Refused;
 use gmfs_check::{AffectedFile, Finding, Found, Outcome, Planned, Report, Severity, Verdict};
@@ -8,7 +8,7 @@ use crate::render::size;
 use crate::render::style::{Role, paint};
 use crate::render::wrap;
 
-/// Prints findings, one a line, with what became of each.
+/// Prints findings, one per line, and what was done about each.
 pub(crate) fn findings<'f>(found: impl IntoIterator<Item = &'f Found>, ctx: &mut Ctx) -> Result<(), OutputError> {
     for Found { finding, repaired, file, .. } in found {
         let code = finding.code().text();

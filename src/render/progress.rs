@@ -1,5 +1,5 @@
-//! A line on standard error that tells how far a piece of work is, for what takes longer than half a second. Only a
-//! terminal shows it, and it is gone before anything else is written there.
+//! A line on standard error that shows the progress of work that takes longer than half a second. It is shown only on a
+//! terminal, and is erased before anything else is written there.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read};
@@ -12,13 +12,13 @@ use crate::ctx::Ctx;
 use crate::line;
 use crate::render::size;
 
-/// What takes no longer shows nothing.
+/// Work that takes no longer than this shows no progress.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// Time from one line to the next.
+/// Time between two updates of the line.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Columns of the bar.
 const BAR: u64 = 24;
-/// Columns of a terminal that does not tell how many it has.
+/// The columns to assume if the terminal does not report how many it has.
 const COLUMNS: u16 = 80;
 
 /// Progress of one piece of work, in bytes.
@@ -33,7 +33,7 @@ pub(crate) struct Progress {
     done: Cell<u64>,
     /// Bytes that were passed without being read or written.
     skipped: Cell<u64>,
-    /// The last line.
+    /// The text that was shown last.
     line: RefCell<String>,
 }
 
@@ -43,7 +43,7 @@ impl Progress {
         Self::shown(ctx.progress, doing, total)
     }
 
-    /// As [`new`](Self::new), where it is known whether progress is shown at all.
+    /// As [`new`](Self::new), if the caller knows whether progress is shown at all.
     fn shown(shown: bool, doing: &'static str, total: u64) -> Self {
         Self {
             shown,
@@ -58,7 +58,8 @@ impl Progress {
         }
     }
 
-    /// As [`new`](Self::new), if progress is shown at all, and from the start if `forced`.
+    /// Progress of a total that is not known yet. `shown`: progress is shown at all; `forced`: it is shown from the
+    /// start.
     pub(crate) fn forced(shown: bool, doing: &'static str, forced: bool) -> Self {
         let mut progress = Self::shown(shown, doing, 0);
         if forced {
@@ -79,13 +80,13 @@ impl Progress {
         self.show(false);
     }
 
-    /// The first `done` bytes are done, and what they are more than before was neither read nor written.
+    /// The first `done` bytes are done; those since the last call were neither read nor written.
     pub(crate) fn skip_to(&self, done: u64) {
         self.skipped.set(self.skipped.get().saturating_add(done.saturating_sub(self.done.get())));
         self.at(done);
     }
 
-    /// Everything is done: the line says so, and goes away.
+    /// Everything is done: the line shows that, and is erased.
     pub(crate) fn done(&self) {
         if self.drawn.get().is_some() {
             self.done.set(self.done.get().max(self.total.get()));
@@ -166,7 +167,7 @@ impl Drop for Progress {
     }
 }
 
-/// Reads and tells how much has been read.
+/// A reader that reports how much has been read.
 pub(crate) struct Counted<'p, R> {
     inner: R,
     progress: &'p Progress,
@@ -178,7 +179,7 @@ impl<'p, R> Counted<'p, R> {
         Self::from(inner, progress, 0)
     }
 
-    /// As [`new`](Self::new), where `done` bytes of the work are done already.
+    /// As [`new`](Self::new), if `done` bytes of the work are done already.
     pub(crate) fn from(inner: R, progress: &'p Progress, done: u64) -> Self {
         Self { inner, progress, done }
     }

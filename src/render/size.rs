@@ -49,7 +49,7 @@ pub(crate) fn blocks(geometry: Geometry) -> String {
     )
 }
 
-/// A count with its noun, in the plural where it is one.
+/// A count with its noun, which is in the plural unless the count is 1.
 pub(crate) fn count(n: u64, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }

@@ -1,6 +1,6 @@
 //! Colours by what they mean.
 
-/// What a piece of text is.
+/// What a piece of text means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Role {
     /// Nothing special.

@@ -10,19 +10,19 @@ use crate::ctx::{Ctx, OutputError};
 use crate::render::style::Role;
 use crate::render::wrap::wrap;
 
-/// Rows that are laid out at once: a table of a million rows takes little more memory than its text.
+/// Rows that are laid out at once, which bounds the memory for that.
 const ROWS_AT_ONCE: usize = 1024;
 /// Spaces between two columns.
 const GAP: usize = 2;
 /// A last column that would get less than this is not wrapped: the terminal does that itself.
 const NARROWEST: usize = 16;
 
-/// A table in the making.
+/// A table to which rows are added.
 pub(crate) struct Table {
     head: Rows,
     rows: Rows,
     right: Vec<usize>,
-    /// Columns that a narrow terminal does without, the least important first.
+    /// Columns that are left out on a narrow terminal, the least important first.
     dispensable: Vec<usize>,
 }
 
@@ -30,7 +30,7 @@ pub(crate) struct Table {
 #[derive(Default)]
 struct Rows {
     text: String,
-    /// Where each cell's text ends, and what it is.
+    /// Where the text of each cell ends, and the role of the cell.
     cells: Vec<(usize, Role)>,
     /// Where each row's cells end.
     ends: Vec<usize>,
@@ -73,13 +73,13 @@ impl Table {
         table
     }
 
-    /// A table without heads, with these columns to the right.
+    /// A table without heads, with these columns aligned to the right.
     pub(crate) fn bare(right: &[usize]) -> Self {
         let (head, rows) = (Rows::default(), Rows::default());
         Self { head, rows, right: right.to_vec(), dispensable: Vec::new() }
     }
 
-    /// These columns are numbers.
+    /// Aligns these columns to the right, because they are numbers.
     #[must_use]
     pub(crate) fn right(mut self, columns: &[usize]) -> Self {
         self.right = columns.to_vec();
@@ -100,7 +100,7 @@ impl Table {
         self.rows.push(cells.map(|text| (text, Role::Plain)));
     }
 
-    /// Adds a row of cells that mean something.
+    /// Adds a row of cells, each with its role.
     pub(crate) fn styled<const N: usize>(&mut self, cells: [(&str, Role); N]) {
         self.rows.push(cells);
     }
@@ -147,14 +147,14 @@ impl Table {
             let Some(index) = dispensable.next() else { break };
             shown.retain(|column| column.index != *index);
         }
-        // What does not fit is the last column's, which is text: it goes on below itself.
+        // If the table does not fit, its last column, which is text, is wrapped.
         let before = shown.split_last().map_or(0, |(_, before)| before.iter().map(|column| column.width + GAP).sum());
         let last = columns.checked_sub(before).filter(|room| *room >= NARROWEST && total(&shown) > columns);
         Layout { shown, last }
     }
 }
 
-/// Columns of the terminal that these columns take.
+/// How many columns of the terminal these columns take.
 fn total(shown: &[Column]) -> usize {
     let gaps = shown.len().saturating_sub(1) * GAP;
     shown.iter().map(|column| column.width).sum::<usize>() + gaps
@@ -170,7 +170,7 @@ struct Column {
 /// How a table fits the terminal.
 struct Layout {
     shown: Vec<Column>,
-    /// The room for the last column, where it has to be wrapped.
+    /// The room for the last column, if it has to be wrapped.
     last: Option<usize>,
 }
 
@@ -236,7 +236,7 @@ mod tests {
         piece.lines().map(|line| line.trim_end().to_owned()).collect()
     }
 
-    /// A line without what steers the terminal.
+    /// A line without its escape sequences.
     fn strip(line: &str) -> String {
         let mut parts = line.split('\x1b');
         let first = parts.next().unwrap_or_default().to_owned();
@@ -266,7 +266,7 @@ mod tests {
         assert_eq!(shown(&table(), Some(28)), narrower);
         let narrowest = ["  Number  What it is", "       7  one two three", "          four", "12345678  über"];
         assert_eq!(shown(&table(), Some(27)), narrowest);
-        // Where not even that helps, the terminal wraps.
+        // If not even that helps, the terminal wraps the lines.
         assert_eq!(shown(&table(), Some(9)), narrower);
     }
 

@@ -81,7 +81,7 @@ pub(crate) fn block_flags(flags: u8) -> String {
     bits(flags.into(), &names, BLOCK_FLAGS.into())
 }
 
-/// The three masks, or that there are none.
+/// The three masks, or `none` if they are empty.
 pub(crate) fn features(features: Features) -> String {
     if features == Features::default() {
         return "none".to_owned();

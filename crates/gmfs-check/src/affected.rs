@@ -14,7 +14,7 @@ use crate::finding::{Finding, Subject};
 pub struct AffectedFile {
     /// Its path from the root, as it is recorded.
     pub path: Vec<u8>,
-    /// The bytes of the file, where the finding is about blocks that follow each other in it.
+    /// The bytes of the file, if the finding is about blocks that are consecutive in the file.
     pub bytes: Option<Span>,
 }
 
@@ -26,8 +26,8 @@ impl AffectedFile {
     }
 }
 
-/// Finds the file of each finding, as far as the region tells: `None` where a finding is about no file, or the root does
-/// not lead to the file. One pass over the inode table.
+/// Finds the file that each finding is about, in one pass over the inode table. The result is `None` if a finding is
+/// about no file, or if no path leads from the root to the file.
 pub fn affected_files<S: ReadAt + ?Sized>(
     source: &S,
     state: &Superblocks,
@@ -59,7 +59,7 @@ fn affected_file<S: ReadAt + ?Sized>(
                 && last.owner() == one.owner()
                 && one.index.get().checked_add(ahead) == Some(last.index.get());
             let bytes = region.geometry().block_bytes();
-            // Exact: 2³² of the largest blocks are 2⁶¹ bytes.
+            // This does not saturate: 2³² blocks of the largest size are 2⁶¹ bytes.
             let span =
                 Span::new(u64::from(one.index.get()).saturating_mul(bytes), u64::from(count).saturating_mul(bytes));
             Some(AffectedFile { path, bytes: consecutive.then_some(span) })

@@ -1,7 +1,7 @@
-//! Carrying a plan out: the only part of a repair that writes.
+//! Carries out a plan. This is the only part of a repair that writes.
 //!
-//! Pages are mended from a copy whose seal is good, or written where neither copy is; everything else goes through one
-//! commit. So a repair that is stopped anywhere leaves a region that the next one brings to the same end.
+//! Damaged pages are rewritten from the other copy if its seal is good, and rebuilt otherwise. All other edits are made
+//! in one commit. So wherever a repair is stopped, the next repair comes to the same result.
 
 use std::ops::Range;
 
@@ -17,7 +17,7 @@ use gmfs_volume::{ChangeError, Class, Gate, OpenError, Stamp, Store, Superblocks
 
 use crate::plan::{Descriptors, Edit, Planned};
 
-/// Why a plan was not carried out, or not to its end.
+/// Why a plan was not carried out, or not completely.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApplyError {
@@ -38,20 +38,20 @@ pub enum ApplyError {
     Write(#[from] WriteError),
 }
 
-/// What the gate had to do because a plan forgot it: the first things, and how many more there were.
+/// The corrections that the gate made because a plan forgot them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Forgotten {
-    /// In words.
+    /// The first of them, in words.
     pub first: Vec<String>,
-    /// How many more.
+    /// How many more there were.
     pub more: u64,
 }
 
-/// Carries out the edits of one plan, in their order. `state` is what the plan was made from. Every store goes through the
-/// [`Gate`], which refuses what this class of repair must not do.
+/// Carries out the edits of one plan, in their order. `state` is what the plan was made from. Every write goes through
+/// the [`Gate`], which refuses what this class of repair must not do.
 ///
 /// # Errors
-/// What was begun is safe: a further repair ends it.
+/// An unfinished repair does no harm: another repair finishes it.
 pub fn apply<S: WriteAt>(
     target: &mut S,
     state: &Superblocks,
@@ -85,7 +85,8 @@ fn carry_out<S: WriteAt>(
                 mend_superblock(target, state, *copy)?;
             }
             Edit::Mend { first, count, copy, .. } => {
-                // The first page stands for the run: it was found damaged, and nobody else may write meanwhile.
+                // It is enough to check the first page of the run: it was found damaged, and no other program may write
+                // in the meantime.
                 if gmfs_volume::region::judge_page(&*target, state, *first).is_whole() {
                     return Err(ApplyError::Changed(format!("page {first} is good in both copies")));
                 }
@@ -101,11 +102,12 @@ fn carry_out<S: WriteAt>(
     if commit { commit_rest(target, state, edits, stamp) } else { Ok(()) }
 }
 
-/// Everything that is one commit.
+/// Makes all edits that belong in one commit.
 ///
-/// The store is opened by what lies there now, and not by `state`, which may be as old as the user's answer to a question: it
-/// reads all pages once more, refuses damage that has come since, and recovers what a writer left. That is the only time that
-/// a round loads the superblocks again. The [`Gate`] goes by the facts behind `state`, as it does for pages.
+/// The store is opened from what is on the medium now, not from `state`, which may have been read long before the user
+/// answered a question. The opening reads all pages once more, refuses damage that is new, and recovers what a writer
+/// left. It is the only time that a round loads the superblocks again. The [`Gate`] uses the facts on which `state` is
+/// based, as it does for pages.
 fn commit_rest<S: WriteAt>(
     target: &mut S,
     state: &Superblocks,
@@ -119,7 +121,7 @@ fn commit_rest<S: WriteAt>(
         match &planned.edit {
             Edit::Inode { ino, after, .. } => change.set_inode(*ino, **after),
             Edit::Blocks { first, count, to, .. } => {
-                // A run that no region can hold is not cut to fit: it is a plan for something else.
+                // A run that no region can hold is not cut to fit, because the plan cannot be for this region.
                 let end = first.0.checked_add(*count);
                 let end = end.ok_or_else(|| ApplyError::Changed(planned.edit.to_string()))?;
                 change.assign(first.0..end, *to);
@@ -169,7 +171,7 @@ fn write_superblocks<S: WriteAt>(target: &mut S, state: &Superblocks) -> Result<
     Ok(())
 }
 
-/// Writes one superblock from the one that counts, if it is not good.
+/// Rewrites one superblock from the one that is used, if it is not good.
 fn mend_superblock<S: WriteAt>(target: &mut S, superblocks: &Superblocks, copy: CopyId) -> Result<(), ApplyError> {
     let judged = superblocks.judgement();
     if judged.of(copy) == Standing::Good && !judged.conflict {
@@ -180,17 +182,18 @@ fn mend_superblock<S: WriteAt>(target: &mut S, superblocks: &Superblocks, copy: 
     Ok(())
 }
 
-/// Gives reserved blocks back, on the user's word: they become free, and are zeroed when they are given out.
+/// Makes all reserved blocks free, as the user has asked. They are zeroed when they are allocated. Returns how many
+/// there were.
 ///
 /// # Errors
-/// The region must be in order.
+/// The region is damaged, or the medium failed.
 pub fn release_reserved<S: WriteAt>(target: &mut S, stamp: &Stamp) -> Result<u64, ApplyError> {
     let (mut store, _) = Store::open(target)?;
     let mut change = Change::default();
     let mut runs: Vec<Range<u32>> = Vec::new();
     let region = gmfs_volume::Region::with(store.source(), store.superblocks());
     region.descriptors(|block, entry| {
-        // The last number is no block's.
+        // No block has the highest number.
         if entry.state() == Some(BlockState::Reserved)
             && let Some(end) = block.0.checked_add(1)
         {
@@ -211,13 +214,13 @@ pub fn release_reserved<S: WriteAt>(target: &mut S, stamp: &Stamp) -> Result<u64
     Ok(released)
 }
 
-/// Inodes whose flag is taken off in one commit: bounds the memory of a change.
+/// How many inodes lose the flag in one commit. This bounds the memory of a change.
 const ACCEPTED_AT_ONCE: usize = 1 << 10;
 
-/// Takes the flag *doubtful* off all files, on the user's word. Gives how many had it.
+/// Clears the flag *doubtful* of all files, as the user has asked. Returns how many had it.
 ///
 /// # Errors
-/// The region must be clean.
+/// The region is damaged, or the medium failed.
 pub fn accept_doubtful<S: WriteAt>(target: &mut S, stamp: &Stamp) -> Result<u64, ApplyError> {
     let (mut store, _) = Store::open(target)?;
     let region = gmfs_volume::Region::with(store.source(), store.superblocks());

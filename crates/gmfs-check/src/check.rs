@@ -88,7 +88,7 @@ fn check_loaded<S: ReadAt + ?Sized>(
     if !features.readable() {
         let mask = Mask(features.unknown().incompat);
         let whole = Span::new(0, superblocks.geometry().size());
-        sink.add(Problem::FeatureIncompatUnknown { mask }, Subject::Superblock, pass::superblock::place(superblocks));
+        sink.add(Problem::FeatureIncompatUnknown { mask }, Subject::Superblock, pass::superblock::span_of(superblocks));
         sink.skip(Subject::Region, whole, Reason::Stopped);
         return (sink.report(true, interrupted, pages), Census::default());
     }

@@ -150,7 +150,7 @@ pub enum Reason {
     MetadataMissing,
     /// The check ended at a fatal finding.
     Stopped,
-    /// The image holds it, and it cannot be read.
+    /// The image holds it, but it cannot be read.
     Unreadable,
     /// The kernel has not written it yet.
     NotWritten,
@@ -160,7 +160,7 @@ pub enum Reason {
     UnknownForm,
     /// No record in memory leads to it.
     NotFound,
-    /// There is more of it than this program looks at.
+    /// There is more of it than this program examines.
     TooMuch,
 }
 

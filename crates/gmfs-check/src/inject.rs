@@ -105,7 +105,7 @@ pub enum Injected {
 /// Makes the problem `code` in the region that fills `image`.
 ///
 /// # Errors
-/// The region lacks what is needed, or is not clean; or the problem is none of native regions.
+/// The region lacks what is needed, or is not clean; or the problem is not one of native regions.
 pub fn inject<S: WriteAt>(image: &mut S, code: Code, target: Target) -> Result<Injected, InjectError> {
     if !code.is_native() {
         return Err(InjectError::OtherLayout(code));
@@ -352,12 +352,13 @@ fn count(raw: &mut SuperblockRaw, state: BlockState) -> &mut zerocopy::little_en
     }
 }
 
-/// Damages one copy of a metadata page in a region that fills `image`.
+/// Damages one copy of a metadata page, by its number, in a region that fills `image`.
 ///
 /// # Errors
 /// There is no such page, or the medium failed.
-pub fn damage_page<S: WriteAt>(image: &mut S, page: PageNo, copy: CopyId, how: Damage) -> Result<(), InjectError> {
+pub fn damage_page<S: WriteAt>(image: &mut S, page: u32, in_copy_b: bool, how: Damage) -> Result<(), InjectError> {
     let code = Code::GM0001;
+    let copy = if in_copy_b { CopyId::B } else { CopyId::A };
     let mut editor = Editor::open(image, code, Target::default())?;
-    pages::damage(&mut editor, copy, page, how).map(|_| ())
+    pages::damage(&mut editor, copy, PageNo(page), how).map(|_| ())
 }

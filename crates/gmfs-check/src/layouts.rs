@@ -1,5 +1,5 @@
-//! Checks of stores that are not native: what kernels leave. They are read only; the format's modules find what is wrong,
-//! and here it gets its code of the catalogue, its subject, and the path of the file that it is about.
+//! Checks stores that are not native, which kernels leave. A check only reads. The modules of `gmfs-format` find what
+//! is wrong; this module adds the code of the catalogue, the subject, and the path of the file that a finding is about.
 
 mod claims;
 mod driver;
@@ -29,7 +29,7 @@ pub struct Checked {
     pub files: Vec<Option<AffectedFile>>,
 }
 
-/// Findings as they are gathered.
+/// The findings that have been collected so far.
 #[derive(Default)]
 struct Gathered {
     found: BTreeMap<Code, Vec<(Finding, Option<AffectedFile>)>>,
@@ -40,7 +40,7 @@ struct Gathered {
 }
 
 impl Gathered {
-    /// Adds a finding. `path`: that of the file that it is about.
+    /// Adds a finding. `path` is the path of the file that it is about.
     fn add(&mut self, problem: Problem, subject: Subject, at: Span, path: Option<Vec<u8>>) {
         let code = problem.code();
         let kept = self.found.entry(code).or_default();
@@ -53,13 +53,13 @@ impl Gathered {
         }
     }
 
-    /// Adds something that could not be checked, and without which the check says nothing certain.
+    /// Adds something that could not be checked, so that the result of the check is uncertain.
     fn lack(&mut self, subject: Subject, at: Span, why: impl Into<Reason>) {
         self.incomplete = true;
         self.skip(subject, at, why.into());
     }
 
-    /// Adds something that could not be checked, though the rest is certain.
+    /// Adds something that could not be checked, although the rest of the result is certain.
     fn skip(&mut self, subject: Subject, at: Span, why: Reason) {
         if self.unchecked.len() < KEPT_PER_CODE {
             self.unchecked.push(Unchecked { subject, at, why });

@@ -1,8 +1,8 @@
 //! Checks a region: finds what is wrong with it, and names the problem and its location.
 //!
 //! Nothing here prints or opens a file. [`check()`] gives a [`Report`]; each [`Finding`] carries a [`Problem`] of the
-//! catalogue, which is declared once, in [`problem`]. [`plan()`] turns a report into edits, and only [`apply()`] writes.
-//! [`repair()`] does all of this in rounds, and asks its caller what to do.
+//! catalogue, which is declared once, in [`problem`]. [`plan()`] turns a report into edits, and only [`apply()`]
+//! writes. [`repair()`] does all of this in rounds, and asks its caller what to do.
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 #![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects)]

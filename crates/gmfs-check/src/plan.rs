@@ -1,7 +1,7 @@
-//! From findings to edits: what is to be written where, because of what, and what that loses.
+//! Converts findings to edits: what is to be written, where, because of which problems, and what is lost by it.
 //!
-//! Planning writes nothing. Damaged pages come first: as long as there are any, a plan holds nothing else, for what
-//! the rest would be planned from is not yet what it will be. A repair therefore checks and plans in rounds.
+//! Planning writes nothing. Damaged pages are repaired first: while there are any, a plan has no other edits, because
+//! the other edits depend on what these pages will contain. A repair therefore checks and plans in rounds.
 
 use std::fmt;
 
@@ -36,30 +36,30 @@ pub(crate) use descriptors::Descriptors;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Edit {
-    /// Write pages of one copy anew from the other copy.
+    /// Rewrite pages of one copy from the other copy.
     Mend {
         /// Their kind.
         kind: PageKind,
         /// The first page.
         first: PageNo,
-        /// How many.
+        /// How many pages.
         count: u32,
         /// The copy that is written.
         copy: CopyId,
     },
-    /// Write all pages before the marks once more, so that they are one proven state: on pages that are not proven, what
-    /// looks free is reserved, and files are flagged doubtful.
+    /// Rewrite all pages before the marks, so that they are one proven state. On pages that are not proven, blocks that
+    /// look free become reserved, and files are flagged doubtful.
     Settle {
-        /// Nothing counts as proven, because files contradict the pages that ought to be.
+        /// Whether no page counts as proven, because files contradict pages that should be proven.
         distrust: bool,
     },
     /// Write both superblocks as the pages of the tables prove them to be.
     Superblocks,
-    /// Finish or take back what a writer left.
+    /// Finish or undo the commit that a writer left unfinished.
     Recover,
     /// Write an inode.
     Inode {
-        /// Which.
+        /// Which inode.
         ino: InodeNo,
         /// Its record as it is.
         before: Box<InodeRaw>,
@@ -70,9 +70,9 @@ pub enum Edit {
     Blocks {
         /// The first block.
         first: BlockNo,
-        /// How many.
+        /// How many blocks.
         count: u32,
-        /// What becomes of each.
+        /// What each of them becomes.
         to: Assign,
         /// CRC-32 of the descriptors as they are.
         before: u32,
@@ -81,12 +81,12 @@ pub enum Edit {
     Superblock {
         /// The superblock as it is.
         before: Box<SuperblockRaw>,
-        /// The superblock as it will be; counts that other edits alter are altered on top.
+        /// The superblock as it will be, without the changes that other edits make to its counts.
         after: Box<SuperblockRaw>,
     },
-    /// Write a page anew with what is reserved in it as zero.
+    /// Rewrite a page with its reserved bytes as zero.
     Rewrite {
-        /// Which.
+        /// Which page.
         page: PageNo,
     },
 }
@@ -98,7 +98,7 @@ pub struct Planned {
     pub edit: Edit,
     /// What it is about.
     pub subject: Subject,
-    /// Where that lies in the region, in bytes. Of what is written in both copies: copy A's place.
+    /// Where this is in the region, in bytes. If both copies are written, it is the location in copy A.
     pub at: Span,
     /// The problems that it repairs.
     pub because: Vec<Code>,
@@ -113,7 +113,7 @@ pub struct Planned {
 pub struct Refused {
     /// The problem.
     pub code: Code,
-    /// With what.
+    /// What the finding is about.
     pub subject: Subject,
     /// Why nothing is planned.
     pub why: Refusal,
@@ -122,9 +122,9 @@ pub struct Refused {
 /// What a repair would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// In the order in which they are carried out.
+    /// The edits, in the order in which they are carried out.
     pub edits: Vec<Planned>,
-    /// What is left.
+    /// The findings that are left as they are.
     pub refused: Vec<Refused>,
     /// Whether more will be planned once these edits are made.
     pub more: bool,
@@ -173,17 +173,17 @@ pub fn plan<S: ReadAt + ?Sized>(source: &S, report: &Report, policy: Policy) -> 
         contents::plan(source, state, &rest, policy, &mut plan);
     }
     if !pages.is_empty() || !state.decision().is_whole() {
-        // What hangs on a page that is lost is seen only when the page is there again.
+        // What depends on a lost page can be checked only after the page has been rewritten.
         let unseen = report.incomplete && !plan.is_empty();
         plan.more = unseen || rest.iter().any(|f| matches!(f.code().repair(), Repair::Safe | Repair::Lossy));
     }
     for planned in &mut plan.edits {
-        (planned.subject, planned.at) = planned.edit.place(state);
+        (planned.subject, planned.at) = planned.edit.subject_and_span(state);
     }
     Ok(plan)
 }
 
-/// Why nothing at all is to be written here.
+/// Why nothing at all may be written to this region, if that is so.
 fn unfit<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks) -> Option<Refusal> {
     if !superblocks.current().features().writable() {
         return Some(Refusal::UnknownFeatures);
@@ -198,7 +198,7 @@ fn unfit<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks) -> Option<Re
 }
 
 impl Planned {
-    /// What it loses, in words; `None` if that is nothing.
+    /// What the edit loses, in words; `None` if it loses nothing.
     #[must_use]
     pub fn losses(&self) -> Option<String> {
         let losses: Vec<String> = self.loses.iter().map(Loss::to_string).collect();
@@ -259,8 +259,9 @@ fn differences<T: OnMemory>(before: &T, after: &T) -> Vec<FieldChange> {
 }
 
 impl Edit {
-    /// What it is about, and where that lies in the region; copy A's place for what is written in both copies.
-    fn place(&self, superblocks: &Superblocks) -> (Subject, Span) {
+    /// What the edit is about, and where this is in the region. If both copies are written, it is the location in copy
+    /// A.
+    fn subject_and_span(&self, superblocks: &Superblocks) -> (Subject, Span) {
         let geometry = superblocks.geometry();
         let pages = |kind: PageKind, first: PageNo, count: u32, copy: Option<CopyId>| {
             let offset = geometry.page_offset(copy.unwrap_or(CopyId::A), first);
@@ -271,9 +272,9 @@ impl Edit {
             Self::Rewrite { page } => pages(geometry.page_kind(page).unwrap_or(PageKind::Superblock), page, 1, None),
             Self::Superblocks | Self::Superblock { .. } => (Subject::Superblock, Span::new(0, PAGE_BYTES)),
             Self::Recover | Self::Settle { .. } => (Subject::Region, Span::new(0, geometry.size())),
-            Self::Inode { ino, .. } => (Subject::Inode(ino), pass::tree::place(superblocks, ino)),
+            Self::Inode { ino, .. } => (Subject::Inode(ino), pass::tree::span_of(superblocks, ino)),
             Self::Blocks { first, count, .. } => {
-                // Exact: 2³² of the largest blocks are 2⁶¹ bytes.
+                // This does not saturate: 2³² blocks of the largest size are 2⁶¹ bytes.
                 let length = u64::from(count).saturating_mul(geometry.block_bytes());
                 (Subject::Blocks { first, count }, Span::new(geometry.block_offset(first), length))
             }
@@ -310,7 +311,7 @@ impl Edit {
         }
     }
 
-    /// Whether it is one of the edits that a coupling keeps together.
+    /// Whether this is one of the edits that a coupling keeps together.
     #[must_use]
     pub const fn is_coupled_by(&self, coupling: Coupling) -> bool {
         match coupling {
@@ -341,7 +342,7 @@ impl fmt::Display for FieldChange {
     }
 }
 
-/// A field's bytes as they are shown: names and labels as text, numbers as numbers, the rest in hexadecimal.
+/// Shows a field's bytes: names and labels as text, numbers as numbers, the rest in hexadecimal.
 struct Value<'a>(&'static str, &'a [u8]);
 
 impl fmt::Display for Value<'_> {

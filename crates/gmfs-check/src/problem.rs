@@ -352,8 +352,8 @@ catalogue! {
 
     GM0112 = 112, "superblocks-lost", Error, Safe, Pages, "0.1",
         SuperblocksLost {} => "neither copy can be used; the sealed table pages say what it was";
-    GM0113 = 113, "pages-behind-mark", Error, Safe, Pages, "0.1",
-        PagesBehindMark { table: u64, inodes: u64 } => "its high-water marks are lower than what the pages prove: {table} pages of the block table, {inodes} of the inode table";
+    GM0113 = 113, "pages-past-mark", Error, Safe, Pages, "0.1",
+        PagesPastMark { table: u64, inodes: u64 } => "its high-water marks are lower than what the pages prove: {table} pages of the block table, {inodes} of the inode table";
     GM0114 = 114, "two-regions", Fatal, Manual, Pages, "0.1",
         TwoRegions { regions: Text } => "pages of several regions are at each other's locations, and nothing shows which region is the right one: {regions}";
     GM0115 = 115, "sums-wrong", Error, Safe, Pages, "0.1",
@@ -382,8 +382,8 @@ catalogue! {
         InodeTimeFuture { field: Text, time: u64 } => "its time '{field}' ({time} ns) is in the future";
     GM0211 = 211, "directory-has-size", Warning, Safe, Records, "0.1",
         DirectoryHasSize { size: u64, blocks: u64 } => "a directory with a size of {size} bytes and {blocks} blocks";
-    GM0212 = 212, "inode-slot-behind-end", Warning, Safe, Rewrite, "0.1",
-        InodeSlotBehindEnd {} => "the slot is after the last inode and is not zero";
+    GM0212 = 212, "inode-slot-past-end", Warning, Safe, Rewrite, "0.1",
+        InodeSlotPastEnd {} => "the slot is after the last inode and is not zero";
     GM0213 = 213, "file-doubtful", Note, None, Nothing, "0.1",
         FileDoubtful {} => "flagged doubtful: a repair could not prove that this is its newest state";
 
@@ -408,8 +408,8 @@ catalogue! {
         OwnerMissing { owner: InodeNo } => "owned by inode {owner}, which is not in use";
     GM0403 = 403, "owner-not-file", Error, Lossy, Records, "0.1",
         OwnerNotFile { owner: InodeNo } => "owned by inode {owner}, which is a directory";
-    GM0404 = 404, "block-behind-size", Error, Lossy, Records + BlocksWithInode, "0.1",
-        BlockBehindSize { owner: InodeNo } => "past the end of its file, inode {owner}";
+    GM0404 = 404, "block-past-size", Error, Lossy, Records + BlocksWithInode, "0.1",
+        BlockPastSize { owner: InodeNo } => "past the end of its file, inode {owner}";
     GM0405 = 405, "place-taken-twice", Error, Lossy, Records + BlocksWithInode, "0.1",
         PlaceTakenTwice { owner: InodeNo, index: u32 } => "claims file block {index} of inode {owner}, which another block claims too";
     GM0406 = 406, "block-count-wrong", Error, Lossy, Contradictions, "0.1",
@@ -424,8 +424,8 @@ catalogue! {
         BlockFlagsUnknown { flags: Mask } => "its flags {flags} have bits that are not defined, or that do not match its state";
     GM0411 = 411, "block-reserved", Warning, Safe, Records, "0.1",
         BlockReserved {} => "reserved bytes of its descriptor are not zero";
-    GM0412 = 412, "block-slot-behind-end", Warning, Safe, Rewrite, "0.1",
-        BlockSlotBehindEnd {} => "slots after the last data block are not zero";
+    GM0412 = 412, "block-slot-past-end", Warning, Safe, Rewrite, "0.1",
+        BlockSlotPastEnd {} => "slots after the last data block are not zero";
     GM0413 = 413, "bad-block-in-file", Note, None, Nothing, "0.1",
         BadBlockInFile { owner: InodeNo, index: u32 } => "has a hardware error and belongs to inode {owner}, from file block {index} on";
 

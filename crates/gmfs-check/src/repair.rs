@@ -1,7 +1,7 @@
-//! A repair from its beginning to its end: check, plan, decide, apply, until there is nothing more to do.
+//! A complete repair: check, plan, decide and apply, until there is nothing more to do.
 //!
-//! [`repair()`] goes through the rounds. [`Decide`] says which problems are repaired; [`Observe`] is told how far it has
-//! come, and can end it.
+//! [`repair()`] goes through the rounds. [`Decide`] says which problems are repaired. [`Observe`] is called with the
+//! progress of a repair, and can end it.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -26,22 +26,22 @@ pub use seen::FindingKey;
 use problems::{Answers, whole_repairs};
 use seen::Seen;
 
-/// Edits that an [`Outcome`] lists one by one; more of them are only counted.
+/// How many edits an [`Outcome`] lists. More are only counted.
 const LISTED_EDITS: usize = 1000;
-/// Findings of each code that a repair works on in one round. The rounds after it take the rest.
+/// How many findings of each code a repair handles in one round. Later rounds handle the rest.
 pub const KEPT_FOR_REPAIR: usize = 16384;
 
-/// How to repair.
+/// The options of a repair.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RepairOptions {
     /// What may be repaired.
     pub policy: Policy,
-    /// Also compare the contents of blocks with what is recorded of them: reads all sealed data.
+    /// Whether the contents of blocks are also compared with what is recorded about them. This reads all sealed data.
     pub data: bool,
     /// Threads for the pass over the block table.
     pub threads: NonZeroUsize,
-    /// The region that is meant, where pages of several are left.
+    /// The region to repair, if pages of several are left.
     pub region: Option<Chosen>,
     /// Name and version of the program that repairs, for the superblock.
     pub writer: String,
@@ -58,7 +58,7 @@ impl RepairOptions {
     }
 }
 
-/// What is to become of a problem.
+/// What is to be done about a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Decision {
@@ -75,19 +75,19 @@ pub enum Decision {
 /// An edit that must not be made now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldBack {
-    /// Its place among the edits.
+    /// Its index in the list of edits.
     pub edit: usize,
     /// Why not.
     pub why: Refusal,
 }
 
-/// Decides what is repaired. A closure that takes a [`Question`] is the simplest of these.
+/// Decides what is repaired. The simplest implementation is a closure that takes a [`Question`].
 pub trait Decide {
-    /// Says what is to become of one problem. The edits of one problem are made together or not at all.
+    /// Says what is to be done about one problem. The edits of one problem are made together or not at all.
     fn decide(&mut self, question: &Question<'_>) -> Decision;
 
-    /// Names those of the edits that must not be made now, because somebody uses what they write. Called when it is decided
-    /// which edits are wanted. `source` is what is repaired, as `state` describes it.
+    /// Names the edits that must not be made now, because what they write is in use. It is called after it has been
+    /// decided which edits are wanted. `source` is the region to repair, and `state` describes it.
     fn hold_back(&mut self, source: &dyn ReadAt, state: &Superblocks, edits: &[Planned]) -> Vec<HeldBack> {
         let _ = (source, state, edits);
         Vec::new()
@@ -100,9 +100,10 @@ impl<F: FnMut(&Question<'_>) -> Decision> Decide for F {
     }
 }
 
-/// Is told how a repair comes on, and can end it. `()` is told nothing and ends nothing.
+/// Is called with the progress of a repair, and can end the repair. `()` ignores all calls and ends nothing.
 pub trait Observe: Sync {
-    /// A check has looked at `done` of `total` bytes. May be called from several threads, and not in the order of `done`.
+    /// A check has examined `done` of `total` bytes. It may be called from several threads, so `done` does not always
+    /// ascend.
     fn checking(&self, done: u64, total: u64) {
         let _ = (done, total);
     }
@@ -110,12 +111,14 @@ pub trait Observe: Sync {
     /// The check is over.
     fn checked(&self) {}
 
-    /// The gate had to do what a plan had forgotten: the region is right, and the plan has a fault that should be reported.
+    /// The gate made corrections that a plan had forgotten. The region is right, but the planner has a fault that
+    /// should be reported.
     fn forgotten(&self, what: &Forgotten) {
         let _ = what;
     }
 
-    /// Whether the repair is to end. Asked before a round writes; a round that has begun to write is ended first.
+    /// Whether the repair is to end. It is called before a round writes; a round that has begun to write is always
+    /// finished.
     fn is_cancelled(&self) -> bool {
         false
     }
@@ -123,7 +126,7 @@ pub trait Observe: Sync {
 
 impl Observe for () {}
 
-/// Why a repair did not come to its end.
+/// Why a repair was not finished.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RepairError {
@@ -133,12 +136,12 @@ pub enum RepairError {
     /// No plan could be made.
     #[error("cannot plan the repair")]
     Plan(#[source] PlanError),
-    /// A plan was not carried out to its end.
+    /// A plan was not carried out completely.
     #[error("the repair did not come to its end; run it again")]
     Apply(#[source] ApplyError),
 }
 
-/// What a repair, or a check alone, comes to.
+/// The result of a repair, or of a check alone.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Outcome {
@@ -146,27 +149,27 @@ pub struct Outcome {
     pub found: Vec<Found>,
     /// How many more were found of a code, and how many of these are gone.
     pub more: BTreeMap<Code, More>,
-    /// What is there at the end.
+    /// The report of the last check.
     pub last: Report,
-    /// Edits that were made: the first ones.
+    /// The first edits that were made.
     pub applied: Vec<Planned>,
-    /// How many more were made.
+    /// How many more edits were made.
     pub more_applied: u64,
-    /// What was left, and why.
+    /// The findings that were left as they are, and why.
     pub refused: Vec<Refused>,
-    /// What was left because [`Decide`] left it.
+    /// The findings that were left because [`Decide`] did not want their repair.
     pub declined: Vec<Refused>,
-    /// [`Decide`] or [`Observe`] ended the repair.
+    /// Whether [`Decide`] or [`Observe`] ended the repair.
     pub cancelled: bool,
 }
 
-/// A finding, and what is known besides.
+/// A finding, and what else is known about it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Found {
     /// The finding.
     pub finding: Finding,
-    /// It is gone.
+    /// Whether it is gone.
     pub repaired: bool,
     /// The file that it is about.
     pub file: Option<AffectedFile>,
@@ -182,7 +185,7 @@ pub struct More {
 }
 
 impl Outcome {
-    /// What a check of `source` comes to: nothing is gone.
+    /// The outcome of a check of `source`: no finding is gone.
     #[must_use]
     pub fn of_check<S: ReadAt + ?Sized>(report: Report, source: &S) -> Self {
         let findings: Vec<&Finding> = report.findings.iter().collect();
@@ -196,7 +199,7 @@ impl Outcome {
         Self { found, more, last: report, ..Self::default() }
     }
 
-    /// What a check of a store of another layout comes to.
+    /// The outcome of a check of a store of another layout.
     #[must_use]
     pub fn of_layout(checked: Checked) -> Self {
         let Checked { report, files } = checked;
@@ -206,21 +209,21 @@ impl Outcome {
         Self { found, more, last: report, ..Self::default() }
     }
 
-    /// How many findings are gone, those that are only counted included.
+    /// How many findings are gone, including those that are only counted.
     #[must_use]
     pub fn repaired(&self) -> u64 {
         let listed = self.found.iter().map(|found| u64::from(found.repaired));
         sum(listed.chain(self.more.values().map(|more| more.repaired)))
     }
 
-    /// How many findings there were in any round whose code fits, those that are only counted included.
+    /// How many findings with a fitting code there were in any round, including those that are only counted.
     pub fn count(&self, fits: impl Fn(Code) -> bool) -> u64 {
         let listed = self.found.iter().map(|found| u64::from(fits(found.finding.code())));
         let more = self.more.iter().filter(|(code, _)| fits(**code));
         sum(listed.chain(more.map(|(_, more)| more.found)))
     }
 
-    /// How many findings of a severity there were in any round, those that are only counted included.
+    /// How many findings of a severity there were in any round, including those that are only counted.
     #[must_use]
     pub fn count_severity(&self, severity: Severity) -> u64 {
         self.count(|code| code.severity() == severity)
@@ -231,8 +234,9 @@ fn sum(counts: impl Iterator<Item = u64>) -> u64 {
     counts.fold(0, u64::saturating_add)
 }
 
-/// Repairs the region that fills `target`: checks it, plans, lets `decide` choose, and applies, until nothing more is to be
-/// done. Every round that writes leaves the region so that a further repair comes to the same end.
+/// Repairs the region that fills `target`: checks it, plans, lets `decide` choose, and applies the edits, until there
+/// is nothing more to do. Each round that writes leaves the region in a state from which another repair comes to the
+/// same result.
 ///
 /// ```
 /// use gmfs_check::{Decision, Policy, Question, RepairOptions, Verdict, repair};
@@ -277,7 +281,7 @@ fn sum(counts: impl Iterator<Item = u64>) -> u64 {
 /// ```
 ///
 /// # Errors
-/// There is no region, or the medium failed. What was begun is safe: a further repair ends it.
+/// There is no region, or the medium failed. An unfinished repair does no harm: another repair finishes it.
 pub fn repair<T: WriteAt, D: Decide + ?Sized>(
     target: &mut T,
     options: &RepairOptions,
@@ -288,9 +292,10 @@ pub fn repair<T: WriteAt, D: Decide + ?Sized>(
     let mut answers = Answers::default();
     let mut seen = Seen::default();
     loop {
-        // Two reports at once would be the most that a repair keeps in memory.
+        // The old report is dropped before the check, because two reports at once would be the largest use of memory in
+        // a repair.
         outcome.last = Report::default();
-        outcome.last = look(target, options, observe).map_err(RepairError::Check)?;
+        outcome.last = check_round(target, options, observe).map_err(RepairError::Check)?;
         if !seen.add(&outcome.last) {
             break;
         }
@@ -323,7 +328,7 @@ pub fn repair<T: WriteAt, D: Decide + ?Sized>(
 }
 
 impl Outcome {
-    /// Lists edits that were made, as far as there is room.
+    /// Lists edits that were made, up to [`LISTED_EDITS`], and counts the others.
     fn list(&mut self, edits: Vec<Planned>) {
         let room = LISTED_EDITS.saturating_sub(self.applied.len());
         let more = gmfs_format::native::units::len64(edits.len().saturating_sub(room));
@@ -332,7 +337,7 @@ impl Outcome {
     }
 }
 
-fn look<T: ReadAt>(target: &T, options: &RepairOptions, observe: &dyn Observe) -> Result<Report, OpenError> {
+fn check_round<T: ReadAt>(target: &T, options: &RepairOptions, observe: &dyn Observe) -> Result<Report, OpenError> {
     let RepairOptions { data, threads, region, .. } = *options;
     let options = Options { now: (options.clock)(), threads, data, keep: KEPT_FOR_REPAIR, region };
     let report = check(target, &options, &|done, total| observe.checking(done, total));
@@ -340,7 +345,8 @@ fn look<T: ReadAt>(target: &T, options: &RepairOptions, observe: &dyn Observe) -
     report
 }
 
-/// Leaves out what must not be written now, and what is no repair without that; says so.
+/// Leaves out the edits that must not be made now, and those that are no complete repair without them. The former are
+/// added to `outcome.refused`.
 fn keep_apart<T: WriteAt, D: Decide + ?Sized>(
     target: &T,
     state: &Superblocks,
@@ -363,7 +369,7 @@ fn keep_apart<T: WriteAt, D: Decide + ?Sized>(
     whole_repairs(free, &apart, &outcome.last.findings).0
 }
 
-/// What is said of an edit that is not wanted, for each of its problems.
+/// The refusals for an edit that is not wanted: one for each of its problems.
 fn not_wanted(planned: &Planned) -> Vec<Refused> {
     refuse(planned, &Refusal::Declined { edit: planned.edit.to_string() }).collect()
 }

@@ -109,7 +109,7 @@ fn repair(image: &mut Vec<u8>, policy: Policy) -> Vec<Code> {
 
 /// Every block with content must still exist, and every file must read as before.
 fn contents(image: &Vec<u8>) -> Vec<(Vec<u8>, u64, u32)> {
-    let region = gmfs_volume::Region::with(image, gmfs_volume::rebuild::load(image).unwrap());
+    let region = gmfs_volume::Region::with(image, gmfs_volume::rebuild::load_or_rebuild(image).unwrap());
     let tree = region.inodes().tree;
     let files = tree.inodes().filter(|inode| inode.kind == Kind::File);
     let mut found: Vec<_> = files
@@ -203,7 +203,7 @@ fn every_code_is_planned_in_its_stage() {
 
 /// A block that holds anything but zeros is not free.
 fn assert_no_content_is_free(image: &Vec<u8>, code: Code) {
-    let region = gmfs_volume::Region::with(image, gmfs_volume::rebuild::load(image).unwrap());
+    let region = gmfs_volume::Region::with(image, gmfs_volume::rebuild::load_or_rebuild(image).unwrap());
     let geometry = region.geometry();
     for block in geometry.first_data().0..geometry.end_data().0 {
         let block = BlockNo(block);

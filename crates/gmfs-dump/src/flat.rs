@@ -156,7 +156,7 @@ impl<R: ReadAt> FlatFile<R> {
         Ok(flat)
     }
 
-    /// What the stream says of itself.
+    /// What the stream says about itself.
     #[must_use]
     pub const fn facts(&self) -> &FlatFacts {
         &self.facts

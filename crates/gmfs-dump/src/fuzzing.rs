@@ -159,7 +159,7 @@ pub fn exercise_lime(data: &[u8]) {
 }
 
 /// What is reported about a range in advance must agree with what reading it gives. Only damage that decoding shows may
-/// be new.
+/// be missing from the report.
 fn check_source(source: &dyn ReadAt, range: Range<u64>) {
     let reported = source.next_absent(range.clone());
     if let Some((span, _)) = reported {

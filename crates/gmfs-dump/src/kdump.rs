@@ -18,10 +18,10 @@
 //! one in which the numbers make sense.
 //!
 //! Reads of many pages are the fast way: descriptors and data are then read in large pieces, and stretches of 512 KiB
-//! and more are decoded by several threads ([`KdumpDump::set_threads`]), into the buffer of the read. Those threads are
-//! started by [`gmfs_io::in_order`] like all that read ahead; whoever already reads with several threads, in smaller
-//! pieces, gets none of them. Memory besides the index is bounded: one buffer of up to a MiB and the codecs' contexts for
-//! each thread.
+//! and more are decoded by several threads ([`KdumpDump::set_threads`]), into the buffer of the read.
+//! [`gmfs_io::in_order`] starts these threads, like all threads that read ahead. A caller that already reads with
+//! several threads, in smaller pieces, gets none of them. The memory used in addition to the index is bounded: for each
+//! thread, one buffer of up to a MiB and the contexts of the codecs.
 //!
 //! ```
 //! use gmfs_io::{ReadAt as _, ReadError};
@@ -570,7 +570,7 @@ impl<R: ReadAt> ReadAt for KdumpDump<R> {
         }
         let zero = self.zero_runs(&range)?;
         Ok(match zero {
-            // If all that was searched is zero, either it is the whole range or another call searches the rest.
+            // If all of the searched part is zero, it is either the whole range, or another call searches the rest.
             Some(zero) if zero.start <= range.start => (zero.end < range.end).then_some(zero.end..range.end),
             Some(zero) => Some(range.start..zero.start),
             None => Some(range),

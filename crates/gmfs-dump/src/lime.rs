@@ -357,8 +357,8 @@ impl Found {
         Ok(if whole { body.checked_add(there) } else { self.stop(head.start, true) })
     }
 
-    /// Called when a block was found after a damaged header: marks the memory that the block of the damaged header can
-    /// have had. Blocks ascend; if this one does not, any memory may be damaged.
+    /// Called when a block was found after a damaged header: marks the memory that may have been in the block with the
+    /// damaged header. Blocks ascend; if this one does not, any memory may be damaged.
     fn after_lost_header(&mut self, from: u64, head: &Head) {
         let before = self.blocks.last().copied();
         match before {

@@ -1,11 +1,12 @@
 //! Flattened device trees: the container in which one kernel tells the next what memory to keep.
 //!
-//! A tree is a header, a *structure block* of tokens, and a *strings block* with the names of properties. The numbers of
-//! the container are big-endian. What a property holds is bytes here, and is for its reader to understand.
+//! A tree is a header, a *structure block* of tokens, and a *strings block* with the names of properties. The numbers
+//! of the container are big-endian. This module takes the value of a property as bytes; the code that uses the tree
+//! interprets them.
 //!
-//! What this module does about damage: the size that a header claims is compared with a limit before anything is read; the
-//! whole structure block is checked once, before anything is looked up in it; nodes are nested at most [`MAX_DEPTH`] deep.
-//! Memory is the bytes of the tree.
+//! Trees may be damaged. The size that a header claims is compared with a limit before anything is read. The whole
+//! structure block is checked once, before anything is looked up in it. Nodes may be nested at most [`MAX_DEPTH`] deep.
+//! A tree takes as much memory as it has bytes.
 
 use gmfs_io::num::{len64, small, to_usize};
 use gmfs_io::{ReadAt, Span};
@@ -14,17 +15,17 @@ use crate::reading::Lack;
 
 /// The first four bytes of a tree, as they are in memory.
 pub const MAGIC: [u8; 4] = [0xD0, 0x0D, 0xFE, 0xED];
-/// Nodes within nodes: no kernel makes so many, and its reader stops at the same number.
+/// How deep nodes may be nested. No kernel nests them so deep, and the kernel's own reader has the same limit.
 pub const MAX_DEPTH: u32 = 64;
-/// The largest tree that there is any reason to read, in bytes. The kernel of 2024 sets 10 MiB aside for one, those since
-/// 6.16 a page.
+/// The maximum size of a tree in bytes; there is no reason to read a larger one. The kernel of 2024 sets 10 MiB aside
+/// for a tree, and kernels since 6.16 set one page aside.
 pub const MAX_SIZE: u64 = 16 << 20;
 
-/// Bytes of a header, of version 17.
+/// The size of a header of version 17 in bytes.
 const HEADER: usize = 40;
 /// The version with a field for the size of the structure block.
 const SIZED: u32 = 17;
-/// The oldest version that is understood; older ones have other tokens.
+/// The oldest version that is understood. Older versions have other tokens.
 const OLDEST: u32 = 16;
 /// Bytes of a page.
 const PAGE: u64 = 4096;
@@ -41,7 +42,7 @@ pub enum FdtError {
     /// The bytes cannot be read.
     #[error("the device tree cannot be read: {0}")]
     Unreadable(Lack),
-    /// Its version is none that is understood.
+    /// Its version is not understood.
     #[error("the device tree has version {version}, compatible with {compatible}, and 16 and 17 are understood")]
     Version {
         /// Its version.
@@ -76,7 +77,7 @@ pub enum FdtError {
 /// What is wrong with a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Its number is no token's.
+    /// No token has its number.
     Token,
     /// It reaches past the end of its block.
     Cut,
@@ -84,7 +85,7 @@ pub enum Fault {
     Name,
     /// Nodes are nested too deep.
     Depth,
-    /// There is something beside the root, or no root.
+    /// There is something beside the root, or there is no root.
     Root,
 }
 
@@ -108,7 +109,7 @@ pub struct Fdt {
     structure: (usize, usize),
     /// Where the strings block starts and ends.
     strings: (usize, usize),
-    /// Whether all of the structure block is there.
+    /// Whether all of the structure block was read.
     whole: bool,
 }
 
@@ -130,7 +131,7 @@ enum Token<'a> {
 /// A property of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Property<'a> {
-    /// Its name; `None` where the strings block is not there (see [`Fdt::read_front`]).
+    /// Its name; `None` if the strings block was not read (see [`Fdt::read_front`]).
     pub name: Option<&'a [u8]>,
     /// Its value.
     pub value: &'a [u8],
@@ -188,7 +189,8 @@ impl Header {
     }
 }
 
-/// The size in bytes that the header at `at` claims, if there is one: a number of the image.
+/// The size in bytes that the header at `at` claims, if there is a header. The number is from the image and has not
+/// been checked.
 #[must_use]
 pub fn claimed_size(source: &dyn ReadAt, at: u64) -> Option<u64> {
     Header::read(source, at).ok().map(|header| header.size)
@@ -204,7 +206,7 @@ impl Fdt {
         if header.size > most {
             return Err(FdtError::TooLarge { size: header.size, most });
         }
-        // The blocks are within the tree before memory is taken for it.
+        // This checks that the blocks are within the tree, before memory is allocated for it.
         header.blocks(header.size)?;
         let mut bytes = vec![0; small(header.size)];
         source.read_at(at, &mut bytes).map_err(|error| FdtError::Unreadable(Lack::from(&error)))?;
@@ -227,9 +229,9 @@ impl Fdt {
         Ok(tree)
     }
 
-    /// Reads what the first page of a tree says, to the first token that is wrong or not on it. For a tree whose pages are
-    /// not one behind the other in physical memory, as those are that the kernel has allocated page by page: only its first
-    /// page can be found. Names of properties are `None` where the strings block is not on the page.
+    /// Reads a tree from its first page only, up to the first token that is wrong or not on that page. This is for
+    /// trees that the kernel has allocated page by page: their pages are not consecutive in physical memory, so only
+    /// the first one can be found. Names of properties are `None` if the strings block is not on the page.
     ///
     /// # Errors
     /// [`FdtError`], of the header or of the first token.
@@ -249,13 +251,13 @@ impl Fdt {
         Ok(tree)
     }
 
-    /// Whether all of the tree was read: not so of a tree of which only the front was.
+    /// Whether all of the tree was read. This is false if only its first page was read.
     #[must_use]
     pub const fn is_whole(&self) -> bool {
         self.whole
     }
 
-    /// Bytes of it that were read.
+    /// The bytes of the tree that were read.
     #[must_use]
     pub const fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -265,7 +267,7 @@ impl Fdt {
     #[must_use]
     pub fn root(&self) -> Node<'_> {
         let mut at = self.structure.0;
-        // `check` has seen a root behind nothing but empty tokens.
+        // `check` has made sure that there is a root, and that only empty tokens come before it.
         while let Ok((token, next)) = self.token(at) {
             match token {
                 Token::Begin(name) => return Node { tree: self, name, start: next },
@@ -276,7 +278,8 @@ impl Fdt {
         Node { tree: self, name: b"", start: self.structure.1 }
     }
 
-    /// Checks all tokens. Gives where they end, or the end of the last good one and what is wrong with the next.
+    /// Checks all tokens. Returns where they end, or the end of the last good token and what is wrong with the next
+    /// one.
     fn check(&self) -> Result<usize, (usize, FdtError)> {
         let (mut at, mut depth, mut rooted) = (self.structure.0, 0_u32, false);
         loop {
@@ -297,7 +300,7 @@ impl Fdt {
         }
     }
 
-    /// The token at a place, and where the next one is.
+    /// The token at an offset, and the offset of the next one.
     fn token(&self, at: usize) -> Result<(Token<'_>, usize), Fault> {
         let word = |at: usize| {
             let end = at.checked_add(4).filter(|end| *end <= self.structure.1).ok_or(Fault::Cut)?;
@@ -381,7 +384,8 @@ impl<'a> Node<'a> {
         self.properties().find(|property| property.name == Some(name)).map(|property| property.value)
     }
 
-    /// A property that is one native 64-bit number, as KHO writes them: little-endian.
+    /// The value of a property that is one 64-bit number. KHO writes such numbers in the byte order of the machine:
+    /// little-endian.
     #[must_use]
     pub fn u64(self, name: &[u8]) -> Option<u64> {
         self.property(name)?.try_into().ok().map(u64::from_le_bytes)
@@ -394,7 +398,7 @@ impl<'a> Node<'a> {
         value.ends_with(&[0]) && value.split(|byte| *byte == 0).any(|one| one == with && !one.is_empty())
     }
 
-    /// The nodes in it, in the order of the tree.
+    /// The child nodes, in the order of the tree.
     pub fn children(self) -> impl Iterator<Item = Node<'a>> {
         let (mut at, mut depth) = (self.start, 0_u32);
         std::iter::from_fn(move || {
@@ -416,7 +420,7 @@ impl<'a> Node<'a> {
         })
     }
 
-    /// The node in it that has this name.
+    /// The child node with this name.
     #[must_use]
     pub fn child(self, name: &[u8]) -> Option<Node<'a>> {
         self.children().find(|child| child.name == name)

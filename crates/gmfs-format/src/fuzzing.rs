@@ -1,4 +1,4 @@
-//! What fuzzers and tests share: physical memory with hand-overs that are made as the facts say. Not a part of the crate's
+//! What fuzzers and tests share: physical memory with hand-overs as kernels make them. Not a part of the crate's
 //! interface.
 #![allow(
     clippy::as_conversions,

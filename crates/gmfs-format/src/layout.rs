@@ -10,7 +10,7 @@ pub enum Layout {
     Native,
     /// The format of the pkernfs driver of 2024 ([`crate::pkernfs`]).
     Pkernfs,
-    /// That of the guestmemfs driver of 2024 ([`crate::guestmemfs`]).
+    /// The format of the guestmemfs driver of 2024 ([`crate::guestmemfs`]).
     Guestmemfs,
     /// What mainline Linux hands from one kernel to the next ([`crate::kho`], [`crate::luo`]).
     Luo,

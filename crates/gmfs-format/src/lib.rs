@@ -2,8 +2,9 @@
 //! converted.
 //!
 //! [`native`] is the layout of gmfs, which `docs/FORMAT.md` describes. [`pkernfs`] and [`guestmemfs`] are those of two
-//! kernel drivers; [`kho`] and [`luo`] are what mainline Linux hands from one kernel to the next. [`model`] has the content
-//! of a store, whatever its layout. [`fdt`] reads the device trees in which one kernel tells the next what to keep.
+//! kernel drivers; [`kho`] and [`luo`] are what mainline Linux hands from one kernel to the next. [`model`] has the
+//! content of a store, whatever its layout. [`fdt`] reads the device trees in which one kernel tells the next what to
+//! keep.
 //!
 //! This crate does no I/O and has no unsafe code. It decodes any bytes without a panic; checking what they mean is a
 //! separate step.

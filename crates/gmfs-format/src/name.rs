@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 /// The maximum length of a name in bytes.
 pub const MAX_NAME: usize = 255;
 
-/// What stands for a slash in names of a layout whose names can have one: the two bytes of an overlong UTF-8 slash, which
-/// text does not have. [`escape`] shows them as `\\x2f`.
+/// Stands for a slash, in names of a layout whose names can have one: the two bytes of an overlong UTF-8 slash, which
+/// valid text does not have. [`escape`] shows them as `\x2f`.
 const SLASH: [u8; 2] = [0xc0, 0xaf];
-/// What stands for no name at all: an overlong NUL, shown as `\\x00`.
+/// Stands for an empty name: an overlong NUL, shown as `\x00`.
 const NOTHING: [u8; 2] = [0xc0, 0x80];
 
-/// A name of a layout in which names can have slashes, or no bytes, as the name of a directory entry.
+/// Converts a name of a layout in which names can have slashes, or can be empty, to the name of a directory entry.
 #[must_use]
 pub fn entry(name: &[u8]) -> Box<[u8]> {
     if name.is_empty() {
@@ -21,7 +21,7 @@ pub fn entry(name: &[u8]) -> Box<[u8]> {
     parts.join(&SLASH[..]).into()
 }
 
-/// A name of an entry as a file outside can have it.
+/// Converts the name of a directory entry to a name that a file outside of the store can have.
 #[must_use]
 pub fn outside(name: &[u8]) -> Vec<u8> {
     let mut rest = name;
@@ -39,8 +39,8 @@ pub fn outside(name: &[u8]) -> Vec<u8> {
     shown
 }
 
-/// A path with the escapes that [`escape`] makes, as bytes. `\\x2f` is a slash in a name. `None` if there is no escape in it,
-/// or one that is none.
+/// Converts a path with the escapes that [`escape`] makes to bytes. `\x2f` is a slash in a name. Returns `None` if
+/// there is no escape in the path, or an invalid one.
 #[must_use]
 pub fn unescape(path: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(path.len());

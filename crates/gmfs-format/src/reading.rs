@@ -1,4 +1,4 @@
-//! Reading bytes of which some may not be there.
+//! Reads bytes, some of which may be missing.
 
 use gmfs_io::num::{len64, to_u32};
 use gmfs_io::{Absence, ReadAt, ReadError};

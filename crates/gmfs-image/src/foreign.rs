@@ -1,4 +1,4 @@
-//! Recognises content that is not a guestmemfs region: filesystems, volumes, partition tables, dumps. A program that
+//! Recognises content that is not a region of gmfs: filesystems, volumes, partition tables, dumps. A program that
 //! formats an image must not overwrite such content without being asked to.
 //!
 //! Magic numbers of at least four bytes are rows of a table. Shorter ones, those at the end of an image, and those at

@@ -1,8 +1,8 @@
-//! Finds memory that processes have mapped, or have locked as memory in use (see [`usage`]). A VMM that somebody has
-//! started without gmfs takes no lock, so that its mappings are the only sign.
-//! `/proc/PID/maps` lists the file or device of each mapping of a process, and its offset. A mapping belongs to an
-//! image if both have the same bytes at their lowest level (see `below`). So a guest that maps a loop device is found
-//! by a program that works on the backing file, and the other way round.
+//! Finds memory that processes have mapped, or have locked as memory in use (see [`usage`]). A VMM that was started
+//! without gmfs takes no such lock, so its mappings are the only sign that it uses memory. `/proc/PID/maps` lists the
+//! file or device of each mapping of a process, and its offset. A mapping shows bytes of an image if both have the same
+//! bytes at their lowest level (see `below`). So a guest that maps a loop device is found by a program that works on
+//! the backing file, and the other way round.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -38,7 +38,7 @@ impl InUse {
     ///
     /// # Errors
     /// The image or procfs cannot be examined.
-    pub fn look(path: &Path, span: Span) -> Result<Self, FileError> {
+    pub fn find(path: &Path, span: Span) -> Result<Self, FileError> {
         let failed = |doing| move |source| FileError::Io { doing, path: path.to_owned(), source };
         let system = System::default();
         let levels = system.levels(path, span).map_err(failed("look at"))?;
@@ -147,7 +147,7 @@ impl Search<'_> {
 
     /// What a mapping is of. The numbers in its line are those of the node by which a device was opened, and some
     /// filesystems report other numbers to `stat(2)`. So the mapped file is examined through its link in `map_files`,
-    /// or else by its path.
+    /// or otherwise by its path.
     fn identity(&self, pid: u32, line: &Line<'_>) -> Identity {
         let directory = processes::directory(pid);
         let link = directory.join("map_files").join(line.addresses);
@@ -233,19 +233,19 @@ mod tests {
         let program = dir.path().join("a program");
         std::fs::copy("/bin/cat", &program).unwrap();
         let whole = Span::new(0, u64::MAX);
-        assert_eq!(InUse::look(&program, whole).unwrap().mapped(), []);
+        assert_eq!(InUse::find(&program, whole).unwrap().mapped(), []);
         let mut child = Command::new(&program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         // Once it answers, the new program has replaced the one that started it.
         Write::write_all(child.stdin.as_mut().unwrap(), b"x").unwrap();
         Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
-        let found = InUse::look(&program, whole).unwrap();
+        let found = InUse::find(&program, whole).unwrap();
         assert!(found.mapped().iter().all(|mapped| mapped.process.pid == child.id()), "{found:?}");
         assert_eq!(found.mapped().first().unwrap().span.offset, 0);
         assert_eq!(found.mapped().first().unwrap().process.name, "a program");
-        let part = InUse::look(&program, Span::new(0, 100)).unwrap();
+        let part = InUse::find(&program, Span::new(0, 100)).unwrap();
         assert_eq!(part.mapped().first().unwrap().span, Span::new(0, 100), "cut to what was asked for");
         drop(child.stdin.take());
         child.wait().unwrap();
-        assert_eq!(InUse::look(&program, whole).unwrap().mapped(), []);
+        assert_eq!(InUse::find(&program, whole).unwrap().mapped(), []);
     }
 }

@@ -1,4 +1,4 @@
-//! Where the bytes of a guestmemfs region come from.
+//! Where the bytes of a region come from.
 //!
 //! An image is a region file, a block device, a window of live memory (`/dev/mem`, devdax) or a crash dump. This crate
 //! recognises which of them it is ([`probe`]), and opens it as a [`ReadAt`](gmfs_io::ReadAt), or as a
@@ -27,7 +27,8 @@
 //! # }
 //! ```
 //!
-//! The readers of the dump formats are in `gmfs-dump`. Its features `deflate-c` and `zstd-c` can be turned on from here.
+//! The readers of the dump formats are in `gmfs-dump`. Its features `deflate-c` and `zstd-c` can be turned on from
+//! here.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 // All code in this crate reads bytes that may be damaged or hostile.

@@ -8,8 +8,8 @@
 //! on. A writer holds the queue exclusively until it has the range, so that readers that come later do not get in
 //! first. A waiting reader holds the queue shared, so that the next writer does not get in first.
 //!
-//! The memory of a virtual machine is locked in a third space, 2⁶¹ bytes further on (see [`usage`]): who holds it does
-//! not keep others from changing the rest of the region.
+//! The memory of a virtual machine is locked in a third space, 2⁶¹ bytes further on (see [`usage`]). A process that
+//! holds such a lock does not keep others from changing the rest of the region.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -53,7 +53,7 @@ pub struct Locking<'a> {
     pub span: Option<Span>,
     /// How long to wait.
     pub limit: Duration,
-    /// Called once, when a lock has been waited for for a while, with the processes that hold it.
+    /// Called once, after some time of waiting for a lock, with the processes that hold it.
     pub announce: &'a dyn Fn(&Path, &Holders),
     /// Whether to continue waiting.
     pub go_on: &'a dyn Fn() -> bool,

@@ -15,8 +15,8 @@
 //! | 24 + n | per stretch, ascending, with gaps between them: offset (8), length (8), kind (4; 0 bytes, 1 zeros), CRC-32 (4); then, of kind 0, its bytes |
 //! | 24 | the end: number of stretches (8), number of pages (8), kind (4; 2), CRC-32 (4) |
 //!
-//! The CRC of a stretch covers its 20 bytes before the CRC and its bytes. The CRC of the end covers its 20 bytes and the
-//! CRCs of all stretches in order. All numbers are little-endian; offsets and lengths are multiples of 4096.
+//! The CRC of a stretch covers its 20 bytes before the CRC and its bytes. The CRC of the end covers its 20 bytes and
+//! the CRCs of all stretches in order. All numbers are little-endian; offsets and lengths are multiples of 4096.
 //!
 //! A dump is written from start to end in one pass, so that it can go into a pipe; the writer keeps one range in
 //! memory. If the writer is stopped, the end is missing, and the dump is refused like one that was cut. Opening reads

@@ -217,7 +217,7 @@ pub enum OpenError {
     IoMemRead {
         /// The file of procfs.
         path: PathBuf,
-        /// What the system said.
+        /// The error that the system returned.
         source: io::Error,
     },
     /// `/proc/iomem` does not show which memory may be written.

@@ -1,4 +1,4 @@
-//! Undoes writes: what a write overwrites is saved to a file before it.
+//! Undoes writes: what a write overwrites is saved to a file before the write.
 //!
 //! The file holds each 4 KiB page once, as it was before the first write to it. The table at its end has a checksum of
 //! each page after the last write. With the table, [`Undo::revert`] checks before it writes anything that the file
@@ -277,7 +277,7 @@ fn witnesses<S: ReadAt>(source: &S) -> BTreeMap<u64, u32> {
     found
 }
 
-/// A page in a range that is not one repeated word.
+/// A page in a range, if one is found that is not one repeated word.
 fn witness<S: ReadAt>(source: &S, range: Range<u64>) -> Option<(u64, u32)> {
     let data = source.next_data(range.clone()).ok()??;
     let first = data.start.max(range.start).next_multiple_of(PAGE);

@@ -1,9 +1,9 @@
-//! Pieces of one space that lie in another: the records of a flattened stream, the blocks of a LiME image.
+//! Pieces of one space that are stored in another: the records of a flattened stream, the blocks of a LiME image.
 
 use std::collections::BinaryHeap;
 use std::ops::Range;
 
-/// `len` bytes from `start` of a space that lie from `place` in another. `start + len` does not wrap.
+/// `len` bytes from `start` of one space, which are at `place` in another space. `start + len` does not wrap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
     /// Its first byte, in the space that is put together.
@@ -21,7 +21,7 @@ impl Extent {
         self.start.saturating_add(self.len)
     }
 
-    /// Where the byte at `at` lies.
+    /// Where the byte at `at` is in the other space.
     #[must_use]
     pub const fn place_of(&self, at: u64) -> u64 {
         self.place.saturating_add(at.saturating_sub(self.start))
@@ -42,7 +42,7 @@ pub enum Wins {
 pub struct Extents(Vec<Extent>);
 
 impl Extents {
-    /// Brings `list` in order and resolves overlaps. O(n log n), and no memory beyond the list where none overlap.
+    /// Sorts `list` and resolves overlaps. O(n log n), and no memory beyond the list where none overlap.
     #[must_use]
     pub fn new(mut list: Vec<Extent>, wins: Wins) -> Self {
         list.retain(|extent| extent.len > 0);
@@ -62,7 +62,7 @@ impl Extents {
         self.0.last().map_or(0, Extent::end)
     }
 
-    /// The extents from the one that holds `at`, or the first behind it.
+    /// The extents from the one that holds `at` on, or from the first one past it.
     #[must_use]
     pub fn from(&self, at: u64) -> &[Extent] {
         let index = self.0.partition_point(|extent| extent.end() <= at);
@@ -95,9 +95,9 @@ impl Extents {
     }
 }
 
-/// Fills `buf` with the bytes from `offset` on out of `pieces`, the first of which holds `offset` or begins behind it: `read`
-/// is given where a byte lies, which one it is, and where it goes. What lies between pieces is zeros. Gives the byte behind the
-/// last piece and the rest of `buf`, which is as it was.
+/// Fills `buf` with the bytes of `pieces` from `offset` on. The first piece holds `offset` or starts past it. `read`
+/// gets the place of some bytes in the other space, their offset in this one, and the buffer for them. Bytes between
+/// pieces become zeros. Returns the offset past the last piece, and the rest of `buf`, which is unchanged.
 ///
 /// # Errors
 /// The first error of `read`.
@@ -129,7 +129,7 @@ pub fn fill<E>(
 /// Cuts a sorted list so that nothing overlaps. Each turn of the loop passes the start or the end of an extent.
 fn sweep(list: &[Extent], wins: Wins) -> Vec<Extent> {
     let mut waiting = list.iter().peekable();
-    // What covers `at`; the best on top.
+    // The extents that cover `at`; the one that wins is on top.
     let mut open: BinaryHeap<(u64, u64, u64)> = BinaryHeap::new();
     let rank = |place: u64| if wins == Wins::Last { place } else { u64::MAX.saturating_sub(place) };
     let mut done: Vec<Extent> = Vec::with_capacity(list.len());

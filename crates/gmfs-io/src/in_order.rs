@@ -1,8 +1,8 @@
-//! Work that several threads do ahead of one who takes the results in order: reading and decoding, while what came
-//! before is written out. All reading ahead of gmfs is done here.
+//! Work that several threads do ahead of one thread that takes the results in order: they read and decode, while it
+//! writes out what came before. All reading ahead of gmfs is done here.
 //!
-//! [`in_order`] reads a range, [`steps_in_order`] reads what a plan says, and [`jobs_in_order`] does any work. Memory is
-//! bounded: three results for each thread.
+//! [`in_order`] reads a range, [`steps_in_order`] reads what a plan says, and [`jobs_in_order`] does any work. Memory
+//! is bounded: three results for each thread.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -47,8 +47,8 @@ pub struct Step<T> {
 /// Reads all of `range` and gives it to `take` in order, chunk by chunk: the offset, and the bytes or why there are
 /// none. `take` runs on the caller's thread while others read on; its first error ends the reading.
 ///
-/// A chunk that cannot be read is given as an error as a whole. Whoever wants what of it is there asks
-/// [`ReadAt::next_absent`], or reads it again in pieces.
+/// If a part of a chunk cannot be read, the whole chunk is given as an error. To find what of it is there, ask
+/// [`ReadAt::next_absent`], or read it again in pieces.
 ///
 /// ```
 /// use gmfs_io::in_order::{Shape, in_order};
@@ -84,9 +84,10 @@ where
     steps_in_order(source, steps, shape.threads, |at, bytes| take(at, bytes.unwrap_or(Ok(&[]))))
 }
 
-/// Carries a plan out: reads for each of `steps` what it asks for and gives it to `take` in the order of the plan, with
-/// the bytes, or why there are none, or nothing where nothing was to be read. The plan is asked for more on the caller's
-/// thread, shortly before it is needed. `take` runs there too, while `threads` others read on; its first error ends it.
+/// Carries a plan out: reads what each of `steps` asks for, and calls `take` for each step in the order of the plan,
+/// with the bytes, or why there are none, or nothing if nothing was to be read. Further steps are taken from the plan
+/// on the caller's thread, shortly before they are needed. `take` runs there too, while `threads` other threads read
+/// on; its first error ends the work.
 ///
 /// With one thread, and for a plan that reads once, no thread is started.
 ///
@@ -119,7 +120,7 @@ where
     jobs_in_order(jobs, threads, read, |what, chunk| take(what, chunk.map(Chunk::taken)))
 }
 
-/// A chunk that was read: its buffer, how much of that counts, and why it could not be read.
+/// A chunk that was read: its buffer, how much of the buffer counts, and the error if it could not be read.
 #[derive(Default)]
 struct Chunk {
     buf: Vec<u8>,
@@ -146,10 +147,11 @@ impl Chunk {
 
 /// Does jobs by several threads, and gives their results to `take` in the order of `jobs`.
 ///
-/// Each item of `jobs` is a job, or none, and what it means to the taker. `work` does a job and leaves its result in a `B`:
-/// a new one, or one whose result has been taken, so that buffers are used again. `take` runs on the caller's thread, and
-/// so does `jobs`, which is asked shortly before a job is needed; the first error of `take` ends everything. With one
-/// thread, and where there is only one job, no thread is started, and `work` runs on the caller's thread.
+/// Each item of `jobs` is a job, or none, and a value that `take` gets with the result. `work` does a job and leaves
+/// its result in a `B`: a new one, or one whose result has been taken, so that buffers are used again. `take` runs on
+/// the caller's thread. The next items of `jobs` are taken there too, shortly before they are needed. The first error
+/// of `take` ends everything. With one thread, or if there is only one job, no thread is started, and `work` runs on
+/// the caller's thread.
 ///
 /// ```
 /// use gmfs_io::in_order::jobs_in_order;
@@ -188,7 +190,7 @@ where
         let mut idle: Vec<B> = Vec::new();
         let (mut under_way, mut number) = (0_usize, 0_usize);
         loop {
-            // One thread alone works when the result is needed.
+            // A single thread does each job when its result is needed.
             let ahead = if threads == 1 { 1 } else { threads.saturating_mul(AHEAD) };
             while under_way < ahead && waiting.len() < WAITING {
                 let Some((job, what)) = jobs.next() else { break };
@@ -198,7 +200,7 @@ where
             if workers.is_empty() && threads > 1 && under_way > 1 {
                 workers = (0..threads).map_while(|_| Worker::start(scope, work)).collect();
             }
-            // What no thread has yet.
+            // Jobs that no thread has yet.
             for (_, state) in &mut waiting {
                 if workers.is_empty() || !matches!(state, Waiting::Job(_)) {
                     continue;
@@ -207,7 +209,7 @@ where
                 number = number.wrapping_add(1);
                 let Waiting::Job(job) = std::mem::replace(state, Waiting::At(turn)) else { continue };
                 let sent = workers.get(turn).map(|worker| worker.jobs.send((job, idle.pop().unwrap_or_default())));
-                // A thread that has panicked takes none, and the scope passes the panic on.
+                // A thread that has panicked takes no job, and the scope passes the panic on.
                 if !matches!(sent, Some(Ok(()))) {
                     return Ok(());
                 }
@@ -225,7 +227,7 @@ where
                 }
                 Waiting::At(turn) => match workers.get(turn).and_then(|worker| worker.done.recv().ok()) {
                     Some(result) => result,
-                    // As above.
+                    // The thread has panicked, as above.
                     None => return Ok(()),
                 },
             };
@@ -236,9 +238,9 @@ where
     })
 }
 
-/// What has become of a job whose turn has not come.
+/// The state of a job whose turn has not come.
 enum Waiting<J> {
-    /// There is none.
+    /// The step has no job.
     Nothing,
     /// No thread has it.
     Job(J),
@@ -253,7 +255,7 @@ struct Worker<J, B> {
 }
 
 impl<J: Send, B: Send> Worker<J, B> {
-    /// `None` if no thread can be had.
+    /// `None` if no thread can be started.
     fn start<'scope, W>(scope: &'scope Scope<'scope, '_>, work: &'scope W) -> Option<Self>
     where
         J: 'scope,
@@ -265,7 +267,7 @@ impl<J: Send, B: Send> Worker<J, B> {
         let run = move || {
             for (job, mut result) in todo {
                 work(job, &mut result);
-                // Nobody takes what follows an error.
+                // After an error nobody takes further results.
                 if ready.send(result).is_err() {
                     return;
                 }

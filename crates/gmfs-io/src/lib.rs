@@ -1,9 +1,9 @@
 //! Sources of bytes in which some can be absent: a region file, physical memory, a crash dump.
 //!
 //! [`ReadAt`] reads at an offset, [`WriteAt`] also writes; what cannot be written does not have the second trait. Both
-//! keep one distinction that everything above relies on: bytes that are *absent* (a dump does not hold them) are neither
-//! zero nor an I/O error. A [`Window`] is a part of a source as a space of its own. [`extents`] puts a space together from
-//! pieces of another one, and [`in_order`] reads, decodes and works ahead with several threads. An
+//! keep one distinction that everything above relies on: bytes that are *absent* (a dump does not hold them) are
+//! neither zero nor an I/O error. A [`Window`] is a part of a source as a space of its own. [`extents`] puts a space
+//! together from pieces of another one, and [`in_order`] reads, decodes and works ahead with several threads. An
 //! [`Overlay`] takes writes over a source that is only read, for a dry run.
 //!
 //! This crate opens nothing, and has no unsafe code.

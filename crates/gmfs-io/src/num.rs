@@ -1,4 +1,4 @@
-//! Conversions and steps of numbers that do not wrap: a wrong one fails the bounds check behind it.
+//! Conversions and steps of numbers that do not wrap: a wrong number fails the bounds check that follows.
 
 use std::ops::Range;
 
@@ -33,7 +33,7 @@ pub const fn range_len(range: &Range<u32>) -> u32 {
     range.end.saturating_sub(range.start)
 }
 
-/// Whether one number comes right behind another. None comes behind the last one.
+/// Whether `after` follows `before` directly. No number follows the largest one.
 #[must_use]
 pub const fn follows(before: u32, after: u32) -> bool {
     matches!(before.checked_add(1), Some(next) if next == after)

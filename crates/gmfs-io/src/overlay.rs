@@ -1,7 +1,7 @@
 //! A target that keeps what is written to it in memory, over a source that is only read: the dry run of a change.
 //!
-//! The same code runs as for a real change, and reads back what it wrote. A change that also writes the contents of files
-//! would need as much memory as they have bytes, so the overlay can be told which ranges to keep
+//! The same code runs as for a real change, and reads back what it wrote. A change that also writes the contents of
+//! files would need as much memory as they have bytes, so the overlay can be told which ranges to keep
 //! ([`Overlay::keeping`]). What is written elsewhere is dropped: a later read finds what the source holds.
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ pub struct Overlay<S> {
     below: S,
     /// The ranges in which writes are kept; `None` keeps all.
     keep: Option<Vec<Range<u64>>>,
-    /// Where the overlay ends, if that is past the end of the source: what lies between reads as zeros.
+    /// Where the overlay ends, if that is past the end of the source. Bytes between the two ends read as zeros.
     longer: Option<u64>,
     /// Pages that were written, by their offset.
     pages: BTreeMap<u64, Box<[u8; PAGE_LEN]>>,
@@ -38,13 +38,13 @@ impl<S: ReadAt> Overlay<S> {
         Self { below, keep: Some(keep), longer: None, pages: BTreeMap::new() }
     }
 
-    /// The same with a new end: what lies behind the source's end reads as zeros.
+    /// The same overlay with a new end. Bytes past the end of the source read as zeros.
     #[must_use]
     pub fn reaching(self, end: u64) -> Self {
         Self { longer: self.below.end().filter(|below| *below < end).map(|_| end), ..self }
     }
 
-    /// Reads what the source holds, and zeros behind its end as far as the overlay reaches.
+    /// Reads what the source holds, and zeros past its end as far as the overlay reaches.
     fn read_below(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
         let (Some(end), Some(below)) = (self.longer, self.below.end()) else { return self.below.read_at(offset, buf) };
         let last = offset.saturating_add(len64(buf.len()));
@@ -99,7 +99,7 @@ impl<S: ReadAt> Overlay<S> {
         Ok(())
     }
 
-    /// A page as the source holds it. What is overwritten whole need not be readable.
+    /// A page as the source holds it. A page that `span` covers whole need not be readable.
     fn load(&self, page: u64, span: Span) -> Result<Box<[u8; PAGE_LEN]>, WriteError> {
         let mut loaded = Box::new([0; PAGE_LEN]);
         let end = self.end().unwrap_or(u64::MAX).min(page.saturating_add(PAGE));
@@ -122,7 +122,7 @@ impl<S: ReadAt> Overlay<S> {
         }
     }
 
-    /// The first page at or behind `from` that was written and begins before `end`; also one that `from` lies in.
+    /// The first page that was written and holds `from` or starts past it, and starts before `end`.
     fn next_page(&self, from: u64, end: u64) -> Option<u64> {
         let first = from.checked_div(PAGE).unwrap_or(0).saturating_mul(PAGE);
         self.pages.range(first..end).next().map(|(page, _)| *page)
@@ -153,7 +153,7 @@ impl<S: ReadAt> ReadAt for Overlay<S> {
         let mut at = offset;
         while at < end {
             let page = self.next_page(at, end);
-            // Up to the next page that was written, all is as it was.
+            // Up to the next page that was written, the bytes are those of the source.
             let until = page.map_or(end, |page| page.max(at));
             if let Some(buf) = part(buf, offset, at, until).filter(|buf| !buf.is_empty()) {
                 self.read_below(at, buf)?;

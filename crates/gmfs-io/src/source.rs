@@ -1,4 +1,4 @@
-//! How a layer above hands bytes to this crate: one trait to read at an offset, another beside it to write.
+//! The traits for sources of bytes: one to read at an offset, another to write.
 //!
 //! This module does no I/O. It owns one distinction that everything above relies on: bytes that are *absent* (a dump
 //! does not hold them) are neither zero nor an I/O error.
@@ -43,7 +43,7 @@ impl Span {
         (start < end).then(|| Self::new(start, end.saturating_sub(start)))
     }
 
-    /// The parts that are in none of `covers`, ascending. They may be in any order, and overlap.
+    /// The parts that are in none of `covers`, ascending. `covers` may be in any order, and may overlap.
     #[must_use]
     pub fn without(self, covers: impl IntoIterator<Item = Self>) -> Vec<Self> {
         let mut covers: Vec<Self> = covers.into_iter().filter_map(|cover| cover.common(self)).collect();
@@ -73,7 +73,7 @@ impl fmt::Display for Span {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Absence {
-    /// Behind the end of the image.
+    /// Past the end of the image.
     BeyondEnd,
     /// The dump describes no memory there: its writer did not take this range for RAM.
     NotInDump,
@@ -228,7 +228,7 @@ impl<'f> FilePart<'f> {
 
 /// A source that can be written. What cannot be written (a dump) does not have this trait.
 pub trait WriteAt: ReadAt {
-    /// Writes all of `bytes` at `offset`. Durable only behind the next [`barrier`](Self::barrier).
+    /// Writes all of `bytes` at `offset`. They are durable only after the next [`barrier`](Self::barrier).
     ///
     /// # Errors
     /// The medium failed or is full. Any part of the range may have been written.
@@ -240,15 +240,16 @@ pub trait WriteAt: ReadAt {
     /// The medium failed or is full. Any part of the range may have been zeroed.
     fn zero(&mut self, span: Span) -> Result<(), WriteError>;
 
-    /// Everything written before is durable, in the way of the medium, before anything written after.
+    /// Makes everything that was written before durable, in the way of the medium, before anything that is written
+    /// after.
     ///
     /// # Errors
-    /// The medium failed; nothing can be said of what was written since the last barrier.
+    /// The medium failed; what was written since the last barrier may be durable or not.
     fn barrier(&mut self) -> Result<(), WriteError>;
 
-    /// A reader of the same bytes, so that another thread can read ahead while this one writes; `None` where there is
-    /// none to be had. It sees what was written before a read began. Of a range that is being written meanwhile it may
-    /// get old bytes, new ones or a mixture.
+    /// A reader of the same bytes, so that another thread can read ahead while this one writes; `None` if there can be
+    /// none. It sees what was written before a read began. A read of a range that is being written meanwhile may return
+    /// old bytes, new ones or a mixture.
     fn reader(&self) -> Option<Box<dyn ReadAt>> {
         None
     }

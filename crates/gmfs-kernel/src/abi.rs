@@ -1,5 +1,5 @@
-//! The versions of the formats that a kernel hands over and takes: names such as `kho-v4`, which stand in its image as
-//! plain text, each with a zero byte after it.
+//! The versions of the formats that a kernel hands over and takes. They are names such as `kho-v4`, which the kernel's
+//! image contains as plain text, each followed by a zero byte.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -63,13 +63,13 @@ impl fmt::Display for Version {
     }
 }
 
-/// The formats of one kernel. A kernel of today has one version of each, or none.
+/// The formats of one kernel. Today's kernels have one version of each, or none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Abi {
     versions: BTreeSet<Version>,
 }
 
-/// An image with more versions than this is none of a kernel.
+/// A kernel has no more versions than this. Further ones in an image are left out.
 const MOST_VERSIONS: usize = 64;
 
 impl Abi {
@@ -102,7 +102,7 @@ impl Abi {
         if has { own.any(|number| other.of(family).any(|theirs| theirs == number)) } else { !other.has(family) }
     }
 
-    /// Whether a kernel has several versions of a format, of which one cannot tell which it writes.
+    /// Whether a kernel has several versions of a format, so that gmfs cannot tell which of them it writes.
     #[must_use]
     pub fn is_ambiguous(&self, family: Family) -> bool {
         self.of(family).count() > 1
@@ -115,7 +115,7 @@ impl Abi {
         }
     }
 
-    /// Takes a format away, as a configuration without it does.
+    /// The same versions without one format, for a kernel that is configured without it.
     #[must_use]
     pub fn without(mut self, family: Family) -> Self {
         self.versions.retain(|version| version.family != family);
@@ -135,7 +135,7 @@ impl Abi {
     }
 }
 
-/// How the map of preserved memory is written where the version does not say it: `kho-v1` has two forms.
+/// The form of the map of preserved memory, where the version does not tell it: `kho-v1` has two forms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MapForm {
     /// Bitmaps of 512 bytes.
@@ -148,12 +148,12 @@ pub enum MapForm {
 struct Era {
     from: Series,
     to: Series,
-    /// The form of the map, where it is that of `kho-v1`.
+    /// The form of the map, if the version is `kho-v1`.
     map: Option<MapForm>,
     versions: &'static [(Family, u32)],
 }
 
-/// What Linux did, series by series. The first one that is newer than this table is unknown.
+/// What Linux had, series by series. The first series that is newer than this table is unknown.
 const UPSTREAM: [Era; 7] = {
     use Family::{Kho, Luo, LuoFlb, LuoSession, Memblock, Memfd, ReserveMem};
     [
@@ -208,11 +208,12 @@ pub fn map_form(series: Series) -> Option<MapForm> {
     UPSTREAM.iter().find(|era| era.from <= series && series <= era.to)?.map
 }
 
-/// How many bytes of what was read are looked at again: more than the longest text that is looked for.
+/// How many of the last bytes are searched again together with the next ones: more than the longest text that is
+/// searched for.
 const OVERLAP: usize = 128;
-/// Digits of a version.
+/// How many digits a version has at most.
 const DIGITS: usize = 4;
-/// What stands before the release in the text that a kernel prints first.
+/// The text before the release in the first line that a kernel prints.
 const BANNER: &[u8] = b"Linux version ";
 
 /// Looks for versions and for the release in bytes that arrive piece by piece.
@@ -267,7 +268,7 @@ impl Scanner {
     }
 }
 
-/// The versions that stand in some bytes.
+/// The versions that occur in some bytes.
 #[must_use]
 pub fn scan(bytes: &[u8]) -> Abi {
     let mut scanner = Scanner::default();
@@ -275,8 +276,8 @@ pub fn scan(bytes: &[u8]) -> Abi {
     scanner.finish().0
 }
 
-/// The format whose name some bytes end with. What is before the name is not looked at: before `memfd-v1` there is a byte
-/// of something else.
+/// The format whose name some bytes end with. The byte before the name does not matter: before `memfd-v1` it belongs to
+/// something else.
 fn family_at_end(bytes: &[u8]) -> Option<Family> {
     Family::ALL.into_iter().find(|family| bytes.ends_with(family.stem().as_bytes()))
 }

@@ -1,13 +1,13 @@
 //! A kernel's command line, as far as it decides about memory that is handed over.
 //!
-//! Words are read as the kernel reads them: `-` and `_` are the same in names, double quotes hold blanks together, and what
+//! Words are read as the kernel reads them: `-` and `_` are the same in names, double quotes enclose blanks, and what
 //! follows `--` is for init. A word that the kernel does not understand has no effect; such words are listed.
 
 use gmfs_format::spec::memparse;
 
 use crate::release::Series;
 
-/// How many regions a kernel makes.
+/// How many regions a kernel makes at most.
 pub const MOST_REGIONS: usize = 8;
 /// How long the label of a region may be.
 pub const LABEL_LEN: usize = 15;
@@ -48,8 +48,8 @@ pub enum Scratch {
 }
 
 impl Scratch {
-    /// The sizes of the areas of a machine with one node, as the kernel rounds them; `None` where they follow from what the
-    /// kernel needs to boot.
+    /// The sizes of the areas of a machine with one node, as the kernel rounds them; `None` where they follow from what
+    /// the kernel needs to boot.
     #[must_use]
     pub fn areas(self) -> Option<Vec<u64>> {
         let Self::Sizes { low, global, node } = self else { return None };
@@ -65,15 +65,15 @@ pub struct CommandLine {
     pub kho: Option<bool>,
     /// `liveupdate=`
     pub liveupdate: Option<bool>,
-    /// The `reserve_mem=` regions that a kernel makes of it.
+    /// The `reserve_mem=` regions that a kernel makes for it.
     pub regions: Vec<Region>,
-    /// Where `mem=` ends memory.
+    /// The end of memory that `mem=` sets.
     pub mem: Option<u64>,
     /// `kho_scratch=`
     pub scratch: Option<Scratch>,
     /// `kho_bootmem=`
     pub bootmem: Option<Scratch>,
-    /// Words about these that the kernel does not understand.
+    /// Words with these names that the kernel does not understand.
     pub ignored: Vec<String>,
 }
 
@@ -107,7 +107,7 @@ impl CommandLine {
         line
     }
 
-    /// The sizes of the scratch areas as a kernel of this series takes them from it.
+    /// The sizes of the scratch areas that a kernel of this series takes from the command line.
     #[must_use]
     pub fn scratch_of(&self, series: Option<Series>) -> Option<Scratch> {
         match series {
@@ -134,7 +134,7 @@ impl CommandLine {
     }
 }
 
-/// The last word of several counts, unless the kernel does not understand it.
+/// Sets a value, unless the kernel does not understand it. So of several words the last one that it understands counts.
 fn set<T>(to: &mut Option<T>, value: Option<T>) -> bool {
     let understood = value.is_some();
     *to = value.or(to.take());
@@ -147,8 +147,8 @@ pub fn kernel_words(text: &str) -> impl Iterator<Item = String> {
     words(text).take_while(|word| word != "--")
 }
 
-/// The words of a command line, without the quotes around a word or a value. `--`, after which words are for init, is one of
-/// them.
+/// The words of a command line, without the quotes around a word or a value. `--`, after which words are for init, is
+/// one of them.
 fn words(text: &str) -> impl Iterator<Item = String> {
     let mut quoted = false;
     let split = move |c: char| {
@@ -179,7 +179,7 @@ fn on_or_off(value: &str) -> Option<bool> {
 fn region(value: &str) -> Option<Region> {
     let (size, rest) = memparse(value).ok()?;
     let rest = rest.strip_prefix(':')?;
-    // An alignment that is no number is 0.
+    // An alignment that is not a number counts as 0.
     let (align, rest) = memparse(rest).unwrap_or((0, rest));
     let label = rest.strip_prefix(':')?;
     let named = !label.is_empty() && label.len() <= LABEL_LEN && !label.trim().is_empty();

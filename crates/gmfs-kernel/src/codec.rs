@@ -1,4 +1,4 @@
-//! The ways in which kernel images are compressed, each as a stream that ends where the compressed data ends.
+//! Decoders for compressed kernel images. Each is a stream that ends where the compressed data ends.
 //!
 //! What follows the compressed data is left alone: the kernel's build appends the uncompressed size to most of them. No
 //! decoder holds more than its window, and no window is larger than [`WINDOW`].
@@ -8,7 +8,7 @@ mod lzop;
 
 use std::io::{self, BufReader, Read};
 
-/// The largest window that a decoder is given: the largest that the kernel's build asks for.
+/// The largest window that a decoder may use: the largest that the kernel's build uses.
 const WINDOW: u64 = 128 << 20;
 /// The same in KiB, with room for the tables of the decoder.
 const WINDOW_KIB: u32 = (128 << 10) + (4 << 10);
@@ -66,7 +66,7 @@ impl Codec {
         MAGICS.iter().find(|(magic, _)| start.starts_with(magic)).map(|(_, codec)| *codec)
     }
 
-    /// What `from` says when it is decompressed.
+    /// A stream of the decompressed bytes of `from`.
     pub(crate) fn decoder<'r>(self, from: impl Read + 'r) -> io::Result<Box<dyn Read + 'r>> {
         let from = BufReader::with_capacity(64 << 10, from);
         Ok(match self {
@@ -83,7 +83,7 @@ impl Codec {
     }
 }
 
-/// An error about data that is not as the codec has it.
+/// The error for data that its codec does not allow.
 fn invalid(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
@@ -102,7 +102,7 @@ fn read_up_to(from: &mut impl Read, buf: &mut [u8]) -> io::Result<usize> {
     Ok(done)
 }
 
-/// Bytes that were decoded and are handed on.
+/// Decoded bytes that are passed on piece by piece.
 #[derive(Default)]
 struct Decoded {
     bytes: Vec<u8>,
@@ -110,7 +110,7 @@ struct Decoded {
 }
 
 impl Decoded {
-    /// Hands on as much as `buf` takes.
+    /// Passes on as many bytes as `buf` takes.
     fn take(&mut self, buf: &mut [u8]) -> usize {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let now = rest.len().min(buf.len());
@@ -121,7 +121,7 @@ impl Decoded {
         now
     }
 
-    /// Whether all is handed on.
+    /// Whether all bytes have been passed on.
     const fn is_empty(&self) -> bool {
         self.at >= self.bytes.len()
     }
@@ -133,7 +133,7 @@ impl Decoded {
         &mut self.bytes
     }
 
-    /// Cuts the block to the bytes that it has.
+    /// Cuts the block to the bytes that were decoded.
     fn cut(&mut self, len: usize) {
         self.bytes.truncate(len);
     }

@@ -1,8 +1,8 @@
 //! What a kexec from one kernel to another does to memory that is handed over.
 //!
-//! A table of rules, the first of which that applies decides: `RULES`. Each rule says what becomes of what. The rules were
-//! checked against kexecs between seven kernels, from 6.17 to 7.3; [`Evidence`] says of each rule where it is from. Words for
-//! all of it are the user interface's.
+//! `RULES` is a table of rules; the first rule that applies decides what becomes of the memory. The rules were checked
+//! against kexecs between seven kernels, from 6.17 to 7.3; [`Evidence`] says where each rule comes from. The words for
+//! all of this are in the user interface.
 
 use crate::abi::{Abi, Family, MapForm, map_form};
 use crate::cmdline::{CommandLine, Region};
@@ -46,7 +46,7 @@ pub enum Verdict {
     NotKnown,
     /// The load is refused: the old kernel goes on, and nothing is lost.
     Refused,
-    /// Nobody reaches it until the next reboot, and nobody writes to it.
+    /// Nothing reaches it until the next reboot, and nothing writes to it.
     Held,
     /// The next kernel boots, and gives it to its allocator.
     Lost,
@@ -75,21 +75,21 @@ impl Verdict {
         }
     }
 
-    /// Whether nothing of it is lost to its user.
+    /// Whether its user loses nothing of it.
     #[must_use]
     pub const fn is_kept(self) -> bool {
         matches!(self, Self::None | Self::Kept)
     }
 }
 
-/// Where a rule is from.
+/// Where a rule comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Evidence {
-    /// Kexecs that did it.
+    /// Kexecs in which it happened.
     Run,
     /// The kernel's source.
     Source,
-    /// Nothing shows the contrary.
+    /// It is assumed, because nothing shows the contrary.
     Assumed,
 }
 
@@ -105,7 +105,7 @@ impl Evidence {
     }
 }
 
-/// Why something becomes of memory.
+/// The reason for what becomes of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
     /// The old kernel has no KHO.
@@ -241,12 +241,13 @@ impl Kernel {
         self.abi.has(family)
     }
 
-    /// Whether it has the version of KHO that Linux has in that series. A distribution may have another.
+    /// Whether it has the version of KHO that mainline Linux has in its series. A distribution may have another
+    /// version.
     fn is_as_upstream(&self) -> bool {
         self.series().and_then(Abi::upstream).is_some_and(|abi| abi.agrees(&self.abi, Family::Kho))
     }
 
-    /// Whether it is of a series whose kexecs were tried.
+    /// Whether it is of a series between which kexecs were tried.
     fn was_run(&self) -> bool {
         self.series().is_some_and(|series| RUN.contains(&series)) && self.is_as_upstream()
     }
@@ -263,7 +264,7 @@ impl From<KernelImage> for Kernel {
     }
 }
 
-/// What is in use, that is to be kept.
+/// What is in use and has to be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Uses {
     /// See [`Mechanism::Regions`].
@@ -272,12 +273,12 @@ pub struct Uses {
     pub luo: bool,
     /// See [`Mechanism::Sessions`].
     pub sessions: bool,
-    /// It is not known what is in use: whatever the old kernel can hand over is.
+    /// It is not known what is in use, so everything that the old kernel can hand over counts as used.
     pub assumed: bool,
 }
 
 impl Uses {
-    /// Whatever the old kernel can hand over.
+    /// Everything that the old kernel can hand over.
     pub const ALL: Self = Self { regions: true, luo: true, sessions: true, assumed: true };
 
     /// Whether a mechanism is in use.
@@ -304,14 +305,14 @@ pub struct Old {
     pub regions: Option<Vec<Region>>,
     /// The sizes of its scratch areas; `None` if they are not known.
     pub scratch: Option<Vec<u64>>,
-    /// Where its `mem=` ends memory.
+    /// The end of memory that its `mem=` sets.
     pub mem: Option<u64>,
     /// Where the memory of its machine ends; `None` if that is not known.
     pub memory_end: Option<u64>,
 }
 
 impl Old {
-    /// A kernel that was started with a command line; without one, it has all on that is in use.
+    /// A kernel that was started with a command line. Without one, everything that is in use counts as on.
     #[must_use]
     pub fn new(kernel: Kernel, line: Option<&CommandLine>, uses: Uses) -> Self {
         let kho = line.is_none_or(|line| line.kho == Some(true));
@@ -340,14 +341,14 @@ pub struct Next {
     pub luo: bool,
     /// The regions of its command line; `None` if they are the same as those of the old kernel.
     pub regions: Option<Vec<Region>>,
-    /// Where its `mem=` ends memory.
+    /// The end of memory that its `mem=` sets.
     pub mem: Option<u64>,
     /// Bytes in its initrd; `None` if that is not known.
     pub initrd: Option<u64>,
 }
 
 impl Next {
-    /// A kernel that is to be started with a command line; without one, with all that is needed.
+    /// A kernel that is to be started with a command line. Without one, everything that it needs counts as on.
     #[must_use]
     pub fn new(kernel: Kernel, line: Option<&CommandLine>) -> Self {
         Self {
@@ -361,14 +362,15 @@ impl Next {
     }
 }
 
-/// All that rules are asked about.
+/// What a rule looks at.
 struct Case<'a> {
     old: &'a Old,
     new: &'a Next,
     uses: Uses,
 }
 
-/// A rule: when it applies, and what becomes of regions, LUO and sessions then. Where it says nothing, a later rule does.
+/// A rule: when it applies, and what then becomes of regions, LUO and sessions. For those about which it says nothing,
+/// a later rule decides.
 struct Rule {
     reason: Reason,
     evidence: Evidence,
@@ -378,24 +380,24 @@ struct Rule {
     sessions: Option<Verdict>,
 }
 
-/// A rule about everything alike.
+/// A rule with one verdict for regions, LUO and sessions.
 const fn all(reason: Reason, evidence: Evidence, verdict: Verdict, applies: fn(&Case<'_>) -> bool) -> Rule {
     let verdict = Some(verdict);
     Rule { reason, evidence, applies, regions: verdict, luo: verdict, sessions: verdict }
 }
 
-/// A rule about LUO and sessions alike.
+/// A rule with one verdict for LUO and sessions, and none for regions.
 const fn live(reason: Reason, evidence: Evidence, verdict: Verdict, applies: fn(&Case<'_>) -> bool) -> Rule {
     Rule { regions: None, ..all(reason, evidence, verdict, applies) }
 }
 
-/// From this series on a kernel whose memory ends too early panics.
+/// From this series on, a kernel whose memory ends too early panics.
 const PANICS_WITHOUT_MEMORY: Series = Series::new(7, 0);
 
-/// The series whose kexecs were tried, each to each.
+/// The series between which kexecs were tried.
 const RUN: std::ops::RangeInclusive<Series> = Series::new(6, 17)..=Series::new(7, 3);
 
-/// The rules, in the order in which they are asked.
+/// The rules, in the order in which they are tried.
 const RULES: &[Rule] = {
     use Evidence::{Assumed, Run, Source};
     use Verdict::{Corrupt, Held, Kept, Lost, NotKnown, Panic, Refused, RevivedButFree};
@@ -471,7 +473,7 @@ const RULES: &[Rule] = {
 };
 
 impl Rule {
-    /// A rule that says nothing yet.
+    /// A rule without a verdict.
     const fn nothing(reason: Reason, evidence: Evidence, applies: fn(&Case<'_>) -> bool) -> Self {
         Self { reason, evidence, applies, regions: None, luo: None, sessions: None }
     }
@@ -495,7 +497,7 @@ impl Case<'_> {
         ambiguous && !self.is_same_release()
     }
 
-    /// Whether it is one and the same kernel, as far as its release says.
+    /// Whether both kernels have the same release, and so count as one kernel.
     fn is_same_release(&self) -> bool {
         self.old.kernel.release.is_some() && self.old.kernel.release == self.new.kernel.release
     }
@@ -536,7 +538,7 @@ pub struct Ruling {
     pub verdict: Verdict,
     /// Why.
     pub reason: Reason,
-    /// Where the rule is from.
+    /// Where the rule comes from.
     pub evidence: Evidence,
 }
 
@@ -590,7 +592,7 @@ pub fn judge(old: &Old, new: &Next, uses: Uses) -> Judgement {
         if ruling.verdict == Verdict::None && mechanism != Mechanism::Regions && uses.assumed {
             continue;
         }
-        // Somebody who says that sessions are in use is told that there can be none.
+        // The old kernel hands no such memory over. If the user says that it is in use, the answer is that it is lost.
         if ruling.verdict == Verdict::None && mechanism != Mechanism::Regions {
             ruling.verdict = Verdict::Lost;
         }
@@ -599,7 +601,7 @@ pub fn judge(old: &Old, new: &Next, uses: Uses) -> Judgement {
     judgement
 }
 
-/// What the first rule says that says something of a mechanism.
+/// The ruling of the first rule that applies and has a verdict for a mechanism.
 fn ruling(case: &Case<'_>, mechanism: Mechanism) -> Option<Ruling> {
     let (rule, verdict) = RULES
         .iter()
@@ -618,7 +620,7 @@ fn regions(case: &Case<'_>, of_all: &Ruling) -> Vec<RegionRuling> {
             let next = case.new.regions.as_ref().map(|next| next.iter().find(|next| next.label == region.label));
             let (verdict, reason) = match next {
                 _ if of_all.verdict != Verdict::Kept => (of_all.verdict, of_all.reason),
-                // The same words as before.
+                // The next kernel gets the same command line as the old one.
                 None => (Verdict::Kept, of_all.reason),
                 Some(None) => (Verdict::Held, Reason::LabelMissing),
                 Some(Some(next)) if next.size != region.size => (Verdict::Held, Reason::SizeDiffers),
@@ -633,7 +635,7 @@ fn regions(case: &Case<'_>, of_all: &Ruling) -> Vec<RegionRuling> {
         .collect()
 }
 
-/// Whether a region is where another alignment allows it; `None` if that depends on an address that is not known.
+/// Whether the address of a region fits another alignment; `None` if that depends on an address that is not known.
 fn is_aligned(region: &Region, align: u64) -> Option<bool> {
     match region.address {
         Some(address) => Some(address.is_multiple_of(align)),
@@ -641,7 +643,7 @@ fn is_aligned(region: &Region, align: u64) -> Option<bool> {
     }
 }
 
-/// Makes what is said of all regions what is said of the worst of them.
+/// Replaces the ruling on all regions by that on the worst of them.
 fn refine(ruling: &mut Ruling, case: &Case<'_>, regions: &[RegionRuling]) {
     if ruling.verdict != Verdict::Kept {
         return;
@@ -651,5 +653,24 @@ fn refine(ruling: &mut Ruling, case: &Case<'_>, regions: &[RegionRuling]) {
     }
     if let Some(worst) = regions.iter().max_by_key(|region| region.verdict).filter(|worst| !worst.verdict.is_kept()) {
         *ruling = Ruling { verdict: worst.verdict, reason: worst.reason, ..ruling.clone() };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+    use super::RULES;
+
+    #[test]
+    fn the_document_lists_the_rules_in_their_order() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/KHO-COMPAT.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let table = text.split("| rule | when |").nth(1).unwrap().split("\n\n").next().unwrap();
+        let first_cells = table.lines().skip(2).filter_map(|line| line.split('|').nth(1));
+        let listed: Vec<&str> = first_cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+        let mut rules: Vec<&str> = RULES.iter().map(|rule| rule.reason.name()).collect();
+        rules.dedup();
+        assert_eq!(listed, rules);
     }
 }

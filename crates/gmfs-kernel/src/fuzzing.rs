@@ -1,5 +1,5 @@
-//! Bodies for fuzz targets: any bytes, no panic, no loop without end, no more memory than is allowed; and images made for
-//! tests.
+//! Bodies of fuzz targets, and images made for tests. A body takes any bytes; it must not panic, loop without end, or
+//! use more memory than is allowed.
 
 pub mod made;
 mod seeds;
@@ -18,7 +18,7 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: [(&str, Target); 3] =
     [("kernel", exercise_kernel), ("made_kernel", exercise_made), ("kernel_cmdline", exercise_cmdline)];
 
-/// So many bytes of an image are decompressed.
+/// At most this many bytes of an image are decompressed.
 const LIMIT: u64 = 4 << 20;
 
 /// Reads `data` as a kernel image and as a table of regions, and judges a kexec to and from it.
@@ -31,7 +31,7 @@ pub fn exercise_kernel(data: &[u8]) {
     judged(&image.into(), &CommandLine::default(), &CommandLine::default());
 }
 
-/// Takes `data` for choices by which an image is made and damaged.
+/// Makes an image and damages it. `data` gives the choices for that.
 ///
 /// # Panics
 /// If an image that was not damaged does not read as it was made.
@@ -89,7 +89,7 @@ fn judged(kernel: &Kernel, line: &CommandLine, next: &CommandLine) {
                 let regions = judgement.verdict(Mechanism::Regions).expect("regions are in use");
                 let worst = judgement.regions.iter().map(|region| region.verdict).max();
                 assert!(worst.is_none_or(|worst| worst == regions), "{judgement:?}");
-                // A kernel that panics is of no use to anybody, and a load that is refused neither.
+                // A panic, and a load that is refused, concern all mechanisms alike.
                 for all in [Verdict::Panic, Verdict::Refused] {
                     let any = judgement.rulings.iter().any(|ruling| ruling.verdict == all);
                     let every = judgement.rulings.iter().all(|ruling| [all, Verdict::None].contains(&ruling.verdict));

@@ -1,7 +1,7 @@
-//! Kernel images: what kind of image it is, its release, and the versions that stand in the kernel in it.
+//! Kernel images: of which kind an image is, its release, and the versions that the kernel in it contains.
 //!
-//! Only the kernel itself is searched, decompressed: in the bytes of an image that is compressed by LZ4 some names of
-//! versions can be read, and wrong ones.
+//! Only the decompressed kernel is searched. The bytes of an image that is compressed by LZ4 can contain names of
+//! versions, and wrong ones.
 
 use std::cell::RefCell;
 use std::io::{self, Read};
@@ -67,11 +67,11 @@ pub struct KernelImage {
     pub format: Format,
     /// How the kernel in it is compressed; `None` if it is not.
     pub codec: Option<Codec>,
-    /// What it runs on; `None` if that is none of what gmfs knows.
+    /// What it runs on; `None` if gmfs does not know that.
     pub architecture: Option<Architecture>,
     /// Its release; `None` if neither the header nor the kernel says it.
     pub release: Option<Release>,
-    /// The versions that stand in it.
+    /// The versions that it contains.
     pub abi: Abi,
     /// How many bytes of memory in one piece the kernel takes when it is loaded; `None` if the image does not say it.
     pub load_size: Option<u64>,
@@ -101,13 +101,13 @@ pub enum ImageError {
         /// What the decoder says.
         source: io::Error,
     },
-    /// The kernel in it is compressed in no way that is known.
+    /// The kernel in it is compressed in a way that gmfs does not know.
     #[error("the kernel in it is compressed in a way that gmfs does not know")]
     UnknownCodec,
     /// The kernel in it is larger than any kernel.
     #[error("the kernel in it has more than {limit} bytes, which no kernel has")]
     TooLarge {
-        /// How many bytes are looked at.
+        /// How many bytes are read at most.
         limit: u64,
     },
     /// The medium failed.
@@ -115,9 +115,9 @@ pub enum ImageError {
     Read(#[source] ReadError),
 }
 
-/// A kernel, decompressed, has no more bytes than this: debugging information is not looked at.
+/// A decompressed kernel has at most this many bytes. Debugging information is not read.
 pub const LIMIT: u64 = 512 << 20;
-/// So many bytes of an image are read to see what it is.
+/// How many bytes of an image are read to find out what it is.
 const HEAD: usize = 4096;
 /// Bytes that are decompressed and searched at once.
 const PIECE: usize = 64 << 10;
@@ -198,7 +198,7 @@ fn bz_image(source: &dyn ReadAt, header: &SetupHeader, limit: u64) -> Result<Ker
     Ok(image)
 }
 
-/// An EFI program that unpacks a kernel: where the kernel is stands at the start of its DOS header.
+/// Reads an EFI program that unpacks a kernel. The start of its DOS header says where the kernel is.
 fn zboot(source: &dyn ReadAt, head: &[u8], limit: u64) -> Result<KernelImage, ImageError> {
     let place = le32(head, 8).zip(le32(head, 12)).filter(|(_, length)| *length > 0);
     let (offset, length) = place.ok_or(ImageError::NoPayload)?;
@@ -222,7 +222,7 @@ fn payload(source: &dyn ReadAt, offset: u64, length: u64, limit: u64) -> Result<
     Ok((codec, decompress(codec, part, limit)?))
 }
 
-/// Searches the kernel that a part of an image makes.
+/// Decompresses a part of an image, and searches the kernel that results.
 fn decompress(codec: Option<Codec>, part: Part<'_>, limit: u64) -> Result<Found, ImageError> {
     let failed = Rc::clone(&part.failed);
     let found = match codec {
@@ -233,7 +233,7 @@ fn decompress(codec: Option<Codec>, part: Part<'_>, limit: u64) -> Result<Found,
         Ok(found) => return Ok(found),
         Err(error) => error,
     };
-    // Decoders do not pass on what the medium says.
+    // Decoders do not pass on the error of the medium.
     if let Some(error) = failed.take() {
         return Err(told(error));
     }
@@ -252,7 +252,7 @@ fn is_end(error: &io::Error) -> bool {
         if io.is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof) {
             return true;
         }
-        // The error in an I/O error is its own source, in other words.
+        // `source` of an I/O error would skip the error that is wrapped in it.
         within = match io.and_then(io::Error::get_ref) {
             Some(inner) => Some(inner),
             None => error.source(),
@@ -302,7 +302,7 @@ struct Head {
     format: Option<Format>,
     architecture: Option<Architecture>,
     load_size: Option<u64>,
-    /// Where what is loaded ends; what follows is for debuggers.
+    /// Where the part that is loaded ends. What follows is for debuggers.
     end: Option<u64>,
 }
 
@@ -329,7 +329,7 @@ impl Head {
     }
 }
 
-/// Where the segments end that an ELF file of 64 bits loads; `None` if the first bytes do not say it.
+/// Where the segments that a 64-bit ELF file loads end; `None` if the first bytes do not say it.
 fn loaded_end(start: &[u8]) -> Option<u64> {
     const CLASS_64_LITTLE: [u8; 2] = [2, 1];
     const LOAD: u32 = 1;
@@ -368,7 +368,7 @@ enum SearchError {
     TooLarge,
 }
 
-/// Searches a kernel. All of what is loaded has to be there, and no more than `limit` bytes of it.
+/// Searches a kernel. Everything that is loaded has to be there, and to have at most `limit` bytes.
 fn search(mut kernel: impl Read, limit: u64) -> Result<Found, SearchError> {
     let mut scanner = Scanner::default();
     let mut buffer = vec![0; PIECE];

@@ -1,9 +1,9 @@
 //! What a Linux kernel image says about memory that is handed over by kexec, and what becomes of that memory.
 //!
-//! Linux hands memory over by KHO (kexec hand-over) and LUO (live update orchestrator). Each format has a version, and a
-//! kernel that finds another version than its own gives all handed-over memory to its allocator. [`image`] reads from an
-//! image which versions a kernel has, [`cmdline`] what its command line says, and [`compat`] judges what a kexec from one
-//! kernel to another does.
+//! Linux hands memory over by KHO (kexec hand-over) and LUO (live update orchestrator). Each format has a version, and
+//! a kernel that finds another version than its own gives all handed-over memory to its allocator. [`image`] reads from
+//! an image which versions a kernel has, [`cmdline`] what its command line says, and [`compat`] judges what a kexec
+//! from one kernel to another does.
 //!
 //! ```
 //! use gmfs_kernel::compat::{self, Mechanism, Next, Old, Uses, Verdict};
@@ -15,10 +15,11 @@
 //! assert_eq!(judgement.verdict(Mechanism::Regions), Some(Verdict::Lost));
 //! ```
 //!
-//! The crate opens no files, prints nothing, and has no unsafe code. Memory and time are bounded whatever an image says.
+//! The crate opens no files, prints nothing, and has no unsafe code. Memory and time are bounded whatever an image
+//! says.
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
-// All of it reads bytes that somebody else made.
+// The whole crate reads bytes that somebody else made.
 #![cfg_attr(not(test), deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 pub mod abi;

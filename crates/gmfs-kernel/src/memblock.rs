@@ -4,7 +4,8 @@ use gmfs_format::fdt::{Fdt, Node};
 
 use crate::cmdline::{MOST_REGIONS, Region};
 
-/// The regions of the table, with their addresses; their alignment is not in it. `None` if it is none.
+/// The regions of the table, with their addresses. The table does not record alignments. `None` if these bytes are no
+/// such table.
 #[must_use]
 pub fn regions(tree: &[u8]) -> Option<Vec<Region>> {
     let tree = Fdt::parse(tree).ok()?;
@@ -14,7 +15,7 @@ pub fn regions(tree: &[u8]) -> Option<Vec<Region>> {
 /// The region of a node; `None` for a node without a label or a size.
 fn region(node: Node<'_>) -> Option<Region> {
     let label = std::str::from_utf8(node.name()).ok()?.to_owned();
-    // The kernel writes numbers as it has them in memory.
+    // The kernel writes numbers in the byte order of the machine.
     let number = |name: &[u8]| node.property(name)?.try_into().ok().map(u64::from_ne_bytes);
     Some(Region { label, size: number(b"size")?, align: 1, address: number(b"start") })
 }

@@ -21,11 +21,11 @@ use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 /// The files are compressed with a window of 128 MiB, so that unpacking one takes that much memory.
 const WINDOW: u64 = 128 << 20;
 
-/// The directory `name` of `../shared/fixtures`, if this machine has it. Where it does not, the test is to be skipped, and
-/// a message on standard error says so.
+/// The directory `name` of `../shared/fixtures`, if this machine has it. If it is missing, the test should be skipped,
+/// and a message on standard error says so.
 ///
 /// # Panics
-/// The directory is missing, and the environment says `CI=true`: there the tests are expected to read it, unless
+/// The directory is missing although the environment says `CI=true`, which means that the tests must have it, unless
 /// `GMFS_NO_SHARED=1` says that the machine has no such files.
 #[must_use]
 pub fn fixtures(name: &str) -> Option<PathBuf> {

@@ -1,8 +1,8 @@
-//! Captured machines: what `/proc` and `/sys` tell of a machine's memory, in one text.
+//! Captured machines: what `/proc` and `/sys` say about a machine's memory, in one text.
 //!
-//! A line `# PATH` starts a file, which has the lines that follow. Two paths are short for many files: `# firmware` for the
-//! firmware's map, with lines as in `/proc/iomem`, and `# nodes`, with lines such as `1: 100-1ff` that name memory blocks by
-//! their first and last number in hexadecimal.
+//! A line `# PATH` starts a file, and the lines after it are the file's content. Two paths stand for many files each:
+//! `# firmware` for the firmware's map, with lines as in `/proc/iomem`, and `# nodes`, with lines such as `1: 100-1ff`
+//! that name memory blocks by their first and last number in hexadecimal.
 
 use std::fs;
 use std::path::Path;

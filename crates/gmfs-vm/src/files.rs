@@ -171,7 +171,7 @@ fn parts<S: ReadAt, B: Borrow<Superblocks>>(
             Piece::Data { file, at, bad: false } => (at, file),
             Piece::Data { file, .. } => return Err(missing(file, "in a block with a hardware error")),
             Piece::Lost { file } => return Err(missing(file, "lost")),
-            Piece::Hole { file } => return Err(missing(file, "a hole, which no memory stands behind")),
+            Piece::Hole { file } => return Err(missing(file, "a hole, which no memory backs")),
         };
         match parts.last_mut() {
             Some(last) if last.end() == at => last.len = last.len.saturating_add(file.len),

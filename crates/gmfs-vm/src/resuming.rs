@@ -132,10 +132,7 @@ pub fn load<S: WriteAt>(
     }
     require_memory(writer, machine, qmp, options.base, options.is_image).map_err(ResumeError::Unfit)?;
     // The record that says that the state was used needs a block while the old one is there.
-    if writer.free_blocks() == 0 {
-        let full = ChangeError::NoSpace { needed: 1, free: 0 };
-        return Err(ResumeError::Unfit(full.into()));
-    }
+    writer.require_free(1).map_err(|full| ResumeError::Unfit(full.into()))?;
     qmp.leave_memory()?;
     let path = machine.state();
     let inode = file(writer.tree(), &path).map_err(|error| ResumeError::Commit(error.into()))?;

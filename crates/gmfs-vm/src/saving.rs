@@ -184,11 +184,7 @@ fn prepare<S: WriteAt>(
     }
     // The state, its record, and the record that will say that it was used.
     let block = writer.superblock().geometry().block_bytes();
-    let needed = options.reserve.div_ceil(block).saturating_add(2);
-    let free = writer.free_blocks();
-    if free < needed {
-        return Err(ChangeError::NoSpace { needed, free }.into());
-    }
+    writer.require_free(options.reserve.div_ceil(block).saturating_add(2))?;
     Ok(Ready { memory, record, running })
 }
 

@@ -141,7 +141,8 @@ impl BlockMap {
         Ok(taken)
     }
 
-    /// The lowest start of `length` free blocks for which `fits` returns true. Its answer repeats every `unit` blocks.
+    /// The lowest start of `length` free blocks for which `fits` returns true. The answer of `fits` repeats every
+    /// `unit` blocks.
     fn lowest_fit(&self, length: u32, unit: NonZeroU32, fits: impl Fn(u32) -> bool) -> Option<u32> {
         self.runs().find_map(|run| {
             let last = run.end.checked_sub(length)?;

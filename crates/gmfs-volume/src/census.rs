@@ -68,7 +68,7 @@ pub struct Stranger {
     pub identity: Identity,
     /// How many of its pages were seen.
     pub pages: u64,
-    /// The lowest marks of this region for which a page of the other one is before them, for each table.
+    /// For each table of this region, the lowest mark that a page of the other region is before.
     nearest: Marks,
 }
 
@@ -85,7 +85,7 @@ impl Stranger {
 struct Column {
     first: u32,
     copies: [Vec<u64>; 2],
-    /// The CRCs of the statements, by which a page that was written from one can be recognised.
+    /// The CRCs of the statements. By its CRC, a page that was written from a statement can be recognised.
     crcs: [Vec<u32>; 2],
 }
 
@@ -101,7 +101,8 @@ pub struct Census {
     evidenced: bool,
     /// The highest marks in any statement, by copy.
     marks: [Marks; 2],
-    /// The marks up to which a location in either copy has anything but zeros, statement or not.
+    /// The lowest marks that cover each location, in either copy, that has anything but zeros, whether it is a
+    /// statement or not.
     occupied: Marks,
     /// Pages whose two statements have one generation and differ, in ascending order.
     conflicts: Vec<PageNo>,
@@ -372,7 +373,8 @@ impl Census {
         self.marks[0].higher(self.marks[1])
     }
 
-    /// The marks up to which a location in either copy has anything but zeros, as far as pages have been read.
+    /// The lowest marks that cover each location, in either copy, that has anything but zeros, as far as pages have
+    /// been read.
     #[must_use]
     pub const fn occupied(&self) -> Marks {
         self.occupied

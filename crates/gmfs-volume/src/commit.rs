@@ -45,7 +45,7 @@ pub struct Store<S> {
     ages: Ages,
     /// Whether the mark that begins this session has been written.
     begun: bool,
-    /// Whether a commit was begun and not ended. Nothing more may be written then before recovery.
+    /// Whether a commit was begun and not ended. If so, nothing more may be written before recovery.
     unfinished: bool,
 }
 
@@ -109,12 +109,12 @@ impl<S: WriteAt> Store<S> {
         )
     }
 
-    /// Carries out a commit that changes these pages, which are in order. Its pages are edited one by one, shortly before
-    /// they are written, so that its memory does not grow with what it changes.
+    /// Carries out a commit that changes `pages`, which are in ascending order. Each page is edited shortly before it
+    /// is written, so the memory that a commit needs does not grow with the number of its pages.
     ///
     /// # Errors
-    /// As [`commit`](Self::commit). After [`ChangeError::Stopped`], which only the edit returns, the region is as it was,
-    /// and further commits are possible.
+    /// As [`commit`](Self::commit). After [`ChangeError::Stopped`], which only the edit returns, the region is as it
+    /// was, and further commits are possible.
     pub(crate) fn commit_edit<E: Edit<S>>(
         &mut self,
         pages: &[PageNo],
@@ -199,8 +199,9 @@ impl<S: WriteAt> Store<S> {
         Ok(())
     }
 
-    /// A generation that was never used. There is none after a page with a false, too high generation; no writer gets
-    /// that far. The highest number is not used, because it stands for a torn page in a census.
+    /// A generation that was never used. If a page has a false generation close to the highest number, there may be
+    /// none left; no writer gets that far by itself. The highest number is not used, because it stands for a torn page
+    /// in a census.
     fn next_generation(&mut self) -> Result<Generation, ChangeError> {
         let next = self.highest.0.checked_add(1).filter(|next| *next < u64::MAX);
         self.highest = Generation(next.ok_or(ChangeError::Damaged { page: PageNo(0) })?);
@@ -242,8 +243,8 @@ impl<S: WriteAt> Store<S> {
         superblock.used_table_pages().contains(&page.0) || superblock.used_inode_pages().contains(&page.0)
     }
 
-    /// Takes back what step 1 of a commit has written so far: copy A gets again what copy B has. A crash on the way leaves
-    /// what a crash in step 1 leaves. Afterwards no page is left of the commit, so its generation is used again.
+    /// Undoes what step 1 of a commit has written so far, by writing the pages of copy B to copy A. A crash during this
+    /// leaves the same as a crash in step 1. Afterwards no page of the commit is left, so its generation is used again.
     fn take_back<'p>(&mut self, written: impl Iterator<Item = &'p [PageNo]>) -> Result<(), ChangeError> {
         for batch in written {
             let mut buffer = vec![[0; PAGE_SIZE]; batch.len()];
@@ -369,8 +370,8 @@ fn batches(pages: &[PageNo]) -> impl Iterator<Item = &[PageNo]> {
     pages.chunk_by(|a, b| follows(a.0, b.0)).flat_map(|run| run.chunks(BATCH))
 }
 
-/// The first generation of a session: the first multiple of 256 above the highest generation that was found, plus 1.
-/// That one may have been used by a commit that a crash destroyed.
+/// The first generation of a session: the first multiple of 256 above `highest + 1`, where `highest` is the highest
+/// generation that was found. A commit that a crash destroyed may have used `highest + 1`.
 #[must_use]
 pub(crate) fn session_generation(highest: Generation) -> Option<Generation> {
     const STEP: u64 = 256;
@@ -383,11 +384,12 @@ pub(crate) trait Edit<S> {
     /// Changes one page, which is not sealed yet.
     fn page(&mut self, source: &S, page: PageNo, bytes: &mut PageBytes) -> Result<(), ChangeError>;
 
-    /// Changes the superblock when all pages are done. Its generation, marks and sums are there already, and stay.
+    /// Changes the superblock after all pages have been changed. Its generation, marks and sums are set already, and
+    /// must stay as they are.
     fn superblock(&mut self, next: &mut Superblock);
 }
 
-/// A change in the course of its commit.
+/// A change that is being committed.
 struct Applied<'c> {
     geometry: Geometry,
     change: &'c Change,
@@ -405,12 +407,12 @@ impl<S> Edit<S> for Applied<'_> {
     }
 }
 
-/// Gives the superblock of a commit what the change does to counts and flags.
+/// Updates the counts and flags in the superblock of a commit by what the change does to them.
 fn complete(next: &mut Superblock, change: &Change, by: &Balance) {
     let (marks, sums) = (next.marks(), next.group_sums());
     if let Some(raw) = change.superblock() {
         next.raw = *raw;
-        // A repair that changes the state flags must not hide that it is in progress itself.
+        // A repair that changes the state flags must not hide that it is still in progress.
         next.raw.state = (raw.state.get() & !STATE_CLEAN | STATE_ACTIVE).into();
         next.set_marks(marks);
         next.set_group_sums(&sums);
@@ -456,18 +458,18 @@ impl Ages {
     }
 
     /// The index of a page in its column.
-    fn place(&self, page: PageNo) -> usize {
+    fn index_of(&self, page: PageNo) -> usize {
         let first = if page.0 > self.geometry.table_pages() { self.geometry.first_inode_page().0 } else { 1 };
         to_usize(page.0.saturating_sub(first))
     }
 
     fn get(&self, page: PageNo) -> Option<Generation> {
         let column = if page.0 > self.geometry.table_pages() { &self.inodes } else { &self.table };
-        column.get(self.place(page)).copied().map(Generation)
+        column.get(self.index_of(page)).copied().map(Generation)
     }
 
     fn set(&mut self, page: PageNo, generation: Generation) {
-        let place = self.place(page);
+        let place = self.index_of(page);
         let column = if page.0 > self.geometry.table_pages() { &mut self.inodes } else { &mut self.table };
         if column.len() <= place {
             column.resize(place.saturating_add(1), 0);

@@ -40,7 +40,7 @@ pub enum ContentError {
     },
     /// A block has a file block past the end of the file. If the file grew, it would have that file block twice, or
     /// with old content.
-    #[error("block {block} is at place {index} of the file, which is behind its end")]
+    #[error("block {block} is at place {index} of the file, which is past its end")]
     BehindEnd {
         /// The file block.
         index: u32,
@@ -83,7 +83,7 @@ fn stretch(from: u64, to: u64) -> Option<Span> {
 }
 
 /// Whether what looks like a hole may be lost data. Holes are reliable only if all blocks that the file owns have been
-/// found, and no repair has said otherwise. A block past the file's size may belong into the hole.
+/// found, and no repair has said otherwise. A block past the file's size may belong in the hole.
 #[must_use]
 pub fn has_lost(geometry: Geometry, inode: &Inode, mapping: &Mapping) -> bool {
     let spanned = u32::try_from(inode.size.div_ceil(geometry.block_bytes())).unwrap_or(u32::MAX);

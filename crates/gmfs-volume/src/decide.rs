@@ -102,7 +102,7 @@ pub fn decide(geometry: Geometry, census: &Census, a: Option<&Superblock>, b: Op
         .unwrap_or_else(|| doubt(geometry, census, [a, b]))
 }
 
-/// Step 1: exactly a commit that was interrupted while it wrote to copy A.
+/// Step 1: everything is as a commit leaves it that was interrupted while it wrote to copy A.
 fn rolled_back(
     geometry: Geometry,
     census: &Census,

@@ -10,8 +10,8 @@
 //!   regions are not overwritten by a repair that asks no questions, unless this region is whole.
 //! - A page that is written with the generation of the chosen statement is that statement.
 //! - On a page that is written with a new generation, no block becomes free unless it was free before and that is
-//!   proven; the gate reserves other blocks. A file of which something is not proven gets its flag from the gate, if
-//!   the plan forgot it.
+//!   proven; the gate reserves other blocks. If something about a file is not proven and the plan forgot to flag the
+//!   file *doubtful*, the gate sets the flag.
 //! - Superblocks are written one at a time, when all pages before them are durable, and with the sum of the pages.
 
 use std::borrow::Cow;
@@ -37,7 +37,7 @@ use crate::unite::CRC_WORD;
 /// What a repair may overwrite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Nothing that is the last witness of anything.
+    /// Nothing that is the only record of anything.
     Safe,
     /// Also pages of other regions, because the user has agreed.
     Lossy,
@@ -173,8 +173,8 @@ impl<'s, T: ReadAt> Gate<'s, T> {
         self.read(copy, page)
     }
 
-    /// Files of which something is not proven: because of their inode's page, a page with one of their blocks, their
-    /// count of blocks, or two pages that give one block to two files.
+    /// Files about which something is not proven: the page of their inode, a page that describes one of their blocks,
+    /// or their count of blocks; or two pages assign one of their blocks to two files.
     fn find_shaky(&self) -> Vec<bool> {
         let geometry = self.geometry();
         let [table, inodes] = self.ruling.marks.ranges(geometry);
@@ -300,8 +300,8 @@ impl<'s, T: ReadAt> Gate<'s, T> {
         Ok(())
     }
 
-    /// Checks a page with a new generation: blocks that it frees must have been free, and must be proven to be. Returns
-    /// the page to write if the plan forgot something.
+    /// Checks a page with a new generation: a block that is free on it must have been free before, and that must be
+    /// proven. Returns the page to write if the plan forgot something.
     fn hold_new(&mut self, place: &Place, planned: &PageBytes, generation: u64) -> Option<Box<PageBytes>> {
         let Place { copy, page, .. } = *place;
         // The second copy of a page equals the first one, which was checked already.

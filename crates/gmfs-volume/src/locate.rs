@@ -54,8 +54,9 @@ pub const DEFAULT_STEP: u64 = PmdShift::M2.block_bytes();
 /// Searches every multiple of `step` bytes in `range` for superblocks. Holes and absent ranges are skipped. Returns
 /// what was found by ascending base. A region is returned once, whichever of its superblocks was found.
 ///
-/// At each offset eight bytes are read. Only if they are zero or absent, the source is asked for the end of the hole: a
-/// dump answers by reading its descriptors, which costs more than reading the offsets.
+/// At each offset a few bytes are read, up to those where a superblock has its magic. Only if the magic is zero or the
+/// bytes are absent, the source is asked for the end of the hole, because a dump has to read its descriptors to answer,
+/// which costs more than reading the bytes at one offset.
 ///
 /// `seen` is called with the offset in the image that the search has reached.
 ///
@@ -94,7 +95,7 @@ pub fn scan_with<S: ReadAt + ?Sized>(
         }
         match head.map(|(_, magic)| magic) {
             Ok(MAGIC) => {
-                if let Some(candidate) = look(source, at) {
+                if let Some(candidate) = candidate_at(source, at) {
                     add(&mut found, candidate);
                 }
             }
@@ -128,7 +129,7 @@ fn head<S: ReadAt + ?Sized>(source: &S, offset: u64) -> Result<([u8; 8], [u8; 8]
     Ok((first, magic))
 }
 
-/// Keeps the more certain one of two finds of the same region.
+/// Adds a find. Of two finds of the same region, only the more certain one is kept.
 fn add(found: &mut Vec<Candidate>, candidate: Candidate) {
     let twin = found.iter_mut().find(|other| other.base == candidate.base && other.uuid == candidate.uuid);
     match twin {
@@ -140,7 +141,7 @@ fn add(found: &mut Vec<Candidate>, candidate: Candidate) {
 
 /// The region that a superblock at `offset` belongs to.
 #[must_use]
-pub fn look<S: ReadAt + ?Sized>(source: &S, offset: u64) -> Option<Candidate> {
+pub fn candidate_at<S: ReadAt + ?Sized>(source: &S, offset: u64) -> Option<Candidate> {
     if head(source, offset).ok()?.1 != MAGIC {
         return None;
     }

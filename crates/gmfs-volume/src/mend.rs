@@ -1,5 +1,6 @@
-//! Pages of one copy rewritten from the other. In a long run other threads read and check what comes next while this one
-//! writes. It writes in order, so that the stores are the same, and in the same order, as with one thread.
+//! Rewrites pages of one copy from the other copy. In a long run of pages, other threads read and check the pages that
+//! come next while the calling thread writes. It writes them in order, so the writes and their order are the same as
+//! with a single thread.
 
 use std::ops::Range;
 
@@ -12,13 +13,13 @@ use crate::superblocks::{OpenError, Superblocks};
 use crate::sweep::read_batch;
 use crate::unite::{finish, half_united};
 
-/// How many pages are mended at once.
+/// How many pages are rewritten at once.
 const BATCH: u32 = 64;
 /// How many threads read ahead of the one that writes.
 const READERS: usize = 2;
 
 /// Rewrites consecutive table pages of one copy from the other one, whose seals must be good. The pages keep their
-/// generations, so they become what they were. They are durable after the next barrier.
+/// generations, so they become exactly what they were. They are durable after the next barrier.
 ///
 /// # Errors
 /// A page of the other copy is not good, or the medium failed. Earlier pages may have been written.
@@ -67,11 +68,11 @@ struct Batch {
     /// Pages whose two copies were being merged when a crash interrupted that. The merge is finished before the batch
     /// is written.
     united: Vec<HalfUnited>,
-    /// The present content of the pages, where it matters.
+    /// The present content of the pages in copy B, if copy B is to be written.
     old: Vec<PageBytes>,
 }
 
-/// A page for which copy B records something that copy A does not.
+/// A page whose merge was interrupted, so that copy B records something that copy A does not.
 #[derive(Debug)]
 struct HalfUnited {
     /// Its index in the batch.
@@ -82,7 +83,7 @@ struct HalfUnited {
     generations: [Generation; 2],
 }
 
-/// What is mended, and how.
+/// The region whose pages are rewritten, and the copy in which they are.
 struct Mender<'a> {
     superblocks: &'a Superblocks,
     copy: CopyId,
@@ -91,7 +92,7 @@ struct Mender<'a> {
 }
 
 impl Mender<'_> {
-    /// Reads pages of the other copy, checks them, and makes them this copy's.
+    /// Reads pages of the other copy, checks them, and converts them to pages of this copy.
     fn read<R: ReadAt + ?Sized>(&self, source: &R, pages: Range<u32>, batch: &mut Batch) -> Result<(), OpenError> {
         let Self { superblocks, copy, share } = *self;
         batch.first = pages.start;

@@ -77,8 +77,8 @@ pub fn format<S: WriteAt>(target: &mut S, options: &FormatOptions) -> Result<Sup
     Ok(superblock)
 }
 
-/// The birth of the new region: the one that was asked for, or the next one of which no page is left at any location of
-/// this region. A page that is left of an older region with this identity would be taken for one of this region.
+/// The birth of the new region: the one that was asked for, raised until no page that is left at a location of this
+/// region has it. A page that is left of an older region with this identity would be taken for one of this region.
 fn unused_birth<S: WriteAt>(target: &S, options: &FormatOptions) -> u64 {
     let geometry = options.geometry;
     let mut taken = std::collections::BTreeSet::new();

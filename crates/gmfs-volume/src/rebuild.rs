@@ -18,7 +18,7 @@ use crate::sweep::{Frame, sweep};
 ///
 /// # Errors
 /// There is no region, or too little is left of it.
-pub fn load<S: ReadAt + ?Sized>(source: &S) -> Result<Superblocks, OpenError> {
+pub fn load_or_rebuild<S: ReadAt + ?Sized>(source: &S) -> Result<Superblocks, OpenError> {
     Superblocks::load_any(source, None)
 }
 

@@ -58,7 +58,7 @@ impl<S: ReadAt> Region<S> {
         Self::open_or_return(source).map_err(|(_, error)| error)
     }
 
-    /// Like [`open`](Self::open). The error includes the source, which may hold something else than a region.
+    /// Like [`open`](Self::open). The error includes the source, which may hold something other than a region.
     ///
     /// # Errors
     /// Those of [`open`](Self::open).

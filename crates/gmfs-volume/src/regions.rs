@@ -66,13 +66,13 @@ impl Claim {
         [&self.a, &self.b].into_iter().filter_map(|slot| slot.good())
     }
 
-    /// Whether it is more than a single page that was left somewhere.
+    /// Whether the region counts: more is left of it than a single page that does not prove itself.
     fn counts(&self) -> bool {
         self.census.statements() > 1 || self.decision.outcome != Outcome::Doubt
     }
 
-    /// Whether it is whole, has a superblock and pages in both copies, and no page of another region is at its
-    /// locations. The locations of an empty copy may belong to another region.
+    /// Whether the region is whole and has a superblock and pages in both copies, and no page of another region is at
+    /// its locations. The locations of an empty copy may belong to another region.
     fn is_alone(&self) -> bool {
         let both = CopyId::BOTH.into_iter().all(|copy| self.census.is_present(copy));
         self.is_whole() && self.has_superblock() && both && !self.has_strangers()
@@ -82,17 +82,17 @@ impl Claim {
         self.decision.outcome != Outcome::Doubt
     }
 
-    /// Whether a page of another region is at one of its locations.
+    /// Whether a page of another region is at a location of this one.
     fn has_strangers(&self) -> bool {
         self.census.has_strangers_before(self.decision.marks)
     }
 
-    /// Whether a page of another region is at one of its locations, and nothing shows which region is newer.
+    /// Whether a page of another region is at a location of this one, and nothing shows which region is newer.
     fn is_disputed(&self) -> bool {
         self.has_strangers() && !self.is_whole() && !self.has_superblock()
     }
 
-    /// Whether pages of another region are at locations of this one.
+    /// Whether pages of `other` are at locations of this region, or may be.
     fn holds(&self, other: &Self) -> bool {
         let marks = self.decision.marks;
         let mut strangers = self.census.strangers().iter().filter(|stranger| stranger.lies_before(marks));
@@ -100,7 +100,7 @@ impl Claim {
     }
 
     /// Whether two regions contend. A region without superblocks, for example the remains of an older one, contends
-    /// with one that has a superblock only if its pages are at locations of that one.
+    /// with a region that has one only if pages of the former are at locations of the latter.
     fn contends(&self, other: &Self) -> bool {
         match (self.has_superblock(), other.has_superblock()) {
             (true, false) => self.holds(other),
@@ -205,7 +205,8 @@ fn named(claims: Vec<Claim>, chosen: Chosen) -> Option<Choice> {
     Some(Choice { claim, rivals: if several { rivals } else { Vec::new() }, others: false })
 }
 
-/// The claims that count, without those that a restore has replaced or has not replaced yet.
+/// The claims that count. Regions that a restore has replaced are left out, and so are regions that a restore has not
+/// completed yet while the old region is still whole.
 fn counting(claims: &[Claim]) -> Vec<usize> {
     let mut left: Vec<bool> = claims.iter().map(Claim::counts).collect();
     for (number, claim) in claims.iter().enumerate() {
@@ -245,7 +246,8 @@ fn only(claims: &[Claim], counting: &[usize]) -> Option<usize> {
     }
 }
 
-/// The regions that contend, the preferred one first: those that count, and those with pages at its locations.
+/// The regions that contend, the preferred one first: all regions that count, and those with pages at locations of the
+/// preferred one.
 fn rivals(claims: &[Claim], all: &[usize], preferred: usize) -> Vec<Identity> {
     let others = all.iter().copied().filter(|number| *number != preferred);
     let named = std::iter::once(preferred).chain(others);

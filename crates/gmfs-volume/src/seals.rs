@@ -1,6 +1,6 @@
-//! Seals of content. The descriptor of a block can record the CRC-32 of the block's bytes, and that they are all zero: a
-//! seal says what the content was when it was sealed. Here blocks are summed up, and compared with their seals; sealing
-//! itself is an operation of a [`Writer`](crate::Writer).
+//! Seals of content. The descriptor of a block can record the CRC-32 of the block's bytes, and that they are all zero.
+//! Such a seal says what the content was when it was sealed. This module computes the checksums of blocks and compares
+//! them with their seals; sealing itself is an operation of a [`Writer`](crate::Writer).
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -19,14 +19,14 @@ use crate::region::{Region, page_descriptors};
 use crate::superblocks::Superblocks;
 use crate::sweep::{Frame, sweep};
 
-/// Bytes that one thread sums up at once: the smallest block, and a part of any larger one.
+/// How many bytes one thread checksums at once: the smallest block, or a part of a larger one.
 const PIECE: u64 = 2 << 20;
-/// Bytes that are read at once: they are summed up while they are in the processor's cache.
+/// How many bytes are read at once. They are few enough to be in the processor's cache still when they are checksummed.
 const READ: u64 = 128 << 10;
-/// Bytes of a record of [`Pieces`].
+/// The size of a record of [`Pieces`] in bytes.
 const RECORD: usize = 8;
 
-/// What the bytes of a block come to.
+/// What was computed from the bytes of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockSum {
     /// Their CRC-32.
@@ -35,18 +35,18 @@ pub struct BlockSum {
     pub zero: bool,
 }
 
-/// The sums of a source's pieces as a source of their own, so that those who read ahead also sum up: record `n` is about
-/// the bytes from `n * PIECE` on.
+/// A source whose bytes are the checksums of another source's pieces. Threads that read ahead in it therefore compute
+/// the checksums as well. Record `n` is that of the piece that starts at `n * PIECE`.
 struct Pieces<'s, S: ?Sized> {
     source: &'s S,
-    /// Memory to read into. It is kept from piece to piece.
+    /// Buffers to read into. They are kept from piece to piece.
     buffers: Mutex<Vec<Vec<u8>>>,
 }
 
 impl<S: ReadAt + ?Sized> Pieces<'_, S> {
     fn sum(&self, from: u64, buffer: &mut Vec<u8>) -> Result<BlockSum, ReadError> {
         let end = from.saturating_add(PIECE);
-        // Asked once for each piece: a hole costs nothing to read then, however large the file is.
+        // The source is asked for holes once for each piece, so that a hole is not read, however large the file is.
         if let Ok(None) = self.source.next_data(from..end) {
             return Ok(BlockSum { crc: zeros_crc(), zero: true });
         }
@@ -58,7 +58,7 @@ impl<S: ReadAt + ?Sized> Pieces<'_, S> {
             self.source.read_at(at, bytes)?;
             hasher.update(bytes);
             zero = zero && is_zero(bytes);
-            // Where no number is left, the piece ends too.
+            // This saturates only at the highest offset, where the piece ends too.
             at = at.saturating_add(len64(length));
         }
         Ok(BlockSum { crc: hasher.finalize(), zero })
@@ -99,13 +99,14 @@ fn zeros_crc() -> u32 {
     })
 }
 
-/// Whether bytes are all zero. Most that are not have something else near their start.
+/// Whether bytes are all zero. Most bytes that are not differ near their start, so the check stops early.
 fn is_zero(bytes: &[u8]) -> bool {
     bytes.chunks(4096).all(|part| part.iter().fold(0, |all, byte| all | byte) == 0)
 }
 
-/// Sums up blocks of a region by several threads, and gives them to `take` in the order in which they come, with what
-/// they came with: their sums, or why there is none. The first error of `take` ends it.
+/// Computes the checksums of blocks of a region, with several threads. Calls `take` for each block, in the order of
+/// `blocks`, with the value that `blocks` has for it, and with its checksum or the error of reading it. The first error
+/// of `take` ends this.
 ///
 /// # Errors
 /// What `take` returned.
@@ -157,26 +158,26 @@ where
     })
 }
 
-/// What comes of comparing a block with its seal.
+/// The result of comparing a block with its seal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// It holds what it held when it was sealed.
+    /// The block holds what it held when it was sealed.
     Same,
-    /// It holds something else.
+    /// The block holds something else.
     Changed {
-        /// Its CRC is another one.
+        /// Whether the CRC of its content differs from the recorded one.
         crc: bool,
-        /// It was recorded as zero, and is not.
+        /// Whether its content was recorded as zero, and is not zero.
         zero: bool,
     },
-    /// It has no seal.
+    /// The block has no seal.
     Unsealed,
-    /// The image does not hold all of it.
+    /// The image does not hold all of the block.
     Absent(Absence),
-    /// The medium cannot read it.
+    /// The medium cannot read the block.
     Unreadable,
-    /// It is marked as having a hardware error, and is not read.
+    /// The block is marked as having a hardware error, and is not read.
     HardwareError,
 }
 
@@ -187,21 +188,22 @@ pub struct Compared {
     pub block: BlockNo,
     /// The file that it belongs to.
     pub owner: InodeNo,
-    /// Its place in the file, in blocks.
+    /// The file block that it holds.
     pub index: u32,
-    /// What came of it.
+    /// The result of the comparison.
     pub verdict: Verdict,
 }
 
-/// Whether a descriptor records anything of its block's content.
+/// Whether a descriptor of a data block records anything about the block's content.
 #[must_use]
 pub fn is_sealed(entry: &BlockRaw) -> bool {
     entry.state() == Some(BlockState::Data) && (entry.content_crc().is_some() || entry.flags & BLOCK_ZERO != 0)
 }
 
-/// Compares all blocks of the files that `wanted` names with their seals, by rising block number, until `each` wants no
-/// more. Only blocks with a seal are read, by so many threads. Gives the number of pages of the block table that no copy
-/// gives: the blocks described on them are not compared.
+/// Compares the blocks of all files for which `wanted` returns true with their seals, and calls `each` with each
+/// result, in ascending order of block numbers, until `each` breaks. Only blocks with a seal are read, with this many
+/// threads. Returns the number of pages of the block table that cannot be read in either copy; the blocks that they
+/// describe are not compared.
 pub fn compare<S: ReadAt + ?Sized>(
     source: &S,
     superblocks: &Superblocks,
@@ -227,7 +229,7 @@ pub fn compare<S: ReadAt + ?Sized>(
                 ControlFlow::Break(()) => Err(()),
             }
         };
-        // Those without a seal are told between those with one, so that all come in order.
+        // Blocks without a seal are reported between those with one, so that all are reported in order.
         let mut all = page_descriptors(geometry, frame.page, bytes).filter(of_file).peekable();
         let sealed: Vec<(BlockNo, &BlockRaw)> = page_descriptors(geometry, frame.page, bytes)
             .filter(of_file)
@@ -238,7 +240,7 @@ pub fn compare<S: ReadAt + ?Sized>(
                 let bad = entry.state() == Some(BlockState::Bad);
                 told(block, entry, if bad { Verdict::HardwareError } else { Verdict::Unsealed })?;
             }
-            // The one that is told with its sum.
+            // This is the block that is reported with its checksum.
             let _ = all.next();
             Ok(())
         };
@@ -252,7 +254,7 @@ pub fn compare<S: ReadAt + ?Sized>(
     lost
 }
 
-/// What a sealed block's sum says.
+/// The verdict on a sealed block, from its checksum.
 fn verdict(entry: &BlockRaw, sum: Result<BlockSum, ReadError>) -> Verdict {
     match sum {
         Ok(sum) => {
@@ -268,13 +270,13 @@ fn verdict(entry: &BlockRaw, sum: Result<BlockSum, ReadError>) -> Verdict {
 /// How much of a file is sealed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileSeals {
-    /// Its blocks, without those that have hardware errors.
+    /// How many blocks the file has, without those that have hardware errors.
     pub blocks: u64,
-    /// How many of them have a seal.
+    /// How many of these blocks have a seal.
     pub sealed: u64,
-    /// Its blocks with hardware errors: they cannot have one.
+    /// How many blocks of the file have hardware errors. They cannot have a seal.
     pub bad: u64,
-    /// The pages of the block table between the first and the last that describes a block of it.
+    /// The pages of the block table from the first to the last one that describes a block of the file.
     pub pages: Range<u32>,
 }
 
@@ -291,15 +293,16 @@ impl FileSeals {
 pub struct Seals {
     /// Files that have blocks.
     pub files: BTreeMap<InodeNo, FileSeals>,
-    /// Blocks of all files that have a seal.
+    /// How many blocks of all files have a seal.
     pub sealed: u64,
-    /// Pages of the block table that no copy gives.
+    /// How many pages of the block table cannot be read in either copy.
     pub lost_pages: u64,
 }
 
 impl<S: ReadAt, B: Borrow<Superblocks>> Region<S, B> {
-    /// The seals of a file as one number, which is another one if a block has other content, or another place in the file
-    /// or in the region. `None` if not every block is sealed, or not all descriptors can be read. No content is read.
+    /// A hash of the seals of a file. It changes if the content of a block changes, or if a block is elsewhere in the
+    /// file or in the region. `None` if not every block is sealed, or not all descriptors can be read. No content is
+    /// read.
     pub fn seal_of(&self, ino: InodeNo) -> Option<u64> {
         // FNV-1a with 64 bits.
         let (mut hash, mut whole) = (0xcbf2_9ce4_8422_2325_u64, true);
@@ -359,7 +362,7 @@ mod tests {
     use super::*;
     use gmfs_format::native::units::PmdShift;
 
-    /// Memory in which each byte follows from its place, with a stretch that is absent.
+    /// Memory in which the value of each byte depends on its offset. One page of it is absent.
     struct Made;
 
     impl ReadAt for Made {
@@ -380,13 +383,13 @@ mod tests {
         }
 
         fn next_data(&self, range: Range<u64>) -> Result<Option<Range<u64>>, ReadError> {
-            // It knows of the first half of its zeros that they are a hole.
+            // The first 48 MiB of the zeros are reported as a hole.
             let start = range.start.max(48 << 20);
             Ok((start < range.end).then_some(start..range.end))
         }
     }
 
-    /// Blocks of 32 MiB are summed up in pieces, by any number of threads.
+    /// The checksum of a block of 32 MiB is computed in pieces, with any number of threads.
     #[test]
     fn a_block_has_the_crc_of_its_bytes() {
         let geometry = Geometry::plan(512 << 20, PmdShift::M32, 16).unwrap();

@@ -1,7 +1,7 @@
-//! Settles a doubt: rewrites all pages, so that they are one proven state again. Nothing is lost by it.
+//! Settles a doubt: rewrites all pages, so that they are one proven state again. This loses nothing.
 //!
 //! On pages that are not proven, blocks that belong to a file still do, and blocks that look free are reserved. Files
-//! of which anything is not proven get the flag *doubtful*. Blocks whose inode is lost come back as files in
+//! about which anything is not proven get the flag *doubtful*. Blocks whose inode is lost come back as files in
 //! `lost+found`.
 //!
 //! Every chosen statement is kept until its page has been rewritten: each page is first written to the copy that does
@@ -46,7 +46,7 @@ struct Known {
     recorded: u64,
     /// How many blocks name it.
     found: u32,
-    /// The end of the file blocks that name it.
+    /// One past the highest file block among the blocks that name it.
     reach: u32,
     /// A sum of the flags below.
     is: u8,

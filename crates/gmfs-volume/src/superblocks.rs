@@ -1,4 +1,4 @@
-//! The two superblocks: finds and judges them, and decides from them what the rest of a region is judged by.
+//! The two superblocks. This module finds and judges them, and derives from them how the rest of a region is judged.
 
 use gmfs_format::native::copies::{Found, Judgement, Phase, Standing, judge};
 use gmfs_format::native::features::Features;
@@ -136,7 +136,7 @@ pub struct Superblocks {
     page_phase: Phase,
     judgement: Judgement,
     rivals: Vec<Identity>,
-    /// Whether pages of another region are left that does not contend with this one.
+    /// Whether pages are left of another region that does not contend with this one.
     others: bool,
 }
 
@@ -400,7 +400,7 @@ impl Superblocks {
         self.current.raw = raw;
     }
 
-    /// Whether both superblocks have not changed since they were read.
+    /// Whether both superblocks are still as they were when they were read.
     pub fn is_still_there<S: ReadAt + ?Sized>(&self, source: &S) -> bool {
         let (a, b) = slots(source, &self.identity());
         a.good() == self.a.good() && b.good() == self.b.good()
@@ -554,8 +554,8 @@ fn made_anew(identity: Identity, end: Option<u64>) -> Superblock {
     Superblock::new(with_tail.unwrap_or(geometry), uuid, birth, Generation::default())
 }
 
-/// The regions that superblocks belong to. If the two of the region at the start agree, anything after it is remains,
-/// which are searched for only if `all` is set.
+/// The regions that superblocks belong to. If the two superblocks of the region at the start of `source` agree,
+/// anything after that region is only remains of other regions. They are searched for only if `all` is set.
 pub(crate) fn find<S: ReadAt + ?Sized>(source: &S, all: bool) -> Vec<Identity> {
     let mut found: Vec<Identity> = Vec::new();
     if let Some(in_a) = read_slot(source, CopyId::A, 0).good() {
@@ -772,7 +772,7 @@ pub(crate) fn find_page<S: ReadAt + ?Sized>(
     for ((copy, bytes), found) in CopyId::BOTH.into_iter().zip(bytes).zip(&mut found) {
         let offset = superblocks.geometry().page_offset(copy, page);
         *found = match source.read_at(offset, bytes.as_mut_slice()) {
-            Ok(()) => look(superblocks, copy, page, bytes),
+            Ok(()) => condition_of(superblocks, copy, page, bytes),
             Err(ReadError::Absent { why, .. }) => Found::Absent(why),
             Err(ReadError::Io { .. }) => Found::Unreadable,
         };
@@ -781,7 +781,7 @@ pub(crate) fn find_page<S: ReadAt + ?Sized>(
 }
 
 /// What one copy of a page, already read, is.
-pub(crate) fn look(superblocks: &Superblocks, copy: CopyId, page: PageNo, bytes: &PageBytes) -> Found {
+pub(crate) fn condition_of(superblocks: &Superblocks, copy: CopyId, page: PageNo, bytes: &PageBytes) -> Found {
     let Some(place) = superblocks.place(copy, page) else {
         return Found::Bad(SealFault::Overwritten);
     };

@@ -1,8 +1,9 @@
 //! One pass over metadata pages: reads both copies in large pieces, judges each page, and passes it to a visitor.
 //!
-//! Memory is two buffers a thread, whatever the region's size. Threads take contiguous parts of the range, so that a
-//! visitor sees rising page numbers. That is not reading ahead ([`gmfs_io::in_order`]): each thread also looks at what it
-//! has read, with a visitor of its own, and nobody takes pages in order.
+//! Each thread needs memory for two buffers, whatever the region's size. Each thread takes a contiguous part of the
+//! range, so a visitor sees ascending page numbers. This is not the reading ahead of [`gmfs_io::in_order`]: each thread
+//! also processes the pages that it has read, with a visitor of its own, and the pages of different threads are not
+//! brought into one order.
 
 use std::num::NonZeroU32;
 use std::ops::Range;
@@ -14,7 +15,7 @@ use gmfs_format::native::units::{
 };
 use gmfs_io::{ReadAt, ReadError};
 
-use crate::superblocks::{Superblocks, look, same_payload};
+use crate::superblocks::{Superblocks, condition_of, same_payload};
 
 /// How many pages are read at once from each copy.
 const BATCH: u32 = 32;
@@ -79,7 +80,7 @@ where
 {
     let parts = split(&pages, visitors.len());
     if let [only] = visitors.as_mut_slice() {
-        // A single visitor gets no thread, because starting one would take longer than most regions.
+        // A single visitor gets no thread, because starting a thread would take longer than sweeping most regions.
         sweep_part(source, superblocks, pages, only);
         return visitors;
     }
@@ -116,10 +117,11 @@ where
         let pairs = a.pages.iter().zip(&b.pages).zip(lacks_a.into_iter().zip(lacks_b));
         for (number, ((a, b), (lacks_a, lacks_b))) in (start..).zip(pairs.take(count)) {
             let page = PageNo(number);
-            let in_a = lacks_a.unwrap_or_else(|| look(superblocks, CopyId::A, page, a));
+            let in_a = lacks_a.unwrap_or_else(|| condition_of(superblocks, CopyId::A, page, a));
             // If the copies are equal except for their seals, which is the usual case, only one CRC is computed.
             let twins = in_a.generation().is_some() && lacks_b.is_none() && seal::is_turned(a, b, CopyId::B, share);
-            let in_b = if twins { in_a } else { lacks_b.unwrap_or_else(|| look(superblocks, CopyId::B, page, b)) };
+            let in_b =
+                if twins { in_a } else { lacks_b.unwrap_or_else(|| condition_of(superblocks, CopyId::B, page, b)) };
             let same_age = in_a.generation().is_some() && in_a.generation() == in_b.generation();
             let differ = same_age && !twins && !same_payload(a, b);
             let judgement = superblocks.judge_page(page, in_a, in_b, || !differ);
@@ -186,7 +188,9 @@ pub(crate) fn read_batch<S: ReadAt + ?Sized>(
 ) -> Vec<Found> {
     let lacks = read_pages(source, superblocks, copy, first, pages);
     let numbered = (first.0..).map(PageNo).zip(pages).zip(lacks);
-    numbered.map(|((page, bytes), lacks)| lacks.unwrap_or_else(|| look(superblocks, copy, page, bytes))).collect()
+    numbered
+        .map(|((page, bytes), lacks)| lacks.unwrap_or_else(|| condition_of(superblocks, copy, page, bytes)))
+        .collect()
 }
 
 /// Reads consecutive pages of one copy: all at once if that works, and otherwise one by one, to find out which ones are

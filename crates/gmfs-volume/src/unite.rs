@@ -1,7 +1,7 @@
 //! Merges two good copies of a page that differ, without losing what only one of them records.
 //!
 //! A crash must not lose anything either, although each copy has to be overwritten while it alone records something. So
-//! copy B is written first, and its seal before its payload: the CRC that the merged page will have. From then on,
+//! copy B is written first. Before its payload, its header gets the CRC that the merged page will have. From then on,
 //! whatever part of the payload has been written, the merge of copy A and the torn copy B is the same page, and that
 //! CRC proves it.
 
@@ -115,7 +115,7 @@ pub(crate) fn half_united(
     proven.then_some((united, generation))
 }
 
-/// Finishes the merge of two copies of a page if a crash interrupted it. Returns whether that was so.
+/// Finishes the merge of two copies of a page if a crash interrupted it. Returns whether there was such a merge.
 ///
 /// # Errors
 /// The medium failed.

@@ -107,8 +107,8 @@ impl<S: WriteAt> Writer<S> {
         }
     }
 
-    /// Removes free blocks that are in use from the map, and returns those that are no longer in use. A removed file
-    /// may still be mapped.
+    /// Removes free blocks that are in use from the map of free blocks, and puts those back that are no longer in use.
+    /// A free block can be in use because a removed file may still be mapped.
     pub(crate) fn withhold_used(&mut self) {
         let geometry = self.superblock().geometry();
         let used = self.watched.users.used();
@@ -130,12 +130,24 @@ impl<S: WriteAt> Writer<S> {
         }
     }
 
-    /// The error if there are too few free blocks, or if those that there are are in use.
+    /// Refuses a change that needs more blocks than can be allocated now: free blocks that are in use cannot.
+    ///
+    /// # Errors
+    /// [`ChangeError::NoSpace`], [`ChangeError::SpaceInUse`].
+    pub fn require_free(&mut self, needed: u64) -> Result<(), ChangeError> {
+        self.withhold_used();
+        let free = self.blocks.free();
+        if needed > free { Err(self.no_space(needed, free)) } else { Ok(()) }
+    }
+
+    /// The error if too few blocks are free. It says so if there would be enough with the free blocks that are in use.
     pub(crate) fn no_space(&self, needed: u64, free: u64) -> ChangeError {
-        match self.watched.withheld() {
-            0 => ChangeError::NoSpace { needed, free },
-            used => ChangeError::SpaceInUse { needed, free, used, by: self.watched.by.clone() },
+        let used = self.watched.withheld();
+        // Where even those blocks would not do, to end their use would not help.
+        if used == 0 || needed > free.saturating_add(used) {
+            return ChangeError::NoSpace { needed, free };
         }
+        ChangeError::SpaceInUse { needed, free, used, by: self.watched.by.clone() }
     }
 }
 

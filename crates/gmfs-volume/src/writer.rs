@@ -144,7 +144,7 @@ pub enum ChangeError {
     /// An earlier commit failed half way.
     #[error("an earlier change could not be finished; the next program that opens the region puts it right")]
     Unfinished,
-    /// Whoever asked for the change did not want it to go on.
+    /// The caller stopped the change.
     #[error("it was stopped before its end, and nothing of it was done")]
     Stopped,
     /// The source of the content could not be read.
@@ -180,8 +180,8 @@ pub struct Writer<S> {
     pub(crate) blocks: BlockMap,
     /// Inodes that must not be allocated: those in use, and those that a descriptor still names.
     taken: Vec<bool>,
-    /// Inodes that descriptors name and that stay named whatever happens to files: by reserved blocks and by
-    /// contradictory descriptors.
+    /// Inodes that reserved blocks or contradictory descriptors name. Whatever happens to files, these inodes remain
+    /// named.
     named: Vec<bool>,
     /// Every inode below this index is taken.
     lowest_free: usize,
@@ -320,7 +320,7 @@ impl<S: WriteAt> Writer<S> {
         Region::with(self.store.source(), self.store.superblocks())
     }
 
-    /// How many blocks can be allocated.
+    /// How many blocks are free, including those that are not allocated because they are in use.
     pub fn free_blocks(&self) -> u64 {
         self.blocks.free().saturating_add(self.watched.withheld())
     }

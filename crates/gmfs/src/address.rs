@@ -23,12 +23,12 @@ pub enum AddressError {
     /// Another word than `block` or `pfn` is before the colon.
     #[error("'{0}:' is neither block: nor pfn:")]
     Unit(String),
-    /// No number, where one belongs.
+    /// There is no number where one belongs.
     #[error(transparent)]
     Number(#[from] SpecError),
 }
 
-/// Makes an address of a number.
+/// Makes an address from a number.
 pub(crate) type Unit = fn(u64) -> Address;
 
 /// The unit that a text begins with, and the rest of it.
@@ -62,8 +62,8 @@ impl fmt::Display for Address {
 }
 
 impl Address {
-    /// The offset of this place in a store of `size` bytes, if it is in it. `base` is the store's physical base, 0 if it is
-    /// not known.
+    /// The offset of this place in a store of `size` bytes, if it is in it. `base` is the store's physical base, 0 if
+    /// it is not known.
     #[must_use]
     pub fn offset(self, size: u64, block_bytes: u64, base: u64) -> Option<u64> {
         let offset = match self {
@@ -75,8 +75,8 @@ impl Address {
     }
 }
 
-/// Bytes of the kernel's own pages, by the size of its PMD pages: a page of page tables holds one entry for each 8 bytes,
-/// and a PMD page is as large as all that one such page maps.
+/// The size of the kernel's own pages, which follows from the size of its PMD pages: a page table that fills one page
+/// has one entry for each 8 bytes, and a PMD page is as large as all the memory that such a table maps.
 pub(crate) const fn kernel_page(block_bytes: u64) -> u64 {
     match block_bytes >> 20 {
         512 => 64 << 10,

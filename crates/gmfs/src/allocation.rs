@@ -25,7 +25,7 @@ use gmfs_volume::region::Region;
 use crate::open::Source;
 use crate::store::{Guestmemfs, Pkernfs, Store, What};
 
-/// Adjacent bytes of a store that are used for the same.
+/// Adjacent bytes of a store that are used for the same purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stretch {
@@ -47,7 +47,7 @@ impl Stretch {
     }
 }
 
-/// Joins neighbours that are used for the same, and hands them out.
+/// Joins neighbouring stretches that have the same use, and passes them on.
 struct Join<F> {
     open: Option<Stretch>,
     each: F,
@@ -78,9 +78,9 @@ impl<F: FnMut(Stretch)> Join<F> {
 }
 
 impl Store {
-    /// Calls `each` with what every byte of the store is used for, in order, without gaps. Of a store of the native
-    /// layout, one pass over its block table, which takes no memory that grows with the region. `false` for a hand-over,
-    /// which has no memory of its own: nothing is handed out then.
+    /// Calls `each` with what every byte of the store is used for, in order and without gaps. In a store of the native
+    /// layout, this is one pass over its block table, and its memory does not grow with the region. Returns `false` for
+    /// a hand-over, which has no memory of its own: `each` is not called then.
     #[must_use]
     pub fn stretches(&self, each: impl FnMut(Stretch) + Send) -> bool {
         let mut join = Join { open: None, each };
@@ -108,7 +108,7 @@ fn native<F: FnMut(Stretch) + Send>(region: &Region<Source>, join: &mut Join<F>)
     join.add(stretch(BlockNo(0), geometry.first_data(), What::Metadata, None));
     let mut reached = geometry.first_data();
     region.descriptors(|block, entry| {
-        // Pages of the table that cannot be read are left out.
+        // Pages of the table that cannot be read are left out of the pass, so that their blocks are lost.
         join.add(stretch(reached, block.max(reached), What::Lost, None));
         let what = match entry.state() {
             Some(BlockState::Data) => What::File,
@@ -128,7 +128,7 @@ fn native<F: FnMut(Stretch) + Send>(region: &Region<Source>, join: &mut Join<F>)
     join.add(Stretch { at: end, len: geometry.size().saturating_sub(end), what: What::Tail, ino: None });
 }
 
-/// The blocks of a store whose bitmap bounds their number.
+/// The blocks of a store that has a bitmap. The bitmap bounds their number.
 struct Blocks {
     bytes: u64,
     cells: Vec<(What, Option<InodeNo>)>,
@@ -188,7 +188,7 @@ fn pkernfs<F: FnMut(Stretch)>(all: &Store, of: &Pkernfs, join: &mut Join<F>) {
     }
     let directory = |kind| matches!(kind, Some(Kind::Directory | Kind::IommuDirectory) | None);
     for node in store.nodes().filter(|node| !directory(node.kind) && node.mappings_block >= FIRST_BLOCK) {
-        // Page tables are the content of their file; a file's table is not.
+        // A page table is content of its file. The table of a regular file is metadata.
         let (what, ino) = match node.kind {
             Some(Kind::File) => (What::Metadata, None),
             _ => (What::File, Some(node.ino)),
@@ -226,7 +226,7 @@ impl FreeRun {
     }
 }
 
-/// The free memory of a store, in runs that cannot be longer.
+/// The free memory of a store, in runs that are as long as possible.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FreeSpace {
@@ -242,7 +242,7 @@ pub struct FreeSpace {
     pub aligned_gib: u64,
     /// The longest run of them.
     pub largest_aligned: Option<FreeRun>,
-    /// The longest piece shorter than that which starts at a multiple of 1 GiB, in bytes: room for the rest of a guest.
+    /// The longest piece of less than 1 GiB that starts at a multiple of 1 GiB, in bytes: room for the rest of a guest.
     aligned_rest: u64,
     /// How many bytes may be free or not: what describes them cannot be read, or contradicts itself.
     pub unknown: u64,
@@ -261,10 +261,10 @@ pub struct Fits {
 }
 
 impl FreeSpace {
-    /// The free memory of a store; `None` of a hand-over, which has no memory of its own.
+    /// The free memory of a store; `None` for a hand-over, which has no memory of its own.
     ///
-    /// Addresses are physical where it is known where the store is in memory; otherwise its start counts as a multiple of
-    /// 1 GiB, as it does when files are laid out.
+    /// Addresses are physical if it is known where the store is in memory. Otherwise the start of the store counts as a
+    /// multiple of 1 GiB, as it does when files are allocated.
     #[must_use]
     pub fn of(store: &Store) -> Option<Self> {
         let base = store.physical_base().unwrap_or(0);
@@ -298,8 +298,8 @@ impl FreeSpace {
         self.largest_aligned = FreeRun::longer(self.largest_aligned, FreeRun { at, len });
     }
 
-    /// Whether a file of `size` bytes can be made. Free memory comes in whole blocks, so that the rest of the last block
-    /// needs no room of its own.
+    /// Whether a file of `size` bytes can be made. Free memory comes in whole blocks, so that the rest of the last
+    /// block needs no room of its own.
     #[must_use]
     pub fn fits(&self, size: u64) -> Fits {
         let whole = size.checked_div(PUD_BYTES).unwrap_or_default();

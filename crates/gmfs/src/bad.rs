@@ -19,7 +19,7 @@ use crate::store::Store;
 /// Bytes in a sector, as the kernel's lists count them.
 const SECTOR: u64 = 512;
 
-/// A range as somebody named it.
+/// A range, as it was named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Named {
     /// Its first and its last address.
@@ -35,7 +35,7 @@ pub enum RangeError {
     /// It is not an address.
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// No number, where one belongs.
+    /// There is no number where one belongs.
     #[error(transparent)]
     Number(#[from] SpecError),
     /// It has no bytes, or more than there can be.
@@ -44,7 +44,7 @@ pub enum RangeError {
     /// The last address is before the first.
     #[error("'{0}' ends before it begins")]
     Reversed(String),
-    /// Sectors that are none, or that no device can have.
+    /// There are no sectors, or more than a device can have.
     #[error("{count} sectors from {first} on are no range")]
     Sectors {
         /// The first sector.
@@ -72,8 +72,8 @@ fn spelled(first: Address, last: Address) -> String {
 impl FromStr for Named {
     type Err = RangeError;
 
-    /// Reads `ADDR`, `ADDR-LAST` or `ADDR+LENGTH`, each of them after `block:` or `pfn:` if blocks or page frame numbers
-    /// are meant.
+    /// Reads `ADDR`, `ADDR-LAST` or `ADDR+LENGTH`, each of them after `block:` or `pfn:` if blocks or page frame
+    /// numbers are meant.
     fn from_str(text: &str) -> Result<Self, RangeError> {
         let (unit, rest) = unit(text)?;
         let (first, last) = match (rest.split_once('-'), rest.split_once('+')) {
@@ -127,7 +127,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Of an open store.
+    /// The origin for an open store.
     ///
     /// # Errors
     /// The store is not native, so that no block of it can be marked.
@@ -152,7 +152,7 @@ pub struct Touched {
 /// The blocks that ranges touch.
 ///
 /// # Errors
-/// A range of addresses is not in the region, or offsets in a device are named in an image that has none.
+/// A range of addresses is not in the region, or a range is an offset in a device, and the image is physical memory.
 pub fn touched(named: &[Named], origin: &Origin) -> Result<Touched, RangeError> {
     let geometry = origin.geometry;
     let (mut set, mut outside) = (BTreeSet::new(), 0_u64);
@@ -191,12 +191,12 @@ const FAILURE: &str = "Memory failure: 0x";
 /// What it says of one that it has taken back into use.
 const UNPOISONED: &str = "Software-unpoisoned page 0x";
 
-/// Reads a list of poisoned memory. That is a log of the kernel, of which the lines "Memory failure: 0xPFN: …" count; or a list
-/// with a page frame number on each line, or two numbers, the first sector and how many there are. Empty lines, and those that
-/// begin with `#`, are left out.
+/// Reads a list of poisoned memory. That is a log of the kernel, in which the lines "Memory failure: 0xPFN: …" count;
+/// or a list in which each line has a page frame number, or two numbers: the first sector, and how many there are.
+/// Empty lines, and those that begin with `#`, are left out.
 ///
 /// # Errors
-/// The number of the first line that is nothing of this, counted from 1, and why.
+/// The number of the first line that is none of these, counted from 1, and why.
 pub fn poisoned(text: &str) -> Result<Vec<Named>, (usize, RangeError)> {
     let frame = |number| Named::Range(Address::Pfn(number), Address::Pfn(number));
     let log = |line: &str| line.contains(FAILURE) || line.contains(UNPOISONED) || line.starts_with(['[', '<']);
@@ -237,10 +237,10 @@ pub struct Hits {
     pub outside: u64,
 }
 
-/// The bytes of a region that are named. What is not in the region is counted: a list is of the whole machine.
+/// The bytes of a region that are named. What is not in the region is only counted: a list is about the whole machine.
 ///
 /// # Errors
-/// Offsets in a device are named, in an image that has none; or a range of addresses is not in the region.
+/// A range is an offset in a device, and the image is physical memory; or a range of addresses is not in the region.
 pub fn hits(named: &[Named], origin: &Origin) -> Result<Hits, RangeError> {
     let (size, block) = (origin.geometry.size(), origin.geometry.block_bytes());
     let mut found = Hits::default();
@@ -280,7 +280,8 @@ pub fn hits(named: &[Named], origin: &Origin) -> Result<Hits, RangeError> {
     Ok(found)
 }
 
-/// The runs of blocks that parts of a region touch: those that can be marked as bad, and those that hold metadata, which cannot.
+/// The runs of blocks that parts of a region touch: those that can be marked as bad, and those that hold metadata,
+/// which cannot.
 #[must_use]
 pub fn blocks_of(spans: &[Span], origin: &Origin) -> (Vec<Range<u32>>, Vec<Range<u32>>) {
     let geometry = origin.geometry;

@@ -153,8 +153,8 @@ fn is_same(old: &Inode, new: &Inode) -> bool {
     old.kind == new.kind && generation(old) == generation(new)
 }
 
-/// Whether a file's content, or the access to a file or directory, may have changed. The content of directories does not
-/// count: their entries are in the list themselves.
+/// Whether a file's content, or the access to a file or directory, may have changed. The content of directories does
+/// not count: their entries are in the list themselves.
 fn is_changed(old: &Inode, new: &Inode) -> bool {
     let modified = |inode: &Inode| inode.attributes.map(|attributes| attributes.modified);
     let content = (old.size, old.blocks) != (new.size, new.blocks) || modified(old) != modified(new);

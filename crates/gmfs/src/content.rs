@@ -2,8 +2,9 @@
 //! bytes are never given as zeros.
 //!
 //! [`Store::read_with_gaps`](crate::Store::read_with_gaps) reads a file, or a part of one. [`read`] and [`read_all`]
-//! read from any source. The bytes arrive in order, at a [`Sink`]; while it takes them, several threads read ahead where
-//! bytes have to be decoded. A [`SparseFile`](crate::copy::SparseFile) is a sink, and so is a closure in [`Each`].
+//! read from any source. The bytes arrive in order, at a [`Sink`]; while it takes them, several threads read ahead
+//! where bytes have to be decoded. A [`SparseFile`](crate::copy::SparseFile) is a sink, and so is a closure in
+//! [`Each`].
 //!
 //! ```
 //! use gmfs::content::{Each, Part, read_all};
@@ -35,8 +36,8 @@ const CHUNK: u64 = 256 << 10;
 /// Bytes read at once where no other thread reads: what a pipe holds. Larger reads made `gmfs cat | ...` slower, and
 /// copies between files no faster.
 const PIPEFUL: u64 = 64 << 10;
-/// Initial look-ahead for holes and absent ranges; it doubles while there is only one kind of them, or only data. A
-/// look costs: tmpfs searches the whole rest of a file for the next hole, whatever the look-ahead.
+/// Initial look-ahead for holes and absent ranges; it doubles while there is only one kind of them, or only data. Each
+/// look-ahead has a cost: tmpfs searches the whole rest of a file for the next hole, however short the look-ahead is.
 const LOOK: u64 = 64 << 20;
 /// What could not be read at once is read again in pieces of this size.
 pub(crate) const PAGE: u64 = 4096;
@@ -146,8 +147,8 @@ pub trait Sink {
     /// The reading ends, and its caller gets the error.
     fn data(&mut self, at: u64, bytes: &[u8]) -> Result<(), Self::Error>;
 
-    /// These bytes are there too, in a file from which the kernel can copy them. Returns how many bytes were copied; the
-    /// others are read and arrive as [`data`](Self::data).
+    /// These bytes are there too, in a file from which the kernel can copy them. Returns how many bytes were copied;
+    /// the others are read and arrive as [`data`](Self::data).
     ///
     /// # Errors
     /// As [`data`](Self::data).
@@ -204,7 +205,7 @@ impl<E, F: FnMut(Part<'_>) -> Result<(), E>> Sink for Each<F> {
     }
 }
 
-/// What a step of a plan means. Places are the output's.
+/// What a step of a plan means. `to` is a place in the output.
 #[derive(Clone, Copy, Debug)]
 enum What<'s> {
     /// Bytes, and where in the source they are.
@@ -213,18 +214,18 @@ enum What<'s> {
     InFile { to: Span, from: u64, part: FilePart<'s> },
     /// Known zeros.
     Zeros(Span),
-    /// Nothing that can be told.
+    /// Unknown bytes.
     Gap(Gap),
 }
 
-/// How to carry one stretch of a source: what is absent, what is a hole, and what is left: chunk by chunk, so that
-/// several threads can decode it, or at once if it only has to be copied out of a file.
+/// How to read one stretch of a source: first the absent bytes and the holes. What is left is read chunk by chunk, so
+/// that several threads can decode it, or at once if it only has to be copied out of a file.
 struct Plan<'s, S: ?Sized> {
     source: &'s S,
     range: Range<u64>,
-    /// Where `range.start` of the beginning goes.
+    /// The first offset of the stretch in the source, and where it goes in the output.
     shift: (u64, u64),
-    /// How far what comes next is known to be data.
+    /// The source is known to have data up to this offset.
     data: u64,
     look: u64,
 }
@@ -235,7 +236,7 @@ impl<'s, S: ReadAt + ?Sized> Plan<'s, S> {
         Self { source, range, shift: (from, to.offset), data: 0, look: LOOK }
     }
 
-    /// From the front of the range up to here, which is then passed: in the output's places.
+    /// Passes the front of the range up to `stop`. Returns where these bytes go in the output.
     fn pass(&mut self, stop: u64) -> Span {
         let from = std::mem::replace(&mut self.range.start, stop);
         let (start, out) = self.shift;
@@ -273,7 +274,7 @@ impl<'s, S: ReadAt + ?Sized> Iterator for Plan<'s, S> {
             return Some(Step { read: None, what: What::Gap(Gap { span, at: Some(at), why: Why::Absent(why) }) });
         }
         let stop = absent.map_or(limit, |(span, _)| span.offset.min(limit));
-        // A source that cannot tell is read.
+        // If the source cannot tell, the bytes are read.
         let data = self.source.next_data(at..stop).unwrap_or(Some(at..stop));
         let start = data.as_ref().map_or(stop, |data| data.start.clamp(at, stop));
         self.data = data.map_or(start, |data| data.end.clamp(start, stop));
@@ -283,13 +284,13 @@ impl<'s, S: ReadAt + ?Sized> Iterator for Plan<'s, S> {
         if self.data < limit {
             self.look = LOOK;
         }
-        // Nothing may stand still, whatever a source says.
+        // Each step makes progress, whatever a source says.
         self.data = self.data.max(at.saturating_add(1));
         Some(self.chunk())
     }
 }
 
-/// The steps for a file's piece.
+/// The steps for one piece of a file.
 fn steps<'s, S: ReadAt + ?Sized>(source: &'s S, piece: &Piece) -> Box<dyn Iterator<Item = Step<What<'s>>> + 's> {
     let one = |what| Box::new(std::iter::once(Step { read: None, what }));
     match *piece {
@@ -302,11 +303,11 @@ fn steps<'s, S: ReadAt + ?Sized>(source: &'s S, piece: &Piece) -> Box<dyn Iterat
 
 /// Reads a file's pieces from the store in `source`, in order.
 ///
-/// What only has to be copied out of a file is copied by the kernel, if the sink does that, or is read by this thread:
-/// several threads would cost more than they gain. Everything else is read by several threads.
+/// What only has to be copied out of a file is copied by the kernel, if the sink supports that, or is read by this
+/// thread: several threads would cost more than they gain. Everything else is read by several threads.
 ///
 /// # Errors
-/// What the sink returned. Bytes that cannot be read are gaps, and no error.
+/// What the sink returned. Bytes that cannot be read are gaps; they are no error.
 pub fn read<S, K>(source: &S, pieces: &[Piece], sink: &mut K) -> Result<(), K::Error>
 where
     S: ReadAt + ?Sized,
@@ -359,7 +360,7 @@ where
     Ok(())
 }
 
-/// Reads page by page what could not be read at once, so that only what is lost is lost.
+/// Reads page by page what could not be read at once, so that only the pages that really cannot be read become gaps.
 fn by_page<S, K>(source: &S, from: u64, to: Span, sink: &mut K) -> Result<(), K::Error>
 where
     S: ReadAt + ?Sized,

@@ -1,4 +1,4 @@
-//! Copying content into a sparse file, with progress and with an end when the user wants one.
+//! Copying content into a sparse file. A copy reports its progress and can be stopped.
 
 use std::fs::File;
 use std::io;
@@ -14,9 +14,9 @@ use crate::kernel_copy::KernelCopy;
 /// A page of zeros.
 static ZEROS: [u8; PAGE_LEN] = [0; PAGE_LEN];
 
-/// Is told how far a copy is, and may end it. All of it may be ignored: `()` does.
+/// Observes a copy, and may stop it. Every method has a default that does nothing; `()` uses the defaults.
 pub trait Progress {
-    /// A file of `bytes` bytes is begun: what follows counts from its start. `path` is its path in the store.
+    /// The copy of a file of `bytes` bytes begins; later offsets count from its start. `path` is its path in the store.
     fn begin(&self, path: &[u8], bytes: u64) {
         let _ = (path, bytes);
     }
@@ -26,7 +26,7 @@ pub trait Progress {
         let _ = done;
     }
 
-    /// The first `done` bytes are passed, and those since the last call were neither read nor written.
+    /// The first `done` bytes are done; those since the last call were neither read nor written.
     fn skipped_to(&self, done: u64) {
         let _ = done;
     }
@@ -51,7 +51,7 @@ pub enum CopyError {
     Write(#[from] io::Error),
 }
 
-/// What a copy has come to.
+/// The result of a copy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Copied {
@@ -61,11 +61,11 @@ pub struct Copied {
     pub written: u64,
 }
 
-/// Copies a file's pieces from the store in `source` into `file`, which is new and empty, and becomes `size` bytes long.
-/// At the end everything is on the medium.
+/// Copies a file's pieces from the store in `source` into `file`, which is new and empty, and becomes `size` bytes
+/// long. Afterwards everything is durable.
 ///
 /// # Errors
-/// [`CopyError`]. Bytes that cannot be read are gaps, and no error.
+/// [`CopyError`]. Bytes that cannot be read are gaps; they are no error.
 pub fn pieces<S: ReadAt + ?Sized>(
     source: &S,
     pieces: &[Piece],
@@ -91,8 +91,9 @@ pub fn all<S: ReadAt + ?Sized>(
     pieces(source, &[Piece::Data { file: Span::new(0, len), at: 0, bad: false }], len, file, progress)
 }
 
-/// A sparse file in the making. Holes of the source stay holes, and so do pages of zeros, except those that the kernel
-/// copies from file to file: nobody looks at those. The file grows as bytes arrive, and gets its full length at the end.
+/// A sparse file that is being written. Holes of the source stay holes. Pages of zeros become holes too, except those
+/// that the kernel copies from file to file: their content is not examined. The file grows as bytes arrive, and gets
+/// its full length at the end.
 pub struct SparseFile<'a> {
     file: &'a File,
     size: u64,
@@ -108,7 +109,7 @@ impl<'a> SparseFile<'a> {
         Self { file, size, copied: Copied::default(), progress, kernel: KernelCopy::default() }
     }
 
-    /// Ends the work: gives the file its length, and waits until everything is on the medium.
+    /// Ends the work: gives the file its length, and waits until everything is durable.
     ///
     /// # Errors
     /// The medium failed, now or in an earlier write.
@@ -138,7 +139,7 @@ impl Sink for SparseFile<'_> {
     fn data(&mut self, at: u64, bytes: &[u8]) -> Result<(), CopyError> {
         self.go_on()?;
         self.progress.at(at.saturating_add(len64(bytes.len())));
-        // Up to here everything is written, or zero.
+        // Everything before this offset is written, or zero.
         let mut start = 0_usize;
         let mut here = 0_usize;
         for page in bytes.chunks(PAGE_LEN) {

@@ -1,5 +1,5 @@
-//! Two stores compared, whatever their layouts: which files are in one of them only, which have another size, other blocks
-//! or other content. What either does not hold is never called the same.
+//! Compares two stores, whatever their layouts: which files are in one of them only, and which have another size, other
+//! blocks or other content. Bytes that either store does not hold are never called the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::store::{Inodes, Run, Runs, Store};
 use crate::walk::Paths;
 
-/// Bytes of which content is compared page by page.
+/// Content is compared in pages of this many bytes.
 const PAGE: u64 = 4096;
 /// Bytes that one thread compares at once: a page for each bit of a word.
 const CHUNK: u64 = 64 * PAGE;
@@ -40,7 +40,7 @@ pub struct Options<'o> {
     pub content: Content,
     /// Threads that read and compare.
     pub threads: usize,
-    /// Is told how many of how many bytes have been compared.
+    /// Called with the number of bytes that have been compared, and of all bytes.
     pub progress: &'o dyn Fn(u64, u64),
 }
 
@@ -51,9 +51,9 @@ pub enum Sameness {
     Same,
     /// It is not.
     Differs,
-    /// One of the stores lacks what would tell.
+    /// One of the stores lacks what would show it.
     Unknown,
-    /// Nobody asked.
+    /// It was not compared.
     Ignored,
 }
 
@@ -69,7 +69,7 @@ impl Sameness {
         }
     }
 
-    /// Of a thing that consists of two.
+    /// The sameness of two parts together.
     const fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Differs, _) | (_, Self::Differs) => Self::Differs,
@@ -87,7 +87,7 @@ pub struct Range {
     pub offset: u64,
     /// Length in bytes.
     pub length: u64,
-    /// Whether the first and the second store lack it; it differs if neither does.
+    /// Whether the first store lacks it, and whether the second one does. If neither lacks it, it differs.
     pub lacking: [bool; 2],
 }
 
@@ -111,7 +111,8 @@ pub struct Compared {
     pub kind: Kind,
     /// As it is in the first store and in the second.
     pub sides: [Option<Side>; 2],
-    /// Whether the store in which it is not lists all of its files: otherwise it may be there.
+    /// Of a file that is in one store only: whether the other store lists all of its files. Otherwise it may be there
+    /// too.
     pub listed: bool,
     /// Whether it is a file in one and a directory in the other.
     pub other_kind: bool,
@@ -119,7 +120,7 @@ pub struct Compared {
     pub attributes: Sameness,
     /// Where its blocks are, counted from the start of the store.
     pub extents: Sameness,
-    /// What it holds, as far as both sizes go.
+    /// Its content, up to the smaller of the two sizes.
     pub content: Sameness,
     /// What differs in its content or cannot be compared, in order.
     pub ranges: Vec<Range>,
@@ -140,7 +141,7 @@ impl Compared {
     }
 }
 
-/// What two stores have in common.
+/// The result of comparing two stores.
 #[derive(Clone, Debug)]
 pub struct Difference {
     /// Every file and directory of both, those of the first store first.
@@ -161,7 +162,7 @@ impl Difference {
     }
 }
 
-/// One of the stores, with what is needed of it.
+/// One of the two stores, with what was read of it.
 struct Half<'s> {
     store: &'s Store,
     inodes: Inodes,
@@ -169,12 +170,12 @@ struct Half<'s> {
     seals: BTreeMap<InodeNo, Print>,
 }
 
-/// What stands for all seals of a file.
+/// Hashes that stand for all seals of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Print {
-    /// Of the places that have blocks.
+    /// Over the file blocks that have a block.
     places: [u64; 2],
-    /// Of the places with their CRCs.
+    /// Over these file blocks, each with its CRC.
     sums: [u64; 2],
     /// Blocks without a CRC.
     unsealed: u64,
@@ -213,7 +214,7 @@ pub fn diff(a: &Store, b: &Store, options: &Options<'_>) -> Result<Difference, E
     Ok(Difference { files, facts: facts(a, b), listed })
 }
 
-/// How much of a file both have.
+/// How many bytes of a file both stores have.
 fn common_size(file: &Compared) -> u64 {
     match &file.sides {
         [Some(a), Some(b)] => a.size.min(b.size),
@@ -245,7 +246,7 @@ impl<'s> Half<'s> {
         Side { ino: inode.ino, path: paths.of(inode.ino), size: inode.size, blocks: inode.blocks }
     }
 
-    /// Whether the blocks that are found of a file are all that it has.
+    /// Whether all blocks of a file were found.
     fn is_mapped(&self, inode: &Inode) -> bool {
         let runs = self.runs.files.get(&inode.ino).map(Vec::as_slice).unwrap_or_default();
         let found: u64 = runs.iter().map(|run| run.len.checked_div(self.store.block_bytes()).unwrap_or(0)).sum();
@@ -264,7 +265,8 @@ impl Print {
     }
 }
 
-/// Adds a number to two sums, so that no other numbers are likely to come to the same, in whatever order they come.
+/// Adds a number to two sums. The order of numbers does not matter, and other numbers are unlikely to give the same
+/// sums.
 const fn add(sums: &mut [u64; 2], number: u64) {
     let first = mix(number.wrapping_add(1));
     sums[0] = sums[0].wrapping_add(first);
@@ -279,7 +281,7 @@ const fn mix(number: u64) -> u64 {
     x ^ x >> 31
 }
 
-/// What the stores themselves say differently.
+/// The facts that the stores state differently about themselves.
 fn facts(a: &Store, b: &Store) -> Vec<(&'static str, [Option<String>; 2])> {
     let of = |store: &Store| {
         let label = store.native().ok().map(|region| {
@@ -304,7 +306,7 @@ fn matched(halves: &[Half<'_>; 2]) -> Vec<Compared> {
     let [first, second] = halves;
     let trees = [&first.inodes.tree, &second.inodes.tree];
     let [mut paths_a, mut paths_b] = trees.map(Paths::new);
-    // An inode stands for the same file as long as nobody has given its number out again.
+    // An inode stands for the same file until its number is used again.
     let same_region = first.store.uuid().is_some() && first.store.uuid() == second.store.uuid();
     let generation = |inode: &Inode| inode.attributes.map(|attributes| attributes.generation);
     let mut taken: BTreeSet<InodeNo> = BTreeSet::new();
@@ -334,7 +336,7 @@ fn matched(halves: &[Half<'_>; 2]) -> Vec<Compared> {
     files
 }
 
-/// With nothing compared yet.
+/// A file of which nothing is compared yet.
 const fn only(kind: Kind, sides: [Option<Side>; 2], listed: bool) -> Compared {
     Compared {
         kind,
@@ -445,7 +447,7 @@ fn read(
 }
 
 impl Compared {
-    /// Adds a page of which something is to be said.
+    /// Adds a page that differs, or that cannot be compared.
     fn add(&mut self, page: Range, kept: &mut usize) {
         let what = if page.lacking == [false; 2] { Sameness::Differs } else { Sameness::Unknown };
         self.content = self.content.and(what);
@@ -462,8 +464,9 @@ impl Compared {
     }
 }
 
-/// Two contents of a file as a source of what comes of comparing them, so that those who read ahead compare: record `n` is
-/// about the pages of the `n`th chunk. Its words have a bit for each page: that it differs, and that either side lacks it.
+/// A source whose bytes are the result of comparing two contents of a file, so that the threads that read ahead do the
+/// comparing. Record `n` is about the pages of chunk `n`. It has three words with a bit for each page: whether the page
+/// differs, whether the first side lacks it, and whether the second side does.
 struct Pair<'s, S> {
     sources: [&'s S; 2],
     pieces: [Vec<Piece>; 2],
@@ -472,7 +475,7 @@ struct Pair<'s, S> {
 }
 
 impl<S: ReadAt> Pair<'_, S> {
-    /// The first chunk at or past `at` in which not all is a hole of both.
+    /// The first chunk at or past `at` that is not all a hole on both sides.
     fn past_holes(&self, at: u64) -> u64 {
         let end = |pieces: &Vec<Piece>| match pieces_from(pieces, at).first() {
             Some(Piece::Hole { file }) => file.end(),
@@ -483,8 +486,8 @@ impl<S: ReadAt> Pair<'_, S> {
         if end == self.size { end } else { at.max(end.saturating_sub(end.checked_rem(CHUNK).unwrap_or(0))) }
     }
 
-    /// Fills a buffer with what one side has from `at` on. Gives the pages that it lacks, and whether all of it is zeros
-    /// that were not read.
+    /// Fills a buffer with what one side has from `at` on. Returns the pages that the side lacks, and whether all of
+    /// the buffer is zeros that did not have to be read.
     fn fill(&self, side: usize, at: u64, buf: &mut [u8]) -> (u64, bool) {
         let end = at.saturating_add(len64(buf.len()));
         let (mut lacks, mut zeros) = (0_u64, true);
@@ -523,8 +526,8 @@ fn pieces_from(pieces: &[Piece], at: u64) -> &[Piece] {
     pieces.get(first..).unwrap_or_default()
 }
 
-/// Reads page by page what could not be read at once; gives the pages that are lacking. `inside` is where in the chunk it
-/// begins.
+/// Reads page by page what could not be read at once; gives the pages that are lacking. `inside` is where in the chunk
+/// it begins.
 fn by_page<S: ReadAt>(source: &S, place: u64, buf: &mut [u8], inside: u64) -> u64 {
     let mut lacks = 0;
     let (mut place, mut inside, mut rest) = (place, inside, buf);

@@ -44,7 +44,7 @@ pub enum Error {
         /// The size that it was to have, in bytes.
         size: Option<u64>,
     },
-    /// Several stores were found, and none of them is surer than the others.
+    /// Several stores were found, and none of them is more certain than the others.
     #[error("it is not clear which region is meant: {}", .0.iter().map(Candidate::to_string).collect::<Vec<_>>().join("; "))]
     Several(Vec<Candidate>),
     /// The dump does not hold the memory.
@@ -64,7 +64,7 @@ pub enum Error {
         /// How many there are.
         found: usize,
     },
-    /// A file without content that could be read.
+    /// The file has no content that can be read.
     #[error("inode {ino} cannot be read: {why}")]
     NoContent {
         /// The file.
@@ -96,7 +96,7 @@ pub enum Error {
     NotNative(Layout),
 }
 
-/// A place in the spelling of the kernel's parameters, `SIZE:BASE`.
+/// A range, written as the kernel's parameters write it: `SIZE:BASE`.
 #[must_use]
 pub fn spelled(base: u64, size: u64) -> String {
     format!("{}:{base:#x}", spec::format_size(size))

@@ -1,9 +1,9 @@
 //! Extracting files and directories of a store into a folder outside.
 //!
-//! [`tree`] extracts a directory with all that is in it, [`file()`] one file. Nothing that a damaged store says can lead
-//! out of the folder: what is made is made by name in directories that are open, and an entry whose name no file can have
-//! is left out. Holes stay holes. Bytes that are unknown are an error, unless [`Options::leave_gaps`] makes holes of them
-//! too.
+//! [`tree`] extracts a directory with all that is in it, [`file()`] one file. Nothing that a damaged store says can
+//! lead out of the folder: what is made is made by name in directories that are open, and an entry whose name no file
+//! can have is left out. Holes stay holes. Bytes that are unknown are an error, unless [`Options::leave_gaps`] makes
+//! holes of them too.
 //!
 //! ```
 //! use gmfs::extract::{self, Options};
@@ -95,8 +95,9 @@ pub struct Entry<'a, 't> {
     pub names: &'a [OsString],
 }
 
-/// Walks through everything below a directory, and hands out each file and directory that can be extracted, a directory
-/// before what is in it. Returns what is left out, and why. `top` is the directory with its path, and `tree` that of `store`.
+/// Walks through everything below a directory, and passes each file and directory that can be extracted to `each`, a
+/// directory before what is in it. Returns what is left out, and why. `top` is the directory with its path, and `tree`
+/// is the tree of `store`.
 ///
 /// # Errors
 /// What `each` returned.
@@ -109,7 +110,7 @@ pub fn walk<'t, E>(
     let mut left_out = Vec::new();
     let mut names: Vec<OsString> = Vec::new();
     let walked = walk::walk(tree, top, |step| {
-        // What a damaged store calls a name may lead elsewhere.
+        // A name in a damaged store may be a path that leads elsewhere.
         let name = name::check(&step.inode.name).is_err().then_some(Why::Name);
         if let Some(why) = name.or_else(|| store.content_fault(step.inode.ino).map(|_| Why::NoContent)) {
             left_out.push((step.inode, why));
@@ -124,11 +125,11 @@ pub fn walk<'t, E>(
     Ok(left_out)
 }
 
-/// A file that has been extracted and does not have its name yet: what is missing in it can be noted first.
+/// A file that has been extracted and does not have its name yet, so that a list of its gaps can be written first.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Extracted {
-    /// The file in the making. [`NewFile::keep`] gives it its name.
+    /// The new file. [`NewFile::keep`] gives it its name.
     pub file: NewFile,
     /// What was copied, and the gaps.
     pub copied: Copied,
@@ -155,7 +156,7 @@ pub fn file(
     let inputs = options.inputs.iter().map(PathBuf::as_path);
     let file = NewFile::begin_in(folder, name, options.replace, inputs)?;
     let copied = copy::pieces(store.source(), pieces, inode.size, file.file(), progress)?;
-    // Reading may have shown more of them.
+    // Reading may have shown more gaps.
     refuse(&copied.gaps)?;
     if let Some(modified) = inode.attributes.map(|attributes| attributes.modified).filter(|time| *time != 0) {
         let modified = SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(modified));
@@ -165,7 +166,7 @@ pub fn file(
     Ok(Extracted { file, copied })
 }
 
-/// What has become of a directory.
+/// The result of extracting a directory.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Done {

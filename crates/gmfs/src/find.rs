@@ -1,4 +1,4 @@
-//! Where in an image a store is, when nobody says: by the kernel's parameters, or by its superblocks.
+//! Finds the store in an image if the user does not say where it is: by the kernel's parameters, or by its superblocks.
 
 pub mod guestmemfs;
 
@@ -43,16 +43,16 @@ pub struct Candidate {
     pub uuid: Option<Uuid>,
     /// Its label, up to the first NUL; empty in a layout that has none.
     pub label: Vec<u8>,
-    /// How sure it is.
+    /// How certain it is.
     pub confidence: Confidence,
-    /// What led to it, in the layout whose metadata is in other places of the memory.
+    /// How it was found, in the layout whose metadata is elsewhere in the memory.
     pub guestmemfs: Option<Box<guestmemfs::Found>>,
-    /// What else is known of it, in words; of a hand-over which moment it shows, and what is in it.
+    /// What else is known about it, in words. For a hand-over: which moment it shows, and what is in it.
     pub detail: Option<String>,
 }
 
 impl fmt::Display for Candidate {
-    /// Where it is, what it is called, and how sure it is.
+    /// Where it is, what it is called, and how certain it is.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.layout {
             Layout::Luo => write!(f, "{:#x} (", self.base)?,
@@ -120,7 +120,8 @@ pub fn in_memory(path: &Path, size: Option<u64>, observer: &dyn Observer) -> Res
 pub(crate) fn in_dump(image: &Image, size: Option<u64>, observer: &dyn Observer) -> Result<At, Error> {
     let end = image.source.end().unwrap_or(u64::MAX);
     let mut found = search(image, 0..end, DEFAULT_STEP, Depth::Needed, observer)?;
-    // To find hand-overs all of memory is read. It is done where no region is, which takes a look at a page in 512.
+    // To find hand-overs, all of memory has to be read. That is done only if no region was found; finding regions takes
+    // a read of only one page in 512.
     if size.is_none() && !found.iter().any(|candidate| candidate.confidence > Confidence::Possible) {
         let mut stores = handovers(image, observer)?;
         found.extend(stores.iter().map(|(candidate, _)| candidate.clone()));
@@ -164,7 +165,7 @@ pub fn stores(image: &Image, observer: &dyn Observer) -> Result<(Vec<Candidate>,
     Ok((found, stores))
 }
 
-/// The store that is meant.
+/// The store that the user means.
 pub(crate) fn which(image: &Image, which: Option<Which>, observer: &dyn Observer) -> Result<At, Error> {
     let source: &dyn ReadAt = &image.source;
     if let Some(Which::At(at)) = which {
@@ -213,7 +214,8 @@ pub fn handovers(image: &Image, observer: &dyn Observer) -> Result<Vec<(Candidat
     Ok(stores.into_iter().map(|store| (handover(&store, full), store)).collect())
 }
 
-/// What is told of a hand-over. `full`: one of those in the image has sessions, so that one without is not what is meant.
+/// The candidate for a hand-over. `full`: a hand-over in the image has sessions, so that one without sessions is not
+/// meant.
 fn handover(store: &luo::Store, full: bool) -> Candidate {
     let confidence = match (store.confidence, store.sessions.is_empty()) {
         (luo::Confidence::Stale, _) | (luo::Confidence::Scan, true) => Confidence::Possible,
@@ -280,11 +282,11 @@ pub fn guestmemfs_at(
     let end = image.source.end().unwrap_or(u64::MAX);
     let found = search(image, 0..end, DEFAULT_STEP, Depth::Full, observer)?;
     let named = found.into_iter().filter(|candidate| candidate.guestmemfs.as_ref().is_some_and(|f| f.is_at(at.offset)));
-    // The surest, where an address names several generations of one region.
+    // The most certain one, if an address names several generations of one region.
     Ok(named.max_by_key(|candidate| candidate.confidence).and_then(|candidate| candidate.guestmemfs))
 }
 
-/// The parts of physical memory in which a region can lie.
+/// The parts of physical memory in which a region can be.
 ///
 /// # Errors
 /// The kernel's map of memory cannot be read.
@@ -308,13 +310,13 @@ pub fn search(
     let start = range.start;
     let seen = |at: u64| observer.searching(at.saturating_sub(start), len);
     let (source, physical) = (image.source.as_ref(), must_search(image.kind));
-    let found = look(source, range, step, physical.then_some(depth), seen);
+    let found = gather(source, range, step, physical.then_some(depth), seen);
     observer.searched();
     found.map_err(|source| Error::Search { path: image.path.clone(), source })
 }
 
-/// Every store in a part of a source, of every layout that is in one piece, at multiples of `step`, by rising base. `seen` is
-/// told how far the search has come, in bytes of the source.
+/// Every store in a part of a source, of every layout that is in one piece, at multiples of `step`, by rising base.
+/// `seen` is called with the offset that the search has reached, in bytes of the source.
 ///
 /// # Errors
 /// The source cannot tell where its holes are.
@@ -324,12 +326,12 @@ pub fn scan<S: ReadAt + ?Sized>(
     step: u64,
     seen: impl FnMut(u64),
 ) -> Result<Vec<Candidate>, ReadError> {
-    look(&source, range, step, None, seen)
+    gather(&source, range, step, None, seen)
 }
 
-/// Every store in a part of a source; those whose parts are found by their physical addresses only if `physical` says how far
-/// to look for them.
-fn look(
+/// Every store in a part of a source. Stores whose parts are found by their physical addresses are included only if
+/// `physical` says how far to look for them.
+fn gather(
     source: &dyn ReadAt,
     range: Range<u64>,
     step: u64,

@@ -14,19 +14,19 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
-/// The mode of every file that is made: it may hold guest memory, or what tells about it.
+/// The mode of every file that is made, because it may hold guest memory, or facts about it.
 pub(crate) const PRIVATE_FILE: u32 = 0o600;
 /// The mode of every directory that is made.
 const PRIVATE_FOLDER: u32 = 0o700;
-/// The mode of a file in the making: the sticky bit means nothing for a file.
+/// The mode of an unfinished file. The sticky bit means nothing for a file, so it serves as the mark of such a file.
 const UNFINISHED: u32 = PRIVATE_FILE | 0o1000;
 
-/// An open directory. Its methods take one name, never a path, and follow no symbolic link, so what they make is in this
-/// directory, whatever others do to it.
+/// An open directory. Its methods take one name, never a path, and follow no symbolic link, so what they make is in
+/// this directory, whatever others do to it.
 #[derive(Debug)]
 pub struct Folder {
     handle: OwnedFd,
-    /// How the directory is called in messages.
+    /// The path of the directory in messages.
     path: PathBuf,
 }
 
@@ -47,8 +47,8 @@ impl Folder {
     /// # Errors
     /// The system cannot open it, it is a symbolic link, or `name` is not exactly one name.
     pub fn enter(&self, name: &OsStr) -> io::Result<Self> {
-        // One name that is no `..`, and no link: that is what RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS come to, also on
-        // kernels without openat2.
+        // One name that is neither `..` nor a link: this has the effect of RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS,
+        // also on kernels without openat2.
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let handle = rustix::fs::openat(&self.handle, single(name)?, flags, Mode::empty())?;
         Ok(Self { handle, path: self.path.join(name) })
@@ -93,7 +93,7 @@ impl Folder {
         Ok(rustix::fs::openat(&self.handle, ".", flags, Mode::empty())?)
     }
 
-    /// How an entry is called in messages.
+    /// The path of an entry in messages.
     #[must_use]
     pub fn path_of(&self, name: &OsStr) -> PathBuf {
         self.path.join(name)
@@ -110,7 +110,7 @@ impl Folder {
         }
     }
 
-    /// What has this name; of a link, the link itself.
+    /// The entry with this name; of a link, the link itself.
     pub(crate) fn entry(&self, name: &OsStr) -> io::Result<Option<Stat>> {
         match rustix::fs::statat(&self.handle, single(name)?, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(found) => Ok(Some(found)),
@@ -119,20 +119,20 @@ impl Folder {
         }
     }
 
-    /// Makes a new file that is in the making. Whatever has the name already, a dangling link too, is an error.
+    /// Makes a new, unfinished file. If anything has the name already, even a dangling link, that is an error.
     pub(crate) fn create(&self, name: &OsStr) -> io::Result<File> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(PRIVATE_FILE);
         let file = File::from(rustix::fs::openat(&self.handle, single(name)?, flags, mode)?);
-        // Locked before it is marked: what is marked and not locked is a leftover. Where there are no locks or no modes,
-        // it is made all the same.
+        // The file is locked before it is marked, because a file that is marked and not locked is a leftover. If the
+        // filesystem has no locks or no modes, the file is made nevertheless.
         if file.try_lock().is_ok() {
             let _ = rustix::fs::fchmod(&file, Mode::from_raw_mode(UNFINISHED));
         }
         Ok(file)
     }
 
-    /// Opens what a command left that was killed while it made a file, and locks it. `None` if the name is of anything else.
+    /// Opens and locks the file that a killed command left unfinished. `None` if something else has the name.
     pub(crate) fn leftover(&self, name: &OsStr) -> io::Result<Option<File>> {
         let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let Ok(file) = rustix::fs::openat(&self.handle, single(name)?, flags, Mode::empty()) else { return Ok(None) };
@@ -145,7 +145,7 @@ impl Folder {
         if !left || file.try_lock().is_err() {
             return Ok(None);
         }
-        // Who held the lock until now may have given the file its name, or removed it.
+        // The process that held the lock until now may have given the file its name, or removed it.
         let same = |now: Stat| (now.st_dev, now.st_ino, now.st_mode) == (found.st_dev, found.st_ino, found.st_mode);
         Ok(self.entry(name)?.is_some_and(same).then_some(file))
     }
@@ -185,7 +185,7 @@ const HELD: usize = 64;
 pub struct FolderError {
     /// Its path.
     pub path: PathBuf,
-    /// Whether it was to be made, or else entered.
+    /// Whether it was to be made. Otherwise it was to be entered.
     pub made: bool,
     /// What the system said.
     pub source: io::Error,
@@ -203,7 +203,7 @@ pub struct Folders {
     top: Arc<Folder>,
     /// The names from the top down to the current directory.
     names: Vec<OsString>,
-    /// The last few of them, with their depth.
+    /// The handles of the last few of them, with their depth.
     held: VecDeque<(usize, Arc<Folder>)>,
 }
 
@@ -214,7 +214,7 @@ impl Folders {
         Self::from(Arc::new(top))
     }
 
-    /// The directory of an entry at this depth below the current way; entries of the top have depth 1.
+    /// The directory of an entry at this depth below the current path; entries of the top have depth 1.
     ///
     /// # Errors
     /// A directory further up that is opened again is not there any more.
@@ -236,8 +236,8 @@ impl Folders {
         Ok(folder)
     }
 
-    /// Makes a directory in `parent`, which [`parent`](Self::parent) gave, and goes into it. It may be there already, but
-    /// not as a link.
+    /// Makes a directory in `parent`, which [`parent`](Self::parent) gave, and goes into it. It may be there already,
+    /// but not as a link.
     ///
     /// # Errors
     /// The system cannot make it.

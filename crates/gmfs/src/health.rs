@@ -1,4 +1,4 @@
-//! How a region's metadata is: every page in use, both copies.
+//! The state of a region's metadata: of every page in use, in both copies.
 
 use std::num::NonZeroUsize;
 
@@ -9,14 +9,14 @@ use gmfs_volume::{OpenError, Region};
 /// The state of a region's metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Health {
-    /// What a check comes to.
+    /// The verdict of a check.
     pub verdict: Verdict,
-    /// How the pages of each copy are.
+    /// The states of the pages of each copy.
     pub pages: PageStandings,
 }
 
-/// Judges every page in use and what it says: nothing is called clean that a check would not call clean. `now` is the
-/// present time in nanoseconds since the epoch.
+/// Judges every page in use and what it says. The verdict is clean only if a check would call the region clean. `now`
+/// is the present time in nanoseconds since the epoch.
 ///
 /// # Errors
 /// The region cannot be opened any more.

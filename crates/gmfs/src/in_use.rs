@@ -1,4 +1,4 @@
-//! Memory of a region that processes have mapped: whoever frees or overwrites it takes it from under a guest.
+//! Memory of a region that processes have mapped: to free or overwrite it would change the memory of a running guest.
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,30 +12,30 @@ use gmfs_format::native::units::{BlockNo, InodeNo};
 use gmfs_image::processes::Process;
 use gmfs_image::{FileError, InUse};
 use gmfs_io::{ReadAt, Span};
-use gmfs_volume::rebuild::load;
+use gmfs_volume::rebuild::load_or_rebuild;
 use gmfs_volume::used::taken;
 use gmfs_volume::{Region, Superblocks, Used, Users};
 
 use crate::store::{Runs, Store};
 
-/// What was seen counts for so long: an operation asks several times.
+/// How long the result of a look counts: an operation asks several times.
 const FRESH: Duration = Duration::from_millis(100);
 
 /// Looks for processes that have a region mapped.
 pub struct Watch {
-    /// The image, and where the region is in it; `None` where nobody is looked for.
+    /// The image, and where the region is in it; `None` if no processes are looked for.
     region: Option<(PathBuf, Span)>,
     last: Option<(Instant, Arc<[Used]>)>,
     notify: fn(&Notice),
 }
 
-/// What a [`Watch`] says beside its answers.
+/// What a [`Watch`] reports apart from its answers.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Notice {
-    /// Not all processes may be looked at, so some of them may have mapped the image.
+    /// Not all processes may be examined, so some of them may have mapped the image.
     Unseen(PathBuf),
-    /// Processes cannot be looked at.
+    /// Processes cannot be examined.
     Unknown(PathBuf, FileError),
     /// An edit is left out.
     KeptApart(String),
@@ -53,19 +53,19 @@ pub struct Mapped {
 }
 
 impl Watch {
-    /// Over the bytes `span` of the image at `path`.
+    /// A watch over the bytes `span` of the image at `path`.
     #[must_use]
     pub fn new(path: &Path, span: Span, notify: fn(&Notice)) -> Self {
         Self { region: Some((path.to_owned(), span)), last: None, notify }
     }
 
-    /// Looks for nobody: memory in use is freed and overwritten.
+    /// A watch that looks for no processes: memory in use is freed and overwritten.
     #[must_use]
     pub fn nobody() -> Self {
         Self { region: None, last: None, notify: |_| {} }
     }
 
-    /// Refuses to overwrite bytes of a region that somebody has mapped.
+    /// Refuses to overwrite bytes of a region that a process has mapped.
     pub fn refuse_bytes<S: ReadAt + ?Sized>(&mut self, source: &S, spans: &[Span]) -> Result<(), Mapped> {
         match self.used().iter().find(|used| spans.iter().any(|span| used.span.meets(*span))) {
             Some(used) => Err(mapped(&owner(source, used.span, spans), &used.by)),
@@ -73,7 +73,8 @@ impl Watch {
         }
     }
 
-    /// Refuses to take blocks that somebody has mapped from their files: what `before` is becomes what `after` is.
+    /// Refuses to take blocks away from their files while a process has them mapped. The change leads from `before` to
+    /// `after`.
     pub fn refuse_taking<B: ReadAt, A: ReadAt>(
         &mut self,
         before: &Region<B>,
@@ -89,13 +90,13 @@ impl Watch {
         }
     }
 
-    /// Refuses to give reserved blocks back that somebody has mapped.
+    /// Refuses to free reserved blocks that a process has mapped.
     pub fn refuse_release<S: ReadAt>(&mut self, source: &S) -> Result<(), Mapped> {
         let used = self.used();
         if used.is_empty() {
             return Ok(());
         }
-        let Ok(superblocks) = load(source) else { return Ok(()) };
+        let Ok(superblocks) = load_or_rebuild(source) else { return Ok(()) };
         let region = Region::with(source, superblocks);
         let geometry = region.geometry();
         let mut first = None;
@@ -145,9 +146,9 @@ impl Users for Watch {
         if let Some((_, used)) = self.last.as_ref().filter(|(when, _)| when.elapsed() < FRESH) {
             return Arc::clone(used);
         }
-        let found = look(path, *span, self.notify);
+        let found = mapped_by_others(path, *span, self.notify);
         let mapped = found.mapped().iter().map(|mapped| (mapped.span, mapped.process.to_string()));
-        // Whoever has it locked is about to map it, or is a process whose mappings cannot be seen.
+        // A process that has memory locked is about to map it, or its mappings cannot be seen.
         let locked = found.locked().iter().map(|locked| (locked.span, locked.by.to_string()));
         let mut used: Vec<Used> = mapped
             .chain(locked)
@@ -161,8 +162,8 @@ impl Users for Watch {
 }
 
 /// What processes map of an image.
-fn look(path: &Path, span: Span, notify: fn(&Notice)) -> InUse {
-    match InUse::look(path, span) {
+fn mapped_by_others(path: &Path, span: Span, notify: fn(&Notice)) -> InUse {
+    match InUse::find(path, span) {
         Ok(found) => {
             if found.unseen() > 0 {
                 notify(&Notice::Unseen(path.to_owned()));
@@ -183,7 +184,7 @@ fn mapped(what: &str, by: &str) -> Mapped {
 
 /// What is mapped, as a part of a sentence: the file that has the first block of what is mapped and written.
 fn owner<S: ReadAt + ?Sized>(source: &S, used: Span, written: &[Span]) -> String {
-    match load(source) {
+    match load_or_rebuild(source) {
         Ok(superblocks) => owner_in(&Region::with(source, superblocks), used, written),
         Err(_) => memory_at(start_of(used, written)),
     }
@@ -209,7 +210,7 @@ fn memory_at(offset: u64) -> String {
     format!("the region's memory at {offset:#x}")
 }
 
-/// The file that has a block.
+/// The name of the file that has a block.
 fn name<S: ReadAt, B: Borrow<Superblocks>>(region: &Region<S, B>, block: BlockNo, ino: InodeNo) -> String {
     match region.inodes().tree.path(ino) {
         Some(path) if ino != InodeNo::NONE => gmfs_format::name::escape(&path),
@@ -223,15 +224,15 @@ fn name<S: ReadAt, B: Borrow<Superblocks>>(region: &Region<S, B>, block: BlockNo
 pub struct ByFile(BTreeMap<InodeNo, BTreeSet<Process>>);
 
 impl ByFile {
-    /// Of the files in `runs`. Of a dump nobody maps anything.
+    /// Looks for the processes that have the files in `runs` mapped. No process maps a dump.
     #[must_use]
-    pub fn look(store: &Store, runs: &Runs, notify: fn(&Notice)) -> Self {
+    pub fn find(store: &Store, runs: &Runs, notify: fn(&Notice)) -> Self {
         let mut found: BTreeMap<InodeNo, BTreeSet<Process>> = BTreeMap::new();
         if store.place.kind.is_dump() {
             return Self(found);
         }
         let base = store.place.base;
-        let seen = look(&store.place.path, Span::new(base, store.size()), notify);
+        let seen = mapped_by_others(&store.place.path, Span::new(base, store.size()), notify);
         for (ino, runs) in &runs.files {
             for run in runs {
                 let span = Span::new(base.saturating_add(run.at), run.len);
@@ -242,7 +243,7 @@ impl ByFile {
         Self(found)
     }
 
-    /// Those that have a file mapped, by their numbers.
+    /// The processes that have a file mapped, in the order of their numbers.
     pub fn of(&self, ino: InodeNo) -> impl Iterator<Item = &Process> {
         self.0.get(&ino).into_iter().flatten()
     }

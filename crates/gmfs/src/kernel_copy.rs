@@ -17,9 +17,9 @@ pub struct KernelCopy {
 
 impl KernelCopy {
     /// Copies what follows the first `done` bytes of `part` to the offset `at` of `to`, or to its current offset, and
-    /// returns how many bytes it copied. 0 means that the rest must be read and written: nothing is left, the source has
-    /// become shorter or cannot be read there, or the kernel does not copy between these files. Reading and writing then
-    /// show the error, if there is one.
+    /// returns how many bytes it copied. 0 means that the rest must be read and written: nothing is left, the source
+    /// has become shorter or cannot be read there, or the kernel does not copy between these files. Reading and writing
+    /// then show the error, if there is one.
     pub fn piece(&mut self, part: FilePart<'_>, done: u64, to: impl AsFd, at: Option<u64>) -> u64 {
         let length = part.len.saturating_sub(done).min(PIECE);
         if self.refused || length == 0 {
@@ -33,7 +33,8 @@ impl KernelCopy {
                 Err(Errno::INTR) => {}
                 // A bad page of the source. Others may be good.
                 Err(Errno::IO) => return 0,
-                // Different filesystems, a block device, a pipe, a file opened with O_APPEND, an old kernel, a full disk.
+                // Different filesystems, a block device, a pipe, a file opened with O_APPEND, an old kernel, a full
+                // disk.
                 Err(_) => {
                     self.refused = true;
                     return 0;

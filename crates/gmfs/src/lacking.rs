@@ -8,7 +8,7 @@ use gmfs_io::{Absence, ReadAt as _, Span};
 
 use crate::error::{in_bytes, not_found};
 
-/// So many ranges of memory are kept for a message.
+/// At most this many ranges of memory are kept for a message.
 const NAMED: usize = 3;
 
 /// What a dump does not hold.
@@ -25,7 +25,7 @@ pub struct Lacking {
     pub missing: Missing,
 }
 
-/// What of a dump's memory is missing.
+/// What is missing of a dump's memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Missing {
@@ -38,7 +38,7 @@ pub enum Missing {
         /// Only a part of the range is missing.
         partly: bool,
     },
-    /// A store was looked for, and is nowhere.
+    /// A store was searched for and not found.
     Store {
         /// The size that it was to have, in bytes.
         size: Option<u64>,
@@ -66,7 +66,7 @@ impl Lacking {
         Self { kind, facts: dump.facts.clone(), held, missing }
     }
 
-    /// A range of which a dump does not hold what is needed, for `why`.
+    /// The error for a range of which a dump lacks something that is needed, for the reason `why`.
     #[must_use]
     pub fn partly(kind: Kind, dump: &Description, range: Span, why: Absence) -> Self {
         Self::new(kind, dump, Missing::Range { range, why, partly: true })
@@ -91,7 +91,7 @@ impl std::error::Error for Lacking {}
 pub(crate) fn require(image: &Image, dump: &Description, range: Span) -> Result<(), Box<Lacking>> {
     let mut at = range.offset;
     let mut first = None;
-    // Small steps at first: to say that all of a range is there, a dump looks at each descriptor.
+    // The steps are small at first, because a dump reads each descriptor before it can say that all of a range is there.
     let mut step = PAGE_BYTES;
     while at < range.end() {
         match image.source.next_absent(at..at.saturating_add(step).min(range.end())) {

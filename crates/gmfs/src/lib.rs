@@ -1,8 +1,8 @@
 //! Memory that survives a kexec: from an image to the files in it.
 //!
 //! An *image* is a region file, a device, live memory or a memory dump. In it is a *store*, which holds files: the
-//! memory of virtual machines. This crate opens the one, finds the other, and reads it whatever layout it has; checks,
-//! repairs and changes are possible with stores of the native layout.
+//! memory of virtual machines. This crate opens the image, finds the store in it, and reads the store whatever layout
+//! it has. Checks, repairs and changes are possible with stores of the native layout.
 //!
 //! ```
 //! # fn example(path: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
@@ -27,7 +27,7 @@
 //! | extracting a tree into a folder | [`extract`], [`folder`], [`new_file`], [`attributes`] |
 //! | saving a store | [`save`] |
 //! | what blocks are used for, and what still fits | [`allocation`], [`picture`] |
-//! | what monitoring wants to know | [`metrics`] |
+//! | metrics for monitoring | [`metrics`] |
 //! | a page that shows all of it | [`report`] |
 //! | how much of a store a dump holds | [`presence`], [`lacking`] |
 //! | whether processes have it mapped | [`in_use`] |
@@ -103,15 +103,15 @@
 //! | --- | --- |
 //! | [`gmfs_io`] | sources of bytes, in which some can be absent |
 //! | [`gmfs_dump`] | memory dumps as sources |
-//! | [`gmfs_image`] | files, devices, live memory; recognising what an image is; undo files, metadata images |
-//! | [`gmfs_format`] | the bytes of each layout, and the model that all of them come to |
+//! | [`gmfs_image`] | files, devices, live memory; recognising what an image is; undo files, metadata dumps |
+//! | [`gmfs_format`] | the bytes of each layout, and the model that all of them share |
 //! | [`gmfs_volume`] | the engine of the native layout: open, recover, commit, change |
 //! | [`gmfs_check`] | findings, plans, repairs of the native layout |
 //!
 //! # Global state
 //!
 //! There is none, unless you ask for it: memory that is mapped can fail with SIGBUS, and
-//! [`gmfs_image::mapped::survive_bus_errors`] installs the handler that makes an error of it.
+//! [`gmfs_image::mapped::survive_bus_errors`] installs a handler that turns that into an error.
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 #![cfg_attr(not(test), deny(clippy::as_conversions, clippy::indexing_slicing, clippy::arithmetic_side_effects))]

@@ -67,7 +67,7 @@ impl Request {
         Self { image, size: None, region: None, block_size, inodes: None, base: None, label, dry_run: false }
     }
 
-    /// Opens and locks the target; makes the file, if there is none. What the target holds is not looked at:
+    /// Opens and locks the target; makes the file, if there is none. What the target holds is not examined:
     /// [`Target::refuse_occupied`] does that.
     ///
     /// # Errors
@@ -103,7 +103,7 @@ pub struct NewRegion {
     pub stamp: Stamp,
 }
 
-/// A birth that UUID and time decide.
+/// A birth that is derived from UUID and time.
 #[must_use]
 pub fn derived_birth(uuid: Uuid, now: u64) -> u64 {
     let (high, low) = uuid.as_u64_pair();

@@ -1,5 +1,5 @@
-//! Metadata images: all metadata of a region that is in use in one small file, or as text. Every reader takes the file as
-//! an image of its own.
+//! Metadata dumps: all metadata of a region that is in use in one small file, or as text. Every reader takes the file
+//! as an image of its own.
 
 mod obfuscate;
 mod text;
@@ -20,17 +20,17 @@ use obfuscate::{Names, Obfuscated};
 /// How many pages are read at once.
 const BATCH: u32 = 64;
 
-/// Why a metadata image was not written.
+/// Why a metadata dump was not written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MetadumpError {
-    /// Where it was to go could not be written.
+    /// The output could not be written.
     #[error(transparent)]
     Write(#[from] io::Error),
-    /// It was to be made from a metadata image, which could not be opened.
+    /// It was to be made from a metadata dump, which could not be opened.
     #[error(transparent)]
     File(#[from] FileError),
-    /// It was to be made from a metadata image, which could not be read.
+    /// It was to be made from a metadata dump, which could not be read.
     #[error(transparent)]
     Image(#[from] MetaDumpError),
     /// With its names obfuscated, the region cannot be opened.
@@ -50,10 +50,10 @@ pub struct Pages {
     pub absent: u64,
 }
 
-/// What a metadata image says of the region that it is made from.
+/// What a metadata dump says of the region that it is made from.
 ///
 /// # Errors
-/// The region is in a metadata image itself, and that cannot be read.
+/// The region is in a metadata dump itself, and that cannot be read.
 pub fn facts(located: &Located, superblocks: &Superblocks, obfuscated: bool) -> Result<MetaFacts, MetadumpError> {
     let (geometry, current) = (superblocks.geometry(), superblocks.current());
     let mut facts = MetaFacts {
@@ -64,7 +64,7 @@ pub fn facts(located: &Located, superblocks: &Superblocks, obfuscated: bool) -> 
         uuid: current.uuid.into_bytes(),
     };
     if located.place.kind == Kind::MetaDump {
-        // A copy of an image is made from what the first one was made from.
+        // A dump that is made from another one says what the other one says.
         let first = *MetaDump::parse(RegionFile::open(&located.place.path)?)?.facts();
         facts.obfuscated |= first.obfuscated;
         facts.base = first.base;
@@ -84,8 +84,8 @@ pub fn count<S: ReadAt>(
     walk(source, superblocks, None, go_on, |_, _| Ok(()))
 }
 
-/// Writes a metadata image. If `obfuscated`, names and label are replaced, while pages stay exactly as damaged as they are.
-/// `go_on` is asked now and then whether to go on.
+/// Writes a metadata dump. If `obfuscated`, names and label are replaced, while pages stay exactly as damaged as they
+/// are. `go_on` is asked now and then whether to go on.
 ///
 /// # Errors
 /// [`MetadumpError::Write`] or [`MetadumpError::Stopped`]: what was written is no image, because it has no end.
@@ -105,8 +105,8 @@ pub fn write<S: ReadAt>(
     Ok(Pages { there, ..pages })
 }
 
-/// Writes the metadata as text: one fact a line, in an order that is always the same. If `obfuscated`, names and label are
-/// those of the metadata image. `go_on` is asked now and then whether to go on.
+/// Writes the metadata as text: one fact a line, in an order that is always the same. If `obfuscated`, names and label
+/// are those of the metadata dump. `go_on` is asked now and then whether to go on.
 ///
 /// # Errors
 /// [`MetadumpError::Write`], [`MetadumpError::Stopped`] or [`MetadumpError::Region`].
@@ -118,14 +118,14 @@ pub fn write_text<S: ReadAt>(
     go_on: &(dyn Fn() -> bool + Sync),
 ) -> Result<Pages, MetadumpError> {
     let mut names = obfuscated.then(Names::default);
-    // Names are numbered in the order of this pass, as in the metadata image.
+    // Names are numbered in the order of this pass, as in the metadata dump.
     let pages = walk(source, superblocks, names.as_mut(), go_on, |_, _| Ok(()))?;
     let mut lines = io::BufWriter::with_capacity(1 << 16, out);
     match names {
         None => text::write(source, superblocks, &mut lines, go_on)?,
         Some(names) => {
             let shown = Obfuscated { source, superblocks, names: Mutex::new(names) };
-            text::write(&shown, &rebuild::load(&shown)?, &mut lines, go_on)?;
+            text::write(&shown, &rebuild::load_or_rebuild(&shown)?, &mut lines, go_on)?;
         }
     }
     lines.flush()?;

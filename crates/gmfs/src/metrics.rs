@@ -1,4 +1,4 @@
-//! What monitoring wants to know of regions, as metrics in the text format that Prometheus and OpenMetrics share.
+//! The state of regions as metrics, in the text format that Prometheus and OpenMetrics share.
 //!
 //! All metrics are gauges, because the two formats differ in how they name counters. Names and labels follow the
 //! conventions of Prometheus: base units, and one label `image` that tells regions apart.
@@ -55,8 +55,8 @@ struct Native {
 }
 
 impl Facts {
-    /// Reads what there is to know of a store, and checks its metadata, as `gmfs fsck -n` does. `now` is the present time
-    /// in nanoseconds since the epoch.
+    /// Reads what there is to know about a store, and checks its metadata, as `gmfs fsck -n` does. `now` is the present
+    /// time in nanoseconds since the epoch.
     ///
     /// # Errors
     /// The region cannot be opened any more.
@@ -166,7 +166,7 @@ pub struct Metrics {
     families: Vec<Family>,
 }
 
-/// What a region is labelled by.
+/// The metrics, and the region to which samples are added.
 struct Of<'a> {
     metrics: &'a mut Metrics,
     image: &'a str,

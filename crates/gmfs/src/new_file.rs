@@ -1,10 +1,11 @@
-//! Files that have their name only when they are whole.
+//! Files that get their name only when they are complete.
 //!
 //! Until then such a file is called `NAME.partial`, and it is removed when it is dropped. Only what cannot be caught
 //! (SIGKILL, a crash) leaves such a file behind, and the next [`NewFile`] of that name takes it over.
 //!
-//! A file in the making is locked by its process, and its mode has the sticky bit, which means nothing for a file. So a
-//! leftover is known: it has that bit, and nobody holds its lock. No other file called `NAME.partial` is touched.
+//! An unfinished file is locked by its process, and its mode has the sticky bit, which means nothing for a file. So a
+//! leftover can be recognised: it has that bit, and nobody holds its lock. No other file called `NAME.partial` is
+//! touched.
 //!
 //! Every step goes through a handle of the directory ([`Folder`]), so that a directory or a symbolic link that somebody
 //! puts in its place in the meantime is not followed.
@@ -41,7 +42,7 @@ use rustix::fs::{FileType, Mode};
 use crate::attributes::Kept;
 use crate::folder::{Folder, PRIVATE_FILE};
 
-/// How many names are tried for a file in the making: others of these names are in the making too, or are no leftovers.
+/// How many names are tried for an unfinished file. A name is taken if its file is being written, or is no leftover.
 const NAMES: u32 = 100;
 
 /// A file that could not be made.
@@ -75,7 +76,7 @@ pub enum Refused {
     /// What has this name is a directory, a device, or the like, and is not replaced.
     #[error("it is no regular file")]
     WrongKind,
-    /// Files in the making have all names that a file in the making could get.
+    /// All names that the unfinished file could have are taken.
     #[error("{0} files named .partial are beside it")]
     Partials(u32),
     /// What the system said.
@@ -90,7 +91,7 @@ impl Refused {
     }
 }
 
-/// A file in the making.
+/// An unfinished file.
 #[derive(Debug)]
 pub struct NewFile {
     file: File,
@@ -102,8 +103,8 @@ pub struct NewFile {
 }
 
 impl NewFile {
-    /// Begins the file that is to be at `target`. With `replace`, a regular file or a link that has this name is replaced
-    /// in the end, but none of the files that are read, `inputs`.
+    /// Begins the file that is to be at `target`. With `replace`, a regular file or a link that has this name is
+    /// replaced in the end, but none of the files that are read, `inputs`.
     ///
     /// # Errors
     /// [`NewFileError`]; nothing is made then.
@@ -135,19 +136,19 @@ impl NewFile {
         Ok(Self { file, folder: Arc::clone(folder), partial, name: name.to_owned(), replace, kept: false })
     }
 
-    /// Where bytes go.
+    /// The file that bytes are written to.
     #[must_use]
     pub const fn file(&self) -> &File {
         &self.file
     }
 
-    /// What the file is called until it is whole.
+    /// The path of the file until it is complete.
     #[must_use]
     pub fn partial(&self) -> PathBuf {
         self.folder.path_of(&self.partial)
     }
 
-    /// Gives the file its name. It must be whole, and on the medium.
+    /// Gives the file its name. It must be complete and durable.
     ///
     /// # Errors
     /// The system refuses it, or, where nothing was to be replaced, another file has the name by now.
@@ -155,12 +156,12 @@ impl NewFile {
         self.keep_with(PRIVATE_FILE)
     }
 
-    /// As [`keep`](Self::keep), with these permission bits: for what others may read.
+    /// As [`keep`](Self::keep), with these permission bits, for a file that others may read.
     ///
     /// # Errors
     /// As [`keep`](Self::keep).
     pub fn keep_with(self, mode: u32) -> Result<(), NewFileError> {
-        // Where that fails, modes mean nothing.
+        // If this fails, the filesystem has no modes.
         let _ = rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode));
         self.name_it()
     }
@@ -248,7 +249,7 @@ fn check_target<'p>(
     let whole = Span::new(0, u64::MAX);
     let target = folder.path_of(name);
     let same = |path: &Path| {
-        // Also a device whose bytes are in the file.
+        // This also finds a device whose bytes are in the file.
         gmfs_image::share_bytes((path, whole), (&target, whole))
             || path.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (there.st_dev, there.st_ino))
             || path.symlink_metadata().is_ok_and(|own| (own.dev(), own.ino()) == (there.st_dev, there.st_ino))
@@ -256,14 +257,14 @@ fn check_target<'p>(
     if inputs.into_iter().any(same) {
         return Err(Refused::Input);
     }
-    // A link is replaced itself, and what it leads to stays as it is.
+    // A link is itself replaced, and what it leads to stays as it is.
     if !matches!(FileType::from_raw_mode(there.st_mode), FileType::RegularFile | FileType::Symlink) {
         return Err(Refused::WrongKind);
     }
     Ok(())
 }
 
-/// The file that is written first, beside its later name: a new one, or one that a command left that was killed.
+/// The file that is written first, beside its later name: a new one, or one that a killed command left.
 fn partial(folder: &Folder, name: &OsStr) -> Result<(File, OsString), Refused> {
     let mut made: Option<(File, OsString)> = None;
     for number in 1..=NAMES {
@@ -294,7 +295,7 @@ fn partial(folder: &Folder, name: &OsStr) -> Result<(File, OsString), Refused> {
     made.ok_or(Refused::Partials(NAMES))
 }
 
-/// What a file in the making is called, the `number`th of that name; `None` if there can be no such name.
+/// The `number`th name for the unfinished file; `None` if there can be no such name.
 fn partial_name(folder: &Folder, name: &OsStr, number: u32) -> io::Result<Option<OsString>> {
     let ending = if number == 1 { ".partial".to_owned() } else { format!(".partial-{number}") };
     // A name of the greatest length has no room for an ending.
@@ -365,7 +366,7 @@ mod tests {
         };
         kill(second);
         kill(third);
-        // The first is in the making still.
+        // The first file is still being written.
         let next = begin(&target, false, &[]).unwrap();
         assert_eq!(names(), ["out.partial", "out.partial-2"], "one is taken over, and the other goes");
         assert_eq!(fs::metadata(next.partial()).unwrap().len(), 0);

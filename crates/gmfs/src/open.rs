@@ -1,4 +1,4 @@
-//! From an image to the store in it: opened, found, locked.
+//! Opens an image, finds the store in it, and locks it.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use gmfs_format::Layout;
 use gmfs_format::guestmemfs;
 use gmfs_format::luo;
+use gmfs_format::native::units::PAGE_BYTES;
 use gmfs_format::spec::RegionSpec;
 use gmfs_image::lock::Mode;
 use gmfs_image::probe::{self, Intent};
 use gmfs_image::{Description, FileError, Holes, Image, Kind, Locking, OpenError, RangeLock, WritableImage};
-use gmfs_io::{ReadAt, Span, Window, WriteAt};
+use gmfs_io::{Absence, ReadAt, Span, Window, WriteAt};
 use gmfs_volume::{Superblocks, rebuild};
 
 use crate::error::Error;
@@ -19,7 +20,7 @@ use crate::find::guestmemfs::Found;
 use crate::store::{Guestmemfs, other_layout};
 use crate::{find, lacking};
 
-/// Is told what happens while an image is opened. All of it may be ignored: `()` does.
+/// Observes the opening of an image. Every method has a default that does nothing; `()` uses the defaults.
 pub trait Observer {
     /// A search has come to byte `done` of `of`.
     fn searching(&self, done: u64, of: u64) {
@@ -27,11 +28,11 @@ pub trait Observer {
     }
     /// The search that was going on is over.
     fn searched(&self) {}
-    /// So many bytes of the region are holes in a file of raw memory, and nobody has said what holes are.
+    /// This many bytes of the region are holes in a file of raw memory, and the user has not said what holes are.
     fn holes(&self, image: &Path, bytes: u64) {
         let _ = (image, bytes);
     }
-    /// The region is read without a lock; [`Unlocked::has_changed`] tells afterwards whether that went well.
+    /// The region is read without a lock; [`Unlocked::has_changed`] says afterwards whether it has changed meanwhile.
     fn unlocked(&self, unlocked: Unlocked) {
         let _ = unlocked;
     }
@@ -58,7 +59,7 @@ pub struct ImageSpec {
     pub which: Option<Which>,
     /// Where the content of files is, in a layout that keeps it apart from its metadata, if it is not in this image.
     pub data_from: Option<DataFrom>,
-    /// By what files are mapped, in the layout that has two ways.
+    /// Which of its mappings decides where files are, in the layout that has two of them.
     pub by: Option<guestmemfs::By>,
 }
 
@@ -114,12 +115,12 @@ impl ImageSpec {
             (Some(_), _) => "raw memory with a base",
             (None, _) => "a split dump",
         };
-        // What it is not must be told first.
+        // An error about what the image itself is comes first.
         self.open(window)?;
         Err(OpenError::DumpForWriting { path: self.path.clone(), what })
     }
 
-    /// Where the region is, as far as was said: exactly, and its size.
+    /// What is known about where the region is: its exact range, and its size.
     fn asked(&self) -> (Option<Span>, Option<u64>) {
         let exact = self.region.and_then(|spec| Some(Span::new(spec.base?, spec.size)));
         (exact, self.region.map(|spec| spec.size))
@@ -137,7 +138,8 @@ impl ImageSpec {
         }
     }
 
-    /// A file system of guestmemfs: its metadata is read from all of the image, and its region is what is located.
+    /// Locates a file system of guestmemfs. Its metadata is read from all of the image, and its region is what is
+    /// located.
     fn guestmemfs(&self, image: Image, span: Span, found: Found, lock: ReadLock) -> Result<Located, Error> {
         let store = guestmemfs::Store::read(&image.source, found.parts.clone());
         let dump = image.description();
@@ -146,7 +148,7 @@ impl ImageSpec {
         let (source, physical, elsewhere) = match (&self.data_from, region) {
             (Some(other), _) => {
                 let (data, base, physical) = other.open(region)?;
-                // Where nothing says how large the region is, what is known to be in use.
+                // If nothing says how large the region is, its size is what is known to be in use.
                 let size = region.map_or_else(|| store.size_in_use(), |region| region.len);
                 (Window::new(data.source, base, size), physical, Some(data.path))
             }
@@ -163,7 +165,7 @@ impl ImageSpec {
             let (image, at) = self.find_unlocked(observer)?;
             let span = at.span;
             let lock = self.lock_range(&image, span, self.region.is_some(), locking, observer)?;
-            // What was found of a file before it was locked is looked up again: a writer may have been at it.
+            // What was found in a file before it was locked is searched for again: a writer may have changed it.
             if locking.is_none() || !matches!(image.kind, Kind::File | Kind::BlockDevice) {
                 return Ok((image, at, lock));
             }
@@ -174,8 +176,8 @@ impl ImageSpec {
         }
     }
 
-    /// Locks for reading what is at `span` of an image, or, unless somebody has said where it is (`asked`), all of a
-    /// file. Where nothing can be locked, the observer is told.
+    /// Takes a read lock on `span` of an image, or, unless the user has said where the region is (`asked`), on all of a
+    /// file. If nothing can be locked, the observer is told.
     ///
     /// # Errors
     /// A file cannot be opened, or somebody else keeps it locked.
@@ -187,7 +189,7 @@ impl ImageSpec {
         locking: Option<&Locking<'_>>,
         observer: &dyn Observer,
     ) -> Result<ReadLock, FileError> {
-        // A dump is written by nobody, but mkfs may be told to write over it.
+        // Nobody writes to a dump, except that mkfs may be told to write over a file of raw memory.
         let changeable = !image.kind.is_dump() || image.kind == Kind::Raw;
         let unlocked = || {
             if changeable {
@@ -205,9 +207,9 @@ impl ImageSpec {
         Ok(ReadLock(RefCell::new(locks)))
     }
 
-    /// Locks a store again that was opened from this image, and [unlocked](crate::Store::unlock): for whoever keeps it
-    /// open and reads now and then. What was read of it before may have changed meanwhile. A dump is not locked: nobody
-    /// writes to it.
+    /// Locks a store again that was opened from this image and [unlocked](crate::Store::unlock), for a caller that
+    /// keeps it open and reads now and then. What was read of it before may have changed meanwhile. A dump is not
+    /// locked: nobody writes to it.
     ///
     /// # Errors
     /// A file cannot be opened, or somebody else keeps it locked.
@@ -276,7 +278,7 @@ impl ImageSpec {
             return self.chosen(observer)?.locate_for_writing(locking, observer);
         }
         let (exact, size) = self.asked();
-        // What is locked of a file is what may be changed of it.
+        // Only the locked part of a file may be changed.
         let lock = exact.or(size.map(|size| Span::new(0, size)));
         let open = |window: Option<Span>| {
             let span = if window == exact { lock } else { None };
@@ -286,8 +288,8 @@ impl ImageSpec {
         Ok((image.kind, Window::new(image.target, span.offset, span.len)))
     }
 
-    /// As [`locate_for_writing`](Self::locate_for_writing), but opened and locked for reading: the image as it is, where in
-    /// it the region is, and the lock.
+    /// As [`locate_for_writing`](Self::locate_for_writing), but opened and locked for reading: the image as it is,
+    /// where in it the region is, and the lock.
     ///
     /// # Errors
     /// As [`locate_for_writing`](Self::locate_for_writing).
@@ -318,7 +320,7 @@ impl ImageSpec {
         }
     }
 
-    /// Opens an image that is to be written, and says where in it the region is: nothing in it is looked at.
+    /// Opens an image that is to be written, and says where the region is. Only physical memory is searched for it.
     fn place_for_writing<I>(
         &self,
         observer: &dyn Observer,
@@ -340,9 +342,9 @@ impl ImageSpec {
     }
 }
 
-/// Reading goes through this.
+/// What a store is read from.
 pub type Source = Window<Box<dyn ReadAt>>;
-/// Writing goes through this.
+/// What a store is written to.
 pub type Target = Window<Box<dyn WriteAt>>;
 
 /// What an image is, and where in it the store starts.
@@ -368,7 +370,7 @@ impl Place {
 pub(crate) struct At {
     /// The part of the image that the store is read from: a region, or, of a hand-over, all of the memory.
     pub(crate) span: Span,
-    /// What led to it, in the layout whose metadata is in other places of the memory.
+    /// How it was found, in the layout whose metadata is elsewhere in the memory.
     pub(crate) guestmemfs: Option<Box<Found>>,
     /// The hand-over, if it is one.
     pub(crate) handover: Option<Box<luo::Store>>,
@@ -446,12 +448,18 @@ impl Located {
         Superblocks::load(&self.source)
     }
 
+    /// The first part of the first superblock's page that the image lacks, and why; `None` if the whole page is there.
+    #[must_use]
+    pub fn absent_superblock(&self) -> Option<(Span, Absence)> {
+        self.source.next_absent(0..PAGE_BYTES)
+    }
+
     /// The superblocks of a native region; where both are lost, one that is rebuilt from what is left.
     ///
     /// # Errors
     /// None of them can be used, and none can be rebuilt.
     pub fn superblocks_or_rebuilt(&self) -> Result<Superblocks, gmfs_volume::OpenError> {
-        rebuild::load(&self.source)
+        rebuild::load_or_rebuild(&self.source)
     }
 }
 
@@ -465,7 +473,7 @@ impl ReadLock {
         self.0.borrow().iter().zip(spec.files()).all(|(lock, file)| lock.is_of(file))
     }
 
-    /// Lets writers in: everything is read.
+    /// Releases the lock, so that writers can go on: everything has been read.
     pub fn release(&self) {
         self.0.take();
     }
@@ -505,7 +513,7 @@ fn generations<S: ReadAt>(source: S, span: Span) -> Generations {
     generations_of(&Window::new(source, span.offset, span.len))
 }
 
-/// Those of the region that this source is.
+/// The generations of the region that this source is.
 pub(crate) fn generations_of<S: ReadAt>(source: &S) -> Generations {
     let found = Superblocks::load(source).ok()?;
     Some([&found.a, &found.b].map(|slot| slot.good().map(|superblock| superblock.generation.0)))

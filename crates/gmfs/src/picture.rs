@@ -1,10 +1,10 @@
-//! A picture of what the bytes of a store are used for, in as many cells as there is room for, and how long the stretches
-//! are.
+//! A picture of what the bytes of a store are used for, in as many cells as there is room for, and how long the
+//! stretches are.
 
 use crate::allocation::Stretch;
 use crate::store::{Store, What};
 
-/// What a cell of a picture shows. Its order is that in which one is seen before another in a cell that holds both.
+/// What a cell of a picture shows. A cell that holds several of these shows the last of them in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Use {
     /// Free memory.
@@ -17,9 +17,9 @@ pub enum Use {
     Tail,
     /// Memory that nothing owns and that is marked as used.
     Leaked,
-    /// Kept from being handed out by a repair.
+    /// A repair has reserved it.
     Reserved,
-    /// Nothing tells what it is used for.
+    /// It is unknown what it is used for.
     Unknown,
     /// It has hardware errors.
     Bad,
@@ -63,8 +63,8 @@ impl Mix {
         }
     }
 
-    /// What is to be seen of it: the last in the order of [`Use`] that is there. `false` if that is used memory and some
-    /// of the cell is free.
+    /// What the cell shows: the last in the order of [`Use`] that is there. `false` if that is used memory and some of
+    /// the cell is free.
     #[must_use]
     pub fn seen(&self) -> Option<(Use, bool)> {
         let last = Use::ALL.into_iter().rev().find(|of| self.bytes(*of) > 0)?;
@@ -101,7 +101,7 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// The picture of a store in at most this many cells; `None` of a hand-over, which has no memory of its own.
+    /// The picture of a store in at most this many cells; `None` for a hand-over, which has no memory of its own.
     #[must_use]
     pub fn of(store: &Store, most: usize) -> Option<Self> {
         let most = gmfs_io::num::len64(most.max(1));

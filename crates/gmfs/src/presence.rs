@@ -11,13 +11,14 @@ use gmfs_volume::superblocks::used_tables;
 
 use crate::open::{Place, Source};
 
-/// So much at the end of each part of a dump tells whether its file was cut: pages are stored by their addresses.
+/// How much memory at the end of each part of a dump is examined to see whether the file was cut: pages are stored by
+/// address.
 const TAIL: u64 = 4 << 20;
 
-/// So many blocks are looked at together at first, because most are there.
+/// How many blocks are examined together at first, because most of them are present.
 const ALIKE: u64 = 1024;
 
-/// The entries of a dump are all looked at for regions up to this size: that takes 96 MiB of the file.
+/// In regions up to this size, all entries of a dump are read: that takes 96 MiB of the file.
 const READ_ENTRIES: u64 = 16 << 30;
 
 /// Bytes that are there and bytes that are not.
@@ -37,13 +38,13 @@ impl Tally {
         *sum = sum.saturating_add(len);
     }
 
-    /// All that was looked at.
+    /// All bytes that were counted.
     pub fn total(&self) -> u64 {
         self.absent.values().fold(self.present, |sum, len| sum.saturating_add(*len))
     }
 }
 
-/// Blocks by what of them is there.
+/// Blocks, counted by how much of them is present.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Blocks {
@@ -65,11 +66,11 @@ pub struct Presence {
     pub data: Tally,
     /// The same blocks, counted.
     pub blocks: Blocks,
-    /// Pages of the block table that no copy gives: what files own by them is not counted.
+    /// Pages of the block table that are good in neither copy. The blocks that they assign to files are not counted.
     pub lost_pages: u64,
 }
 
-/// What the image says of where its bytes are.
+/// What the image says about which bytes it holds.
 pub struct Index<'a> {
     source: &'a Source,
     base: u64,
@@ -79,8 +80,8 @@ pub struct Index<'a> {
 }
 
 impl<'a> Index<'a> {
-    /// The index of a dump that is whole is believed where the region is large; otherwise each of its entries is looked at,
-    /// or the source is asked.
+    /// If the region is large and the dump is complete, the dump's index is believed. Otherwise each of its entries is
+    /// read, or the source is asked.
     pub fn new(place: &Place, source: &'a Source, dump: Option<&'a Description>) -> Self {
         let dump = dump.filter(|_| place.kind == Kind::Kdump);
         let large = source.size() > READ_ENTRIES;
@@ -89,7 +90,7 @@ impl<'a> Index<'a> {
         Self { source, base: place.base, dump, believed }
     }
 
-    /// Hands the absent stretches of ascending ranges over, in the region's space.
+    /// Passes on the absent stretches of ascending ranges, in the region's space.
     fn absent(&self, ranges: &[Range<u64>], mut each: impl FnMut(Span, Absence)) {
         for range in ranges {
             let mut at = range.start;
@@ -120,8 +121,8 @@ impl<'a> Index<'a> {
     }
 }
 
-/// Whether pages at the end of a part are lost, of those in the region. The index of a dump comes before its pages, and
-/// may be whole then.
+/// Whether pages of the region are lost at the end of a part. The index of a dump comes before its pages, so it may be
+/// complete nevertheless.
 fn is_cut(place: &Place, source: &Source, dump: &Description) -> bool {
     let region = place.base..place.base.saturating_add(source.size());
     let all = [Span::new(0, u64::MAX)];

@@ -1,5 +1,5 @@
 //! What becomes of files when older metadata is put back: which of them come, go, and get other blocks. Metadata is put
-//! back from an undo file, or from a metadata image.
+//! back from an undo file, or from a metadata dump.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -12,7 +12,7 @@ use gmfs_volume::superblocks::used_ranges;
 use gmfs_volume::{OpenError, Region, Superblocks, rebuild};
 use uuid::Uuid;
 
-/// Why the metadata of a metadata image is not put back.
+/// Why the metadata of a metadata dump is not put back.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refused {
@@ -28,14 +28,15 @@ pub enum Refused {
     /// The target holds another region, or one with another layout.
     #[error("the metadata is of region {dumped}, the target holds {there}, or one with another layout")]
     OtherRegion {
-        /// UUID of the region in the metadata image.
+        /// UUID of the region in the metadata dump.
         dumped: Uuid,
         /// UUID of the region in the target.
         there: Uuid,
     },
 }
 
-/// The region in the target to which the metadata of `dump` is to be put back. If `force`, that may be any region, or none.
+/// The region in the target to which the metadata of `dump` is to be put back. If `force`, that may be any region, or
+/// none.
 ///
 /// # Errors
 /// [`Refused`].
@@ -45,7 +46,7 @@ pub fn region_there<S: ReadAt>(dump: &Superblocks, target: &S, force: bool) -> R
     if target.end().is_some_and(|end| end < u64::from(geometry.blocks()).saturating_mul(geometry.block_bytes())) {
         return Err(Refused::Short { size });
     }
-    let found = match rebuild::load(target) {
+    let found = match rebuild::load_or_rebuild(target) {
         Ok(found) => found,
         Err(_) if force => return Ok(None),
         Err(error) => return Err(Refused::NoRegion(error)),

@@ -31,7 +31,7 @@ pub enum Seal {
     Good(u64),
     /// It is not good.
     Broken(SealFault),
-    /// Nothing tells how the region is laid out, the page included.
+    /// Nothing says how the region is laid out, not even the page.
     NoLayout,
 }
 
@@ -59,8 +59,9 @@ pub enum RawPageError {
     },
 }
 
-/// Reads a page. Without superblocks, copy A is taken to be at the start of `source`, and nothing is known about copy B.
-/// `copy` is the copy that is wanted; if it is not given, the superblock that counts, or else copy A.
+/// Reads a page. Without superblocks, copy A is taken to be at the start of `source`, and nothing is known about copy
+/// B. `copy` is the copy that is wanted. If it is not given, it is the copy of the superblock that counts, or otherwise
+/// copy A.
 ///
 /// # Errors
 /// [`RawPageError`].
@@ -96,7 +97,7 @@ fn claimed(page: &PageBytes) -> Option<PageKind> {
 }
 
 fn seal_of(page: &PageBytes, kind: PageKind, copy: CopyId, number: PageNo, found: Option<&Superblocks>) -> Seal {
-    // Where no superblock tells identity and layout, what the page says itself has to do.
+    // If no superblock gives identity and layout, what the page itself says is used.
     let uuid = found.map_or_else(|| Uuid::from_bytes(PageHeader::of(page).uuid), |found| found.current().uuid);
     let birth = found.map_or_else(|| PageTrailer::of(page).birth.get(), |found| found.current().birth);
     let Some(geometry) = found.map(Superblocks::geometry).or_else(|| seal::layout_of(page)) else {

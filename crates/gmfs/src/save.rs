@@ -19,10 +19,11 @@
 
 use std::fs::File;
 
-use gmfs_io::ReadAt as _;
-use gmfs_volume::OpenError;
+use gmfs_format::native::tables::BlockState;
+use gmfs_io::{ReadAt, Span};
+use gmfs_volume::{OpenError, Region};
 
-use crate::content::{Gaps, known_gaps};
+use crate::content::{Gap, Gaps, known_gaps};
 use crate::copy::{self, Copied, CopyError, Progress};
 use crate::open::Located;
 
@@ -33,7 +34,7 @@ impl Located {
     /// # Errors
     /// There is no store, as far as its superblocks show.
     pub fn store_size(&self) -> Result<u64, OpenError> {
-        // Where the region is was told by a guestmemfs itself.
+        // The range of a store of another layout is known already.
         match self.layout_if_other() {
             Some(_) => Ok(self.source.end().unwrap_or_else(|| self.source.size())),
             None => Ok(self.superblocks_or_rebuilt()?.geometry().size()),
@@ -53,7 +54,7 @@ impl Located {
 /// hold becomes a hole too, and a gap of the result.
 ///
 /// # Errors
-/// [`CopyError`]. Bytes that cannot be read are gaps, and no error.
+/// [`CopyError`]. Bytes that cannot be read are gaps; they are no error.
 pub fn into(located: &Located, file: &File, progress: &dyn Progress) -> Result<Copied, CopyError> {
     copy::all(&located.source, located.source.size(), file, progress)
 }
@@ -62,6 +63,30 @@ pub fn into(located: &Located, file: &File, progress: &dyn Progress) -> Result<C
 #[must_use]
 pub fn known(located: &Located) -> Gaps {
     let len = located.source.size();
-    let whole = gmfs_format::model::Piece::Data { file: gmfs_io::Span::new(0, len), at: 0, bad: false };
+    let whole = gmfs_format::model::Piece::Data { file: Span::new(0, len), at: 0, bad: false };
     known_gaps(&located.source, &[whole])
+}
+
+/// Those parts of gaps that lie in blocks that may hold guest memory: in all but free ones. The gaps are of a native region.
+#[must_use]
+pub fn in_use<S: ReadAt>(gaps: &Gaps, region: &Region<S>) -> Gaps {
+    let (geometry, mut kept, mut rest) = (region.geometry(), Gaps::default(), gaps.iter().peekable());
+    if rest.peek().is_none() {
+        return kept;
+    }
+    region.descriptors(|block, entry| {
+        let start = geometry.block_offset(block);
+        let end = start.saturating_add(geometry.block_bytes());
+        if entry.state() == Some(BlockState::Free) {
+            return;
+        }
+        while rest.next_if(|gap| gap.span.end() <= start).is_some() {}
+        let mut ahead = rest.clone();
+        while let Some(gap) = ahead.next_if(|gap| gap.span.offset < end) {
+            let from = gap.span.offset.max(start);
+            let span = Span::new(from, gap.span.end().min(end).saturating_sub(from));
+            kept.add(Gap { span, at: Some(from), why: gap.why });
+        }
+    });
+    kept
 }

@@ -38,7 +38,7 @@ pub struct Store {
     of: Of,
 }
 
-/// The layouts. Closed, so that the compiler finds every place that has to know a new one.
+/// The layouts. It is a closed enum, so that the compiler finds every place that has to handle a new one.
 enum Of {
     Native(Box<Region<Source>>),
     Pkernfs(Box<Pkernfs>),
@@ -46,7 +46,7 @@ enum Of {
     Luo(Box<Luo>),
 }
 
-/// What a store lists, and what of it is missing.
+/// The inodes of a store, and how much is missing in the list.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Inodes {
@@ -86,17 +86,17 @@ pub struct Runs {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {
-    /// Blocks that can be handed out.
+    /// Blocks that can be allocated.
     pub free: u64,
     /// Blocks of files.
     pub data: u64,
     /// Blocks with hardware errors.
     pub bad: u64,
-    /// Blocks that a repair keeps from being handed out.
+    /// Blocks that a repair has reserved.
     pub reserved: u64,
     /// Blocks of metadata.
     pub metadata: u64,
-    /// Blocks that are marked as used and that nothing owns. Always 0 in a layout that records owners.
+    /// Blocks that are marked as used but that nothing owns. Always 0 in a layout that records owners.
     pub leaked: u64,
     /// Inodes in use.
     pub inodes_used: u64,
@@ -124,15 +124,15 @@ pub enum What {
     File,
     /// Metadata.
     Metadata,
-    /// It can be handed out.
+    /// It can be allocated.
     Free,
     /// It has a hardware error.
     Bad,
-    /// It is kept from being handed out.
+    /// It is reserved.
     Reserved,
-    /// It is marked as used, and nothing owns it.
+    /// It is marked as used, but nothing owns it.
     Leaked,
-    /// Its descriptor has a state that is none.
+    /// Its descriptor has a state that does not exist.
     Unknown,
     /// What describes it cannot be read.
     Lost,
@@ -140,7 +140,7 @@ pub enum What {
     Tail,
     /// Memory that the kernel's parameter reserve_mem= set aside.
     ReserveMem,
-    /// It is kept for the next kernel, and nothing known owns it.
+    /// It is kept for the next kernel, but nothing known owns it.
     Preserved,
     /// It is not kept for the next kernel.
     NotPreserved,
@@ -256,7 +256,7 @@ impl Store {
         }
     }
 
-    /// Bytes of a block, the unit in which memory is handed out.
+    /// Bytes of a block, the unit of allocation.
     #[must_use]
     pub fn block_bytes(&self) -> u64 {
         match &self.of {
@@ -300,7 +300,8 @@ impl Store {
         self.native().ok().and_then(|region| generations_of(region.source()))
     }
 
-    /// Everything is read: whoever looks at the answer, in a pager for one, keeps no writer waiting.
+    /// Releases the lock after everything was read, so that a user who looks at the answer, for example in a pager,
+    /// keeps no writer waiting.
     pub fn unlock(&self) {
         self.lock.release();
     }
@@ -355,8 +356,8 @@ impl Store {
         }
     }
 
-    /// The address in the image from which offsets of findings count: where a region starts, and 0 where metadata is all
-    /// over memory.
+    /// The address in the image from which offsets of findings count: where a region starts, and 0 where metadata is
+    /// all over memory.
     #[must_use]
     pub const fn origin(&self) -> u64 {
         match &self.of {
@@ -365,13 +366,13 @@ impl Store {
         }
     }
 
-    /// Where it starts in the image, in bytes. A hand-over is all over memory: it is named by the address of its root.
+    /// Where it starts in the image, in bytes. A hand-over is spread over memory, so its root's address stands for it.
     #[must_use]
     pub fn base(&self) -> u64 {
         self.luo().map_or(self.place.base, |luo| luo.store().tree.at)
     }
 
-    /// Why a file has no content to be read, if so.
+    /// Why the content of a file cannot be read; `None` if it can.
     #[must_use]
     pub fn content_fault(&self, ino: InodeNo) -> Option<String> {
         self.luo().and_then(|luo| luo.content_fault(ino))
@@ -388,7 +389,8 @@ impl Store {
         }
     }
 
-    /// Where the files are that `wanted` names: in one pass, where a layout needs one.
+    /// Where the files are that `wanted` names. In a layout that needs a pass over its tables, one pass finds all of
+    /// them.
     #[must_use]
     pub fn runs(&self, wanted: impl Fn(InodeNo) -> bool + Send + Sync) -> Runs {
         match &self.of {
@@ -425,8 +427,8 @@ impl Store {
         }
     }
 
-    /// Reads a range of a file with its gaps: what is there, what is zero and what is unknown arrives at `sink` in order.
-    /// Of a range that passes the file's end, the part before the end is read.
+    /// Reads a range of a file with its gaps: what is there, what is zero and what is unknown arrives at `sink` in
+    /// order. Of a range that passes the file's end, the part before the end is read.
     ///
     /// ```
     /// use gmfs::content::{Each, Part};
@@ -455,8 +457,8 @@ impl Store {
         content::read(self.source(), &pieces, sink)
     }
 
-    /// Reads from a file at an offset. The whole of `buf` is filled, or an error says why not: what cannot be told is
-    /// never zeros.
+    /// Reads from a file at an offset. The whole of `buf` is filled, or an error says why not: unknown bytes are never
+    /// given as zeros.
     ///
     /// # Errors
     /// The file ends before the range does, or a part of it is absent, lost, or in a block with a hardware error.
@@ -495,8 +497,8 @@ impl Store {
         }
     }
 
-    /// Blocks and inodes by what they are used for: as the superblock of a native region counts them, and as a pass over
-    /// everything finds them in other layouts.
+    /// Blocks and inodes by what they are used for: as the superblock of a native region counts them, and as a pass
+    /// over everything finds them in other layouts.
     #[must_use]
     pub fn usage(&self) -> Usage {
         match &self.of {
@@ -533,8 +535,8 @@ fn lost(anomalies: &[Anomaly], inode_bytes: u64) -> (u64, u64) {
     (pages, chains)
 }
 
-/// The pieces of a file whose extents are given as they are in the file, with their places in the region, if they have one.
-/// What no place is known of is lost, and never a hole.
+/// The pieces of a file with these extents, which are in the order of the file; each extent has a place in the region,
+/// or none. A part without a known place is lost, and never a hole.
 fn pieces(size: u64, extents: impl IntoIterator<Item = Extent>) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut next = 0_u64;

@@ -14,7 +14,7 @@ use crate::store::Store;
 /// Ranges that are kept one by one, of all files together; the others are counted.
 const KEPT: usize = 1 << 16;
 
-/// What came of a file.
+/// The result for a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum State {
@@ -57,7 +57,7 @@ impl State {
     }
 }
 
-/// What is to be said of a range of a file.
+/// The state of a range of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum What {
@@ -73,10 +73,10 @@ pub enum What {
     Unsealed,
 }
 
-/// Blocks that follow each other in a file and in the store, and of which one thing is to be said.
+/// Blocks that are consecutive in a file and in the store, and that have the same state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
-    /// What is to be said of it.
+    /// Its state.
     pub what: What,
     /// Offset in the file, in bytes.
     pub offset: u64,
@@ -95,7 +95,7 @@ pub struct Range {
 pub struct Verified {
     /// Which file.
     pub ino: InodeNo,
-    /// What came of it.
+    /// The result for it.
     pub state: State,
     /// How much of it has a seal.
     pub seals: FileSeals,
@@ -111,9 +111,9 @@ pub struct Verified {
 
 /// How files are compared.
 pub struct Options<'o> {
-    /// Threads that read and sum up.
+    /// Threads that read and compute checksums.
     pub threads: usize,
-    /// Is told how many of how many bytes have been read.
+    /// Called with the number of bytes that have been read, and of all bytes.
     pub progress: &'o (dyn Fn(u64, u64) + Sync),
 }
 
@@ -123,7 +123,7 @@ struct Tally<'i> {
     verified: Verified,
     absent: bool,
     unreadable: bool,
-    /// Where the last block was, in the file and in the store, with what was said of it.
+    /// The last block: its position in the file and in the store, and its state.
     last: Option<(u32, u32, What)>,
 }
 
@@ -181,7 +181,7 @@ impl Tally<'_> {
                 verified.changed = verified.changed.saturating_add(1);
                 What::Changed
             }
-            // That it has no seal at all is said once.
+            // If a file has no seal at all, that is said once.
             Verdict::Unsealed if verified.seals.sealed == 0 => return,
             Verdict::Unsealed => What::Unsealed,
             Verdict::Absent(why) => {

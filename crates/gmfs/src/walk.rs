@@ -1,5 +1,5 @@
-//! Paths in a store, and walks through its directories. A damaged store can have paths of any length, and directories
-//! that are in a circle, so everything here is bounded.
+//! Paths in a store, and walks through its directories. In a damaged store, paths can have any length, and directories
+//! can form a cycle, so everything here is bounded.
 
 use std::collections::{HashMap, HashSet};
 
@@ -41,7 +41,7 @@ pub enum Go {
 /// What a walk has met.
 #[derive(Debug, Default)]
 pub struct Walked {
-    /// The top and every inode that was handed out.
+    /// The top, and every inode that was passed to the caller.
     met: HashSet<InodeNo>,
     /// Directories that the walk did not enter because their paths are too long.
     too_deep: HashSet<InodeNo>,
@@ -107,7 +107,7 @@ pub enum Why {
     NoContent,
     /// It is below something that is not shown.
     Below,
-    /// Its directories form a circle, or one of them is lost.
+    /// Its directories form a cycle, or one of them is lost.
     NoPath,
 }
 
@@ -154,7 +154,7 @@ pub fn hidden<'t>(tree: &'t Tree, top: &Inode, walked: &Walked) -> Vec<(&'t Inod
     found
 }
 
-/// The inodes that a listing of one directory leaves out. That of the root tells also of those that no path leads to.
+/// The inodes that a listing of one directory leaves out. For the root, these include the inodes that no path leads to.
 pub fn hidden_in<'t>(tree: &'t Tree, directory: &Inode) -> Vec<(&'t Inode, Why)> {
     let walked = listed(tree, directory);
     let is_root = directory.ino == InodeNo::ROOT;
@@ -188,7 +188,7 @@ fn reason(tree: &Tree, walked: &Walked, inode: &Inode, reached: bool) -> Why {
     holder.map_or(Why::Below, |holder| Why::SameName(holder.ino))
 }
 
-/// Finds whether chains of parents lead to one inode, each link only once.
+/// Finds whether chains of parents lead to one inode. It follows each link only once.
 struct Chains<'t> {
     tree: &'t Tree,
     top: InodeNo,
@@ -207,7 +207,7 @@ impl Chains<'_> {
                 break *known;
             }
             let Some(inode) = self.tree.get(here).filter(|_| here != InodeNo::ROOT) else { break false };
-            // A second visit on this way is a circle: it finds this entry.
+            // A second visit on this path means a cycle. It finds this entry.
             self.known.insert(here, false);
             way.push(here);
             here = inode.parent;

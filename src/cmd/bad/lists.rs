@@ -43,10 +43,10 @@ pub(in crate::cmd) fn poison(file: &str, device: &str) -> Result<Vec<Named>> {
     })
 }
 
-/// An error of the library with what to do next.
+/// Adds to an error of the library what to do next.
 pub(in crate::cmd) fn told(error: RangeError) -> anyhow::Error {
     let (code, hint) = match error {
-        // These tell what is to be written instead.
+        // These errors say what to write instead.
         RangeError::Number(_) => return error.into(),
         RangeError::Outside { .. } => ("outside", "`gmfs inspect IMAGE` shows its base and size"),
         RangeError::NoDevice => ("range", "give addresses, or name the device as IMAGE"),
@@ -69,13 +69,13 @@ fn lines(file: &str, content: &str, parse: impl Fn(&str) -> Result<Named, RangeE
     used.map(|(n, line)| parse(line).map_err(told).with_context(|| format!("cannot use line {n} of {file}"))).collect()
 }
 
-/// A list of bad blocks in what ndctl prints, and what its device is called.
+/// A list of bad blocks in what ndctl prints, with the names of its device.
 struct Listed<'j> {
     names: Vec<&'j str>,
     bad: &'j Vec<Value>,
 }
 
-/// All lists, however deep they lie. What holds a list bears the device's names, or what lies in it does.
+/// All lists, at any depth. The object that holds a list has the names of the device too.
 fn listed<'j>(json: &'j Value, found: &mut Vec<Listed<'j>>) {
     match json {
         Value::Array(items) => items.iter().for_each(|item| listed(item, found)),
@@ -91,7 +91,7 @@ fn listed<'j>(json: &'j Value, found: &mut Vec<Listed<'j>>) {
     }
 }
 
-/// The bad blocks of one device: of the one that is called like the image, or of the only one in the list.
+/// The bad blocks of one device: the device with the name of the image, or the only device in the list.
 fn of_device(json: &Value, device: &str) -> Result<Vec<Named>> {
     let mut found = Vec::new();
     listed(json, &mut found);

@@ -1,4 +1,4 @@
-//! Where a dump goes: standard output, a pipe, or a file that has its name when it is whole.
+//! Where a dump goes: standard output, a pipe, or a file that gets its name when it is complete.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal as _, Write};
@@ -18,7 +18,7 @@ pub(in crate::cmd) enum Output<'c> {
     Standard(&'c mut Ctx),
     /// A pipe or a device, which takes bytes as they come.
     Stream(File, PathBuf),
-    /// A file in the making.
+    /// A file that is being written.
     File(NewFile, PathBuf),
 }
 
@@ -43,7 +43,7 @@ impl<'c> Output<'c> {
         }
     }
 
-    /// Everything is with the system, and a file has its name.
+    /// Writes out everything that is buffered, and gives a file its name.
     pub(in crate::cmd) fn finish(mut self) -> Result<()> {
         if let Err(error) = self.flush() {
             return Err(self.explain(error));
@@ -89,7 +89,7 @@ pub(in crate::cmd) fn check(path: &Path, force: bool, inputs: &ImageArgs) -> Res
     Ok(crate::output::check(path, force, inputs.files())?)
 }
 
-/// Refuses to fill a terminal with what nobody can read.
+/// Refuses to write binary data to a terminal.
 pub(in crate::cmd) fn refuse_terminal(what: &str) -> Result<()> {
     if io::stdout().is_terminal() {
         let failure = Failure::new("terminal", format!("standard output is a terminal, and {what} is no text"));

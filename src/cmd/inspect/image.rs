@@ -107,11 +107,11 @@ fn survey(args: &Args, ctx: &Ctx) -> Result<(About, Option<Found>)> {
     };
     let Some(span) = span else { return Ok((about, None)) };
     let lock = args.image.lock_range(&image, span, asked.is_some(), ctx)?;
-    Ok((about, look(Located::new(image, span, lock), span, exact.is_some())))
+    Ok((about, presence_of(Located::new(image, span, lock), span, exact.is_some())))
 }
 
 /// How much of the region is there. A file without a region has none, unless somebody said where.
-fn look(located: Located, mut span: Span, named: bool) -> Option<Found> {
+fn presence_of(located: Located, mut span: Span, named: bool) -> Option<Found> {
     let Located { place, source, dump, lock: _lock, .. } = located;
     let superblocks = Superblocks::load(&source).ok().filter(|found| found.require_readable().is_ok());
     if let Some(found) = &superblocks {

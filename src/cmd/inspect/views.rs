@@ -265,7 +265,7 @@ pub(super) fn files(
     if tell_lost(runs.lost_pages, "block table", "list of extents", ctx) != Exit::Done {
         exit = Exit::No;
     }
-    let users = with_users.then(|| ByFile::look(opened, &runs, in_use::tell));
+    let users = with_users.then(|| ByFile::find(opened, &runs, in_use::tell));
     let mut heads = vec!["Inode", "Size", "Bytes", "Blocks", "Extents", "Path"];
     if with_users {
         heads.insert(5, "Mapped by");

@@ -175,7 +175,7 @@ pub(super) fn seals(region: &Region<Source>) -> Line {
 pub(super) fn mappings(store: &Store) -> Line {
     const CHECK: &str = "mappings";
     let span = Span::new(store.place.base, store.size());
-    match InUse::look(&store.place.path, span) {
+    match InUse::find(&store.place.path, span) {
         Ok(found) => match (found.mapped().first(), found.unseen()) {
             (Some(first), _) => Line::fails(
                 CHECK,

@@ -41,11 +41,11 @@ pub(super) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let wanted: std::collections::BTreeSet<InodeNo> =
         machines.iter().filter_map(&memory).map(|inode| inode.ino).collect();
     let runs = store.runs(|ino| wanted.contains(&ino));
-    let users = ByFile::look(&store, &runs, in_use::tell);
+    let users = ByFile::find(&store, &runs, in_use::tell);
     let whole = Span::new(store.place.base, store.size());
     let locked = match store.place.kind.is_dump() {
         true => InUse::default(),
-        false => InUse::look(&store.place.path, whole).unwrap_or_default(),
+        false => InUse::find(&store.place.path, whole).unwrap_or_default(),
     };
     let region = store.native().map_err(open::told)?;
     let mut found = Vec::new();

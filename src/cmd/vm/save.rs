@@ -144,7 +144,7 @@ fn end(qmp: &mut Qmp, in_image: &InImage, parts: &[Span], which: &Which) -> Resu
     qmp.quit().map_err(|error| still(error.to_string()))?;
     let began = Instant::now();
     loop {
-        let found = InUse::look(&in_image.place.path, in_image.whole).unwrap_or_default();
+        let found = InUse::find(&in_image.place.path, in_image.whole).unwrap_or_default();
         let user = found.mapped().iter().find(|mapped| parts.iter().any(|part| part.meets(mapped.span)));
         let Some(user) = user else { return Ok(()) };
         if began.elapsed() >= which.limit() {

@@ -120,7 +120,7 @@ pub(crate) struct Save {
     pub(crate) absent: Vec<Gap>,
 }
 
-/// A file that was taken out, and what of it was not.
+/// A file that was extracted, and its gaps.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Extracted {
@@ -140,11 +140,11 @@ pub(crate) struct Extract {
     pub(crate) store: region::Store,
     pub(crate) dry_run: bool,
     pub(crate) files: Vec<Extracted>,
-    /// What was not taken out, because its name can be no file's or no path leads to it.
+    /// What was not extracted, because no file can have its name or no path leads to it.
     pub(crate) not_shown: Vec<files::NotShown>,
 }
 
-/// What became of a file or directory.
+/// What a command did to a file or directory.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Change {
@@ -160,7 +160,7 @@ pub(crate) struct Change {
     size_after: Option<u64>,
     blocks_before: Option<u64>,
     blocks_after: Option<u64>,
-    /// `None` where it is not there.
+    /// `None` if the file or directory was not there before.
     access_before: Option<Access>,
     access_after: Option<Access>,
 }
@@ -211,7 +211,7 @@ pub(crate) struct Changed {
     image: region::Image,
     store: region::Store,
     dry_run: bool,
-    /// What it changed, as it is now.
+    /// What the command changed, as it is now.
     entries: Vec<files::Entry>,
     changes: Vec<Change>,
     blocks_taken: u64,
@@ -234,7 +234,7 @@ impl Changed {
     }
 }
 
-/// Blocks behind one another.
+/// Consecutive blocks.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Run {
@@ -251,7 +251,7 @@ pub(crate) struct Marked {
     pub(crate) changed: Changed,
     /// The blocks that were named.
     pub(crate) runs: Vec<Run>,
-    /// How many of them were not so before.
+    /// How many of them this command marked or unmarked.
     pub(crate) blocks_marked: u64,
 }
 
@@ -296,7 +296,7 @@ pub(crate) struct PutBack {
     pub(crate) dry_run: bool,
     /// Pages that were written.
     pub(crate) pages_written: u64,
-    /// `None` if the files before or after cannot be told.
+    /// `None` if gmfs cannot tell which files there were before or will be afterwards.
     pub(crate) changes: Option<Vec<Becomes>>,
 }
 

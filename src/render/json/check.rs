@@ -198,19 +198,19 @@ pub(crate) struct Fsck {
     not_listed: BTreeMap<&'static str, u64>,
     /// By severity, all that was found: listed or not, repaired or not.
     summary: BTreeMap<&'static str, u64>,
-    /// How many of all findings are gone.
+    /// How many of all findings are repaired.
     findings_repaired: u64,
     unchecked: Vec<Unchecked>,
     /// What could not be checked beyond what is listed.
     more_unchecked: u64,
-    /// What the repairs that were made have given up.
+    /// What the repairs that were made have lost.
     given_up: Vec<GivenUp>,
     /// Doubtful files that were accepted.
     accepted: Option<u64>,
     exit_status: u8,
 }
 
-/// What a repair that was made has given up.
+/// What a repair that was made has lost.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 struct GivenUp {
@@ -225,7 +225,7 @@ impl Fsck {
         Self { accepted, ..Self::of(place, store, place.base, outcome, exit_status) }
     }
 
-    /// Of a store that is not native.
+    /// The answer about a store that is not native.
     pub(crate) fn other(store: &gmfs::Store, outcome: &Outcome, exit_status: u8) -> Self {
         Self::of(&store.place, store.into(), store.origin(), outcome, exit_status)
     }
@@ -278,9 +278,9 @@ pub(crate) struct Repair {
     /// More will be planned once these edits are made.
     more: bool,
     applied: bool,
-    /// Reserved blocks that were given back.
+    /// Reserved blocks that were made free.
     released: Option<u64>,
-    /// What the image lacks of blocks that may hold guest memory, of a repair in a copy.
+    /// For a repair in a copy: what the image lacks of the blocks that may hold guest memory.
     absent: Vec<Gap>,
 }
 
@@ -301,7 +301,7 @@ impl Repair {
         }
     }
 
-    /// Nothing was done; a copy in `output` is what would be repaired.
+    /// The answer of a dry run. With `output`, a copy in that file would be repaired.
     pub(crate) fn planned(self, output: Option<String>) -> Self {
         Self { dry_run: true, applied: false, output, ..self }
     }

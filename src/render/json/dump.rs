@@ -1,4 +1,4 @@
-//! What an image is, as `inspect --image` and `scan` tell it, and how much of a region it holds.
+//! What an image is, as `inspect --image` and `scan` print it, and how much of a region it holds.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,8 @@ use gmfs::presence;
 pub(crate) struct ImageFacts {
     #[serde(flatten)]
     pub(crate) image: region::Image,
-    /// Bytes from the start, or, of a dump, the address behind the last byte; `null` if that is not known.
+    /// How many bytes there are from the start, or, in a dump, the address past the last byte; `null` if that is not
+    /// known.
     pub(crate) end: Option<u64>,
     pub(crate) dump: Option<Dump>,
 }
@@ -55,7 +56,7 @@ pub(crate) struct Dump {
     dumped: Option<String>,
     incomplete: bool,
     damaged: bool,
-    /// Bytes of memory in the file to which nothing gives an address.
+    /// Bytes of memory in the file that have no address.
     unaddressed: u64,
     /// The parts of a split dump.
     parts: Vec<region::Span>,
@@ -102,7 +103,7 @@ impl Memory {
     }
 }
 
-/// Bytes by whether they are there.
+/// Bytes, counted by whether they are present.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Tally {
@@ -133,7 +134,7 @@ pub(crate) struct Presence {
     metadata: Tally,
     data: Tally,
     blocks: BlocksThere,
-    /// Pages of the block table that no copy gives: what they say that files own is not counted.
+    /// Pages of the block table that are good in neither copy. The blocks that they assign to files are not counted.
     lost_pages: u64,
 }
 
@@ -161,9 +162,9 @@ pub(crate) struct InspectImage {
     pub(crate) more_memory: u64,
     /// The region that was named or found.
     pub(crate) region: Option<region::Span>,
-    /// How much there is of a region whose superblock can be read.
+    /// How much the image holds of a region whose superblock can be read.
     pub(crate) presence: Option<Presence>,
-    /// How much there is of the range that the region is in, used or not.
+    /// How much the image holds of the range that the region is in, used or not.
     pub(crate) range: Option<Tally>,
     /// Bytes of that range that are holes in a file of raw memory.
     pub(crate) hole_bytes: Option<u64>,

@@ -56,7 +56,7 @@ pub(crate) struct Path {
 }
 
 impl Path {
-    /// `None` is an inode that the root does not lead to.
+    /// `None` stands for an inode that no path from the root leads to.
     pub(crate) fn new(path: Option<&[u8]>) -> Self {
         let (path, path_bytes) = path.map(text).map_or((None, None), |(text, bytes)| (Some(text), bytes));
         Self { path, path_bytes }
@@ -67,7 +67,7 @@ impl Path {
     /// The path as it may be shown.
     pub(crate) fn shown(&self) -> Option<String> {
         let path = self.path.as_ref()?;
-        // What is no UTF-8 is escaped already.
+        // A path that is not UTF-8 is escaped already.
         Some(if self.path_bytes.is_some() { path.clone() } else { gmfs_format::name::escape(path.as_bytes()) })
     }
 }
@@ -148,7 +148,7 @@ impl File {
         Self { path, ino: ino.0, kind, size: *size, blocks: *blocks, doubtful, extents, mapped_by: None }
     }
 
-    /// With those who have it mapped, if somebody wants to know.
+    /// The same with the processes that have it mapped, if that was asked for.
     pub(crate) fn used(self, users: Option<&ByFile>, found: &Found) -> Self {
         Self { mapped_by: users.map(|users| users_of(users, found.ino)), ..self }
     }
@@ -171,7 +171,7 @@ impl Entry {
         Self { path: Path::new(Some(path)), inode: found.into(), mapped_by: None }
     }
 
-    /// With those who have it mapped, if somebody wants to know.
+    /// The same with the processes that have it mapped, if that was asked for.
     pub(crate) fn used(self, users: Option<&ByFile>, found: &Found) -> Self {
         Self { mapped_by: users.map(|users| users_of(users, found.ino)), ..self }
     }
@@ -215,7 +215,7 @@ pub(crate) struct Listing {
 pub(crate) struct Status {
     #[serde(flatten)]
     pub(crate) entry: Entry,
-    /// Of a file that a kernel hands over: its record.
+    /// The record of a file that a kernel hands over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) handed: Option<luo::Handed>,
     pub(crate) extents: Vec<Extent>,
@@ -242,7 +242,7 @@ pub(crate) struct Map {
     pub(crate) block_size: u64,
     pub(crate) physical_base: Option<u64>,
     pub(crate) holes: Vec<Hole>,
-    /// What no block stands for any more, though it held data.
+    /// The parts that held data and have no block any more.
     pub(crate) lost: Vec<Hole>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) arguments: Option<Vec<String>>,
@@ -256,7 +256,7 @@ pub(crate) struct Hole {
     pub(crate) length: u64,
 }
 
-/// Whose an address is.
+/// The owner of an address.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Owner {

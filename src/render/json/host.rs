@@ -14,7 +14,7 @@ pub(crate) struct PlannedWindow {
     pub(crate) alignment: u64,
 }
 
-/// Words for the kernel's command line that make the windows.
+/// Kernel parameters that reserve the windows.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct KernelParameter {
@@ -46,7 +46,7 @@ pub(crate) struct Plan {
     pub(crate) notes: Vec<String>,
 }
 
-/// One thing that has to be right before a kexec.
+/// One condition that must hold before a kexec.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct PreflightCheck {

@@ -1,5 +1,5 @@
-//! What a kernel hands over: `gmfs.inspect/2` of it, what `gmfs.stat/2` adds, and the file that `extract` writes beside the
-//! files of a session.
+//! What a kernel hands over: `gmfs.inspect/2` of it, what `gmfs.stat/2` adds, and the file that `extract` writes beside
+//! the files of a session.
 
 use gmfs::store::Luo;
 use gmfs_format::luo;

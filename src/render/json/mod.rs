@@ -1,5 +1,5 @@
-//! JSON as the contract has it: one object with its schema. Serialise-only; the types here are the wire format and
-//! nothing else. Additions keep the schema's number.
+//! The JSON answers. Each is one object that names its schema. The types here are only serialised, and describe nothing
+//! but the output. An addition keeps the number of the schema.
 
 pub(crate) mod actions;
 pub(crate) mod check;
@@ -52,7 +52,7 @@ struct Told {
     hint: Option<String>,
 }
 
-/// Answers of which a name has changed its type or its meaning, with the number of their schema. All others have 1.
+/// Answers in which a name has changed its type or its meaning, with the number of their schema. All others have 1.
 const VERSIONS: [(&str, u32); 11] = [
     ("bad-list", 2),
     ("dump", 2),
@@ -92,8 +92,8 @@ pub(crate) fn error(
     print(ctx, "error", &ErrorBody { error: Told { code, message, causes, hint } })
 }
 
-/// Bytes that are text mostly: as a string that is exact if they are UTF-8, else escaped, with the bytes in hexadecimal
-/// beside it.
+/// Bytes that are usually text. If they are UTF-8, the string is exact. Otherwise it is escaped, and the bytes come
+/// with it in hexadecimal.
 pub(crate) fn text(bytes: &[u8]) -> (String, Option<String>) {
     match std::str::from_utf8(bytes) {
         Ok(text) => (text.to_owned(), None),
@@ -106,12 +106,12 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A flag mask, a checksum, a magic: a string, for JSON's numbers end at 2^53 in many readers.
+/// A flag mask, a checksum or a magic. It is a string, because many readers of JSON have exact numbers only up to 2^53.
 pub(crate) fn mask(bits: u64) -> String {
     format!("{bits:#x}")
 }
 
-/// Pretty JSON in which no character steers a terminal: what serde_json leaves as it is, such as U+009B, is escaped.
+/// Pretty JSON in which no character controls a terminal: what serde_json leaves as it is, such as U+009B, is escaped.
 #[derive(Default)]
 struct Plain {
     pretty: PrettyFormatter<'static>,

@@ -1,5 +1,5 @@
-//! What the names in answers mean. A row `Structure.name` is for one structure, where the same name means something else in
-//! others or has another type there.
+//! What the names in answers mean. A row `Structure.name` is for one structure, if the same name has another meaning or
+//! another type in other structures.
 
 /// Each name with its meaning, sorted.
 pub(super) const NAMES: &[(&str, &str)] = &[

@@ -73,7 +73,7 @@ impl From<&gmfs::Store> for Store {
     }
 }
 
-/// Where the region lies in the image.
+/// Where the region is in the image.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Span {
@@ -295,7 +295,7 @@ struct PageCounts {
     b: Counts,
 }
 
-/// How the metadata stands.
+/// The state of the metadata.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Health {
@@ -344,7 +344,7 @@ impl PageCopy {
     }
 }
 
-/// A run of metadata pages that stand alike.
+/// A run of metadata pages in the same state.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Pages {
@@ -371,7 +371,7 @@ pub(crate) struct Field {
     pub(crate) meaning: &'static str,
 }
 
-/// A metadata page as its bytes read.
+/// The fields of a metadata page, as its bytes give them.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Raw {
@@ -413,7 +413,7 @@ pub(crate) struct Inspect {
     pub(crate) statfs: Statfs,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) health: Option<Health>,
-    /// Of an image that does not hold everything by its nature: a dump, or a file that was cut.
+    /// Given only for an image that may lack bytes: a dump, or a file that was cut.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) presence: Option<dump::Presence>,
     #[serde(flatten)]

@@ -1,5 +1,5 @@
-//! The JSON Schemas of all answers in `docs/schema/`: what is in an answer comes from the types that are serialised, and
-//! what each name means from one list, [`NAMES`]. A test compares the files; `GMFS_UPDATE=1` writes them.
+//! The JSON Schemas of all answers in `docs/schema/`: what is in an answer comes from the types that are serialised,
+//! and what each name means from one list, [`NAMES`]. A test compares the files; `GMFS_UPDATE=1` writes them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -81,7 +81,7 @@ fn answers() -> BTreeMap<&'static str, Vec<Value>> {
     ])
 }
 
-/// A property as it occurs: in which structure, its name, and its types less null.
+/// A property as it occurs: in which structure, its name, and its types without null.
 type Occurrence = (String, String, BTreeSet<String>);
 
 /// What the walk over a schema gathers, and what it needs.
@@ -92,7 +92,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// The types of a schema, less null.
+    /// The types of a schema, without null.
     fn types(&self, schema: &Value) -> BTreeSet<String> {
         let mut types = BTreeSet::new();
         match &schema["type"] {
@@ -107,14 +107,14 @@ impl Walk<'_> {
             types.extend(self.types(one));
         }
         types.remove("null");
-        // A count is a number.
+        // `integer` counts as `number`.
         if types.remove("integer") {
             types.insert("number".to_owned());
         }
         types
     }
 
-    /// Takes the comments of the code out of a schema, and puts what its names mean in.
+    /// Replaces the comments of the code in a schema by the meanings of its names.
     fn describe(&mut self, structure: &str, schema: &mut Value) {
         match schema {
             Value::Object(map) => {
@@ -148,7 +148,8 @@ impl Walk<'_> {
     }
 }
 
-/// The schema of an answer as it is in its file; adds its properties to `found`, and those without a meaning to `missing`.
+/// The schema of an answer as it is in its file; adds its properties to `found`, and those without a meaning to
+/// `missing`.
 fn finished(
     command: &str,
     types: Vec<Value>,

@@ -25,7 +25,7 @@ pub(crate) struct Sealed {
     pub(crate) blocks: u64,
     pub(crate) blocks_sealed: u64,
     pub(crate) blocks_unsealed: u64,
-    /// Only if they are noted.
+    /// Given only if zero blocks are noted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) blocks_zero: Option<u64>,
 }
@@ -40,7 +40,7 @@ fn shown(path: &files::Path, ino: u32) -> String {
 }
 
 impl Sealed {
-    /// As it is, and as it is to become if nothing of it turns out to be unreadable.
+    /// The file as it is, and as it will be if all of it can be read.
     pub(crate) fn new(tree: &Tree, ino: InodeNo, seals: &FileSeals) -> Self {
         Self {
             path: named(tree, ino),
@@ -53,7 +53,7 @@ impl Sealed {
         }
     }
 
-    /// What sealing it came to.
+    /// Adds the result of sealing the file.
     pub(crate) fn add(&mut self, sealed: &gmfs_volume::Sealed, zero: bool) {
         self.blocks_sealed = sealed.sealed;
         self.blocks_unsealed = sealed.unreadable.saturating_add(sealed.bad);
@@ -61,7 +61,7 @@ impl Sealed {
         self.state = if self.blocks_unsealed == 0 { "sealed" } else { "partly" };
     }
 
-    /// How the file is called.
+    /// The name of the file in messages.
     pub(crate) fn shown(&self) -> String {
         shown(&self.path, self.ino)
     }
@@ -93,7 +93,7 @@ impl Unsealed {
         Self { path: named(tree, ino), ino: ino.0, seals_dropped }
     }
 
-    /// How the file is called.
+    /// The name of the file in messages.
     pub(crate) fn shown(&self) -> String {
         shown(&self.path, self.ino)
     }

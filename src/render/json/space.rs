@@ -191,7 +191,7 @@ impl Tuned {
     }
 }
 
-/// How many stretches are of a length.
+/// How many stretches have a length in some range.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Lengths {
@@ -285,7 +285,7 @@ impl Reported {
     }
 }
 
-/// Adjacent bytes that are used for the same.
+/// Adjacent bytes that are used for the same purpose.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Stretch {
@@ -311,7 +311,7 @@ impl MapOfImage {
     pub(crate) fn new(store: &Store, picture: &gmfs::picture::Picture) -> Self {
         let (base, physical) = (store.place.base, store.physical_base());
         let mut stretches = Vec::new();
-        // A hand-over has none, and no picture either.
+        // A hand-over has no stretches, and no picture either.
         let _ = store.stretches(|one| {
             stretches.push(Stretch {
                 what: one.what.name(),

@@ -47,7 +47,7 @@ pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
         }
         Code::GM0410 => on_data(editor, |raw| raw.flags = 0x80),
         Code::GM0411 => on_data(editor, |raw| raw.reserved = 1.into()),
-        Code::GM0412 => slot_behind_end(editor),
+        Code::GM0412 => slot_past_end(editor),
         Code::GM0414 => on_data(editor, |raw| raw.crc = 7.into()),
         Code::GM0413 => on_data(editor, |raw| raw.state = BlockState::Bad.byte()),
         Code::GM0601 => on_data(editor, |raw| {
@@ -81,12 +81,12 @@ fn place_taken_twice<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
 }
 
 /// Writes to a slot of the last page that describes no block.
-fn slot_behind_end<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, InjectError> {
+fn slot_past_end<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, InjectError> {
     let geometry = editor.superblock.geometry();
     let last = PageNo(geometry.table_pages());
     let used = editor.superblock.used_table_pages().contains(&last.0);
     if !used || geometry.data_blocks().is_multiple_of(gmfs_format::native::raw::BLOCKS_PER_PAGE) {
-        return Err(editor.missing("used slot behind the last data block"));
+        return Err(editor.missing("used slot after the last data block"));
     }
     editor.edit_page(last, |bytes| BlockTablePage::view_mut(bytes).entries[249].crc = 1.into())
 }

@@ -33,7 +33,7 @@ pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
             return editor.edit_inode(ino, |raw| raw.size = 4096.into());
         }
         Code::GM0213 => |raw| raw.flags = (raw.flags.get() | INODE_DOUBTFUL).into(),
-        Code::GM0212 => return slot_behind_end(editor),
+        Code::GM0212 => return slot_past_end(editor),
         _ => return inject_tree(editor),
     };
     // An empty file is preferred, because changing it affects no blocks.
@@ -44,11 +44,11 @@ pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
 }
 
 /// Writes to a slot of the last page that holds no inode.
-fn slot_behind_end<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, InjectError> {
+fn slot_past_end<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, InjectError> {
     let geometry = editor.superblock.geometry();
     let (last, _) = geometry.inode_place(InodeNo(geometry.inodes())).ok_or_else(|| editor.missing("inode"))?;
     if geometry.inodes().is_multiple_of(8) || !editor.superblock.used_inode_pages().contains(&last.0) {
-        return Err(editor.missing("used slot behind the last inode"));
+        return Err(editor.missing("used slot after the last inode"));
     }
     editor.edit_page(last, |bytes| InodeTablePage::view_mut(bytes).inodes[7].reserved[0] = 1)
 }

@@ -28,7 +28,7 @@ pub enum Damage {
     Swap,
     /// It is replaced by an older version.
     Stale,
-    /// It is sealed for another filesystem.
+    /// It is sealed for another region.
     Foreign,
     /// It is sealed with a later format version.
     Version,

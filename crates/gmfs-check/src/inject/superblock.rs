@@ -40,7 +40,7 @@ pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
             }
             Ok(Injected::Done)
         }
-        Code::GM0113 => pages_behind_mark(editor),
+        Code::GM0113 => pages_past_mark(editor),
         Code::GM0114 => two_regions(editor),
         Code::GM0115 => editor.edit_superblock(|raw| raw.group_sums[3][0] = (raw.group_sums[3][0].get() ^ 1).into()),
         // A count plus one is wrong, whatever the count was.
@@ -57,7 +57,7 @@ pub(super) fn inject<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected,
 
 /// Lowers a mark below a page in use: the chosen page, or the last one of the block table, or of the inode table if
 /// files have no blocks yet. The superblock then has a false mark under a good seal.
-fn pages_behind_mark<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, InjectError> {
+fn pages_past_mark<S: WriteAt>(editor: &mut Editor<'_, S>) -> Result<Injected, InjectError> {
     if editor.superblock.raw.write_count.get() == 0 {
         return Err(editor.missing("change since it was made"));
     }

@@ -259,10 +259,10 @@ impl<'a> Scan<'a> {
                 if let Some(tally) = owner.position().and_then(|position| self.blocks.tallies.get_mut(position)) {
                     tally.count = tally.count.saturating_add(1);
                 }
-                self.say(block, Problem::BlockBehindSize { owner });
+                self.say(block, Problem::BlockPastSize { owner });
             }
             Known::Other | Known::Lost => {
-                let (subject, at) = (Subject::Blocks { first: block, count: 1 }, self.place(block));
+                let (subject, at) = (Subject::Blocks { first: block, count: 1 }, self.descriptor_span(block));
                 self.sink.skip(subject, at, Reason::MetadataMissing);
             }
         }
@@ -283,12 +283,12 @@ impl<'a> Scan<'a> {
     }
 
     fn say(&mut self, block: BlockNo, problem: Problem) {
-        let at = self.place(block);
+        let at = self.descriptor_span(block);
         self.sink.add(problem, Subject::Blocks { first: block, count: 1 }, at);
     }
 
     /// Where a block is in the region.
-    fn place(&self, block: BlockNo) -> Span {
+    fn descriptor_span(&self, block: BlockNo) -> Span {
         Span::new(self.geometry.block_offset(block), self.geometry.block_bytes())
     }
 
@@ -297,8 +297,8 @@ impl<'a> Scan<'a> {
         let used = page_descriptors(self.geometry, frame.page, bytes).count();
         let behind = BlockTablePage::view(bytes).entries.iter().skip(used);
         if behind.into_iter().any(|entry| *entry != BlockRaw::FREE) {
-            let at = pages::place(self.superblocks, CopyId::A, frame.page);
-            self.sink.add(Problem::BlockSlotBehindEnd {}, pages::subject(self.superblocks, frame.page, None), at);
+            let at = pages::span_of(self.superblocks, CopyId::A, frame.page);
+            self.sink.add(Problem::BlockSlotPastEnd {}, pages::subject(self.superblocks, frame.page, None), at);
         }
     }
 }

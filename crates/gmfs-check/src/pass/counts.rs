@@ -13,7 +13,7 @@ use crate::sink::Sink;
 
 /// Compares counts. Those that depend on missing pages are not checked.
 pub(crate) fn check(superblocks: &Superblocks, inodes: &Inodes, blocks: &Blocks, sink: &mut Sink) {
-    let at = superblock::place(superblocks);
+    let at = superblock::span_of(superblocks);
     // In doubt, the current superblock may be that of another commit.
     let doubt = superblocks.decision().outcome == Outcome::Doubt;
     if doubt || blocks.missing_pages > 0 || inodes.missing_pages > 0 {
@@ -62,7 +62,7 @@ fn files(superblocks: &Superblocks, inodes: &Inodes, blocks: &Blocks, sink: &mut
         }
         let (recorded, found) = (record.blocks, u64::from(tally.count));
         if recorded != found {
-            let at = tree::place(superblocks, ino);
+            let at = tree::span_of(superblocks, ino);
             sink.add(Problem::BlockCountWrong { recorded, found }, Subject::Inode(ino), at);
         }
     }

@@ -11,8 +11,8 @@ use crate::finding::{Reason, Subject};
 use crate::problem::Problem;
 use crate::sink::Sink;
 
-/// Reads every block whose content is recorded, and compares. Returns whether the image lacks any of them: whether their
-/// content is as it was is unknown.
+/// Reads every sealed block and compares it with its seal. Returns whether the image lacks any of these blocks, so that
+/// it is unknown whether their content has changed.
 pub(crate) fn check<S: ReadAt + ?Sized>(
     source: &S,
     superblocks: &Superblocks,
@@ -42,10 +42,11 @@ pub(crate) fn check<S: ReadAt + ?Sized>(
                 }
                 Verdict::Absent(why) => found.skip(subject, at, Reason::Absent(why)),
                 Verdict::Unreadable => found.add(Problem::ContentUnreadable { owner, index }, subject, at),
-                // That a block is bad is reported of its descriptor.
+                // Another pass reports bad blocks, from their descriptors.
                 _ => {}
             }
-            done = done.saturating_add(at.len);
+            // Bad blocks of files are asked for too, and are not part of the total.
+            done = done.saturating_add(at.len).min(total);
             progress(done, total);
             ControlFlow::Continue(())
         },

@@ -104,7 +104,7 @@ fn check_page(geometry: Geometry, page: PageNo, bytes: &PageBytes, now: u64, ino
         let at = slot_place(geometry, page, slot);
         if ino.0 > geometry.inodes() {
             if raw.bytes().iter().any(|byte| *byte != 0) {
-                sink.add(Problem::InodeSlotBehindEnd {}, Subject::Inode(ino), at);
+                sink.add(Problem::InodeSlotPastEnd {}, Subject::Inode(ino), at);
             }
             continue;
         }

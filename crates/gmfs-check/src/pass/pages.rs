@@ -47,7 +47,7 @@ pub(crate) fn check(frame: &Frame<'_>, superblocks: &Superblocks, seen: &mut See
 /// Reports what is wrong with a page's copies.
 pub(crate) fn judged(page: PageNo, judgement: Judgement, superblocks: &Superblocks, sink: &mut Sink) {
     let both = subject(superblocks, page, None);
-    let at = place(superblocks, CopyId::A, page);
+    let at = span_of(superblocks, CopyId::A, page);
     if judgement.conflict {
         sink.add(Problem::CopiesConflict {}, both, at);
     }
@@ -64,7 +64,7 @@ pub(crate) fn judged(page: PageNo, judgement: Judgement, superblocks: &Superbloc
     }
     for copy in CopyId::BOTH {
         let standing = judgement.of(copy);
-        let (subject, at) = (subject(superblocks, page, Some(copy)), place(superblocks, copy, page));
+        let (subject, at) = (subject(superblocks, page, Some(copy)), span_of(superblocks, copy, page));
         if let Standing::Absent(why) = standing {
             sink.skip(subject, at, Reason::Absent(why));
         } else if judgement.take.is_some()
@@ -120,7 +120,7 @@ impl std::fmt::Display for Word {
 /// Checks reserved bytes of a page with a good seal.
 fn header(page: PageNo, bytes: &PageBytes, superblocks: &Superblocks, sink: &mut Sink) {
     if PageHeader::of(bytes).reserved != [0; 7] {
-        let at = place(superblocks, CopyId::A, page);
+        let at = span_of(superblocks, CopyId::A, page);
         sink.add(Problem::PageHeaderReserved {}, subject(superblocks, page, None), at);
     }
 }
@@ -132,6 +132,6 @@ pub(crate) fn subject(superblocks: &Superblocks, page: PageNo, copy: Option<Copy
 }
 
 /// Where a page is in the region.
-pub(crate) fn place(superblocks: &Superblocks, copy: CopyId, page: PageNo) -> Span {
+pub(crate) fn span_of(superblocks: &Superblocks, copy: CopyId, page: PageNo) -> Span {
     Span::new(superblocks.geometry().page_offset(copy, page), PAGE_BYTES)
 }

@@ -214,7 +214,7 @@ mod tests {
     fn sparse_files_are_looked_at_as_dense_ones_are() {
         let mut image = region();
         inject(&mut image, Code::GM0405, Target::default()).unwrap();
-        let superblocks = gmfs_volume::rebuild::load(&image).unwrap();
+        let superblocks = gmfs_volume::rebuild::load_or_rebuild(&image).unwrap();
         let claims = Claims { source: &image, superblocks: &superblocks };
         let places = 1000;
         let files: Vec<_> = (0..20).map(|file| Some((file * u64::from(places), 0..places))).collect();

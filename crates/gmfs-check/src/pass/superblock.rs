@@ -14,7 +14,7 @@ use crate::problem::{Mask, Problem, Text};
 use crate::sink::Sink;
 
 /// Where the superblock that is used is in the region.
-pub(crate) fn place(superblocks: &Superblocks) -> Span {
+pub(crate) fn span_of(superblocks: &Superblocks) -> Span {
     let copy = superblocks.judgement().take.unwrap_or(CopyId::A);
     Span::new(superblocks.geometry().copy_offset(copy), PAGE_BYTES)
 }
@@ -26,7 +26,7 @@ pub(crate) fn check<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, n
     }
     copies(superblocks, sink);
     size(source, superblocks, sink);
-    let at = place(superblocks);
+    let at = span_of(superblocks);
     let mut add = |problem| sink.add(problem, Subject::Superblock, at);
     if superblocks.phase() != Phase::Idle {
         add(Problem::WriterActive {});
@@ -37,7 +37,7 @@ pub(crate) fn check<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, n
     if let Some(misstated) = superblocks.misstated() {
         let (proven, said) = (superblocks.decision().marks, misstated.marks());
         if said != proven {
-            add(Problem::PagesBehindMark { table: proven.table.into(), inodes: proven.inodes.into() });
+            add(Problem::PagesPastMark { table: proven.table.into(), inodes: proven.inodes.into() });
         } else {
             add(Problem::SumsWrong {});
         }
@@ -82,7 +82,7 @@ fn lost<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, sink: &mut Si
     let absent =
         CopyId::BOTH.map(|copy| source.next_absent(page(copy).offset..page(copy).end()).map(|(_, why)| (copy, why)));
     let [Some(a), Some(b)] = absent else {
-        sink.add(Problem::SuperblocksLost {}, Subject::Superblock, place(superblocks));
+        sink.add(Problem::SuperblocksLost {}, Subject::Superblock, span_of(superblocks));
         return false;
     };
     for (copy, why) in [a, b] {
@@ -124,7 +124,7 @@ fn size<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, sink: &mut Si
 
 /// Checks reserved bytes of the page header.
 fn header<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, sink: &mut Sink) {
-    let at = place(superblocks);
+    let at = span_of(superblocks);
     let mut page = [0; PAGE_SIZE];
     if source.read_at(at.offset, &mut page).is_ok() && PageHeader::of(&page).reserved != [0; 7] {
         sink.add(Problem::PageHeaderReserved {}, pages::subject(superblocks, PageNo(0), None), at);

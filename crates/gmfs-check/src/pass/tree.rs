@@ -12,7 +12,7 @@ use crate::sink::Sink;
 
 /// Checks parents, cycles and names.
 pub(crate) fn check<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, inodes: &Inodes, sink: &mut Sink) {
-    let at = |ino| place(superblocks, ino);
+    let at = |ino| span_of(superblocks, ino);
     let name = |ino| name_of(source, superblocks, ino);
     root(&name, inodes, &at, sink);
     for (ino, record) in inodes.iter().skip(1).filter(|(_, record)| in_use(record.kind)) {
@@ -124,7 +124,7 @@ fn name_of<S: ReadAt + ?Sized>(source: &S, superblocks: &Superblocks, ino: Inode
 }
 
 /// Where an inode's record is in copy A.
-pub(crate) fn place(superblocks: &Superblocks, ino: InodeNo) -> Span {
+pub(crate) fn span_of(superblocks: &Superblocks, ino: InodeNo) -> Span {
     let geometry = superblocks.geometry();
     let nowhere = Span::new(0, len64(size_of::<InodeRaw>()));
     geometry.inode_place(ino).map_or(nowhere, |(page, slot)| slot_place(geometry, page, slot))

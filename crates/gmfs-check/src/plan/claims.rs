@@ -1,4 +1,4 @@
-//! Whose blocks were, told when a plan takes that from them.
+//! Lists the former owners of blocks that a plan reserves.
 
 use gmfs_format::native::units::{BlockNo, InodeNo};
 use gmfs_io::ReadAt;
@@ -6,13 +6,13 @@ use gmfs_io::ReadAt;
 use crate::plan::descriptors::Descriptors;
 use crate::plan::{Claim, Loss};
 
-/// Runs that are listed one by one.
+/// The maximum number of runs that are listed.
 const LISTED: usize = 16;
 
-/// What is lost when these blocks are reserved: a reserved block names nobody, so whose it was is listed here, and
-/// nowhere else but in an undo file.
+/// What is lost when these blocks become reserved. A reserved block names no owner, so its former owner is recorded
+/// only in this list and in an undo file.
 pub(super) fn claims<S: ReadAt + ?Sized>(descriptors: &mut Descriptors<'_, S>, first: BlockNo, count: u32) -> Loss {
-    let mut found: Vec<Claim> = Vec::new();
+    let (mut found, mut more): (Vec<Claim>, bool) = (Vec::new(), false);
     for block in first.0..first.0.saturating_add(count) {
         let Some(entry) = descriptors.get(BlockNo(block)) else { continue };
         let (owner, index) = (entry.owner(), entry.index.get());
@@ -23,14 +23,16 @@ pub(super) fn claims<S: ReadAt + ?Sized>(descriptors: &mut Descriptors<'_, S>, f
                     && last.first.0.checked_add(last.count) == Some(block)
                     && last.index.checked_add(last.count) == Some(index) =>
             {
-                // Exact: the run ends before this block, which has a number.
+                // This does not saturate: the run ends before this block, whose number has 32 bits.
                 last.count = last.count.saturating_add(1);
             }
             _ if owner == InodeNo::NONE => {}
-            _ if full => break,
+            _ if full => {
+                more = true;
+                break;
+            }
             _ => found.push(Claim { first: BlockNo(block), count: 1, owner, index }),
         }
     }
-    let more = found.len() == LISTED;
     Loss::Claims { known: found, more }
 }

@@ -1,4 +1,5 @@
-//! What becomes of inodes, descriptors and superblock fields that are wrong under good seals.
+//! Plans the repair of inodes, descriptors and superblock fields that are wrong although the seals of their pages are
+//! good.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -22,15 +23,15 @@ use crate::plan::places::Places;
 use crate::plan::{Edit, Loss, Plan, Policy, Refusal};
 use crate::problem::{Code, Problem, Repair, Stage};
 
-/// Block edits planned in one round: bounds the memory of a plan.
+/// How many edits of blocks are planned in one round. This bounds the memory of a plan.
 const EDITS_PER_ROUND: usize = 1 << 14;
-/// Inodes likewise, whose edits take a kilobyte each.
+/// The same for inodes, whose edits take a kilobyte each.
 const INODES_PER_ROUND: usize = 1 << 10;
 
-/// Where the files go whose directory is lost.
+/// The directory for files whose own directory is lost.
 const LOST_FOUND: &[u8] = b"lost+found";
 
-/// A plan in the making: working copies of everything that it changes.
+/// A plan that is being made, with working copies of everything that it changes.
 struct Planner<'a, S: ReadAt + ?Sized> {
     region: &'a Region<&'a S, &'a Superblocks>,
     tree: Tree,
@@ -39,7 +40,7 @@ struct Planner<'a, S: ReadAt + ?Sized> {
     superblock: (SuperblockRaw, Vec<Code>),
     /// Blocks that this plan takes from a file.
     taken: BTreeMap<InodeNo, u64>,
-    /// Names that this plan gives out, by directory.
+    /// Names that this plan assigns, by directory.
     names: BTreeSet<(InodeNo, Vec<u8>)>,
     lost_found: Option<InodeNo>,
     owners: Option<Owners>,
@@ -57,7 +58,7 @@ struct Working {
     because: Vec<Code>,
 }
 
-/// What the block table says of each owner: blocks, and one past the highest place.
+/// What the block table records for each owner: the number of its blocks, and one past its highest file block.
 #[derive(Default)]
 struct Owners(BTreeMap<InodeNo, (u64, u32)>);
 
@@ -107,7 +108,8 @@ pub(super) fn plan<S: ReadAt + ?Sized>(
     planner.finish(plan);
 }
 
-/// Whether the count of a file is wrong that is known to be doubtful: it is not proven, and correcting it gives nothing up.
+/// Whether an edit only corrects the block count of a file that is flagged doubtful already. That count is not proven,
+/// so correcting it loses nothing.
 fn is_count_of_flagged(before: &InodeRaw, because: &[Code]) -> bool {
     before.flags.get() & INODE_DOUBTFUL != 0 && because.iter().all(|code| code.stage() == Stage::Contradictions)
 }
@@ -120,7 +122,7 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         }
     }
 
-    /// Works one finding into the plan.
+    /// Adds the repair of one finding to the plan.
     fn resolve(&mut self, finding: &Finding) -> Result<(), Refusal> {
         let code = finding.code();
         match code.stage() {
@@ -138,8 +140,8 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
                 self.superblock_problem(problem, code);
                 Ok(())
             }
-            // What is about pages is planned before this, or is rewritten.
-            // Nothing of another layout is repaired.
+            // Findings about pages are planned before this, or the pages are rewritten above. Stores of other layouts
+            // are not repaired.
             (Subject::Pages { .. } | Subject::Region | Subject::Part(_) | Subject::Page(_) | Subject::Record(_), _) => {
                 Ok(())
             }
@@ -150,7 +152,7 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         let pages = match finding.subject {
             Subject::Pages { first, count, .. } => numbers(first.0, count)?,
             Subject::Inode(ino) => {
-                // The geometry knows no place of a slot past the last inode.
+                // The geometry gives no location for a slot past the last inode, so its page is computed here.
                 let first = self.region.geometry().first_inode_page().0;
                 let pages = ino.0.checked_sub(1).map(|slot| slot / INODES_PER_PAGE);
                 numbers(pages.and_then(|pages| first.checked_add(pages)).ok_or(Refusal::NotThere)?, 1)?
@@ -226,7 +228,8 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
             Problem::BlockCountWrong { recorded, found } => {
                 raw.blocks = found.saturating_sub(taken).into();
                 if found < recorded {
-                    // What the file owned and nobody names is lost: its holes must not be taken for zeros.
+                    // Blocks that the file recorded and no descriptor assigns to it are lost, so its holes must not be
+                    // taken for zeros.
                     raw.flags = (raw.flags.get() | INODE_LOST_DATA).into();
                 }
             }
@@ -235,7 +238,8 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         Ok(())
     }
 
-    /// A free record with something in it is cleared, unless blocks still name it: then the record is what tells them.
+    /// Clears a free record that is not empty. If blocks still name the inode, the record is kept, because it may tell
+    /// what file they belonged to.
     fn clear_free(&mut self, ino: InodeNo, code: Code) -> Result<(), Refusal> {
         if self.owner(ino).is_some() {
             return Ok(());
@@ -248,8 +252,8 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         Ok(())
     }
 
-    /// A free record in which others lie is a directory's, if what it says of itself fits; else it stays what it is, until
-    /// they lie elsewhere.
+    /// Turns a free record that other inodes name as their parent into a directory again, if its contents are those of
+    /// a directory. Otherwise it stays as it is until these inodes have been moved elsewhere.
     fn revive_directory(&mut self, ino: InodeNo, code: Code) -> Result<(), Refusal> {
         let record = self.read_inode(ino).ok_or(Refusal::InodeUnreadable)?;
         let parent = self.tree.get(record.parent()).filter(|inode| inode.kind == Kind::Directory);
@@ -261,7 +265,8 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         Ok(())
     }
 
-    /// Neither file nor directory: a file if it has size or blocks, a directory if something lies in it, else a file.
+    /// Repairs an inode that is neither a file nor a directory. It becomes a file if it has a size or blocks; otherwise
+    /// a directory if other inodes name it as their parent; otherwise a file.
     fn choose_kind(&mut self, ino: InodeNo, code: Code) -> Result<(), Refusal> {
         let owned = self.owner(ino).is_some();
         let holds = self.tree.inodes().any(|inode| inode.parent == ino);
@@ -278,10 +283,10 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         Ok(())
     }
 
-    /// How far the blocks reach that name a file, in bytes.
+    /// How far the blocks that name a file reach into it, in bytes.
     fn reach(&mut self, ino: InodeNo) -> u64 {
         let places = self.owner(ino).map_or(0, |(_, places)| places);
-        // Exact: 2³² of the largest blocks are 2⁶¹ bytes.
+        // This does not saturate: 2³² blocks of the largest size are 2⁶¹ bytes.
         u64::from(places).saturating_mul(self.region.geometry().block_bytes())
     }
 
@@ -296,7 +301,7 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         Ok(())
     }
 
-    /// A name that is legal and free in a directory: the old one as far as it serves, with the inode's number behind.
+    /// A name that is valid and free in a directory: the usable part of the old name, followed by the inode's number.
     fn free_name(&mut self, parent: InodeNo, ino: InodeNo, old: &[u8]) -> Vec<u8> {
         let mut stem: Vec<u8> = old.iter().copied().filter(|byte| !matches!(byte, 0 | b'/')).collect();
         stem.truncate(name::MAX_NAME - 24);
@@ -314,18 +319,18 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
             if free && self.names.insert((parent, name.clone())) {
                 return name;
             }
-            // A plan gives out fewer names than there are numbers.
+            // This does not saturate: a plan assigns fewer names than there are numbers.
             attempt = attempt.saturating_add(1);
         }
     }
 
-    /// Puts an inode into lost+found, under its own name if it can be, else by its number.
+    /// Moves an inode to lost+found, under its own name if possible, and otherwise under a name made of its number.
     fn adopt(&mut self, ino: InodeNo, code: Code) -> Result<(), Refusal> {
         let parent = self.read_inode(ino).map(|raw| raw.parent()).filter(|parent| *parent != ino);
         let planned = parent.and_then(|parent| self.inodes.get(&parent));
         let is_directory = |raw: &InodeRaw| raw.kind() == Some(InodeKind::Directory);
         if planned.is_some_and(|parent| is_directory(&parent.after) && !is_directory(&parent.before)) {
-            // The same plan makes its directory one again.
+            // The same plan turns its parent into a directory again.
             return Ok(());
         }
         let home = self.home(code)?;
@@ -343,7 +348,7 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         Ok(())
     }
 
-    /// The directory lost+found: the one that is there, or a new one; the root if neither can be.
+    /// The directory lost+found: the existing one, or a new one, or the root if neither is possible.
     fn home(&mut self, code: Code) -> Result<InodeNo, Refusal> {
         if let Some(home) = self.lost_found {
             return Ok(home);
@@ -359,7 +364,8 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
 
     fn make_home(&mut self, code: Code) -> Result<InodeNo, Refusal> {
         let count = self.region.geometry().inodes();
-        // Not the number of a directory that is lost: what lay in that one would lie in this one without a word.
+        // The new directory must not get the number of a lost one. Otherwise whatever was in the lost directory would
+        // silently be in the new one.
         let named: BTreeSet<InodeNo> = self.tree.inodes().map(|inode| inode.parent).collect();
         let free = (2..=count)
             .map(InodeNo)
@@ -389,8 +395,8 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
             Problem::OwnerNotFile { .. } | Problem::DataBlockUnowned {} | Problem::ReservedBlockOwned { .. } => {
                 Assign::Reserve
             }
-            Problem::BlockBehindSize { owner } if self.is_dense(owner) => return self.grow(owner, code),
-            Problem::BlockBehindSize { owner } | Problem::PlaceTakenTwice { owner, .. } => {
+            Problem::BlockPastSize { owner } if self.is_dense(owner) => return self.grow(owner, code),
+            Problem::BlockPastSize { owner } | Problem::PlaceTakenTwice { owner, .. } => {
                 let taken = self.taken.entry(owner).or_default();
                 *taken = taken.saturating_add(u64::from(count));
                 let raw = self.working(owner, code)?;
@@ -409,12 +415,13 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         Ok(())
     }
 
-    /// Whether the blocks that name a file fill its places without a gap: then its size is what is wrong.
+    /// Whether the blocks that name a file hold its file blocks without a gap. Then it is the size of the file that is
+    /// wrong.
     fn is_dense(&mut self, owner: InodeNo) -> bool {
         self.owner(owner).is_some_and(|(blocks, places)| blocks == u64::from(places))
     }
 
-    /// A file becomes as large as its blocks reach.
+    /// Makes a file as large as its blocks reach.
     fn grow(&mut self, owner: InodeNo, code: Code) -> Result<(), Refusal> {
         let size = self.reach(owner);
         self.working(owner, code)?.size = size.into();
@@ -422,7 +429,9 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         Ok(())
     }
 
-    /// Blocks in no state, or free and yet named: data if the file named there has that place, else reserved. Never free.
+    /// Repairs blocks that are in no valid state, or that are free and yet name a file. A block becomes data if the
+    /// file that it names has that file block and no block holds it; otherwise it becomes reserved. It never becomes
+    /// free.
     fn judge_blocks(&mut self, first: BlockNo, count: u32, code: Code) -> Result<(), Refusal> {
         for block in numbers(first.0, count)?.map(BlockNo) {
             let entry = self.descriptors.get(block).ok_or(Refusal::DescriptorUnreadable)?;
@@ -435,14 +444,14 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         Ok(())
     }
 
-    /// Whether a block that is plainly data has this place of a file.
+    /// Whether a block holds this file block of a file according to a valid descriptor.
     fn is_taken(&mut self, owner: InodeNo, index: u32) -> bool {
         let places = self.places.get_or_insert_with(|| Places::new(self.region, &self.tree));
         places.is_taken(self.region, owner, index)
     }
 
     fn assign(&mut self, first: BlockNo, count: u32, to: Assign, code: Code) {
-        // Consecutive blocks with one fate are one edit.
+        // Consecutive blocks that become the same are one edit.
         if let Some((start, (length, fate, because))) = self.blocks.iter_mut().next_back()
             && start.0.checked_add(*length) == Some(first.0)
             && (*fate, *because) == (to, code)
@@ -454,7 +463,7 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         self.blocks.entry(first).or_insert((count, to, code));
     }
 
-    /// What the block table says of an inode as an owner.
+    /// What the block table records for an inode as an owner.
     fn owner(&mut self, ino: InodeNo) -> Option<(u64, u32)> {
         if self.owners.is_none() {
             let mut owners = Owners::default();
@@ -465,7 +474,7 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
                 if names && owner.0 <= count {
                     let (blocks, places) = owners.0.entry(owner).or_default();
                     *blocks = blocks.saturating_add(1);
-                    // The highest index of all is a place that no file can have, however large.
+                    // The sum saturates only for the highest number, which is no file block of any file.
                     *places = (*places).max(entry.index.get().saturating_add(1));
                 }
             });
@@ -508,7 +517,8 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
         }
         let mut inodes = self.inodes;
         for (ino, working) in &mut inodes {
-            // Less blocks than it records: a place in it has lost its block, and must not read as zeros.
+            // The file has fewer blocks than it recorded, so a file block has lost its block, and must not read as
+            // zeros.
             if self.taken.contains_key(ino) && working.after.blocks.get() < working.before.blocks.get() {
                 working.after.flags = (working.after.flags.get() | INODE_LOST_DATA).into();
             }
@@ -535,13 +545,13 @@ impl<S: ReadAt + ?Sized> Planner<'_, S> {
     }
 }
 
-/// The numbers of a run. One that would pass the last number is no run that a check finds.
+/// The numbers of a run. A check never finds a run that passes the highest number.
 fn numbers(first: u32, count: u32) -> Result<Range<u32>, Refusal> {
     let end = first.checked_add(count).ok_or(Refusal::NotThere)?;
     Ok(first..end)
 }
 
-/// The root directory as it must be; owner, mode and times stay.
+/// Makes an inode the root directory. If it is a directory already, its owner, mode and times stay.
 fn make_root(raw: &mut InodeRaw) {
     if raw.kind() != Some(InodeKind::Directory) {
         let generation = raw.generation.get().wrapping_add(1);
@@ -553,7 +563,7 @@ fn make_root(raw: &mut InodeRaw) {
     raw.set_name(b".");
 }
 
-/// A label as far as it is legal.
+/// The valid part of a label.
 fn legal_label(label: &[u8; 64]) -> [u8; 64] {
     let end = label.iter().position(|byte| *byte == 0).unwrap_or(MAX_LABEL).min(MAX_LABEL);
     let text = String::from_utf8_lossy(label.get(..end).unwrap_or(label));

@@ -1,4 +1,4 @@
-//! Descriptors read one after the other: a page of them is read once for all that lie on it.
+//! Reads descriptors one after the other. A page is read only once for consecutive requests for its descriptors.
 
 use gmfs_format::native::raw::{BLOCKS_PER_PAGE, BlockRaw, BlockTablePage, OnMemory};
 use gmfs_format::native::units::{BlockNo, PageBytes, PageNo, len64, to_u32, to_usize};
@@ -6,11 +6,11 @@ use gmfs_io::ReadAt;
 use gmfs_volume::Superblocks;
 use gmfs_volume::region::read_page;
 
-/// Reads descriptors, best by rising blocks.
+/// Reads descriptors. It is fastest if blocks are asked for in ascending order.
 pub(crate) struct Descriptors<'a, S: ?Sized> {
     source: &'a S,
     superblocks: &'a Superblocks,
-    /// The page that was read last; without bytes if neither copy gives it.
+    /// The page that was read last. It has no bytes if it cannot be read in either copy.
     page: Option<(PageNo, Option<Box<PageBytes>>)>,
 }
 
@@ -32,7 +32,7 @@ impl<'a, S: ReadAt + ?Sized> Descriptors<'a, S> {
         BlockTablePage::view(self.page(page)?).entries.get(slot).copied()
     }
 
-    /// CRC-32 of a run of descriptors as they are; those on pages that cannot be read count for nothing.
+    /// CRC-32 of a run of descriptors as they are; those on pages that cannot be read are left out.
     pub(crate) fn sum(&mut self, first: BlockNo, count: u32) -> u32 {
         let mut sum = crc32fast::Hasher::new();
         let (mut block, mut left) = (first, count);
@@ -40,7 +40,7 @@ impl<'a, S: ReadAt + ?Sized> Descriptors<'a, S> {
             let Some((page, slot)) = self.superblocks.geometry().descriptor_place(block) else {
                 break;
             };
-            // What is left of the page, which is at least this slot.
+            // The rest of the page, which is at least this slot.
             let here = left.min(BLOCKS_PER_PAGE.saturating_sub(to_u32(len64(slot))));
             if let Some(bytes) = self.page(page) {
                 for entry in BlockTablePage::view(bytes).entries.iter().skip(slot).take(to_usize(here)) {

@@ -1,4 +1,4 @@
-//! What becomes of a region whose newest state is not proven, or that contradicts itself.
+//! Plans the repair of a region whose newest state is not proven, or that contradicts itself.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ use crate::finding::{Finding, Subject};
 use crate::plan::{Edit, Listed, Loss, Plan, Policy, Refusal};
 use crate::problem::{Code, Repair, Stage};
 
-/// Runs, and files, that are listed one by one.
+/// The maximum number of runs, and of files, that are listed.
 const LISTED: usize = 64;
 
 /// Plans to settle a doubt.
@@ -49,22 +49,22 @@ pub(super) fn plan<S: ReadAt + ?Sized>(
     }
 }
 
-/// Whether files or blocks contradict pages all of which are proven: then one of these lies under a good seal, and nobody
-/// knows which.
+/// Whether files and blocks contradict each other although all pages are proven. Then one of these pages has false
+/// values with a good seal, and it is unknown which one.
 pub(super) fn contradicts<S: ReadAt + ?Sized>(source: &S, state: &Superblocks, findings: &[&Finding]) -> bool {
     findings.iter().any(|finding| is_contradiction(source, state, finding))
 }
 
 fn is_contradiction<S: ReadAt + ?Sized>(source: &S, state: &Superblocks, finding: &Finding) -> bool {
     let proven = || match finding.subject {
-        // Of a file that is flagged it is known that not all of it is proven.
+        // If a file is flagged doubtful, it is known already that not all of it is proven.
         Subject::Inode(ino) => read_inode(source, state, ino).is_some_and(|raw| raw.flags.get() & INODE_DOUBTFUL == 0),
         _ => true,
     };
     finding.code().stage() == Stage::Contradictions && proven()
 }
 
-/// Plans to take nothing for proven.
+/// Plans a repair in which no page counts as proven.
 pub(super) fn distrust<S: ReadAt + ?Sized>(
     source: &S,
     state: &Superblocks,

@@ -13,7 +13,7 @@ use crate::finding::last_of;
 pub struct Listed<T> {
     /// The first ones.
     pub first: Vec<T>,
-    /// How many more.
+    /// How many more there are.
     pub more: u64,
 }
 
@@ -22,7 +22,7 @@ pub struct Listed<T> {
 pub struct Claim {
     /// The first block.
     pub first: BlockNo,
-    /// How many.
+    /// How many blocks.
     pub count: u32,
     /// The file's inode.
     pub owner: InodeNo,
@@ -34,7 +34,7 @@ pub struct Claim {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Loss {
-    /// Label, times and features of the region: nothing but the superblocks had them.
+    /// Label, times and features of the region, which only the superblocks recorded.
     SuperblockFields,
     /// What superblock B says, where it differs from superblock A.
     SuperblockB,
@@ -42,37 +42,37 @@ pub enum Loss {
     BlockOwners(Listed<Range<u32>>),
     /// Inodes, by pages of the inode table.
     Inodes(Listed<Range<u32>>),
-    /// That pages of the inode table are known to be the newest.
+    /// The certainty that pages of the inode table are the newest.
     NewestInodes(Listed<Range<u32>>),
-    /// That blocks are free: they are reserved.
+    /// The certainty that blocks are free. They become reserved.
     FreeBlocks {
-        /// How many.
+        /// How many blocks.
         count: u64,
-        /// Which.
+        /// Which blocks.
         blocks: Listed<Range<u32>>,
     },
     /// The records of files that come back in lost+found.
     Records(Listed<InodeNo>),
-    /// That files are known to be as they should be: they are flagged doubtful. Paths are fit to be shown.
+    /// The certainty that files are as they should be. They are flagged doubtful. Paths are escaped.
     Certainty(Listed<String>),
-    /// Whose blocks were that are reserved.
+    /// The owners of blocks that become reserved.
     Claims {
-        /// Those that are known.
+        /// The runs that are listed.
         known: Vec<Claim>,
         /// Whether there are more.
         more: bool,
     },
-    /// A name, fit to be shown.
+    /// A name, escaped.
     Name(String),
     /// The directory that a file was in.
     Directory,
     /// A name and the directory that it was in.
     NameAndDirectory,
-    /// The size of a file, in bytes: it becomes that of its blocks.
+    /// The size of a file in bytes. It becomes that of its blocks.
     Size,
     /// Bytes of a file.
     FileBytes {
-        /// Its path, fit to be shown.
+        /// Its path, escaped.
         path: String,
         /// Which bytes.
         bytes: Listed<Span>,
@@ -80,7 +80,7 @@ pub enum Loss {
 }
 
 impl Loss {
-    /// A name for programs, which stays as it is.
+    /// A name for programs, which never changes.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {

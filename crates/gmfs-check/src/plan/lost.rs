@@ -1,4 +1,4 @@
-//! Which bytes of files are lost, told when a plan marks the files.
+//! Lists which bytes of a file are lost, for a plan that flags the file.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,12 +13,12 @@ use gmfs_volume::{Region, Superblocks};
 
 use crate::plan::{Listed, Loss};
 
-/// Files of which the ranges are told: their blocks are held in memory for that.
+/// The maximum number of files whose lost ranges are listed. Their extents are kept in memory for this.
 const FILES: usize = 16;
-/// Ranges that are listed one by one for each.
+/// The maximum number of ranges that are listed for each file.
 const LISTED: usize = 8;
 
-/// What is lost of these files, as far as that is told here: path, and byte ranges. One pass over the block table.
+/// What is lost of the first [`FILES`] of these files: path and byte ranges. It takes one pass over the block table.
 pub(super) fn ranges<S: ReadAt + ?Sized>(
     region: &Region<&S, &Superblocks>,
     tree: &Tree,

@@ -1,4 +1,4 @@
-//! Which places of files are held by blocks that are plainly theirs.
+//! Finds out which file blocks are held by blocks with valid descriptors.
 
 use std::collections::BTreeMap;
 
@@ -8,18 +8,18 @@ use gmfs_format::native::units::{InodeNo, small};
 use gmfs_io::ReadAt;
 use gmfs_volume::{Region, Superblocks};
 
-/// One bit for each place of most files, found in one pass over the block table; of files that are too sparse for that,
-/// the extents.
+/// One bit for each file block of most files, from one pass over the block table. For files that are too sparse for
+/// that, the extents are kept instead.
 #[derive(Debug, Default)]
 pub(super) struct Places {
-    /// Where the bits of each file start, and how many they are.
+    /// Where the bits of each file start, and how many there are.
     starts: BTreeMap<InodeNo, (u64, u64)>,
     taken: Vec<u64>,
     sparse: BTreeMap<InodeNo, Vec<Extent>>,
 }
 
 impl Places {
-    /// Finds the places of all files. There are no more bits than the region has data blocks.
+    /// Finds the file blocks of all files that are held. There are no more bits than the region has data blocks.
     pub(super) fn new<S: ReadAt + ?Sized>(region: &Region<&S, &Superblocks>, tree: &Tree) -> Self {
         let geometry = region.geometry();
         let mut budget = u64::from(geometry.data_blocks());
@@ -29,7 +29,7 @@ impl Places {
             let size = u64::from(geometry.file_blocks(inode.size).unwrap_or(u32::MAX));
             if let Some(left) = budget.checked_sub(size) {
                 places.starts.insert(inode.ino, (bits, size));
-                // What the budget loses the bits gain: they are never more than it was.
+                // Bits are taken from the budget, so there are never more than it was at first.
                 (bits, budget) = (bits.saturating_add(size), left);
             }
         }
@@ -48,7 +48,7 @@ impl Places {
         places
     }
 
-    /// Whether a block that is plainly data has this place of a file.
+    /// Whether a block holds this file block of a file.
     pub(super) fn is_taken<S: ReadAt + ?Sized>(
         &mut self,
         region: &Region<&S, &Superblocks>,
@@ -62,13 +62,15 @@ impl Places {
             });
         }
         let extents = self.sparse.entry(owner).or_insert_with(|| region.mapping(owner).extents);
-        // Ordered by place; two may overlap only where the mapping contradicts itself, which is found before this.
+        // The extents are ordered by file block. Two overlap only if the mapping contradicts itself, which is another
+        // finding.
         let behind = extents.partition_point(|extent| extent.index <= index);
         extents.iter().take(behind).rev().any(|extent| extent.block_at(index).is_some())
     }
 }
 
-/// The bit of a place of a file that has so many bits from `start` on; `None` if it has no such place.
+/// The bit of file block `index` of a file that has `size` bits from `start` on; `None` if the file does not have that
+/// file block.
 fn bit_of((start, size): (u64, u64), index: u32) -> Option<u64> {
     let index = u64::from(index);
     start.checked_add(index).filter(|_| index < size)

@@ -12,7 +12,7 @@ pub enum Refusal {
     Lossy,
     /// The region has features that forbid writing.
     UnknownFeatures,
-    /// Pages of several regions are left, and nothing tells which one is meant.
+    /// Pages of several regions are left, and it is unknown which one is meant.
     SeveralRegions,
     /// The image ends before the region does.
     ImageTooSmall {
@@ -29,9 +29,9 @@ pub enum Refusal {
     OtherRegion,
     /// One copy holds no page of the region, and pages of another region are left.
     EmptyCopy,
-    /// Pages that ought to be proven contradict each other.
+    /// Pages that should be proven contradict each other.
     Contradiction,
-    /// Nothing tells what the content of a block was.
+    /// It is unknown what the content of a block was.
     ContentUnknown,
     /// The medium cannot read the content of a block.
     ContentUnreadable,
@@ -41,11 +41,12 @@ pub enum Refusal {
     InodeUnreadable,
     /// The descriptor of a block cannot be read.
     DescriptorUnreadable,
-    /// What the finding is about is not in the region. A check finds nothing of the kind.
+    /// What the finding is about is not in the region. A check never makes such a finding.
     NotThere,
-    /// No repair is known. A check finds nothing of the kind.
+    /// No repair is known. A check never makes such a finding.
     NoRepair,
-    /// Whoever decides left the problem as it is.
+    /// The edit is not wanted: [`Decide`](crate::Decide) left the problem as it is, or the policy does not allow the
+    /// whole repair.
     Declined {
         /// What was not written, in words.
         edit: String,
@@ -62,7 +63,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Of a problem that only the user can repair: what that takes.
+    /// The reason for a problem that only the user can repair. It says what the user has to do.
     pub(crate) const fn of_manual(problem: &Problem) -> Self {
         match problem {
             Problem::ImageTooSmall { region, image } => Self::ImageTooSmall { region: *region, image: *image },
@@ -74,7 +75,7 @@ impl Refusal {
         }
     }
 
-    /// A name for programs, which stays as it is.
+    /// A name for programs, which never changes.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {

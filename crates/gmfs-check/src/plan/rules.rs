@@ -1,4 +1,4 @@
-//! What becomes of damaged pages.
+//! Plans the repair of damaged pages.
 
 use gmfs_format::native::seal::PageKind;
 use gmfs_format::native::units::CopyId;
@@ -8,9 +8,9 @@ use crate::finding::{Finding, Subject};
 use crate::plan::{Edit, Loss, Plan, Policy, Refusal};
 use crate::problem::{Code, Repair};
 
-/// Plans the repair of pages where the state is proven: each page is written from the copy that was chosen.
+/// Plans the repair of pages of a region whose state is proven. Each page is rewritten from the copy that was chosen.
 pub(super) fn pages(findings: &[&Finding], state: &Superblocks, policy: Policy, plan: &mut Plan) {
-    // A copy that is empty is filled only if nothing else may have a claim to its place, or if the user has named the region.
+    // An empty copy is filled only if no other region may own its location, or if the user has named the region.
     let census = state.census();
     let may_fill = |copy| !state.has_others() || census.is_some_and(|census| census.is_present(copy));
     for finding in findings {
@@ -29,7 +29,7 @@ pub(super) fn pages(findings: &[&Finding], state: &Superblocks, policy: Policy, 
             }
         }
     }
-    // Superblocks come last: pages are what proves them.
+    // Superblocks come last, because pages prove them.
     plan.edits.sort_by_key(|planned| planned.edit == Edit::Superblocks || planned.edit.is_of_superblock());
 }
 

@@ -1,7 +1,7 @@
-//! Which edits of a plan make one problem, and what was decided about it.
+//! Groups the edits of a plan into problems, and remembers what was decided about them.
 //!
 //! Edits that the same findings led to belong together: they are asked about once, and made together or not at all.
-//! [`Answers`] remembers from round to round what was said.
+//! [`Answers`] keeps the decisions from round to round.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,12 +30,12 @@ impl<'a> Question<'a> {
         &self.edits
     }
 
-    /// What was found, each with the file that it is about. Empty for edits that no finding is about by itself.
+    /// What was found, each with the file that it is about. Empty for an edit that no finding is about.
     pub fn findings(&self) -> impl Iterator<Item = (&'a Finding, Option<&'a AffectedFile>)> {
         self.findings.iter().map(|finding| (*finding, self.files.get(&finding.key())))
     }
 
-    /// The problems that would be repaired, in order.
+    /// The codes of the problems that would be repaired, in order.
     #[must_use]
     pub fn codes(&self) -> BTreeSet<Code> {
         self.edits.iter().flat_map(|planned| planned.because.iter().copied()).collect()
@@ -45,14 +45,15 @@ impl<'a> Question<'a> {
 /// Edits that belong together, because the same findings led to them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Problem {
-    /// Their places in the plan, in order.
+    /// The indexes of the edits in the plan, in order.
     pub(super) edits: Vec<usize>,
-    /// The places of the findings in the report, in order.
+    /// The indexes of the findings in the report, in order.
     findings: Vec<usize>,
 }
 
-/// Sorts the edits of a plan into problems, in the order of the plan. Edits that no finding is about, like that of the
-/// directory in which lost files are put, come last, and by themselves: they follow the edits with which they share a code.
+/// Groups the edits of a plan into problems, in the order of the plan. Some edits, for example the edit that makes the
+/// directory lost+found, are about no finding. They are returned separately, after the problems: what is decided about
+/// them follows from the problems with which they share a code.
 pub(super) fn problems(edits: &[&Planned], findings: &[Finding]) -> (Vec<Problem>, Vec<usize>) {
     let places = Places::new(findings);
     let mut together = Together::new(edits.len());
@@ -79,7 +80,7 @@ pub(super) fn problems(edits: &[&Planned], findings: &[Finding]) -> (Vec<Problem
     (problems.into_values().collect(), alone)
 }
 
-/// Sets of edits, each known by the first edit in it.
+/// Sets of edits. Each set is identified by the first edit in it.
 struct Together(Vec<usize>);
 
 impl Together {
@@ -91,7 +92,7 @@ impl Together {
     fn first(&mut self, edit: usize) -> usize {
         let mut at = edit;
         while let Some(before) = self.0.get(at).copied().filter(|before| *before != at) {
-            // Each second step is left out the next time: this keeps the ways short.
+            // Every second step is skipped the next time, which keeps the paths short.
             let further = self.0.get(before).copied().unwrap_or(before);
             if let Some(place) = self.0.get_mut(at) {
                 *place = further;
@@ -118,7 +119,7 @@ struct Places {
 /// The findings of one code.
 #[derive(Default)]
 struct OfCode {
-    /// Where each of them is, by offset, and its place in the report.
+    /// Where each finding is, by offset, and its index in the report.
     spans: Vec<(Span, usize)>,
     /// The longest of the spans.
     longest: u64,
@@ -127,7 +128,7 @@ struct OfCode {
 impl OfCode {
     /// The findings that have bytes in common with a span.
     fn meeting(&self, at: Span) -> impl Iterator<Item = usize> {
-        // None that begins further before it reaches it.
+        // A finding that begins before this offset does not reach the span.
         let from = at.offset.saturating_sub(self.longest);
         let skipped = self.spans.partition_point(|(span, _)| span.offset < from);
         let near = self.spans.iter().skip(skipped).take_while(move |(span, _)| span.offset < at.end());
@@ -158,7 +159,7 @@ impl Places {
                 let lists = planned.because.iter().filter_map(|code| self.by_inode.get(&(*code, ino)));
                 lists.flatten().copied().collect()
             }
-            // These are made once for all findings of their codes.
+            // Such an edit is made once for all findings of its codes.
             Edit::Settle { .. } | Edit::Superblocks | Edit::Superblock { .. } | Edit::Recover => {
                 of_codes().flat_map(|of_code| &of_code.spans).map(|(_, finding)| *finding).collect()
             }
@@ -180,7 +181,7 @@ fn inode_of(finding: &Finding) -> Option<InodeNo> {
     })
 }
 
-/// What an edit is known by from round to round.
+/// Identifies an edit from round to round.
 fn edit_key(planned: &Planned) -> u64 {
     hash(&planned.edit.to_string())
 }
@@ -190,9 +191,9 @@ fn edit_key(planned: &Planned) -> u64 {
 pub(super) struct Answers {
     /// Codes for which everything is to be repaired.
     all: BTreeSet<Code>,
-    /// Edits that are not wanted: they come again in every round.
+    /// The keys of edits that are not wanted. These edits are planned again in every round.
     unwanted: BTreeSet<u64>,
-    /// Nothing more is to be asked.
+    /// Whether nothing more is to be asked.
     stopped: bool,
 }
 
@@ -202,7 +203,8 @@ impl Answers {
         self.stopped
     }
 
-    /// Has each problem of a plan decided. Gives the edits that are wanted and those that are not, in the order of the plan.
+    /// Gets a decision about each problem of a plan. Returns the edits that are wanted and those that are not, in the
+    /// order of the plan.
     pub(super) fn choose<D: Decide + ?Sized>(
         &mut self,
         edits: Vec<Planned>,
@@ -240,7 +242,7 @@ impl Answers {
         (accepted, declined)
     }
 
-    /// Whether a problem is to be repaired. Asks only if that was not said before.
+    /// Whether a problem is to be repaired. It asks only if this was not decided before.
     fn wants<D: Decide + ?Sized>(&mut self, question: &Question<'_>, decide: &mut D) -> bool {
         let known = |edit: &&Planned| self.unwanted.contains(&edit_key(edit));
         if self.stopped || !self.unwanted.is_empty() && question.edits.iter().all(known) {
@@ -275,8 +277,8 @@ fn question<'a>(
     }
 }
 
-/// Takes out what is no repair by itself without the edits that are not made: see [`Code::coupling`]. Gives what is left, and
-/// what was taken out.
+/// Removes the edits that are no complete repair without edits that are not made; see [`Code::coupling`]. Returns the
+/// edits that are left, and those that were removed.
 pub(super) fn whole_repairs(
     accepted: Vec<Planned>,
     declined: &[Planned],
@@ -295,7 +297,7 @@ pub(super) fn whole_repairs(
         let left_out: BTreeSet<Code> = edits.iter().filter(is_declined).flat_map(codes).collect();
         halves.extend(edits.iter().filter(|at| !codes(at).is_disjoint(&left_out)));
     }
-    // Of an edit that no finding is about, nobody knows which of the others belong to it.
+    // If no finding is about an edit, it is unknown which other edits belong to it.
     let by_itself: BTreeSet<Code> = alone.iter().filter(is_declined).flat_map(codes).collect();
     halves.extend(alone.iter().filter(|at| !codes(at).is_disjoint(&left_out)));
     halves.extend((0..accepted.len()).filter(|at| !codes(at).is_disjoint(&by_itself)));
@@ -306,7 +308,7 @@ pub(super) fn whole_repairs(
     (whole, apart)
 }
 
-/// The problems of which an edit is only one part of the repair.
+/// The problems for which an edit is only a part of the repair.
 fn coupled(planned: &Planned) -> impl Iterator<Item = Code> + '_ {
     let is_part = |code: &Code| code.coupling().is_some_and(|coupling| planned.edit.is_coupled_by(coupling));
     planned.because.iter().copied().filter(is_part)
@@ -322,7 +324,7 @@ mod tests {
 
     fn block(first: u32, owner: u32) -> Finding {
         Finding {
-            problem: Found::BlockBehindSize { owner: InodeNo(owner) },
+            problem: Found::BlockPastSize { owner: InodeNo(owner) },
             subject: Subject::Blocks { first: BlockNo(first), count: 1 },
             at: Span::new(u64::from(first), 1),
         }

@@ -1,4 +1,4 @@
-//! What the rounds of a repair have found, and whether a further round may bring it on.
+//! Collects what the rounds of a repair have found, and decides whether another round may make progress.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher as _};
@@ -12,16 +12,16 @@ use crate::finding::{Finding, KEPT_PER_CODE, Report};
 use crate::problem::Code;
 use crate::repair::{Found, More};
 
-/// Rounds in which there does not come to be less to do than ever before. No repair takes so many; it is a bound, so that
-/// no image can keep a program busy for ever.
+/// The maximum number of rounds in a row in which the number of findings reaches no new minimum. No repair takes so
+/// many. The bound keeps a hostile image from occupying a program for ever.
 pub(super) const ROUNDS: u32 = 64;
 
-/// What a finding is known by from round to round: its code, and a hash of all that it says.
+/// Identifies a finding from round to round: its code, and a hash of all that it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FindingKey(Code, u64);
 
 impl Finding {
-    /// What the finding is known by when the region is checked again.
+    /// The key by which the finding is recognised when the region is checked again.
     #[must_use]
     pub fn key(&self) -> FindingKey {
         FindingKey(self.code(), hash(&(self.to_string(), self.at.offset)))
@@ -38,13 +38,13 @@ pub(super) fn hash(value: &impl Hash) -> u64 {
 #[derive(Default)]
 pub(super) struct Seen {
     first: BTreeMap<Code, Vec<Finding>>,
-    /// Those of the first ones that the last round has added.
+    /// The findings among these that the last round added.
     fresh: Vec<Finding>,
-    /// The last round's: those that it kept, and how many there were of each code.
+    /// The findings that the last round kept, and how many it found of each code.
     last: BTreeSet<FindingKey>,
     totals: BTreeMap<Code, u64>,
     repaired: BTreeMap<Code, u64>,
-    /// The fewest findings of any round, and the rounds since.
+    /// The lowest number of findings in any round, and how many rounds there have been since.
     fewest: Option<u64>,
     rounds: u32,
     /// The files that the first findings are about.
@@ -52,13 +52,13 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Adds the findings of a round. Says whether a further round may bring the repair on.
+    /// Adds the findings of a round. Returns whether another round may make progress.
     pub(super) fn add(&mut self, report: &Report) -> bool {
         let now: BTreeSet<FindingKey> = report.findings.iter().map(Finding::key).collect();
         self.fresh.clear();
         for finding in report.findings.iter().filter(|finding| !self.last.contains(&finding.key())) {
             let first = self.first.entry(finding.code()).or_default();
-            // What was gone and came back is listed once.
+            // A finding that was gone and came back is listed only once.
             if first.len() < KEPT_PER_CODE && !first.contains(finding) {
                 first.push(finding.clone());
                 self.fresh.push(finding.clone());
@@ -71,7 +71,7 @@ impl Seen {
         }
         for (code, before) in &self.totals {
             let listed = len64(self.last.iter().filter(|key| key.0 == *code && !now.contains(key)).count());
-            // Some may have gone without ever having been listed.
+            // Some findings may be gone that were never listed.
             let fewer = before.saturating_sub(totals.get(code).copied().unwrap_or_default());
             let repaired = self.repaired.entry(*code).or_default();
             *repaired = repaired.saturating_add(listed.max(fewer));

@@ -24,7 +24,7 @@ impl Case {
         if choices.one_in(4) {
             return Self { stored: choices.rest().to_vec(), size, good: None };
         }
-        // Sometimes the page has another size than the descriptor says.
+        // Sometimes the page has a size other than the one in the descriptor.
         let other = choices.of(&[size, size, size, size - 1, size + 1, 2 * size]);
         let page = memory(choices.word(), other);
         let (mut stored, _) = encode(&page, codec);

@@ -22,7 +22,7 @@ const DESCRIPTOR_BYTES: u64 = 24;
 const COUNTED: u64 = 8192;
 /// Requests for fewer descriptors than this read a larger window and keep it.
 const SOME: usize = 128;
-/// So many bytes of memory are one job for a thread.
+/// How many bytes of memory are one job for a thread.
 const JOB: usize = 256 << 10;
 /// Less memory than this is decoded by one thread.
 const WORTH_HELP: usize = 512 << 10;

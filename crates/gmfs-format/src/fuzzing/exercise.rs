@@ -1,4 +1,5 @@
-//! The body of the fuzz target: a hand-over that is damaged as data says, and read with all that leads from it.
+//! The body of the fuzz target: it damages a hand-over as the input says, and reads it with everything to which it
+//! leads.
 
 use std::sync::OnceLock;
 
@@ -37,8 +38,8 @@ fn bases() -> &'static [(Memory, Vec<u64>)] {
     })
 }
 
-/// Damages a hand-over and reads it. The first byte says which one; each eight bytes more are a change: which page, which
-/// number in it, and what it becomes.
+/// Damages a hand-over and reads it. The first byte says which one; each eight bytes more are a change: which page,
+/// which number in it, and what it becomes.
 pub fn exercise_handover(data: &[u8]) {
     let Some((which, patches)) = data.split_first() else { return };
     let all = bases();
@@ -67,7 +68,7 @@ pub fn exercise_handover(data: &[u8]) {
     read(&memory);
 }
 
-/// Reads all that there is. Extents cover a file without a gap.
+/// Reads everything. The extents of a file must cover it without a gap.
 fn read(memory: &Memory) {
     let finds = scan(memory, 0..u64::MAX, &mut |_| {}).unwrap();
     for store in Store::read_all(memory, &finds) {

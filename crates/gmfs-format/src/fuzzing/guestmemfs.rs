@@ -15,7 +15,7 @@ pub const ROOT: InodeNo = InodeNo::ROOT;
 /// The direct map of a kernel without KASLR.
 pub const DIRECT: u64 = 0xFFFF_8880_0000_0000;
 
-/// Where the pages of mappings are, one behind the other.
+/// Where the pages of mappings are, one after the other.
 pub const PAGES: u64 = 0x580_0000;
 
 /// A machine with one file system in use.
@@ -32,7 +32,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// A new file system with so many blocks.
+    /// A new file system with `blocks` blocks.
     pub fn new(blocks: u64) -> Self {
         let region = Span::new(0x1000_1000, blocks * BLOCK_BYTES);
         let mut memory = Self {
@@ -49,7 +49,7 @@ impl Memory {
         memory
     }
 
-    /// Metadata of a new file system where this says.
+    /// Writes the metadata of a new file system to the addresses that are set in `self`.
     pub fn mount(&mut self) {
         self.put64(self.superblock, 2);
         self.put64(self.superblock + 16, self.inodes + DIRECT);
@@ -98,7 +98,8 @@ impl Memory {
         self.put64(self.superblock + 8, count);
     }
 
-    /// Creates something in a directory. Once it is handed over, the error code is taken for an inode.
+    /// Creates an inode in a directory. Once the file system has been handed over, the driver uses an error code as an
+    /// inode number, which makes the ghost.
     pub fn create(&mut self, directory: InodeNo, name: &[u8], flags: u32) -> InodeNo {
         let blocked = self.get32(self.superblock + 36) != 0;
         let (ino, link) = if blocked {
@@ -170,7 +171,7 @@ impl Memory {
         ino
     }
 
-    /// The files of which the driver hands the mappings over, with their pages.
+    /// The files whose mappings the driver hands over, with the pages of these mappings.
     pub fn handed_over(&self) -> Vec<(u32, u64)> {
         let inos = (1..INODES).filter(|ino| self.get32(self.at(InodeNo(*ino))) == FILE);
         inos.map(|ino| (ino, self.page(InodeNo(ino)))).collect()
@@ -232,13 +233,13 @@ impl Memory {
         Store::read(&self.image, parts)
     }
 
-    /// What is wrong with it.
+    /// Checks the file system. Returns what is wrong with it.
     pub fn check(&self) -> Vec<Anomaly> {
         self.store().check()
     }
 }
 
-/// Three files, one after a deletion, handed over.
+/// A file system with three files, one of which was created after a deletion, that has been handed over.
 pub fn sample() -> Memory {
     let mut memory = Memory::new(64);
     memory.file(b"a", 2);

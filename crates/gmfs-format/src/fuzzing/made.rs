@@ -1,10 +1,10 @@
-//! Hand-overs in each form that mainline has had, made as the facts say.
+//! Makes hand-overs in each form that mainline Linux has had.
 
 use super::Memory;
 
 const PAGE: u64 = 4096;
 
-/// Which kernel's form.
+/// The form of a hand-over, by the version of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// 6.16 and 6.17: bitmaps of 512 bytes, no LUO.
@@ -24,7 +24,7 @@ pub enum Form {
 impl Form {
     /// All forms.
     pub const ALL: [Self; 6] = [Self::V617, Self::V618, Self::V619, Self::V70, Self::V71, Self::V73];
-    /// Those with LUO.
+    /// The forms with LUO.
     pub const LUO: [Self; 4] = [Self::V619, Self::V70, Self::V71, Self::V73];
 
     const fn tree(self) -> &'static str {
@@ -40,12 +40,12 @@ impl Form {
     }
 }
 
-/// How the folios of a file are.
+/// How the folios of a file are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// Single pages that lie in one run.
+    /// Single pages that are one run.
     Pages,
-    /// Single pages that lie backwards.
+    /// Single pages in descending order of addresses.
     Backwards,
     /// Folios of 2^order pages.
     Order(u32),
@@ -74,20 +74,20 @@ impl MadeFile {
     }
 }
 
-/// Memory with a hand-over in it, as it is when the old kernel jumps.
+/// Memory with a hand-over in it, as it is when the old kernel starts the next one.
 #[derive(Clone, Debug)]
 pub struct Made {
     /// The memory.
     pub memory: Memory,
     /// The root's address.
     pub root: u64,
-    /// That of LUO's root.
+    /// The address of LUO's root.
     pub luo: u64,
     /// The first list of sessions.
     pub sessions: u64,
     /// The page of objects that files depend on.
     pub flbs: u64,
-    /// The first list of files of each session; 0 without files.
+    /// The address of the first list of files of each session; 0 if it has no files.
     pub files: Vec<u64>,
     /// The record of each file, by session and position.
     pub records: Vec<Vec<u64>>,
@@ -103,7 +103,7 @@ pub struct Made {
     form: Form,
 }
 
-/// The byte at an offset of a file with this token.
+/// The content of one page of a file with this token.
 #[must_use]
 pub fn content(token: u64, page: u64) -> [u8; 4096] {
     let mut bytes = [0; 4096];
@@ -152,7 +152,7 @@ impl Made {
         made
     }
 
-    /// A page that is not used yet, zeroed; preserved if that is asked for.
+    /// A page that was not used yet, zeroed. It is preserved if `preserved` is set.
     pub fn page(&mut self, preserved: bool) -> u64 {
         self.folio(0, preserved)
     }
@@ -415,7 +415,7 @@ impl Made {
         }
     }
 
-    /// As the running kernel has it before the reboot system call.
+    /// The same memory as it is in the running kernel before the reboot system call.
     #[must_use]
     pub fn before_reboot(mut self) -> Self {
         match self.form {
@@ -432,7 +432,8 @@ impl Made {
         self
     }
 
-    /// As the next kernel has it, once it runs: the map is overwritten, and from 7.2 on LUO's root, too.
+    /// The same memory as it is in the next kernel, once that runs: the map is overwritten, and from 7.2 on LUO's root
+    /// too.
     #[must_use]
     pub fn in_next_kernel(mut self) -> Self {
         let taken = if self.form == Form::V73 { vec![self.luo] } else { Vec::new() };
@@ -443,7 +444,7 @@ impl Made {
     }
 }
 
-/// A device tree in the making.
+/// A device tree that is being made.
 struct Fdt {
     structure: Vec<u8>,
     strings: Vec<u8>,

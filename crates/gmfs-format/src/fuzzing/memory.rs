@@ -1,4 +1,4 @@
-//! Physical memory of which only some pages are there.
+//! Physical memory with only some of its pages.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -7,14 +7,14 @@ use gmfs_io::{Absence, ReadAt, ReadError, Span};
 
 const PAGE: u64 = 4096;
 
-/// Physical memory: the pages that were written, all others are absent.
+/// Physical memory. Only the pages that were written are there; all others are absent.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     pages: BTreeMap<u64, Box<[u8; 4096]>>,
 }
 
 impl Memory {
-    /// Writes bytes. Pages that were not there come with zeros.
+    /// Writes bytes. Pages that were absent get zeros everywhere else.
     pub fn write(&mut self, at: u64, bytes: &[u8]) {
         let mut at = at;
         let mut rest = bytes;
@@ -40,7 +40,7 @@ impl Memory {
         self.read_at(at, &mut bytes).map_or(0, |()| u64::from_le_bytes(bytes))
     }
 
-    /// Takes a page out.
+    /// Makes a page absent.
     pub fn lose(&mut self, at: u64) {
         self.pages.remove(&at);
     }
@@ -50,12 +50,12 @@ impl Memory {
         self.pages.keys().copied()
     }
 
-    /// A page, to be changed.
+    /// A page, for changes.
     pub fn page(&mut self, at: u64) -> Option<&mut [u8; 4096]> {
         self.pages.get_mut(&at).map(|page| &mut **page)
     }
 
-    /// As an ELF dump of a machine: a segment for each run of pages.
+    /// The memory as an ELF dump of a machine, with a segment for each run of pages.
     #[must_use]
     pub fn elf(&self) -> Vec<u8> {
         let mut runs: Vec<(u64, Vec<u8>)> = Vec::new();

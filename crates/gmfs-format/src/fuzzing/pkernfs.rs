@@ -23,7 +23,7 @@ pub const DOMAIN: u32 = 16;
 pub const ROOT: InodeNo = InodeNo::ROOT;
 
 impl Region {
-    /// A new region of so many blocks at `base`.
+    /// A new region of `blocks` blocks at `base`.
     pub fn at(base: u64, blocks: u64) -> Self {
         let size = blocks * BLOCK_BYTES;
         let mut region = Self { image: Image::new(base + size), base, size };

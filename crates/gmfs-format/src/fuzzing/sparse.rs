@@ -1,4 +1,4 @@
-//! A sparse image in memory, of which pages can be missing.
+//! A sparse image in memory. Pages of it can be missing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -7,7 +7,7 @@ use gmfs_io::{Absence, ReadAt, ReadError, Span};
 
 const PAGE: u64 = 4096;
 
-/// An image of which only pages that are not zero take memory.
+/// An image. Only its pages that are not zero take memory.
 #[derive(Clone, Debug, Default)]
 pub struct Image {
     pages: BTreeMap<u64, Box<[u8; 4096]>>,
@@ -17,7 +17,7 @@ pub struct Image {
     pub absent: BTreeSet<u64>,
     /// Pages that cannot be read.
     pub poisoned: BTreeSet<u64>,
-    /// Whether it tells where it is zero.
+    /// Whether it reports its holes.
     pub tells_holes: bool,
 }
 

@@ -1,6 +1,6 @@
-//! Flattened device trees as libfdt writes them one token behind the other.
+//! Flattened device trees as libfdt writes them, one token after the other.
 
-/// A tree in the making.
+/// A tree that is being made.
 #[derive(Default)]
 pub struct Maker {
     structure: Vec<u8>,

@@ -9,17 +9,17 @@ use super::{InodeNo, Tree};
 #[derive(Debug)]
 pub struct Paths<'t> {
     tree: &'t Tree,
-    /// Parts of each path; `None` for what the root does not lead to.
+    /// How many parts the path of each inode has; `None` for inodes that the root does not lead to.
     depths: HashMap<InodeNo, Option<u32>>,
 }
 
 impl<'t> Paths<'t> {
-    /// The longest path that is given, in bytes: the kernel's `PATH_MAX`.
+    /// The maximum length of a path in bytes: the kernel's `PATH_MAX`. Longer paths are not returned.
     pub const MAX_LEN: usize = 4096;
     /// No path of that length has more parts.
     const MAX_DEPTH: u32 = 2048;
 
-    /// For the inodes of a tree.
+    /// Prepares to find the paths of the inodes of a tree.
     #[must_use]
     pub fn new(tree: &'t Tree) -> Self {
         Self { tree, depths: HashMap::new() }
@@ -42,7 +42,7 @@ impl<'t> Paths<'t> {
                 break *known;
             }
             let Some(inode) = self.tree.get(here) else { break None };
-            // A second visit on this way is a cycle: it finds this entry.
+            // If this walk comes here again, there is a cycle: the walk then finds this entry.
             self.depths.insert(here, None);
             way.push(here);
             here = inode.parent;

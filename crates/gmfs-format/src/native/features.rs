@@ -1,4 +1,4 @@
-//! Feature masks: what a tool may do that does not know a bit.
+//! Feature masks. They say what a tool may do if it does not know a bit.
 
 /// A region's feature masks, as recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! The fields of a metadata page by name, whatever they hold: a page that is damaged is listed like any other.
+//! Lists the fields of a metadata page by name, whatever they hold. A damaged page is listed like any other.
 
 use uuid::Uuid;
 
@@ -22,7 +22,7 @@ pub struct NamedField {
     pub value: Value,
 }
 
-/// What a field holds, by what its declaration says that it means.
+/// The value of a field, as its declaration says that it is to be understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Value {
@@ -55,7 +55,7 @@ pub struct Listed {
     pub zero_entries: u64,
 }
 
-/// The fields of a page, taken for one of this kind.
+/// Lists the fields of a page as if it were of this kind.
 #[must_use]
 pub fn list(page: &PageBytes, kind: PageKind) -> Listed {
     let (header, trailer) = (size_of::<PageHeader>(), PAGE_SIZE.saturating_sub(size_of::<PageTrailer>()));
@@ -131,7 +131,7 @@ fn value(field: &Field, bytes: &[u8]) -> Value {
     }
 }
 
-/// Text up to its padding, where text belongs and is there.
+/// The value of a field of bytes. It is text, without its padding, if the field is one for text and holds text.
 fn text(name: &str, bytes: &[u8]) -> Value {
     let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last.saturating_add(1));
     let used = bytes.get(..end).unwrap_or_default();

@@ -103,13 +103,13 @@ pub enum SealFault {
     Torn,
     /// The seal is good, but it has an unknown format version.
     Version(u16),
-    /// The seal is good, but it is that of another filesystem.
+    /// The seal is good, but it is that of a region with another UUID.
     Foreign(Uuid),
     /// The seal is good, but the page is of another region with the same UUID: an older one, or one that was restored.
     OtherBirth(u64),
     /// The seal is good, but the page is past its own high-water mark: a commit prepared it and did not use it.
     Prepared,
-    /// The seal is good, but the page belongs to another location in this filesystem.
+    /// The seal is good, but the page belongs to another location in this region.
     Misplaced {
         /// The kind that its header records.
         kind: u8,
@@ -229,7 +229,7 @@ pub(crate) fn check_identity(
     uuid: Uuid,
 ) -> Result<Generation, SealFault> {
     let header = PageHeader::of(page);
-    // The CRC of a page without a magic is not computed, because in a copy that is gone that is every page.
+    // The CRC of a page without a magic is not computed, because in a copy that is gone, every page is without one.
     if header.magic == [0; 4] || crc(page) != header.crc.get() {
         return Err(name_damage(page));
     }
@@ -355,9 +355,10 @@ fn crc(page: &PageBytes) -> u32 {
 
 /// The one flipped bit that explains why the CRC does not match, if there is one.
 ///
-/// A flipped bit changes the CRC's register in the place of its byte, and each byte after it takes one step. So the search
-/// takes steps back from the difference, one for each byte from the page's end, until it meets a register in which one bit
-/// of one byte differs. Several flipped bits are mistaken for one with a probability of about 2⁻¹⁷.
+/// A flipped bit changes the CRC's register when its byte is processed, and each byte from there on advances the change
+/// by one step. So the search goes back from the difference, [`STRIDE`] steps at a time, until it finds a register to
+/// which one flipped bit and at most [`STRIDE`] steps lead. A table lists all such registers. Several flipped bits are
+/// mistaken for one with a probability of about 2⁻¹⁷.
 fn find_flip(page: &PageBytes) -> Option<SealFault> {
     let stored = PageHeader::of(page).crc.get();
     let difference = crc(page) ^ stored;
@@ -367,14 +368,23 @@ fn find_flip(page: &PageBytes) -> Option<SealFault> {
         return Some(flip(CRC_OFFSET.saturating_add(small(u64::from(bit >> 3))), bit & 7));
     }
     let mut register = difference;
-    for byte in (0..PAGE_SIZE).rev() {
-        register = step_back(register);
-        let in_field = byte >= CRC_OFFSET && byte < CRC_OFFSET.saturating_add(4);
-        if register.is_power_of_two() && register <= 0x80 && !in_field {
-            return Some(flip(byte, register.trailing_zeros()));
+    for end in (STRIDE..=PAGE_SIZE).rev().step_by(STRIDE) {
+        if let Some((steps, bit)) = near(register) {
+            let byte = end.saturating_sub(steps);
+            let in_field = byte >= CRC_OFFSET && byte < CRC_OFFSET.saturating_add(4);
+            return (!in_field).then(|| flip(byte, bit));
         }
+        register = stride_back(register);
     }
     None
+}
+
+/// If one flipped bit and 1 to [`STRIDE`] steps lead to this register: the number of steps, and the bit.
+fn near(register: u32) -> Option<(usize, u32)> {
+    let (before, after) = NEAR.split_at(near_slot(register));
+    let slots = after.iter().chain(before).take_while(|(found, ..)| *found != 0);
+    let found = slots.into_iter().find(|(found, ..)| *found == register);
+    found.map(|(_, steps, bit)| (usize::from(*steps), u32::from(*bit)))
 }
 
 /// The fault for a flipped bit of a byte in a page.
@@ -385,13 +395,23 @@ fn flip(byte: usize, bit: u32) -> SealFault {
     }
 }
 
-/// The CRC's register before it was fed one zero byte.
-fn step_back(register: u32) -> u32 {
-    let [.., high] = register.to_le_bytes();
-    let low = LOW_BYTES.get(usize::from(high)).copied().unwrap_or_default();
-    let added = TABLE.get(usize::from(low)).copied().unwrap_or_default();
-    (register ^ added) << 8 | u32::from(low)
+/// The CRC's register before it was fed [`STRIDE`] zero bytes.
+fn stride_back(register: u32) -> u32 {
+    let [b0, b1, b2, b3] = register.to_le_bytes();
+    let share = |table: &[u32; 256], byte: u8| table.get(usize::from(byte)).copied().unwrap_or_default();
+    let [t0, t1, t2, t3] = &STRIDES_BACK;
+    share(t0, b0) ^ share(t1, b1) ^ share(t2, b2) ^ share(t3, b3)
 }
+
+/// How many steps, one for each byte, the search for a flipped bit goes back at once.
+const STRIDE: usize = 64;
+/// The number of slots of [`NEAR`]. A quarter of them is used.
+const NEAR_SLOTS: usize = 4 * 8 * STRIDE;
+/// Registers to which one flipped bit of a byte and 1 to [`STRIDE`] steps lead, with the steps and the bit. A register
+/// is in its slot, or in the first one after it that was free; 0, to which nothing leads, marks a free slot.
+static NEAR: [(u32, u8, u8); NEAR_SLOTS] = near_registers();
+/// For each of the register's four bytes and each value of it: its share of the register [`STRIDE`] steps before.
+static STRIDES_BACK: [[u32; 256]; 4] = strides_back();
 
 /// The CRC-32 table: what each value of the register's low byte adds.
 const TABLE: [u32; 256] = crc_table();
@@ -415,6 +435,69 @@ const fn low_bytes() -> [u8; 256] {
         n += 1;
     }
     low
+}
+
+#[expect(clippy::as_conversions, reason = "const evaluation: the result is below the number of slots")]
+const fn near_slot(register: u32) -> usize {
+    register as usize % NEAR_SLOTS
+}
+
+#[expect(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "const evaluation: STRIDE is below 256, and three quarters of the slots stay free"
+)]
+const fn near_registers() -> [(u32, u8, u8); NEAR_SLOTS] {
+    let mut slots = [(0, 0, 0); NEAR_SLOTS];
+    let mut bit = 0;
+    while bit < 8 {
+        let (mut register, mut steps) = (1_u32 << bit, 1);
+        while steps <= STRIDE {
+            register = TABLE[(register & 0xFF) as usize] ^ (register >> 8);
+            let mut slot = near_slot(register);
+            while slots[slot].0 != 0 {
+                slot = (slot + 1) % NEAR_SLOTS;
+            }
+            slots[slot] = (register, steps as u8, bit as u8);
+            steps += 1;
+        }
+        bit += 1;
+    }
+    slots
+}
+
+#[expect(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "const evaluation: loops are bounded by 256 and by STRIDE"
+)]
+const fn strides_back() -> [[u32; 256]; 4] {
+    let mut tables = [[0; 256]; 4];
+    let mut byte = 0;
+    while byte < 4 {
+        let mut value = 1_usize;
+        while value < 256 {
+            // The steps are linear: a value with several bits is the sum of values with one bit.
+            let (low, rest) = (value & value.wrapping_neg(), value & (value - 1));
+            tables[byte][value] = if rest == 0 {
+                let (mut register, mut steps) = ((low as u32) << (8 * byte), 0);
+                while steps < STRIDE {
+                    let before = LOW_BYTES[(register >> 24) as usize];
+                    register = (register ^ TABLE[before as usize]) << 8 | before as u32;
+                    steps += 1;
+                }
+                register
+            } else {
+                tables[byte][low] ^ tables[byte][rest]
+            };
+            value += 1;
+        }
+        byte += 1;
+    }
+    tables
 }
 
 #[expect(

@@ -1,9 +1,10 @@
-//! Locks on memory that a virtual machine uses. A writer's lock does not wait for them, so that a region can be changed
-//! while guests run in it, but nobody frees or overwrites what is locked here, and two VMMs cannot use the same memory.
+//! Locks on memory that a virtual machine uses. A writer's lock does not wait for these locks, so a region can be
+//! changed while guests run in it. But nobody frees or overwrites what is locked here, and two VMMs cannot use the same
+//! memory.
 //!
-//! They are locks of the same kind as those of readers and writers, on the same files and devices, 2⁶¹ bytes further on.
-//! The kernel releases them when the last copy of the descriptor is closed: so a VMM that inherited it holds them until it
-//! ends, however it ends, and no process has to stay for it.
+//! They are locks of the same kind as those of readers and writers, on the same files and devices, 2⁶¹ bytes further
+//! on. The kernel releases a lock when the last copy of its descriptor is closed. So a VMM that inherited the
+//! descriptor holds the lock until the VMM ends, however it ends, and no other process has to run until then.
 
 use std::fs::File;
 use std::io;
@@ -19,7 +20,7 @@ use super::{Holders, Mode, USAGE, flock, holders_of, open, open_below, set};
 use crate::below::{Identity, Level, System};
 use crate::file::FileError;
 
-/// At most this many locks are listed of one image.
+/// At most this many locks of one image are listed.
 const LISTED: usize = 1 << 16;
 
 /// Memory that is locked as in use.
@@ -32,17 +33,19 @@ pub struct Locked {
     pub by: Holders,
 }
 
-/// Parts of an image that are locked as memory in use, until this and each inherited copy of it is closed.
+/// Parts of an image that are locked as memory in use, until this value is dropped and each inherited copy of its
+/// descriptors is closed.
 #[derive(Debug)]
 pub struct UsageLock {
     files: Vec<File>,
 }
 
 impl UsageLock {
-    /// Locks `parts` of what is at `whole` of the image at `path`, without waiting.
+    /// Locks `parts` of the bytes `whole` of the image at `path`, without waiting.
     ///
     /// # Errors
-    /// [`FileError::Locked`] if a part is in use already; or the image cannot be opened for writing, or not be locked.
+    /// [`FileError::Locked`] if a part is in use already; or the image cannot be opened for writing, or cannot be
+    /// locked.
     pub fn take(path: &Path, whole: Span, parts: &[Span]) -> Result<Self, FileError> {
         let failed = |doing| move |source| FileError::Io { doing, path: path.to_owned(), source };
         let own = open(path, Mode::Exclusive);
@@ -68,7 +71,7 @@ impl UsageLock {
     /// From now on, programs that this process starts inherit the lock.
     ///
     /// # Errors
-    /// What the system said.
+    /// The error that the system returned.
     pub fn let_inherit(&self) -> io::Result<()> {
         self.files.iter().try_for_each(|file| Ok(rustix::io::fcntl_setfd(file, rustix::io::FdFlags::empty())?))
     }
@@ -79,7 +82,7 @@ impl UsageLock {
     }
 }
 
-/// Locks the parts of an image on one level of it, where the bytes `whole` of the image are at `here`.
+/// Locks the parts of an image on one of its levels, on which the bytes `whole` of the image are at `here`.
 fn lock_parts(
     (path, file, mode): (&Path, &File, Mode),
     whole: Span,
@@ -109,8 +112,8 @@ fn on_level(part: Span, whole: Span, here: Span) -> Option<Span> {
     Some(Span::new(from.saturating_add(USAGE), len))
 }
 
-/// The parts of `span` of the image at `path` that are locked as in use, on any level. A level that cannot be opened has
-/// none.
+/// The parts of `span` of the image at `path` that are locked as in use, on any level. A level that cannot be opened
+/// counts as having none.
 #[must_use]
 pub fn locked(path: &Path, span: Span) -> Vec<Locked> {
     let system = System::default();
@@ -133,7 +136,7 @@ pub fn locked(path: &Path, span: Span) -> Vec<Locked> {
     found
 }
 
-/// The locks of others within a range. The kernel tells one of them at a time.
+/// The locks of others within a range. The kernel reports one of them at a time.
 fn conflicts(file: &File, range: Span) -> Vec<Span> {
     let (mut found, mut open) = (Vec::new(), vec![range]);
     while let Some(range) = open.pop().filter(|_| found.len() < LISTED) {

@@ -92,7 +92,7 @@ impl<'a> Pieces<'a> {
     }
 
     /// The address of the `len` bytes at `at`, if all of them are in the map.
-    fn place(&self, at: usize, len: usize) -> Result<*mut u8, Fault> {
+    fn pointer(&self, at: usize, len: usize) -> Result<*mut u8, Fault> {
         let end = at.checked_add(len).ok_or(Fault::bus(at))?;
         if end > self.map.len() {
             return Err(Fault::bus(at));
@@ -126,20 +126,20 @@ impl<'a> Pieces<'a> {
 
 /// Copies from the map into `buf`.
 pub(super) fn copy_out(map: &Pieces<'_>, at: usize, buf: &mut [u8]) -> Result<(), Fault> {
-    let from = map.place(at, buf.len())?;
+    let from = map.pointer(at, buf.len())?;
     map.watched(from, buf.len(), || load(from, buf))
 }
 
 /// Copies `bytes` into a writable map.
 pub(super) fn copy_in(map: &Pieces<'_>, at: usize, bytes: &[u8]) -> Result<(), Fault> {
-    let to = map.place(at, bytes.len())?;
+    let to = map.pointer(at, bytes.len())?;
     map.watched(to, bytes.len(), || store(to, bytes))
 }
 
 /// Stores `len` zeros into a writable map.
 pub(super) fn clear(map: &Pieces<'_>, at: usize, len: usize) -> Result<(), Fault> {
     const ZEROS: [u8; 4096] = [0; 4096];
-    let to = map.place(at, len)?;
+    let to = map.pointer(at, len)?;
     map.watched(to, len, || {
         let mut done = 0;
         while done < len {
@@ -235,7 +235,7 @@ fn store_word(at: *mut u64, value: u64) {
 pub(super) fn write_back(map: &Pieces<'_>, at: usize, len: usize) -> Result<(), Fault> {
     /// The size of a cache line, on every x86-64 processor.
     const LINE: usize = 64;
-    let from = map.place(at, len)?;
+    let from = map.pointer(at, len)?;
     map.watched(from, len, || {
         let end = from.addr().wrapping_add(len);
         // The map starts at a page boundary, so the whole line of the range's first byte is in the map.
@@ -261,7 +261,7 @@ fn flush_line(line: *const u8) {
 /// Asks the kernel to write the range back.
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) fn write_back(map: &Pieces<'_>, at: usize, len: usize) -> Result<(), Fault> {
-    map.place(at, len)?;
+    map.pointer(at, len)?;
     fence(Ordering::SeqCst);
     written_back(map.map.flush_range(at, len), at)
 }

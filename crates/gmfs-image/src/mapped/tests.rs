@@ -112,8 +112,8 @@ fn readers_beside_a_faulting_one_see_memory_and_never_zeros() {
             });
         }
         for round in 0..300 {
-            // Both copies fault at page 64, the end of the file. Pages are replaced from there to the end of the copy, or,
-            // if the copy starts past the file, from its start. The other threads read only the pages before.
+            // Both copies fault at page 64, the end of the file. Pages are replaced from there to the end of the copy,
+            // or, if the copy starts past the file, from its start. The other threads read only the pages before.
             let from = if round % 2 == 0 { 70 * PAGE } else { 62 * PAGE };
             io_error(read(&window, from, 20 * PAGE as usize).unwrap_err());
         }

@@ -233,8 +233,8 @@ impl Description {
         self.outline.held(limit)
     }
 
-    /// The last range within `range` that the dump holds. If it is longer than `longest` bytes, the result is an end of
-    /// it that is at least so long.
+    /// The last range within `range` that the dump holds. If it is longer than `longest` bytes, the result is its end,
+    /// which is at least that long.
     #[must_use]
     pub fn last_held(&self, range: Range<u64>, longest: u64) -> Option<Span> {
         self.outline.last_held(&range, longest)

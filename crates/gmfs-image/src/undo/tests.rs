@@ -174,7 +174,7 @@ impl WriteAt for Failing {
     }
 }
 
-/// Nothing is read after a successful write. A page that a failed write left in an unknown state can be put back.
+/// After a successful write, nothing is read. A page that a failed write left in an unknown state can be put back.
 #[test]
 fn a_write_that_fails_can_be_taken_back_although_nobody_can_read() {
     let folder = tempfile::tempdir().unwrap();

@@ -5,9 +5,9 @@ use std::io::{self, Read};
 use super::{Decoded, invalid, read_up_to};
 
 pub(super) const MAGIC: [u8; 4] = 0x184c_2102_u32.to_le_bytes();
-/// What a block makes at most.
+/// How many bytes a block makes at most.
 const BLOCK: usize = 8 << 20;
-/// What a block takes at most: LZ4_compressBound.
+/// How many bytes a block takes at most: LZ4_compressBound.
 const MOST: usize = BLOCK + BLOCK / 255 + 16;
 
 pub(super) struct Reader<R> {

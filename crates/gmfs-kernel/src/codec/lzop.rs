@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use super::{Decoded, invalid};
 
 pub(super) const MAGIC: &[u8] = &[0x89, b'L', b'Z', b'O', 0, b'\r', b'\n', 0x1a, b'\n'];
-/// What a block makes at most, in a file that the kernel takes.
+/// How many bytes a block makes at most, in a file that the kernel accepts.
 const BLOCK: u32 = 256 << 10;
 /// From this version on the header has more fields.
 const LONGER: u16 = 0x0940;

@@ -1,4 +1,4 @@
-//! Kernel images made for tests: the headers that gmfs reads, and a kernel in which nothing stands but what it looks for.
+//! Kernel images made for tests: the headers that gmfs reads, and a kernel that contains only what gmfs searches for.
 
 use std::io::Write as _;
 
@@ -35,7 +35,7 @@ fn body(recipe: &Recipe<'_>) -> Vec<u8> {
     body.extend_from_slice(format!("Linux version {} (a@b) (cc) #1\0", recipe.release).as_bytes());
     for (n, string) in recipe.strings.iter().enumerate() {
         body.extend_from_slice(&filler[n * 64..n * 64 + 160]);
-        // Before the name of memfds there is a byte of something else.
+        // The byte before the name of memfds belongs to something else.
         body.push(if string.starts_with(Family::Memfd.stem()) { 0xff } else { 0 });
         body.extend_from_slice(string.as_bytes());
         body.push(0);
@@ -44,7 +44,7 @@ fn body(recipe: &Recipe<'_>) -> Vec<u8> {
     body
 }
 
-/// A vmlinux: ELF of 64 bits with one segment, and after it something for debuggers that is no part of the kernel.
+/// A vmlinux: a 64-bit ELF file with one segment. Something for debuggers follows, which is no part of the kernel.
 #[must_use]
 pub fn vmlinux(recipe: &Recipe<'_>) -> Vec<u8> {
     const START: u64 = 64 + 56;
@@ -126,7 +126,8 @@ pub fn zboot(recipe: &Recipe<'_>, codec: Codec) -> Vec<u8> {
     file
 }
 
-/// Compressed bytes, with the uncompressed size after them as the kernel's build appends it: to all but gzip, which has it.
+/// Compressed bytes, followed by the uncompressed size as the kernel's build appends it: to all formats but gzip, which
+/// records the size itself.
 #[must_use]
 pub fn with_size(codec: Codec, bytes: &[u8]) -> Vec<u8> {
     let mut payload = compress(codec, bytes);

@@ -7,8 +7,8 @@ use crate::fuzzing::made::{self, Recipe};
 const RECIPE: Recipe<'_> =
     Recipe { release: "7.3.4", strings: &["kho-v4", "luo-v5", "memfd-v2", "memblock-v1"], load_size: 0x3c3_3000 };
 
-/// A kernel of 4521 bytes, as the tools compress it that the kernel's build calls: `gzip -9n`, `bzip2 -9`, `lzma -9`, `xz
-/// --check=crc32 --x86 --lzma2=dict=32MiB`, `lzop -9`, `lz4 -l -9`, `zstd -22 --ultra`.
+/// A kernel of 4521 bytes, compressed by the commands that the kernel's build uses: `gzip -9n`, `bzip2 -9`, `lzma -9`,
+/// `xz --check=crc32 --x86 --lzma2=dict=32MiB`, `lzop -9`, `lz4 -l -9`, `zstd -22 --ultra`.
 const PACKED: [(Codec, &[u8]); 7] = [
     (Codec::Gzip, include_bytes!("packed/kernel.gz")),
     (Codec::Bzip2, include_bytes!("packed/kernel.bz2")),
@@ -69,7 +69,7 @@ fn what_real_tools_compress() {
     }
 }
 
-/// In the bytes of an image names of versions can stand that are not the kernel's: only the kernel itself counts.
+/// The bytes of an image can contain names of versions that are not the kernel's. Only the kernel itself counts.
 #[test]
 fn the_compressed_bytes_are_not_searched() {
     let without = Recipe { strings: &[], ..RECIPE };
@@ -129,7 +129,7 @@ fn what_is_cut_is_an_error_and_no_answer() {
             assert!(read(&image[..end].to_vec()).is_err(), "{codec:?} {end}");
         }
         let packed = made::compress(codec, &made::vmlinux(&RECIPE));
-        // What is loaded may be whole without the end of the stream: its checksum, an end mark.
+        // What is loaded may be complete although the end of the stream (a checksum, an end mark) is missing.
         for end in (0..packed.len() - 64).step_by(37) {
             let error = read(&packed[..end].to_vec()).unwrap_err();
             assert!(matches!(error, ImageError::Cut | ImageError::NotKernel { .. }), "{codec:?} {end}: {error:?}");

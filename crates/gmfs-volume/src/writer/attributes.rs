@@ -9,7 +9,7 @@ use gmfs_io::WriteAt;
 use crate::change::Change;
 use crate::writer::{ChangeError, Writer};
 
-/// Attributes that a file or directory gets. What is `None` stays as it is.
+/// New attributes of a file or directory. Attributes that are `None` stay as they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NewAttributes {
     /// Permission bits.
@@ -18,15 +18,16 @@ pub struct NewAttributes {
     pub uid: Option<u32>,
     /// Number of the group.
     pub gid: Option<u32>,
-    /// Time of the last access, in nanoseconds since the epoch. One in the future becomes the present time, here and below.
+    /// Time of the last access, in nanoseconds since the epoch. A time in the future becomes the present time, here and
+    /// in `modified`.
     pub accessed: Option<u64>,
     /// Time of the last change of the content.
     pub modified: Option<u64>,
 }
 
 impl NewAttributes {
-    /// Puts them into a record. Returns whether that changes anything. Times after `now` become `now`: a time in the
-    /// future is damage.
+    /// Writes these attributes to a record. Returns whether this changes anything. Times after `now` become `now`: a
+    /// time in the future is damage.
     pub(super) fn put(self, raw: &mut InodeRaw, now: u64) -> bool {
         let before = *raw;
         if let Some(mode) = self.mode {
@@ -42,11 +43,11 @@ impl NewAttributes {
 }
 
 impl<S: WriteAt> Writer<S> {
-    /// Sets attributes of what is at `path` and, if `recursive`, of everything below it, in one commit. `choose` says for
-    /// each what it gets. Nothing is committed if nothing changes.
+    /// Sets attributes of what is at `path` and, if `recursive`, of everything below it, in one commit. `choose`
+    /// returns the new attributes of each of them. Nothing is committed if nothing changes.
     ///
     /// # Errors
-    /// The path, or an immutable inode; then nothing has changed.
+    /// The path cannot be used, or an inode is immutable; then nothing has changed.
     pub fn set_attributes(
         &mut self,
         path: &[u8],
@@ -71,11 +72,11 @@ impl<S: WriteAt> Writer<S> {
         self.commit(&change, now)
     }
 
-    /// Gives the region another label, in one commit, which writes both superblocks. Nothing is committed if it has that
-    /// label already.
+    /// Gives the region another label, in one commit, which writes both superblocks. Nothing is committed if it has
+    /// that label already.
     ///
     /// # Errors
-    /// The label; then nothing has changed.
+    /// The label is not valid; then nothing has changed.
     pub fn set_label(&mut self, label: &str) -> Result<(), ChangeError> {
         let now = self.begin()?;
         check_label(label)?;

@@ -28,7 +28,7 @@ impl<S: WriteAt> Writer<S> {
     /// Creates a file that reads as zeros. Its blocks are zeroed before the commit that assigns them.
     ///
     /// # Errors
-    /// The path, space or inodes; then nothing has changed.
+    /// The path cannot be used, or there are too few free blocks or no free inode; then nothing has changed.
     pub fn create(&mut self, path: &[u8], options: &CreateOptions) -> Result<InodeNo, ChangeError> {
         let now = self.begin()?;
         let (mut change, ino, mut raw) = self.new_entry(path, InodeKind::File, options, now)?;
@@ -60,7 +60,8 @@ impl<S: WriteAt> Writer<S> {
     /// already.
     ///
     /// # Errors
-    /// The path or inodes. Directories above that were created before remain.
+    /// The path cannot be used, or there is no free inode. Parent directories that were created before the error
+    /// remain.
     pub fn mkdir(&mut self, path: &[u8], parents: bool, mode: u16, owner: (u32, u32)) -> Result<(), ChangeError> {
         let options = CreateOptions { size: 0, sparse: true, align_1g: false, mode, owner };
         if !parents {
@@ -121,7 +122,7 @@ impl<S: WriteAt> Writer<S> {
     /// afterwards. Their content remains until they are allocated again, and is zeroed then.
     ///
     /// # Errors
-    /// The path, a directory that is not empty, or an immutable inode; then nothing has changed.
+    /// The path cannot be used, the directory is not empty, or an inode is immutable; then nothing has changed.
     pub fn remove(&mut self, path: &[u8], recursive: bool) -> Result<(), ChangeError> {
         let now = self.begin()?;
         let top = self.at(path)?.clone();

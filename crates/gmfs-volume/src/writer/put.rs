@@ -43,7 +43,7 @@ pub(super) struct Begun {
 
 /// A file's content that is being written to free blocks. Nothing of it is committed yet.
 pub(super) struct Filling {
-    /// Blocks that are reserved and not used yet, in file order.
+    /// Blocks that were taken out of the map of free blocks and are not used yet, in file order.
     pub(super) reserved: std::collections::VecDeque<Range<u32>>,
     /// Blocks in use, each with its file block first.
     pub(super) used: Vec<(u32, u32)>,
@@ -57,7 +57,8 @@ impl<S: WriteAt> Writer<S> {
     /// free afterwards.
     ///
     /// # Errors
-    /// The path, space, inodes, or `content`; then nothing has changed.
+    /// The path cannot be used, there are too few free blocks or no free inode, or `content` cannot be read; then
+    /// nothing has changed.
     pub fn put(&mut self, path: &[u8], content: &mut dyn Read, options: &PutOptions) -> Result<u64, ChangeError> {
         self.put_with(path, content, options, NewAttributes::default())
     }
@@ -143,7 +144,7 @@ impl<S: WriteAt> Writer<S> {
         Ok(filling.size)
     }
 
-    /// Reserves the estimated number of blocks, so that the content is contiguous if possible.
+    /// Takes the estimated number of blocks out of the map, so that the content is contiguous if possible.
     fn begin_filling(&mut self, options: &PutOptions) -> Result<Filling, ChangeError> {
         let CreateOptions { size, sparse, align_1g, .. } = options.create;
         let expected = if sparse && !align_1g { 0 } else { self.file_blocks(size)? };
@@ -213,7 +214,7 @@ impl<S: WriteAt> Writer<S> {
         Ok(())
     }
 
-    /// The next block for the content: a reserved one, or otherwise the lowest free one.
+    /// The next block for the content: one that was taken out of the map before, or otherwise the lowest free one.
     fn next_block(&mut self, filling: &mut Filling) -> Result<u32, ChangeError> {
         if filling.reserved.is_empty() {
             let more = self.reserve_places(0, 1, false, None)?;
@@ -228,7 +229,8 @@ impl<S: WriteAt> Writer<S> {
         Ok(block)
     }
 
-    /// Returns blocks that were reserved and not used. If the change was not made, it also returns the used ones.
+    /// Puts blocks that were taken and not used back into the map. If the change was not made, the used ones are put
+    /// back too.
     fn give_back(&mut self, filling: &Filling, failed: bool) {
         for run in &filling.reserved {
             self.blocks.release(run.clone());
@@ -248,7 +250,8 @@ fn assign_used(change: &mut Change, owner: InodeNo, used: &[(u32, u32)]) {
     }
 }
 
-/// Whether all bytes are zero. Page by page: comparing slices is many times as fast as looking at each byte.
+/// Whether all bytes are zero. They are compared with a page of zeros, because comparing slices is many times as fast
+/// as examining each byte.
 fn is_zero(bytes: &[u8]) -> bool {
     bytes.chunks(ZEROS.len()).all(|page| ZEROS.get(..page.len()) == Some(page))
 }

@@ -13,7 +13,7 @@ impl<S: WriteAt> Writer<S> {
     /// blocks are free afterwards.
     ///
     /// # Errors
-    /// The paths, or an immutable inode; then nothing has changed.
+    /// A path cannot be used, or an inode is immutable; then nothing has changed.
     pub fn rename(&mut self, from: &[u8], to: &[u8], replace: bool) -> Result<(), ChangeError> {
         let now = self.begin()?;
         let moved = self.at(from)?.clone();

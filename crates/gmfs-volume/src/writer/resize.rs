@@ -19,7 +19,7 @@ impl<S: WriteAt> Writer<S> {
     /// commit, or, if `sparse`, it is a hole. If it shrinks, blocks past the new end are free afterwards.
     ///
     /// # Errors
-    /// The path, space, or an immutable inode; then nothing has changed.
+    /// The path cannot be used, there are too few free blocks, or the inode is immutable; then nothing has changed.
     pub fn truncate(&mut self, path: &[u8], size: u64, sparse: bool) -> Result<(), ChangeError> {
         let now = self.begin()?;
         let inode = self.at(path)?.clone();
@@ -73,8 +73,8 @@ impl<S: WriteAt> Writer<S> {
         self.commit(change, now)
     }
 
-    /// Zeroes what follows a file's end in its last block, up to where the file will end: an earlier, longer life of the
-    /// file may have left something there. A seal of the block is dropped first.
+    /// Zeroes the bytes after a file's end in its last block, up to the new end. There may be old content, because the
+    /// file may have been longer before. A seal of the block is dropped first.
     fn zero_tail(&mut self, path: &[u8], extents: &[Extent], old_size: u64, new_size: u64) -> Result<(), ChangeError> {
         let geometry = self.superblock().geometry();
         let block_bytes = geometry.block_bytes();
@@ -99,7 +99,7 @@ impl<S: WriteAt> Writer<S> {
         self.superblock().geometry().file_blocks(size).ok_or(ChangeError::TooLarge(size))
     }
 
-    /// Takes blocks for the file blocks from `index` on out of the map.
+    /// Takes blocks out of the map for the file blocks from `index` on.
     pub(super) fn reserve_places(
         &mut self,
         index: u32,
@@ -110,11 +110,9 @@ impl<S: WriteAt> Writer<S> {
         if count == 0 {
             return Ok(Vec::new());
         }
-        self.withhold_used();
-        let (needed, free) = (u64::from(count), self.blocks.free());
-        if needed > free {
-            return Err(self.no_space(needed, free));
-        }
+        let needed = u64::from(count);
+        self.require_free(needed)?;
+        let free = self.blocks.free();
         if !aligned {
             return self.blocks.allocate(count).map_err(|_| self.no_space(needed, free));
         }

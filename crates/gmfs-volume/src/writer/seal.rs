@@ -1,4 +1,4 @@
-//! Seals of content: what the blocks of a file hold is recorded in their descriptors, or no longer.
+//! Seals of content: records what the blocks of a file hold in their descriptors, and removes such records.
 
 use std::ops::Range;
 
@@ -19,13 +19,13 @@ use crate::writer::{ChangeError, Writer, shown};
 /// How content is sealed.
 #[derive(Clone, Copy)]
 pub struct SealOptions<'o> {
-    /// Note blocks that are all zero as such, beside their CRCs.
+    /// Whether a block that is all zero is recorded as zero, in addition to its CRC.
     pub zero: bool,
-    /// Threads that read and sum up.
+    /// How many threads read blocks and compute their checksums.
     pub threads: usize,
-    /// Is told of each block that has been read, with its length in bytes.
+    /// Called for each block that has been read, with its length in bytes.
     pub progress: &'o dyn Fn(u64),
-    /// Whether to go on; asked before each block.
+    /// Whether to continue. Called for each block, before its seal is recorded.
     pub go_on: &'o dyn Fn() -> bool,
 }
 
@@ -35,16 +35,16 @@ impl std::fmt::Debug for SealOptions<'_> {
     }
 }
 
-/// What sealing a file came to, in blocks.
+/// The result of sealing a file, in blocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sealed {
     /// Blocks that have a seal now.
     pub sealed: u64,
-    /// Of these, blocks that are all zero.
+    /// How many of these blocks are all zero.
     pub zero: u64,
-    /// Blocks that could not be read: they have no seal.
+    /// Blocks that could not be read. They have no seal.
     pub unreadable: u64,
-    /// Blocks with hardware errors: they are not read, and have no seal.
+    /// Blocks with hardware errors. They are not read, and have no seal.
     pub bad: u64,
 }
 
@@ -56,12 +56,12 @@ impl<S: WriteAt> Writer<S> {
         seals
     }
 
-    /// Records what each block of a file holds, in one commit. `seals` tells where the file's descriptors are, as
-    /// [`seals`](Self::seals) gave it; a file without blocks needs none, and nothing is committed. Seals that it has are
-    /// replaced, and a block that cannot be read loses its own.
+    /// Seals each block of a file, in one commit. `seals` is what [`seals`](Self::seals) returned for the file; it says
+    /// where the file's descriptors are. For a file without blocks, nothing is committed. Seals that the file has
+    /// already are replaced. A block that cannot be read loses its seal.
     ///
     /// # Errors
-    /// [`ChangeError::Stopped`], [`ChangeError::InUse`], or no such file; then nothing has changed.
+    /// [`ChangeError::Stopped`], [`ChangeError::InUse`], or there is no such file; then nothing has changed.
     pub fn seal(&mut self, ino: InodeNo, seals: &FileSeals, options: &SealOptions<'_>) -> Result<Sealed, ChangeError> {
         let now = self.begin()?;
         let path = self.require_file(ino)?;
@@ -83,17 +83,18 @@ impl<S: WriteAt> Writer<S> {
         Ok(sealing.done)
     }
 
-    /// Drops the seals of a file, in one commit; gives how many there were. A file without any is left as it is.
+    /// Removes the seals of a file, in one commit. Returns how many there were. If there are none, nothing is
+    /// committed.
     ///
     /// # Errors
-    /// No such file; then nothing has changed.
+    /// There is no such file; then nothing has changed.
     pub fn unseal(&mut self, ino: InodeNo, seals: &FileSeals) -> Result<u64, ChangeError> {
         self.require_file(ino)?;
         self.drop_seals(&seals.pages, |_, entry| entry.owner() == ino)
     }
 
-    /// Drops the seal of a block whose content is about to change. Content without a seal is right; content with a seal
-    /// of other content is not.
+    /// Removes the seal of a block whose content is about to change. A block may be without a seal, but it must not
+    /// have the seal of other content.
     pub(super) fn unseal_block(&mut self, block: BlockNo) -> Result<(), ChangeError> {
         let Some((page, _)) = self.superblock().geometry().descriptor_place(block) else { return Ok(()) };
         self.drop_seals(&(page.0..page.0.saturating_add(1)), |number, _| number == block).map(drop)
@@ -134,12 +135,12 @@ impl<S: WriteAt> Writer<S> {
         }
     }
 
-    /// How many blocks have a seal.
+    /// How many blocks of the region have a seal.
     fn count_sealed(&mut self) -> u64 {
         self.sealed.unwrap_or_else(|| self.seals().sealed)
     }
 
-    /// The pages of a range that describe a fitting block of a file.
+    /// The pages of a range of the block table with a descriptor of this file for which `fits` returns true.
     fn pages_of(
         &self,
         ino: InodeNo,
@@ -149,7 +150,7 @@ impl<S: WriteAt> Writer<S> {
         self.pages_with(range, |_, entry| entry.owner() == ino && fits(entry))
     }
 
-    /// The pages of a range of the block table with a descriptor that fits.
+    /// The pages of a range of the block table with a descriptor for which `fits` returns true.
     fn pages_with(
         &self,
         range: &Range<u32>,
@@ -177,7 +178,8 @@ impl<S: WriteAt> Writer<S> {
         }
     }
 
-    /// Refuses a file if somebody uses one of its blocks: what is written there while it is read has no seal.
+    /// Refuses a file if one of its blocks is in use, because its content may then change while it is read, and the
+    /// seal would be wrong.
     fn require_pages_unused(&mut self, path: &[u8], ino: InodeNo, pages: &[PageNo]) -> Result<(), ChangeError> {
         let used = self.watched.used();
         let geometry = self.superblock().geometry();
@@ -198,21 +200,21 @@ impl<S: WriteAt> Writer<S> {
     }
 }
 
-/// A file in the course of being sealed.
+/// A file that is being sealed.
 struct Sealing<'o> {
     geometry: Geometry,
     ino: InodeNo,
     now: u64,
     options: SealOptions<'o>,
     done: Sealed,
-    /// Seals that its blocks had before.
+    /// How many seals the blocks of the file had before.
     dropped: u64,
-    /// Seals of all blocks before the commit.
+    /// How many blocks of the region had a seal before the commit, including those of this file.
     sealed_elsewhere: u64,
 }
 
 impl Sealing<'_> {
-    /// Seals of all blocks after the commit.
+    /// How many blocks of the region have a seal after the commit.
     const fn total(&self) -> u64 {
         self.sealed_elsewhere.saturating_sub(self.dropped).saturating_add(self.done.sealed)
     }
@@ -257,7 +259,7 @@ impl<S: ReadAt> Edit<S> for Sealing<'_> {
     }
 }
 
-/// Seals in the course of being dropped.
+/// Seals that are being removed.
 struct Dropping<F> {
     geometry: Geometry,
     fits: F,
@@ -283,7 +285,7 @@ impl<S, F: Fn(BlockNo, &BlockRaw) -> bool> Edit<S> for Dropping<F> {
     }
 }
 
-/// Takes the seal off a descriptor.
+/// Removes the seal from a descriptor.
 fn unseal(entry: &mut BlockRaw) {
     entry.crc = 0.into();
     entry.flags &= !BLOCK_FLAGS;

@@ -89,6 +89,11 @@ fn what_is_used_is_not_handed_out() {
     let error = writer.create(b"/all", &all).unwrap_err();
     assert_eq!(error_name(&error), "SpaceInUse");
     assert_eq!(writer.free_blocks(), free, "it is free all the same");
+    // Where those blocks would not be enough either, they are not what is wrong.
+    let error = writer.require_free(free + 1).unwrap_err();
+    assert_eq!(error_name(&error), "NoSpace");
+    assert_eq!(error_name(&writer.require_free(free).unwrap_err()), "SpaceInUse");
+    writer.require_free(free - 2).unwrap();
     let ino = writer.create(b"/most", &create_options((free - 1) * BLOCK, false, false)).unwrap();
     let error = writer.create(b"/one", &create_options(1, false, false)).unwrap_err();
     assert!(error.to_string().contains("1 more belong to no file, but are mapped by process 7 (guest)"), "{error}");

@@ -1,4 +1,4 @@
-//! guestmemfs v1: which file systems are in a memory, and what leads to each.
+//! guestmemfs v1: finds the file systems in a memory, and what refers to each.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -14,11 +14,11 @@ use super::{Candidate, DEFAULT_STEP};
 
 /// The boot loader puts the device tree that it hands over at a multiple of this, at least.
 const TREE_STEP: u64 = 64 << 10;
-/// Bytes that are read at once where all of a memory is looked through.
+/// Bytes that are read at once when all of a memory is searched.
 const PIECE: usize = 1 << 20;
-/// More device trees than that are not read: no memory has so many, and each can be large.
+/// At most this many device trees are read: no memory has so many, and each can be large.
 const MOST_TREES: usize = 256;
-/// More arrays of inodes than that are not looked for.
+/// At most this many arrays of inodes are searched for.
 const MOST_ARRAYS: usize = 256;
 /// The length of a superblock without debugging of locks.
 const SUPERBLOCK: u64 = 40;
@@ -31,18 +31,19 @@ pub struct Found {
     pub parts: Parts,
     /// The addresses of the device trees that describe it: the kernel's own, and copies for the next kernel.
     pub trees: Vec<u64>,
-    /// Records by which a boot loader told a kernel of one of them.
+    /// Records in which a boot loader told a kernel where one of these device trees is.
     pub setup_data: Vec<u64>,
-    /// Another one in the same memory took its place, so this is what a mount before left behind.
+    /// Another file system in the same memory took its place: this one is left over from an earlier mount.
     pub stale: bool,
 }
 
 /// How far a search goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// Where device trees for the next kernel are; if there are arrays of inodes without one, all of memory.
+    /// The places where device trees for the next kernel are; all of memory only if there are arrays of inodes, and no
+    /// device tree.
     Needed,
-    /// In all of memory, if there are arrays of inodes that no device tree leads to.
+    /// All of memory too, if there are arrays of inodes that no device tree leads to.
     Full,
 }
 
@@ -54,17 +55,17 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Looks at a place, whose first eight bytes are given.
+    /// Examines a place, whose first eight bytes are given.
     pub(super) fn look(&mut self, source: &dyn ReadAt, at: u64, first: u64) {
-        // The flags of the root, and padding.
+        // An array starts with the flags of the root, and padding.
         if first == 2 && at.is_multiple_of(ARRAY_BYTES) && self.arrays.len() < MOST_ARRAYS {
             self.arrays.extend(array_at(source, at));
         }
     }
 }
 
-/// Finds the file systems in a part of a memory. `step` is the distance of the places where device trees are looked for, at
-/// most 64 KiB.
+/// Finds the file systems in a part of a memory. `step` is the distance of the places where device trees are looked
+/// for, at most 64 KiB.
 pub(super) fn search(
     source: &dyn ReadAt,
     range: &Range<u64>,
@@ -126,7 +127,7 @@ struct Trees {
 }
 
 impl Trees {
-    /// Looks at a device tree. Gives the file system that it describes.
+    /// Reads a device tree. Returns the file system that it describes.
     fn look(&mut self, source: &dyn ReadAt, at: u64) -> Option<&mut Found> {
         if !self.looked_at.contains(&at) && self.looked_at.len() < MOST_TREES {
             self.looked_at.insert(at);
@@ -140,7 +141,7 @@ impl Trees {
     fn add(&mut self, at: u64, tree: HandOver) {
         let of = |found: &HandOver| (found.region, found.superblock.offset, found.inodes.offset, found.pages.clone());
         let same = self.found.iter_mut().find(|found| {
-            // A tree of which only the first page is there says less of the same.
+            // A tree of which only the first page is there says the same, but less of it.
             let known = found.parts.tree.as_ref();
             known.is_some_and(|known| of(known) == of(&tree) || !known.whole && of(known).1 == of(&tree).1)
         });
@@ -158,7 +159,7 @@ impl Trees {
         }
     }
 
-    /// Looks at what may be a record of the boot loader.
+    /// Reads what may be a record of the boot loader.
     fn record(&mut self, source: &dyn ReadAt, at: u64) {
         let Some(SetupData { tree, .. }) = setup_data_at(source, at) else { return };
         if self.records.insert(at)
@@ -169,7 +170,7 @@ impl Trees {
     }
 }
 
-/// Reads a range in order, as far as it is there and not zero, and hands its bytes over with their places.
+/// Reads a range in order, as far as it is there and not zero, and passes on its bytes with their places.
 fn through(
     source: &dyn ReadAt,
     range: &Range<u64>,
@@ -207,9 +208,10 @@ fn through(
     Ok(())
 }
 
-/// Of several file systems in one region one was mounted last, and the others are what earlier mounts left behind. A device
-/// tree describes the last one at its time, and a superblock says that it is handed over until a kernel restores it. Where no
-/// tree names the region, it is taken for the same.
+/// Marks the file systems that earlier mounts have left behind. Of several file systems in one region, only the one
+/// that was mounted last is not stale. A device tree describes the file system that was the last one when the tree was
+/// written. A superblock says that its file system is handed over, until a kernel restores it. A file system whose
+/// region no tree names counts as one of the same region.
 fn mark_stale(source: &dyn ReadAt, found: &mut [Found]) {
     let rank = |found: &Found| {
         let superblock = found.parts.superblock.and_then(|span| Superblock::read(source, span).ok());
@@ -224,7 +226,7 @@ fn mark_stale(source: &dyn ReadAt, found: &mut [Found]) {
 }
 
 impl Found {
-    /// How it is listed.
+    /// The file system as a candidate.
     pub(super) fn candidate(self, source: &dyn ReadAt) -> Candidate {
         let there = array_at(source, self.parts.inodes).is_some();
         let confidence = match (&self.parts.tree, there) {

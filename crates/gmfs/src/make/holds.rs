@@ -1,4 +1,4 @@
-//! What is not formatted unless somebody insists: whatever somebody may still want.
+//! Finds what is not formatted unless the user insists: anything that somebody may still want.
 
 use gmfs_format::native::seal::{PageKind, SealFault, claim};
 use gmfs_format::native::superblock::{MAGIC, Superblock, SuperblockFault};
@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use super::BlockSize;
 
-/// How many bytes of a file are read before it counts as empty; most of them in its first stretches of data.
+/// How many bytes of a file are read before it counts as empty: half of them from its first data on, the rest in parts
+/// of its further stretches of data.
 const LOOKED_AT: u64 = 4 << 20;
 /// How many of them in each stretch of data.
 const PER_STRETCH: u64 = 64 << 10;
@@ -97,8 +98,8 @@ fn has_magic(page: &PageBytes) -> bool {
     page.get(64..72).is_some_and(|bytes| bytes == MAGIC)
 }
 
-/// The format version of a superblock that is sealed and that this program does not read: at the start, where copy A is,
-/// or at the start of one of the last blocks, where copy B is.
+/// The format version of a superblock that is sealed and that this program does not read: at the start, where copy A
+/// is, or at the start of one of the last blocks, where copy B is.
 fn other_version(source: &dyn ReadAt) -> Option<u16> {
     let (blocks, _) = BlockSize::M2.split(source.end().unwrap_or(0));
     let last = (1..=LAST_BLOCKS).map_while(|n| blocks.checked_sub(n));
@@ -112,14 +113,14 @@ fn other_version(source: &dyn ReadAt) -> Option<u16> {
     })
 }
 
-/// Whether the first page is, by its marks, a superblock.
+/// Whether the first page looks like a page of a region, by its magics.
 fn looks_like_one(source: &dyn ReadAt) -> bool {
     let mut page = [0; PAGE_SIZE];
     let read = source.read_at(0, &mut page).is_ok();
     read && (has_magic(&page) || claim(&page).is_some() || page.starts_with(&PageKind::Superblock.magic()))
 }
 
-/// The first byte of a file that is not zero, if a bounded search comes to one.
+/// The first byte of a file that is not zero, if a bounded search finds one.
 fn data(source: &dyn ReadAt, end: u64) -> Option<Holds> {
     let mut left = LOOKED_AT;
     let mut at = 0;
@@ -134,7 +135,7 @@ fn data(source: &dyn ReadAt, end: u64) -> Option<Holds> {
             return Some(Holds::Data(stretch.start.saturating_add(len64(place))));
         }
         left = left.saturating_sub(length);
-        // At first all of the beginning, then a part of each stretch.
+        // The first half of the bytes is read from the beginning on, the rest in a part of each stretch.
         at = if left > LOOKED_AT >> 1 { stretch.start.saturating_add(length) } else { stretch.end };
     }
     None

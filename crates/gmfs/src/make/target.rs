@@ -34,11 +34,11 @@ pub struct Target {
     pub geometry: Geometry,
     /// The physical base that the region records; 0 is not known.
     pub recorded_base: u64,
-    /// Everything there is a hole: the file was made here.
+    /// The file was made here, so that all of it is a hole.
     fresh: bool,
     bytes: Bytes,
     made: Option<Made>,
-    /// A dry run's lock; what is written has its own.
+    /// The lock of a dry run. A target that is written holds its lock itself.
     _lock: Option<RangeLock>,
 }
 
@@ -65,8 +65,8 @@ impl Target {
         watch.refuse_bytes(source, &spans)
     }
 
-    /// The bytes of the image for which [`refuse_in_use`](Self::refuse_in_use) has to know what is mapped: what an older,
-    /// larger region has left is overwritten too.
+    /// The bytes of the image for which [`refuse_in_use`](Self::refuse_in_use) has to know what is mapped: what an
+    /// older, larger region has left is overwritten too.
     #[must_use]
     pub const fn reach(&self) -> Span {
         Span { offset: self.place.base, len: u64::MAX.saturating_sub(self.place.base) }
@@ -132,7 +132,7 @@ impl Target {
         (found.offset >= self.geometry.size()).then_some(found)
     }
 
-    /// What is there now. Reaches to the image's end, so that leftovers past a smaller region are seen too.
+    /// What is there now. It reaches to the image's end, so that leftovers past a smaller region are seen too.
     fn source(&self) -> Option<&dyn ReadAt> {
         match &self.bytes {
             Bytes::Nothing => None,
@@ -150,8 +150,8 @@ impl Target {
         offsets.into_iter().filter(|offset| offset.saturating_add(PAGE_BYTES) <= end).collect()
     }
 
-    /// Where other formats have marks, so that the region is not taken for one of them. Only files and block devices are
-    /// recognised by such marks.
+    /// Where other formats have marks, so that the region is not taken for one of them. Only files and block devices
+    /// are recognised by such marks.
     fn marked(&self) -> Vec<Range<u64>> {
         if self.fresh || !matches!(self.place.kind, Kind::File | Kind::BlockDevice) {
             return Vec::new();
@@ -160,10 +160,10 @@ impl Target {
     }
 }
 
-/// A file that was made or grown here. Dropped, it becomes what it was, unless it is kept.
+/// A file that was made or grown here. When this is dropped, the file becomes what it was, unless it is kept.
 struct Made {
     path: PathBuf,
-    /// It was not there before; else it was empty.
+    /// The file was not there before. Otherwise it was empty.
     new: bool,
     keep: bool,
 }
@@ -184,7 +184,7 @@ pub(super) fn open(request: &Request, locking: &Locking<'_>) -> Result<Target, M
     match std::fs::metadata(&request.image) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => make(request, locking, true),
         Ok(meta) if meta.is_file() && meta.len() == 0 => make(request, locking, false),
-        // What else is wrong with it is reported by whoever opens it.
+        // Opening it reports what else is wrong with it.
         _ => existing(request, locking),
     }
 }
@@ -206,7 +206,7 @@ fn make(request: &Request, locking: &Locking<'_>, new: bool) -> Result<Target, M
     let Some(size) = request.size.filter(|_| request.region.is_none()) else {
         return Err(if new { MakeError::Missing(path) } else { MakeError::Empty(path) });
     };
-    // Whatever can be wrong is found before there is a file that would have to be removed again.
+    // Everything that can be wrong is found before there is a file, which would have to be removed again.
     let geometry = request.geometry(size)?;
     let recorded_base = recorded_base(request)?;
     let (mut bytes, mut made) = (Bytes::Nothing, None);

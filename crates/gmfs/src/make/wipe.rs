@@ -1,7 +1,8 @@
-//! What formatting removes of those that were there before, so that `blkid -p` and wipefs(8) do not name them any more.
+//! What formatting removes of earlier formats, so that `blkid -p` and wipefs(8) do not name them any more.
 //!
-//! Programs tell what a device holds by marks at its start and its end: hundreds of them, at dozens of places. So
-//! everything there is zeroed that is not the region's own: it is free in a new region, or metadata that was never used.
+//! Programs recognise what a device holds by marks at its start and its end: hundreds of them, at dozens of places. So
+//! everything there is zeroed that is not the region's own: it is free in a new region, or metadata that was never
+//! used.
 
 use std::ops::Range;
 

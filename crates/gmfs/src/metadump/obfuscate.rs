@@ -1,5 +1,5 @@
-//! Replaces the names in metadata pages. Valid seals stay valid; broken seals stay broken in the same way. Where that is
-//! only possible by keeping bytes that may be a name, the bytes are replaced too.
+//! Replaces the names in metadata pages. Valid seals stay valid; broken seals stay broken in the same way. Where that
+//! is only possible by keeping bytes that may be a name, the bytes are replaced too.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
@@ -13,26 +13,26 @@ use gmfs_io::num::{len64, round_down, small};
 use gmfs_io::{Absence, ReadAt, ReadError, Span};
 use gmfs_volume::Superblocks;
 
-/// Letters and digits first, so that what is made of them is pleasant to read.
+/// Letters and digits come first, so that the new names are easy to read.
 const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
-/// Names up to this length may need every byte there is to stay apart.
+/// Names up to this length may need every possible byte to stay different from each other.
 const SHORT: usize = 3;
-/// What stands for a byte that is not shown.
+/// The byte that takes the place of a byte that must not be shown.
 const FILL: u8 = b'x';
 
-/// What each name has become. The first name of a length becomes `aaa`, the next one `baa`: nothing but the order in
-/// which they lie in the region tells of them. Of a name its number and 128 bits of a hash are kept, so that memory grows
-/// with how many names there are, and not with their length.
+/// The new name for each name. The first name of a length becomes `aaa`, the next one `baa`: so new names show nothing
+/// but the order in which the names are in the region. A number and 128 bits of a hash are kept for each name, so that
+/// memory grows with the number of names, and not with their length.
 #[derive(Default)]
 pub(super) struct Names {
     keys: [RandomState; 2],
     known: HashMap<[u64; 2], u64>,
-    /// The next number of each sort of name: those of one length, whose slashes and NULs are at the same places.
+    /// The next number for each sort of name: names of one length, whose slashes and NULs are at the same places.
     next: BTreeMap<Vec<u8>, u64>,
 }
 
 impl Names {
-    /// The name that stands for another, of the same length. Slashes and NULs, which no name should have, stay.
+    /// The new name for a name, of the same length. Slashes and NULs, which no name should have, stay.
     fn of(&mut self, name: &[u8]) -> Vec<u8> {
         if matches!(name, b"" | b"." | b"..") || name.iter().all(|byte| is_kept(*byte)) {
             return name.to_vec();
@@ -57,7 +57,7 @@ const fn is_kept(byte: u8) -> bool {
     matches!(byte, 0 | b'/')
 }
 
-/// A number in as many digits as the name has bytes that go, the lowest first.
+/// A number in as many digits as the name has bytes to replace, the lowest digit first.
 fn spell(mut number: u64, name: &[u8]) -> Vec<u8> {
     let mut digits = LETTERS.to_vec();
     if name.len() <= SHORT {
@@ -128,14 +128,14 @@ impl<S: ReadAt> ReadAt for Obfuscated<'_, S> {
     }
 }
 
-/// Obfuscates a page that lies at `place`.
+/// Obfuscates a page that is at `place`.
 pub(super) fn page(bytes: &mut PageBytes, place: &Place, names: &mut Names) {
     let fault = seal::check(bytes, place).err();
     match fault {
         Some(SealFault::Zeroed) => {}
         Some(SealFault::Overwritten) => junk(bytes, place),
         Some(SealFault::Flipped { byte, bit }) => {
-            // The page that it was, and then the flip again.
+            // The page is restored and obfuscated, and then the bit is flipped again.
             let flip = |bytes: &mut PageBytes| {
                 if let Some(byte) = bytes.get_mut(usize::from(byte)) {
                     *byte ^= 1_u8.checked_shl(bit.into()).unwrap_or(0);
@@ -147,7 +147,8 @@ pub(super) fn page(bytes: &mut PageBytes, place: &Place, names: &mut Names) {
             flip(bytes);
         }
         Some(SealFault::Torn) => {
-            // Anything may lie anywhere in it, a name too. That the CRC is wrong, and by how much, is all that counts.
+            // Anything may be anywhere in such a page, even a name. Of all of it only the difference between the CRCs
+            // is kept.
             let syndrome = stored(bytes) ^ right(bytes);
             behind_header(bytes).for_each(hide);
             seal::seal(bytes, place, Generation(0));
@@ -168,7 +169,7 @@ pub(super) fn page(bytes: &mut PageBytes, place: &Place, names: &mut Names) {
         }
     }
     if fault != seal::check(bytes, place).err() {
-        // By chance only; what is hidden stays hidden.
+        // This happens by chance only. What is hidden stays hidden.
         junk(bytes, place);
     }
 }
@@ -184,7 +185,7 @@ fn right(bytes: &PageBytes) -> u32 {
     stored(&copy)
 }
 
-/// Whatever it was, but not zero if it was not.
+/// Hides a byte: one that is not zero becomes another one that is not zero.
 fn hide(byte: &mut u8) {
     if *byte != 0 {
         *byte = FILL;
@@ -195,13 +196,13 @@ fn behind_header(bytes: &mut PageBytes) -> impl Iterator<Item = &mut u8> {
     bytes.iter_mut().skip(size_of::<PageHeader>())
 }
 
-/// A page that is no metadata page, the same at one place every time.
+/// Makes a page that is no metadata page, and always the same one for a place.
 fn junk(bytes: &mut PageBytes, place: &Place) {
     let text = format!("no metadata page: copy {} page {} ", place.copy, place.page);
     bytes.iter_mut().zip(text.bytes().cycle()).for_each(|(to, from)| *to = from);
 }
 
-/// Takes the names out of a page that is what its magic says; out of one of another version, everything.
+/// Removes the names from a page that is what its magic says. In a page of another version, everything is hidden.
 fn payload(bytes: &mut PageBytes, names: &mut Names) {
     let header = PageHeader::of_mut(bytes);
     header.reserved.iter_mut().for_each(hide);
@@ -232,7 +233,7 @@ fn label(bytes: &mut PageBytes) {
     let legal = std::str::from_utf8(text).is_ok_and(|label| check_label(label).is_ok());
     raw.label.iter_mut().for_each(hide);
     if !legal {
-        // As illegal as it was.
+        // The label was illegal, and stays illegal.
         raw.label.iter_mut().take(1).for_each(|byte| *byte = 1);
     }
     raw.writer.iter_mut().skip_while(|byte| **byte != 0).for_each(hide);

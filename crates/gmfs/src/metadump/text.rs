@@ -102,7 +102,7 @@ fn fields<T: OnMemory>(out: &mut Out<'_>, what: &str, value: &T) -> io::Result<(
     Ok(())
 }
 
-/// Blocks one behind the other that are alike, with indices one behind the other.
+/// Consecutive blocks that are alike, with consecutive indices.
 struct Run {
     first: BlockNo,
     count: u32,
@@ -124,7 +124,7 @@ impl Run {
         Ok(())
     }
 
-    /// Free blocks go without saying.
+    /// Prints the run. Free blocks are left out.
     fn tell(&self, out: &mut Out<'_>) -> io::Result<()> {
         let Self { first, count, entry } = self;
         if *count == 0 || *entry == BlockRaw::FREE {

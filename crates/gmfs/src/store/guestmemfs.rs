@@ -21,7 +21,7 @@ pub struct Guestmemfs {
 }
 
 impl Guestmemfs {
-    /// What led to it.
+    /// How it was found.
     #[must_use]
     pub const fn found(&self) -> &Found {
         &self.found
@@ -33,7 +33,8 @@ impl Guestmemfs {
         &self.store
     }
 
-    /// By what files are mapped; `None` is what the device tree says, and for files that it does not name, the inode.
+    /// Which mappings decide where files are. `None`: those of the device tree, and for files that it does not name,
+    /// the inode's.
     #[must_use]
     pub const fn by(&self) -> Option<layout::By> {
         self.by
@@ -101,7 +102,7 @@ impl Guestmemfs {
         owner(self.store.owner(offset, self.by))
     }
 
-    /// What of the metadata is at a physical address of the machine.
+    /// The part of the metadata that is at a physical address of the machine.
     #[must_use]
     pub fn metadata_at(&self, address: u64) -> Option<Owner> {
         let tree = self.found.parts.tree.as_ref();

@@ -95,7 +95,7 @@ impl Luo {
                 Some(format!("its handler is {}, which hands over no memory of a file", name::escape(&file.handler)))
             }
             Some(Err(fault)) => Some(fault.to_string()),
-            // Of a file that was taken, the record can be left over, and not the list of its folios.
+            // After a file was taken, its record may be left over while the list of its folios is gone.
             Some(Ok(memfd)) => memfd.folios(&self.source).next()?.err().map(|fault| fault.to_string()),
         }
     }
@@ -113,7 +113,7 @@ impl Luo {
         Ok(self.extents(memfd).map(piece).collect())
     }
 
-    /// Whose a physical address is.
+    /// The owner of a physical address.
     pub(super) fn owner(&self, address: u64) -> Owner {
         let store = &self.store;
         let page = gmfs_io::num::round_down(address, PAGE);
@@ -159,7 +159,7 @@ impl Luo {
         for ino in self.entries.keys() {
             let Some(memfd) = self.memfd(*ino) else { continue };
             let mut own = None;
-            // A broken list has handed out what there is of it.
+            // A broken list has passed on what there is of it.
             let _ = memfd.own_pages(&self.source, |part, at| {
                 if at == page {
                     own = Some(part);
@@ -187,7 +187,7 @@ impl Luo {
         None
     }
 
-    /// An address that nothing known has.
+    /// The answer for an address that has no known owner.
     fn nobody(&self, address: u64) -> Owner {
         let scratch = self.store.scratch.as_ref();
         let one = Span::new(address, 1);
@@ -206,7 +206,7 @@ impl Luo {
         InodeNo::at_position(session.checked_add(1)?)
     }
 
-    /// In pages.
+    /// The usage, in pages.
     pub(super) fn usage(&self) -> Usage {
         let memfds = || self.store.files().filter_map(|(_, file)| file.memfd.as_ref()?.as_ref().ok());
         let data = memfds().fold(0_u64, |sum, memfd| sum.saturating_add(memfd.size.div_ceil(PAGE)));

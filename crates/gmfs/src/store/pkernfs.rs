@@ -18,8 +18,8 @@ pub struct Pkernfs {
 }
 
 impl Pkernfs {
-    /// The store that fills `source`, where no native region is, for `error`. If it does not look like one, that is the
-    /// error, and the source is given back.
+    /// Opens the store that fills `source`, in which no native region was found (`error`). If it does not look like a
+    /// store of the driver, returns that error and the source.
     pub(super) fn open(source: Source, error: OpenError) -> Result<Self, (Source, Error)> {
         let none = matches!(error, OpenError::NoRegion { .. });
         if !none || super::other_layout(&source) != Some(Layout::Pkernfs) {
@@ -39,7 +39,7 @@ impl Pkernfs {
         &self.store
     }
 
-    /// What is wrong with it: everything that an undamaged region satisfies is looked at.
+    /// What is wrong with it. Everything that holds in an undamaged store is checked.
     #[must_use]
     pub fn check(&self) -> Vec<layout::Finding> {
         self.store.check(&self.source)

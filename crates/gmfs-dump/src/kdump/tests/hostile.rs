@@ -1,4 +1,4 @@
-//! Reads hostile files: each hazard of the list, and random mutations of whole dumps.
+//! Reads hostile files: files with a single fault, and random mutations of whole dumps.
 
 use super::*;
 

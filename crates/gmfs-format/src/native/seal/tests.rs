@@ -118,10 +118,9 @@ fn a_page_past_its_own_marks_is_no_statement() {
 }
 
 #[test]
-fn every_flipped_bit_of_header_and_ends_is_found() {
+fn every_flipped_bit_is_found() {
     let good = sealed(&[0xC3; 4000]);
-    let interesting = (0..64).chain(4090..4096);
-    for byte in interesting {
+    for byte in 0..PAGE_SIZE {
         for bit in 0..8 {
             let mut page = good;
             page[byte] ^= 1 << bit;

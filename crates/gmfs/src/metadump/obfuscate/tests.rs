@@ -43,13 +43,13 @@ fn place(kind: PageKind) -> Place {
     Place { kind, copy: CopyId::A, page: PageNo(2), uuid: uuid::Uuid::nil(), birth: 0, geometry }
 }
 
-/// Four bytes of a name or of the label anywhere in a page.
+/// Whether four bytes of a name or of the label are anywhere in a page.
 fn shows(bytes: &PageBytes) -> bool {
     let told: BTreeSet<&[u8]> = NAMES.iter().chain([&LABEL]).flat_map(|name| name.windows(4)).collect();
     bytes.windows(4).any(|window| told.contains(window))
 }
 
-/// A page of inodes, used and free, with names, and something behind the names' ends and in what is reserved.
+/// A page of inodes, used and free, with names, and with bytes past the ends of the names and in reserved fields.
 fn inodes() -> PageBytes {
     let mut bytes = [0; PAGE_SIZE];
     for (number, inode) in InodeTablePage::view_mut(&mut bytes).inodes.iter_mut().enumerate() {
@@ -78,7 +78,7 @@ fn superblock() -> PageBytes {
     sealed(bytes, PageKind::Superblock)
 }
 
-/// The seal, but what is reserved in the header stays.
+/// Seals a page, but keeps the reserved bytes of its header.
 fn sealed(mut bytes: PageBytes, kind: PageKind) -> PageBytes {
     let reserved = PageHeader::of(&bytes).reserved;
     seal::seal(&mut bytes, &place(kind), Generation(3));
@@ -87,7 +87,7 @@ fn sealed(mut bytes: PageBytes, kind: PageKind) -> PageBytes {
     bytes
 }
 
-/// Obfuscates a page at every place it may lie; nothing shows, and it is as damaged as it was.
+/// Obfuscates a page at every place where it may be. Nothing of it shows, and it is as damaged as it was.
 fn hides(bytes: &PageBytes) {
     for kind in PageKind::ALL {
         let place = place(kind);
