@@ -89,6 +89,9 @@ skip() {
 packages=(linux-image-cloud-amd64 qemu-system-x86 busybox-static kexec-tools makedumpfile e2fsprogs g++ shellcheck python3
     strace util-linux mandoc zsh fish file lintian rpm python3-jsonschema)
 
+# The browser that shows the pages of reports.
+[ $mode != full ] || packages+=(chromium)
+
 install_packages() {
     local package missing=()
     for package in "${packages[@]}"; do
@@ -199,6 +202,11 @@ packages() {
     scripts/try-packages.sh "$work/packages"
 }
 
+pages() {
+    command -v chromium >/dev/null || skip "chromium is not installed"
+    cargo test --quiet --locked -p gmfs-cli --test it -- --ignored report:: 2>&1 | tee -a "$log"
+}
+
 # --- what takes hours ------------------------------------------------------------------------------------------------
 
 more_attacks() {
@@ -268,6 +276,7 @@ if [ $mode != tests ]; then
 fi
 if [ $mode = full ]; then
     part "deb and rpm" "built, installed into an empty root, tried, removed" packages
+    part "pages" "reports in a browser" pages
     part "more attacks" "seeds 1 to 20" more_attacks
     part "more random cases" "damage, crashes, codecs" more_cases
     part "long fuzzing" "${GMFS_FUZZ_SECONDS:-600} seconds for each target" long_fuzzing

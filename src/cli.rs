@@ -100,9 +100,11 @@ commands! {
     who json;
     df json;
     metrics json;
+    report json;
     create json;
     mkdir json;
     put json;
+    cp json;
     truncate json;
     mv json;
     rm json;
@@ -277,8 +279,9 @@ mod tests {
     const NO_JSON: [&str; 6] = ["cat", "completions", "man", "mount", "umount", "vm run"];
 
     /// Commands that change a region.
-    const CHANGES: [&str; 20] = [
+    const CHANGES: [&str; 21] = [
         "chmod",
+        "cp",
         "chown",
         "tune",
         "mkfs",

@@ -225,6 +225,10 @@ fn change(error: &ChangeError) -> Told {
         ChangeError::NotEmpty(_) => with("not-empty", "`gmfs rm -r` removes a directory with all that is in it"),
         ChangeError::Root => ("root", None),
         ChangeError::IntoItself(_) => ("into-itself", None),
+        ChangeError::SameFile(..) => ("same-file", None),
+        ChangeError::HardwareError { .. } => {
+            with("bad-block", "`gmfs extract --sparse-absent IMAGE PATH` copies out what is left of it")
+        }
         ChangeError::Immutable(_) => ("immutable", None),
         ChangeError::Name { .. } => ("name", None),
         ChangeError::NoSpace { .. } | ChangeError::NoAlignedSpace { .. } => {

@@ -6,8 +6,8 @@ use clap::builder::StyledStr;
 /// Each heading with its commands, in the order in which they are listed. Every command is under one of them.
 pub(crate) const HEADINGS: [(&str, &[&str]); 8] = [
     ("Start here", &["mkfs", "put", "ls", "extract", "fsck"]),
-    ("Make and change", &["create", "mkdir", "truncate", "mv", "rm", "chmod", "chown", "tune"]),
-    ("Look", &["inspect", "scan", "tree", "stat", "df", "map", "who", "diff"]),
+    ("Make and change", &["create", "mkdir", "cp", "truncate", "mv", "rm", "chmod", "chown", "tune"]),
+    ("Look", &["inspect", "scan", "tree", "stat", "df", "map", "who", "diff", "report"]),
     ("Take out", &["cat", "save", "dump", "mount", "umount"]),
     ("Check and repair", &["repair", "explain", "undo", "restore", "bad", "inject"]),
     ("Live update", &["seal", "verify", "unseal", "vm", "plan", "preflight"]),

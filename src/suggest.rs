@@ -22,9 +22,10 @@ const OTHERS: &[Other] = &[
     names(&["fix", "recover", "xfs_repair"], "repair"),
     names(&["info", "show", "dumpe2fs", "xfs_info", "status", "debugfs"], "inspect"),
     names(&["usage", "free", "space"], "df"),
+    names(&["html", "visualize", "dashboard"], "report"),
     names(&["prometheus", "openmetrics", "monitor", "stats"], "metrics"),
     names(&["blkid", "probe", "search", "find", "detect"], "scan"),
-    names(&["copy", "cp", "import", "add", "insert", "write", "upload"], "put"),
+    names(&["copy", "import", "add", "insert", "write", "upload"], "put"),
     names(&["export", "get", "copy-out", "unpack", "download"], "extract"),
     names(&["list", "dir", "ll"], "ls"),
     names(&["du"], "tree"),
@@ -131,7 +132,7 @@ mod tests {
             text.lines().filter_map(|line| line.trim().strip_prefix("tip: ").map(str::to_owned)).collect::<Vec<_>>()
         };
         for (asked, command) in
-            [("info", "inspect"), ("check", "fsck"), ("dumpe2fs", "inspect"), ("format", "mkfs"), ("cp", "put")]
+            [("info", "inspect"), ("check", "fsck"), ("dumpe2fs", "inspect"), ("format", "mkfs"), ("import", "put")]
         {
             let tips = tip(&[asked]);
             assert!(tips.len() == 1 && tips[0].starts_with(&format!("use 'gmfs {command}': ")), "{asked}: {tips:?}");

@@ -119,9 +119,11 @@ pub(super) fn change(
     ctx: &mut Ctx,
     (command, cannot): (&str, &'static str),
 ) -> Result<Exit> {
-    let named: Vec<&[u8]> = paths.iter().map(|path| crate::paths::bytes(path)).collect();
     let changed = open::for_change(image, InUseOk { in_use_ok: false }, ctx, |writer| {
-        let tried = super::change_each(paths, |path| writer.set_attributes(path, recursive, choose))?;
+        let mut tried = super::Tried::default();
+        let paths = super::expand(writer.tree(), paths, &mut tried);
+        let tried = super::change_each(&paths, tried, |path| writer.set_attributes(path, recursive, choose))?;
+        let named: Vec<&[u8]> = paths.iter().map(|path| crate::paths::bytes(path)).collect();
         Ok((super::entries(writer, &named), tried))
     });
     let ((entries, tried), changes) = changed.context(cannot)?;

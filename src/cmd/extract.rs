@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
 use gmfs::Store;
+use gmfs::attributes::{Directories, Kept};
 use gmfs::content::{Gaps, known_gaps};
 use gmfs::extract::{self, Entry, Extracted, Options};
 use gmfs::folder::{Folder, Folders};
@@ -34,13 +35,15 @@ use crate::render::size;
 /// Holes stay holes. A range that the image does not hold, or that cannot be read, is an error that names it, unless
 /// --sparse-absent is given: then it becomes a hole, the ranges are listed in a file, and the exit status is 1. A file has
 /// its name when it is whole, and is called FILE.partial until then. Only their owner may read the files and directories that
-/// are made. Symbolic links that are in DEST already are not followed; DEST itself may be one. A file or directory whose
+/// are made, unless -p is given. A PATH that is not in the region and has *, ? or [...] in it stands for all that it matches; quote it. Symbolic links that are in DEST already are not followed; DEST itself may be one. A file or directory whose
 /// name could lead out of DEST is left out and named, and the exit status is 1. Beside the files of a live-update session,
 /// session.json has what is recorded of them: handler, seals, position.
 #[derive(Arguments, Clone, Debug)]
 #[command(after_long_help = "Examples:
   gmfs extract region.img /vms/a.mem
   gmfs extract region.img /vms/a.mem /vms/b.mem rescued/
+  gmfs extract region.img '/vms/*.mem' rescued/
+  gmfs extract -p region.img / copy
   gmfs extract vmcore / rescued --sparse-absent")]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -52,8 +55,12 @@ pub(crate) struct Args {
     /// last and is an existing directory
     #[arg(value_name = "PATH|DEST", value_parser = super::new_file())]
     rest: Vec<PathBuf>,
-    #[arg(skip)]
-    destination: Option<PathBuf>,
+    /// Keep permission bits, owner, group, and the times of access and change
+    ///
+    /// A directory that is there already keeps its own. Where an owner or a group cannot be set, which only root can do, that
+    /// is said, the bits setuid and setgid are left out, and the exit status is 1.
+    #[arg(short, long)]
+    preserve: bool,
     /// Replace files that exist
     #[arg(short, long)]
     force: bool,
@@ -81,95 +88,54 @@ const SESSION_FILE: &str = "session.json";
 const SPARSE_HINT: &str = "--sparse-absent leaves holes there, and lists them";
 
 /// A job half done.
-struct Work<'a> {
+struct Work<'a, 't> {
     args: &'a Args,
     options: Options,
     store: &'a Store,
+    tree: &'t Tree,
     runs: Runs,
     done: Vec<actions::Extracted>,
     missing: Missing,
     /// Lists of missing ranges that were made: no file of the region takes their place.
     lists: BTreeSet<PathBuf>,
     gaps: bool,
+    hidden: Vec<(&'t Inode, Why)>,
+    doubtful: Vec<(&'t Inode, String)>,
+    /// How many could not get their owner or group.
+    not_owned: u64,
 }
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
+    let store = open::store(&args.image, ctx)?;
+    let (inodes, mut exit) = super::inodes(&store, ctx);
     let (destination, more) = match args.rest.split_last() {
-        Some((destination, more)) => (Some(destination.clone()), more),
+        Some((destination, more)) => (Some(destination.as_path()), more),
         None => (None, &[][..]),
     };
-    if more.is_empty() {
-        return one(&Args { destination, ..args.clone() }, ctx);
-    }
-    if args.json || args.missing.is_some() {
-        let option = if args.json { "--json" } else { "--missing" };
-        let failure = Failure::new("usage", format!("with {option}, one path is extracted at a time"));
-        return Err(failure.hint("extract the directory that holds them, or each by itself").into());
-    }
-    if let Some(destination) = destination.as_ref().filter(|path| !path.is_dir()) {
+    let named: Vec<OsString> =
+        std::iter::once(args.path.clone()).chain(more.iter().map(|path| path.clone().into_os_string())).collect();
+    let mut tried = super::Tried::default();
+    let wanted = super::expand(&inodes.tree, &named, &mut tried);
+    let several = wanted.len() > 1 || named.len() > 1;
+    if let Some(destination) = destination.filter(|path| several && !path.is_dir()) {
         let message = format!("{} is no directory, and several paths need one", destination.display());
         return Err(Failure::new("not-directory", message).hint("make the directory first").into());
     }
-    let mut tried = super::Tried::default();
-    let mut exit = Exit::Done;
-    for path in std::iter::once(args.path.as_os_str()).chain(more.iter().map(|path| path.as_os_str())) {
-        let single = Args { path: path.to_owned(), destination: destination.clone(), ..args.clone() };
-        if tried.add(one(&single, ctx)) == Some(Exit::No) {
-            exit = Exit::No;
-        }
+    let mut tops = Vec::new();
+    for path in &wanted {
+        let found = super::find(&inodes.tree, path, &mut exit, ctx);
+        tops.extend(tried.add(found.with_context(|| cannot_extract(paths::bytes(path)))).map(|top| (path, top)));
     }
-    Ok(if tried.end()? { Exit::Failed } else { exit })
-}
-
-/// Extracts one file or directory.
-fn one(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
-    let store = open::store(&args.image, ctx)?;
-    let (inodes, mut exit) = super::inodes(&store, ctx);
-    let tree = &inodes.tree;
-    let path = paths::bytes(&args.path);
-    let cannot = || cannot_extract(path);
-    let top = super::find(tree, &args.path, &mut exit, ctx).with_context(cannot)?;
-    let target = Target::new(args, top).with_context(cannot)?;
-    let single = (top.kind == Kind::File).then_some(top.ino);
     // Other layouts read the content of each file by itself.
     let native = store.layout() == Layout::Native;
-    let runs = store.runs(|ino| native && single.is_none_or(|only| only == ino));
-    let (done, missing, lists) = (Vec::new(), Missing::default(), BTreeSet::new());
-    let options = options(args);
-    let mut work = Work { args, options, store: &store, runs, done, missing, lists, gaps: false };
-    let path = tree.path(top.ino).unwrap_or_else(|| path.to_vec());
-    let mut hidden: Vec<(&Inode, Why)> = Vec::new();
-    let mut doubtful = Vec::new();
-    if args.dry_run {
-        hidden = work.plan(tree, (top, &path), &target.path(), &mut doubtful, ctx).with_context(cannot)?;
-    } else if top.kind == Kind::File {
-        let (folder, name) = target.file().with_context(cannot)?;
-        work.file(&path, top, (&folder, &name), ctx).with_context(cannot)?;
-        doubtful.push((top, paths::shown(&path)));
-    } else {
-        let mut folders = Folders::new(target.directory().with_context(cannot)?);
-        work.session(top, &folders.parent(1)?).with_context(cannot)?;
-        hidden = extract::walk(&store, tree, (top, &path), |entry| {
-            let made = work.entry(entry, &mut folders, ctx);
-            if entry.inode.is_doubtful() {
-                doubtful.push((entry.inode, paths::shown(entry.path)));
-            }
-            made.with_context(|| cannot_extract(entry.path))
-        })?;
+    let only: Option<BTreeSet<InodeNo>> =
+        tops.iter().map(|(_, top)| (top.kind == Kind::File).then_some(top.ino)).collect();
+    let runs = store.runs(|ino| native && only.as_ref().is_none_or(|only| only.contains(&ino)));
+    let mut work = Work::new(args, &store, &inodes.tree, runs);
+    for (path, top) in tops {
+        tried.add(work.one(path, top, destination, ctx).with_context(|| cannot_extract(paths::bytes(path))));
     }
-    super::tell_hidden(&hidden, "extracted", &mut exit, ctx);
-    super::tell_doubtful(doubtful.into_iter(), &mut exit, ctx);
-    exit = if work.gaps { Exit::No } else { exit };
-    if let Some(list) = args.missing.as_ref().filter(|_| !args.dry_run) {
-        work.missing.save(store.physical_base(), list, args.force, args.image.files()).with_context(cannot)?;
-    }
-    if args.json {
-        let not_shown = files::NotShown::list(&hidden);
-        let (image, store) = ((&store.place).into(), (&store).into());
-        let answer = actions::Extract { image, store, dry_run: args.dry_run, files: work.done, not_shown };
-        json::print(ctx, "extract", &answer)?;
-    }
-    Ok(exit)
+    work.end(tried, exit, ctx)
 }
 
 fn cannot_extract(path: &[u8]) -> String {
@@ -180,6 +146,7 @@ fn options(args: &Args) -> Options {
     let mut options = Options::default();
     options.replace = args.force;
     options.leave_gaps = args.sparse_absent;
+    options.preserve = args.preserve;
     options.inputs = args.image.files().map(Path::to_owned).collect();
     options
 }
@@ -195,9 +162,9 @@ enum Target {
 
 impl Target {
     /// Into a directory that exists, or what was named.
-    fn new(args: &Args, top: &Inode) -> Result<Self> {
+    fn new(destination: Option<&Path>, top: &Inode) -> Result<Self> {
         // The directory that is meant if nothing is named goes without a name in what is told.
-        let named = args.destination.as_deref().unwrap_or_else(|| Path::new(""));
+        let named = destination.unwrap_or_else(|| Path::new(""));
         let there = named.as_os_str().is_empty() || named.is_dir();
         if there {
             let named = if named == Path::new(".") { Path::new("") } else { named };
@@ -237,40 +204,119 @@ impl Target {
         }
     }
 
-    /// The directory, made if it is not there.
-    fn directory(self) -> Result<Folder> {
+    /// The directory, made if it is not there, and whether it was.
+    fn directory(self) -> Result<(Folder, bool)> {
         match self {
-            Self::Existing(folder) => Ok(folder),
+            Self::Existing(folder) => Ok((folder, false)),
             Self::Entry { parent, name, .. } => {
-                parent.make(&name).with_context(|| format!("cannot make {}", parent.path_of(&name).display()))
+                let made = parent.make_or_enter(&name);
+                made.with_context(|| format!("cannot make {}", parent.path_of(&name).display()))
             }
         }
     }
 }
 
-impl Work<'_> {
-    /// Tells what would be made of a file or directory, `to` being its path outside. Gives what would be left out.
-    fn plan<'t>(
-        &mut self,
-        tree: &'t Tree,
-        (top, path): (&'t Inode, &[u8]),
-        to: &Path,
-        doubtful: &mut Vec<(&'t Inode, String)>,
-        ctx: &mut Ctx,
-    ) -> Result<Vec<(&'t Inode, Why)>> {
-        if top.kind == Kind::File {
-            doubtful.push((top, paths::shown(path)));
-            self.plan_file(path, top, to, ctx)?;
-            return Ok(Vec::new());
+impl<'a, 't> Work<'a, 't> {
+    fn new(args: &'a Args, store: &'a Store, tree: &'t Tree, runs: Runs) -> Self {
+        Self {
+            args,
+            options: options(args),
+            store,
+            tree,
+            runs,
+            done: Vec::new(),
+            missing: Missing::default(),
+            lists: BTreeSet::new(),
+            gaps: false,
+            hidden: Vec::new(),
+            doubtful: Vec::new(),
+            not_owned: 0,
         }
-        extract::walk(self.store, tree, (top, path), |entry| {
+    }
+
+    /// Tells what came of it.
+    fn end(self, tried: crate::cmd::Tried, exit: Exit, ctx: &mut Ctx) -> Result<Exit> {
+        let Self { args, store, done, missing, gaps, hidden, doubtful, not_owned, .. } = self;
+        let mut exit = if gaps { Exit::No } else { exit };
+        crate::cmd::tell_hidden(&hidden, "extracted", &mut exit, ctx);
+        crate::cmd::tell_doubtful(doubtful.into_iter(), &mut exit, ctx);
+        if args.preserve && store.layout() != Layout::Native {
+            let layout = store.layout();
+            ctx.warn(&format!(
+                "a store of {layout} records no permission bits, owners and times, so that -p keeps none"
+            ));
+            exit = Exit::No;
+        }
+        if not_owned > 0 {
+            let several = format!("{not_owned} files and directories");
+            let of = if not_owned == 1 { "1 file or directory" } else { &several };
+            ctx.warn(&format!("owner and group of {of} could not be set: only root can; the rest of -p was done"));
+            exit = Exit::No;
+        }
+        let failed = tried.end()?;
+        if let Some(list) = args.missing.as_ref().filter(|_| !args.dry_run) {
+            let saved = missing.save(store.physical_base(), list, args.force, args.image.files());
+            saved.with_context(|| cannot_extract(paths::bytes(&args.path)))?;
+        }
+        if args.json {
+            let not_shown = files::NotShown::list(&hidden);
+            let (image, store) = ((&store.place).into(), store.into());
+            let answer = actions::Extract { image, store, dry_run: args.dry_run, files: done, not_shown };
+            json::print(ctx, "extract", &answer)?;
+        }
+        Ok(if failed { Exit::Failed } else { exit })
+    }
+
+    /// Extracts one operand.
+    fn one(&mut self, named: &OsStr, top: &'t Inode, destination: Option<&Path>, ctx: &mut Ctx) -> Result<()> {
+        let target = Target::new(destination, top)?;
+        let path = self.tree.path(top.ino).unwrap_or_else(|| paths::bytes(named).to_vec());
+        if self.args.dry_run {
+            return self.plan((top, &path), &target.path(), ctx);
+        }
+        if top.kind == Kind::File {
+            let (folder, name) = target.file()?;
+            self.doubtful.push((top, paths::shown(&path)));
+            return self.file(&path, top, (&folder, &name), ctx);
+        }
+        let (folder, new) = target.directory()?;
+        let folder = Arc::new(folder);
+        let mut folders = Folders::from(Arc::clone(&folder));
+        let mut directories = Directories::new(folder, self.kept(top).filter(|_| new));
+        self.session(top, &folders.parent(1)?)?;
+        let hidden = extract::walk(self.store, self.tree, (top, &path), |entry| {
+            let made = self.entry(entry, &mut folders, &mut directories, ctx);
+            if entry.inode.is_doubtful() {
+                self.doubtful.push((entry.inode, paths::shown(entry.path)));
+            }
+            made.with_context(|| cannot_extract(entry.path))
+        })?;
+        self.hidden.extend(hidden);
+        self.not_owned = self.not_owned.saturating_add(directories.finish()?);
+        Ok(())
+    }
+
+    /// The attributes that -p keeps.
+    fn kept(&self, inode: &Inode) -> Option<Kept> {
+        Kept::of(inode).filter(|_| self.args.preserve)
+    }
+
+    /// Tells what would be made of a file or directory, `to` being its path outside.
+    fn plan(&mut self, (top, path): (&'t Inode, &[u8]), to: &Path, ctx: &mut Ctx) -> Result<()> {
+        if top.kind == Kind::File {
+            self.doubtful.push((top, paths::shown(path)));
+            return self.plan_file(path, top, to, ctx);
+        }
+        let hidden = extract::walk(self.store, self.tree, (top, path), |entry| {
             if entry.inode.kind != Kind::File {
                 return Ok(());
             }
-            doubtful.push((entry.inode, paths::shown(entry.path)));
+            self.doubtful.push((entry.inode, paths::shown(entry.path)));
             let to = to.join(entry.names.iter().collect::<PathBuf>());
             self.plan_file(entry.path, entry.inode, &to, ctx).with_context(|| cannot_extract(entry.path))
-        })
+        })?;
+        self.hidden.extend(hidden);
+        Ok(())
     }
 
     fn plan_file(&mut self, path: &[u8], inode: &Inode, to: &Path, ctx: &mut Ctx) -> Result<()> {
@@ -323,13 +369,19 @@ impl Work<'_> {
     }
 
     /// One entry of a directory.
-    fn entry(&mut self, entry: Entry<'_, '_>, folders: &mut Folders, ctx: &Ctx) -> Result<()> {
+    fn entry(
+        &mut self,
+        entry: Entry<'_, '_>,
+        folders: &mut Folders,
+        directories: &mut Directories,
+        ctx: &Ctx,
+    ) -> Result<()> {
         let Entry { inode, path, names, .. } = entry;
         let parent = folders.parent(names.len())?;
         let Some(name) = names.last() else { return Ok(()) };
         match inode.kind {
             Kind::Directory => {
-                folders.make(&parent, name)?;
+                extract::directory(entry, (&parent, folders, directories), self.kept(inode))?;
                 self.session(inode, &folders.parent(names.len().saturating_add(1))?)
             }
             _ => self.file(path, inode, (&parent, name), ctx),
@@ -353,7 +405,11 @@ impl Work<'_> {
         // No file with holes without the list of them.
         self.list(to, copied.gaps, ctx)?;
         output::go_on()?;
-        Ok(file.keep()?)
+        match self.kept(inode) {
+            Some(kept) => self.not_owned = self.not_owned.saturating_add(u64::from(!file.keep_as(&kept)?)),
+            None => file.keep()?,
+        }
+        Ok(())
     }
 
     /// An error of the library with what to do next.

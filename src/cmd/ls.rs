@@ -22,11 +22,12 @@ use crate::render::{size, time, words};
 /// List files and directories
 ///
 /// Of several paths files come first, and each directory's list has the directory's path above it. A path that is not
-/// there is an error, and the rest is listed. Names are escaped: a control character or a byte that is no UTF-8 is
-/// shown as \n, \x1b, \xff.
+/// there is an error, and the rest is listed; if it has *, ? or [...] in it, it stands for all that it matches. Names are
+/// escaped: a control character or a byte that is no UTF-8 is shown as \n, \x1b, \xff.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs ls region.img
+  gmfs ls -l region.img '/vms/*.mem'
   gmfs ls -lR /dev/mem /vms --region 64G:0x1000000000")]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -59,10 +60,11 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let store = open::store(&args.image, ctx)?;
     let (inodes, mut exit) = super::inodes(&store, ctx);
     let root = [OsString::from("/")];
-    let wanted = if args.paths.is_empty() { &root[..] } else { &args.paths };
     let mut tried = super::Tried::default();
+    let wanted = if args.paths.is_empty() { &root[..] } else { &args.paths };
+    let wanted = super::expand(&inodes.tree, wanted, &mut tried);
     let mut found = Vec::new();
-    for path in wanted {
+    for path in &wanted {
         if let Some(inode) = tried.add(super::find(&inodes.tree, path, &mut exit, ctx)) {
             found.push((inode, inodes.tree.path(inode.ino).unwrap_or_else(|| paths::bytes(path).to_vec())));
         }

@@ -36,7 +36,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let paths: Vec<&[u8]> = args.paths.iter().map(|path| paths::bytes(path)).collect();
     let changed = open::for_change(&args.image, InUseOk { in_use_ok: false }, ctx, |writer| {
         let make = |path: &[u8]| writer.mkdir(path, args.parents, args.mode, super::owner());
-        let tried = super::change_each(&args.paths, make)?;
+        let tried = super::change_each(&args.paths, super::Tried::default(), make)?;
         Ok((super::entries(writer, &paths), tried))
     });
     let ((entries, tried), changes) = changed.context("cannot make the directory")?;

@@ -1,5 +1,6 @@
 //! `gmfs mkfs`: makes a region.
 
+mod content;
 mod words;
 
 use std::path::PathBuf;
@@ -9,9 +10,11 @@ use clap::Args as Arguments;
 use gmfs::make::{BlockSize, NewRegion, Request, Target, block_size_of_kernel, derived_birth};
 use gmfs_format::Layout;
 use gmfs_format::spec::{self, RegionSpec};
+use gmfs_io::{Span, WriteAt};
 use gmfs_volume::Stamp;
 use uuid::Uuid;
 
+use self::content::{Content, NotMade};
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -31,9 +34,14 @@ use crate::{clock, details};
 /// or other data already, unless --force is given. With --uuid, and SOURCE_DATE_EPOCH in the environment, two runs write
 /// the same bytes. As mkfs.gmfs or mkfs.guestmemfs the program is this command, and takes mkfs(8)'s size in blocks
 /// behind IMAGE.
+///
+/// --populate DIR copies what is in DIR into the region, with permission bits, owners and times of change. Nothing is made if
+/// something in DIR is neither a file nor a directory, or if it does not fit. With --uuid and SOURCE_DATE_EPOCH, the same DIR
+/// gives the same bytes in a new file; a time after SOURCE_DATE_EPOCH becomes that time.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs mkfs region.img --size 1G --label guests
+  gmfs mkfs region.img --size 1G --populate guests
   gmfs mkfs /dev/mem --region 64G:0x1000000000
   gmfs mkfs /dev/dax0.0 --dry-run")]
 pub(crate) struct Args {
@@ -61,6 +69,9 @@ pub(crate) struct Args {
     /// Physical address to record as the region's base, for a file that is to be loaded there
     #[arg(long, value_name = "ADDR", value_parser = crate::locate::parse_address)]
     base: Option<u64>,
+    /// Copy what is in this directory into the region
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    populate: Option<PathBuf>,
     #[command(flatten)]
     wait: Wait,
     #[command(flatten)]
@@ -98,6 +109,8 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     };
     let mut target = request.open(&args.wait.locking(None)).map_err(words::told).map_err(cannot)?;
     details::target(&target.place, Some(target.geometry.size()), args.dry_run, ctx);
+    let content = args.populate.as_deref().map(|from| Content::plan(from, args, target.geometry)).transpose();
+    let content = content.map_err(cannot)?;
     if !args.force {
         target.refuse_occupied().map_err(words::occupied).map_err(anyhow::Error::new).map_err(cannot)?;
     }
@@ -105,7 +118,17 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     target.refuse_in_use(&mut watch).map_err(anyhow::Error::new).map_err(cannot)?;
     let region = identity(args)?;
     if !args.dry_run {
-        target.format(&region, args.undo.as_deref()).map_err(words::told).map_err(cannot)?;
+        let base = target.place.address();
+        let region_bytes = Span::new(target.place.base, target.geometry.size());
+        let fill = |bytes: &mut dyn WriteAt| {
+            let Some(content) = &content else { return Ok(()) };
+            content.put(bytes, base, Box::new(args.in_use.watch(&args.image, region_bytes)), ctx)
+        };
+        let made = target.format_and_fill(&region, args.undo.as_deref(), fill);
+        made.map_err(|error| match error {
+            NotMade::Region(error) => cannot(words::told(error)),
+            NotMade::Content(error) => error,
+        })?;
         if let Some(found) = target.left_outside() {
             ctx.warn(&format!(
                 "behind the region, the image still has the mark of something else ({}, at offset {:#x}); \
@@ -114,7 +137,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             ));
         }
     }
-    show(args, &target, &region, ctx)?;
+    show(args, &target, &region, content.as_ref(), ctx)?;
     Ok(Exit::Done)
 }
 
@@ -131,7 +154,7 @@ fn identity(args: &Args) -> Result<NewRegion> {
     Ok(NewRegion { uuid, birth, label: args.label.clone(), owner: (0, 0), stamp })
 }
 
-fn show(args: &Args, target: &Target, made: &NewRegion, ctx: &mut Ctx) -> Result<()> {
+fn show(args: &Args, target: &Target, made: &NewRegion, content: Option<&Content<'_>>, ctx: &mut Ctx) -> Result<()> {
     let (geometry, place) = (target.geometry, &target.place);
     let base = Some(target.recorded_base).filter(|base| *base != 0);
     if args.json {
@@ -144,6 +167,7 @@ fn show(args: &Args, target: &Target, made: &NewRegion, ctx: &mut Ctx) -> Result
             label: made.label.clone(),
             recorded_base: base,
             geometry: geometry.into(),
+            populated: content.map(Content::counts),
             dry_run: args.dry_run,
         };
         return Ok(json::print(ctx, "mkfs", &answer)?);
@@ -162,6 +186,12 @@ fn show(args: &Args, target: &Target, made: &NewRegion, ctx: &mut Ctx) -> Result
     table.row(["Physical base", &base.map_or_else(|| "not known".to_owned(), size::hex)]);
     table.row(["Blocks", &size::blocks(geometry)]);
     table.row(["Inodes", &geometry.inodes().to_string()]);
+    if let Some(content) = content {
+        let actions::Populated { files, directories, bytes } = content.counts();
+        let directories =
+            if directories == 1 { "1 directory".to_owned() } else { format!("{directories} directories") };
+        table.row(["Content", &format!("{}, {directories}, {}", size::count(files, "file"), size::both(bytes))]);
+    }
     if ctx.verbose {
         let copies = target.copies().map(size::hex);
         table.row(["Metadata", &format!("copies at {} and {}", copies[0], copies[1])]);

@@ -7,6 +7,7 @@ pub(crate) mod chmod;
 pub(crate) mod chown;
 pub(crate) mod complete;
 pub(crate) mod completions;
+pub(crate) mod cp;
 pub(crate) mod create;
 pub(crate) mod df;
 pub(crate) mod diff;
@@ -29,6 +30,7 @@ pub(crate) mod plan;
 pub(crate) mod preflight;
 pub(crate) mod put;
 pub(crate) mod repair;
+pub(crate) mod report;
 pub(crate) mod restore;
 pub(crate) mod rm;
 pub(crate) mod save;
@@ -37,6 +39,7 @@ pub(crate) mod seal;
 mod sealing;
 pub(crate) mod stat;
 pub(crate) mod tree;
+mod trees;
 pub(crate) mod truncate;
 pub(crate) mod tune;
 pub(crate) mod umount;
@@ -46,12 +49,14 @@ pub(crate) mod verify;
 pub(crate) mod vm;
 pub(crate) mod who;
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStringExt as _;
 
 use anyhow::Result;
-use gmfs::Store;
 use gmfs::changes::Changes;
 use gmfs::store::Inodes;
+use gmfs::{Store, glob};
 use gmfs_format::model::{Inode, InodeNo, Kind, Tree};
 use gmfs_volume::ChangeError;
 
@@ -63,7 +68,6 @@ pub(crate) use crate::parse::{new_file, parse_mode, parse_size, region_path};
 use crate::paths::{self, Why};
 use crate::render::json::{self, actions, files};
 use crate::render::{changes, size};
-use crate::report;
 
 /// So many inodes are named in one message.
 const NAMED: usize = 8;
@@ -86,7 +90,7 @@ impl Tried {
             }
             Err(error) => {
                 if let Some(before) = self.failed.replace(error.into()) {
-                    report::tell(&before);
+                    crate::report::tell(&before);
                 }
                 None
             }
@@ -113,7 +117,7 @@ impl Tried {
         match self.failed {
             Some(error) if !self.done => Err(error),
             Some(error) => {
-                report::tell(&error);
+                crate::report::tell(&error);
                 Ok(true)
             }
             None => Ok(false),
@@ -121,12 +125,35 @@ impl Tried {
     }
 }
 
+/// The paths that operands stand for: a path that is there stands for itself, otherwise one with `*`, `?` or `[` for all that
+/// it matches. A pattern that matches nothing is an operand that failed.
+pub(crate) fn expand(tree: &Tree, paths: &[OsString], tried: &mut Tried) -> Vec<OsString> {
+    let mut all: Vec<OsString> = Vec::new();
+    let mut seen: HashSet<OsString> = paths.iter().cloned().collect();
+    for operand in paths {
+        let pattern = paths::bytes(operand);
+        if !glob::is_pattern(pattern) || at(tree, operand).is_ok() {
+            all.push(operand.clone());
+            continue;
+        }
+        let found = glob::expand(tree, pattern);
+        if found.is_empty() {
+            let message = format!("nothing in the region matches '{}'", paths::shown(pattern));
+            let failure = Failure::new("not-found", message).hint("`gmfs tree IMAGE` shows what is there");
+            tried.add(Err::<(), _>(failure));
+        }
+        // What is named beside the pattern is not meant twice.
+        all.extend(found.into_iter().map(OsString::from_vec).filter(|path| seen.insert(path.clone())));
+    }
+    all
+}
+
 /// Does something to each path in a region, as far as it can be done; after an error of the medium nothing more is tried.
 pub(crate) fn change_each(
     paths: &[OsString],
+    mut tried: Tried,
     mut change: impl FnMut(&[u8]) -> Result<(), ChangeError>,
 ) -> Result<Tried, ChangeError> {
-    let mut tried = Tried::default();
     for path in paths {
         match change(paths::bytes(path)) {
             Err(error @ (ChangeError::Write(_) | ChangeError::Read(_) | ChangeError::Unfinished)) => return Err(error),

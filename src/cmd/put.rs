@@ -1,19 +1,16 @@
 //! `gmfs put`: files and directories from outside into the region.
 
-mod trees;
-
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
 use gmfs_format::model::Kind;
-use gmfs_io::Span;
 use gmfs_volume::{ChangeError, CreateOptions, NewAttributes, PutOptions};
 
+use super::trees::{Copying, How, Keep, Plan, cannot_put};
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -27,7 +24,8 @@ use crate::standard;
 /// The new content lies in fresh blocks and becomes the file's in one commit: a crash leaves the old content or the new.
 /// Several files are copied one after the other into a directory, each in a commit of its own; if one cannot be copied, the
 /// others are. With -r, directories are copied with all that is in them, except symbolic links and other things that a
-/// region cannot hold: these are named, and the exit status is 2.
+/// region cannot hold: these are named, and the exit status is 2. With -p, a directory that is in the region already keeps
+/// its own attributes.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs put region.img guest.mem /vms/guest.mem
@@ -68,7 +66,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     if args.recursive {
-        return trees::run(args, ctx);
+        return recursive(args, ctx);
     }
     match args.sources.as_slice() {
         [source] => one(args, source, ctx),
@@ -79,7 +77,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
 fn one(args: &Args, source: &OsStr, ctx: &mut Ctx) -> Result<Exit> {
     let destination = paths::bytes(&args.destination);
     let cannot = || cannot_put(source, destination);
-    refuse_itself(args, source).map_err(anyhow::Error::new).with_context(cannot)?;
+    how(args).refuse_itself(source).map_err(anyhow::Error::new).with_context(cannot)?;
     let (content, size, attributes) = content(args, source).with_context(cannot)?;
     let progress = Progress::new(ctx, "copying", size);
     let mut content = Counted::new(content, &progress);
@@ -88,7 +86,7 @@ fn one(args: &Args, source: &OsStr, ctx: &mut Ctx) -> Result<Exit> {
         if let Some(failure) = mode_of_existing(args, writer, &path) {
             return Ok(Err(failure));
         }
-        writer.put_with(&path, &mut content, &options(args, size), attributes)?;
+        writer.put_with(&path, &mut content, &how(args).options(size), attributes)?;
         Ok(Ok(super::entries(writer, &[&path])))
     })
     .and_then(|(done, changes)| Ok((done?, changes)))
@@ -102,7 +100,7 @@ fn several(args: &Args, sources: &[OsString], ctx: &mut Ctx) -> Result<Exit> {
     let destination = paths::bytes(&args.destination);
     let cannot = || format!("cannot put them into '{}'", paths::shown(destination));
     for source in sources {
-        refuse_itself(args, source).map_err(anyhow::Error::new).with_context(|| cannot_put(source, destination))?;
+        how(args).refuse_itself(source).map_err(anyhow::Error::new).with_context(|| cannot_put(source, destination))?;
     }
     let length = |source: &OsString| std::fs::metadata(source).map_or(0, |meta| meta.len());
     let total = sources.iter().map(length).fold(0, u64::saturating_add);
@@ -134,7 +132,7 @@ fn several(args: &Args, sources: &[OsString], ctx: &mut Ctx) -> Result<Exit> {
                 continue;
             }
             let mut content = Counted::from(content, &progress, before);
-            match writer.put_with(&path, &mut content, &options(args, size), attributes) {
+            match writer.put_with(&path, &mut content, &how(args).options(size), attributes) {
                 Ok(_) => {
                     tried.add(Ok::<_, anyhow::Error>(()));
                     made.push(path);
@@ -159,15 +157,72 @@ fn several(args: &Args, sources: &[OsString], ctx: &mut Ctx) -> Result<Exit> {
     Ok(if failed { Exit::Failed } else { exit })
 }
 
-fn cannot_put(source: &OsStr, destination: &[u8]) -> String {
-    let shown = if source == "-" { "standard input".to_owned() } else { source.display().to_string() };
-    format!("cannot put {shown} as '{}'", paths::shown(destination))
+/// Copies files and directories. All of them are tried.
+fn recursive(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
+    let destination = paths::bytes(&args.destination);
+    let cannot = || format!("cannot put them into '{}'", paths::shown(destination));
+    let sources = &args.sources;
+    if sources.iter().any(|source| source == "-") {
+        let failure = Failure::new("no-name", "standard input has no name that it could have in a directory");
+        return Err(failure.hint("without -r, it is put as DEST")).with_context(cannot);
+    }
+    let how = how(args);
+    let mut plan = Plan::default();
+    for source in sources {
+        plan.add(&how, &PathBuf::from(source));
+    }
+    let Plan { items, mut tried, total } = plan;
+    let progress = Progress::new(ctx, "copying", total);
+    let changed = open::for_change(&args.image, args.image.in_use, ctx, |writer| {
+        let is_directory = writer.tree().resolve(destination).map(|inode| inode.kind == Kind::Directory);
+        if sources.len() > 1 && is_directory != Some(true) {
+            let message = format!("'{}' is no directory, and several sources need one", paths::shown(destination));
+            return Ok(Err(Failure::new("not-directory", message).hint("make it first: gmfs mkdir")));
+        }
+        let mut copying = Copying::new(how, &progress);
+        let mut top: Vec<u8> = Vec::new();
+        for item in &items {
+            if item.path.is_empty() {
+                // What is below it has paths that start with a slash, or that go on from the root.
+                let name = item.source.file_name().filter(|_| is_directory == Some(true));
+                top = name.map_or_else(|| destination.to_vec(), |name| paths::join(destination, paths::bytes(name)));
+                while item.meta.is_dir() && top.ends_with(b"/") {
+                    top.pop();
+                }
+            }
+            let path = [top.as_slice(), item.path.as_slice()].concat();
+            match copying.one(writer, item, &path) {
+                Ok(()) => {}
+                Err(error @ (ChangeError::Write(_) | ChangeError::Read(_) | ChangeError::Unfinished)) => {
+                    return Err(error);
+                }
+                Err(error) => {
+                    let error = anyhow::Error::new(error).context(cannot_put(item.source.as_os_str(), &path));
+                    tried.add(Err::<(), _>(error));
+                }
+            }
+        }
+        copying.finish(writer)?;
+        if !copying.made.is_empty() {
+            tried.succeeded();
+        }
+        let made: Vec<&[u8]> = copying.made.iter().map(|(path, ..)| path.as_slice()).collect();
+        Ok(Ok((super::entries(writer, &made), tried)))
+    });
+    let (done, changes) = changed.with_context(cannot)?;
+    let (entries, tried) = done.map_err(anyhow::Error::new).with_context(cannot)?;
+    progress.done();
+    let failed = tried.end()?;
+    let exit = super::tell_change(ctx, "put", (entries, changes))?;
+    Ok(if failed { Exit::Failed } else { exit })
 }
 
-fn options(args: &Args, size: u64) -> PutOptions {
+fn how(args: &Args) -> How<'_> {
     let mode = args.mode.unwrap_or(NEW_MODE);
-    let create = CreateOptions { size, sparse: args.sparse, align_1g: args.align_1g, mode, owner: super::owner() };
-    PutOptions { create, replace: args.force }
+    let create = CreateOptions { size: 0, sparse: args.sparse, align_1g: args.align_1g, mode, owner: super::owner() };
+    let keep = if args.preserve { Keep::All } else { Keep::None };
+    let put = PutOptions { create, replace: args.force };
+    How { image: &args.image.image, region: args.image.region, put, keep }
 }
 
 /// The path in the region: what was named, or in a directory that was named, the file's own name.
@@ -189,17 +244,6 @@ fn mode_of_existing(args: &Args, writer: &Changing<'_>, path: &[u8]) -> Option<F
     Some(Failure::new("usage", message).hint("leave --mode out"))
 }
 
-/// Refuses the image as its own content: what is written would be read, until no room is left.
-fn refuse_itself(args: &Args, source: &OsStr) -> Result<(), Failure> {
-    let source = if source == "-" { Path::new("/proc/self/fd/0") } else { Path::new(source) };
-    let region = args.image.region.map_or(Span::new(0, u64::MAX), |spec| Span::new(spec.base.unwrap_or(0), spec.size));
-    if gmfs_image::share_bytes((source, Span::new(0, u64::MAX)), (&args.image.image, region)) {
-        let failure = Failure::new("same-file", "it is the image itself, or holds the same bytes");
-        return Err(failure.hint("copy the region first: gmfs save IMAGE -o FILE"));
-    }
-    Ok(())
-}
-
 /// What is to be read, how long it is expected to be, and the attributes that its file gets.
 fn content(args: &Args, source: &OsStr) -> Result<(Box<dyn Read>, u64, NewAttributes)> {
     if source == "-" {
@@ -219,21 +263,6 @@ fn content(args: &Args, source: &OsStr) -> Result<(Box<dyn Read>, u64, NewAttrib
         return Err(failure.hint("-r copies directories, with all that is in them").into());
     }
     let size = if meta.is_file() { meta.len() } else { 0 };
-    let attributes = if args.preserve { attributes_of(&meta) } else { NewAttributes::default() };
+    let attributes = how(args).attributes(&meta);
     Ok((Box::new(file), size, attributes))
-}
-
-/// The attributes of a file or directory outside. A time before 1970 is not kept.
-fn attributes_of(meta: &Metadata) -> NewAttributes {
-    let time = |seconds: i64, nanoseconds: i64| {
-        let whole = u64::try_from(seconds).ok()?.checked_mul(1_000_000_000)?;
-        whole.checked_add(u64::try_from(nanoseconds).ok()?)
-    };
-    NewAttributes {
-        mode: u16::try_from(meta.mode() & 0o7777).ok(),
-        uid: Some(meta.uid()),
-        gid: Some(meta.gid()),
-        accessed: time(meta.atime(), meta.atime_nsec()),
-        modified: time(meta.mtime(), meta.mtime_nsec()),
-    }
 }

@@ -12,10 +12,12 @@ use crate::open::{self, WriteArgs};
 /// Remove files and directories
 ///
 /// Each PATH is removed in one commit, with all that is below it. Its blocks are free then; they are zeroed when they
-/// are allocated again, not before.
+/// are allocated again, not before. A PATH that is not there and has *, ? or [...] in it stands for all that it matches; quote
+/// it, so that the shell does not take it for a pattern of its own.
 #[derive(Arguments, Debug)]
-#[command(after_long_help = "Example:
-  gmfs rm region.img -r /retired")]
+#[command(after_long_help = "Examples:
+  gmfs rm region.img -r /retired
+  gmfs rm region.img '/vms/*.old'")]
 pub(crate) struct Args {
     #[command(flatten)]
     image: WriteArgs,
@@ -32,7 +34,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let changed = open::for_change(&args.image, args.image.in_use, ctx, |writer| {
-        let tried = super::change_each(&args.paths, |path| writer.remove(path, args.recursive))?;
+        let mut tried = super::Tried::default();
+        let paths = super::expand(writer.tree(), &args.paths, &mut tried);
+        let tried = super::change_each(&paths, tried, |path| writer.remove(path, args.recursive))?;
         Ok((Vec::new(), tried))
     });
     let ((entries, tried), changes) = changed.context("cannot remove it")?;

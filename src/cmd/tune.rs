@@ -16,6 +16,9 @@ use crate::render::json::{self, actions, space};
 /// page of metadata includes it, so that a region with another UUID is another region. A crash in the middle of such a
 /// change would leave the pages of two regions in one place, and neither of them could be trusted. `gmfs mkfs --uuid` makes
 /// a new region with the UUID that is wanted, and `gmfs extract` and `gmfs put` move the files.
+///
+/// A region has nothing else that could be tuned: the format defines no features, the flags of its state follow from commits
+/// and seals, and the base that it records is where it was when it was made.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Example:
   gmfs tune region.img --label guests")]

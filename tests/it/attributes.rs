@@ -130,3 +130,130 @@ fn what_a_region_cannot_hold_is_named_and_the_rest_is_copied() {
     sandbox.fails("put -p region.img - /x", "no attributes");
     sandbox.fails_with(2, "put -p --mode 600 region.img out/a /x", "cannot be used with");
 }
+
+/// Mode, owner, group, and time of change of what is outside.
+fn outside(sandbox: &Sandbox, path: &str) -> (u32, u32, u32, i64) {
+    let meta = sandbox.path(path).symlink_metadata().unwrap();
+    (meta.mode() & 0o7777, meta.uid(), meta.gid(), meta.mtime())
+}
+
+#[test]
+fn a_tree_comes_out_as_it_went_in() {
+    let sandbox = sandbox();
+    tree(&sandbox);
+    sandbox.ok("put -rp region.img out /in");
+    // Without -p, it is for its owner only.
+    sandbox.ok("extract region.img /in plain");
+    assert_eq!((outside(&sandbox, "plain/a").0, outside(&sandbox, "plain/deep").0), (0o600, 0o700));
+    sandbox.ok("extract -p region.img /in copy");
+    for path in ["", "/a", "/deep", "/deep/b", "/deep/empty"] {
+        let (before, after) = (outside(&sandbox, &format!("out{path}")), outside(&sandbox, &format!("copy{path}")));
+        // Times of what was made in this test are after the present time of the sandbox.
+        let known = path.ends_with('a') || path.ends_with('b') || path.ends_with("deep");
+        assert_eq!((before.0, before.1, before.2), (after.0, after.1, after.2), "{path}");
+        assert!(!known || before.3 == after.3, "{path}: {before:?} {after:?}");
+    }
+    let accessed = std::fs::metadata(sandbox.path("copy/a")).unwrap().atime();
+    assert!(accessed <= 1_700_000_000, "{accessed}");
+    // Directories that are there keep their own attributes, both ways; files that are replaced do not.
+    std::fs::set_permissions(sandbox.path("copy/deep"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(sandbox.path("copy/deep/b"), std::fs::Permissions::from_mode(0o666)).unwrap();
+    sandbox.fails("extract -p region.img /in/deep copy", "exists already");
+    sandbox.ok("extract -pf region.img /in/deep copy");
+    assert_eq!((outside(&sandbox, "copy/deep").0, outside(&sandbox, "copy/deep/b").0), (0o755, 0o640));
+    sandbox.ok("put -rpf region.img copy/deep /in");
+    assert_eq!(access(&sandbox, "/in/deep").0, "0710");
+}
+
+#[test]
+fn an_owner_that_cannot_be_set_is_said() {
+    let sandbox = sandbox();
+    // Bits that would make somebody else the owner of a running program, and the bit of files in the making.
+    sandbox.ok("chmod region.img 7755 /vms/first.mem");
+    let root = rustix::process::geteuid().is_root();
+    let done = sandbox.gmfs("extract -p region.img /vms out");
+    if root {
+        assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+        assert_eq!(outside(&sandbox, "out/first.mem"), (0o6755, 1000, 100, 1_700_000_000));
+        assert_eq!(outside(&sandbox, "out/old"), (0o700, 1000, 100, 1_700_000_000));
+    } else {
+        assert!(done.code == 1 && done.stderr.contains("of 4 files and directories could not be set"), "{done:?}");
+        assert_eq!(outside(&sandbox, "out/first.mem").0, 0o755);
+    }
+    // As a user who may not, wherever the tests run: there is a number that no file can have.
+    sandbox.ok("chown region.img 4294967295 /vms/first.mem");
+    let done =
+        sandbox.fails_with(1, "extract -p region.img /vms/first.mem to", "owner and group of 1 file or directory");
+    assert!(outside(&sandbox, "to").0 == 0o755 && outside(&sandbox, "to").3 == 1_700_000_000, "{done:?}");
+}
+
+#[test]
+fn a_directory_without_rights_is_made_with_what_is_in_it() {
+    let sandbox = sandbox();
+    sandbox.ok("mkdir region.img -p /d/e");
+    sandbox.write("f", b"x");
+    sandbox.ok("put region.img f /d/e/f");
+    sandbox.ok("chmod region.img 0 /d/e /d");
+    sandbox.ok("chown region.img -R 0:0 /d");
+    let done = sandbox.gmfs("extract -p region.img /d out");
+    assert!(done.code <= 1, "{done:?}");
+    assert_eq!(outside(&sandbox, "out").0, 0);
+    std::fs::set_permissions(sandbox.path("out"), std::fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(outside(&sandbox, "out/e").0, 0);
+    std::fs::set_permissions(sandbox.path("out/e"), std::fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(sandbox.read("out/e/f"), b"x");
+}
+
+#[test]
+fn a_region_is_made_with_content_and_the_same_bytes_each_time() {
+    let sandbox = sandbox();
+    tree(&sandbox);
+    let make = |name: &str| {
+        let line = format!("mkfs {name} --size 16M --populate out --uuid {} --base 0x40000000", images::UUID);
+        sandbox.ok(&line).text()
+    };
+    let told = make("one.img");
+    assert!(told.contains("2 files, 2 directories, 6 bytes"), "{told}");
+    // Files have been read, and time has passed.
+    std::fs::File::open(sandbox.path("out/a"))
+        .unwrap()
+        .set_times(std::fs::FileTimes::new().set_accessed(SystemTime::UNIX_EPOCH + Duration::from_secs(1_111_111_111)))
+        .unwrap();
+    make("two.img");
+    let cmp =
+        std::process::Command::new("cmp").args([sandbox.path("one.img"), sandbox.path("two.img")]).output().unwrap();
+    assert!(cmp.status.success(), "{cmp:?}");
+    std::fs::set_permissions(sandbox.path("out/a"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    make("three.img");
+    assert!(sandbox.read("one.img") != sandbox.read("three.img"), "what is different makes a difference");
+    sandbox.ok("fsck -n one.img");
+    assert_eq!(sandbox.ok("cat one.img /a /deep/b").text(), "onetwo");
+    sandbox.ok("extract -p one.img / back");
+    for path in ["/deep", "/deep/b"] {
+        assert_eq!(outside(&sandbox, &format!("back{path}")), outside(&sandbox, &format!("out{path}")), "{path}");
+    }
+    let json = sandbox.ok("mkfs json.img --size 16M --populate out --json").json();
+    assert_eq!(json["populated"], serde_json::json!({"files": 2, "directories": 2, "bytes": 6}));
+}
+
+#[test]
+fn nothing_is_made_of_content_that_does_not_fit() {
+    let sandbox = sandbox();
+    tree(&sandbox);
+    sandbox.write("out/large", &vec![1; 13 << 20]);
+    sandbox.fails("mkfs new.img --size 16M --populate out", "its files need 9 blocks of 2 MiB");
+    std::fs::remove_file(sandbox.path("out/large")).unwrap();
+    sandbox.fails("mkfs new.img --size 16M -N 4 --populate out", "inodes");
+    sandbox.fails("mkfs new.img --size 16M --populate out/a", "no directory");
+    sandbox.fails("mkfs new.img --size 16M --populate none", "none");
+    symlink("/etc/passwd", sandbox.path("out/deep/link")).unwrap();
+    sandbox.fails_with(2, "mkfs new.img --size 16M --populate out", "out/deep/link");
+    let before = sandbox.read("region.img");
+    sandbox.fails_with(2, "mkfs -f region.img --populate out", "symbolic link");
+    assert!(!sandbox.exists("new.img") && sandbox.read("region.img") == before);
+    // The image itself is not its own content.
+    std::fs::remove_file(sandbox.path("out/deep/link")).unwrap();
+    std::fs::hard_link(sandbox.path("region.img"), sandbox.path("out/region")).unwrap();
+    sandbox.fails_with(2, "mkfs -f region.img --populate out", "the image itself");
+    assert!(sandbox.read("region.img") == before);
+}

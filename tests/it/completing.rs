@@ -40,6 +40,8 @@ fn a_place_is_known_for_what_it_is() {
     is("gmfs inspect --color=a", &["--color=auto", "--color=always"]);
     is("gmfs inspect region.img --color n", &["never"]);
     is("gmfs save vmcore -o ", &[":files"]);
+    is("gmfs report region.img -o ", &[":files"]);
+    is("gmfs mkfs region.img --populate ", &[":directories"]);
     is("gmfs save vmcore -fo ", &[":files"]);
     is("gmfs put region.img ", &[":files"]);
     is("gmfs bad ", &["add", "del", "import", "list"]);
@@ -69,6 +71,8 @@ fn paths_are_those_in_the_region() {
     is("gmfs cat region.img /vms/f", &["/vms/first.mem"]);
     is("gmfs stat region.img /vms/first.mem /vms/f", &["/vms/first.mem"]);
     is("gmfs extract region.img /v", &["/vms/"]);
+    is("gmfs cp region.img /vms/f", &["/vms/first.mem"]);
+    is("gmfs cp region.img /vms/first.mem /v", &["/vms/"]);
     is("gmfs extract region.img /vms/first.mem ", &[":files"]);
     // A file that is not a region gives no suggestions and no errors.
     sandbox.write("noise", b"GMsb and then nothing");

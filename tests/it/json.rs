@@ -67,6 +67,8 @@ fn key_sets() {
         "tune region.img -L new",
         "df region.img --fits 1M",
         "metrics region.img",
+        "cp region.img /put /copied",
+        "report region.img -o page.html",
     ] {
         let done = sandbox.ok(&format!("{line} --json"));
         let value = done.json();
@@ -201,9 +203,10 @@ fn takes(sandbox: &Sandbox, command: &str, option: &str) -> bool {
 }
 
 /// The command lines to run on each image. On a region they succeed; elsewhere they may fail, which is an answer too.
-const LINES: [(&str, &str); 55] = [
+const LINES: [(&str, &str); 60] = [
     ("mkfs", "mkfs IMAGE --size 16M"),
     ("mkfs", "mkfs -f IMAGE -U 8f0e3f6a-2d41-4c55-9f0b-0123456789ab"),
+    ("mkfs", "mkfs -f IMAGE --populate folder"),
     ("fsck", "fsck -n IMAGE"),
     ("fsck", "fsck -y --accept IMAGE"),
     ("repair", "repair -n IMAGE"),
@@ -221,6 +224,7 @@ const LINES: [(&str, &str); 55] = [
     ("tree", "tree IMAGE"),
     ("stat", "stat IMAGE /vms/first.mem /vms"),
     ("extract", "extract IMAGE / out -f --sparse-absent"),
+    ("extract", "extract -p IMAGE /vms/*.mem /sparse folder -f --sparse-absent"),
     ("map", "map IMAGE /sparse"),
     ("map", "map IMAGE"),
     ("who", "who IMAGE 0 block:1 block:2 0x7ffffffffff"),
@@ -242,6 +246,9 @@ const LINES: [(&str, &str); 55] = [
     ("chown", "chown IMAGE 5:6 /sparse"),
     ("tune", "tune IMAGE --label other"),
     ("put", "put IMAGE -rp folder /put2"),
+    ("cp", "cp IMAGE -rp /vms /copied"),
+    ("cp", "cp IMAGE /vms/*.mem /"),
+    ("report", "report IMAGE -o page.html -f"),
     ("df", "df IMAGE --fits 1G"),
     ("metrics", "metrics IMAGE"),
     ("metrics", "metrics IMAGE -o made.prom"),
@@ -357,7 +364,7 @@ const READERS: [&str; 21] = [
 ];
 
 /// The command line to run for each command that writes.
-const WRITERS: [(&str, &str); 34] = [
+const WRITERS: [(&str, &str); 40] = [
     ("bad add", "bad add region.img block:1-2 block:20"),
     ("bad del", "bad del bad.img block:20"),
     ("bad import", "bad import region.img poison"),
@@ -366,6 +373,11 @@ const WRITERS: [(&str, &str); 34] = [
     ("dump", "dump region.img -o new.meta"),
     ("extract", "extract region.img /vms new-folder"),
     ("extract", "extract region.img /vms/first.mem"),
+    ("extract", "extract -p region.img /vms new-folder"),
+    ("report", "report region.img -o new.html"),
+    ("cp", "cp region.img /vms/first.mem /sparse /vms/old"),
+    ("cp", "cp -f region.img /vms/first.mem /sparse"),
+    ("cp", "cp -rp region.img /vms /copy"),
     ("inject", "inject region.img GM0402"),
     ("inject", "inject region.img GM0102"),
     ("inject", "inject region.img --page 1 --how zero"),
@@ -377,6 +389,7 @@ const WRITERS: [(&str, &str); 34] = [
     ("mkdir", "mkdir region.img -p /a/b/c"),
     ("mkfs", "mkfs new.img --size 16M -U 8f0e3f6a-2d41-4c55-9f0b-0123456789ab"),
     ("mkfs", "mkfs -f region.img -U 8f0e3f6a-2d41-4c55-9f0b-0123456789ab"),
+    ("mkfs", "mkfs -f region.img -U 8f0e3f6a-2d41-4c55-9f0b-0123456789ab --populate folder"),
     ("mv", "mv region.img /sparse /vms"),
     ("mv", "mv -f region.img /vms/first.mem /sparse"),
     ("put", "put region.img content /new"),

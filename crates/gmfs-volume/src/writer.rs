@@ -22,6 +22,7 @@ use crate::used::Watched;
 
 mod attributes;
 mod bad;
+mod copy;
 mod create;
 mod put;
 mod rename;
@@ -29,6 +30,7 @@ mod resize;
 mod seal;
 
 pub use attributes::NewAttributes;
+pub use copy::CopyOptions;
 pub use create::CreateOptions;
 pub use put::PutOptions;
 pub use seal::{SealOptions, Sealed};
@@ -58,6 +60,17 @@ pub enum ChangeError {
     /// A directory cannot be moved into itself.
     #[error("'{0}' cannot be moved into itself")]
     IntoItself(String),
+    /// A file cannot be copied onto itself.
+    #[error("'{0}' and '{1}' are the same file")]
+    SameFile(String, String),
+    /// A part of the content is in a block with a hardware error, and is not read.
+    #[error("bytes {bytes} of '{path}' are in a block with a hardware error")]
+    HardwareError {
+        /// The file, escaped.
+        path: String,
+        /// Which bytes of it.
+        bytes: gmfs_io::Span,
+    },
     /// The inode has the immutable flag.
     #[error("'{0}' is immutable")]
     Immutable(String),

@@ -31,6 +31,7 @@ use std::time::{Duration, SystemTime};
 use gmfs_format::model::{Inode, InodeNo, Kind, Piece, Tree};
 use gmfs_format::{Layout, name};
 
+use crate::attributes::{Directories, Kept};
 use crate::content::{Gaps, known_gaps};
 use crate::copy::{self, Copied, CopyError, Progress};
 use crate::folder::{Folder, FolderError, Folders};
@@ -46,6 +47,9 @@ pub struct Options {
     pub replace: bool,
     /// Make holes of bytes that are unknown, instead of failing.
     pub leave_gaps: bool,
+    /// Give what is made the permission bits, owner, group and times of access and change that the store records. Directories
+    /// that are there already keep theirs.
+    pub preserve: bool,
     /// Files that are read, and that are therefore never replaced: those of the image.
     pub inputs: Vec<PathBuf>,
 }
@@ -170,6 +174,8 @@ pub struct Done {
     pub files: Vec<DoneFile>,
     /// What was left out, and why.
     pub left_out: Vec<(InodeNo, Why)>,
+    /// How many files and directories should have had another owner or group, and could not get it.
+    pub not_owned: u64,
 }
 
 /// A file that has been extracted.
@@ -203,39 +209,68 @@ pub fn tree(
     let native = store.layout() == Layout::Native;
     let runs = store.runs(|_| native);
     let path = tree.path(top.ino).unwrap_or_else(|| b"/".to_vec());
-    let mut folders = Folders::new(into);
+    let into = Arc::new(into);
+    let mut making = Making { folders: Arc::clone(&into).into(), directories: Directories::new(into, None) };
     let mut done = Done::default();
     let left_out = walk(store, tree, (top, &path), |entry| {
-        let made = one(store, &runs, entry, &mut folders, options, progress);
+        let made = one(store, &runs, entry, &mut making, options, progress);
         let made = made.map_err(|source| Error::Entry { path: entry.path.to_vec(), source: Box::new(source) })?;
-        done.files.extend(made);
+        done.not_owned = done.not_owned.saturating_add(u64::from(made.as_ref().is_some_and(|(_, owned)| !owned)));
+        done.files.extend(made.map(|(file, _)| file));
         Ok::<_, Error>(())
     })?;
     done.left_out = left_out.into_iter().map(|(inode, why)| (inode.ino, why)).collect();
+    done.not_owned = done.not_owned.saturating_add(making.directories.finish()?);
     Ok(done)
 }
 
-/// One entry of a tree.
+/// Where a walk is.
+struct Making {
+    folders: Folders,
+    directories: Directories,
+}
+
+/// One entry of a tree: a file, and whether it has its owner.
 fn one(
     store: &Store,
     runs: &Runs,
     entry: Entry<'_, '_>,
-    folders: &mut Folders,
+    making: &mut Making,
     options: &Options,
     progress: &dyn Progress,
-) -> Result<Option<DoneFile>, Error> {
+) -> Result<Option<(DoneFile, bool)>, Error> {
     let Entry { inode, path, names } = entry;
+    let Making { folders, directories } = making;
     let parent = folders.parent(names.len())?;
     let Some(name) = names.last() else { return Ok(None) };
+    let kept = Kept::of(inode).filter(|_| options.preserve);
     if inode.kind == Kind::Directory {
-        folders.make(&parent, name)?;
+        directory(entry, (&parent, folders, directories), kept)?;
         return Ok(None);
     }
     progress.begin(path, inode.size);
     let pieces = store.content_of(inode, runs)?;
     let Extracted { file: new, copied } = file(store, inode, &pieces, (&parent, name), options, progress)?;
-    new.keep()?;
-    Ok(Some(DoneFile { ino: inode.ino, path: path.to_vec(), output: parent.path_of(name), copied }))
+    let owned = match kept {
+        Some(kept) => new.keep_as(&kept)?,
+        None => new.keep().map(|()| true)?,
+    };
+    Ok(Some((DoneFile { ino: inode.ino, path: path.to_vec(), output: parent.path_of(name), copied }, owned)))
+}
+
+/// Makes the directory of a walk's entry in `parent`, or enters it, and notes it, with what it gets in the end if it is new.
+///
+/// # Errors
+/// The system cannot make it.
+pub fn directory(
+    entry: Entry<'_, '_>,
+    (parent, folders, directories): (&Arc<Folder>, &mut Folders, &mut Directories),
+    kept: Option<Kept>,
+) -> Result<(), FolderError> {
+    let Some(name) = entry.names.last() else { return Ok(()) };
+    let (folder, new) = folders.make_or_enter(parent, name)?;
+    let noted = directories.enter(entry.names.len(), name, &folder, kept.filter(|_| new));
+    noted.map_err(|source| FolderError { path: parent.path_of(name), made: false, source })
 }
 
 #[cfg(test)]

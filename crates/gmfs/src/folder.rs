@@ -59,16 +59,38 @@ impl Folder {
     /// # Errors
     /// As [`enter`](Self::enter).
     pub fn make(&self, name: &OsStr) -> io::Result<Self> {
+        self.make_or_enter(name).map(|(folder, _)| folder)
+    }
+
+    /// As [`make`](Self::make); tells too whether the directory is new.
+    ///
+    /// # Errors
+    /// As [`enter`](Self::enter).
+    pub fn make_or_enter(&self, name: &OsStr) -> io::Result<(Self, bool)> {
         match rustix::fs::mkdirat(&self.handle, single(name)?, Mode::from_raw_mode(PRIVATE_FOLDER)) {
-            Ok(()) => self.enter(name),
-            Err(Errno::EXIST) => self.enter(name).map_err(|error| match self.entry(name) {
-                Ok(Some(found)) if FileType::from_raw_mode(found.st_mode).is_symlink() => {
-                    io::Error::other("there is a symbolic link of this name, which is not followed")
-                }
-                _ => error,
-            }),
+            Ok(()) => Ok((self.enter(name)?, true)),
+            Err(Errno::EXIST) => {
+                self.enter(name).map(|folder| (folder, false)).map_err(|error| match self.entry(name) {
+                    Ok(Some(found)) if FileType::from_raw_mode(found.st_mode).is_symlink() => {
+                        io::Error::other("there is a symbolic link of this name, which is not followed")
+                    }
+                    _ => error,
+                })
+            }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Which directory it is, whatever its name: the numbers of its device and its inode.
+    pub(crate) fn identity(&self) -> io::Result<(u64, u64)> {
+        let found = rustix::fs::fstat(&self.handle)?;
+        Ok((found.st_dev, found.st_ino))
+    }
+
+    /// Opens the directory itself once more, for what a handle for looking up names cannot do.
+    pub(crate) fn open_itself(&self) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.handle, ".", flags, Mode::empty())?)
     }
 
     /// The path of an entry in messages.
@@ -169,6 +191,12 @@ pub struct FolderError {
     pub source: io::Error,
 }
 
+impl From<Arc<Folder>> for Folders {
+    fn from(top: Arc<Folder>) -> Self {
+        Self { top, names: Vec::new(), held: VecDeque::new() }
+    }
+}
+
 /// The directories that a walk is in, open. A walk may be deeper than a process has file descriptors.
 #[derive(Debug)]
 pub struct Folders {
@@ -183,7 +211,7 @@ impl Folders {
     /// For a walk that starts in this directory.
     #[must_use]
     pub fn new(top: Folder) -> Self {
-        Self { top: Arc::new(top), names: Vec::new(), held: VecDeque::new() }
+        Self::from(Arc::new(top))
     }
 
     /// The directory of an entry at this depth below the current path; entries of the top have depth 1.
@@ -214,11 +242,29 @@ impl Folders {
     /// # Errors
     /// The system cannot make it.
     pub fn make(&mut self, parent: &Folder, name: &OsStr) -> Result<(), FolderError> {
-        let made = parent.make(name);
-        let made = made.map_err(|source| FolderError { path: parent.path_of(name), made: true, source })?;
+        self.make_or_enter(parent, name).map(drop)
+    }
+
+    /// As [`make`](Self::make); gives the directory, and whether it is new.
+    ///
+    /// # Errors
+    /// As [`make`](Self::make).
+    pub fn make_or_enter(&mut self, parent: &Folder, name: &OsStr) -> Result<(Arc<Folder>, bool), FolderError> {
+        let made = parent.make_or_enter(name);
+        let (folder, new) = made.map_err(|source| FolderError { path: parent.path_of(name), made: true, source })?;
+        let folder = Arc::new(folder);
         self.names.push(name.to_owned());
-        Self::hold(&mut self.held, self.names.len(), &Arc::new(made));
-        Ok(())
+        Self::hold(&mut self.held, self.names.len(), &folder);
+        Ok((folder, new))
+    }
+
+    /// The directory to which these names lead from the top.
+    pub(crate) fn at(&mut self, way: &[&OsStr]) -> Result<Arc<Folder>, FolderError> {
+        let common = self.names.iter().zip(way).take_while(|(own, name)| own.as_os_str() == **name).count();
+        // Closes what is not on the way.
+        self.parent(common.saturating_add(1))?;
+        self.names.extend(way.iter().skip(common).map(|name| (*name).to_owned()));
+        self.parent(way.len().saturating_add(1))
     }
 
     fn hold(held: &mut VecDeque<(usize, Arc<Folder>)>, depth: usize, folder: &Arc<Folder>) {

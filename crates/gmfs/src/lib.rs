@@ -22,12 +22,13 @@
 //! | for | see |
 //! | --- | --- |
 //! | opening an image, finding and locking the store in it | [`ImageSpec`], [`find`] |
-//! | files and directories, where their bytes are, whose an address is | [`Store`], [`walk`] |
+//! | files and directories, where their bytes are, whose an address is | [`Store`], [`walk`], [`glob`] |
 //! | reading a file with its gaps | [`Store::read_with_gaps`], [`content`], [`copy`] |
-//! | extracting a tree into a folder | [`extract`], [`folder`], [`new_file`] |
+//! | extracting a tree into a folder | [`extract`], [`folder`], [`new_file`], [`attributes`] |
 //! | saving a store | [`save`] |
 //! | what blocks are used for, and what still fits | [`allocation`], [`picture`] |
 //! | metrics for monitoring | [`metrics`] |
+//! | a page that shows all of it | [`report`] |
 //! | how much of a store a dump holds | [`presence`], [`lacking`] |
 //! | whether processes have it mapped | [`in_use`] |
 //!
@@ -117,6 +118,7 @@
 
 pub mod address;
 pub mod allocation;
+pub mod attributes;
 pub mod bad;
 pub mod changes;
 pub mod content;
@@ -126,6 +128,7 @@ pub mod error;
 pub mod extract;
 pub mod find;
 pub mod folder;
+pub mod glob;
 pub mod health;
 pub mod in_use;
 pub mod kernel_copy;
@@ -139,6 +142,7 @@ pub mod picture;
 pub mod presence;
 pub mod put_back;
 pub mod raw_page;
+pub mod report;
 pub mod save;
 pub mod store;
 #[cfg(test)]

@@ -30,6 +30,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, ErrorKind};
+use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -38,6 +39,7 @@ use std::sync::Arc;
 use gmfs_io::Span;
 use rustix::fs::{FileType, Mode};
 
+use crate::attributes::Kept;
 use crate::folder::{Folder, PRIVATE_FILE};
 
 /// How many names are tried for an unfinished file. A name is taken if its file is being written, or is no leftover.
@@ -158,9 +160,25 @@ impl NewFile {
     ///
     /// # Errors
     /// As [`keep`](Self::keep).
-    pub fn keep_with(mut self, mode: u32) -> Result<(), NewFileError> {
+    pub fn keep_with(self, mode: u32) -> Result<(), NewFileError> {
         // If this fails, the filesystem has no modes.
         let _ = rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode));
+        self.name_it()
+    }
+
+    /// As [`keep`](Self::keep), with attributes that a store records. Returns whether the file has its owner and group too,
+    /// which may need root.
+    ///
+    /// # Errors
+    /// As [`keep`](Self::keep), or the system does not take the permission bits.
+    pub fn keep_as(self, kept: &Kept) -> Result<bool, NewFileError> {
+        let given = kept.give_file(self.file.as_fd());
+        let owned = given.map_err(|error| Refused::from(error).at(self.folder.path_of(&self.name)))?;
+        self.name_it()?;
+        Ok(owned)
+    }
+
+    fn name_it(mut self) -> Result<(), NewFileError> {
         let named = self.folder.rename(&self.partial, &self.name, self.replace);
         named.map_err(|error| Refused::from(error).at(self.folder.path_of(&self.name)))?;
         self.kept = true;

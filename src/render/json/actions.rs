@@ -21,7 +21,18 @@ pub(crate) struct Mkfs {
     pub(crate) label: String,
     pub(crate) recorded_base: Option<u64>,
     pub(crate) geometry: region::Geometry,
+    /// `None` if nothing was put into it.
+    pub(crate) populated: Option<Populated>,
     pub(crate) dry_run: bool,
+}
+
+/// What was put into a new region.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Populated {
+    pub(crate) files: u64,
+    pub(crate) directories: u64,
+    pub(crate) bytes: u64,
 }
 
 /// A region that was found.

@@ -1,7 +1,10 @@
-//! Used and free memory of regions: `gmfs.df/1`, `gmfs.map-image/1`, `gmfs.metrics/1`.
+//! Used and free memory of regions: `gmfs.df/1`, `gmfs.map-image/1`, `gmfs.metrics/1`, `gmfs.report/1`.
+
+use std::collections::BTreeMap;
 
 use gmfs::Store;
 use gmfs::allocation::{Fits as Found, FreeRun, FreeSpace};
+use gmfs::report::Report;
 use gmfs_format::Layout;
 use serde::Serialize;
 
@@ -198,6 +201,90 @@ struct Lengths {
     free_bytes: u64,
 }
 
+impl Lengths {
+    fn list(picture: &gmfs::picture::Picture) -> Vec<Self> {
+        let one = |row: &gmfs::picture::Lengths| Self {
+            length_from: row.from,
+            file_extents: row.extents,
+            free_runs: row.free_runs,
+            free_bytes: row.free_bytes,
+        };
+        picture.lengths.iter().map(one).collect()
+    }
+}
+
+/// The answer of `report`: the numbers of the page.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Reported {
+    image: region::Image,
+    store: region::Store,
+    dry_run: bool,
+    output: String,
+    page_bytes: u64,
+    block_size: u64,
+    usage: BlockUsage,
+    /// `None` for a hand-over, which has no memory of its own.
+    space: Option<Space>,
+    /// The same.
+    cell_bytes: Option<u64>,
+    lengths: Vec<Lengths>,
+    file_count: u64,
+    directory_count: u64,
+    files_not_listed: u64,
+    extent_count: u64,
+    fragmented_files: u64,
+    verdict: &'static str,
+    summary: BTreeMap<&'static str, u64>,
+    findings_not_listed: u64,
+    /// `None` in a layout that records none.
+    sealing: Option<Sealing>,
+    write_count: Option<u64>,
+}
+
+/// How much of a region is sealed.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Sealing {
+    blocks_sealed: u64,
+    files_sealed: u64,
+    files_partly_sealed: u64,
+    files_unsealed: u64,
+}
+
+impl Reported {
+    pub(crate) fn new(store: &Store, report: &Report, dry_run: bool, output: String, page_bytes: u64) -> Self {
+        let sealing = |seals: &gmfs::report::Seals| Sealing {
+            blocks_sealed: seals.blocks,
+            files_sealed: seals.whole,
+            files_partly_sealed: seals.partly,
+            files_unsealed: seals.none,
+        };
+        Self {
+            image: (&store.place).into(),
+            store: store.into(),
+            dry_run,
+            output,
+            page_bytes,
+            block_size: report.block_bytes,
+            usage: store.into(),
+            space: report.free.as_ref().map(|free| Space::new(free, store)),
+            cell_bytes: report.picture.as_ref().map(|picture| picture.cell_bytes),
+            lengths: report.picture.as_ref().map(Lengths::list).unwrap_or_default(),
+            file_count: report.file_count,
+            directory_count: report.directory_count,
+            files_not_listed: report.more_files(),
+            extent_count: report.extent_count,
+            fragmented_files: report.fragmented_files,
+            verdict: report.health.verdict.name(),
+            summary: report.health.by_name(),
+            findings_not_listed: report.more_findings(),
+            sealing: report.seals.as_ref().map(sealing),
+            write_count: report.history.as_ref().map(|history| history.commits),
+        }
+    }
+}
+
 /// Adjacent bytes that are used for the same purpose.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -234,18 +321,12 @@ impl MapOfImage {
                 ino: one.ino.map(|ino| ino.0),
             });
         });
-        let lengths = picture.lengths.iter().map(|row| Lengths {
-            length_from: row.from,
-            file_extents: row.extents,
-            free_runs: row.free_runs,
-            free_bytes: row.free_bytes,
-        });
         Self {
             image: (&store.place).into(),
             store: store.into(),
             block_size: store.block_bytes(),
             stretches,
-            lengths: lengths.collect(),
+            lengths: Lengths::list(picture),
         }
     }
 }

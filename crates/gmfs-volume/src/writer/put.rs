@@ -4,6 +4,7 @@ use gmfs_format::model::Kind;
 use std::io::Read;
 use std::ops::Range;
 
+use gmfs_format::native::raw::InodeRaw;
 use gmfs_format::native::tables::{INODE_DOUBTFUL, INODE_LOST_DATA, InodeKind};
 use gmfs_format::native::units::{BlockNo, InodeNo, follows, len64};
 use gmfs_io::{Span, WriteAt};
@@ -15,7 +16,7 @@ use crate::writer::create::CreateOptions;
 use crate::writer::{ChangeError, Writer, blocks_from, release_all, require_kind, shown};
 
 /// How many bytes are read at once.
-const PIECE: usize = 1 << 20;
+pub(super) const PIECE: usize = 1 << 20;
 /// A page of zeros.
 static ZEROS: [u8; 4096] = [0; 4096];
 
@@ -28,14 +29,26 @@ pub struct PutOptions {
     pub replace: bool,
 }
 
+/// A file that gets other content.
+pub(super) struct Begun {
+    change: Change,
+    ino: InodeNo,
+    raw: InodeRaw,
+    /// The blocks that it has until then.
+    freed: Vec<Range<u32>>,
+    now: u64,
+    /// The new content is doubtful.
+    pub(super) doubtful: bool,
+}
+
 /// A file's content that is being written to free blocks. Nothing of it is committed yet.
-struct Filling {
+pub(super) struct Filling {
     /// Blocks that were taken out of the map of free blocks and are not used yet, in file order.
-    reserved: std::collections::VecDeque<Range<u32>>,
+    pub(super) reserved: std::collections::VecDeque<Range<u32>>,
     /// Blocks in use, each with its file block first.
-    used: Vec<(u32, u32)>,
-    sparse: bool,
-    size: u64,
+    pub(super) used: Vec<(u32, u32)>,
+    pub(super) sparse: bool,
+    pub(super) size: u64,
 }
 
 impl<S: WriteAt> Writer<S> {
@@ -61,10 +74,23 @@ impl<S: WriteAt> Writer<S> {
         options: &PutOptions,
         attributes: NewAttributes,
     ) -> Result<u64, ChangeError> {
+        let begun = self.begin_content(path, &options.create, options.replace)?;
+        let mut filling = self.begin_filling(options)?;
+        let filled = self.fill(content, &mut filling);
+        self.end_content(path, begun, &filling, filled, attributes)
+    }
+
+    /// The file whose content is to be written: a new one or, if allowed, an existing one, whose blocks will be free.
+    pub(super) fn begin_content(
+        &mut self,
+        path: &[u8],
+        create: &CreateOptions,
+        replace: bool,
+    ) -> Result<Begun, ChangeError> {
         let now = self.begin()?;
         let old = self.tree.resolve(path).cloned();
-        let (mut change, ino, mut raw) = match &old {
-            None => self.new_entry(path, InodeKind::File, &options.create, now)?,
+        let (mut change, ino, raw) = match &old {
+            None => self.new_entry(path, InodeKind::File, create, now)?,
             Some(inode) if inode.kind != Kind::File => {
                 return Err(ChangeError::IsDirectory(shown(path)));
             }
@@ -72,7 +98,7 @@ impl<S: WriteAt> Writer<S> {
                 require_kind(path, inode.kind)?;
                 return Err(ChangeError::IsDirectory(shown(path)));
             }
-            Some(_) if !options.replace => return Err(ChangeError::Exists(shown(path))),
+            Some(_) if !replace => return Err(ChangeError::Exists(shown(path))),
             Some(inode) => {
                 self.require_mutable(inode)?;
                 (Change::default(), inode.ino, self.inode_raw(inode.ino)?)
@@ -84,12 +110,25 @@ impl<S: WriteAt> Writer<S> {
         };
         self.require_unused(path, &freed)?;
         release_all(&mut change, &freed);
-        let mut filling = self.begin_filling(options)?;
-        let filled = self.fill(content, &mut filling).and_then(|()| {
+        Ok(Begun { change, ino, raw, freed, now, doubtful: false })
+    }
+
+    /// Makes what was filled the content of the file, in one commit, unless filling failed. Returns the size.
+    pub(super) fn end_content(
+        &mut self,
+        path: &[u8],
+        begun: Begun,
+        filling: &Filling,
+        filled: Result<(), ChangeError>,
+        attributes: NewAttributes,
+    ) -> Result<u64, ChangeError> {
+        let Begun { mut change, ino, mut raw, freed, now, doubtful } = begun;
+        let done = filled.and_then(|()| {
             raw.size = filling.size.into();
             raw.blocks = len64(filling.used.len()).into();
             // The content is new, so the file is complete again.
-            raw.flags = (raw.flags.get() & !(INODE_LOST_DATA | INODE_DOUBTFUL)).into();
+            let doubt = if doubtful { INODE_DOUBTFUL } else { 0 };
+            raw.flags = ((raw.flags.get() & !(INODE_LOST_DATA | INODE_DOUBTFUL)) | doubt).into();
             (raw.modified, raw.changed) = (now.into(), now.into());
             attributes.put(&mut raw, now);
             assign_used(&mut change, ino, &filling.used);
@@ -99,8 +138,8 @@ impl<S: WriteAt> Writer<S> {
             self.require_unused(path, &freed)?;
             self.commit(&change, now)
         });
-        self.give_back(&filling, filled.is_err());
-        filled?;
+        self.give_back(filling, done.is_err());
+        done?;
         self.return_blocks(freed)?;
         Ok(filling.size)
     }
@@ -136,7 +175,7 @@ impl<S: WriteAt> Writer<S> {
     }
 
     /// Appends one piece, which is within one block, to the file.
-    fn fill_piece(&mut self, piece: &[u8], filling: &mut Filling) -> Result<(), ChangeError> {
+    pub(super) fn fill_piece(&mut self, piece: &[u8], filling: &mut Filling) -> Result<(), ChangeError> {
         let geometry = self.superblock().geometry();
         let (index, inside) = geometry.pmd().split(filling.size);
         let index = u32::try_from(index).map_err(|_| ChangeError::TooLarge(filling.size))?;
@@ -160,7 +199,7 @@ impl<S: WriteAt> Writer<S> {
     }
 
     /// Zeroes the rest of the content's last block.
-    fn end_block(&mut self, filling: &Filling, block_bytes: u64) -> Result<(), ChangeError> {
+    pub(super) fn end_block(&mut self, filling: &Filling, block_bytes: u64) -> Result<(), ChangeError> {
         let Some((index, block)) = filling.used.last() else { return Ok(()) };
         // The last block in use starts before the content ends. A hole may follow it.
         let inside = filling.size.saturating_sub(u64::from(*index).saturating_mul(block_bytes));

@@ -77,21 +77,37 @@ impl Target {
     /// # Errors
     /// The target cannot be read or written, or the undo file cannot be made; what was written until then stays.
     pub fn format(&mut self, region: &NewRegion, undo: Option<&Path>) -> Result<(), MakeError> {
+        self.format_and_fill(region, undo, |_| Ok(()))
+    }
+
+    /// As [`format`](Self::format), and lets `fill` put something into the new region. If that fails, a file that was made
+    /// for the region is removed.
+    ///
+    /// # Errors
+    /// As [`format`](Self::format), or what `fill` returned.
+    pub fn format_and_fill<E: From<MakeError>>(
+        &mut self,
+        region: &NewRegion,
+        undo: Option<&Path>,
+        fill: impl FnOnce(&mut dyn WriteAt) -> Result<(), E>,
+    ) -> Result<(), E> {
         let (size, places) = (self.geometry.size(), self.marked());
         let NewRegion { uuid, birth, label, owner, stamp } = region.clone();
         let (geometry, base, forget) = (self.geometry, self.recorded_base, self.old_superblocks());
         let options = FormatOptions { geometry, uuid, birth, label, base, owner, stamp, forget };
-        let Bytes::Writable(target) = &mut self.bytes else { return Err(MakeError::DryRun) };
+        let Bytes::Writable(target) = &mut self.bytes else { return Err(MakeError::DryRun.into()) };
+        let all = |target: &mut dyn WriteAt| {
+            let mut target = target;
+            format(&mut target, &options).map_err(MakeError::from)?;
+            wipe::clear(&mut target, size, &places)?;
+            fill(&mut Window::new(target, 0, size))
+        };
         match undo {
-            None => {
-                format(target, &options)?;
-                wipe::clear(target, size, &places)?;
-            }
+            None => all(target)?,
             Some(file) => {
-                let mut recorded = Recorded::new(target, file)?;
-                let done = format(&mut recorded, &options).map_err(MakeError::from);
-                let done = done.and_then(|_| wipe::clear(&mut recorded, size, &places));
-                recorded.finish()?;
+                let mut recorded = Recorded::new(target, file).map_err(MakeError::from)?;
+                let done = all(&mut recorded);
+                recorded.finish().map_err(MakeError::from)?;
                 done?;
             }
         }
