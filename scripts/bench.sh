@@ -9,7 +9,7 @@
 #   SIZES='1G 1T 16T 64T'
 #   PEER_SIZE=16T     size on which the checkers of the peers are compared
 #   FILL_SECONDS=240  stop filling the peers' filesystems after this many seconds, and compare by mapping
-#   SECTIONS='mkfs answer check peers list repair findings copies seals dumps'
+#   SECTIONS='mkfs answer check peers list repair findings copies seals dumps layouts'
 #   COPY_MIB=1024     MiB of the file that the section copies copies; it takes 5 times as much space in WORK
 #   SEAL_MIB=2048     MiB of the file that the section seals reads
 #   DUMP_MIB=1024     MiB of memory in each dump of the section dumps; the dumps take 5 times as much space in WORK
@@ -26,7 +26,7 @@ SHORT_RUNS=${SHORT_RUNS:-21}
 SIZES=${SIZES:-1G 1T 16T 64T}
 PEER_SIZE=${PEER_SIZE:-16T}
 FILL_SECONDS=${FILL_SECONDS:-240}
-SECTIONS=${SECTIONS:-mkfs answer check peers list repair findings copies seals dumps}
+SECTIONS=${SECTIONS:-mkfs answer check peers list repair findings copies seals dumps layouts}
 COPY_MIB=${COPY_MIB:-1024}
 SEAL_MIB=${SEAL_MIB:-2048}
 DUMP_MIB=${DUMP_MIB:-1024}
@@ -73,6 +73,7 @@ if [ -z "${GMFS_BIN:-}" ]; then
     fi
     cargo build --quiet --locked --release "${target[@]}" --bin gmfs
     cargo build --quiet --locked --release "${target[@]}" -p gmfs-volume --examples
+    cargo build --quiet --locked --release "${target[@]}" -p gmfs-format --features fuzzing --example make_handover
     cargo build --quiet --locked --release "${target[@]}" -p gmfs-dump -p gmfs-image \
         --features gmfs-dump/deflate-c,gmfs-dump/zstd-c --example make_dump --example save_window
     release=$(realpath "$release")
@@ -597,6 +598,30 @@ section_dumps() {
 }
 
 # Rows of codec, command, and the peer's command, whose CPU times are compared in RUNS rounds, each after the other.
+# What a kernel hands over: one file of 64 GiB in single pages (256 MiB of records), and one of 1 TiB in folios of 2 MiB (8 MiB
+# of records). No other tool reads this. `--at` names the device tree; `scan` looks for it.
+section_layouts() {
+    local image tree
+    printf '\n## Hand-overs of a kernel\n\nMade by `examples/make_handover.rs`; the memory of the guest is a hole.\n'
+    for image in handover-64g handover-1t; do
+        if [ ! -e "$image.tree" ]; then
+            case $image in
+            *64g) make_handover "$image.raw" 64 0 >"$image.tree" ;;
+            *) make_handover "$image.raw" 1024 9 >"$image.tree" ;;
+            esac
+        fi
+        tree=$(cat "$image.tree")
+        printf '\n'
+        row "gmfs scan $image.raw --base 0"
+        row "gmfs ls -R $image.raw --base 0 --at $tree"
+        row "gmfs inspect $image.raw --base 0 --at $tree"
+        row "gmfs map $image.raw /bench/0x1 --base 0 --at $tree"
+        row "gmfs who $image.raw 0x140000000 --base 0 --at $tree"
+        row "gmfs fsck -n $image.raw --base 0 --at $tree"
+        measure "$RUNS" -1
+    done
+}
+
 rates_begin() { : >"$private/rates"; names=() ours=() theirs=(); }
 rate() {
     local peer=$3

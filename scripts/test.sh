@@ -225,7 +225,7 @@ more_cases() {
 }
 
 product() {
-    GMFS_PRODUCT=all cargo test --release --locked -p gmfs-check --test product -- --nocapture 2>&1 | tee -a "$log"
+    GMFS_PRODUCT=all cargo test --release --locked -p gmfs-check --test product --test pkernfs_repair -- --nocapture 2>&1 | tee -a "$log"
 }
 
 # The reader decides which mutations matter. Each must have been tried, and the unchanged tree must break no law.

@@ -30,6 +30,10 @@ impl Decide for Willing<'_> {
     fn hold_back(&mut self, source: &dyn ReadAt, state: &Superblocks, edits: &[Planned]) -> Vec<HeldBack> {
         self.watch.hold_back(source, state, edits)
     }
+
+    fn hold_back_bytes(&mut self, source: &dyn ReadAt, edits: &[Planned]) -> Vec<HeldBack> {
+        self.watch.hold_back_bytes(source, edits)
+    }
 }
 
 /// Asks the user on the terminal.
@@ -83,6 +87,10 @@ impl Decide for Asking<'_> {
 
     fn hold_back(&mut self, source: &dyn ReadAt, state: &Superblocks, edits: &[Planned]) -> Vec<HeldBack> {
         self.watch.hold_back(source, state, edits)
+    }
+
+    fn hold_back_bytes(&mut self, source: &dyn ReadAt, edits: &[Planned]) -> Vec<HeldBack> {
+        self.watch.hold_back_bytes(source, edits)
     }
 }
 

@@ -19,7 +19,7 @@ use gmfs_format::spec::RegionSpec;
 use gmfs_image::file::FileError;
 use gmfs_image::undo::Recorded;
 use gmfs_image::{Holes, Image, Kind, foreign, probe};
-use gmfs_io::{Overlay, Span, Window, WriteAt};
+use gmfs_io::{Overlay, ReadAt as _, Span, Window, WriteAt};
 use gmfs_volume::rebuild;
 use gmfs_volume::{ChangeError, OpenError, Recovery, Superblocks, Writer, WriterOptions};
 
@@ -33,7 +33,7 @@ use crate::locate;
 use crate::locking::{self, Wait};
 use crate::render::progress::Progress;
 use crate::render::size;
-use crate::repairing::{self, Look};
+use crate::repairing::{self, Look, Repairable};
 
 /// Which region.
 #[derive(Args, Clone, Debug)]
@@ -462,20 +462,29 @@ pub(crate) fn region(args: &ReadArgs, ctx: &Ctx) -> Result<Store> {
     Ok(store)
 }
 
-/// Opens and locks the region for repair, and records what is overwritten if that is asked for. The region is not
-/// checked yet.
+/// Opens and locks the region, or the store of pkernfs, for repair, and records what is overwritten if that is asked for.
+/// It is not checked yet. `work` is told which of the two it is.
 pub(crate) fn for_repair<T>(
     args: &ImageArgs,
     in_use: InUseOk,
     undo: Option<&Path>,
     ctx: &mut Ctx,
-    work: impl FnOnce(&mut dyn WriteAt, &mut Watch, &mut Ctx) -> Result<T>,
+    work: impl FnOnce(Repairable, &mut dyn WriteAt, &mut Watch, &mut Ctx) -> Result<T>,
 ) -> Result<(Place, T)> {
     let (kind, mut target) = for_writing(args, ctx).map_err(|error| elsewhere(error, undo.is_some()))?;
-    require_native(&target)?;
+    let of = match other_layout(&target) {
+        // A native region can have been made over another one: it counts.
+        Some(Layout::Pkernfs) if Superblocks::load(&target).is_err() => {
+            Repairable::Pkernfs { size: target.end().unwrap_or_else(|| target.size()) }
+        }
+        _ => {
+            require_native(&target)?;
+            Repairable::Native
+        }
+    };
     let place = Place { kind, path: args.image.clone(), base: target.base() };
     let mut watch = watch(&args.image, &target, in_use);
-    let done = recorded(&mut target, undo, ctx, |target, ctx| work(target, &mut watch, ctx))?;
+    let done = recorded(&mut target, undo, ctx, |target, ctx| work(of, target, &mut watch, ctx))?;
     Ok((place, done))
 }
 

@@ -10,7 +10,9 @@ use anyhow::{Error, Result};
 use gmfs::in_use::Watch;
 use gmfs_check::apply::Forgotten;
 use gmfs_check::repair::FindingKey;
-use gmfs_check::{Observe, Options, Outcome, Policy, RepairError, RepairOptions, Report, check};
+use gmfs_check::{
+    Decide, Observe, Options, Outcome, Policy, RepairError, RepairOptions, Report, check, repair_pkernfs,
+};
 use gmfs_io::{ReadAt, WriteAt};
 use gmfs_volume::{Chosen, OpenError};
 
@@ -20,6 +22,15 @@ use crate::ctx::{self, Ctx};
 use crate::interrupt;
 use crate::render::WRITER;
 use crate::render::progress::Progress;
+
+/// What can be repaired.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Repairable {
+    /// A native region.
+    Native,
+    /// A store of the pkernfs driver, which fills the target as far as `size`.
+    Pkernfs { size: u64 },
+}
 
 /// What may be repaired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +129,7 @@ pub(crate) struct Repaired {
 
 /// Repairs what the mode allows, and what the user allows where the mode is to ask.
 pub(crate) fn repair<T: WriteAt>(
+    of: Repairable,
     target: &mut T,
     how: Look,
     mode: Mode,
@@ -130,12 +142,16 @@ pub(crate) fn repair<T: WriteAt>(
     let mut options = RepairOptions::new(policy, WRITER, clock::now);
     (options.data, options.threads, options.region) = (how.data, threads(), how.region);
     let shown = Shown::new(ctx, how.progress);
+    let mut work = |decide: &mut dyn Decide| match of {
+        Repairable::Native => gmfs_check::repair(target, &options, decide, &shown).map_err(error),
+        Repairable::Pkernfs { size } => repair_pkernfs(target, size, policy, decide, &shown).map_err(error),
+    };
     if mode != Mode::Ask {
-        let outcome = gmfs_check::repair(target, &options, &mut Willing { watch }, &shown).map_err(error)?;
+        let outcome = work(&mut Willing { watch })?;
         return Ok(Repaired { outcome, asked: BTreeSet::new() });
     }
     let mut asking = Asking::new(watch, ctx);
-    let outcome = gmfs_check::repair(target, &options, &mut asking, &shown).map_err(error)?;
+    let outcome = work(&mut asking)?;
     Ok(Repaired { outcome, asked: asking.end()? })
 }
 

@@ -9,6 +9,7 @@ use clap::Args as Arguments;
 use gmfs::Store;
 use gmfs_check::repair::FindingKey;
 use gmfs_check::{Outcome, Repair, Report, Severity, Verdict, accept_doubtful};
+use gmfs_format::Layout;
 use gmfs_io::WriteAt;
 use gmfs_volume::{Chosen, Stamp};
 
@@ -20,7 +21,7 @@ use crate::interrupt;
 use crate::open::{self, ReadArgs};
 use crate::render::json::{self, check};
 use crate::render::{WRITER, findings, size};
-use crate::repairing::{self, Look, Mode, Repaired};
+use crate::repairing::{self, Look, Mode, Repairable, Repaired};
 use crate::report;
 
 /// Status bit: repaired.
@@ -35,8 +36,8 @@ const LEFT: u8 = 4;
 /// nothing is written. Of several images each is checked, also if one of them cannot be. The exit status is the sum of 0
 /// clean, 1 repaired, 4 left unrepaired, 8 operational error or not checked to the end, 16 wrong usage, 32 cancelled; of
 /// several images, each of these that applies to one of them. An unfinished change, which the next writer completes or
-/// takes back, is no damage. Stores of pkernfs and guestmemfs v1, and what kernels hand over by KHO and LUO, are checked
-/// and never written: -p and -y are refused.
+/// takes back, is no damage. Stores of pkernfs are repaired too. Those of guestmemfs v1, and what kernels hand over by KHO and
+/// LUO, are checked and never written: -p and -y are refused.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs fsck -n region.img
@@ -126,8 +127,9 @@ fn one(args: &Args, image: &ReadArgs, ctx: &mut Ctx) -> Result<u8> {
         }
         mode => {
             refuse_no_lock(image)?;
-            let done = open::for_repair(image, args.in_use, args.undo.as_deref(), ctx, |mut target, watch, ctx| {
-                let repaired = repairing::repair(&mut target, how, mode, watch, ctx)?;
+            let done = open::for_repair(image, args.in_use, args.undo.as_deref(), ctx, |of, mut target, watch, ctx| {
+                refuse_native_options(args, of)?;
+                let repaired = repairing::repair(of, &mut target, how, mode, watch, ctx)?;
                 if args.accept {
                     accepted = Some(accept(&mut target)?);
                 }
@@ -169,13 +171,26 @@ fn one(args: &Args, image: &ReadArgs, ctx: &mut Ctx) -> Result<u8> {
     Ok(status)
 }
 
+/// Refuses options that say something of native regions only.
+fn refuse_native_options(args: &Args, of: Repairable) -> Result<(), Failure> {
+    let options = [(args.data, "--data"), (args.uuid.is_some(), "--uuid"), (args.accept, "--accept")];
+    match (of, options.into_iter().find(|(given, _)| *given)) {
+        (Repairable::Pkernfs { .. }, Some((_, option))) => Err(native_only(option, Layout::Pkernfs)),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn native_only(option: &str, layout: Layout) -> Failure {
+    let failure = Failure::new("usage", format!("{option} is for native regions, and this is a store of {layout}"));
+    failure.hint(format!("leave {option} out: `gmfs fsck -n IMAGE` checks the store"))
+}
+
 /// Checks a store that is not native.
 fn other(args: &Args, store: &Store, ctx: &mut Ctx) -> Result<u8> {
     let layout = store.layout();
     let native = [(args.data, "--data"), (args.uuid.is_some(), "--uuid"), (args.undo.is_some(), "--undo")];
     if let Some((_, option)) = native.into_iter().find(|(given, _)| *given) {
-        let failure = Failure::new("usage", format!("{option} is for native regions, and this is a store of {layout}"));
-        return Err(failure.hint(format!("leave {option} out: `gmfs fsck -n IMAGE` checks the store")).into());
+        return Err(native_only(option, layout).into());
     }
     let outcome = store.check().map(Outcome::of_layout).unwrap_or_default();
     let status = status(&outcome);
@@ -184,6 +199,9 @@ fn other(args: &Args, store: &Store, ctx: &mut Ctx) -> Result<u8> {
         return Ok(status);
     }
     show(&store.place.path.display().to_string(), &outcome, &BTreeSet::new(), ctx)?;
+    if layout == Layout::Pkernfs && args.mode() == Mode::Look && !args.look {
+        tell_nothing_written(&outcome, ctx)?;
+    }
     Ok(status)
 }
 

@@ -1,6 +1,7 @@
 //! `gmfs mkfs`: makes a region.
 
 mod content;
+mod pkernfs;
 mod words;
 
 use std::path::PathBuf;
@@ -43,7 +44,8 @@ use crate::{clock, details};
   gmfs mkfs region.img --size 1G --label guests
   gmfs mkfs region.img --size 1G --populate guests
   gmfs mkfs /dev/mem --region 64G:0x1000000000
-  gmfs mkfs /dev/dax0.0 --dry-run")]
+  gmfs mkfs /dev/dax0.0 --dry-run
+  gmfs mkfs old.img --size 64M --layout pkernfs")]
 pub(crate) struct Args {
     /// File, block device, devdax device or /dev/mem
     #[arg(value_parser = super::new_file())]
@@ -72,6 +74,9 @@ pub(crate) struct Args {
     /// Copy what is in this directory into the region
     #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     populate: Option<PathBuf>,
+    /// Format that the region gets: gmfs2, or pkernfs, which the pkernfs driver of patched kernels reads
+    #[arg(long, value_name = "LAYOUT", default_value = "gmfs2", hide_default_value = true)]
+    layout: Makes,
     #[command(flatten)]
     wait: Wait,
     #[command(flatten)]
@@ -93,9 +98,21 @@ pub(crate) struct Args {
     blocks: Option<String>,
 }
 
+/// The layouts that can be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Makes {
+    /// The format of gmfs
+    Gmfs2,
+    /// That of the pkernfs driver
+    Pkernfs,
+}
+
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     clock::check()?;
     let cannot = |error: anyhow::Error| open::about(error, "format", &args.image);
+    if args.layout == Makes::Pkernfs {
+        pkernfs::refuse_options(args)?;
+    }
     let block_size = args.pmd_size.unwrap_or_else(|| block_size_of_kernel(rustix::param::page_size()));
     let counted = args.blocks.as_deref().map(|text| in_blocks(text, block_size)).transpose();
     let request = Request {
@@ -116,6 +133,9 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     }
     let mut watch = args.in_use.watch(&args.image, target.reach());
     target.refuse_in_use(&mut watch).map_err(anyhow::Error::new).map_err(cannot)?;
+    if args.layout == Makes::Pkernfs {
+        return pkernfs::make(args, &mut target, ctx).map_err(cannot);
+    }
     let region = identity(args)?;
     if !args.dry_run {
         let base = target.place.address();
@@ -129,16 +149,21 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             NotMade::Region(error) => cannot(words::told(error)),
             NotMade::Content(error) => error,
         })?;
-        if let Some(found) = target.left_outside() {
-            ctx.warn(&format!(
-                "behind the region, the image still has the mark of something else ({}, at offset {:#x}); \
-                 wipefs(8) takes it away",
-                found.name, found.offset
-            ));
-        }
+        warn_outside(&target, ctx);
     }
     show(args, &target, &region, content.as_ref(), ctx)?;
     Ok(Exit::Done)
+}
+
+/// Says what programs that look at the whole image still take it for.
+fn warn_outside(target: &Target, ctx: &Ctx) {
+    if let Some(found) = target.left_outside() {
+        ctx.warn(&format!(
+            "past the region, the image still has the mark of something else ({}, at offset {:#x}); \
+             wipefs(8) takes it away",
+            found.name, found.offset
+        ));
+    }
 }
 
 /// What tells the new region apart from others.
@@ -163,10 +188,10 @@ fn show(args: &Args, target: &Target, made: &NewRegion, content: Option<&Content
             store: region::Store::of(place.base, made.uuid, geometry),
             region: region::Span { base: place.base, size: geometry.size() },
             layout: Layout::Native.name(),
-            uuid: made.uuid.to_string(),
+            uuid: Some(made.uuid.to_string()),
             label: made.label.clone(),
             recorded_base: base,
-            geometry: geometry.into(),
+            geometry: Some(geometry.into()),
             populated: content.map(Content::counts),
             dry_run: args.dry_run,
         };

@@ -7,20 +7,23 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
+use gmfs::Place;
 use gmfs::content::Gaps;
 use gmfs_check::repair::KEPT_FOR_REPAIR;
-use gmfs_check::{Outcome, Policy, plan, release_reserved};
+use gmfs_check::{Outcome, Plan, Policy, plan, release_reserved};
+use gmfs_format::Layout;
 use gmfs_io::WriteAt;
 use gmfs_volume::{Chosen, Stamp};
 
 use crate::cmd::fsck;
 use crate::ctx::Ctx;
 use crate::exit::{Exit, OPERATIONAL};
+use crate::failure::Failure;
 use crate::in_use::InUseOk;
 use crate::open::{self, ReadArgs};
 use crate::render::json::{self, check};
 use crate::render::{WRITER, findings, size};
-use crate::repairing::{self, Look, Mode};
+use crate::repairing::{self, Look, Mode, Repairable};
 use gmfs::in_use::Watch;
 
 /// Plan repairs and apply them, in place or in a copy
@@ -74,11 +77,12 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     }
     let mode = if args.yes { Mode::All } else { Mode::Safe };
     let release = args.release_lost;
-    let work = |target: &mut dyn WriteAt, watch: &mut Watch, ctx: &mut Ctx| -> Result<(Outcome, Option<u64>)> {
+    let work = |of: Repairable, target: &mut dyn WriteAt, watch: &mut Watch, ctx: &mut Ctx| {
         let mut target = target;
-        let outcome = repairing::repair(&mut target, args.look(), mode, watch, ctx)?.outcome;
+        refuse_native_options(args, of)?;
+        let outcome = repairing::repair(of, &mut target, args.look(), mode, watch, ctx)?.outcome;
         let released = if release { Some(release_lost(&mut target, watch)?) } else { None };
-        Ok((outcome, released))
+        anyhow::Ok((outcome, released))
     };
     let (place, (outcome, released), gaps) = match &args.output {
         Some(output) => in_copy::in_copy(&args.image, output, ctx, work)?,
@@ -112,6 +116,15 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Ok(Exit::Fsck(status))
 }
 
+/// Refuses options that say something of native regions only.
+fn refuse_native_options(args: &Args, of: Repairable) -> Result<(), Failure> {
+    let options = [(args.uuid.is_some(), "--uuid"), (args.release_lost, "--release-lost")];
+    match (of, options.into_iter().find(|(given, _)| *given)) {
+        (Repairable::Pkernfs { .. }, Some((_, option))) => Err(fsck::native_only(option, Layout::Pkernfs)),
+        _ => Ok(()),
+    }
+}
+
 /// Makes reserved blocks free.
 fn release_lost<T: WriteAt>(target: &mut T, watch: &mut Watch) -> Result<u64> {
     watch.refuse_release(target).context("cannot give the reserved blocks back")?;
@@ -125,14 +138,24 @@ fn show_plan(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         in_copy::require_new(output)?;
     }
     let located = open::locate(&args.image, ctx)?;
-    let report = open::check_region(&located, args.look(), KEPT_FOR_REPAIR, ctx)?;
     let policy = if args.yes { Policy::Lossy } else { Policy::Safe };
+    if located.layout_if_other() == Some(Layout::Pkernfs) && open::is_other(&located) {
+        refuse_native_options(args, Repairable::Pkernfs { size: 0 })?;
+        let store = open::open_located(&args.image, located, ctx)?;
+        let Some((checked, planned)) = store.plan_pkernfs(policy) else { return Ok(Exit::Done) };
+        return tell_plan(args, &store.place, &Outcome::of_layout(checked), &planned, ctx);
+    }
+    let report = open::check_region(&located, args.look(), KEPT_FOR_REPAIR, ctx)?;
     let planned = plan(&located.source, &report, policy)?;
     let outcome = Outcome::of_check(report, &located.source);
-    let status = fsck::status(&outcome);
+    tell_plan(args, &located.place, &outcome, &planned, ctx)
+}
+
+fn tell_plan(args: &Args, place: &Place, outcome: &Outcome, planned: &Plan, ctx: &mut Ctx) -> Result<Exit> {
+    let status = fsck::status(outcome);
     if args.json {
-        let fsck = check::Fsck::new(&located.place, &outcome, None, status);
-        let answer = check::Repair::new(fsck, &located.place, &planned.edits, &planned.refused, planned.more);
+        let fsck = check::Fsck::new(place, outcome, None, status);
+        let answer = check::Repair::new(fsck, place, &planned.edits, &planned.refused, planned.more);
         let output = args.output.as_ref().map(|output| output.to_string_lossy().into_owned());
         json::print(ctx, "repair", &answer.planned(output))?;
         return Ok(Exit::Fsck(status));
@@ -148,7 +171,7 @@ fn show_plan(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             size::count(rest, "finding")
         ))?;
     }
-    let image = located.place.path.display().to_string();
+    let image = place.path.display().to_string();
     findings::summary(&image, &outcome.last, 0, ctx)?;
     if let Some(output) = &args.output {
         let output = crate::failure::printable(&output.display().to_string());

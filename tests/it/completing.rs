@@ -53,7 +53,7 @@ fn a_place_is_known_for_what_it_is() {
     is("gmfs inject region.img gm0402", &["GM0402"]);
     is("gmfs completions z", &["zsh"]);
     is("fsck.gmfs --pr", &["--preen", "--progress"]);
-    is("/sbin/mkfs.gmfs --la", &["--label"]);
+    is("/sbin/mkfs.gmfs --lab", &["--label"]);
     is("mkfs.gmfs ", &[":files"]);
     is("gmfs frobnicate ", &[]);
     is("gmfs ls -- ", &[":files"]);

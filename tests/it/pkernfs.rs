@@ -138,9 +138,9 @@ fn what_only_native_regions_can_do_is_refused_by_name() {
     let Some((sandbox, _)) = prepare("pk_flat/empty") else { return };
     let before = std::fs::read(sandbox.path("empty.raw")).unwrap();
     for args in [
-        vec!["fsck", "-p", "empty.raw"],
-        vec!["fsck", "-y", "empty.raw"],
-        vec!["repair", "-y", "empty.raw"],
+        vec!["fsck", "-p", "--accept", "empty.raw"],
+        vec!["fsck", "-p", "--data", "empty.raw"],
+        vec!["repair", "-y", "--release-lost", "empty.raw"],
         vec!["rm", "empty.raw", "/x"],
         vec!["mkdir", "empty.raw", "/x"],
         vec!["bad", "list", "empty.raw"],
@@ -155,4 +155,130 @@ fn what_only_native_regions_can_do_is_refused_by_name() {
     let region = &found["regions"][0];
     assert_eq!((&region["layout"], &region["size_recorded"]), (&"pkernfs".into(), &false.into()));
     assert!(region["uuid"].is_null());
+}
+
+/// An empty region by the recipe of the fact sheet.
+fn recipe(size: usize) -> Vec<u8> {
+    let mut bytes = vec![0; size];
+    bytes[..8].copy_from_slice(b"sfnrekp\0");
+    bytes[8] = 2;
+    bytes[0x10_0000] = 3;
+    for ino in 1..=7280_usize {
+        let at = 0x20_0000 + (ino - 1) * 288 + 8;
+        bytes[at..at + 8].copy_from_slice(&(ino as u64 + 1).to_le_bytes());
+    }
+    bytes[0x20_0000] = 2;
+    bytes[0x20_0018] = b'.';
+    bytes
+}
+
+#[test]
+fn a_region_is_made_as_the_driver_makes_it() {
+    let sandbox = Sandbox::new();
+    sandbox.ok("mkfs pk.raw --size 16M --layout pkernfs --dry-run");
+    assert!(!sandbox.exists("pk.raw"));
+    let made = sandbox.ok("mkfs pk.raw --size 16M --layout pkernfs");
+    assert!(made.text().contains("pkernfs") && made.text().contains("8 of 2"), "{}", made.text());
+    assert!(sandbox.read("pk.raw") == recipe(16 << 20));
+    sandbox.ok("fsck -n pk.raw");
+    assert_eq!(sandbox.ok("ls pk.raw").text(), "");
+    sandbox.fails("mkfs pk.raw", "it holds a store of pkernfs already");
+    sandbox.fails("mkfs pk.raw --layout pkernfs", "it holds a store of pkernfs already");
+    for option in ["--label x", "--inodes 5", "--pmd-size 32M", "--base 0", &format!("--uuid {}", uuid::Uuid::nil())] {
+        sandbox.fails_with(2, &format!("mkfs new.raw --size 16M --layout pkernfs {option}"), "--layout pkernfs");
+    }
+    sandbox.fails("mkfs new.raw --size 6M --layout pkernfs", "too small");
+    assert!(!sandbox.exists("new.raw"));
+    // Nothing of a native region is found in its place, and everything comes back.
+    sandbox.ok("mkfs native.img --size 16M -q");
+    let before = sandbox.read("native.img");
+    let json = sandbox.ok("mkfs native.img --layout pkernfs -f --undo native.undo --json").json();
+    assert_eq!((&json["layout"], &json["uuid"]), (&"pkernfs".into(), &Value::Null));
+    assert!(sandbox.read("native.img") == recipe(16 << 20));
+    sandbox.ok("undo native.undo native.img");
+    assert!(sandbox.read("native.img") == before);
+}
+
+#[test]
+fn damage_is_repaired_and_can_be_put_back() {
+    let Some((sandbox, _)) = prepare("pk_flat/main") else { return };
+    let sound = sandbox.read("main.raw");
+    let mut damaged = sound.clone();
+    // The marks of the first blocks, the head of the list of free inodes, and the link to the first entry.
+    damaged[0x10_0000] = 3;
+    damaged[8..16].copy_from_slice(&9999_u64.to_le_bytes());
+    damaged[0x20_0010..0x20_0018].copy_from_slice(&u64::MAX.to_le_bytes());
+    sandbox.write("main.raw", &damaged);
+    let plan = sandbox.run(&["repair", "--plan", "main.raw"]);
+    assert_eq!(plan.code, 4, "{}", plan.all());
+    for line in
+        ["GM1122 safe: mark blocks", "GM1102 safe: in the entries of directory inode 1, let inode 1 link to inode"]
+    {
+        assert!(plan.text().contains(line), "{line}: {}", plan.text());
+    }
+    let look = sandbox.run(&["fsck", "main.raw"]);
+    assert!(look.code == 4 && look.all().contains("`gmfs fsck -p IMAGE` makes the repairs"), "{}", look.all());
+    assert!(sandbox.read("main.raw") == damaged);
+    let done = sandbox.run(&["fsck", "-p", "--undo", "before.undo", "main.raw"]);
+    assert_eq!(done.code, 1, "{}", done.all());
+    let repaired = sandbox.read("main.raw");
+    // The list of free inodes may be in another order; the rest is what it was.
+    // The first byte of the bitmap had marks of leaked blocks, too.
+    assert!(repaired[0x10_0001..0x20_0018] == sound[0x10_0001..0x20_0018], "bitmap and the link to the first entry");
+    assert!(repaired[0x40_0000..] == sound[0x40_0000..], "files");
+    assert_eq!(sandbox.run(&["fsck", "-n", "main.raw"]).code, 0);
+    let leaked = |sandbox: &Sandbox| sandbox.run(&["inspect", "main.raw", "--json"]).json()["usage"]["leaked"].clone();
+    assert_ne!(leaked(&sandbox), 0);
+    let done = sandbox.run(&["repair", "-y", "main.raw", "--json"]);
+    assert_eq!((done.code, &done.json()["edits"][0]["because"][0]), (1, &"GM1123".into()), "{}", done.all());
+    assert_eq!(leaked(&sandbox), 0);
+    sandbox.write("main.raw", &repaired);
+    sandbox.ok("undo before.undo main.raw");
+    assert!(sandbox.read("main.raw") == damaged);
+    let done = sandbox.run(&["repair", "main.raw", "-o", "copy.raw"]);
+    assert_eq!(done.code, 1, "{}", done.all());
+    assert!(sandbox.read("main.raw") == damaged && sandbox.read("copy.raw") == repaired);
+}
+
+/// What the driver's quirks leave is repaired, and each file keeps its blocks.
+#[test]
+fn quirks_are_repaired() {
+    for (name, left) in [("pk_quirks/c1", None), ("pk_quirks/c2", Some(0)), ("pk_quirks/c3", Some(0))] {
+        let Some((sandbox, truth)) = prepare(name) else { return };
+        let image = format!("{}.raw", name.split_once('/').unwrap().1);
+        let files = |sandbox: &Sandbox| {
+            let found = sandbox.run(&["inspect", &image, "files", "--json"]).json();
+            let files = found["files"].as_array().unwrap().iter();
+            files.map(|file| blocks(&file["extents"])).filter(|blocks| !blocks.is_empty()).collect::<Vec<_>>()
+        };
+        let before = files(&sandbox);
+        let done = sandbox.run(&["fsck", "-y", &image]);
+        let after = files(&sandbox);
+        assert!(before.iter().all(|blocks| after.contains(blocks)), "{name}: {before:?} {after:?}");
+        let again = sandbox.run(&["fsck", "-y", &image]);
+        let check = sandbox.run(&["fsck", "-n", &image]);
+        assert!(
+            left.is_none_or(|left| check.code == left),
+            "{name} {truth}: {}{}{}",
+            done.all(),
+            again.all(),
+            check.all()
+        );
+        assert!(files(&sandbox) == after);
+    }
+}
+
+/// A guest has written over the superblock: the driver would format the region when it is mounted next.
+#[test]
+fn a_region_without_its_magic_is_found_by_its_inodes() {
+    let Some((sandbox, _)) = prepare("pk_flat/main") else { return };
+    let mut bytes = sandbox.read("main.raw");
+    bytes[..4096].fill(0x55);
+    sandbox.write("main.raw", &bytes);
+    let done = sandbox.run(&["fsck", "-p", "main.raw"]);
+    assert!(done.code == 4 && done.all().contains("GM1001"), "{}", done.all());
+    assert!(sandbox.read("main.raw") == bytes, "only a lossy repair writes there");
+    let done = sandbox.run(&["fsck", "-y", "main.raw"]);
+    assert_eq!(done.code, 1, "{}", done.all());
+    assert_eq!(sandbox.run(&["fsck", "-n", "main.raw"]).code, 0);
 }

@@ -1,4 +1,4 @@
-//! Writes the seeds of the fuzz targets that damage a region, as DIRECTORY/TARGET/NAME:
+//! Writes the seeds of the fuzz targets that damage a region or a store, as DIRECTORY/TARGET/NAME:
 //!
 //! ```text
 //! cargo run -p gmfs-check --features fuzzing --example region_seeds -- DIRECTORY
@@ -8,13 +8,14 @@
 
 use std::path::PathBuf;
 
-use gmfs_check::fuzzing::{TARGETS, seeds};
+use gmfs_check::fuzzing::{STORES, TARGETS, seeds};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = PathBuf::from(std::env::args_os().nth(1).ok_or("usage: region_seeds DIRECTORY")?);
-    // Both targets accept the same inputs.
-    let seeds = seeds();
-    for (target, _) in TARGETS {
+    // Both targets of regions accept the same inputs.
+    let regions = TARGETS.map(|(target, _)| (target, seeds()));
+    let stores = STORES.map(|(target, _, seeds)| (target, seeds()));
+    for (target, seeds) in regions.into_iter().chain(stores) {
         let folder = folder.join(target);
         std::fs::create_dir_all(&folder)?;
         for (name, bytes) in &seeds {

@@ -7,6 +7,7 @@
 )]
 
 mod seeds;
+mod stores;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -25,6 +26,7 @@ use uuid::Uuid;
 use crate::{Code, Options, Policy, Repair, Report, Verdict, apply, check, plan};
 
 pub use seeds::seeds;
+pub use stores::{STORES, Seeds, exercise_guestmemfs, exercise_handover_check, exercise_pkernfs};
 
 /// The body of a fuzz target.
 pub type Target = fn(&[u8]);

@@ -17,8 +17,8 @@ use crate::finding::{Finding, KEPT_PER_CODE, Reason, Report, Subject, Unchecked}
 use crate::problem::{Code, Problem};
 
 pub use guestmemfs::check_guestmemfs;
-pub use handover::check_handover;
-pub use pkernfs::check_pkernfs;
+pub use handover::{IsMemory, check_handover, check_handover_in};
+pub use pkernfs::{Action, Examined, Law, PkernfsEdit, Write, check_pkernfs, examine_pkernfs, judge_pkernfs};
 
 /// What a check of a store that is not native found.
 #[derive(Clone, Debug, Default)]

@@ -31,5 +31,7 @@ pub use finding::{Finding, Report, Subject, Unchecked, Verdict};
 pub use layouts::Checked;
 pub use plan::{Edit, Loss, Plan, PlanError, Planned, Policy, Refusal, Refused, plan};
 pub use problem::{Code, Problem, Repair, Severity};
-pub use repair::{Decide, Decision, Found, Observe, Outcome, Question, RepairError, RepairOptions, repair};
+pub use repair::{
+    Decide, Decision, Found, Observe, Outcome, Question, RepairError, RepairOptions, repair, repair_pkernfs,
+};
 pub use standings::{PageStandings, Standings};

@@ -14,6 +14,7 @@ use gmfs_volume::change::Assign;
 use gmfs_volume::{OpenError, Superblocks};
 
 use crate::finding::{Finding, Report, Subject, last_of};
+use crate::layouts::PkernfsEdit;
 use crate::pass;
 use crate::problem::{Code, Coupling, Repair, Stage};
 
@@ -89,6 +90,8 @@ pub enum Edit {
         /// Which page.
         page: PageNo,
     },
+    /// Write metadata of a store of the pkernfs driver.
+    Pkernfs(Box<PkernfsEdit>),
 }
 
 /// An edit with its reasons.
@@ -271,7 +274,7 @@ impl Edit {
             Self::Mend { kind, first, count, copy } => pages(kind, first, count, Some(copy)),
             Self::Rewrite { page } => pages(geometry.page_kind(page).unwrap_or(PageKind::Superblock), page, 1, None),
             Self::Superblocks | Self::Superblock { .. } => (Subject::Superblock, Span::new(0, PAGE_BYTES)),
-            Self::Recover | Self::Settle { .. } => (Subject::Region, Span::new(0, geometry.size())),
+            Self::Recover | Self::Settle { .. } | Self::Pkernfs(_) => (Subject::Region, Span::new(0, geometry.size())),
             Self::Inode { ino, .. } => (Subject::Inode(ino), pass::tree::span_of(superblocks, ino)),
             Self::Blocks { first, count, .. } => {
                 // This does not saturate: 2³² blocks of the largest size are 2⁶¹ bytes.
@@ -294,6 +297,7 @@ impl Edit {
             Self::Settle { .. } => pages(both, PageNo(0), u32::try_from(geometry.pages()).unwrap_or(u32::MAX)),
             Self::Superblocks | Self::Superblock { .. } | Self::Recover => pages(both, PageNo(0), 1),
             Self::Rewrite { page } => pages(both, *page, 1),
+            Self::Pkernfs(edit) => edit.touches(),
             Self::Inode { ino, .. } => {
                 geometry.inode_place(*ino).map(|(page, _)| pages(both, page, 1)).unwrap_or_default()
             }
@@ -381,6 +385,7 @@ impl fmt::Display for Edit {
             Self::Recover => f.write_str("finish or take back what a writer left"),
             Self::Inode { ino, .. } => write!(f, "write inode {ino}"),
             Self::Superblock { .. } => f.write_str("write the superblock"),
+            Self::Pkernfs(edit) => edit.fmt(f),
             Self::Rewrite { page } => {
                 write!(f, "write page {page} with its reserved bytes as zero")
             }

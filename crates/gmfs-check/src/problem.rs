@@ -526,7 +526,7 @@ catalogue! {
     GM0823 = 823, "folio-in-scratch", Error, Manual, Nothing, "0.1",
         FolioInScratch { first: Address, folios: u64 } => "{folios} folios are in a scratch area, where the next kernel allocates, the first at {first}";
     GM0824 = 824, "folio-outside-memory", Error, Manual, Nothing, "0.1",
-        FolioOutsideMemory { first: Address, folios: u64 } => "{folios} folios are at addresses that no machine has, the first at {first}";
+        FolioOutsideMemory { first: Address, folios: u64 } => "{folios} folios are at addresses where the machine has no memory, the first at {first}";
     GM0825 = 825, "record-not-preserved", Error, Manual, Nothing, "0.1",
         RecordNotPreserved { what: Text } => "{what} is not preserved: the next kernel uses that memory";
 
@@ -565,60 +565,60 @@ catalogue! {
         GmCountSurplus { count: u32, blocks: u32 } => "counts {count} blocks and has {blocks}: the driver shows block 0 for the rest";
 
     // pkernfs: what only this driver has.
-    GM1001 = 1001, "pk-magic-differs", Error, Manual, Nothing, "0.1",
+    GM1001 = 1001, "pk-magic-differs", Error, Lossy, Records, "0.1",
         PkMagicDiffers { found: Mask } => "its magic is {found}: the driver formats the region when it is mounted next";
-    GM1002 = 1002, "pk-ghost-inode", Error, Manual, Nothing, "0.1",
+    GM1002 = 1002, "pk-ghost-inode", Error, Safe, Records, "0.1",
         PkGhostInode {} => "a file is in an inode that does not exist: the driver had no free inode, and lists that directory no longer";
-    GM1003 = 1003, "pk-bytes-not-zero", Warning, Manual, Nothing, "0.1",
+    GM1003 = 1003, "pk-bytes-not-zero", Warning, Lossy, Records, "0.1",
         PkBytesNotZero {} => "has bytes that are not zero and mean nothing in an inode of its kind";
-    GM1004 = 1004, "pk-block-count-small", Warning, Manual, Nothing, "0.1",
+    GM1004 = 1004, "pk-block-count-small", Warning, Safe, Records, "0.1",
         PkBlockCountSmall { count: u32, blocks: u64 } => "counts {count} allocated blocks, and has {blocks}";
     GM1005 = 1005, "pk-entry-missing", Error, Manual, Nothing, "0.1",
         PkEntryMissing { entry: u64, entries: u64 } => "{entries} entries from entry {entry} on name no block: the driver maps the superblock there";
-    GM1006 = 1006, "pk-slack-not-zero", Warning, Manual, Nothing, "0.1",
+    GM1006 = 1006, "pk-slack-not-zero", Warning, Safe, Records, "0.1",
         PkSlackNotZero {} => "the bytes after the last inode are not zero";
-    GM1007 = 1007, "pk-table-block-bad", Error, Manual, Nothing, "0.1",
+    GM1007 = 1007, "pk-table-block-bad", Error, Lossy, Records, "0.1",
         PkTableBlockBad { block: BlockNo } => "has its table in block {block}, which is metadata or past the end of the region";
 
     // What the drivers of pkernfs and guestmemfs v1 have in common: inodes in chains, and the bitmap of blocks.
-    GM1101 = 1101, "root-inode-differs", Error, Manual, Nothing, "0.1",
+    GM1101 = 1101, "root-inode-differs", Error, Safe, Records, "0.1",
         RootInodeDiffers {} => "is not the root that the driver writes";
-    GM1102 = 1102, "chain-link-bad", Error, Manual, Nothing, "0.1",
+    GM1102 = 1102, "chain-link-bad", Error, Safe, Records, "0.1",
         ChainLinkBad { chain: Text, value: Mask } => "links to {value}, which is no inode; what follows in {chain} is not reached";
-    GM1103 = 1103, "chain-cycle", Error, Manual, Nothing, "0.1",
+    GM1103 = 1103, "chain-cycle", Error, Safe, Records, "0.1",
         ChainCycle { chain: Text, target: Text } => "links back to {target}: {chain} form a circle";
-    GM1104 = 1104, "inode-in-two-chains", Error, Manual, Nothing, "0.1",
+    GM1104 = 1104, "inode-in-two-chains", Error, Lossy, Records, "0.1",
         InodeInTwoChains { first: Text, second: Text } => "is in {first} and in {second}";
-    GM1105 = 1105, "inode-orphaned", Error, Manual, Nothing, "0.1",
+    GM1105 = 1105, "inode-orphaned", Error, Lossy, Records, "0.1",
         InodeOrphaned {} => "in use, and in no directory";
-    GM1106 = 1106, "free-inode-in-directory", Warning, Manual, Nothing, "0.1",
+    GM1106 = 1106, "free-inode-in-directory", Warning, Safe, Records, "0.1",
         FreeInodeInDirectory { first: InodeNo, inodes: u32 } => "has {inodes} free inodes among its entries, the first is inode {first}";
-    GM1107 = 1107, "used-inode-in-free-list", Error, Manual, Nothing, "0.1",
+    GM1107 = 1107, "used-inode-in-free-list", Error, Safe, Records, "0.1",
         UsedInodeInFreeList {} => "in use, and in the list of free inodes: the driver will use it again";
-    GM1108 = 1108, "free-inodes-unlisted", Warning, Manual, Nothing, "0.1",
+    GM1108 = 1108, "free-inodes-unlisted", Warning, Safe, Records, "0.1",
         FreeInodesUnlisted { inodes: u32 } => "{inodes} inodes from this one on are free, and not in the list of free inodes";
     GM1109 = 1109, "inode-flags-odd", Error, Manual, Nothing, "0.1",
         InodeFlagsOdd { flags: Mask } => "its flags are {flags}, which the driver does not write";
-    GM1110 = 1110, "entry-name-bad", Error, Manual, Nothing, "0.1",
+    GM1110 = 1110, "entry-name-bad", Error, Lossy, Records, "0.1",
         EntryNameBad { fault: Text } => "its name {fault}";
-    GM1111 = 1111, "entry-name-twice", Error, Manual, Nothing, "0.1",
+    GM1111 = 1111, "entry-name-twice", Error, Lossy, Records, "0.1",
         EntryNameTwice { other: Text } => "has the same name as {other} in the same directory, which the driver finds instead";
     GM1121 = 1121, "block-claimed-twice", Error, Manual, Nothing, "0.1",
         BlockClaimedTwice { ino: Text } => "has an owner, and {ino} claims it too";
-    GM1122 = 1122, "block-not-marked", Error, Manual, Nothing, "0.1",
+    GM1122 = 1122, "block-not-marked", Error, Safe, Records, "0.1",
         BlockNotMarked {} => "in use, and not marked in the bitmap: the driver will hand out the memory again";
-    GM1123 = 1123, "block-leaked", Note, None, Nothing, "0.1",
+    GM1123 = 1123, "block-leaked", Note, Lossy, Records, "0.1",
         BlockLeaked {} => "marked in the bitmap, and in no file";
-    GM1124 = 1124, "mark-past-end", Warning, Manual, Nothing, "0.1",
+    GM1124 = 1124, "mark-past-end", Warning, Lossy, Records, "0.1",
         MarkPastEnd {} => "marked in the bitmap, and past the end of the region";
-    GM1125 = 1125, "bitmap-rest-not-zero", Warning, Manual, Nothing, "0.1",
+    GM1125 = 1125, "bitmap-rest-not-zero", Warning, Lossy, Records, "0.1",
         BitmapRestNotZero {} => "the part that the driver does not use is not zero";
-    GM1126 = 1126, "file-past-end", Error, Manual, Nothing, "0.1",
+    GM1126 = 1126, "file-past-end", Error, Lossy, Records, "0.1",
         FilePastEnd { blocks: u64 } => "{blocks} of its blocks are past the end of the region: the driver maps memory there that is not its own";
 }
 
 impl Code {
-    /// Whether it is a problem of a native region, which alone can be made on purpose and repaired.
+    /// Whether it is a problem of a native region, which alone can be made on purpose.
     #[must_use]
     pub const fn is_native(self) -> bool {
         self.number() < 700

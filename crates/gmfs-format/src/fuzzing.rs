@@ -23,6 +23,6 @@ pub mod sparse;
 #[allow(missing_docs, reason = "fields and helpers of the structures that the module is named after")]
 pub mod trees;
 
-pub use exercise::{TARGETS, Target, exercise_handover, seeds};
+pub use exercise::{TARGETS, Target, damaged_handover, exercise_fdt, exercise_handover, fdt_seeds, seeds};
 pub use made::{Form, Made, MadeFile, Way, content};
 pub use memory::Memory;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gmfs_check::repair::HeldBack;
-use gmfs_check::{Planned, Refusal};
+use gmfs_check::{Edit, Planned, Refusal};
 use gmfs_format::native::units::{BlockNo, InodeNo};
 use gmfs_image::processes::Process;
 use gmfs_image::{FileError, InUse};
@@ -130,6 +130,26 @@ impl Watch {
             let spans = planned.edit.touches(state.geometry());
             let Some(used) = used.iter().find(|used| spans.iter().any(|span| used.span.meets(*span))) else { continue };
             let what = owner_in(&region, used.span, &spans);
+            let why = Refusal::InUse { what, by: used.by.clone(), edit: planned.edit.to_string() };
+            if told.insert(used.by.clone()) {
+                (self.notify)(&Notice::KeptApart(why.to_string()));
+            }
+            held.push(HeldBack { edit, why });
+        }
+        held
+    }
+}
+
+impl Watch {
+    /// Names the edits of a repair of a store that is not native that write or free what is mapped.
+    pub fn hold_back_bytes<S: ReadAt + ?Sized>(&mut self, source: &S, edits: &[Planned]) -> Vec<HeldBack> {
+        let used = self.used();
+        let (mut held, mut told) = (Vec::new(), BTreeSet::new());
+        for (edit, planned) in edits.iter().enumerate() {
+            let Edit::Pkernfs(written) = &planned.edit else { continue };
+            let spans = written.touches();
+            let Some(used) = used.iter().find(|used| spans.iter().any(|span| used.span.meets(*span))) else { continue };
+            let what = owner(source, used.span, &spans);
             let why = Refusal::InUse { what, by: used.by.clone(), edit: planned.edit.to_string() };
             if told.insert(used.by.clone()) {
                 (self.notify)(&Notice::KeptApart(why.to_string()));

@@ -134,6 +134,9 @@ pub enum MakeError {
     /// No region can be laid out like this.
     #[error(transparent)]
     Geometry(#[from] GeometryError),
+    /// No region of the pkernfs driver can have this size.
+    #[error(transparent)]
+    Pkernfs(#[from] gmfs_format::pkernfs::StoreError),
     /// No region can have this label.
     #[error(transparent)]
     Label(#[from] LabelError),

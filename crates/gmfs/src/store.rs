@@ -2,14 +2,15 @@
 
 mod guestmemfs;
 mod luo;
+mod memory_map;
 mod native;
 mod pkernfs;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use gmfs_check::Checked;
-use gmfs_check::layouts::{check_guestmemfs, check_handover, check_pkernfs};
+use gmfs_check::layouts::{check_guestmemfs, check_handover_in, check_pkernfs, examine_pkernfs};
+use gmfs_check::{Checked, Plan, Policy};
 use gmfs_format::Layout;
 use gmfs_format::chains::{Anomaly, Chain};
 use gmfs_format::model::{Inode, InodeNo, Piece, Tree};
@@ -352,8 +353,20 @@ impl Store {
             Of::Native(_) => None,
             Of::Pkernfs(store) => Some(check_pkernfs(store.store(), store.source())),
             Of::Guestmemfs(store, _) => Some(check_guestmemfs(store.store(), store.found().trees.first().copied())),
-            Of::Luo(store) => Some(check_handover(store.store(), store.source())),
+            Of::Luo(store) => {
+                let map = memory_map::MemoryMap::of(&self.place, store.source());
+                Some(check_handover_in(store.store(), store.source(), &|span| map.has_memory(span)))
+            }
         }
+    }
+
+    /// Checks a store of the pkernfs driver, and plans the first round of its repair; `None` if it is none.
+    #[must_use]
+    pub fn plan_pkernfs(&self, policy: Policy) -> Option<(Checked, Plan)> {
+        let Of::Pkernfs(store) = &self.of else { return None };
+        let examined = examine_pkernfs(store.store(), store.source());
+        let plan = examined.plan(store.store(), store.source(), policy, false);
+        Some((examined.checked, plan))
     }
 
     /// The address in the image from which offsets of findings count: where a region starts, and 0 where metadata is
@@ -573,8 +586,12 @@ fn runs_of(extents: impl IntoIterator<Item = Extent>) -> Vec<Run> {
 /// The layout of what starts at the beginning of `source`, if it is one that is not native. Reads two pages.
 #[must_use]
 pub fn other_layout<S: ReadAt + ?Sized>(source: &S) -> Option<Layout> {
-    let found = gmfs_format::pkernfs::probe(&source, 0)?;
-    (found.confidence == gmfs_format::pkernfs::Confidence::RootAgrees).then_some(Layout::Pkernfs)
+    let found = gmfs_format::pkernfs::probe(&source, 0);
+    let certain = found.map_or_else(
+        || gmfs_format::pkernfs::probe_inodes(&source, 0),
+        |found| found.confidence == gmfs_format::pkernfs::Confidence::RootAgrees,
+    );
+    certain.then_some(Layout::Pkernfs)
 }
 
 /// What no run covers of a file of `size` bytes, in order.

@@ -63,7 +63,7 @@ const REPAIR_OR_OVERRIDE: &str =
 pub(super) fn occupied(holds: Holds) -> Failure {
     let (code, hint) = match &holds {
         Holds::SuperblocksLost { .. } | Holds::Superblock => ("holds-region", REPAIR_OR_OVERRIDE),
-        Holds::Region { .. } | Holds::OtherVersion(_) => ("holds-region", OVERRIDE),
+        Holds::Region { .. } | Holds::OtherVersion(_) | Holds::Layout(_) => ("holds-region", OVERRIDE),
         Holds::Data(_) => ("holds-data", OVERRIDE),
         _ => ("holds-other", OVERRIDE),
     };

@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::in_use::InUseOk;
 use crate::open::{self, ImageArgs, ReadArgs};
 use crate::output::NewFile;
+use crate::repairing::Repairable;
 use crate::{exit, interrupt};
 use gmfs::content::Gaps;
 use gmfs::save::in_use;
@@ -34,7 +35,7 @@ pub(super) fn in_copy<T>(
     args: &ReadArgs,
     output: &Path,
     ctx: &mut Ctx,
-    work: impl FnOnce(&mut dyn WriteAt, &mut Watch, &mut Ctx) -> Result<T>,
+    work: impl FnOnce(Repairable, &mut dyn WriteAt, &mut Watch, &mut Ctx) -> Result<T>,
 ) -> Result<(Place, T, Gaps)> {
     let cannot = || format!("cannot repair a copy in {}", output.display());
     interrupt::watch(exit::CANCELLED)?;
@@ -42,6 +43,7 @@ pub(super) fn in_copy<T>(
     let file = NewFile::begin(output, false, args.files())?;
     let gaps = save::into_file(args, &file, ctx).with_context(cannot)?;
     let copy = ImageArgs::file(file.partial());
+    refuse_unproven(&gaps, &file.partial()).with_context(cannot)?;
     // No other process knows the copy yet.
     let nobody = InUseOk { in_use_ok: true };
     let (_, done) = open::for_repair(&copy, nobody, None, ctx, work).with_context(cannot)?;
@@ -52,4 +54,14 @@ pub(super) fn in_copy<T>(
     };
     file.keep()?;
     Ok((Place { kind: Kind::File, path: output.to_owned(), base: 0 }, done, gaps))
+}
+
+/// Refuses a copy of a store that has no seals, if parts of it are missing: there they would count as zeros.
+fn refuse_unproven(gaps: &Gaps, copy: &Path) -> Result<()> {
+    if gaps.is_empty() || gmfs::store::other_layout(&RegionFile::open(copy)?).is_none() {
+        return Ok(());
+    }
+    let message = "the image lacks parts of the store, and nothing in it proves what else is right";
+    let hint = "`gmfs extract IMAGE / FOLDER` copies the files out, and names what is missing";
+    Err(Failure::new("absent", message).hint(hint).into())
 }

@@ -17,10 +17,10 @@ pub(crate) struct Mkfs {
     pub(crate) store: region::Store,
     pub(crate) region: region::Span,
     pub(crate) layout: &'static str,
-    pub(crate) uuid: String,
+    pub(crate) uuid: Option<String>,
     pub(crate) label: String,
     pub(crate) recorded_base: Option<u64>,
-    pub(crate) geometry: region::Geometry,
+    pub(crate) geometry: Option<region::Geometry>,
     /// `None` if nothing was put into it.
     pub(crate) populated: Option<Populated>,
     pub(crate) dry_run: bool,

@@ -55,6 +55,11 @@ impl Store {
         Self { layout, uuid: Some(uuid.to_string()), base, size: Some(geometry.size()) }
     }
 
+    /// A region of a layout that records neither an identity nor its size.
+    pub(crate) fn of_layout(layout: gmfs_format::Layout, base: u64, size: u64) -> Self {
+        Self { layout: Some(layout.name()), uuid: None, base, size: Some(size) }
+    }
+
     /// A range of the image that holds no region that can be read.
     pub(crate) const fn unknown(base: u64, size: Option<u64>) -> Self {
         Self { layout: None, uuid: None, base, size }

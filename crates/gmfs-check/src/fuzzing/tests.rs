@@ -34,8 +34,42 @@ fn each_seed_makes_its_problem_and_passes_both_targets() {
 fn each_body_is_a_fuzz_target() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");
     let list = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap();
-    for (name, _) in TARGETS {
+    for name in TARGETS.iter().map(|(name, _)| *name).chain(STORES.iter().map(|(name, ..)| *name)) {
         assert!(list.contains(&format!("name = \"{name}\"")), "{name}");
         assert!(folder.join(format!("fuzz_targets/{name}.rs")).is_file(), "{name}");
+    }
+}
+
+#[test]
+fn seeds_of_stores_pass_their_targets() {
+    for (name, body, seeds) in STORES {
+        let seeds = seeds();
+        assert!(seeds.len() > 100, "{name}");
+        seeds.iter().step_by(17).for_each(|(_, input)| body(input));
+    }
+}
+
+/// What scripts/fuzz.sh does for longer, and guided by what inputs reach: `GMFS_STORE_CASES` inputs for each target.
+#[test]
+fn random_damage_passes_the_targets_of_stores() {
+    let cases = std::env::var("GMFS_STORE_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(20);
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as u32
+    };
+    for (name, body, _) in STORES {
+        for case in 0..cases {
+            let mut input = vec![next() as u8];
+            for _ in 0..1 + next() % 6 {
+                // Small numbers and the first places mean something more often than others.
+                let value = if next() % 2 == 0 { next() % 32 } else { next() };
+                let [low, high] = u16::to_le_bytes(if next() % 4 == 0 { next() as u16 } else { (next() % 64) as u16 });
+                input.extend([next() as u8, low, high, next() as u8]);
+                input.extend(value.to_le_bytes());
+            }
+            let done = std::panic::catch_unwind(|| body(&input));
+            assert!(done.is_ok(), "{name}, case {case}: {input:?}");
+        }
     }
 }

@@ -27,9 +27,18 @@ const MAX_PIECES: u64 = 1 << 26;
 const MAX_FOLIOS: u64 = 1 << 31;
 const MAX_FOLIOS_WITHOUT_MAP: u64 = 1 << 28;
 
-/// Checks what a kernel hands over. Offsets are physical addresses.
+/// Says of physical addresses whether the machine has memory there; `None` where that is unknown.
+pub type IsMemory<'m> = &'m dyn Fn(Span) -> Option<bool>;
+
+/// Checks what a kernel hands over. Offsets are physical addresses. Where the machine has memory is unknown.
 #[must_use]
 pub fn check_handover(store: &Store, source: &dyn ReadAt) -> Checked {
+    check_handover_in(store, source, &|_| None)
+}
+
+/// Checks what a kernel hands over in a machine of which it is known where it has memory.
+#[must_use]
+pub fn check_handover_in(store: &Store, source: &dyn ReadAt, is_memory: IsMemory<'_>) -> Checked {
     let claims = store.own_map().map(|map| Claims::new(map, source));
     // A folio is one preserved piece. A list that several records share cannot make the check longer than that.
     let mut pieces = if claims.is_some() { 1 << 20 } else { MAX_FOLIOS_WITHOUT_MAP };
@@ -38,8 +47,17 @@ pub fn check_handover(store: &Store, source: &dyn ReadAt) -> Checked {
     }
     let folios = pieces.min(MAX_FOLIOS);
     let found = Gathered::default();
-    let mut check =
-        Check { store, source, claims, found, in_scratch: 0, pieces: MAX_PIECES, array_pages: folios, folios };
+    let mut check = Check {
+        store,
+        source,
+        is_memory,
+        claims,
+        found,
+        in_scratch: 0,
+        pieces: MAX_PIECES,
+        array_pages: folios,
+        folios,
+    };
     check.map();
     check.users();
     check.luo();
@@ -54,6 +72,7 @@ pub fn check_handover(store: &Store, source: &dyn ReadAt) -> Checked {
 struct Check<'s> {
     store: &'s Store,
     source: &'s dyn ReadAt,
+    is_memory: IsMemory<'s>,
     /// Claims to the preserved map, if there is one.
     claims: Option<Claims<'s>>,
     found: Gathered,
@@ -427,6 +446,9 @@ impl Check<'_> {
         else {
             return tally.outside.add(folio.frame.saturating_mul(PAGE));
         };
+        if (self.is_memory)(page(at)) == Some(false) {
+            return tally.outside.add(at);
+        }
         let mut bytes = PAGE;
         if let Some(claims) = &mut self.claims {
             match claims.claim(at) {

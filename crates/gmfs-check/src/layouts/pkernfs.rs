@@ -1,16 +1,47 @@
 //! Stores of the pkernfs driver.
 
+mod edit;
+mod gate;
+mod plan;
+
 use gmfs_format::pkernfs::{self as layout, Finding, Store};
 use gmfs_io::{ReadAt, Span};
 
 use super::driver::Driver;
 use super::{Checked, Gathered};
 use crate::finding::Subject;
+use crate::plan::{Plan, Policy};
 use crate::problem::Problem;
+
+pub use edit::{Action, PkernfsEdit, Write};
+pub use gate::{Law, judge as judge_pkernfs};
 
 /// Checks a store of the pkernfs driver. Offsets count from its start.
 #[must_use]
 pub fn check_pkernfs(store: &Store, source: &dyn ReadAt) -> Checked {
+    examine_pkernfs(store, source).checked
+}
+
+/// A store of the pkernfs driver that was checked, and what a plan goes by.
+#[derive(Debug)]
+pub struct Examined {
+    /// What was found.
+    pub checked: Checked,
+    findings: Vec<Finding>,
+}
+
+impl Examined {
+    /// Plans a round of a repair of the store at the start of `source`. `written`: this repair has written something before.
+    #[must_use]
+    pub fn plan(&self, store: &Store, source: &dyn ReadAt, policy: Policy, written: bool) -> Plan {
+        let (findings, report) = (self.findings.as_slice(), &self.checked.report);
+        plan::Planner { store, source, findings, report, policy, written }.plan()
+    }
+}
+
+/// Checks a store of the pkernfs driver that may have to be repaired. Offsets count from its start.
+#[must_use]
+pub fn examine_pkernfs(store: &Store, source: &dyn ReadAt) -> Examined {
     let path = |ino| store.path(ino);
     let driver = Driver {
         superblock: Span::new(0, 16),
@@ -23,10 +54,11 @@ pub fn check_pkernfs(store: &Store, source: &dyn ReadAt) -> Checked {
         path: &path,
     };
     let mut found = Gathered::default();
-    for finding in store.check(source) {
-        add(&driver, &finding, &mut found);
+    let findings = store.check(source);
+    for finding in &findings {
+        add(&driver, finding, &mut found);
     }
-    found.finish()
+    Examined { checked: found.finish(), findings }
 }
 
 fn add(driver: &Driver<'_>, finding: &Finding, found: &mut Gathered) {

@@ -70,6 +70,15 @@ pub enum Loss {
     NameAndDirectory,
     /// The size of a file in bytes. It becomes that of its blocks.
     Size,
+    /// What is in blocks that no file of a pkernfs store has.
+    LeakedBlocks {
+        /// How many.
+        count: u64,
+        /// Which.
+        blocks: Listed<Range<u32>>,
+    },
+    /// Bytes that mean nothing to the driver that wrote the store: which.
+    Unused(&'static str),
     /// Bytes of a file.
     FileBytes {
         /// Its path, escaped.
@@ -97,6 +106,8 @@ impl Loss {
             Self::Directory => "directory",
             Self::NameAndDirectory => "name-and-directory",
             Self::Size => "size",
+            Self::LeakedBlocks { .. } => "leaked-blocks",
+            Self::Unused(_) => "unused-bytes",
             Self::FileBytes { .. } => "file-bytes",
         }
     }
@@ -140,6 +151,11 @@ impl fmt::Display for Loss {
             Self::Directory => f.write_str("the directory that it was in"),
             Self::NameAndDirectory => f.write_str("its name, and the directory that it was in"),
             Self::Size => f.write_str("its size in bytes"),
+            Self::LeakedBlocks { count, blocks } => {
+                write!(f, "what {count} blocks hold that no file has: ")?;
+                runs(f, blocks)
+            }
+            Self::Unused(what) => f.write_str(what),
             Self::FileBytes { path, bytes } => {
                 write!(f, "the content of '{path}' at bytes ")?;
                 listed(f, &bytes.first, |f, span| write!(f, "{span}"))?;

@@ -45,6 +45,19 @@ pub enum Refusal {
     NotThere,
     /// No repair is known. A check never makes such a finding.
     NoRepair,
+    /// A store of pkernfs has no free inode for a file.
+    NoFreeInode,
+    /// A free inode may be all that is left of a file.
+    MayBeFile,
+    /// Other problems have to be repaired first.
+    RepairFirst,
+    /// The edit would break a law.
+    Forbidden {
+        /// The law.
+        law: &'static str,
+        /// What was not written, in words.
+        edit: String,
+    },
     /// The edit is not wanted: [`Decide`](crate::Decide) left the problem as it is, or the policy does not allow the
     /// whole repair.
     Declined {
@@ -95,6 +108,10 @@ impl Refusal {
             Self::DescriptorUnreadable => "descriptor-unreadable",
             Self::NotThere => "not-there",
             Self::NoRepair => "no-repair",
+            Self::NoFreeInode => "no-free-inode",
+            Self::MayBeFile => "may-be-file",
+            Self::RepairFirst => "repair-first",
+            Self::Forbidden { .. } => "forbidden",
             Self::Declined { .. } => "declined",
             Self::InUse { .. } => "in-use",
         }
@@ -140,6 +157,12 @@ impl fmt::Display for Refusal {
             Self::DescriptorUnreadable => "its descriptor cannot be read",
             Self::NotThere => "it is not in the region",
             Self::NoRepair => "no repair is known",
+            Self::NoFreeInode => "no inode is free: delete a file, then repair again",
+            Self::MayBeFile => "it may be all that is left of a file, and nothing proves what it was",
+            Self::RepairFirst => {
+                "other problems may hide what it belongs to: look at the files when these are repaired, then repair again"
+            }
+            Self::Forbidden { law, edit } => return write!(f, "it would break a law ({law}); not done: {edit}"),
             Self::Declined { edit } => return write!(f, "not wanted: {edit}"),
             Self::InUse { what, by, edit } => return write!(f, "{what} is mapped by {by}; not done: {edit}"),
         })

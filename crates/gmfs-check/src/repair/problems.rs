@@ -159,11 +159,14 @@ impl Places {
                 let lists = planned.because.iter().filter_map(|code| self.by_inode.get(&(*code, ino)));
                 lists.flatten().copied().collect()
             }
-            // Such an edit is made once for all findings of its codes.
+            // These are made once for all findings of their codes.
+            Edit::Pkernfs(ref edit) if edit.is_for_all() => {
+                of_codes().flat_map(|of_code| &of_code.spans).map(|(_, finding)| *finding).collect()
+            }
             Edit::Settle { .. } | Edit::Superblocks | Edit::Superblock { .. } | Edit::Recover => {
                 of_codes().flat_map(|of_code| &of_code.spans).map(|(_, finding)| *finding).collect()
             }
-            Edit::Mend { .. } | Edit::Rewrite { .. } | Edit::Blocks { .. } => {
+            Edit::Mend { .. } | Edit::Rewrite { .. } | Edit::Blocks { .. } | Edit::Pkernfs(_) => {
                 of_codes().flat_map(|of_code| of_code.meeting(planned.at)).collect()
             }
         }

@@ -95,6 +95,12 @@ impl Seen {
         }
     }
 
+    /// Adds the files of findings that are known already.
+    pub(super) fn set_files(&mut self, files: impl Iterator<Item = (FindingKey, AffectedFile)>) {
+        let fresh: BTreeSet<FindingKey> = self.fresh.iter().map(Finding::key).collect();
+        self.files.extend(files.filter(|(key, _)| fresh.contains(key)));
+    }
+
     /// The files that the first findings are about.
     pub(super) const fn files(&self) -> &BTreeMap<FindingKey, AffectedFile> {
         &self.files

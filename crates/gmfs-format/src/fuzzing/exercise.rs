@@ -11,7 +11,7 @@ use crate::luo::{Store, scan};
 pub type Target = fn(&[u8]);
 
 /// All bodies by their names, which are those of the fuzz targets.
-pub const TARGETS: [(&str, Target); 1] = [("handover", exercise_handover)];
+pub const TARGETS: [(&str, Target); 2] = [("handover", exercise_handover), ("fdt", exercise_fdt)];
 
 /// The hand-overs that are damaged: each form, frozen and in the next kernel.
 fn bases() -> &'static [(Memory, Vec<u64>)] {
@@ -38,10 +38,17 @@ fn bases() -> &'static [(Memory, Vec<u64>)] {
     })
 }
 
-/// Damages a hand-over and reads it. The first byte says which one; each eight bytes more are a change: which page,
-/// which number in it, and what it becomes.
+/// Damages a hand-over and reads it; see [`damaged_handover`].
 pub fn exercise_handover(data: &[u8]) {
-    let Some((which, patches)) = data.split_first() else { return };
+    if let Some(memory) = damaged_handover(data) {
+        read(&memory);
+    }
+}
+
+/// A damaged hand-over. The first byte says which one; each eight bytes more are a change: which page, which
+/// number in it, and what it becomes.
+pub fn damaged_handover(data: &[u8]) -> Option<Memory> {
+    let (which, patches) = data.split_first()?;
     let all = bases();
     let (base, pages) = &all[usize::from(*which) % all.len()];
     let mut memory = base.clone();
@@ -65,7 +72,7 @@ pub fn exercise_handover(data: &[u8]) {
             }
         }
     }
-    read(&memory);
+    Some(memory)
 }
 
 /// Reads everything. The extents of a file must cover it without a gap.
@@ -102,6 +109,50 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
                 let [low, high] = page.to_le_bytes();
                 all.push((format!("form-{n}-{name}-{page}"), vec![n, low, high, 2, 0, kind, high, low, 5]));
             }
+        }
+    }
+    all
+}
+
+/// Reads bytes as a device tree, with each reader, and all that is in it.
+pub fn exercise_fdt(data: &[u8]) {
+    if let Ok(tree) = crate::fdt::Fdt::parse(data) {
+        walk(tree.root(), 0);
+    }
+    let memory: Vec<u8> = data.to_vec();
+    let _ = crate::fdt::claimed_size(&memory, 0);
+    if let Ok(tree) = crate::fdt::Fdt::read_front(&memory, 0) {
+        walk(tree.root(), 0);
+    }
+    let _ = crate::guestmemfs::tree_at(&memory, 0);
+    if let Ok(tree) = crate::kho::fdt::Fdt::parse(data) {
+        for node in tree.nodes() {
+            let _ = (node.number("fdt"), node.text("compatible"), node.is_compatible("kho-v4"));
+        }
+        let _ = (tree.root(), tree.top().count(), tree.child("LUO"));
+    }
+}
+
+fn walk(node: crate::fdt::Node<'_>, depth: usize) {
+    assert!(depth < 1000, "nesting has a bound");
+    for property in node.properties() {
+        let Some(name) = property.name else { continue };
+        let _ = (node.property(name), node.u64(name));
+    }
+    node.children().for_each(|child| walk(child, depth + 1));
+}
+
+/// Device trees: one of guestmemfs, and the pages of hand-overs that are one.
+#[must_use]
+pub fn fdt_seeds() -> Vec<(String, Vec<u8>)> {
+    let mut all = vec![("guestmemfs".to_owned(), super::guestmemfs::sample().device_tree())];
+    for (n, (memory, pages)) in bases().iter().enumerate() {
+        let mut memory = memory.clone();
+        for page in pages {
+            let Some(bytes) = memory.page(*page).filter(|bytes| bytes.starts_with(&[0xD0, 0x0D, 0xFE, 0xED])) else {
+                continue;
+            };
+            all.push((format!("form-{n}-{page:x}"), bytes.to_vec()));
         }
     }
     all

@@ -2,7 +2,7 @@
 
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
-use super::{INODES_OFFSET, InodeRaw, MAGIC, ReadAt, SuperblockRaw};
+use super::{GHOST_LINK, INODES, INODES_OFFSET, InodeRaw, Kind, MAGIC, ReadAt, SuperblockRaw};
 
 /// How sure it is that a region starts here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,4 +43,25 @@ pub fn probe(source: &dyn ReadAt, base: u64) -> Option<Found> {
         Some(Err(_)) | None => Confidence::RootUnknown,
     };
     Some(Found { base, confidence, next_free_ino: superblock.next_free_ino.get() })
+}
+
+/// Inodes after the root that have to be plausible where the magic is not there.
+const PLAUSIBLE: usize = 13;
+
+/// Whether the inodes of a region at `base` are there, whatever its superblock is: the root, and inodes after it with flags
+/// and links that the driver writes. A fault of the driver has a guest overwrite the superblock.
+#[must_use]
+pub fn probe_inodes(source: &dyn ReadAt, base: u64) -> bool {
+    let mut inodes = [InodeRaw::new_zeroed(); 1 + PLAUSIBLE];
+    let read = base.checked_add(INODES_OFFSET).is_some_and(|at| source.read_at(at, inodes.as_mut_bytes()).is_ok());
+    let [root, rest @ ..] = &inodes;
+    let linked = |link: u64| link <= INODES.into() || link == GHOST_LINK;
+    let plausible = |inode: &InodeRaw| {
+        let flags = inode.flags.get();
+        let written = flags == 0 || Kind::of_flags(flags).map(Kind::flags) == Some(flags);
+        // Only the last inode of a chain leads to none, so that zeros are none.
+        written && linked(inode.sibling_ino.get()) && linked(inode.child_ino.get()) && inode.padding_1 == [0; 4]
+    };
+    let links = rest.iter().filter(|inode| inode.sibling_ino != 0).count();
+    read && root.looks_like_root() && rest.iter().all(plausible) && links > PLAUSIBLE / 2
 }

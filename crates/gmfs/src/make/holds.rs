@@ -1,5 +1,6 @@
 //! Finds what is not formatted unless the user insists: anything that somebody may still want.
 
+use gmfs_format::Layout;
 use gmfs_format::native::seal::{PageKind, SealFault, claim};
 use gmfs_format::native::superblock::{MAGIC, Superblock, SuperblockFault};
 use gmfs_format::native::units::{CopyId, PAGE_SIZE, PageBytes};
@@ -49,6 +50,9 @@ pub enum Holds {
     /// A superblock that cannot be used.
     #[error("it holds a damaged guestmemfs region: there is a superblock that cannot be used")]
     Superblock,
+    /// A store of another layout.
+    #[error("it holds a store of {0} already")]
+    Layout(Layout),
     /// A filesystem, a dump, or something else that has a mark.
     #[error("it holds something else already: {name}, marked at offset {offset:#x}")]
     Other {
@@ -69,6 +73,7 @@ pub(super) fn find(source: &dyn ReadAt, kind: Kind, end: u64) -> Option<Holds> {
         return None;
     }
     region(source)
+        .or_else(|| crate::store::other_layout(source).map(Holds::Layout))
         .or_else(|| foreign::identify(source).map(|found| Holds::Other { name: found.name, offset: found.offset }))
         // Memory is never all zero, and devices need not be.
         .or_else(|| if kind == Kind::File { data(source, end) } else { None })

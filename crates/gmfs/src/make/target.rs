@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use gmfs_format::native::geometry::Geometry;
 use gmfs_format::native::units::{CopyId, PAGE_BYTES};
+use gmfs_format::pkernfs;
 use gmfs_image::foreign::{self, Foreign};
 use gmfs_image::lock::Mode;
 use gmfs_image::probe::{self, Intent};
@@ -118,6 +119,32 @@ impl Target {
         Ok(())
     }
 
+    /// Makes a region of the pkernfs driver instead, byte for byte as the driver makes it: its first two blocks are
+    /// written, and the blocks that follow stay as they are, but for what would make another program, or gmfs, take the
+    /// region for something else. What is overwritten is recorded in the file `undo` first.
+    ///
+    /// # Errors
+    /// The target is too small, cannot be read or written, or the undo file cannot be made; what was written until then
+    /// stays.
+    pub fn format_pkernfs(&mut self, undo: Option<&Path>) -> Result<(), MakeError> {
+        let (size, places, forget) = (self.geometry.size(), self.marked(), self.old_superblocks());
+        pkernfs::check_size(size)?;
+        let Bytes::Writable(target) = &mut self.bytes else { return Err(MakeError::DryRun) };
+        match undo {
+            None => pkernfs_in(target, size, &places, &forget)?,
+            Some(file) => {
+                let mut recorded = Recorded::new(target, file)?;
+                let done = pkernfs_in(&mut recorded, size, &places, &forget);
+                recorded.finish()?;
+                done?;
+            }
+        }
+        if let Some(made) = &mut self.made {
+            made.keep = true;
+        }
+        Ok(())
+    }
+
     /// Where the two copies of the metadata are, in bytes of the image.
     #[must_use]
     pub fn copies(&self) -> [u64; 2] {
@@ -158,6 +185,17 @@ impl Target {
         }
         wipe::places(self.geometry.size())
     }
+}
+
+/// Makes a region of pkernfs. `forget`: pages of older superblocks.
+fn pkernfs_in(target: &mut dyn WriteAt, size: u64, places: &[Range<u64>], forget: &[u64]) -> Result<(), MakeError> {
+    pkernfs::make(target)?;
+    let metadata = 0..pkernfs::BLOCK_BYTES.saturating_mul(2);
+    for offset in forget.iter().filter(|offset| !metadata.contains(offset)) {
+        target.zero(Span::new(*offset, PAGE_BYTES))?;
+    }
+    target.barrier()?;
+    wipe::clear_but(target, size, places, &[metadata])
 }
 
 /// A file that was made or grown here. When this is dropped, the file becomes what it was, unless it is kept.

@@ -34,6 +34,16 @@ pub(super) fn clear(target: &mut dyn WriteAt, size: u64, places: &[Range<u64>]) 
         return Ok(());
     }
     let own = own_pages(&*target)?;
+    clear_but(target, size, places, &own)
+}
+
+/// Zeros what is not zero in these places, except for the pages in `own`.
+pub(super) fn clear_but(
+    target: &mut dyn WriteAt,
+    size: u64,
+    places: &[Range<u64>],
+    own: &[Range<u64>],
+) -> Result<(), MakeError> {
     let mut buf = vec![0; small(AT_ONCE)];
     for place in places {
         let mut at = place.start;
