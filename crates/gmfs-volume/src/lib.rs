@@ -45,4 +45,6 @@ pub use region::Region;
 pub use superblocks::{Chosen, OpenError, Superblocks};
 pub use unite::{end_union, unite_page};
 pub use used::{Used, Users};
-pub use writer::{ChangeError, CreateOptions, NewAttributes, PutOptions, SealOptions, Sealed, Writer, WriterOptions};
+pub use writer::{
+    ChangeError, CreateOptions, NewAttributes, PutOptions, Replace, SealOptions, Sealed, Writer, WriterOptions,
+};

@@ -23,6 +23,7 @@ use crate::used::Watched;
 mod attributes;
 mod bad;
 mod create;
+mod piecewise;
 mod put;
 mod rename;
 mod resize;
@@ -30,6 +31,7 @@ mod seal;
 
 pub use attributes::NewAttributes;
 pub use create::CreateOptions;
+pub use piecewise::Replace;
 pub use put::PutOptions;
 pub use seal::{SealOptions, Sealed};
 
