@@ -1,16 +1,17 @@
-//! Other names of the program: `mkfs.gmfs`, `fsck.gmfs` and the same with `guestmemfs`, and `mount.gmfs`, are those commands, so
-//! that util-linux's `mkfs -t`, `fsck -t` and `mount -t` find them.
+//! Other names of the program: `mkfs.gmfs`, `fsck.gmfs` and the same with `guestmemfs`, `mount.gmfs` and
+//! `mount.fuse.gmfs`, are those commands, so that util-linux's `mkfs -t`, `fsck -t` and `mount -t` find them.
 
 use std::ffi::OsString;
 use std::path::Path;
 
 /// Other names of the program, and the command that each stands for.
-pub(crate) const NAMES: [(&str, &str); 5] = [
+pub(crate) const NAMES: [(&str, &str); 6] = [
     ("mkfs.gmfs", "mkfs"),
     ("mkfs.guestmemfs", "mkfs"),
     ("fsck.gmfs", "fsck"),
     ("fsck.guestmemfs", "fsck"),
     ("mount.gmfs", "mount"),
+    ("mount.fuse.gmfs", "mount"),
 ];
 
 /// The command that a name of the program stands for.

@@ -15,6 +15,14 @@ pub struct Health {
     pub pages: PageStandings,
 }
 
+impl Health {
+    /// Whether a check finds damage.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.verdict == Verdict::Damaged
+    }
+}
+
 /// Judges every page in use and what it says: nothing is called clean that a check would not call clean. `now` is the
 /// present time in nanoseconds since the epoch.
 ///
