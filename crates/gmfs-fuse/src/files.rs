@@ -1,5 +1,6 @@
 //! What the kernel asks of a filesystem, answered from a store.
 
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -28,6 +29,11 @@ const NAME_MAX: u32 = 255;
 const LARGEST: u32 = 1 << 20;
 /// Bits of a mode that say what kind a file is, and the value for regular files.
 const KIND: (u32, u32) = (0o170_000, 0o100_000);
+
+thread_local! {
+    /// What a thread has read last.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// The files of a store.
 pub struct Files {
@@ -196,8 +202,9 @@ impl Filesystem for Files {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.with(|state| match state.read(handle.0, offset, size) {
-            Ok(bytes) => reply.data(bytes),
+        // The kernel copies the answer while another thread reads for the next one.
+        BUFFER.with_borrow_mut(|buffer| match self.with(|state| state.read(handle.0, offset, size, buffer)) {
+            Ok(len) => reply.data(buffer.get(..len).unwrap_or_default()),
             Err(error) => reply.error(error),
         });
     }

@@ -18,6 +18,9 @@ pub struct Access {
     pub programs: bool,
 }
 
+/// Threads that answer requests: one reads while the kernel copies the answer of another.
+const THREADS: usize = 2;
+
 /// A mounted filesystem. It is unmounted when this is dropped.
 pub struct Mount(Session<Files>);
 
@@ -27,6 +30,7 @@ pub struct Mount(Session<Files>);
 /// There is no FUSE on this system, or the directory cannot be mounted on.
 pub fn mount(files: Files, directory: &Path, name: &str, access: Access) -> io::Result<Mount> {
     let mut config = Config::default();
+    config.n_threads = Some(THREADS);
     config.mount_options = vec![
         if access.writable { MountOption::RW } else { MountOption::RO },
         MountOption::NoDev,

@@ -34,8 +34,6 @@ pub(crate) struct State {
     pub(crate) view: View,
     /// The last unknown stretch of each file that was reported.
     reported: HashMap<InodeNo, Range<u64>>,
-    /// What was read last.
-    buffer: Vec<u8>,
     handles: HashMap<u64, Handle>,
     next_handle: u64,
     /// What changes the region; `None` if it is only read.
@@ -76,7 +74,6 @@ impl State {
             owner,
             view,
             reported: HashMap::new(),
-            buffer: Vec::new(),
             handles: HashMap::new(),
             next_handle: 1,
             changing: None,
@@ -252,25 +249,22 @@ impl State {
         Err(Errno::EIO)
     }
 
-    /// The bytes of a part of a file that is open. They are good until the next call.
-    pub(crate) fn read(&mut self, handle: u64, offset: u64, size: u32) -> Result<&[u8], Errno> {
+    /// Reads a part of a file that is open into a buffer, which grows if need be. Gives the length of what was read.
+    pub(crate) fn read(&mut self, handle: u64, offset: u64, size: u32, buffer: &mut Vec<u8>) -> Result<usize, Errno> {
         let _lock = self.locked()?;
         let inode = self.opened(handle)?;
         let range = offset..offset.saturating_add(u64::from(size)).min(inode.size);
         if range.start >= range.end {
-            return Ok(&[]);
+            return Ok(0);
         }
         let pieces = self.pieces(&inode, &range)?;
         let len = small(range.end.saturating_sub(range.start));
         // It grows to the largest request, and is not zeroed for each.
-        if self.buffer.len() < len {
-            self.buffer.resize(len, 0);
+        if buffer.len() < len {
+            buffer.resize(len, 0);
         }
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let whole = buffer.get_mut(..len).is_some_and(|bytes| self.is_read(&pieces, bytes));
-        self.buffer = buffer;
-        if whole {
-            return Ok(self.buffer.get(..len).unwrap_or_default());
+        if buffer.get_mut(..len).is_some_and(|bytes| self.is_read(&pieces, bytes)) {
+            return Ok(len);
         }
         // What cannot be found again has no gap; the kernel asks again.
         if let Some(gap) = self.first_gap(&pieces) {
