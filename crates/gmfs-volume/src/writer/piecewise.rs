@@ -27,6 +27,9 @@ pub enum Replace<'n> {
     Keep(&'n [u8]),
 }
 
+/// Runs of file blocks, each by its first one, with the blocks that are taken for it.
+type Placed = Vec<(u32, Vec<Range<u32>>)>;
+
 /// A part of a file: bytes of the file, and where they are in the region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Part {
@@ -129,9 +132,9 @@ impl<S: WriteAt> Writer<S> {
         inode: &Inode,
         mapping: &Mapping,
         missing: &[Range<u32>],
-    ) -> Result<Vec<(u32, Vec<Range<u32>>)>, ChangeError> {
+    ) -> Result<Placed, ChangeError> {
         let aligned = inode.attributes.is_some_and(|attributes| attributes.flags & INODE_ALIGN_1G != 0);
-        let mut found: Vec<(u32, Vec<Range<u32>>)> = Vec::new();
+        let mut found = Placed::new();
         for run in missing {
             let before = run.start.checked_sub(1);
             let holder = before.and_then(|before| mapping.extents.iter().find_map(|extent| extent.block_at(before)));
