@@ -44,4 +44,4 @@ _gmfs() {
     return 0
 }
 
-complete -F _gmfs gmfs mkfs.gmfs fsck.gmfs mkfs.guestmemfs fsck.guestmemfs mount.gmfs
+complete -F _gmfs gmfs mkfs.gmfs fsck.gmfs mkfs.guestmemfs fsck.guestmemfs mount.gmfs mount.fuse.gmfs

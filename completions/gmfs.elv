@@ -25,6 +25,6 @@ fn -gmfs-complete {|@words|
   }
 }
 
-for name [gmfs mkfs.gmfs fsck.gmfs mkfs.guestmemfs fsck.guestmemfs mount.gmfs] {
+for name [gmfs mkfs.gmfs fsck.gmfs mkfs.guestmemfs fsck.guestmemfs mount.gmfs mount.fuse.gmfs] {
   set edit:completion:arg-completer[$name] = $-gmfs-complete~
 }

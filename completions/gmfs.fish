@@ -19,6 +19,6 @@ function __gmfs_complete
     end
 end
 
-for name in gmfs mkfs.gmfs fsck.gmfs mkfs.guestmemfs fsck.guestmemfs mount.gmfs
+for name in gmfs mkfs.gmfs fsck.gmfs mkfs.guestmemfs fsck.guestmemfs mount.gmfs mount.fuse.gmfs
     complete --command $name --no-files --keep-order --arguments '(__gmfs_complete)'
 end

@@ -1,6 +1,6 @@
 # Completion of gmfs for PowerShell 7. `gmfs completions powershell` prints this file.
 
-Register-ArgumentCompleter -Native -CommandName gmfs, mkfs.gmfs, fsck.gmfs, mkfs.guestmemfs, fsck.guestmemfs, mount.gmfs -ScriptBlock {
+Register-ArgumentCompleter -Native -CommandName gmfs, mkfs.gmfs, fsck.gmfs, mkfs.guestmemfs, fsck.guestmemfs, mount.gmfs, mount.fuse.gmfs -ScriptBlock {
     param($wordToComplete, $commandAst, $cursorPosition)
 
     # The words before the cursor, without the one that is being typed, and then that one.

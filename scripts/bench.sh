@@ -9,10 +9,11 @@
 #   SIZES='1G 1T 16T 64T'
 #   PEER_SIZE=16T     size on which the checkers of the peers are compared
 #   FILL_SECONDS=240  stop filling the peers' filesystems after this many seconds, and compare by mapping
-#   SECTIONS='mkfs answer check peers list repair findings copies seals dumps layouts'
+#   SECTIONS='mkfs answer check peers list repair findings copies seals dumps mount layouts'
 #   COPY_MIB=1024     MiB of the file that the section copies copies; it takes 5 times as much space in WORK
 #   SEAL_MIB=2048     MiB of the file that the section seals reads
 #   DUMP_MIB=1024     MiB of memory in each dump of the section dumps; the dumps take 5 times as much space in WORK
+#   MOUNT_MIB=1024    MiB of the file that the section mount reads
 #   STATIC=1          measure the static binary, as used in an initramfs
 #   GMFS_BIN=folder   use gmfs and its example programs from this folder instead of building them (REVISION names them)
 #   WORK=folder       make the images in this folder, and keep them for the next run
@@ -26,10 +27,11 @@ SHORT_RUNS=${SHORT_RUNS:-21}
 SIZES=${SIZES:-1G 1T 16T 64T}
 PEER_SIZE=${PEER_SIZE:-16T}
 FILL_SECONDS=${FILL_SECONDS:-240}
-SECTIONS=${SECTIONS:-mkfs answer check peers list repair findings copies seals dumps layouts}
+SECTIONS=${SECTIONS:-mkfs answer check peers list repair findings copies seals dumps mount layouts}
 COPY_MIB=${COPY_MIB:-1024}
 SEAL_MIB=${SEAL_MIB:-2048}
 DUMP_MIB=${DUMP_MIB:-1024}
+MOUNT_MIB=${MOUNT_MIB:-1024}
 FILES=1000
 LARGEST=${SIZES##* }
 # A table whose quartiles spread by more than this (in percent) is measured for longer.
@@ -490,6 +492,25 @@ section_copies() {
         rm -f copy.gmfs copy.put copy.out
     done
     rm -f copy.*
+}
+
+# A file read through a mount, beside the same file through bindfs, which passes each request on to the file.
+section_mount() {
+    have bindfs && [ -e /dev/fuse ] || { missing+=(bindfs); return 0; }
+    mkdir -p mnt.gmfs mnt.bindfs mount.plain
+    head -c "$((MOUNT_MIB << 20))" /dev/urandom >mount.plain/f
+    gmfs mkfs -q mount.img --size "$((MOUNT_MIB + 64))M"
+    gmfs put mount.img mount.plain/f /f >/dev/null 2>&1
+    gmfs mount mount.img mnt.gmfs 2>/dev/null
+    bindfs -n mount.plain mnt.bindfs
+    printf '\n## Mounted\n\nA file of %s MiB, in the page cache of the tmpfs, is read through FUSE. ' "$MOUNT_MIB"
+    printf 'The page cache of the mounts is empty before each run. On two CPUs. Ratio: to the first row.\n\n'
+    # What is opened again is read again, and not from the pages of the last time.
+    row 'taskset -c 0,1 dd if=mnt.bindfs/f of=/dev/null bs=1M' 'echo 1 >/proc/sys/vm/drop_caches'
+    row 'taskset -c 0,1 dd if=mnt.gmfs/f of=/dev/null bs=1M' 'echo 1 >/proc/sys/vm/drop_caches'
+    measure "$RUNS" 0
+    umount mnt.gmfs mnt.bindfs
+    rm -rf mount.img mount.plain
 }
 
 section_seals() {

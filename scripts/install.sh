@@ -66,7 +66,7 @@ share=$prefix/share
 
 put 755 "$binary" "$prefix/bin/gmfs"
 # mkfs(8), fsck(8) and mount(8) look for these in sbin.
-names=(mkfs.gmfs fsck.gmfs mkfs.guestmemfs fsck.guestmemfs mount.gmfs)
+names=(mkfs.gmfs fsck.gmfs mkfs.guestmemfs fsck.guestmemfs mount.gmfs mount.fuse.gmfs)
 for name in "${names[@]}"; do
     link ../bin/gmfs "$prefix/sbin/$name"
 done

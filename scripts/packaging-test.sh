@@ -69,7 +69,7 @@ expect 0 "$program" --version
 cat out
 
 # The program under its other names.
-for name in mkfs.gmfs mkfs.guestmemfs fsck.gmfs fsck.guestmemfs mount.gmfs; do
+for name in mkfs.gmfs mkfs.guestmemfs fsck.gmfs fsck.guestmemfs mount.gmfs mount.fuse.gmfs; do
     ln -s "$program" "$name"
     expect 0 "./$name" -V
 done

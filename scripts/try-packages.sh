@@ -14,7 +14,7 @@ trap 'rm -rf "$work"' EXIT
 # Tests the main job with the program that was installed in a root.
 installed() {
     local root=$1 name
-    for name in mkfs.gmfs fsck.gmfs mkfs.guestmemfs fsck.guestmemfs mount.gmfs; do
+    for name in mkfs.gmfs fsck.gmfs mkfs.guestmemfs fsck.guestmemfs mount.gmfs mount.fuse.gmfs; do
         [ -x "$root/usr/sbin/$name" ] || { echo "FAILED: $root has no $name" >&2; exit 1; }
     done
     GMFS=$root/usr/bin/gmfs "$root/usr/share/gmfs/packaging-test.sh"

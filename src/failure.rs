@@ -37,6 +37,11 @@ impl Failure {
         Self { code, message: message.into(), hint: None }
     }
 
+    /// The code of the error, for programs.
+    pub(crate) const fn code(&self) -> &'static str {
+        self.code
+    }
+
     /// What to do next.
     #[must_use]
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {

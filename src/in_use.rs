@@ -56,7 +56,7 @@ pub(crate) fn tell(notice: &Notice) {
 }
 
 /// An error and its causes.
-fn chain(error: &dyn std::error::Error) -> impl Iterator<Item = &dyn std::error::Error> {
+pub(crate) fn chain(error: &dyn std::error::Error) -> impl Iterator<Item = &dyn std::error::Error> {
     std::iter::successors(Some(error), |error| error.source())
 }
 

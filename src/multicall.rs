@@ -1,16 +1,18 @@
-//! Other names of the program: `mkfs.gmfs`, `mkfs.guestmemfs`, `fsck.gmfs`, `fsck.guestmemfs` and `mount.gmfs`. Under
-//! each of them, the program acts as that command, so that util-linux's `mkfs -t`, `fsck -t` and `mount -t` find it.
+//! Other names of the program: `mkfs.gmfs`, `mkfs.guestmemfs`, `fsck.gmfs`, `fsck.guestmemfs`, `mount.gmfs` and
+//! `mount.fuse.gmfs`. Under each of them, the program acts as that command, so that util-linux's `mkfs -t`, `fsck -t` and
+//! `mount -t` find it.
 
 use std::ffi::OsString;
 use std::path::Path;
 
 /// Other names of the program, and the command that each stands for.
-pub(crate) const NAMES: [(&str, &str); 5] = [
+pub(crate) const NAMES: [(&str, &str); 6] = [
     ("mkfs.gmfs", "mkfs"),
     ("mkfs.guestmemfs", "mkfs"),
     ("fsck.gmfs", "fsck"),
     ("fsck.guestmemfs", "fsck"),
     ("mount.gmfs", "mount"),
+    ("mount.fuse.gmfs", "mount"),
 ];
 
 /// The command that a name of the program stands for.

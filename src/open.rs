@@ -599,6 +599,13 @@ fn require_sound(target: &Target, ctx: &Ctx) -> Result<()> {
     Err(Failure::new("damaged", message).hint("`gmfs fsck IMAGE` tells what is wrong and repairs it").into())
 }
 
+/// Refuses an image whose region cannot be changed, or is damaged. Nothing is kept open or locked.
+pub(crate) fn require_changeable(args: &ImageArgs, ctx: &Ctx) -> Result<()> {
+    clock::check()?;
+    let (_, target) = for_writing(args, ctx)?;
+    require_sound(&target, ctx)
+}
+
 /// A region that is being changed.
 pub(crate) type Changing<'t> = Writer<&'t mut dyn WriteAt>;
 

@@ -8,9 +8,9 @@ use crate::exit::Exit;
 
 /// Print the script that makes a shell complete command lines of gmfs
 ///
-/// The script also serves mkfs.gmfs, fsck.gmfs, mkfs.guestmemfs, fsck.guestmemfs and mount.gmfs. It asks the installed
-/// gmfs for what may stand at the cursor: commands, options, their values, files, codes of problems, and paths in a
-/// region file.
+/// The script also serves mkfs.gmfs, fsck.gmfs, mkfs.guestmemfs, fsck.guestmemfs, mount.gmfs and mount.fuse.gmfs. It
+/// asks the installed gmfs for what may stand at the cursor: commands, options, their values, files, codes of problems,
+/// and paths in a region file.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs completions bash > ~/.local/share/bash-completion/completions/gmfs

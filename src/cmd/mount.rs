@@ -13,28 +13,41 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::{Args as Arguments, ValueHint};
 use gmfs::{ImageSpec, Store};
-use gmfs_fuse::{Files, Trouble};
+use gmfs_fuse::{Access, Files, Trouble, Writable};
+use gmfs_image::OpenError;
+use gmfs_io::Span;
+use gmfs_volume::WriterOptions;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::umount::unmount;
+use super::umount::{device, unmount};
+use crate::clock;
 use crate::ctx::{self, Ctx};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::in_use::{InUseOk, chain};
 use crate::open::{self, ReadArgs};
 use crate::{locate, multicall, paths};
 
-/// Show the files of a region in a directory, read-only, by FUSE
+/// Show the files of a region in a directory, by FUSE
 ///
 /// Programs then read them as any files. It works with every image and every layout that gmfs reads. What the image does not hold, or
-/// what is lost, is an error (EIO) and a line in the log, never zeros. Nothing can be changed through it; what other commands of gmfs
-/// change in the region shows in the mount. An idle mount holds no lock.
+/// what is lost, is an error (EIO) and a line in the log, never zeros. An idle mount holds no lock, and what other commands of gmfs
+/// change in the region shows in the mount.
+///
+/// With -o rw programs also change the files of a region of gmfs's own layout in a file or a device: they create, write, rename and
+/// remove them, and set their modes, owners and times. Each change is a commit: a crash leaves it made or not made. What is written
+/// where a file has memory already changes at once; the file's new size and time are recorded when it is closed or flushed by
+/// fsync(2), and its seals are dropped before. Memory that a guest uses is not freed and not overwritten (EBUSY, and a line in the log).
+/// There are no links and no special files.
 ///
 /// The command returns when the directory is mounted, and a process of it stays in the background until umount(8) or `gmfs umount`. Its
-/// log goes to the system's log. In /etc/fstab the type is gmfs: mount(8) calls mount.gmfs. A guest must not run from the memory
-/// that files have here: they are read through the page cache, which keeps a copy. `gmfs map` tells where they are in memory.
+/// log goes to the system's log. In /etc/fstab the type is gmfs or fuse.gmfs: mount(8) calls mount.gmfs or mount.fuse.gmfs. mount(8)
+/// asks for rw unless ro is given, so give ro for what can only be read. A guest must not run from the memory that files have
+/// here: a program that maps such a file gets pages of the page cache, which are copies. `gmfs map` tells where files are in memory.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs mount region.img /mnt
+  gmfs mount region.img /mnt -o rw
   gmfs mount vmcore /mnt --foreground
   gmfs mount /dev/mem /mnt -o region=64G:0x1000000000,allow_other")]
 pub(crate) struct Args {
@@ -48,9 +61,9 @@ pub(crate) struct Args {
     foreground: bool,
     /// Options as mount(8) has them, separated by commas
     ///
-    /// ro: read-only, which every mount is. allow_other: other users may read too, as far as the modes of the files allow. no_lock,
-    /// region=SIZE:BASE, wait=SECONDS, log=FILE: as the options with these names. Those that mount(8) keeps for itself, such as noauto and
-    /// x-systemd.automount, are accepted. rw is refused.
+    /// ro: read-only, which is the default. rw: files can be changed. allow_other: other users may use it too, as far as the modes of
+    /// the files allow. exec: programs in it can be run. no_lock, region=SIZE:BASE, wait=SECONDS, log=FILE: as the options with these
+    /// names. Those that mount(8) keeps for itself, such as noauto, nofail, _netdev and x-systemd.automount, are accepted.
     #[arg(short = 'o', long = "options", value_name = "OPTION", value_delimiter = ',')]
     options: Vec<String>,
     /// Append the log to this file instead
@@ -71,12 +84,12 @@ pub(crate) struct Args {
 }
 
 /// Options of mount(8) that say nothing to a filesystem, or what a mount is anyway.
-const NOTHING_TO_DO: [&str; 19] = [
-    "ro",
+const NOTHING_TO_DO: [&str; 20] = [
     "defaults",
     "auto",
     "noauto",
     "user",
+    "nousers",
     "nouser",
     "users",
     "owner",
@@ -88,7 +101,8 @@ const NOTHING_TO_DO: [&str; 19] = [
     "noexec",
     "noatime",
     "nodiratime",
-    "relatime",
+    "norelatime",
+    "nolazytime",
     "async",
     "",
 ];
@@ -97,24 +111,28 @@ const NOTHING_TO_DO: [&str; 19] = [
 struct Wanted {
     image: ReadArgs,
     log: Option<PathBuf>,
-    everybody: bool,
+    access: Access,
 }
 
 impl Wanted {
     fn of(args: &Args) -> Result<Self, Failure> {
-        let mut wanted = Self { image: args.image.clone(), log: args.log.clone(), everybody: false };
+        let access = Access::default();
+        let mut wanted = Self { image: args.image.clone(), log: args.log.clone(), access };
         for option in &args.options {
             let (name, value) =
                 option.split_once('=').map_or((option.as_str(), None), |(name, value)| (name, Some(value)));
             let bad = |why: &str| Failure::new("usage", format!("the mount option '{option}' {why}"));
             match (name, value) {
-                ("rw", None) => {
-                    let failure = bad("is not possible: a mount can only be read");
-                    return Err(
-                        failure.hint("`gmfs put`, `truncate`, `mv` and `rm` change files, also while they are mounted")
-                    );
+                ("ro", None) => wanted.access.writable = false,
+                ("rw", None) => wanted.access.writable = true,
+                ("allow_other", None) => wanted.access.everybody = true,
+                ("exec", None) => wanted.access.programs = true,
+                ("noexec", None) => wanted.access.programs = false,
+                // The mount's user, as mount(8) hands it over.
+                ("user", Some(_)) => {}
+                ("remount", None) => {
+                    return Err(bad("is not possible").hint("unmount it, and mount it again with other options"));
                 }
-                ("allow_other", None) => wanted.everybody = true,
                 ("no_lock", None) => wanted.image.no_lock = true,
                 ("region", Some(value)) => {
                     let region = locate::parse_region(value).map_err(|error| bad(&format!("is no range: {error}")))?;
@@ -129,6 +147,11 @@ impl Wanted {
                 _ if args.sloppy => {}
                 _ => return Err(bad("is not known").hint("`gmfs mount --help` lists those that are")),
             }
+        }
+        if wanted.access.writable && wanted.image.no_lock {
+            let failure =
+                Failure::new("usage", "a region is not changed without locks: rw and no_lock exclude each other");
+            return Err(failure.hint("leave one of them out"));
         }
         Ok(wanted)
     }
@@ -146,6 +169,11 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     if !args.foreground && !args.in_background && !args.fake {
         return in_background().with_context(cannot);
     }
+    if wanted.access.writable {
+        open::require_changeable(&wanted.image, ctx)
+            .map_err(only_to_read)
+            .with_context(|| format!("cannot mount {} for changing", args.image.image.display()))?;
+    }
     let store = open::store(&wanted.image, ctx)?;
     let exit = tell(&store, ctx).with_context(cannot)?;
     if args.fake {
@@ -156,10 +184,15 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let name = image.path.to_string_lossy().into_owned();
     let wait = (!wanted.image.no_lock).then(|| Duration::from_secs(u64::from(wanted.image.wait.wait)));
     let report = Box::new(move |trouble: &Trouble| log.write(&said(trouble)));
-    let files = Files::new(image, store, wait, super::owner(), report);
+    let writable = wanted.access.writable.then(|| writable(&image, &store));
+    let mut files = Files::new(image, store, wait, super::owner(), report);
+    if let Some(writable) = writable {
+        files = files.writable(writable).context("cannot start a thread").with_context(cannot)?;
+    }
     let mount =
-        gmfs_fuse::mount(files, &directory, &name, wanted.everybody).map_err(|error| without_fuse(error, &directory));
+        gmfs_fuse::mount(files, &directory, &name, wanted.access).map_err(|error| without_fuse(error, &directory));
     let mount = mount.with_context(cannot)?;
+    read_ahead(&directory);
     unmount_on_signals(&directory)?;
     if args.in_background {
         ctx.line(MOUNTED)?;
@@ -170,6 +203,38 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     }
     mount.run().with_context(|| format!("the mount on {} ended", directory.display()))?;
     Ok(exit)
+}
+
+/// KiB that the kernel reads ahead of a program, as much as one request of FUSE can ask for. With its default of 128, reading
+/// a large file takes eight times as many requests.
+const READ_AHEAD: &str = "1024";
+
+/// Has the kernel read farther ahead. Only root may do that; otherwise it stays as it is.
+fn read_ahead(directory: &Path) {
+    if let Ok(Some(device)) = device(directory) {
+        let _ = std::fs::write(format!("/sys/class/bdi/{device}/read_ahead_kb"), READ_AHEAD);
+    }
+}
+
+/// What a mount needs to change the region.
+fn writable(image: &ImageSpec, store: &Store) -> Writable {
+    let span = Span::new(store.place.base, store.size());
+    let watch = InUseOk { in_use_ok: false }.watch(&image.path, span);
+    let base = store.place.address();
+    let options = WriterOptions { writer: crate::render::WRITER.to_owned(), base, clock: clock::now };
+    Writable { options, watch }
+}
+
+/// What to do with an image that cannot be changed.
+fn only_to_read(error: anyhow::Error) -> anyhow::Error {
+    let code = error.downcast_ref::<Failure>().map(Failure::code);
+    let hint = match (code, error.downcast_ref()) {
+        (Some("damaged"), _) => "`gmfs fsck IMAGE` tells what is wrong and repairs it; -o ro mounts it as it is",
+        (Some("layout"), _) | (None, Some(OpenError::DumpForWriting { .. })) => "-o ro mounts it for reading",
+        _ => return error,
+    };
+    let code = if code == Some("damaged") { "damaged" } else { "read-only" };
+    Failure::new(code, format!("{error:#}")).hint(hint).into()
 }
 
 /// What the process in the background prints when the directory is mounted.
@@ -297,9 +362,25 @@ fn said(trouble: &Trouble) -> String {
             format!("cannot read {} from byte {} on: {why}", paths::shown(path), span.offset)
         }
         Trouble::Content { path, why } => format!("cannot read {}: {why}", paths::shown(path)),
-        Trouble::Lock(error) => format!("cannot read: {error}"),
+        Trouble::Lock(error) => format!("a request failed: {error}"),
         Trouble::Store(error) => format!("cannot read the region, which was changed: {error}"),
-        other => format!("cannot read: {other:?}"),
+        Trouble::Change { path, error } => {
+            let causes: Vec<String> = chain(error).map(ToString::to_string).collect();
+            format!("cannot change {}: {}", paths::shown(path), causes.join(": "))
+        }
+        Trouble::Region(error) => format!("cannot change the region: {error}"),
+        Trouble::Damaged => {
+            String::from("cannot change the region, which is damaged now: `gmfs fsck IMAGE` tells what is wrong")
+        }
+        Trouble::Overtaken { path } => format!(
+            "what was written to {} last may not be in it: another process has changed the file meanwhile",
+            paths::shown(path)
+        ),
+        Trouble::Left { path } => format!(
+            "{} was removed while a program had it open, and is still there: remove it when the region can be changed",
+            paths::shown(path)
+        ),
+        other => format!("a request failed: {other:?}"),
     }
 }
 

@@ -58,15 +58,24 @@ fn one(directory: &Path, lazy: bool, ctx: &Ctx) -> Result<()> {
 
 /// Whether a directory is one on which gmfs has mounted something.
 fn mounted(directory: &Path) -> Result<bool> {
+    Ok(device(directory)?.is_some())
+}
+
+/// The device number of what gmfs has mounted on a directory, as the table of mounts has it: `0:52`.
+pub(super) fn device(directory: &Path) -> Result<Option<String>> {
     let table = std::fs::read("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
-    let found = table.split(|byte| *byte == b'\n').any(|line| {
+    let found = table.split(|byte| *byte == b'\n').filter_map(|line| {
         let mut fields = line.split(|byte| *byte == b' ');
-        let at = fields.nth(4).map(unescaped);
+        let device = fields.nth(2)?;
+        let at = fields.nth(1).map(unescaped);
         let kind = fields.skip_while(|field| *field != b"-").nth(1);
         // Mounted without the help of fusermount, it has no type of its own.
-        matches!(kind, Some(b"fuse" | b"fuse.gmfs")) && at.as_deref() == Some(directory.as_os_str().as_bytes())
+        let ours =
+            matches!(kind, Some(b"fuse" | b"fuse.gmfs")) && at.as_deref() == Some(directory.as_os_str().as_bytes());
+        ours.then(|| String::from_utf8_lossy(device).into_owned())
     });
-    Ok(found)
+    // Of several mounts on one directory the last one is seen.
+    Ok(found.last())
 }
 
 /// A path of the table of mounts, in which blanks and some others are octal: \040.

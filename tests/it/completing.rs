@@ -193,7 +193,7 @@ fn scripts_are_in_the_tree() {
     ] {
         let script = sandbox.ok(&format!("completions {shell}")).text();
         assert_eq!(script, std::fs::read_to_string(folder.join(file)).unwrap());
-        for name in ["mkfs.gmfs", "fsck.gmfs", "mkfs.guestmemfs", "fsck.guestmemfs", "mount.gmfs"] {
+        for name in ["mkfs.gmfs", "fsck.gmfs", "mkfs.guestmemfs", "fsck.guestmemfs", "mount.gmfs", "mount.fuse.gmfs"] {
             assert!(script.contains(name), "{shell}: {name}");
         }
     }

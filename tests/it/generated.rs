@@ -34,6 +34,8 @@ fn pages(sandbox: &Sandbox) -> BTreeMap<String, String> {
         pages.insert(format!("{of}.guestmemfs.8"), format!(".so man8/{of}.gmfs.8\n"));
     }
     pages.insert("mount.gmfs.8".to_owned(), page("mount.gmfs"));
+    assert_eq!(page("mount.fuse.gmfs"), page("mount.gmfs"));
+    pages.insert("mount.fuse.gmfs.8".to_owned(), ".so man8/mount.gmfs.8\n".to_owned());
     pages
 }
 

@@ -33,6 +33,7 @@ mod luo;
 mod matrix;
 mod metadump;
 mod mkfs;
+mod mounted_changes;
 mod mounting;
 mod multicall;
 mod names;

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use crate::sandbox::{Done, GMFS, Sandbox};
 
 /// A mount in the foreground, which is taken away whatever happens to the test.
-struct Mounted {
+pub(crate) struct Mounted {
     process: Option<Child>,
-    at: PathBuf,
+    pub(crate) at: PathBuf,
 }
 
 fn is_mounted(at: &Path) -> bool {
@@ -22,12 +22,17 @@ fn is_mounted(at: &Path) -> bool {
 }
 
 impl Mounted {
-    /// Mounts an image on `mnt`. `None` where nothing can be mounted.
+    /// Mounts an image on `mnt`, to be read. `None` where nothing can be mounted.
     fn new(sandbox: &Sandbox, image: &str) -> Option<Self> {
+        Self::with(sandbox, image, "ro")
+    }
+
+    /// Mounts an image on `mnt`, with options of mount(8).
+    pub(crate) fn with(sandbox: &Sandbox, image: &str, options: &str) -> Option<Self> {
         let at = sandbox.path("mnt");
         fs::create_dir_all(&at).unwrap();
         let mut process = sandbox
-            .command(&["mount", image, "mnt", "--foreground", "--log", "log"])
+            .command(&["mount", image, "mnt", "--foreground", "--log", "log", "-o", options])
             .stderr(File::create(sandbox.path("said")).unwrap())
             .stdout(Stdio::null())
             .spawn()
@@ -47,8 +52,23 @@ impl Mounted {
     }
 
     /// Waits until the process has ended, and gives its status.
-    fn ended(mut self) -> Option<i32> {
+    pub(crate) fn ended(mut self) -> Option<i32> {
         self.process.take().unwrap().wait().unwrap().code()
+    }
+
+    /// Unmounts it, and waits until its process has ended.
+    pub(crate) fn unmount(self, sandbox: &Sandbox) {
+        let done = sandbox.gmfs("umount mnt");
+        assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+        assert_eq!(self.ended(), Some(0));
+    }
+
+    /// Kills its process, and takes the mount away.
+    pub(crate) fn kill(mut self) {
+        let mut process = self.process.take().unwrap();
+        process.kill().unwrap();
+        process.wait().unwrap();
+        rustix::mount::unmount(&self.at, rustix::mount::UnmountFlags::DETACH).unwrap();
     }
 }
 
@@ -62,7 +82,7 @@ impl Drop for Mounted {
     }
 }
 
-fn output(program: &str, args: &[&str], sandbox: &Sandbox) -> String {
+pub(crate) fn output(program: &str, args: &[&str], sandbox: &Sandbox) -> String {
     let done = Command::new(program).args(args).current_dir(sandbox.path(".")).env("LC_ALL", "C").output().unwrap();
     assert!(done.status.success(), "{program} {args:?}: {done:?}");
     String::from_utf8(done.stdout).unwrap()
@@ -185,7 +205,8 @@ fn options_that_cannot_apply_are_refused() {
     let sandbox = Sandbox::new();
     sandbox.ok("mkfs region.img --size 16M");
     fs::create_dir(sandbox.path("mnt")).unwrap();
-    sandbox.fails("mount region.img mnt -o rw", "a mount can only be read");
+    sandbox.fails("mount region.img mnt -o rw,no_lock", "rw and no_lock exclude each other");
+    sandbox.fails("mount region.img mnt -o remount,ro", "unmount it");
     sandbox.fails("mount region.img mnt -o frobnicate", "is not known");
     sandbox.fails("mount region.img mnt -o wait=x", "has no number of seconds");
     sandbox.fails("mount region.img mnt -o region=x", "is no range");

@@ -1,276 +1,43 @@
 //! What the kernel asks of a filesystem, answered from a store.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
 use std::ffi::OsStr;
-use std::ops::Range;
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use fuser::{
-    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, LockOwner, OpenAccMode,
-    OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEntry, ReplyOpen, ReplyStatfs, Request,
+    BsdFileFlags, Errno, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, KernelConfig, LockOwner,
+    OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry,
+    ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
-use gmfs::content::{self, Each, Gap, Part, Why};
-use gmfs::open::{Generations, ReadLock};
-use gmfs::store::{Runs, Usage};
-use gmfs::{Error, ImageSpec, Store};
-use gmfs_format::model::{Inode, InodeNo, Kind, Piece, Tree};
-use gmfs_format::name;
-use gmfs_image::{FileError, Locking};
+use gmfs::{ImageSpec, Store};
+use gmfs_format::model::{Inode, Kind, Piece};
 use gmfs_io::num::small;
-use gmfs_io::{ReadAt as _, Span};
+
+use crate::changing::{Changing, Maker, Wanted, Writable};
+use crate::state::{Handle, State, generation};
+use crate::trouble::Report;
+use crate::view::View;
 
 /// How long the kernel may believe attributes and names without asking again.
 const BELIEVED: Duration = Duration::from_secs(1);
-/// Bytes of the unit in which `stat` counts blocks.
-const SECTOR: u64 = 512;
 /// The longest name, which `statfs` tells.
 const NAME_MAX: u32 = 255;
+/// The most bytes that a request reads or writes. The kernel takes no more.
+const LARGEST: u32 = 1 << 20;
+/// Bits of a mode that say what kind a file is, and the value for regular files.
+const KIND: (u32, u32) = (0o170_000, 0o100_000);
 
-/// Why a request was answered with an error.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Trouble {
-    /// Bytes of a file are not known. One stretch is reported once.
-    Unknown {
-        /// The file's path.
-        path: Vec<u8>,
-        /// Which bytes of the file, from the first one that was asked for.
-        span: Span,
-        /// Why.
-        why: Why,
-    },
-    /// A file has no content that can be read.
-    Content {
-        /// The file's path.
-        path: Vec<u8>,
-        /// Why.
-        why: String,
-    },
-    /// The region could not be locked.
-    Lock(FileError),
-    /// The store was changed, and cannot be read any more.
-    Store(Error),
+thread_local! {
+    /// What a thread has read last.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
-
-/// Is told of each request that was answered with an error.
-pub type Report = Box<dyn Fn(&Trouble) + Send + Sync>;
 
 /// The files of a store.
 pub struct Files {
     state: Mutex<State>,
-}
-
-struct State {
-    image: ImageSpec,
-    /// How long to wait for a lock; `None` locks nothing.
-    wait: Option<Duration>,
-    report: Report,
-    /// Who owns what has no owner.
-    owner: (u32, u32),
-    view: View,
-    /// The last unknown stretch of each file that was reported.
-    reported: HashMap<InodeNo, Range<u64>>,
-}
-
-/// What was read of a store's metadata.
-struct View {
-    store: Store,
-    generations: Generations,
-    tree: Tree,
-    usage: Usage,
-    /// Where all files are: read when the first file is.
-    runs: Option<Runs>,
-    pieces: HashMap<InodeNo, Arc<Vec<Piece>>>,
-}
-
-impl View {
-    /// What `store` holds. It may be unlocked afterwards.
-    fn read(store: Store) -> Self {
-        let (generations, tree, usage) = (store.generations(), store.inodes().tree, store.usage());
-        Self { store, generations, tree, usage, runs: None, pieces: HashMap::new() }
-    }
-
-    /// The pieces of a file, in order.
-    fn pieces(&mut self, inode: &Inode) -> Result<Arc<Vec<Piece>>, Error> {
-        if let Some(known) = self.pieces.get(&inode.ino) {
-            return Ok(Arc::clone(known));
-        }
-        let runs = self.runs.get_or_insert_with(|| self.store.runs(|_| true));
-        let pieces = Arc::new(self.store.content_of(inode, runs)?);
-        self.pieces.insert(inode.ino, Arc::clone(&pieces));
-        Ok(pieces)
-    }
-}
-
-impl State {
-    /// Locks the store for reading, and reads its metadata again if it was changed. What is locked stays so as long as
-    /// the answer lives.
-    fn locked(&mut self) -> Result<ReadLock, Errno> {
-        let Some(wait) = self.wait else { return Ok(ReadLock::default()) };
-        let locking = Locking { limit: wait, ..Locking::at_once() };
-        let lock = self.image.lock_again(&self.view.store, &locking).map_err(|error| {
-            let busy = matches!(error, FileError::Locked { .. });
-            (self.report)(&Trouble::Lock(error));
-            if busy { Errno::EBUSY } else { Errno::EIO }
-        })?;
-        if self.view.store.generations() != self.view.generations {
-            let store = self.image.locate(Some(&locking), &()).and_then(Store::open);
-            let store = store.map_err(|error| {
-                (self.report)(&Trouble::Store(error));
-                Errno::EIO
-            })?;
-            self.view = View::read(store);
-            self.view.store.unlock();
-            self.reported.clear();
-        }
-        Ok(lock)
-    }
-
-    /// The inode with a number of the kernel's.
-    fn inode(&self, ino: INodeNo) -> Result<&Inode, Errno> {
-        let ino = u32::try_from(ino.0).map_err(|_| Errno::ENOENT)?;
-        self.view.tree.get(InodeNo(ino)).ok_or(Errno::ENOENT)
-    }
-
-    fn attributes(&self, inode: &Inode) -> FileAttr {
-        let directory = inode.kind == Kind::Directory;
-        let recorded = inode.attributes;
-        let time = |pick: fn(&gmfs::model::Attributes) -> u64| -> SystemTime {
-            let time = recorded.as_ref().map(pick).map(Duration::from_nanos);
-            time.and_then(|time| UNIX_EPOCH.checked_add(time)).unwrap_or(UNIX_EPOCH)
-        };
-        let block = self.view.store.block_bytes();
-        let (uid, gid) = recorded.map_or(self.owner, |recorded| (recorded.uid, recorded.gid));
-        FileAttr {
-            ino: INodeNo(u64::from(inode.ino.0)),
-            size: inode.size,
-            blocks: inode.blocks.saturating_mul(block.checked_div(SECTOR).unwrap_or(0)),
-            atime: time(|recorded| recorded.accessed),
-            mtime: time(|recorded| recorded.modified),
-            ctime: time(|recorded| recorded.changed),
-            crtime: time(|recorded| recorded.created),
-            kind: if directory { FileType::Directory } else { FileType::RegularFile },
-            perm: recorded.map_or(if directory { 0o500 } else { 0o400 }, |recorded| recorded.mode & 0o7777),
-            nlink: if directory { 2 } else { 1 },
-            uid,
-            gid,
-            rdev: 0,
-            flags: 0,
-            blksize: u32::try_from(block).unwrap_or(u32::MAX),
-        }
-    }
-
-    /// The entries of a directory that can have their names in a filesystem.
-    fn entries(&self, directory: InodeNo) -> impl Iterator<Item = &Inode> {
-        self.view
-            .tree
-            .children(directory)
-            .filter(|inode| inode.ino != InodeNo::ROOT && name::check(&inode.name).is_ok())
-    }
-
-    fn lookup(&mut self, parent: INodeNo, name: &OsStr) -> Result<FileAttr, Errno> {
-        let _lock = self.locked()?;
-        let parent = self.inode(parent)?;
-        if parent.kind != Kind::Directory {
-            return Err(Errno::ENOTDIR);
-        }
-        let name = name.as_bytes();
-        let found = self.view.tree.lookup(parent.ino, name).filter(|_| name::check(name).is_ok());
-        found.map(|inode| self.attributes(inode)).ok_or(Errno::ENOENT)
-    }
-
-    fn attributes_of(&mut self, ino: INodeNo) -> Result<FileAttr, Errno> {
-        let _lock = self.locked()?;
-        Ok(self.attributes(self.inode(ino)?))
-    }
-
-    /// Whether a file has content that can be read.
-    fn open(&mut self, ino: INodeNo) -> Result<(), Errno> {
-        let _lock = self.locked()?;
-        let inode = self.inode(ino)?;
-        if inode.kind == Kind::Directory {
-            return Err(Errno::EISDIR);
-        }
-        let fault = self.view.store.content_fault(inode.ino);
-        let fault = fault.or_else(|| (inode.kind != Kind::File).then(|| format!("it is {}", inode.kind.name())));
-        let Some(why) = fault else { return Ok(()) };
-        let path = self.view.tree.path(inode.ino).unwrap_or_default();
-        (self.report)(&Trouble::Content { path, why });
-        Err(Errno::EIO)
-    }
-
-    fn read(&mut self, ino: INodeNo, offset: u64, size: u32) -> Result<Vec<u8>, Errno> {
-        let _lock = self.locked()?;
-        let inode = self.inode(ino)?.clone();
-        let range = offset..offset.saturating_add(u64::from(size)).min(inode.size);
-        if range.start >= range.end {
-            return Ok(Vec::new());
-        }
-        let pieces = self.view.pieces(&inode).map_err(|error| {
-            let path = self.view.tree.path(inode.ino).unwrap_or_default();
-            (self.report)(&Trouble::Content { path, why: error.to_string() });
-            Errno::EIO
-        })?;
-        let first = pieces.partition_point(|piece| piece.file().end() <= range.start);
-        let pieces = pieces.iter().skip(first).take_while(|piece| piece.file().offset < range.end);
-        let pieces: Vec<Piece> = pieces.filter_map(|piece| piece.clip(&range)).collect();
-        if let Some(bytes) = self.whole(&pieces, &range) {
-            return Ok(bytes);
-        }
-        let gap = self.first_gap(&pieces);
-        // What cannot be found again has no gap; the kernel asks again.
-        if let Some(gap) = gap {
-            self.tell(&inode, gap);
-        }
-        Err(Errno::EIO)
-    }
-
-    /// The bytes of a range, unless one of them is unknown. A short answer would be filled up with zeros by the kernel.
-    fn whole(&self, pieces: &[Piece], range: &Range<u64>) -> Option<Vec<u8>> {
-        let mut bytes = vec![0; small(range.end.saturating_sub(range.start))];
-        let mut rest = bytes.as_mut_slice();
-        for piece in pieces {
-            let (now, later) = rest.split_at_mut_checked(small(piece.file().len))?;
-            match *piece {
-                Piece::Hole { .. } => {}
-                Piece::Data { at, bad: false, .. } => self.view.store.source().read_at(at, now).ok()?,
-                Piece::Data { .. } | Piece::Lost { .. } => return None,
-            }
-            rest = later;
-        }
-        rest.is_empty().then_some(bytes)
-    }
-
-    /// The first unknown stretch in pieces of a file.
-    fn first_gap(&self, pieces: &[Piece]) -> Option<Gap> {
-        let mut first = None;
-        let mut sink = Each(|part: Part<'_>| match part {
-            Part::Gap(gap) => {
-                first = Some(gap);
-                Err(())
-            }
-            _ => Ok(()),
-        });
-        let _ = content::read(self.view.store.source(), pieces, &mut sink);
-        first
-    }
-
-    /// Reports an unknown stretch, unless it continues the last one.
-    fn tell(&mut self, inode: &Inode, gap: Gap) {
-        let span = gap.span;
-        match self.reported.get_mut(&inode.ino) {
-            Some(known) if span.offset >= known.start && span.offset <= known.end => {
-                known.end = known.end.max(span.end());
-            }
-            _ => {
-                self.reported.insert(inode.ino, span.offset..span.end());
-                let path = self.view.tree.path(inode.ino).unwrap_or_default();
-                (self.report)(&Trouble::Unknown { path, span, why: gap.why });
-            }
-        }
-    }
 }
 
 impl Files {
@@ -280,19 +47,61 @@ impl Files {
     pub fn new(image: ImageSpec, store: Store, wait: Option<Duration>, owner: (u32, u32), report: Report) -> Self {
         let view = View::read(store);
         view.store.unlock();
-        Self { state: Mutex::new(State { image, wait, report, owner, view, reported: HashMap::new() }) }
+        Self { state: Mutex::new(State::new(image, view, wait, owner, report)) }
+    }
+
+    /// The same for reading and writing. What a crash left unfinished is finished or taken back. The store must be a native region that is not damaged, in a file or a device.
+    ///
+    /// # Errors
+    /// The thread that looks for memory in use cannot be started.
+    pub fn writable(self, writable: Writable) -> io::Result<Self> {
+        self.with(|state| {
+            state.changing = Some(Changing::new(writable, &state.view)?);
+            state.recover();
+            Ok::<_, io::Error>(())
+        })?;
+        Ok(self)
     }
 
     fn with<T>(&self, answer: impl FnOnce(&mut State) -> T) -> T {
-        // A request that panicked has not left anything half done: what is kept is only read.
+        // A request that panicked has not left anything half done: what is kept is only read, and a commit that was not
+        // finished is finished or taken back by the next one.
         answer(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
+/// Answers with an entry.
+fn entry(state: &State, inode: &Inode) -> (fuser::FileAttr, Generation) {
+    (state.attributes(inode), Generation(u64::from(generation(inode))))
+}
+
+/// Answers a request that asks for nothing but to be done.
+fn done(result: Result<(), Errno>, reply: ReplyEmpty) {
+    match result {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(error),
+    }
+}
+
 impl Filesystem for Files {
+    fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        // As much as the kernel allows: what it takes less of, it says.
+        let _ = config.set_max_write(LARGEST);
+        if let Err(most) = config.set_max_readahead(LARGEST) {
+            let _ = config.set_max_readahead(most);
+        }
+        Ok(())
+    }
+
+    fn destroy(&mut self) {
+        self.with(State::end);
+    }
+
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         match self.with(|state| state.lookup(parent, name)) {
-            Ok(attributes) => reply.entry(&BELIEVED, &attributes, Generation(0)),
+            Ok((attributes, generation)) => {
+                reply.entry(&BELIEVED, &attributes, Generation(u64::from(generation)));
+            }
             Err(error) => reply.error(error),
         }
     }
@@ -304,12 +113,80 @@ impl Filesystem for Files {
         }
     }
 
-    fn open(&self, _: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        if flags.acc_mode() != OpenAccMode::O_RDONLY {
-            return reply.error(Errno::EROFS);
+    fn setattr(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        accessed: Option<TimeOrNow>,
+        modified: Option<TimeOrNow>,
+        _: Option<SystemTime>,
+        _: Option<FileHandle>,
+        _: Option<SystemTime>,
+        _: Option<SystemTime>,
+        _: Option<SystemTime>,
+        _: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let wanted = Wanted { mode, uid, gid, size, accessed, modified };
+        match self.with(|state| state.set_attributes(ino, wanted)) {
+            Ok(attributes) => reply.attr(&BELIEVED, &attributes),
+            Err(error) => reply.error(error),
         }
-        match self.with(|state| state.open(ino)) {
-            Ok(()) => reply.opened(FileHandle(0), FopenFlags::empty()),
+    }
+
+    fn mknod(&self, by: &Request, parent: INodeNo, name: &OsStr, mode: u32, _: u32, _: u32, reply: ReplyEntry) {
+        if mode & KIND.0 != KIND.1 && mode & KIND.0 != 0 {
+            return reply.error(Errno::EPERM);
+        }
+        self.make((by, parent, name, FileType::RegularFile, mode), reply);
+    }
+
+    fn mkdir(&self, by: &Request, parent: INodeNo, name: &OsStr, mode: u32, _: u32, reply: ReplyEntry) {
+        self.make((by, parent, name, FileType::Directory, mode), reply);
+    }
+
+    fn create(&self, by: &Request, parent: INodeNo, name: &OsStr, mode: u32, _: u32, _: i32, reply: ReplyCreate) {
+        let maker = Maker { uid: by.uid(), gid: by.gid(), mode };
+        let made = self.with(|state| {
+            let inode = state.make(parent, name, FileType::RegularFile, maker)?;
+            Ok((entry(state, &inode), state.hold_new(&inode)))
+        });
+        match made {
+            Ok(((attributes, generation), handle)) => {
+                reply.created(&BELIEVED, &attributes, generation, FileHandle(handle), FopenFlags::empty());
+            }
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        done(self.with(|state| state.remove(parent, name, Kind::File)), reply);
+    }
+
+    fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        done(self.with(|state| state.remove(parent, name, Kind::Directory)), reply);
+    }
+
+    fn rename(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        done(self.with(|state| state.rename((parent, name), (new_parent, new_name), flags)), reply);
+    }
+
+    fn open(&self, _: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        match self.with(|state| state.open(ino, flags.acc_mode() != OpenAccMode::O_RDONLY)) {
+            Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
             Err(error) => reply.error(error),
         }
     }
@@ -317,40 +194,105 @@ impl Filesystem for Files {
     fn read(
         &self,
         _: &Request,
-        ino: INodeNo,
-        _: FileHandle,
+        _: INodeNo,
+        handle: FileHandle,
         offset: u64,
         size: u32,
         _: OpenFlags,
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        match self.with(|state| state.read(ino, offset, size)) {
-            Ok(bytes) => reply.data(&bytes),
+        // The kernel copies the answer while another thread reads for the next one.
+        BUFFER.with_borrow_mut(|buffer| match self.with(|state| state.read(handle.0, offset, size, buffer)) {
+            Ok(len) => reply.data(buffer.get(..len).unwrap_or_default()),
+            Err(error) => reply.error(error),
+        });
+    }
+
+    fn write(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        bytes: &[u8],
+        _: WriteFlags,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        match self.with(|state| state.write(handle.0, offset, bytes)) {
+            Ok(()) => reply.written(u32::try_from(bytes.len()).unwrap_or(u32::MAX)),
             Err(error) => reply.error(error),
         }
     }
 
-    fn readdir(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        let listed = self.with(|state| {
-            let _lock = state.locked()?;
-            let directory = state.inode(ino)?;
-            let number = |ino: InodeNo| INodeNo(u64::from(ino.0));
-            let parent = number(directory.parent);
-            let dots = [(ino, FileType::Directory, &b"."[..]), (parent, FileType::Directory, &b".."[..])];
-            let below = state.entries(directory.ino).map(|inode| {
-                let directory = inode.kind == Kind::Directory;
-                (number(inode.ino), if directory { FileType::Directory } else { FileType::RegularFile }, &*inode.name)
-            });
-            for (next, (ino, kind, name)) in (1..).zip(dots.into_iter().chain(below)).skip(small(offset)) {
-                if reply.add(ino, next, kind, OsStr::from_bytes(name)) {
-                    break;
+    fn flush(&self, _: &Request, _: INodeNo, handle: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        done(self.with(|state| state.flush(handle.0)), reply);
+    }
+
+    fn fsync(&self, _: &Request, _: INodeNo, handle: FileHandle, _: bool, reply: ReplyEmpty) {
+        done(self.with(|state| state.flush(handle.0)), reply);
+    }
+
+    fn release(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        _: bool,
+        reply: ReplyEmpty,
+    ) {
+        done(self.with(|state| state.release(handle.0)), reply);
+    }
+
+    fn fallocate(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        done(self.with(|state| state.allocate(handle.0, offset, length, mode)), reply);
+    }
+
+    fn lseek(&self, _: &Request, _: INodeNo, handle: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+        match self.with(|state| state.seek(handle.0, offset, whence)) {
+            Ok(offset) => reply.offset(offset),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        let handle = self.with(|state| state.hold(Handle::Directory(std::sync::Arc::default())));
+        reply.opened(FileHandle(handle), FopenFlags::empty());
+    }
+
+    fn releasedir(&self, _: &Request, _: INodeNo, handle: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
+        self.with(|state| state.let_go(handle.0));
+        reply.ok();
+    }
+
+    /// Each change of a directory is durable when it is made.
+    fn fsyncdir(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        reply.ok();
+    }
+
+    fn readdir(&self, _: &Request, ino: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        match self.with(|state| state.listing(ino, handle.0, offset)) {
+            Ok(listing) => {
+                for (next, listed) in (1..).zip(listing.iter()).skip(small(offset)) {
+                    if reply.add(listed.ino, next, listed.kind, OsStr::from_bytes(&listed.name)) {
+                        break;
+                    }
                 }
+                reply.ok();
             }
-            Ok(())
-        });
-        match listed {
-            Ok(()) => reply.ok(),
             Err(error) => reply.error(error),
         }
     }
@@ -370,5 +312,47 @@ impl Filesystem for Files {
             }
             Err(error) => reply.error(error),
         }
+    }
+}
+
+impl Files {
+    fn make(&self, (by, parent, name, kind, mode): (&Request, INodeNo, &OsStr, FileType, u32), reply: ReplyEntry) {
+        let maker = Maker { uid: by.uid(), gid: by.gid(), mode };
+        let made = self.with(|state| {
+            let inode = state.make(parent, name, kind, maker)?;
+            Ok::<_, Errno>(entry(state, &inode))
+        });
+        match made {
+            Ok((attributes, generation)) => reply.entry(&BELIEVED, &attributes, generation),
+            Err(error) => reply.error(error),
+        }
+    }
+}
+
+impl State {
+    /// Where the next data or the next hole of a file is. What is not known counts as data.
+    fn seek(&mut self, handle: u64, offset: i64, whence: i32) -> Result<i64, Errno> {
+        /// `SEEK_DATA` and `SEEK_HOLE` of lseek(2).
+        const WANTED: (i32, i32) = (3, 4);
+        let _lock = self.locked()?;
+        let inode = self.opened(handle)?;
+        let from = u64::try_from(offset).map_err(|_| Errno::EINVAL)?;
+        if from >= inode.size {
+            return Err(Errno::ENXIO);
+        }
+        let hole = match whence {
+            _ if whence == WANTED.0 => false,
+            _ if whence == WANTED.1 => true,
+            _ => return Err(Errno::EINVAL),
+        };
+        let pieces = self.pieces(&inode, &(from..inode.size))?;
+        let found = pieces.iter().find(|piece| matches!(piece, Piece::Hole { .. }) == hole);
+        let found = match found {
+            Some(piece) => piece.file().offset,
+            // There is a hole at the end of each file.
+            None if hole => inode.size,
+            None => return Err(Errno::ENXIO),
+        };
+        i64::try_from(found).map_err(|_| Errno::EOVERFLOW)
     }
 }

@@ -43,7 +43,8 @@ impl InUse {
         let system = System::default();
         let levels = system.levels(path, span).map_err(failed("look at"))?;
         let Some(bottom) = levels.last() else { return Ok(Self::default()) };
-        let mut search = Search { system: &system, bottom, base: span.offset, known: BTreeMap::new() };
+        let mut search =
+            Search { system: &system, bottom, base: span.offset, known: BTreeMap::new(), answered: BTreeMap::new() };
         let mut found = Self::default();
         let pids = processes::all().map_err(failed("look through /proc for processes that map"))?;
         // If procfs hides other users' processes, not even process 1 is listed.
@@ -98,6 +99,8 @@ struct Search<'a> {
     base: u64,
     /// Device and inode numbers in mappings that have been resolved already.
     known: BTreeMap<(u64, u64), Option<Identity>>,
+    /// Device numbers of filesystems, and whether a process answers for each.
+    answered: BTreeMap<u64, bool>,
 }
 
 impl Search<'_> {
@@ -147,19 +150,18 @@ impl Search<'_> {
 
     /// What a mapping is of. The numbers in its line are those of the node by which a device was opened, and some
     /// filesystems report other numbers to `stat(2)`. So the mapped file is examined through its link in `map_files`,
-    /// or otherwise by its path.
-    fn identity(&self, pid: u32, line: &Line<'_>) -> Identity {
+    /// or otherwise by its path. On a filesystem whose answers come from a process, no path is looked up: that process
+    /// may be this one, which would wait for itself.
+    fn identity(&mut self, pid: u32, line: &Line<'_>) -> Identity {
         let directory = processes::directory(pid);
-        let link = directory.join("map_files").join(line.addresses);
-        let by_path = || {
-            let path = line.path.strip_prefix('/').filter(|path| !path.ends_with(" (deleted)"))?;
-            std::fs::metadata(directory.join("root").join(path)).ok().filter(|meta| {
-                use std::os::unix::fs::MetadataExt as _;
-                meta.ino() == line.inode
-            })
-        };
-        match std::fs::metadata(link).ok().or_else(by_path) {
-            Some(meta) => Identity::of(&meta),
+        if let Some((identity, _)) = processes::identity(&directory.join("map_files").join(line.addresses)) {
+            return identity;
+        }
+        let answered = self.answered.entry(line.device).or_insert_with(|| processes::is_answered(pid, line.device));
+        let path = line.path.strip_prefix('/').filter(|path| !*answered && !path.ends_with(" (deleted)"));
+        let found = path.and_then(|path| processes::identity(&directory.join("root").join(path)));
+        match found.filter(|(_, (_, inode))| *inode == line.inode) {
+            Some((identity, _)) => identity,
             None => Identity::File { device: line.device, inode: line.inode },
         }
     }

@@ -266,7 +266,7 @@ fn holders_of(file: &File, mode: Mode, range: Span, queue: Span) -> Holders {
         let directory = processes::directory(pid);
         let Ok(files) = std::fs::read_dir(directory.join("fd")) else { continue };
         let holds = files.filter_map(Result::ok).any(|entry| {
-            let same = std::fs::metadata(entry.path()).is_ok_and(|meta| (meta.dev(), meta.ino()) == own);
+            let same = processes::identity(&entry.path()).is_some_and(|(_, numbers)| numbers == own);
             let info = || std::fs::read_to_string(directory.join("fdinfo").join(entry.file_name()));
             same && info().is_ok_and(|info| info.lines().any(|line| is_in_the_way(line, mode, range, queue)))
         });

@@ -46,5 +46,6 @@ pub use superblocks::{Chosen, OpenError, Superblocks};
 pub use unite::{end_union, unite_page};
 pub use used::{Used, Users};
 pub use writer::{
-    ChangeError, CopyOptions, CreateOptions, NewAttributes, PutOptions, SealOptions, Sealed, Writer, WriterOptions,
+    ChangeError, CopyOptions, CreateOptions, NewAttributes, PutOptions, Replace, SealOptions, Sealed, Writer,
+    WriterOptions,
 };

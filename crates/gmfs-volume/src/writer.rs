@@ -24,6 +24,7 @@ mod attributes;
 mod bad;
 mod copy;
 mod create;
+mod piecewise;
 mod put;
 mod rename;
 mod resize;
@@ -32,6 +33,7 @@ mod seal;
 pub use attributes::NewAttributes;
 pub use copy::CopyOptions;
 pub use create::CreateOptions;
+pub use piecewise::Replace;
 pub use put::PutOptions;
 pub use seal::{SealOptions, Sealed};
 

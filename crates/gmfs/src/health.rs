@@ -15,6 +15,14 @@ pub struct Health {
     pub pages: PageStandings,
 }
 
+impl Health {
+    /// Whether a check finds damage.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.verdict == Verdict::Damaged
+    }
+}
+
 /// Judges every page in use and what it says. The verdict is clean only if a check would call the region clean. `now`
 /// is the present time in nanoseconds since the epoch.
 ///

@@ -181,7 +181,7 @@ impl<S: WriteAt> Writer<S> {
 }
 
 /// Refuses a file with a block at or past file block `end`.
-fn require_none_behind(extents: &[Extent], end: u32) -> Result<(), ContentError> {
+pub(super) fn require_none_behind(extents: &[Extent], end: u32) -> Result<(), ContentError> {
     let behind = extents.iter().find_map(|extent| {
         let index = extent.index.max(end);
         extent.block_at(index).map(|block| ContentError::BehindEnd { index, block })

@@ -100,7 +100,7 @@ impl<S: WriteAt> Writer<S> {
         self.drop_seals(&(page.0..page.0.saturating_add(1)), |number, _| number == block).map(drop)
     }
 
-    fn drop_seals(
+    pub(super) fn drop_seals(
         &mut self,
         range: &Range<u32>,
         which: impl Fn(BlockNo, &BlockRaw) -> bool + Send + Sync,
@@ -126,7 +126,7 @@ impl<S: WriteAt> Writer<S> {
     }
 
     /// The path of a file, for messages.
-    fn require_file(&self, ino: InodeNo) -> Result<Vec<u8>, ChangeError> {
+    pub(super) fn require_file(&self, ino: InodeNo) -> Result<Vec<u8>, ChangeError> {
         let path = self.tree.path(ino).unwrap_or_else(|| format!("inode {ino}").into_bytes());
         match self.tree.get(ino) {
             Some(inode) if inode.kind == Kind::File => Ok(path),
