@@ -25,6 +25,14 @@ struct Scene {
 
 impl Drop for Scene {
     fn drop(&mut self) {
+        // A QEMU that `vm resume` has started outlives it.
+        let listed = self.sandbox.gmfs("vm list region.img --json").stdout;
+        let listed: Value = serde_json::from_slice(&listed).unwrap_or_default();
+        for guest in listed["guests"].as_array().into_iter().flatten() {
+            for user in guest["mapped_by"].as_array().into_iter().flatten() {
+                let _ = Command::new("kill").args(["-KILL", &user["pid"].to_string()]).status();
+            }
+        }
         for child in &mut self.children {
             let _ = child.kill();
             let _ = child.wait();
