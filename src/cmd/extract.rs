@@ -276,8 +276,9 @@ impl<'a, 't> Work<'a, 't> {
         }
         if top.kind == Kind::File {
             let (folder, name) = target.file()?;
+            self.file(&path, top, (&folder, &name), ctx)?;
             self.doubtful.push((top, paths::shown(&path)));
-            return self.file(&path, top, (&folder, &name), ctx);
+            return Ok(());
         }
         let (folder, new) = target.directory()?;
         let folder = Arc::new(folder);
@@ -286,7 +287,7 @@ impl<'a, 't> Work<'a, 't> {
         self.session(top, &folders.parent(1)?)?;
         let hidden = extract::walk(self.store, self.tree, (top, &path), |entry| {
             let made = self.entry(entry, &mut folders, &mut directories, ctx);
-            if entry.inode.is_doubtful() {
+            if made.is_ok() && entry.inode.is_doubtful() {
                 self.doubtful.push((entry.inode, paths::shown(entry.path)));
             }
             made.with_context(|| cannot_extract(entry.path))
@@ -304,16 +305,18 @@ impl<'a, 't> Work<'a, 't> {
     /// Tells what would be made of a file or directory, `to` being its path outside.
     fn plan(&mut self, (top, path): (&'t Inode, &[u8]), to: &Path, ctx: &mut Ctx) -> Result<()> {
         if top.kind == Kind::File {
+            self.plan_file(path, top, to, ctx)?;
             self.doubtful.push((top, paths::shown(path)));
-            return self.plan_file(path, top, to, ctx);
+            return Ok(());
         }
         let hidden = extract::walk(self.store, self.tree, (top, path), |entry| {
             if entry.inode.kind != Kind::File {
                 return Ok(());
             }
-            self.doubtful.push((entry.inode, paths::shown(entry.path)));
             let to = to.join(entry.names.iter().collect::<PathBuf>());
-            self.plan_file(entry.path, entry.inode, &to, ctx).with_context(|| cannot_extract(entry.path))
+            self.plan_file(entry.path, entry.inode, &to, ctx).with_context(|| cannot_extract(entry.path))?;
+            self.doubtful.push((entry.inode, paths::shown(entry.path)));
+            anyhow::Ok(())
         })?;
         self.hidden.extend(hidden);
         Ok(())

@@ -64,7 +64,9 @@ fn mounted(directory: &Path) -> Result<bool> {
 /// The device number of what gmfs has mounted on a directory, as the table of mounts has it: `0:52`.
 pub(super) fn device(directory: &Path) -> Result<Option<String>> {
     let table = std::fs::read("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
-    let found = table.split(|byte| *byte == b'\n').filter_map(|line| {
+    // Of several mounts on one directory the last one is seen.
+    let mut lines = table.rsplit(|byte| *byte == b'\n');
+    Ok(lines.find_map(|line| {
         let mut fields = line.split(|byte| *byte == b' ');
         let device = fields.nth(2)?;
         let at = fields.nth(1).map(unescaped);
@@ -73,9 +75,7 @@ pub(super) fn device(directory: &Path) -> Result<Option<String>> {
         let ours =
             matches!(kind, Some(b"fuse" | b"fuse.gmfs")) && at.as_deref() == Some(directory.as_os_str().as_bytes());
         ours.then(|| String::from_utf8_lossy(device).into_owned())
-    });
-    // Of several mounts on one directory the last one is seen.
-    Ok(found.last())
+    }))
 }
 
 /// A path of the table of mounts, in which blanks and some others are octal: \040.

@@ -93,6 +93,7 @@ type Came = Result<Vec<u8>, Errno>;
 type Held = BTreeMap<u64, File>;
 
 /// One operation below a directory. The numbers were drawn before, so that it is the same in both directories.
+#[expect(clippy::too_many_lines, reason = "an arm for each operation")]
 fn operate(root: &Path, held: &mut Held, random: &mut Random) -> (String, Came) {
     let (path, other) = (random.path(), random.path());
     let (at, to) = (root.join(&path), root.join(&other));
@@ -169,8 +170,11 @@ fn operate(root: &Path, held: &mut Held, random: &mut Random) -> (String, Came) 
     }
 }
 
+/// What is at a path: whether it is a directory, its mode, the time that was set, its content.
+type Listing = BTreeMap<PathBuf, (bool, u32, Option<i64>, Vec<u8>)>;
+
 /// Whatever is below a directory: its kind, mode, size and content, and the time of files whose time was set.
-fn listing(root: &Path) -> BTreeMap<PathBuf, (bool, u32, Option<i64>, Vec<u8>)> {
+fn listing(root: &Path) -> Listing {
     let mut found = BTreeMap::new();
     let mut left = vec![root.to_owned()];
     while let Some(directory) = left.pop() {
@@ -213,7 +217,7 @@ fn it_is_like_any_directory() {
             }
             drop(held);
             let (expected, shown) = (listing(&plain), listing(&mount.at));
-            let names = |all: &BTreeMap<PathBuf, (bool, u32, Option<i64>, Vec<u8>)>| -> Vec<String> {
+            let names = |all: &Listing| -> Vec<String> {
                 all.iter().map(|(path, of)| format!("{path:?} {:o} {:?} {}", of.1, of.2, of.3.len())).collect()
             };
             let history = done.join("\n");
@@ -445,6 +449,23 @@ fn what_cannot_be_changed_is_refused_with_what_to_do() {
     mount.unmount(&sandbox);
 }
 
+/// fio writes a file, and reads it back.
+fn verified_by_fio(sandbox: &Sandbox) {
+    if Command::new("fio").arg("--version").output().is_ok() {
+        for engine in ["psync", "mmap"] {
+            let fio = ["--name=v", "--filename=mnt/fio", "--size=16M", "--rw=randwrite", "--bs=64k", "--verify=crc32c"];
+            let more = ["--verify_fatal=1", "--do_verify=1", "--randseed=7", "--fallocate=none", "--end_fsync=1"];
+            let args: Vec<String> = fio.iter().chain(&more).map(|arg| (*arg).to_owned()).collect();
+            let engine = format!("--ioengine={engine}");
+            let args: Vec<&str> = args.iter().map(String::as_str).chain([engine.as_str()]).collect();
+            output("fio", &args, sandbox);
+            fs::remove_file(sandbox.path("mnt/fio")).unwrap();
+        }
+    } else {
+        eprintln!("skipped: no fio is here");
+    }
+}
+
 #[test]
 fn programs_work_in_a_mount() {
     let Some((sandbox, mount)) = mounted("128M") else { return };
@@ -497,19 +518,7 @@ memory.close()
         }
         Err(_) => eprintln!("skipped: no python3 is here to map a file"),
     }
-    if Command::new("fio").arg("--version").output().is_ok() {
-        for engine in ["psync", "mmap"] {
-            let fio = ["--name=v", "--filename=mnt/fio", "--size=16M", "--rw=randwrite", "--bs=64k", "--verify=crc32c"];
-            let more = ["--verify_fatal=1", "--do_verify=1", "--randseed=7", "--fallocate=none", "--end_fsync=1"];
-            let args: Vec<String> = fio.iter().chain(&more).map(|arg| (*arg).to_owned()).collect();
-            let engine = format!("--ioengine={engine}");
-            let args: Vec<&str> = args.iter().map(String::as_str).chain([engine.as_str()]).collect();
-            output("fio", &args, &sandbox);
-            fs::remove_file(sandbox.path("mnt/fio")).unwrap();
-        }
-    } else {
-        eprintln!("skipped: no fio is here");
-    }
+    verified_by_fio(&sandbox);
     output("df", &["mnt"], &sandbox);
     output("rm", &["-r", "mnt/copy"], &sandbox);
     assert_eq!(output("find", &["mnt", "-mindepth", "1"], &sandbox), "");

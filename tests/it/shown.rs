@@ -192,7 +192,10 @@ fn what_a_killed_run_left_hinders_nobody_and_goes() {
         // Repeats until the kill comes in time.
         for attempt in 0.. {
             let mut child = sandbox.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-            while !sandbox.exists(&partial) && !sandbox.exists(out) {
+            // The file gets its mark when it is locked; one without a mark may be anybody's, and stays.
+            let mode = |found: std::fs::Metadata| found.permissions().mode();
+            let marked = || std::fs::metadata(sandbox.path(&partial)).is_ok_and(|found| mode(found) & 0o1000 != 0);
+            while !marked() && !sandbox.exists(out) {
                 std::thread::yield_now();
             }
             child.kill().unwrap();

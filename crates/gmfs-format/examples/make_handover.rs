@@ -101,8 +101,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arrays = (folios * 16).div_ceil(PAGE);
     let array = memory.pages(arrays);
     for page in 0..arrays {
-        let records =
-            (page * 256..folios.min((page + 1) * 256)).flat_map(|n| [(GUEST + n * folio) / PAGE | 3 << 52, n << order]);
+        let records = (page * 256..folios.min((page + 1) * 256))
+            .flat_map(|n| [((GUEST + n * folio) / PAGE) | (3 << 52), n << order]);
         memory.write(array + page * PAGE, &bytes(&records.collect::<Vec<_>>()))?;
     }
     let lists = memory.pages(arrays / 511 + 1);

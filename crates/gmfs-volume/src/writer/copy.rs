@@ -199,7 +199,7 @@ mod tests {
     fn a_copy_has_the_content_and_blocks_of_its_own() {
         let mut writer = writer();
         let commits = writer.superblock().raw.write_count.get();
-        assert_eq!(writer.copy(b"/a", b"/b", &options()).unwrap(), content().len() as u64);
+        assert_eq!(writer.copy(b"/a", b"/b", &options()).unwrap(), gmfs_format::native::units::len64(content().len()));
         writer.copy(b"/a", b"/c", &CopyOptions { preserve: true, align_1g: false, ..options() }).unwrap();
         assert_eq!(writer.superblock().raw.write_count.get(), commits + 2);
         let region = Region::open(writer.close().unwrap()).unwrap();
