@@ -18,10 +18,12 @@ pub struct Span {
 }
 
 impl Span {
-    /// The span of `len` bytes from `offset`.
+    /// The span of `len` bytes from `offset`. It is cut at the end of the 64-bit space, where numbers out of an image
+    /// may lead.
     #[must_use]
     pub const fn new(offset: u64, len: u64) -> Self {
-        Self { offset, len }
+        let room = u64::MAX.saturating_sub(offset);
+        Self { offset, len: if len > room { room } else { len } }
     }
 
     /// One past the last byte, saturating at the end of the 64-bit space.
