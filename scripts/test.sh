@@ -184,7 +184,7 @@ newer_qemu() {
 }
 
 tests() {
-    cargo test --quiet --locked --workspace "$@" 2>&1 | tee -a "$log"
+    cargo test --quiet --locked --no-fail-fast --workspace "$@" 2>&1 | tee -a "$log"
 }
 
 attack() {

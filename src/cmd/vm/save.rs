@@ -277,10 +277,13 @@ fn end(qmp: &mut Qmp, in_image: &InImage, parts: &[Span], which: &Where) -> Resu
     let began = Instant::now();
     loop {
         let found = InUse::find(&in_image.place.path, in_image.whole).unwrap_or_default();
-        let user = found.mapped().iter().find(|mapped| parts.iter().any(|part| part.meets(mapped.span)));
-        let Some(user) = user else { return Ok(()) };
+        if !is_used(&found, parts) {
+            return Ok(());
+        }
         if began.elapsed() >= which.limit() {
-            return Err(still(format!("{} has its memory mapped", user.process)));
+            let user = found.mapped().iter().find(|mapped| parts.iter().any(|part| part.meets(mapped.span)));
+            let by = user.map_or_else(|| "a process".to_owned(), |user| user.process.to_string());
+            return Err(still(format!("{by} has its memory in use")));
         }
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
