@@ -78,5 +78,5 @@ fn random_damage_passes_the_targets_of_stores() {
 #[test]
 fn what_failed_once_is_tried_again() {
     // The address of the bitmap is so high that the bitmap ends past the 64-bit space.
-    super::exercise_guestmemfs(&[1, 5, 0x1D, 0, 3, 2, 0, 0, 0]);
+    exercise_guestmemfs(&[1, 5, 0x1D, 0, 3, 2, 0, 0, 0]);
 }
