@@ -65,17 +65,18 @@ impl Patch {
 }
 
 /// One change of each kind in each place.
+/// One change each: every second place of each kind, each in one of the ways of changing it. An input takes some 60 ms, and
+/// libFuzzer reads all seeds before it begins.
 fn patch_seeds() -> Vec<(String, Vec<u8>)> {
     let mut seeds = vec![("none".to_owned(), vec![0]), ("none-lossy".to_owned(), vec![1])];
     for kind in 0..8 {
-        for offset in 0..48 {
-            for how in 0..6 {
-                let value = (u32::from(offset) % 9) << (8 * (how % 3));
-                let [low, high] = u16::to_le_bytes(offset);
-                let mut bytes = vec![offset as u8 % 4, kind, low, high, how];
-                bytes.extend(value.to_le_bytes());
-                seeds.push((format!("{kind}-{offset}-{how}"), bytes));
-            }
+        for offset in (0..48).step_by(2) {
+            let how = (offset / 2 % 6) as u8;
+            let value = (u32::from(offset) % 9) << (8 * (how % 3));
+            let [low, high] = u16::to_le_bytes(offset);
+            let mut bytes = vec![offset as u8 / 2 % 4, kind, low, high, how];
+            bytes.extend(value.to_le_bytes());
+            seeds.push((format!("{kind}-{offset}-{how}"), bytes));
         }
     }
     seeds
