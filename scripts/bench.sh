@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures gmfs beside a yardstick and its peers, and prints a Markdown report (docs/PERFORMANCE.md holds one).
+# Measures gmfs beside a yardstick and its peers, and prints a Markdown report (docs/PERFORMANCE-REPORT.md holds one).
 #
 # Run it as root on Debian: it then installs the peers, gives what it measures real-time priority, and mounts the peers'
 # filesystems to fill them. Without root it does what it can and says what is missing. It needs Rust (or GMFS_BIN), and
