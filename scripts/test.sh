@@ -188,7 +188,7 @@ tests() {
 }
 
 attack() {
-    GMFS=$GMFS_STATIC scripts/attack.sh "${GMFS_ATTACK_SEED:-20261126}" "${GMFS_ATTACK_TRIALS:-80}"
+    GMFS=$GMFS_STATIC scripts/attack.sh "${GMFS_ATTACK_SEED:-20261126}" "${GMFS_ATTACK_TRIALS:-50}"
 }
 
 codecs() {
