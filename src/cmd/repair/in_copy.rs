@@ -47,11 +47,7 @@ pub(super) fn in_copy<T>(
     // No other process knows the copy yet.
     let nobody = InUseOk { in_use_ok: true };
     let (_, done) = open::for_repair(&copy, nobody, None, ctx, work).with_context(cannot)?;
-    // If the copy could not be repaired, nothing says what its blocks are.
-    let gaps = match Region::open(RegionFile::open(&file.partial())?) {
-        Ok(region) => in_use(&gaps, &region),
-        Err(_) => gaps,
-    };
+    let gaps = if gaps.is_empty() { gaps } else { within_files(gaps, &file.partial())? };
     file.keep()?;
     Ok((Place { kind: Kind::File, path: output.to_owned(), base: 0 }, done, gaps))
 }
@@ -64,4 +60,13 @@ fn refuse_unproven(gaps: &Gaps, copy: &Path) -> Result<()> {
     let message = "the image lacks parts of the store, and nothing in it proves what else is right";
     let hint = "`gmfs extract IMAGE / FOLDER` copies the files out, and names what is missing";
     Err(Failure::new("absent", message).hint(hint).into())
+}
+
+/// The gaps of a copy that are in blocks that may hold guest memory: a repair does not bring back what is missing there.
+fn within_files(gaps: Gaps, copy: &Path) -> Result<Gaps> {
+    // If the copy could not be repaired, nothing says what its blocks are.
+    Ok(match Region::open(RegionFile::open(copy)?) {
+        Ok(region) => in_use(&gaps, &region),
+        Err(_) => gaps,
+    })
 }
