@@ -13,6 +13,7 @@ use gmfs_check::repair::FindingKey;
 use gmfs_check::{
     Decide, Observe, Options, Outcome, Policy, RepairError, RepairOptions, Report, check, repair_pkernfs,
 };
+use gmfs_format::Layout;
 use gmfs_io::{ReadAt, WriteAt};
 use gmfs_volume::{Chosen, OpenError};
 
@@ -30,6 +31,15 @@ pub(crate) enum Repairable {
     Native,
     /// A store of the pkernfs driver, which fills the target as far as `size`.
     Pkernfs { size: u64 },
+}
+
+impl Repairable {
+    pub(crate) const fn layout(self) -> Layout {
+        match self {
+            Self::Native => Layout::Native,
+            Self::Pkernfs { .. } => Layout::Pkernfs,
+        }
+    }
 }
 
 /// What may be repaired.

@@ -21,7 +21,7 @@ use crate::interrupt;
 use crate::open::{self, ReadArgs};
 use crate::render::json::{self, check};
 use crate::render::{WRITER, findings, size};
-use crate::repairing::{self, Look, Mode, Repairable, Repaired};
+use crate::repairing::{self, Look, Mode, Repaired};
 use crate::report;
 
 /// Status bit: repaired.
@@ -128,7 +128,8 @@ fn one(args: &Args, image: &ReadArgs, ctx: &mut Ctx) -> Result<u8> {
         mode => {
             refuse_no_lock(image)?;
             let done = open::for_repair(image, args.in_use, args.undo.as_deref(), ctx, |of, mut target, watch, ctx| {
-                refuse_native_options(args, of)?;
+                let options = [(args.data, "--data"), (args.uuid.is_some(), "--uuid"), (args.accept, "--accept")];
+                refuse_native_options(&options, of.layout())?;
                 let repaired = repairing::repair(of, &mut target, how, mode, watch, ctx)?;
                 if args.accept {
                     accepted = Some(accept(&mut target)?);
@@ -171,27 +172,19 @@ fn one(args: &Args, image: &ReadArgs, ctx: &mut Ctx) -> Result<u8> {
     Ok(status)
 }
 
-/// Refuses options that say something of native regions only.
-fn refuse_native_options(args: &Args, of: Repairable) -> Result<(), Failure> {
-    let options = [(args.data, "--data"), (args.uuid.is_some(), "--uuid"), (args.accept, "--accept")];
-    match (of, options.into_iter().find(|(given, _)| *given)) {
-        (Repairable::Pkernfs { .. }, Some((_, option))) => Err(native_only(option, Layout::Pkernfs)),
-        _ => Ok(()),
-    }
-}
-
-pub(crate) fn native_only(option: &str, layout: Layout) -> Failure {
+/// Refuses options for native regions, each with whether it was given, where a store has another layout.
+pub(crate) fn refuse_native_options(options: &[(bool, &str)], layout: Layout) -> Result<(), Failure> {
+    let given = options.iter().find(|(given, _)| *given).filter(|_| layout != Layout::Native);
+    let Some((_, option)) = given else { return Ok(()) };
     let failure = Failure::new("usage", format!("{option} is for native regions, and this is a store of {layout}"));
-    failure.hint(format!("leave {option} out: `gmfs fsck -n IMAGE` checks the store"))
+    Err(failure.hint(format!("leave {option} out: `gmfs fsck -n IMAGE` checks the store")))
 }
 
 /// Checks a store that is not native.
 fn other(args: &Args, store: &Store, ctx: &mut Ctx) -> Result<u8> {
     let layout = store.layout();
-    let native = [(args.data, "--data"), (args.uuid.is_some(), "--uuid"), (args.undo.is_some(), "--undo")];
-    if let Some((_, option)) = native.into_iter().find(|(given, _)| *given) {
-        return Err(native_only(option, layout).into());
-    }
+    let options = [(args.data, "--data"), (args.uuid.is_some(), "--uuid"), (args.undo.is_some(), "--undo")];
+    refuse_native_options(&options, layout)?;
     let outcome = store.check().map(Outcome::of_layout).unwrap_or_default();
     let status = status(&outcome);
     if args.json {

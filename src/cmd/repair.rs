@@ -79,7 +79,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let release = args.release_lost;
     let work = |of: Repairable, target: &mut dyn WriteAt, watch: &mut Watch, ctx: &mut Ctx| {
         let mut target = target;
-        refuse_native_options(args, of)?;
+        refuse_native_options(args, of.layout())?;
         let outcome = repairing::repair(of, &mut target, args.look(), mode, watch, ctx)?.outcome;
         let released = if release { Some(release_lost(&mut target, watch)?) } else { None };
         anyhow::Ok((outcome, released))
@@ -116,13 +116,9 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Ok(Exit::Fsck(status))
 }
 
-/// Refuses options that say something of native regions only.
-fn refuse_native_options(args: &Args, of: Repairable) -> Result<(), Failure> {
-    let options = [(args.uuid.is_some(), "--uuid"), (args.release_lost, "--release-lost")];
-    match (of, options.into_iter().find(|(given, _)| *given)) {
-        (Repairable::Pkernfs { .. }, Some((_, option))) => Err(fsck::native_only(option, Layout::Pkernfs)),
-        _ => Ok(()),
-    }
+/// Refuses options for native regions where a store has another layout.
+fn refuse_native_options(args: &Args, layout: Layout) -> Result<(), Failure> {
+    fsck::refuse_native_options(&[(args.uuid.is_some(), "--uuid"), (args.release_lost, "--release-lost")], layout)
 }
 
 /// Makes reserved blocks free.
@@ -140,7 +136,7 @@ fn show_plan(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let located = open::locate(&args.image, ctx)?;
     let policy = if args.yes { Policy::Lossy } else { Policy::Safe };
     if located.layout_if_other() == Some(Layout::Pkernfs) && open::is_other(&located) {
-        refuse_native_options(args, Repairable::Pkernfs { size: 0 })?;
+        refuse_native_options(args, Layout::Pkernfs)?;
         let store = open::open_located(&args.image, located, ctx)?;
         let Some((checked, planned)) = store.plan_pkernfs(policy) else { return Ok(Exit::Done) };
         return tell_plan(args, &store.place, &Outcome::of_layout(checked), &planned, ctx);
