@@ -13,7 +13,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gmfs_check::{Code, Decision, Outcome, Policy, Question, RepairError, Verdict, repair_pkernfs};
-use gmfs_format::fuzzing::pkernfs::{DIRECTORY, DOMAIN, FILE, IOMMU, Image, ROOT, Region, inode};
+use gmfs_format::fuzzing::pkernfs::{DIRECTORY, FILE, Image, ROOT, Region, inode, sample};
 use gmfs_format::native::units::InodeNo;
 use gmfs_io::{Overlay, ReadAt, ReadError, Span, WriteAt, WriteError};
 
@@ -23,19 +23,8 @@ const SIZE: u64 = BLOCKS * BLOCK;
 const INODES: u64 = 7281;
 const GHOST: u64 = 0xFFFF_FFFF_FFFF_FFF4;
 
-/// A store with files, directories, leaks of each kind, and a file in the last inode's neighbourhood of the free list.
 fn store() -> Region {
-    let mut region = Region::new(BLOCKS);
-    region.file(ROOT, b"a", 2);
-    let b = region.file(ROOT, b"b", 1);
-    let d = region.create(ROOT, b"d", DIRECTORY);
-    region.file(d, b"c", 1);
-    let iommu = region.create(ROOT, b"iommu", IOMMU);
-    region.create(iommu, b"domain", DOMAIN);
-    region.file(ROOT, b"gone", 1);
-    region.unlink_first(ROOT);
-    region.truncate(b, 1);
-    region
+    sample(BLOCKS)
 }
 
 /// What is written goes into memory and is remembered; after so many writes there are only errors.

@@ -9,7 +9,7 @@
 use std::sync::OnceLock;
 
 use gmfs_format::fuzzing::guestmemfs::{Memory, PAGES, sample};
-use gmfs_format::fuzzing::pkernfs::{DIRECTORY, DOMAIN, IOMMU, Image, ROOT, Region, inode};
+use gmfs_format::fuzzing::pkernfs::{self, Image, Region, inode};
 use gmfs_format::fuzzing::{damaged_handover, seeds as handovers};
 use gmfs_format::guestmemfs::{By, Store as Guestmemfs, array_at, setup_data_at, tree_at};
 use gmfs_format::luo::{Store as Luo, scan};
@@ -84,19 +84,7 @@ fn patch_seeds() -> Vec<(String, Vec<u8>)> {
 
 fn region() -> &'static Region {
     static REGION: OnceLock<Region> = OnceLock::new();
-    REGION.get_or_init(|| {
-        let mut region = Region::new(BLOCKS);
-        region.file(ROOT, b"a", 2);
-        let b = region.file(ROOT, b"b", 1);
-        let d = region.create(ROOT, b"d", DIRECTORY);
-        region.file(d, b"c", 1);
-        let iommu = region.create(ROOT, b"iommu", IOMMU);
-        region.create(iommu, b"domain", DOMAIN);
-        region.file(ROOT, b"gone", 1);
-        region.unlink_first(ROOT);
-        region.truncate(b, 1);
-        region
-    })
+    REGION.get_or_init(|| pkernfs::sample(BLOCKS))
 }
 
 /// Reads all of a damaged store of pkernfs, checks it, and repairs it. The first byte says how far a repair may go, and

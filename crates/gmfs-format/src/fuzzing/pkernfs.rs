@@ -143,6 +143,21 @@ impl Region {
     }
 }
 
+/// A small store with files, directories, leaks of each kind, and an inode that was in use and is free.
+pub fn sample(blocks: u64) -> Region {
+    let mut region = Region::new(blocks);
+    region.file(ROOT, b"a", 2);
+    let b = region.file(ROOT, b"b", 1);
+    let d = region.create(ROOT, b"d", DIRECTORY);
+    region.file(d, b"c", 1);
+    let iommu = region.create(ROOT, b"iommu", IOMMU);
+    region.create(iommu, b"domain", DOMAIN);
+    region.file(ROOT, b"gone", 1);
+    region.unlink_first(ROOT);
+    region.truncate(b, 1);
+    region
+}
+
 /// Where an inode is, from the region's start.
 pub fn inode(ino: InodeNo) -> u64 {
     if ino == GHOST { GHOST_OFFSET } else { INODES_OFFSET + u64::from(ino.0 - 1) * INODE_BYTES }
