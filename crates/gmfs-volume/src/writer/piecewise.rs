@@ -83,11 +83,8 @@ impl<S: WriteAt> Writer<S> {
         content: Option<&[u8]>,
     ) -> Result<(), ChangeError> {
         let now = self.begin()?;
-        let (path, inode) = self.file(ino)?;
-        self.require_mutable(&inode)?;
+        let (path, inode, mapping) = self.changeable(ino)?;
         let size = inode.size.max(written);
-        let mapping = self.mapping(&inode)?;
-        require_inside(&mapping, self.file_blocks(inode.size)?)?;
         let geometry = self.superblock().geometry();
         let wanted = block_of(geometry, range.start)?..self.file_blocks(range.end)?;
         let missing = missing(&mapping, wanted);
@@ -224,11 +221,8 @@ impl<S: WriteAt> Writer<S> {
     /// An immutable inode, or memory in use; then nothing has changed but seals.
     pub fn punch(&mut self, ino: InodeNo, written: u64, range: Range<u64>) -> Result<(), ChangeError> {
         let now = self.begin()?;
-        let (path, inode) = self.file(ino)?;
-        self.require_mutable(&inode)?;
+        let (path, inode, mapping) = self.changeable(ino)?;
         let size = inode.size.max(written);
-        let mapping = self.mapping(&inode)?;
-        require_inside(&mapping, self.file_blocks(inode.size)?)?;
         let geometry = self.superblock().geometry();
         let range = range.start..if range.end >= size { u64::MAX } else { range.end };
         if range.start >= size {
@@ -401,10 +395,14 @@ impl<S: WriteAt> Writer<S> {
         self.tree.get(ino).cloned().ok_or_else(|| ChangeError::NotFound(format!("inode {ino}")))
     }
 
-    /// The file with a number, with its path.
-    fn file(&self, ino: InodeNo) -> Result<(Vec<u8>, Inode), ChangeError> {
+    /// The file with a number, whose content may be changed: its path, its inode, and its blocks.
+    fn changeable(&self, ino: InodeNo) -> Result<(Vec<u8>, Inode, Mapping), ChangeError> {
         let path = self.require_file(ino)?;
-        Ok((path, self.by_number(ino)?))
+        let inode = self.by_number(ino)?;
+        self.require_mutable(&inode)?;
+        let mapping = self.mapping(&inode)?;
+        require_inside(&mapping, self.file_blocks(inode.size)?)?;
+        Ok((path, inode, mapping))
     }
 }
 
