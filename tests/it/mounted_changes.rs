@@ -332,6 +332,51 @@ fn a_file_that_is_removed_while_it_is_open_stays_until_it_is_closed() {
 }
 
 #[test]
+fn what_a_file_once_held_does_not_come_back() {
+    let Some((sandbox, mount)) = mounted("64M") else { return };
+    let at = mount.at.join("f");
+    type Growth = fn(&File, u64) -> u64;
+    let growths: &[(&str, Growth)] = &[
+        ("a write in the same block", |file, end| {
+            file.write_all_at(&[7; 9], end + 100).unwrap();
+            end + 109
+        }),
+        ("a write in the next block", |file, end| {
+            file.write_all_at(&[7; 9], end + BLOCK).unwrap();
+            end + BLOCK + 9
+        }),
+        ("a larger size", |file, end| {
+            file.set_len(end + BLOCK + 3).unwrap();
+            end + BLOCK + 3
+        }),
+        ("blocks taken past the end", |file, end| {
+            rustix::fs::fallocate(file, FallocateFlags::empty(), end + 5, BLOCK).unwrap();
+            end + 5 + BLOCK
+        }),
+        ("blocks taken past the end, and a size", |file, end| {
+            rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, end, BLOCK).unwrap_or_default();
+            file.set_len(end + 77).unwrap();
+            end + 77
+        }),
+    ];
+    for end in [0, 1, BLOCK / 2, BLOCK, BLOCK + 4097] {
+        for (name, grow) in growths {
+            fs::write(&at, vec![0xff; 2 * BLOCK as usize + 5]).unwrap();
+            let file = OpenOptions::new().write(true).open(&at).unwrap();
+            file.set_len(end).unwrap();
+            let size = grow(&file, end);
+            drop(file);
+            let now = sandbox.ok("cat region.img /f").stdout;
+            let (kept, added) = now.split_at(end as usize);
+            assert!(kept.iter().all(|byte| *byte == 0xff), "{name} after {end} bytes");
+            assert!(added.iter().all(|byte| matches!(byte, 0 | 7)), "{name} after {end} bytes");
+            assert_eq!(now.len() as u64, size, "{name} after {end} bytes");
+        }
+    }
+    end(&sandbox, mount);
+}
+
+#[test]
 fn content_that_is_overwritten_loses_its_seal() {
     let Some((sandbox, mount)) = mounted("64M") else { return };
     fs::write(mount.at.join("a"), vec![1; 7 << 20]).unwrap();
