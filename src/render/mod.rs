@@ -2,6 +2,7 @@
 
 pub(crate) mod changes;
 pub(crate) mod findings;
+#[path = "../../crates/gmfs-json/src/mod.rs"]
 pub(crate) mod json;
 pub(crate) mod progress;
 pub(crate) mod size;

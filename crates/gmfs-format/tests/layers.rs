@@ -36,6 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "gmfs-volume",
         ],
     ),
+    ("gmfs-json", &[]),
     // For tests only.
     ("gmfs-testing", &[]),
 ];

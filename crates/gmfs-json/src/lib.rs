@@ -1,0 +1,2 @@
+//! The JSON documents that gmfs prints.
+#![forbid(unsafe_code)]
