@@ -5,67 +5,92 @@ use gmfs::Candidate;
 use gmfs::changes::{Changes, One, State};
 use gmfs::content::{self, Gaps};
 use gmfs::put_back;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::render::json::{dump, files, guestmemfs, region, text};
+use crate::Word;
+use crate::{dump, files, guestmemfs, region, text};
 
 /// The answer of `mkfs`.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Mkfs {
-    pub(crate) image: region::Image,
-    pub(crate) store: region::Store,
-    pub(crate) region: region::Span,
-    pub(crate) layout: &'static str,
-    pub(crate) uuid: Option<String>,
-    pub(crate) label: String,
-    pub(crate) recorded_base: Option<u64>,
-    pub(crate) geometry: Option<region::Geometry>,
-    /// `None` if nothing was put into it.
-    pub(crate) populated: Option<Populated>,
-    pub(crate) dry_run: bool,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub struct Mkfs {
+    /// The image that the command was given.
+    pub image: region::Image,
+    /// The region that the answer is about; null if there is none.
+    pub store: region::Store,
+    /// Where the region is in the image.
+    pub region: region::Span,
+    /// Layout of the region; null if no region can be read there.
+    pub layout: Word,
+    /// UUID of the region; null if no region can be read there.
+    pub uuid: Option<String>,
+    /// Label of the region.
+    pub label: String,
+    /// Physical address that the superblock records for the region; null if it records none.
+    pub recorded_base: Option<u64>,
+    /// How the region is laid out.
+    pub geometry: Option<region::Geometry>,
+    /// What was put into the region; null if nothing was.
+    pub populated: Option<Populated>,
+    /// Whether this is what would be done, and nothing was written.
+    pub dry_run: bool,
 }
 
 /// What was put into a new region.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Populated {
-    pub(crate) files: u64,
-    pub(crate) directories: u64,
-    pub(crate) bytes: u64,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub struct Populated {
+    /// How many files were put into the region.
+    pub files: u64,
+    /// How many directories were put into the region, its root not counted.
+    pub directories: u64,
+    /// Bytes in these files.
+    pub bytes: u64,
 }
 
 /// A region that was found.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Region {
-    layout: &'static str,
-    base: u64,
-    size: u64,
-    size_recorded: bool,
-    uuid: Option<String>,
-    label: String,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Region {
+    /// Layout of the region; null if no region can be read there.
+    pub layout: Word,
+    /// Where it begins in the image, in bytes: a physical address where the image has physical addresses, otherwise an
+    /// offset.
+    pub base: u64,
+    /// Bytes in it; null if unknown.
+    pub size: u64,
+    /// Whether the layout records the size; otherwise it is how much of the store is known to be in use.
+    pub size_recorded: bool,
+    /// UUID of the region; null if no region can be read there.
+    pub uuid: Option<String>,
+    /// Label of the region.
+    pub label: String,
+    /// The label in hexadecimal, where it is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
-    label_bytes: Option<String>,
-    confidence: &'static str,
+    pub label_bytes: Option<String>,
+    /// How sure the find is: certain, likely or possible.
+    pub confidence: Word,
+    /// What led to a guestmemfs v1; not there for other layouts.
     #[serde(skip_serializing_if = "Option::is_none")]
-    guestmemfs: Option<guestmemfs::GuestmemfsFound>,
+    pub guestmemfs: Option<guestmemfs::GuestmemfsFound>,
+    /// What else is known of the store: of a hand-over which moment the image shows, and what is in it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<String>,
+    pub detail: Option<String>,
 }
 
 impl From<&Candidate> for Region {
     fn from(found: &Candidate) -> Self {
         let (label, label_bytes) = text(&found.label);
         Self {
-            layout: found.layout.name(),
+            layout: found.layout.name().into(),
             base: found.base,
             size: found.size,
             size_recorded: found.size_recorded,
             uuid: found.uuid.map(|uuid| uuid.to_string()),
             label,
             label_bytes,
-            confidence: found.confidence.name(),
+            confidence: found.confidence.name().into(),
             guestmemfs: found.guestmemfs.as_deref().map(Into::into),
             detail: found.detail.clone(),
         }
@@ -73,32 +98,41 @@ impl From<&Candidate> for Region {
 }
 
 /// The answer of `scan`.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Scan {
-    pub(crate) image: dump::ImageFacts,
-    pub(crate) regions: Vec<Region>,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub struct Scan {
+    /// The image that the command was given.
+    pub image: dump::ImageFacts,
+    /// Regions that were found.
+    pub regions: Vec<Region>,
 }
 
 /// A range that is not in the image, or cannot be read.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Gap {
-    offset: u64,
-    length: u64,
-    reason: &'static str,
-    address: Option<u64>,
-    physical: Option<u64>,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Gap {
+    /// Place in the file, in bytes from its start. In what `save` and `repair -o` make, the file is the region's.
+    pub offset: u64,
+    /// Bytes from the offset or the address on.
+    pub length: u64,
+    /// Why, in a word or a sentence.
+    pub reason: Word,
+    /// Place in the image, in bytes: a physical address where the image has physical addresses, otherwise an offset in
+    /// the image.
+    pub address: Option<u64>,
+    /// Physical address in the machine's memory; null if the region's base is unknown.
+    pub physical: Option<u64>,
 }
 
 impl Gap {
     /// All gaps of a file, for a region at `base` of the image and at `physical` of the machine's memory.
-    pub(crate) fn list(gaps: &Gaps, base: Option<u64>, physical: Option<u64>) -> Vec<Self> {
+    pub fn list(gaps: &Gaps, base: Option<u64>, physical: Option<u64>) -> Vec<Self> {
         let at = |base: Option<u64>, gap: &content::Gap| base.zip(gap.at).map(|(base, at)| base.saturating_add(at));
         let one = |gap: content::Gap| Self {
             offset: gap.span.offset,
             length: gap.span.len,
-            reason: gap.why.name(),
+            reason: gap.why.name().into(),
             address: at(base, &gap),
             physical: at(physical, &gap),
         };
@@ -107,71 +141,102 @@ impl Gap {
 }
 
 /// The answer of `save`.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Save {
-    pub(crate) image: region::Image,
-    pub(crate) store: region::Store,
-    pub(crate) region: region::Span,
-    pub(crate) dry_run: bool,
-    pub(crate) output: String,
-    /// `None` in a dry run: nothing was read.
-    pub(crate) bytes_written: Option<u64>,
-    pub(crate) absent: Vec<Gap>,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub struct Save {
+    /// The image that the command was given.
+    pub image: region::Image,
+    /// The region that the answer is about; null if there is none.
+    pub store: region::Store,
+    /// Where the region is in the image.
+    pub region: region::Span,
+    /// Whether this is what would be done, and nothing was written.
+    pub dry_run: bool,
+    /// The file that was made; null if none is.
+    pub output: String,
+    /// How many bytes were written as data; the rest are holes. Null in a dry run.
+    pub bytes_written: Option<u64>,
+    /// Ranges that the image does not hold or that cannot be read.
+    pub absent: Vec<Gap>,
 }
 
 /// A file that was extracted, and its gaps.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Extracted {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub struct Extracted {
+    /// Its path.
     #[serde(flatten)]
-    pub(crate) path: files::Path,
-    pub(crate) output: String,
-    pub(crate) size: u64,
-    pub(crate) doubtful: bool,
-    pub(crate) absent: Vec<Gap>,
+    pub path: files::Path,
+    /// The file that was made; null if none is.
+    pub output: String,
+    /// Bytes in it; null if unknown.
+    pub size: u64,
+    /// Whether a repair could not prove that the file's size and blocks are those of the last commit.
+    pub doubtful: bool,
+    /// Ranges that the image does not hold or that cannot be read.
+    pub absent: Vec<Gap>,
 }
 
 /// The answer of `extract`.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Extract {
-    pub(crate) image: region::Image,
-    pub(crate) store: region::Store,
-    pub(crate) dry_run: bool,
-    pub(crate) files: Vec<Extracted>,
-    /// What was not extracted, because no file can have its name or no path leads to it.
-    pub(crate) not_shown: Vec<files::NotShown>,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub struct Extract {
+    /// The image that the command was given.
+    pub image: region::Image,
+    /// The region that the answer is about; null if there is none.
+    pub store: region::Store,
+    /// Whether this is what would be done, and nothing was written.
+    pub dry_run: bool,
+    /// Files and directories, each with where its blocks are or what was made of it.
+    pub files: Vec<Extracted>,
+    /// Files and directories that are left out, each with the reason.
+    pub not_shown: Vec<files::NotShown>,
 }
 
 /// What a command did to a file or directory.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Change {
-    change: &'static str,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Change {
+    /// What became of the file: created, removed, moved or changed.
+    pub change: Word,
+    /// Its path.
     #[serde(flatten)]
-    path: files::Path,
-    path_before: Option<String>,
+    pub path: files::Path,
+    /// Path in the region before the change; null if it was not there.
+    pub path_before: Option<String>,
+    /// The path before the change in hexadecimal, where it is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
-    path_before_bytes: Option<String>,
-    ino: u32,
-    kind: &'static str,
-    size_before: Option<u64>,
-    size_after: Option<u64>,
-    blocks_before: Option<u64>,
-    blocks_after: Option<u64>,
-    /// `None` if the file or directory was not there before.
-    access_before: Option<Access>,
-    access_after: Option<Access>,
+    pub path_before_bytes: Option<String>,
+    /// Inode number; null if it belongs to no file.
+    pub ino: u32,
+    /// What kind of thing it is, in a word.
+    pub kind: Word,
+    /// Bytes in the file before the change; null if it was not there.
+    pub size_before: Option<u64>,
+    /// Bytes in the file after the change; null if it is not there then.
+    pub size_after: Option<u64>,
+    /// How many blocks it had before the change; null if it was not there.
+    pub blocks_before: Option<u64>,
+    /// How many blocks it has after the change; null if it is not there then.
+    pub blocks_after: Option<u64>,
+    /// Permission bits, owner and group before the change; null if it was not there.
+    pub access_before: Option<Access>,
+    /// Permission bits, owner and group after the change; null if it is not there then.
+    pub access_after: Option<Access>,
 }
 
 /// Who may do what with a file or directory.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Access {
-    mode: String,
-    uid: u32,
-    gid: u32,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Access {
+    /// Permission bits in octal.
+    pub mode: String,
+    /// Number of the owning user.
+    pub uid: u32,
+    /// Number of the owning group.
+    pub gid: u32,
 }
 
 impl From<gmfs::changes::Access> for Access {
@@ -188,12 +253,12 @@ impl From<&One> for Change {
         let size = |state: &Option<State>| state.as_ref().map(|state| state.size);
         let blocks = |state: &Option<State>| state.as_ref().map(|state| state.blocks);
         Self {
-            change: one.what.name(),
+            change: one.what.name().into(),
             path: files::Path::new(path(if one.after.is_some() { &one.after } else { &one.before }).as_deref()),
             path_before,
             path_before_bytes,
             ino: one.ino.0,
-            kind: one.kind.name(),
+            kind: one.kind.name().into(),
             size_before: size(&one.before),
             size_after: size(&one.after),
             blocks_before: blocks(&one.before),
@@ -205,22 +270,31 @@ impl From<&One> for Change {
 }
 
 /// The answer of a command that changed a region.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Changed {
-    image: region::Image,
-    store: region::Store,
-    dry_run: bool,
-    /// What the command changed, as it is now.
-    entries: Vec<files::Entry>,
-    changes: Vec<Change>,
-    blocks_taken: u64,
-    blocks_freed: u64,
-    free_blocks: u64,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Changed {
+    /// The image that the command was given.
+    pub image: region::Image,
+    /// The region that the answer is about; null if there is none.
+    pub store: region::Store,
+    /// Whether this is what would be done, and nothing was written.
+    pub dry_run: bool,
+    /// Files and directories.
+    pub entries: Vec<files::Entry>,
+    /// What became of each file and directory that is not as it was; null if that is unknown.
+    pub changes: Vec<Change>,
+    /// How many blocks were given to files.
+    pub blocks_taken: u64,
+    /// How many blocks were taken from files.
+    pub blocks_freed: u64,
+    /// How many blocks can be given out afterwards.
+    pub free_blocks: u64,
 }
 
 impl Changed {
-    pub(crate) fn new(changes: &Changes, entries: Vec<files::Entry>) -> Self {
+    /// The answer for these changes, with what was changed as it is now.
+    pub fn new(changes: &Changes, entries: Vec<files::Entry>) -> Self {
         Self {
             image: (&changes.place).into(),
             store: region::Store::of(changes.place.base, changes.uuid, changes.geometry),
@@ -235,37 +309,49 @@ impl Changed {
 }
 
 /// Consecutive blocks.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Run {
-    pub(crate) block: u32,
-    pub(crate) count: u64,
-    pub(crate) address: u64,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub struct Run {
+    /// Number of a block in the region; of a run, its first.
+    pub block: u32,
+    /// How many there are.
+    pub count: u64,
+    /// Place in the image, in bytes: a physical address where the image has physical addresses, otherwise an offset in
+    /// the image.
+    pub address: u64,
 }
 
 /// The answer of `bad add`, `bad del` and `bad import`.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Marked {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub struct Marked {
+    /// What the command changed.
     #[serde(flatten)]
-    pub(crate) changed: Changed,
-    /// The blocks that were named.
-    pub(crate) runs: Vec<Run>,
-    /// How many of them this command marked or unmarked.
-    pub(crate) blocks_marked: u64,
+    pub changed: Changed,
+    /// The blocks that were named, in runs.
+    pub runs: Vec<Run>,
+    /// How many blocks have a mark now that they did not have before, or lost it.
+    pub blocks_marked: u64,
 }
 
 /// What becomes of a file whose metadata is put back.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Becomes {
-    change: &'static str,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Becomes {
+    /// What became of the file: created, removed, moved or changed.
+    pub change: Word,
+    /// Its path.
     #[serde(flatten)]
-    path: files::Path,
-    size_before: Option<u64>,
-    size_after: Option<u64>,
-    blocks_before: Option<u64>,
-    blocks_after: Option<u64>,
+    pub path: files::Path,
+    /// Bytes in the file before the change; null if it was not there.
+    pub size_before: Option<u64>,
+    /// Bytes in the file after the change; null if it is not there then.
+    pub size_after: Option<u64>,
+    /// How many blocks it had before the change; null if it was not there.
+    pub blocks_before: Option<u64>,
+    /// How many blocks it has after the change; null if it is not there then.
+    pub blocks_after: Option<u64>,
 }
 
 impl From<&put_back::Becomes> for Becomes {
@@ -273,11 +359,11 @@ impl From<&put_back::Becomes> for Becomes {
         let size = |file: &Option<put_back::File>| file.map(|file| file.size);
         let blocks = |file: &Option<put_back::File>| file.map(|file| file.blocks);
         Self {
-            change: match (&becomes.before, &becomes.after) {
+            change: Word::Borrowed(match (&becomes.before, &becomes.after) {
                 (None, _) => "created",
                 (_, None) => "removed",
                 _ => "changed",
-            },
+            }),
             path: files::Path::new(Some(&becomes.path)),
             size_before: size(&becomes.before),
             size_after: size(&becomes.after),
@@ -288,34 +374,43 @@ impl From<&put_back::Becomes> for Becomes {
 }
 
 /// The answer of `undo` and `restore`.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct PutBack {
-    pub(crate) image: region::Image,
-    pub(crate) store: region::Store,
-    pub(crate) dry_run: bool,
-    /// Pages that were written.
-    pub(crate) pages_written: u64,
-    /// `None` if gmfs cannot tell which files there were before or will be afterwards.
-    pub(crate) changes: Option<Vec<Becomes>>,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub struct PutBack {
+    /// The image that the command was given.
+    pub image: region::Image,
+    /// The region that the answer is about; null if there is none.
+    pub store: region::Store,
+    /// Whether this is what would be done, and nothing was written.
+    pub dry_run: bool,
+    /// How many pages were written.
+    pub pages_written: u64,
+    /// What became of each file and directory that is not as it was; null if that is unknown.
+    pub changes: Option<Vec<Becomes>>,
 }
 
 /// A problem that was made.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Made {
-    pub(crate) code: Option<&'static str>,
-    pub(crate) name: &'static str,
-    /// The image's new size, if the problem is that it is shorter.
-    pub(crate) cut_to: Option<u64>,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub struct Made {
+    /// Code of the problem, such as GM0402; of an error, a word.
+    pub code: Option<Word>,
+    /// Name of the file, the field or the problem.
+    pub name: Word,
+    /// Bytes that the image was cut to; null if it was not cut.
+    pub cut_to: Option<u64>,
 }
 
 /// The answer of `inject`.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Inject {
-    pub(crate) image: region::Image,
-    pub(crate) store: region::Store,
-    pub(crate) dry_run: bool,
-    pub(crate) problems: Vec<Made>,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub struct Inject {
+    /// The image that the command was given.
+    pub image: region::Image,
+    /// The region that the answer is about; null if there is none.
+    pub store: region::Store,
+    /// Whether this is what would be done, and nothing was written.
+    pub dry_run: bool,
+    /// Problems of the catalogue.
+    pub problems: Vec<Made>,
 }

@@ -4,25 +4,35 @@
 use gmfs::store::Luo;
 use gmfs_format::luo;
 use gmfs_format::model::InodeNo;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::render::json::{files, region, text};
+use crate::Word;
+use crate::{files, region, text};
 
 /// A file of a session, as its record has it.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Handed {
-    token: Option<String>,
-    handler: String,
-    record: u64,
-    position: Option<u64>,
-    seals: Option<Vec<String>>,
-    folios: Option<u64>,
-    record_fault: Option<String>,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Handed {
+    /// Number that user space gave the file, in hexadecimal; null where it is not written.
+    pub token: Option<String>,
+    /// What hands the file over, such as memfd-v2.
+    pub handler: String,
+    /// Physical address of what the handler left; of a memfd that of its record.
+    pub record: u64,
+    /// Position in the file, as lseek gives it; null if the record cannot be used.
+    pub position: Option<u64>,
+    /// Seals of the memfd; null if they are not recorded.
+    pub seals: Option<Vec<String>>,
+    /// How many folios the file has; null if its record cannot be used.
+    pub folios: Option<u64>,
+    /// Why the record cannot be used; null if it can, or if there is none.
+    pub record_fault: Option<String>,
 }
 
 impl Handed {
-    pub(crate) fn new(file: &luo::File) -> Self {
+    /// The record of a file.
+    pub fn new(file: &luo::File) -> Self {
         let memfd = file.memfd.as_ref().and_then(|memfd| memfd.as_ref().ok());
         Self {
             token: file.token.map(|token| format!("{token:#x}")),
@@ -35,29 +45,39 @@ impl Handed {
         }
     }
 
-    pub(crate) fn of(store: &gmfs::Store, ino: InodeNo) -> Option<Self> {
+    /// The record of a file of a store; `None` if the store is no hand-over, or has no such file.
+    pub fn of(store: &gmfs::Store, ino: InodeNo) -> Option<Self> {
         store.luo()?.file(ino).map(Self::new)
     }
 }
 
 /// The seals of a memfd by their names.
-pub(crate) fn seals(seals: u32) -> Vec<String> {
+pub fn seals(seals: u32) -> Vec<String> {
     let names = ["seal", "shrink", "grow", "write", "future-write", "exec"];
     names.iter().enumerate().filter(|(bit, _)| seals >> bit & 1 == 1).map(|(_, name)| (*name).to_owned()).collect()
 }
 
 /// A session.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct LuoSession {
-    name: Option<String>,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct LuoSession {
+    /// Name of the file, the field or the problem.
+    pub name: Option<String>,
+    /// The name in hexadecimal, where it is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
-    name_bytes: Option<String>,
-    address: u64,
-    origin: &'static str,
-    count: u64,
-    files: Vec<Handed>,
-    problems: Vec<String>,
+    pub name_bytes: Option<String>,
+    /// Place in the image, in bytes: a physical address where the image has physical addresses, otherwise an offset in
+    /// the image.
+    pub address: u64,
+    /// How the session was found: root, sessions, files or records.
+    pub origin: Word,
+    /// How many there are.
+    pub count: u64,
+    /// Files and directories, each with where its blocks are or what was made of it.
+    pub files: Vec<Handed>,
+    /// Problems of the catalogue.
+    pub problems: Vec<String>,
 }
 
 impl From<&luo::Session> for LuoSession {
@@ -68,7 +88,7 @@ impl From<&luo::Session> for LuoSession {
             name,
             name_bytes,
             address: session.at,
-            origin: session.origin.name(),
+            origin: session.origin.name().into(),
             count: session.count,
             files: session.files.iter().map(Handed::new).collect(),
             problems: session.faults.iter().map(ToString::to_string).collect(),
@@ -77,34 +97,52 @@ impl From<&luo::Session> for LuoSession {
 }
 
 /// Preserved pages of one order.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct ByOrder {
-    pub(crate) order: u32,
-    pub(crate) count: u64,
-    pub(crate) bytes: u64,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct ByOrder {
+    /// Each piece has 2 to this power of pages.
+    pub order: u32,
+    /// How many there are.
+    pub count: u64,
+    /// How many bytes, in the image or not.
+    pub bytes: u64,
 }
 
 /// The preserved map.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct PreservedMap {
-    pub(crate) address: Option<u64>,
-    pub(crate) intact: bool,
-    pub(crate) record_pages: u64,
-    pub(crate) bitmap_bits: u32,
-    pub(crate) orders: Vec<ByOrder>,
-    pub(crate) problems: Vec<String>,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct PreservedMap {
+    /// Place in the image, in bytes: a physical address where the image has physical addresses, otherwise an offset in
+    /// the image.
+    pub address: Option<u64>,
+    /// Whether the preserved map is that of this hand-over, and not what another owner of its pages wrote.
+    pub intact: bool,
+    /// Pages of the preserved map itself.
+    pub record_pages: u64,
+    /// How many pieces of memory a bitmap of the preserved map stands for.
+    pub bitmap_bits: u32,
+    /// What is preserved, by the size of the pieces.
+    pub orders: Vec<ByOrder>,
+    /// Problems of the catalogue.
+    pub problems: Vec<String>,
 }
 
 /// A user of the hand-over.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct KhoUser {
-    name: String,
-    address: Option<u64>,
-    size: Option<u64>,
-    fault: Option<String>,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct KhoUser {
+    /// Name of the file, the field or the problem.
+    pub name: String,
+    /// Place in the image, in bytes: a physical address where the image has physical addresses, otherwise an offset in
+    /// the image.
+    pub address: Option<u64>,
+    /// Bytes in it; null if unknown.
+    pub size: Option<u64>,
+    /// Why what a user of the hand-over left cannot be used; null if it can.
+    pub fault: Option<String>,
 }
 
 impl From<&luo::UserData> for KhoUser {
@@ -114,50 +152,79 @@ impl From<&luo::UserData> for KhoUser {
 }
 
 /// Memory with a name.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct ReserveMem {
-    label: String,
-    address: u64,
-    length: u64,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct ReserveMem {
+    /// Label of the region.
+    pub label: String,
+    /// Place in the image, in bytes: a physical address where the image has physical addresses, otherwise an offset in
+    /// the image.
+    pub address: u64,
+    /// Bytes from the offset or the address on.
+    pub length: u64,
 }
 
 /// An object that files depend on.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Flb {
-    name: String,
-    data: String,
-    count: u64,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Flb {
+    /// Name of the file, the field or the problem.
+    pub name: String,
+    /// What its owner left for the next kernel.
+    pub data: String,
+    /// How many there are.
+    pub count: u64,
 }
 
 /// The answer of `inspect`.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct LuoInspect {
-    image: region::Image,
-    store: region::Store,
-    layout: &'static str,
-    moment: &'static str,
-    confidence: &'static str,
-    kernel: Option<String>,
-    kexec_count: Option<u32>,
-    live_update: Option<u64>,
-    tree: String,
-    preserved: PreservedMap,
-    users: Vec<KhoUser>,
-    scratch: Option<Vec<files::Hole>>,
-    reserve_mem: Vec<ReserveMem>,
-    depended_on: Vec<Flb>,
-    sessions: Vec<LuoSession>,
-    file_bytes: u64,
-    file_record_pages: u64,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct LuoInspect {
+    /// The image that the command was given.
+    pub image: region::Image,
+    /// The region that the answer is about; null if there is none.
+    pub store: region::Store,
+    /// Layout of the region; null if no region can be read there.
+    pub layout: Word,
+    /// Which moment of a live update the image shows: running, frozen or later.
+    pub moment: Word,
+    /// How sure the find is: certain, likely or possible.
+    pub confidence: Word,
+    /// Release of the kernel that was dumped.
+    pub kernel: Option<String>,
+    /// Number of the kernel, counted from the first one that was not started by a hand-over; null if unknown.
+    pub kexec_count: Option<u32>,
+    /// Number of the live update; null if unknown.
+    pub live_update: Option<u64>,
+    /// Version of the hand-over, such as kho-v4.
+    pub tree: String,
+    /// The preserved map, which says which pages the next kernel keeps.
+    pub preserved: PreservedMap,
+    /// Users of the hand-over.
+    pub users: Vec<KhoUser>,
+    /// Areas into which the next kernel is put; null if nothing leads to them.
+    pub scratch: Option<Vec<files::Hole>>,
+    /// Memory that the kernel's parameter reserve_mem= set aside, and that is handed over.
+    pub reserve_mem: Vec<ReserveMem>,
+    /// Objects that files depend on, with the number of these files.
+    pub depended_on: Vec<Flb>,
+    /// Sessions of the live update orchestrator.
+    pub sessions: Vec<LuoSession>,
+    /// Sizes of all files that are handed over, together.
+    pub file_bytes: u64,
+    /// Pages that records and lists of sessions and files take.
+    pub file_record_pages: u64,
+    /// The view that was asked for, if it is a list.
     #[serde(flatten)]
-    pub(crate) lists: region::Lists,
+    pub lists: region::Lists,
 }
 
 impl LuoInspect {
-    pub(crate) fn new(opened: &gmfs::Store, found: &Luo) -> Self {
+    /// The answer for a hand-over, without the view that was asked for.
+    pub fn new(opened: &gmfs::Store, found: &Luo) -> Self {
         let store = found.store();
         let orders = store.by_order(found.source()).unwrap_or_default();
         let orders = orders.into_iter().map(|(order, count, bytes)| ByOrder { order, count, bytes }).collect();
@@ -167,9 +234,9 @@ impl LuoInspect {
         Self {
             image: (&opened.place).into(),
             store: opened.into(),
-            layout: opened.layout().name(),
-            moment: store.moment.name(),
-            confidence: store.confidence.name(),
+            layout: opened.layout().name().into(),
+            moment: store.moment.name().into(),
+            confidence: store.confidence.name().into(),
             kernel: store.metadata.as_ref().map(|metadata| text(&metadata.release).0),
             kexec_count: store.metadata.as_ref().map(|metadata| metadata.count),
             live_update: root.map(|root| root.number),
@@ -193,7 +260,7 @@ impl LuoInspect {
                 .flbs
                 .list
                 .iter()
-                .map(|flb| Flb { name: text(&flb.name).0, data: crate::render::json::mask(flb.data), count: flb.files })
+                .map(|flb| Flb { name: text(&flb.name).0, data: crate::mask(flb.data), count: flb.files })
                 .collect(),
             sessions: store.sessions.iter().map(LuoSession::from).collect(),
             file_bytes: store

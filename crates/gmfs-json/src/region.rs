@@ -6,24 +6,30 @@ use gmfs_format::native::geometry::Geometry as Layout;
 use gmfs_format::native::raw::ErrorRecord;
 use gmfs_format::native::superblock::{STATE_SEALED, Superblock as Found};
 use gmfs_volume::Superblocks;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::render::json::{dump, files, mask, text};
-use crate::render::{time, words};
+use crate::Word;
+use crate::time;
+use crate::{dump, files, mask, text};
 use gmfs::Place;
 use gmfs::health;
+use gmfs::words;
 
 /// The image.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Image {
-    kind: &'static str,
-    path: String,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Image {
+    /// What kind of thing it is, in a word.
+    pub kind: Word,
+    /// Path: of a file in the region, from its root, null if no path leads to it; of the image, on this machine.
+    pub path: String,
 }
 
 impl Image {
-    pub(crate) fn new(kind: gmfs_image::Kind, path: &std::path::Path) -> Self {
-        Self { kind: kind.name(), path: path.to_string_lossy().into_owned() }
+    /// An image of this kind, at this path.
+    pub fn new(kind: gmfs_image::Kind, path: &std::path::Path) -> Self {
+        Self { kind: kind.name().into(), path: path.to_string_lossy().into_owned() }
     }
 }
 
@@ -34,39 +40,45 @@ impl From<&Place> for Image {
 }
 
 /// Which region an answer is about.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Store {
-    layout: Option<&'static str>,
-    uuid: Option<String>,
-    base: u64,
-    size: Option<u64>,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Store {
+    /// Layout of the region; null if no region can be read there.
+    pub layout: Option<Word>,
+    /// UUID of the region; null if no region can be read there.
+    pub uuid: Option<String>,
+    /// Where it begins in the image, in bytes: a physical address where the image has physical addresses, otherwise an
+    /// offset.
+    pub base: u64,
+    /// Bytes in it; null if unknown.
+    pub size: Option<u64>,
 }
 
 impl Store {
     /// A region whose superblock is known, at `base` of the image.
-    pub(crate) fn new(base: u64, found: &Found) -> Self {
+    pub fn new(base: u64, found: &Found) -> Self {
         Self::of(base, found.uuid, found.geometry())
     }
 
     /// A region of this layout.
-    pub(crate) fn of(base: u64, uuid: uuid::Uuid, geometry: Layout) -> Self {
+    pub fn of(base: u64, uuid: uuid::Uuid, geometry: Layout) -> Self {
         let layout = Some(gmfs_format::Layout::Native.name());
-        Self { layout, uuid: Some(uuid.to_string()), base, size: Some(geometry.size()) }
+        Self { layout: layout.map(Into::into), uuid: Some(uuid.to_string()), base, size: Some(geometry.size()) }
     }
 
     /// A region of a layout that records neither an identity nor its size.
-    pub(crate) fn of_layout(layout: gmfs_format::Layout, base: u64, size: u64) -> Self {
-        Self { layout: Some(layout.name()), uuid: None, base, size: Some(size) }
+    pub fn of_layout(layout: gmfs_format::Layout, base: u64, size: u64) -> Self {
+        Self { layout: Some(layout.name().into()), uuid: None, base, size: Some(size) }
     }
 
     /// A range of the image that holds no region that can be read.
-    pub(crate) const fn unknown(base: u64, size: Option<u64>) -> Self {
+    pub const fn unknown(base: u64, size: Option<u64>) -> Self {
         Self { layout: None, uuid: None, base, size }
     }
 
     /// A range whose superblocks may or may not have been found.
-    pub(crate) fn if_known(base: u64, found: Option<&Superblocks>) -> Self {
+    pub fn if_known(base: u64, found: Option<&Superblocks>) -> Self {
         found.map_or(Self::unknown(base, None), |found| Self::new(base, found.current()))
     }
 }
@@ -74,31 +86,43 @@ impl Store {
 impl From<&gmfs::Store> for Store {
     fn from(store: &gmfs::Store) -> Self {
         let uuid = store.uuid().map(|uuid| uuid.to_string());
-        Self { layout: Some(store.layout().name()), uuid, base: store.base(), size: Some(store.size()) }
+        Self { layout: Some(store.layout().name().into()), uuid, base: store.base(), size: Some(store.size()) }
     }
 }
 
 /// Where the region is in the image.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Span {
-    pub(crate) base: u64,
-    pub(crate) size: u64,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub struct Span {
+    /// Where it begins in the image, in bytes: a physical address where the image has physical addresses, otherwise an
+    /// offset.
+    pub base: u64,
+    /// Bytes in it; null if unknown.
+    pub size: u64,
 }
 
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-struct Features {
-    compat: String,
-    ro_compat: String,
-    incompat: String,
+/// Masks of the features that a region uses.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Features {
+    /// Mask of features that other programs may ignore.
+    pub compat: String,
+    /// Mask of features without which a program must not write the region.
+    pub ro_compat: String,
+    /// Mask of features without which a program must not read the region.
+    pub incompat: String,
 }
 
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-struct Error {
-    time: String,
-    code: String,
+/// A problem that the superblock records.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Error {
+    /// When (RFC 3339).
+    pub time: String,
+    /// Code of the problem, such as GM0402; of an error, a word.
+    pub code: String,
 }
 
 impl Error {
@@ -108,53 +132,87 @@ impl Error {
     }
 }
 
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-struct Errors {
-    count: u64,
-    first: Option<Error>,
-    last: Option<Error>,
+/// The problems that the superblock records.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Errors {
+    /// How many there are.
+    pub count: u64,
+    /// The first one; null if there is none.
+    pub first: Option<Error>,
+    /// The last one; null if there is none.
+    pub last: Option<Error>,
 }
 
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-struct Copies {
-    a: &'static str,
-    b: &'static str,
+/// The state of both superblocks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Copies {
+    /// State of the superblock in copy A.
+    pub a: Word,
+    /// State of the superblock in copy B.
+    pub b: Word,
 }
 
 /// The superblock that counts.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Superblock {
-    uuid: String,
-    label: String,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Superblock {
+    /// UUID of the region; null if no region can be read there.
+    pub uuid: String,
+    /// Label of the region.
+    pub label: String,
+    /// The label in hexadecimal, where it is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
-    label_bytes: Option<String>,
-    version: u32,
-    generation: u64,
-    state: String,
-    sealed: bool,
-    features: Features,
-    pmd_shift: u8,
-    region_size: u64,
-    recorded_base: Option<u64>,
-    table_pages: u64,
-    inode_pages: u64,
-    table_used: u64,
-    inodes_used_pages: u64,
-    created: Option<String>,
-    written: Option<String>,
-    checked: Option<String>,
-    sealed_at: Option<String>,
-    write_count: u64,
-    writer: String,
-    errors: Errors,
-    copies: Copies,
+    pub label_bytes: Option<String>,
+    /// Version of the format; null if unknown.
+    pub version: u32,
+    /// Number of the commit that wrote the superblock.
+    pub generation: u64,
+    /// State, in a word.
+    pub state: String,
+    /// Whether the region is sealed.
+    pub sealed: bool,
+    /// Feature masks of the format.
+    pub features: Features,
+    /// Binary logarithm of the block size.
+    pub pmd_shift: u8,
+    /// Bytes in the region, as the superblock records it.
+    pub region_size: u64,
+    /// Physical address that the superblock records for the region; null if it records none.
+    pub recorded_base: Option<u64>,
+    /// How many pages the block table has.
+    pub table_pages: u64,
+    /// How many pages the inode table has.
+    pub inode_pages: u64,
+    /// How many pages of the block table are in use.
+    pub table_used: u64,
+    /// How many pages of the inode table are in use.
+    pub inodes_used_pages: u64,
+    /// When it was made (RFC 3339).
+    pub created: Option<String>,
+    /// When the superblock was last written (RFC 3339).
+    pub written: Option<String>,
+    /// When the region was last checked (RFC 3339).
+    pub checked: Option<String>,
+    /// When the region was sealed (RFC 3339).
+    pub sealed_at: Option<String>,
+    /// How many commits the region has seen.
+    pub write_count: u64,
+    /// Program that wrote it, with its version; null if unknown.
+    pub writer: String,
+    /// Problems that were recorded in the superblock.
+    pub errors: Errors,
+    /// State of both superblocks.
+    pub copies: Copies,
 }
 
 impl Superblock {
-    pub(crate) fn new(found: &Found, judged: &Judgement) -> Self {
+    /// A superblock, and what was judged of both.
+    pub fn new(found: &Found, judged: &Judgement) -> Self {
         let raw = &found.raw;
         let (label, label_bytes) = text(found.label());
         let features = found.features();
@@ -189,23 +247,32 @@ impl Superblock {
                 first: Error::new(&raw.first_error),
                 last: Error::new(&raw.last_error),
             },
-            copies: Copies { a: judged.a.name(), b: judged.b.name() },
+            copies: Copies { a: judged.a.name().into(), b: judged.b.name().into() },
         }
     }
 }
 
 /// How the region is laid out.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Geometry {
-    block_size: u64,
-    blocks: u32,
-    data_blocks: u32,
-    metadata_blocks: u32,
-    table_pages: u32,
-    inode_pages: u32,
-    inodes: u32,
-    tail: u64,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Geometry {
+    /// Bytes in a block.
+    pub block_size: u64,
+    /// How many blocks the region has.
+    pub blocks: u32,
+    /// How many blocks can hold contents of files.
+    pub data_blocks: u32,
+    /// How many blocks one copy of the metadata has.
+    pub metadata_blocks: u32,
+    /// How many pages the block table has.
+    pub table_pages: u32,
+    /// How many pages the inode table has.
+    pub inode_pages: u32,
+    /// How many inodes the region has.
+    pub inodes: u32,
+    /// Bytes past the last whole block, which are not used.
+    pub tail: u64,
 }
 
 impl From<Layout> for Geometry {
@@ -224,15 +291,22 @@ impl From<Layout> for Geometry {
 }
 
 /// Blocks and inodes by what they are used for, as the superblock counts them.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Usage {
-    free: u64,
-    data: u64,
-    bad: u64,
-    reserved: u64,
-    metadata: u64,
-    inodes_used: u64,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Usage {
+    /// How many blocks are free.
+    pub free: u64,
+    /// How many blocks hold contents of files.
+    pub data: u64,
+    /// How many blocks are marked as having hardware errors.
+    pub bad: u64,
+    /// How many blocks are reserved because they may hold guest memory.
+    pub reserved: u64,
+    /// How many blocks hold metadata, both copies together.
+    pub metadata: u64,
+    /// How many inodes are in use.
+    pub inodes_used: u64,
 }
 
 impl From<&Found> for Usage {
@@ -250,15 +324,22 @@ impl From<&Found> for Usage {
 }
 
 /// What statfs(2) reports of the mounted region.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Statfs {
-    f_bsize: u64,
-    f_blocks: u64,
-    f_bfree: u64,
-    f_bavail: u64,
-    f_files: u64,
-    f_ffree: u64,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Statfs {
+    /// As statfs(2) reports it: bytes in a block.
+    pub f_bsize: u64,
+    /// As statfs(2) reports it: blocks of the region.
+    pub f_blocks: u64,
+    /// As statfs(2) reports it: free blocks.
+    pub f_bfree: u64,
+    /// As statfs(2) reports it: blocks that can be given out.
+    pub f_bavail: u64,
+    /// As statfs(2) reports it: inodes of the region.
+    pub f_files: u64,
+    /// As statfs(2) reports it: free inodes.
+    pub f_ffree: u64,
 }
 
 impl From<&Found> for Statfs {
@@ -276,14 +357,21 @@ impl From<&Found> for Statfs {
     }
 }
 
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-struct Counts {
-    good: u64,
-    stale: u64,
-    damaged: u64,
-    absent: u64,
-    recovery: u64,
+/// Pages of one copy, counted by their state.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Counts {
+    /// How many pages are good.
+    pub good: u64,
+    /// How many pages are older than the region.
+    pub stale: u64,
+    /// How many pages are damaged.
+    pub damaged: u64,
+    /// How many pages are not in the image.
+    pub absent: u64,
+    /// How many pages are left by an unfinished change, which the next writer settles.
+    pub recovery: u64,
 }
 
 impl From<Standings> for Counts {
@@ -293,143 +381,204 @@ impl From<Standings> for Counts {
     }
 }
 
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-struct PageCounts {
-    a: Counts,
-    b: Counts,
+/// Pages of both copies, counted by their state.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct PageCounts {
+    /// Of copy A, at the start of the region.
+    pub a: Counts,
+    /// Of copy B, at the end of the region.
+    pub b: Counts,
 }
 
 /// The state of the metadata.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Health {
-    verdict: &'static str,
-    pages: PageCounts,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Health {
+    /// State of the region: clean, recovery, damaged or unknown.
+    pub verdict: Word,
+    /// How many pages of each copy are in which state.
+    pub pages: PageCounts,
 }
 
 impl From<health::Health> for Health {
     fn from(health: health::Health) -> Self {
         let pages = PageCounts { a: health.pages.a.into(), b: health.pages.b.into() };
-        Self { verdict: health.verdict.name(), pages }
+        Self { verdict: health.verdict.name().into(), pages }
     }
 }
 
 /// A run of blocks of one state and one owner.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Blocks {
-    pub(crate) block: u32,
-    pub(crate) count: u64,
-    pub(crate) address: u64,
-    pub(crate) physical: Option<u64>,
-    pub(crate) state: String,
-    pub(crate) owner: Option<u32>,
-    pub(crate) index: Option<u32>,
-    pub(crate) flags: String,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub struct Blocks {
+    /// Number of a block in the region; of a run, its first.
+    pub block: u32,
+    /// How many there are.
+    pub count: u64,
+    /// Place in the image, in bytes: a physical address where the image has physical addresses, otherwise an offset in
+    /// the image.
+    pub address: u64,
+    /// Physical address in the machine's memory; null if the region's base is unknown.
+    pub physical: Option<u64>,
+    /// State, in a word.
+    pub state: String,
+    /// Inode number of the owner; null if the blocks are nobody's.
+    pub owner: Option<u32>,
+    /// Number of a block in its file, from 0; of a run, of its first.
+    pub index: Option<u32>,
+    /// Flags in words.
+    pub flags: String,
 }
 
 /// One copy of a run of pages.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct PageCopy {
-    standing: &'static str,
-    detail: Option<String>,
-    address: u64,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct PageCopy {
+    /// State of the page: good, stale, damaged, absent or recovery.
+    pub standing: Word,
+    /// What is wrong with the page; null if nothing is.
+    pub detail: Option<String>,
+    /// Place in the image, in bytes: a physical address where the image has physical addresses, otherwise an offset in
+    /// the image.
+    pub address: u64,
 }
 
 impl PageCopy {
-    pub(crate) fn new(standing: Standing, address: u64) -> Self {
+    /// A page in this state, at this address of the image.
+    pub fn new(standing: Standing, address: u64) -> Self {
         let detail = match standing {
             Standing::Damaged(fault) => Some(fault.to_string()),
             Standing::Absent(why) => Some(why.to_string()),
             _ => None,
         };
-        Self { standing: standing.name(), detail, address }
+        Self { standing: standing.name().into(), detail, address }
     }
 }
 
 /// A run of metadata pages in the same state.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Pages {
-    pub(crate) page: u32,
-    pub(crate) count: u64,
-    pub(crate) kind: String,
-    pub(crate) take: Option<String>,
-    pub(crate) conflict: bool,
-    pub(crate) uncertain: bool,
-    pub(crate) a: PageCopy,
-    pub(crate) b: PageCopy,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub struct Pages {
+    /// Number of a metadata page, from 0, the superblock; of a run, of its first.
+    pub page: u32,
+    /// How many there are.
+    pub count: u64,
+    /// What kind of thing it is, in a word.
+    pub kind: String,
+    /// The copy that counts; null if none does.
+    pub take: Option<String>,
+    /// Whether both copies are good and do not agree.
+    pub conflict: bool,
+    /// Whether nothing proves which copy is current.
+    pub uncertain: bool,
+    /// Of copy A, at the start of the region.
+    pub a: PageCopy,
+    /// Of copy B, at the end of the region.
+    pub b: PageCopy,
 }
 
 /// One field of a raw structure.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Field {
-    pub(crate) name: String,
-    /// From the start of the page.
-    pub(crate) start: usize,
-    pub(crate) size: usize,
-    pub(crate) kind: &'static str,
-    pub(crate) value: String,
-    pub(crate) meaning: &'static str,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub struct Field {
+    /// Name of the file, the field or the problem.
+    pub name: String,
+    /// Where the field begins in the page, in bytes.
+    pub start: usize,
+    /// Bytes in it; null if unknown.
+    pub size: usize,
+    /// What kind of thing it is, in a word.
+    pub kind: Word,
+    /// Value of the field.
+    pub value: String,
+    /// What the field means.
+    pub meaning: Word,
 }
 
 /// The fields of a metadata page, as its bytes give them.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Raw {
-    pub(crate) page: u32,
-    pub(crate) copy: String,
-    pub(crate) address: u64,
-    pub(crate) structure: &'static str,
-    pub(crate) seal: String,
-    pub(crate) fields: Vec<Field>,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub struct Raw {
+    /// Number of a metadata page, from 0, the superblock; of a run, of its first.
+    pub page: u32,
+    /// Copy of the metadata, A or B; null if the place is in neither.
+    pub copy: String,
+    /// Place in the image, in bytes: a physical address where the image has physical addresses, otherwise an offset in
+    /// the image.
+    pub address: u64,
+    /// Name of the structure.
+    pub structure: Word,
+    /// State of the page's seal.
+    pub seal: String,
+    /// Fields of a structure.
+    pub fields: Vec<Field>,
 }
 
 /// The view that was asked for, if it is a list.
-#[derive(Default, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Lists {
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Lists {
+    /// How many pages of the table cannot be read: the list is incomplete if it is not 0.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) lost_pages: Option<u64>,
+    pub lost_pages: Option<u64>,
+    /// Runs of blocks that have one state and one owner; only of a native region.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) blocks: Option<Vec<Blocks>>,
+    pub blocks: Option<Vec<Blocks>>,
+    /// Every inode in use; of a hand-over, every session and file.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) inodes: Option<Vec<files::Inode>>,
+    pub inodes: Option<Vec<files::Inode>>,
+    /// Files and directories, each with where its blocks are or what was made of it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) files: Option<Vec<files::File>>,
+    pub files: Option<Vec<files::File>>,
+    /// Runs of metadata pages that are in one state; only of a native region.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) pages: Option<Vec<Pages>>,
+    pub pages: Option<Vec<Pages>>,
 }
 
 /// The answer of `inspect`.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Inspect {
-    pub(crate) image: Image,
-    pub(crate) store: Store,
-    pub(crate) region: Span,
-    pub(crate) layout: &'static str,
-    pub(crate) superblock: Superblock,
-    pub(crate) geometry: Geometry,
-    pub(crate) usage: Usage,
-    pub(crate) statfs: Statfs,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub struct Inspect {
+    /// The image that the command was given.
+    pub image: Image,
+    /// The region that the answer is about; null if there is none.
+    pub store: Store,
+    /// Where the region is in the image.
+    pub region: Span,
+    /// Layout of the region; null if no region can be read there.
+    pub layout: Word,
+    /// The superblock that counts.
+    pub superblock: Superblock,
+    /// How the region is laid out.
+    pub geometry: Geometry,
+    /// Blocks and inodes by what they are used for.
+    pub usage: Usage,
+    /// What statfs(2) reports of the mounted region.
+    pub statfs: Statfs,
+    /// State of the metadata.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) health: Option<Health>,
-    /// Given only for an image that may lack bytes: a dump, or a file that was cut.
+    pub health: Option<Health>,
+    /// How much of the region is in the image; null if the image holds no region that can be read.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) presence: Option<dump::Presence>,
+    pub presence: Option<dump::Presence>,
+    /// The view that was asked for, if it is a list.
     #[serde(flatten)]
-    pub(crate) lists: Lists,
+    pub lists: Lists,
 }
 
 /// The answer of `inspect raw`, which needs no region.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct InspectRaw {
-    pub(crate) image: Image,
-    pub(crate) store: Store,
-    pub(crate) raw: Raw,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub struct InspectRaw {
+    /// The image that the command was given.
+    pub image: Image,
+    /// The region that the answer is about; null if there is none.
+    pub store: Store,
+    /// A metadata page as its bytes read.
+    pub raw: Raw,
 }

@@ -2,32 +2,39 @@
 
 use gmfs_format::model::{InodeNo, Tree};
 use gmfs_volume::seals::FileSeals;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::render::json::{files, region};
+use crate::Word;
+use crate::{files, region};
 use gmfs::changes::Changes;
 
 /// The image and the region that were changed.
-pub(crate) fn subject(changes: &Changes) -> (region::Image, region::Store) {
+pub fn subject(changes: &Changes) -> (region::Image, region::Store) {
     let store = region::Store::of(changes.place.base, changes.uuid, changes.geometry);
     ((&changes.place).into(), store)
 }
 
 /// A file that was to be sealed.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Sealed {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Sealed {
+    /// Its path.
     #[serde(flatten)]
-    path: files::Path,
-    ino: u32,
-    /// sealed, partly, sealed-before, empty
-    pub(crate) state: &'static str,
-    pub(crate) blocks: u64,
-    pub(crate) blocks_sealed: u64,
-    pub(crate) blocks_unsealed: u64,
-    /// Given only if zero blocks are noted.
+    pub path: files::Path,
+    /// Inode number; null if it belongs to no file.
+    pub ino: u32,
+    /// State, in a word.
+    pub state: Word,
+    /// How many blocks the file has.
+    pub blocks: u64,
+    /// How many of the file's blocks have a seal.
+    pub blocks_sealed: u64,
+    /// How many of the file's blocks have no seal because they cannot be read.
+    pub blocks_unsealed: u64,
+    /// How many of the file's blocks are noted as all zero.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) blocks_zero: Option<u64>,
+    pub blocks_zero: Option<u64>,
 }
 
 /// An inode number with the path that leads to it.
@@ -41,11 +48,11 @@ fn shown(path: &files::Path, ino: u32) -> String {
 
 impl Sealed {
     /// The file as it is, and as it will be if all of it can be read.
-    pub(crate) fn new(tree: &Tree, ino: InodeNo, seals: &FileSeals) -> Self {
+    pub fn new(tree: &Tree, ino: InodeNo, seals: &FileSeals) -> Self {
         Self {
             path: named(tree, ino),
             ino: ino.0,
-            state: if seals.bad == 0 { "sealed" } else { "partly" },
+            state: if seals.bad == 0 { "sealed".into() } else { "partly".into() },
             blocks: seals.blocks.saturating_add(seals.bad),
             blocks_sealed: seals.blocks,
             blocks_unsealed: seals.bad,
@@ -54,94 +61,130 @@ impl Sealed {
     }
 
     /// Adds the result of sealing the file.
-    pub(crate) fn add(&mut self, sealed: &gmfs_volume::Sealed, zero: bool) {
+    pub fn add(&mut self, sealed: &gmfs_volume::Sealed, zero: bool) {
         self.blocks_sealed = sealed.sealed;
         self.blocks_unsealed = sealed.unreadable.saturating_add(sealed.bad);
         self.blocks_zero = zero.then_some(sealed.zero);
-        self.state = if self.blocks_unsealed == 0 { "sealed" } else { "partly" };
+        self.state = if self.blocks_unsealed == 0 { "sealed".into() } else { "partly".into() };
     }
 
     /// The name of the file in messages.
-    pub(crate) fn shown(&self) -> String {
+    pub fn shown(&self) -> String {
         shown(&self.path, self.ino)
     }
 }
 
 /// The answer of `seal`.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Seal {
-    pub(crate) image: region::Image,
-    pub(crate) store: region::Store,
-    pub(crate) dry_run: bool,
-    pub(crate) interrupted: bool,
-    pub(crate) files: Vec<Sealed>,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub struct Seal {
+    /// The image that the command was given.
+    pub image: region::Image,
+    /// The region that the answer is about; null if there is none.
+    pub store: region::Store,
+    /// Whether this is what would be done, and nothing was written.
+    pub dry_run: bool,
+    /// Whether the command was interrupted before all files were done.
+    pub interrupted: bool,
+    /// Files and directories, each with where its blocks are or what was made of it.
+    pub files: Vec<Sealed>,
 }
 
 /// A file whose seals were dropped.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Unsealed {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Unsealed {
+    /// Its path.
     #[serde(flatten)]
-    path: files::Path,
-    ino: u32,
-    pub(crate) seals_dropped: u64,
+    pub path: files::Path,
+    /// Inode number; null if it belongs to no file.
+    pub ino: u32,
+    /// How many blocks of the file had a seal, and have none now.
+    pub seals_dropped: u64,
 }
 
 impl Unsealed {
-    pub(crate) fn new(tree: &Tree, ino: InodeNo, seals_dropped: u64) -> Self {
+    /// The file with how many seals it has lost.
+    pub fn new(tree: &Tree, ino: InodeNo, seals_dropped: u64) -> Self {
         Self { path: named(tree, ino), ino: ino.0, seals_dropped }
     }
 
     /// The name of the file in messages.
-    pub(crate) fn shown(&self) -> String {
+    pub fn shown(&self) -> String {
         shown(&self.path, self.ino)
     }
 }
 
 /// The answer of `unseal`.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Unseal {
-    pub(crate) image: region::Image,
-    pub(crate) store: region::Store,
-    pub(crate) dry_run: bool,
-    pub(crate) files: Vec<Unsealed>,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub struct Unseal {
+    /// The image that the command was given.
+    pub image: region::Image,
+    /// The region that the answer is about; null if there is none.
+    pub store: region::Store,
+    /// Whether this is what would be done, and nothing was written.
+    pub dry_run: bool,
+    /// Files and directories, each with where its blocks are or what was made of it.
+    pub files: Vec<Unsealed>,
 }
 
 /// A range of a file that is not known to be the same.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Differing {
-    state: &'static str,
-    reason: Option<&'static str>,
-    offset: u64,
-    length: u64,
-    block: u64,
-    count: u64,
-    address: u64,
-    physical: Option<u64>,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Differing {
+    /// State, in a word.
+    pub state: Word,
+    /// Why, in a word or a sentence.
+    pub reason: Option<Word>,
+    /// Place in the file, in bytes from its start. In what `save` and `repair -o` make, the file is the region's.
+    pub offset: u64,
+    /// Bytes from the offset or the address on.
+    pub length: u64,
+    /// Number of a block in the region; of a run, its first.
+    pub block: u64,
+    /// How many there are.
+    pub count: u64,
+    /// Place in the image, in bytes: a physical address where the image has physical addresses, otherwise an offset in
+    /// the image.
+    pub address: u64,
+    /// Physical address in the machine's memory; null if the region's base is unknown.
+    pub physical: Option<u64>,
 }
 
 /// A file that was compared with its seals.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Verified {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Verified {
+    /// Its path.
     #[serde(flatten)]
-    path: files::Path,
-    ino: u32,
-    state: &'static str,
-    reason: Option<&'static str>,
-    blocks: u64,
-    blocks_sealed: u64,
-    blocks_same: u64,
-    blocks_changed: u64,
-    ranges: Vec<Differing>,
-    more_ranges: u64,
+    pub path: files::Path,
+    /// Inode number; null if it belongs to no file.
+    pub ino: u32,
+    /// State, in a word.
+    pub state: Word,
+    /// Why, in a word or a sentence.
+    pub reason: Option<Word>,
+    /// How many blocks the file has.
+    pub blocks: u64,
+    /// How many of the file's blocks have a seal.
+    pub blocks_sealed: u64,
+    /// How many of the file's blocks hold what they held when they were sealed.
+    pub blocks_same: u64,
+    /// How many of the file's sealed blocks hold something else than when they were sealed.
+    pub blocks_changed: u64,
+    /// What is not known to be the same, in the order of the region.
+    pub ranges: Vec<Differing>,
+    /// How many ranges are not listed.
+    pub more_ranges: u64,
 }
 
 impl Verified {
-    pub(crate) fn new(store: &gmfs::Store, tree: &Tree, file: &gmfs::verify::Verified) -> Self {
+    /// The result for a file of a store.
+    pub fn new(store: &gmfs::Store, tree: &Tree, file: &gmfs::verify::Verified) -> Self {
         use gmfs::verify::{State, Unknown, What};
         let reason = match file.state {
             State::Unknown(Unknown::Lost) => Some("lost"),
@@ -161,8 +204,8 @@ impl Verified {
                 _ => ("unknown", Some("unreadable")),
             };
             Differing {
-                state,
-                reason,
+                state: state.into(),
+                reason: reason.map(Into::into),
                 offset: range.offset,
                 length: range.length,
                 block: range.block.into(),
@@ -174,8 +217,8 @@ impl Verified {
         Self {
             path: named(tree, file.ino),
             ino: file.ino.0,
-            state: file.state.name(),
-            reason,
+            state: file.state.name().into(),
+            reason: reason.map(Into::into),
             blocks: file.seals.blocks.saturating_add(file.seals.bad),
             blocks_sealed: file.seals.sealed,
             blocks_same: file.same,
@@ -187,12 +230,17 @@ impl Verified {
 }
 
 /// The answer of `verify`.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Verify {
-    pub(crate) image: region::Image,
-    pub(crate) store: region::Store,
-    pub(crate) result: &'static str,
-    pub(crate) sealed_at: Option<String>,
-    pub(crate) files: Vec<Verified>,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub struct Verify {
+    /// The image that the command was given.
+    pub image: region::Image,
+    /// The region that the answer is about; null if there is none.
+    pub store: region::Store,
+    /// Of all that was compared: same, changed, or unknown if nothing is changed and not all could be compared.
+    pub result: Word,
+    /// When the region was sealed (RFC 3339).
+    pub sealed_at: Option<String>,
+    /// Files and directories, each with where its blocks are or what was made of it.
+    pub files: Vec<Verified>,
 }
