@@ -20,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("gmfs-vm", &["gmfs-format", "gmfs-io", "gmfs-volume"]),
     ("gmfs", &["gmfs-check", "gmfs-dump", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-volume"]),
     ("gmfs-fuse", &["gmfs", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-volume"]),
+    ("gmfs-json", &["gmfs", "gmfs-check", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-volume"]),
     (
         "gmfs-cli",
         &[
@@ -31,6 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "gmfs-host",
             "gmfs-image",
             "gmfs-io",
+            "gmfs-json",
             "gmfs-kernel",
             "gmfs-vm",
             "gmfs-volume",
