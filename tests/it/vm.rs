@@ -252,7 +252,7 @@ fn listen(sandbox: &Sandbox, qemu: &Qemu) -> std::thread::JoinHandle<()> {
 }
 
 /// A region with a directory that has memory, and where that is.
-fn sandbox() -> (Sandbox, Vec<(String, u64, u64)>) {
+pub(crate) fn sandbox() -> (Sandbox, Vec<(String, u64, u64)>) {
     let sandbox = Sandbox::new();
     images::sample(&sandbox);
     sandbox.write("content", &images::content()[..4 << 20]);
@@ -272,7 +272,7 @@ fn memory(sandbox: &Sandbox, path: &str) -> Vec<(String, u64, u64)> {
 
 const SAVE: &str = "vm save region.img /vms/a --qmp qmp --timeout 1 --reserve 4M";
 
-fn state(sandbox: &Sandbox) -> Value {
+pub(crate) fn state(sandbox: &Sandbox) -> Value {
     sandbox.succeeds("vm list region.img --json").json()["guests"][0]["state"].clone()
 }
 
@@ -435,7 +435,7 @@ fn a_qemu_in_a_process_of_its_own() {
 }
 
 /// A program that is called like QEMU.
-fn program(sandbox: &Sandbox, version: &str) -> PathBuf {
+pub(crate) fn program(sandbox: &Sandbox, version: &str) -> PathBuf {
     let path = sandbox.path("qemu");
     let me = std::env::current_exe().unwrap();
     let script = format!(
@@ -449,7 +449,7 @@ fn program(sandbox: &Sandbox, version: &str) -> PathBuf {
 }
 
 /// Waits until something is so.
-fn until(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) fn until(what: &str, is_so: impl Fn() -> bool) {
     let began = Instant::now();
     while !is_so() {
         assert!(began.elapsed() < Duration::from_secs(20), "{what}");
@@ -457,14 +457,14 @@ fn until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-fn start(sandbox: &Sandbox, line: &str) -> Child {
+pub(crate) fn start(sandbox: &Sandbox, line: &str) -> Child {
     let args: Vec<&str> = line.split_whitespace().collect();
     let mut command: Command = sandbox.command(&args);
     command.stdout(Stdio::null()).stderr(Stdio::piped());
     command.spawn().unwrap()
 }
 
-fn listens(path: &Path) -> bool {
+pub(crate) fn listens(path: &Path) -> bool {
     UnixStream::connect(path).is_ok()
 }
 
@@ -582,6 +582,36 @@ fn a_guest_runs_is_saved_and_goes_on_once() {
     let unsealed = sandbox.gmfs("verify region.img /vms/b/mem");
     assert!(unsealed.text().contains("not sealed"), "{unsealed:?}");
     sandbox.ok("fsck -n region.img");
+}
+
+/// One command line, as that of a unit, starts a guest the first time and after each save.
+#[test]
+fn a_guest_that_was_saved_goes_on_where_one_that_was_not_is_started() {
+    let (sandbox, _) = sandbox();
+    program(&sandbox, "10.0.2");
+    let line = "vm run region.img /vms/b --memory 6M --qmp q --timeout 5 --resume -- ./qemu -nographic";
+    let mut first = start(&sandbox, line);
+    until("QEMU listens", || listens(&sandbox.path("q")));
+    assert_eq!(state(&sandbox), "running");
+    sandbox.ok("vm save region.img /vms/b --reserve 4M");
+    assert!(first.wait().unwrap().success() && !sandbox.exists("resumed"));
+    sandbox.ok(line);
+    assert_eq!(sandbox.read("resumed"), [b"running ", STATE].concat());
+    // A state that was used, and one that was given up, are none.
+    std::fs::remove_file(sandbox.path("resumed")).unwrap();
+    let mut again = start(&sandbox, line);
+    until("QEMU listens", || listens(&sandbox.path("q")));
+    sandbox.ok("vm save region.img /vms/b --reserve 4M");
+    assert!(again.wait().unwrap().success() && !sandbox.exists("resumed"));
+    sandbox.ok("rm region.img /vms/b/state");
+    let mut anew = start(&sandbox, line);
+    until("QEMU listens", || listens(&sandbox.path("q")));
+    sandbox.ok("vm save region.img /vms/b --reserve 4M");
+    assert!(anew.wait().unwrap().success() && !sandbox.exists("resumed"));
+    // Memory that has changed is not started by it either.
+    let (_, at, _) = memory(&sandbox, "/vms/b/mem")[0].clone();
+    images::poke(&sandbox, "region.img", at + 7, b"!");
+    sandbox.fails(line, "'/vms/b/mem' has changed since the guest was saved");
 }
 
 #[test]
