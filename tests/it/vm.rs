@@ -15,7 +15,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use serde_json::{Value, json};
 
 use crate::images::{self, BLOCK};
-use crate::sandbox::{Done, Sandbox};
+use crate::sandbox::{Done, GMFS, NOW, Sandbox};
 
 /// The state of the guest's devices.
 const STATE: &[u8] = b"the state of the guest's devices";
@@ -401,11 +401,61 @@ fn what_can_be_refused_is_refused_before_the_guest_is_stopped() {
     refused(&Qemu::new("running", elsewhere), SAVE, "not in this image");
     let much = SAVE.replace("4M", "1G");
     refused(&Qemu::new("running", memory.clone()), &much, "no space");
+    // A region that is nearly full, and the space that is reserved if nothing is said about it.
+    sandbox.ok("create region.img /filler --size 30M");
+    refused(&Qemu::new("running", memory.clone()), &SAVE.replace("--reserve 4M", ""), "no space");
+    sandbox.ok("rm region.img /filler");
     std::fs::remove_file(sandbox.path("qmp")).unwrap();
     sandbox.fails(SAVE, "cannot connect to QEMU");
     sandbox.fails("vm save region.img /vms/a", "no record says");
     sandbox.fails("vm save region.img /none --qmp qmp", "cannot connect to QEMU");
     nothing_was_saved(&sandbox, "refused");
+}
+
+/// Who may not talk to QEMU, or not write to the region, is told so before the guest is stopped.
+#[test]
+fn without_permission_the_guest_goes_on() {
+    let (sandbox, memory) = sandbox();
+    let mode = |name: &str, mode| {
+        std::fs::set_permissions(sandbox.path(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let root = rustix::process::geteuid().is_root();
+    if root && Command::new("setpriv").arg("--version").output().is_err() {
+        return eprintln!("skipped: root may do everything, and there is no setpriv");
+    }
+    // The program may be where only root can reach it.
+    std::fs::copy(GMFS, sandbox.path("gmfs")).unwrap();
+    mode("", 0o755);
+    let unprivileged = |line: &str| {
+        let mut command = Command::new(if root { "setpriv" } else { "env" });
+        if root {
+            command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]);
+        }
+        command.arg("./gmfs").args(line.split_whitespace()).current_dir(sandbox.path("")).env("SOURCE_DATE_EPOCH", NOW);
+        Done::from(command.output().unwrap())
+    };
+    let qemu = Qemu::new("running", memory);
+    let served = listen(&sandbox, &qemu);
+    for (socket, region, saying) in [
+        (0o000, 0o666, "cannot connect to QEMU"),
+        (0o777, 0o444, "no permission to open region.img for writing"),
+        (0o777, 0o000, "no permission to open region.img"),
+    ] {
+        mode("qmp", socket);
+        mode("region.img", region);
+        let done = unprivileged(SAVE);
+        assert!(done.code == 2 && done.stderr.contains(saying), "{done:?}");
+        let commands = qemu.commands();
+        assert!(!commands.iter().any(|command| command == "migrate" || command == "stop"), "{commands:?}");
+        assert_eq!(qemu.status(), "running");
+    }
+    mode("qmp", 0o777);
+    mode("region.img", 0o666);
+    nothing_was_saved(&sandbox, "refused");
+    // With both permissions it works.
+    let done = unprivileged(SAVE);
+    assert_eq!(done.code, 0, "{done:?}");
+    served.join().unwrap();
 }
 
 /// Not a test: the QEMU that `gmfs vm run` and `gmfs vm resume` start, in a process of its own.
