@@ -5,6 +5,7 @@ pub(crate) mod image;
 mod luo;
 mod pkernfs;
 mod raw;
+mod unclaimed;
 mod views;
 
 use anyhow::{Context as _, Result};
@@ -41,6 +42,7 @@ use gmfs::{Located, Place, Store};
   gmfs inspect region.img
   gmfs inspect vmcore files --json
   gmfs inspect vmcore --image
+  gmfs inspect vmcore unclaimed
   gmfs inspect region.img raw --page 1 --copy b")]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -85,6 +87,8 @@ enum View {
     Pages,
     /// The fields of one metadata page, with offsets, whatever they hold
     Raw,
+    /// Memory that a kernel took from a kexec handover, and that nobody has claimed; by the marks in page structures
+    Unclaimed,
 }
 
 /// A copy of the metadata.
@@ -123,6 +127,13 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         _ => {}
     }
     let opened = open::store(&args.image, ctx)?;
+    if args.view == View::Unclaimed && opened.luo().is_none() {
+        let message =
+            format!("the view `unclaimed` is for kexec handovers, and the store has the layout {}", opened.layout());
+        return Err(Failure::new("layout", message)
+            .hint("`gmfs scan IMAGE` lists all stores; --store N takes one")
+            .into());
+    }
     if let Some(found) = opened.pkernfs() {
         return pkernfs::run(args, &opened, found, ctx);
     }
@@ -150,7 +161,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         View::Inodes => views::inodes(&opened, lists, ctx)?,
         View::Files => views::files(&opened, args.in_use, lists, ctx)?,
         View::Pages => views::pages(&opened, lists, ctx)?,
-        View::Summary | View::Superblock | View::Raw => Exit::Done,
+        View::Summary | View::Superblock | View::Raw | View::Unclaimed => Exit::Done,
     };
     if let Some(answer) = answer {
         json::print(ctx, "inspect", &answer)?;

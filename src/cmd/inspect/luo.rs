@@ -27,6 +27,7 @@ pub(super) fn run(args: &Args, store: &Store, found: &Luo, ctx: &mut Ctx) -> Res
             answer.lists = lists;
             answer
         }),
+        View::Unclaimed => super::unclaimed::run(args, store, found, ctx),
         View::Superblock | View::Blocks | View::Pages | View::Raw => {
             Err(open::told(gmfs::Error::NotNative(store.layout())))
         }

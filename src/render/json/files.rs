@@ -162,13 +162,21 @@ pub(crate) struct Entry {
     path: Path,
     #[serde(flatten)]
     inode: Inode,
+    /// What somebody calls it besides its name: systemd, of the files in its session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    known_as: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mapped_by: Option<Vec<User>>,
 }
 
 impl Entry {
     pub(crate) fn new(path: &[u8], found: &Found) -> Self {
-        Self { path: Path::new(Some(path)), inode: found.into(), mapped_by: None }
+        Self { path: Path::new(Some(path)), inode: found.into(), known_as: None, mapped_by: None }
+    }
+
+    /// The same with what somebody calls it.
+    pub(crate) fn known(self, name: Option<&str>) -> Self {
+        Self { known_as: name.map(str::to_owned), ..self }
     }
 
     /// The same with the processes that have it mapped, if that was asked for.

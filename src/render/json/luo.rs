@@ -18,7 +18,24 @@ pub(crate) struct Handed {
     position: Option<u64>,
     seals: Option<Vec<String>>,
     folios: Option<u64>,
+    /// Folios that the kernel still holds because nobody has claimed them, where page structures tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_folios: Option<u64>,
     record_fault: Option<String>,
+}
+
+/// How many folios of a file are held and not claimed, and how many there are; `None` where page structures do not tell.
+pub(crate) fn held(store: &gmfs::Store, ino: InodeNo) -> Option<(u64, u64)> {
+    store.luo()?.held(&store.page_structs()?.ok()?, ino)
+}
+
+/// The same in words.
+pub(crate) fn held_text(held: u64, all: u64) -> String {
+    match held {
+        0 => "no: the file was claimed, or its memory was given back".to_owned(),
+        held if held == all => "yes: nobody has claimed the file".to_owned(),
+        held => format!("in part: {held} of {all} folios"),
+    }
 }
 
 impl Handed {
@@ -31,12 +48,14 @@ impl Handed {
             position: memfd.map(|memfd| memfd.position),
             seals: memfd.and_then(|memfd| memfd.seals).map(seals),
             folios: memfd.map(|memfd| memfd.folios),
+            held_folios: None,
             record_fault: file.memfd.as_ref().and_then(|memfd| memfd.as_ref().err()).map(ToString::to_string),
         }
     }
 
     pub(crate) fn of(store: &gmfs::Store, ino: InodeNo) -> Option<Self> {
-        store.luo()?.file(ino).map(Self::new)
+        let held_folios = held(store, ino).map(|(held, _)| held);
+        store.luo()?.file(ino).map(|file| Self { held_folios, ..Self::new(file) })
     }
 }
 
@@ -152,8 +171,56 @@ pub(crate) struct LuoInspect {
     sessions: Vec<LuoSession>,
     file_bytes: u64,
     file_record_pages: u64,
+    /// The view `unclaimed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unclaimed: Option<AllUnclaimed>,
     #[serde(flatten)]
     pub(crate) lists: region::Lists,
+}
+
+/// What a kernel holds that nobody has claimed.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct AllUnclaimed {
+    pub(crate) bytes: u64,
+    pub(crate) pieces: u64,
+    /// Whether all page structures could be read.
+    pub(crate) complete: bool,
+    pub(crate) ranges: Vec<Unclaimed>,
+}
+
+/// Pieces of one order and one owner that adjoin.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Unclaimed {
+    address: u64,
+    length: u64,
+    order: u32,
+    pieces: u64,
+    /// file, metadata, reserve-mem, preserved (no known owner)
+    what: &'static str,
+    #[serde(flatten)]
+    path: files::Path,
+    offset: Option<u64>,
+    page_kind: Option<String>,
+}
+
+impl Unclaimed {
+    pub(crate) fn new(held: &gmfs::store::Unclaimed, paths: &mut crate::paths::Paths<'_>) -> Self {
+        let owner = &held.owner;
+        let metadata = owner.metadata.as_ref();
+        let ino = owner.file.map(|(ino, _)| ino).or_else(|| metadata.and_then(|metadata| metadata.ino));
+        Self {
+            address: held.span.offset,
+            length: held.span.len,
+            order: held.order,
+            pieces: held.pieces,
+            what: owner.what.name(),
+            path: files::Path::new(ino.and_then(|ino| paths.of(ino)).as_deref()),
+            offset: owner.file.map(|(_, offset)| offset),
+            page_kind: metadata.and_then(|metadata| metadata.kind.clone()),
+        }
+    }
 }
 
 impl LuoInspect {
@@ -201,6 +268,7 @@ impl LuoInspect {
                 .filter_map(|(_, file)| file.memfd.as_ref()?.as_ref().ok())
                 .fold(0, |sum, memfd| sum.saturating_add(memfd.size)),
             file_record_pages: usage.metadata,
+            unclaimed: None,
             lists: region::Lists::default(),
         }
     }

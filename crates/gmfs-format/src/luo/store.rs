@@ -275,6 +275,14 @@ impl Store {
         self.metadata.as_ref().map(|metadata| metadata.count.into()).or(number).unwrap_or_default()
     }
 
+    /// Pages that a kernel which took this hand-over, or one before it, marks and never claims: what confirms where its page
+    /// structures are.
+    #[must_use]
+    pub fn marked_for_ever(&self) -> Vec<u64> {
+        let regions = self.reserve_mem.iter().map(|region| region.start);
+        [self.tree.at].into_iter().chain(regions).collect()
+    }
+
     /// The pages of the lists of sessions and files.
     pub fn lists(&self) -> impl Iterator<Item = (u64, ListOf)> {
         self.lists.iter().copied()
