@@ -1,5 +1,6 @@
 //! `gmfs inspect`: what a region says of itself, in several views.
 
+mod debugfs;
 mod guestmemfs;
 pub(crate) mod image;
 mod luo;
@@ -36,7 +37,8 @@ use gmfs::{Located, Place, Store};
 /// Show what a region says of itself
 ///
 /// Nothing is written. A region that is damaged is shown as far as it can be read. The exit status is 1 if a listing is
-/// incomplete because pages are lost; whether the region is sound is for `gmfs fsck` to say.
+/// incomplete because pages are lost; whether the region is sound is for `gmfs fsck` to say. IMAGE may also be a folder like
+/// /sys/kernel/debug/kho, in which a running kernel shows what it took from and prepares for a kexec handover.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs inspect region.img
@@ -120,6 +122,9 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     }
     if args.about {
         return image::run(args, ctx);
+    }
+    if gmfs::debugfs::is_debugfs(&args.image.image) {
+        return debugfs::run(args, ctx);
     }
     match args.view {
         View::Raw => return raw::run(args, ctx),

@@ -1,6 +1,7 @@
 //! What a kernel hands over: `gmfs.inspect/2` of it, what `gmfs.stat/2` adds, and the file that `extract` writes beside
 //! the files of a session.
 
+use gmfs::debugfs::{Data, Debugfs, Shown, Side};
 use gmfs::store::Luo;
 use gmfs_format::luo;
 use gmfs_format::model::InodeNo;
@@ -79,6 +80,13 @@ pub(crate) struct LuoSession {
     problems: Vec<String>,
 }
 
+impl LuoSession {
+    /// The session with only one of its files.
+    pub(crate) fn with_one(session: &luo::Session, file: &luo::File) -> Self {
+        Self { files: vec![Handed::new(file)], ..Self::from(session) }
+    }
+}
+
 impl From<&luo::Session> for LuoSession {
     fn from(session: &luo::Session) -> Self {
         let (name, name_bytes) =
@@ -104,6 +112,14 @@ pub(crate) struct ByOrder {
     pub(crate) bytes: u64,
 }
 
+/// What a user has of what is preserved.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct ByUser {
+    pub(crate) user: String,
+    pub(crate) bytes: u64,
+}
+
 /// The preserved map.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -113,6 +129,8 @@ pub(crate) struct PreservedMap {
     pub(crate) record_pages: u64,
     pub(crate) bitmap_bits: u32,
     pub(crate) orders: Vec<ByOrder>,
+    /// Preserved bytes by user; the last one is "no known user".
+    pub(crate) users: Vec<ByUser>,
     pub(crate) problems: Vec<String>,
 }
 
@@ -139,6 +157,12 @@ pub(crate) struct ReserveMem {
     label: String,
     address: u64,
     length: u64,
+}
+
+impl From<&gmfs_format::kho::ReserveMem> for ReserveMem {
+    fn from(memory: &gmfs_format::kho::ReserveMem) -> Self {
+        Self { label: text(&memory.label).0, address: memory.start, length: memory.size }
+    }
 }
 
 /// An object that files depend on.
@@ -247,15 +271,12 @@ impl LuoInspect {
                 record_pages: store.own_map().map_or(0, |map| map.records().len() as u64),
                 bitmap_bits: store.map.bitmaps().bits(),
                 orders,
+                users: found.by_user().into_iter().flatten().map(|(user, bytes)| ByUser { user, bytes }).collect(),
                 problems: store.map.faults().iter().map(ToString::to_string).collect(),
             },
             users: store.users.iter().map(KhoUser::from).collect(),
             scratch: store.scratch.as_ref().map(|scratch| scratch.areas.iter().map(area).collect()),
-            reserve_mem: store
-                .reserve_mem
-                .iter()
-                .map(|memory| ReserveMem { label: text(&memory.label).0, address: memory.start, length: memory.size })
-                .collect(),
+            reserve_mem: store.reserve_mem.iter().map(ReserveMem::from).collect(),
             depended_on: store
                 .flbs
                 .list
@@ -270,6 +291,95 @@ impl LuoInspect {
             file_record_pages: usage.metadata,
             unclaimed: None,
             lists: region::Lists::default(),
+        }
+    }
+}
+
+/// The answer of `inspect` of a folder of debugfs.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct DebugfsInspect {
+    folder: String,
+    /// The address of the device tree that was handed over, by the boot protocol.
+    handed_over_at: Option<u64>,
+    taken: Option<DebugfsSide>,
+    prepared: Option<DebugfsSide>,
+}
+
+/// What the kernel before left, or what this one prepares.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct DebugfsSide {
+    /// The version of the device tree; null if it is not shown, or cannot be used.
+    tree: Option<String>,
+    tree_fault: Option<String>,
+    map: Option<u64>,
+    finalised: Option<bool>,
+    users: Vec<DebugfsUser>,
+    scratch: Vec<files::Hole>,
+}
+
+/// A user of the hand-over, with what its bytes say.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct DebugfsUser {
+    name: String,
+    address: Option<u64>,
+    size: u64,
+    kernel: Option<String>,
+    kexec_count: Option<u32>,
+    live_update: Option<u64>,
+    sessions_at: Option<u64>,
+    reserve_mem: Option<Vec<ReserveMem>>,
+    fault: Option<String>,
+}
+
+impl DebugfsInspect {
+    pub(crate) fn new(folder: &std::path::Path, found: &Debugfs) -> Self {
+        Self {
+            folder: folder.to_string_lossy().into_owned(),
+            handed_over_at: found.root,
+            taken: found.taken.as_ref().map(DebugfsSide::from),
+            prepared: found.prepared.as_ref().map(DebugfsSide::from),
+        }
+    }
+}
+
+impl From<&Side> for DebugfsSide {
+    fn from(side: &Side) -> Self {
+        let tree = side.tree.as_ref().and_then(|tree| tree.as_ref().ok());
+        let user = |user: &Shown| {
+            let mut shown = DebugfsUser {
+                name: user.name.clone(),
+                address: tree.and_then(|tree| tree.user(&user.name)).and_then(|user| user.data),
+                size: user.size,
+                kernel: None,
+                kexec_count: None,
+                live_update: None,
+                sessions_at: None,
+                reserve_mem: None,
+                fault: None,
+            };
+            match &user.what {
+                Data::Metadata(found) => {
+                    (shown.kernel, shown.kexec_count) = (Some(text(&found.release).0), Some(found.count));
+                }
+                Data::ReserveMem(regions) => shown.reserve_mem = Some(regions.iter().map(ReserveMem::from).collect()),
+                Data::Luo(root) => {
+                    (shown.live_update, shown.sessions_at) = (Some(root.number), Some(root.sessions));
+                }
+                Data::Bad(why) => shown.fault = Some(why.clone()),
+                Data::Unknown => {}
+            }
+            shown
+        };
+        Self {
+            tree: tree.map(|tree| tree.version.to_string()),
+            tree_fault: side.tree.as_ref().and_then(|tree| tree.as_ref().err().cloned()),
+            map: tree.and_then(|tree| tree.map),
+            finalised: side.finalised,
+            users: side.users.iter().map(user).collect(),
+            scratch: side.scratch.iter().map(|area| files::Hole { offset: area.offset, length: area.len }).collect(),
         }
     }
 }

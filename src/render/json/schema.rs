@@ -48,6 +48,7 @@ fn answers() -> BTreeMap<&'static str, Vec<Value>> {
                 of::<pkernfs::PkernfsInspect>(),
                 of::<guestmemfs::GuestmemfsInspect>(),
                 of::<luo::LuoInspect>(),
+                of::<luo::DebugfsInspect>(),
             ],
         ),
         ("kho-compat", vec![of::<kho::KhoCompat>()]),

@@ -231,6 +231,13 @@ impl Store {
         for store in &mut stores {
             store.add_setups(source, finds);
         }
+        // A kernel that was started by a hand-over makes the next one with a higher count. Nothing may have used the pages of
+        // the old map yet, so that it still looks whole.
+        let last = stores.iter().filter(|store| store.moment != Moment::Later).map(Self::count).max();
+        for store in stores.iter_mut().filter(|store| Some(store.count()) < last) {
+            store.moment = Moment::Later;
+            store.confidence = Confidence::Scan;
+        }
         let mut links = Links::default();
         for store in &stores {
             for (page, _) in &store.lists {

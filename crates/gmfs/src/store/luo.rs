@@ -135,7 +135,9 @@ impl Luo {
         for ino in self.entries.keys().filter(|ino| wanted(**ino)) {
             let Some(memfd) = self.memfd(*ino) else { continue };
             let run = |extent: layout::Extent| {
-                Some(Run { offset: extent.offset, at: extent.at?, len: extent.len, bad: false })
+                // A run has whole pages.
+                let len = extent.len.checked_next_multiple_of(PAGE)?;
+                Some(Run { offset: extent.offset, at: extent.at?, len, bad: false })
             };
             let runs: Vec<Run> = self.extents(memfd).filter_map(run).collect();
             if !runs.is_empty() {
@@ -292,6 +294,57 @@ impl Luo {
             add(1_u64.checked_shl(order).unwrap_or_default());
         }
         orders
+    }
+
+    /// How many preserved bytes each user of the hand-over has; last what belongs to no user that is known. `None` without
+    /// a preserved map.
+    #[must_use]
+    pub fn by_user(&self) -> Option<Vec<(String, u64)>> {
+        const KHO: usize = 0;
+        let (store, map) = (&self.store, self.store.own_map()?);
+        let mut names = vec!["KHO".to_owned()];
+        let mut spans: Vec<(Span, usize)> = vec![(Span::new(store.tree.at, PAGE), KHO)];
+        let pages = |at: u64, len: u64| Span::new(at, len.max(1).checked_next_multiple_of(PAGE).unwrap_or(PAGE));
+        for user in &store.users {
+            let class = names.len();
+            names.push(name::escape(&user.name));
+            spans.extend(user.at.map(|at| (pages(at, user.size.unwrap_or(1)), class)));
+            match &*user.name {
+                b"memblock" => {
+                    spans.extend(store.reserve_mem.iter().map(|region| (pages(region.start, region.size), class)));
+                }
+                b"LUO" => {
+                    let root = store.luo.as_ref().and_then(|root| root.as_ref().ok());
+                    let flbs = root.and_then(|root| root.flbs).filter(|at| *at != 0);
+                    let lists = store.lists().map(|(at, _)| at).chain(flbs);
+                    spans.extend(lists.map(|at| (Span::new(at, PAGE), class)));
+                    spans.extend(self.owned().into_iter().map(|(span, ..)| (span, class)));
+                }
+                _ => {}
+            }
+        }
+        spans.sort_unstable_by_key(|(span, _)| (span.offset, span.len));
+        // Whoever comes first in memory has what two have.
+        let mut covered = 0;
+        for (span, _) in &mut spans {
+            let (start, end) = (span.offset.max(covered), span.end().max(covered));
+            (*span, covered) = (Span::new(start, end.saturating_sub(start)), end);
+        }
+        let (mut sums, mut rest) = (vec![0_u64; names.len()], 0_u64);
+        map.ranges(&self.source, |range| {
+            let range = range.span();
+            let mut known = 0_u64;
+            let first = spans.partition_point(|(span, _)| span.end() <= range.offset);
+            for (span, class) in spans.iter().skip(first).take_while(|(span, _)| span.offset < range.end()) {
+                let len = span.end().min(range.end()).saturating_sub(span.offset.max(range.offset));
+                known = known.saturating_add(len);
+                if let Some(sum) = sums.get_mut(*class) {
+                    *sum = sum.saturating_add(len);
+                }
+            }
+            rest = rest.saturating_add(range.len.saturating_sub(known));
+        });
+        Some(names.into_iter().zip(sums).chain([("no known user".to_owned(), rest)]).collect())
     }
 
     /// What files have, by rising address: content and the pages of records.
