@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use gmfs_format::fuzzing::{Form, Made, MadeFile, Memory, Way, content};
+use gmfs_format::fuzzing::{Form, Made, MadeFile, Memory, Tables, Way, content};
 use gmfs_format::kho::{Bitmaps, Hints, MapFault, PageStructs, Tree};
 use gmfs_format::luo::{Confidence, Fault, File, Memfd, Moment, Origin, RootError, Session, Store, scan};
 use gmfs_io::ReadAt as _;
@@ -244,51 +244,6 @@ fn an_unknown_handler_is_shown_with_what_it_left() {
     assert!(file.memfd.is_none());
 }
 
-/// Page tables that are being made, and what they map.
-struct Tables {
-    memory: Memory,
-    top: u64,
-    levels: u32,
-    next: u64,
-}
-
-impl Tables {
-    fn new(levels: u32) -> Self {
-        let mut tables = Self { memory: Memory::default(), top: 0, levels, next: 0x4000_0000 };
-        tables.top = tables.page();
-        tables
-    }
-
-    fn page(&mut self) -> u64 {
-        self.next += 4096;
-        self.memory.write(self.next, &[0; 4096]);
-        self.next
-    }
-
-    /// Maps an address to memory, by tables down to `level`: 0 for pages, 1 for 2 MiB.
-    fn map(&mut self, address: u64, to: u64, level: u32) {
-        let mut table = self.top;
-        for above in (level + 1..self.levels).rev() {
-            let slot = table + 8 * (address >> (12 + 9 * above) & 511);
-            table = match self.memory.get(slot) & !0xfff {
-                0 => {
-                    let page = self.page();
-                    self.memory.put(slot, page | 0x63);
-                    page
-                }
-                there => there,
-            };
-        }
-        let large = if level > 0 { 0x80 } else { 0 };
-        self.memory.put(table + 8 * (address >> (12 + 9 * level) & 511), to | 0x63 | large);
-    }
-
-    /// Writes the mark of a piece into the page structure of its first page, which is somewhere from `structs` on.
-    fn mark(&mut self, structs: u64, at: u64, order: u64) {
-        self.memory.put(structs + at / 4096 * 64 + 40, 0x4b48_4f50 << 32 | order);
-    }
-}
-
 #[test]
 fn marks_are_found_through_tables_of_four_and_of_five_levels() {
     // The array of a kernel without and with KASLR, in large pages and in small ones.
@@ -298,7 +253,7 @@ fn marks_are_found_through_tables_of_four_and_of_five_levels() {
         (5, 0xffd4_0000_0000_0000, 1),
         (5, 0xff8a_bc1f_c000_0000, 0),
     ] {
-        let mut tables = Tables::new(levels);
+        let mut tables = Tables::new(Memory::default(), levels);
         let structs = 0x5000_0000;
         for n in 0..3_u64 << if level == 0 { 9 } else { 0 } {
             let bytes = 4096 << (9 * level);
@@ -331,7 +286,7 @@ fn marks_are_found_through_tables_of_four_and_of_five_levels() {
 
 #[test]
 fn vmcoreinfo_leads_to_the_page_structures_where_nothing_is_marked() {
-    let mut tables = Tables::new(4);
+    let mut tables = Tables::new(Memory::default(), 4);
     let (array, structs, sections) = (0xffff_ea00_0000_0000_u64, 0x5000_0000, 0xffff_8880_1000_0000_u64);
     tables.map(array, structs, 1);
     (0..2 << 20).step_by(4096).for_each(|at| tables.memory.write(structs + at, &[0; 4096]));
@@ -363,12 +318,12 @@ fn vmcoreinfo_leads_to_the_page_structures_where_nothing_is_marked() {
 #[test]
 fn tables_that_lead_in_circles_end() {
     for levels in [4, 5] {
-        let mut tables = Tables::new(levels);
+        let mut tables = Tables::new(Memory::default(), levels);
         let top = tables.top;
         (0..512).for_each(|n| tables.memory.put(top + 8 * n, top | 0x63));
         let hints = Hints::new("", &[(top, if levels == 5 { 0x1000 } else { 0 })]);
         assert_eq!(PageStructs::find(&tables.memory, &hints, &[0x10_0000]), None);
-        let mut other = Tables::new(levels);
+        let mut other = Tables::new(Memory::default(), levels);
         other.map(0xffff_ea00_0000_0000, 0x5000_0000, 1);
         other.memory.write(0x5000_0000, &[0; 4096]);
         other.mark(0x5000_0000, 0x1000, 0);
