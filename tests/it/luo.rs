@@ -201,7 +201,6 @@ fn what_only_native_regions_can_do_is_refused_by_name() {
     for args in [
         vec!["fsck", "-p", &image],
         vec!["fsck", "-y", &image],
-        vec!["save", &image, "-o", "copy"],
         vec!["inspect", &image, "pages"],
         vec!["dump", &image, "-o", "meta"],
     ] {
@@ -295,4 +294,33 @@ fn moments_of_one_hand_over_are_compared() {
     assert_eq!((bytes("no known user"), bytes("KHO")), (0.into(), 4096.into()));
     let total: u64 = found["users"].as_array().unwrap().iter().map(|user| user["bytes"].as_u64().unwrap()).sum();
     assert_eq!(total, truth["fdts"][0]["radix"]["pages"].as_u64().unwrap() * 4096);
+}
+
+/// A hand-over that is saved is a dump, in which all of it is where it was.
+#[test]
+fn a_hand_over_is_saved_as_a_small_dump() {
+    for (name, moment) in [("main-2-frozen", "frozen"), ("main-4-boot", "later"), ("v619-2-frozen", "frozen")] {
+        let Some((sandbox, image, _)) = prepare(name) else { return };
+        let done = sandbox.run(&["save", &image, "-o", "saved", "--json"]);
+        let answer = done.json();
+        // A capture has only the first pages of memory that reserve_mem= set aside.
+        assert!(done.code == 1 && !answer["absent"].as_array().unwrap().is_empty(), "{}", done.all());
+        let found = sandbox.run(&["inspect", "saved", "--json"]).json();
+        assert_eq!(found["moment"], moment, "{name}");
+        let both = |args: &[&str]| {
+            [&image[..], "saved"].map(|image| sandbox.run(&[&[args[0], image], &args[1..]].concat()).stdout)
+        };
+        let [one, other] = both(&["ls", "-lR"]);
+        assert!(!one.is_empty() && one == other, "{name}");
+        sandbox.succeeds(&format!("diff --data {image} saved"));
+        let [one, other] =
+            both(&["fsck", "-n", "--json"]).map(|bytes| serde_json::from_slice::<Value>(&bytes).unwrap());
+        assert_eq!((&one["verdict"], &one["findings"]), (&other["verdict"], &other["findings"]), "{name}");
+        assert_eq!(found["image"]["kind"], "elf");
+        // What is not there is not shown as zeros.
+        let held = |image: &str| sandbox.run(&["inspect", image, "unclaimed"]).code;
+        assert_eq!(held("saved"), 2, "page structures are no part of a hand-over");
+        sandbox.fails_with(2, &format!("save {image} -o saved"), "exists");
+        sandbox.fails_with(2, &format!("save {image} -o -"), "-o FILE");
+    }
 }

@@ -296,6 +296,39 @@ impl Luo {
         orders
     }
 
+    /// The memory that the hand-over consists of, as far as it is known, by rising address: device tree, preserved map, what
+    /// hands the root over, data of users, lists, records, content, memory that `reserve_mem=` set aside.
+    #[must_use]
+    pub fn parts(&self) -> Vec<Span> {
+        let store = &self.store;
+        let mut spans = vec![Span::new(store.tree.at, store.tree.size.into())];
+        spans.extend(store.own_map().into_iter().flat_map(|map| map.records()).map(|at| Span::new(*at, PAGE)));
+        for setup in &store.setups {
+            spans.extend([Span::new(setup.at, PAGE), Span::new(setup.scratch, setup.scratch_bytes)]);
+        }
+        spans.extend(store.users.iter().filter_map(|user| Some(Span::new(user.at?, user.size.unwrap_or(1)))));
+        let root = store.luo.as_ref().and_then(|root| root.as_ref().ok());
+        let flbs = root.and_then(|root| root.flbs).filter(|at| *at != 0);
+        spans.extend(store.lists().map(|(at, _)| at).chain(flbs).map(|at| Span::new(at, PAGE)));
+        spans.extend(store.reserve_mem.iter().map(|region| Span::new(region.start, region.size)));
+        spans.extend(self.owned().into_iter().map(|(span, ..)| span));
+        let whole = |span: Span| {
+            let (start, end) =
+                (gmfs_io::num::round_down(span.offset, PAGE), span.end().checked_next_multiple_of(PAGE)?);
+            (end <= 1 << 52).then(|| Span::new(start, end.saturating_sub(start).max(PAGE)))
+        };
+        let mut spans: Vec<Span> = spans.into_iter().filter_map(whole).collect();
+        spans.sort_unstable_by_key(|span| (span.offset, span.len));
+        let mut merged: Vec<Span> = Vec::new();
+        for span in spans {
+            match merged.last_mut().filter(|last| last.end() >= span.offset) {
+                Some(last) => last.len = last.len.max(span.end().saturating_sub(last.offset)),
+                None => merged.push(span),
+            }
+        }
+        merged
+    }
+
     /// How many preserved bytes each user of the hand-over has; last what belongs to no user that is known. `None` without
     /// a preserved map.
     #[must_use]
