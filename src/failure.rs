@@ -192,6 +192,10 @@ fn file(error: &FileError) -> Told {
             "wait until that process is done, or longer with --wait SECONDS; what only reads takes --no-lock",
         ),
         FileError::NotWaited { .. } => ("interrupted", None),
+        FileError::WrongKind { path, .. } if gmfs::debugfs::is_debugfs(path) => with(
+            "wrong-kind",
+            "`gmfs inspect` shows what debugfs says of a hand-over; sessions and files are in memory only: in /proc/kcore",
+        ),
         FileError::WrongKind { .. } => {
             with("wrong-kind", "IMAGE is a region file, a block device, /dev/mem, a devdax device or a crash dump")
         }

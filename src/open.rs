@@ -299,7 +299,7 @@ pub(crate) fn told(error: gmfs::Error) -> anyhow::Error {
         error @ gmfs::Error::NotNative(_) => {
             let hint = match error {
                 gmfs::Error::NotNative(Layout::Luo) => {
-                    "gmfs reads a hand-over, by scan, inspect, fsck, ls, tree, stat, cat, extract, map and who, and does not write it"
+                    "gmfs reads a hand-over, by scan, inspect, fsck, ls, tree, stat, cat, extract, save, map, who and diff, and does not write it"
                 }
                 _ => {
                     "gmfs reads such a region, by inspect, fsck, ls, tree, stat, cat, extract, map, who and save, and does not write it"

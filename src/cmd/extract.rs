@@ -37,7 +37,7 @@ use crate::render::size;
 /// its name when it is whole, and is called FILE.partial until then. Only their owner may read the files and directories that
 /// are made, unless -p is given. A PATH that is not in the region and has *, ? or [...] in it stands for all that it matches; quote it. Symbolic links that are in DEST already are not followed; DEST itself may be one. A file or directory whose
 /// name could lead out of DEST is left out and named, and the exit status is 1. Beside the files of a live-update session,
-/// session.json has what is recorded of them: handler, seals, position.
+/// session.json has what is recorded of them: handler, seals, position; beside a single file, FILE.session.json has that.
 #[derive(Arguments, Clone, Debug)]
 #[command(after_long_help = "Examples:
   gmfs extract region.img /vms/a.mem
@@ -277,6 +277,7 @@ impl<'a, 't> Work<'a, 't> {
         if top.kind == Kind::File {
             let (folder, name) = target.file()?;
             self.file(&path, top, (&folder, &name), ctx)?;
+            self.session_of(top, &folder, &name)?;
             self.doubtful.push((top, paths::shown(&path)));
             return Ok(());
         }
@@ -356,10 +357,22 @@ impl<'a, 't> Work<'a, 't> {
     /// Beside the files of a session: what is recorded of them.
     fn session(&self, directory: &Inode, folder: &Arc<Folder>) -> Result<()> {
         let Some(session) = self.store.luo().and_then(|luo| luo.session(directory.ino)) else { return Ok(()) };
-        let name = OsStr::new(SESSION_FILE);
+        self.record(&json::luo::LuoSession::from(session), folder, OsStr::new(SESSION_FILE))
+    }
+
+    /// Beside a single file of a session: what is recorded of it and of its session.
+    fn session_of(&self, file: &Inode, folder: &Arc<Folder>, name: &OsStr) -> Result<()> {
+        let Some(luo) = self.store.luo() else { return Ok(()) };
+        let (Some(session), Some(recorded)) = (luo.session(file.ino), luo.file(file.ino)) else { return Ok(()) };
+        let mut name = name.to_owned();
+        name.push(".");
+        name.push(SESSION_FILE);
+        self.record(&json::luo::LuoSession::with_one(session, recorded), folder, &name)
+    }
+
+    fn record(&self, wire: &json::luo::LuoSession, folder: &Arc<Folder>, name: &OsStr) -> Result<()> {
         let file = NewFile::begin_in(folder, name, self.args.force, self.args.image.files())?;
-        let wire = json::luo::LuoSession::from(session);
-        let text = serde_json::to_string_pretty(&wire)?;
+        let text = serde_json::to_string_pretty(wire)?;
         let mut out = file.file();
         std::io::Write::write_all(&mut out, text.as_bytes())
             .and_then(|()| std::io::Write::write_all(&mut out, b"\n"))

@@ -1,10 +1,12 @@
 //! `gmfs inspect`: what a region says of itself, in several views.
 
+mod debugfs;
 mod guestmemfs;
 pub(crate) mod image;
 mod luo;
 mod pkernfs;
 mod raw;
+mod unclaimed;
 mod views;
 
 use anyhow::{Context as _, Result};
@@ -35,12 +37,14 @@ use gmfs::{Located, Place, Store};
 /// Show what a region says of itself
 ///
 /// Nothing is written. A region that is damaged is shown as far as it can be read. The exit status is 1 if a listing is
-/// incomplete because pages are lost; whether the region is sound is for `gmfs fsck` to say.
+/// incomplete because pages are lost; whether the region is sound is for `gmfs fsck` to say. IMAGE may also be a folder like
+/// /sys/kernel/debug/kho, in which a running kernel shows what it took from and prepares for a kexec handover.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs inspect region.img
   gmfs inspect vmcore files --json
   gmfs inspect vmcore --image
+  gmfs inspect vmcore unclaimed
   gmfs inspect region.img raw --page 1 --copy b")]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -85,6 +89,8 @@ enum View {
     Pages,
     /// The fields of one metadata page, with offsets, whatever they hold
     Raw,
+    /// Memory that a kernel took from a kexec handover, and that nobody has claimed; by the marks in page structures
+    Unclaimed,
 }
 
 /// A copy of the metadata.
@@ -117,12 +123,22 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     if args.about {
         return image::run(args, ctx);
     }
+    if gmfs::debugfs::is_debugfs(&args.image.image) {
+        return debugfs::run(args, ctx);
+    }
     match args.view {
         View::Raw => return raw::run(args, ctx),
         View::Superblock => return superblock(args, ctx),
         _ => {}
     }
     let opened = open::store(&args.image, ctx)?;
+    if args.view == View::Unclaimed && opened.luo().is_none() {
+        let message =
+            format!("the view `unclaimed` is for kexec handovers, and the store has the layout {}", opened.layout());
+        return Err(Failure::new("layout", message)
+            .hint("`gmfs scan IMAGE` lists all stores; --store N takes one")
+            .into());
+    }
     if let Some(found) = opened.pkernfs() {
         return pkernfs::run(args, &opened, found, ctx);
     }
@@ -150,7 +166,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         View::Inodes => views::inodes(&opened, lists, ctx)?,
         View::Files => views::files(&opened, args.in_use, lists, ctx)?,
         View::Pages => views::pages(&opened, lists, ctx)?,
-        View::Summary | View::Superblock | View::Raw => Exit::Done,
+        View::Summary | View::Superblock | View::Raw | View::Unclaimed => Exit::Done,
     };
     if let Some(answer) = answer {
         json::print(ctx, "inspect", &answer)?;

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use anyhow::Result;
 use clap::Args as Arguments;
+use gmfs::Store;
 use gmfs::in_use::ByFile;
 use gmfs_format::model::{Inode, InodeNo, Kind, Tree};
 
@@ -83,13 +84,19 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             _ => groups.push((head, from..lines.len())),
         }
     }
+    for line in &mut lines {
+        line.name.push_str(&known(&store, line.inode.ino));
+    }
     let users = args.in_use.then(|| {
         let listed: BTreeSet<InodeNo> = lines.iter().map(|line| line.inode.ino).collect();
         ByFile::find(&store, &store.runs(|ino| listed.contains(&ino)), in_use::tell)
     });
     store.unlock();
     if args.json {
-        let entry = |line: &Line<'_>| files::Entry::new(&line.path, line.inode).used(users.as_ref(), line.inode);
+        let entry = |line: &Line<'_>| {
+            let entry = files::Entry::new(&line.path, line.inode).known(store.known_as(line.inode.ino));
+            entry.used(users.as_ref(), line.inode)
+        };
         let entries = lines.iter().map(entry).collect();
         let not_shown = files::NotShown::list(&hidden);
         let (image, store) = ((&store.place).into(), (&store).into());
@@ -179,6 +186,11 @@ fn long(lines: &[Line<'_>], users: Option<&ByFile>, ctx: &mut Ctx) -> Result<()>
         return Ok(());
     }
     Ok(table.print(ctx)?)
+}
+
+/// What follows a name that somebody calls otherwise: two spaces and that.
+pub(crate) fn known(store: &Store, ino: InodeNo) -> String {
+    store.known_as(ino).map(|name| format!("  {}", paths::shown(name.as_bytes()))).unwrap_or_default()
 }
 
 /// The style in which a name is shown.

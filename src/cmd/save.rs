@@ -4,10 +4,10 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs::Located;
 use gmfs::content::{Gap, Gaps};
 use gmfs::copy::Copied;
 use gmfs::save;
+use gmfs::{Located, Store};
 use gmfs_format::model::Piece;
 use gmfs_io::Span;
 use gmfs_volume::rebuild::load_or_rebuild;
@@ -31,7 +31,8 @@ use crate::stdout;
 /// kernel copies it, or shares its blocks if the filesystem can, and pages of zeros are copied. Ranges that the image
 /// does not hold, or that cannot be read, become holes too and are listed; the exit status is 1 then. FILE is called
 /// FILE.partial until it is complete; after an error or an interrupt nothing is left of it. With - for FILE the region
-/// goes to standard output, which must be a file that can have holes if the image does not hold all of the region.
+/// goes to standard output, which must be a file that can have holes if the image does not hold all of the region. A kexec
+/// handover is all over memory, so FILE becomes an ELF core with what it consists of, at its addresses.
 #[derive(Arguments, Debug)]
 #[command(after_long_help = "Examples:
   gmfs save vmcore -o region.img
@@ -53,7 +54,12 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     if is_standard(&args.make.output) {
         return to_standard(args, ctx).with_context(cannot);
     }
-    let located = open::locate(&args.image, ctx)?;
+    let located = open::locate_any(&args.image, ctx)?;
+    if located.handover.is_some() {
+        let store = open::open_located(&args.image, located, ctx)?;
+        return handover(args, &store, ctx)
+            .with_context(|| format!("cannot save the hand-over in {}", args.image.image.display()));
+    }
     let source = cut(&args.image, located).with_context(cannot)?;
     let length = source.source.size();
     if args.make.dry_run {
@@ -71,6 +77,56 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let (whole, data) = (size::both(length), size::human(written));
     ctx.success(&printable(&format!("{}: {whole} saved, {data} of it data", args.make.output.display())))?;
     tell(&gaps, ctx);
+    Ok(exit)
+}
+
+/// Saves what a hand-over consists of as an ELF core.
+fn handover(args: &Args, store: &Store, ctx: &mut Ctx) -> Result<Exit> {
+    let Some(luo) = store.luo() else { return Ok(Exit::Done) };
+    let (length, known) = save::handover_planned(store, luo);
+    let done = if args.make.dry_run {
+        output::check(&args.make.output, args.make.force, args.image.files())?;
+        None
+    } else {
+        let file = NewFile::begin(&args.make.output, args.make.force, args.image.files())?;
+        let progress = Progress::new(ctx, "saving", length);
+        let copied = save::handover(store, luo, file.file(), &progress).map_err(output::copying);
+        progress.done();
+        let copied = copied.with_context(|| unfinished(&args.make.output))?;
+        file.keep()?;
+        Some(copied)
+    };
+    let gaps = done.as_ref().map_or(&known, |copied| &copied.gaps);
+    let exit = if gaps.is_empty() { Exit::Done } else { Exit::No };
+    if args.json {
+        let answer = actions::Save {
+            image: (&store.place).into(),
+            store: store.into(),
+            region: region::Span { base: store.base(), size: length },
+            dry_run: args.make.dry_run,
+            output: args.make.output.to_string_lossy().into_owned(),
+            bytes_written: done.as_ref().map(|copied| copied.written),
+            absent: actions::Gap::list(gaps, None, Some(0)),
+        };
+        json::print(ctx, "save", &answer)?;
+        return Ok(exit);
+    }
+    let (to, whole) = (args.make.output.display(), size::both(length));
+    match &done {
+        Some(copied) => {
+            let text =
+                format!("{to}: {whole} of memory saved as an ELF core, {} of it data", size::human(copied.written));
+            ctx.success(&printable(&text))?;
+        }
+        None => ctx.line(&printable(&format!("{to}: {whole} of memory would be saved; nothing was written")))?,
+    }
+    for Gap { span, at, why } in gaps.iter() {
+        let at = at.map_or_else(String::new, |at| format!(" at {at:#x}"));
+        ctx.warn(&format!(
+            "{}{at} of the hand-over are not in the image ({why}), and not in FILE",
+            size::human(span.len)
+        ));
+    }
     Ok(exit)
 }
 
@@ -121,7 +177,13 @@ fn to_standard(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         let failure = Failure::new("usage", "with --json, the answer goes to standard output, and the region cannot");
         return Err(failure.hint("-o FILE names a file").into());
     }
-    let source = cut(&args.image, open::locate(&args.image, ctx)?)?;
+    let located = open::locate_any(&args.image, ctx)?;
+    if located.handover.is_some() {
+        let failure =
+            Failure::new("usage", "a hand-over is saved into a file, whose table of segments is written last");
+        return Err(failure.hint("-o FILE names a file").into());
+    }
+    let source = cut(&args.image, located)?;
     if args.make.dry_run {
         return planned(args, &source, ctx);
     }

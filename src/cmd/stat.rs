@@ -7,8 +7,7 @@ use clap::Args as Arguments;
 use gmfs::Store;
 use gmfs::in_use::ByFile;
 use gmfs::store::{Luo, Run};
-use gmfs_format::model::Inode;
-use gmfs_format::model::Kind;
+use gmfs_format::model::{Inode, InodeNo, Kind};
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
@@ -64,7 +63,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         let handed = luo::Handed::of(&store, inode.ino);
         answer.push(files::Status {
             handed,
-            entry: files::Entry::new(&path, inode).used(users.as_ref(), inode),
+            entry: files::Entry::new(&path, inode).known(store.known_as(inode.ino)).used(users.as_ref(), inode),
             extents: extents.iter().map(|run| files::Extent::new(run, &store)).collect(),
             lost_pages: runs.lost_pages,
         });
@@ -79,7 +78,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
 }
 
 /// What a kernel records of a session, or of a file in one.
-fn handed(found: &Luo, inode: &Inode, table: &mut Table) {
+fn handed(store: &Store, found: &Luo, inode: &Inode, table: &mut Table) {
     if let Some(session) = found.session(inode.ino).filter(|_| inode.kind == Kind::Directory) {
         table.row(["Found by", session.origin.name()]);
         table.row(["Files", &session.count.to_string()]);
@@ -101,9 +100,23 @@ fn handed(found: &Luo, inode: &Inode, table: &mut Table) {
                 Some(seals) => seals.join(", "),
             };
             table.row(["Seals", &seals]);
-            table.row(["Folios", &memfd.folios.to_string()]);
+            table.row(["Folios", &folios(found, inode.ino, memfd.folios)]);
+            if let Some((held, all)) = luo::held(store, inode.ino) {
+                table.row(["Held", &held_text(held, all)]);
+            }
         }
     }
+}
+
+/// `6: 2 of order 0, 4 of order 9`
+fn folios(found: &Luo, ino: InodeNo, count: u64) -> String {
+    let orders = found.folio_orders(ino);
+    let rest = count.saturating_sub(orders.values().sum());
+    let mut texts: Vec<String> = orders.iter().map(|(order, count)| format!("{count} of order {order}")).collect();
+    if rest > 0 {
+        texts.push(format!("{rest} of an order that is not recorded"));
+    }
+    if texts.is_empty() { count.to_string() } else { format!("{count}: {}", texts.join(", ")) }
 }
 
 fn show(
@@ -118,8 +131,11 @@ fn show(
     table.row(["Path", &paths::shown(path)]);
     table.row(["Inode", &inode.ino.to_string()]);
     table.row(["Kind", inode.kind.name()]);
+    if let Some(name) = store.known_as(inode.ino) {
+        table.row(["Known as", &paths::shown(name.as_bytes())]);
+    }
     if let Some(found) = store.luo() {
-        handed(found, inode, &mut table);
+        handed(store, found, inode, &mut table);
     }
     if inode.kind == Kind::File && store.content_fault(inode.ino).is_none() {
         let recorded =
@@ -149,4 +165,13 @@ fn show(
         table.row(["Accessed", &time::human(attributes.accessed)]);
     }
     Ok(table.print(ctx)?)
+}
+
+/// Whether the folios of a file are held, in words.
+fn held_text(held: u64, all: u64) -> String {
+    match held {
+        0 => "no: the file was claimed, or its memory was given back".to_owned(),
+        held if held == all => "yes: nobody has claimed the file".to_owned(),
+        held => format!("in part: {held} of {all} folios"),
+    }
 }

@@ -44,10 +44,10 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         }
     };
     let hidden = if args.json {
-        let mut entries = vec![files::Entry::new(&path, top)];
+        let mut entries = vec![files::Entry::new(&path, top).known(store.known_as(top.ino))];
         let walked = paths::walk(tree, (top, &path), |step| {
             note(step);
-            entries.push(files::Entry::new(&step.path, step.inode));
+            entries.push(files::Entry::new(&step.path, step.inode).known(store.known_as(step.inode.ino)));
             Ok::<_, anyhow::Error>(Go::In)
         })?;
         let hidden = paths::hidden(tree, top, &walked);
@@ -67,7 +67,8 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             let name = paint(ctx.colour, role(step.inode), &paths::shown(&step.inode.name));
             let size = if file { format!("  {}", size::human(step.inode.size)) } else { String::new() };
             let size = paint(ctx.colour, Role::Dim, &size);
-            ctx.line(&format!("{}{name}{size}", branch(&step.last))).map(|()| Go::In)
+            let known = super::ls::known(&store, step.inode.ino);
+            ctx.line(&format!("{}{name}{known}{size}", branch(&step.last))).map(|()| Go::In)
         })?;
         let directories =
             if directories == 1 { "1 directory".to_owned() } else { format!("{directories} directories") };

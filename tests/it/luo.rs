@@ -201,11 +201,126 @@ fn what_only_native_regions_can_do_is_refused_by_name() {
     for args in [
         vec!["fsck", "-p", &image],
         vec!["fsck", "-y", &image],
-        vec!["save", &image, "-o", "copy"],
         vec!["inspect", &image, "pages"],
         vec!["dump", &image, "-o", "meta"],
     ] {
         let done = sandbox.run(&args);
         assert!(done.code != 0 && done.all().contains("luo"), "{args:?}: {}", done.all());
+    }
+}
+
+/// What the kernel has marked, by its page structures, with whom the records say it belongs to.
+#[test]
+fn what_is_held_and_not_claimed_is_listed_with_its_owner() {
+    let Some((sandbox, image, truth)) = prepare("main-6-retrieved") else { return };
+    let found = sandbox.run(&["inspect", &image, "unclaimed", "--json"]).json()["unclaimed"].clone();
+    let marked = truth["struct_pages"]["marked_KHOP"].as_array().unwrap();
+    let bytes: u64 = marked.iter().map(|mark| 4096 << mark[1].as_u64().unwrap()).sum();
+    assert_eq!((&found["pieces"], &found["bytes"]), (&marked.len().into(), &bytes.into()));
+    assert_eq!(found["complete"], true);
+    let ranges = found["ranges"].as_array().unwrap();
+    let of = |at: u64| ranges.iter().find(|range| range["address"] == at).unwrap();
+    assert_eq!(
+        (&of(0x170c_4000)["path"], &of(0x170c_4000)["length"]),
+        (&"/unnamed-0x63c000/0x4d".into(), &36_864.into())
+    );
+    assert_eq!(of(0x1740_0000)["page_kind"], "reserve_mem=alpha");
+    assert_eq!(of(0x64_c000)["page_kind"], "record");
+    // The same by the other hand-over in the image, which is the one that this kernel prepares.
+    let other = sandbox.run(&["inspect", &image, "unclaimed", "--json", "--store", "2"]).json();
+    assert_eq!(other["unclaimed"]["bytes"], bytes);
+    // Which files are held is what the guest had left.
+    let held =
+        |path: &str| sandbox.run(&["stat", &image, path, "--json"]).json()["files"][0]["handed"]["held_folios"].clone();
+    for (path, folios) in [("/unnamed-0x63c000/0x4d", 9), ("/unnamed-0x63c000/0x4e", 2), ("/unnamed-0x646000/0x6", 6)] {
+        assert_eq!(held(path), folios, "{path}");
+    }
+    assert_eq!(held("/unnamed-0x646000/0x5"), 0);
+    let Some((sandbox, image, _)) = prepare("main-4-boot") else { return };
+    sandbox.fails_with(2, &format!("inspect {image} unclaimed"), "page tables");
+}
+
+/// Files of debugfs, as a running kernel shows them.
+#[test]
+fn debugfs_says_what_was_handed_over_and_what_is_prepared() {
+    let Some(dir) = gmfs_testing::fixtures("luo") else { return };
+    let sandbox = Sandbox::new();
+    let folder = |name: &str| dir.join("debugfs").join(name).into_os_string().into_string().unwrap();
+    let ask = |name: &str| sandbox.run(&["inspect", &folder(name), "--json"]).json();
+    let user = |side: &Value, name: &str| {
+        side["users"].as_array().unwrap().iter().find(|user| user["name"] == name).unwrap().clone()
+    };
+    let first = ask("main-gen1-preserved");
+    assert_eq!((&first["taken"], &first["prepared"]["tree"]), (&Value::Null, &Value::Null));
+    assert!(first["prepared"]["tree_fault"].as_str().unwrap().contains("233 of its 345 bytes"));
+    assert_eq!(user(&first["prepared"], "LUO")["live_update"], 1);
+    assert_eq!(first["prepared"]["scratch"].as_array().unwrap().len(), 3);
+    let second = ask("main-gen2-boot");
+    assert_eq!((&second["handed_over_at"], &second["taken"]["tree"]), (&0x41_5000.into(), &"kho-v4".into()));
+    assert!(user(&second["taken"], "LUO")["fault"].as_str().unwrap().contains("another owner"));
+    assert_eq!(user(&second["taken"], "kexec-metadata")["kernel"], "7.3.4");
+    assert_eq!(user(&second["taken"], "memblock")["reserve_mem"][0]["label"], "alpha");
+    assert_eq!(user(&second["prepared"], "LUO")["live_update"], 2);
+    assert_eq!(user(&ask("k71-gen2-boot")["taken"], "LUO")["live_update"], 1);
+    assert_eq!(ask("k619-gen1-preserved")["prepared"]["finalised"], false);
+    sandbox.fails_with(2, &format!("ls {}", folder("main-gen2-boot")), "/proc/kcore");
+    sandbox.fails_with(2, &format!("inspect {} files", folder("main-gen2-boot")), "nothing else");
+}
+
+#[test]
+fn one_file_is_extracted_with_what_is_recorded_of_it() {
+    let Some((sandbox, image, _)) = prepare("main-2-frozen") else { return };
+    sandbox.ok(&format!("extract {image} /seals/0x2 guest"));
+    let record: Value = serde_json::from_slice(&std::fs::read(sandbox.path("guest.session.json")).unwrap()).unwrap();
+    assert_eq!((&record["name"], &record["count"]), (&"seals".into(), &5.into()));
+    let files = record["files"].as_array().unwrap();
+    assert_eq!((files.len(), &files[0]["token"], &files[0]["handler"]), (1, &"0x2".into(), &"memfd-v2".into()));
+    sandbox.fails_with(2, &format!("extract {image} /seals/0x2 guest"), "exists");
+}
+
+/// Two moments of one hand-over have the same files in the same pages, also where a last page is not full.
+#[test]
+fn moments_of_one_hand_over_are_compared() {
+    let (Some((sandbox, frozen, truth)), Some(dir)) = (prepare("main-2-frozen"), gmfs_testing::fixtures("luo")) else {
+        return;
+    };
+    unpack(&sandbox, &dir, "main-4-boot.mini.elf");
+    sandbox.succeeds(&format!("diff {frozen} main-4-boot.mini.elf"));
+    sandbox.succeeds(&format!("diff --data {frozen} main-4-boot.mini.elf"));
+    // All of what is preserved has a user.
+    let found = sandbox.run(&["inspect", &frozen, "--json"]).json()["preserved"].clone();
+    let bytes =
+        |of: &str| found["users"].as_array().unwrap().iter().find(|user| user["user"] == of).unwrap()["bytes"].clone();
+    assert_eq!((bytes("no known user"), bytes("KHO")), (0.into(), 4096.into()));
+    let total: u64 = found["users"].as_array().unwrap().iter().map(|user| user["bytes"].as_u64().unwrap()).sum();
+    assert_eq!(total, truth["fdts"][0]["radix"]["pages"].as_u64().unwrap() * 4096);
+}
+
+/// A hand-over that is saved is a dump, in which all of it is where it was.
+#[test]
+fn a_hand_over_is_saved_as_a_small_dump() {
+    for (name, moment) in [("main-2-frozen", "frozen"), ("main-4-boot", "later"), ("v619-2-frozen", "frozen")] {
+        let Some((sandbox, image, _)) = prepare(name) else { return };
+        let done = sandbox.run(&["save", &image, "-o", "saved", "--json"]);
+        let answer = done.json();
+        // A capture has only the first pages of memory that reserve_mem= set aside.
+        assert!(done.code == 1 && !answer["absent"].as_array().unwrap().is_empty(), "{}", done.all());
+        let found = sandbox.run(&["inspect", "saved", "--json"]).json();
+        assert_eq!(found["moment"], moment, "{name}");
+        let both = |args: &[&str]| {
+            [&image[..], "saved"].map(|image| sandbox.run(&[&[args[0], image], &args[1..]].concat()).stdout)
+        };
+        let [one, other] = both(&["ls", "-lR"]);
+        assert!(!one.is_empty() && one == other, "{name}");
+        sandbox.succeeds(&format!("diff --data {image} saved"));
+        let [one, other] =
+            both(&["fsck", "-n", "--json"]).map(|bytes| serde_json::from_slice::<Value>(&bytes).unwrap());
+        assert_eq!((&one["verdict"], &one["findings"]), (&other["verdict"], &other["findings"]), "{name}");
+        assert_eq!(found["image"]["kind"], "elf");
+        // What is not there is not shown as zeros.
+        let held = |image: &str| sandbox.run(&["inspect", image, "unclaimed"]).code;
+        assert_eq!(held("saved"), 2, "page structures are no part of a hand-over");
+        sandbox.fails_with(2, &format!("save {image} -o saved"), "exists");
+        sandbox.fails_with(2, &format!("save {image} -o -"), "-o FILE");
     }
 }

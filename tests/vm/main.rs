@@ -15,6 +15,7 @@ mod disk;
 mod guest;
 mod initramfs;
 mod iomem;
+mod kernel_memory;
 mod live;
 mod machine;
 mod mapped;
@@ -158,6 +159,18 @@ fn mapped_memory_is_in_use() -> Result<()> {
     scenario::fill(&mut guest, image)?;
     mapped::refuses_what_is_mapped(&mut guest, image)?;
     mapped::excludes_by_range(&mut guest, image)
+}
+
+/// The memory of the running kernel is an image, in both forms that Linux has for it.
+#[test]
+fn the_kernel_s_own_memory_is_read() -> Result<()> {
+    let Some((tools, gmfs)) = tools::or_skip(tools_and_gmfs())? else {
+        return Ok(());
+    };
+    let mut guest = boot(&tools, &gmfs, RESERVED, &[])?;
+    kernel_memory::has_no_handover(&mut guest)?;
+    kernel_memory::finds_what_is_reserved(&mut guest)?;
+    kernel_memory::finds_what_is_mapped(&mut guest)
 }
 
 /// Everything that a test of gmfs needs, except the guest's kernel.

@@ -20,7 +20,7 @@ use std::ops::Range;
 use gmfs_io::{Absence, ReadAt, ReadError, Span};
 
 use header::Header;
-pub use notes::Notes;
+pub use notes::{KernelNotes, Notes};
 use segments::{Backing, Piece};
 
 use gmfs_io::extents::{Extent, fill};

@@ -13,6 +13,7 @@
 mod exercise;
 mod made;
 mod memory;
+mod tables;
 
 #[allow(missing_docs, reason = "fields and helpers of the structures that the module is named after")]
 pub mod guestmemfs;
@@ -26,3 +27,4 @@ pub mod trees;
 pub use exercise::{TARGETS, Target, damaged_handover, exercise_fdt, exercise_handover, fdt_seeds, seeds};
 pub use made::{Form, Made, MadeFile, Way, content};
 pub use memory::Memory;
+pub use tables::Tables;

@@ -22,12 +22,14 @@
 pub mod fdt;
 
 mod map;
+mod marks;
 mod memory;
 mod scratch;
 mod tree;
 mod users;
 
 pub use map::{Bitmaps, Entry, Map, MapFault, Range};
+pub use marks::{Hints, PageStructs};
 pub use memory::{PAGE, Page, pages};
 pub use scratch::{AREA_ALIGN, Scratch, Setup};
 pub use tree::{Tree, TreeError, User, Version};

@@ -24,6 +24,11 @@ impl Bits {
         new
     }
 
+    /// Whether the set has any of the eight blocks of a byte of the bitmap.
+    pub(crate) fn any_of_byte(&self, byte: u32) -> bool {
+        self.0.get(to_usize(byte)).is_some_and(|blocks| *blocks != 0)
+    }
+
     /// Whether the block is in the set.
     pub(crate) fn contains(&self, block: BlockNo) -> bool {
         self.0.get(to_usize(block.0 >> 3)).is_some_and(|byte| byte & bit(block) != 0)

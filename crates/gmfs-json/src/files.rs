@@ -224,6 +224,9 @@ pub struct Entry {
     /// What is recorded of it.
     #[serde(flatten)]
     pub inode: Inode,
+    /// What somebody calls it besides its name: systemd, of the files in its session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub known_as: Option<String>,
     /// Processes that have the file mapped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mapped_by: Option<Vec<User>>,
@@ -232,7 +235,12 @@ pub struct Entry {
 impl Entry {
     /// The entry of an inode at this path.
     pub fn new(path: &[u8], found: &Found) -> Self {
-        Self { path: Path::new(Some(path)), inode: found.into(), mapped_by: None }
+        Self { path: Path::new(Some(path)), inode: found.into(), known_as: None, mapped_by: None }
+    }
+
+    /// The same with what somebody calls it.
+    pub fn known(self, name: Option<&str>) -> Self {
+        Self { known_as: name.map(str::to_owned), ..self }
     }
 
     /// The same with the processes that have it mapped, if that was asked for.

@@ -47,6 +47,7 @@ fn answers() -> BTreeMap<&'static str, Vec<Value>> {
                 of::<pkernfs::PkernfsInspect>(),
                 of::<guestmemfs::GuestmemfsInspect>(),
                 of::<luo::LuoInspect>(),
+                of::<luo::DebugfsInspect>(),
             ],
         ),
         ("kho-compat", vec![of::<kho::KhoCompat>()]),
@@ -82,6 +83,8 @@ fn answers() -> BTreeMap<&'static str, Vec<Value>> {
 
 /// Properties that have another meaning or another type than the same name in other structures.
 const OWN: &[&str] = &[
+    "AllUnclaimed.complete",
+    "AllUnclaimed.ranges",
     "BlockUsage.free",
     "BlockUsage.inodes",
     "BlocksThere.absent",
@@ -90,6 +93,8 @@ const OWN: &[&str] = &[
     "Copies.a",
     "Copies.b",
     "Counts.absent",
+    "DebugfsSide.map",
+    "DebugfsSide.tree",
     "Dump.damaged",
     "Flb.data",
     "Geometry.blocks",
@@ -133,6 +138,7 @@ const OWN: &[&str] = &[
     "Presence.blocks",
     "Presence.data",
     "Presence.metadata",
+    "PreservedMap.users",
     "Region.detail",
     "Reported.output",
     "Reported.write_count",
@@ -140,6 +146,7 @@ const OWN: &[&str] = &[
     "Stretch.what",
     "Superblock.generation",
     "Tally.absent",
+    "Unclaimed.what",
 ];
 
 /// A property as it occurs: in which structure, its name, its types without null, and its meaning.

@@ -124,6 +124,7 @@ pub mod bad;
 pub mod changes;
 pub mod content;
 pub mod copy;
+pub mod debugfs;
 pub mod diff;
 pub mod error;
 pub mod extract;

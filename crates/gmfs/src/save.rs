@@ -17,6 +17,8 @@
 //! # }
 //! ```
 
+mod elf;
+
 use std::fs::File;
 
 use gmfs_format::native::tables::BlockState;
@@ -26,6 +28,8 @@ use gmfs_volume::{OpenError, Region};
 use crate::content::{Gap, Gaps, known_gaps};
 use crate::copy::{self, Copied, CopyError, Progress};
 use crate::open::Located;
+
+pub use elf::{handover, planned as handover_planned};
 
 impl Located {
     /// How many bytes the store has: what its superblock says, or what is rebuilt where both superblocks are lost; in a

@@ -1,6 +1,7 @@
 //! A store that is open for reading, whatever layout it has.
 
 mod guestmemfs;
+mod known_as;
 mod luo;
 mod memory_map;
 mod native;
@@ -13,6 +14,7 @@ use gmfs_check::layouts::{check_guestmemfs, check_handover_in, check_pkernfs, ex
 use gmfs_check::{Checked, Plan, Policy};
 use gmfs_format::Layout;
 use gmfs_format::chains::{Anomaly, Chain};
+use gmfs_format::kho::{Hints, PageStructs};
 use gmfs_format::model::{Inode, InodeNo, Piece, Tree};
 use gmfs_format::native::units::{CopyId, PageNo};
 use gmfs_format::pkernfs::{self as layout, Extent};
@@ -26,7 +28,7 @@ use crate::error::Error;
 use crate::open::{Generations, Located, Place, ReadLock, Source, generations_of};
 
 pub use guestmemfs::Guestmemfs;
-pub use luo::{Luo, record_pages};
+pub use luo::{Luo, NoPageStructs, Unclaimed, record_pages};
 pub use pkernfs::Pkernfs;
 
 /// A store that is open for reading.
@@ -345,6 +347,15 @@ impl Store {
         }
     }
 
+    /// Where the kernel that the image shows has its page structures, which say what of a hand-over nobody has claimed;
+    /// `None` if the store is none.
+    #[must_use]
+    pub fn page_structs(&self) -> Option<Result<PageStructs, NoPageStructs>> {
+        let kernel = self.dump.as_ref().map(|dump| &dump.facts.kernel);
+        let hints = kernel.map(|kernel| Hints::new(&kernel.vmcoreinfo, &kernel.registers)).unwrap_or_default();
+        Some(self.luo()?.page_structs(&hints))
+    }
+
     /// Checks it, unless it is a native region, which has a check of its own. Offsets of findings count from
     /// [`origin`](Self::origin).
     #[must_use]
@@ -389,6 +400,12 @@ impl Store {
     #[must_use]
     pub fn content_fault(&self, ino: InodeNo) -> Option<String> {
         self.luo().and_then(|luo| luo.content_fault(ino))
+    }
+
+    /// What somebody calls a file besides its name: systemd, of the files in its session of a hand-over.
+    #[must_use]
+    pub fn known_as(&self, ino: InodeNo) -> Option<&str> {
+        self.luo().and_then(|luo| luo.known_as(ino))
     }
 
     /// Its inodes.

@@ -27,6 +27,7 @@ pub(super) fn run(args: &Args, store: &Store, found: &Luo, ctx: &mut Ctx) -> Res
             answer.lists = lists;
             answer
         }),
+        View::Unclaimed => super::unclaimed::run(args, store, found, ctx),
         View::Superblock | View::Blocks | View::Pages | View::Raw => {
             Err(open::told(gmfs::Error::NotNative(store.layout())))
         }
@@ -41,7 +42,7 @@ fn exit(found: &Luo) -> Exit {
 }
 
 /// What the moment means for what is shown.
-pub(super) const fn moment(store: &gmfs_format::luo::Store) -> &'static str {
+pub(super) fn moment(store: &gmfs_format::luo::Store) -> &'static str {
     match (store.moment, store.confidence) {
         (Moment::Running, _) => {
             "before the reboot system call: names and tokens are not written yet; files are found by their records"
@@ -49,6 +50,10 @@ pub(super) const fn moment(store: &gmfs_format::luo::Store) -> &'static str {
         (Moment::Frozen, _) => "handed over: everything is written, and nothing is overwritten",
         (Moment::Later, Confidence::Stale) => {
             "left over: a later kernel took a newer hand-over; what this one says may be long gone"
+        }
+        (Moment::Later, _) if store.has_map() => {
+            "in a later kernel: the preserved map is what the kernel before it left; what was found may have been taken or \
+             given back since"
         }
         (Moment::Later, _) => {
             "in a later kernel: the preserved map is overwritten; what was found may have been taken or given back since"
@@ -134,6 +139,9 @@ fn preserved(found: &Luo, table: &mut Table) {
     for (order, count, _) in orders {
         let bytes = gmfs_format::kho::PAGE.checked_shl(order).unwrap_or(u64::MAX);
         table.row(["", &format!("order {order}: {count} of {}", size::human(bytes))]);
+    }
+    for (n, (user, bytes)) in found.by_user().into_iter().flatten().filter(|(_, bytes)| *bytes > 0).enumerate() {
+        table.row([if n == 0 { "  by user" } else { "" }, &format!("{user}: {}", size::human(bytes))]);
     }
     let records = store.own_map().map_or(0, |map| map.records().len() as u64);
     table.row(["  map", &in_pages(records)]);

@@ -24,7 +24,9 @@ pub(super) fn run(args: &Args, store: &Store, found: &Pkernfs, ctx: &mut Ctx) ->
         View::Inodes | View::Files => {
             views::listed(args, store, ctx, |lists| wire::PkernfsInspect { lists, ..answer(store, found) })
         }
-        View::Blocks | View::Pages | View::Raw => Err(open::told(gmfs::Error::NotNative(store.layout()))),
+        View::Blocks | View::Pages | View::Raw | View::Unclaimed => {
+            Err(open::told(gmfs::Error::NotNative(store.layout())))
+        }
     }
 }
 

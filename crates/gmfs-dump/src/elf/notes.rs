@@ -12,6 +12,13 @@ const MAX_NOTES: u32 = 1 << 18;
 const MAX_TEXT: u64 = 64 << 10;
 /// The maximum length of a value. Longer values are ignored.
 const MAX_VALUE: usize = 256;
+/// The maximum number of CPUs whose registers are kept: the first ones lead to the same tables as the others.
+const MAX_CPUS: usize = 16;
+/// Offsets in `QEMUCPUState`: two 32-bit numbers, 18 registers, 10 segments of 24 bytes, then CR0 to CR4.
+const CR3: usize = 8 + 18 * 8 + 10 * 24 + 3 * 8;
+const CR4: usize = CR3 + 8;
+const CPU_STATE: usize = CR4 + 8;
+const REGISTERS_END: u64 = 8 + 18 * 8 + 10 * 24 + 5 * 8;
 
 /// What was found in the PT_NOTE segments.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,8 +34,20 @@ pub struct Notes {
     pub release: Option<String>,
     /// `CRASHTIME` of VMCOREINFO: seconds since 1970.
     pub crash_time: Option<u64>,
+    /// What leads to the structures of the kernel in the memory.
+    pub kernel: KernelNotes,
     /// Whether some note is cut off or damaged. The notes after it were not read.
     pub damaged: bool,
+}
+
+/// What leads to the structures of the kernel that a dump is of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KernelNotes {
+    /// The text of VMCOREINFO: lines `KEY=VALUE`.
+    pub vmcoreinfo: String,
+    /// CR3 and CR4 of the CPUs of an x86-64 machine whose dump QEMU wrote.
+    pub registers: Vec<(u64, u64)>,
 }
 
 impl Notes {
@@ -70,7 +89,10 @@ impl Notes {
         if let Some(name) = known {
             file.read_at(name_at, name).ok()?;
             match name.strip_suffix(b"\0").unwrap_or(name) {
-                b"QEMU" => self.qemu = true,
+                b"QEMU" => {
+                    self.qemu = true;
+                    self.take_registers(file, text_at, text_len, order);
+                }
                 b"VMCOREINFO" => self.take_text(file, text_at, text_len),
                 other if other.starts_with(b"Xen") || other.starts_with(b"XEN") => self.xen = true,
                 _ => {}
@@ -80,12 +102,27 @@ impl Notes {
         Some(text_at.saturating_add(padded(text_len)).min(end))
     }
 
+    /// Reads the registers of a CPU that QEMU writes: `QEMUCPUState`, which only x86 has.
+    fn take_registers(&mut self, file: &impl ReadAt, at: u64, len: u64, order: Order) {
+        let mut raw = [0; CPU_STATE];
+        if self.kernel.registers.len() >= MAX_CPUS || order.big || len < REGISTERS_END {
+            return;
+        }
+        if file.read_at(at, &mut raw).is_ok() && order.u32(&raw, 0) == 1 && u64::from(order.u32(&raw, 4)) <= len {
+            self.kernel.registers.push((order.u64(&raw, CR3), order.u64(&raw, CR4)));
+        }
+    }
+
     pub(crate) fn take_text(&mut self, file: &impl ReadAt, at: u64, len: u64) {
         self.vmcoreinfo = true;
         let mut text = vec![0; usize::try_from(len.min(MAX_TEXT)).unwrap_or(0)];
         if file.read_at(at, &mut text).is_err() {
             self.damaged = true;
             return;
+        }
+        let lines = text.split(|b| *b == 0).next().unwrap_or_default();
+        if self.kernel.vmcoreinfo.is_empty() {
+            self.kernel.vmcoreinfo = String::from_utf8_lossy(lines).into_owned();
         }
         for line in text.split(|b| *b == b'\n' || *b == 0) {
             let Some((key, value)) = std::str::from_utf8(line).ok().and_then(|line| line.split_once('=')) else {

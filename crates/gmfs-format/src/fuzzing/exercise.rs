@@ -3,9 +3,10 @@
 
 use std::sync::OnceLock;
 
-use super::{Form, Made, MadeFile, Memory, Way};
-use crate::kho::PAGE;
+use super::{Form, Made, MadeFile, Memory, Tables, Way};
+use crate::kho::{Hints, PAGE, PageStructs, Setup};
 use crate::luo::{Store, scan};
+use gmfs_io::ReadAt as _;
 
 /// A body.
 pub type Target = fn(&[u8]);
@@ -29,13 +30,31 @@ fn bases() -> &'static [(Memory, Vec<u64>)] {
         let frozen = Form::ALL.map(made);
         let later = Form::LUO.map(|form| made(form).in_next_kernel());
         let before = [Form::V71, Form::V73].map(|form| made(form).before_reboot());
-        let all = frozen.into_iter().chain(later).chain(before);
-        all.map(|made| {
-            let pages = made.memory.addresses().collect();
-            (made.memory, pages)
-        })
-        .collect()
+        let all = frozen.into_iter().chain(later).chain(before).map(|made| made.memory);
+        let marked = [4, 5].map(|levels| with_page_structs(made(Form::V73).in_next_kernel(), levels));
+        all.chain(marked)
+            .map(|memory| {
+                let pages = memory.addresses().collect();
+                (memory, pages)
+            })
+            .collect()
     })
+}
+
+/// The top of the page tables that [`with_page_structs`] makes.
+const TABLES: u64 = 0x4000_1000;
+
+/// A hand-over in memory with the kernel's page structures, in which all that is preserved is marked.
+fn with_page_structs(made: Made, levels: u32) -> Memory {
+    let (array, structs) =
+        if levels == 4 { (0xFFFF_EA00_0000_0000, 0x5000_0000) } else { (0xFFD4_0000_0000_0000, 0x5020_0000) };
+    let mut tables = Tables::new(made.memory, levels);
+    tables.map(array, structs, 1);
+    for (at, order) in &made.preserved {
+        tables.mark(structs, *at, u64::from(*order));
+    }
+    assert_eq!(tables.top, TABLES);
+    tables.memory
 }
 
 /// Damages a hand-over and reads it; see [`damaged_handover`].
@@ -92,6 +111,15 @@ fn read(memory: &Memory) {
             }
             let _ = record.own_pages(memory, |_, _| {});
         }
+        for control in [0, 1 << 12] {
+            let hints = Hints::new("", &[(TABLES, control)]);
+            let Some(structs) = PageStructs::find(memory, &hints, &store.marked_for_ever()) else { continue };
+            let mut last = None;
+            structs.marked(memory, memory.end().unwrap_or(0), |at, order| {
+                assert!(last.is_none_or(|last| last < at) && at % (PAGE << order) == 0);
+                last = Some(at);
+            });
+        }
         let texts = store.faults.iter().map(ToString::to_string);
         let maps = store.map.faults().iter().map(ToString::to_string);
         assert!(texts.chain(maps).all(|text| !text.is_empty()));
@@ -124,7 +152,7 @@ pub fn exercise_fdt(data: &[u8]) {
     if let Ok(tree) = crate::fdt::Fdt::read_front(&memory, 0) {
         walk(tree.root(), 0);
     }
-    let _ = crate::guestmemfs::tree_at(&memory, 0);
+    let _ = (crate::guestmemfs::tree_at(&memory, 0), Setup::in_machine_tree(&memory, 0));
     if let Ok(tree) = crate::kho::fdt::Fdt::parse(data) {
         for node in tree.nodes() {
             let _ = (node.number("fdt"), node.text("compatible"), node.is_compatible("kho-v4"));
@@ -145,7 +173,17 @@ fn walk(node: crate::fdt::Node<'_>, depth: usize) {
 /// Device trees: one of guestmemfs, and the pages of hand-overs that are one.
 #[must_use]
 pub fn fdt_seeds() -> Vec<(String, Vec<u8>)> {
-    let mut all = vec![("guestmemfs".to_owned(), super::guestmemfs::sample().device_tree())];
+    let mut machine = super::trees::Maker::new(b"linux,dummy-virt\0");
+    machine.property("#address-cells", &2_u32.to_be_bytes());
+    machine.property("#size-cells", &2_u32.to_be_bytes());
+    machine.begin(b"chosen");
+    machine.property("linux,kho-fdt", &[0x10_0000_u64, 4096].map(u64::to_be_bytes).concat());
+    machine.property("linux,kho-scratch", &[0x20_0000_u64, 32].map(u64::to_be_bytes).concat());
+    machine.end();
+    let mut all = vec![
+        ("guestmemfs".to_owned(), super::guestmemfs::sample().device_tree()),
+        ("machine".to_owned(), machine.finish()),
+    ];
     for (n, (memory, pages)) in bases().iter().enumerate() {
         let mut memory = memory.clone();
         for page in pages {

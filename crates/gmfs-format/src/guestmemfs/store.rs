@@ -172,6 +172,11 @@ impl Bitmap {
         Ok(self.bytes.get(to_usize(byte)).is_some_and(|byte| byte & mask != 0))
     }
 
+    /// Whether no block of a byte is marked, or it is unknown whether one is.
+    pub(super) fn is_clear(&self, byte: u32) -> bool {
+        self.bytes.get(to_usize(byte)).is_none_or(|marks| *marks == 0)
+    }
+
     /// The highest block whose bit is set.
     fn highest(&self) -> Option<u32> {
         let (at, byte) = self.bytes.iter().enumerate().rfind(|(_, byte)| **byte != 0)?;

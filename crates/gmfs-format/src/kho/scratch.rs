@@ -1,5 +1,6 @@
 //! How the root's address is handed over, and the areas in which the next kernel is put.
 
+use gmfs_io::num::small;
 use gmfs_io::{ReadAt, Span};
 
 use super::{PAGE, Page, is_page, word, word32};
@@ -9,10 +10,14 @@ pub const AREA_ALIGN: u64 = 4 << 20;
 /// More areas than this there are not: low, global, and one for each of 1024 nodes.
 const MAX_AREAS: u64 = 1026;
 
-/// A record of the x86 boot protocol (`setup_data`, type 10) that hands a root over.
+/// The largest device tree of a machine: what arm64 allows.
+const MAX_MACHINE_TREE: u64 = 2 << 20;
+
+/// What hands a root over: on x86 a record of the boot protocol (`setup_data`, type 10), on arm64 the node `/chosen` of the
+/// machine's device tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Setup {
-    /// The record's own address.
+    /// The address of the record, or of the machine's device tree.
     pub at: u64,
     /// The root's.
     pub tree: u64,
@@ -42,6 +47,34 @@ impl Setup {
         })
     }
 
+    /// What the device tree of an arm64 machine hands over, in `linux,kho-fdt` and `linux,kho-scratch` of `/chosen`.
+    #[must_use]
+    pub fn in_machine_tree(source: &dyn ReadAt, at: u64) -> Option<Self> {
+        let tree = crate::fdt::Fdt::read(source, at, MAX_MACHINE_TREE).ok()?;
+        let chosen = tree.root().child(b"chosen")?;
+        // Numbers of 32 bits, big-endian, as many for an address and for a size as the root says.
+        let cells = |name: &[u8], otherwise: u32| {
+            let value = tree.root().property(name).and_then(|value| value.try_into().ok());
+            small(value.map_or(otherwise, u32::from_be_bytes).into())
+        };
+        let (address, size) = (cells(b"#address-cells", 2), cells(b"#size-cells", 1));
+        let number = |bytes: &[u8]| {
+            let (cells, rest) = bytes.as_chunks::<4>();
+            let wide = (1..=2).contains(&cells.len()) && rest.is_empty();
+            wide.then(|| cells.iter().fold(0_u64, |sum, cell| sum << 32 | u64::from(u32::from_be_bytes(*cell))))
+        };
+        let pair = |name: &[u8]| {
+            let value = chosen.property(name)?;
+            let (first, second) = value.split_at_checked(address.checked_mul(4)?)?;
+            (second.len() == size.checked_mul(4)?).then_some(())?;
+            Some((number(first)?, number(second)?))
+        };
+        let (root, bytes) = pair(b"linux,kho-fdt")?;
+        let (scratch, scratch_bytes) = pair(b"linux,kho-scratch")?;
+        let found = Self { at, tree: root, scratch, scratch_bytes };
+        (bytes == PAGE && found.is_possible()).then_some(found)
+    }
+
     /// Whether its numbers can be what they are to be.
     #[must_use]
     pub fn is_possible(&self) -> bool {
@@ -69,7 +102,7 @@ impl Scratch {
         if !setup.is_possible() {
             return None;
         }
-        let mut bytes = vec![0; gmfs_io::num::small(setup.scratch_bytes)];
+        let mut bytes = vec![0; small(setup.scratch_bytes)];
         source.read_at(setup.scratch, &mut bytes).ok()?;
         let area = |entry: &[u8; 16]| Span::new(word(entry, 0), word(entry, 8));
         let areas: Vec<Span> = bytes.as_chunks::<16>().0.iter().map(area).collect();

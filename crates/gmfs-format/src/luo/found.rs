@@ -13,6 +13,9 @@ use crate::kho::{Page, Setup, Tree, is_page, pages, word};
 /// So many finds of each kind are kept.
 const MAX_FINDS: usize = 1 << 16;
 
+/// So many device trees are looked at as that of a machine, which can be large.
+const MAX_MACHINE_TREES: u32 = 256;
+
 /// A page that looks like a list of sessions or files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Found {
@@ -31,8 +34,11 @@ pub(super) struct Found {
 pub struct Finds {
     /// The roots of hand-overs, in rising order.
     pub trees: Vec<u64>,
-    /// Records of the boot protocol that hand a root over. A kernel that loads the next one has copies.
+    /// What hands a root over: records of the boot protocol, device trees of a machine. A kernel that loads the next one has
+    /// copies.
     pub setups: Vec<Setup>,
+    /// Device trees that were looked at as those of a machine.
+    machine_trees: u32,
     pub(super) sessions: Vec<Found>,
     pub(super) files: Vec<Found>,
 }
@@ -51,8 +57,13 @@ impl Finds {
     }
 
     fn page(&mut self, source: &dyn ReadAt, at: u64, page: &Page) {
-        if page.starts_with(&MAGIC) && Tree::read(source, at).is_ok() {
-            Self::add(&mut self.trees, at);
+        if page.starts_with(&MAGIC) {
+            if Tree::read(source, at).is_ok() {
+                Self::add(&mut self.trees, at);
+            } else if self.machine_trees < MAX_MACHINE_TREES {
+                self.machine_trees = self.machine_trees.saturating_add(1);
+                self.setups.extend(Setup::in_machine_tree(source, at));
+            }
         }
         for setup in Setup::find(at, page) {
             Self::add(&mut self.setups, setup);

@@ -231,6 +231,13 @@ impl Store {
         for store in &mut stores {
             store.add_setups(source, finds);
         }
+        // A kernel that was started by a hand-over makes the next one with a higher count. Nothing may have used the pages of
+        // the old map yet, so that it still looks whole.
+        let last = stores.iter().filter(|store| store.moment != Moment::Later).map(Self::count).max();
+        for store in stores.iter_mut().filter(|store| Some(store.count()) < last) {
+            store.moment = Moment::Later;
+            store.confidence = Confidence::Scan;
+        }
         let mut links = Links::default();
         for store in &stores {
             for (page, _) in &store.lists {
@@ -273,6 +280,14 @@ impl Store {
     pub fn count(&self) -> u64 {
         let number = self.luo.as_ref().and_then(|root| root.as_ref().ok()).map(|root| root.number);
         self.metadata.as_ref().map(|metadata| metadata.count.into()).or(number).unwrap_or_default()
+    }
+
+    /// Pages that a kernel which took this hand-over, or one before it, marks and never claims: what confirms where its page
+    /// structures are.
+    #[must_use]
+    pub fn marked_for_ever(&self) -> Vec<u64> {
+        let regions = self.reserve_mem.iter().map(|region| region.start);
+        [self.tree.at].into_iter().chain(regions).collect()
     }
 
     /// The pages of the lists of sessions and files.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use gmfs_format::fuzzing::Memory;
-use gmfs_format::kho::Map;
+use gmfs_format::kho::{Hints, Map, PageStructs};
 use gmfs_format::luo::{Confidence, Memfd, Moment, Origin, Session, Store, scan};
 use gmfs_io::ReadAt as _;
 use serde_json::Value;
@@ -288,5 +288,27 @@ fn what_no_link_leads_to_is_found_by_its_looks() {
         for truth in records {
             compare(capture, found.get(&number(&truth["pa"])), truth, "record");
         }
+    });
+}
+
+/// The marks in page structures, found through the page tables alone.
+#[test]
+fn what_nobody_has_claimed_is_what_the_kernel_has_marked() {
+    each("main-6", |capture| {
+        let truth = &capture.truth["struct_pages"];
+        let hints = Hints::new("", &[(number(&truth["cr3"]), number(&truth["cr4"]))]);
+        let wanted: Vec<(u64, u64)> =
+            truth["marked_KHOP"].as_array().unwrap().iter().map(|mark| (number(&mark[0]), number(&mark[1]))).collect();
+        for store in &capture.stores {
+            let found = PageStructs::find(&capture.memory, &hints, &store.marked_for_ever()).unwrap();
+            assert_eq!(found.at, number(&truth["vmemmap_base"]));
+            let mut marks = Vec::new();
+            let complete = found.marked(&capture.memory, 0x1800_0000, |at, order| marks.push((at, order.into())));
+            assert!(complete, "{}", capture.name);
+            assert_eq!(marks, wanted, "{}", capture.name);
+        }
+        let wrong = Hints::new("", &[(0x5000, 0)]);
+        assert!(PageStructs::find(&capture.memory, &wrong, &[0x41_5000]).is_none());
+        assert!(PageStructs::find(&capture.memory, &hints, &[0x1000]).is_none());
     });
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use gmfs_format::fuzzing::{Form, Made, MadeFile, Way, content};
-use gmfs_format::kho::{Bitmaps, MapFault, Tree};
+use gmfs_format::fuzzing::{Form, Made, MadeFile, Memory, Tables, Way, content};
+use gmfs_format::kho::{Bitmaps, Hints, MapFault, PageStructs, Tree};
 use gmfs_format::luo::{Confidence, Fault, File, Memfd, Moment, Origin, RootError, Session, Store, scan};
 use gmfs_io::ReadAt as _;
 
@@ -242,4 +242,99 @@ fn an_unknown_handler_is_shown_with_what_it_left() {
     let file = &store.sessions[0].files[0];
     assert_eq!((&*file.handler, file.token, file.data), (&b"vfio-pci-v1"[..], Some(9), made.records[0][0]));
     assert!(file.memfd.is_none());
+}
+
+#[test]
+fn marks_are_found_through_tables_of_four_and_of_five_levels() {
+    // The array of a kernel without and with KASLR, in large pages and in small ones.
+    for (levels, array, level) in [
+        (4, 0xffff_ea00_0000_0000, 1),
+        (4, 0xffff_f3c0_4000_0000, 0),
+        (5, 0xffd4_0000_0000_0000, 1),
+        (5, 0xff8a_bc1f_c000_0000, 0),
+    ] {
+        let mut tables = Tables::new(Memory::default(), levels);
+        let structs = 0x5000_0000;
+        for n in 0..3_u64 << if level == 0 { 9 } else { 0 } {
+            let bytes = 4096 << (9 * level);
+            tables.map(array + n * bytes, structs + n * bytes, level);
+        }
+        let marks = [(0x10_0000, 0), (0x20_0000, 9), (0x1234_5000, 0)];
+        // All page structures are there: of 384 MiB.
+        (0..6 << 20).step_by(4096).for_each(|at| tables.memory.write(structs + at, &[0; 4096]));
+        marks.iter().for_each(|(at, order)| tables.mark(structs, *at, *order));
+        // An order that the address cannot have, and another kind of mark.
+        tables.mark(structs, 0x30_1000, 3);
+        tables.memory.put(structs + 0x40_0000 / 4096 * 64 + 40, 0x4b48_4f51 << 32);
+        let control = if levels == 5 { 0x1000 } else { 0 };
+        let found = |registers: u64, known: &[u64]| {
+            PageStructs::find(&tables.memory, &Hints::new("", &[(registers, control)]), known)
+        };
+        // In user space the register leads to the page after the kernel's table, if these are apart.
+        let place = found(tables.top, &[0x10_0000]).unwrap();
+        assert_eq!(place.at, array, "{levels} {array:#x}");
+        let mut seen = Vec::new();
+        assert!(place.marked(&tables.memory, 0x1800_0000, |at, order| seen.push((at, u64::from(order)))));
+        assert_eq!(seen, marks);
+        assert_eq!((found(tables.top, &[0x11_0000]), found(0x7000, &[0x10_0000])), (None, None));
+        // A page structure that the image lacks.
+        tables.memory.lose(structs);
+        assert!(!place.marked(&tables.memory, 0x1800_0000, |_, _| {}));
+        assert!(!place.has(&tables.memory, 0) && place.has(&tables.memory, 0x1234_5000));
+    }
+}
+
+#[test]
+fn vmcoreinfo_leads_to_the_page_structures_where_nothing_is_marked() {
+    let mut tables = Tables::new(Memory::default(), 4);
+    let (array, structs, sections) = (0xffff_ea00_0000_0000_u64, 0x5000_0000, 0xffff_8880_1000_0000_u64);
+    tables.map(array, structs, 1);
+    (0..2 << 20).step_by(4096).for_each(|at| tables.memory.write(structs + at, &[0; 4096]));
+    // Two lists of sections, the first of which is not there.
+    let (lists, list) = (tables.page(), tables.page());
+    tables.map(sections, lists, 0);
+    tables.map(sections + 4096, list, 0);
+    tables.memory.put(lists + 8, sections + 4096);
+    tables.memory.put(list, 0);
+    tables.memory.put(list + 32, array | 0xf);
+    let text = format!(
+        "OSRELEASE=7.3.4\nSIZE(page)=64\nOFFSET(page.private)=40\nSYMBOL(init_top_pgt)={:x}\nNUMBER(phys_base)=-4096\n\
+         NUMBER(pgtable_l5_enabled)=0\nSYMBOL(mem_section)={sections:x}\nLENGTH(mem_section)=2048\nSIZE(mem_section)=32\n\
+         OFFSET(mem_section.section_mem_map)=0\n",
+        0xffff_ffff_8000_0000 + tables.top + 4096
+    );
+    let found = PageStructs::find(&tables.memory, &Hints::new(&text, &[]), &[]).unwrap();
+    assert_eq!(found.at, array);
+    assert!(found.marked(&tables.memory, 0x800_0000, |at, _| panic!("nothing is marked, and {at:#x} is")));
+    for without in ["SYMBOL(mem_section)", "NUMBER(phys_base)"] {
+        let text: String =
+            text.lines().filter(|line| !line.starts_with(without)).map(|line| format!("{line}\n")).collect();
+        assert_eq!(PageStructs::find(&tables.memory, &Hints::new(&text, &[]), &[]), None, "{without}");
+    }
+    assert!(Hints::new("", &[]).is_empty() && !Hints::new(&text, &[]).is_empty());
+}
+
+/// Tables that map everything to themselves are walked to an end.
+#[test]
+fn tables_that_lead_in_circles_end() {
+    for levels in [4, 5] {
+        let mut tables = Tables::new(Memory::default(), levels);
+        let top = tables.top;
+        (0..512).for_each(|n| tables.memory.put(top + 8 * n, top | 0x63));
+        let hints = Hints::new("", &[(top, if levels == 5 { 0x1000 } else { 0 })]);
+        assert_eq!(PageStructs::find(&tables.memory, &hints, &[0x10_0000]), None);
+        let mut other = Tables::new(Memory::default(), levels);
+        other.map(0xffff_ea00_0000_0000, 0x5000_0000, 1);
+        other.memory.write(0x5000_0000, &[0; 4096]);
+        other.mark(0x5000_0000, 0x1000, 0);
+        let hints = Hints::new("", &[(other.top, if levels == 5 { 0x1000 } else { 0 })]);
+        let found = PageStructs::find(&other.memory, &hints, &[0x1000]).unwrap();
+        let (end, memory) = (other.next, &mut other.memory);
+        (0x4000_1000..=end)
+            .step_by(4096)
+            .for_each(|table| (0..512).for_each(|n| memory.put(table + 8 * n, 0x4000_1000 | 0x63)));
+        let mut marks = 0;
+        let _ = found.marked(memory, u64::MAX, |_, _| marks += 1);
+        assert_eq!(marks, 0);
+    }
 }

@@ -7,7 +7,7 @@ use gmfs_io::{Absence, ReadAt, Span};
 
 use crate::metadump::{MetaDump, MetaFacts};
 use gmfs_dump::Totals;
-use gmfs_dump::elf::{ElfDump, ElfFacts};
+use gmfs_dump::elf::{ElfDump, ElfFacts, KernelNotes};
 use gmfs_dump::flat::FlatFacts;
 use gmfs_dump::kdump::{KdumpDump, KdumpFacts};
 use gmfs_dump::lime::{LimeDump, LimeFacts};
@@ -54,6 +54,8 @@ pub struct DumpFacts {
     pub unaddressed: u64,
     /// The parts of a split dump, as ranges of physical addresses.
     pub parts: Vec<Span>,
+    /// What leads to the structures of the kernel in the memory.
+    pub kernel: KernelNotes,
     /// Whether part of it is missing because its writer ran out of space or its file was cut.
     pub incomplete: bool,
     /// Whether part of its file is damaged, so that the content of that part is missing.
@@ -85,6 +87,7 @@ impl From<&ElfFacts> for DumpFacts {
             qemu: elf.notes.qemu,
             writer: if elf.incomplete { Some(MAKEDUMPFILE) } else { elf.notes.qemu.then_some(QEMU) },
             unaddressed: elf.unaddressed,
+            kernel: elf.notes.kernel.clone(),
             incomplete: elf.incomplete || elf.missing_headers > 0,
             ..Self::default()
         }
@@ -111,6 +114,7 @@ impl From<&KdumpFacts> for DumpFacts {
             qemu: kdump.notes.qemu,
             writer: Some(if qemu { QEMU } else { MAKEDUMPFILE }),
             parts: kdump.parts.clone(),
+            kernel: kdump.notes.kernel.clone(),
             incomplete: kdump.incomplete || kdump.cut,
             ..Self::default()
         }

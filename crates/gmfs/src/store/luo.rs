@@ -1,15 +1,16 @@
 //! What a kernel hands over: its sessions as directories, their files by token.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
-use gmfs_format::kho::PAGE;
+use gmfs_format::kho::{Hints, PAGE, PageStructs};
 use gmfs_format::luo::{self as layout, Fault, ListOf, Memfd, Part};
 use gmfs_format::model::{Inode, InodeNo, Kind, Piece, Tree};
 use gmfs_format::name;
 use gmfs_io::num::{len64, to_u32};
 use gmfs_io::{ReadAt as _, Span};
 
-use super::{Inodes, Metadata, Owner, Run, Runs, Usage, What};
+use super::{Inodes, Metadata, Owner, Run, Runs, Usage, What, known_as};
 use crate::error::Error;
 use crate::open::Source;
 
@@ -20,12 +21,13 @@ pub struct Luo {
     tree: Tree,
     /// Session and position of each file, and the session of each directory.
     entries: BTreeMap<InodeNo, (usize, Option<usize>)>,
+    names: OnceLock<BTreeMap<InodeNo, String>>,
 }
 
 impl Luo {
     pub(super) fn new(store: Box<layout::Store>, source: Source) -> Self {
         let (tree, entries) = list(&store);
-        Self { store, source, tree, entries }
+        Self { store, source, tree, entries, names: OnceLock::new() }
     }
 
     /// What was read of it.
@@ -61,6 +63,62 @@ impl Luo {
         self.file(ino)?.memfd.as_ref()?.as_ref().ok()
     }
 
+    /// What systemd calls a file or a session, in a session where it says so.
+    #[must_use]
+    pub fn known_as(&self, ino: InodeNo) -> Option<&str> {
+        self.names.get_or_init(|| self.names()).get(&ino).map(String::as_str)
+    }
+
+    fn names(&self) -> BTreeMap<InodeNo, String> {
+        let mut all = BTreeMap::new();
+        // The list of sessions may be lost: then the content of the file tells.
+        let may_have = |session: usize| {
+            let session = self.store.sessions.get(session);
+            session.is_some_and(|session| session.name.as_deref().is_none_or(|name| name == known_as::SESSION))
+        };
+        let (mut left, mut found) = (known_as::MAX_BYTES, Vec::new());
+        for (ino, (session, _)) in self.entries.iter().filter(|(_, (session, _))| may_have(*session)) {
+            if self.file(*ino).and_then(|file| file.token) != Some(known_as::TOKEN) {
+                continue;
+            }
+            let size = self.memfd(*ino).map_or(u64::MAX, |memfd| memfd.size);
+            let Some(rest) = left.checked_sub(size) else { continue };
+            left = rest;
+            found.extend(self.names_in(*ino).map(|names| (*session, names)));
+            if found.len() >= known_as::MAX_MAPS {
+                break;
+            }
+        }
+        for (own, names) in found {
+            for (ino, (session, file)) in &self.entries {
+                let name = match file {
+                    Some(_) if *session != own => None,
+                    Some(_) => self.file(*ino).and_then(|file| names.tokens.get(&file.token?)),
+                    None => {
+                        let name = self.store.sessions.get(*session).and_then(|session| session.name.as_deref());
+                        name.and_then(|name| names.sessions.get(std::str::from_utf8(name).ok()?))
+                    }
+                };
+                if let Some(name) = name {
+                    all.insert(*ino, name.clone());
+                }
+            }
+        }
+        all
+    }
+
+    /// The names in a file that is to have them.
+    fn names_in(&self, ino: InodeNo) -> Option<known_as::Names> {
+        let memfd = self.memfd(ino)?;
+        let mut bytes = Vec::new();
+        for extent in self.extents(memfd) {
+            let start = bytes.len();
+            bytes.resize(start.saturating_add(gmfs_io::num::small(extent.len)), 0);
+            self.source.read_at(extent.at?, bytes.get_mut(start..)?).ok()?;
+        }
+        known_as::parse(&bytes)
+    }
+
     pub(super) fn inodes(&self) -> Inodes {
         let sessions = self.store.sessions.iter().flat_map(|session| &session.faults);
         let faults = sessions.chain(&self.store.faults);
@@ -77,7 +135,9 @@ impl Luo {
         for ino in self.entries.keys().filter(|ino| wanted(**ino)) {
             let Some(memfd) = self.memfd(*ino) else { continue };
             let run = |extent: layout::Extent| {
-                Some(Run { offset: extent.offset, at: extent.at?, len: extent.len, bad: false })
+                // A run has whole pages.
+                let len = extent.len.checked_next_multiple_of(PAGE)?;
+                Some(Run { offset: extent.offset, at: extent.at?, len, bad: false })
             };
             let runs: Vec<Run> = self.extents(memfd).filter_map(run).collect();
             if !runs.is_empty() {
@@ -115,11 +175,16 @@ impl Luo {
 
     /// The owner of a physical address.
     pub(super) fn owner(&self, address: u64) -> Owner {
+        self.known_owner(address).or_else(|| self.file_of(address)).unwrap_or_else(|| self.nobody(address))
+    }
+
+    /// The owner of a physical address that is not a file's.
+    fn known_owner(&self, address: u64) -> Option<Owner> {
         let store = &self.store;
         let page = gmfs_io::num::round_down(address, PAGE);
         let metadata = |kind: String, ino| {
             let metadata = Metadata { copy: None, page: None, kind: Some(kind), ino };
-            Owner { metadata: Some(metadata), ..Owner::only(What::Metadata) }
+            Some(Owner { metadata: Some(metadata), ..Owner::only(What::Metadata) })
         };
         if page == store.tree.at {
             return metadata("KHO device tree".to_owned(), None);
@@ -148,9 +213,190 @@ impl Luo {
         {
             let kind = Some(format!("reserve_mem={}", name::escape(&region.label)));
             let metadata = Metadata { copy: None, page: None, kind, ino: None };
-            return Owner { metadata: Some(metadata), ..Owner::only(What::ReserveMem) };
+            return Some(Owner { metadata: Some(metadata), ..Owner::only(What::ReserveMem) });
         }
-        self.file_of(address).unwrap_or_else(|| self.nobody(address))
+        None
+    }
+
+    /// Where the kernel has its page structures, which say what nobody has claimed.
+    pub(super) fn page_structs(&self, hints: &Hints) -> Result<PageStructs, NoPageStructs> {
+        if hints.is_empty() {
+            return Err(NoPageStructs::NoTables);
+        }
+        let found = PageStructs::find(&self.source, hints, &self.store.marked_for_ever());
+        found.ok_or(NoPageStructs::NotFound)
+    }
+
+    /// Hands to `each` what the kernel still holds for users that have not claimed it, in rising order. Gives whether all
+    /// page structures could be read.
+    pub fn unclaimed(&self, structs: &PageStructs, mut each: impl FnMut(Unclaimed)) -> bool {
+        let owned = self.owned();
+        let end = self.source.end().unwrap_or(u64::MAX);
+        let mut held: Option<Unclaimed> = None;
+        let complete = structs.marked(&self.source, end, |at, order| {
+            let owner = self.known_owner(at).or_else(|| owner_among(&owned, at));
+            let next = Unclaimed {
+                span: Span::new(at, PAGE.checked_shl(order).unwrap_or(PAGE)),
+                order,
+                pieces: 1,
+                owner: owner.unwrap_or_else(|| Owner::only(What::Preserved)),
+            };
+            match &mut held {
+                Some(before) if before.takes(&next) => {
+                    before.span.len = before.span.len.saturating_add(next.span.len);
+                    before.pieces = before.pieces.saturating_add(1);
+                }
+                _ => held.replace(next).into_iter().for_each(&mut each),
+            }
+        });
+        held.into_iter().for_each(each);
+        complete
+    }
+
+    /// How many folios of a file the kernel still holds because nobody has claimed them, and how many there are. `None` if
+    /// the file has no record that can be used, or if the image lacks a page structure.
+    #[must_use]
+    pub fn held(&self, structs: &PageStructs, ino: InodeNo) -> Option<(u64, u64)> {
+        let memfd = self.memfd(ino)?;
+        let (mut held, mut all) = (0_u64, 0_u64);
+        for folio in memfd.folios(&self.source) {
+            let at = folio.ok()?.frame.checked_mul(PAGE)?;
+            if !structs.has(&self.source, at) {
+                return None;
+            }
+            all = all.saturating_add(1);
+            held = held.saturating_add(structs.order_at(&self.source, at).is_some().into());
+        }
+        Some((held, all))
+    }
+
+    /// The orders of a file's folios, and how many it has of each. The last folio is counted only where a
+    /// preserved map says its order.
+    #[must_use]
+    pub fn folio_orders(&self, ino: InodeNo) -> BTreeMap<u32, u64> {
+        let mut orders = BTreeMap::new();
+        let Some(memfd) = self.memfd(ino) else { return orders };
+        let mut add = |pages: u64| {
+            if let Some(order) = pages.checked_ilog2() {
+                let count: &mut u64 = orders.entry(order).or_default();
+                *count = count.saturating_add(1);
+            }
+        };
+        let mut held: Option<layout::Folio> = None;
+        for folio in memfd.folios(&self.source) {
+            let Ok(folio) = folio else { return orders };
+            if let Some(before) = held.replace(folio) {
+                add(folio.index.saturating_sub(before.index));
+            }
+        }
+        let last = held.and_then(|last| self.store.own_map()?.order_of(&self.source, last.frame.checked_mul(PAGE)?));
+        if let Some(order) = last {
+            add(1_u64.checked_shl(order).unwrap_or_default());
+        }
+        orders
+    }
+
+    /// The memory that the hand-over consists of, as far as it is known, by rising address: device tree, preserved map, what
+    /// hands the root over, data of users, lists, records, content, memory that `reserve_mem=` set aside.
+    #[must_use]
+    pub fn parts(&self) -> Vec<Span> {
+        let store = &self.store;
+        let mut spans = vec![Span::new(store.tree.at, store.tree.size.into())];
+        spans.extend(store.own_map().into_iter().flat_map(|map| map.records()).map(|at| Span::new(*at, PAGE)));
+        for setup in &store.setups {
+            spans.extend([Span::new(setup.at, PAGE), Span::new(setup.scratch, setup.scratch_bytes)]);
+        }
+        spans.extend(store.users.iter().filter_map(|user| Some(Span::new(user.at?, user.size.unwrap_or(1)))));
+        let root = store.luo.as_ref().and_then(|root| root.as_ref().ok());
+        let flbs = root.and_then(|root| root.flbs).filter(|at| *at != 0);
+        spans.extend(store.lists().map(|(at, _)| at).chain(flbs).map(|at| Span::new(at, PAGE)));
+        spans.extend(store.reserve_mem.iter().map(|region| Span::new(region.start, region.size)));
+        spans.extend(self.owned().into_iter().map(|(span, ..)| span));
+        let whole = |span: Span| {
+            let (start, end) =
+                (gmfs_io::num::round_down(span.offset, PAGE), span.end().checked_next_multiple_of(PAGE)?);
+            (end <= 1 << 52).then(|| Span::new(start, end.saturating_sub(start).max(PAGE)))
+        };
+        let mut spans: Vec<Span> = spans.into_iter().filter_map(whole).collect();
+        spans.sort_unstable_by_key(|span| (span.offset, span.len));
+        let mut merged: Vec<Span> = Vec::new();
+        for span in spans {
+            match merged.last_mut().filter(|last| last.end() >= span.offset) {
+                Some(last) => last.len = last.len.max(span.end().saturating_sub(last.offset)),
+                None => merged.push(span),
+            }
+        }
+        merged
+    }
+
+    /// How many preserved bytes each user of the hand-over has; last what belongs to no user that is known. `None` without
+    /// a preserved map.
+    #[must_use]
+    pub fn by_user(&self) -> Option<Vec<(String, u64)>> {
+        const KHO: usize = 0;
+        let (store, map) = (&self.store, self.store.own_map()?);
+        let mut names = vec!["KHO".to_owned()];
+        let mut spans: Vec<(Span, usize)> = vec![(Span::new(store.tree.at, PAGE), KHO)];
+        let pages = |at: u64, len: u64| Span::new(at, len.max(1).checked_next_multiple_of(PAGE).unwrap_or(PAGE));
+        for user in &store.users {
+            let class = names.len();
+            names.push(name::escape(&user.name));
+            spans.extend(user.at.map(|at| (pages(at, user.size.unwrap_or(1)), class)));
+            match &*user.name {
+                b"memblock" => {
+                    spans.extend(store.reserve_mem.iter().map(|region| (pages(region.start, region.size), class)));
+                }
+                b"LUO" => {
+                    let root = store.luo.as_ref().and_then(|root| root.as_ref().ok());
+                    let flbs = root.and_then(|root| root.flbs).filter(|at| *at != 0);
+                    let lists = store.lists().map(|(at, _)| at).chain(flbs);
+                    spans.extend(lists.map(|at| (Span::new(at, PAGE), class)));
+                    spans.extend(self.owned().into_iter().map(|(span, ..)| (span, class)));
+                }
+                _ => {}
+            }
+        }
+        spans.sort_unstable_by_key(|(span, _)| (span.offset, span.len));
+        // Whoever comes first in memory has what two have.
+        let mut covered = 0;
+        for (span, _) in &mut spans {
+            let (start, end) = (span.offset.max(covered), span.end().max(covered));
+            (*span, covered) = (Span::new(start, end.saturating_sub(start)), end);
+        }
+        let (mut sums, mut rest) = (vec![0_u64; names.len()], 0_u64);
+        map.ranges(&self.source, |range| {
+            let range = range.span();
+            let mut known = 0_u64;
+            let first = spans.partition_point(|(span, _)| span.end() <= range.offset);
+            for (span, class) in spans.iter().skip(first).take_while(|(span, _)| span.offset < range.end()) {
+                let len = span.end().min(range.end()).saturating_sub(span.offset.max(range.offset));
+                known = known.saturating_add(len);
+                if let Some(sum) = sums.get_mut(*class) {
+                    *sum = sum.saturating_add(len);
+                }
+            }
+            rest = rest.saturating_add(range.len.saturating_sub(known));
+        });
+        Some(names.into_iter().zip(sums).chain([("no known user".to_owned(), rest)]).collect())
+    }
+
+    /// What files have, by rising address: content and the pages of records.
+    fn owned(&self) -> Vec<(Span, InodeNo, Own)> {
+        let mut owned = Vec::new();
+        for ino in self.entries.keys() {
+            let Some(memfd) = self.memfd(*ino) else { continue };
+            // A broken list has passed on what there is of it.
+            let _ = memfd.own_pages(&self.source, |part, at| owned.push((Span::new(at, PAGE), *ino, Own::Part(part))));
+            let mut extents = self.extents(memfd);
+            let all: Vec<_> = extents.by_ref().collect();
+            let own = |extent: layout::Extent| {
+                let len = extent.len.checked_next_multiple_of(PAGE)?;
+                Some((Span::new(extent.at?, len), *ino, Own::Content(extent.offset)))
+            };
+            owned.extend(all.into_iter().chain(extents.tail()).filter_map(own));
+        }
+        owned.sort_unstable_by_key(|(span, ..)| (span.offset, span.len));
+        owned
     }
 
     /// The file that has an address, as content or in its record.
@@ -166,13 +412,7 @@ impl Luo {
                 }
             });
             if let Some(part) = own {
-                let kind = match part {
-                    Part::Record => "record",
-                    Part::List => "list of pages with folios",
-                    Part::Array => "page with folios",
-                };
-                let metadata = Metadata { copy: None, page: None, kind: Some(kind.to_owned()), ino: Some(*ino) };
-                return Some(Owner { metadata: Some(metadata), ..Owner::only(What::Metadata) });
+                return Some(owner_of(*ino, Own::Part(part), 0));
             }
             let mut extents = self.extents(memfd);
             let within = |extent: &layout::Extent| {
@@ -214,6 +454,69 @@ impl Luo {
         let lists = len64(self.store.lists().count());
         Usage { data, metadata: records.saturating_add(lists), inodes_used: len64(self.tree.len()), ..Usage::default() }
     }
+}
+
+/// Why it is not known what a kernel still holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoPageStructs {
+    /// Nothing leads to the kernel's page tables.
+    #[error("the image says nothing that leads to the kernel's page tables: neither VMCOREINFO nor registers of a CPU")]
+    NoTables,
+    /// Page tables lead to no page structures with a mark.
+    #[error("the kernel's page structures were not found: they are not in the image, or the kernel is older than 6.18")]
+    NotFound,
+}
+
+/// Preserved pieces one after another that nobody has claimed: of one order, with one owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unclaimed {
+    /// The memory.
+    pub span: Span,
+    /// Each piece has 2^order pages.
+    pub order: u32,
+    /// How many pieces.
+    pub pieces: u64,
+    /// Whose the first byte is, by the records.
+    pub owner: Owner,
+}
+
+impl Unclaimed {
+    /// Whether another piece continues this one.
+    fn takes(&self, next: &Self) -> bool {
+        let file = |owner: &Owner, back: u64| owner.file.map(|(ino, at)| (ino, at.checked_sub(back)));
+        let mine = (self.owner.what, file(&self.owner, 0), &self.owner.metadata);
+        let theirs = (next.owner.what, file(&next.owner, self.span.len), &next.owner.metadata);
+        self.span.end() == next.span.offset && self.order == next.order && mine == theirs
+    }
+}
+
+/// What a file has of memory: content at an offset, or a page of its record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Own {
+    Content(u64),
+    Part(Part),
+}
+
+/// The owner of an address among what files have, which is in rising order.
+fn owner_among(owned: &[(Span, InodeNo, Own)], address: u64) -> Option<Owner> {
+    let below = owned.partition_point(|(span, ..)| span.offset <= address);
+    let (span, ino, own) = owned.get(below.checked_sub(1)?)?;
+    let distance = address.checked_sub(span.offset).filter(|distance| *distance < span.len)?;
+    Some(owner_of(*ino, *own, distance))
+}
+
+fn owner_of(ino: InodeNo, own: Own, distance: u64) -> Owner {
+    let kind = match own {
+        Own::Content(offset) => {
+            return Owner { file: Some((ino, offset.saturating_add(distance))), ..Owner::only(What::File) };
+        }
+        Own::Part(Part::Record) => "record",
+        Own::Part(Part::List) => "list of pages with folios",
+        Own::Part(Part::Array) => "page with folios",
+    };
+    let metadata = Metadata { copy: None, page: None, kind: Some(kind.to_owned()), ino: Some(ino) };
+    Owner { metadata: Some(metadata), ..Owner::only(What::Metadata) }
 }
 
 /// Pages that a record and its lists take.
