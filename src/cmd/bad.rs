@@ -193,7 +193,7 @@ fn list(args: &List, ctx: &mut Ctx) -> Result<Exit> {
     for marked in found {
         let at = u64::from(marked.block).saturating_mul(opened.block_bytes());
         let mut row = files::Owner::outside(format!("block:{}", marked.block));
-        row.what = "bad";
+        row.what = "bad".into();
         row.block = Some(marked.block.into());
         row.address = Some(opened.place.base.saturating_add(at));
         row.physical = base.map(|base| base.saturating_add(at));

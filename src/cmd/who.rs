@@ -115,7 +115,8 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let answers: Vec<files::Owner> = asked.iter().map(|asked| asker.answer(asked, &mut paths)).collect();
     store.unlock();
     if let Some(hit) = &hit {
-        let used = |answer: &files::Owner| answer.ino.is_some() || !matches!(answer.what, "free" | "tail" | "bad");
+        let used =
+            |answer: &files::Owner| answer.ino.is_some() || !matches!(answer.what.as_ref(), "free" | "tail" | "bad");
         if hit.more > 0 || answers.iter().any(used) {
             exit = Exit::No;
         }
@@ -136,7 +137,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let mut table = Table::new(&["Asked", "Block", "What", "Whose"]).right(&[1]).dispensable(&["Block"]);
     for answer in &answers {
         let block = answer.block.map_or_else(String::new, |block| block.to_string());
-        let role = match answer.what {
+        let role = match answer.what.as_ref() {
             "bad" | "lost" | "outside" => Role::Bad,
             "free" | "tail" | "not-preserved" => Role::Dim,
             _ => Role::Plain,
@@ -144,7 +145,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         table.styled([
             (&answer.asked, Role::Plain),
             (&block, Role::Plain),
-            (answer.what, role),
+            (&answer.what, role),
             (&sentence(answer, &asker), Role::Plain),
         ]);
     }
@@ -167,7 +168,7 @@ fn sentence(answer: &files::Owner, asker: &Asker<'_>) -> String {
         return format!("{kind}{of}");
     }
     let Some(ino) = answer.ino else {
-        return match answer.what {
+        return match answer.what.as_ref() {
             "reserve-mem" => answer.page_kind.clone().unwrap_or_default(),
             "preserved" => "kept for the next kernel; no known owner".to_owned(),
             "not-preserved" => "not kept for the next kernel".to_owned(),
@@ -232,7 +233,7 @@ impl Asker<'_> {
 
 /// Fills in what is known about the metadata.
 fn fill_in(answer: &mut files::Owner, owner: gmfs::store::Owner, paths: &mut Paths<'_>) {
-    answer.what = owner.what.name();
+    answer.what = owner.what.name().into();
     if let Some(metadata) = owner.metadata {
         answer.copy = metadata.copy.map(|copy| copy.to_string());
         answer.page = metadata.page.map(|page| u64::from(page.0));

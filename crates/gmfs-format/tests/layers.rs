@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("gmfs", &["gmfs-check", "gmfs-dump", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-volume"]),
     ("gmfs-capi", &["gmfs", "gmfs-image"]),
     ("gmfs-fuse", &["gmfs", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-volume"]),
+    ("gmfs-json", &["gmfs", "gmfs-check", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-volume"]),
     (
         "gmfs-cli",
         &[
@@ -32,6 +33,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "gmfs-host",
             "gmfs-image",
             "gmfs-io",
+            "gmfs-json",
             "gmfs-kernel",
             "gmfs-vm",
             "gmfs-volume",

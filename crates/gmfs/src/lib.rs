@@ -151,6 +151,7 @@ pub mod store;
 mod testing;
 pub mod verify;
 pub mod walk;
+pub mod words;
 
 pub use copy::Progress;
 pub use error::Error;
