@@ -68,7 +68,7 @@ fn a_vmm_in_c_maps_live_memory() -> Result<()> {
     let programs = vec![(gmfs, "bin/gmfs".to_owned()), (vmm, "bin/vmm".to_owned())];
     let boot = |parameters| {
         let contents = Contents { programs: programs.clone(), modules: &devdax::MODULES, ..Contents::default() };
-        Guest::boot(&tools, &Config { parameters, contents, ..Config::default() })
+        Guest::boot(&tools, &Config { parameters, memory: "768M", contents, ..Config::default() })
     };
     memory_is_mapped(&mut boot(RESERVED)?, Image { path: "/dev/mem", region: REGION })?;
     let mut machine = boot(PERSISTENT)?;
