@@ -15,6 +15,7 @@ mod disk;
 mod guest;
 mod initramfs;
 mod iomem;
+mod joined;
 mod kernel_memory;
 mod live;
 mod machine;

@@ -5,19 +5,15 @@ mod header;
 
 use std::env;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use gmfs_format::native::geometry::Geometry;
 use gmfs_format::native::units::PmdShift;
+use gmfs_testing::capi::{compile, libraries, package};
 use gmfs_volume::{CreateOptions, FormatOptions, Stamp, Writer, WriterOptions};
-use serde_json::Value;
 
 const BLOCK: u64 = 2 << 20;
-
-fn package() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
 
 #[test]
 fn the_header_is_made_from_the_functions() {
@@ -52,39 +48,6 @@ fn region(path: &Path) {
     fs::write(path, [vec![0; 1 << 20], writer.close().unwrap()].concat()).unwrap();
 }
 
-/// Builds the library for C, and says which files it is in: static, and shared.
-fn libraries() -> (PathBuf, PathBuf) {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut build = Command::new(cargo);
-    build.args(["rustc", "--quiet", "--locked", "-p", "gmfs-capi", "--lib", "--message-format=json"]);
-    build.args(["--crate-type", "staticlib,cdylib"]).current_dir(package());
-    if !cfg!(debug_assertions) {
-        build.arg("--release");
-    }
-    let output = build.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let messages = String::from_utf8(output.stdout).unwrap();
-    let messages = messages.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let made: Vec<PathBuf> = messages
-        .filter(|message| message["target"]["name"] == "gmfs_capi" && message["reason"] == "compiler-artifact")
-        .flat_map(|message| message["filenames"].as_array().unwrap().clone())
-        .map(|name| PathBuf::from(name.as_str().unwrap()))
-        .collect();
-    let with = |end: &str| made.iter().find(|path| path.extension().is_some_and(|found| found == end)).unwrap().clone();
-    (with("a"), with("so"))
-}
-
-/// Compiles the program as C99, with warnings as errors.
-fn compile(library: &[&std::ffi::OsStr], to: &Path) {
-    let mut gcc = Command::new("gcc");
-    gcc.args(["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wstrict-prototypes", "-Werror", "-g", "-O1"]);
-    gcc.arg("-I").arg(package().join("include")).arg(package().join("tests/vmm.c")).args(library);
-    // What Rust's standard library needs of the system: `rustc --print native-static-libs`.
-    gcc.args(["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-o"]).arg(to);
-    let output = gcc.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
 /// Whether a program is installed; where CI wants all of them, it must be.
 fn installed(program: &str) -> bool {
     let found = Command::new(program).arg("--version").output().is_ok();
@@ -109,8 +72,8 @@ fn a_program_in_c_uses_a_file_as_memory() {
     let dir = tempfile::tempdir().unwrap();
     let (fixed, shared) = libraries();
     let (program, dynamic) = (dir.path().join("vmm"), dir.path().join("vmm-dynamic"));
-    compile(&[fixed.as_os_str()], &program);
-    compile(&[shared.as_os_str()], &dynamic);
+    compile(fixed.as_os_str(), &program);
+    compile(shared.as_os_str(), &dynamic);
     let image = dir.path().join("region.img");
     let fresh = || region(&image);
     let run = |mut command: Command| command.arg(&image).args(["32M:1M", "/a"]).output().unwrap();

@@ -1,9 +1,10 @@
 /*
  * What a VMM does with a file of a region: finds it, locks it, maps it, and lets a guest write into it.
  *
- *     vmm IMAGE REGION|- PATH
+ *     vmm IMAGE REGION|- PATH [fill]
  *
- * The memory is expected to hold, in each byte, the number of its block plus 1. It prints the numbers of bytes and of extents.
+ * The memory is expected to hold, in the ninth byte of each page, the number of its block plus 1; with "fill" the program writes
+ * that first. It prints the numbers of bytes and of extents.
  */
 #include <gmfs.h>
 
@@ -51,7 +52,7 @@ int main(int argc, char **argv)
 	uint64_t size, at;
 	int wrong;
 
-	if (argc != 4)
+	if (argc != 4 && argc != 5)
 		return 2;
 	if (strcmp(gmfs_error(), "") != 0 || gmfs_survive_bus_errors() != 0)
 		return failed();
@@ -79,9 +80,11 @@ int main(int argc, char **argv)
 	if (!memory || gmfs_map(file) != (void *)memory)
 		return failed();
 	size = gmfs_size(file);
+	for (at = 0; argc == 5 && at < size; at += 4096)
+		memory[at + 8] = (unsigned char)(at / BLOCK + 1);
 	for (at = 0; at < size; at += 4096) {
-		if (memory[at] != (unsigned char)(at / BLOCK + 1)) {
-			fprintf(stderr, "vmm: byte %" PRIu64 " is %d\n", at, memory[at]);
+		if (memory[at + 8] != (unsigned char)(at / BLOCK + 1)) {
+			fprintf(stderr, "vmm: byte %" PRIu64 " is %d\n", at + 8, memory[at + 8]);
 			return 1;
 		}
 	}

@@ -1,6 +1,6 @@
 //! The images and memory dumps that real tools made, for tests. They are too large for the repository: they are in
 //! `../shared/fixtures` beside the checkout, compressed with zstd. [`machine`] lays out captured machines, [`guest`] is a
-//! guest of virtual machines.
+//! guest of virtual machines, [`capi`] builds the library for C.
 //!
 //! ```
 //! // Skips the test, with a message, on a machine that does not have the files.
@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+pub mod capi;
 pub mod guest;
 pub mod machine;
 
