@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, PathBufValueParser, TypedValueParser};
 
+/// The heading of the options that say what IMAGE is and how it is read.
+pub(crate) const IMAGE_OPTIONS: &str = "Options for IMAGE";
+
 /// A size in bytes: `4096`, `0x1000`, `64M`, `1.5G`, `10MiB`.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     gmfs_format::spec::parse_amount(text).map_err(|error| error.to_string())
