@@ -129,9 +129,6 @@ commands! {
     complete hidden;
 }
 
-/// Options that say what IMAGE is and how it is read.
-const IMAGE_OPTIONS: [&str; 7] = ["region", "parts", "base", "wait", "holes", "over", "no_lock"];
-
 /// The declaration of the command line.
 pub(crate) fn command() -> clap::Command {
     declaration(COMMANDS.iter())
@@ -142,28 +139,12 @@ fn declaration<'e>(entries: impl Iterator<Item = &'e Entry>) -> clap::Command {
     let root = <Cli as clap::CommandFactory>::command();
     root.subcommands(entries.map(|entry| {
         let command = (entry.declare)(clap::Command::new(entry.name)).hide(entry.hidden);
-        with_image_options(command)
+        if entry.name != "inject" {
+            return command;
+        }
+        // `mut_arg` would move the changed argument to the end of the list.
+        command.mut_args(|arg| if arg.get_id() == "image" { arg.help("Region file") } else { arg })
     }))
-}
-
-/// Puts the options of IMAGE under one heading.
-fn with_image_options(command: clap::Command) -> clap::Command {
-    let (mkfs, inject) = (command.get_name() == "mkfs", command.get_name() == "inject");
-    // `mut_arg` would move the changed argument to the end of the list.
-    let command = command.mut_args(|arg| {
-        let id = arg.get_id().as_str().to_owned();
-        let arg = match id.as_str() {
-            "image" if inject => arg.help("Region file"),
-            _ => arg,
-        };
-        // The `--base` of mkfs is the base that the region records. It does not say how IMAGE is read.
-        let of_image = IMAGE_OPTIONS.contains(&id.as_str()) && !(mkfs && id == "base");
-        if of_image { arg.help_heading("Options for IMAGE") } else { arg }
-    });
-    if command.has_subcommands() {
-        return command.mut_subcommands(with_image_options);
-    }
-    command
 }
 
 /// A command line that was understood.
@@ -277,6 +258,9 @@ mod tests {
 
     /// Commands that by their nature print no JSON.
     const NO_JSON: [&str; 6] = ["cat", "completions", "man", "mount", "umount", "vm run"];
+
+    /// Options that say what IMAGE is and how it is read.
+    const IMAGE_OPTIONS: [&str; 7] = ["region", "parts", "base", "wait", "holes", "over", "no_lock"];
 
     /// Commands that change a region.
     const CHANGES: [&str; 21] = [

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 
 use gmfs::in_use::Mapped;
 use gmfs::new_file::Refused;
+use gmfs::put::Unfit;
 use gmfs_dump::flat::FlatError;
 use gmfs_dump::kdump::KdumpError;
 use gmfs_dump::lime::LimeError;
@@ -107,6 +108,7 @@ fn known(cause: &(dyn Error + 'static)) -> Option<Told> {
         .or_else(|| cause.downcast_ref().map(undo))
         .or_else(|| cause.downcast_ref().map(restore))
         .or_else(|| cause.downcast_ref().and_then(refused))
+        .or_else(|| cause.downcast_ref().and_then(unfit))
         .or_else(|| cause.downcast_ref().map(write))
         .or_else(|| cause.downcast_ref::<OutputError>().map(|_| ("output", None)))
         .or_else(|| cause.downcast_ref().and_then(system))
@@ -310,6 +312,14 @@ fn restore(error: &RestoreError) -> Told {
         RestoreError::Missing { .. } => with("absent", "dump a copy of the region that holds them"),
         RestoreError::Write(error) => write(error),
         _ => ("restore", None),
+    }
+}
+
+fn unfit(error: &Unfit) -> Option<Told> {
+    match error {
+        Unfit::Itself => Some(with("same-file", "copy the region first: gmfs save IMAGE -o FILE")),
+        Unfit::Link | Unfit::Special => Some(with("wrong-kind", "put what it leads to by its own name")),
+        _ => None,
     }
 }
 

@@ -19,6 +19,7 @@ use crate::interrupt;
 pub(crate) struct Wait {
     /// How long to wait while another process has the region locked; 0 does not wait
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    #[arg(help_heading = crate::parse::IMAGE_OPTIONS)]
     pub(crate) wait: u32,
 }
 

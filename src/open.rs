@@ -47,9 +47,11 @@ pub(crate) struct ImageArgs {
     /// devices. Without --region a file or device is the region as a whole; in dumps, and in /dev/mem without the
     /// kernel parameter guestmemfs=, the region is found by its superblock.
     #[arg(long, value_name = "SIZE[:BASE]", value_parser = locate::parse_region)]
+    #[arg(help_heading = crate::parse::IMAGE_OPTIONS)]
     pub(crate) region: Option<RegionSpec>,
     /// Another part of the split dump that IMAGE is a part of; give all of them, in any order
     #[arg(long = "part", value_name = "FILE")]
+    #[arg(help_heading = crate::parse::IMAGE_OPTIONS)]
     pub(crate) parts: Vec<PathBuf>,
     /// IMAGE is raw memory whose first byte was at this physical address
     ///
@@ -57,6 +59,7 @@ pub(crate) struct ImageArgs {
     /// where they were. It makes the image a dump: BASE of --region is a physical address, and nothing is written. A
     /// file that leaves out a hole of the address space has one address for each of its pieces: cut it at the hole.
     #[arg(long, value_name = "ADDRESS", value_parser = locate::parse_address, conflicts_with = "parts")]
+    #[arg(help_heading = crate::parse::IMAGE_OPTIONS)]
     pub(crate) base: Option<u64>,
     /// The store with this number, as `gmfs scan` lists those in IMAGE
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["region", "at"])]
@@ -74,9 +77,11 @@ pub(crate) struct ImageArgs {
     /// that did not change since the snapshot below. What is absent is listed and never shown as zeros. Without --holes
     /// and --over, a note says how much of the region is holes.
     #[arg(long, value_name = "WHAT", requires = "base", hide_possible_values = true)]
+    #[arg(help_heading = crate::parse::IMAGE_OPTIONS)]
     pub(crate) holes: Option<HolesAre>,
     /// Read the holes of IMAGE from FILE, the snapshot below it; of several, each is below the one before it
     #[arg(long, value_name = "FILE", requires = "base")]
+    #[arg(help_heading = crate::parse::IMAGE_OPTIONS)]
     pub(crate) over: Vec<PathBuf>,
     /// Read the content of files from FILE, where IMAGE has only the metadata of a guestmemfs v1
     ///
@@ -103,6 +108,7 @@ pub(crate) struct ReadArgs {
     /// At the end the region's generation is compared with the one at the beginning. If it is another one, what was
     /// read may mix two states: that is said, and the exit status is 1 (of fsck and repair: 8).
     #[arg(long)]
+    #[arg(help_heading = crate::parse::IMAGE_OPTIONS)]
     pub(crate) no_lock: bool,
 }
 
@@ -126,6 +132,7 @@ pub(crate) struct TargetArgs {
     /// --region a file or device is the region as a whole; in /dev/mem without the kernel parameter guestmemfs=, the
     /// region is found by its superblock.
     #[arg(long, value_name = "SIZE[:BASE]", value_parser = locate::parse_region)]
+    #[arg(help_heading = crate::parse::IMAGE_OPTIONS)]
     pub(crate) region: Option<RegionSpec>,
     #[command(flatten)]
     pub(crate) wait: Wait,

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, PathBufValueParser, TypedValueParser};
 
+/// The heading of the options that say what IMAGE is and how it is read.
+pub(crate) const IMAGE_OPTIONS: &str = "Options for IMAGE";
+
 /// A size in bytes: `4096`, `0x1000`, `64M`, `1.5G`, `10MiB`.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     gmfs_format::spec::parse_amount(text).map_err(|error| error.to_string())
@@ -27,23 +30,5 @@ pub(crate) fn region_path() -> impl TypedValueParser<Value = OsString> {
 
 /// Permission bits in octal.
 pub(crate) fn parse_mode(text: &str) -> Result<u16, String> {
-    let digits = text.strip_prefix("0o").unwrap_or(text);
-    u16::from_str_radix(digits, 8)
-        .ok()
-        .filter(|mode| *mode <= 0o7777)
-        .ok_or_else(|| "permission bits are octal, from 0 to 7777".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn modes_are_octal() {
-        assert_eq!(parse_mode("0640"), Ok(0o640));
-        assert_eq!(parse_mode("7777"), Ok(0o7777));
-        for wrong in ["8", "10000", "", "rw", "-1"] {
-            assert!(parse_mode(wrong).is_err(), "{wrong}");
-        }
-    }
+    gmfs::mode::octal(text).map_err(|error| error.to_string())
 }

@@ -52,6 +52,7 @@ pub(crate) struct Args {
     image: PathBuf,
     /// Where in IMAGE the region is to lie; in /dev/mem BASE is a physical address
     #[arg(long, value_name = "SIZE[:BASE]", value_parser = parse_region)]
+    #[arg(help_heading = crate::parse::IMAGE_OPTIONS)]
     region: Option<RegionSpec>,
     /// Size of the region: bytes, or a number with K, M, G or T, such as 1.5G; makes the file, or grows an empty one
     #[arg(short, long, value_name = "SIZE", value_parser = super::parse_size, conflicts_with = "region")]

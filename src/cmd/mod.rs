@@ -39,7 +39,6 @@ pub(crate) mod seal;
 mod sealing;
 pub(crate) mod stat;
 pub(crate) mod tree;
-mod trees;
 pub(crate) mod truncate;
 pub(crate) mod tune;
 pub(crate) mod umount;
@@ -52,9 +51,11 @@ pub(crate) mod who;
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt as _;
+use std::path::Path;
 
 use anyhow::Result;
 use gmfs::changes::Changes;
+use gmfs::put::{How, Plan};
 use gmfs::store::Inodes;
 use gmfs::{Store, glob};
 use gmfs_format::model::{Inode, InodeNo, Kind, Tree};
@@ -280,6 +281,19 @@ pub(crate) fn tell_doubtful<'i>(shown: impl Iterator<Item = (&'i Inode, String)>
     ctx.warn(&format!(
         "{list} {verb} doubtful: a repair could not prove that {whose} blocks are those of the last commit; compare the content before it is used"
     ));
+}
+
+/// Adds what is to be put into a region to a plan, and what cannot be put to the operands that failed.
+pub(crate) fn plan_put(plan: &mut Plan, how: &How<'_>, source: &Path, tried: &mut Tried) {
+    plan.add(how, source, |source, path, read| {
+        tried.add(read.map_err(|error| anyhow::Error::new(error).context(cannot_put(source.as_os_str(), path))));
+    });
+}
+
+/// What could not be done to a file that was to be put into a region.
+pub(crate) fn cannot_put(source: &OsStr, destination: &[u8]) -> String {
+    let shown = if source == "-" { "standard input".to_owned() } else { source.display().to_string() };
+    format!("cannot put {shown} as '{}'", paths::shown(destination))
 }
 
 /// The user and group that new files belong to.

@@ -3,20 +3,20 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
+use gmfs::put::{Copying, Counted, How, Keep, Plan};
 use gmfs_format::model::Kind;
 use gmfs_volume::{CreateOptions, NewAttributes, PutOptions};
 
-use super::trees::{Copying, How, Keep, Plan, cannot_put};
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::open::{self, Changing, WriteArgs};
 use crate::paths;
-use crate::render::progress::{Counted, Progress};
+use crate::render::progress::Progress;
 use crate::standard;
 
 /// Copy files and directories into the region
@@ -76,11 +76,11 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
 
 fn one(args: &Args, source: &OsStr, ctx: &mut Ctx) -> Result<Exit> {
     let destination = paths::bytes(&args.destination);
-    let cannot = || cannot_put(source, destination);
-    how(args).refuse_itself(source).map_err(anyhow::Error::new).with_context(cannot)?;
+    let cannot = || super::cannot_put(source, destination);
+    how(args).refuse_itself(outside(source)).map_err(anyhow::Error::new).with_context(cannot)?;
     let (content, size, attributes) = content(args, source).with_context(cannot)?;
     let progress = Progress::new(ctx, "copying", size);
-    let mut content = Counted::new(content, &progress);
+    let mut content = Counted::new(content, &progress, 0);
     let changed = open::for_change(&args.image, args.image.in_use, ctx, |writer| {
         let path = path_of(writer, source, destination);
         if let Some(failure) = mode_of_existing(args, writer, &path) {
@@ -100,7 +100,10 @@ fn several(args: &Args, sources: &[OsString], ctx: &mut Ctx) -> Result<Exit> {
     let destination = paths::bytes(&args.destination);
     let cannot = || format!("cannot put them into '{}'", paths::shown(destination));
     for source in sources {
-        how(args).refuse_itself(source).map_err(anyhow::Error::new).with_context(|| cannot_put(source, destination))?;
+        how(args)
+            .refuse_itself(outside(source))
+            .map_err(anyhow::Error::new)
+            .with_context(|| super::cannot_put(source, destination))?;
     }
     let length = |source: &OsString| std::fs::metadata(source).map_or(0, |meta| meta.len());
     let total = sources.iter().map(length).fold(0, u64::saturating_add);
@@ -114,7 +117,7 @@ fn several(args: &Args, sources: &[OsString], ctx: &mut Ctx) -> Result<Exit> {
         }
         for source in sources {
             let path = path_of(writer, source, destination);
-            let cannot = || cannot_put(source, &path);
+            let cannot = || super::cannot_put(source, &path);
             let (content, size, attributes) = match content(args, source) {
                 Ok(found) => found,
                 Err(error) => {
@@ -131,7 +134,7 @@ fn several(args: &Args, sources: &[OsString], ctx: &mut Ctx) -> Result<Exit> {
                 tried.add(Err::<(), _>(anyhow::Error::new(failure).context(cannot())));
                 continue;
             }
-            let mut content = Counted::from(content, &progress, before);
+            let mut content = Counted::new(content, &progress, before);
             let done = writer.put_with(&path, &mut content, &how(args).options(size), attributes);
             if tried.add_change(done, cannot)?.is_some() {
                 made.push(path);
@@ -157,11 +160,11 @@ fn recursive(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         return Err(failure.hint("without -r, it is put as DEST")).with_context(cannot);
     }
     let how = how(args);
-    let mut plan = Plan::default();
+    let (mut plan, mut tried) = (Plan::default(), super::Tried::default());
     for source in sources {
-        plan.add(&how, &PathBuf::from(source));
+        super::plan_put(&mut plan, &how, Path::new(source), &mut tried);
     }
-    let Plan { items, mut tried, total } = plan;
+    let Plan { items, total, .. } = plan;
     let progress = Progress::new(ctx, "copying", total);
     let changed = open::for_change(&args.image, args.image.in_use, ctx, |writer| {
         let is_directory = writer.tree().resolve(destination).map(|inode| inode.kind == Kind::Directory);
@@ -182,7 +185,7 @@ fn recursive(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             }
             let path = [top.as_slice(), item.path.as_slice()].concat();
             let done = copying.one(writer, item, &path);
-            tried.add_change(done, || cannot_put(item.source.as_os_str(), &path))?;
+            tried.add_change(done, || super::cannot_put(item.source.as_os_str(), &path))?;
         }
         copying.finish(writer)?;
         if !copying.made.is_empty() {
@@ -195,6 +198,11 @@ fn recursive(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let (entries, tried) = done.map_err(anyhow::Error::new).with_context(cannot)?;
     progress.done();
     super::tell_changes(ctx, "put", tried.end(), (entries, changes))
+}
+
+/// The file that an operand means.
+fn outside(source: &OsStr) -> &Path {
+    Path::new(if source == "-" { OsStr::new("/proc/self/fd/0") } else { source })
 }
 
 fn how(args: &Args) -> How<'_> {

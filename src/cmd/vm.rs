@@ -94,6 +94,7 @@ struct Where {
     image: PathBuf,
     /// Where in IMAGE the region is, as in guestmemfs=SIZE:BASE
     #[arg(long, value_name = "SIZE[:BASE]", value_parser = locate::parse_region)]
+    #[arg(help_heading = crate::parse::IMAGE_OPTIONS)]
     region: Option<RegionSpec>,
     #[command(flatten)]
     wait: Wait,

@@ -2,7 +2,7 @@
 //! terminal, and is erased before anything else is written there.
 
 use std::cell::{Cell, RefCell};
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
@@ -164,33 +164,6 @@ fn fit(mut parts: Vec<String>, columns: usize) -> String {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.end();
-    }
-}
-
-/// A reader that reports how much has been read.
-pub(crate) struct Counted<'p, R> {
-    inner: R,
-    progress: &'p Progress,
-    done: u64,
-}
-
-impl<'p, R> Counted<'p, R> {
-    pub(crate) fn new(inner: R, progress: &'p Progress) -> Self {
-        Self::from(inner, progress, 0)
-    }
-
-    /// As [`new`](Self::new), if `done` bytes of the work are done already.
-    pub(crate) fn from(inner: R, progress: &'p Progress, done: u64) -> Self {
-        Self { inner, progress, done }
-    }
-}
-
-impl<R: Read> Read for Counted<'_, R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let length = self.inner.read(buf)?;
-        self.done = self.done.saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
-        self.progress.at(self.done);
-        Ok(length)
     }
 }
 

@@ -25,6 +25,7 @@
 //! | files and directories, where their bytes are, whose an address is | [`Store`], [`walk`], [`glob`] |
 //! | reading a file with its gaps | [`Store::read_with_gaps`], [`content`], [`copy`] |
 //! | extracting a tree into a folder | [`extract`], [`folder`], [`new_file`], [`attributes`] |
+//! | putting a tree from outside into a region | [`put`], [`mode`] |
 //! | saving a store | [`save`] |
 //! | what blocks are used for, and what still fits | [`allocation`], [`picture`] |
 //! | metrics for monitoring | [`metrics`] |
@@ -139,10 +140,12 @@ pub mod make;
 pub mod memory;
 pub mod metadump;
 pub mod metrics;
+pub mod mode;
 pub mod new_file;
 pub mod open;
 pub mod picture;
 pub mod presence;
+pub mod put;
 pub mod put_back;
 pub mod raw_page;
 pub mod report;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use gmfs::make::MakeError;
+use gmfs::put::{Copying, How, Item, Keep, Plan};
 use gmfs_format::native::geometry::Geometry;
 use gmfs_io::WriteAt;
 use gmfs_volume::used::Users;
@@ -11,7 +12,7 @@ use gmfs_volume::{CreateOptions, PutOptions, Writer, WriterOptions};
 
 use super::Args;
 use crate::clock;
-use crate::cmd::trees::{Copying, How, Item, Keep, Plan, cannot_put};
+use crate::cmd::{Tried, cannot_put, plan_put};
 use crate::ctx::Ctx;
 use crate::failure::Failure;
 use crate::render::json::actions::Populated;
@@ -54,9 +55,9 @@ impl<'a> Content<'a> {
         if !std::fs::metadata(from).with_context(cannot)?.is_dir() {
             return Err(Failure::new("not-directory", "it is no directory")).with_context(cannot);
         }
-        let mut plan = Plan::default();
-        plan.add(&how, from);
-        let Plan { items, tried, total } = plan;
+        let (mut plan, mut tried) = (Plan::default(), Tried::default());
+        plan_put(&mut plan, &how, from, &mut tried);
+        let Plan { items, total, .. } = plan;
         if tried.end().with_context(cannot)? {
             let failure = Failure::new("wrong-kind", "not all that is in it can be in a region");
             return Err(failure.hint("move the rest out of it")).with_context(cannot);
