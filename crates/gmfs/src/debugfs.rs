@@ -130,16 +130,16 @@ impl Side {
 }
 
 impl Data {
-    fn of(name: &str, found: &Vec<u8>) -> Self {
+    fn of(name: &str, found: &[u8]) -> Self {
         let user = User { name: name.as_bytes().into(), data: Some(0), size: Some(len64(found.len())), children: 0 };
         match name {
             "kexec-metadata" => {
-                kho::metadata(found, &user).map_or_else(|error| Self::Bad(error.to_string()), Self::Metadata)
+                kho::metadata(&found, &user).map_or_else(|error| Self::Bad(error.to_string()), Self::Metadata)
             }
             "memblock" => {
-                kho::reserve_mem(found, &user).map_or_else(|error| Self::Bad(error.to_string()), Self::ReserveMem)
+                kho::reserve_mem(&found, &user).map_or_else(|error| Self::Bad(error.to_string()), Self::ReserveMem)
             }
-            "LUO" => match Root::read(found, &user) {
+            "LUO" => match Root::read(&found, &user) {
                 Ok(root) => Self::Luo(root),
                 Err(RootError::Other { .. }) => {
                     Self::Bad("the bytes are no root of LUO: its page has another owner now".to_owned())
