@@ -61,7 +61,10 @@ mutate() {
     no-evidence) change $volume/decide.rs 'if !census.is_evidenced() {' 'if false {' ;;
     no-contention) change $volume/regions.rs 'let plain = only.is_some() && !more && !strays && !disputed;' 'let plain = true;' ;;
     strays-overwritten) change crates/gmfs-check/src/plan/doubt.rs 'strangers && policy == Policy::Safe' 'false && strangers' ;;
-    no-counts) change $volume/settle.rs 'known.is & PROVEN != 0 && known.is & FLAGGED == 0 && (wrong || missing)' 'false && (wrong || missing)' ;;
+    no-counts)
+        change crates/gmfs-check/src/plan/doubt.rs 'finding.code().stage() == Stage::Contradictions && proven()' 'false && finding.code().stage() == Stage::Contradictions && proven()'
+        change $volume/settle.rs 'known.is & PROVEN != 0 && known.is & FLAGGED == 0 && (wrong || missing)' 'false && (wrong || missing)'
+        ;;
     uncertain-whole) change crates/gmfs-format/src/native/copies.rs '&& !self.conflict && !self.uncertain' '&& !self.conflict' ;;
     marks-hide) change $volume/superblocks.rs 'found.generation().is_some_and(|seen| seen > generation)' 'found.generation().is_some_and(|seen| seen > generation) && false' ;;
     wrong-copy) change $volume/settle.rs '=> CopyId::B,

@@ -87,7 +87,7 @@ skip() {
 # --- what the tests need ---------------------------------------------------------------------------------------------
 
 packages=(linux-image-cloud-amd64 qemu-system-x86 busybox-static kexec-tools makedumpfile e2fsprogs g++ shellcheck python3
-    strace util-linux mandoc zsh fish file lintian rpm python3-jsonschema)
+    strace valgrind util-linux mandoc zsh fish file lintian rpm python3-jsonschema)
 
 # The browser that shows the pages of reports.
 [ $mode != full ] || packages+=(chromium)

@@ -7,7 +7,7 @@ use clap::Args;
 use gmfs::in_use::{ByFile, Notice, Watch};
 use gmfs_format::model::InodeNo;
 use gmfs_io::Span;
-use serde::Serialize;
+pub(crate) use gmfs_json::files::users;
 
 use crate::ctx;
 use crate::failure::printable;
@@ -60,20 +60,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> impl Iterator<Item = &dyn 
     std::iter::successors(Some(error), |error| error.source())
 }
 
-/// A process that has a file mapped, for programs.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct User {
-    pid: u32,
-    process: String,
-}
-
-/// The processes that have a file mapped.
-pub(crate) fn users(found: &ByFile, ino: InodeNo) -> Vec<User> {
-    found.of(ino).map(|process| User { pid: process.pid, process: process.name.clone() }).collect()
-}
-
-/// The same processes, as text for a table.
+/// The processes that have a file mapped, as text for a table.
 pub(crate) fn shown(found: &ByFile, ino: InodeNo) -> String {
     let list: Vec<String> =
         found.of(ino).map(|process| printable(&format!("{} ({})", process.pid, process.name))).collect();

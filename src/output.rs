@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Result;
+use clap::Args;
 use gmfs::copy::CopyError;
 use gmfs::folder::Folder;
 use gmfs::new_file::{self, NewFileError};
@@ -13,6 +14,20 @@ use gmfs::new_file::{self, NewFileError};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::render::progress::Progress;
+
+/// The options of a command that makes one file of a region.
+#[derive(Args, Debug)]
+pub(crate) struct MakeArgs {
+    /// The file to make, - for standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Replace FILE if it exists
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Print what would be made, and make nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+}
 
 /// The exit status after a second signal: as the shell reports SIGINT.
 const KILLED: u8 = 130;

@@ -66,9 +66,9 @@ pub(crate) struct Look {
     pub(crate) region: Option<Chosen>,
 }
 
-/// As many threads as there are CPUs for this process.
-pub(crate) fn threads() -> NonZeroUsize {
-    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+/// As many threads as there are processors for this process.
+pub(crate) const fn threads() -> NonZeroUsize {
+    gmfs_io::in_order::PROCESSORS
 }
 
 /// Shows how far a check is and what the gate had to do, and says whether the user has interrupted.

@@ -2,7 +2,7 @@
 
 mod lists;
 
-pub(in crate::cmd) use lists::{poison, told};
+pub(in crate::cmd) use lists::{Poison, poison, told};
 
 use std::ops::Range;
 use std::path::Path;
@@ -70,8 +70,9 @@ struct Import {
     image: TargetArgs,
     /// A list of poisoned memory; - is standard input
     ///
-    /// LIST is one of these: a log of the kernel (`dmesg`), in which the lines "Memory failure: 0xPFN" count; page
-    /// frame numbers, one per line; lines with a first sector and a number of sectors, as in
+    /// LIST is one of these: a log of the kernel (`dmesg`), in which the lines "Memory failure: 0xPFN" count;
+    /// /proc/kpageflags, with the page frames that this kernel has found poisoned; /proc/iomem, in which "Unusable memory"
+    /// counts; page frame numbers, one per line; lines with a first sector and a number of sectors, as in
     /// /sys/block/pmemN/badblocks; or the output of `ndctl list -M`. What is not in the region is left out. Blocks of
     /// metadata cannot be marked: the command reports them, and the exit status is 1.
     #[arg(value_name = "LIST")]
@@ -116,9 +117,10 @@ pub(in crate::cmd) fn device(image: &Path) -> String {
 
 /// Marks what a list names.
 fn import(args: &Import, ctx: &mut Ctx) -> Result<Exit> {
-    let named = poison(&args.list, &device(&args.image.image))?;
+    let list = poison(&args.list, &device(&args.image.image))?;
     let opened = open::region(&ReadArgs { of: args.image.as_image(), no_lock: false }, ctx)?;
     let origin = Origin::of(&opened).map_err(open::told)?;
+    let named = list.named(&opened, &origin, ctx)?;
     let hits = bad::hits(&named, &origin).map_err(told)?;
     drop(opened);
     let (blocks, metadata) = bad::blocks_of(&hits.spans, &origin);
@@ -191,7 +193,7 @@ fn list(args: &List, ctx: &mut Ctx) -> Result<Exit> {
     for marked in found {
         let at = u64::from(marked.block).saturating_mul(opened.block_bytes());
         let mut row = files::Owner::outside(format!("block:{}", marked.block));
-        row.what = "bad";
+        row.what = "bad".into();
         row.block = Some(marked.block.into());
         row.address = Some(opened.place.base.saturating_add(at));
         row.physical = base.map(|base| base.saturating_add(at));

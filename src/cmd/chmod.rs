@@ -127,9 +127,7 @@ pub(super) fn change(
         Ok((super::entries(writer, &named), tried))
     });
     let ((entries, tried), changes) = changed.context(cannot)?;
-    let failed = tried.end().context(cannot)?;
-    let exit = super::tell_change(ctx, command, (entries, changes))?;
-    Ok(if failed { Exit::Failed } else { exit })
+    super::tell_changes(ctx, command, tried.end().context(cannot), (entries, changes))
 }
 
 #[cfg(test)]

@@ -97,10 +97,10 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let (done, changes) = changed.with_context(cannot)?;
     let (entries, tried, doubtful) = done.map_err(anyhow::Error::new).with_context(cannot)?;
     progress.done();
-    let failed = tried.end()?;
-    let mut exit = super::tell_change(ctx, "cp", (entries, changes))?;
-    super::tell_doubtful(doubtful.iter().map(|(inode, path)| (inode, path.clone())), &mut exit, ctx);
-    Ok(if failed { Exit::Failed } else { exit })
+    let exit = super::tell_changes(ctx, "cp", tried.end(), (entries, changes))?;
+    let mut doubt = exit;
+    super::tell_doubtful(doubtful.iter().map(|(inode, path)| (inode, path.clone())), &mut doubt, ctx);
+    Ok(if matches!(exit, Exit::Failed) { exit } else { doubt })
 }
 
 fn cannot_copy(path: &[u8]) -> String {

@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         if let Some((page, how)) = args.page.zip(args.how) {
             let in_copy_b = args.copy.as_deref() == Some("B");
             damage_page(&mut target, page, in_copy_b, how).context("cannot damage the page")?;
-            made.push(actions::Made { code: None, name: "damaged-page", cut_to: None });
+            made.push(actions::Made { code: None, name: "damaged-page".into(), cut_to: None });
         }
         for (code, place) in problems {
             let cut_to = match inject(&mut target, code, place).with_context(|| format!("cannot make {code}"))? {
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
                     Some(size)
                 }
             };
-            made.push(actions::Made { code: Some(code.text()), name: code.name(), cut_to });
+            made.push(actions::Made { code: Some(code.text().into()), name: code.name().into(), cut_to });
         }
         Ok(made)
     })?;
@@ -85,7 +85,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     }
     let done = if dry_run { "would be made; nothing was written" } else { "made" };
     for problem in &made {
-        match (problem.code, args.page) {
+        match (&problem.code, args.page) {
             (Some(code), _) => ctx.line(&format!("{code} {}: {done}", problem.name))?,
             (None, Some(page)) if dry_run => ctx.line(&format!("page {page} would be damaged; nothing was written"))?,
             _ => {}

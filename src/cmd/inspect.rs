@@ -187,7 +187,7 @@ fn common(place: &Place, superblocks: &Superblocks) -> region::Inspect {
         image: place.into(),
         store: region::Store::new(place.base, superblock),
         region: region::Span { base: place.base, size: geometry.size() },
-        layout: Layout::Native.name(),
+        layout: Layout::Native.name().into(),
         superblock: region::Superblock::new(superblock, &superblocks.judgement()),
         geometry: geometry.into(),
         usage: superblock.into(),

@@ -40,7 +40,5 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         Ok((super::entries(writer, &paths), tried))
     });
     let ((entries, tried), changes) = changed.context("cannot make the directory")?;
-    let failed = tried.end().context("cannot make the directory")?;
-    let exit = super::tell_change(ctx, "mkdir", (entries, changes))?;
-    Ok(if failed { Exit::Failed } else { exit })
+    super::tell_changes(ctx, "mkdir", tried.end().context("cannot make the directory"), (entries, changes))
 }

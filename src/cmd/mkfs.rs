@@ -187,7 +187,7 @@ fn show(args: &Args, target: &Target, made: &NewRegion, content: Option<&Content
             image: place.into(),
             store: region::Store::of(place.base, made.uuid, geometry),
             region: region::Span { base: place.base, size: geometry.size() },
-            layout: Layout::Native.name(),
+            layout: Layout::Native.name().into(),
             uuid: Some(made.uuid.to_string()),
             label: made.label.clone(),
             recorded_base: base,

@@ -97,6 +97,19 @@ impl Tried {
         }
     }
 
+    /// Takes what came of the change of an operand, which is named if it failed. An error of the medium is returned: after it,
+    /// nothing more is tried.
+    pub(crate) fn add_change<T>(
+        &mut self,
+        result: Result<T, ChangeError>,
+        cannot: impl FnOnce() -> String,
+    ) -> Result<Option<T>, ChangeError> {
+        match result {
+            Err(error @ (ChangeError::Write(_) | ChangeError::Read(_) | ChangeError::Unfinished)) => Err(error),
+            done => Ok(self.add(done.map_err(|error| anyhow::Error::new(error).context(cannot())))),
+        }
+    }
+
     /// Notes that something was done.
     pub(crate) const fn succeeded(&mut self) {
         self.done = true;
@@ -282,6 +295,19 @@ pub(crate) fn entries(writer: &Changing<'_>, paths: &[&[u8]]) -> Vec<files::Entr
         files::Entry::new(&path, inode)
     };
     found.map(entry).collect()
+}
+
+/// Ends a command that changed several operands, of which some may have failed: reports the change, as
+/// [`tell_change`] does. If all of them failed, `failed` is the error.
+pub(crate) fn tell_changes(
+    ctx: &mut Ctx,
+    command: &str,
+    failed: Result<bool>,
+    changed: (Vec<files::Entry>, Changes),
+) -> Result<Exit> {
+    let failed = failed?;
+    let exit = tell_change(ctx, command, changed)?;
+    Ok(if failed { Exit::Failed } else { exit })
 }
 
 /// Reports a change in JSON, or what a dry run would change. Without either a change that was made prints nothing, as is

@@ -122,9 +122,9 @@ fn managed(found: &Plan) -> u64 {
 /// The ways to set the windows apart.
 fn parameters(machine: &Machine, found: &Plan) -> Vec<host::KernelParameter> {
     let mut ways = Vec::new();
-    let mut add = |way, words: String, struct_pages, message| {
+    let mut add = |way: &'static str, words: String, struct_pages, message| {
         let words_for_grub = words.replace('$', "\\$");
-        ways.push(host::KernelParameter { way, words, words_for_grub, struct_pages, message });
+        ways.push(host::KernelParameter { way: way.into(), words, words_for_grub, struct_pages, message });
     };
     let full = managed(found);
     let sized = |window: &Window| (format_size(window.span.len), window.span.offset);

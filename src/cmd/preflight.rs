@@ -71,15 +71,15 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     };
     if ctx.json {
         let check = |line: Line| host::PreflightCheck {
-            check: line.check,
-            verdict: line.verdict.name(),
+            check: line.check.into(),
+            verdict: line.verdict.name().into(),
             message: line.message,
             advice: line.advice,
         };
         let answer = host::Preflight {
             image: (&store.place).into(),
             store: (&store).into(),
-            result: result.name(),
+            result: result.name().into(),
             window: window.span().map(|span| host::KeptWindow { physical: span.offset, size: span.len }),
             checks: found.into_iter().map(check).collect(),
         };

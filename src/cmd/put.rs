@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
 use gmfs_format::model::Kind;
-use gmfs_volume::{ChangeError, CreateOptions, NewAttributes, PutOptions};
+use gmfs_volume::{CreateOptions, NewAttributes, PutOptions};
 
 use super::trees::{Copying, How, Keep, Plan, cannot_put};
 use crate::ctx::Ctx;
@@ -132,17 +132,9 @@ fn several(args: &Args, sources: &[OsString], ctx: &mut Ctx) -> Result<Exit> {
                 continue;
             }
             let mut content = Counted::from(content, &progress, before);
-            match writer.put_with(&path, &mut content, &how(args).options(size), attributes) {
-                Ok(_) => {
-                    tried.add(Ok::<_, anyhow::Error>(()));
-                    made.push(path);
-                }
-                Err(error @ (ChangeError::Write(_) | ChangeError::Read(_) | ChangeError::Unfinished)) => {
-                    return Err(error);
-                }
-                Err(error) => {
-                    tried.add(Err::<(), _>(anyhow::Error::new(error).context(cannot())));
-                }
+            let done = writer.put_with(&path, &mut content, &how(args).options(size), attributes);
+            if tried.add_change(done, cannot)?.is_some() {
+                made.push(path);
             }
             before += size;
         }
@@ -152,9 +144,7 @@ fn several(args: &Args, sources: &[OsString], ctx: &mut Ctx) -> Result<Exit> {
     let (done, changes) = changed.with_context(cannot)?;
     let (entries, tried) = done.map_err(anyhow::Error::new).with_context(cannot)?;
     progress.done();
-    let failed = tried.end()?;
-    let exit = super::tell_change(ctx, "put", (entries, changes))?;
-    Ok(if failed { Exit::Failed } else { exit })
+    super::tell_changes(ctx, "put", tried.end(), (entries, changes))
 }
 
 /// Copies files and directories. All of them are tried.
@@ -191,16 +181,8 @@ fn recursive(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
                 }
             }
             let path = [top.as_slice(), item.path.as_slice()].concat();
-            match copying.one(writer, item, &path) {
-                Ok(()) => {}
-                Err(error @ (ChangeError::Write(_) | ChangeError::Read(_) | ChangeError::Unfinished)) => {
-                    return Err(error);
-                }
-                Err(error) => {
-                    let error = anyhow::Error::new(error).context(cannot_put(item.source.as_os_str(), &path));
-                    tried.add(Err::<(), _>(error));
-                }
-            }
+            let done = copying.one(writer, item, &path);
+            tried.add_change(done, || cannot_put(item.source.as_os_str(), &path))?;
         }
         copying.finish(writer)?;
         if !copying.made.is_empty() {
@@ -212,9 +194,7 @@ fn recursive(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let (done, changes) = changed.with_context(cannot)?;
     let (entries, tried) = done.map_err(anyhow::Error::new).with_context(cannot)?;
     progress.done();
-    let failed = tried.end()?;
-    let exit = super::tell_change(ctx, "put", (entries, changes))?;
-    Ok(if failed { Exit::Failed } else { exit })
+    super::tell_changes(ctx, "put", tried.end(), (entries, changes))
 }
 
 fn how(args: &Args) -> How<'_> {

@@ -1,7 +1,6 @@
 //! `gmfs report`: a page that shows what there is to know of a region.
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
@@ -12,6 +11,7 @@ use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::{Failure, printable};
 use crate::open::{self, ReadArgs};
+use crate::output::MakeArgs;
 use crate::render::json::{self, space};
 use crate::render::{WRITER, size, time};
 use crate::{clock, repairing};
@@ -29,15 +29,8 @@ use crate::{clock, repairing};
 pub(crate) struct Args {
     #[command(flatten)]
     image: ReadArgs,
-    /// The page to make, - for standard output
-    #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
-    /// Replace a file that exists
-    #[arg(short, long)]
-    force: bool,
-    /// Print what would be made, and make nothing
-    #[arg(short = 'n', long)]
-    dry_run: bool,
+    #[command(flatten)]
+    make: MakeArgs,
     /// Print JSON: the numbers that the page has
     #[arg(long)]
     pub(crate) json: bool,
@@ -45,15 +38,15 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     clock::check()?;
-    let standard = out::is_standard(&args.output);
-    let shown = printable(&args.output.display().to_string());
+    let standard = out::is_standard(&args.make.output);
+    let shown = printable(&args.make.output.display().to_string());
     let cannot = || format!("cannot write a report into {shown}");
-    if standard && args.json && !args.dry_run {
+    if standard && args.json && !args.make.dry_run {
         let failure = Failure::new("usage", "the page and the JSON cannot both go to standard output");
         return Err(failure.hint("name a file with -o")).with_context(cannot);
     }
     if !standard {
-        out::check(&args.output, args.force, &args.image).with_context(cannot)?;
+        out::check(&args.make.output, args.make.force, &args.image).with_context(cannot)?;
     }
     let store = open::store(&args.image, ctx)?;
     let threads = repairing::threads();
@@ -63,14 +56,14 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     store.unlock();
     let exit = super::tell_lost(report.lost_pages, "inode table", "list of files", ctx);
     let page = report.to_html(&options);
-    if !args.dry_run {
+    if !args.make.dry_run {
         write(args, &page, ctx).with_context(cannot)?;
     }
     let length = page.len() as u64;
     if args.json {
-        let output = args.output.display().to_string();
-        json::print(ctx, "report", &space::Reported::new(&store, &report, args.dry_run, output, length))?;
-    } else if args.dry_run {
+        let output = args.make.output.display().to_string();
+        json::print(ctx, "report", &space::Reported::new(&store, &report, args.make.dry_run, output, length))?;
+    } else if args.make.dry_run {
         ctx.line(&format!("{shown}: a page of {} would be made; nothing was written", size::human(length)))?;
     } else if !standard {
         ctx.success(&format!("{shown}: a page of {}", size::human(length)))?;
@@ -79,7 +72,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
 }
 
 fn write(args: &Args, page: &str, ctx: &mut Ctx) -> Result<()> {
-    let mut output = Output::open(Some(&args.output), args.force, &args.image, ctx)?;
+    let mut output = Output::open(Some(&args.make.output), args.make.force, &args.image, ctx)?;
     let written: io::Result<()> = output.write_all(page.as_bytes());
     if let Err(error) = written {
         return Err(output.explain(error));

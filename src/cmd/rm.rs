@@ -40,7 +40,5 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         Ok((Vec::new(), tried))
     });
     let ((entries, tried), changes) = changed.context("cannot remove it")?;
-    let failed = tried.end().context("cannot remove it")?;
-    let exit = super::tell_change(ctx, "rm", (entries, changes))?;
-    Ok(if failed { Exit::Failed } else { exit })
+    super::tell_changes(ctx, "rm", tried.end().context("cannot remove it"), (entries, changes))
 }

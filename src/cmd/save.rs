@@ -1,6 +1,6 @@
 //! `gmfs save`: copies the region out of any image.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
@@ -18,7 +18,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::failure::printable;
 use crate::open::{self, ReadArgs};
-use crate::output::{self, NewFile};
+use crate::output::{self, MakeArgs, NewFile};
 use crate::render::json::{self, actions, region};
 use crate::render::progress::Progress;
 use crate::render::size;
@@ -42,15 +42,8 @@ use crate::stdout;
 pub(crate) struct Args {
     #[command(flatten)]
     image: ReadArgs,
-    /// The file to make, - for standard output
-    #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
-    /// Replace FILE if it exists
-    #[arg(short, long)]
-    force: bool,
-    /// Print what would be made, and make nothing
-    #[arg(short = 'n', long)]
-    dry_run: bool,
+    #[command(flatten)]
+    make: MakeArgs,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -58,7 +51,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let cannot = || format!("cannot save the region in {}", args.image.image.display());
-    if is_standard(&args.output) {
+    if is_standard(&args.make.output) {
         return to_standard(args, ctx).with_context(cannot);
     }
     let located = open::locate_any(&args.image, ctx)?;
@@ -69,20 +62,20 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     }
     let source = cut(&args.image, located).with_context(cannot)?;
     let length = source.source.size();
-    if args.dry_run {
+    if args.make.dry_run {
         return planned(args, &source, ctx).with_context(cannot);
     }
-    let file = NewFile::begin(&args.output, args.force, args.image.files()).with_context(cannot)?;
+    let file = NewFile::begin(&args.make.output, args.make.force, args.image.files()).with_context(cannot)?;
     let Copied { gaps, written, .. } = copy(&source, &file, ctx)
         .and_then(|done| file.keep().map(|()| done))
-        .with_context(|| unfinished(&args.output))?;
+        .with_context(|| unfinished(&args.make.output))?;
     let exit = if gaps.is_empty() { Exit::Done } else { Exit::No };
     if args.json {
         json::print(ctx, "save", &answer(args, &source, &gaps, Some(written)))?;
         return Ok(exit);
     }
     let (whole, data) = (size::both(length), size::human(written));
-    ctx.success(&printable(&format!("{}: {whole} saved, {data} of it data", args.output.display())))?;
+    ctx.success(&printable(&format!("{}: {whole} saved, {data} of it data", args.make.output.display())))?;
     tell(&gaps, ctx);
     Ok(exit)
 }
@@ -91,15 +84,15 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
 fn handover(args: &Args, store: &Store, ctx: &mut Ctx) -> Result<Exit> {
     let Some(luo) = store.luo() else { return Ok(Exit::Done) };
     let (length, known) = save::handover_planned(store, luo);
-    let done = if args.dry_run {
-        output::check(&args.output, args.force, args.image.files())?;
+    let done = if args.make.dry_run {
+        output::check(&args.make.output, args.make.force, args.image.files())?;
         None
     } else {
-        let file = NewFile::begin(&args.output, args.force, args.image.files())?;
+        let file = NewFile::begin(&args.make.output, args.make.force, args.image.files())?;
         let progress = Progress::new(ctx, "saving", length);
         let copied = save::handover(store, luo, file.file(), &progress).map_err(output::copying);
         progress.done();
-        let copied = copied.with_context(|| unfinished(&args.output))?;
+        let copied = copied.with_context(|| unfinished(&args.make.output))?;
         file.keep()?;
         Some(copied)
     };
@@ -110,15 +103,15 @@ fn handover(args: &Args, store: &Store, ctx: &mut Ctx) -> Result<Exit> {
             image: (&store.place).into(),
             store: store.into(),
             region: region::Span { base: store.base(), size: length },
-            dry_run: args.dry_run,
-            output: args.output.to_string_lossy().into_owned(),
+            dry_run: args.make.dry_run,
+            output: args.make.output.to_string_lossy().into_owned(),
             bytes_written: done.as_ref().map(|copied| copied.written),
             absent: actions::Gap::list(gaps, None, Some(0)),
         };
         json::print(ctx, "save", &answer)?;
         return Ok(exit);
     }
-    let (to, whole) = (args.output.display(), size::both(length));
+    let (to, whole) = (args.make.output.display(), size::both(length));
     match &done {
         Some(copied) => {
             let text =
@@ -148,8 +141,8 @@ fn answer(args: &Args, source: &Located, gaps: &Gaps, written: Option<u64>) -> a
             Err(_) => region::Store::unknown(base, Some(size)),
         },
         region: region::Span { base, size },
-        dry_run: args.dry_run,
-        output: args.output.to_string_lossy().into_owned(),
+        dry_run: args.make.dry_run,
+        output: args.make.output.to_string_lossy().into_owned(),
         bytes_written: written,
         absent: actions::Gap::list(gaps, Some(base), place.address()),
     }
@@ -158,11 +151,11 @@ fn answer(args: &Args, source: &Located, gaps: &Gaps, written: Option<u64>) -> a
 /// Prints what would be made. No content of the region is read: the index of the image says what is absent.
 fn planned(args: &Args, source: &Located, ctx: &mut Ctx) -> Result<Exit> {
     let length = source.source.size();
-    let target = if is_standard(&args.output) {
+    let target = if is_standard(&args.make.output) {
         "standard output".to_owned()
     } else {
-        output::check(&args.output, args.force, args.image.files())?;
-        args.output.display().to_string()
+        output::check(&args.make.output, args.make.force, args.image.files())?;
+        args.make.output.display().to_string()
     };
     let gaps = save::known(source);
     let exit = if gaps.is_empty() { Exit::Done } else { Exit::No };
@@ -180,7 +173,7 @@ fn planned(args: &Args, source: &Located, ctx: &mut Ctx) -> Result<Exit> {
 
 /// Writes the region to standard output.
 fn to_standard(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
-    if args.json && !args.dry_run {
+    if args.json && !args.make.dry_run {
         let failure = Failure::new("usage", "with --json, the answer goes to standard output, and the region cannot");
         return Err(failure.hint("-o FILE names a file").into());
     }
@@ -191,7 +184,7 @@ fn to_standard(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         return Err(failure.hint("-o FILE names a file").into());
     }
     let source = cut(&args.image, located)?;
-    if args.dry_run {
+    if args.make.dry_run {
         return planned(args, &source, ctx);
     }
     refuse_terminal("a region")?;

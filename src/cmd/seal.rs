@@ -113,7 +113,7 @@ fn seal(args: &Args, writer: &mut Changing<'_>, progress: &Progress) -> Done {
     for (ino, seals) in wanted {
         let mut file = seals::Sealed::new(writer.tree(), ino, &seals);
         if is_done(&seals) {
-            file.state = if seals.blocks == 0 { "empty" } else { "sealed-before" };
+            file.state = if seals.blocks == 0 { "empty".into() } else { "sealed-before".into() };
             tried.succeeded();
             files.push(file);
             continue;
@@ -165,7 +165,7 @@ fn tell(image: &str, files: &[seals::Sealed], verbose: bool, dry_run: bool, ctx:
             0 => String::new(),
             left => format!(", and {} cannot be read", size::count(left, "block")),
         };
-        let text = match file.state {
+        let text = match file.state.as_ref() {
             "sealed-before" => "is sealed already (--again seals it again)".to_owned(),
             "empty" => "has no blocks to seal".to_owned(),
             _ if dry_run => format!("would be sealed: {blocks}{left}"),

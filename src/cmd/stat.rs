@@ -102,9 +102,18 @@ fn handed(store: &Store, found: &Luo, inode: &Inode, table: &mut Table) {
             table.row(["Seals", &seals]);
             table.row(["Folios", &folios(found, inode.ino, memfd.folios)]);
             if let Some((held, all)) = luo::held(store, inode.ino) {
-                table.row(["Held", &luo::held_text(held, all)]);
+                table.row(["Held", &held_text(held, all)]);
             }
         }
+    }
+}
+
+/// How much of a file a kernel still holds.
+fn held_text(held: u64, all: u64) -> String {
+    match held {
+        0 => "no: the file was claimed, or its memory was given back".to_owned(),
+        held if held == all => "yes: nobody has claimed the file".to_owned(),
+        held => format!("in part: {held} of {all} folios"),
     }
 }
 

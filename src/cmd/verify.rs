@@ -81,7 +81,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         let files = files.iter().map(|file| seals::Verified::new(&store, &inodes.tree, file)).collect();
         let (image, store) = ((&store.place).into(), (&store).into());
         let sealed_at = time::rfc3339(sealed_at);
-        json::print(ctx, "verify", &seals::Verify { image, store, result, sealed_at, files })?;
+        json::print(ctx, "verify", &seals::Verify { image, store, result: result.into(), sealed_at, files })?;
         return Ok(exit);
     }
     for file in &files {

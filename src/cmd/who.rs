@@ -4,10 +4,11 @@ use anyhow::Result;
 use clap::Args as Arguments;
 use gmfs::Store;
 use gmfs::address::{Address, AddressError};
-use gmfs::bad::{Named, Origin};
+use gmfs::bad::Origin;
 use gmfs::store::What;
 use gmfs_format::model::Tree;
 
+use crate::cmd::bad::Poison;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::open::{self, ReadArgs};
@@ -38,8 +39,9 @@ pub(crate) struct Args {
     addresses: Vec<Asked>,
     /// Name what a list of poisoned memory hits; - is standard input
     ///
-    /// LIST is one of these: a log of the kernel (`dmesg`), in which the lines "Memory failure: 0xPFN" count; page
-    /// frame numbers, one per line; lines with a first sector and a number of sectors, as in
+    /// LIST is one of these: a log of the kernel (`dmesg`), in which the lines "Memory failure: 0xPFN" count;
+    /// /proc/kpageflags, with the page frames that this kernel has found poisoned; /proc/iomem, in which "Unusable memory"
+    /// counts; page frame numbers, one per line; lines with a first sector and a number of sectors, as in
     /// /sys/block/pmemN/badblocks; or the output of `ndctl list -M`. What is not in the region is left out. `gmfs bad
     /// import` marks the blocks.
     #[arg(long, value_name = "LIST", conflicts_with = "addresses")]
@@ -70,9 +72,10 @@ struct Poisoned {
     more: u64,
 }
 
-fn poisoned(list: &str, named: &[Named], store: &Store, ctx: &Ctx) -> Result<Poisoned> {
+fn poisoned(list: &str, poison: Poison, store: &Store, ctx: &Ctx) -> Result<Poisoned> {
     let origin = Origin::of(store).map_err(open::told)?;
-    let hits = gmfs::bad::hits(named, &origin).map_err(super::bad::told)?;
+    let named = poison.named(store, &origin, ctx)?;
+    let hits = gmfs::bad::hits(&named, &origin).map_err(super::bad::told)?;
     if hits.outside > 0 {
         let name = if list == "-" { "the list" } else { list };
         let verb = if hits.outside == 1 { "entry is" } else { "entries are" };
@@ -104,15 +107,16 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let (inodes, mut exit) = super::inodes(&store, ctx);
     let mut paths = Paths::new(&inodes.tree);
     let asker = Asker { store: &store, tree: &inodes.tree };
-    let hit = match (&args.poison, &list) {
-        (Some(name), Some(named)) => Some(poisoned(name, named, &store, ctx)?),
+    let hit = match (&args.poison, list) {
+        (Some(name), Some(list)) => Some(poisoned(name, list, &store, ctx)?),
         _ => None,
     };
     let asked = hit.as_ref().map_or(&args.addresses, |hit| &hit.asked);
     let answers: Vec<files::Owner> = asked.iter().map(|asked| asker.answer(asked, &mut paths)).collect();
     store.unlock();
     if let Some(hit) = &hit {
-        let used = |answer: &files::Owner| answer.ino.is_some() || !matches!(answer.what, "free" | "tail" | "bad");
+        let used =
+            |answer: &files::Owner| answer.ino.is_some() || !matches!(answer.what.as_ref(), "free" | "tail" | "bad");
         if hit.more > 0 || answers.iter().any(used) {
             exit = Exit::No;
         }
@@ -133,7 +137,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let mut table = Table::new(&["Asked", "Block", "What", "Whose"]).right(&[1]).dispensable(&["Block"]);
     for answer in &answers {
         let block = answer.block.map_or_else(String::new, |block| block.to_string());
-        let role = match answer.what {
+        let role = match answer.what.as_ref() {
             "bad" | "lost" | "outside" => Role::Bad,
             "free" | "tail" | "not-preserved" => Role::Dim,
             _ => Role::Plain,
@@ -141,7 +145,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         table.styled([
             (&answer.asked, Role::Plain),
             (&block, Role::Plain),
-            (answer.what, role),
+            (&answer.what, role),
             (&sentence(answer, &asker), Role::Plain),
         ]);
     }
@@ -164,7 +168,7 @@ fn sentence(answer: &files::Owner, asker: &Asker<'_>) -> String {
         return format!("{kind}{of}");
     }
     let Some(ino) = answer.ino else {
-        return match answer.what {
+        return match answer.what.as_ref() {
             "reserve-mem" => answer.page_kind.clone().unwrap_or_default(),
             "preserved" => "kept for the next kernel; no known owner".to_owned(),
             "not-preserved" => "not kept for the next kernel".to_owned(),
@@ -229,7 +233,7 @@ impl Asker<'_> {
 
 /// Fills in what is known about the metadata.
 fn fill_in(answer: &mut files::Owner, owner: gmfs::store::Owner, paths: &mut Paths<'_>) {
-    answer.what = owner.what.name();
+    answer.what = owner.what.name().into();
     if let Some(metadata) = owner.metadata {
         answer.copy = metadata.copy.map(|copy| copy.to_string());
         answer.page = metadata.page.map(|page| u64::from(page.0));

@@ -8,8 +8,9 @@ pub(crate) mod size;
 pub(crate) mod style;
 pub(crate) mod table;
 pub(crate) mod time;
-pub(crate) mod words;
 pub(crate) mod wrap;
+
+pub(crate) use gmfs::words;
 
 /// Name and version, as superblocks record who wrote last.
 pub(crate) const WRITER: &str = concat!("gmfs ", env!("CARGO_PKG_VERSION"));

@@ -223,13 +223,13 @@ fn the_image_itself_is_no_content_for_it() {
 }
 
 /// A loop device, which is removed on drop.
-struct Loop {
-    path: String,
+pub(crate) struct Loop {
+    pub(crate) path: String,
 }
 
 impl Loop {
     /// Returns `None` and prints why if there can be no loop device.
-    fn new(file: &Path, offset: u64) -> Option<Self> {
+    pub(crate) fn new(file: &Path, offset: u64) -> Option<Self> {
         let mut command = Command::new("losetup");
         command.args(["--find", "--show", "--offset", &offset.to_string()]).arg(file);
         let done = command.output().ok().filter(|done| done.status.success());

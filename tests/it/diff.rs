@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::dumpfiles::{Kdump, avml, flattened, lime, unpack};
 use crate::images::{self, BLOCK, SIZE, Segment};
 use crate::sandbox::Sandbox;
 
@@ -172,4 +173,142 @@ fn other_regions_differ_and_their_files_are_matched_by_path() {
     images::hostile(&sandbox);
     let done = sandbox.fails_with(1, "diff hostile.img new.img -v", "");
     assert!(!done.stdout.contains(&0x1b), "{done:?}");
+}
+
+/// Where the region is in the memory that dumps show.
+const BASE: u64 = 4 << 30;
+
+/// How an image is named as the first one, and as the second one.
+type Kind = [String; 2];
+
+/// Makes an image of each kind from a region file, and names them with a prefix.
+fn each_kind(sandbox: &Sandbox, region: &str, prefix: &str) -> Vec<Kind> {
+    let bytes = sandbox.read(region);
+    let whole = [Segment { address: BASE, size: SIZE, bytes: bytes.clone() }];
+    let middle = BASE + SIZE / 2;
+    let part = |range: std::ops::Range<u64>| Kdump { part: Some(range), ..Kdump::new(&whole) }.bytes();
+    let zeros = vec![0; 4096];
+    for (name, content) in [
+        ("elf", images::elf(&whole)),
+        ("kdump", Kdump::new(&whole).bytes()),
+        ("flat", flattened(&Kdump::new(&whole).bytes())),
+        ("part1", part(BASE..middle)),
+        ("part2", part(middle..BASE + SIZE)),
+        ("lime", lime(&whole)),
+        ("avml", avml(&whole)),
+        // Memory from the page before the region on.
+        ("raw", [zeros, bytes].concat()),
+    ] {
+        sandbox.write(&format!("{prefix}{name}"), &content);
+    }
+    sandbox.succeeds(&format!("save {region} -o {prefix}save"));
+    sandbox.succeeds(&format!("dump {region} -o {prefix}meta"));
+    let plain = ["save", "elf", "kdump", "flat", "lime", "avml", "meta"].map(|name| {
+        let image = format!("{prefix}{name}");
+        [image.clone(), image]
+    });
+    let base = BASE - 4096;
+    let mut kinds = vec![[region.to_owned(), region.to_owned()]];
+    kinds.extend(plain);
+    kinds.push(["", "other-"].map(|of| format!("{prefix}part1 --{of}part {prefix}part2")));
+    kinds.push(["", "other-"].map(|of| format!("{prefix}raw --{of}base {base}")));
+    kinds
+}
+
+/// The options of the first image come after the second one: the images come first.
+fn line(first: &str, second: &str, more: &str) -> String {
+    let (first, options) = first.split_once(' ').unwrap_or((first, ""));
+    format!("diff {first} {second} {options} {more}")
+}
+
+/// Every kind of image against every other one: of the same region, and of one in which a guest has written a byte.
+#[test]
+fn any_two_kinds_of_images_are_compared() {
+    let sandbox = two();
+    let at = address(&sandbox, "other.img", "/vms/first.mem");
+    images::poke(&sandbox, "other.img", at + BLOCK + 17, b"guest");
+    let (before, after) = (each_kind(&sandbox, "region.img", "a-"), each_kind(&sandbox, "other.img", "b-"));
+    let has_no_content = |kind: &Kind| kind[0].ends_with("meta");
+    let mut compared = 0;
+    for a in &before {
+        for (b, same) in before.iter().map(|b| (b, true)).chain(after.iter().map(|b| (b, false))) {
+            if same {
+                let metadata = sandbox.gmfs(&line(&a[0], &b[1], ""));
+                assert_eq!(metadata.code, 0, "{a:?} {b:?}: {metadata:?}");
+            }
+            let answer = sandbox.gmfs(&line(&a[0], &b[1], "--data --json"));
+            let lacking = has_no_content(a) || has_no_content(b);
+            let (code, result) = if lacking {
+                (2, "unknown")
+            } else if same {
+                (0, "same")
+            } else {
+                (1, "changed")
+            };
+            assert_eq!((answer.code, &answer.json()["result"]), (code, &result.into()), "{a:?} {b:?}: {answer:?}");
+            let answer = answer.json();
+            let first = of(&answer, "/vms/first.mem");
+            if code == 1 {
+                let range = json!([{ "state": "changed", "reason": null, "offset": BLOCK, "length": 4096 }]);
+                assert_eq!(first["ranges"], range, "{a:?} {b:?}");
+                assert_eq!(of(&answer, "/vms/second.mem")["content"], "same");
+            }
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 10 * 20);
+}
+
+/// Where the byte at a physical address is in an ELF dump of 64 bits.
+fn in_elf(bytes: &[u8], address: u64) -> usize {
+    let number = |at: usize, len: usize| {
+        let mut word = [0; 8];
+        word[..len].copy_from_slice(&bytes[at..at + len]);
+        u64::from_le_bytes(word)
+    };
+    let (table, count) = (number(32, 8), number(56, 2));
+    let headers = (0..count).map(|n| usize::try_from(table + n * 56).unwrap());
+    let mut segments = headers.map(|at| (number(at + 8, 8), number(at + 24, 8), number(at + 32, 8)));
+    let found = segments.rfind(|(_, start, len)| (*start..start + len).contains(&address)).unwrap();
+    usize::try_from(found.0 + address - found.1).unwrap()
+}
+
+/// The hand-over of a kernel, when it jumped and as the next kernel found it: the same files in the same pages.
+#[test]
+fn a_hand_over_before_and_after_the_kexec_is_compared() {
+    let Some(dir) = gmfs_testing::fixtures("luo") else { return };
+    let sandbox = Sandbox::new();
+    let names = ["main-2-frozen", "main-3-early", "main-4-boot", "main-9-frozen-again"];
+    let files = names.map(|name| format!("{name}.mini.elf"));
+    for file in &files {
+        unpack(&sandbox, &dir, file);
+    }
+    let [frozen, early, boot, again] = &files;
+    let count = |answer: &Value, what: &str, is: &str| {
+        let files = answer["files"].as_array().unwrap();
+        files.iter().filter(|file| file[what] == is).count()
+    };
+    let content = |answer: &Value, is| count(answer, "content", is);
+    for other in [frozen, early, boot] {
+        let answer = sandbox.fails_with(2, &format!("diff {frozen} {other} --data --json"), "").json();
+        // Three files have pages that neither image says where to find.
+        assert_eq!((&answer["result"], content(&answer, "changed")), (&"unknown".into(), 0), "{other}");
+        assert_eq!((count(&answer, "mapping", "unknown"), &answer["facts_differing"]), (3, &json!([])), "{other}");
+        assert!(content(&answer, "same") > 20, "{other}: {answer:#}");
+    }
+    // A byte of a file is another one after the kexec.
+    let mut bytes = sandbox.read(boot);
+    let at = in_elf(&bytes, address(&sandbox, boot, "/folios/0x4"));
+    assert!(bytes[at..].starts_with(b"LUOTEST file="));
+    bytes[at + 20] ^= 1;
+    sandbox.write("changed.elf", &bytes);
+    let answer = sandbox.fails_with(1, &format!("diff {frozen} changed.elf --data --json"), "").json();
+    assert_eq!((&answer["result"], content(&answer, "changed")), (&"changed".into(), 1));
+    // The next hand-over is another one, and a region is no hand-over.
+    sandbox.fails_with(1, &format!("diff {frozen} {again}"), "");
+    images::sample(&sandbox);
+    for line in [format!("diff {frozen} region.img --data --json"), format!("diff region.img {frozen} --data --json")] {
+        let answer = sandbox.fails_with(1, &line, "").json();
+        assert_eq!(answer["facts_differing"][0]["name"], "layout", "{answer:#}");
+    }
 }

@@ -3,7 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use gmfs_json::{
+    Answer, ReadError, actions, check, diff, dump, files, guestmemfs, host, kho, luo, pkernfs, region, seals, space, vm,
+};
 use gmfs_testing::machine::lay_out;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::help::commands;
@@ -180,6 +185,66 @@ fn valid(answer: &Value, line: &str) {
     assert!(wrong.is_empty(), "{line}: {wrong:#?} in {answer:#}");
 }
 
+/// Reads an answer as a type of gmfs-json: what that type writes.
+fn again<T: Serialize + DeserializeOwned>(name: &str, answer: &Value) -> Option<Value> {
+    let read: Answer<T> = gmfs_json::read(name, answer.to_string().as_bytes()).ok()?;
+    serde_json::to_value(read).ok()
+}
+
+/// Checks that a program that reads an answer by the types of gmfs-json gets all that is in it.
+fn read_back(answer: &Value, line: &str) {
+    let name = answer["schema"].as_str().and_then(|name| name.strip_prefix("gmfs.")?.split_once('/')).unwrap().0;
+    let ways: &[fn(&str, &Value) -> Option<Value>] = match name {
+        "bad-add" | "bad-del" | "bad-import" => &[again::<actions::Marked>],
+        "bad-list" | "who" => &[again::<files::Who>],
+        "chmod" | "chown" | "cp" | "create" | "mkdir" | "mv" | "put" | "rm" | "truncate" => {
+            &[again::<actions::Changed>]
+        }
+        "df" => &[again::<space::Df>],
+        "diff" => &[again::<diff::Diff>],
+        "dump" => &[again::<dump::Dumped>],
+        "error" => {
+            let read = gmfs_json::read::<files::Who>("who", answer.to_string().as_bytes());
+            let Err(ReadError::Failed(told)) = read else { panic!("{line}: {read:?}") };
+            assert_eq!(serde_json::to_value(told).unwrap(), answer["error"], "{line}");
+            return;
+        }
+        "explain" => &[again::<check::Explain>],
+        "extract" => &[again::<actions::Extract>],
+        "fsck" => &[again::<check::Fsck>],
+        "inject" => &[again::<actions::Inject>],
+        "inspect" => &[
+            again::<region::Inspect>,
+            again::<region::InspectRaw>,
+            again::<dump::InspectImage>,
+            again::<pkernfs::PkernfsInspect>,
+            again::<guestmemfs::GuestmemfsInspect>,
+            again::<luo::LuoInspect>,
+        ],
+        "kho-compat" => &[again::<kho::KhoCompat>],
+        "ls" | "tree" => &[again::<files::Listing>],
+        "map" => &[again::<files::Map>, again::<space::MapOfImage>],
+        "metrics" => &[again::<space::Metrics>],
+        "mkfs" => &[again::<actions::Mkfs>],
+        "plan" => &[again::<host::Plan>],
+        "preflight" => &[again::<host::Preflight>],
+        "repair" => &[again::<check::Repair>],
+        "report" => &[again::<space::Reported>],
+        "restore" | "undo" => &[again::<actions::PutBack>],
+        "save" => &[again::<actions::Save>],
+        "scan" => &[again::<actions::Scan>],
+        "seal" => &[again::<seals::Seal>],
+        "stat" => &[again::<files::Stat>],
+        "tune" => &[again::<space::Tuned>],
+        "unseal" => &[again::<seals::Unseal>],
+        "verify" => &[again::<seals::Verify>],
+        "vm-list" => &[again::<vm::List>],
+        _ => panic!("{line}: which type is {name}?"),
+    };
+    let read: Vec<Value> = ways.iter().filter_map(|way| way(name, answer)).collect();
+    assert!(read.contains(answer), "{line}: {answer:#} is read as {read:#?}");
+}
+
 /// Commands whose output is not JSON.
 const WITHOUT_JSON: [&str; 5] = ["cat", "completions", "man", "mount", "umount"];
 
@@ -302,6 +367,7 @@ fn answers_match_their_schemas() {
             let done = sandbox.gmfs(&line);
             let answer = done.json();
             valid(&answer, &format!("{line} of {image}"));
+            read_back(&answer, &format!("{line} of {image}"));
             if answer["schema"] != "gmfs.error/1" {
                 *answered.entry(command).or_default() += 1;
                 assert_eq!(

@@ -35,6 +35,7 @@ mod luo;
 mod matrix;
 mod metadump;
 mod mkfs;
+mod mount_cases;
 mod mounted_changes;
 mod mounting;
 mod multicall;

@@ -104,3 +104,45 @@ fn nothing_that_is_hit_and_lists_that_are_none() {
     assert_eq!(sandbox.gmfs("who region.img 0 --poison list").code, 2);
     assert_eq!(sandbox.gmfs("who region.img").code, 2);
 }
+
+#[test]
+fn the_kernels_flags_and_its_memory_map_are_lists_too() {
+    let (sandbox, at) = sandbox();
+    let hit = frame(at + BLOCK + 4096);
+    // As /proc/kpageflags has it: eight bytes for each page frame of the machine.
+    let flags = |frame: u64| -> u64 { if frame == hit || frame == 17 { 1 << 19 } else { 1 << 5 } };
+    let bytes: Vec<u8> = (0..frame(64 << 20)).flat_map(|frame| flags(frame).to_ne_bytes()).collect();
+    sandbox.write("kpageflags", &bytes);
+    let done = sandbox.gmfs("who region.img --poison kpageflags");
+    let offset = BLOCK + 4096;
+    assert!(done.code == 1 && done.text().contains(&format!("/vm.mem at {offset:#x}")), "{done:?}");
+    assert!(!done.stderr.contains("not in the region") && !done.stderr.contains("no flags"), "{done:?}");
+    // Memory without struct pages is not memory without poison.
+    sandbox.write("kpageflags", &bytes[..bytes.len() - 80]);
+    let done = sandbox.gmfs("who region.img --poison kpageflags");
+    assert!(done.code == 1 && done.stderr.contains("no flags for 10 of 16384 page frames"), "{done:?}");
+    sandbox.write("kpageflags", &bytes[..800]);
+    sandbox.fails_with(2, "who region.img --poison kpageflags", "no flags for 16384 of 16384 page frames");
+    sandbox.fails_with(2, "bad import region.img kpageflags", "ndctl list -M");
+    sandbox.write("kpageflags", &bytes);
+    let done = sandbox.gmfs("bad import region.img kpageflags");
+    assert!(done.code == 0 && done.text().contains("1 block marked as bad"), "{done:?}");
+    sandbox.ok("mkfs other.img --size 64M -q");
+    sandbox.fails_with(2, "who other.img --poison kpageflags", "where the region is there is unknown");
+
+    let (sandbox, at) = self::sandbox();
+    let (from, to) = (BASE + at + BLOCK, BASE + at + BLOCK + 8191);
+    let map = format!(
+        "00000000-0009ffff : System RAM\n000a0000-000fffff : Unusable memory\n100000000-{:x} : Reserved\n\
+         {from:x}-{to:x} : Unusable memory\n",
+        from - 1
+    );
+    sandbox.write("iomem", map.as_bytes());
+    let done = sandbox.gmfs("who region.img --poison iomem");
+    assert!(done.code == 1 && done.text().contains(&format!("{from:#x}+8192")), "{done:?}");
+    assert!(done.stderr.contains("1 entry is not in the region, out of 2"), "{done:?}");
+    let done = sandbox.gmfs("bad import region.img iomem");
+    assert!(done.code == 0 && done.text().contains("1 block marked as bad"), "{done:?}");
+    sandbox.write("iomem", b"00000000-00000000 : System RAM\n00000000-00000000 : Unusable memory\n");
+    sandbox.fails_with(2, "who region.img --poison iomem", "run as root");
+}

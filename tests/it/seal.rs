@@ -161,9 +161,8 @@ fn hostile_seals_are_read_without_harm() {
     assert!(!done.stdout.contains(&0x1b), "{done:?}");
 }
 
-/// A first interrupt ends the command between two blocks: the region is clean, and says what is sealed.
-#[test]
-fn an_interrupted_seal_leaves_whole_files_sealed() {
+/// A region with three files that take some time to read.
+fn large() -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.ok("mkfs region.img --size 2G -q");
     for name in ["a", "b", "c"] {
@@ -172,29 +171,76 @@ fn an_interrupted_seal_leaves_whole_files_sealed() {
         let at = address(&sandbox, &format!("/{name}"), 0);
         fill(&sandbox.path("region.img"), at, 600 << 20);
     }
+    sandbox
+}
+
+/// Begins to seal all files, and sends a signal after a while.
+fn signalled(sandbox: &Sandbox, signal: rustix::process::Signal, after: u64) -> std::process::Output {
     let mut command = sandbox.command(&["seal", "region.img", "--json"]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(100));
+    std::thread::sleep(std::time::Duration::from_millis(after));
     let id = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
-    let _ = rustix::process::kill_process(id, rustix::process::Signal::INT);
-    let output = child.wait_with_output().unwrap();
-    sandbox.ok("fsck -n region.img");
-    if output.status.code() == Some(0) {
-        eprintln!("skipped: it was sealed before it was interrupted");
-        return;
-    }
-    let answer: Value = match serde_json::from_slice(&output.stdout) {
-        Ok(answer) => answer,
-        Err(_) => return eprintln!("skipped: it was interrupted before it watched for that"),
-    };
-    assert_eq!((output.status.code(), &answer["interrupted"]), (Some(2), &true.into()));
+    let _ = rustix::process::kill_process(id, signal);
+    child.wait_with_output().unwrap()
+}
+
+/// Whether each file is sealed as a whole: the paths of those that are, and of those that are not.
+fn whole_seals(sandbox: &Sandbox) -> (Vec<String>, Vec<String>) {
     let found = sandbox.gmfs("verify region.img --json").json();
+    let (mut sealed, mut unsealed) = (Vec::new(), Vec::new());
     for file in found["files"].as_array().unwrap() {
-        let done = answer["files"].as_array().unwrap().iter().any(|sealed| sealed["path"] == file["path"]);
-        assert_eq!(file["state"], if done { "same" } else { "unsealed" }, "{found}");
+        let path = file["path"].as_str().unwrap().to_owned();
+        match file["state"].as_str().unwrap() {
+            "same" => sealed.push(path),
+            "unsealed" => unsealed.push(path),
+            _ => panic!("{found}"),
+        }
     }
+    (sealed, unsealed)
+}
+
+/// A first interrupt ends the command between two blocks: the region is clean, and says what is sealed.
+#[test]
+fn an_interrupted_seal_leaves_whole_files_sealed() {
+    let sandbox = large();
+    let mut interrupted = 0;
+    for after in (0..2000).step_by(20) {
+        let output = signalled(&sandbox, rustix::process::Signal::INT, after);
+        sandbox.ok("fsck -n region.img");
+        if output.status.code() == Some(0) {
+            // From here on, it is done before it is interrupted.
+            break;
+        }
+        // Before it watches for interrupts, it ends without an answer.
+        if let Ok(answer) = serde_json::from_slice::<Value>(&output.stdout) {
+            assert_eq!((output.status.code(), &answer["interrupted"]), (Some(2), &true.into()));
+            let said = answer["files"].as_array().unwrap().iter().map(|sealed| sealed["path"].as_str().unwrap());
+            assert_eq!(whole_seals(&sandbox).0, said.collect::<Vec<_>>());
+            interrupted += 1;
+            if interrupted == 3 {
+                break;
+            }
+        }
+        sandbox.gmfs("unseal region.img -q");
+    }
+    assert!(interrupted > 0, "no interrupt came between the start and the end");
     sandbox.ok("seal region.img -q");
     sandbox.ok("verify region.img -q");
+}
+
+/// A power failure, or a kexec: what was sealed before is sealed, and a second run goes on with the rest.
+#[test]
+fn a_seal_that_is_killed_leaves_whole_files_sealed() {
+    let sandbox = large();
+    for after in [10, 60, 200, 500] {
+        signalled(&sandbox, rustix::process::Signal::KILL, after);
+        let (sealed, unsealed) = whole_seals(&sandbox);
+        assert_eq!(sealed.len() + unsealed.len(), 3);
+        sandbox.ok("seal region.img -q");
+        sandbox.ok("verify region.img -q");
+        sandbox.ok("fsck -n region.img");
+        sandbox.ok("unseal region.img -q");
+    }
 }
 
 /// Gives each block of a range a page that is not zero, and all of it memory of its own.

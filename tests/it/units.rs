@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use gmfs_testing::machine::lay_out;
 
-use crate::sandbox::{GMFS, Sandbox};
+use crate::sandbox::{GMFS, NOW, Sandbox};
+use crate::vm;
 
 const UNITS: [&str; 4] =
     ["gmfs-seal@.service", "gmfs-preflight@.service", "gmfs-verify@.service", "example-guest.service"];
@@ -74,6 +75,36 @@ fn the_units_call_commands_that_exist() {
     );
     sandbox.write("region.img", &[0; 64 << 10]);
     assert_eq!(sandbox.gmfs("verify region.img").code, 2);
+}
+
+/// A guest is saved at a kexec, and only then; the same command starts it and lets it go on.
+#[test]
+fn the_unit_of_a_guest_saves_it_at_a_kexec_and_resumes_it() {
+    let (sandbox, _) = vm::sandbox();
+    vm::program(&sandbox, "10.0.2");
+    let unit = text(UNITS[3]).replace("/dev/dax0.0", "region.img").replace("/vms/a", "/vms/b");
+    let of = |name: &str| unit.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned();
+    let begin = of("ExecStart=/usr/bin/gmfs ").replace("--memory 4G", "--memory 6M --timeout 5 --qmp q");
+    let begin = begin.replace("/usr/bin/qemu-system-x86_64", "./qemu");
+    let stop = of("ExecStop=/bin/sh -c '").trim_end_matches('\'').replace("/usr/bin/gmfs", GMFS);
+    let stop = stop.replace("vm save", "vm save --reserve 4M");
+    let stop = |jobs: &str| {
+        let listed = "systemctl list-jobs --no-legend kexec.target";
+        assert!(stop.contains(listed), "{stop}");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &stop.replace(listed, jobs)]).current_dir(sandbox.path(".")).env("SOURCE_DATE_EPOCH", NOW);
+        assert!(shell.status().unwrap().success());
+    };
+    let mut guest = vm::start(&sandbox, &begin);
+    vm::until("QEMU listens", || vm::listens(&sandbox.path("q")));
+    stop("true");
+    assert_eq!(vm::state(&sandbox), "running");
+    stop("echo 17 kexec.target start waiting");
+    assert!(guest.wait().unwrap().success());
+    assert_eq!(vm::state(&sandbox), "saved");
+    sandbox.ok("verify region.img /vms/b");
+    assert_eq!(sandbox.ok(&begin).text(), "/vms/b: runs again\n");
+    assert!(sandbox.exists("resumed"));
 }
 
 /// The commands of the recipe, in their order, on a region file in the place of the device. What needs the kernel is not run.

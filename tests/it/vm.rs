@@ -15,7 +15,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use serde_json::{Value, json};
 
 use crate::images::{self, BLOCK};
-use crate::sandbox::{Done, Sandbox};
+use crate::sandbox::{Done, GMFS, NOW, Sandbox};
 
 /// The state of the guest's devices.
 const STATE: &[u8] = b"the state of the guest's devices";
@@ -252,7 +252,7 @@ fn listen(sandbox: &Sandbox, qemu: &Qemu) -> std::thread::JoinHandle<()> {
 }
 
 /// A region with a directory that has memory, and where that is.
-fn sandbox() -> (Sandbox, Vec<(String, u64, u64)>) {
+pub(crate) fn sandbox() -> (Sandbox, Vec<(String, u64, u64)>) {
     let sandbox = Sandbox::new();
     images::sample(&sandbox);
     sandbox.write("content", &images::content()[..4 << 20]);
@@ -272,7 +272,7 @@ fn memory(sandbox: &Sandbox, path: &str) -> Vec<(String, u64, u64)> {
 
 const SAVE: &str = "vm save region.img /vms/a --qmp qmp --timeout 1 --reserve 4M";
 
-fn state(sandbox: &Sandbox) -> Value {
+pub(crate) fn state(sandbox: &Sandbox) -> Value {
     sandbox.succeeds("vm list region.img --json").json()["guests"][0]["state"].clone()
 }
 
@@ -401,11 +401,61 @@ fn what_can_be_refused_is_refused_before_the_guest_is_stopped() {
     refused(&Qemu::new("running", elsewhere), SAVE, "not in this image");
     let much = SAVE.replace("4M", "1G");
     refused(&Qemu::new("running", memory.clone()), &much, "no space");
+    // A region that is nearly full, and the space that is reserved if nothing is said about it.
+    sandbox.ok("create region.img /filler --size 30M");
+    refused(&Qemu::new("running", memory.clone()), &SAVE.replace("--reserve 4M", ""), "no space");
+    sandbox.ok("rm region.img /filler");
     std::fs::remove_file(sandbox.path("qmp")).unwrap();
     sandbox.fails(SAVE, "cannot connect to QEMU");
     sandbox.fails("vm save region.img /vms/a", "no record says");
     sandbox.fails("vm save region.img /none --qmp qmp", "cannot connect to QEMU");
     nothing_was_saved(&sandbox, "refused");
+}
+
+/// Who may not talk to QEMU, or not write to the region, is told so before the guest is stopped.
+#[test]
+fn without_permission_the_guest_goes_on() {
+    let (sandbox, memory) = sandbox();
+    let mode = |name: &str, mode| {
+        std::fs::set_permissions(sandbox.path(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let root = rustix::process::geteuid().is_root();
+    if root && Command::new("setpriv").arg("--version").output().is_err() {
+        return eprintln!("skipped: root may do everything, and there is no setpriv");
+    }
+    // The program may be where only root can reach it.
+    std::fs::copy(GMFS, sandbox.path("gmfs")).unwrap();
+    mode("", 0o755);
+    let unprivileged = |line: &str| {
+        let mut command = Command::new(if root { "setpriv" } else { "env" });
+        if root {
+            command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]);
+        }
+        command.arg("./gmfs").args(line.split_whitespace()).current_dir(sandbox.path("")).env("SOURCE_DATE_EPOCH", NOW);
+        Done::from(command.output().unwrap())
+    };
+    let qemu = Qemu::new("running", memory);
+    let served = listen(&sandbox, &qemu);
+    for (socket, region, saying) in [
+        (0o000, 0o666, "cannot connect to QEMU"),
+        (0o777, 0o444, "no permission to open region.img for writing"),
+        (0o777, 0o000, "no permission to open region.img"),
+    ] {
+        mode("qmp", socket);
+        mode("region.img", region);
+        let done = unprivileged(SAVE);
+        assert!(done.code == 2 && done.stderr.contains(saying), "{done:?}");
+        let commands = qemu.commands();
+        assert!(!commands.iter().any(|command| command == "migrate" || command == "stop"), "{commands:?}");
+        assert_eq!(qemu.status(), "running");
+    }
+    mode("qmp", 0o777);
+    mode("region.img", 0o666);
+    nothing_was_saved(&sandbox, "refused");
+    // With both permissions it works.
+    let done = unprivileged(SAVE);
+    assert_eq!(done.code, 0, "{done:?}");
+    served.join().unwrap();
 }
 
 /// Not a test: the QEMU that `gmfs vm run` and `gmfs vm resume` start, in a process of its own.
@@ -435,7 +485,7 @@ fn a_qemu_in_a_process_of_its_own() {
 }
 
 /// A program that is called like QEMU.
-fn program(sandbox: &Sandbox, version: &str) -> PathBuf {
+pub(crate) fn program(sandbox: &Sandbox, version: &str) -> PathBuf {
     let path = sandbox.path("qemu");
     let me = std::env::current_exe().unwrap();
     let script = format!(
@@ -449,7 +499,7 @@ fn program(sandbox: &Sandbox, version: &str) -> PathBuf {
 }
 
 /// Waits until something is so.
-fn until(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) fn until(what: &str, is_so: impl Fn() -> bool) {
     let began = Instant::now();
     while !is_so() {
         assert!(began.elapsed() < Duration::from_secs(20), "{what}");
@@ -457,14 +507,14 @@ fn until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-fn start(sandbox: &Sandbox, line: &str) -> Child {
+pub(crate) fn start(sandbox: &Sandbox, line: &str) -> Child {
     let args: Vec<&str> = line.split_whitespace().collect();
     let mut command: Command = sandbox.command(&args);
     command.stdout(Stdio::null()).stderr(Stdio::piped());
     command.spawn().unwrap()
 }
 
-fn listens(path: &Path) -> bool {
+pub(crate) fn listens(path: &Path) -> bool {
     UnixStream::connect(path).is_ok()
 }
 
@@ -582,6 +632,36 @@ fn a_guest_runs_is_saved_and_goes_on_once() {
     let unsealed = sandbox.gmfs("verify region.img /vms/b/mem");
     assert!(unsealed.text().contains("not sealed"), "{unsealed:?}");
     sandbox.ok("fsck -n region.img");
+}
+
+/// One command line, as that of a unit, starts a guest the first time and after each save.
+#[test]
+fn a_guest_that_was_saved_goes_on_where_one_that_was_not_is_started() {
+    let (sandbox, _) = sandbox();
+    program(&sandbox, "10.0.2");
+    let line = "vm run region.img /vms/b --memory 6M --qmp q --timeout 5 --resume -- ./qemu -nographic";
+    let mut first = start(&sandbox, line);
+    until("QEMU listens", || listens(&sandbox.path("q")));
+    assert_eq!(state(&sandbox), "running");
+    sandbox.ok("vm save region.img /vms/b --reserve 4M");
+    assert!(first.wait().unwrap().success() && !sandbox.exists("resumed"));
+    sandbox.ok(line);
+    assert_eq!(sandbox.read("resumed"), [b"running ", STATE].concat());
+    // A state that was used, and one that was given up, are none.
+    std::fs::remove_file(sandbox.path("resumed")).unwrap();
+    let mut again = start(&sandbox, line);
+    until("QEMU listens", || listens(&sandbox.path("q")));
+    sandbox.ok("vm save region.img /vms/b --reserve 4M");
+    assert!(again.wait().unwrap().success() && !sandbox.exists("resumed"));
+    sandbox.ok("rm region.img /vms/b/state");
+    let mut anew = start(&sandbox, line);
+    until("QEMU listens", || listens(&sandbox.path("q")));
+    sandbox.ok("vm save region.img /vms/b --reserve 4M");
+    assert!(anew.wait().unwrap().success() && !sandbox.exists("resumed"));
+    // Memory that has changed is not started by it either.
+    let (_, at, _) = memory(&sandbox, "/vms/b/mem")[0].clone();
+    images::poke(&sandbox, "region.img", at + 7, b"!");
+    sandbox.fails(line, "'/vms/b/mem' has changed since the guest was saved");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use gmfs_check::inject::{Injected, Target, inject};
 use gmfs_check::{Code, Edit, Policy, Repair, plan};
@@ -11,7 +12,9 @@ use gmfs_format::native::raw::PageHeader;
 use gmfs_format::native::seal;
 use gmfs_format::native::tables::BlockState;
 use gmfs_format::native::units::{CopyId, Generation, InodeNo, PAGE_SIZE, PageNo};
-use gmfs_volume::Superblocks;
+use gmfs_io::WriteAt;
+use gmfs_volume::seals::{Verdict, compare};
+use gmfs_volume::{SealOptions, Superblocks, Writer};
 
 mod support;
 use support::media::crashes::{self, Limits};
@@ -247,18 +250,51 @@ fn the_regions_are_what_the_tests_rely_on() {
     assert!(used_pages(&last).len() >= 7 && offset(&last, CopyId::A, PageNo(2)) == 8192);
 }
 
+/// Seals a file, or drops its seals.
+fn set_seals<S: WriteAt>(writer: &mut Writer<S>, path: &str, sealed: bool) {
+    let ino = writer.tree().resolve(path.as_bytes()).unwrap().ino;
+    let seals = writer.seals().files.remove(&ino).unwrap();
+    if sealed {
+        let options = SealOptions { zero: true, threads: 1, progress: &|_| (), go_on: &|| true };
+        assert_eq!(writer.seal(ino, &seals, &options).unwrap().sealed, seals.blocks);
+    } else {
+        assert_eq!(writer.unseal(ino, &seals).unwrap(), seals.blocks);
+    }
+}
+
+/// No block may have the seal of other content.
+fn assert_no_seal_is_wrong(image: &Memory, told: &str) {
+    let superblocks = Superblocks::load(image).unwrap();
+    compare(
+        image,
+        &superblocks,
+        |_| true,
+        1,
+        |found| {
+            assert!(matches!(found.verdict, Verdict::Same | Verdict::Unsealed), "{told}: {found:?}");
+            ControlFlow::Continue(())
+        },
+    );
+}
+
 /// A writer is stopped at any point, and then both superblocks are lost, which alone show whether its commit happened.
 /// No block that belongs to a file before or after the commit may be free after the repair.
 #[test]
 fn an_interrupted_commit_without_superblocks_frees_nothing() {
     let healthy = small();
     let mut tried = 0;
-    for change in 0..3 {
+    for change in 0..5 {
+        let mut healthy = healthy.clone();
+        if change == 4 {
+            set_seals(&mut support::open(&mut healthy), "/dir/guest", true);
+        }
         let recorder = Recorder::new(healthy.clone());
         let mut writer = support::open(recorder.clone());
         match change {
             0 => writer.remove(b"/dir/guest", false).unwrap(),
             1 => support::put(&mut writer, "/dir/new", 9, 2),
+            3 => set_seals(&mut writer, "/dir/guest", true),
+            4 => set_seals(&mut writer, "/dir/guest", false),
             _ => writer.truncate(b"/dir/guest", support::BLOCK, false).unwrap(),
         }
         let committed = End::of(&recorder.image()).unwrap();
@@ -273,6 +309,7 @@ fn an_interrupted_commit_without_superblocks_frees_nothing() {
             assert!(left.is_subset(&[Code::GM0213].into()), "{}: {:?}", what(), report.findings);
             // A commit with all of its pages may have happened. In that case it happened as a whole.
             let end = End::of(&image).unwrap();
+            assert_no_seal_is_wrong(&image, &what());
             if end.used != committed.used {
                 assert_nothing_is_freed(state, &end, &what());
             }

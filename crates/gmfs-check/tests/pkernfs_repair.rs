@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use gmfs_check::layouts::{Action, Law, PkernfsEdit, Write, judge_pkernfs};
 use gmfs_check::{Code, Decision, Outcome, Policy, Question, RepairError, Verdict, repair_pkernfs};
 use gmfs_format::fuzzing::pkernfs::{DIRECTORY, FILE, Image, ROOT, Region, inode, sample};
 use gmfs_format::native::units::InodeNo;
@@ -382,4 +383,42 @@ fn what_followed_a_broken_link_keeps_its_name() {
         };
         assert_eq!(names(&region), names(&store()), "{value:#x}");
     }
+}
+
+#[test]
+fn the_gate_forbids_edits_that_lose_memory() {
+    let region = store();
+    let file = place(2);
+    let table = number::<4>(&region.image, file + 280);
+    let data = number::<8>(&region.image, region.entry(InodeNo(2), 0));
+    let root_child = place(1) + 16;
+    assert!(table >= 2 && data >= 2 && number::<8>(&region.image, root_child) != 0);
+    let judged = |writes: &[(u64, u64)]| {
+        let write = |(at, after): &(u64, u64)| {
+            let before = if *at < SIZE { number::<8>(&region.image, *at) } else { 0 }.to_le_bytes().to_vec();
+            Write { at: *at, before, after: after.to_le_bytes().to_vec() }
+        };
+        let edit = PkernfsEdit { action: Action::FreeList, steps: vec![writes.iter().map(write).collect::<Vec<_>>()] };
+        judge_pkernfs(&region.image, SIZE, &[&edit])
+    };
+    let marks = |block: u64| number::<8>(&region.image, 0x10_0000) & !(1 << block);
+    let records = number::<8>(&region.image, file + 280);
+    let cases: &[(&str, u64, u64, Result<(), Law>)] = &[
+        ("nothing changes", 0x10_0000, number::<8>(&region.image, 0x10_0000), Ok(())),
+        ("a free block is marked", 0x10_0000, number::<8>(&region.image, 0x10_0000) | 1 << (BLOCKS - 1), Ok(())),
+        ("content", data * BLOCK, 1, Err("only metadata is written")),
+        ("a block of a file in a table", region.entry(InodeNo(2), 0), 0, Err("only metadata is written")),
+        ("the mark of a block", 0x10_0000, marks(data), Err("no block that a record leads to becomes free")),
+        ("the mark of a table", 0x10_0000, marks(table), Err("no block that a record leads to becomes free")),
+        ("the table of a file", file + 280, records & !0xFFFF_FFFF, Err("each file keeps its blocks")),
+        ("the first entry of the root", root_child, 0, Err("what a path leads to keeps a path")),
+        ("the last bytes", SIZE - 8, 1, Err("only metadata is written")),
+        ("past the end", SIZE, 1, Err("only metadata is written")),
+    ];
+    for (what, at, after, expected) in cases {
+        assert_eq!(judged(&[(*at, *after)]), *expected, "{what}");
+    }
+    // What is right alone is forbidden together with what is not.
+    let both = [(0x10_0000, number::<8>(&region.image, 0x10_0000)), (data * BLOCK, 1)];
+    assert_eq!(judged(&both), Err("only metadata is written"));
 }

@@ -19,7 +19,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("gmfs-check", &["gmfs-format", "gmfs-io", "gmfs-volume"]),
     ("gmfs-vm", &["gmfs-format", "gmfs-io", "gmfs-volume"]),
     ("gmfs", &["gmfs-check", "gmfs-dump", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-volume"]),
+    ("gmfs-capi", &["gmfs", "gmfs-image"]),
     ("gmfs-fuse", &["gmfs", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-volume"]),
+    ("gmfs-json", &["gmfs", "gmfs-check", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-volume"]),
     (
         "gmfs-cli",
         &[
@@ -31,6 +33,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "gmfs-host",
             "gmfs-image",
             "gmfs-io",
+            "gmfs-json",
             "gmfs-kernel",
             "gmfs-vm",
             "gmfs-volume",
@@ -46,8 +49,9 @@ const PURE: [&str; 6] = ["gmfs-io", "gmfs-dump", "gmfs-format", "gmfs-kernel", "
 /// Dependencies that a pure crate must not have.
 const NOT_PURE: [&str; 8] = ["anyhow", "clap", "comfy-table", "libc", "memmap2", "rustix", "serde", "serde_json"];
 
-/// Unsafe code is allowed only in files whose path from the root starts with this.
-const UNSAFE: &str = "crates/gmfs-image/src/mapped";
+/// Unsafe code is allowed only in files whose path from the root starts with one of these: maps of memory, and functions that
+/// C calls.
+const UNSAFE: [&str; 2] = ["crates/gmfs-image/src/mapped", "crates/gmfs-capi/src/"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
@@ -136,16 +140,16 @@ fn unsafe_stands_in_one_place() {
         sources(&root.join("crates").join(package).join("src"), &mut files);
     }
     assert!(files.len() > 20, "only {} source files were found", files.len());
-    let mut places = 0;
+    let mut places = [0; UNSAFE.len()];
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
         let relative = file.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
         for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| is_unsafe(line)) {
-            assert!(relative.starts_with(UNSAFE), "{relative}:{number}: {line}");
-            places += 1;
+            let place = UNSAFE.iter().position(|place| relative.starts_with(place));
+            places[place.unwrap_or_else(|| panic!("{relative}:{number}: {line}"))] += 1;
         }
     }
-    assert!(places > 0, "no unsafe code was found at all: does this test still look in the right place?");
+    assert!(places.iter().all(|found| *found > 0), "{places:?}: does this test still look in the right places?");
 }
 
 #[test]

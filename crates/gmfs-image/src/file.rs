@@ -18,7 +18,7 @@ use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::Errno;
 
 use crate::lock::{Holders, Locking, Mode, RangeLock};
-pub(crate) use node::{Access, Node, explain_lock, node_of, open_device, wrong_device};
+pub(crate) use node::{Access, Node, explain_lock, node_of, open_device, open_to_map, wrong_device};
 
 /// Where no hole can be punched, zeros are written in pieces of this size in bytes.
 const ZEROS: usize = 1 << 20;

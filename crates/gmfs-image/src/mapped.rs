@@ -8,10 +8,14 @@
 //!
 //! [`MappedWindow`] maps with `PROT_READ`, from a descriptor that was opened with `O_RDONLY`. Only a [`WritableWindow`]
 //! can be written. A writable window of `/dev/mem` exists only where [`IoMem`] allows it.
+//!
+//! [`Joined`] is different: it is memory for a VMM, whose guest loads and stores in it as it likes. This crate only gives
+//! out its address.
 
 mod chunks;
 #[allow(clippy::arithmetic_side_effects, clippy::as_conversions, reason = "its numbers are addresses within maps")]
 mod fault;
+mod joined;
 
 use std::fs::File;
 use std::io;
@@ -26,6 +30,7 @@ use crate::lock::{Locking, Mode, RangeLock};
 use crate::sysfs;
 pub use crate::sysfs::SysfsError;
 use chunks::{Chunks, Protection};
+pub use joined::Joined;
 
 /// After this many separate ranges, dirty cache lines are written back without waiting for a barrier.
 const DIRTY_STRETCHES: usize = 1024;
@@ -60,6 +65,29 @@ pub enum MapError {
         window: Span,
         /// The device's size in bytes.
         size: u64,
+    },
+    /// A part of the device that was to be mapped does not start or end where the device lets maps start and end.
+    #[error(
+        "{part} of {} cannot be mapped: maps of it start and end at multiples of {granule} bytes",
+        path.display()
+    )]
+    Unaligned {
+        /// The path that was to be mapped.
+        path: PathBuf,
+        /// The part.
+        part: Span,
+        /// What its start and its length must be multiples of.
+        granule: u64,
+    },
+    /// The system refused a map.
+    #[error("cannot map {part} of {}", path.display())]
+    Refused {
+        /// The path that was to be mapped.
+        path: PathBuf,
+        /// The part; or all parts together, if there are no addresses for them.
+        part: Span,
+        /// The error that the system returned.
+        source: io::Error,
     },
     /// The kernel or a device uses the memory of the window.
     #[error(transparent)]

@@ -35,7 +35,7 @@ use gmfs_io::{Absence, ReadAt, ReadError, Span, WriteAt};
 use crate::file::{FileError, Node, RegionFile, WritableFile, node_of, wrong_device};
 use crate::iomem::{IoMem, IoMemError};
 use crate::lock::Locking;
-use crate::mapped::{MapError, MappedWindow, WritableWindow};
+use crate::mapped::{Joined, MapError, MappedWindow, WritableWindow};
 use crate::metadump::{MetaDump, MetaDumpError};
 use crate::sysfs;
 use facts::Outline;
@@ -553,6 +553,24 @@ pub fn open_for_dry_run(path: &Path, window: Option<Span>) -> Result<Image, Open
         None => refuse_dump(&RegionFile::open(path)?, path)?,
     }
     open(path, window)
+}
+
+/// Maps parts of the image at `path` one after the other into one range of addresses, as memory for a VMM. It locks
+/// nothing: see [`UsageLock`](crate::lock::usage::UsageLock). Parts of `/dev/mem` must be in memory that `/proc/iomem`
+/// calls reserved or persistent.
+///
+/// # Errors
+/// [`OpenError::DumpForWriting`] for dumps; [`MapError::Held`] for memory in use; [`MapError::Unaligned`],
+/// [`MapError::Outside`] and [`MapError::Refused`] for parts that cannot be mapped.
+pub fn join(path: &Path, parts: &[Span]) -> Result<Joined, OpenError> {
+    match device_kind(path)? {
+        Some(Kind::DevMem) => Ok(Joined::dev_mem(path, parts, &memory_map(Path::new("/proc/iomem"))?)?),
+        Some(_) => Ok(Joined::dev_dax(path, parts)?),
+        None => {
+            refuse_dump(&RegionFile::open(path)?, path)?;
+            Ok(Joined::file(path, parts)?)
+        }
+    }
 }
 
 fn refuse_dump(file: &impl ReadAt, path: &Path) -> Result<(), OpenError> {

@@ -5,6 +5,7 @@
 //! is bounded: three results for each thread.
 
 use std::collections::VecDeque;
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::Scope;
@@ -18,6 +19,27 @@ const WAITING: usize = 1024;
 /// More threads than this are not started.
 const MOST: usize = 64;
 
+/// As many threads as there are processors for this process. Asking how many there are reads files of /proc and /sys, which
+/// takes longer than a small piece of work: it is asked once there is work for two.
+pub const PROCESSORS: NonZeroUsize = NonZeroUsize::MAX;
+
+/// How many of `threads` are of use for so many jobs, which need not be counted to their end: one if there are none.
+///
+/// ```
+/// use gmfs_io::in_order::{PROCESSORS, threads_for};
+/// assert_eq!(threads_for(4, 3), 3);
+/// assert_eq!(threads_for(PROCESSORS.get(), 1), 1);
+/// ```
+pub fn threads_for(threads: usize, jobs: usize) -> usize {
+    let most = if jobs > 1 && threads == PROCESSORS.get() { processors() } else { threads };
+    most.min(jobs).max(1)
+}
+
+/// How many processors there are for this process; one if that is unknown.
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
 /// How a range is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
@@ -30,8 +52,7 @@ pub struct Shape {
 impl Default for Shape {
     /// 256 KiB at once, by as many threads as there are processors, 16 at most.
     fn default() -> Self {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(16);
-        Self { chunk: 256 << 10, threads }
+        Self { chunk: 256 << 10, threads: processors().min(16) }
     }
 }
 
@@ -182,7 +203,9 @@ where
     J: Send,
     B: Default + Send,
 {
-    let threads = threads.clamp(1, MOST);
+    // Unknown until there is a second job.
+    let mut threads =
+        Some(threads).filter(|threads| *threads != PROCESSORS.get()).map(|threads| threads.clamp(1, MOST));
     let work = &work;
     std::thread::scope(|scope| {
         let mut workers: Vec<Worker<J, B>> = Vec::new();
@@ -191,14 +214,21 @@ where
         let (mut under_way, mut number) = (0_usize, 0_usize);
         loop {
             // A single thread does each job when its result is needed.
-            let ahead = if threads == 1 { 1 } else { threads.saturating_mul(AHEAD) };
+            let ahead = threads.map_or(2, |threads| if threads == 1 { 1 } else { threads.saturating_mul(AHEAD) });
             while under_way < ahead && waiting.len() < WAITING {
                 let Some((job, what)) = jobs.next() else { break };
                 under_way = under_way.saturating_add(job.is_some().into());
                 waiting.push_back((what, job.map_or(Waiting::Nothing, Waiting::Job)));
             }
-            if workers.is_empty() && threads > 1 && under_way > 1 {
-                workers = (0..threads).map_while(|_| Worker::start(scope, work)).collect();
+            if under_way > 1 {
+                let known = threads.is_some();
+                let threads = *threads.get_or_insert_with(|| processors().clamp(1, MOST));
+                if !known {
+                    continue;
+                }
+                if workers.is_empty() && threads > 1 {
+                    workers = (0..threads).map_while(|_| Worker::start(scope, work)).collect();
+                }
             }
             // Jobs that no thread has yet.
             for (_, state) in &mut waiting {
@@ -299,7 +329,7 @@ mod tests {
         let one = run(1, 300, 7..9_999);
         assert_eq!(one.len(), 34);
         assert_eq!(one[33].1.as_ref().map(Vec::len), Some(92));
-        for threads in [2, 3, 7, 100] {
+        for threads in [2, 3, 7, 100, PROCESSORS.get()] {
             assert_eq!(run(threads, 300, 7..9_999), one);
         }
         assert_eq!(run(2, 0, 0..3).len(), 3);

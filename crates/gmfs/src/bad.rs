@@ -1,7 +1,10 @@
 //! Blocks with hardware errors: as people, kernels and other programs name them, and as a region marks them.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
 use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 use std::str::FromStr;
 
 use gmfs_format::model::InodeNo;
@@ -9,6 +12,7 @@ use gmfs_format::native::geometry::Geometry;
 use gmfs_format::native::tables::BlockState;
 use gmfs_format::native::units::{BlockNo, to_u32};
 use gmfs_format::spec::{SpecError, parse_size};
+use gmfs_image::iomem::{IoMem, IoMemError};
 use gmfs_io::{ReadAt, Span};
 use gmfs_volume::Region;
 
@@ -26,6 +30,8 @@ pub enum Named {
     Range(Address, Address),
     /// Its first and its last byte in the device that holds the region.
     InDevice(u64, u64),
+    /// Its first and its last physical address; what of it is not in the region does not count.
+    InMemory(u64, u64),
 }
 
 /// Why a range cannot be used.
@@ -60,6 +66,9 @@ pub enum RangeError {
         /// Its last address.
         last: Address,
     },
+    /// It is a memory map, and the kernel shows no addresses to this process.
+    #[error(transparent)]
+    Map(#[from] IoMemError),
     /// Sectors were named, and the image is physical memory.
     #[error("sectors count from the start of a device, and IMAGE is physical memory")]
     NoDevice,
@@ -138,6 +147,14 @@ impl Origin {
             in_device: (!store.place.kind.is_physical()).then_some(store.place.base),
         })
     }
+
+    /// The part of the region that is at these physical addresses.
+    fn part(&self, first: u64, last: u64) -> Option<Span> {
+        let end = self.base.saturating_add(self.geometry.size());
+        let (from, to) = (first.max(self.base), last.saturating_add(1).min(end));
+        let len = to.checked_sub(from).filter(|len| *len > 0)?;
+        Some(Span::new(from.saturating_sub(self.base), len))
+    }
 }
 
 /// The blocks that ranges touch.
@@ -172,6 +189,13 @@ pub fn touched(named: &[Named], origin: &Origin) -> Result<Touched, RangeError> 
                 }
                 (first.saturating_sub(start), last.saturating_sub(start))
             }
+            Named::InMemory(first, last) => {
+                let Some(span) = origin.part(first, last) else {
+                    outside = outside.saturating_add(1);
+                    continue;
+                };
+                (span.offset, span.end().saturating_sub(1))
+            }
         };
         let block = |at: u64| to_u32(at.checked_div(geometry.block_bytes()).unwrap_or_default());
         set.extend(block(first)..=block(last));
@@ -191,8 +215,11 @@ const FAILURE: &str = "Memory failure: 0x";
 /// What it says of one that it has taken back into use.
 const UNPOISONED: &str = "Software-unpoisoned page 0x";
 
+/// What the firmware's memory map calls memory that has errors; the kernel hands the map over at a kexec.
+const UNUSABLE: &str = "Unusable memory";
+
 /// Reads a list of poisoned memory. That is a log of the kernel, in which the lines "Memory failure: 0xPFN: …" count;
-/// or a list in which each line has a page frame number, or two numbers: the first sector, and how many there are.
+/// or a memory map, as `/proc/iomem` has it, in which the lines "Unusable memory" count; or a list in which each line has a page frame number, or two numbers: the first sector, and how many there are.
 /// Empty lines, and those that begin with `#`, are left out.
 ///
 /// # Errors
@@ -216,6 +243,14 @@ pub fn poisoned(text: &str) -> Result<Vec<Named>, (usize, RangeError)> {
         }
         return Ok(frames.into_iter().map(frame).collect());
     }
+    if text.lines().find(|line| !line.trim().is_empty()).is_some_and(|line| line.contains(" : ")) {
+        let map = IoMem::parse(text).map_err(|error| match error {
+            IoMemError::Line { line, .. } => (line, error.into()),
+            _ => (1, error.into()),
+        })?;
+        let unusable = map.resources().iter().filter(|resource| resource.name == UNUSABLE && resource.span.len > 0);
+        return Ok(unusable.map(|r| Named::InMemory(r.span.offset, r.span.end().saturating_sub(1))).collect());
+    }
     let lines = (1..).zip(text.lines().map(str::trim)).filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     let one = |(number, line): (usize, &str)| {
         let line = line.strip_prefix("pfn:").unwrap_or(line);
@@ -226,6 +261,59 @@ pub fn poisoned(text: &str) -> Result<Vec<Named>, (usize, RangeError)> {
         found.map_err(|error| (number, error))
     };
     lines.map(one).collect()
+}
+
+/// What the kernel's flags of page frames say about the memory of a region.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PageFlags {
+    /// The poisoned page frames.
+    pub poisoned: Vec<Named>,
+    /// How many page frames of the region the kernel has no flags for: memory without struct pages, and devices.
+    pub without: u64,
+    /// How many page frames the region has.
+    pub frames: u64,
+}
+
+/// `KPF_HWPOISON` and `KPF_NOPAGE` of `linux/kernel-page-flags.h`.
+const HWPOISON: u64 = 1 << 19;
+const NO_PAGE: u64 = 1 << 20;
+/// How many bytes of flags are read at once.
+const FLAGS: usize = 64 << 10;
+
+/// Reads the flags of a region's page frames from `file`, which is `/proc/kpageflags`: eight bytes for each page frame of the
+/// machine.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn page_flags(file: &File, origin: &Origin) -> io::Result<PageFlags> {
+    let page = kernel_page(origin.geometry.block_bytes());
+    let number = |bytes: u64| bytes.checked_div(page).unwrap_or_default();
+    let (first, frames) = (number(origin.base), number(origin.geometry.size()));
+    let mut found = PageFlags { frames, ..PageFlags::default() };
+    let mut buf = vec![0; FLAGS];
+    let mut done = 0;
+    while done < frames {
+        let wanted = frames.saturating_sub(done).min(gmfs_io::num::len64(FLAGS / 8));
+        let space = buf.get_mut(..gmfs_io::num::small(wanted.saturating_mul(8))).unwrap_or_default();
+        let got = file.read_at(space, first.saturating_add(done).saturating_mul(8))?;
+        let flags = space.get(..got).unwrap_or_default().chunks_exact(8);
+        let (from, read) = (first.saturating_add(done), gmfs_io::num::len64(flags.len()));
+        // The kernel knows no page frame from here on.
+        if read == 0 {
+            found.without = found.without.saturating_add(frames.saturating_sub(done));
+            break;
+        }
+        for (frame, flags) in (from..).zip(flags) {
+            let flags = u64::from_ne_bytes(flags.try_into().unwrap_or_default());
+            if flags & HWPOISON != 0 {
+                found.poisoned.push(Named::Range(Address::Pfn(frame), Address::Pfn(frame)));
+            } else if flags & NO_PAGE != 0 {
+                found.without = found.without.saturating_add(1);
+            }
+        }
+        done = done.saturating_add(read);
+    }
+    Ok(found)
 }
 
 /// The bytes of a region that a list of poisoned memory names.
@@ -262,6 +350,7 @@ pub fn hits(named: &[Named], origin: &Origin) -> Result<Hits, RangeError> {
                 let len = to.checked_sub(from).map(|more| more.saturating_add(1));
                 len.map(|len| Span::new(from.saturating_sub(start), len))
             }
+            Named::InMemory(first, last) => origin.part(first, last),
         };
         match span {
             Some(span) => spans.push(span),
@@ -403,6 +492,45 @@ mod tests {
         for (wrong, line) in [("5\nx\n", 2), ("1a2b", 1), ("5-7", 1), ("8 0", 1), ("block:5", 1)] {
             assert_eq!(poisoned(wrong).unwrap_err().0, line, "{wrong}");
         }
+    }
+
+    #[test]
+    fn of_a_memory_map_only_unusable_memory_counts() {
+        let map = "00000000-0fffffff : System RAM\n  01000000-01ffffff : Kernel code\n\
+                   10000000-10000fff : Unusable memory\n10001000-3fffffff : Reserved\n\
+                   \n40000000-4fffffff : Unusable memory\n";
+        let found = poisoned(map).unwrap();
+        assert_eq!(found, [Named::InMemory(0x1000_0000, 0x1000_0fff), Named::InMemory(0x4000_0000, 0x4fff_ffff)]);
+        // A region of 64 MiB that ends in the second one.
+        let origin = origin(0x3d00_0000, None);
+        let found = hits(&found, &origin).unwrap();
+        assert_eq!((found.outside, found.spans), (1, vec![Span::new(48 << 20, 16 << 20)]));
+        let runs = touched(&poisoned(map).unwrap(), &origin).unwrap().runs;
+        assert_eq!((runs.len(), runs[0].start, runs[0].end), (1, 24, 32));
+        assert_eq!(poisoned("00000000-00000000 : System RAM\n").unwrap_err().1, IoMemError::Hidden.into());
+        assert_eq!(poisoned("00000000-0fffffff : System RAM\nx\n").unwrap_err().0, 2);
+    }
+
+    #[test]
+    fn flags_of_page_frames_are_read_where_the_region_is() {
+        let mut file = tempfile::tempfile().unwrap();
+        let frames = (64_u64 << 20) >> 12;
+        let flags = |frame: u64| match frame {
+            // Before the region, in it, and after it.
+            99 | 100 | 0x2003 => HWPOISON,
+            0x3000..0x3004 => NO_PAGE,
+            _ => 1 << 5,
+        };
+        let bytes: Vec<u8> = (0..100 + frames + 8).flat_map(|frame| flags(frame).to_ne_bytes()).collect();
+        io::Write::write_all(&mut file, &bytes).unwrap();
+        let origin = origin(100 << 12, None);
+        let frame = |number| Named::Range(Address::Pfn(number), Address::Pfn(number));
+        let expected = PageFlags { poisoned: vec![frame(100), frame(0x2003)], without: 4, frames };
+        assert_eq!(page_flags(&file, &origin).unwrap(), expected);
+        // The machine's memory ends in the region.
+        file.set_len(8 * 0x1003 + 5).unwrap();
+        let expected = PageFlags { poisoned: vec![frame(100)], without: 100 + frames - 0x1003, frames };
+        assert_eq!(page_flags(&file, &origin).unwrap(), expected);
     }
 
     #[test]

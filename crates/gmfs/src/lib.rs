@@ -31,6 +31,7 @@
 //! | a page that shows all of it | [`report`] |
 //! | how much of a store a dump holds | [`presence`], [`lacking`] |
 //! | whether processes have it mapped | [`in_use`] |
+//! | mapping a file into one range of addresses, for a VMM | [`memory`] |
 //!
 //! # From a new region to an address
 //!
@@ -135,6 +136,7 @@ pub mod in_use;
 pub mod kernel_copy;
 pub mod lacking;
 pub mod make;
+pub mod memory;
 pub mod metadump;
 pub mod metrics;
 pub mod new_file;
@@ -150,6 +152,7 @@ pub mod store;
 mod testing;
 pub mod verify;
 pub mod walk;
+pub mod words;
 
 pub use copy::Progress;
 pub use error::Error;

@@ -1,12 +1,15 @@
 //! RANGE of `gmfs bad` as the command line spells it, and the lists of ranges that files hold.
 
+use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use gmfs::bad::{self, Named, RangeError};
+use gmfs::Store;
+use gmfs::bad::{self, Named, Origin, RangeError};
 use serde_json::Value;
 
+use crate::ctx::Ctx;
 use crate::failure::Failure;
 
 /// One RANGE of the command line. `device` is the file name of the image.
@@ -22,8 +25,51 @@ pub(super) fn parse(text: &str, device: &str) -> Result<Vec<Named>> {
     lines(file, &content, Named::line)
 }
 
-/// A list of poisoned memory, as the kernel and other programs make it: see [`bad::poisoned`], or what ndctl prints.
-pub(in crate::cmd) fn poison(file: &str, device: &str) -> Result<Vec<Named>> {
+/// A list of poisoned memory.
+pub(in crate::cmd) enum Poison {
+    /// What it names.
+    Named(Vec<Named>),
+    /// `/proc/kpageflags`, of which only the part about the region is read.
+    Flags(File, String),
+}
+
+impl Poison {
+    /// What it names, as far as that depends on the region.
+    pub(in crate::cmd) fn named(self, store: &Store, origin: &Origin, ctx: &Ctx) -> Result<Vec<Named>> {
+        let (file, name) = match self {
+            Self::Named(named) => return Ok(named),
+            Self::Flags(file, name) => (file, name),
+        };
+        let failed = |message: String, hint: &str| Failure::new("no-flags", message).hint(hint);
+        if store.physical_base().is_none() {
+            let message = "page frames are physical memory, and where the region is there is unknown".to_owned();
+            return Err(failed(message, "read the region in /dev/mem, or make it with --base").into());
+        }
+        let found = bad::page_flags(&file, origin).with_context(|| format!("cannot read {name}"))?;
+        let without =
+            format!("the kernel has no flags for {} of {} page frames of the region", found.without, found.frames);
+        const OTHERS: &str = "for memory without struct pages, and for devices, poison is in the kernel's log (`dmesg`) and in `ndctl list -M`";
+        if found.without == found.frames {
+            return Err(failed(without, OTHERS).into());
+        }
+        if found.without > 0 {
+            ctx.warn(&format!("{without}; {OTHERS}"));
+        }
+        Ok(found.poisoned)
+    }
+}
+
+/// A list of poisoned memory, as the kernel and other programs make it: see [`bad::poisoned`] and [`bad::page_flags`], or what
+/// ndctl prints.
+pub(in crate::cmd) fn poison(file: &str, device: &str) -> Result<Poison> {
+    if Path::new(file).file_name().is_some_and(|name| name == "kpageflags") {
+        let open = File::open(file).with_context(|| format!("cannot open {file}"))?;
+        return Ok(Poison::Flags(open, file.to_owned()));
+    }
+    text(file, device).map(Poison::Named)
+}
+
+fn text(file: &str, device: &str) -> Result<Vec<Named>> {
     let bytes = if file == "-" {
         let mut bytes = Vec::new();
         std::io::stdin().read_to_end(&mut bytes).context("cannot read standard input")?;
@@ -37,7 +83,7 @@ pub(in crate::cmd) fn poison(file: &str, device: &str) -> Result<Vec<Named>> {
         return of_device(&json, device).with_context(|| format!("cannot use the list in {file}"));
     }
     bad::poisoned(&content).map_err(|(line, error)| {
-        let hint = "a list has one page frame number a line (0x before hexadecimal ones), or sectors and how many; it may also be a log of the kernel or what `ndctl list -M` prints";
+        let hint = "a list has one page frame number a line (0x before hexadecimal ones), or sectors and how many; it may also be a log of the kernel, a memory map, or what `ndctl list -M` prints";
         let failure = Failure::new("range", error.to_string()).hint(hint);
         anyhow::Error::new(failure).context(format!("cannot use line {line} of {file}"))
     })

@@ -42,7 +42,7 @@ fn answer(store: &Store, found: &Guestmemfs) -> wire::GuestmemfsInspect {
         image: (&store.place).into(),
         store: store.into(),
         region: inner.region().map(|span| region::Span { base: span.offset, size: span.len }),
-        layout: store.layout().name(),
+        layout: store.layout().name().into(),
         led_to: found.found().into(),
         tree: inner.parts().tree.as_ref().map(Into::into),
         superblock: inner.superblock().map(|superblock| wire::GuestmemfsSuperblock {

@@ -54,7 +54,7 @@ fn answer(store: &Store, found: &Pkernfs) -> wire::PkernfsInspect {
         image: (&store.place).into(),
         store: store.into(),
         region: region::Span { base: store.place.base, size: store.size() },
-        layout: store.layout().name(),
+        layout: store.layout().name().into(),
         superblock: wire::PkernfsSuperblock { magic: magic.map(json::mask), next_free_ino: inner.next_free_ino() },
         geometry: wire::PkernfsGeometry { block_size: store.block_bytes(), blocks: inner.blocks() },
         usage: store.usage().into(),

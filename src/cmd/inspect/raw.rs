@@ -34,14 +34,14 @@ pub(super) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             name: field.name,
             start: field.offset,
             size: field.field.size,
-            kind: field.field.kind,
-            meaning: field.field.doc.trim(),
+            kind: field.field.kind.into(),
+            meaning: field.field.doc.trim().into(),
         });
         let raw = region::Raw {
             page,
             copy: raw.copy.to_string(),
             address: located.place.base.saturating_add(raw.offset),
-            structure,
+            structure: structure.into(),
             seal,
             fields: fields.collect(),
         };

@@ -67,7 +67,7 @@ pub(super) fn run(args: &Args, store: &Store, found: &Luo, ctx: &mut Ctx) -> Res
     store.unlock();
     if args.json {
         let mut answer = wire::LuoInspect::new(store, found);
-        answer.unclaimed = Some(wire::AllUnclaimed { bytes, pieces, complete, ranges: list });
+        answer.unclaimed = Some(wire::AllUnclaimed::new(list, complete));
         json::print(ctx, "inspect", &answer)?;
     } else {
         if pieces > 0 {

@@ -372,10 +372,10 @@ fn asked_of(kexec: &Kexec) -> Asked<'_> {
 fn wire(kexec: &Kexec, judgement: &Judgement) -> KhoCompat {
     let asked = asked_of(kexec);
     let rulings = judgement.rulings.iter().map(|ruling| KhoRuling {
-        mechanism: ruling.mechanism.name(),
-        verdict: ruling.verdict.name(),
-        reason: ruling.reason.name(),
-        evidence: ruling.evidence.name(),
+        mechanism: ruling.mechanism.name().into(),
+        verdict: ruling.verdict.name().into(),
+        reason: ruling.reason.name().into(),
+        evidence: ruling.evidence.name().into(),
         message: asked.why(ruling),
         advice: asked.advice(ruling),
     });
@@ -385,8 +385,8 @@ fn wire(kexec: &Kexec, judgement: &Judgement) -> KhoCompat {
             label: region.region.label.clone(),
             size: region.region.size,
             physical: region.region.address,
-            verdict: region.verdict.name(),
-            reason: region.reason.name(),
+            verdict: region.verdict.name().into(),
+            reason: region.reason.name().into(),
             message,
             advice,
         }
@@ -413,12 +413,12 @@ fn wire_kernel(side: &Side, kho: bool, luo: bool) -> KhoKernel {
         Source::Running(running) => ("running", running.image.as_ref(), None, None),
     };
     KhoKernel {
-        source,
+        source: source.into(),
         path: path.map(|path| path.display().to_string()),
         release: kernel.release.as_ref().map(ToString::to_string),
-        format,
-        codec,
-        architecture: kernel.architecture.map(|architecture| architecture.name()),
+        format: format.map(Into::into),
+        codec: codec.map(Into::into),
+        architecture: kernel.architecture.map(|architecture| architecture.name().into()),
         load_size: kernel.load_size,
         versions: kernel.abi.iter().map(|version| version.to_string()).collect(),
         kho: kho && kernel.abi.has(Family::Kho),

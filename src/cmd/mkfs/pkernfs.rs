@@ -49,7 +49,7 @@ pub(super) fn make(args: &Args, target: &mut Target, ctx: &mut Ctx) -> Result<Ex
             image: place.into(),
             store: region::Store::of_layout(Layout::Pkernfs, place.base, size),
             region: region::Span { base: place.base, size },
-            layout: Layout::Pkernfs.name(),
+            layout: Layout::Pkernfs.name().into(),
             uuid: None,
             label: String::new(),
             recorded_base: None,

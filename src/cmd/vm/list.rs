@@ -69,7 +69,7 @@ pub(super) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         };
         found.push(vm::Listed {
             path: files::Path::new(Some(machine.directory())),
-            state,
+            state: state.into(),
             memory_size: inode.map(|inode| inode.size),
             saved_at: saved.and_then(|saved| time::rfc3339(saved.at)),
             socket: record.and_then(|record| record.socket),
@@ -92,13 +92,13 @@ pub(super) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
 fn print(found: &[vm::Listed], named: impl Iterator<Item = (String, String)>, ctx: &mut Ctx) -> Result<()> {
     let mut table = Table::new(&["State", "Memory", "Process", "Saved (UTC)", "Name"]).right(&[1]);
     for (guest, (name, processes)) in found.iter().zip(named) {
-        let role = match guest.state {
+        let role = match guest.state.as_ref() {
             "damaged" => Role::Bad,
             "running" => Role::Good,
             _ => Role::Plain,
         };
         table.styled([
-            (guest.state, role),
+            (&guest.state, role),
             (&guest.memory_size.map(size::human).unwrap_or_default(), Role::Plain),
             (&processes, Role::Plain),
             (guest.saved_at.as_deref().unwrap_or_default(), Role::Dim),

@@ -42,16 +42,16 @@ const DYING: Duration = Duration::from_secs(1);
 #[derive(Arguments, Debug)]
 pub(super) struct Args {
     #[command(flatten)]
-    which: Which,
+    pub(super) which: Which,
     /// Give the guest to the QEMU that listens there, instead of starting one
     #[arg(long, value_name = "SOCKET", conflicts_with = "command")]
-    qmp: Option<PathBuf>,
+    pub(super) qmp: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
     /// QEMU and its arguments [default: those of `gmfs vm run`]
     #[arg(last = true, value_name = "QEMU ARGS", value_hint = clap::ValueHint::CommandWithArguments)]
-    command: Vec<OsString>,
+    pub(super) command: Vec<OsString>,
 }
 
 pub(super) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {

@@ -7,17 +7,18 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
+use gmfs_format::model::Tree;
 use gmfs_image::lock::usage::UsageLock;
 use gmfs_vm::record::FileId;
 use gmfs_vm::{Machine, Record, arguments};
 use gmfs_volume::{ChangeError, CreateOptions};
 
-use super::{InImage, Which, failure};
+use super::{InImage, Which, failure, resume};
 use crate::cmd;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::open::Changing;
+use crate::open::{self, Changing};
 use crate::paths;
 
 /// Start QEMU with a file of the region as the guest's memory
@@ -36,12 +37,22 @@ pub(super) struct Args {
     /// Where QEMU listens for QMP [default: a file in /run/gmfs]
     #[arg(long, value_name = "SOCKET")]
     qmp: Option<PathBuf>,
+    /// If the guest was saved, let it go on, as `gmfs vm resume IMAGE DIR` does
+    ///
+    /// With this, one command line of a unit starts the guest the first time and after each kexec. QEMU then gets the recorded
+    /// arguments, because the state fits no other machine.
+    #[arg(long)]
+    resume: bool,
     /// QEMU and its arguments
     #[arg(last = true, required = true, value_name = "QEMU ARGS", value_hint = clap::ValueHint::CommandWithArguments)]
     command: Vec<OsString>,
 }
 
 pub(super) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
+    if args.resume && is_saved(&args.which, ctx)? {
+        let which = args.which.clone();
+        return resume::run(&resume::Args { which, qmp: None, json: false, command: Vec::new() }, ctx);
+    }
     start(args, ctx).with_context(|| format!("cannot run '{}'", args.which.shown()))
 }
 
@@ -77,6 +88,19 @@ fn start(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Err(Failure::new("qemu", format!("cannot run {program}: {error}")).into())
 }
 
+/// Whether the guest was saved and has not gone on since.
+fn is_saved(which: &Which, ctx: &Ctx) -> Result<bool> {
+    let (store, machine) = (which.at.store(ctx)?, which.machine());
+    let record = super::record(&store, &machine)?;
+    let tree = store.native().map_err(open::told)?.inodes().tree;
+    Ok(record.is_some_and(|record| is_kept(&record, &tree, &machine)))
+}
+
+/// Whether a state is there that was not used.
+fn is_kept(record: &Record, tree: &Tree, machine: &Machine) -> bool {
+    record.unused().is_some() && tree.resolve(&machine.state()).is_some()
+}
+
 type Prepared = (UsageLock, Vec<String>);
 
 /// Makes the memory if it is not there, locks it, and records the guest.
@@ -92,10 +116,9 @@ fn prepare(
         Ok(known) => known,
         Err(error) => return Ok(Err(failure("record", &error, super::RECORD))),
     };
-    let saved = known.as_ref().is_some_and(|record| record.unused().is_some());
-    if saved && writer.tree().resolve(&machine.state()).is_some() {
+    if known.is_some_and(|record| is_kept(&record, writer.tree(), machine)) {
         let message = "the guest was saved, and starting it anew would lose its state";
-        let hint = "`gmfs vm resume IMAGE DIR` lets it go on; `gmfs rm IMAGE DIR/state` gives its state up";
+        let hint = "`gmfs vm resume IMAGE DIR` or --resume lets it go on; `gmfs rm IMAGE DIR/state` gives its state up";
         return Ok(Err(Failure::new("saved", message).hint(hint)));
     }
     if let Err(failure) = make_memory(writer, machine, memory, in_image.block)? {

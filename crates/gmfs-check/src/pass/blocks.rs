@@ -127,7 +127,7 @@ pub(crate) fn check<S: ReadAt + ?Sized>(
     let used = superblocks.current().used_table_pages();
     let total = len64(used.len()).saturating_mul(PAIR_BYTES);
     let progress = Progress { done: AtomicU64::new(0), total, tell };
-    let parts = threads.get().min(used.len() / PAGES_PER_THREAD).max(1);
+    let parts = gmfs_io::in_order::threads_for(threads.get(), used.len() / PAGES_PER_THREAD);
     let scans = (0..parts).map(|_| Scan::new(superblocks, inodes, &progress, sink.keep())).collect();
     let mut whole = Blocks { tallies: limits(inodes), doubtful: vec![false; inodes.len()], ..Blocks::default() };
     let mut disorder = vec![false; inodes.len()];

@@ -2,6 +2,7 @@
 //! did. It shares no code with check, plan and decision.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use crate::image::{Bytes, Event, Image, PAGE};
 
@@ -296,6 +297,43 @@ impl Oracle {
         may | self.crashes.get(&Self::key(image)).copied().unwrap_or_default()
     }
 
+    /// Whether the pages that count contradict each other, which shows that one of them has false values with a good
+    /// seal: the newest pages are a whole state, but a file that is not flagged has another number of blocks than it
+    /// records, or blocks name an inode that is free.
+    pub(crate) fn shows_a_lie(&self, image: &Image) -> bool {
+        let of = self.of;
+        let all: Vec<_> = statements(image).into_iter().filter(|found| found.of == of).collect();
+        let interrupted = all.iter().any(|found| found.page != 0 && is_interrupted(image, *found));
+        if whole(image, of).is_none() || interrupted {
+            return false;
+        }
+        let marks = all.iter().fold([0, 0], |marks, found| [0, 1].map(|n: usize| found.marks[n].max(marks[n])));
+        // The newest pages, as copy A of another image. Copies of one page must not contradict each other.
+        let mut newest = Image::default();
+        for page in of.pages(marks) {
+            let Some(chosen) = all.iter().filter(|found| found.page == page).max_by_key(|found| found.generation)
+            else {
+                return false;
+            };
+            let mut twins = all.iter().filter(|found| found.page == page && found.generation == chosen.generation);
+            if twins.any(|twin| twin.payload() != chosen.payload()) {
+                return false;
+            }
+            newest.set(of.offset(b'A', page), Some(Arc::new(*chosen.bytes)));
+        }
+        let content = Content::of(&newest, of, marks);
+        let wrong = |(record, places): &(Vec<u8>, Places)| {
+            u16_at(record, 8) == 1 && u64_at(record, 40) & DOUBTFUL == 0 && u64_at(record, 32) != places.len() as u64
+        };
+        // The root directory is left out of the files.
+        let last = (marks[1] * INODES as u32).min(of.inodes);
+        let nobodys = |block: &[u8; 16]| {
+            let owner = u32_at(block, 0);
+            matches!(block[12], 1 | 2) && (2..=last).contains(&owner) && !content.files.contains_key(&owner)
+        };
+        content.files.values().any(wrong) || content.blocks.iter().any(nobodys)
+    }
+
     /// Whether all pages of an acceptable state are in the image.
     pub(crate) fn is_present(&self, image: &Image, may: u64) -> bool {
         let all = statements(image);
@@ -333,8 +371,10 @@ impl Oracle {
         judged.gated = ended.forgot > 0;
         judged.asked = !written && !ended.clean;
         let (Some(superblock), true) = (at_a.filter(|found| found.of == self.of), may != 0) else { return judged };
-        // A region that is still damaged allocates nothing, because no writer opens it.
-        if !(ended.clean || written && is_clean(after, self.of)) {
+        // A region that is still damaged allocates nothing, because no command changes it. Pages that contradict each
+        // other are such damage; a safe repair leaves it to the user.
+        let contradicts = || self.shows_a_lie(before) && self.shows_a_lie(after);
+        if !ended.clean && (!written || !is_clean(after, self.of) || contradicts()) {
             return judged;
         }
         let content = Content::of(after, self.of, superblock.marks);

@@ -9,7 +9,7 @@ use crate::fsck::fsck;
 use crate::image::{Event, Image};
 use crate::modes::Case;
 use crate::oracle::{Laws, statement};
-use crate::world::{NOW, Others, PAGES, World, stamp, states};
+use crate::world::{NOW, Others, PAGES, World, stamp, states, upstarts};
 
 /// Shows the repair of a case, which is named as the test names it.
 pub(crate) fn show(text: &str, worlds: &BTreeMap<&'static str, World>, others: &Others) {
@@ -23,10 +23,10 @@ pub(crate) fn show(text: &str, worlds: &BTreeMap<&'static str, World>, others: &
             let page: usize = slot[1..].parse().expect("a page");
             let number = page + if slot.starts_with('B') { PAGES as usize } else { 0 };
             let offset = world.slots()[number];
-            let all = states(point, offset, others);
+            let all = states(point, offset, others).into_iter().chain(upstarts(point, offset)).collect::<Vec<_>>();
             case.set(number, offset, all.iter().find(|state| state.name == name).expect("a state"));
         }
-        let may = world.oracle.acceptable(&case.image, case.ok);
+        let may = world.oracle.acceptable(&case.believable(), case.ok);
         println!("{}: right are states {:b} (after a commit {:b})", case.what, may, case.ok);
         crash(&mut case.image);
         pages(&case.image);

@@ -392,6 +392,31 @@ pub(crate) fn states(point: &Point, offset: u64, others: &Others) -> Vec<State> 
     found
 }
 
+/// False pages of a table at this location with a generation above that of every page of the region: with the values of
+/// a lie, and with those of the page before. They name the sum of the true page.
+pub(crate) fn upstarts(point: &Point, offset: u64) -> Vec<State> {
+    let Some(now) = point.image.bytes(offset).filter(|now| statement(now, offset).is_some_and(|found| found.page != 0))
+    else {
+        return Vec::new();
+    };
+    let all = point.image.pages().filter_map(|(at, page)| statement(page, at));
+    let top = all.map(|found| found.generation).max().unwrap_or_default();
+    let older = point.past.get(&offset).into_iter().flatten().rev().find(|page| page[64..4064] != now[64..4064]);
+    let mut found = Vec::new();
+    for (names, values) in [(["lie+1", "lie+s"], lie(now, offset)), (["old+1", "old+s"], older.map(|page| **page))] {
+        let Some(values) = values else { continue };
+        // The next commit of a session, and the first one of the next session.
+        for (name, generation) in names.into_iter().zip([top + 1, (top / 256 + 1) * 256 + 1]) {
+            let mut page = *now;
+            page[64..4064].copy_from_slice(&values[64..4064]);
+            page[32..40].copy_from_slice(&generation.to_le_bytes());
+            reseal(&mut page);
+            found.push(State { name, page: Some(Arc::new(page)), lie: true });
+        }
+    }
+    found
+}
+
 /// A page with a good seal and false values.
 fn lie(page: &Bytes, offset: u64) -> Option<Bytes> {
     let found = statement(page, offset)?;

@@ -108,6 +108,18 @@ pub(crate) fn open_device(path: &Path, access: Access) -> Result<File, FileError
     }
 }
 
+/// Opens a regular file or a block device for mapping. Other programs may have the block device open meanwhile, because a
+/// writer must be able to change the rest of the region.
+pub(crate) fn open_to_map(path: &Path) -> Result<(File, u64), FileError> {
+    let file = open_raw(path, Access::Write, 0)?;
+    let meta = file.metadata().map_err(|source| FileError::Io { doing: "look at", path: path.to_owned(), source })?;
+    if let Node::Char { .. } = classify(path, meta.file_type(), meta.rdev())? {
+        return Err(wrong_device(path));
+    }
+    let size = size_of(&file, path)?;
+    Ok((file, size))
+}
+
 fn open_raw(path: &Path, access: Access, more: i32) -> Result<File, FileError> {
     File::options()
         .read(true)

@@ -216,7 +216,7 @@ impl Chunk {
 }
 
 /// Adds an explanation to the error for memory that `/dev/mem` can open but not map.
-fn refused(source: io::Error) -> io::Error {
+pub(super) fn refused(source: io::Error) -> io::Error {
     match source.kind() {
         io::ErrorKind::PermissionDenied => io::Error::new(
             io::ErrorKind::PermissionDenied,

@@ -1,4 +1,4 @@
-//! Copies to and from a map that survive a bus error. **This is the only unsafe code.**
+//! Copies to and from a map that survive a bus error. **Only this module and `joined` have unsafe code.**
 //!
 //! A load from poisoned memory, or from past the end of the device, raises SIGBUS. Before each copy, its thread writes
 //! the addresses that the copy accesses to a note in thread-local atomics. The handler reads the note. For an address

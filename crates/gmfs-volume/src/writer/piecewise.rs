@@ -264,14 +264,16 @@ impl<S: WriteAt> Writer<S> {
         self.return_blocks(freed)
     }
 
-    /// Records what of a file is known outside only: its size, if content was written after its end, and attributes. One
-    /// commit, or none if nothing changes.
+    /// Makes content durable that was written into the blocks of files. Then it records what of this file is known outside
+    /// only: its size, if content was written after its end, and attributes. One commit, or none if nothing changes.
     ///
     /// # Errors
     /// An immutable inode; then nothing has changed.
     pub fn save(&mut self, ino: InodeNo, written: u64, attributes: NewAttributes) -> Result<(), ChangeError> {
         let now = self.begin()?;
         let inode = self.by_number(ino)?;
+        // A size must not be recorded before the content that it covers is durable.
+        self.store.source_mut().barrier()?;
         let mut raw = self.inode_raw(ino)?;
         let mut changed = attributes.put(&mut raw, now);
         if inode.kind == Kind::File && written > inode.size {

@@ -14,7 +14,7 @@ const SCRIPT: &str = include_str!("page.js");
 /// What the browser may do with the page: nothing is loaded, and only this style and this script count. The numbers are the
 /// SHA-256 of both, which a test compares.
 const POLICY: &str = "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; \
-     style-src 'sha256-iyPYLBTJF3ZulMWjQWtAxBGfNZeP7sEBodUIqlCB3WE='; \
+     style-src 'sha256-o2go4SbuJEBSDehRFUXlfsfM/CYE6H+SqbjMwIj6NkI='; \
      script-src 'sha256-onpBVXQ1S6ZTMfVx5zOHilKemIZ8nnRdOeKgB+aAcLw='";
 
 /// A number that programs can read: the words for it, and the number itself in `value`.

@@ -1,5 +1,5 @@
-//! The JSON Schemas of all answers in `docs/schema/`: what is in an answer comes from the types that are serialised,
-//! and what each name means from one list, [`NAMES`]. A test compares the files; `GMFS_UPDATE=1` writes them.
+//! The JSON Schemas of all answers in `docs/schema/`, made from the types and the comments of their fields. Tests compare
+//! the files (`GMFS_UPDATE=1` writes them), and keep each name to one type and one meaning.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -8,7 +8,6 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use super::names::NAMES;
 use super::{
     actions, check, diff, dump, files, guestmemfs, host, kho, luo, pkernfs, region, schema_of, seals, space, vm,
 };
@@ -82,14 +81,75 @@ fn answers() -> BTreeMap<&'static str, Vec<Value>> {
     ])
 }
 
-/// A property as it occurs: in which structure, its name, and its types without null.
-type Occurrence = (String, String, BTreeSet<String>);
+/// Properties that have another meaning or another type than the same name in other structures.
+const OWN: &[&str] = &[
+    "BlockUsage.free",
+    "BlockUsage.inodes",
+    "BlocksThere.absent",
+    "Compared.change",
+    "Compared.result",
+    "Copies.a",
+    "Copies.b",
+    "Counts.absent",
+    "Dump.damaged",
+    "Flb.data",
+    "Geometry.blocks",
+    "GuestmemfsFound.inodes",
+    "GuestmemfsFound.stale",
+    "GuestmemfsFound.superblock",
+    "GuestmemfsGeometry.bitmap",
+    "GuestmemfsGeometry.blocks",
+    "GuestmemfsInspect.blocks",
+    "GuestmemfsInspect.inodes",
+    "GuestmemfsInspect.pages",
+    "GuestmemfsInspect.region",
+    "GuestmemfsInspect.superblock",
+    "GuestmemfsInspect.tree",
+    "GuestmemfsTree.bitmap",
+    "GuestmemfsTree.inodes",
+    "GuestmemfsTree.region",
+    "GuestmemfsTree.superblock",
+    "GuestmemfsTree.whole",
+    "Inspect.blocks",
+    "Inspect.inodes",
+    "Inspect.pages",
+    "KhoKernel.architecture",
+    "KhoKernel.codec",
+    "KhoKernel.format",
+    "KhoRegion.verdict",
+    "KhoRuling.verdict",
+    "LuoInspect.blocks",
+    "LuoInspect.inodes",
+    "LuoInspect.pages",
+    "LuoInspect.tree",
+    "MetricSample.value",
+    "PkernfsGeometry.blocks",
+    "PkernfsInspect.blocks",
+    "PkernfsInspect.inodes",
+    "PkernfsInspect.pages",
+    "Populated.bytes",
+    "Populated.files",
+    "Preflight.result",
+    "PreflightCheck.verdict",
+    "Presence.blocks",
+    "Presence.data",
+    "Presence.metadata",
+    "Region.detail",
+    "Reported.output",
+    "Reported.write_count",
+    "Stretch.ino",
+    "Stretch.what",
+    "Superblock.generation",
+    "Tally.absent",
+];
+
+/// A property as it occurs: in which structure, its name, its types without null, and its meaning.
+type Occurrence = (String, String, BTreeSet<String>, String);
 
 /// What the walk over a schema gathers, and what it needs.
 struct Walk<'a> {
     defs: &'a Map<String, Value>,
     found: BTreeSet<Occurrence>,
-    missing: BTreeSet<String>,
 }
 
 impl Walk<'_> {
@@ -115,7 +175,7 @@ impl Walk<'_> {
         types
     }
 
-    /// Replaces the comments of the code in a schema by the meanings of its names.
+    /// Leaves of a schema what its users need: no comments on structures, and each comment on a name in one line.
     fn describe(&mut self, structure: &str, schema: &mut Value) {
         match schema {
             Value::Object(map) => {
@@ -132,14 +192,10 @@ impl Walk<'_> {
                         continue;
                     };
                     for (name, property) in properties {
+                        let meaning = property["description"].as_str().unwrap_or_default().replace('\n', " ");
                         self.describe(structure, property);
-                        self.found.insert((structure.to_owned(), name.clone(), self.types(property)));
-                        let qualified = format!("{structure}.{name}");
-                        let meaning = NAMES.iter().find(|row| row.0 == qualified);
-                        match meaning.or_else(|| NAMES.iter().find(|row| row.0 == name)) {
-                            Some((_, meaning)) => property["description"] = (*meaning).into(),
-                            None => drop(self.missing.insert(qualified)),
-                        }
+                        property["description"] = meaning.clone().into();
+                        self.found.insert((structure.to_owned(), name.clone(), self.types(property), meaning));
                     }
                 }
             }
@@ -149,14 +205,8 @@ impl Walk<'_> {
     }
 }
 
-/// The schema of an answer as it is in its file; adds its properties to `found`, and those without a meaning to
-/// `missing`.
-fn finished(
-    command: &str,
-    types: Vec<Value>,
-    found: &mut BTreeSet<Occurrence>,
-    missing: &mut BTreeSet<String>,
-) -> Value {
+/// The schema of an answer as it is in its file; adds its properties to `found`.
+fn finished(command: &str, types: Vec<Value>, found: &mut BTreeSet<Occurrence>) -> Value {
     let mut defs = Map::new();
     let mut bodies = Vec::new();
     for mut body in types {
@@ -169,7 +219,7 @@ fn finished(
         bodies.push(body);
     }
     let all = defs.clone();
-    let mut walk = Walk { defs: &all, found: BTreeSet::new(), missing: BTreeSet::new() };
+    let mut walk = Walk { defs: &all, found: BTreeSet::new() };
     for (name, def) in &mut defs {
         walk.describe(name, def);
     }
@@ -181,7 +231,6 @@ fn finished(
         map.remove("title");
     }
     found.append(&mut walk.found);
-    missing.append(&mut walk.missing);
     let (name, version) =
         schema_of(command).split_once('/').map(|(name, version)| (name.to_owned(), version.to_owned())).unwrap();
     let mut schema = json!({
@@ -214,24 +263,24 @@ fn finished(
 }
 
 fn directory() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/schema")
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/schema")
 }
 
-/// The schemas by the names of their files, the properties in them, and those that [`NAMES`] does not know.
-fn all() -> (BTreeMap<String, String>, BTreeSet<Occurrence>, BTreeSet<String>) {
-    let (mut schemas, mut found, mut missing) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+/// The schemas by the names of their files, and the properties in them.
+fn all() -> (BTreeMap<String, String>, BTreeSet<Occurrence>) {
+    let (mut schemas, mut found) = (BTreeMap::new(), BTreeSet::new());
     for (command, types) in answers() {
-        let schema = finished(command, types, &mut found, &mut missing);
+        let schema = finished(command, types, &mut found);
         let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
         schemas.insert(format!("{command}.json"), text);
     }
-    (schemas, found, missing)
+    (schemas, found)
 }
 
 #[test]
 fn schemas_are_up_to_date() {
-    let (mut made, _, _) = all();
-    made.insert("README.md".to_owned(), readme());
+    let (mut made, found) = all();
+    made.insert("README.md".to_owned(), readme(&found));
     let directory = directory();
     let committed = || -> BTreeMap<String, String> {
         let entries = std::fs::read_dir(&directory).into_iter().flatten().map(Result::unwrap);
@@ -255,30 +304,40 @@ fn schemas_are_up_to_date() {
     }
 }
 
-/// Every name is explained, every explanation is of a name that there is, and each name has one type.
+/// A property's name, with its structure if it has a meaning of its own there.
+fn key(structure: &str, name: &str) -> String {
+    let qualified = format!("{structure}.{name}");
+    if OWN.contains(&qualified.as_str()) { qualified } else { name.to_owned() }
+}
+
 #[test]
 fn a_name_has_one_type_and_one_meaning() {
-    let (_, found, missing) = all();
-    assert!(missing.is_empty(), "no meaning in NAMES: {missing:#?}");
-    let mut types: BTreeMap<String, BTreeMap<&BTreeSet<String>, Vec<&str>>> = BTreeMap::new();
-    for (structure, name, kinds) in &found {
-        let qualified = format!("{structure}.{name}");
-        let key = if NAMES.iter().any(|row| row.0 == qualified) { qualified } else { name.clone() };
-        types.entry(key).or_default().entry(kinds).or_default().push(structure);
+    let (_, found) = all();
+    let mut uses: BTreeMap<String, BTreeMap<(&BTreeSet<String>, &str), Vec<&str>>> = BTreeMap::new();
+    for (structure, name, types, meaning) in &found {
+        assert!(!meaning.is_empty(), "{structure}.{name} has no comment");
+        uses.entry(key(structure, name)).or_default().entry((types, meaning)).or_default().push(structure);
     }
-    let several: BTreeMap<_, _> = types.iter().filter(|(_, kinds)| kinds.len() > 1).collect();
-    assert!(several.is_empty(), "names of several types: {several:#?}");
-    let unused: Vec<&str> = NAMES.iter().map(|row| row.0).filter(|name| !types.contains_key(*name)).collect();
-    assert!(unused.is_empty(), "explained, and in no answer: {unused:?}");
-    assert!(NAMES.windows(2).all(|rows| rows[0].0 < rows[1].0), "NAMES is not sorted");
+    let several: BTreeMap<_, _> = uses.iter().filter(|(_, uses)| uses.len() > 1).collect();
+    assert!(several.is_empty(), "names of several types or meanings: {several:#?}");
+    let needless = |qualified: &str| {
+        let name = qualified.split_once('.').map_or(qualified, |(_, name)| name);
+        let own = uses.get(qualified).and_then(|uses| uses.keys().next());
+        own.is_none() || uses.get(name).is_some_and(|others| others.contains_key(own.unwrap()))
+    };
+    let needless: Vec<&&str> = OWN.iter().filter(|qualified| needless(qualified)).collect();
+    assert!(needless.is_empty(), "in no answer, or like the same name in other structures: {needless:?}");
+    assert!(OWN.is_sorted(), "OWN is not sorted");
 }
 
 /// The page that explains the names.
-fn readme() -> String {
+fn readme(found: &BTreeSet<Occurrence>) -> String {
     let mut text = include_str!("schema.md").to_owned();
     text.push_str("\n| name | meaning |\n| --- | --- |\n");
-    for (name, meaning) in NAMES {
-        let (structure, name) = name.split_once('.').map_or((None, *name), |(of, name)| (Some(of), name));
+    let meanings: BTreeMap<String, &String> =
+        found.iter().map(|(structure, name, _, meaning)| (key(structure, name), meaning)).collect();
+    for (name, meaning) in meanings {
+        let (structure, name) = name.split_once('.').map_or((None, name.as_str()), |(of, name)| (Some(of), name));
         let of = structure.map_or(String::new(), |of| format!(" of {of}"));
         text.push_str(&format!("| `{name}`{of} | {meaning} |\n"));
     }

@@ -11,7 +11,7 @@ use gmfs_format::native::tables::{
 };
 
 /// `drwxr-xr-x`
-pub(crate) fn mode(kind: Kind, mode: u16) -> String {
+pub fn mode(kind: Kind, mode: u16) -> String {
     let mut text = String::with_capacity(10);
     text.push(match kind {
         Kind::Directory => 'd',
@@ -50,14 +50,14 @@ fn bits(mask: u64, names: &[(u64, &str)], known: u64) -> String {
 }
 
 /// What makedumpfile leaves out at this level, in words.
-pub(crate) fn dump_level(level: u32) -> String {
+pub fn dump_level(level: u32) -> String {
     let names = [(1, "zero pages"), (2, "page cache"), (4, "private cache"), (8, "user pages"), (16, "free pages")];
     let named: Vec<&str> = names.iter().filter(|(bit, _)| level & bit != 0).map(|(_, name)| *name).collect();
     if named.is_empty() { "nothing".to_owned() } else { named.join(", ") }
 }
 
 /// `clean`, `active`, `clean,sealed`; `none` if no flag is set.
-pub(crate) fn state(flags: u32) -> String {
+pub fn state(flags: u32) -> String {
     let names =
         [(u64::from(STATE_CLEAN), "clean"), (u64::from(STATE_ACTIVE), "active"), (u64::from(STATE_SEALED), "sealed")];
     let text = bits(flags.into(), &names, STATE_FLAGS.into());
@@ -65,7 +65,7 @@ pub(crate) fn state(flags: u32) -> String {
 }
 
 /// `immutable,align-1g`; empty if no flag is set.
-pub(crate) fn inode_flags(flags: u64) -> String {
+pub fn inode_flags(flags: u64) -> String {
     let names = [
         (INODE_IMMUTABLE, "immutable"),
         (INODE_ALIGN_1G, "align-1g"),
@@ -76,13 +76,13 @@ pub(crate) fn inode_flags(flags: u64) -> String {
 }
 
 /// `crc,zero`; empty if no flag is set.
-pub(crate) fn block_flags(flags: u8) -> String {
+pub fn block_flags(flags: u8) -> String {
     let names = [(u64::from(BLOCK_CRC_VALID), "crc"), (u64::from(BLOCK_ZERO), "zero")];
     bits(flags.into(), &names, BLOCK_FLAGS.into())
 }
 
 /// The three masks, or `none` if they are empty.
-pub(crate) fn features(features: Features) -> String {
+pub fn features(features: Features) -> String {
     if features == Features::default() {
         return "none".to_owned();
     }

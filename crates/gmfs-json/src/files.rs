@@ -1,0 +1,426 @@
+//! Files of a region: `gmfs.ls/1`, `gmfs.tree/1`, `gmfs.stat/1`, `gmfs.map/1`, `gmfs.who/1`.
+
+use gmfs::Store;
+use gmfs::in_use::ByFile;
+use gmfs::store::Run;
+use gmfs::walk::Why;
+use gmfs_format::model::Inode as Found;
+use gmfs_format::model::InodeNo;
+use gmfs_format::native::tables::INODE_ALIGN_1G;
+use gmfs_format::native::tables::INODE_IMMUTABLE;
+use serde::{Deserialize, Serialize};
+
+use crate::Word;
+use crate::text;
+use crate::time;
+use crate::{luo, region};
+
+/// A run of a file's blocks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Extent {
+    /// Number of a block in its file, from 0; of a run, of its first.
+    pub index: u64,
+    /// Number of a block in the region; of a run, its first.
+    pub block: u64,
+    /// How many there are.
+    pub count: u64,
+    /// Place in the file, in bytes from its start. In what `save` and `repair -o` make, the file is the region's.
+    pub offset: u64,
+    /// Bytes from the offset or the address on.
+    pub length: u64,
+    /// Place in the image, in bytes: a physical address where the image has physical addresses, otherwise an offset in
+    /// the image.
+    pub address: u64,
+    /// Physical address in the machine's memory; null if the region's base is unknown.
+    pub physical: Option<u64>,
+    /// Whether these blocks are marked as having hardware errors.
+    pub hardware_error: bool,
+}
+
+impl Extent {
+    /// The run of a file of this store.
+    pub fn new(run: &Run, store: &Store) -> Self {
+        let block = store.block_bytes();
+        let Run { offset, at, len, bad, .. } = *run;
+        Self {
+            index: offset / block,
+            block: at / block,
+            count: len / block,
+            offset,
+            length: len,
+            address: store.place.base.saturating_add(at),
+            physical: store.physical_base().map(|base| base.saturating_add(at)),
+            hardware_error: bad,
+        }
+    }
+}
+
+/// A path, exact if it is UTF-8.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Path {
+    /// Path: of a file in the region, from its root, null if no path leads to it; of the image, on this machine.
+    pub path: Option<String>,
+    /// The path in hexadecimal, where it is not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path_bytes: Option<String>,
+}
+
+impl Path {
+    /// `None` stands for an inode that no path from the root leads to.
+    pub fn new(path: Option<&[u8]>) -> Self {
+        let (path, path_bytes) = path.map(text).map_or((None, None), |(text, bytes)| (Some(text), bytes));
+        Self { path, path_bytes }
+    }
+}
+
+impl Path {
+    /// The path as it may be shown.
+    pub fn shown(&self) -> Option<String> {
+        let path = self.path.as_ref()?;
+        // A path that is not UTF-8 is escaped already.
+        Some(if self.path_bytes.is_some() { path.clone() } else { gmfs_format::name::escape(path.as_bytes()) })
+    }
+}
+
+/// A process that has a file mapped.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct User {
+    /// Number of the process.
+    pub pid: u32,
+    /// Name of the process.
+    pub process: String,
+}
+
+/// The processes that have a file mapped.
+pub fn users(found: &ByFile, ino: InodeNo) -> Vec<User> {
+    found.of(ino).map(|process| User { pid: process.pid, process: process.name.clone() }).collect()
+}
+
+/// An inode with all that is recorded of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Inode {
+    /// Inode number; null if it belongs to no file.
+    pub ino: u32,
+    /// What kind of thing it is, in a word.
+    pub kind: Word,
+    /// Inode number of the directory that it is in.
+    pub parent: u32,
+    /// Name of the file, the field or the problem.
+    pub name: String,
+    /// The name in hexadecimal, where it is not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name_bytes: Option<String>,
+    /// Bytes in it; null if unknown.
+    pub size: u64,
+    /// How many blocks the file has.
+    pub blocks: u64,
+    /// How often the inode number was given out.
+    pub generation: Option<u32>,
+    /// Permission bits in octal.
+    pub mode: Option<String>,
+    /// Number of the owning user.
+    pub uid: Option<u32>,
+    /// Number of the owning group.
+    pub gid: Option<u32>,
+    /// Whether the file has the immutable flag.
+    pub immutable: Option<bool>,
+    /// Whether the file's blocks are placed at multiples of 1 GiB.
+    pub align_1g: Option<bool>,
+    /// Whether a repair could not prove that the file's size and blocks are those of the last commit.
+    pub doubtful: Option<bool>,
+    /// When the file was last read (RFC 3339).
+    pub accessed: Option<String>,
+    /// When the content was last changed (RFC 3339).
+    pub modified: Option<String>,
+    /// When the inode was last changed (RFC 3339).
+    pub changed: Option<String>,
+    /// When it was made (RFC 3339).
+    pub created: Option<String>,
+}
+
+impl From<&Found> for Inode {
+    fn from(found: &Found) -> Self {
+        let (name, name_bytes) = text(&found.name);
+        let attributes = found.attributes.as_ref();
+        let when = |of: fn(&gmfs_format::model::Attributes) -> u64| attributes.and_then(|a| time::rfc3339(of(a)));
+        Self {
+            ino: found.ino.0,
+            kind: found.kind.name().into(),
+            parent: found.parent.0,
+            name,
+            name_bytes,
+            size: found.size,
+            blocks: found.blocks,
+            generation: attributes.map(|a| a.generation),
+            mode: attributes.map(|a| format!("{:04o}", a.mode)),
+            uid: attributes.map(|a| a.uid),
+            gid: attributes.map(|a| a.gid),
+            immutable: attributes.map(|a| a.flags & INODE_IMMUTABLE != 0),
+            align_1g: attributes.map(|a| a.flags & INODE_ALIGN_1G != 0),
+            doubtful: attributes.map(|_| found.is_doubtful()),
+            accessed: when(|a| a.accessed),
+            modified: when(|a| a.modified),
+            changed: when(|a| a.changed),
+            created: when(|a| a.created),
+        }
+    }
+}
+
+/// A file or directory with its blocks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct File {
+    /// Its path.
+    #[serde(flatten)]
+    pub path: Path,
+    /// Inode number; null if it belongs to no file.
+    pub ino: u32,
+    /// What kind of thing it is, in a word.
+    pub kind: Word,
+    /// Bytes in it; null if unknown.
+    pub size: u64,
+    /// How many blocks the file has.
+    pub blocks: u64,
+    /// Whether a repair could not prove that the file's size and blocks are those of the last commit.
+    pub doubtful: bool,
+    /// Runs of the file's blocks, in the order of the file.
+    pub extents: Vec<Extent>,
+    /// Processes that have the file mapped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mapped_by: Option<Vec<User>>,
+}
+
+impl File {
+    /// The file of an inode, whose path is `None` if the root does not lead to it.
+    pub fn new(path: Option<&[u8]>, found: &Found, extents: Vec<Extent>) -> Self {
+        let Found { ino, kind, size, blocks, .. } = found;
+        let (path, kind, doubtful) = (Path::new(path), kind.name(), found.is_doubtful());
+        Self { path, ino: ino.0, kind: kind.into(), size: *size, blocks: *blocks, doubtful, extents, mapped_by: None }
+    }
+
+    /// The same with the processes that have it mapped, if that was asked for.
+    pub fn used(self, mapped: Option<&ByFile>, found: &Found) -> Self {
+        Self { mapped_by: mapped.map(|mapped| users(mapped, found.ino)), ..self }
+    }
+}
+
+/// An entry of a listing.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Entry {
+    /// Its path.
+    #[serde(flatten)]
+    pub path: Path,
+    /// What is recorded of it.
+    #[serde(flatten)]
+    pub inode: Inode,
+    /// What somebody calls it besides its name: systemd, of the files in its session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub known_as: Option<String>,
+    /// Processes that have the file mapped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mapped_by: Option<Vec<User>>,
+}
+
+impl Entry {
+    /// The entry of an inode at this path.
+    pub fn new(path: &[u8], found: &Found) -> Self {
+        Self { path: Path::new(Some(path)), inode: found.into(), known_as: None, mapped_by: None }
+    }
+
+    /// The same with what somebody calls it.
+    #[must_use]
+    pub fn known(self, name: Option<&str>) -> Self {
+        Self { known_as: name.map(str::to_owned), ..self }
+    }
+
+    /// The same with the processes that have it mapped, if that was asked for.
+    pub fn used(self, mapped: Option<&ByFile>, found: &Found) -> Self {
+        Self { mapped_by: mapped.map(|mapped| users(mapped, found.ino)), ..self }
+    }
+}
+
+/// An inode that a listing leaves out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct NotShown {
+    /// Inode number; null if it belongs to no file.
+    pub ino: u32,
+    /// Name of the file, the field or the problem.
+    pub name: String,
+    /// The name in hexadecimal, where it is not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name_bytes: Option<String>,
+    /// Why, in a word or a sentence.
+    pub reason: Word,
+}
+
+impl NotShown {
+    /// The inodes that a walk left out.
+    pub fn list(hidden: &[(&Found, Why)]) -> Vec<Self> {
+        let one = |(found, why): &(&Found, Why)| {
+            let (name, name_bytes) = text(&found.name);
+            Self { ino: found.ino.0, name, name_bytes, reason: why.name().into() }
+        };
+        hidden.iter().map(one).collect()
+    }
+}
+
+/// The answer of `ls` and `tree`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub struct Listing {
+    /// The image that the command was given.
+    pub image: region::Image,
+    /// The region that the answer is about; null if there is none.
+    pub store: region::Store,
+    /// Files and directories.
+    pub entries: Vec<Entry>,
+    /// How many pages of the table cannot be read: the list is incomplete if it is not 0.
+    pub lost_pages: u64,
+    /// Files and directories that are left out, each with the reason.
+    pub not_shown: Vec<NotShown>,
+}
+
+/// A file as `stat` shows it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub struct Status {
+    /// The file.
+    #[serde(flatten)]
+    pub entry: Entry,
+    /// What a kernel recorded of a file that it hands over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handed: Option<luo::Handed>,
+    /// Runs of the file's blocks, in the order of the file.
+    pub extents: Vec<Extent>,
+    /// How many pages of the table cannot be read: the list is incomplete if it is not 0.
+    pub lost_pages: u64,
+}
+
+/// The answer of `stat`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub struct Stat {
+    /// The image that the command was given.
+    pub image: region::Image,
+    /// The region that the answer is about; null if there is none.
+    pub store: region::Store,
+    /// Files and directories, each with where its blocks are or what was made of it.
+    pub files: Vec<Status>,
+}
+
+/// The answer of `map`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub struct Map {
+    /// The image that the command was given.
+    pub image: region::Image,
+    /// The region that the answer is about; null if there is none.
+    pub store: region::Store,
+    /// The file.
+    #[serde(flatten)]
+    pub file: File,
+    /// Bytes in a block.
+    pub block_size: u64,
+    /// Physical address of the region; null if unknown.
+    pub physical_base: Option<u64>,
+    /// Parts of the file that have no blocks and read as zeros.
+    pub holes: Vec<Hole>,
+    /// Parts of the file whose blocks are lost.
+    pub lost: Vec<Hole>,
+    /// Arguments of the VMM that map the file as a guest's memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<Vec<String>>,
+}
+
+/// A part of a file that no block holds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub struct Hole {
+    /// Place in the file, in bytes from its start. In what `save` and `repair -o` make, the file is the region's.
+    pub offset: u64,
+    /// Bytes from the offset or the address on.
+    pub length: u64,
+}
+
+/// The owner of an address.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Owner {
+    /// The address as it was asked for.
+    pub asked: String,
+    /// Place in the image, in bytes: a physical address where the image has physical addresses, otherwise an offset in
+    /// the image.
+    pub address: Option<u64>,
+    /// Physical address in the machine's memory; null if the region's base is unknown.
+    pub physical: Option<u64>,
+    /// Number of a block in the region; of a run, its first.
+    pub block: Option<u64>,
+    /// What the address belongs to: file, metadata, free, bad, reserved, tail, lost, outside or unknown.
+    pub what: Word,
+    /// Its path.
+    #[serde(flatten)]
+    pub path: Path,
+    /// Inode number; null if it belongs to no file.
+    pub ino: Option<u32>,
+    /// Place in the file, in bytes from its start. In what `save` and `repair -o` make, the file is the region's.
+    pub offset: Option<u64>,
+    /// Whether the address is past the end of the file, in its last block.
+    pub beyond_end: bool,
+    /// Copy of the metadata, A or B; null if the place is in neither.
+    pub copy: Option<String>,
+    /// Number of a metadata page, from 0, the superblock; of a run, of its first.
+    pub page: Option<u64>,
+    /// What a metadata page holds.
+    pub page_kind: Option<String>,
+}
+
+impl Owner {
+    /// The answer for an address that is not in the region.
+    pub fn outside(asked: String) -> Self {
+        Self {
+            asked,
+            address: None,
+            physical: None,
+            block: None,
+            what: "outside".into(),
+            path: Path::new(None),
+            ino: None,
+            offset: None,
+            beyond_end: false,
+            copy: None,
+            page: None,
+            page_kind: None,
+        }
+    }
+}
+
+/// The answer of `who`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub struct Who {
+    /// The image that the command was given.
+    pub image: region::Image,
+    /// The region that the answer is about; null if there is none.
+    pub store: region::Store,
+    /// An answer for each address that was asked for.
+    pub addresses: Vec<Owner>,
+}
+
+/// An inode number, or none.
+pub fn ino(ino: InodeNo) -> Option<u32> {
+    Some(ino.0).filter(|number| *number != 0)
+}
