@@ -309,10 +309,13 @@ fn key(structure: &str, name: &str) -> String {
     if OWN.contains(&qualified.as_str()) { qualified } else { name.to_owned() }
 }
 
+/// The types and meanings of a name, and the structures that use it so.
+type Uses<'a> = BTreeMap<(&'a BTreeSet<String>, &'a str), Vec<&'a str>>;
+
 #[test]
 fn a_name_has_one_type_and_one_meaning() {
     let (_, found) = all();
-    let mut uses: BTreeMap<String, BTreeMap<(&BTreeSet<String>, &str), Vec<&str>>> = BTreeMap::new();
+    let mut uses: BTreeMap<String, Uses<'_>> = BTreeMap::new();
     for (structure, name, types, meaning) in &found {
         assert!(!meaning.is_empty(), "{structure}.{name} has no comment");
         uses.entry(key(structure, name)).or_default().entry((types, meaning)).or_default().push(structure);
