@@ -318,6 +318,9 @@ fn key(structure: &str, name: &str) -> String {
 /// The structures that use a name, by its types and its meaning.
 type Uses<'f> = BTreeMap<(&'f BTreeSet<String>, &'f str), Vec<&'f str>>;
 
+/// The types and meanings of a name, and the structures that use it so.
+type Uses<'a> = BTreeMap<(&'a BTreeSet<String>, &'a str), Vec<&'a str>>;
+
 #[test]
 fn a_name_has_one_type_and_one_meaning() {
     let (_, found) = all();
