@@ -307,9 +307,9 @@ pub struct Unclaimed {
     /// Path of the file that it belongs to.
     #[serde(flatten)]
     pub path: files::Path,
-    /// Offset in the file, in bytes; null if it is no content.
+    /// Place in the file, in bytes from its start. In what `save` and `repair -o` make, the file is the region's.
     pub offset: Option<u64>,
-    /// What part of the metadata it is; null if it is none.
+    /// What a metadata page holds.
     pub page_kind: Option<String>,
 }
 
@@ -411,7 +411,7 @@ pub struct DebugfsSide {
     pub finalised: Option<bool>,
     /// Users of the hand-over.
     pub users: Vec<DebugfsUser>,
-    /// Areas into which the next kernel is put.
+    /// Areas into which the next kernel is put; null if nothing leads to them.
     pub scratch: Vec<files::Hole>,
 }
 

@@ -83,6 +83,7 @@ fn answers() -> BTreeMap<&'static str, Vec<Value>> {
 
 /// Properties that have another meaning or another type than the same name in other structures.
 const OWN: &[&str] = &[
+    "AllUnclaimed.ranges",
     "BlockUsage.free",
     "BlockUsage.inodes",
     "BlocksThere.absent",
@@ -134,6 +135,7 @@ const OWN: &[&str] = &[
     "Presence.blocks",
     "Presence.data",
     "Presence.metadata",
+    "PreservedMap.users",
     "Region.detail",
     "Reported.output",
     "Reported.write_count",
@@ -141,6 +143,7 @@ const OWN: &[&str] = &[
     "Stretch.what",
     "Superblock.generation",
     "Tally.absent",
+    "Unclaimed.what",
 ];
 
 /// A property as it occurs: in which structure, its name, its types without null, and its meaning.

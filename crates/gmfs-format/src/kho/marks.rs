@@ -137,7 +137,7 @@ impl PageStructs {
         let with = |top: u64, levels, at| Self { top, levels, at, size, private };
         for (top, levels) in &hints.tops {
             let tables = with(*top, *levels, 0);
-            if let Some(at) = hints.sections.and_then(|sections| tables.from_sections(source, sections)) {
+            if let Some(at) = hints.sections.and_then(|sections| tables.in_sections(source, sections)) {
                 return Some(with(*top, *levels, at));
             }
         }
@@ -155,7 +155,7 @@ impl PageStructs {
     }
 
     /// Where the array is, by the first section of memory that is in use.
-    fn from_sections(&self, source: &dyn ReadAt, sections: Sections) -> Option<u64> {
+    fn in_sections(&self, source: &dyn ReadAt, sections: Sections) -> Option<u64> {
         for n in 0..sections.count {
             let list = self.word(source, sections.lists.checked_add(n.checked_mul(8)?)?)?;
             if list == 0 {
