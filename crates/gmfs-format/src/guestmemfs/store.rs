@@ -172,9 +172,9 @@ impl Bitmap {
         Ok(self.bytes.get(to_usize(byte)).is_some_and(|byte| byte & mask != 0))
     }
 
-    /// Whether no block of a byte is marked, or it is unknown whether one is.
+    /// Whether it is known that no block of a byte is marked.
     pub(super) fn is_clear(&self, byte: u32) -> bool {
-        self.bytes.get(to_usize(byte)).is_none_or(|marks| *marks == 0)
+        self.bytes.get(to_usize(byte)).is_none_or(|marks| *marks == 0) && !self.missing.contains_key(&(byte >> 12))
     }
 
     /// The highest block whose bit is set.

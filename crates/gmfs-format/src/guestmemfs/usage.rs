@@ -69,7 +69,10 @@ impl Store {
         self.claims(by, |block, _, _| {
             usage.data = usage.data.saturating_add(u32::from(owned.insert(block)));
         });
-        for block in (0..self.blocks()).map(BlockNo) {
+        let clear = |byte: u32| self.bitmap.is_clear(byte) && !owned.any_of_byte(byte);
+        let bytes = (0..self.blocks().div_ceil(8)).filter(|byte| !clear(*byte));
+        let blocks = bytes.flat_map(|byte| (0..8).map(move |bit| byte.saturating_mul(8).saturating_add(bit)));
+        for block in blocks.take_while(|block| *block < self.blocks()).map(BlockNo) {
             let counter = match (self.bitmap.is_marked(block), owned.contains(block)) {
                 (Err(_), false) => &mut usage.mark_unknown,
                 (Ok(true), false) => &mut usage.leaked,
