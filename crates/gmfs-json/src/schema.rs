@@ -315,9 +315,6 @@ fn key(structure: &str, name: &str) -> String {
     let qualified = format!("{structure}.{name}");
     if OWN.contains(&qualified.as_str()) { qualified } else { name.to_owned() }
 }
-/// The structures that use a name, by its types and its meaning.
-type Uses<'f> = BTreeMap<(&'f BTreeSet<String>, &'f str), Vec<&'f str>>;
-
 /// The types and meanings of a name, and the structures that use it so.
 type Uses<'a> = BTreeMap<(&'a BTreeSet<String>, &'a str), Vec<&'a str>>;
 
