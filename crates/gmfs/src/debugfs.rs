@@ -130,6 +130,7 @@ impl Side {
 }
 
 impl Data {
+    #[allow(clippy::ptr_arg, reason = "a source of bytes is a sized type")]
     fn of(name: &str, found: &Vec<u8>) -> Self {
         let user = User { name: name.as_bytes().into(), data: Some(0), size: Some(len64(found.len())), children: 0 };
         match name {
