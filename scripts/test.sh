@@ -89,8 +89,8 @@ skip() {
 packages=(linux-image-cloud-amd64 qemu-system-x86 busybox-static kexec-tools makedumpfile e2fsprogs g++ shellcheck python3
     strace valgrind util-linux mandoc zsh fish file lintian rpm python3-jsonschema)
 
-# The browser that shows the pages of reports.
-[ $mode != full ] || packages+=(chromium)
+# The browser that shows the pages of reports, and the server that scrapes metrics.
+[ $mode != full ] || packages+=(chromium prometheus)
 
 install_packages() {
     local package missing=()
