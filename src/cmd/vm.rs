@@ -220,13 +220,7 @@ impl InImage {
 
 /// A failure with the causes of an error.
 fn failure(code: &'static str, error: &dyn std::error::Error, hint: &str) -> Failure {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    Failure::new(code, text).hint(hint)
+    Failure::new(code, gmfs_io::with_causes(error)).hint(hint)
 }
 
 fn of_arguments(error: &ArgumentsError) -> Failure {

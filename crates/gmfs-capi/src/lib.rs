@@ -19,6 +19,7 @@ use std::time::Duration;
 use ::gmfs_image::{Locking, OpenError};
 use gmfs::memory::{LockedFile, Memory, MemoryError, MemoryFile};
 use gmfs::{ImageSpec, Store};
+use gmfs_io::with_causes;
 
 /// How long a call waits for a writer.
 const WAIT: Duration = Duration::from_secs(10);
@@ -281,21 +282,10 @@ unsafe fn bytes<'a>(text: *const c_char, what: &str) -> Result<&'a [u8], String>
 }
 
 fn of_memory(error: MemoryError) -> String {
-    chain(&error)
+    with_causes(&error)
 }
 
 /// What was being done, and why it failed.
 fn message(doing: &str, error: &dyn Error) -> String {
-    format!("{doing}: {}", chain(error))
-}
-
-/// An error with its causes.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
+    format!("{doing}: {}", with_causes(error))
 }

@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("gmfs-check", &["gmfs-format", "gmfs-io", "gmfs-volume"]),
     ("gmfs-vm", &["gmfs-format", "gmfs-io", "gmfs-volume"]),
     ("gmfs", &["gmfs-check", "gmfs-dump", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-volume"]),
-    ("gmfs-capi", &["gmfs", "gmfs-image"]),
+    ("gmfs-capi", &["gmfs", "gmfs-image", "gmfs-io"]),
     ("gmfs-fuse", &["gmfs", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-volume"]),
     ("gmfs-json", &["gmfs", "gmfs-check", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-volume"]),
     (

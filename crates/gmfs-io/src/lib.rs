@@ -32,3 +32,15 @@ mod source;
 
 pub use overlay::Overlay;
 pub use source::{Absence, FilePart, PlainFile, ReadAt, ReadError, Span, Window, WriteAt, WriteError};
+
+/// An error with its causes, in one line: `cannot read: the disk is gone`.
+#[must_use]
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}

@@ -3,14 +3,14 @@
 use std::borrow::Borrow;
 
 use gmfs_format::model::Tree;
-use gmfs_io::{ReadAt, WriteAt};
+use gmfs_io::{ReadAt, WriteAt, with_causes};
 use gmfs_volume::used::Nobody;
 use gmfs_volume::{ChangeError, Region, Superblocks, Writer};
 
 use crate::files::{Content, Machine, PartsError, ReadRecordError, file};
 use crate::qmp::{Qmp, QmpError};
 use crate::record::{FileId, Record};
-use crate::saving::{Cause, drop_seals, require_memory, told, write_record};
+use crate::saving::{Cause, drop_seals, require_memory, write_record};
 
 /// Why a state may not be used.
 #[derive(Debug, thiserror::Error)]
@@ -47,16 +47,16 @@ pub enum Refused {
 #[non_exhaustive]
 pub enum ResumeError {
     /// QEMU did not take the state.
-    #[error("{}; the state was not used", told(.0))]
+    #[error("{}; the state was not used", with_causes(.0))]
     Qmp(QmpError),
     /// QEMU is not one that can take this state.
-    #[error("{}; the state was not used", told(.0))]
+    #[error("{}; the state was not used", with_causes(.0))]
     Unfit(Cause),
     /// QEMU is not ready for a state.
     #[error("QEMU is in state '{0}', not waiting for a guest (it needs -S -incoming defer); the state was not used")]
     Status(String),
     /// The state could not be marked as used.
-    #[error("cannot record that the state is used: {}; the guest was not let run", told(.0))]
+    #[error("cannot record that the state is used: {}; the guest was not let run", with_causes(.0))]
     Commit(Cause),
     /// The seals could not be dropped.
     #[error("cannot drop the seals of the memory; the guest was not let run, and its state counts as used")]

@@ -1,7 +1,7 @@
 //! Saving a guest: its state becomes a file of the region, sealed and bound to the sealed memory.
 
 use gmfs_format::model::{InodeNo, Kind, Tree};
-use gmfs_io::{Span, WriteAt};
+use gmfs_io::{Span, WriteAt, with_causes};
 use gmfs_volume::used::Nobody;
 use gmfs_volume::{ChangeError, CreateOptions, PutOptions, SealOptions, Writer};
 
@@ -33,16 +33,16 @@ pub struct SaveOptions<'o> {
 #[non_exhaustive]
 pub enum SaveError {
     /// Nothing was done to the guest, which is as it was.
-    #[error("{}; the guest was not touched", told(.0))]
+    #[error("{}; the guest was not touched", with_causes(.0))]
     Untouched(Cause),
     /// The guest was stopped, and runs again.
-    #[error("{}; nothing was saved, and the guest goes on as before", told(.0))]
+    #[error("{}; nothing was saved, and the guest goes on as before", with_causes(.0))]
     GoesOn(Cause),
     /// The guest was paused, and is so still. QEMU may not save it again before it has run.
-    #[error("{}; nothing was saved, and the guest is paused as before", told(.0))]
+    #[error("{}; nothing was saved, and the guest is paused as before", with_causes(.0))]
     StaysPaused(Cause),
     /// The guest was stopped, and whether it runs is unknown.
-    #[error("{}; nothing was saved, and the guest could not be made to go on ({after})", told(.cause))]
+    #[error("{}; nothing was saved, and the guest could not be made to go on ({after})", with_causes(.cause))]
     Stuck {
         /// Why it was not saved.
         cause: Cause,
@@ -99,17 +99,6 @@ pub enum Cause {
     /// A part could not be sealed.
     #[error("'{0}' could not be sealed: a part of it cannot be read")]
     Unsealed(String),
-}
-
-/// An error with its causes.
-pub(crate) fn told(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 /// What is behind an error of reading a state from QEMU.
