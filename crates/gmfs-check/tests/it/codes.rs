@@ -1,5 +1,4 @@
 //! Makes every problem of the catalogue. It must be found, with its companions and nothing else.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use gmfs_format::model::Kind;
 use std::collections::BTreeSet;

@@ -1,6 +1,5 @@
 //! Damage that a safe repair must undo bit for bit: any page of one copy, different pages of both, a whole copy, any 2
 //! MiB; zeroed, flipped, torn, overwritten, older, foreign, or absent from the image.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeSet;
 
@@ -10,9 +9,9 @@ use gmfs_io::{Absence, ReadAt, ReadError, Span, WriteAt};
 use gmfs_volume::{Chosen, Superblocks};
 use uuid::Uuid;
 
-mod support;
-use support::media::rng::Rng;
-use support::{BLOCK, Memory, format_options, look, open, put, repair, repair_region, used_pages, wide};
+use crate::support;
+use crate::support::media::rng::Rng;
+use crate::support::{BLOCK, Memory, format_options, look, open, put, repair, repair_region, used_pages, wide};
 
 /// The healthy region, its older states, and another region of the same layout.
 struct Regions {

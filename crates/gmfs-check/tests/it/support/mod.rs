@@ -1,6 +1,5 @@
 //! Shared by the tests: regions in memory with tagged file blocks, repairs in rounds, and the result of a repair in a
 //! form that can be compared.
-#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +15,8 @@ use gmfs_volume::{
 };
 use uuid::Uuid;
 
-#[path = "../../../gmfs-volume/tests/it/support/media/mod.rs"]
+#[allow(dead_code, reason = "the tests of gmfs-volume use the rest")]
+#[path = "../../../../gmfs-volume/tests/it/support/media/mod.rs"]
 pub(crate) mod media;
 
 pub(crate) use media::memory::Memory;

@@ -1,6 +1,5 @@
 //! Pages past the high-water marks of a superblock. Those of this region are found by their own marks and sums, and are
 //! used. Those of an older region with the same UUID are never used.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use gmfs_check::inject::{Target, inject};
 use gmfs_check::{Code, Policy, Verdict};
@@ -8,9 +7,10 @@ use gmfs_format::native::raw::BLOCKS_PER_PAGE;
 use gmfs_format::native::units::{CopyId, PAGE_SIZE, PageNo};
 use gmfs_volume::{CreateOptions, FormatOptions, Superblocks};
 
-mod support;
-use support::{BIRTH, BLOCK, CREATE, End, Memory, codes, format_options, look, offset, open, put, repair, small};
-use support::{used_pages, wide};
+use crate::support::{
+    BIRTH, BLOCK, CREATE, End, Memory, codes, format_options, look, offset, open, put, repair, small,
+};
+use crate::support::{used_pages, wide};
 
 /// The region, with the marks of its superblocks lowered below these pages.
 fn hidden(mut image: Memory, pages: &[u32]) -> Memory {

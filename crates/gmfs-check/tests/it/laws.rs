@@ -1,6 +1,5 @@
 //! Failures that happened once and must never happen again, one case each: memory of files that becomes free, reads as
 //! zeros, or is taken from a copy that went back in time; and superblocks, names and marks that a repair loses.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use gmfs_check::fuzzing::region;
 use gmfs_check::inject::{Target, inject};
@@ -14,12 +13,13 @@ use gmfs_io::Span;
 use gmfs_volume::restore::Restore;
 use gmfs_volume::{CreateOptions, PutOptions, Region, Superblocks};
 
-mod support;
-use support::media::crashes::{self, Limits};
-use support::media::recorder::Recorder;
-use support::media::rng::Rng;
-use support::{BIRTH, BLOCK, CREATE, End, Memory, format_options, look, offset, open, put, repair, small, stamp};
-use support::{used_pages, wide};
+use crate::support::media::crashes::{self, Limits};
+use crate::support::media::recorder::Recorder;
+use crate::support::media::rng::Rng;
+use crate::support::{
+    BIRTH, BLOCK, CREATE, End, Memory, format_options, look, offset, open, put, repair, small, stamp,
+};
+use crate::support::{used_pages, wide};
 
 const LIMITS: Limits = Limits { subsets: 64, tears: 4 };
 

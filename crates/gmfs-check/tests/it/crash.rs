@@ -1,7 +1,6 @@
 //! A repair that a crash stops must be completed by the next one, with the same result. Crashes happen at each of its
 //! writes, with any subset of the writes since the last barrier, and with torn ones. `GMFS_CRASH_CASES` raises the
 //! number of states; `--nocapture` shows how many were tried.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -16,11 +15,11 @@ use gmfs_io::WriteAt;
 use gmfs_volume::seals::{Verdict, compare};
 use gmfs_volume::{SealOptions, Superblocks, Writer};
 
-mod support;
-use support::media::crashes::{self, Limits};
-use support::media::recorder::Recorder;
-use support::media::rng::Rng;
-use support::{End, Memory, look, offset, repair, small, used_pages, wide};
+use crate::support;
+use crate::support::media::crashes::{self, Limits};
+use crate::support::media::recorder::Recorder;
+use crate::support::media::rng::Rng;
+use crate::support::{End, Memory, look, offset, repair, small, used_pages, wide};
 
 /// A factor for the number of cases.
 fn times() -> u64 {

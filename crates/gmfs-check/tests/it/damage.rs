@@ -1,6 +1,5 @@
 //! Random damage to a region with files. Nothing may panic or hang; a repair must end, leave nothing that it could plan
 //! for, and free no block that was in use. `GMFS_DAMAGE_CASES` is the number of cases.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use gmfs_check::fuzzing::{Image, Patch, damage, exercise_check, exercise_repair, files, look, region, repair};
 use gmfs_check::{Policy, Verdict, apply, plan};

@@ -1,5 +1,4 @@
 //! Each problem of stores that are not native: an image that has it, and nothing else.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeSet;
 
