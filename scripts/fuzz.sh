@@ -14,29 +14,37 @@ usage() {
     exit 2
 }
 
-# A crate that has targets has an example that writes their seeds.
-write_seeds() {
-    cargo run --quiet --locked -p gmfs-dump --features fuzzing --example dump_seeds -- "$1"
-    cargo run --quiet --locked -p gmfs-check --features fuzzing --example region_seeds -- "$1"
-    cargo run --quiet --locked -p gmfs-kernel --features fuzzing --example kernel_seeds -- "$1"
-    cargo run --quiet --locked -p gmfs-format --features fuzzing --example handover_seeds -- "$1"
-}
-
 case ${1:-} in
 seeds)
     [ $# = 2 ] || usage
-    write_seeds "$2"
-    exit
     ;;
 '' | 0 | *[!0-9]*) usage ;;
 esac
-seconds=$1
-shift
 
 if ! command -v c++ >/dev/null; then
     echo "cannot fuzz: libFuzzer takes a C++ compiler, and there is no c++ (Debian: apt-get install g++)" >&2
     exit 1
 fi
+
+# The same instrumentation as cargo-fuzz uses, but no sanitizer, which only nightly Rust has. With --target, build
+# scripts and macros stay as they are.
+host=$(rustc -vV | sed -n 's/^host: //p')
+build=$(realpath -m "${CARGO_TARGET_DIR:-target}")/fuzz
+coverage="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters"
+coverage+=" -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing"
+export binaries="$build/$host/release"
+build() {
+    RUSTFLAGS="$coverage" CARGO_TARGET_DIR=$build cargo build --quiet --locked --manifest-path fuzz/Cargo.toml --release \
+        --target "$host" "${@/#/--bin=}"
+}
+
+if [ "$1" = seeds ]; then
+    build seeds
+    exec "$binaries/seeds" "$2"
+fi
+seconds=$1
+shift
+
 all=()
 for source in fuzz/fuzz_targets/*.rs; do
     all+=("$(basename "$source" .rs)")
@@ -50,22 +58,13 @@ for target in "${targets[@]}"; do
     fi
 done
 
+build seeds "${targets[@]}"
 corpus=${GMFS_FUZZ_CORPUS:-fuzz/corpus}
-write_seeds "$corpus"
-
-# The same instrumentation as cargo-fuzz uses, but no sanitizer, which only nightly Rust has. With --target, build
-# scripts and macros stay as they are.
-host=$(rustc -vV | sed -n 's/^host: //p')
-build=$(realpath -m "${CARGO_TARGET_DIR:-target}")/fuzz
-coverage="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters"
-coverage+=" -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing"
-RUSTFLAGS="$coverage" CARGO_TARGET_DIR=$build cargo build --quiet --locked --manifest-path fuzz/Cargo.toml --release \
-    --target "$host" "${targets[@]/#/--bin=}"
+"$binaries/seeds" "$corpus"
 
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 export seconds corpus logs
-export binaries="$build/$host/release"
 # One input may take 25 seconds and 2 GiB. More is a failure, like a panic.
 fuzz_one() {
     local target=$1 log=$logs/$1 end=0
