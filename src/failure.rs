@@ -9,17 +9,23 @@ use gmfs::put::Unfit;
 use gmfs_dump::flat::FlatError;
 use gmfs_dump::kdump::KdumpError;
 use gmfs_dump::lime::LimeError;
+pub(crate) use gmfs_format::name::printable;
 use gmfs_format::native::geometry::GeometryError;
+use gmfs_host::kexec::{self, KexecError, UnknownRelease};
+use gmfs_host::running::RunningError;
 use gmfs_image::file::FileError;
 use gmfs_image::mapped::MapError;
 use gmfs_image::metadump::MetaDumpError;
 use gmfs_image::probe::{self, DumpError};
 use gmfs_image::undo::UndoError;
 use gmfs_io::WriteError;
+use gmfs_kernel::image::ImageError;
 use gmfs_volume::content::ContentError;
 use gmfs_volume::restore::RestoreError;
 use gmfs_volume::{ChangeError, OpenError};
 
+/// What to do about a release that is newer than this gmfs.
+const OTHER_KERNEL: &str = "give its kernel image instead of its release, or use a newer gmfs";
 /// What to do about memory that is in use.
 const MAPPED: &str = "end that process first; --in-use-ok goes on, and its memory changes under it";
 
@@ -78,12 +84,6 @@ pub(crate) fn told(error: &anyhow::Error) -> Option<Told> {
     error.chain().find_map(known)
 }
 
-/// A text with the characters escaped that could control a terminal. What is already escaped stays as it is.
-pub(crate) fn printable(text: &str) -> String {
-    let parts: Vec<String> = text.split('\\').map(|part| gmfs_format::name::escape(part.as_bytes())).collect();
-    parts.join("\\")
-}
-
 /// Code and next step of one error in a chain of causes.
 fn known(cause: &(dyn Error + 'static)) -> Option<Told> {
     if let Some(failure) = cause.downcast_ref::<Failure>() {
@@ -104,6 +104,10 @@ fn known(cause: &(dyn Error + 'static)) -> Option<Told> {
         .or_else(|| cause.downcast_ref::<Mapped>().map(|_| with("mapped", MAPPED)))
         .or_else(|| cause.downcast_ref::<gmfs::Error>().map(|_| ("store", None)))
         .or_else(|| cause.downcast_ref().map(geometry))
+        .or_else(|| cause.downcast_ref().map(kexec_file))
+        .or_else(|| cause.downcast_ref().and_then(kexec))
+        .or_else(|| cause.downcast_ref().and_then(running))
+        .or_else(|| cause.downcast_ref::<UnknownRelease>().map(|_| with("unknown-release", OTHER_KERNEL)))
         .or_else(|| cause.downcast_ref().map(metadump))
         .or_else(|| cause.downcast_ref().map(undo))
         .or_else(|| cause.downcast_ref().map(restore))
@@ -271,6 +275,51 @@ fn geometry(error: &GeometryError) -> Told {
     }
 }
 
+/// Of errors that only wrap others, the causes tell more.
+fn kexec(error: &KexecError) -> Option<Told> {
+    match error {
+        KexecError::Release(_) => Some(with("unknown-release", OTHER_KERNEL)),
+        KexecError::Running(error) => running(error),
+        KexecError::NoSuchRegion(_) => {
+            Some(with("no-such-region", "--from-cmdline TEXT says with which reserve_mem= regions FROM was started"))
+        }
+        _ => None,
+    }
+}
+
+fn running(error: &RunningError) -> Option<Told> {
+    matches!(error, RunningError::Release(_)).then_some(("release", None))
+}
+
+fn kexec_file(error: &kexec::FileError) -> Told {
+    match error {
+        kexec::FileError::NotFound => {
+            with("not-found", "FROM and TO are kernel images, releases such as 6.19.11, or the word running")
+        }
+        kexec::FileError::Denied => with("permission", "run it as root"),
+        kexec::FileError::NotFile => ("wrong-kind", None),
+        kexec::FileError::Image(error) => kernel_image(error),
+        _ => ("io", None),
+    }
+}
+
+/// An image of a kernel that cannot be read.
+fn kernel_image(error: &ImageError) -> Told {
+    match error {
+        ImageError::NotKernel { efi: true } => with(
+            "not-kernel",
+            "if it is a unified kernel image, take the kernel out of it: `objcopy -O binary --only-section=.linux`",
+        ),
+        ImageError::NotKernel { .. } => with("not-kernel", "kernel images are in /boot or /usr/lib/modules"),
+        ImageError::Cut => with("image-cut", "copy or build it again, whole"),
+        ImageError::Damaged { .. } => with("image-damaged", "copy or build it again"),
+        ImageError::NoPayload => ("image-old", None),
+        ImageError::UnknownCodec => with("image-codec", "give the vmlinux that it was made from"),
+        ImageError::TooLarge { .. } => ("image-large", None),
+        _ => ("read", None),
+    }
+}
+
 fn metadump(error: &MetaDumpError) -> Told {
     match error {
         MetaDumpError::Signature => {
@@ -358,12 +407,6 @@ fn content(_: &ContentError) -> Told {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nothing_printable_steers_a_terminal() {
-        assert_eq!(printable("a\x1b[2Jb\nc"), "a\\x1b[2Jb\\nc");
-        assert_eq!(printable("'x\\n' ü"), "'x\\n' ü");
-    }
 
     #[test]
     fn a_known_cause_gives_code_and_hint() {

@@ -1,12 +1,8 @@
 //! `gmfs kho`: memory that the kernel itself hands over by kexec.
 
 mod compat;
-mod running;
-mod side;
-mod words;
 
-pub(in crate::cmd) use compat::{HandOver, of_running};
-pub(in crate::cmd) use side::release_of;
+pub(in crate::cmd) use compat::how_to_say;
 
 use anyhow::Result;
 use clap::{Args as Arguments, Subcommand};

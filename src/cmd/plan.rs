@@ -7,12 +7,11 @@ use clap::{Args as Arguments, ValueHint};
 use gmfs_format::spec::format_size;
 use gmfs_host::Machine;
 use gmfs_host::machine::MachineError;
-use gmfs_host::plan::{self, Plan, PlanError, Window};
-use gmfs_kernel::cmdline::MOST_REGIONS;
+use gmfs_host::plan::{self, Parameter, Plan, PlanError, Way, Window};
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
-use crate::failure::{Failure, printable};
+use crate::failure::Failure;
 use crate::render::json::{self, host};
 use crate::render::style::{Role, paint};
 use crate::render::{size, wrap};
@@ -55,27 +54,11 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         return Err(failure).context("cannot plan");
     }
     let found = plan::plan(&machine, args.size, args.count).map_err(told).context("cannot plan")?;
-    let parameters = parameters(&machine, &found);
-    let notes = notes(&machine, &found);
+    let parameters = found.parameters(&machine);
+    let notes: Vec<String> = found.notes(&machine).iter().map(ToString::to_string).collect();
     if ctx.json {
-        let window = |window: &Window| host::PlannedWindow {
-            physical: window.span.offset,
-            size: window.span.len,
-            numa_node: window.node,
-            alignment: window.align,
-        };
-        let apart = found.already.iter();
-        let answer = host::Plan {
-            windows: found.windows.iter().map(window).collect(),
-            parameters,
-            host_memory: found.ram,
-            host_memory_left: found.left,
-            set_apart: apart
-                .map(|(span, name)| host::SetApart { physical: span.offset, size: span.len, held_as: name.clone() })
-                .collect(),
-            notes,
-        };
-        json::print(ctx, "plan", &answer)?;
+        let said = |parameter: &Parameter| said(parameter, &found.windows);
+        json::print(ctx, "plan", &host::Plan::new(&found, &parameters, said, notes))?;
         return Ok(Exit::Done);
     }
     show(&found, &parameters, ctx)?;
@@ -102,113 +85,37 @@ fn told(error: PlanError) -> Failure {
     }
 }
 
-/// Whether the machine's kernel knows memmap=.
-fn has_memmap(machine: &Machine) -> bool {
-    let architecture = machine.architecture.as_deref().unwrap_or("x86_64");
-    matches!(architecture, "x86_64" | "i686" | "i586" | "i486" | "i386" | "x86")
-}
-
-/// A word for each window, and all of them as one text.
-fn words(found: &Plan, word: impl Fn(usize, &Window) -> String) -> String {
-    let words: Vec<String> = found.windows.iter().enumerate().map(|(index, window)| word(index, window)).collect();
-    words.join(" ")
-}
-
-/// What the kernel takes for the pages of windows that it manages.
-fn managed(found: &Plan) -> u64 {
-    found.windows.iter().map(|window| plan::struct_pages(window.span.len)).sum()
-}
-
-/// The ways to set the windows apart.
-fn parameters(machine: &Machine, found: &Plan) -> Vec<host::KernelParameter> {
-    let mut ways = Vec::new();
-    let mut add = |way: &'static str, words: String, struct_pages, message| {
-        let words_for_grub = words.replace('$', "\\$");
-        ways.push(host::KernelParameter { way: way.into(), words, words_for_grub, struct_pages, message });
-    };
-    let full = managed(found);
-    let sized = |window: &Window| (format_size(window.span.len), window.span.offset);
-    if has_memmap(machine) {
-        let edges: u64 = found.windows.iter().map(|window| plan::struct_pages_of_reserved(window.span)).sum();
-        let cost = match edges {
-            0 => "It costs no struct pages".to_owned(),
-            edges => format!(
-                "It costs at most {} of struct pages, for what shares a section of 128 MiB with the host's memory",
-                size::human(edges)
-            ),
-        };
-        let line = |window: &Window| format!("--region {}:{:#x}", sized(window).0, sized(window).1);
-        let regions: Vec<String> = found.windows.iter().map(line).collect();
-        add(
-            "memmap-reserved",
-            words(found, |_, window| format!("memmap={}${:#x}", sized(window).0, sized(window).1)),
-            Some(edges),
+/// What a way means, and what it costs.
+fn said(parameter: &Parameter, windows: &[Window]) -> String {
+    let pages = size::human(parameter.struct_pages.unwrap_or(0));
+    match parameter.way {
+        Way::MemmapReserved => {
+            let cost = match parameter.struct_pages {
+                None | Some(0) => "It costs no struct pages".to_owned(),
+                Some(_) => format!(
+                    "It costs at most {pages} of struct pages, for what shares a section of 128 MiB with the host's memory"
+                ),
+            };
+            let region =
+                |window: &Window| format!("--region {}:{:#x}", format_size(window.span.len), window.span.offset);
+            let regions: Vec<String> = windows.iter().map(region).collect();
             format!(
                 "Reserved memory, which is used through /dev/mem ({}). {cost}, and the window is not in the kernel's direct map. A VMM maps it by pages of 4 KiB.",
                 regions.join(", ")
-            ),
-        );
-        add(
-            "memmap-persistent",
-            words(found, |_, window| format!("memmap={}!{:#x}", sized(window).0, sized(window).1)),
-            Some(full),
-            format!(
-                "Persistent memory: a device /dev/pmemN, of which `ndctl create-namespace -f -e namespaceN.0 -m devdax` makes /dev/daxN.0 once. A VMM maps that by 2 MiB. Struct pages take 64 bytes for each 4 KiB, {} at most: out of the window with --map dev, which is ndctl's default, and out of the host's memory with --map mem and before ndctl was run.",
-                size::human(full)
-            ),
-        );
+            )
+        }
+        Way::MemmapPersistent => format!(
+            "Persistent memory: a device /dev/pmemN, of which `ndctl create-namespace -f -e namespaceN.0 -m devdax` makes /dev/daxN.0 once. A VMM maps that by 2 MiB. Struct pages take 64 bytes for each 4 KiB, {pages} at most: out of the window with --map dev, which is ndctl's default, and out of the host's memory with --map mem and before ndctl was run."
+        ),
+        Way::Guestmemfs => "For kernels with the guestmemfs driver, which is not part of Linux, and which chose the address itself when it was posted: other kernels ignore the word, and use the memory unless memmap= sets it apart. Beside memmap= it saves --region, because gmfs reads it in /proc/cmdline. What it costs in struct pages is not known.".to_owned(),
+        Way::ReserveMem => format!(
+            "Since Linux 6.12. The kernel chooses the address, so the windows above do not count; only kexec handover (kho=on) keeps the memory for sure. It stays the kernel's own: struct pages take {pages}, and /dev/mem lets nobody write to it. `gmfs kho compat` tells whether the next kernel keeps it."
+        ),
+        _ => String::new(),
     }
-    add(
-        "guestmemfs",
-        words(found, |_, window| format!("guestmemfs={}:{:#x}", sized(window).0, sized(window).1)),
-        None,
-        "For kernels with the guestmemfs driver, which is not part of Linux, and which chose the address itself when it was posted: other kernels ignore the word, and use the memory unless memmap= sets it apart. Beside memmap= it saves --region, because gmfs reads it in /proc/cmdline. What it costs in struct pages is not known.".to_owned(),
-    );
-    if found.windows.len() <= MOST_REGIONS {
-        add(
-            "reserve_mem",
-            words(found, |index, window| {
-                let align = if window.span.len >= plan::LARGE { window.align } else { plan::SMALL };
-                format!("reserve_mem={}:{}:gmfs{index}", sized(window).0, format_size(align))
-            }),
-            Some(full),
-            format!(
-                "Since Linux 6.12. The kernel chooses the address, so the windows above do not count; only kexec handover (kho=on) keeps the memory for sure. It stays the kernel's own: struct pages take {}, and /dev/mem lets nobody write to it. `gmfs kho compat` tells whether the next kernel keeps it.",
-                size::human(full)
-            ),
-        );
-    }
-    ways
 }
 
-/// What else is to be known.
-fn notes(machine: &Machine, found: &Plan) -> Vec<String> {
-    let mut notes = Vec::new();
-    for (span, name) in &found.already {
-        notes.push(format!(
-            "{} at {} is set apart already ({}): its word stays in the command line",
-            size::human(span.len),
-            size::hex(span.offset),
-            printable(name)
-        ));
-    }
-    if !has_memmap(machine) {
-        let architecture = machine.architecture.as_deref().unwrap_or_default();
-        notes.push(format!(
-            "Linux on {} has no memmap=: the device tree sets memory apart, by a node in reserved-memory with no-map",
-            printable(architecture)
-        ));
-    }
-    if machine.firmware.is_empty() {
-        notes.push("the firmware's map (sys/firmware/memmap) is not there: memory that was plugged in later is not told from the rest".to_owned());
-    }
-    if machine.nodes.is_empty() {
-        notes.push("NUMA nodes (sys/devices/system/node) are not there: a window may be in two of them".to_owned());
-    }
-    notes
-}
-
-fn show(found: &Plan, parameters: &[host::KernelParameter], ctx: &mut Ctx) -> Result<()> {
+fn show(found: &Plan, parameters: &[Parameter], ctx: &mut Ctx) -> Result<()> {
     for window in &found.windows {
         let node = window.node.map_or_else(String::new, |node| format!(", NUMA node {node}"));
         let (from, end) = (size::hex(window.span.offset), size::hex(window.span.end()));
@@ -222,12 +129,10 @@ fn show(found: &Plan, parameters: &[host::KernelParameter], ctx: &mut Ctx) -> Re
     for parameter in parameters {
         ctx.line("")?;
         ctx.line(&paint(ctx.colour, Role::Heading, &parameter.words))?;
-        ctx.line(&wrap::hang(&format!("    {}", parameter.message), ctx.width, 4))?;
-        if parameter.words_for_grub != parameter.words {
-            let text = format!(
-                "    In grub.cfg, and between single quotes in /etc/default/grub: {}",
-                parameter.words_for_grub
-            );
+        ctx.line(&wrap::hang(&format!("    {}", said(parameter, &found.windows)), ctx.width, 4))?;
+        let for_grub = parameter.words_for_grub();
+        if for_grub != parameter.words {
+            let text = format!("    In grub.cfg, and between single quotes in /etc/default/grub: {for_grub}");
             ctx.line(&wrap::hang(&text, ctx.width, 4))?;
         }
     }

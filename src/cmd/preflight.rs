@@ -1,15 +1,12 @@
 //! `gmfs preflight`: whether a region survives the kexec that comes next, as far as that can be told before it.
 
-mod lines;
-
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::{Args as Arguments, ValueHint};
-use gmfs_host::Machine;
+use gmfs_host::preflight::{Advice, Options, Preflight, PreflightError, Verdict, preflight};
 
-use self::lines::{Line, Verdict};
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::printable;
@@ -18,6 +15,7 @@ use crate::render::json::{self, host};
 use crate::render::style::Role;
 use crate::render::table::Table;
 use crate::render::wrap;
+use crate::{clock, repairing};
 
 /// Tell whether a region survives the next kexec
 ///
@@ -52,56 +50,82 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let store = open::region(&args.image, ctx)?;
-    let machine = Machine::read(&args.root);
-    let window = lines::window(&store, &machine, &args.root);
-    let region = store.native().map_err(open::told)?;
-    let mut found = vec![lines::metadata(region).context("cannot check the region")?, lines::seals(region)];
-    store.unlock();
-    found.push(lines::mappings(&store));
-    found.push(lines::loaded(&machine, args.kernel.as_deref()));
-    let given = args.cmdline.as_ref().map(|text| text.to_string_lossy().into_owned());
-    found.push(lines::command_line(&window, &machine, given.as_deref()));
-    found.push(lines::overlaps(&window, &machine, given.as_deref()));
-    found.push(lines::hand_over(&args.root, args.kernel.as_deref(), args.cmdline.as_ref()));
-    let has = |verdict| found.iter().any(|line| line.verdict == verdict);
-    let (result, exit) = match (has(Verdict::Fails), has(Verdict::Unknown)) {
-        (true, _) => (Verdict::Fails, Exit::No),
-        (false, true) => (Verdict::Unknown, Exit::Failed),
-        (false, false) => (Verdict::Ok, Exit::Done),
-    };
+    let line = args.cmdline.as_ref().map(|text| text.to_string_lossy());
+    let (kernel, line) = (args.kernel.as_deref(), line.as_deref());
+    let options = Options { root: &args.root, kernel, line, now: clock::now(), threads: repairing::threads() };
+    let found = preflight(&store, &options).map_err(|error| match error {
+        PreflightError::Store(error) => open::told(error),
+        error => error.into(),
+    })?;
     if ctx.json {
-        let check = |line: Line| host::PreflightCheck {
-            check: line.check.into(),
-            verdict: line.verdict.name().into(),
-            message: line.message,
-            advice: line.advice,
-        };
-        let answer = host::Preflight {
-            image: (&store.place).into(),
-            store: (&store).into(),
-            result: result.name().into(),
-            window: window.span().map(|span| host::KeptWindow { physical: span.offset, size: span.len }),
-            checks: found.into_iter().map(check).collect(),
-        };
-        json::print(ctx, "preflight", &answer)?;
-        return Ok(exit);
+        json::print(ctx, "preflight", &host::Preflight::new(&store, &found, said))?;
+    } else {
+        show(&found, ctx)?;
     }
+    Ok(match found.result() {
+        Verdict::Ok => Exit::Done,
+        Verdict::Fails => Exit::No,
+        Verdict::Unknown => Exit::Failed,
+    })
+}
+
+fn show(found: &Preflight, ctx: &mut Ctx) -> Result<()> {
     let mut table = Table::bare(&[]);
-    for line in &found {
-        let (word, role) = match line.verdict {
+    for check in &found.checks {
+        let (word, role) = match check.verdict {
             Verdict::Ok => ("ok", Role::Good),
             Verdict::Fails => ("fails", Role::Bad),
             Verdict::Unknown => ("cannot tell", Role::Warn),
         };
-        table.styled([(line.check, Role::Plain), (word, role), (&printable(&line.message), Role::Plain)]);
+        table.styled([(check.subject.name(), Role::Plain), (word, role), (&printable(&check.message), Role::Plain)]);
     }
     table.print(ctx)?;
-    let advice: Vec<&String> = found.iter().filter_map(|line| line.advice.as_ref()).collect();
+    let advice: Vec<&Advice> = found.checks.iter().filter_map(|check| check.advice.as_ref()).collect();
     if !advice.is_empty() {
         ctx.line("")?;
     }
     for advice in advice {
-        ctx.line(&wrap::hang(&format!("next: {}", printable(advice)), ctx.width, 6))?;
+        ctx.line(&wrap::hang(&format!("next: {}", printable(&said(advice))), ctx.width, 6))?;
     }
-    Ok(exit)
+    Ok(())
+}
+
+/// What to do, in words.
+fn said(advice: &Advice) -> String {
+    const MORE: &str = "`gmfs kho compat running FILE` says more";
+    let text = match advice {
+        Advice::CompleteChange => "`gmfs fsck -p IMAGE` completes it, or takes it back",
+        Advice::FindMissing => "`gmfs fsck -n IMAGE` says what is missing",
+        Advice::Repair => "`gmfs fsck IMAGE` says which, and repairs them",
+        Advice::FindProblems => "`gmfs fsck -n IMAGE` says what is wrong",
+        Advice::Seal => "`gmfs seal IMAGE` seals the files once nobody writes to them any more",
+        Advice::EndGuest => "stop or save that guest first: what it writes after the seal is not proven by it",
+        // Some sandboxes hide processes from root as well.
+        Advice::SeeAllProcesses if rustix::process::geteuid().is_root() => "run it outside of the container or sandbox",
+        Advice::SeeAllProcesses | Advice::RunAsRoot => "run it as root",
+        Advice::RunAsRootOnMemory => "run it as root; disks and loop devices are no memory, and survive a kexec",
+        Advice::NameLoadedKernel => "--kernel names the image that is loaded with `kexec -s -l`",
+        Advice::LoadKernel => "`kexec -s -l KERNEL --initrd=INITRD --reuse-cmdline` loads one",
+        Advice::UseKexecKernel => "a kernel with CONFIG_KEXEC has /sys/kernel/kexec_loaded",
+        Advice::NameDevice => "name the device that holds the region, or /dev/mem",
+        Advice::FindInDeviceTree => "look for a node in reserved-memory with no-map that has this memory",
+        Advice::SayCommandLine => "--cmdline TEXT says what the next kernel is started with",
+        Advice::DropExactMap => "leave memmap=exactmap out",
+        Advice::PutIntoLine(word) => {
+            return format!(
+                "load the kernel again, with '{word}' in its command line (`kexec -s -l … --command-line=TEXT`)"
+            );
+        }
+        Advice::MoveRegion => "`gmfs plan --size SIZE` finds memory that is free of such things",
+        Advice::SetApart => {
+            "the region has to be in memory that the running kernel, too, was told to leave alone: `gmfs plan --size SIZE`"
+        }
+        Advice::NameNextKernel => "--kernel FILE names the next kernel; `gmfs kho compat running FILE` says more",
+        Advice::TakeOver(kexec) => {
+            let words = kexec.words().with_missing(super::kho::how_to_say);
+            return words.all_advice(&kexec.judgement).into_iter().next().unwrap_or_else(|| MORE.to_owned());
+        }
+        _ => MORE,
+    };
+    text.to_owned()
 }

@@ -11,15 +11,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Args as Arguments, Subcommand};
-use gmfs::{Place, Store};
+use gmfs::Store;
 use gmfs_format::spec::RegionSpec;
-use gmfs_image::lock::usage::UsageLock;
-use gmfs_image::{FileError, InUse};
-use gmfs_io::Span;
-use gmfs_vm::arguments::{self, ArgumentsError, Memory};
+use gmfs_vm::arguments::{self, ArgumentsError};
 use gmfs_vm::qmp::QmpError;
-use gmfs_vm::version::{Version, VersionError};
-use gmfs_vm::{Cause, Machine, Record, memory_parts};
+use gmfs_vm::version::VersionError;
+use gmfs_vm::{Cause, InImage, LaunchError, LockError, Machine, NameError, PartsError, Record, SOCKETS};
 use gmfs_volume::ChangeError;
 
 use crate::ctx::Ctx;
@@ -136,19 +133,6 @@ impl Where {
     ) -> Result<(T, gmfs::changes::Changes)> {
         open::for_change(&self.target(), InUseOk { in_use_ok: false }, ctx, work)
     }
-
-    /// The image as QEMU is told of it, whatever directory it runs in.
-    fn image_for_qemu(&self) -> Result<String> {
-        let path = std::path::absolute(&self.image).context("cannot tell QEMU where the image is")?;
-        let text = path.into_os_string().into_string();
-        Ok(text.map_err(|_| Failure::new("name", "the image's path is not UTF-8").hint("use another name for it"))?)
-    }
-
-    /// Whether a path that QEMU tells names the image.
-    fn is_image(&self, path: &str) -> bool {
-        let whole = Span::new(0, u64::MAX);
-        gmfs_image::share_bytes((Path::new(path), whole), (&self.image, whole))
-    }
 }
 
 /// The record of a virtual machine, read without changing anything.
@@ -160,61 +144,13 @@ fn record(store: &Store, machine: &Machine) -> Result<Option<Record>> {
 
 const RECORD: &str = "`gmfs rm IMAGE DIR/vm.json` forgets the guest's arguments and its state; DIR/mem stays as it is";
 
-/// Whether a process has locked or mapped one of these parts of an image.
-fn is_used(found: &InUse, parts: &[Span]) -> bool {
-    let locked = found.locked().iter().map(|locked| locked.span);
-    locked.chain(found.mapped().iter().map(|mapped| mapped.span)).any(|span| parts.iter().any(|part| part.meets(span)))
-}
-
-/// What a guest's memory is in an image.
-struct InImage {
-    place: Place,
-    /// The region, in bytes of the image.
-    whole: Span,
-    block: u64,
-}
-
-impl InImage {
-    fn of(store: &Store) -> Self {
-        let whole = Span::new(store.place.base, store.size());
-        Self { place: store.place.clone(), whole, block: store.block_bytes() }
-    }
-
-    /// The guest's memory, in bytes of the image.
-    fn parts(&self, writer: &Changing<'_>, machine: &Machine) -> Result<Vec<Span>, Failure> {
-        let parts = memory_parts(&writer.region(), writer.tree(), &machine.memory());
-        let parts = parts.map_err(|error| failure("memory", &error, "give the guest another file as its memory"))?;
-        Ok(self.at(&parts))
-    }
-
-    /// Parts of the region, in bytes of the image.
-    fn at(&self, parts: &[Span]) -> Vec<Span> {
-        parts.iter().map(|part| Span::new(part.offset.saturating_add(self.place.base), part.len)).collect()
-    }
-
-    /// Locks the memory as in use, and refuses memory that a process has mapped without a lock.
-    fn lock(&self, parts: &[Span]) -> Result<UsageLock, Failure> {
-        let path = &self.place.path;
-        let used = |by: String| {
-            let message = format!("its memory is in use by {by}");
-            Failure::new("mapped", message).hint("a guest's memory has one VMM only: end the other one first")
-        };
-        if let Ok(found) = InUse::find(path, self.whole) {
-            let mapped = found.mapped().iter().find(|mapped| parts.iter().any(|part| part.meets(mapped.span)));
-            if let Some(mapped) = mapped {
-                return Err(used(printable(&mapped.process.to_string())));
-            }
+/// Refuses an image of which QEMU cannot be told.
+fn require_name(in_image: &InImage) -> Result<()> {
+    match in_image.name() {
+        Err(error @ NameError::Encoding) => {
+            Err(Failure::new("name", error.to_string()).hint("use another name for it").into())
         }
-        UsageLock::take(path, self.whole, parts).map_err(|error| match error {
-            FileError::Locked { by, .. } => used(printable(&by.to_string())),
-            error => failure("lock", &error, "IMAGE must be on a filesystem that has locks"),
-        })
-    }
-
-    /// QEMU's arguments for the memory.
-    fn arguments(&self, image: &str, ino: u32, parts: &[Span]) -> Result<Vec<String>, Failure> {
-        let memory = Memory { image, ino, parts, align: self.block };
-        arguments::memory(&memory).map_err(|error| of_arguments(&error))
+        named => Ok(named.map(drop)?),
     }
 }
 
@@ -230,6 +166,48 @@ fn of_arguments(error: &ArgumentsError) -> Failure {
         _ => "use another name for it",
     };
     failure("arguments", error, hint)
+}
+
+fn of_parts(error: &PartsError) -> Failure {
+    failure("memory", error, "give the guest another file as its memory")
+}
+
+fn of_lock(error: &LockError) -> Failure {
+    match error {
+        LockError::InUse(_) => Failure::new("mapped", printable(&error.to_string())).hint(ONE_VMM),
+        error => failure("lock", error, "IMAGE must be on a filesystem that has locks"),
+    }
+}
+
+const ONE_VMM: &str = "a guest's memory has one VMM only: end the other one first";
+
+fn of_launch(error: &LaunchError) -> Failure {
+    let (code, hint) = match error {
+        LaunchError::NoDirectory(_) => {
+            ("arguments", "make or mount it; or name QEMU and its arguments after --, to start it in this directory")
+        }
+        LaunchError::NoCommand => ("arguments", "name QEMU and its arguments after --, or its socket by --qmp SOCKET"),
+        LaunchError::Version(error) => return of_version(error),
+        LaunchError::Arguments(error) => return of_arguments(error),
+        LaunchError::Lock(error) => return of_lock(error),
+        LaunchError::LockMapped(_) => ("mapped", ONE_VMM),
+        LaunchError::Inherit(_) => return Failure::new("lock", error.to_string()),
+        LaunchError::Ended(_) => ("qemu", "see what QEMU says above"),
+        LaunchError::Qmp(error) => return of_qmp(error),
+        _ => return Failure::new("qemu", error.to_string()),
+    };
+    failure(code, error, hint)
+}
+
+fn of_qmp(error: &QmpError) -> Failure {
+    let (code, hint) = match error {
+        QmpError::Connect { .. } => ("no-qemu", NO_QEMU),
+        QmpError::Silent { .. } => {
+            ("qmp", "QEMU serves one client at a time: end the other one; --timeout SECONDS waits longer for each step")
+        }
+        _ => ("qmp", "look at what QEMU says, and try again"),
+    };
+    failure(code, error, hint)
 }
 
 fn of_version(error: &VersionError) -> Failure {
@@ -274,14 +252,12 @@ fn socket(given: Option<&Path>, region: &str, machine: &Machine) -> Result<PathB
     if let Some(path) = given {
         return std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()));
     }
-    let directory = Path::new("/run/gmfs");
-    std::fs::create_dir_all(directory)
-        .map_err(|error| {
-            let message = format!("cannot make {}, for QEMU's socket: {error}", directory.display());
-            Failure::new("socket", message).hint("say where, as in `gmfs vm save IMAGE DIR --qmp SOCKET`")
-        })
-        .map_err(anyhow::Error::from)?;
-    Ok(directory.join(format!("{region}-{}.qmp", machine.short_name())))
+    let made = std::fs::create_dir_all(SOCKETS).map_err(|error| {
+        let message = format!("cannot make {SOCKETS}, for QEMU's socket: {error}");
+        Failure::new("socket", message).hint("say where, as in `gmfs vm save IMAGE DIR --qmp SOCKET`")
+    });
+    made?;
+    Ok(machine.socket(region))
 }
 
 /// QEMU's program and arguments, in UTF-8.
@@ -296,9 +272,4 @@ fn words(command: &[OsString]) -> Result<Vec<String>, Failure> {
     let words: Vec<String> = command.iter().map(word).collect::<Result<_, _>>()?;
     arguments::refuse_taken(words.iter().skip(1).map(String::as_str)).map_err(|error| of_arguments(&error))?;
     Ok(words)
-}
-
-/// Refuses a QEMU that is too old, before anything is done.
-fn require_version(program: &str, limit: Duration) -> Result<Version, Failure> {
-    Version::of_program(Path::new(program), limit).and_then(Version::require).map_err(|error| of_version(&error))
 }

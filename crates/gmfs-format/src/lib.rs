@@ -29,6 +29,7 @@ pub mod name;
 pub mod native;
 pub mod pkernfs;
 pub mod reading;
+pub mod size;
 pub mod spec;
 
 mod layout;

@@ -158,6 +158,19 @@ fn push_hex(shown: &mut String, byte: u32) {
     let _ = write!(shown, "\\x{byte:02x}");
 }
 
+/// A text with the characters escaped that could control a terminal. What is already escaped stays as it is.
+///
+/// ```
+/// use gmfs_format::name::printable;
+/// assert_eq!(printable("a\x1b[2Jb\nc"), "a\\x1b[2Jb\\nc");
+/// assert_eq!(printable("'x\\n' ü"), "'x\\n' ü");
+/// ```
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let parts: Vec<String> = text.split('\\').map(|part| escape(part.as_bytes())).collect();
+    parts.join("\\")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,14 +14,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("gmfs-format", &["gmfs-io"]),
     ("gmfs-image", &["gmfs-dump", "gmfs-format", "gmfs-io"]),
     ("gmfs-kernel", &["gmfs-format", "gmfs-io"]),
-    ("gmfs-host", &["gmfs-format", "gmfs-image", "gmfs-io", "gmfs-kernel"]),
     ("gmfs-volume", &["gmfs-format", "gmfs-io"]),
     ("gmfs-check", &["gmfs-format", "gmfs-io", "gmfs-volume"]),
-    ("gmfs-vm", &["gmfs-format", "gmfs-io", "gmfs-volume"]),
     ("gmfs", &["gmfs-check", "gmfs-dump", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-volume"]),
+    ("gmfs-host", &["gmfs", "gmfs-check", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-kernel", "gmfs-volume"]),
+    ("gmfs-vm", &["gmfs", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-volume"]),
     ("gmfs-capi", &["gmfs", "gmfs-image", "gmfs-io"]),
     ("gmfs-fuse", &["gmfs", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-volume"]),
-    ("gmfs-json", &["gmfs", "gmfs-check", "gmfs-format", "gmfs-image", "gmfs-io", "gmfs-volume"]),
+    (
+        "gmfs-json",
+        &["gmfs", "gmfs-check", "gmfs-format", "gmfs-host", "gmfs-image", "gmfs-io", "gmfs-kernel", "gmfs-volume"],
+    ),
     (
         "gmfs-cli",
         &[

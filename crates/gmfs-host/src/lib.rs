@@ -2,7 +2,7 @@
 //!
 //! [`Machine`] reads what the kernel tells of memory in `/proc` and `/sys`, below a folder that the caller names.
 //! [`plan`](plan::plan) finds windows in it for regions, and [`boot`] reads from a kernel command line which memory that
-//! kernel leaves alone.
+//! kernel leaves alone. [`preflight`] looks at what has to be right before a kexec, and [`kexec`] judges what becomes of what the kernel hands over.
 //!
 //! ```
 //! use gmfs_host::boot::{Keeping, Line, Need};
@@ -21,8 +21,13 @@
 
 pub mod boot;
 pub mod device;
+mod files;
+mod kernel;
+pub mod kexec;
 pub mod machine;
 pub mod plan;
+pub mod preflight;
+pub mod running;
 mod spans;
 
 pub use machine::Machine;

@@ -1,16 +1,15 @@
 //! What the kernel tells of a machine's memory.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use gmfs_image::iomem::{IoMem, IoMemError};
 use gmfs_io::Span;
 
+use crate::files::{self, numbers};
 use crate::spans::{joined, within};
 
-/// The longest file that is read.
-const LONGEST: u64 = 16 << 20;
 /// How many entries of a folder are read.
 const MOST_ENTRIES: usize = 1 << 20;
 /// How EFI numbers the kinds of memory that its runtime services use: their code and their data.
@@ -112,17 +111,9 @@ impl Machine {
     }
 }
 
-/// A file of the kernel's, as text. What is not UTF-8 is replaced: what counts is ASCII.
+/// A file of the kernel's, as text.
 fn text(path: &Path) -> Result<String, MachineError> {
-    let failed = |source| MachineError::Io { path: path.to_owned(), source };
-    // Looked at first: to open a pipe would wait for its writer.
-    if !path.metadata().map_err(failed)?.is_file() {
-        return Err(failed(io::Error::new(ErrorKind::InvalidInput, "it is no file")));
-    }
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(failed)?;
-    file.take(LONGEST).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    files::text(path).map_err(|source| MachineError::Io { path: path.to_owned(), source })
 }
 
 /// A number: hexadecimal after `0x`, otherwise decimal.
@@ -187,13 +178,9 @@ fn nodes(system: &Path) -> Vec<Node> {
 
 /// The scratch areas. The files have had two names.
 fn scratch(debug: &Path) -> Option<Vec<Span>> {
-    let numbers = |name: String| {
-        let text = text(&debug.join(name)).ok()?;
-        let number = |line: &str| u64::from_str_radix(line.trim().trim_start_matches("0x"), 16).ok();
-        text.lines().map(number).collect::<Option<Vec<_>>>().filter(|numbers| !numbers.is_empty())
-    };
     ["scratch", "bootmem"].into_iter().find_map(|name| {
-        let (starts, lens) = (numbers(format!("{name}_phys"))?, numbers(format!("{name}_len"))?);
+        let (starts, lens) =
+            (numbers(&debug.join(format!("{name}_phys")))?, numbers(&debug.join(format!("{name}_len")))?);
         (starts.len() == lens.len()).then(|| starts.into_iter().zip(lens).map(|(at, len)| Span::new(at, len)).collect())
     })
 }

@@ -1,7 +1,11 @@
 //! Where in a machine's memory regions fit.
 
+mod parameters;
+
 use gmfs_format::spec::format_size;
 use gmfs_io::Span;
+
+pub use parameters::{Note, Parameter, Way};
 
 use crate::boot::Line;
 use crate::machine::Machine;

@@ -1,5 +1,9 @@
 //! A machine's memory before a kexec: `gmfs.plan/1`, `gmfs.preflight/1`.
 
+use gmfs::Store;
+use gmfs_host::plan::{self, Parameter, Window};
+use gmfs_host::preflight::{self, Advice};
+use gmfs_io::Span;
 use serde::{Deserialize, Serialize};
 
 use crate::Word;
@@ -103,4 +107,67 @@ pub struct Preflight {
     pub window: Option<KeptWindow>,
     /// What has to be right before a kexec, in the order in which it was looked at.
     pub checks: Vec<PreflightCheck>,
+}
+
+impl From<&Window> for PlannedWindow {
+    fn from(window: &Window) -> Self {
+        let Window { span, node, align } = window;
+        Self { physical: span.offset, size: span.len, numa_node: *node, alignment: *align }
+    }
+}
+
+impl Plan {
+    /// The answer about a plan and the ways to set its windows apart, with the words for what each way means, and the notes
+    /// in words.
+    #[must_use]
+    pub fn new(
+        found: &plan::Plan,
+        parameters: &[Parameter],
+        words: impl Fn(&Parameter) -> String,
+        notes: Vec<String>,
+    ) -> Self {
+        let parameter = |parameter: &Parameter| KernelParameter {
+            way: parameter.way.name().into(),
+            words: parameter.words.clone(),
+            words_for_grub: parameter.words_for_grub(),
+            struct_pages: parameter.struct_pages,
+            message: words(parameter),
+        };
+        let apart =
+            |(span, name): &(Span, String)| SetApart { physical: span.offset, size: span.len, held_as: name.clone() };
+        Self {
+            windows: found.windows.iter().map(Into::into).collect(),
+            parameters: parameters.iter().map(parameter).collect(),
+            host_memory: found.ram,
+            host_memory_left: found.left,
+            set_apart: found.already.iter().map(apart).collect(),
+            notes,
+        }
+    }
+}
+
+impl From<Span> for KeptWindow {
+    fn from(span: Span) -> Self {
+        Self { physical: span.offset, size: span.len }
+    }
+}
+
+impl Preflight {
+    /// The answer about a store, with the words for what to do.
+    #[must_use]
+    pub fn new(store: &Store, found: &preflight::Preflight, words: impl Fn(&Advice) -> String) -> Self {
+        let check = |check: &preflight::Check| PreflightCheck {
+            check: check.subject.name().into(),
+            verdict: check.verdict.name().into(),
+            message: check.message.clone(),
+            advice: check.advice.as_ref().map(&words),
+        };
+        Self {
+            image: (&store.place).into(),
+            store: store.into(),
+            result: found.result().name().into(),
+            window: found.window.span().map(Into::into),
+            checks: found.checks.iter().map(check).collect(),
+        }
+    }
 }

@@ -1,5 +1,8 @@
 //! `gmfs.kho-compat/1`.
 
+use gmfs_host::kexec::{Kexec, Side, Source};
+use gmfs_kernel::abi::Family;
+use gmfs_kernel::compat::{RegionRuling, Ruling, Words};
 use serde::{Deserialize, Serialize};
 
 use crate::Word;
@@ -89,4 +92,73 @@ pub struct KhoCompat {
     pub initrd_size: Option<u64>,
     /// What else is to be known, in words.
     pub notes: Vec<String>,
+}
+
+impl KhoKernel {
+    fn new(side: &Side, kho: bool, luo: bool) -> Self {
+        let kernel = &side.kernel;
+        let (source, path, image) = match &side.source {
+            Source::Image { path, format, codec } => ("image", Some(path), Some((format, codec))),
+            Source::Running(running) => ("running", running.image.as_ref(), None),
+            _ => ("release", None, None),
+        };
+        Self {
+            source: source.into(),
+            path: path.map(|path| path.display().to_string()),
+            release: kernel.release.as_ref().map(ToString::to_string),
+            format: image.map(|(format, _)| format.name().into()),
+            codec: image.and_then(|(_, codec)| Some(codec.as_ref()?.name().into())),
+            architecture: kernel.architecture.map(|architecture| architecture.name().into()),
+            load_size: kernel.load_size,
+            versions: kernel.abi.iter().map(|version| version.to_string()).collect(),
+            kho: kho && kernel.abi.has(Family::Kho),
+            liveupdate: luo && kernel.abi.has(Family::Luo),
+        }
+    }
+}
+
+impl KhoRuling {
+    fn new(ruling: &Ruling, words: &Words<'_>) -> Self {
+        Self {
+            mechanism: ruling.mechanism.name().into(),
+            verdict: ruling.verdict.name().into(),
+            reason: ruling.reason.name().into(),
+            evidence: ruling.evidence.name().into(),
+            message: words.why(ruling),
+            advice: words.advice(ruling),
+        }
+    }
+}
+
+impl KhoRegion {
+    fn new(region: &RegionRuling, words: &Words<'_>) -> Self {
+        let (message, advice) = words.of_region(region);
+        Self {
+            label: region.region.label.clone(),
+            size: region.region.size,
+            physical: region.region.address,
+            verdict: region.verdict.name().into(),
+            reason: region.reason.name().into(),
+            message,
+            advice,
+        }
+    }
+}
+
+impl KhoCompat {
+    /// The answer about a kexec, with the words for it, and its remarks in words.
+    #[must_use]
+    pub fn new(kexec: &Kexec, words: &Words<'_>, notes: Vec<String>) -> Self {
+        let Kexec { from, to, old, next, judgement, .. } = kexec;
+        Self {
+            kept: judgement.is_kept(),
+            from: KhoKernel::new(from, old.kho, old.luo),
+            to: KhoKernel::new(to, next.kho, next.kho && next.luo),
+            rulings: judgement.rulings.iter().map(|ruling| KhoRuling::new(ruling, words)).collect(),
+            reserved_regions: judgement.regions.iter().map(|region| KhoRegion::new(region, words)).collect(),
+            scratch_areas: old.scratch.clone(),
+            initrd_size: next.initrd,
+            notes,
+        }
+    }
 }

@@ -1,8 +1,14 @@
 //! What a kexec from one kernel to another does to memory that is handed over.
 //!
 //! `RULES` is a table of rules; the first rule that applies decides what becomes of the memory. The rules were checked
-//! against kexecs between seven kernels, from 6.17 to 7.3; [`Evidence`] says where each rule comes from. The words for
-//! all of this are in the user interface.
+//! against kexecs between seven kernels, from 6.17 to 7.3; [`Evidence`] says where each rule comes from. [`Words`] puts a
+//! judgement into sentences, and a [`Remark`] is what else is to be known.
+
+mod remark;
+mod words;
+
+pub use remark::{Remark, Which};
+pub use words::{Missing, Words};
 
 use crate::abi::{Abi, Family, MapForm, map_form};
 use crate::cmdline::{CommandLine, Region};
@@ -569,6 +575,12 @@ impl Judgement {
     #[must_use]
     pub fn is_kept(&self) -> bool {
         self.rulings.iter().all(|ruling| ruling.verdict.is_kept())
+    }
+
+    /// The worst of what becomes of what is in use; `None` if nothing is in use.
+    #[must_use]
+    pub fn worst(&self) -> Option<Verdict> {
+        self.rulings.iter().map(|ruling| ruling.verdict).max()
     }
 
     /// What becomes of what one mechanism hands over; `None` if it is not in use.

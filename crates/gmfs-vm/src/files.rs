@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::io;
+use std::path::{Path, PathBuf};
 
 use gmfs_format::model::{Inode, Kind, Piece, Tree};
 use gmfs_io::num::small;
@@ -11,6 +12,8 @@ use gmfs_volume::{Region, Superblocks};
 
 use crate::record::{LONGEST, Record, RecordError, fnv};
 
+/// The directory of sockets, which somebody has to make: a new kernel starts with an empty `/run`.
+pub const SOCKETS: &str = "/run/gmfs";
 /// The memory of a virtual machine in its directory.
 pub(crate) const MEMORY: &[u8] = b"mem";
 /// The state of its devices.
@@ -85,6 +88,12 @@ impl Machine {
         let plain = |byte: &u8| if byte.is_ascii_alphanumeric() { char::from(*byte) } else { '_' };
         let last: String = last.iter().take(SHORT).map(plain).collect();
         format!("{last}-{:016x}", fnv(&self.directory))
+    }
+
+    /// Where its VMM listens unless its user says otherwise, in [`SOCKETS`]: each guest of each region has its own.
+    #[must_use]
+    pub fn socket(&self, region: &str) -> PathBuf {
+        Path::new(SOCKETS).join(format!("{region}-{}.qmp", self.short_name()))
     }
 
     /// Its memory.

@@ -1,6 +1,8 @@
 //! Resuming a guest: its state is given to a new QEMU, once, and only over the memory that it belongs to.
 
 use std::borrow::Borrow;
+use std::process::ExitStatus;
+use std::time::Duration;
 
 use gmfs_format::model::Tree;
 use gmfs_io::{ReadAt, WriteAt, with_causes};
@@ -8,6 +10,8 @@ use gmfs_volume::used::Nobody;
 use gmfs_volume::{ChangeError, Region, Superblocks, Writer};
 
 use crate::files::{Content, Machine, PartsError, ReadRecordError, file};
+use crate::in_image::InImage;
+use crate::launching::{LaunchError, Qemu, Source};
 use crate::qmp::{Qmp, QmpError};
 use crate::record::{FileId, Record};
 use crate::saving::{Cause, drop_seals, require_memory, write_record};
@@ -70,15 +74,68 @@ impl From<QmpError> for ResumeError {
 }
 
 /// How a guest is resumed.
+#[derive(Clone, Copy, Debug)]
 pub struct LoadOptions<'o> {
     /// Owner and group of the record.
     pub owner: (u32, u32),
-    /// Where the region's bytes are in the image, to find the guest's memory there.
-    pub base: u64,
-    /// Whether a path names the image.
-    pub is_image: &'o dyn Fn(&str) -> bool,
+    /// Where the guest's memory is in the image.
+    pub in_image: &'o InImage,
     /// The time, in nanoseconds since the epoch.
     pub now: u64,
+}
+
+/// Why no QEMU has the guest. Its state can be used again, unless the error says otherwise.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotResumed {
+    /// The state may not be used.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The record is not the one that was read before.
+    #[error("it was saved again meanwhile")]
+    SavedAgain,
+    /// The memory's file.
+    #[error(transparent)]
+    Parts(#[from] PartsError),
+    /// There is no QEMU for it.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// The QEMU did not get the guest. One that was started here has ended.
+    #[error("{}", with_causes(error))]
+    Load {
+        /// Why not.
+        error: ResumeError,
+        /// How the QEMU has ended, if by itself and not well.
+        ended: Option<ExitStatus>,
+    },
+}
+
+/// Comes by a QEMU, and gives it the guest with this record, which was read and proven before. The guest does not run yet: it
+/// may run once the writer is closed. Each step of the dialogue takes at most the time `limit`.
+///
+/// # Errors
+/// See [`NotResumed`].
+pub fn resume<S: WriteAt>(
+    writer: &mut Writer<S>,
+    machine: &Machine,
+    record: &Record,
+    source: &Source,
+    limit: Duration,
+    options: &LoadOptions<'_>,
+) -> Result<Qemu, NotResumed> {
+    // It may have been changed, or resumed, since it was read.
+    if check(&writer.region(), writer.tree(), machine)? != *record {
+        return Err(NotResumed::SavedAgain);
+    }
+    let parts = options.in_image.memory(&writer.region(), writer.tree(), machine)?;
+    let mut qemu = Qemu::launch(source, options.in_image, (record.memory.ino, &parts), limit)?;
+    match load(writer, machine, record, &mut qemu.qmp, options) {
+        Ok(_) => Ok(qemu),
+        Err(error) => {
+            let has_closed = matches!(error, ResumeError::Qmp(QmpError::Closed { .. }));
+            Err(NotResumed::Load { error, ended: qemu.abandon(has_closed) })
+        }
+    }
 }
 
 /// Checks all but the content: whether the directory holds a state that was not used, of the memory that is there now.
@@ -130,7 +187,7 @@ pub fn load<S: WriteAt>(
     if status != "inmigrate" {
         return Err(ResumeError::Status(status));
     }
-    require_memory(writer, machine, qmp, options.base, options.is_image).map_err(ResumeError::Unfit)?;
+    require_memory(writer, machine, qmp, options.in_image).map_err(ResumeError::Unfit)?;
     // The record that says that the state was used needs a block while the old one is there.
     writer.require_free(1).map_err(|full| ResumeError::Unfit(full.into()))?;
     qmp.leave_memory()?;

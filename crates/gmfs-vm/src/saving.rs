@@ -5,7 +5,8 @@ use gmfs_io::{Span, WriteAt, with_causes};
 use gmfs_volume::used::Nobody;
 use gmfs_volume::{ChangeError, CreateOptions, PutOptions, SealOptions, Writer};
 
-use crate::files::{Machine, PartsError, ReadRecordError, file, memory_parts};
+use crate::files::{Machine, PartsError, ReadRecordError, file};
+use crate::in_image::InImage;
 use crate::qmp::{Backend, Qmp, QmpError, is_live};
 use crate::record::{FileId, Record, Saved};
 use crate::version::VersionError;
@@ -16,10 +17,8 @@ pub struct SaveOptions<'o> {
     pub reserve: u64,
     /// Mode, owner and group of new files.
     pub owner: (u32, u32),
-    /// Where the region's bytes are in the image, to find the guest's memory there.
-    pub base: u64,
-    /// Whether a path names the image.
-    pub is_image: &'o dyn Fn(&str) -> bool,
+    /// Where the guest's memory is in the image.
+    pub in_image: &'o InImage,
     /// The socket, for the record of a guest that has none.
     pub socket: &'o str,
     /// How content is sealed.
@@ -167,7 +166,7 @@ fn prepare<S: WriteAt>(
         "paused" => false,
         _ => return Err(Cause::Status(status)),
     };
-    require_memory(writer, machine, qmp, options.base, options.is_image)?;
+    require_memory(writer, machine, qmp, options.in_image)?;
     let region = writer.superblock().uuid.to_string();
     let record = record.unwrap_or_else(|| Record {
         region,
@@ -194,14 +193,11 @@ pub(crate) fn require_memory<S: WriteAt>(
     writer: &Writer<S>,
     machine: &Machine,
     qmp: &mut Qmp,
-    base: u64,
-    is_image: &dyn Fn(&str) -> bool,
+    in_image: &InImage,
 ) -> Result<(), Cause> {
-    let path = machine.memory();
-    let parts = memory_parts(&writer.region(), writer.tree(), &path)?;
-    let parts: Vec<Span> = parts.iter().map(|part| Span::new(part.offset.saturating_add(base), part.len)).collect();
-    same_memory(&qmp.memory()?, &parts, is_image)
-        .map_err(|why| Cause::OtherMemory { path: gmfs_format::name::escape(&path), why })
+    let parts = in_image.memory(&writer.region(), writer.tree(), machine)?;
+    same_memory(&qmp.memory()?, &parts, &|path| in_image.is_named(path))
+        .map_err(|why| Cause::OtherMemory { path: gmfs_format::name::escape(&machine.memory()), why })
 }
 
 /// Whether the memory of a guest is these parts of the image, and nothing else.

@@ -1,5 +1,7 @@
 //! Blocks with hardware errors: as people, kernels and other programs name them, and as a region marks them.
 
+mod ndctl;
+
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
@@ -15,6 +17,8 @@ use gmfs_format::spec::{SpecError, parse_size};
 use gmfs_image::iomem::{IoMem, IoMemError};
 use gmfs_io::{ReadAt, Span};
 use gmfs_volume::Region;
+
+pub use ndctl::{NdctlError, ndctl};
 
 use crate::address::{Address, AddressError, kernel_page, unit};
 use crate::error::Error;

@@ -6,8 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use gmfs::Store;
-use gmfs::bad::{self, Named, Origin, RangeError};
-use serde_json::Value;
+use gmfs::bad::{self, Named, NdctlError, Origin, RangeError};
 
 use crate::ctx::Ctx;
 use crate::failure::Failure;
@@ -19,8 +18,8 @@ pub(super) fn parse(text: &str, device: &str) -> Result<Vec<Named>> {
     }
     let Some(file) = text.strip_prefix('@') else { return Ok(vec![text.parse().map_err(told)?]) };
     let content = read(file)?;
-    if let Ok(json) = serde_json::from_str::<Value>(&content) {
-        return of_device(&json, device).with_context(|| format!("cannot use the list in {file}"));
+    if let Some(named) = of_ndctl(file, &content, device) {
+        return named;
     }
     lines(file, &content, Named::line)
 }
@@ -79,8 +78,8 @@ fn text(file: &str, device: &str) -> Result<Vec<Named>> {
     };
     // A log of the kernel may have any bytes in it; what counts is ASCII.
     let content = String::from_utf8_lossy(&bytes);
-    if let Ok(json @ (Value::Array(_) | Value::Object(_))) = serde_json::from_str::<Value>(&content) {
-        return of_device(&json, device).with_context(|| format!("cannot use the list in {file}"));
+    if let Some(named) = of_ndctl(file, &content, device) {
+        return named;
     }
     bad::poisoned(&content).map_err(|(line, error)| {
         let hint = "a list has one page frame number a line (0x before hexadecimal ones), or sectors and how many; it may also be a log of the kernel, a memory map, or what `ndctl list -M` prints";
@@ -115,66 +114,16 @@ fn lines(file: &str, content: &str, parse: impl Fn(&str) -> Result<Named, RangeE
     used.map(|(n, line)| parse(line).map_err(told).with_context(|| format!("cannot use line {n} of {file}"))).collect()
 }
 
-/// A list of bad blocks in what ndctl prints, with the names of its device.
-struct Listed<'j> {
-    names: Vec<&'j str>,
-    bad: &'j Vec<Value>,
-}
-
-/// All lists, at any depth. The object that holds a list has the names of the device too.
-fn listed<'j>(json: &'j Value, found: &mut Vec<Listed<'j>>) {
-    match json {
-        Value::Array(items) => items.iter().for_each(|item| listed(item, found)),
-        Value::Object(fields) => {
-            if let Some(Value::Array(bad)) = fields.get("badblocks") {
-                let named = ["dev", "blockdev", "chardev"].iter().filter_map(|key| fields.get(*key)?.as_str());
-                found.push(Listed { names: named.collect(), bad });
-            }
-            let others = fields.iter().filter(|(name, _)| *name != "badblocks");
-            others.for_each(|(_, value)| listed(value, found));
+/// The bad blocks of a device, if that is what ndctl prints.
+fn of_ndctl(file: &str, content: &str, device: &str) -> Option<Result<Vec<Named>>> {
+    let named = bad::ndctl(content, device)?.map_err(|error| match error {
+        NdctlError::Range(error) => told(error),
+        error @ NdctlError::Devices { .. } => {
+            let hint =
+                "hand over the list of the device that holds the region alone: ndctl list --media-errors -n NAMESPACE";
+            Failure::new("devices", error.to_string()).hint(hint).into()
         }
-        _ => {}
-    }
-}
-
-/// The bad blocks of one device: the device with the name of the image, or the only device in the list.
-fn of_device(json: &Value, device: &str) -> Result<Vec<Named>> {
-    let mut found = Vec::new();
-    listed(json, &mut found);
-    if let Some(own) = found.iter().position(|list| list.names.contains(&device)) {
-        found = vec![found.swap_remove(own)];
-    }
-    if found.len() > 1 {
-        let names: Vec<&str> = found.iter().map(|list| list.names.first().copied().unwrap_or("?")).collect();
-        let message =
-            format!("it has bad blocks of several devices ({}), and none is called {device}", names.join(", "));
-        let hint =
-            "hand over the list of the device that holds the region alone: ndctl list --media-errors -n NAMESPACE";
-        return Err(Failure::new("devices", message).hint(hint).into());
-    }
-    let field = |item: &Value, name: &str| item.get(name).and_then(Value::as_u64);
-    let bad = found.iter().flat_map(|list| list.bad);
-    bad.map(|item| {
-        let place = field(item, "offset").zip(field(item, "length"));
-        let (first, count) = place.ok_or_else(|| Failure::new("range", format!("{item} has no offset and length")))?;
-        Named::sectors(first, count).map_err(told)
-    })
-    .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_ndctl_prints_is_taken_of_one_device() {
-        let text = r#"[{"dev":"namespace0.0","blockdev":"pmem0","badblocks":[{"offset":40960,"length":8}]},
-            {"dev":"namespace1.0","daxregion":{"devices":[{"chardev":"dax1.0","size":1}]},
-             "badblocks":[{"offset":4096,"length":8}]}]"#;
-        let json: Value = serde_json::from_str(text).unwrap();
-        assert_eq!(of_device(&json, "pmem0").unwrap(), [Named::InDevice(20 << 20, (20 << 20) + 4095)]);
-        assert_eq!(of_device(&json, "namespace1.0").unwrap(), [Named::InDevice(2 << 20, (2 << 20) + 4095)]);
-        assert!(of_device(&json, "region.img").is_err());
-        assert_eq!(of_device(&json[1], "region.img").unwrap().len(), 1);
-    }
+        error => Failure::new("range", error.to_string()).into(),
+    });
+    Some(named.with_context(|| format!("cannot use the list in {file}")))
 }

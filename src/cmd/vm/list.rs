@@ -5,9 +5,8 @@ use clap::Args as Arguments;
 use gmfs::in_use::ByFile;
 use gmfs_format::model::InodeNo;
 use gmfs_image::InUse;
-use gmfs_vm::{Machine, Record, memory_parts};
+use gmfs_vm::{GuestState, InImage, Machine, Record};
 
-use super::{InImage, is_used};
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::printable;
@@ -45,13 +44,12 @@ pub(super) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let in_image = InImage::of(&store);
     let in_use = match store.place.kind.is_dump() {
         true => InUse::default(),
-        false => InUse::find(&store.place.path, in_image.whole).unwrap_or_default(),
+        false => in_image.users().unwrap_or_default(),
     };
     let region = store.native().map_err(open::told)?;
     let mut found = Vec::new();
     for machine in &machines {
         let inode = memory(machine);
-        let parts = in_image.at(&memory_parts(region, tree, &machine.memory()).unwrap_or_default());
         let users = inode.map(|inode| in_use::users(&users, inode.ino)).unwrap_or_default();
         let record = machine.read_record(region, tree);
         if let Err(error) = &record {
@@ -60,16 +58,12 @@ pub(super) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             exit = Exit::No;
         }
         let record = record.ok().flatten();
-        let saved = record.as_ref().and_then(Record::unused).filter(|_| tree.resolve(&machine.state()).is_some());
-        let state = match (&record, saved) {
-            (None, _) => "damaged",
-            _ if is_used(&in_use, &parts) => "running",
-            (_, Some(_)) => "saved",
-            _ => "stopped",
-        };
+        let saved = record.as_ref().filter(|record| machine.is_saved(record, tree)).and_then(Record::unused);
+        let is_used = machine.is_used(region, tree, &in_image, &in_use);
+        let state = GuestState::of(machine, record.as_ref(), tree, is_used);
         found.push(vm::Listed {
             path: files::Path::new(Some(machine.directory())),
-            state: state.into(),
+            state: state.name().into(),
             memory_size: inode.map(|inode| inode.size),
             saved_at: saved.and_then(|saved| time::rfc3339(saved.at)),
             socket: record.and_then(|record| record.socket),

@@ -2,24 +2,19 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs_format::model::Tree;
-use gmfs_image::lock::usage::UsageLock;
-use gmfs_vm::record::FileId;
-use gmfs_vm::{Machine, Record, arguments};
-use gmfs_volume::{ChangeError, CreateOptions};
+use gmfs_vm::{InImage, PrepareError, PrepareOptions, Version, arguments};
 
-use super::{InImage, Which, failure, resume};
+use super::{Which, failure, resume};
 use crate::cmd;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::open::{self, Changing};
-use crate::paths;
+use crate::open;
 
 /// Start QEMU with a file of the region as the guest's memory
 ///
@@ -62,28 +57,29 @@ fn start(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         return Err(Failure::new("usage", "no program is named").into());
     };
     let at = &args.which.at;
-    super::require_version(program, at.limit())?;
-    let image = at.image_for_qemu()?;
+    let version = Version::of_program(Path::new(program), at.limit()).and_then(Version::require);
+    version.map_err(|error| super::of_version(&error))?;
     let store = at.store(ctx)?;
     let in_image = InImage::of(&store);
+    super::require_name(&in_image)?;
     let name = store.uuid().map(|uuid| uuid.to_string()).unwrap_or_default();
     drop(store);
     let machine = args.which.machine();
     let socket = super::socket(args.qmp.as_deref(), &name, &machine)?;
-    let listen = arguments::listen(&socket).map_err(|error| super::of_arguments(&error))?;
-    let socket = socket.display().to_string();
+    arguments::listen(&socket).map_err(|error| super::of_arguments(&error))?;
     // One that cannot be recorded is the user's to go to.
     let directory = std::env::current_dir().ok().and_then(|directory| directory.into_os_string().into_string().ok());
-    let record = |memory, region| {
-        let (command, socket) = (words.clone(), Some(socket.clone()));
-        Record { region, memory, command, directory, socket, saved: None }
-    };
-    let (prepared, _) = at.change(ctx, |writer| prepare(writer, &machine, args.memory, &in_image, &image, record))?;
-    let (lock, added) = prepared?;
-    lock.let_inherit().context("cannot give the lock to QEMU")?;
+    let (memory, command, owner) = (args.memory, words.clone(), cmd::owner());
+    let options = PrepareOptions { memory, command, directory, socket: &socket, owner };
+    let (prepared, _) = at.change(ctx, |writer| match gmfs_vm::prepare(writer, &machine, &in_image, options) {
+        Err(PrepareError::Change(error)) => Err(error),
+        done => Ok(done.map_err(|error| of_prepare(&error))),
+    })?;
+    let prepared = prepared?;
+    prepared.lock.let_inherit().context("cannot give the lock to QEMU")?;
     ctx.finish()?;
     let mut command = Command::new(program);
-    command.args(given).args(added).args(listen);
+    command.args(given).args(prepared.arguments);
     let error = command.exec();
     Err(Failure::new("qemu", format!("cannot run {program}: {error}")).into())
 }
@@ -93,100 +89,28 @@ fn is_saved(which: &Which, ctx: &Ctx) -> Result<bool> {
     let (store, machine) = (which.at.store(ctx)?, which.machine());
     let record = super::record(&store, &machine)?;
     let tree = store.native().map_err(open::told)?.inodes().tree;
-    Ok(record.is_some_and(|record| is_kept(&record, &tree, &machine)))
+    Ok(record.is_some_and(|record| machine.is_saved(&record, &tree)))
 }
 
-/// Whether a state is there that was not used.
-fn is_kept(record: &Record, tree: &Tree, machine: &Machine) -> bool {
-    record.unused().is_some() && tree.resolve(&machine.state()).is_some()
-}
-
-type Prepared = (UsageLock, Vec<String>);
-
-/// Makes the memory if it is not there, locks it, and records the guest.
-fn prepare(
-    writer: &mut Changing<'_>,
-    machine: &Machine,
-    memory: Option<u64>,
-    in_image: &InImage,
-    image: &str,
-    record: impl FnOnce(FileId, String) -> Record,
-) -> Result<Result<Prepared, Failure>, ChangeError> {
-    let known = match machine.read_record(&writer.region(), writer.tree()) {
-        Ok(known) => known,
-        Err(error) => return Ok(Err(failure("record", &error, super::RECORD))),
-    };
-    if known.is_some_and(|record| is_kept(&record, writer.tree(), machine)) {
-        let message = "the guest was saved, and starting it anew would lose its state";
-        let hint = "`gmfs vm resume IMAGE DIR` or --resume lets it go on; `gmfs rm IMAGE DIR/state` gives its state up";
-        return Ok(Err(Failure::new("saved", message).hint(hint)));
-    }
-    if let Err(failure) = make_memory(writer, machine, memory, in_image.block)? {
-        return Ok(Err(failure));
-    }
-    let parts = match in_image.parts(writer, machine) {
-        Ok(parts) => parts,
-        Err(failure) => return Ok(Err(failure)),
-    };
-    let lock = match in_image.lock(&parts) {
-        Ok(lock) => lock,
-        Err(failure) => return Ok(Err(failure)),
-    };
-    let Some(inode) = writer.tree().resolve(&machine.memory()).cloned() else {
-        return Err(ChangeError::NotFound(paths::shown(&machine.memory())));
-    };
-    let added = match in_image.arguments(image, inode.ino.0, &parts) {
-        Ok(added) => added,
-        Err(failure) => return Ok(Err(failure)),
-    };
-    // What the guest writes is not what was sealed.
-    gmfs_vm::drop_seals(writer, inode.ino)?;
-    let region = writer.superblock().uuid.to_string();
-    let record = record(FileId::of(&inode), region);
-    if let Err(cause) = machine.write_record(writer, &record, cmd::owner()) {
-        let (code, hint) = super::of_cause(&cause);
-        return Ok(Err(failure(code, &cause, hint)));
-    }
-    Ok(Ok((lock, added)))
-}
-
-fn make_memory(
-    writer: &mut Changing<'_>,
-    machine: &Machine,
-    memory: Option<u64>,
-    block: u64,
-) -> Result<Result<(), Failure>, ChangeError> {
-    let path = machine.memory();
-    if let Some(inode) = writer.tree().resolve(&path) {
-        let (size, shown) = (inode.size, paths::shown(&path));
-        if memory.is_some_and(|memory| memory != size) {
-            let message = format!("'{shown}' has {size} bytes, and --memory says something else");
+fn of_prepare(error: &PrepareError) -> Failure {
+    let (code, hint) = match error {
+        PrepareError::Record(_) => ("record", super::RECORD),
+        PrepareError::Saved => (
+            "saved",
+            "`gmfs vm resume IMAGE DIR` or --resume lets it go on; `gmfs rm IMAGE DIR/state` gives its state up",
+        ),
+        PrepareError::OtherSize { path, size } => {
+            let message = format!("'{path}' has {size} bytes, and --memory says something else");
             let hint = "leave --memory out, or make the file as large with `gmfs truncate`";
-            return Ok(Err(Failure::new("size", message).hint(hint)));
+            return Failure::new("size", message).hint(hint);
         }
-        return Ok(whole_blocks(size, block));
-    }
-    let Some(size) = memory else {
-        let message = format!("there is no '{}' in the region", paths::shown(&path));
-        return Ok(Err(Failure::new("not-found", message).hint("say how much memory the guest has: --memory SIZE")));
+        PrepareError::NoMemory(_) => ("not-found", "say how much memory the guest has: --memory SIZE"),
+        PrepareError::NotBlocks { .. } => ("size", "give the guest a multiple of that"),
+        PrepareError::Parts(error) => return super::of_parts(error),
+        PrepareError::Lock(error) => return super::of_lock(error),
+        PrepareError::Arguments(error) => return super::of_arguments(error),
+        PrepareError::Write(cause) => super::of_cause(cause),
+        _ => return Failure::new("vm", error.to_string()),
     };
-    if let Err(failure) = whole_blocks(size, block) {
-        return Ok(Err(failure));
-    }
-    writer.mkdir(machine.directory(), true, 0o700, cmd::owner())?;
-    let options = |align_1g| CreateOptions { size, sparse: false, align_1g, mode: 0o600, owner: cmd::owner() };
-    // So that the host can map it with the largest pages.
-    match writer.create(&path, &options(size >= 1 << 30)) {
-        Err(ChangeError::NoAlignedSpace { .. }) => writer.create(&path, &options(false)).map(drop)?,
-        made => drop(made?),
-    }
-    Ok(Ok(()))
-}
-
-fn whole_blocks(size: u64, block: u64) -> Result<(), Failure> {
-    if size > 0 && size.is_multiple_of(block) {
-        return Ok(());
-    }
-    let message = format!("{size} bytes are not a number of whole blocks, which have {block} bytes each");
-    Err(Failure::new("size", message).hint("give the guest a multiple of that"))
+    failure(code, error, hint)
 }

@@ -2,19 +2,18 @@
 
 use std::cell::Cell;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
 use gmfs::Store;
-use gmfs_image::InUse;
 use gmfs_io::Span;
-use gmfs_vm::qmp::{Qmp, QmpError};
-use gmfs_vm::{Cause, Machine, Record, SaveError, SaveOptions, memory_parts};
+use gmfs_vm::qmp::Qmp;
+use gmfs_vm::{Cause, InImage, Machine, Record, SaveError, SaveOptions};
 use gmfs_volume::{ChangeError, SealOptions};
 
-use super::{InImage, Where, failure, is_used};
+use super::{Where, failure};
 use crate::clock;
 use crate::cmd::{self, Tried, sealing};
 use crate::ctx::Ctx;
@@ -153,11 +152,8 @@ pub(super) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
 fn running(store: &Store, in_image: &InImage) -> Result<Vec<Machine>> {
     let region = store.native().map_err(open::told)?;
     let tree = region.inodes().tree;
-    let found = InUse::find(&in_image.place.path, in_image.whole).context("cannot tell which guests run")?;
-    let runs = |machine: &Machine| {
-        let parts = memory_parts(region, &tree, &machine.memory()).unwrap_or_default();
-        is_used(&found, &in_image.at(&parts))
-    };
+    let found = in_image.users().context("cannot tell which guests run")?;
+    let runs = |machine: &Machine| machine.is_used(region, &tree, in_image, &found);
     Ok(Machine::all(&tree).filter(runs).collect())
 }
 
@@ -174,7 +170,7 @@ fn hold(args: &Args, machine: Machine, in_image: &InImage, sealing: &Sealing, ct
             return Err(failure.hint("name QEMU's QMP socket: --qmp SOCKET").into());
         }
     };
-    let mut qmp = connect(&socket, &args.at)?;
+    let mut qmp = gmfs_vm::connect(&socket, args.at.limit()).map_err(|error| super::of_launch(&error))?;
     let began = Instant::now();
     let go_on = || !interrupt::asked();
     let count = |bytes: u64| {
@@ -184,8 +180,7 @@ fn hold(args: &Args, machine: Machine, in_image: &InImage, sealing: &Sealing, ct
     let options = SaveOptions {
         reserve: args.reserve,
         owner: cmd::owner(),
-        base: in_image.place.base,
-        is_image: &|path| args.at.is_image(path),
+        in_image,
         socket: &socket.display().to_string(),
         seal: SealOptions { zero: false, threads: sealing::threads(), progress: &count, go_on: &go_on },
         now: clock::now(),
@@ -193,7 +188,7 @@ fn hold(args: &Args, machine: Machine, in_image: &InImage, sealing: &Sealing, ct
     let mut saved = None;
     let mut parts = Vec::new();
     let changed = args.at.change(ctx, |writer| {
-        parts = in_image.parts(writer, &machine).unwrap_or_default();
+        parts = in_image.memory(&writer.region(), writer.tree(), &machine).unwrap_or_default();
         let done = gmfs_vm::save(writer, &machine, &mut qmp, &options);
         saved = done.as_ref().ok().cloned();
         Ok(done)
@@ -239,24 +234,6 @@ fn let_go(args: &Args, mut guest: Held, in_image: &InImage, ctx: &mut Ctx) {
     }
 }
 
-/// Connects to QEMU, and refuses one that is too old.
-pub(super) fn connect(socket: &Path, which: &Where) -> Result<Qmp, Failure> {
-    let qmp = Qmp::connect(socket, which.limit()).map_err(|error| of_qmp(&error))?;
-    qmp.version().require().map_err(|error| super::of_version(&error))?;
-    Ok(qmp)
-}
-
-pub(super) fn of_qmp(error: &QmpError) -> Failure {
-    let (code, hint) = match error {
-        QmpError::Connect { .. } => ("no-qemu", super::NO_QEMU),
-        QmpError::Silent { .. } => {
-            ("qmp", "QEMU serves one client at a time: end the other one; --timeout SECONDS waits longer for each step")
-        }
-        _ => ("qmp", "look at what QEMU says, and try again"),
-    };
-    failure(code, error, hint)
-}
-
 fn of_save(error: &SaveError) -> Failure {
     let (code, hint) = super::of_cause(error.cause());
     let hint = match error {
@@ -269,22 +246,8 @@ fn of_save(error: &SaveError) -> Failure {
 
 /// Ends QEMU, whose guest is saved, and waits until nobody has its memory any more.
 fn end(qmp: &mut Qmp, in_image: &InImage, parts: &[Span], which: &Where) -> Result<(), Failure> {
-    let still = |why: String| {
-        let message = format!("the guest is saved and stopped, but QEMU did not end: {why}");
+    gmfs_vm::end(qmp, in_image, parts, which.limit()).map_err(|error| {
+        let message = format!("the guest is saved and stopped, but QEMU did not end: {error}");
         Failure::new("qemu-runs", message).hint("end QEMU, and do not let the guest go on: its state would be lost")
-    };
-    qmp.quit().map_err(|error| still(error.to_string()))?;
-    let began = Instant::now();
-    loop {
-        let found = InUse::find(&in_image.place.path, in_image.whole).unwrap_or_default();
-        if !is_used(&found, parts) {
-            return Ok(());
-        }
-        if began.elapsed() >= which.limit() {
-            let user = found.mapped().iter().find(|mapped| parts.iter().any(|part| part.meets(mapped.span)));
-            let by = user.map_or_else(|| "a process".to_owned(), |user| user.process.to_string());
-            return Err(still(format!("{by} has its memory in use")));
-        }
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    })
 }

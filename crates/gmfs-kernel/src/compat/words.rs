@@ -1,84 +1,127 @@
-//! Verdicts and their reasons in words, and what to do about them.
+//! Judgements in words: the answer, why, and what to do about it.
 
-use gmfs_kernel::abi::{self, Family};
-use gmfs_kernel::cmdline::{BOOTMEM_SINCE, LEAST_ALIGNMENT};
-use gmfs_kernel::compat::{Mechanism, Next, Old, Reason, RegionRuling, Ruling, Verdict};
-use gmfs_kernel::{Kernel, Series};
+use crate::abi::{self, Family};
+use crate::cmdline::{BOOTMEM_SINCE, LEAST_ALIGNMENT};
+use crate::compat::{Evidence, Judgement, Kernel, Mechanism, Next, Old, Reason, RegionRuling, Ruling, Verdict};
+use crate::release::Series;
+use gmfs_format::name::printable;
+use gmfs_format::size;
 
-use crate::failure::printable;
-use crate::render::size;
-use crate::render::style::Role;
-
-/// What a kexec is asked about, with the names of both kernels.
-pub(super) struct Asked<'a> {
-    pub(super) old: &'a Old,
-    pub(super) next: &'a Next,
-    pub(super) from: String,
-    pub(super) to: String,
+/// The words for the judgement of a kexec.
+#[derive(Clone, Debug)]
+pub struct Words<'a> {
+    old: &'a Old,
+    next: &'a Next,
+    from: String,
+    to: String,
+    how_to_say: fn(Missing<'_>) -> Option<String>,
 }
 
-/// A verdict in words.
-pub(super) const fn verdict(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::None => "none in use",
-        Verdict::Kept => "kept",
-        Verdict::Refused => "refused at load",
-        Verdict::Held => "held",
-        Verdict::NotKnown => "not known",
-        Verdict::Lost => "lost",
-        Verdict::RevivedButFree => "revived but free",
-        Verdict::Corrupt => "corrupt",
-        Verdict::Panic => "panic",
+/// What a judgement would need, and nobody has said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Missing<'a> {
+    /// Which regions the old kernel has.
+    Regions,
+    /// The address of a region.
+    Address {
+        /// Its label, as it can be shown.
+        label: &'a str,
+    },
+}
+
+impl Verdict {
+    /// The verdict in words for people.
+    #[must_use]
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::None => "none in use",
+            Self::Kept => "kept",
+            Self::Refused => "refused at load",
+            Self::Held => "held",
+            Self::NotKnown => "not known",
+            Self::Lost => "lost",
+            Self::RevivedButFree => "revived but free",
+            Self::Corrupt => "corrupt",
+            Self::Panic => "panic",
+        }
     }
 }
 
-/// How a verdict is shown.
-pub(super) const fn role(verdict: Verdict) -> Role {
-    match verdict {
-        Verdict::None => Role::Dim,
-        Verdict::Kept => Role::Good,
-        Verdict::Refused | Verdict::Held | Verdict::NotKnown => Role::Warn,
-        Verdict::Lost | Verdict::RevivedButFree | Verdict::Corrupt | Verdict::Panic => Role::Bad,
+impl Kernel {
+    /// All its versions in words, or that it has no KHO.
+    #[must_use]
+    pub fn versions_in_words(&self) -> String {
+        if self.abi.has(Family::Kho) { versions(self, &Family::ALL) } else { "no KHO".to_owned() }
     }
 }
 
-/// The answer in one sentence.
-pub(super) fn answer(rulings: &[Ruling], asked: &Asked<'_>) -> String {
-    let all = |verdict: Verdict| {
-        let in_use: Vec<_> = rulings.iter().filter(|ruling| ruling.verdict != Verdict::None).collect();
-        !in_use.is_empty() && in_use.iter().all(|ruling| ruling.verdict == verdict)
-    };
-    let Asked { from, to, .. } = asked;
-    if rulings.iter().all(|ruling| ruling.verdict == Verdict::None) {
-        return format!("Yes: {from} hands nothing over that is in use.");
-    }
-    if all(Verdict::Kept) {
-        return "Yes: all that is in use is kept.".to_owned();
-    }
-    if all(Verdict::Panic) {
-        return format!("No: {to} panics, and everything is lost.");
-    }
-    if all(Verdict::Refused) {
-        return format!("No: the load of {to} is refused. Nothing is lost by it: {from} goes on.");
-    }
-    if all(Verdict::Lost) {
-        return match rulings.first().map(|ruling| ruling.reason) {
-            Some(Reason::NextWithoutKho) => format!("No: everything will be lost. {to} has no KHO."),
-            Some(Reason::OldWithoutKho) => format!("No: everything will be lost. {from} has no KHO."),
-            _ => "No: everything will be lost.".to_owned(),
+impl<'a> Words<'a> {
+    /// For a kexec of two kernels, and what they are called in sentences: a release, for instance. If both have the same
+    /// name, they are told apart as the old and the next one.
+    #[must_use]
+    pub fn new(old: &'a Old, next: &'a Next, from: String, to: String) -> Self {
+        let (from, to) = match from == to {
+            true => (format!("the old {from}"), format!("the next {to}")),
+            false => (from, to),
         };
+        Self { old, next, from, to, how_to_say: |_| None }
     }
-    if rulings.iter().all(|ruling| ruling.verdict.is_kept() || ruling.verdict == Verdict::NotKnown) {
-        return "Not known whether all that is in use is kept.".to_owned();
-    }
-    "No: not all that is in use is kept.".to_owned()
-}
 
-impl Asked<'_> {
-    /// Why.
+    /// With a program's own words for how its user can say what is missing. Without them there is no advice about that.
+    #[must_use]
+    pub fn with_missing(self, how_to_say: fn(Missing<'_>) -> Option<String>) -> Self {
+        Self { how_to_say, ..self }
+    }
+
+    /// The answer in one sentence.
+    #[must_use]
+    pub fn answer(&self, judgement: &Judgement) -> String {
+        let rulings = &judgement.rulings;
+        let all = |verdict: Verdict| {
+            let in_use: Vec<_> = rulings.iter().filter(|ruling| ruling.verdict != Verdict::None).collect();
+            !in_use.is_empty() && in_use.iter().all(|ruling| ruling.verdict == verdict)
+        };
+        let Self { from, to, .. } = self;
+        if rulings.iter().all(|ruling| ruling.verdict == Verdict::None) {
+            return format!("Yes: {from} hands nothing over that is in use.");
+        }
+        if all(Verdict::Kept) {
+            return "Yes: all that is in use is kept.".to_owned();
+        }
+        if all(Verdict::Panic) {
+            return format!("No: {to} panics, and everything is lost.");
+        }
+        if all(Verdict::Refused) {
+            return format!("No: the load of {to} is refused. Nothing is lost by it: {from} goes on.");
+        }
+        if all(Verdict::Lost) {
+            return match rulings.first().map(|ruling| ruling.reason) {
+                Some(Reason::NextWithoutKho) => format!("No: everything will be lost. {to} has no KHO."),
+                Some(Reason::OldWithoutKho) => format!("No: everything will be lost. {from} has no KHO."),
+                _ => "No: everything will be lost.".to_owned(),
+            };
+        }
+        if rulings.iter().all(|ruling| ruling.verdict.is_kept() || ruling.verdict == Verdict::NotKnown) {
+            return "Not known whether all that is in use is kept.".to_owned();
+        }
+        "No: not all that is in use is kept.".to_owned()
+    }
+
+    /// What to do, about what is in use and about each region: no sentence twice in a row.
+    #[must_use]
+    pub fn all_advice(&self, judgement: &Judgement) -> Vec<String> {
+        let mut all: Vec<String> = judgement.rulings.iter().filter_map(|ruling| self.advice(ruling)).collect();
+        all.extend(judgement.regions.iter().filter_map(|region| self.of_region(region).1));
+        all.dedup();
+        all
+    }
+
+    /// Why something becomes of what a mechanism hands over.
     #[expect(clippy::too_many_lines, reason = "one sentence for each reason")]
-    pub(super) fn why(&self, ruling: &Ruling) -> String {
-        let Self { from, to, old, next } = self;
+    #[must_use]
+    pub fn why(&self, ruling: &Ruling) -> String {
+        let Self { from, to, old, next, .. } = self;
         let nobody = "nobody reaches the files, and their memory is held until the next reboot";
         match ruling.reason {
             Reason::OldWithoutKho => format!("there is no kho-v… in {from}: it hands nothing over"),
@@ -170,8 +213,9 @@ impl Asked<'_> {
         }
     }
 
-    /// What to do about it.
-    pub(super) fn advice(&self, ruling: &Ruling) -> Option<String> {
+    /// What to do about it; `None` if nothing is to be done, or nothing helps.
+    #[must_use]
+    pub fn advice(&self, ruling: &Ruling) -> Option<String> {
         let Self { from, to, old, .. } = self;
         let off = "leave kho= out of the next command line: regions are kept, and the files of sessions are held";
         Some(match ruling.reason {
@@ -200,7 +244,7 @@ impl Asked<'_> {
             Reason::NextWithoutLuo => "use a next kernel built with CONFIG_LIVEUPDATE=y".to_owned(),
             Reason::NextKhoOff | Reason::NextLuoOff => "add kho=on liveupdate=on to the next command line".to_owned(),
             Reason::MemfdMissing => "use a next kernel built with CONFIG_LIVEUPDATE_MEMFD=y".to_owned(),
-            Reason::RegionsUnknown => "say what FROM was started with: --from-cmdline TEXT".to_owned(),
+            Reason::RegionsUnknown => return (self.how_to_say)(Missing::Regions),
             Reason::MemfdDiffers | Reason::RegionTableDiffers => "use a next kernel with the same version".to_owned(),
             Reason::LabelMissing
             | Reason::SizeDiffers
@@ -214,7 +258,8 @@ impl Asked<'_> {
     }
 
     /// Why something becomes of a region, and what to do about it.
-    pub(super) fn of_region(&self, region: &RegionRuling) -> (String, Option<String>) {
+    #[must_use]
+    pub fn of_region(&self, region: &RegionRuling) -> (String, Option<String>) {
         let label = printable(&region.region.label);
         let next = region.next.as_ref();
         let old_size = size::both(region.region.size);
@@ -238,11 +283,11 @@ impl Asked<'_> {
             Reason::AddressUnknown => {
                 let align = size::human(next.map_or(0, |next| next.align));
                 let why = format!("its address has to be a multiple of {align}, and is not known");
-                (why, Some(format!("say where it is: --at {label}=ADDRESS")))
+                (why, (self.how_to_say)(Missing::Address { label: &label }))
             }
             reason => {
-                let evidence = gmfs_kernel::compat::Evidence::Run;
-                let ruling = Ruling { mechanism: Mechanism::Regions, verdict: region.verdict, reason, evidence };
+                let (mechanism, evidence) = (Mechanism::Regions, Evidence::Run);
+                let ruling = Ruling { mechanism, verdict: region.verdict, reason, evidence };
                 (self.why(&ruling), None)
             }
         }
@@ -280,9 +325,4 @@ fn with(kernel: &Kernel) -> Option<String> {
     let spans: Vec<(Series, Series)> = abi::upstream_with(Family::Kho, number).collect();
     let (first, last) = (spans.first()?.0, spans.last()?.1);
     Some(if first == last { first.to_string() } else { format!("{first} to {last}") })
-}
-
-/// All versions of a kernel, or that it has none.
-pub(super) fn all_versions(kernel: &Kernel) -> String {
-    if kernel.abi.has(Family::Kho) { versions(kernel, &Family::ALL) } else { "no KHO".to_owned() }
 }

@@ -1,48 +1,75 @@
 //! The kernel that runs: what it says of itself in /proc and in debugfs, and what its image says.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use gmfs_image::iomem::IoMem;
 use gmfs_kernel::abi::Family;
 use gmfs_kernel::cmdline::{CommandLine, Region};
 use gmfs_kernel::compat::Uses;
 use gmfs_kernel::{Kernel, Release, memblock};
 
-use super::side;
-use crate::failure::Failure;
+use crate::files::{self, numbers};
+use crate::kernel::{UnknownRelease, of_release, read_image};
 
 /// Where an image of a release may be.
 const IMAGES: [&str; 4] = ["boot/vmlinuz-", "usr/lib/modules/", "lib/modules/", "boot/vmlinux-"];
 /// Symbols that are there only if the kernel was built with a format.
 const SYMBOLS: [(Family, &str); 3] = [(Family::Kho, "kho_"), (Family::Luo, "luo_"), (Family::Memfd, "memfd_luo_")];
 
+/// Why the kernel that runs is not known.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunningError {
+    /// One of its files cannot be read.
+    #[error("cannot read /{path}")]
+    Read {
+        /// The file, below the folder that stands for `/`.
+        path: &'static str,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// What it calls its release is no release.
+    #[error("the release of the running kernel is unclear: {0:?}")]
+    Release(String),
+    /// Neither its image nor its release says what it has.
+    #[error("no image of the running kernel was found in /boot")]
+    NoImage(#[source] UnknownRelease),
+}
+
 /// What is known of the kernel that runs.
-pub(super) struct Running {
-    pub(super) kernel: Kernel,
-    /// The image that it was started from.
-    pub(super) image: Option<PathBuf>,
-    pub(super) line: CommandLine,
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Running {
+    /// Its release and versions.
+    pub kernel: Kernel,
+    /// The image that it was started from, if that was found.
+    pub image: Option<PathBuf>,
+    /// Its command line.
+    pub line: CommandLine,
     /// Whether KHO is on; `None` if only the command line can tell.
-    pub(super) kho: Option<bool>,
+    pub kho: Option<bool>,
     /// The regions that it hands over, with their addresses if it shows them.
-    pub(super) regions: Vec<Region>,
-    /// The sizes of its scratch areas.
-    pub(super) scratch: Option<Vec<u64>>,
-    /// Where its memory ends.
-    pub(super) memory_end: Option<u64>,
+    pub regions: Vec<Region>,
+    /// The sizes of its scratch areas in bytes; `None` if it does not show them.
+    pub scratch: Option<Vec<u64>>,
+    /// The physical address at which its memory ends; `None` if it does not show it, as to users who are not root.
+    pub memory_end: Option<u64>,
     /// Whether a process has a session open; `None` if not all processes can be looked at.
-    pub(super) sessions: Option<bool>,
+    pub sessions: Option<bool>,
 }
 
 impl Running {
-    /// Looks at the kernel whose files are below `root`.
-    pub(super) fn look(root: &Path) -> Result<Self> {
-        let text = |path: &str| fs::read_to_string(root.join(path)).with_context(|| format!("cannot read /{path}"));
+    /// Looks at the kernel whose `proc`, `sys` and `boot` are below `root`: `/` for the kernel that runs here.
+    ///
+    /// # Errors
+    /// Its release or its command line cannot be read, or nothing tells which versions it has.
+    pub fn look(root: &Path) -> Result<Self, RunningError> {
+        let text =
+            |path: &'static str| files::text(&root.join(path)).map_err(|source| RunningError::Read { path, source });
         let release = text("proc/sys/kernel/osrelease")?;
-        let unclear = || Failure::new("release", format!("the release of the running kernel is unclear: {release:?}"));
-        let release = Release::parse(release.trim_end()).ok_or_else(unclear)?;
+        let release = Release::parse(release.trim_end()).ok_or(RunningError::Release(release))?;
         let line = CommandLine::parse(&text("proc/cmdline")?);
         let (image, kernel) = match image_of(root, &release) {
             Some((path, kernel)) => (Some(path), kernel),
@@ -62,12 +89,18 @@ impl Running {
     }
 
     /// What is in use, as far as that can be seen.
-    pub(super) fn uses(&self) -> Uses {
-        let kho = self.kho.unwrap_or(self.line.kho == Some(true));
-        let luo = kho && self.line.liveupdate == Some(true);
+    #[must_use]
+    pub fn uses(&self) -> Uses {
+        let luo = self.has_kho_on() && self.line.liveupdate == Some(true);
         // A kernel without KHO, too, has regions that somebody may want to be kept.
         let regions = !self.regions.is_empty() || !self.kernel.abi.has(Family::Kho);
         Uses { regions, luo, sessions: luo && self.sessions.unwrap_or(true), assumed: true }
+    }
+
+    /// Whether KHO is on: as debugfs tells, otherwise as the command line says.
+    #[must_use]
+    pub fn has_kho_on(&self) -> bool {
+        self.kho.unwrap_or(self.line.kho == Some(true))
     }
 }
 
@@ -78,26 +111,15 @@ fn image_of(root: &Path, release: &Release) -> Option<(PathBuf, Kernel)> {
         None => root.join(format!("{start}{release}")),
     });
     paths.into_iter().find_map(|path| {
-        let found = side::read(&path).ok()?;
+        let found = read_image(&path).ok()?;
         (found.release.as_ref() == Some(release)).then(|| (path, found.into()))
     })
 }
 
 /// What Linux has in a release, less what is not among the symbols of the kernel that runs.
-fn by_symbols(root: &Path, release: Release) -> Result<Kernel> {
-    let mut kernel = side::of_release(release).context("no image of the running kernel was found in /boot")?;
-    let Ok(symbols) = fs::File::open(root.join("proc/kallsyms")) else { return Ok(kernel) };
-    let mut found = [false; SYMBOLS.len()];
-    let mut any = false;
-    for line in BufReader::new(symbols).split(b'\n').map_while(Result::ok) {
-        any = true;
-        let name = line.splitn(3, |byte| *byte == b' ').nth(2).unwrap_or_default();
-        for (found, (_, start)) in found.iter_mut().zip(SYMBOLS) {
-            *found |= name.starts_with(start.as_bytes());
-        }
-    }
-    let missing = SYMBOLS.iter().zip(found).filter(|(_, found)| any && !found).map(|((family, _), _)| *family);
-    for family in missing.collect::<Vec<_>>() {
+fn by_symbols(root: &Path, release: Release) -> Result<Kernel, RunningError> {
+    let mut kernel = of_release(release).map_err(RunningError::NoImage)?;
+    for family in missing_symbols(&root.join("proc/kallsyms")) {
         kernel.abi = match family {
             Family::Kho => Default::default(),
             Family::Luo => [Family::Luo, Family::LuoSession, Family::LuoFlb, Family::Memfd]
@@ -109,9 +131,24 @@ fn by_symbols(root: &Path, release: Release) -> Result<Kernel> {
     Ok(kernel)
 }
 
+/// The formats of which a list of symbols has none; none if it has no symbols at all, because it is not shown.
+fn missing_symbols(list: &Path) -> Vec<Family> {
+    let mut found = [false; SYMBOLS.len()];
+    let mut any = false;
+    let lines = fs::File::open(list).into_iter().flat_map(|list| BufReader::new(list).split(b'\n'));
+    for line in lines.map_while(Result::ok) {
+        any = true;
+        let name = line.splitn(3, |byte| *byte == b' ').nth(2).unwrap_or_default();
+        for (found, (_, start)) in found.iter_mut().zip(SYMBOLS) {
+            *found |= name.starts_with(start.as_bytes());
+        }
+    }
+    SYMBOLS.iter().zip(found).filter(|(_, found)| any && !found).map(|((family, _), _)| *family).collect()
+}
+
 /// The regions that the kernel hands over: those that it shows, otherwise those of its command line.
 fn regions(debug: &Path, line: &CommandLine) -> Vec<Region> {
-    let table = fs::read(debug.join("sub_fdts/memblock")).ok().and_then(|table| memblock::regions(&table));
+    let table = files::bytes(&debug.join("sub_fdts/memblock")).ok().and_then(|table| memblock::regions(&table));
     let Some(mut table) = table else { return line.regions.clone() };
     for region in &mut table {
         let own = line.regions.iter().find(|own| own.label == region.label);
@@ -120,21 +157,11 @@ fn regions(debug: &Path, line: &CommandLine) -> Vec<Region> {
     table
 }
 
-/// Numbers in hexadecimal, one a line.
-fn numbers(path: &Path) -> Option<Vec<u64>> {
-    let text = fs::read_to_string(path).ok()?;
-    let number = |line: &str| u64::from_str_radix(line.trim().trim_start_matches("0x"), 16).ok();
-    text.lines().map(number).collect::<Option<Vec<_>>>().filter(|numbers| !numbers.is_empty())
-}
-
 /// Where memory ends; root alone is told.
 fn memory_end(iomem: &Path) -> Option<u64> {
-    let text = fs::read_to_string(iomem).ok()?;
-    let ends = text.lines().filter_map(|line| {
-        let (range, _) = line.split_once(" : ").filter(|(_, name)| *name == "System RAM")?;
-        u64::from_str_radix(range.trim().split_once('-')?.1, 16).ok()?.checked_add(1)
-    });
-    ends.max().filter(|end| *end > 1)
+    let iomem = IoMem::parse(&files::text(iomem).ok()?).ok()?;
+    let ram = iomem.resources().iter().filter(|resource| resource.name == "System RAM");
+    ram.map(|resource| resource.span.end()).max()
 }
 
 /// Whether a process has a session of a live update open.
@@ -148,7 +175,7 @@ fn sessions(proc: &Path) -> Option<bool> {
             Ok(files) => files,
             Err(error) => {
                 // A process may have ended meanwhile.
-                all_seen &= error.kind() == std::io::ErrorKind::NotFound;
+                all_seen &= error.kind() == ErrorKind::NotFound;
                 continue;
             }
         };
@@ -162,6 +189,8 @@ fn sessions(proc: &Path) -> Option<bool> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
     use std::os::unix::fs::symlink;
 
     use gmfs_kernel::Codec;
@@ -221,7 +250,7 @@ mod tests {
         // Nothing is shown to this user.
         assert_eq!(symbols(""), 6);
         let newer = Running::look(root("9.1.0", LINE, &[]).path());
-        assert!(format!("{:#}", newer.err().unwrap()).contains("newer than this gmfs"));
+        assert!(gmfs_io::with_causes(&newer.err().unwrap()).contains("newer than this gmfs"));
     }
 
     #[test]
