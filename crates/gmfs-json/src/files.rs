@@ -2,8 +2,9 @@
 
 use gmfs::Store;
 use gmfs::in_use::ByFile;
-use gmfs::store::Run;
+use gmfs::store::{Run, gaps};
 use gmfs::walk::Why;
+use gmfs::whose::Whose;
 use gmfs_format::model::Inode as Found;
 use gmfs_format::model::InodeNo;
 use gmfs_format::native::tables::INODE_ALIGN_1G;
@@ -292,6 +293,19 @@ pub struct Listing {
     pub not_shown: Vec<NotShown>,
 }
 
+impl Listing {
+    /// The entries of a store, of whose inode table `lost_pages` cannot be read, and what the listing leaves out.
+    pub fn new(store: &Store, entries: Vec<Entry>, lost_pages: u64, hidden: &[(&Found, Why)]) -> Self {
+        Self {
+            image: (&store.place).into(),
+            store: store.into(),
+            entries,
+            lost_pages,
+            not_shown: NotShown::list(hidden),
+        }
+    }
+}
+
 /// A file as `stat` shows it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
@@ -342,6 +356,26 @@ pub struct Map {
     /// Arguments of the VMM that map the file as a guest's memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arguments: Option<Vec<String>>,
+}
+
+impl Map {
+    /// Where a file of a store is: the file with its runs. `lost`: what no run covers is lost data, not a hole.
+    pub fn new(store: &Store, path: Option<&[u8]>, found: &Found, runs: &[Run], lost: bool) -> Self {
+        let extents = runs.iter().map(|run| Extent::new(run, store)).collect();
+        let gaps = gaps(runs, found.size).into_iter();
+        let gaps = gaps.map(|gap| Hole { offset: gap.offset, length: gap.len }).collect();
+        let (holes, lost) = if lost { (Vec::new(), gaps) } else { (gaps, Vec::new()) };
+        Self {
+            image: (&store.place).into(),
+            store: store.into(),
+            file: File::new(path, found, extents),
+            block_size: store.block_bytes(),
+            physical_base: store.physical_base(),
+            holes,
+            lost,
+            arguments: None,
+        }
+    }
 }
 
 /// A part of a file that no block holds.
@@ -403,6 +437,25 @@ impl Owner {
             copy: None,
             page: None,
             page_kind: None,
+        }
+    }
+
+    /// The answer for an address, as it was asked for.
+    pub fn new(asked: String, whose: &Whose) -> Self {
+        let metadata = whose.owner.metadata.as_ref();
+        Self {
+            asked,
+            address: whose.address,
+            physical: whose.physical,
+            block: whose.block,
+            what: whose.owner.what.name().into(),
+            path: Path::new(whose.path.as_deref()),
+            ino: whose.ino().and_then(ino),
+            offset: whose.offset(),
+            beyond_end: whose.is_past_end,
+            copy: metadata.and_then(|metadata| metadata.copy).map(|copy| copy.to_string()),
+            page: metadata.and_then(|metadata| metadata.page).map(|page| u64::from(page.0)),
+            page_kind: metadata.and_then(|metadata| metadata.kind.clone()),
         }
     }
 }

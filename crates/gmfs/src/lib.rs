@@ -151,10 +151,12 @@ pub mod raw_page;
 pub mod report;
 pub mod save;
 pub mod store;
+pub mod tables;
 #[cfg(test)]
 mod testing;
 pub mod verify;
 pub mod walk;
+pub mod whose;
 pub mod words;
 
 pub use copy::Progress;
