@@ -200,26 +200,9 @@ pub struct Extract {
 pub struct Change {
     /// What became of the file: created, removed, moved or changed.
     pub change: Word,
-    /// Its path.
+    /// The file or directory before and after it.
     #[serde(flatten)]
-    pub path: files::Path,
-    /// Path in the region before the change; null if it was not there.
-    pub path_before: Option<String>,
-    /// The path before the change in hexadecimal, where it is not UTF-8.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path_before_bytes: Option<String>,
-    /// Inode number; null if it belongs to no file.
-    pub ino: u32,
-    /// What kind of thing it is, in a word.
-    pub kind: Word,
-    /// Bytes in the file before the change; null if it was not there.
-    pub size_before: Option<u64>,
-    /// Bytes in the file after the change; null if it is not there then.
-    pub size_after: Option<u64>,
-    /// How many blocks it had before the change; null if it was not there.
-    pub blocks_before: Option<u64>,
-    /// How many blocks it has after the change; null if it is not there then.
-    pub blocks_after: Option<u64>,
+    pub file: files::BeforeAfter,
     /// Permission bits, owner and group before the change; null if it was not there.
     pub access_before: Option<Access>,
     /// Permission bits, owner and group after the change; null if it is not there then.
@@ -247,24 +230,15 @@ impl From<gmfs::changes::Access> for Access {
 
 impl From<&One> for Change {
     fn from(one: &One) -> Self {
-        let path = |state: &Option<State>| state.as_ref().and_then(|state| state.path.clone());
-        let before = path(&one.before).map(|path| text(&path));
-        let (path_before, path_before_bytes) = before.map_or((None, None), |(text, bytes)| (Some(text), bytes));
-        let size = |state: &Option<State>| state.as_ref().map(|state| state.size);
-        let blocks = |state: &Option<State>| state.as_ref().map(|state| state.blocks);
+        fn side(state: &State) -> files::Side<'_> {
+            files::Side { path: state.path.as_deref(), size: state.size, blocks: state.blocks }
+        }
+        let (before, after) = (one.before.as_ref(), one.after.as_ref());
         Self {
             change: one.what.name().into(),
-            path: files::Path::new(path(if one.after.is_some() { &one.after } else { &one.before }).as_deref()),
-            path_before,
-            path_before_bytes,
-            ino: one.ino.0,
-            kind: one.kind.name().into(),
-            size_before: size(&one.before),
-            size_after: size(&one.after),
-            blocks_before: blocks(&one.before),
-            blocks_after: blocks(&one.after),
-            access_before: one.before.as_ref().and_then(|state| state.access).map(Access::from),
-            access_after: one.after.as_ref().and_then(|state| state.access).map(Access::from),
+            file: files::BeforeAfter::new(one.ino, one.kind, before.map(side), after.map(side)),
+            access_before: before.and_then(|state| state.access).map(Access::from),
+            access_after: after.and_then(|state| state.access).map(Access::from),
         }
     }
 }

@@ -6,7 +6,7 @@ use gmfs::store::{Run, gaps};
 use gmfs::walk::Why;
 use gmfs::whose::Whose;
 use gmfs_format::model::Inode as Found;
-use gmfs_format::model::InodeNo;
+use gmfs_format::model::{InodeNo, Kind};
 use gmfs_format::native::tables::INODE_ALIGN_1G;
 use gmfs_format::native::tables::INODE_IMMUTABLE;
 use serde::{Deserialize, Serialize};
@@ -84,6 +84,62 @@ impl Path {
         let path = self.path.as_ref()?;
         // A path that is not UTF-8 is escaped already.
         Some(if self.path_bytes.is_some() { path.clone() } else { gmfs_format::name::escape(path.as_bytes()) })
+    }
+}
+
+/// A file or directory at two times, or in two images.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct BeforeAfter {
+    /// Its path after the change; before it, if it is not there any more.
+    #[serde(flatten)]
+    pub path: Path,
+    /// Path in the region before the change; null if it was not there.
+    pub path_before: Option<String>,
+    /// The path before the change in hexadecimal, where it is not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path_before_bytes: Option<String>,
+    /// Inode number; null if it belongs to no file.
+    pub ino: u32,
+    /// What kind of thing it is, in a word.
+    pub kind: Word,
+    /// Bytes in the file before the change; null if it was not there.
+    pub size_before: Option<u64>,
+    /// Bytes in the file after the change; null if it is not there then.
+    pub size_after: Option<u64>,
+    /// How many blocks it had before the change; null if it was not there.
+    pub blocks_before: Option<u64>,
+    /// How many blocks it has after the change; null if it is not there then.
+    pub blocks_after: Option<u64>,
+}
+
+/// A file or directory at one of the two times.
+pub(crate) struct Side<'p> {
+    /// `None` if no path leads to it.
+    pub(crate) path: Option<&'p [u8]>,
+    pub(crate) size: u64,
+    pub(crate) blocks: u64,
+}
+
+impl BeforeAfter {
+    /// `None` stands for a time at which it is not there.
+    pub(crate) fn new(ino: InodeNo, kind: Kind, before: Option<Side<'_>>, after: Option<Side<'_>>) -> Self {
+        let before_path = before.as_ref().and_then(|side| side.path);
+        let (path_before, path_before_bytes) =
+            before_path.map(text).map_or((None, None), |(text, bytes)| (Some(text), bytes));
+        let now = after.as_ref().or(before.as_ref());
+        Self {
+            path: Path::new(now.and_then(|side| side.path)),
+            path_before,
+            path_before_bytes,
+            ino: ino.0,
+            kind: kind.name().into(),
+            size_before: before.as_ref().map(|side| side.size),
+            size_after: after.as_ref().map(|side| side.size),
+            blocks_before: before.as_ref().map(|side| side.blocks),
+            blocks_after: after.as_ref().map(|side| side.blocks),
+        }
     }
 }
 

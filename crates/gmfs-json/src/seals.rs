@@ -5,7 +5,7 @@ use gmfs_volume::seals::FileSeals;
 use serde::{Deserialize, Serialize};
 
 use crate::Word;
-use crate::{files, region};
+use crate::{diff, files, region};
 use gmfs::changes::Changes;
 
 /// The image and the region that were changed.
@@ -135,14 +135,9 @@ pub struct Unseal {
 #[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Differing {
-    /// State, in a word.
-    pub state: Word,
-    /// Why, in a word or a sentence.
-    pub reason: Option<Word>,
-    /// Place in the file, in bytes from its start. In what `save` and `repair -o` make, the file is the region's.
-    pub offset: u64,
-    /// Bytes from the offset or the address on.
-    pub length: u64,
+    /// The range, and why it is not known to be the same.
+    #[serde(flatten)]
+    pub range: diff::Differing,
     /// Number of a block in the region; of a run, its first.
     pub block: u64,
     /// How many there are.
@@ -204,10 +199,12 @@ impl Verified {
                 _ => ("unknown", Some("unreadable")),
             };
             Differing {
-                state: state.into(),
-                reason: reason.map(Into::into),
-                offset: range.offset,
-                length: range.length,
+                range: diff::Differing {
+                    state: state.into(),
+                    reason: reason.map(Into::into),
+                    offset: range.offset,
+                    length: range.length,
+                },
                 block: range.block.into(),
                 count: range.count,
                 address: store.place.base.saturating_add(range.at),
