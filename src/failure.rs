@@ -20,6 +20,8 @@ use gmfs_volume::content::ContentError;
 use gmfs_volume::restore::RestoreError;
 use gmfs_volume::{ChangeError, OpenError};
 
+pub(crate) use gmfs_format::name::printable;
+
 /// What to do about memory that is in use.
 const MAPPED: &str = "end that process first; --in-use-ok goes on, and its memory changes under it";
 
@@ -76,12 +78,6 @@ pub(crate) type Told = (&'static str, Option<String>);
 /// Code and next step of an error: those of the first of its causes for which they are known.
 pub(crate) fn told(error: &anyhow::Error) -> Option<Told> {
     error.chain().find_map(known)
-}
-
-/// A text with the characters escaped that could control a terminal. What is already escaped stays as it is.
-pub(crate) fn printable(text: &str) -> String {
-    let parts: Vec<String> = text.split('\\').map(|part| gmfs_format::name::escape(part.as_bytes())).collect();
-    parts.join("\\")
 }
 
 /// Code and next step of one error in a chain of causes.
@@ -358,12 +354,6 @@ fn content(_: &ContentError) -> Told {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nothing_printable_steers_a_terminal() {
-        assert_eq!(printable("a\x1b[2Jb\nc"), "a\\x1b[2Jb\\nc");
-        assert_eq!(printable("'x\\n' ü"), "'x\\n' ü");
-    }
 
     #[test]
     fn a_known_cause_gives_code_and_hint() {

@@ -177,6 +177,19 @@ pub struct Extracted {
     pub absent: Vec<Gap>,
 }
 
+impl Extracted {
+    /// A file of a store that was extracted, or in a dry run would be.
+    pub fn new(file: &gmfs::extract::DoneFile, store: &gmfs::Store) -> Self {
+        Self {
+            path: files::Path::new(Some(&file.path)),
+            output: file.output.to_string_lossy().into_owned(),
+            size: file.size,
+            doubtful: file.is_doubtful,
+            absent: Gap::list(&file.gaps, Some(store.place.base), store.physical_base()),
+        }
+    }
+}
+
 /// The answer of `extract`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]

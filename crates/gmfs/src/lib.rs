@@ -131,6 +131,7 @@ pub mod error;
 pub mod extract;
 pub mod find;
 pub mod folder;
+pub mod gap_list;
 pub mod glob;
 pub mod health;
 pub mod in_use;
