@@ -24,8 +24,8 @@
 //! | opening an image, finding and locking the store in it | [`ImageSpec`], [`find`] |
 //! | files and directories, where their bytes are, whose an address is | [`Store`], [`walk`], [`glob`] |
 //! | reading a file with its gaps | [`Store::read_with_gaps`], [`content`], [`copy`] |
-//! | extracting a tree into a folder | [`extract`], [`folder`], [`new_file`], [`attributes`] |
-//! | putting a tree from outside into a region | [`put`], [`mode`] |
+//! | extracting a tree into a folder | [`extract`], [`folder`], [`new_file`], [`attributes`], [`gap_list`] |
+//! | putting a tree from outside into a region; copying inside it | [`put`], [`mode`]; [`copy_within`] |
 //! | saving a store | [`save`] |
 //! | what blocks are used for, and what still fits | [`allocation`], [`picture`] |
 //! | metrics for monitoring | [`metrics`] |
@@ -125,6 +125,7 @@ pub mod bad;
 pub mod changes;
 pub mod content;
 pub mod copy;
+pub mod copy_within;
 pub mod debugfs;
 pub mod diff;
 pub mod error;
