@@ -93,6 +93,22 @@ impl ImageSpec {
         std::iter::once(self.path.as_path()).chain(self.parts.iter().chain(&self.over).map(PathBuf::as_path))
     }
 
+    /// The same image by paths that stay right in another directory.
+    ///
+    /// # Errors
+    /// The current directory cannot be found out.
+    pub fn absolute(self) -> Result<Self, Error> {
+        let absolute = |path: &Path| {
+            let found = std::path::absolute(path);
+            found.map_err(|source| Error::Absolute { path: path.to_owned(), source })
+        };
+        let all = |paths: &[PathBuf]| paths.iter().map(|path| absolute(path)).collect::<Result<Vec<_>, _>>();
+        let (path, parts, over) = (absolute(&self.path)?, all(&self.parts)?, all(&self.over)?);
+        let data = self.data_from.as_ref().map(|data| absolute(&data.path)).transpose()?;
+        let data_from = self.data_from.zip(data).map(|(data, path)| DataFrom { path, ..data });
+        Ok(Self { path, parts, over, data_from, ..self })
+    }
+
     /// Opens the image for reading; `window` is the part of `/dev/mem` that is to be seen.
     ///
     /// # Errors
