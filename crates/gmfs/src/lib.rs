@@ -21,8 +21,8 @@
 //!
 //! | for | see |
 //! | --- | --- |
-//! | opening an image, finding and locking the store in it | [`ImageSpec`], [`find`] |
-//! | files and directories, where their bytes are, whose an address is | [`Store`], [`walk`], [`glob`] |
+//! | opening an image, finding and locking the store in it; why there is none | [`ImageSpec`], [`find`]; [`diagnosis`] |
+//! | files and directories, where their bytes are, whose an address is | [`Store`], [`walk`], [`glob`], [`whose`] |
 //! | reading a file with its gaps | [`Store::read_with_gaps`], [`content`], [`copy`] |
 //! | extracting a tree into a folder | [`extract`], [`folder`], [`new_file`], [`attributes`], [`gap_list`] |
 //! | putting a tree from outside into a region; copying inside it | [`put`], [`mode`]; [`copy_within`] |
@@ -30,6 +30,7 @@
 //! | what blocks are used for, and what still fits | [`allocation`], [`picture`] |
 //! | metrics for monitoring | [`metrics`] |
 //! | a page that shows all of it | [`report`] |
+//! | what an image is, and which stores are in it | [`survey`], [`find`] |
 //! | how much of a store a dump holds | [`presence`], [`lacking`] |
 //! | whether processes have it mapped | [`in_use`] |
 //! | mapping a file into one range of addresses, for a VMM | [`memory`] |
@@ -127,6 +128,7 @@ pub mod content;
 pub mod copy;
 pub mod copy_within;
 pub mod debugfs;
+pub mod diagnosis;
 pub mod diff;
 pub mod error;
 pub mod extract;
@@ -153,6 +155,7 @@ pub mod raw_page;
 pub mod report;
 pub mod save;
 pub mod store;
+pub mod survey;
 pub mod tables;
 #[cfg(test)]
 mod testing;
