@@ -27,6 +27,7 @@
 //! | extracting a tree into a folder | [`extract`], [`folder`], [`new_file`], [`attributes`], [`gap_list`] |
 //! | putting a tree from outside into a region; copying inside it | [`put`], [`mode`]; [`copy_within`] |
 //! | saving a store | [`save`] |
+//! | sealing files, and comparing them with their seals | [`seal`], [`verify`] |
 //! | what blocks are used for, and what still fits | [`allocation`], [`picture`] |
 //! | metrics for monitoring | [`metrics`] |
 //! | a page that shows all of it | [`report`] |
@@ -154,6 +155,7 @@ pub mod put_back;
 pub mod raw_page;
 pub mod report;
 pub mod save;
+pub mod seal;
 pub mod store;
 pub mod survey;
 pub mod tables;
