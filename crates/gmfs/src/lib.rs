@@ -25,7 +25,7 @@
 //! | files and directories, where their bytes are, whose an address is | [`Store`], [`walk`], [`glob`], [`whose`] |
 //! | reading a file with its gaps | [`Store::read_with_gaps`], [`content`], [`copy`] |
 //! | extracting a tree into a folder | [`extract`], [`folder`], [`new_file`], [`attributes`], [`gap_list`] |
-//! | putting a tree from outside into a region; copying inside it | [`put`], [`mode`]; [`copy_within`] |
+//! | putting a tree from outside into a region; copying inside it | [`put`], [`mode`], [`owner`]; [`copy_within`] |
 //! | saving a store | [`save`] |
 //! | sealing files, and comparing them with their seals | [`seal`], [`verify`] |
 //! | what blocks are used for, and what still fits | [`allocation`], [`picture`] |
@@ -148,6 +148,7 @@ pub mod metrics;
 pub mod mode;
 pub mod new_file;
 pub mod open;
+pub mod owner;
 pub mod picture;
 pub mod presence;
 pub mod put;
