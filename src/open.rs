@@ -18,8 +18,8 @@ use gmfs_format::native::geometry::Geometry;
 use gmfs_format::spec::RegionSpec;
 use gmfs_image::file::FileError;
 use gmfs_image::undo::Recorded;
-use gmfs_image::{Holes, Image, Kind, Locking, probe};
-use gmfs_io::{Overlay, ReadAt as _, Span, Window, WriteAt};
+use gmfs_image::{Holes, Kind, Locking, probe};
+use gmfs_io::{ReadAt as _, Span, Window, WriteAt};
 use gmfs_volume::{ChangeError, OpenError, Recovery, Superblocks, Writer, WriterOptions};
 
 use crate::clock;
@@ -538,15 +538,11 @@ pub(crate) fn whole(args: &TargetArgs, also: Option<Geometry>, ctx: &Ctx) -> Res
         let (kind, target) = for_writing(&image, ctx)?;
         return Ok(Opening { kind, target, _lock: ReadLock::default() });
     }
-    let found = image.spec().locate_for_dry_run(&image.wait.locking(None), &Watching::new(ctx));
-    let (Image { kind, source, .. }, span, lock) = found.map_err(told)?;
-    let there = Superblocks::load(&Window::new(&source, span.offset, span.len)).ok().map(|found| found.geometry());
-    let metadata = there.into_iter().chain(also).flat_map(|geometry| geometry.metadata());
-    let shift = |at: u64| span.offset.saturating_add(at);
-    let keep = metadata.map(|range| shift(range.start)..shift(range.end)).collect();
-    let overlay: Box<dyn WriteAt> = Box::new(Overlay::keeping(source, keep));
-    details::target(&Place { kind, path: args.image.clone(), base: span.offset }, Some(span.len), true, ctx);
-    Ok(Opening { kind, target: Window::new(overlay, span.offset, span.len), _lock: lock })
+    let found = image.spec().locate_for_dry_run(also, &image.wait.locking(None), &Watching::new(ctx));
+    let (kind, target, lock) = found.map_err(told)?;
+    let opening = Opening { kind, target, _lock: lock };
+    details::target(&opening.place(args), Some(opening.target.size()), true, ctx);
+    Ok(opening)
 }
 
 /// Refuses to change a region that is damaged: the change would be based on wrong metadata.
