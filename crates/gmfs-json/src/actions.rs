@@ -1,10 +1,11 @@
 //! What was done or found: `gmfs.mkfs/1`, `gmfs.scan/1`, `gmfs.save/1`, `gmfs.extract/1` and the commands that change
 //! files.
 
-use gmfs::Candidate;
 use gmfs::changes::{Changes, One, State};
 use gmfs::content::{self, Gaps};
 use gmfs::put_back;
+use gmfs::{Candidate, Located, Store};
+use gmfs_volume::rebuild::load_or_rebuild;
 use serde::{Deserialize, Serialize};
 
 use crate::Word;
@@ -160,6 +161,38 @@ pub struct Save {
     pub absent: Vec<Gap>,
 }
 
+impl Save {
+    /// The answer for a region; `written` bytes are in the file `output`, or `None` in a dry run.
+    pub fn region(located: &Located, output: String, gaps: &Gaps, written: Option<u64>) -> Self {
+        let Located { place, source, .. } = located;
+        let (base, size) = (place.base, source.size());
+        let superblocks = load_or_rebuild(source);
+        let unknown = |_| region::Store::unknown(base, Some(size));
+        Self {
+            image: place.into(),
+            store: superblocks.map_or_else(unknown, |found| region::Store::new(base, found.current())),
+            region: region::Span { base, size },
+            dry_run: written.is_none(),
+            output,
+            bytes_written: written,
+            absent: Gap::list(gaps, Some(base), place.address()),
+        }
+    }
+
+    /// The answer for a hand-over, of which `size` bytes of memory are saved.
+    pub fn handover(store: &Store, size: u64, output: String, gaps: &Gaps, written: Option<u64>) -> Self {
+        Self {
+            image: (&store.place).into(),
+            store: store.into(),
+            region: region::Span { base: store.base(), size },
+            dry_run: written.is_none(),
+            output,
+            bytes_written: written,
+            absent: Gap::list(gaps, None, Some(0)),
+        }
+    }
+}
+
 /// A file that was extracted, and its gaps.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
@@ -179,7 +212,7 @@ pub struct Extracted {
 
 impl Extracted {
     /// A file of a store that was extracted, or in a dry run would be.
-    pub fn new(file: &gmfs::extract::DoneFile, store: &gmfs::Store) -> Self {
+    pub fn new(file: &gmfs::extract::DoneFile, store: &Store) -> Self {
         Self {
             path: files::Path::new(Some(&file.path)),
             output: file.output.to_string_lossy().into_owned(),

@@ -378,6 +378,23 @@ pub struct Status {
     pub lost_pages: u64,
 }
 
+impl Status {
+    /// A file of a store at this path, with its runs; `lost_pages` of the tables that say where they are cannot be read.
+    pub fn new(store: &Store, path: &[u8], found: &Found, runs: &[Run], lost_pages: u64) -> Self {
+        Self {
+            entry: Entry::new(path, found).known(store.known_as(found.ino)),
+            handed: luo::Handed::of(store, found.ino),
+            extents: runs.iter().map(|run| Extent::new(run, store)).collect(),
+            lost_pages,
+        }
+    }
+
+    /// The same with the processes that have it mapped, if that was asked for.
+    pub fn used(self, mapped: Option<&ByFile>, found: &Found) -> Self {
+        Self { entry: self.entry.used(mapped, found), ..self }
+    }
+}
+
 /// The answer of `stat`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
