@@ -17,25 +17,6 @@ use crate::render::{findings, size, wrap};
 /// At most this many findings, this many edits and this many losses are listed in one question.
 const LISTED: usize = 8;
 
-/// Agrees to every repair, except to edits of memory that a process has mapped.
-pub(crate) struct Willing<'w> {
-    pub(crate) watch: &'w mut Watch,
-}
-
-impl Decide for Willing<'_> {
-    fn decide(&mut self, _: &Question<'_>) -> Decision {
-        Decision::Repair
-    }
-
-    fn hold_back(&mut self, source: &dyn ReadAt, state: &Superblocks, edits: &[Planned]) -> Vec<HeldBack> {
-        self.watch.hold_back(source, state, edits)
-    }
-
-    fn hold_back_bytes(&mut self, source: &dyn ReadAt, edits: &[Planned]) -> Vec<HeldBack> {
-        self.watch.hold_back_bytes(source, edits)
-    }
-}
-
 /// Asks the user on the terminal.
 pub(crate) struct Asking<'c> {
     watch: &'c mut Watch,

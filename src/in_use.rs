@@ -47,17 +47,12 @@ pub(crate) fn tell(notice: &Notice) {
             ));
         }
         Notice::Unknown(path, error) => {
-            let why: Vec<String> = chain(error).map(ToString::to_string).collect();
-            once(&format!("whether processes have mapped {} is not known: {}", path.display(), why.join(": ")));
+            let why = gmfs_io::with_causes(error);
+            once(&format!("whether processes have mapped {} is not known: {why}", path.display()));
         }
         Notice::KeptApart(why) => ctx::warn(&format!("{why} (--in-use-ok does it all the same)")),
         _ => {}
     }
-}
-
-/// An error and its causes.
-pub(crate) fn chain(error: &dyn std::error::Error) -> impl Iterator<Item = &dyn std::error::Error> {
-    std::iter::successors(Some(error), |error| error.source())
 }
 
 /// The processes that have a file mapped, as text for a table.

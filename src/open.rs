@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use clap::Args;
 use gmfs::changes::Changes;
+use gmfs::diagnosis::{Diagnosis, layout_instead};
 use gmfs::in_use::Watch;
-use gmfs::lacking::Lacking;
 use gmfs::open::{DataFrom, ReadLock, Target, Unlocked, Which};
-use gmfs::store::{Guestmemfs, other_layout};
+use gmfs::store::Guestmemfs;
 use gmfs::{ImageSpec, Located, Observer, Place, Store};
 use gmfs_check::Report;
 use gmfs_format::Layout;
@@ -18,9 +18,8 @@ use gmfs_format::native::geometry::Geometry;
 use gmfs_format::spec::RegionSpec;
 use gmfs_image::file::FileError;
 use gmfs_image::undo::Recorded;
-use gmfs_image::{Holes, Image, Kind, foreign, probe};
-use gmfs_io::{Overlay, ReadAt as _, Span, Window, WriteAt};
-use gmfs_volume::rebuild;
+use gmfs_image::{Holes, Kind, Locking, probe};
+use gmfs_io::{ReadAt as _, Span, Window, WriteAt};
 use gmfs_volume::{ChangeError, OpenError, Recovery, Superblocks, Writer, WriterOptions};
 
 use crate::clock;
@@ -215,21 +214,12 @@ impl ImageArgs {
     pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
         std::iter::once(self.image.as_path()).chain(self.parts.iter().chain(&self.over).map(PathBuf::as_path))
     }
-
-    /// Opens the image for reading; `window` is the part of `/dev/mem` that is to be seen.
-    pub(crate) fn open(&self, window: Option<Span>) -> Result<Image, probe::OpenError> {
-        self.spec().open(window)
-    }
 }
 
 impl ReadArgs {
-    /// Takes a read lock on `span` of an image, or, unless somebody said where the region is (`asked`), on all of a
-    /// file. With --no-lock, it records instead what is there now.
-    pub(crate) fn lock_range(&self, image: &Image, span: Span, asked: bool, ctx: &Ctx) -> Result<ReadLock> {
-        let locking = self.wait.locking(None);
-        let locking = (!self.no_lock).then_some(&locking);
-        let lock = self.spec().lock_range(image, span, asked, locking, &Watching::new(ctx));
-        lock.map_err(|error| told(error.into()))
+    /// How the image is locked; `None` with --no-lock.
+    pub(crate) fn locking(&self) -> Option<Locking<'static>> {
+        (!self.no_lock).then(|| self.wait.locking(None))
     }
 }
 
@@ -330,8 +320,7 @@ pub(crate) fn locate(args: &ReadArgs, ctx: &Ctx) -> Result<Located> {
 
 /// Opens the image for reading, finds the store in it, of whatever layout, and locks it.
 pub(crate) fn locate_any(args: &ReadArgs, ctx: &Ctx) -> Result<Located> {
-    let locking = args.wait.locking(None);
-    let located = args.spec().locate((!args.no_lock).then_some(&locking), &Watching::new(ctx));
+    let located = args.spec().locate(args.locking().as_ref(), &Watching::new(ctx));
     let located = located.map_err(|error| about(told(error), "open", &args.image))?;
     if located.guestmemfs.is_none() && (args.by.is_some() || args.data_from.is_some()) {
         let option = if args.by.is_some() { "--by" } else { "--data-from" };
@@ -341,14 +330,6 @@ pub(crate) fn locate_any(args: &ReadArgs, ctx: &Ctx) -> Result<Located> {
     }
     details::located(&located, !args.no_lock, ctx);
     Ok(located)
-}
-
-/// Whether what was located is a store that is not native.
-pub(crate) fn is_other(located: &Located) -> bool {
-    let none = |source| matches!(Superblocks::load(source), Err(OpenError::NoRegion { .. }));
-    located.guestmemfs.is_some()
-        || located.handover.is_some()
-        || none(&located.source) && located.layout_if_other().is_some()
 }
 
 /// The region's superblocks. If they are lost, the error says what helps.
@@ -369,36 +350,25 @@ const NOT_THIS: &str = "name the image that holds the region; if it lies elsewhe
 /// dump lacks and why.
 pub(crate) fn no_superblock(located: &Located, error: OpenError) -> anyhow::Error {
     let OpenError::NoRegion { a, b } = &error else { return error.into() };
-    if let Some(layout) = located.layout_if_other() {
-        return told(gmfs::Error::NotNative(layout));
-    }
-    if rebuild::load_or_rebuild(&located.source).is_ok() {
-        let message = format!("both copies of the superblock are lost (A: {a}; B: {b}), and the rest is there");
-        let failure = Failure::new("superblocks-lost", message);
-        return failure
-            .hint(
-                "`gmfs fsck -p IMAGE` writes the superblocks again, `gmfs repair IMAGE -o FILE` does so in a copy of the \
-                 region; both take --region SIZE:BASE",
-            )
-            .into();
-    }
-    if let Some((geometry, _)) = rebuild::layout(&located.source) {
-        let message = format!("no superblock is there, but pages of a region of {} bytes are", geometry.size());
-        let hint = "--region SIZE:BASE with that size tells where all of it is";
-        return anyhow::Error::new(Failure::new("region-elsewhere", message).hint(hint)).context(error.to_string());
-    }
-    let first = located.absent_superblock();
-    if let (None, Some(found)) = (&located.dump, foreign::identify(&located.source)) {
-        let place = located.place.base.saturating_add(found.offset);
-        let message = format!("it holds something else: {}, marked at offset {place:#x}", found.name);
-        return anyhow::Error::new(Failure::new("holds-other", message).hint(NOT_THIS));
-    }
-    match (&located.dump, first) {
-        (Some(dump), Some((_, why))) => {
-            let range = Span::new(located.place.base, located.source.size());
-            let lacking = Lacking::partly(located.place.kind, dump, range, why);
-            anyhow::Error::new(lacking::failure(&lacking)).context(error.to_string())
+    let failure = |code, message: String, hint: &str| anyhow::Error::new(Failure::new(code, message).hint(hint));
+    match located.diagnose() {
+        Diagnosis::OtherLayout(layout) => told(gmfs::Error::NotNative(layout)),
+        Diagnosis::Rebuildable => {
+            let message = format!("both copies of the superblock are lost (A: {a}; B: {b}), and the rest is there");
+            let hint = "`gmfs fsck -p IMAGE` writes the superblocks again, `gmfs repair IMAGE -o FILE` does so in a copy of the \
+                        region; both take --region SIZE:BASE";
+            failure("superblocks-lost", message, hint)
         }
+        Diagnosis::Elsewhere { size } => {
+            let message = format!("no superblock is there, but pages of a region of {size} bytes are");
+            let hint = "--region SIZE:BASE with that size tells where all of it is";
+            failure("region-elsewhere", message, hint).context(error.to_string())
+        }
+        Diagnosis::Holds { name, at } => {
+            let message = format!("it holds something else: {name}, marked at offset {at:#x}");
+            failure("holds-other", message, NOT_THIS)
+        }
+        Diagnosis::Lacking(lacking) => anyhow::Error::new(lacking::failure(&lacking)).context(error.to_string()),
         _ => error.into(),
     }
 }
@@ -479,15 +449,10 @@ pub(crate) fn for_repair<T>(
     work: impl FnOnce(Repairable, &mut dyn WriteAt, &mut Watch, &mut Ctx) -> Result<T>,
 ) -> Result<(Place, T)> {
     let (kind, mut target) = for_writing(args, ctx).map_err(|error| elsewhere(error, undo.is_some()))?;
-    let of = match other_layout(&target) {
-        // A native region can have been made over another one: it counts.
-        Some(Layout::Pkernfs) if Superblocks::load(&target).is_err() => {
-            Repairable::Pkernfs { size: target.end().unwrap_or_else(|| target.size()) }
-        }
-        _ => {
-            require_native(&target)?;
-            Repairable::Native
-        }
+    let of = match layout_instead(&target) {
+        None => Repairable::Native,
+        Some(Layout::Pkernfs) => Repairable::Pkernfs { size: target.end().unwrap_or_else(|| target.size()) },
+        Some(layout) => return Err(told(gmfs::Error::NotNative(layout))),
     };
     let place = Place { kind, path: args.image.clone(), base: target.base() };
     let mut watch = watch(&args.image, &target, in_use);
@@ -573,30 +538,19 @@ pub(crate) fn whole(args: &TargetArgs, also: Option<Geometry>, ctx: &Ctx) -> Res
         let (kind, target) = for_writing(&image, ctx)?;
         return Ok(Opening { kind, target, _lock: ReadLock::default() });
     }
-    let found = image.spec().locate_for_dry_run(&image.wait.locking(None), &Watching::new(ctx));
-    let (Image { kind, source, .. }, span, lock) = found.map_err(told)?;
-    let there = Superblocks::load(&Window::new(&source, span.offset, span.len)).ok().map(|found| found.geometry());
-    let metadata = there.into_iter().chain(also).flat_map(|geometry| geometry.metadata());
-    let shift = |at: u64| span.offset.saturating_add(at);
-    let keep = metadata.map(|range| shift(range.start)..shift(range.end)).collect();
-    let overlay: Box<dyn WriteAt> = Box::new(Overlay::keeping(source, keep));
-    details::target(&Place { kind, path: args.image.clone(), base: span.offset }, Some(span.len), true, ctx);
-    Ok(Opening { kind, target: Window::new(overlay, span.offset, span.len), _lock: lock })
-}
-
-/// Refuses to write to a store of another layout.
-fn require_native(target: &Target) -> Result<()> {
-    // If a native region was made over a store of another layout, the native region counts.
-    match other_layout(target) {
-        Some(layout) if Superblocks::load(target).is_err() => Err(told(gmfs::Error::NotNative(layout))),
-        _ => Ok(()),
-    }
+    let found = image.spec().locate_for_dry_run(also, &image.wait.locking(None), &Watching::new(ctx));
+    let (kind, target, lock) = found.map_err(told)?;
+    let opening = Opening { kind, target, _lock: lock };
+    details::target(&opening.place(args), Some(opening.target.size()), true, ctx);
+    Ok(opening)
 }
 
 /// Refuses to change a region that is damaged: the change would be based on wrong metadata.
 fn require_sound(target: &Target, ctx: &Ctx) -> Result<()> {
     let look = Look { data: false, progress: false, region: None };
-    require_native(target)?;
+    if let Some(layout) = layout_instead(target) {
+        return Err(told(gmfs::Error::NotNative(layout)));
+    }
     let report = repairing::check_region(target, look, 1, ctx)?;
     let damaged = report.verdict() == gmfs_check::Verdict::Damaged;
     let Some(finding) = report.findings.iter().max_by_key(|finding| finding.severity()).filter(|_| damaged) else {

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Error, Result};
-use gmfs::in_use::Watch;
+use gmfs::in_use::{Watch, Willing};
 use gmfs_check::apply::Forgotten;
 use gmfs_check::repair::FindingKey;
 use gmfs_check::{
@@ -17,7 +17,7 @@ use gmfs_format::Layout;
 use gmfs_io::{ReadAt, WriteAt};
 use gmfs_volume::{Chosen, OpenError};
 
-use crate::asking::{Asking, Willing};
+use crate::asking::Asking;
 use crate::clock;
 use crate::ctx::{self, Ctx};
 use crate::interrupt;

@@ -7,12 +7,13 @@ use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
 use gmfs::Store;
 use gmfs::content::Gaps;
+use gmfs::gap_list::GapList;
 use gmfs_format::model::Kind;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::missing::{self, Missing};
+use crate::missing;
 use crate::open::{self, ReadArgs};
 use crate::{paths, stdout};
 
@@ -52,7 +53,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let store = open::store(&args.image, ctx)?;
     let (inodes, _) = super::inodes(&store, ctx);
-    let mut missing = Missing::default();
+    let mut list = GapList::default();
     let (mut exit, mut incomplete) = (Exit::Done, false);
     for path in &args.paths {
         let name = paths::shown(paths::bytes(path));
@@ -66,12 +67,12 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             (exit, incomplete) = (Exit::No, true);
         }
         super::tell_doubtful(std::iter::once((inode, name.clone())), &mut exit, ctx);
-        missing.add(&name, gaps);
+        list.add(&name, gaps);
     }
     let base = store.physical_base();
     match &args.missing {
-        Some(list) => missing.save(base, list, false, args.image.files())?,
-        None if incomplete => missing.write(base, &mut std::io::stderr())?,
+        Some(to) => missing::save(&list, base, to, false, args.image.files())?,
+        None if incomplete => list.write(base, &mut std::io::stderr())?,
         None => {}
     }
     Ok(exit)

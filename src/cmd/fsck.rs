@@ -118,7 +118,7 @@ fn one(args: &Args, image: &ReadArgs, ctx: &mut Ctx) -> Result<u8> {
     let (place, Repaired { outcome, asked: named }) = match args.mode() {
         Mode::Look => {
             let located = open::locate_any(image, ctx)?;
-            if open::is_other(&located) {
+            if located.is_other() {
                 return other(args, &open::open_located(image, located, ctx)?, ctx);
             }
             let report = open::check_region(&located, how, gmfs_check::finding::KEPT_PER_CODE, ctx)?;
@@ -204,7 +204,7 @@ fn other_instead(args: &Args, image: &ReadArgs, error: anyhow::Error, ctx: &mut 
     if interrupt::asked() {
         return Err(error);
     }
-    let Some(located) = open::locate_any(image, ctx).ok().filter(open::is_other) else { return Err(error) };
+    let Some(located) = open::locate_any(image, ctx).ok().filter(gmfs::Located::is_other) else { return Err(error) };
     let store = open::open_located(image, located, ctx)?;
     if args.mode() == Mode::Ask {
         return other(args, &store, ctx);

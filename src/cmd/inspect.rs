@@ -14,11 +14,9 @@ use clap::{Args as Arguments, ValueEnum};
 use gmfs::open::Source;
 use gmfs_check::Standings;
 use gmfs_check::Verdict;
-use gmfs_format::Layout;
 use gmfs_format::native::copies::Standing;
 use gmfs_format::native::superblock::Superblock;
 use gmfs_format::native::units::CopyId;
-use gmfs_io::ReadAt as _;
 use gmfs_volume::{Region, Superblocks};
 
 use crate::ctx::Ctx;
@@ -31,7 +29,7 @@ use crate::render::table::Table;
 use crate::render::{size, time, words};
 use crate::{clock, paths, repairing};
 use gmfs::health::{self, Health};
-use gmfs::presence::{self, Index, Presence};
+use gmfs::presence;
 use gmfs::{Located, Place, Store};
 
 /// Show what a region says of itself
@@ -153,10 +151,10 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     let answer = args.json.then(|| {
-        let region = opened.native().map_err(open::told)?;
-        let mut answer = common(&opened.place, region.superblocks());
-        answer.health = Some(assess(region)?.into());
-        answer.presence = presence(&opened, region).as_ref().map(Into::into);
+        let native = opened.native().map_err(open::told)?;
+        let mut answer = region::Inspect::new(&opened.place, native.superblocks());
+        answer.health = Some(assess(native)?.into());
+        answer.presence = presence::of_store(&opened).as_ref().map(Into::into);
         Ok::<_, anyhow::Error>(answer)
     });
     let mut answer = answer.transpose()?;
@@ -177,25 +175,6 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
 /// How the metadata of the region is.
 fn assess(region: &Region<Source>) -> Result<Health> {
     health::assess(region, clock::now(), repairing::threads()).context("cannot check the region")
-}
-
-/// What every view has in JSON.
-fn common(place: &Place, superblocks: &Superblocks) -> region::Inspect {
-    let superblock = superblocks.current();
-    let geometry = superblock.geometry();
-    region::Inspect {
-        image: place.into(),
-        store: region::Store::new(place.base, superblock),
-        region: region::Span { base: place.base, size: geometry.size() },
-        layout: Layout::Native.name().into(),
-        superblock: region::Superblock::new(superblock, &superblocks.judgement()),
-        geometry: geometry.into(),
-        usage: superblock.into(),
-        statfs: superblock.into(),
-        health: None,
-        presence: None,
-        lists: region::Lists::default(),
-    }
 }
 
 fn summary(opened: &Store, ctx: &mut Ctx) -> Result<()> {
@@ -231,19 +210,11 @@ fn summary(opened: &Store, ctx: &mut Ctx) -> Result<()> {
     table.styled([("Metadata", Role::Plain), (&verdict(&health), role)]);
     table.row(["  copy A", &counts(&health.pages.a)]);
     table.row(["  copy B", &counts(&health.pages.b)]);
-    if let Some(found) = presence(opened, region) {
+    if let Some(found) = presence::of_store(opened) {
         table.row(["In the image", ""]);
         image::presence_rows(&found, &mut table);
     }
     Ok(table.print(ctx)?)
-}
-
-/// How much of the region is there, of an image that may lack some of it: a dump, or a file that is too short.
-fn presence(opened: &Store, region: &Region<Source>) -> Option<Presence> {
-    let source = region.source();
-    let short = source.end().is_some_and(|end| end < region.geometry().size());
-    (opened.dump.is_some() || short)
-        .then(|| presence::of_region(&Index::new(&opened.place, source, opened.dump.as_ref()), region))
 }
 
 /// `12 (24 MiB)`
@@ -303,7 +274,7 @@ fn counts(counts: &Standings) -> String {
 fn superblock(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let (located, superblocks) = open::superblocks(&args.image, ctx)?;
     if args.json {
-        json::print(ctx, "inspect", &common(&located.place, &superblocks))?;
+        json::print(ctx, "inspect", &region::Inspect::new(&located.place, &superblocks))?;
         return Ok(Exit::Done);
     }
     let (found, judged) = (superblocks.current(), superblocks.judgement());

@@ -98,10 +98,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             entry.used(users.as_ref(), line.inode)
         };
         let entries = lines.iter().map(entry).collect();
-        let not_shown = files::NotShown::list(&hidden);
-        let (image, store) = ((&store.place).into(), (&store).into());
-        let answer = files::Listing { image, store, entries, lost_pages: inodes.lost_pages, not_shown };
-        json::print(ctx, "ls", &answer)?;
+        json::print(ctx, "ls", &files::Listing::new(&store, entries, inodes.lost_pages, &hidden))?;
     } else {
         for (n, (head, range)) in groups.iter().enumerate() {
             if n > 0 {

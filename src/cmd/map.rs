@@ -83,8 +83,8 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let mapping = Mapping { store: &store, inode, runs, lost };
     if args.json {
         let path = inodes.tree.path(inode.ino);
-        let answer = answer(&mapping, path.as_deref(), arguments);
-        json::print(ctx, "map", &answer)?;
+        let answer = files::Map::new(&store, path.as_deref(), inode, runs, lost);
+        json::print(ctx, "map", &files::Map { arguments, ..answer })?;
     } else if let Some(arguments) = arguments {
         for argument in arguments {
             ctx.line(&argument)?;
@@ -159,24 +159,6 @@ struct Mapping<'a> {
     runs: &'a [Run],
     /// What no run covers is lost data, not a hole.
     lost: bool,
-}
-
-fn answer(mapping: &Mapping<'_>, path: Option<&[u8]>, arguments: Option<Vec<String>>) -> files::Map {
-    let Mapping { store, inode, runs, lost } = *mapping;
-    let extents = runs.iter().map(|run| files::Extent::new(run, store)).collect();
-    let holes = gaps(runs, inode.size);
-    let holes: Vec<_> = holes.iter().map(|gap| files::Hole { offset: gap.offset, length: gap.len }).collect();
-    let (holes, lost) = if lost { (Vec::new(), holes) } else { (holes, Vec::new()) };
-    files::Map {
-        image: (&store.place).into(),
-        store: store.into(),
-        file: files::File::new(path, inode, extents),
-        block_size: store.block_bytes(),
-        physical_base: store.physical_base(),
-        holes,
-        lost,
-        arguments,
-    }
 }
 
 fn show(mapping: &Mapping<'_>, ctx: &mut Ctx) -> Result<()> {

@@ -283,6 +283,15 @@ pub(crate) fn tell_doubtful<'i>(shown: impl Iterator<Item = (&'i Inode, String)>
     ));
 }
 
+/// Refuses a destination of several `what` that is no directory of the region.
+pub(crate) fn require_directory(tree: &Tree, destination: &[u8], what: &str) -> Result<(), Failure> {
+    if tree.resolve(destination).is_some_and(|inode| inode.kind == Kind::Directory) {
+        return Ok(());
+    }
+    let message = format!("'{}' is no directory, and several {what} need one", paths::shown(destination));
+    Err(Failure::new("not-directory", message).hint("make it first: gmfs mkdir"))
+}
+
 /// Adds what is to be put into a region to a plan, and what cannot be put to the operands that failed.
 pub(crate) fn plan_put(plan: &mut Plan, how: &How<'_>, source: &Path, tried: &mut Tried) {
     plan.add(how, source, |source, path, read| {

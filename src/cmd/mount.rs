@@ -13,18 +13,17 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::{Args as Arguments, ValueHint};
 use gmfs::{ImageSpec, Store};
-use gmfs_fuse::{Access, Files, Trouble, Writable};
+use gmfs_fuse::{Access, Files, Trouble, Writable, mounts};
 use gmfs_image::OpenError;
 use gmfs_io::Span;
 use gmfs_volume::WriterOptions;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::umount::{device, unmount};
 use crate::clock;
 use crate::ctx::{self, Ctx};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::in_use::{InUseOk, chain};
+use crate::in_use::InUseOk;
 use crate::open::{self, ReadArgs};
 use crate::{locate, multicall, paths};
 
@@ -180,7 +179,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         return Ok(exit);
     }
     let log = Log::open(wanted.log.as_deref(), args.in_background)?;
-    let image = absolute(wanted.image.spec())?;
+    let image = wanted.image.spec().absolute().map_err(open::told)?;
     let name = image.path.to_string_lossy().into_owned();
     let wait = (!wanted.image.no_lock).then(|| Duration::from_secs(u64::from(wanted.image.wait.wait)));
     let report = Box::new(move |trouble: &Trouble| log.write(&said(trouble)));
@@ -192,7 +191,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let mount =
         gmfs_fuse::mount(files, &directory, &name, wanted.access).map_err(|error| without_fuse(error, &directory));
     let mount = mount.with_context(cannot)?;
-    read_ahead(&directory);
+    mounts::read_ahead(&directory);
     unmount_on_signals(&directory)?;
     if args.in_background {
         ctx.line(MOUNTED)?;
@@ -203,17 +202,6 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     }
     mount.run().with_context(|| format!("the mount on {} ended", directory.display()))?;
     Ok(exit)
-}
-
-/// KiB that the kernel reads ahead of a program, as much as one request of FUSE can ask for. With its default of 128, reading
-/// a large file takes eight times as many requests.
-const READ_AHEAD: &str = "1024";
-
-/// Has the kernel read farther ahead. Only root may do that; otherwise it stays as it is.
-fn read_ahead(directory: &Path) {
-    if let Ok(Some(device)) = device(directory) {
-        let _ = std::fs::write(format!("/sys/class/bdi/{device}/read_ahead_kb"), READ_AHEAD);
-    }
 }
 
 /// What a mount needs to change the region.
@@ -301,18 +289,6 @@ fn tell(store: &Store, ctx: &Ctx) -> Result<Exit> {
     Ok(exit)
 }
 
-/// The same image by paths that stay right in another directory.
-fn absolute(image: ImageSpec) -> Result<ImageSpec> {
-    let absolute = |path: &Path| std::path::absolute(path).with_context(|| format!("cannot open {}", path.display()));
-    let all = |paths: &[PathBuf]| paths.iter().map(|path| absolute(path)).collect::<Result<Vec<_>>>();
-    let (path, parts, over) = (absolute(&image.path)?, all(&image.parts)?, all(&image.over)?);
-    let mut image = ImageSpec { path, parts, over, ..image };
-    if let Some(data) = &mut image.data_from {
-        data.path = absolute(&data.path)?;
-    }
-    Ok(image)
-}
-
 /// What to do where FUSE does not work.
 fn without_fuse(error: io::Error, directory: &Path) -> anyhow::Error {
     let context = format!("FUSE cannot mount on {}", directory.display());
@@ -342,7 +318,7 @@ fn unmount_on_signals(directory: &Path) -> Result<()> {
         // Also keeps the sender alive.
         let _signals = signals;
         while asked.read_exact(&mut byte).is_ok() {
-            if let Err(error) = unmount(&directory, lazy) {
+            if let Err(error) = mounts::unmount(&directory, lazy) {
                 ctx::warn(&format!(
                     "cannot unmount {}: {error}; a second interrupt does not wait",
                     directory.display()
@@ -358,29 +334,8 @@ fn unmount_on_signals(directory: &Path) -> Result<()> {
 /// A line of the log.
 fn said(trouble: &Trouble) -> String {
     match trouble {
-        Trouble::Unknown { path, span, why } => {
-            format!("cannot read {} from byte {} on: {why}", paths::shown(path), span.offset)
-        }
-        Trouble::Content { path, why } => format!("cannot read {}: {why}", paths::shown(path)),
-        Trouble::Lock(error) => format!("a request failed: {error}"),
-        Trouble::Store(error) => format!("cannot read the region, which was changed: {error}"),
-        Trouble::Change { path, error } => {
-            let causes: Vec<String> = chain(error).map(ToString::to_string).collect();
-            format!("cannot change {}: {}", paths::shown(path), causes.join(": "))
-        }
-        Trouble::Region(error) => format!("cannot change the region: {error}"),
-        Trouble::Damaged => {
-            String::from("cannot change the region, which is damaged now: `gmfs fsck IMAGE` tells what is wrong")
-        }
-        Trouble::Overtaken { path } => format!(
-            "what was written to {} last may not be in it: another process has changed the file meanwhile",
-            paths::shown(path)
-        ),
-        Trouble::Left { path } => format!(
-            "{} was removed while a program had it open, and is still there: remove it when the region can be changed",
-            paths::shown(path)
-        ),
-        other => format!("a request failed: {other:?}"),
+        Trouble::Damaged => format!("{trouble}: `gmfs fsck IMAGE` tells what is wrong"),
+        trouble => trouble.to_string(),
     }
 }
 

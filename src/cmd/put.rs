@@ -7,8 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs::put::{Copying, Counted, How, Keep, Plan};
-use gmfs_format::model::Kind;
+use gmfs::put::{self, Copying, Counted, How, Keep, Plan};
 use gmfs_volume::{CreateOptions, NewAttributes, PutOptions};
 
 use crate::ctx::Ctx;
@@ -111,9 +110,8 @@ fn several(args: &Args, sources: &[OsString], ctx: &mut Ctx) -> Result<Exit> {
     let changed = open::for_change(&args.image, args.image.in_use, ctx, |writer| {
         let mut tried = super::Tried::default();
         let (mut made, mut before) = (Vec::new(), 0);
-        if writer.tree().resolve(destination).is_none_or(|inode| inode.kind != Kind::Directory) {
-            let message = format!("'{}' is no directory, and several files need one", paths::shown(destination));
-            return Ok(Err(Failure::new("not-directory", message).hint("make it first: gmfs mkdir")));
+        if let Err(failure) = super::require_directory(writer.tree(), destination, "files") {
+            return Ok(Err(failure));
         }
         for source in sources {
             let path = path_of(writer, source, destination);
@@ -145,7 +143,7 @@ fn several(args: &Args, sources: &[OsString], ctx: &mut Ctx) -> Result<Exit> {
         Ok(Ok((super::entries(writer, &made), tried)))
     });
     let (done, changes) = changed.with_context(cannot)?;
-    let (entries, tried) = done.map_err(anyhow::Error::new).with_context(cannot)?;
+    let (entries, tried) = done.with_context(cannot)?;
     progress.done();
     super::tell_changes(ctx, "put", tried.end(), (entries, changes))
 }
@@ -167,18 +165,17 @@ fn recursive(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let Plan { items, total, .. } = plan;
     let progress = Progress::new(ctx, "copying", total);
     let changed = open::for_change(&args.image, args.image.in_use, ctx, |writer| {
-        let is_directory = writer.tree().resolve(destination).map(|inode| inode.kind == Kind::Directory);
-        if sources.len() > 1 && is_directory != Some(true) {
-            let message = format!("'{}' is no directory, and several sources need one", paths::shown(destination));
-            return Ok(Err(Failure::new("not-directory", message).hint("make it first: gmfs mkdir")));
+        if sources.len() > 1
+            && let Err(failure) = super::require_directory(writer.tree(), destination, "sources")
+        {
+            return Ok(Err(failure));
         }
         let mut copying = Copying::new(how, &progress);
         let mut top: Vec<u8> = Vec::new();
         for item in &items {
             if item.path.is_empty() {
                 // What is below it has paths that start with a slash, or that go on from the root.
-                let name = item.source.file_name().filter(|_| is_directory == Some(true));
-                top = name.map_or_else(|| destination.to_vec(), |name| paths::join(destination, paths::bytes(name)));
+                top = put::path_for(writer.tree(), &item.source, destination);
                 while item.meta.is_dir() && top.ends_with(b"/") {
                     top.pop();
                 }
@@ -195,7 +192,7 @@ fn recursive(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         Ok(Ok((super::entries(writer, &made), tried)))
     });
     let (done, changes) = changed.with_context(cannot)?;
-    let (entries, tried) = done.map_err(anyhow::Error::new).with_context(cannot)?;
+    let (entries, tried) = done.with_context(cannot)?;
     progress.done();
     super::tell_changes(ctx, "put", tried.end(), (entries, changes))
 }
@@ -213,11 +210,12 @@ fn how(args: &Args) -> How<'_> {
     How { image: &args.image.image, region: args.image.region, put, keep }
 }
 
-/// The path in the region: what was named, or in a directory that was named, the file's own name.
+/// The path in the region. Standard input has no name that it could have in a directory.
 fn path_of(writer: &Changing<'_>, source: &OsStr, destination: &[u8]) -> Vec<u8> {
-    let into = writer.tree().resolve(destination).is_some_and(|inode| inode.kind == Kind::Directory);
-    let name = Path::new(source).file_name().filter(|_| into && source != "-");
-    name.map_or_else(|| destination.to_vec(), |name| paths::join(destination, paths::bytes(name)))
+    match source == "-" {
+        true => destination.to_vec(),
+        false => put::path_for(writer.tree(), Path::new(source), destination),
+    }
 }
 
 /// The mode of a new file, unless another one is named.

@@ -135,7 +135,7 @@ fn show_plan(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     }
     let located = open::locate(&args.image, ctx)?;
     let policy = if args.yes { Policy::Lossy } else { Policy::Safe };
-    if located.layout_if_other() == Some(Layout::Pkernfs) && open::is_other(&located) {
+    if located.layout_if_other() == Some(Layout::Pkernfs) && located.is_other() {
         refuse_native_options(args, Layout::Pkernfs)?;
         let store = open::open_located(&args.image, located, ctx)?;
         let Some((checked, planned)) = store.plan_pkernfs(policy) else { return Ok(Exit::Done) };

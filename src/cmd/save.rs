@@ -10,7 +10,6 @@ use gmfs::save;
 use gmfs::{Located, Store};
 use gmfs_format::model::Piece;
 use gmfs_io::Span;
-use gmfs_volume::rebuild::load_or_rebuild;
 
 use crate::cmd::dump::out::{is_standard, refuse_terminal};
 use crate::ctx::Ctx;
@@ -19,7 +18,7 @@ use crate::failure::Failure;
 use crate::failure::printable;
 use crate::open::{self, ReadArgs};
 use crate::output::{self, MakeArgs, NewFile};
-use crate::render::json::{self, actions, region};
+use crate::render::json::{self, actions};
 use crate::render::progress::Progress;
 use crate::render::size;
 use crate::stdout;
@@ -99,15 +98,9 @@ fn handover(args: &Args, store: &Store, ctx: &mut Ctx) -> Result<Exit> {
     let gaps = done.as_ref().map_or(&known, |copied| &copied.gaps);
     let exit = if gaps.is_empty() { Exit::Done } else { Exit::No };
     if args.json {
-        let answer = actions::Save {
-            image: (&store.place).into(),
-            store: store.into(),
-            region: region::Span { base: store.base(), size: length },
-            dry_run: args.make.dry_run,
-            output: args.make.output.to_string_lossy().into_owned(),
-            bytes_written: done.as_ref().map(|copied| copied.written),
-            absent: actions::Gap::list(gaps, None, Some(0)),
-        };
+        let written = done.as_ref().map(|copied| copied.written);
+        let output = args.make.output.to_string_lossy().into_owned();
+        let answer = actions::Save::handover(store, length, output, gaps, written);
         json::print(ctx, "save", &answer)?;
         return Ok(exit);
     }
@@ -132,20 +125,7 @@ fn handover(args: &Args, store: &Store, ctx: &mut Ctx) -> Result<Exit> {
 
 /// The answer for programs.
 fn answer(args: &Args, source: &Located, gaps: &Gaps, written: Option<u64>) -> actions::Save {
-    let Located { place, source, .. } = source;
-    let (base, size) = (place.base, source.size());
-    actions::Save {
-        image: place.into(),
-        store: match load_or_rebuild(source) {
-            Ok(found) => region::Store::new(base, found.current()),
-            Err(_) => region::Store::unknown(base, Some(size)),
-        },
-        region: region::Span { base, size },
-        dry_run: args.make.dry_run,
-        output: args.make.output.to_string_lossy().into_owned(),
-        bytes_written: written,
-        absent: actions::Gap::list(gaps, Some(base), place.address()),
-    }
+    actions::Save::region(source, args.make.output.to_string_lossy().into_owned(), gaps, written)
 }
 
 /// Prints what would be made. No content of the region is read: the index of the image says what is absent.

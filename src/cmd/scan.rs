@@ -2,14 +2,12 @@
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs::find::{self, Candidate, DEFAULT_STEP, Depth};
+use gmfs::find::{Candidate, DEFAULT_STEP};
+use gmfs::survey::{self, Stores};
 use gmfs_format::Layout;
-use gmfs_image::foreign::{self, Foreign};
-use gmfs_image::probe;
-use gmfs_io::{ReadAt as _, Span};
 use gmfs_volume::locate::Confidence;
 
-use crate::cmd::inspect::image::About;
+use crate::cmd::inspect::image;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -55,15 +53,17 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         let failure = Failure::new("usage", "--store and --at choose one store, and scan lists all of them");
         return Err(failure.hint("--region SIZE:BASE is the part of IMAGE that is searched").into());
     }
-    let (about, found, other) =
-        search(args, ctx).with_context(|| format!("cannot scan {}", args.image.image.display()))?;
+    let locking = args.image.locking();
+    let all = survey::stores(&args.image.spec(), args.step, locking.as_ref(), &Watching::new(ctx)).map_err(told);
+    let Stores { about, found, other, .. } =
+        all.with_context(|| format!("cannot scan {}", args.image.image.display()))?;
     let exit = if found.is_empty() { Exit::No } else { Exit::Done };
     if args.json {
         let regions = found.iter().map(actions::Region::from).collect();
-        json::print(ctx, "scan", &actions::Scan { image: about.wire(), regions })?;
+        json::print(ctx, "scan", &actions::Scan { image: (&about).into(), regions })?;
         return Ok(exit);
     }
-    if let Some(line) = about.line() {
+    if let Some(line) = image::line(&about) {
         ctx.line(&line)?;
     }
     if found.is_empty() {
@@ -92,42 +92,6 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     }
     table.print(ctx)?;
     Ok(exit)
-}
-
-fn search(args: &Args, ctx: &Ctx) -> Result<(About, Vec<Candidate>, Option<Foreign>)> {
-    let range = args.image.region.map(|spec| {
-        let base = spec.base.unwrap_or(0);
-        base..base.saturating_add(spec.size)
-    });
-    let window = range.clone().map(|range| Span::new(range.start, range.end - range.start));
-    let watching = Watching::new(ctx);
-    let search = |image: &_, range| find::search(image, range, args.step, Depth::Full, &watching).map_err(told);
-    match args.image.open(window) {
-        Err(probe::OpenError::WindowNeeded { .. }) => {
-            let mut found = Vec::new();
-            for span in find::memory_ranges().map_err(told)? {
-                let image = args.image.open(Some(span))?;
-                let _lock = args.image.lock_range(&image, span, true, ctx)?;
-                found.extend(search(&image, span.offset..span.end())?);
-            }
-            Ok((About::memory(&args.image.image), found, None))
-        }
-        image => {
-            let image = image?;
-            let end = image.source.end();
-            let range = range.or(end.map(|end| 0..end)).unwrap_or(0..u64::MAX);
-            let span = Span::new(range.start, range.end.saturating_sub(range.start));
-            let _lock = args.image.lock_range(&image, span, window.is_some(), ctx)?;
-            let range = range.start..range.end.min(end.unwrap_or(u64::MAX));
-            let mut found = search(&image, range.clone())?;
-            if find::must_search(image.kind) {
-                let handovers = find::handovers(&image, &watching).map_err(told)?.into_iter();
-                found.extend(handovers.map(|(candidate, _)| candidate).filter(|found| range.contains(&found.base)));
-            }
-            let other = foreign::identify(&*image.source).filter(|_| found.is_empty() && !image.kind.is_dump());
-            Ok((About::of(&image), found, other))
-        }
-    }
 }
 
 /// How sure a find is, and whether its size is.

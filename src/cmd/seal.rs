@@ -4,9 +4,8 @@ use std::ffi::OsString;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs_format::model::InodeNo;
-use gmfs_volume::seals::FileSeals;
-use gmfs_volume::{ChangeError, SealOptions};
+use gmfs::seal::{Ended, How};
+use gmfs_volume::ChangeError;
 
 use crate::cmd::sealing;
 use crate::ctx::Ctx;
@@ -93,55 +92,16 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
 fn seal(args: &Args, writer: &mut Changing<'_>, progress: &Progress) -> Done {
     let mut tried = super::Tried::default();
     let wanted = sealing::files(writer.tree(), &args.paths, &mut tried);
-    let found = writer.seals();
-    let block = writer.superblock().geometry().block_bytes();
-    let with_seals = |ino: InodeNo| (ino, found.files.get(&ino).cloned().unwrap_or_default());
-    let wanted: Vec<(InodeNo, FileSeals)> = wanted.into_iter().map(with_seals).collect();
-    let is_done = |seals: &FileSeals| seals.is_whole() && !args.again;
-    let total: u64 = wanted.iter().filter(|(_, seals)| !is_done(seals)).map(|(_, seals)| seals.blocks * block).sum();
-    let done = std::cell::Cell::new(0_u64);
-    let count = |bytes: u64| {
-        done.set(done.get().saturating_add(bytes));
-        progress.at_of(done.get(), total);
-    };
-    // A dry run asks for each file whether it may be sealed, and reads nothing of it.
-    let go_on = || !args.image.dry_run && !interrupt::asked();
     let threads = sealing::threads();
-    let options = SealOptions { zero: args.zero, threads, progress: &count, go_on: &go_on };
+    let (show, go_on) = (|read, total| progress.at_of(read, total), || !interrupt::asked());
+    let dry_run = args.image.dry_run;
+    let how = How { again: args.again, zero: args.zero, dry_run, threads, progress: &show, go_on: &go_on };
     let mut files = Vec::new();
-    let mut interrupted = false;
-    for (ino, seals) in wanted {
-        let mut file = seals::Sealed::new(writer.tree(), ino, &seals);
-        if is_done(&seals) {
-            file.state = if seals.blocks == 0 { "empty".into() } else { "sealed-before".into() };
-            tried.succeeded();
-            files.push(file);
-            continue;
-        }
-        match writer.seal(ino, &seals, &options) {
-            Ok(sealed) => {
-                file.add(&sealed, args.zero);
-                tried.succeeded();
-                files.push(file);
-            }
-            Err(ChangeError::Stopped) if args.image.dry_run => {
-                tried.succeeded();
-                files.push(file);
-            }
-            Err(ChangeError::Stopped) => {
-                interrupted = true;
-                break;
-            }
-            Err(error) => {
-                let fatal = matches!(error, ChangeError::Write(_) | ChangeError::Read(_) | ChangeError::Unfinished);
-                tried.add::<()>(Err(explained(error)));
-                if fatal {
-                    break;
-                }
-            }
-        }
-    }
-    Done { files, tried, interrupted }
+    let ended = gmfs::seal::seal(writer, &wanted, &how, |writer, file| {
+        let file = file.map(|file| seals::Sealed::new(writer.tree(), &file, args.zero));
+        files.extend(tried.add(file.map_err(explained)));
+    });
+    Done { files, tried, interrupted: ended == Ended::Interrupted }
 }
 
 /// Adds what to do about memory in use. Sealing it does no harm, but what the process writes later is not what was

@@ -60,13 +60,8 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             }
             show(&store, &path, inode, &extents, users.as_ref(), ctx)?;
         }
-        let handed = luo::Handed::of(&store, inode.ino);
-        answer.push(files::Status {
-            handed,
-            entry: files::Entry::new(&path, inode).known(store.known_as(inode.ino)).used(users.as_ref(), inode),
-            extents: extents.iter().map(|run| files::Extent::new(run, &store)).collect(),
-            lost_pages: runs.lost_pages,
-        });
+        let status = files::Status::new(&store, &path, inode, &extents, runs.lost_pages);
+        answer.push(status.used(users.as_ref(), inode));
     }
     if args.json {
         let (image, store) = ((&store.place).into(), (&store).into());

@@ -51,10 +51,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             Ok::<_, anyhow::Error>(Go::In)
         })?;
         let hidden = paths::hidden(tree, top, &walked);
-        let not_shown = files::NotShown::list(&hidden);
-        let (image, store) = ((&store.place).into(), (&store).into());
-        let answer = files::Listing { image, store, entries, lost_pages: inodes.lost_pages, not_shown };
-        json::print(ctx, "tree", &answer)?;
+        json::print(ctx, "tree", &files::Listing::new(&store, entries, inodes.lost_pages, &hidden))?;
         hidden
     } else {
         let first = paint(ctx.colour, role(top), &paths::shown(&path));

@@ -4,7 +4,8 @@ use std::ffi::OsString;
 
 use anyhow::{Context as _, Result};
 use clap::Args as Arguments;
-use gmfs::verify::{Options, State, Unknown, Verified, What, verify};
+use gmfs::diff::Sameness;
+use gmfs::verify::{Options, State, Unknown, Verified, What, sameness, verify};
 use gmfs_format::model::{Inode, Tree};
 
 use crate::cmd::sealing;
@@ -62,26 +63,15 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     if let Ok(progress) = progress.into_inner() {
         progress.done();
     }
-    let differs = files.iter().any(|file| file.state == State::Changed);
-    let unknown = failed || listed != Exit::Done || files.iter().any(|file| file.state != State::Same);
-    let exit = match (differs, unknown) {
-        (true, _) => Exit::No,
-        (false, true) => Exit::Failed,
-        (false, false) => Exit::Done,
+    let result = sameness(&files, !failed && listed == Exit::Done);
+    let exit = match result {
+        Sameness::Differs => Exit::No,
+        Sameness::Unknown | Sameness::Ignored => Exit::Failed,
+        Sameness::Same => Exit::Done,
     };
     let sealed_at = store.native().map_err(open::told)?.superblock().raw.sealed.get();
     if ctx.json {
-        let result = if differs {
-            "changed"
-        } else if unknown {
-            "unknown"
-        } else {
-            "same"
-        };
-        let files = files.iter().map(|file| seals::Verified::new(&store, &inodes.tree, file)).collect();
-        let (image, store) = ((&store.place).into(), (&store).into());
-        let sealed_at = time::rfc3339(sealed_at);
-        json::print(ctx, "verify", &seals::Verify { image, store, result: result.into(), sealed_at, files })?;
+        json::print(ctx, "verify", &seals::Verify::new(&store, &inodes.tree, &files, result))?;
         return Ok(exit);
     }
     for file in &files {

@@ -44,7 +44,7 @@ impl Progress {
     }
 
     /// As [`new`](Self::new), if the caller knows whether progress is shown at all.
-    fn shown(shown: bool, doing: &'static str, total: u64) -> Self {
+    pub(crate) fn shown(shown: bool, doing: &'static str, total: u64) -> Self {
         Self {
             shown,
             doing,

@@ -11,14 +11,6 @@ pub(crate) fn human(nanoseconds: u64) -> String {
     }
 }
 
-/// RFC 3339 to the second; `never` for 0.
-pub(crate) fn iso(nanoseconds: u64) -> String {
-    match timestamp(nanoseconds) {
-        Some(time) => time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        None => "never".to_owned(),
-    }
-}
-
 /// To the minute, in UTC, for listings.
 pub(crate) fn short(nanoseconds: u64) -> String {
     match timestamp(nanoseconds) {

@@ -117,6 +117,14 @@ pub fn check(name: &[u8]) -> Result<(), NameError> {
     Ok(())
 }
 
+/// A text with the characters escaped that could control a terminal, as [`escape`] does it. What is escaped already stays as it
+/// is.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let parts: Vec<String> = text.split('\\').map(|part| escape(part.as_bytes())).collect();
+    parts.join("\\")
+}
+
 /// A name as it can be shown on a terminal or in a report. Control characters, escape sequences, backslashes and bytes
 /// that are not UTF-8 are escaped (`\n`, `\x1b`, `\\`, `\xff`), so that no name can move the cursor or forge a line.
 #[must_use]
@@ -185,6 +193,12 @@ mod tests {
         assert_eq!(check(b"a/b"), Err(NameError::Forbidden(b'/')));
         assert_eq!(check(b"a\0b"), Err(NameError::Forbidden(0)));
         assert_eq!(check(b".."), Err(NameError::Dots));
+    }
+
+    #[test]
+    fn nothing_printable_steers_a_terminal() {
+        assert_eq!(printable("a\x1b[2Jb\nc"), "a\\x1b[2Jb\\nc");
+        assert_eq!(printable("'x\\n' ü"), "'x\\n' ü");
     }
 
     #[test]

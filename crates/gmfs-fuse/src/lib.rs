@@ -1,6 +1,7 @@
 //! The files of a store as a filesystem, by FUSE.
 //!
-//! [`Files`] answers the kernel's requests from a [`gmfs::Store`]; [`mount`] shows it in a directory.
+//! [`Files`] answers the kernel's requests from a [`gmfs::Store`]; [`mount`] shows it in a directory, and [`mounts::unmount`]
+//! takes it away.
 //!
 //! - What an image does not hold, or what is lost, is an error (EIO) that [`Report`] is told of. It is never zeros.
 //! - An idle filesystem holds no lock. Each request takes the lock of a reader, and if the store was changed since the
@@ -16,6 +17,7 @@
 mod changing;
 mod files;
 mod medium;
+pub mod mounts;
 mod session;
 mod state;
 mod trouble;

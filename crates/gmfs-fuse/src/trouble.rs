@@ -1,11 +1,13 @@
 //! Why requests are answered with errors.
 
+use std::fmt;
+
 use fuser::Errno;
 use gmfs::Error;
 use gmfs::content::Why;
-use gmfs_format::name::NameError;
+use gmfs_format::name::{NameError, escape};
 use gmfs_image::FileError;
-use gmfs_io::Span;
+use gmfs_io::{Span, with_causes};
 use gmfs_volume::{ChangeError, OpenError};
 
 /// Why a request was answered with an error.
@@ -53,6 +55,32 @@ pub enum Trouble {
         /// Its path.
         path: Vec<u8>,
     },
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown { path, span, why } => {
+                write!(f, "cannot read {} from byte {} on: {why}", escape(path), span.offset)
+            }
+            Self::Content { path, why } => write!(f, "cannot read {}: {why}", escape(path)),
+            Self::Lock(error) => write!(f, "a request failed: {error}"),
+            Self::Store(error) => write!(f, "cannot read the region, which was changed: {error}"),
+            Self::Change { path, error } => write!(f, "cannot change {}: {}", escape(path), with_causes(error)),
+            Self::Region(error) => write!(f, "cannot change the region: {error}"),
+            Self::Damaged => f.write_str("cannot change the region, which is damaged now"),
+            Self::Overtaken { path } => write!(
+                f,
+                "what was written to {} last may not be in it: another process has changed the file meanwhile",
+                escape(path)
+            ),
+            Self::Left { path } => write!(
+                f,
+                "{} was removed while a program had it open, and is still there: remove it when the region can be changed",
+                escape(path)
+            ),
+        }
+    }
 }
 
 /// Is told of each request that was answered with an error.

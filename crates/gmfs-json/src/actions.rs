@@ -1,10 +1,11 @@
 //! What was done or found: `gmfs.mkfs/1`, `gmfs.scan/1`, `gmfs.save/1`, `gmfs.extract/1` and the commands that change
 //! files.
 
-use gmfs::Candidate;
 use gmfs::changes::{Changes, One, State};
 use gmfs::content::{self, Gaps};
 use gmfs::put_back;
+use gmfs::{Candidate, Located, Store};
+use gmfs_volume::rebuild::load_or_rebuild;
 use serde::{Deserialize, Serialize};
 
 use crate::Word;
@@ -160,6 +161,38 @@ pub struct Save {
     pub absent: Vec<Gap>,
 }
 
+impl Save {
+    /// The answer for a region; `written` bytes are in the file `output`, or `None` in a dry run.
+    pub fn region(located: &Located, output: String, gaps: &Gaps, written: Option<u64>) -> Self {
+        let Located { place, source, .. } = located;
+        let (base, size) = (place.base, source.size());
+        let superblocks = load_or_rebuild(source);
+        let unknown = |_| region::Store::unknown(base, Some(size));
+        Self {
+            image: place.into(),
+            store: superblocks.map_or_else(unknown, |found| region::Store::new(base, found.current())),
+            region: region::Span { base, size },
+            dry_run: written.is_none(),
+            output,
+            bytes_written: written,
+            absent: Gap::list(gaps, Some(base), place.address()),
+        }
+    }
+
+    /// The answer for a hand-over, of which `size` bytes of memory are saved.
+    pub fn handover(store: &Store, size: u64, output: String, gaps: &Gaps, written: Option<u64>) -> Self {
+        Self {
+            image: (&store.place).into(),
+            store: store.into(),
+            region: region::Span { base: store.base(), size },
+            dry_run: written.is_none(),
+            output,
+            bytes_written: written,
+            absent: Gap::list(gaps, None, Some(0)),
+        }
+    }
+}
+
 /// A file that was extracted, and its gaps.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
@@ -175,6 +208,19 @@ pub struct Extracted {
     pub doubtful: bool,
     /// Ranges that the image does not hold or that cannot be read.
     pub absent: Vec<Gap>,
+}
+
+impl Extracted {
+    /// A file of a store that was extracted, or in a dry run would be.
+    pub fn new(file: &gmfs::extract::DoneFile, store: &Store) -> Self {
+        Self {
+            path: files::Path::new(Some(&file.path)),
+            output: file.output.to_string_lossy().into_owned(),
+            size: file.size,
+            doubtful: file.is_doubtful,
+            absent: Gap::list(&file.gaps, Some(store.place.base), store.physical_base()),
+        }
+    }
 }
 
 /// The answer of `extract`.
@@ -200,26 +246,9 @@ pub struct Extract {
 pub struct Change {
     /// What became of the file: created, removed, moved or changed.
     pub change: Word,
-    /// Its path.
+    /// The file or directory before and after it.
     #[serde(flatten)]
-    pub path: files::Path,
-    /// Path in the region before the change; null if it was not there.
-    pub path_before: Option<String>,
-    /// The path before the change in hexadecimal, where it is not UTF-8.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path_before_bytes: Option<String>,
-    /// Inode number; null if it belongs to no file.
-    pub ino: u32,
-    /// What kind of thing it is, in a word.
-    pub kind: Word,
-    /// Bytes in the file before the change; null if it was not there.
-    pub size_before: Option<u64>,
-    /// Bytes in the file after the change; null if it is not there then.
-    pub size_after: Option<u64>,
-    /// How many blocks it had before the change; null if it was not there.
-    pub blocks_before: Option<u64>,
-    /// How many blocks it has after the change; null if it is not there then.
-    pub blocks_after: Option<u64>,
+    pub file: files::BeforeAfter,
     /// Permission bits, owner and group before the change; null if it was not there.
     pub access_before: Option<Access>,
     /// Permission bits, owner and group after the change; null if it is not there then.
@@ -247,24 +276,15 @@ impl From<gmfs::changes::Access> for Access {
 
 impl From<&One> for Change {
     fn from(one: &One) -> Self {
-        let path = |state: &Option<State>| state.as_ref().and_then(|state| state.path.clone());
-        let before = path(&one.before).map(|path| text(&path));
-        let (path_before, path_before_bytes) = before.map_or((None, None), |(text, bytes)| (Some(text), bytes));
-        let size = |state: &Option<State>| state.as_ref().map(|state| state.size);
-        let blocks = |state: &Option<State>| state.as_ref().map(|state| state.blocks);
+        fn side(state: &State) -> files::Side<'_> {
+            files::Side { path: state.path.as_deref(), size: state.size, blocks: state.blocks }
+        }
+        let (before, after) = (one.before.as_ref(), one.after.as_ref());
         Self {
             change: one.what.name().into(),
-            path: files::Path::new(path(if one.after.is_some() { &one.after } else { &one.before }).as_deref()),
-            path_before,
-            path_before_bytes,
-            ino: one.ino.0,
-            kind: one.kind.name().into(),
-            size_before: size(&one.before),
-            size_after: size(&one.after),
-            blocks_before: blocks(&one.before),
-            blocks_after: blocks(&one.after),
-            access_before: one.before.as_ref().and_then(|state| state.access).map(Access::from),
-            access_after: one.after.as_ref().and_then(|state| state.access).map(Access::from),
+            file: files::BeforeAfter::new(one.ino, one.kind, before.map(side), after.map(side)),
+            access_before: before.and_then(|state| state.access).map(Access::from),
+            access_after: after.and_then(|state| state.access).map(Access::from),
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use gmfs::Store;
 use gmfs::diff::{Compared as Found, Content, Difference, Sameness, Side};
+use gmfs_format::model::InodeNo;
 use serde::{Deserialize, Serialize};
 
 use crate::Word;
-use crate::{files, region, text};
+use crate::{files, region};
 
 /// The image that the first one was compared with.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -42,26 +43,9 @@ pub struct Compared {
     pub change: Word,
     /// Of the file: same, changed, or unknown if not all could be compared.
     pub result: Word,
-    /// Its path.
+    /// The file or directory in both images.
     #[serde(flatten)]
-    pub path: files::Path,
-    /// Path in the region before the change; null if it was not there.
-    pub path_before: Option<String>,
-    /// The path before the change in hexadecimal, where it is not UTF-8.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path_before_bytes: Option<String>,
-    /// Inode number; null if it belongs to no file.
-    pub ino: u32,
-    /// What kind of thing it is, in a word.
-    pub kind: Word,
-    /// Bytes in the file before the change; null if it was not there.
-    pub size_before: Option<u64>,
-    /// Bytes in the file after the change; null if it is not there then.
-    pub size_after: Option<u64>,
-    /// How many blocks it had before the change; null if it was not there.
-    pub blocks_before: Option<u64>,
-    /// How many blocks it has after the change; null if it is not there then.
-    pub blocks_after: Option<u64>,
+    pub file: files::BeforeAfter,
     /// Permission bits, owner and flags of the file: same, changed, unknown, or not-compared.
     pub attributes: Word,
     /// Where the file's blocks are: same, changed, unknown, or not-compared.
@@ -134,7 +118,11 @@ impl Diff {
 
 impl From<&Found> for Compared {
     fn from(found: &Found) -> Self {
+        fn side(side: &Side) -> files::Side<'_> {
+            files::Side { path: side.path.as_deref(), size: side.size, blocks: side.blocks }
+        }
         let [before, after] = &found.sides;
+        let ino = after.as_ref().or(before.as_ref()).map_or(InodeNo::NONE, |side| side.ino);
         let change = match (before, after) {
             (None, _) => "created",
             (_, None) => "removed",
@@ -142,11 +130,6 @@ impl From<&Found> for Compared {
             _ if found.sameness() == Sameness::Differs => "changed",
             _ => "none",
         };
-        let path = |side: &Option<Side>| side.as_ref().and_then(|side| side.path.clone());
-        let (path_before, path_before_bytes) = path(before).map_or((None, None), |path| {
-            let (text, bytes) = text(&path);
-            (Some(text), bytes)
-        });
         let range = |range: &gmfs::diff::Range| {
             let reason = match range.lacking {
                 [false, false] => None,
@@ -165,15 +148,7 @@ impl From<&Found> for Compared {
         Self {
             change: change.into(),
             result: found.sameness().name().into(),
-            path: files::Path::new(path(if after.is_some() { after } else { before }).as_deref()),
-            path_before,
-            path_before_bytes,
-            ino: after.as_ref().or(before.as_ref()).map_or(0, |side| side.ino.0),
-            kind: found.kind.name().into(),
-            size_before: before.as_ref().map(|side| side.size),
-            size_after: after.as_ref().map(|side| side.size),
-            blocks_before: before.as_ref().map(|side| side.blocks),
-            blocks_after: after.as_ref().map(|side| side.blocks),
+            file: files::BeforeAfter::new(ino, found.kind, before.as_ref().map(side), after.as_ref().map(side)),
             attributes: found.attributes.name().into(),
             mapping: found.extents.name().into(),
             content: found.content.name().into(),

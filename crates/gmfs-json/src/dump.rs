@@ -10,6 +10,7 @@ use crate::Word;
 use crate::region;
 use crate::time;
 use gmfs::presence;
+use gmfs::survey::{About, There};
 
 /// The image, with what it says of itself if it is a dump.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -22,6 +23,13 @@ pub struct ImageFacts {
     pub end: Option<u64>,
     /// What the dump tells of itself; null if the image is no dump.
     pub dump: Option<Dump>,
+}
+
+impl From<&About> for ImageFacts {
+    fn from(about: &About) -> Self {
+        let image = region::Image::new(about.kind, &about.path);
+        Self { image, end: about.end, dump: about.dump.as_ref().map(Into::into) }
+    }
 }
 
 /// The answer of `dump`: what was dumped.
@@ -211,4 +219,25 @@ pub struct InspectImage {
     pub range: Option<Tally>,
     /// Bytes of the region that are holes in a file of raw memory; null if the image is none.
     pub hole_bytes: Option<u64>,
+}
+
+impl InspectImage {
+    /// The answer for an image, with its region, if there is one.
+    pub fn new(about: &About, there: Option<&There>) -> Self {
+        let store = |there: &There| {
+            let Span { offset, len } = there.span;
+            let unknown = region::Store::unknown(offset, Some(len));
+            there.superblock.as_ref().map_or(unknown, |found| region::Store::new(offset, found))
+        };
+        Self {
+            image: about.into(),
+            store: there.map(store),
+            memory: about.memory.ranges.iter().map(|(span, why)| Memory::new(*span, *why)).collect(),
+            more_memory: about.memory.more(),
+            region: there.map(|there| region::Span { base: there.span.offset, size: there.span.len }),
+            presence: there.and_then(|there| there.presence.as_ref()).map(Into::into),
+            range: there.map(|there| (&there.range).into()),
+            hole_bytes: there.and_then(|there| there.holes),
+        }
+    }
 }

@@ -2,10 +2,11 @@
 
 use gmfs::Store;
 use gmfs::in_use::ByFile;
-use gmfs::store::Run;
+use gmfs::store::{Run, gaps};
 use gmfs::walk::Why;
+use gmfs::whose::Whose;
 use gmfs_format::model::Inode as Found;
-use gmfs_format::model::InodeNo;
+use gmfs_format::model::{InodeNo, Kind};
 use gmfs_format::native::tables::INODE_ALIGN_1G;
 use gmfs_format::native::tables::INODE_IMMUTABLE;
 use serde::{Deserialize, Serialize};
@@ -83,6 +84,62 @@ impl Path {
         let path = self.path.as_ref()?;
         // A path that is not UTF-8 is escaped already.
         Some(if self.path_bytes.is_some() { path.clone() } else { gmfs_format::name::escape(path.as_bytes()) })
+    }
+}
+
+/// A file or directory at two times, or in two images.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct BeforeAfter {
+    /// Its path after the change; before it, if it is not there any more.
+    #[serde(flatten)]
+    pub path: Path,
+    /// Path in the region before the change; null if it was not there.
+    pub path_before: Option<String>,
+    /// The path before the change in hexadecimal, where it is not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path_before_bytes: Option<String>,
+    /// Inode number; null if it belongs to no file.
+    pub ino: u32,
+    /// What kind of thing it is, in a word.
+    pub kind: Word,
+    /// Bytes in the file before the change; null if it was not there.
+    pub size_before: Option<u64>,
+    /// Bytes in the file after the change; null if it is not there then.
+    pub size_after: Option<u64>,
+    /// How many blocks it had before the change; null if it was not there.
+    pub blocks_before: Option<u64>,
+    /// How many blocks it has after the change; null if it is not there then.
+    pub blocks_after: Option<u64>,
+}
+
+/// A file or directory at one of the two times.
+pub(crate) struct Side<'p> {
+    /// `None` if no path leads to it.
+    pub(crate) path: Option<&'p [u8]>,
+    pub(crate) size: u64,
+    pub(crate) blocks: u64,
+}
+
+impl BeforeAfter {
+    /// `None` stands for a time at which it is not there.
+    pub(crate) fn new(ino: InodeNo, kind: Kind, before: Option<Side<'_>>, after: Option<Side<'_>>) -> Self {
+        let before_path = before.as_ref().and_then(|side| side.path);
+        let (path_before, path_before_bytes) =
+            before_path.map(text).map_or((None, None), |(text, bytes)| (Some(text), bytes));
+        let now = after.as_ref().or(before.as_ref());
+        Self {
+            path: Path::new(now.and_then(|side| side.path)),
+            path_before,
+            path_before_bytes,
+            ino: ino.0,
+            kind: kind.name().into(),
+            size_before: before.as_ref().map(|side| side.size),
+            size_after: after.as_ref().map(|side| side.size),
+            blocks_before: before.as_ref().map(|side| side.blocks),
+            blocks_after: after.as_ref().map(|side| side.blocks),
+        }
     }
 }
 
@@ -292,6 +349,19 @@ pub struct Listing {
     pub not_shown: Vec<NotShown>,
 }
 
+impl Listing {
+    /// The entries of a store, of whose inode table `lost_pages` cannot be read, and what the listing leaves out.
+    pub fn new(store: &Store, entries: Vec<Entry>, lost_pages: u64, hidden: &[(&Found, Why)]) -> Self {
+        Self {
+            image: (&store.place).into(),
+            store: store.into(),
+            entries,
+            lost_pages,
+            not_shown: NotShown::list(hidden),
+        }
+    }
+}
+
 /// A file as `stat` shows it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
@@ -306,6 +376,23 @@ pub struct Status {
     pub extents: Vec<Extent>,
     /// How many pages of the table cannot be read: the list is incomplete if it is not 0.
     pub lost_pages: u64,
+}
+
+impl Status {
+    /// A file of a store at this path, with its runs; `lost_pages` of the tables that say where they are cannot be read.
+    pub fn new(store: &Store, path: &[u8], found: &Found, runs: &[Run], lost_pages: u64) -> Self {
+        Self {
+            entry: Entry::new(path, found).known(store.known_as(found.ino)),
+            handed: luo::Handed::of(store, found.ino),
+            extents: runs.iter().map(|run| Extent::new(run, store)).collect(),
+            lost_pages,
+        }
+    }
+
+    /// The same with the processes that have it mapped, if that was asked for.
+    pub fn used(self, mapped: Option<&ByFile>, found: &Found) -> Self {
+        Self { entry: self.entry.used(mapped, found), ..self }
+    }
 }
 
 /// The answer of `stat`.
@@ -342,6 +429,26 @@ pub struct Map {
     /// Arguments of the VMM that map the file as a guest's memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arguments: Option<Vec<String>>,
+}
+
+impl Map {
+    /// Where a file of a store is: the file with its runs. `lost`: what no run covers is lost data, not a hole.
+    pub fn new(store: &Store, path: Option<&[u8]>, found: &Found, runs: &[Run], lost: bool) -> Self {
+        let extents = runs.iter().map(|run| Extent::new(run, store)).collect();
+        let gaps = gaps(runs, found.size).into_iter();
+        let gaps = gaps.map(|gap| Hole { offset: gap.offset, length: gap.len }).collect();
+        let (holes, lost) = if lost { (Vec::new(), gaps) } else { (gaps, Vec::new()) };
+        Self {
+            image: (&store.place).into(),
+            store: store.into(),
+            file: File::new(path, found, extents),
+            block_size: store.block_bytes(),
+            physical_base: store.physical_base(),
+            holes,
+            lost,
+            arguments: None,
+        }
+    }
 }
 
 /// A part of a file that no block holds.
@@ -403,6 +510,25 @@ impl Owner {
             copy: None,
             page: None,
             page_kind: None,
+        }
+    }
+
+    /// The answer for an address, as it was asked for.
+    pub fn new(asked: String, whose: &Whose) -> Self {
+        let metadata = whose.owner.metadata.as_ref();
+        Self {
+            asked,
+            address: whose.address,
+            physical: whose.physical,
+            block: whose.block,
+            what: whose.owner.what.name().into(),
+            path: Path::new(whose.path.as_deref()),
+            ino: whose.ino().and_then(ino),
+            offset: whose.offset(),
+            beyond_end: whose.is_past_end,
+            copy: metadata.and_then(|metadata| metadata.copy).map(|copy| copy.to_string()),
+            page: metadata.and_then(|metadata| metadata.page).map(|page| u64::from(page.0)),
+            page_kind: metadata.and_then(|metadata| metadata.kind.clone()),
         }
     }
 }

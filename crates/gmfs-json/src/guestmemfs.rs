@@ -1,13 +1,13 @@
 //! `gmfs.inspect/1` of a guestmemfs v1, and what led to one.
 
+use gmfs::Store;
 use gmfs::find::guestmemfs::Found;
-use gmfs::store::Usage;
+use gmfs::store::{Guestmemfs, Usage};
 use gmfs_format::guestmemfs::HandOver;
 use gmfs_io::Span;
 use serde::{Deserialize, Serialize};
 
-use crate::Word;
-use crate::region;
+use crate::{Word, mask, region};
 
 /// What led to a file system in memory.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -186,4 +186,35 @@ pub struct GuestmemfsInspect {
     /// The view that was asked for, if it is a list.
     #[serde(flatten)]
     pub lists: region::Lists,
+}
+
+impl GuestmemfsInspect {
+    /// The answer for a store, without the view that was asked for.
+    pub fn new(store: &Store, found: &Guestmemfs) -> Self {
+        let inner = found.store();
+        let differing = inner.differing();
+        Self {
+            image: (&store.place).into(),
+            store: store.into(),
+            region: inner.region().map(|span| region::Span { base: span.offset, size: span.len }),
+            layout: store.layout().name().into(),
+            led_to: found.found().into(),
+            tree: inner.parts().tree.as_ref().map(Into::into),
+            superblock: inner.superblock().map(|superblock| GuestmemfsSuperblock {
+                next_free_ino: superblock.next_free_ino,
+                allocated_inodes: superblock.allocated_inodes,
+                serialised: superblock.serialised.map(|flag| flag == 1),
+            }),
+            geometry: GuestmemfsGeometry {
+                block_size: store.block_bytes(),
+                blocks: inner.blocks(),
+                direct_map: inner.direct_map().map(mask),
+                bitmap: inner.bitmap_at(),
+            },
+            usage: store.usage().into(),
+            differing: differing.map(|(ino, by_tree, by_inode)| Differing { ino: ino.0, by_tree, by_inode }).collect(),
+            anomalies: inner.check().iter().map(ToString::to_string).collect(),
+            lists: region::Lists::default(),
+        }
+    }
 }

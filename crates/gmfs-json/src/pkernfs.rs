@@ -1,9 +1,11 @@
 //! `gmfs.inspect/1` of a store of the pkernfs driver.
 
+use gmfs::Store;
+use gmfs::store::Pkernfs;
+use gmfs_format::pkernfs::{MAGIC, Magic};
 use serde::{Deserialize, Serialize};
 
-use crate::Word;
-use crate::region;
+use crate::{Word, mask, region};
 
 /// What is recorded of the store as a whole.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -72,4 +74,27 @@ pub struct PkernfsInspect {
     /// The view that was asked for, if it is a list.
     #[serde(flatten)]
     pub lists: region::Lists,
+}
+
+impl PkernfsInspect {
+    /// The answer for a store, without the view that was asked for.
+    pub fn new(store: &Store, found: &Pkernfs) -> Self {
+        let inner = found.store();
+        let magic = match inner.magic() {
+            Magic::Right => Some(MAGIC),
+            Magic::Wrong(other) => Some(other),
+            Magic::Unknown(_) => None,
+        };
+        Self {
+            image: (&store.place).into(),
+            store: store.into(),
+            region: region::Span { base: store.place.base, size: store.size() },
+            layout: store.layout().name().into(),
+            superblock: PkernfsSuperblock { magic: magic.map(mask), next_free_ino: inner.next_free_ino() },
+            geometry: PkernfsGeometry { block_size: store.block_bytes(), blocks: inner.blocks() },
+            usage: store.usage().into(),
+            anomalies: found.check().iter().map(ToString::to_string).collect(),
+            lists: region::Lists::default(),
+        }
+    }
 }

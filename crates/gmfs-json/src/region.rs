@@ -2,17 +2,21 @@
 
 use gmfs_check::Standings;
 use gmfs_format::native::copies::{Judgement, Standing};
+use gmfs_format::native::fields::{NamedField, Value};
 use gmfs_format::native::geometry::Geometry as Layout;
 use gmfs_format::native::raw::ErrorRecord;
 use gmfs_format::native::superblock::{STATE_SEALED, Superblock as Found};
+use gmfs_format::native::units::CopyId;
 use gmfs_volume::Superblocks;
 use serde::{Deserialize, Serialize};
 
 use crate::Word;
 use crate::time;
-use crate::{dump, files, mask, text};
+use crate::{dump, files, hex, mask, text};
 use gmfs::Place;
 use gmfs::health;
+use gmfs::raw_page::{RawPage, Seal};
+use gmfs::tables::{BlockRun, PageRun};
 use gmfs::words;
 
 /// The image.
@@ -433,6 +437,23 @@ pub struct Blocks {
     pub flags: String,
 }
 
+impl Blocks {
+    /// A run of blocks of a store with this geometry.
+    pub fn new(run: &BlockRun, store: &gmfs::Store, geometry: Layout) -> Self {
+        let (entry, at) = (&run.entry, geometry.block_offset(run.first));
+        Self {
+            block: run.first.0,
+            count: run.count.into(),
+            address: store.place.base.saturating_add(at),
+            physical: store.physical_base().map(|base| base.saturating_add(at)),
+            state: words::block_state(entry),
+            owner: files::ino(entry.owner()),
+            index: entry.is_mapping().then(|| entry.index.get()),
+            flags: words::block_flags(entry.flags),
+        }
+    }
+}
+
 /// One copy of a run of pages.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
@@ -481,6 +502,24 @@ pub struct Pages {
     pub b: PageCopy,
 }
 
+impl Pages {
+    /// A run of pages of a region with this geometry, at `base` of the image.
+    pub fn new(run: &PageRun, base: u64, geometry: Layout) -> Self {
+        let judged = &run.judgement;
+        let copy = |copy| PageCopy::new(judged.of(copy), base.saturating_add(geometry.page_offset(copy, run.first)));
+        Self {
+            page: run.first.0,
+            count: run.count,
+            kind: run.kind.map_or_else(String::new, |kind| kind.to_string()),
+            take: judged.take.map(|copy| copy.to_string()),
+            conflict: judged.conflict,
+            uncertain: judged.uncertain,
+            a: copy(CopyId::A),
+            b: copy(CopyId::B),
+        }
+    }
+}
+
 /// One field of a raw structure.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
@@ -497,6 +536,44 @@ pub struct Field {
     pub value: String,
     /// What the field means.
     pub meaning: Word,
+}
+
+impl From<NamedField> for Field {
+    fn from(field: NamedField) -> Self {
+        Self {
+            value: value(&field.value),
+            name: field.name,
+            start: field.offset,
+            size: field.field.size,
+            kind: field.field.kind.into(),
+            meaning: field.field.doc.trim().into(),
+        }
+    }
+}
+
+/// How many bytes of a field without a meaning are shown.
+const BYTES_SHOWN: usize = 14;
+
+/// The value of a field: numbers as numbers, names as text, the rest in hexadecimal, the first of it.
+fn value(value: &Value) -> String {
+    match value {
+        Value::Number(number) => number.to_string(),
+        Value::Mask(mask) => format!("{mask:#x}"),
+        Value::Mode(mode) => format!("{mode:#o}"),
+        Value::Time(time) => format!("{time} ({})", time::to_the_second(*time)),
+        Value::Letter(letter) => format!("{letter:#x} '{}'", letter.escape_ascii()),
+        Value::Uuid(uuid) => uuid.to_string(),
+        Value::Text(text) => format!("\"{}\"", gmfs_format::name::escape(text.as_bytes())),
+        Value::Bytes(bytes) => {
+            let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            match &bytes[..end] {
+                [] => "all zero".to_owned(),
+                used if used.len() > BYTES_SHOWN => format!("{}… ({} bytes)", hex(&used[..BYTES_SHOWN]), bytes.len()),
+                used => hex(used),
+            }
+        }
+        _ => String::new(),
+    }
 }
 
 /// The fields of a metadata page, as its bytes give them.
@@ -516,6 +593,24 @@ pub struct Raw {
     pub seal: String,
     /// Fields of a structure.
     pub fields: Vec<Field>,
+}
+
+impl Raw {
+    /// A page of a region at `base` of the image.
+    pub fn new(base: u64, page: RawPage) -> Self {
+        Self {
+            page: page.page,
+            copy: page.copy.to_string(),
+            address: base.saturating_add(page.offset),
+            structure: page.listed.structure.into(),
+            seal: match page.seal {
+                Seal::Good(generation) => format!("good, generation {generation}"),
+                Seal::Broken(fault) => fault.to_string(),
+                _ => "of a region whose layout does not agree with itself".to_owned(),
+            },
+            fields: page.listed.fields.into_iter().map(Field::from).collect(),
+        }
+    }
 }
 
 /// The view that was asked for, if it is a list.
@@ -569,6 +664,27 @@ pub struct Inspect {
     /// The view that was asked for, if it is a list.
     #[serde(flatten)]
     pub lists: Lists,
+}
+
+impl Inspect {
+    /// The answer for a native region, without its health, and without the view that was asked for.
+    pub fn new(place: &Place, superblocks: &Superblocks) -> Self {
+        let superblock = superblocks.current();
+        let geometry = superblock.geometry();
+        Self {
+            image: place.into(),
+            store: Store::new(place.base, superblock),
+            region: Span { base: place.base, size: geometry.size() },
+            layout: gmfs_format::Layout::Native.name().into(),
+            superblock: Superblock::new(superblock, &superblocks.judgement()),
+            geometry: geometry.into(),
+            usage: superblock.into(),
+            statfs: superblock.into(),
+            health: None,
+            presence: None,
+            lists: Lists::default(),
+        }
+    }
 }
 
 /// The answer of `inspect raw`, which needs no region.

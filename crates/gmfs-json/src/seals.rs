@@ -1,12 +1,13 @@
 //! Seals of content: `gmfs.seal/1`, `gmfs.unseal/1`, `gmfs.verify/1`.
 
 use gmfs_format::model::{InodeNo, Tree};
-use gmfs_volume::seals::FileSeals;
 use serde::{Deserialize, Serialize};
 
 use crate::Word;
-use crate::{files, region};
+use crate::{diff, files, region, time};
 use gmfs::changes::Changes;
+use gmfs::diff::Sameness;
+use gmfs::seal::{File, State};
 
 /// The image and the region that were changed.
 pub fn subject(changes: &Changes) -> (region::Image, region::Store) {
@@ -47,25 +48,28 @@ fn shown(path: &files::Path, ino: u32) -> String {
 }
 
 impl Sealed {
-    /// The file as it is, and as it will be if all of it can be read.
-    pub fn new(tree: &Tree, ino: InodeNo, seals: &FileSeals) -> Self {
+    /// A file that was to be sealed; with `zero`, its blocks that are all zero were noted.
+    pub fn new(tree: &Tree, file: &File, zero: bool) -> Self {
+        let before = &file.before;
+        let (sealed, unsealed, zeros) = match file.state {
+            State::Sealed(done) => (done.sealed, done.unreadable.saturating_add(done.bad), zero.then_some(done.zero)),
+            _ => (before.blocks, before.bad, None),
+        };
+        let state = match file.state {
+            State::Empty => "empty",
+            State::Before => "sealed-before",
+            _ if unsealed == 0 => "sealed",
+            _ => "partly",
+        };
         Self {
-            path: named(tree, ino),
-            ino: ino.0,
-            state: if seals.bad == 0 { "sealed".into() } else { "partly".into() },
-            blocks: seals.blocks.saturating_add(seals.bad),
-            blocks_sealed: seals.blocks,
-            blocks_unsealed: seals.bad,
-            blocks_zero: None,
+            path: named(tree, file.ino),
+            ino: file.ino.0,
+            state: state.into(),
+            blocks: before.blocks.saturating_add(before.bad),
+            blocks_sealed: sealed,
+            blocks_unsealed: unsealed,
+            blocks_zero: zeros,
         }
-    }
-
-    /// Adds the result of sealing the file.
-    pub fn add(&mut self, sealed: &gmfs_volume::Sealed, zero: bool) {
-        self.blocks_sealed = sealed.sealed;
-        self.blocks_unsealed = sealed.unreadable.saturating_add(sealed.bad);
-        self.blocks_zero = zero.then_some(sealed.zero);
-        self.state = if self.blocks_unsealed == 0 { "sealed".into() } else { "partly".into() };
     }
 
     /// The name of the file in messages.
@@ -135,14 +139,9 @@ pub struct Unseal {
 #[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Differing {
-    /// State, in a word.
-    pub state: Word,
-    /// Why, in a word or a sentence.
-    pub reason: Option<Word>,
-    /// Place in the file, in bytes from its start. In what `save` and `repair -o` make, the file is the region's.
-    pub offset: u64,
-    /// Bytes from the offset or the address on.
-    pub length: u64,
+    /// The range, and why it is not known to be the same.
+    #[serde(flatten)]
+    pub range: diff::Differing,
     /// Number of a block in the region; of a run, its first.
     pub block: u64,
     /// How many there are.
@@ -204,10 +203,12 @@ impl Verified {
                 _ => ("unknown", Some("unreadable")),
             };
             Differing {
-                state: state.into(),
-                reason: reason.map(Into::into),
-                offset: range.offset,
-                length: range.length,
+                range: diff::Differing {
+                    state: state.into(),
+                    reason: reason.map(Into::into),
+                    offset: range.offset,
+                    length: range.length,
+                },
                 block: range.block.into(),
                 count: range.count,
                 address: store.place.base.saturating_add(range.at),
@@ -243,4 +244,18 @@ pub struct Verify {
     pub sealed_at: Option<String>,
     /// Files and directories, each with where its blocks are or what was made of it.
     pub files: Vec<Verified>,
+}
+
+impl Verify {
+    /// The answer for files of a store, of which the whole is `result`.
+    pub fn new(store: &gmfs::Store, tree: &Tree, files: &[gmfs::verify::Verified], result: Sameness) -> Self {
+        let sealed_at = store.native().ok().and_then(|region| time::rfc3339(region.superblock().raw.sealed.get()));
+        Self {
+            image: (&store.place).into(),
+            store: store.into(),
+            result: result.name().into(),
+            sealed_at,
+            files: files.iter().map(|file| Verified::new(store, tree, file)).collect(),
+        }
+    }
 }

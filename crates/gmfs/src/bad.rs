@@ -329,6 +329,29 @@ pub struct Hits {
     pub outside: u64,
 }
 
+impl Hits {
+    /// The same cut at the ends of blocks of `block_bytes`, so that each part has one owner: at most `most` parts, and how many
+    /// more blocks are hit.
+    #[must_use]
+    pub fn by_block(&self, block_bytes: u64, most: usize) -> (Vec<Span>, u64) {
+        let (mut parts, mut more) = (Vec::new(), 0_u64);
+        for span in &self.spans {
+            let mut at = span.offset;
+            while at < span.end() {
+                if parts.len() >= most {
+                    more = more.saturating_add(span.end().saturating_sub(at).div_ceil(block_bytes.max(1)));
+                    break;
+                }
+                let next = at.saturating_add(1).checked_next_multiple_of(block_bytes).unwrap_or(u64::MAX);
+                let end = next.min(span.end());
+                parts.push(Span::new(at, end.saturating_sub(at)));
+                at = end;
+            }
+        }
+        (parts, more)
+    }
+}
+
 /// The bytes of a region that are named. What is not in the region is only counted: a list is about the whole machine.
 ///
 /// # Errors
@@ -535,6 +558,14 @@ mod tests {
         file.set_len(8 * 0x1003 + 5).unwrap();
         let expected = PageFlags { poisoned: vec![frame(100)], without: 100 + frames - 0x1003, frames };
         assert_eq!(page_flags(&file, &origin).unwrap(), expected);
+    }
+
+    #[test]
+    fn hits_are_cut_at_the_ends_of_blocks() {
+        let hits = Hits { spans: vec![Span::new(10, 25), Span::new(40, 1)], outside: 0 };
+        let parts = [Span::new(10, 10), Span::new(20, 10), Span::new(30, 5), Span::new(40, 1)];
+        assert_eq!(hits.by_block(10, 9), (parts.to_vec(), 0));
+        assert_eq!(hits.by_block(10, 1), (parts[..1].to_vec(), 3));
     }
 
     #[test]

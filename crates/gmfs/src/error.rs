@@ -35,6 +35,14 @@ pub enum Error {
         /// What reading it came to.
         source: ReadError,
     },
+    /// The absolute path of a file cannot be found out.
+    #[error("cannot open {}", path.display())]
+    Absolute {
+        /// Its path.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The kernel's command line names several regions.
     #[error("the kernel's parameters name {} regions: {}", .0.len(), spelled_list(.0))]
     Parameters(Vec<Span>),

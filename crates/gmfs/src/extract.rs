@@ -1,6 +1,7 @@
 //! Extracting files and directories of a store into a folder outside.
 //!
-//! [`tree`] extracts a directory with all that is in it, [`file()`] one file. Nothing that a damaged store says can
+//! [`tree`] extracts a directory with all that is in it, [`file()`] one file, [`Job`] several operands, or only says what would
+//! be made. Nothing that a damaged store says can
 //! lead out of the folder: what is made is made by name in directories that are open, and an entry whose name no file
 //! can have is left out. Holes stay holes. Bytes that are unknown are an error, unless [`Options::leave_gaps`] makes
 //! holes of them too.
@@ -22,22 +23,29 @@
 //! # }
 //! ```
 
+mod job;
+mod target;
+
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::os::unix::ffi::OsStringExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use gmfs_format::model::{Inode, InodeNo, Kind, Piece, Tree};
-use gmfs_format::{Layout, name};
+use gmfs_format::model::{Inode, Piece, Tree};
+use gmfs_format::name::{self, NameError};
 
 use crate::attributes::{Directories, Kept};
 use crate::content::{Gaps, known_gaps};
 use crate::copy::{self, Copied, CopyError, Progress};
 use crate::folder::{Folder, FolderError, Folders};
-use crate::new_file::{NewFile, NewFileError};
-use crate::store::{Runs, Store};
+use crate::new_file::{NewFile, NewFileError, Refused};
+use crate::store::Store;
 use crate::walk::{self, Go, Why};
+
+pub use job::{Done, DoneFile, Job, Observer};
+pub use target::Target;
 
 /// How files are extracted.
 #[derive(Clone, Debug, Default)]
@@ -50,8 +58,22 @@ pub struct Options {
     /// Give what is made the permission bits, owner, group and times of access and change that the store records. Directories
     /// that are there already keep theirs.
     pub preserve: bool,
+    /// List the gaps of each file in `FILE.missing` beside it, as a [`GapList`](crate::gap_list::GapList). With
+    /// [`replace`](Self::replace), the list of an earlier file is removed.
+    pub list_gaps: bool,
     /// Files that are read, and that are therefore never replaced: those of the image.
     pub inputs: Vec<PathBuf>,
+}
+
+impl Options {
+    fn inputs(&self) -> impl Iterator<Item = &Path> {
+        self.inputs.iter().map(PathBuf::as_path)
+    }
+
+    /// Refuses unknown bytes, unless holes are made of them.
+    fn refuse(&self, gaps: &Gaps) -> Result<(), Error> {
+        if self.leave_gaps || gaps.is_empty() { Ok(()) } else { Err(Error::Gaps(gaps.clone())) }
+    }
 }
 
 /// Why a file or directory was not extracted.
@@ -73,6 +95,48 @@ pub enum Error {
     /// A directory outside could not be made or entered.
     #[error(transparent)]
     Folder(#[from] FolderError),
+    /// The directory that takes what is extracted cannot be opened.
+    #[error("cannot open {}", path.display())]
+    Open {
+        /// Its path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What was to be made cannot have its path.
+    #[error("cannot make {}", path.display())]
+    Destination {
+        /// The path.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        why: Refused,
+    },
+    /// No file outside can have the name that the store has.
+    #[error("its name, '{}', cannot be a file's", name::escape(name))]
+    Name {
+        /// The name.
+        name: Vec<u8>,
+        /// Why not.
+        source: NameError,
+    },
+    /// The path of a file ends in a slash.
+    #[error("{} is no directory, and the slash at its end demands one", .0.display())]
+    NotDirectory(PathBuf),
+    /// A file was to be extracted as a directory that exists.
+    #[error("it is a directory")]
+    IsDirectory,
+    /// The file would replace the list of what is missing in another file.
+    #[error("{} is the list of what is missing in another file", .0.display())]
+    List(PathBuf),
+    /// A list of what is missing, or what is recorded of a session, could not be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// Its path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// One of the entries of a directory could not be extracted.
     #[error("cannot extract '{}'", name::escape(path))]
     Entry {
@@ -81,6 +145,13 @@ pub enum Error {
         /// Why.
         source: Box<Self>,
     },
+}
+
+impl Error {
+    /// As the error of the entry with this path in the store.
+    fn of(self, path: &[u8]) -> Self {
+        Self::Entry { path: path.to_vec(), source: Box::new(self) }
+    }
 }
 
 /// An entry that a walk has met.
@@ -148,16 +219,11 @@ pub fn file(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Extracted, Error> {
-    let refuse = |gaps: &Gaps| match options.leave_gaps || gaps.is_empty() {
-        true => Ok(()),
-        false => Err(Error::Gaps(gaps.clone())),
-    };
-    refuse(&known_gaps(store.source(), pieces))?;
-    let inputs = options.inputs.iter().map(PathBuf::as_path);
-    let file = NewFile::begin_in(folder, name, options.replace, inputs)?;
+    options.refuse(&known_gaps(store.source(), pieces))?;
+    let file = NewFile::begin_in(folder, name, options.replace, options.inputs())?;
     let copied = copy::pieces(store.source(), pieces, inode.size, file.file(), progress)?;
     // Reading may have shown more gaps.
-    refuse(&copied.gaps)?;
+    options.refuse(&copied.gaps)?;
     if let Some(modified) = inode.attributes.map(|attributes| attributes.modified).filter(|time| *time != 0) {
         let modified = SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(modified));
         // A time that the filesystem outside cannot keep is no reason to fail.
@@ -166,103 +232,30 @@ pub fn file(
     Ok(Extracted { file, copied })
 }
 
-/// The result of extracting a directory.
-#[derive(Debug, Default)]
-#[non_exhaustive]
-pub struct Done {
-    /// The files, in the order in which they were made.
-    pub files: Vec<DoneFile>,
-    /// What was left out, and why.
-    pub left_out: Vec<(InodeNo, Why)>,
-    /// How many files and directories should have had another owner or group, and could not get it.
-    pub not_owned: u64,
-}
-
-/// A file that has been extracted.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct DoneFile {
-    /// Its inode.
-    pub ino: InodeNo,
-    /// Its path in the store.
-    pub path: Vec<u8>,
-    /// Its path outside.
-    pub output: PathBuf,
-    /// What was copied, and the gaps.
-    pub copied: Copied,
-}
-
 /// Extracts everything that is in the directory `top` into a folder. Symbolic links that are in it already are not
 /// followed.
 ///
 /// # Errors
 /// [`Error::Entry`] for the first entry that could not be extracted; what was made before it stays.
-pub fn tree(
+pub fn tree<'t>(
     store: &Store,
-    tree: &Tree,
-    top: &Inode,
+    tree: &'t Tree,
+    top: &'t Inode,
     into: Folder,
     options: &Options,
-    progress: &dyn Progress,
-) -> Result<Done, Error> {
-    // Other layouts read the content of each file by itself.
-    let native = store.layout() == Layout::Native;
-    let runs = store.runs(|_| native);
+    observer: &dyn Observer,
+) -> Result<Done<'t>, Error> {
     let path = tree.path(top.ino).unwrap_or_else(|| b"/".to_vec());
-    let into = Arc::new(into);
-    let mut making = Making { folders: Arc::clone(&into).into(), directories: Directories::new(into, None) };
-    let mut done = Done::default();
-    let left_out = walk(store, tree, (top, &path), |entry| {
-        let made = one(store, &runs, entry, &mut making, options, progress);
-        let made = made.map_err(|source| Error::Entry { path: entry.path.to_vec(), source: Box::new(source) })?;
-        done.not_owned = done.not_owned.saturating_add(u64::from(made.as_ref().is_some_and(|(_, owned)| !owned)));
-        done.files.extend(made.map(|(file, _)| file));
-        Ok::<_, Error>(())
-    })?;
-    done.left_out = left_out.into_iter().map(|(inode, why)| (inode.ino, why)).collect();
-    done.not_owned = done.not_owned.saturating_add(making.directories.finish()?);
-    Ok(done)
-}
-
-/// Where a walk is.
-struct Making {
-    folders: Folders,
-    directories: Directories,
-}
-
-/// One entry of a tree: a file, and whether it has its owner.
-fn one(
-    store: &Store,
-    runs: &Runs,
-    entry: Entry<'_, '_>,
-    making: &mut Making,
-    options: &Options,
-    progress: &dyn Progress,
-) -> Result<Option<(DoneFile, bool)>, Error> {
-    let Entry { inode, path, names } = entry;
-    let Making { folders, directories } = making;
-    let parent = folders.parent(names.len())?;
-    let Some(name) = names.last() else { return Ok(None) };
-    let kept = Kept::of(inode).filter(|_| options.preserve);
-    if inode.kind == Kind::Directory {
-        directory(entry, (&parent, folders, directories), kept)?;
-        return Ok(None);
-    }
-    progress.begin(path, inode.size);
-    let pieces = store.content_of(inode, runs)?;
-    let Extracted { file: new, copied } = file(store, inode, &pieces, (&parent, name), options, progress)?;
-    let owned = match kept {
-        Some(kept) => new.keep_as(&kept)?,
-        None => new.keep().map(|()| true)?,
-    };
-    Ok(Some((DoneFile { ino: inode.ino, path: path.to_vec(), output: parent.path_of(name), copied }, owned)))
+    let mut job = Job::new((store, tree), [top], options.clone(), observer);
+    job.directory((top, &path), into, false)?;
+    Ok(job.done)
 }
 
 /// Makes the directory of a walk's entry in `parent`, or enters it, and notes it, with what it gets in the end if it is new.
 ///
 /// # Errors
 /// The system cannot make it.
-pub fn directory(
+fn directory(
     entry: Entry<'_, '_>,
     (parent, folders, directories): (&Arc<Folder>, &mut Folders, &mut Directories),
     kept: Option<Kept>,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gmfs_check::repair::HeldBack;
-use gmfs_check::{Edit, Planned, Refusal};
+use gmfs_check::{Decide, Decision, Edit, Planned, Question, Refusal};
 use gmfs_format::native::units::{BlockNo, InodeNo};
 use gmfs_image::processes::Process;
 use gmfs_image::{FileError, InUse};
@@ -120,16 +120,33 @@ impl Watch {
         state: &Superblocks,
         edits: &[Planned],
     ) -> Vec<HeldBack> {
+        let touches = |edit: &Edit| Some(edit.touches(state.geometry()));
+        let region = Region::with(source, state);
+        self.held_back(edits, touches, |used, spans| owner_in(&region, used, spans))
+    }
+
+    /// Names the edits of a repair of a store that is not native that write or free what is mapped.
+    pub fn hold_back_bytes<S: ReadAt + ?Sized>(&mut self, source: &S, edits: &[Planned]) -> Vec<HeldBack> {
+        let touches = |edit: &Edit| if let Edit::Pkernfs(written) = edit { Some(written.touches()) } else { None };
+        self.held_back(edits, touches, |used, spans| owner(source, used, spans))
+    }
+
+    /// The edits that touch what is mapped: `touches` says where an edit writes or frees, and `whose` to whom it belongs.
+    fn held_back(
+        &mut self,
+        edits: &[Planned],
+        touches: impl Fn(&Edit) -> Option<Vec<Span>>,
+        whose: impl Fn(Span, &[Span]) -> String,
+    ) -> Vec<HeldBack> {
         let used = self.used();
         let (mut held, mut told) = (Vec::new(), BTreeSet::new());
         if used.is_empty() {
             return held;
         }
-        let region = Region::with(source, state);
         for (edit, planned) in edits.iter().enumerate() {
-            let spans = planned.edit.touches(state.geometry());
+            let Some(spans) = touches(&planned.edit) else { continue };
             let Some(used) = used.iter().find(|used| spans.iter().any(|span| used.span.meets(*span))) else { continue };
-            let what = owner_in(&region, used.span, &spans);
+            let what = whose(used.span, &spans);
             let why = Refusal::InUse { what, by: used.by.clone(), edit: planned.edit.to_string() };
             if told.insert(used.by.clone()) {
                 (self.notify)(&Notice::KeptApart(why.to_string()));
@@ -140,23 +157,23 @@ impl Watch {
     }
 }
 
-impl Watch {
-    /// Names the edits of a repair of a store that is not native that write or free what is mapped.
-    pub fn hold_back_bytes<S: ReadAt + ?Sized>(&mut self, source: &S, edits: &[Planned]) -> Vec<HeldBack> {
-        let used = self.used();
-        let (mut held, mut told) = (Vec::new(), BTreeSet::new());
-        for (edit, planned) in edits.iter().enumerate() {
-            let Edit::Pkernfs(written) = &planned.edit else { continue };
-            let spans = written.touches();
-            let Some(used) = used.iter().find(|used| spans.iter().any(|span| used.span.meets(*span))) else { continue };
-            let what = owner(source, used.span, &spans);
-            let why = Refusal::InUse { what, by: used.by.clone(), edit: planned.edit.to_string() };
-            if told.insert(used.by.clone()) {
-                (self.notify)(&Notice::KeptApart(why.to_string()));
-            }
-            held.push(HeldBack { edit, why });
-        }
-        held
+/// Agrees to every edit of a repair, except to those of memory that a process has mapped.
+pub struct Willing<'w> {
+    /// Finds out what is mapped.
+    pub watch: &'w mut Watch,
+}
+
+impl Decide for Willing<'_> {
+    fn decide(&mut self, _: &Question<'_>) -> Decision {
+        Decision::Repair
+    }
+
+    fn hold_back(&mut self, source: &dyn ReadAt, state: &Superblocks, edits: &[Planned]) -> Vec<HeldBack> {
+        self.watch.hold_back(source, state, edits)
+    }
+
+    fn hold_back_bytes(&mut self, source: &dyn ReadAt, edits: &[Planned]) -> Vec<HeldBack> {
+        self.watch.hold_back_bytes(source, edits)
     }
 }
 

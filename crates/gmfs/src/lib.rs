@@ -21,15 +21,17 @@
 //!
 //! | for | see |
 //! | --- | --- |
-//! | opening an image, finding and locking the store in it | [`ImageSpec`], [`find`] |
-//! | files and directories, where their bytes are, whose an address is | [`Store`], [`walk`], [`glob`] |
+//! | opening an image, finding and locking the store in it; why there is none | [`ImageSpec`], [`find`]; [`diagnosis`] |
+//! | files and directories, where their bytes are, whose an address is | [`Store`], [`walk`], [`glob`], [`whose`] |
 //! | reading a file with its gaps | [`Store::read_with_gaps`], [`content`], [`copy`] |
-//! | extracting a tree into a folder | [`extract`], [`folder`], [`new_file`], [`attributes`] |
-//! | putting a tree from outside into a region | [`put`], [`mode`] |
+//! | extracting a tree into a folder | [`extract`], [`folder`], [`new_file`], [`attributes`], [`gap_list`] |
+//! | putting a tree from outside into a region; copying inside it | [`put`], [`mode`], [`owner`]; [`copy_within`] |
 //! | saving a store | [`save`] |
+//! | sealing files, and comparing them with their seals | [`seal`], [`verify`] |
 //! | what blocks are used for, and what still fits | [`allocation`], [`picture`] |
 //! | metrics for monitoring | [`metrics`] |
 //! | a page that shows all of it | [`report`] |
+//! | what an image is, and which stores are in it | [`survey`], [`find`] |
 //! | how much of a store a dump holds | [`presence`], [`lacking`] |
 //! | whether processes have it mapped | [`in_use`] |
 //! | mapping a file into one range of addresses, for a VMM | [`memory`] |
@@ -125,12 +127,15 @@ pub mod bad;
 pub mod changes;
 pub mod content;
 pub mod copy;
+pub mod copy_within;
 pub mod debugfs;
+pub mod diagnosis;
 pub mod diff;
 pub mod error;
 pub mod extract;
 pub mod find;
 pub mod folder;
+pub mod gap_list;
 pub mod glob;
 pub mod health;
 pub mod in_use;
@@ -143,6 +148,7 @@ pub mod metrics;
 pub mod mode;
 pub mod new_file;
 pub mod open;
+pub mod owner;
 pub mod picture;
 pub mod presence;
 pub mod put;
@@ -150,11 +156,15 @@ pub mod put_back;
 pub mod raw_page;
 pub mod report;
 pub mod save;
+pub mod seal;
 pub mod store;
+pub mod survey;
+pub mod tables;
 #[cfg(test)]
 mod testing;
 pub mod verify;
 pub mod walk;
+pub mod whose;
 pub mod words;
 
 pub use copy::Progress;

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use gmfs_format::Layout;
 use gmfs_format::guestmemfs;
 use gmfs_format::luo;
+use gmfs_format::native::geometry::Geometry;
 use gmfs_format::native::units::PAGE_BYTES;
 use gmfs_format::spec::RegionSpec;
 use gmfs_image::lock::Mode;
 use gmfs_image::probe::{self, Intent};
 use gmfs_image::{Description, FileError, Holes, Image, Kind, Locking, OpenError, RangeLock, WritableImage};
-use gmfs_io::{Absence, ReadAt, Span, Window, WriteAt};
+use gmfs_io::{Absence, Overlay, ReadAt, Span, Window, WriteAt};
 use gmfs_volume::{Superblocks, rebuild};
 
 use crate::error::Error;
@@ -91,6 +92,22 @@ impl ImageSpec {
     /// All files that the image consists of.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         std::iter::once(self.path.as_path()).chain(self.parts.iter().chain(&self.over).map(PathBuf::as_path))
+    }
+
+    /// The same image by paths that stay right in another directory.
+    ///
+    /// # Errors
+    /// The current directory cannot be found out.
+    pub fn absolute(self) -> Result<Self, Error> {
+        let absolute = |path: &Path| {
+            let found = std::path::absolute(path);
+            found.map_err(|source| Error::Absolute { path: path.to_owned(), source })
+        };
+        let all = |paths: &[PathBuf]| paths.iter().map(|path| absolute(path)).collect::<Result<Vec<_>, _>>();
+        let (path, parts, over) = (absolute(&self.path)?, all(&self.parts)?, all(&self.over)?);
+        let data = self.data_from.as_ref().map(|data| absolute(&data.path)).transpose()?;
+        let data_from = self.data_from.zip(data).map(|(data, path)| DataFrom { path, ..data });
+        Ok(Self { path, parts, over, data_from, ..self })
     }
 
     /// Opens the image for reading; `window` is the part of `/dev/mem` that is to be seen.
@@ -288,23 +305,31 @@ impl ImageSpec {
         Ok((image.kind, Window::new(image.target, span.offset, span.len)))
     }
 
-    /// As [`locate_for_writing`](Self::locate_for_writing), but opened and locked for reading: the image as it is,
-    /// where in it the region is, and the lock.
+    /// As [`locate_for_writing`](Self::locate_for_writing), for a dry run: the image is opened and locked for reading. What is
+    /// written to metadata stays in memory, and all other writes are dropped. Metadata is that of the region that is there, and
+    /// that of a region with the geometry `also`, which is to replace it.
     ///
     /// # Errors
     /// As [`locate_for_writing`](Self::locate_for_writing).
     pub fn locate_for_dry_run(
         &self,
+        also: Option<Geometry>,
         locking: &Locking<'_>,
         observer: &dyn Observer,
-    ) -> Result<(Image, Span, ReadLock), Error> {
+    ) -> Result<(Kind, Target, ReadLock), Error> {
         if self.which.is_some() {
-            return self.chosen(observer)?.locate_for_dry_run(locking, observer);
+            return self.chosen(observer)?.locate_for_dry_run(also, locking, observer);
         }
         let open = |window| probe::open_for_dry_run(&self.path, window);
         let (image, span) = self.place_for_writing(observer, open, |image| image.source.end())?;
         let lock = self.lock_range(&image, span, self.region.is_some(), Some(locking), observer)?;
-        Ok((image, span, lock))
+        let there = Superblocks::load(&Window::new(&image.source, span.offset, span.len));
+        let geometries = there.ok().map(|found| found.geometry()).into_iter().chain(also);
+        let shift = |at: u64| span.offset.saturating_add(at);
+        let metadata = geometries.flat_map(|geometry| geometry.metadata());
+        let kept = metadata.map(|range| shift(range.start)..shift(range.end)).collect();
+        let overlay: Box<dyn WriteAt> = Box::new(Overlay::keeping(image.source, kept));
+        Ok((image.kind, Window::new(overlay, span.offset, span.len), lock))
     }
 
     /// The same image with the place of the store that was chosen.

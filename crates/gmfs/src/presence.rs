@@ -10,6 +10,7 @@ use gmfs_volume::Region;
 use gmfs_volume::superblocks::used_tables;
 
 use crate::open::{Place, Source};
+use crate::store::Store;
 
 /// How much memory at the end of each part of a dump is examined to see whether the file was cut: pages are stored by
 /// address.
@@ -144,6 +145,16 @@ pub fn of_range(index: &Index<'_>, range: Range<u64>) -> Tally {
     let mut tally = Tally { present: range.end.saturating_sub(range.start), ..Tally::default() };
     index.absent(std::slice::from_ref(&range), |span, why| tally.miss(span.len, why));
     tally
+}
+
+/// How much of a native region is there, of an image that may lack some of it: a dump, or a file that is too short. `None` of
+/// any other image, and of a store of another layout.
+pub fn of_store(store: &Store) -> Option<Presence> {
+    let region = store.native().ok()?;
+    let source = region.source();
+    let is_short = source.end().is_some_and(|end| end < region.geometry().size());
+    let dump = store.dump.as_ref();
+    (dump.is_some() || is_short).then(|| of_region(&Index::new(&store.place, source, dump), region))
 }
 
 /// How much of a region is there.

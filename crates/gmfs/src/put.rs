@@ -39,7 +39,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use gmfs_format::model::Kind;
+use gmfs_format::model::{Kind, Tree};
 use gmfs_format::spec::RegionSpec;
 use gmfs_io::num::len64;
 use gmfs_io::{Span, WriteAt};
@@ -206,6 +206,15 @@ impl Plan {
     }
 }
 
+/// The path in a region of what is outside at `source`: the destination, or, if that is a directory, an entry of it under the
+/// same name.
+#[must_use]
+pub fn path_for(tree: &Tree, source: &Path, destination: &[u8]) -> Vec<u8> {
+    let into = tree.resolve(destination).is_some_and(|inode| inode.kind == Kind::Directory);
+    let name = source.file_name().filter(|_| into);
+    name.map_or_else(|| destination.to_vec(), |name| join(destination, name.as_bytes()))
+}
+
 /// Copies what a [`Plan`] has, and what has been copied so far.
 pub struct Copying<'a> {
     how: How<'a>,
@@ -292,5 +301,22 @@ impl<R: Read> Read for Counted<'_, R> {
         self.done = self.done.saturating_add(len64(length));
         self.progress.at(self.done);
         Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{open, region};
+
+    #[test]
+    fn a_directory_takes_what_is_put_under_its_own_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = open(&region(dir.path())).unwrap().inodes().tree;
+        let of = |source: &str, destination: &str| path_for(&tree, Path::new(source), destination.as_bytes());
+        assert_eq!(of("dir/x.mem", "/new"), b"/new");
+        assert_eq!(of("dir/x.mem", "/vms/a"), b"/vms/a");
+        assert_eq!(of("dir/x.mem", "/vms"), b"/vms/x.mem");
+        assert_eq!(of("/", "/vms"), b"/vms");
     }
 }

@@ -191,7 +191,7 @@ pub struct Metadata {
 }
 
 impl Owner {
-    const fn only(what: What) -> Self {
+    pub(crate) const fn only(what: What) -> Self {
         Self { what, file: None, metadata: None }
     }
 }

@@ -8,6 +8,7 @@ use gmfs_format::native::tables::INODE_LOST_DATA;
 use gmfs_io::Absence;
 use gmfs_volume::seals::{Compared, FileSeals, Verdict, compare};
 
+use crate::diff::Sameness;
 use crate::error::Error;
 use crate::store::Store;
 
@@ -54,6 +55,18 @@ impl State {
             Self::Unsealed => "unsealed",
             Self::Unknown(_) => "unknown",
         }
+    }
+}
+
+/// The result for several files together. Without `complete`, there are others that could not be compared at all.
+#[must_use]
+pub fn sameness(files: &[Verified], complete: bool) -> Sameness {
+    if files.iter().any(|file| file.state == State::Changed) {
+        Sameness::Differs
+    } else if complete && files.iter().all(|file| file.state == State::Same) {
+        Sameness::Same
+    } else {
+        Sameness::Unknown
     }
 }
 

@@ -18,6 +18,11 @@ pub fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
     path
 }
 
+/// The last part of a path: `b` of `/a/b/`; the root has none.
+pub fn last(path: &[u8]) -> Option<&[u8]> {
+    path.split(|byte| *byte == b'/').rfind(|part| !part.is_empty())
+}
+
 /// An inode met on a walk.
 #[non_exhaustive]
 pub struct Step<'t> {
@@ -137,6 +142,53 @@ impl std::fmt::Display for Why {
             Self::Below => f.write_str("it is below one that is left out"),
             Self::NoPath => f.write_str("no path leads to it: its directories form a circle, or one of them is lost"),
         }
+    }
+}
+
+/// All files of a tree, by number, also those that no path leads to.
+pub fn files(tree: &Tree) -> impl Iterator<Item = &Inode> {
+    tree.inodes().filter(|inode| inode.kind == Kind::File)
+}
+
+/// The files that an inode stands for: itself if it is one, or those below a directory. Below the root are also those that no path
+/// leads to.
+pub fn files_of<'t>(tree: &'t Tree, top: &'t Inode) -> Vec<&'t Inode> {
+    if top.kind == Kind::File {
+        return vec![top];
+    }
+    if top.ino == InodeNo::ROOT {
+        return files(tree).collect();
+    }
+    let mut found = Vec::new();
+    let Ok(_) = walk(tree, (top, &tree.path(top.ino).unwrap_or_default()), |step| {
+        found.extend(Some(step.inode).filter(|inode| inode.kind == Kind::File));
+        Ok::<_, std::convert::Infallible>(Go::In)
+    });
+    found
+}
+
+/// Whether the root leads to an inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reached<'p> {
+    /// It does, by this path.
+    By(&'p [u8]),
+    /// It does not, for this reason; there is none if the root itself is lost.
+    Not(Option<Why>),
+}
+
+/// Passes every inode of a tree to `each`: first the root and what it leads to, in the order of a walk, then the others by
+/// number.
+pub fn every<'t>(tree: &'t Tree, mut each: impl FnMut(&'t Inode, Reached<'_>)) {
+    let Some(root) = tree.get(InodeNo::ROOT) else {
+        return tree.inodes().for_each(|inode| each(inode, Reached::Not(None)));
+    };
+    each(root, Reached::By(b"/"));
+    let Ok(walked) = walk(tree, (root, b"/"), |step| {
+        each(step.inode, Reached::By(&step.path));
+        Ok::<_, std::convert::Infallible>(Go::In)
+    });
+    for (inode, why) in hidden(tree, root, &walked) {
+        each(inode, Reached::Not(Some(why)));
     }
 }
 
@@ -283,6 +335,24 @@ mod tests {
     }
 
     #[test]
+    fn every_inode_is_passed_once() {
+        let list = |tree: &Tree| {
+            let mut list = Vec::new();
+            every(tree, |inode, reached| {
+                list.push(match reached {
+                    Reached::By(path) => (inode.ino.0, Ok(String::from_utf8(path.to_vec()).unwrap())),
+                    Reached::Not(why) => (inode.ino.0, Err(why)),
+                });
+            });
+            list
+        };
+        let by = |path: &str| Ok(path.to_owned());
+        let whole = tree(&[(1, 1, "."), (4, 9, "z"), (5, 1, "a"), (6, 5, "b")]);
+        assert_eq!(list(&whole), [(1, by("/")), (5, by("/a")), (6, by("/a/b")), (4, Err(Some(Why::NoPath)))]);
+        assert_eq!(list(&tree(&[(4, 9, "z"), (5, 1, "a")])), [(4, Err(None)), (5, Err(None))]);
+    }
+
+    #[test]
     fn a_chain_beyond_use_ends() {
         let mut chain = vec![(1, 1, ".")];
         chain.extend((2..9000).map(|ino| (ino, ino - 1, "d")));
@@ -298,6 +368,12 @@ mod tests {
         assert_eq!(hidden.len(), 8998 - seen);
         assert_eq!((hidden[0].1, hidden[1].1), (Why::TooDeep, Why::Below));
         assert_eq!(Paths::new(&tree).of(InodeNo(8999)), None);
+    }
+
+    #[test]
+    fn the_last_part_of_a_path() {
+        assert_eq!(last(b"/a/b/"), Some(&b"b"[..]));
+        assert_eq!(last(b"/"), None);
     }
 
     #[test]

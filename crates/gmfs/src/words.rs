@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use gmfs_format::model::Kind;
 use gmfs_format::native::features::Features;
+use gmfs_format::native::raw::BlockRaw;
 use gmfs_format::native::superblock::{STATE_ACTIVE, STATE_CLEAN, STATE_FLAGS, STATE_SEALED};
 use gmfs_format::native::tables::{
     BLOCK_CRC_VALID, BLOCK_FLAGS, BLOCK_ZERO, INODE_ALIGN_1G, INODE_DOUBTFUL, INODE_FLAGS, INODE_IMMUTABLE,
@@ -75,6 +76,11 @@ pub fn inode_flags(flags: u64) -> String {
     bits(flags, &names, INODE_FLAGS)
 }
 
+/// `free`, `data`; a state that does not exist is shown as a number.
+pub fn block_state(entry: &BlockRaw) -> String {
+    entry.state().map_or_else(|| format!("unknown ({})", entry.state), |state| state.name().to_owned())
+}
+
 /// `crc,zero`; empty if no flag is set.
 pub fn block_flags(flags: u8) -> String {
     let names = [(u64::from(BLOCK_CRC_VALID), "crc"), (u64::from(BLOCK_ZERO), "zero")];
@@ -102,5 +108,7 @@ mod tests {
         assert_eq!(state(0), "none");
         assert_eq!(inode_flags(2), "align-1g");
         assert_eq!(block_flags(0), "");
+        assert_eq!(block_state(&BlockRaw::FREE), "free");
+        assert_eq!(block_state(&BlockRaw { state: 77, ..BlockRaw::FREE }), "unknown (77)");
     }
 }

@@ -9,7 +9,7 @@ use super::{Args, View, base, image, in_blocks, views};
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::open;
-use crate::render::json::{self, guestmemfs as wire, mask, region};
+use crate::render::json::{self, guestmemfs as wire};
 use crate::render::size;
 use crate::render::style::Role;
 use crate::render::table::Table;
@@ -18,12 +18,13 @@ pub(super) fn run(args: &Args, store: &Store, found: &Guestmemfs, ctx: &mut Ctx)
     match args.view {
         View::Summary | View::Superblock if !args.json => summary(store, found, ctx),
         View::Summary | View::Superblock => {
-            json::print(ctx, "inspect", &answer(store, found))?;
+            json::print(ctx, "inspect", &wire::GuestmemfsInspect::new(store, found))?;
             Ok(exit(&found.store().check()))
         }
-        View::Inodes | View::Files => {
-            views::listed(args, store, ctx, |lists| wire::GuestmemfsInspect { lists, ..answer(store, found) })
-        }
+        View::Inodes | View::Files => views::listed(args, store, ctx, |lists| wire::GuestmemfsInspect {
+            lists,
+            ..wire::GuestmemfsInspect::new(store, found)
+        }),
         View::Blocks | View::Pages | View::Raw | View::Unclaimed => {
             Err(open::told(gmfs::Error::NotNative(store.layout())))
         }
@@ -33,36 +34,6 @@ pub(super) fn run(args: &Args, store: &Store, found: &Guestmemfs, ctx: &mut Ctx)
 /// 1 if something is wrong that the driver does not leave in normal use.
 fn exit(anomalies: &[Anomaly]) -> Exit {
     if anomalies.iter().all(Anomaly::is_normal) { Exit::Done } else { Exit::No }
-}
-
-fn answer(store: &Store, found: &Guestmemfs) -> wire::GuestmemfsInspect {
-    let inner = found.store();
-    let differing = inner.differing();
-    wire::GuestmemfsInspect {
-        image: (&store.place).into(),
-        store: store.into(),
-        region: inner.region().map(|span| region::Span { base: span.offset, size: span.len }),
-        layout: store.layout().name().into(),
-        led_to: found.found().into(),
-        tree: inner.parts().tree.as_ref().map(Into::into),
-        superblock: inner.superblock().map(|superblock| wire::GuestmemfsSuperblock {
-            next_free_ino: superblock.next_free_ino,
-            allocated_inodes: superblock.allocated_inodes,
-            serialised: superblock.serialised.map(|flag| flag == 1),
-        }),
-        geometry: wire::GuestmemfsGeometry {
-            block_size: store.block_bytes(),
-            blocks: inner.blocks(),
-            direct_map: inner.direct_map().map(mask),
-            bitmap: inner.bitmap_at(),
-        },
-        usage: store.usage().into(),
-        differing: differing
-            .map(|(ino, by_tree, by_inode)| wire::Differing { ino: ino.0, by_tree, by_inode })
-            .collect(),
-        anomalies: inner.check().iter().map(ToString::to_string).collect(),
-        lists: region::Lists::default(),
-    }
 }
 
 fn summary(store: &Store, found: &Guestmemfs, ctx: &mut Ctx) -> Result<Exit> {

@@ -9,7 +9,7 @@ use super::{Args, View, base, image, in_blocks, views};
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::open;
-use crate::render::json::{self, pkernfs as wire, region};
+use crate::render::json::{self, pkernfs as wire};
 use crate::render::size;
 use crate::render::style::Role;
 use crate::render::table::Table;
@@ -18,12 +18,13 @@ pub(super) fn run(args: &Args, store: &Store, found: &Pkernfs, ctx: &mut Ctx) ->
     match args.view {
         View::Summary | View::Superblock if !args.json => summary(store, found, ctx),
         View::Summary | View::Superblock => {
-            json::print(ctx, "inspect", &answer(store, found))?;
+            json::print(ctx, "inspect", &wire::PkernfsInspect::new(store, found))?;
             Ok(exit(&found.check()))
         }
-        View::Inodes | View::Files => {
-            views::listed(args, store, ctx, |lists| wire::PkernfsInspect { lists, ..answer(store, found) })
-        }
+        View::Inodes | View::Files => views::listed(args, store, ctx, |lists| wire::PkernfsInspect {
+            lists,
+            ..wire::PkernfsInspect::new(store, found)
+        }),
         View::Blocks | View::Pages | View::Raw | View::Unclaimed => {
             Err(open::told(gmfs::Error::NotNative(store.layout())))
         }
@@ -40,26 +41,6 @@ fn magic(found: &Pkernfs) -> String {
         Magic::Right => "right".to_owned(),
         Magic::Wrong(other) => format!("{other:#x}, which is another"),
         Magic::Unknown(_) => "cannot be read".to_owned(),
-    }
-}
-
-fn answer(store: &Store, found: &Pkernfs) -> wire::PkernfsInspect {
-    let inner = found.store();
-    let magic = match inner.magic() {
-        Magic::Right => Some(gmfs_format::pkernfs::MAGIC),
-        Magic::Wrong(other) => Some(other),
-        Magic::Unknown(_) => None,
-    };
-    wire::PkernfsInspect {
-        image: (&store.place).into(),
-        store: store.into(),
-        region: region::Span { base: store.place.base, size: store.size() },
-        layout: store.layout().name().into(),
-        superblock: wire::PkernfsSuperblock { magic: magic.map(json::mask), next_free_ino: inner.next_free_ino() },
-        geometry: wire::PkernfsGeometry { block_size: store.block_bytes(), blocks: inner.blocks() },
-        usage: store.usage().into(),
-        anomalies: found.check().iter().map(ToString::to_string).collect(),
-        lists: region::Lists::default(),
     }
 }
 

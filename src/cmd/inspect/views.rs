@@ -5,14 +5,14 @@ use gmfs::Store;
 use gmfs::in_use::ByFile;
 use gmfs::open::Source;
 use gmfs::store::Runs;
+use gmfs::tables::{self, BlockRun, BlockRuns};
+use gmfs::walk::{self, Reached};
 use gmfs_format::model::{Attributes, Inode, InodeNo, Kind, Tree};
-use gmfs_format::native::copies::{Judgement, Standing};
+use gmfs_format::native::copies::Standing;
 use gmfs_format::native::raw::BlockRaw;
 use gmfs_format::native::tables::BlockState;
-use gmfs_format::native::units::{BlockNo, CopyId, PageNo};
+use gmfs_format::native::units::BlockNo;
 use gmfs_volume::Region;
-use gmfs_volume::superblocks::used_tables;
-use gmfs_volume::sweep::{Frame, sweep};
 use serde::Serialize;
 
 use super::{Args, View};
@@ -22,7 +22,7 @@ use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::in_use;
 use crate::open::told;
-use crate::paths::{self, Go, Paths, Why};
+use crate::paths::{self, Paths};
 use crate::render::json::{self, files as wire, region as wire_region};
 use crate::render::style::Role;
 use crate::render::table::Table;
@@ -47,75 +47,23 @@ pub(super) fn listed<A: Serialize>(
     Ok(exit)
 }
 
-/// Blocks behind one another that have one state and one owner.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Run {
-    first: BlockNo,
-    count: u32,
-    entry: BlockRaw,
-}
-
-impl Run {
-    /// Whether this block continues the run: same state, and the next place of the same file.
-    fn takes(&self, block: BlockNo, entry: &BlockRaw) -> bool {
-        let (own, next) = (&self.entry, self.first.0.checked_add(self.count));
-        let same =
-            (own.owner, own.state, own.flags, own.reserved) == (entry.owner, entry.state, entry.flags, entry.reserved);
-        let index = if entry.is_mapping() { own.index.get().checked_add(self.count) } else { Some(own.index.get()) };
-        next == Some(block.0) && same && index == Some(entry.index.get())
-    }
-}
-
-/// The runs of all data blocks, and the number of pages of the table that are lost.
-fn runs(region: &Region<Source>) -> (Vec<Run>, u64) {
-    let mut runs: Vec<Run> = Vec::new();
-    let mut add = |block: BlockNo, entry: &BlockRaw| match runs.last_mut() {
-        Some(run) if run.takes(block, entry) => run.count += 1,
-        _ => runs.push(Run { first: block, count: 1, entry: *entry }),
-    };
-    let lost = region.descriptors(&mut add);
-    // Behind the mark everything is free.
-    let geometry = region.geometry();
-    let mark = geometry.first_block_of(PageNo(region.superblock().used_table_pages().end));
-    let end = geometry.end_data();
-    if mark < end {
-        let rest = end.0 - mark.0;
-        match runs.last_mut() {
-            Some(run) if run.takes(mark, &BlockRaw::FREE) => run.count += rest,
-            _ => runs.push(Run { first: mark, count: rest, entry: BlockRaw::FREE }),
-        }
-    }
-    (runs, lost)
-}
-
 pub(super) fn blocks(opened: &Store, answer: Option<&mut wire_region::Lists>, ctx: &mut Ctx) -> Result<Exit> {
     let region = opened.native().map_err(told)?;
     let (inodes, _) = read_inodes(opened, ctx);
-    let (runs, lost) = runs(region);
-    let exit = tell_lost(lost, "block table", "list", ctx);
-    let geometry = region.geometry();
-    let base = opened.physical_base();
+    let BlockRuns { runs, lost_pages, .. } = tables::blocks(region);
+    let exit = tell_lost(lost_pages, "block table", "list", ctx);
     if let Some(answer) = answer {
-        answer.lost_pages = Some(lost);
-        let row = |run: &Run| wire_region::Blocks {
-            block: run.first.0,
-            count: run.count.into(),
-            address: opened.place.base.saturating_add(geometry.block_offset(run.first)),
-            physical: base.map(|base| base.saturating_add(geometry.block_offset(run.first))),
-            state: state(&run.entry),
-            owner: wire::ino(run.entry.owner()),
-            index: run.entry.is_mapping().then(|| run.entry.index.get()),
-            flags: words::block_flags(run.entry.flags),
-        };
+        answer.lost_pages = Some(lost_pages);
+        let row = |run| wire_region::Blocks::new(run, opened, region.geometry());
         answer.blocks = Some(runs.iter().map(row).collect());
         return Ok(exit);
     }
-    block_table(region, base, &runs, &mut Paths::new(&inodes.tree)).print(ctx)?;
+    block_table(region, opened.physical_base(), &runs, &mut Paths::new(&inodes.tree)).print(ctx)?;
     Ok(exit)
 }
 
 /// All blocks of the region, metadata included.
-fn block_table(region: &Region<Source>, base: Option<u64>, runs: &[Run], paths: &mut Paths<'_>) -> Table {
+fn block_table(region: &Region<Source>, base: Option<u64>, runs: &[BlockRun], paths: &mut Paths<'_>) -> Table {
     let geometry = region.geometry();
     let address = if base.is_some() { "Physical" } else { "Offset" };
     let mut table = Table::new(&["Block", "Count", "Size", address, "State", "Flags", "File"])
@@ -138,14 +86,10 @@ fn block_table(region: &Region<Source>, base: Option<u64>, runs: &[Run], paths: 
     for run in runs {
         let file = owner(&run.entry, paths, geometry.block_bytes());
         let flags = words::block_flags(run.entry.flags);
-        add(run.first, run.count, (&state(&run.entry), state_role(&run.entry)), &flags, &file);
+        add(run.first, run.count, (&words::block_state(&run.entry), state_role(&run.entry)), &flags, &file);
     }
     add(geometry.end_data(), metadata, ("metadata B", Role::Dim), "", "");
     table
-}
-
-fn state(entry: &BlockRaw) -> String {
-    entry.state().map_or_else(|| format!("unknown ({})", entry.state), |state| state.name().to_owned())
 }
 
 fn state_role(entry: &BlockRaw) -> Role {
@@ -222,19 +166,20 @@ struct Files<'a> {
 }
 
 impl Files<'_> {
-    /// Adds a file or directory; where no path leads to it, `path` is `None`, and `why` says why that is so.
-    fn add(&mut self, path: Option<&[u8]>, why: Option<Why>, inode: &Inode) {
+    /// Adds a file or directory.
+    fn add(&mut self, inode: &Inode, reached: Reached<'_>) {
         let extents = self.runs.files.remove(&inode.ino).unwrap_or_default();
         if self.json {
             let runs = extents.iter().map(|run| wire::Extent::new(run, self.store)).collect();
+            let path = if let Reached::By(path) = reached { Some(path) } else { None };
             self.list.push(wire::File::new(path, inode, runs).used(self.users.as_ref(), inode));
             return;
         }
         let file = inode.kind == Kind::File;
         let only = |text: String| if file { text } else { String::new() };
-        let (shown, style) = match path {
-            Some(path) => (paths::shown(path), role(inode)),
-            None => {
+        let (shown, style) = match reached {
+            Reached::By(path) => (paths::shown(path), role(inode)),
+            Reached::Not(why) => {
                 let why = why.map_or_else(|| "no path leads to it".to_owned(), |why| why.to_string());
                 (format!("{} ({why})", paths::shown(&inode.name)), Role::Bad)
             }
@@ -273,21 +218,7 @@ pub(super) fn files(
     let table = Table::new(&heads).right(&[0, 1, 2, 3, 4]).dispensable(&["Bytes", "Extents", "Blocks", "Inode"]);
     let json = answer.is_some();
     let mut files = Files { store: opened, runs, list: Vec::new(), table, json, users };
-    let rest: Vec<(&Inode, Option<Why>)>;
-    if let Some(root) = inodes.tree.get(InodeNo::ROOT) {
-        files.add(Some(b"/"), None, root);
-        let Ok(walked) = paths::walk(&inodes.tree, (root, b"/"), |step| {
-            files.add(Some(&step.path), None, step.inode);
-            Ok::<_, std::convert::Infallible>(Go::In)
-        });
-        let hidden = paths::hidden(&inodes.tree, root, &walked);
-        rest = hidden.into_iter().map(|(inode, why)| (inode, Some(why))).collect();
-    } else {
-        rest = inodes.tree.inodes().map(|inode| (inode, None)).collect();
-    }
-    for (inode, why) in rest {
-        files.add(None, why, inode);
-    }
+    walk::every(&inodes.tree, |inode, reached| files.add(inode, reached));
     match answer {
         Some(answer) => {
             answer.lost_pages = Some(lost);
@@ -302,46 +233,11 @@ pub(super) fn files(
     Ok(exit)
 }
 
-/// Pages behind one another that stand alike.
-struct PageRun {
-    first: PageNo,
-    count: u64,
-    judgement: Judgement,
-}
-
 pub(super) fn pages(opened: &Store, answer: Option<&mut wire_region::Lists>, ctx: &mut Ctx) -> Result<Exit> {
     let region = opened.native().map_err(told)?;
-    let superblocks = region.superblocks();
-    let geometry = region.geometry();
-    let mut runs = vec![PageRun { first: PageNo(0), count: 1, judgement: superblocks.judgement() }];
-    for (_, pages) in used_tables(region.superblock()) {
-        let kind = geometry.page_kind(PageNo(pages.start));
-        let visit = |frame: &Frame<'_>| match runs.last_mut() {
-            Some(run)
-                if run.judgement == frame.judgement
-                    && geometry.page_kind(run.first) == kind
-                    && u64::from(run.first.0) + run.count == u64::from(frame.page.0) =>
-            {
-                run.count += 1;
-            }
-            _ => runs.push(PageRun { first: frame.page, count: 1, judgement: frame.judgement }),
-        };
-        sweep(region.source(), superblocks, pages, vec![visit]);
-    }
-    let kind_of = |run: &PageRun| geometry.page_kind(run.first).map_or_else(String::new, |kind| kind.to_string());
+    let runs = tables::pages(region);
     if let Some(answer) = answer {
-        let address = |copy, page| opened.place.base.saturating_add(geometry.page_offset(copy, page));
-        let copy = |run: &PageRun, copy| wire_region::PageCopy::new(run.judgement.of(copy), address(copy, run.first));
-        let row = |run: &PageRun| wire_region::Pages {
-            page: run.first.0,
-            count: run.count,
-            kind: kind_of(run),
-            take: run.judgement.take.map(|copy| copy.to_string()),
-            conflict: run.judgement.conflict,
-            uncertain: run.judgement.uncertain,
-            a: copy(run, CopyId::A),
-            b: copy(run, CopyId::B),
-        };
+        let row = |run| wire_region::Pages::new(run, opened.place.base, region.geometry());
         answer.pages = Some(runs.iter().map(row).collect());
         return Ok(Exit::Done);
     }
@@ -358,7 +254,7 @@ pub(super) fn pages(opened: &Store, answer: Option<&mut wire_region::Lists>, ctx
         table.styled([
             (&run.first.to_string(), Role::Plain),
             (&run.count.to_string(), Role::Plain),
-            (&kind_of(run), Role::Plain),
+            (&run.kind.map_or_else(String::new, |kind| kind.to_string()), Role::Plain),
             (&standing(judged.a), standing_role(judged.a)),
             (&standing(judged.b), standing_role(judged.b)),
             (&counts.0, counts.1),

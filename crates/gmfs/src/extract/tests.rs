@@ -10,10 +10,12 @@ use super::*;
 use crate::content::{Each, Gap, Gaps, Part, Why};
 use crate::testing::{content, open, region};
 
-fn extracted(store: &Store, path: &[u8], to: &std::path::Path, options: &Options) -> Result<Done, Error> {
+fn extracted(store: &Store, path: &[u8], to: &Path, options: &Options) -> Result<Vec<DoneFile>, Error> {
     let inodes = store.inodes().tree;
     let top = inodes.resolve(path).unwrap();
-    tree(store, &inodes, top, Folder::open(to).unwrap(), options, &())
+    let done = tree(store, &inodes, top, Folder::open(to).unwrap(), options, &())?;
+    assert!(done.left_out.is_empty());
+    Ok(done.files)
 }
 
 #[test]
@@ -23,9 +25,8 @@ fn a_tree_becomes_files_and_directories() {
     let to = dir.path().join("to");
     fs::create_dir(&to).unwrap();
     let done = extracted(&store, b"/", &to, &Options::default()).unwrap();
-    let files: Vec<_> = done.files.iter().map(|file| (file.path.as_slice(), file.output.clone())).collect();
+    let files: Vec<_> = done.iter().map(|file| (file.path.as_slice(), file.output.clone())).collect();
     assert_eq!(files, [(&b"/vms/a"[..], to.join("vms/a")), (b"/vms/deep/b", to.join("vms/deep/b"))]);
-    assert!(done.left_out.is_empty());
     assert!(fs::read(to.join("vms/a")).unwrap() == content());
     assert_eq!(fs::read(to.join("vms/deep/b")).unwrap(), b"small");
     assert!(to.join("empty").is_dir());
@@ -91,6 +92,7 @@ fn progress_is_told_of_each_file_and_can_stop() {
             self.0.borrow().last().is_some_and(|last| last.starts_with(self.1))
         }
     }
+    impl Observer for Log {}
     let dir = tempfile::tempdir().unwrap();
     let store = open(&region(dir.path())).unwrap();
     let inodes = store.inodes().tree;
@@ -101,6 +103,30 @@ fn progress_is_told_of_each_file_and_can_stop() {
     assert_eq!(log.0.into_inner(), [format!("/vms/a {}", content().len()), "/vms/deep/b 5".to_owned()]);
     assert!(matches!(done, Err(Error::Entry { source, .. }) if matches!(*source, Error::Copy(CopyError::Stopped))));
     assert!(dir.path().join("vms/a").exists() && fs::read_dir(dir.path().join("vms/deep")).unwrap().next().is_none());
+}
+
+#[test]
+fn a_job_extracts_each_operand_where_it_belongs() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&region(dir.path())).unwrap();
+    let inodes = store.inodes().tree;
+    let at = |path: &str| inodes.resolve(path.as_bytes()).unwrap();
+    let mut job = Job::new((&store, &inodes), [at("/vms/a"), at("/vms/deep")], Options::default(), &());
+    let target = |name: &str, path: &str| Target::new(&dir.path().join(name), at(path));
+    assert_eq!(target("", "/vms/a").unwrap().path(), dir.path().join("a"));
+    assert_eq!(target("new", "/vms/a").unwrap().path(), dir.path().join("new"));
+    // A dry run makes nothing, and says what would be in the way.
+    job.plan((at("/vms/deep"), b"/vms/deep"), &dir.path().join("x")).unwrap();
+    let refused = job.plan((at("/vms/a"), b"/vms/a"), &dir.path().join("region.img"));
+    assert!(matches!(refused, Err(Error::NewFile(_))), "{refused:?}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    job.extract((at("/vms/a"), b"/vms/a"), target("", "/vms/a").unwrap()).unwrap();
+    job.extract((at("/vms/deep"), b"/vms/deep"), target("x", "/vms/deep").unwrap()).unwrap();
+    let refused = job.extract((at("/vms/a"), b"/vms/a"), target("file/", "/vms/a").unwrap());
+    assert!(matches!(refused, Err(Error::NotDirectory(_))), "{refused:?}");
+    let made: Vec<_> = job.done.files.iter().map(|file| file.output.strip_prefix(dir.path()).unwrap()).collect();
+    assert_eq!(made, [Path::new("x/b"), Path::new("a"), Path::new("x/b")]);
+    assert!(dir.path().join("x/b").exists() && fs::read(dir.path().join("a")).unwrap() == content());
 }
 
 #[test]
