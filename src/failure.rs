@@ -24,8 +24,6 @@ use gmfs_volume::content::ContentError;
 use gmfs_volume::restore::RestoreError;
 use gmfs_volume::{ChangeError, OpenError};
 
-pub(crate) use gmfs_format::name::printable;
-
 /// What to do about a release that is newer than this gmfs.
 const OTHER_KERNEL: &str = "give its kernel image instead of its release, or use a newer gmfs";
 /// What to do about memory that is in use.

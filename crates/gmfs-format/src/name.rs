@@ -117,14 +117,6 @@ pub fn check(name: &[u8]) -> Result<(), NameError> {
     Ok(())
 }
 
-/// A text with the characters escaped that could control a terminal, as [`escape`] does it. What is escaped already stays as it
-/// is.
-#[must_use]
-pub fn printable(text: &str) -> String {
-    let parts: Vec<String> = text.split('\\').map(|part| escape(part.as_bytes())).collect();
-    parts.join("\\")
-}
-
 /// A name as it can be shown on a terminal or in a report. Control characters, escape sequences, backslashes and bytes
 /// that are not UTF-8 are escaped (`\n`, `\x1b`, `\\`, `\xff`), so that no name can move the cursor or forge a line.
 #[must_use]

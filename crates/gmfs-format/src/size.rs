@@ -1,9 +1,9 @@
 //! Sizes, addresses and counts in words for people. [`format_size`](crate::spec::format_size) writes sizes for kernels.
 
-use std::cmp::Ordering;
+use humansize::{BINARY, FormatSizeOptions};
 
-/// The units of sizes, from the largest: a shift, and its name.
-const UNITS: [(u32, &str); 6] = [(60, "EiB"), (50, "PiB"), (40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+/// The units of exact sizes, from the largest: a shift, and its name.
+const UNITS: [(u32, &str); 4] = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
 
 /// `2 MiB`, `1.5 GiB`: two decimals at most. Not exact.
 ///
@@ -13,24 +13,12 @@ const UNITS: [(u32, &str); 6] = [(60, "EiB"), (50, "PiB"), (40, "TiB"), (30, "Gi
 /// ```
 #[must_use]
 pub fn human(bytes: u64) -> String {
-    let Some((shift, unit)) = UNITS.into_iter().find(|(shift, _)| bytes >> shift > 0) else {
-        return format!("{bytes} B");
-    };
-    let scaled = u128::from(bytes).saturating_mul(100);
-    let unit_bytes = 1_u128 << shift;
-    let (hundredths, rest) = (scaled >> shift, scaled & unit_bytes.saturating_sub(1));
-    // To the nearest hundredth; a half to the even one.
-    let is_up = match rest.saturating_mul(2).cmp(&unit_bytes) {
-        Ordering::Less => false,
-        Ordering::Equal => hundredths % 2 == 1,
-        Ordering::Greater => true,
-    };
-    let hundredths = hundredths.saturating_add(u128::from(is_up));
-    let (whole, part) = (hundredths / 100, hundredths % 100);
-    match (part, part % 10) {
-        (0, _) => format!("{whole} {unit}"),
-        (_, 0) => format!("{whole}.{} {unit}", part / 10),
-        _ => format!("{whole}.{part:02} {unit}"),
+    let text = humansize::format_size(bytes, FormatSizeOptions::from(BINARY).decimal_places(2));
+    match text.split_once(' ') {
+        Some((number, unit)) if number.contains('.') => {
+            format!("{} {unit}", number.trim_end_matches('0').trim_end_matches('.'))
+        }
+        _ => text,
     }
 }
 
@@ -49,7 +37,7 @@ pub fn both(bytes: u64) -> String {
 #[must_use]
 pub fn range(from: u64, to: u64) -> String {
     let zeros = (from | to).trailing_zeros();
-    let unit = UNITS.into_iter().filter(|(shift, _)| *shift <= 40).find(|(shift, _)| zeros >= *shift && from != to);
+    let unit = UNITS.into_iter().find(|(shift, _)| zeros >= *shift && from != to);
     let one = |bytes: u64| match unit {
         Some((shift, unit)) if bytes > 0 => format!("{} {unit}", bytes >> shift),
         _ => bytes.to_string(),
