@@ -188,11 +188,13 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     if let Some(writable) = writable {
         files = files.writable(writable).context("cannot start a thread").with_context(cannot)?;
     }
+    // Watched before others see the mount: the signal that ends a program without a handler would leave it mounted.
+    let asked = asked_to_end()?;
     let mount =
         gmfs_fuse::mount(files, &directory, &name, wanted.access).map_err(|error| without_fuse(error, &directory));
     let mount = mount.with_context(cannot)?;
     mounts::read_ahead(&directory);
-    unmount_on_signals(&directory)?;
+    unmount_when(asked, &directory)?;
     if args.in_background {
         ctx.line(MOUNTED)?;
         ctx.finish()?;
@@ -304,19 +306,22 @@ fn without_fuse(error: io::Error, directory: &Path) -> anyhow::Error {
     Failure::new("fuse", format!("{context}: {error}")).hint(hint).into()
 }
 
-/// Unmounts when the program is asked to end. If the mount is in use then, it is taken out of the directory tree the second time.
-fn unmount_on_signals(directory: &Path) -> Result<()> {
+/// Has a byte for each signal that asked the program to end, from now on.
+fn asked_to_end() -> Result<UnixStream> {
     let context = "cannot watch for interrupts";
-    let (mut asked, signals) = UnixStream::pair().context(context)?;
+    let (asked, signals) = UnixStream::pair().context(context)?;
     for signal in [SIGINT, SIGTERM] {
         signal_hook::low_level::pipe::register(signal, signals.try_clone().context(context)?).context(context)?;
     }
+    Ok(asked)
+}
+
+/// Unmounts when the program is asked to end. If the mount is in use then, it is taken out of the directory tree the second time.
+fn unmount_when(mut asked: UnixStream, directory: &Path) -> Result<()> {
     let directory = directory.to_owned();
     let wait = move || {
         let mut lazy = false;
         let mut byte = [0];
-        // Also keeps the sender alive.
-        let _signals = signals;
         while asked.read_exact(&mut byte).is_ok() {
             if let Err(error) = mounts::unmount(&directory, lazy) {
                 ctx::warn(&format!(
@@ -327,7 +332,8 @@ fn unmount_on_signals(directory: &Path) -> Result<()> {
             lazy = true;
         }
     };
-    std::thread::Builder::new().name(String::from("signals")).spawn(wait).context(context)?;
+    let thread = std::thread::Builder::new().name(String::from("signals"));
+    thread.spawn(wait).context("cannot start a thread that watches for interrupts")?;
     Ok(())
 }
 
