@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use clap::{Args as Arguments, Subcommand};
-use gmfs::bad::{self, Origin};
+use gmfs::bad::{self, Marked, Origin};
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
@@ -158,16 +158,7 @@ fn change(image: &TargetArgs, blocks: Vec<Range<u32>>, add: bool, schema: &str, 
     })
     .context("cannot change the marks")?;
     if ctx.json {
-        let base = changes.place.base;
-        let run = |blocks: &Range<u32>| actions::Run {
-            block: blocks.start,
-            count: blocks.len() as u64,
-            address: base.saturating_add(u64::from(blocks.start).saturating_mul(changes.geometry.block_bytes())),
-        };
-        let runs = blocks.iter().map(run).collect();
-        let changed = actions::Changed::new(&changes, Vec::new());
-        let answer = actions::Marked { changed, runs, blocks_marked: count };
-        json::print(ctx, schema, &answer)?;
+        json::print(ctx, schema, &actions::Marked::new(&changes, &blocks, count))?;
         return Ok(());
     }
     let done = match (add, changes.dry_run) {
@@ -187,23 +178,12 @@ fn list(args: &List, ctx: &mut Ctx) -> Result<Exit> {
     let (inodes, exit) = super::inodes(&opened, ctx);
     let found = bad::marked(opened.native().map_err(open::told)?);
     opened.unlock();
-    let base = opened.physical_base();
     let mut paths = Paths::new(&inodes.tree);
-    let mut rows = Vec::new();
-    for marked in found {
-        let at = u64::from(marked.block).saturating_mul(opened.block_bytes());
-        let mut row = files::Owner::outside(format!("block:{}", marked.block));
-        row.what = "bad".into();
-        row.block = Some(marked.block.into());
-        row.address = Some(opened.place.base.saturating_add(at));
-        row.physical = base.map(|base| base.saturating_add(at));
-        if let Some((ino, offset)) = marked.file {
-            row.ino = files::ino(ino);
-            row.offset = Some(offset);
-            row.path = files::Path::new(paths.of(ino).as_deref());
-        }
-        rows.push(row);
-    }
+    let row = |marked: &Marked| {
+        let path = marked.file.and_then(|(ino, _)| paths.of(ino));
+        files::Owner::bad(marked, &opened, path.as_deref())
+    };
+    let rows: Vec<files::Owner> = found.iter().map(row).collect();
     if ctx.json {
         let answer = files::Who { image: (&opened.place).into(), store: (&opened).into(), addresses: rows };
         json::print(ctx, "bad-list", &answer)?;

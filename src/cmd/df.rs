@@ -82,15 +82,7 @@ fn row_of(args: &Args, store: &Store, ctx: &Ctx) -> (Row, Exit) {
     }
     let fits = args.fits.map(|size| (size, free.unwrap_or_default().fits(size)));
     let no = fits.is_some_and(|(_, fits)| !fits.pieces || (args.align_1g && !fits.aligned));
-    let guest = free.and(fits).map(|(size, fits)| space::Fits::new(size, &fits));
-    let answer = space::Used {
-        image: (&store.place).into(),
-        store: store.into(),
-        block_size: store.block_bytes(),
-        usage: store.into(),
-        space: free.as_ref().map(|free| space::Space::new(free, store)),
-        guest,
-    };
+    let answer = space::Used::new(store, free.as_ref(), fits);
     let none = || "-".to_owned();
     let plain = |text: String| (text, Role::Plain);
     let of = |free: Option<FreeSpace>, value: &dyn Fn(FreeSpace) -> String| plain(free.map_or_else(none, value));

@@ -8,14 +8,14 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args as Arguments;
-use gmfs::make::{BlockSize, NewRegion, Request, Target, block_size_of_kernel, derived_birth};
+use gmfs::make::{BlockSize, Content, NewRegion, Request, Target, block_size_of_kernel, derived_birth};
 use gmfs_format::Layout;
 use gmfs_format::spec::{self, RegionSpec};
 use gmfs_io::{Span, WriteAt};
 use gmfs_volume::Stamp;
 use uuid::Uuid;
 
-use self::content::{Content, NotMade};
+use self::content::NotMade;
 use crate::ctx::Ctx;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -127,7 +127,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     };
     let mut target = request.open(&args.wait.locking(None)).map_err(words::told).map_err(cannot)?;
     details::target(&target.place, Some(target.geometry.size()), args.dry_run, ctx);
-    let content = args.populate.as_deref().map(|from| Content::plan(from, args, target.geometry)).transpose();
+    let content = args.populate.as_deref().map(|from| content::plan(from, args, target.geometry)).transpose();
     let content = content.map_err(cannot)?;
     if !args.force {
         target.refuse_occupied().map_err(words::occupied).map_err(anyhow::Error::new).map_err(cannot)?;
@@ -143,7 +143,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         let region_bytes = Span::new(target.place.base, target.geometry.size());
         let fill = |bytes: &mut dyn WriteAt| {
             let Some(content) = &content else { return Ok(()) };
-            content.put(bytes, base, Box::new(args.in_use.watch(&args.image, region_bytes)), ctx)
+            content::put(content, bytes, base, Box::new(args.in_use.watch(&args.image, region_bytes)), ctx)
         };
         let made = target.format_and_fill(&region, args.undo.as_deref(), fill);
         made.map_err(|error| match error {
@@ -193,7 +193,7 @@ fn show(args: &Args, target: &Target, made: &NewRegion, content: Option<&Content
             label: made.label.clone(),
             recorded_base: base,
             geometry: Some(geometry.into()),
-            populated: content.map(Content::counts),
+            populated: content.map(|content| content.counts().into()),
             dry_run: args.dry_run,
         };
         return Ok(json::print(ctx, "mkfs", &answer)?);
@@ -213,7 +213,8 @@ fn show(args: &Args, target: &Target, made: &NewRegion, content: Option<&Content
     table.row(["Blocks", &size::blocks(geometry)]);
     table.row(["Inodes", &geometry.inodes().to_string()]);
     if let Some(content) = content {
-        let actions::Populated { files, directories, bytes } = content.counts();
+        let counts = content.counts();
+        let (files, directories, bytes) = (counts.files, counts.directories, counts.bytes);
         let directories =
             if directories == 1 { "1 directory".to_owned() } else { format!("{directories} directories") };
         table.row(["Content", &format!("{}, {directories}, {}", size::count(files, "file"), size::both(bytes))]);

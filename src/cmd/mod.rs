@@ -55,7 +55,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use gmfs::changes::Changes;
-use gmfs::put::{How, Plan};
+use gmfs::put::{How, Plan, Unfit};
 use gmfs::store::Inodes;
 use gmfs::{Store, glob};
 use gmfs_format::model::{Inode, InodeNo, Kind, Tree};
@@ -294,9 +294,12 @@ pub(crate) fn require_directory(tree: &Tree, destination: &[u8], what: &str) -> 
 
 /// Adds what is to be put into a region to a plan, and what cannot be put to the operands that failed.
 pub(crate) fn plan_put(plan: &mut Plan, how: &How<'_>, source: &Path, tried: &mut Tried) {
-    plan.add(how, source, |source, path, read| {
-        tried.add(read.map_err(|error| anyhow::Error::new(error).context(cannot_put(source.as_os_str(), path))));
-    });
+    plan.add(how, source, |source, path, read| add_put(tried, source, path, read));
+}
+
+/// Adds what cannot be put into a region to the operands that failed.
+pub(crate) fn add_put(tried: &mut Tried, source: &Path, path: &[u8], read: Result<(), Unfit>) {
+    tried.add(read.map_err(|error| anyhow::Error::new(error).context(cannot_put(source.as_os_str(), path))));
 }
 
 /// What could not be done to a file that was to be put into a region.

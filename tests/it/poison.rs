@@ -83,6 +83,10 @@ fn other_lists_and_what_is_hit_of_metadata() {
     let done = sandbox.gmfs("bad import region.img frames");
     assert!(done.code == 1 && done.text().contains("1 block marked"), "{done:?}");
     assert!(done.stderr.contains("1 block of metadata is hit and cannot be marked"), "{done:?}");
+    // A single number is an address, although it is JSON too.
+    sandbox.write("one", format!("{}\n", BASE + at + 6 * BLOCK).as_bytes());
+    let done = sandbox.gmfs("bad add region.img @one");
+    assert!(done.code == 0 && done.text().contains("1 block marked"), "{done:?}");
     sandbox.ok("fsck -n region.img");
 }
 

@@ -83,3 +83,19 @@ pub fn preflight(store: &Store, options: &Options<'_>) -> Result<Preflight, Pref
     ];
     Ok(Preflight { window, checks })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fails_counts_more_than_what_cannot_be_told() {
+        let of = |checks| Preflight { window: Window::Unknown(NoWindow::Copy), checks }.result();
+        let ok = || Check::ok(Subject::Seals, "");
+        let unknown = || Check::unknown(Subject::Mappings, "", Advice::RunAsRoot);
+        let fails = || Check::fails(Subject::Kernel, "", Advice::LoadKernel);
+        assert_eq!(of(vec![ok()]), Verdict::Ok);
+        assert_eq!(of(vec![ok(), unknown()]), Verdict::Unknown);
+        assert_eq!(of(vec![unknown(), fails(), ok()]), Verdict::Fails);
+    }
+}

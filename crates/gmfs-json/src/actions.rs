@@ -49,6 +49,12 @@ pub struct Populated {
     pub bytes: u64,
 }
 
+impl From<gmfs::make::Counts> for Populated {
+    fn from(counts: gmfs::make::Counts) -> Self {
+        Self { files: counts.files, directories: counts.directories, bytes: counts.bytes }
+    }
+}
+
 /// A region that was found.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
@@ -352,6 +358,21 @@ pub struct Marked {
     pub runs: Vec<Run>,
     /// How many blocks have a mark now that they did not have before, or lost it.
     pub blocks_marked: u64,
+}
+
+impl Marked {
+    /// The answer about these blocks, of which `count` got or lost a mark.
+    #[must_use]
+    pub fn new(changes: &Changes, blocks: &[std::ops::Range<u32>], count: u64) -> Self {
+        let (base, block_bytes) = (changes.place.base, changes.geometry.block_bytes());
+        let run = |blocks: &std::ops::Range<u32>| Run {
+            block: blocks.start,
+            count: blocks.len() as u64,
+            address: base.saturating_add(u64::from(blocks.start).saturating_mul(block_bytes)),
+        };
+        let runs = blocks.iter().map(run).collect();
+        Self { changed: Changed::new(changes, Vec::new()), runs, blocks_marked: count }
+    }
 }
 
 /// What becomes of a file whose metadata is put back.

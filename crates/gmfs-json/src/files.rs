@@ -1,6 +1,7 @@
 //! Files of a region: `gmfs.ls/1`, `gmfs.tree/1`, `gmfs.stat/1`, `gmfs.map/1`, `gmfs.who/1`.
 
 use gmfs::Store;
+use gmfs::bad::Marked;
 use gmfs::in_use::ByFile;
 use gmfs::store::{Run, gaps};
 use gmfs::walk::Why;
@@ -529,6 +530,21 @@ impl Owner {
             copy: metadata.and_then(|metadata| metadata.copy).map(|copy| copy.to_string()),
             page: metadata.and_then(|metadata| metadata.page).map(|page| u64::from(page.0)),
             page_kind: metadata.and_then(|metadata| metadata.kind.clone()),
+        }
+    }
+
+    /// The answer for a block of a store that is marked as bad, and the path of the file that has it.
+    pub fn bad(marked: &Marked, store: &Store, path: Option<&[u8]>) -> Self {
+        let at = u64::from(marked.block).saturating_mul(store.block_bytes());
+        Self {
+            what: "bad".into(),
+            block: Some(marked.block.into()),
+            address: Some(store.place.base.saturating_add(at)),
+            physical: store.physical_base().map(|base| base.saturating_add(at)),
+            ino: marked.file.and_then(|(file, _)| ino(file)),
+            offset: marked.file.map(|(_, offset)| offset),
+            path: Path::new(path),
+            ..Self::outside(format!("block:{}", marked.block))
         }
     }
 }

@@ -154,6 +154,21 @@ pub struct Used {
     pub guest: Option<Fits>,
 }
 
+impl Used {
+    /// How much of a store is used, its free memory, and whether a guest with so many bytes fits.
+    #[must_use]
+    pub fn new(store: &Store, free: Option<&FreeSpace>, guest: Option<(u64, Found)>) -> Self {
+        Self {
+            image: (&store.place).into(),
+            store: store.into(),
+            block_size: store.block_bytes(),
+            usage: store.into(),
+            space: free.map(|free| Space::new(free, store)),
+            guest: free.and(guest).map(|(size, found)| Fits::new(size, &found)),
+        }
+    }
+}
+
 /// The answer of `df`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]

@@ -266,3 +266,31 @@ pub fn end(qmp: &mut Qmp, in_image: &InImage, parts: &[Span], limit: Duration) -
         std::thread::sleep(PAUSE);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::FileId;
+
+    fn record(command: &[&str], directory: Option<&str>) -> Record {
+        Record {
+            region: String::new(),
+            memory: FileId { ino: 3, generation: 1, size: 2 << 20 },
+            command: command.iter().map(|word| (*word).to_owned()).collect(),
+            directory: directory.map(ToOwned::to_owned),
+            socket: None,
+            saved: None,
+        }
+    }
+
+    #[test]
+    fn a_recorded_program_is_relative_to_the_recorded_directory() {
+        let start = |command: &[&str], directory| Start::recorded(&record(command, directory), PathBuf::new());
+        let own = start(&["./qemu", "-nographic"], Some("/")).unwrap();
+        assert_eq!((own.program.as_str(), own.arguments.as_slice()), ("/./qemu", &["-nographic".to_owned()][..]));
+        assert_eq!(start(&["qemu"], Some("/")).unwrap().program, "qemu");
+        assert_eq!(start(&["./qemu"], None).unwrap().program, "./qemu");
+        assert!(matches!(start(&["qemu"], Some("/no/such")), Err(LaunchError::NoDirectory(_))));
+        assert!(matches!(start(&[], None), Err(LaunchError::NoCommand)));
+    }
+}

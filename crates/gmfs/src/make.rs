@@ -16,6 +16,7 @@
 //! # example(&dir.path().join("region.img")).unwrap();
 //! ```
 
+mod content;
 mod holds;
 mod target;
 mod wipe;
@@ -33,6 +34,7 @@ use gmfs_io::{ReadError, WriteError};
 use gmfs_volume::Stamp;
 use uuid::Uuid;
 
+pub use content::{Content, ContentError, Counts, FillError, NoRoom};
 pub use gmfs_format::native::units::PmdShift as BlockSize;
 pub use holds::Holds;
 pub use target::Target;
