@@ -15,6 +15,7 @@ use gmfs_format::native::units::{BlockNo, InodeNo, len64, small};
 use gmfs_io::in_order::{Step, steps_in_order};
 use gmfs_io::{Absence, ReadAt, ReadError, Span};
 
+use crate::by_inode::ByInode;
 use crate::region::{Region, page_descriptors};
 use crate::superblocks::Superblocks;
 use crate::sweep::{Frame, sweep};
@@ -324,7 +325,7 @@ impl<S: ReadAt, B: Borrow<Superblocks>> Region<S, B> {
     /// How much of each file is sealed, in one pass over the used part of the block table. No content is read.
     pub fn seals(&self) -> Seals {
         let geometry = self.geometry();
-        let mut files: BTreeMap<InodeNo, FileSeals> = BTreeMap::new();
+        let mut files: ByInode<FileSeals> = ByInode::default();
         let (mut sealed, mut lost_pages) = (0_u64, 0_u64);
         let visit = |frame: &Frame<'_>| {
             let Some(bytes) = frame.taken() else {
@@ -333,9 +334,8 @@ impl<S: ReadAt, B: Borrow<Superblocks>> Region<S, B> {
             };
             for (_, entry) in page_descriptors(geometry, frame.page, bytes).filter(|(_, entry)| entry.is_mapping()) {
                 let number = frame.page.0;
-                let file = files
-                    .entry(entry.owner())
-                    .or_insert_with(|| FileSeals { pages: number..number, ..FileSeals::default() });
+                let new = || FileSeals { pages: number..number, ..FileSeals::default() };
+                let Some(file) = files.get_or_insert_with(entry.owner(), new) else { continue };
                 file.pages.end = number.saturating_add(1);
                 let data = entry.state() == Some(BlockState::Data);
                 let count = if data { &mut file.blocks } else { &mut file.bad };
@@ -347,7 +347,7 @@ impl<S: ReadAt, B: Borrow<Superblocks>> Region<S, B> {
             }
         };
         sweep(self.source(), self.superblocks(), self.superblock().used_table_pages(), vec![visit]);
-        Seals { files, sealed, lost_pages }
+        Seals { files: files.into_values().collect(), sealed, lost_pages }
     }
 }
 
