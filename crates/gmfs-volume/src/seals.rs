@@ -318,25 +318,25 @@ pub struct Seals {
 }
 
 impl<S: ReadAt, B: Borrow<Superblocks>> Region<S, B> {
-    /// A hash of the seals of a file. It changes if the content of a block changes, or if a block is elsewhere in the
-    /// file or in the region. `None` if not every block is sealed, or not all descriptors can be read. No content is
-    /// read.
-    pub fn seal_of(&self, ino: InodeNo) -> Option<u64> {
+    /// A hash of the seals of each of these files, in one pass. It changes if the content of a block changes, or if a block is
+    /// elsewhere in the file or in the region. `None` if not every block is sealed, or not all descriptors can be read. No
+    /// content is read.
+    pub fn seals_of(&self, inos: &[InodeNo]) -> Vec<Option<u64>> {
         // FNV-1a with 64 bits.
-        let (mut hash, mut whole) = (0xcbf2_9ce4_8422_2325_u64, true);
+        let mut hashes = vec![Some(0xcbf2_9ce4_8422_2325_u64); inos.len()];
         let lost = self.descriptors(|block, entry| {
-            if entry.owner() != ino || !entry.is_mapping() {
+            if !entry.is_mapping() {
                 return;
             }
             let crc = entry.content_crc().filter(|_| entry.state() == Some(BlockState::Data));
-            whole = whole && crc.is_some();
-            for word in [block.0, entry.index.get(), crc.unwrap_or_default()] {
-                for byte in word.to_le_bytes() {
-                    hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-                }
+            for (hash, _) in hashes.iter_mut().zip(inos).filter(|(_, ino)| **ino == entry.owner()) {
+                let words = crc.map(|crc| [block.0, entry.index.get(), crc]);
+                let bytes = words.map(|words| words.map(u32::to_le_bytes));
+                let add = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+                *hash = hash.and_then(|hash| Some(bytes?.as_flattened().iter().fold(hash, add)));
             }
         });
-        (whole && lost == 0).then_some(hash)
+        if lost > 0 { vec![None; inos.len()] } else { hashes }
     }
 
     /// How much of each file is sealed, in one pass over the used part of the block table. No content is read.
