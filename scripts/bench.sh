@@ -9,7 +9,7 @@
 #   SIZES='1G 1T 16T 64T'
 #   PEER_SIZE=16T     size on which the checkers of the peers are compared
 #   FILL_SECONDS=240  stop filling the peers' filesystems after this many seconds, and compare by mapping
-#   SECTIONS='mkfs answer check peers list repair findings copies seals dumps mount layouts'
+#   SECTIONS='mkfs answer check peers list repair findings copies seals diff vm dumps mount layouts'
 #   COPY_MIB=1024     MiB of the file that the section copies copies; it takes 5 times as much space in WORK
 #   SEAL_MIB=2048     MiB of the file that the section seals reads
 #   DUMP_MIB=1024     MiB of memory in each dump of the section dumps; the dumps take 5 times as much space in WORK
@@ -27,7 +27,7 @@ SHORT_RUNS=${SHORT_RUNS:-21}
 SIZES=${SIZES:-1G 1T 16T 64T}
 PEER_SIZE=${PEER_SIZE:-16T}
 FILL_SECONDS=${FILL_SECONDS:-240}
-SECTIONS=${SECTIONS:-mkfs answer check peers list repair findings copies seals dumps mount layouts}
+SECTIONS=${SECTIONS:-mkfs answer check peers list repair findings copies seals diff vm dumps mount layouts}
 COPY_MIB=${COPY_MIB:-1024}
 SEAL_MIB=${SEAL_MIB:-2048}
 DUMP_MIB=${DUMP_MIB:-1024}
@@ -515,25 +515,78 @@ section_mount() {
 
 section_seals() {
     rm -f seal.*
-    gmfs mkfs -q seal.gmfs --size "$((SEAL_MIB + 64))M"
+    # Hardly more than the content and the metadata. All rows read this file, because the page cache may hold another one in
+    # larger folios, which are faster to read.
+    gmfs mkfs -q seal.gmfs --size "$((SEAL_MIB + 8))M"
     head -c "$((SEAL_MIB << 20))" /dev/urandom | gmfs put seal.gmfs - /f >/dev/null 2>&1
-    # The content after the metadata: the yardstick and the peers read as many bytes.
-    dd if=seal.gmfs of=seal.data bs=2M skip=1 count="$((SEAL_MIB / 2))" status=none
     printf '\n## Seals\n\nA file of %s MiB without holes, in the page cache. ' "$SEAL_MIB"
-    printf '`crc_file` reads as much and computes a CRC-32 of each 2 MiB. Ratio: to the first row.\n'
+    printf '`crc_file` reads the region file and computes a CRC-32 of each 2 MiB. Ratio: to the first row.\n'
     local cpus threads
     for threads in 1 2; do
         cpus=0
         [ "$threads" = 1 ] || cpus=0,1
         printf '\nCPUs: %s\n\n' "$threads"
-        row "taskset -c $cpus crc_file seal.data $threads"
+        row "taskset -c $cpus crc_file seal.gmfs $threads"
         row "taskset -c $cpus gmfs seal seal.gmfs --again"
         row "taskset -c $cpus gmfs verify seal.gmfs"
-        row "taskset -c $cpus cksum seal.data"
-        row "taskset -c $cpus xxhsum seal.data"
+        row "taskset -c $cpus cksum seal.gmfs"
+        row "taskset -c $cpus xxhsum seal.gmfs"
         measure "$RUNS" 0
     done
     rm -f seal.*
+    printf '\n## Seals of holes\n\nA region of %s whose content is all holes, without a seal and with all seals. Two CPUs.\n\n' \
+        "$LARGEST"
+    full "$LARGEST" long
+    row "taskset -c 0,1 gmfs seal full-$LARGEST-long.gmfs --again"
+    row "taskset -c 0,1 gmfs verify full-$LARGEST-long.gmfs"
+    measure 1 -1
+    rm -f "full-$LARGEST-long.gmfs"
+}
+
+# Two states of a region in which every extent is one block, all blocks sealed, beside a check of each.
+section_diff() {
+    full 1T robin
+    cp --sparse=always full-1T-robin.gmfs diff-a.gmfs
+    gmfs seal diff-a.gmfs >/dev/null 2>&1
+    cp --sparse=always diff-a.gmfs diff-b.gmfs
+    printf '\n## Two sealed regions of 1T, every extent one block\n\nRatio: to the first row.\n\n'
+    row "sh -c 'gmfs fsck -n diff-a.gmfs; gmfs fsck -n diff-b.gmfs'"
+    row "gmfs diff --seals diff-a.gmfs diff-b.gmfs"
+    row "gmfs diff diff-a.gmfs diff-b.gmfs"
+    row "gmfs preflight diff-a.gmfs"
+    measure "$RUNS" 0
+    printf '\nMost of `preflight` is reading what all processes of the machine have mapped.\n'
+    rm -f diff-a.gmfs diff-b.gmfs
+}
+
+# What saving and resuming a guest takes besides QEMU, whose part is played by a program that answers at once. The memory of
+# the guest is 1 GiB of holes in a region of 1T.
+section_vm() {
+    have python3 || { missing+=(python3); return 0; }
+    rm -f vm.gmfs vm.qmp
+    gmfs mkfs -q vm.gmfs --size 1T
+    gmfs mkdir vm.gmfs /a 2>/dev/null
+    gmfs create vm.gmfs /others --size 1000G 2>/dev/null
+    gmfs create vm.gmfs /a/mem --size 1G 2>/dev/null
+    local extent
+    extent=$(gmfs stat vm.gmfs /a/mem --json | tr -d ' ,"' | awk -F: '
+        $1 == "address" && at == "" { at = $2 } $1 == "length" && length_of == "" { length_of = $2 }
+        END { print at, length_of }')
+    printf '\n## Saving and resuming a guest\n\nWith a stand-in that answers QMP at once.\n\n'
+    row "gmfs vm save vm.gmfs /a --qmp vm.qmp --reserve 4M" "stand_in '$extent' running"
+    row "gmfs vm resume vm.gmfs /a --qmp vm.qmp" "stand_in '$extent' inmigrate"
+    row "gmfs fsck -n vm.gmfs"
+    measure "$RUNS" -1
+    rm -f vm.gmfs vm.qmp
+}
+
+# Starts the stand-in, and waits until it listens. It ends with the command that follows.
+stand_in() {
+    rm -f vm.qmp
+    # shellcheck disable=SC2086 # the place and the size are two words
+    "$root_folder/scripts/qmp_stand_in.py" vm.qmp "$PWD/vm.gmfs" $1 "$2" &
+    while [ ! -S vm.qmp ]; do sleep 0.01; done
+    sleep 0.05
 }
 
 # Makes one dump in each codec: by makedumpfile where it can, otherwise by make_dump. dumps.by lists the

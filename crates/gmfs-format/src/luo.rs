@@ -16,8 +16,10 @@
 //! whole until user space has taken them. [`Store`] says which of these an image shows, and how it came by each statement.
 
 mod block;
+mod extents;
 mod fault;
 mod flb;
+mod folios;
 mod found;
 mod memfd;
 mod raw;
@@ -25,10 +27,12 @@ mod root;
 mod store;
 
 pub use block::Layout;
+pub use extents::{Extent, Extents};
 pub use fault::Fault;
 pub use flb::{Flb, Flbs};
+pub use folios::{Folio, FolioRun, Folios, Part};
 pub use found::{Finds, scan};
-pub use memfd::{Extent, Extents, Folio, Folios, Memfd, MemfdVersion, Part};
+pub use memfd::{Memfd, MemfdVersion};
 pub use raw::{BlockRaw, FileRaw, FlbRaw, FolioRaw, LuoRaw, MemfdV1Raw, MemfdV2Raw, SessionRaw, VmallocRaw};
 pub use root::{Root, RootError};
 pub use store::{Confidence, File, ListOf, Moment, Origin, Session, Store, StoreError, UserData};

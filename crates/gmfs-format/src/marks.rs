@@ -29,6 +29,12 @@ impl Bits {
         self.0.get(to_usize(byte)).is_some_and(|blocks| *blocks != 0)
     }
 
+    /// Whether the set has any of the blocks of so many bytes of the bitmap.
+    pub(crate) fn any_of_bytes(&self, first: u32, count: usize) -> bool {
+        let rest = self.0.get(to_usize(first)..).unwrap_or_default();
+        rest.iter().take(count).any(|blocks| *blocks != 0)
+    }
+
     /// Whether the block is in the set.
     pub(crate) fn contains(&self, block: BlockNo) -> bool {
         self.0.get(to_usize(block.0 >> 3)).is_some_and(|byte| byte & bit(block) != 0)

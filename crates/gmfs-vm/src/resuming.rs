@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use gmfs_format::model::Tree;
+use gmfs_format::model::{InodeNo, Tree};
 use gmfs_io::{ReadAt, WriteAt, with_causes};
 use gmfs_volume::used::Nobody;
 use gmfs_volume::{ChangeError, Region, Superblocks, Writer};
@@ -157,13 +157,18 @@ pub fn check<S: ReadAt, B: Borrow<Superblocks>>(
     }
     let files =
         [(machine.memory(), record.memory, &saved.memory_seal), (machine.state(), saved.state, &saved.state_seal)];
+    // One pass finds the seals of both.
+    let inos: Vec<InodeNo> = files.iter().filter_map(|(path, ..)| Some(file(tree, path).ok()?.ino)).collect();
+    let mut seals = None;
     for (path, wanted, seal) in files {
         let inode = file(tree, &path)?;
         let shown = gmfs_format::name::escape(&path);
         if FileId::of(inode) != wanted || region.superblock().uuid.to_string() != record.region {
             return Err(Refused::OtherFile(shown));
         }
-        if region.seal_of(inode.ino).map(|sum| format!("{sum:016x}")).as_ref() != Some(seal) {
+        let seals = seals.get_or_insert_with(|| region.seals_of(&inos));
+        let found = inos.iter().zip(seals).find(|(ino, _)| **ino == inode.ino).and_then(|(_, sum)| *sum);
+        if found.map(|sum| format!("{sum:016x}")).as_ref() != Some(seal) {
             return Err(Refused::OtherSeal(shown));
         }
     }

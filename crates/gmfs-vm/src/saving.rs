@@ -252,15 +252,17 @@ fn record_saved<S: WriteAt>(
     }
     // QEMU still has the memory mapped, and the guest is stopped.
     writer.watch(Box::new(Nobody));
-    let memory_seal = seal(writer, &machine.memory(), &options.seal)?;
-    let state_seal = seal(writer, &machine.state(), &options.seal)?;
+    let [memory_seal, state_seal] = seal(writer, [machine.memory(), machine.state()], &options.seal)?;
     let state = FileId::of(file(writer.tree(), &machine.state())?);
     let (running, qemu) = (ready.running, qmp.version().to_string());
     let saved = Saved { state, memory_seal, state_seal, running, qemu, at: options.now, used: None };
     let record = Record { memory: ready.memory, saved: Some(saved), ..ready.record };
     write_record(writer, machine, &record, options.owner)?;
     // The guest is saved now, whether or not the record has a seal. With it, the whole directory can be verified.
-    let _ = seal(writer, &machine.record(), &SealOptions { go_on: &|| true, ..options.seal });
+    if let Some(ino) = writer.tree().resolve(&machine.record()).map(|inode| inode.ino) {
+        let seals = writer.seals().files.remove(&ino).unwrap_or_default();
+        let _ = writer.seal(ino, &seals, &SealOptions { go_on: &|| true, ..options.seal });
+    }
     Ok(record)
 }
 
@@ -281,13 +283,24 @@ pub fn take_back<S: WriteAt>(
     Ok(())
 }
 
-/// Seals a file anew, and gives its seals as one number.
-fn seal<S: WriteAt>(writer: &mut Writer<S>, path: &[u8], options: &SealOptions<'_>) -> Result<String, Cause> {
-    let ino = file(writer.tree(), path)?.ino;
-    let seals = writer.seals().files.remove(&ino).unwrap_or_default();
-    writer.seal(ino, &seals, options)?;
-    let sum = writer.region().seal_of(ino);
-    sum.map(|sum| format!("{sum:016x}")).ok_or_else(|| Cause::Unsealed(gmfs_format::name::escape(path)))
+/// Seals two files anew, and gives the seals of each as one number. Passes over all descriptors twice.
+fn seal<S: WriteAt>(
+    writer: &mut Writer<S>,
+    paths: [Vec<u8>; 2],
+    options: &SealOptions<'_>,
+) -> Result<[String; 2], Cause> {
+    let [one, other] = &paths;
+    let inos = [file(writer.tree(), one)?.ino, file(writer.tree(), other)?.ino];
+    let mut seals = writer.seals().files;
+    for ino in inos {
+        writer.seal(ino, &seals.remove(&ino).unwrap_or_default(), options)?;
+    }
+    let sums = writer.region().seals_of(&inos);
+    let text = |n: usize, path: &[u8]| match sums.get(n).copied().flatten() {
+        Some(sum) => Ok(format!("{sum:016x}")),
+        None => Err(Cause::Unsealed(gmfs_format::name::escape(path))),
+    };
+    Ok([text(0, one)?, text(1, other)?])
 }
 
 /// Writes a record, in one commit.

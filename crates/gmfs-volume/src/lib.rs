@@ -12,6 +12,7 @@
 )]
 
 pub mod alloc;
+pub mod by_inode;
 pub mod census;
 pub mod change;
 pub mod content;

@@ -9,9 +9,10 @@ use gmfs_format::native::geometry::Geometry;
 use gmfs_format::native::raw::{BlockRaw, BlockTablePage, InodeRaw, InodeTablePage};
 use gmfs_format::native::superblock::Superblock;
 use gmfs_format::native::tables::BlockState;
-use gmfs_format::native::units::{BlockNo, InodeNo, PAGE_SIZE, PageNo, len64};
+use gmfs_format::native::units::{BlockNo, InodeNo, PAGE_SIZE, PageNo, to_usize};
 use gmfs_io::ReadAt;
 
+use crate::by_inode::ByInode;
 use crate::superblocks::{OpenError, Superblocks, find_page, same_payload};
 use crate::sweep::{Frame, sweep};
 
@@ -125,16 +126,20 @@ impl<S: ReadAt, B: Borrow<Superblocks>> Region<S, B> {
     /// Calls `each` with every descriptor in the used part of the block table, in block order. Returns how many pages
     /// cannot be read in either copy.
     pub fn descriptors(&self, mut each: impl FnMut(BlockNo, &BlockRaw) + Send) -> u64 {
-        let geometry = self.geometry();
-        let mut lost = 0_u64;
-        let visit = |frame: &Frame<'_>| {
-            let Some(bytes) = frame.taken() else {
-                lost = lost.saturating_add(1);
-                return;
-            };
-            for (block, entry) in page_descriptors(geometry, frame.page, bytes) {
+        self.descriptor_pages(|first, entries| {
+            for (block, entry) in (first.0..).map(BlockNo).zip(entries) {
                 each(block, entry);
             }
+        })
+    }
+
+    /// As [`descriptors`](Self::descriptors), with all descriptors of a page at once, and the block of the first.
+    pub fn descriptor_pages(&self, mut each: impl FnMut(BlockNo, &[BlockRaw]) + Send) -> u64 {
+        let geometry = self.geometry();
+        let mut lost = 0_u64;
+        let visit = |frame: &Frame<'_>| match frame.taken() {
+            Some(bytes) => each(geometry.first_block_of(frame.page), entries_of(geometry, frame.page, bytes)),
+            None => lost = lost.saturating_add(1),
         };
         sweep(&self.source, self.superblocks(), self.superblock().used_table_pages(), vec![visit]);
         lost
@@ -153,14 +158,16 @@ impl<S: ReadAt, B: Borrow<Superblocks>> Region<S, B> {
 
     /// Finds the blocks of several files in one pass. The result has no entry for files without blocks.
     pub fn mappings(&self, wanted: impl Fn(InodeNo) -> bool + Send + Sync) -> Mappings {
-        let mut files: std::collections::BTreeMap<InodeNo, Extents> = std::collections::BTreeMap::new();
+        let mut files: ByInode<Extents> = ByInode::default();
         let lost_pages = self.descriptors(|block, entry| {
-            if entry.is_mapping() && wanted(entry.owner()) {
-                let bad = entry.state() == Some(BlockState::Bad);
-                files.entry(entry.owner()).or_default().push(entry.index.get(), block, bad);
+            if entry.is_mapping()
+                && wanted(entry.owner())
+                && let Some(extents) = files.get_or_insert_with(entry.owner(), Extents::default)
+            {
+                extents.push(entry.index.get(), block, entry.state() == Some(BlockState::Bad));
             }
         });
-        Mappings { files: files.into_iter().map(|(ino, extents)| (ino, extents.finish())).collect(), lost_pages }
+        Mappings { files: files.into_values().map(|(ino, extents)| (ino, extents.finish())).collect(), lost_pages }
     }
 
     /// The descriptor of one block. `None` for metadata blocks, for blocks past the end of the region, and if neither
@@ -229,9 +236,12 @@ pub fn page_descriptors(
     page: PageNo,
     bytes: &[u8; PAGE_SIZE],
 ) -> impl Iterator<Item = (BlockNo, &BlockRaw)> {
-    let first = geometry.first_block_of(page);
-    let here = geometry.end_data().0.saturating_sub(first.0);
+    (geometry.first_block_of(page).0..).map(BlockNo).zip(entries_of(geometry, page, bytes))
+}
+
+/// The descriptors in a page, without those of blocks that the region does not have.
+fn entries_of(geometry: Geometry, page: PageNo, bytes: &[u8; PAGE_SIZE]) -> &[BlockRaw] {
+    let here = geometry.end_data().0.saturating_sub(geometry.first_block_of(page).0);
     let entries = &BlockTablePage::view(bytes).entries;
-    let count = len64(entries.len()).min(u64::from(here));
-    (first.0..).map(BlockNo).zip(entries).take(gmfs_format::native::units::small(count))
+    entries.get(..entries.len().min(to_usize(here))).unwrap_or_default()
 }

@@ -12,9 +12,10 @@ use gmfs_format::native::geometry::Geometry;
 use gmfs_format::native::raw::BlockRaw;
 use gmfs_format::native::tables::{BLOCK_ZERO, BlockState};
 use gmfs_format::native::units::{BlockNo, InodeNo, len64, small};
-use gmfs_io::in_order::{Step, steps_in_order};
+use gmfs_io::in_order::jobs_in_order;
 use gmfs_io::{Absence, ReadAt, ReadError, Span};
 
+use crate::by_inode::ByInode;
 use crate::region::{Region, page_descriptors};
 use crate::superblocks::Superblocks;
 use crate::sweep::{Frame, sweep};
@@ -23,8 +24,12 @@ use crate::sweep::{Frame, sweep};
 const PIECE: u64 = 2 << 20;
 /// How many bytes are read at once. They are few enough to be in the processor's cache still when they are checksummed.
 const READ: u64 = 128 << 10;
-/// The size of a record of [`Pieces`] in bytes.
-const RECORD: usize = 8;
+/// How many pieces a thread is given at once, and how many times before that only one, so that each thread has something to do
+/// soon. Waking a thread takes as long as checksumming a part of a piece.
+const PIECES: usize = 4;
+const SINGLE: usize = 8;
+/// How many pieces of a hole are looked at together.
+const HOLES: usize = 64;
 
 /// What was computed from the bytes of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +40,14 @@ pub struct BlockSum {
     pub zero: bool,
 }
 
-/// A source whose bytes are the checksums of another source's pieces. Threads that read ahead in it therefore compute
-/// the checksums as well. Record `n` is that of the piece that starts at `n * PIECE`.
+impl BlockSum {
+    /// What is computed from a piece of zeros.
+    fn zeros() -> Self {
+        Self { crc: zeros_crc(), zero: true }
+    }
+}
+
+/// Computes the checksums of pieces of a source.
 struct Pieces<'s, S: ?Sized> {
     source: &'s S,
     /// Buffers to read into. They are kept from piece to piece.
@@ -48,7 +59,7 @@ impl<S: ReadAt + ?Sized> Pieces<'_, S> {
         let end = from.saturating_add(PIECE);
         // The source is asked for holes once for each piece, so that a hole is not read, however large the file is.
         if let Ok(None) = self.source.next_data(from..end) {
-            return Ok(BlockSum { crc: zeros_crc(), zero: true });
+            return Ok(BlockSum::zeros());
         }
         buffer.resize(small(READ), 0);
         let (mut hasher, mut zero, mut at) = (Hasher::new(), true, from);
@@ -63,26 +74,21 @@ impl<S: ReadAt + ?Sized> Pieces<'_, S> {
         }
         Ok(BlockSum { crc: hasher.finalize(), zero })
     }
-}
 
-impl<S: ReadAt + ?Sized> ReadAt for Pieces<'_, S> {
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
-        let idle = || self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut buffer = idle().pop().unwrap_or_default();
-        let record = offset.checked_div(len64(RECORD)).unwrap_or_default();
-        let mut from = record.saturating_mul(PIECE);
-        for record in buf.chunks_mut(RECORD) {
-            let sum = self.sum(from, &mut buffer)?;
-            let word = u64::from(sum.crc) | u64::from(sum.zero) << 32;
-            record.copy_from_slice(word.to_le_bytes().get(..record.len()).unwrap_or_default());
-            from = from.saturating_add(PIECE);
-        }
-        idle().push(buffer);
-        Ok(())
+    /// Whether pieces that start at these offsets are one after another, and all of them a hole.
+    fn is_hole(&self, starts: &[u64]) -> bool {
+        let (Some(first), Some(last)) = (starts.first(), starts.last()) else { return false };
+        let adjoin = starts.iter().zip(starts.iter().skip(1)).all(|(one, next)| one.checked_add(PIECE) == Some(*next));
+        adjoin && matches!(self.source.next_data(*first..last.saturating_add(PIECE)), Ok(None))
     }
 
-    fn end(&self) -> Option<u64> {
-        None
+    /// Puts the checksums of the pieces that start at these offsets into `sums`.
+    fn sum_all(&self, starts: &[u64], sums: &mut Vec<Result<BlockSum, ReadError>>) {
+        let idle = || self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buffer = idle().pop().unwrap_or_default();
+        sums.clear();
+        sums.extend(starts.iter().map(|from| self.sum(*from, &mut buffer)));
+        idle().push(buffer);
     }
 }
 
@@ -122,24 +128,30 @@ where
 {
     // Blocks have 2, 32 or 512 MiB.
     let pieces = geometry.block_bytes().checked_div(PIECE).unwrap_or_default().max(1);
-    let steps = blocks.flat_map(|(block, what)| {
+    let mut all = blocks.flat_map(|(block, what)| {
         let first = geometry.block_offset(block).checked_div(PIECE).unwrap_or_default();
         let end = first.saturating_add(pieces);
         let mut what = Some(what);
-        (first..end).map(move |record| {
-            let from = record.saturating_mul(len64(RECORD));
-            let last = if record.saturating_add(1) == end { what.take() } else { None };
-            Step { read: Some(from..from.saturating_add(len64(RECORD))), what: (block, last) }
+        (first..end).map(move |piece| {
+            let last = if piece.saturating_add(1) == end { what.take() } else { None };
+            (piece.saturating_mul(PIECE), (block, last))
         })
     });
     let source = Pieces { source, buffers: Mutex::default() };
+    let (mut number, mut holes) = (0, 1);
+    let jobs = std::iter::from_fn(|| {
+        let size = if number < SINGLE { 1 } else { PIECES };
+        let (starts, what): (Vec<u64>, Vec<_>) = all.by_ref().take(size.max(holes)).unzip();
+        number = number.saturating_add(1);
+        // Holes are neither read nor given to a thread, and the more there were, the more are looked for at once.
+        let hole = source.is_hole(&starts);
+        holes = if hole { holes.saturating_mul(2).min(HOLES) } else { 1 };
+        (!starts.is_empty()).then_some(((!hole).then_some(starts), what))
+    });
+    let work = |starts: Vec<u64>, sums: &mut Vec<_>| source.sum_all(&starts, sums);
     let mut whole: Option<Result<(Hasher, bool), ReadError>> = None;
-    steps_in_order(&source, steps, threads, |(block, last), bytes| {
-        let word = bytes.unwrap_or(Ok(&[])).map(|bytes| bytes.iter().rev().fold(0_u64, |n, b| n << 8 | u64::from(*b)));
-        let piece = word.map(|word| {
-            let crc = u32::try_from(word & u64::from(u32::MAX)).unwrap_or_default();
-            (Hasher::new_with_initial_len(crc, PIECE), word >> 32 != 0)
-        });
+    let mut add = |block: BlockNo, last: Option<T>, sum: Result<BlockSum, ReadError>| {
+        let piece = sum.map(|sum| (Hasher::new_with_initial_len(sum.crc, PIECE), sum.zero));
         let so_far = match (whole.take(), piece) {
             (None, piece) => piece,
             (Some(Ok((mut hasher, zero))), Ok((next, next_zero))) => {
@@ -155,6 +167,12 @@ where
                 Ok(())
             }
         }
+    };
+    jobs_in_order(jobs, threads, work, |what, sums| {
+        let Some(sums) = sums else {
+            return what.into_iter().try_for_each(|(block, last)| add(block, last, Ok(BlockSum::zeros())));
+        };
+        what.into_iter().zip(sums.drain(..)).try_for_each(|((block, last), sum)| add(block, last, sum))
     })
 }
 
@@ -300,31 +318,31 @@ pub struct Seals {
 }
 
 impl<S: ReadAt, B: Borrow<Superblocks>> Region<S, B> {
-    /// A hash of the seals of a file. It changes if the content of a block changes, or if a block is elsewhere in the
-    /// file or in the region. `None` if not every block is sealed, or not all descriptors can be read. No content is
-    /// read.
-    pub fn seal_of(&self, ino: InodeNo) -> Option<u64> {
+    /// A hash of the seals of each of these files, in one pass. It changes if the content of a block changes, or if a block is
+    /// elsewhere in the file or in the region. `None` if not every block is sealed, or not all descriptors can be read. No
+    /// content is read.
+    pub fn seals_of(&self, inos: &[InodeNo]) -> Vec<Option<u64>> {
         // FNV-1a with 64 bits.
-        let (mut hash, mut whole) = (0xcbf2_9ce4_8422_2325_u64, true);
+        let mut hashes = vec![Some(0xcbf2_9ce4_8422_2325_u64); inos.len()];
         let lost = self.descriptors(|block, entry| {
-            if entry.owner() != ino || !entry.is_mapping() {
+            if !entry.is_mapping() {
                 return;
             }
             let crc = entry.content_crc().filter(|_| entry.state() == Some(BlockState::Data));
-            whole = whole && crc.is_some();
-            for word in [block.0, entry.index.get(), crc.unwrap_or_default()] {
-                for byte in word.to_le_bytes() {
-                    hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-                }
+            for (hash, _) in hashes.iter_mut().zip(inos).filter(|(_, ino)| **ino == entry.owner()) {
+                let words = crc.map(|crc| [block.0, entry.index.get(), crc]);
+                let bytes = words.map(|words| words.map(u32::to_le_bytes));
+                let add = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+                *hash = hash.and_then(|hash| Some(bytes?.as_flattened().iter().fold(hash, add)));
             }
         });
-        (whole && lost == 0).then_some(hash)
+        if lost > 0 { vec![None; inos.len()] } else { hashes }
     }
 
     /// How much of each file is sealed, in one pass over the used part of the block table. No content is read.
     pub fn seals(&self) -> Seals {
         let geometry = self.geometry();
-        let mut files: BTreeMap<InodeNo, FileSeals> = BTreeMap::new();
+        let mut files: ByInode<FileSeals> = ByInode::default();
         let (mut sealed, mut lost_pages) = (0_u64, 0_u64);
         let visit = |frame: &Frame<'_>| {
             let Some(bytes) = frame.taken() else {
@@ -333,9 +351,8 @@ impl<S: ReadAt, B: Borrow<Superblocks>> Region<S, B> {
             };
             for (_, entry) in page_descriptors(geometry, frame.page, bytes).filter(|(_, entry)| entry.is_mapping()) {
                 let number = frame.page.0;
-                let file = files
-                    .entry(entry.owner())
-                    .or_insert_with(|| FileSeals { pages: number..number, ..FileSeals::default() });
+                let new = || FileSeals { pages: number..number, ..FileSeals::default() };
+                let Some(file) = files.get_or_insert_with(entry.owner(), new) else { continue };
                 file.pages.end = number.saturating_add(1);
                 let data = entry.state() == Some(BlockState::Data);
                 let count = if data { &mut file.blocks } else { &mut file.bad };
@@ -347,7 +364,7 @@ impl<S: ReadAt, B: Borrow<Superblocks>> Region<S, B> {
             }
         };
         sweep(self.source(), self.superblocks(), self.superblock().used_table_pages(), vec![visit]);
-        Seals { files, sealed, lost_pages }
+        Seals { files: files.into_values().collect(), sealed, lost_pages }
     }
 }
 
@@ -409,6 +426,69 @@ mod tests {
             };
             let sum = |block, zero| Some(BlockSum { crc: crc(block), zero });
             assert_eq!(seen, [sum(1, true), sum(2, false), None, sum(4, false)], "{threads}");
+        }
+    }
+
+    /// Memory of which only some blocks of 2 MiB are not holes: those hold their number, and one of them cannot be read.
+    struct Sparse;
+
+    impl Sparse {
+        /// A long hole, short ones, and data.
+        const fn is_data(block: u64) -> bool {
+            !matches!(block, 3..150) && !block.is_multiple_of(3)
+        }
+    }
+
+    impl ReadAt for Sparse {
+        fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+            let block = offset / PIECE;
+            assert!(Self::is_data(block), "a hole is not read");
+            if block == 161 {
+                return Err(ReadError::Absent { span: Span::new(offset, 1), why: Absence::NotInDump });
+            }
+            buf.fill(0);
+            if offset.is_multiple_of(PIECE) {
+                buf[..8].copy_from_slice(&block.to_le_bytes());
+            }
+            Ok(())
+        }
+
+        fn end(&self) -> Option<u64> {
+            None
+        }
+
+        fn next_data(&self, range: Range<u64>) -> Result<Option<Range<u64>>, ReadError> {
+            let block = (range.start / PIECE..range.end.div_ceil(PIECE)).find(|block| Self::is_data(*block));
+            Ok(block.map(|block| range.start.max(block.saturating_mul(PIECE))..range.end))
+        }
+    }
+
+    /// Each block gets its own checksum, whether it is data or a hole, and however they take turns.
+    #[test]
+    fn holes_and_data_take_turns() {
+        let geometry = Geometry::plan(512 << 20, PmdShift::M2, 16).unwrap();
+        let crc = |start: [u8; 8]| {
+            let mut bytes = vec![0; 2 << 20];
+            bytes[..8].copy_from_slice(&start);
+            crc32fast::hash(&bytes)
+        };
+        // All blocks, and some of them: what does not adjoin is no hole together.
+        for step in [1, 5] {
+            for threads in [1, 3] {
+                let mut next = 1;
+                let blocks = (1..220).step_by(step).map(|block| (BlockNo(block), block));
+                let done: Result<(), ()> = sum_blocks(&Sparse, geometry, blocks, threads, |block, what, sum| {
+                    assert_eq!((block.0, what), (next, next));
+                    next += u32::try_from(step).unwrap();
+                    let data = Sparse::is_data(block.0.into());
+                    let start = if data { u64::from(block.0).to_le_bytes() } else { [0; 8] };
+                    let sum = sum.ok();
+                    assert_eq!(sum.is_none(), block.0 == 161);
+                    assert!(sum.is_none_or(|sum| sum == BlockSum { crc: crc(start), zero: !data }), "{block}");
+                    Ok(())
+                });
+                assert_eq!((done, next > 218), (Ok(()), true));
+            }
         }
     }
 

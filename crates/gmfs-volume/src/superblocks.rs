@@ -193,15 +193,10 @@ impl Superblocks {
     /// # Errors
     /// [`OpenError::NoRegion`] if there is none.
     pub fn load_any<S: ReadAt + ?Sized>(source: &S, chosen: Option<Chosen>) -> Result<Self, OpenError> {
-        if chosen.is_none()
-            && let [only] = find(source, false).as_slice()
-        {
-            let presumed = Self::presumed(source, only).filter(Self::is_plain);
-            if let Some(presumed) = presumed {
-                return Ok(presumed);
-            }
+        match Self::presumed(source, chosen).filter(Self::is_plain) {
+            Some(presumed) => Ok(presumed),
+            None => Self::decide(source, chosen),
         }
-        Self::decide(source, chosen)
     }
 
     /// Presumes that the superblocks are right, unless they contradict themselves. This is for a pass over all pages
@@ -210,13 +205,10 @@ impl Superblocks {
     /// # Errors
     /// [`OpenError::NoRegion`] if there is none.
     pub fn presume<S: ReadAt + ?Sized>(source: &S, chosen: Option<Chosen>) -> Result<Self, OpenError> {
-        if chosen.is_none()
-            && let [only] = find(source, false).as_slice()
-            && let Some(presumed) = Self::presumed(source, only)
-        {
-            return Ok(presumed);
+        match Self::presumed(source, chosen) {
+            Some(presumed) => Ok(presumed),
+            None => Self::decide(source, chosen),
         }
-        Self::decide(source, chosen)
     }
 
     /// Whether the facts of all pages before the marks confirm what was presumed. Only then may it be used to change
@@ -289,11 +281,21 @@ impl Superblocks {
         Ok(decided)
     }
 
-    fn presumed<S: ReadAt + ?Sized>(source: &S, identity: &Identity) -> Option<Self> {
-        let (a, b) = slots(source, identity);
+    /// The only region that superblocks name, as they say it is. `None` if the user has chosen one.
+    fn presumed<S: ReadAt + ?Sized>(source: &S, chosen: Option<Chosen>) -> Option<Self> {
+        if chosen.is_some() {
+            return None;
+        }
+        let (identity, a, b) = twins(source).or_else(|| match find(source, false).as_slice() {
+            [only] => {
+                let (a, b) = slots(source, only);
+                Some((*only, a, b))
+            }
+            _ => None,
+        })?;
         let newest = newest(&a, &b)?;
         let decision = Decision::all_proven(Outcome::Whole, newest.generation, newest.marks(), newest.sum);
-        Some(Self::with(a, b, *identity, decision, source.end()))
+        Some(Self::with(a, b, identity, decision, source.end()))
     }
 
     /// A region of which nothing has been read yet. It is used to read its pages.
@@ -575,6 +577,15 @@ pub(crate) fn find<S: ReadAt + ?Sized>(source: &S, all: bool) -> Vec<Identity> {
         }
     }
     found
+}
+
+/// Both superblocks, if both are good and of one region: then [`find`] finds that region only. Reads each of them once.
+fn twins<S: ReadAt + ?Sized>(source: &S) -> Option<(Identity, Slot, Slot)> {
+    let a = read_slot(source, CopyId::A, 0);
+    let (offset, identity) = a.good().map(|good| (good.geometry().copy_offset(CopyId::B), Identity::of(good)))?;
+    let b = read_slot(source, CopyId::B, offset);
+    let same = b.good().map(Identity::of) == Some(identity);
+    same.then_some((identity, a, b))
 }
 
 /// Reads both superblocks of a region. A superblock of another region counts as bad.

@@ -1,14 +1,16 @@
 //! Compares two stores, whatever their layouts: which files are in one of them only, and which have another size, other
 //! blocks or other content. Bytes that either store does not hold are never called the same.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod blocks;
+
+use std::collections::BTreeSet;
 
 use gmfs_format::model::{Inode, InodeNo, Kind, Piece};
-use gmfs_format::native::tables::BlockState;
 use gmfs_io::in_order::{Step, steps_in_order};
 use gmfs_io::num::{len64, small};
 use gmfs_io::{ReadAt, ReadError};
 
+use self::blocks::Blocks;
 use crate::error::Error;
 use crate::store::{Inodes, Run, Runs, Store};
 use crate::walk::Paths;
@@ -129,6 +131,12 @@ pub struct Compared {
 }
 
 impl Compared {
+    /// Its inodes, if it is a file in both.
+    fn pair(&self) -> Option<[InodeNo; 2]> {
+        let [Some(a), Some(b)] = &self.sides else { return None };
+        (self.kind == Kind::File && !self.other_kind).then_some([a.ino, b.ino])
+    }
+
     /// Whether it is the same in both.
     #[must_use]
     pub fn sameness(&self) -> Sameness {
@@ -166,19 +174,8 @@ impl Difference {
 struct Half<'s> {
     store: &'s Store,
     inodes: Inodes,
+    /// Where its files are, as far as it is needed.
     runs: Runs,
-    seals: BTreeMap<InodeNo, Print>,
-}
-
-/// Hashes that stand for all seals of a file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Print {
-    /// Over the file blocks that have a block.
-    places: [u64; 2],
-    /// Over these file blocks, each with its CRC.
-    sums: [u64; 2],
-    /// Blocks without a CRC.
-    unsealed: u64,
 }
 
 /// Compares two stores. Their files are matched by inode in two states of one region, and by path otherwise.
@@ -186,25 +183,35 @@ struct Print {
 /// # Errors
 /// Seals are asked for, and one of the stores has a layout without them.
 pub fn diff(a: &Store, b: &Store, options: &Options<'_>) -> Result<Difference, Error> {
-    let halves = [Half::new(a, options.content)?, Half::new(b, options.content)?];
-    let [first, second] = &halves;
-    let listed = [first.is_listed(), second.is_listed()];
+    if options.content == Content::Seals {
+        a.native()?;
+        b.native()?;
+    }
+    let mut halves = [a, b].map(Half::new);
+    let listed = [halves[0].is_listed(), halves[1].is_listed()];
     let mut files = matched(&halves);
+    let pairs: Vec<[InodeNo; 2]> = files.iter().filter_map(Compared::pair).collect();
+    let blocks = side_by_side([a, b], &pairs, options.content);
+    for (side, half) in halves.iter_mut().enumerate() {
+        half.find_runs(blocks.as_ref(), pairs.iter().filter_map(|pair| pair.get(side).copied()));
+    }
+    let [first, second] = &halves;
     let total: u64 = files.iter().filter(|file| file.kind == Kind::File).map(common_size).sum();
-    let (mut done, mut kept) = (0_u64, 0_usize);
+    let (mut done, mut kept, mut number) = (0_u64, 0_usize, 0_usize..);
     for file in &mut files {
+        let Some(number) = file.pair().and_then(|_| number.next()) else { continue };
         let [Some(one), Some(other)] = &file.sides else { continue };
         let inodes = [first.inodes.tree.get(one.ino), second.inodes.tree.get(other.ino)];
         let [Some(one), Some(other)] = inodes else { continue };
-        if file.other_kind || file.kind != Kind::File {
-            continue;
-        }
-        file.extents = extents(&halves, [one, other]);
+        let seen = blocks.as_ref().and_then(|blocks| blocks.extents(number, [one, other]));
+        file.extents = seen.unwrap_or_else(|| extents(&halves, [one, other]));
         let size = common_size(file);
-        match options.content {
-            Content::Ignored => {}
-            Content::Seals => file.content = seals(&halves, [one, other]),
-            Content::Read => {
+        match (options.content, &blocks) {
+            (Content::Ignored, _) => {}
+            (Content::Seals, Some(blocks)) => file.content = blocks.seals(number, [one, other]),
+            // Blocks of two sizes have no checksums that could be compared.
+            (Content::Seals, None) => file.content = Sameness::Unknown,
+            (Content::Read, _) => {
                 let mut told = |at: u64| (options.progress)(done.saturating_add(at), total);
                 read(&halves, [one, other], size, options.threads, file, &mut kept, &mut told)?;
             }
@@ -212,6 +219,14 @@ pub fn diff(a: &Store, b: &Store, options: &Options<'_>) -> Result<Difference, E
         done = done.saturating_add(size);
     }
     Ok(Difference { files, facts: facts(a, b), listed })
+}
+
+/// Compares the descriptors of two regions. `None` if their content is to be read, which takes the extents of all files, or
+/// if they cannot be compared block by block.
+fn side_by_side(stores: [&Store; 2], pairs: &[[InodeNo; 2]], content: Content) -> Option<Blocks> {
+    let [a, b] = stores;
+    let (Ok(a), Ok(b)) = (a.native(), b.native()) else { return None };
+    if content == Content::Read { None } else { Blocks::compare([a, b], pairs) }
 }
 
 /// How many bytes of a file both stores have.
@@ -223,18 +238,22 @@ fn common_size(file: &Compared) -> u64 {
 }
 
 impl<'s> Half<'s> {
-    fn new(store: &'s Store, content: Content) -> Result<Self, Error> {
-        let mut seals = BTreeMap::new();
-        if content == Content::Seals {
-            store.native()?.descriptors(|_, entry| {
-                if entry.is_mapping() {
-                    let print: &mut Print = seals.entry(entry.owner()).or_default();
-                    let crc = entry.content_crc().filter(|_| entry.state() == Some(BlockState::Data));
-                    print.add(entry.index.get(), crc);
-                }
-            });
+    fn new(store: &'s Store) -> Self {
+        Self { store, inodes: store.inodes(), runs: Runs::default() }
+    }
+
+    /// Finds where files are: all, or those of which their descriptors do not tell enough. `inodes`: the files that are
+    /// compared, in the order of their pairs.
+    fn find_runs(&mut self, blocks: Option<&Blocks>, inodes: impl Iterator<Item = InodeNo>) {
+        let Some(blocks) = blocks else {
+            self.runs = self.store.runs(|_| true);
+            return;
+        };
+        let needed: BTreeSet<InodeNo> =
+            inodes.enumerate().filter(|(number, _)| blocks.need_extents(*number)).map(|(_, ino)| ino).collect();
+        if !needed.is_empty() {
+            self.runs = self.store.runs(|ino| needed.contains(&ino));
         }
-        Ok(Self { store, inodes: store.inodes(), runs: store.runs(|_| true), seals })
     }
 
     /// Whether all files are listed.
@@ -252,33 +271,6 @@ impl<'s> Half<'s> {
         let found: u64 = runs.iter().map(|run| run.len.checked_div(self.store.block_bytes()).unwrap_or(0)).sum();
         self.runs.lost_pages == 0 && found == inode.blocks
     }
-}
-
-impl Print {
-    fn add(&mut self, index: u32, crc: Option<u32>) {
-        let place = u64::from(index);
-        add(&mut self.places, place);
-        match crc {
-            Some(crc) => add(&mut self.sums, place << 32 | u64::from(crc)),
-            None => self.unsealed = self.unsealed.saturating_add(1),
-        }
-    }
-}
-
-/// Adds a number to two sums. The order of numbers does not matter, and other numbers are unlikely to give the same
-/// sums.
-const fn add(sums: &mut [u64; 2], number: u64) {
-    let first = mix(number.wrapping_add(1));
-    sums[0] = sums[0].wrapping_add(first);
-    sums[1] = sums[1].wrapping_add(mix(first.wrapping_add(0x9e37_79b9_7f4a_7c15)));
-}
-
-/// The finalizer of splitmix64.
-const fn mix(number: u64) -> u64 {
-    let mut x = number;
-    x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ x >> 31
 }
 
 /// The facts that the stores state differently about themselves.
@@ -374,20 +366,6 @@ fn extents(halves: &[Half<'_>; 2], inodes: [&Inode; 2]) -> Sameness {
     let place = |run: &Run| (run.offset, run.at, run.len);
     let same = runs(first, one).iter().map(place).eq(runs(second, other).iter().map(place));
     if same { Sameness::Same } else { Sameness::Differs }
-}
-
-/// Whether a file held the same when it was sealed.
-fn seals(halves: &[Half<'_>; 2], inodes: [&Inode; 2]) -> Sameness {
-    let [first, second] = halves;
-    let [one, other] = inodes;
-    let print = |half: &Half<'_>, inode: &Inode| half.seals.get(&inode.ino).copied().unwrap_or_default();
-    let (a, b) = (print(first, one), print(second, other));
-    let known = first.is_mapped(one) && second.is_mapped(other) && (a.unsealed, b.unsealed) == (0, 0);
-    // A hole and a block of zeros hold the same.
-    if !known || a.places != b.places || first.store.block_bytes() != second.store.block_bytes() {
-        return Sameness::Unknown;
-    }
-    if a.sums == b.sums { Sameness::Same } else { Sameness::Differs }
 }
 
 /// Reads a file in both stores, and compares.
@@ -659,17 +637,5 @@ mod tests {
         assert_eq!(pair.past_holes(0), size);
         let pair = Pair { sources: [&zeros, &zeros], pieces: [hole, data], size };
         assert_eq!(pair.past_holes(0), 0);
-    }
-
-    #[test]
-    fn prints_do_not_depend_on_the_order() {
-        let print = |entries: &[(u32, u32)]| {
-            let mut print = Print::default();
-            entries.iter().for_each(|(index, crc)| print.add(*index, Some(*crc)));
-            print
-        };
-        assert_eq!(print(&[(0, 7), (1, 9)]), print(&[(1, 9), (0, 7)]));
-        assert_ne!(print(&[(0, 7), (1, 9)]).sums, print(&[(0, 9), (1, 7)]).sums);
-        assert_eq!(print(&[(0, 7), (1, 9)]).places, print(&[(0, 9), (1, 7)]).places);
     }
 }

@@ -453,7 +453,7 @@ impl Store {
             Of::Native(region) => native::content_of(region, inode, runs),
             Of::Pkernfs(store) => Ok(store.content(inode)),
             Of::Guestmemfs(store, _) => Ok(store.content(inode)),
-            Of::Luo(store) => store.content(inode),
+            Of::Luo(store) => store.content_of(inode, runs),
         }
     }
 

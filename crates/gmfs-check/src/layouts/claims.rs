@@ -79,10 +79,88 @@ impl<'m> Claims<'m> {
         if unknown { Claim::Unknown } else { Claim::NotPreserved }
     }
 
+    /// Claims pieces of so many bytes one after another, the first of which starts at an address. Gives how many were claimed:
+    /// those before the first one that is not a preserved piece of that size, that somebody has already, or that has to be
+    /// claimed by itself because that cannot be seen at a glance.
+    pub(super) fn claim_run(&mut self, address: u64, bytes: u64, count: u64) -> u64 {
+        self.claim_alike(address, bytes, count).unwrap_or_default()
+    }
+
+    fn claim_alike(&mut self, address: u64, bytes: u64, count: u64) -> Option<u64> {
+        let end = address.checked_add(bytes.checked_mul(count)?)?;
+        let bits = u64::from(self.map.bitmaps().bits());
+        for order in 0..self.orders.len() {
+            let (first, entries) = self.of_order(order)?;
+            let own = Self::bytes(entries.first()?);
+            if own < bytes {
+                // What smaller pieces are there comes first.
+                let below = entries.partition_point(|entry| entry.start < end);
+                let last = below.checked_sub(1).and_then(|last| entries.get(last));
+                if last.is_some_and(|last| last.start.saturating_add(own.saturating_mul(bits)) > address) {
+                    return None;
+                }
+                continue;
+            }
+            if own > bytes {
+                return None;
+            }
+            let within = entries.partition_point(|entry| entry.start <= address).checked_sub(1)?;
+            let entry = entries.get(within)?;
+            let distance = address.checked_sub(entry.start)?;
+            let bit = distance.checked_div(own).filter(|bit| *bit < bits && distance.checked_rem(own) == Some(0))?;
+            // Another bitmap may begin before this one ends.
+            let next = entries.get(within.saturating_add(1)).map_or(u64::MAX, |next| next.start);
+            let room = next.saturating_sub(address).div_ceil(own).min(bits.saturating_sub(bit));
+            return self.mark_run(order, first.saturating_add(within), bit, count.min(room));
+        }
+        None
+    }
+
+    /// Claims pieces of one bitmap, up to the first one that is not preserved or has an owner. Gives how many.
+    fn mark_run(&mut self, order: usize, position: usize, bit: u64, count: u64) -> Option<u64> {
+        self.look(order, position)?;
+        let Some(Some((_, Some(held)))) = self.read.get(order) else { return None };
+        // A bitmap of claims is made for a piece that is there, as for a single claim.
+        if !is_set(held, bit) || (!self.claimed.contains_key(&position) && self.claimed.len() >= MAX_BITMAPS) {
+            return None;
+        }
+        let claimed = self.claimed.entry(position).or_insert_with(|| vec![0; held.len()].into());
+        let mut done = 0;
+        while done < count {
+            let at = bit.saturating_add(done);
+            let (byte, shift) = (small(at >> 3), at & 7);
+            let width = count.saturating_sub(done).min(8_u64.saturating_sub(shift));
+            let (Some(held), Some(claimed)) = (held.get(byte), claimed.get_mut(byte)) else { break };
+            let free = (held & !*claimed) >> shift;
+            let pieces = u64::from(free.trailing_ones()).min(width);
+            *claimed |= low_bits(pieces) << shift;
+            done = done.saturating_add(pieces);
+            if pieces < width {
+                break;
+            }
+        }
+        Some(done)
+    }
+
+    /// The entries of an order, and the position of the first.
+    fn of_order(&self, order: usize) -> Option<(usize, &'m [Entry])> {
+        let (first, count) = *self.orders.get(order)?;
+        Some((first, self.map.entries().get(first..first.checked_add(count)?)?))
+    }
+
+    /// Reads the bitmap of an entry, unless it is the one of its order that was looked at last.
+    fn look(&mut self, order: usize, position: usize) -> Option<()> {
+        let (map, source) = (self.map, self.source);
+        let read = self.read.get_mut(order)?;
+        if read.as_ref().is_none_or(|(of, _)| *of != position) {
+            *read = Some((position, bitmap(map, source, map.entries().get(position)?)));
+        }
+        Some(())
+    }
+
     /// The piece of an order that an address is in: its entry, its bit, itself. An error if the bitmap cannot be read.
     fn find(&mut self, order: usize, address: u64) -> Option<Result<(usize, u64, Piece), ()>> {
-        let (first, count) = *self.orders.get(order)?;
-        let entries = self.map.entries().get(first..first.checked_add(count)?)?;
+        let (first, entries) = self.of_order(order)?;
         let within = entries.partition_point(|entry| entry.start <= address).checked_sub(1)?;
         let entry = entries.get(within)?;
         let bytes = Self::bytes(entry);
@@ -91,12 +169,8 @@ impl<'m> Claims<'m> {
             return None;
         }
         let position = first.checked_add(within)?;
-        let (map, source) = (self.map, self.source);
-        let read = self.read.get_mut(order)?;
-        if read.as_ref().is_none_or(|(of, _)| *of != position) {
-            *read = Some((position, bitmap(map, source, entry)));
-        }
-        let Some((_, Some(bits))) = read else { return Some(Err(())) };
+        self.look(order, position)?;
+        let Some((_, Some(bits))) = self.read.get(order)? else { return Some(Err(())) };
         if !is_set(bits, bit) {
             return None;
         }
@@ -117,6 +191,12 @@ impl<'m> Claims<'m> {
             *byte |= mask(bit);
         }
         first
+    }
+
+    /// What was claimed: the bits of each bitmap.
+    #[cfg(test)]
+    pub(super) fn into_claimed(self) -> BTreeMap<usize, Box<[u8]>> {
+        self.claimed
     }
 
     /// Bytes of preserved pieces that nobody has claimed, and where the first of them is. `None` if that is unknown because
@@ -148,6 +228,15 @@ impl<'m> Claims<'m> {
 fn bitmap(map: &Map, source: &dyn ReadAt, entry: &Entry) -> Option<Vec<u8>> {
     let mut bits = vec![0; small(u64::from(map.bitmaps().bits() >> 3))];
     source.read_at(entry.bitmap, &mut bits).ok().map(|()| bits)
+}
+
+/// A byte with so many of its lowest bits set.
+const fn low_bits(count: u64) -> u8 {
+    match count {
+        0 => 0,
+        1..8 => mask(count).wrapping_sub(1),
+        _ => u8::MAX,
+    }
 }
 
 const fn mask(bit: u64) -> u8 {

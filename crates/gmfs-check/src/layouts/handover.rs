@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use gmfs_format::kho::{MapFault, PAGE, Version};
-use gmfs_format::luo::{Fault, File, Folio, ListOf, Memfd, Moment, Origin, Part, Session, Store};
+use gmfs_format::luo::{Fault, File, Folio, FolioRun, ListOf, Memfd, Moment, Origin, Part, Session, Store};
 use gmfs_format::name;
 use gmfs_format::reading::Lack;
 use gmfs_io::{ReadAt, Span};
@@ -26,6 +26,9 @@ const MAX_PIECES: u64 = 1 << 26;
 /// Folios that are looked at. Without a map fewer, because nothing says how many there can be.
 const MAX_FOLIOS: u64 = 1 << 31;
 const MAX_FOLIOS_WITHOUT_MAP: u64 = 1 << 28;
+
+/// Folios that are looked at one by one before several are looked at together again.
+const CLOSELY: u64 = 16;
 
 /// Says of physical addresses whether the machine has memory there; `None` where that is unknown.
 pub type IsMemory<'m> = &'m dyn Fn(Span) -> Option<bool>;
@@ -85,7 +88,7 @@ struct Check<'s> {
 }
 
 /// Folios of a file with the same thing wrong: the first, and how many.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Several(Option<(u64, u64)>);
 
 impl Several {
@@ -96,7 +99,7 @@ impl Several {
 }
 
 /// What is wrong with the folios of a file.
-#[derive(Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Folios {
     gaps: Several,
     not_preserved: Several,
@@ -392,16 +395,17 @@ impl Check<'_> {
         let mut folios = memfd.folios(self.source);
         let (mut tally, mut held, mut fault) = (Folios::default(), None::<Folio>, None);
         let mut any = false;
-        for folio in folios.by_ref() {
-            match folio {
-                Ok(folio) => {
-                    if !any && folio.index > 0 {
+        while let Some(run) = folios.next_run() {
+            match run {
+                Ok(run) => {
+                    if !any && run.first.index > 0 {
                         tally.gaps.add(0);
                     }
                     any = true;
-                    if let Some(before) = held.replace(folio) {
-                        self.folio(&before, Some(folio.index), false, &mut tally);
+                    if let Some(before) = held.replace(run.last()) {
+                        self.folio(&before, Some(run.first.index), false, &mut tally);
                     }
+                    self.run(&run, &mut tally);
                 }
                 Err(found) => fault = Some(found),
             }
@@ -438,6 +442,41 @@ impl Check<'_> {
         if let Several(Some((first, _))) = tally.unknown {
             self.found.lack(MAP, page(first), Reason::MetadataMissing);
         }
+    }
+
+    /// The folios of a run but the last one. Each ends where the next one begins.
+    fn run(&mut self, run: &FolioRun, tally: &mut Folios) {
+        let all = run.count.saturating_sub(1);
+        let mut n = 0;
+        while n < all {
+            let sound = self.sound(run, n..all);
+            n = n.saturating_add(sound);
+            // After one that is to be looked at closely there are often more.
+            for _ in 0..CLOSELY.min(all.saturating_sub(n)) {
+                let next = n.saturating_add(1);
+                self.folio(&run.get(n), Some(run.get(next).index), false, tally);
+                n = next;
+            }
+        }
+    }
+
+    /// Claims folios of a run of which nothing is wrong, as [`folio`](Self::folio) would. Gives how many there are before
+    /// the first that has to be looked at by itself.
+    fn sound(&mut self, run: &FolioRun, which: std::ops::Range<u64>) -> u64 {
+        let first = run.get(which.start).frame;
+        let count = which.end.saturating_sub(which.start);
+        // Their end is an address too.
+        if run.get(which.end).frame >= NO_FRAME {
+            return 0;
+        }
+        let (at, bytes) = (first.saturating_mul(PAGE), run.step.saturating_mul(PAGE));
+        if self.scratch_overlap(Span::new(at, bytes.saturating_mul(count))) > 0 {
+            return 0;
+        }
+        let is_memory = self.is_memory;
+        let outside = |n: &u64| is_memory(page(at.saturating_add(n.saturating_mul(bytes)))) == Some(false);
+        let count = (0..count).find(outside).unwrap_or(count);
+        self.claims.as_mut().map_or(count, |claims| claims.claim_run(at, bytes, count))
     }
 
     /// One folio. `next`: the page of the file with which what follows it begins, if it is known.
@@ -545,3 +584,6 @@ fn file_path(session: &[u8], file: &File) -> Vec<u8> {
     let own = file.token.map_or_else(|| format!("record-{:#x}", file.data), |token| format!("{token:#x}"));
     [session, b"/", own.as_bytes()].concat()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,9 @@
 //! Following the chains: from the root through the directories, and the list of free inodes.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use super::inodes::{Inodes, Link};
-use super::{Anomaly, Chain, InodeNo, Lack, Linked, NameFault, to_u32};
+use super::{Anomaly, Chain, InodeNo, Lack, Linked, NameFault, to_usize};
 
 /// What the chains lead to.
 #[derive(Debug, Default)]
@@ -48,9 +48,39 @@ struct Lost;
 
 /// The list of free inodes.
 struct FreeList {
-    inodes: BTreeSet<InodeNo>,
+    inodes: Members,
     /// Whether a part of it is unknown.
     lost: bool,
+}
+
+/// A set of inodes of the array, and of the ghost.
+struct Members {
+    /// By number, from 0. The last one is the ghost.
+    marks: Box<[bool]>,
+    count: u32,
+}
+
+impl Members {
+    fn new<R: Linked>() -> Self {
+        Self { marks: vec![false; to_usize(R::INODES).saturating_add(2)].into(), count: 0 }
+    }
+
+    fn place(&self, ino: InodeNo) -> usize {
+        to_usize(ino.0).min(self.marks.len().saturating_sub(1))
+    }
+
+    /// Adds an inode. Returns whether it was new.
+    fn insert(&mut self, ino: InodeNo) -> bool {
+        let place = self.place(ino);
+        let Some(mark) = self.marks.get_mut(place).filter(|mark| !**mark) else { return false };
+        *mark = true;
+        self.count = self.count.saturating_add(1);
+        true
+    }
+
+    fn contains(&self, ino: InodeNo) -> bool {
+        self.marks.get(self.place(ino)) == Some(&true)
+    }
 }
 
 /// One walk through all chains.
@@ -205,7 +235,7 @@ impl<R: Linked> Walk<'_, R> {
 
     /// Follows the list of free inodes.
     fn free_list(&mut self, next_free: Result<u64, Lack>) -> FreeList {
-        let mut list = FreeList { inodes: BTreeSet::new(), lost: false };
+        let mut list = FreeList { inodes: Members::new::<R>(), lost: false };
         match next_free {
             Ok(link) => list.lost = self.free_chain(link, &mut list.inodes).is_err(),
             Err(lack) => {
@@ -213,12 +243,12 @@ impl<R: Linked> Walk<'_, R> {
                 list.lost = true;
             }
         }
-        self.walked.free = to_u32(super::len64(list.inodes.len()));
+        self.walked.free = list.inodes.count;
         list
     }
 
     /// Follows the list of free inodes from its first link.
-    fn free_chain(&mut self, mut link: u64, free: &mut BTreeSet<InodeNo>) -> Result<(), Lost> {
+    fn free_chain(&mut self, mut link: u64, free: &mut Members) -> Result<(), Lost> {
         let chain = Chain::Free;
         let mut holder = None;
         while let Some(ino) = self.target(chain, holder, link) {
@@ -249,7 +279,7 @@ impl<R: Linked> Walk<'_, R> {
                 continue;
             }
             // One in the list of free inodes is already reported.
-            if !free.inodes.contains(&ino) {
+            if !free.inodes.contains(ino) {
                 self.found(if lost { Anomaly::Unreached { ino } } else { Anomaly::Orphan { ino } });
             }
             self.node(ino, None, raw);
@@ -260,7 +290,7 @@ impl<R: Linked> Walk<'_, R> {
         let mut range: Option<(InodeNo, InodeNo)> = None;
         for (ino, inode) in inodes.all() {
             let unused = ino != InodeNo::ROOT && inode.is_ok_and(|inode| inode.flags() == 0);
-            if !unused || free.inodes.contains(&ino) || self.seen.contains_key(&ino) {
+            if !unused || free.inodes.contains(ino) || self.seen.contains_key(&ino) {
                 continue;
             }
             range = match range {

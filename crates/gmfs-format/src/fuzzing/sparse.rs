@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use gmfs_io::{Absence, ReadAt, ReadError, Span};
 
 const PAGE: u64 = 4096;
 
-/// An image. Only its pages that are not zero take memory.
+/// An image. Only its pages that are not zero take memory, and a copy of an image has pages of its own only where it was
+/// changed.
 #[derive(Clone, Debug, Default)]
 pub struct Image {
-    pages: BTreeMap<u64, Box<[u8; 4096]>>,
+    pages: BTreeMap<u64, Arc<[u8; 4096]>>,
     /// Bytes of the image.
     pub size: u64,
     /// Pages that it does not hold.
@@ -32,8 +34,8 @@ impl Image {
             let inside = (at % PAGE) as usize;
             let (piece, after) = rest.split_at(rest.len().min(4096 - inside));
             if piece.iter().any(|byte| *byte != 0) || self.pages.contains_key(&(at / PAGE)) {
-                let page = self.pages.entry(at / PAGE).or_insert_with(|| Box::new([0; 4096]));
-                page[inside..inside + piece.len()].copy_from_slice(piece);
+                let page = self.pages.entry(at / PAGE).or_insert_with(|| Arc::new([0; 4096]));
+                Arc::make_mut(page)[inside..inside + piece.len()].copy_from_slice(piece);
             }
             at += piece.len() as u64;
             rest = after;
@@ -49,15 +51,19 @@ impl Image {
 
     fn copy(&self, offset: u64, buf: &mut [u8]) {
         let span = Span::new(offset, buf.len() as u64);
-        buf.fill(0);
+        // Everything before this is filled.
+        let mut filled = 0;
         for (number, page) in self.pages.range(offset / PAGE..span.end().div_ceil(PAGE)) {
             let start = (number * PAGE).max(offset);
             let end = ((number + 1) * PAGE).min(span.end());
             let from = (start % PAGE) as usize;
             let length = (end - start) as usize;
             let to = (start - offset) as usize;
+            buf[filled..to].fill(0);
             buf[to..to + length].copy_from_slice(&page[from..from + length]);
+            filled = to + length;
         }
+        buf[filled..].fill(0);
     }
 
     pub fn lose(&mut self, offset: u64, pages: u64) {

@@ -224,7 +224,21 @@ impl Store {
             }
         };
         let mut runs = Runs::new(self.blocks(), &mut each);
-        for byte in 0..to_u32(BITMAP_BYTES) {
+        for page in 0..to_u32(BITMAP_BYTES.checked_div(PAGE_BYTES).unwrap_or_default()) {
+            if self.bitmap.lacks(page) {
+                runs.end();
+                continue;
+            }
+            self.page_of_bits(page, &owned, &mut runs);
+        }
+        runs.end();
+    }
+
+    /// Compares a page of the bitmap that could be read with the owners of its blocks.
+    fn page_of_bits(&self, page: u32, owned: &Bits, runs: &mut Runs<'_>) {
+        let bytes = to_u32(PAGE_BYTES);
+        let first = page.saturating_mul(bytes);
+        for byte in first..first.saturating_add(bytes) {
             // Most of a million blocks are neither marked nor owned.
             if self.bitmap.is_clear(byte) && !owned.any_of_byte(byte) {
                 runs.end();
@@ -237,6 +251,5 @@ impl Store {
                 }
             }
         }
-        runs.end();
     }
 }

@@ -162,6 +162,11 @@ impl Bitmap {
         self.missing.range(..used).next().map(|(_, lack)| *lack)
     }
 
+    /// Whether a page of it could not be read.
+    pub(super) fn lacks(&self, page: u32) -> bool {
+        self.missing.contains_key(&page)
+    }
+
     /// Whether the bit of a block is set, or why that is unknown.
     pub(super) fn is_marked(&self, block: BlockNo) -> Result<bool, Lack> {
         let byte = block.0 >> 3;
@@ -174,7 +179,7 @@ impl Bitmap {
 
     /// Whether it is known that no block of a byte is marked.
     pub(super) fn is_clear(&self, byte: u32) -> bool {
-        self.bytes.get(to_usize(byte)).is_none_or(|marks| *marks == 0) && !self.missing.contains_key(&(byte >> 12))
+        self.bytes.get(to_usize(byte)).is_none_or(|marks| *marks == 0) && !self.lacks(byte >> 12)
     }
 
     /// The highest block whose bit is set.

@@ -109,6 +109,14 @@ on_memory! {
     }
 }
 
+impl FolioRaw {
+    /// Its two numbers: page frame number with flags, and index.
+    pub(super) const fn halves(bytes: &[u8; 16]) -> (u64, u64) {
+        let raw: Self = zerocopy::transmute!(*bytes);
+        (raw.frame.get(), raw.index.get())
+    }
+}
+
 on_memory! {
     /// An object that files depend on.
     FlbRaw[64] {

@@ -99,7 +99,9 @@ impl Store {
         let known = self.inodes.all().filter_map(|(ino, inode)| Some((ino, inode.ok()?)));
         let odd = known.filter(|(_, inode)| {
             let kind = Kind::of_flags(inode.flags.get());
-            let tail = inode.filename.iter().skip_while(|byte| **byte != 0).any(|byte| *byte != 0);
+            // Most inodes are free and have no name.
+            let tail = inode.filename != [0; 255]
+                && inode.filename.iter().skip_while(|byte| **byte != 0).any(|byte| *byte != 0);
             let padded = inode.padding_1 != [0; 4] || inode.padding_2 != 0 || tail;
             let children = inode.child_ino != 0;
             let table = inode.mappings_block != 0 || inode.num_mappings != 0;

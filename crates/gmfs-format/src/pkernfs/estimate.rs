@@ -2,7 +2,6 @@
 
 use super::usage::{blocks_in, each_bitmap_page};
 use super::{BLOCK_BYTES, BlockNo, FIRST_BLOCK, Kind, MAX_BLOCKS, Place, ReadAt, Store, block_offset, to_u32};
-use crate::marks::bit;
 
 /// How large a region is at least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +27,7 @@ pub fn estimate_size(source: &dyn ReadAt, base: u64) -> Option<SizeEstimate> {
     each_bitmap_page(source, base, |first, bytes, lack| {
         complete &= lack.is_none();
         for (at, byte) in (first.0..).step_by(8).zip(bytes) {
-            let set = (at..at.saturating_add(8)).rev().find(|block| byte & bit(BlockNo(*block)) != 0);
-            highest = set.map_or(highest, |block| highest.max(block));
+            highest = byte.checked_ilog2().map_or(highest, |last| highest.max(at.saturating_add(last)));
         }
     });
     for node in store.nodes() {

@@ -150,7 +150,16 @@ impl Count<'_> {
                 runs.end();
                 return;
             }
+            // Most of a million blocks are neither marked nor owned.
+            if *bytes == [0; PAGE_SIZE] && !owned.any_of_bytes(first.0 >> 3, PAGE_SIZE) {
+                runs.end();
+                return;
+            }
             for (at, byte) in (first.0..).step_by(8).zip(bytes) {
+                if *byte == 0 && !owned.any_of_byte(at >> 3) {
+                    runs.end();
+                    continue;
+                }
                 for block in (at..at.saturating_add(8)).map(BlockNo) {
                     let mark = byte & bit(block) != 0;
                     marked = marked.saturating_add(u32::from(mark && block.0 < blocks));

@@ -10,3 +10,4 @@
 mod captures;
 mod hostile;
 mod made;
+mod runs;

@@ -173,6 +173,15 @@ impl Luo {
         Ok(self.extents(memfd).map(piece).collect())
     }
 
+    /// As [`content`](Self::content), from runs that were read already.
+    pub(super) fn content_of(&self, inode: &Inode, runs: &Runs) -> Result<Vec<Piece>, Error> {
+        let Some(runs) = runs.files.get(&inode.ino) else { return self.content(inode) };
+        if let Some(why) = self.content_fault(inode.ino) {
+            return Err(Error::NoContent { ino: inode.ino, why });
+        }
+        Ok(pieces(runs, inode.size))
+    }
+
     /// The owner of a physical address.
     pub(super) fn owner(&self, address: u64) -> Owner {
         self.known_owner(address).or_else(|| self.file_of(address)).unwrap_or_else(|| self.nobody(address))
@@ -276,22 +285,24 @@ impl Luo {
     pub fn folio_orders(&self, ino: InodeNo) -> BTreeMap<u32, u64> {
         let mut orders = BTreeMap::new();
         let Some(memfd) = self.memfd(ino) else { return orders };
-        let mut add = |pages: u64| {
-            if let Some(order) = pages.checked_ilog2() {
+        let mut add = |pages: u64, folios: u64| {
+            if let Some(order) = pages.checked_ilog2().filter(|_| folios > 0) {
                 let count: &mut u64 = orders.entry(order).or_default();
-                *count = count.saturating_add(1);
+                *count = count.saturating_add(folios);
             }
         };
         let mut held: Option<layout::Folio> = None;
-        for folio in memfd.folios(&self.source) {
-            let Ok(folio) = folio else { return orders };
-            if let Some(before) = held.replace(folio) {
-                add(folio.index.saturating_sub(before.index));
+        let mut folios = memfd.folios(&self.source);
+        while let Some(run) = folios.next_run() {
+            let Ok(run) = run else { return orders };
+            if let Some(before) = held.replace(run.last()) {
+                add(run.first.index.saturating_sub(before.index), 1);
             }
+            add(run.step, run.count.saturating_sub(1));
         }
         let last = held.and_then(|last| self.store.own_map()?.order_of(&self.source, last.frame.checked_mul(PAGE)?));
         if let Some(order) = last {
-            add(1_u64.checked_shl(order).unwrap_or_default());
+            add(1_u64.checked_shl(order).unwrap_or_default(), 1);
         }
         orders
     }
@@ -526,6 +537,22 @@ pub fn record_pages(memfd: &Memfd) -> u64 {
     let entries = pages.checked_shr(memfd.order).unwrap_or_default();
     let chunks = if pages == 0 { 0 } else { entries.checked_div(511).unwrap_or_default().saturating_add(1) };
     pages.saturating_add(chunks).saturating_add(1)
+}
+
+/// The pieces of a file of so many bytes whose runs are known, in order. What no run covers is lost.
+fn pieces(runs: &[Run], size: u64) -> Vec<Piece> {
+    let (mut pieces, mut covered) = (Vec::with_capacity(runs.len()), 0);
+    let lost = |from: u64, to: u64| (from < to).then(|| Piece::Lost { file: Span::new(from, to.saturating_sub(from)) });
+    for run in runs {
+        pieces.extend(lost(covered, run.offset));
+        // The last page of a run may reach past the end of the file.
+        let end = run.offset.saturating_add(run.len).min(size);
+        let file = Span::new(run.offset, end.saturating_sub(run.offset));
+        pieces.push(Piece::Data { file, at: run.at, bad: false });
+        covered = end;
+    }
+    pieces.extend(lost(covered, size));
+    pieces
 }
 
 /// Sessions as directories, and their files.
