@@ -2,8 +2,6 @@
 
 mod compat;
 
-pub(in crate::cmd) use compat::how_to_say;
-
 use anyhow::Result;
 use clap::{Args as Arguments, Subcommand};
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args as Arguments, ValueHint};
 use gmfs_host::preflight::{Advice, Options, Preflight, PreflightError, Verdict, preflight};
+use gmfs_kernel::compat::Missing;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
@@ -122,10 +123,20 @@ fn said(advice: &Advice) -> String {
         }
         Advice::NameNextKernel => "--kernel FILE names the next kernel; `gmfs kho compat running FILE` says more",
         Advice::TakeOver(kexec) => {
-            let words = kexec.words().with_missing(super::kho::how_to_say);
+            let words = kexec.words().with_missing(how_to_say_in_compat);
             return words.all_advice(&kexec.judgement).into_iter().next().unwrap_or_else(|| MORE.to_owned());
         }
         _ => MORE,
     };
     text.to_owned()
+}
+
+/// How a user says what the running kernel does not tell. `preflight` has no options for it.
+fn how_to_say_in_compat(missing: Missing<'_>) -> Option<String> {
+    match missing {
+        Missing::Address { label } => {
+            Some(format!("say where it is: `gmfs kho compat running FILE --at {label}=ADDRESS`"))
+        }
+        _ => None,
+    }
 }

@@ -126,7 +126,7 @@ fn note(remark: &Remark) -> String {
 }
 
 /// The option by which the user can say what is missing.
-pub(in crate::cmd) fn how_to_say(missing: Missing<'_>) -> Option<String> {
+fn how_to_say(missing: Missing<'_>) -> Option<String> {
     match missing {
         Missing::Regions => Some("say what FROM was started with: --from-cmdline TEXT".to_owned()),
         Missing::Address { label } => Some(format!("say where it is: --at {label}=ADDRESS")),
