@@ -1,6 +1,7 @@
 //! The preserved map: which pages the next kernel must keep.
 
-use std::collections::HashSet;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet};
 use std::fmt;
 
 use gmfs_io::num::small;
@@ -190,8 +191,12 @@ impl Map {
             (Version::V1, Some(first)) => reader.chunks(first),
             (_, Some(root)) => reader.table(0, root, LEVELS, 0),
         }
-        let Reader { seen, mut entries, mut faults, .. } = reader;
-        let bitmaps = if tree.version == Version::V1 { sizes(&entries, tree) } else { Bitmaps::Page };
+        let Reader { seen, entries: mut held, mut faults, .. } = reader;
+        let bitmaps = if tree.version == Version::V1 { sizes(&held, tree) } else { Bitmaps::Page };
+        if tree.version == Version::V1 {
+            share(&mut held, &seen, bitmaps, &mut faults);
+        }
+        let mut entries: Vec<Entry> = held.into_iter().map(|(entry, _)| entry).collect();
         entries.sort_unstable();
         entries.dedup_by(|second, first| {
             let same = (second.order, second.start) == (first.order, first.start);
@@ -270,6 +275,48 @@ impl Map {
         held.is_ok_and(|[held]| held >> (bit & 7) & 1 == 1)
     }
 
+    /// A preserved piece that another one of a different order has memory of: the bitmap that it is in, and where it starts.
+    /// It is the one with the lowest address.
+    #[must_use]
+    pub fn overlap(&self, source: &dyn ReadAt) -> Option<(u64, u64)> {
+        let by_order = self.entries.chunk_by(|one, other| one.order == other.order);
+        let mut orders: Vec<_> = by_order.map(|entries| self.pieces(source, entries)).collect();
+        if orders.len() < 2 {
+            return None;
+        }
+        let mut next = BinaryHeap::new();
+        for (n, pieces) in orders.iter_mut().enumerate() {
+            next.extend(pieces.next().map(|pieces| Reverse((pieces, n))));
+        }
+        let mut end = 0;
+        while let Some(Reverse(((start, stop, bitmap), n))) = next.pop() {
+            if start < end {
+                return Some((bitmap, start));
+            }
+            end = stop;
+            next.extend(orders.get_mut(n).and_then(Iterator::next).map(|pieces| Reverse((pieces, n))));
+        }
+        None
+    }
+
+    /// The runs of preserved pieces in bitmaps of one order: where each starts and ends, and the bitmap.
+    fn pieces<'m>(
+        &self,
+        source: &'m dyn ReadAt,
+        entries: &'m [Entry],
+    ) -> impl Iterator<Item = (u64, u64, u64)> + use<'m> {
+        let bytes = small(u64::from(self.bitmaps.bits() >> 3));
+        entries.iter().flat_map(move |entry| {
+            let mut bitmap = vec![0; bytes];
+            let held = source.read_at(entry.bitmap, &mut bitmap).is_ok();
+            let runs: Vec<(u32, u32)> = if held { bits(&bitmap).collect() } else { Vec::new() };
+            runs.into_iter().map(|(first, count)| {
+                let start = entry.start.saturating_add(u64::from(first).saturating_mul(piece(entry.order)));
+                (start, start.saturating_add(u64::from(count).saturating_mul(piece(entry.order))), entry.bitmap)
+            })
+        })
+    }
+
     /// Hands all preserved pages to `each`, by order, then by address, in runs. Gives whether all bitmaps could be read.
     pub fn ranges(&self, source: &dyn ReadAt, mut each: impl FnMut(Range)) -> bool {
         let mut complete = true;
@@ -333,21 +380,41 @@ fn bits(bitmap: &[u8]) -> impl Iterator<Item = (u32, u32)> + '_ {
 
 /// How large the bitmaps of `kho-v1` are: nothing records it. A map of 6.18 or later has page-aligned bitmaps for 32768
 /// pieces each; a map with an entry that is not so was written by 6.16 or 6.17. Those have no LUO.
-fn sizes(entries: &[Entry], tree: &Tree) -> Bitmaps {
+fn sizes(entries: &[(Entry, u64)], tree: &Tree) -> Bitmaps {
     if tree.user("LUO").is_some() {
         return Bitmaps::Page;
     }
-    let large = |entry: &Entry| {
+    let large = |(entry, _): &(Entry, u64)| {
         let covered = u64::from(PAGE_BITS).saturating_mul(piece(entry.order));
         entry.bitmap.trailing_zeros() >= 12 && entry.start.checked_rem(covered) == Some(0)
     };
     if entries.iter().all(large) { Bitmaps::Page } else { Bitmaps::Small }
 }
 
+/// Leaves out entries whose bitmap has bytes of another entry's, or of a chunk, so that no bitmap is read for more than one.
+/// Each entry comes with its chunk.
+fn share(entries: &mut Vec<(Entry, u64)>, chunks: &HashSet<u64>, bitmaps: Bitmaps, faults: &mut Vec<MapFault>) {
+    let bytes = u64::from(bitmaps.bits() >> 3);
+    entries.sort_unstable_by_key(|(entry, _)| (entry.bitmap, *entry));
+    let mut end = 0;
+    entries.retain(|(entry, holder)| {
+        let stop = entry.bitmap.saturating_add(bytes);
+        let pages = [entry.bitmap, stop.saturating_sub(1)].map(|at| gmfs_io::num::round_down(at, PAGE));
+        let alone = entry.bitmap >= end && !pages.iter().any(|page| chunks.contains(page));
+        if alone {
+            end = stop;
+        } else if faults.len() < 64 {
+            faults.push(MapFault::Twice { holder: *holder, at: entry.bitmap });
+        }
+        alone
+    });
+}
+
 struct Reader<'s> {
     source: &'s dyn ReadAt,
     seen: HashSet<u64>,
-    entries: Vec<Entry>,
+    /// Each with the record that names it.
+    entries: Vec<(Entry, u64)>,
     faults: Vec<MapFault>,
 }
 
@@ -380,9 +447,9 @@ impl Reader<'_> {
         page.ok().map(Box::new)
     }
 
-    fn entry(&mut self, entry: Entry) {
+    fn entry(&mut self, holder: u64, entry: Entry) {
         if self.entries.len() < MAX_ENTRIES {
-            self.entries.push(entry);
+            self.entries.push((entry, holder));
         } else {
             self.fault(MapFault::TooLong);
         }
@@ -414,7 +481,7 @@ impl Reader<'_> {
                     self.fault(MapFault::BadEntry { at, value: start });
                     continue;
                 }
-                self.entry(Entry { order, start, bitmap });
+                self.entry(at, Entry { order, start, bitmap });
             }
             (holder, at) = (at, word(&*chunk, 0));
         }
@@ -463,7 +530,7 @@ impl Reader<'_> {
         }
         // The bit of the order falls off at the top.
         let start = key.checked_shl(order.saturating_add(27)).unwrap_or_default();
-        self.entry(Entry { order, start, bitmap: at });
+        self.entry(holder, Entry { order, start, bitmap: at });
     }
 }
 
