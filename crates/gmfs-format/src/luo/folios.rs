@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use gmfs_io::ReadAt;
-use gmfs_io::num::{len64, small};
+use gmfs_io::num::{len64, round_down, small};
 
 use super::Fault;
 use super::memfd::{Memfd, PER_PAGE};
@@ -14,6 +14,8 @@ use crate::kho::{PAGE, Page, is_page, read, word};
 const FRAME: u64 = (1 << 52) - 1;
 /// Addresses in a chunk of the list of pages.
 const PER_CHUNK: usize = 511;
+/// What tells a chunk from a page of an array among the pages that records take.
+const LIST: u64 = 1 << 11;
 /// Folios without a frame that are passed over. A kernel writes none.
 const MAX_SKIPPED: u64 = 1 << 16;
 /// Pages of the array that are read at once, if they adjoin.
@@ -48,6 +50,34 @@ impl Memfd {
             each(Part::List, empty);
         }
         Ok(())
+    }
+
+    /// Adds the pages of the list and of the array to `taken`, unless one of them is in it already: then this is no record of
+    /// its own. Gives whether they were added. They go as far as the image has them.
+    pub(super) fn take_pages(&self, source: &dyn ReadAt, taken: &mut HashSet<u64>) -> bool {
+        let (mut list, mut chunk, mut own) = (Pages::new(self), None, Vec::new());
+        let bytes = PAGE.checked_shl(self.order).unwrap_or(PAGE);
+        // A broken list has what comes before its fault.
+        while let Ok(Some(at)) = list.next(source) {
+            if read::<u64>(source, at).is_err() {
+                break;
+            }
+            list.pass_entry();
+            let next = (chunk != Some(list.chunk)).then_some(list.chunk | LIST);
+            chunk = Some(list.chunk);
+            // Entries of different sizes are kept apart, so that each is one number.
+            let entry = round_down(at, bytes) | u64::from(self.order);
+            for page in next.into_iter().chain([entry]) {
+                if !taken.insert(page) {
+                    own.iter().for_each(|page| {
+                        taken.remove(page);
+                    });
+                    return false;
+                }
+                own.push(page);
+            }
+        }
+        true
     }
 }
 
@@ -124,6 +154,11 @@ impl Pages {
         Ok(Some(page))
     }
 
+    /// Passes over the pages of the entry that are left.
+    fn pass_entry(&mut self) {
+        self.given = self.given.saturating_add(std::mem::take(&mut self.left));
+    }
+
     /// How many pages adjoin to a page that was handed out just now, itself included, `most` at most. They count as handed
     /// out too.
     fn adjoining(&mut self, page: u64, most: u64) -> u64 {
@@ -158,9 +193,46 @@ impl Pages {
         read::<Page>(source, at).map(Box::new).map_err(|_| Fault::Unreadable { at })
     }
 
-    /// The empty chunk after the last one, if there is one.
+    /// Whether the list ends as a kernel ends it, once its last page was handed out: the rest of the chunk is zero, and no
+    /// chunk follows but an empty one after a full one.
+    fn end(&self, source: &dyn ReadAt) -> Result<(), Fault> {
+        let (at, holder) = (self.record.at, self.chunk);
+        let Some(bytes) = &self.bytes else { return Ok(()) };
+        let words = |bytes: &Page, from: usize| {
+            let words = bytes.as_chunks().0.iter().skip(from).map(|word| u64::from_le_bytes(*word));
+            words.into_iter().find(|word| *word != 0)
+        };
+        if let Some(value) = words(bytes, self.slot.saturating_add(1)) {
+            return Err(Fault::BadRecord {
+                at,
+                field: "an entry past the end of the list of its folios' pages",
+                value,
+            });
+        }
+        let next = word(&**bytes, 0);
+        if next == 0 {
+            return Ok(());
+        }
+        if !is_page(next) {
+            return Err(Fault::BadLink { holder, value: next });
+        }
+        if self.seen.contains(&next) {
+            return Err(Fault::Twice { holder, at: next });
+        }
+        let field = "the link past the end of the list of its folios' pages";
+        if self.slot < PER_CHUNK {
+            return Err(Fault::BadRecord { at, field, value: next });
+        }
+        let empty: Page = read(source, next).map_err(|_| Fault::Unreadable { at: next })?;
+        if words(&empty, 0).is_some() {
+            return Err(Fault::BadRecord { at, field, value: next });
+        }
+        Ok(())
+    }
+
+    /// The empty chunk after the last one, if there is one: only a full one has one.
     fn following(&self, source: &dyn ReadAt) -> Option<u64> {
-        let next = word(&**self.bytes.as_ref()?, 0);
+        let next = word(&**self.bytes.as_ref().filter(|_| self.slot == PER_CHUNK)?, 0);
         (is_page(next) && !self.seen.contains(&next) && read::<u64>(source, next).is_ok()).then_some(next)
     }
 }
@@ -252,6 +324,21 @@ impl<'s> Folios<'s> {
     #[must_use]
     pub const fn skipped(&self) -> u64 {
         self.skipped
+    }
+
+    /// Whether the list of the array's pages ends where the array does, once all folios were handed out.
+    ///
+    /// # Errors
+    /// The list goes on, which no kernel writes, or is broken there.
+    pub fn check_end(&mut self) -> Result<(), Fault> {
+        if self.record.folios == 0 {
+            return Ok(());
+        }
+        // An entry can have more pages than the folios need.
+        while self.pages.next(self.source)?.is_some() {
+            self.pages.pass_entry();
+        }
+        self.pages.end(self.source)
     }
 
     /// The next folios that form a run. The runs consist of the folios that the iterator gives, and end as it does.

@@ -453,6 +453,7 @@ impl Store {
             _ => MemfdVersion::V2,
         };
         let mut found: Vec<Memfd> = Vec::new();
+        let mut taken: HashSet<u64> = HashSet::new();
         let known: HashSet<u64> = self.users.iter().filter_map(|user| user.at).chain([self.tree.at]).collect();
         self.map.ranges(source, |range| {
             for n in 0..range.count {
@@ -460,7 +461,10 @@ impl Store {
                 if range.order != 0 || known.contains(&at) || found.len() >= MAX_FILES {
                     continue;
                 }
-                found.extend(self.record_at(source, version, at));
+                // Each record has a list and an array of its own. What shares them only looks like a record, and however
+                // many do, no array is read more than once.
+                let record = self.record_at(source, version, at);
+                found.extend(record.filter(|record| record.take_pages(source, &mut taken)));
             }
         });
         if found.is_empty() {

@@ -338,3 +338,20 @@ fn tables_that_lead_in_circles_end() {
         assert_eq!(marks, 0);
     }
 }
+
+/// What shares its list with another record only looks like one.
+#[test]
+fn records_that_share_a_list_are_found_once() {
+    let files: Vec<MadeFile> = (0..40).map(|n| MadeFile::new(n, 4096)).collect();
+    let mut made = Made::new(Form::V73, &[(b"a", files), (b"b", vec![MadeFile::new(1, 600 * 4096)])]).before_reboot();
+    let large = made.records[1][0];
+    let mut bytes = [0; 48];
+    made.memory.read_at(large, &mut bytes).unwrap();
+    for small in &made.records[0][..30] {
+        made.memory.write(*small, &bytes);
+    }
+    let store = read(&made);
+    let sizes: Vec<u64> = store.files().map(|(_, file)| record(file).size).collect();
+    assert_eq!(sizes.iter().filter(|size| **size == 600 * 4096).count(), 1);
+    assert_eq!(sizes.len(), 11);
+}
