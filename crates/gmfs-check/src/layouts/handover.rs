@@ -4,7 +4,7 @@
 //! In a later kernel the map is overwritten, and so is what user space has taken: what does not agree there proves nothing,
 //! and counts as unknown.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use gmfs_format::kho::{MapFault, PAGE, Version};
 use gmfs_format::luo::{Fault, File, Folio, FolioRun, ListOf, Memfd, Moment, Origin, Part, Session, Store};
@@ -12,7 +12,7 @@ use gmfs_format::name;
 use gmfs_format::reading::Lack;
 use gmfs_io::{ReadAt, Span};
 
-use super::claims::{Claim, Claims};
+use super::claims::{Claim, Claims, Piece};
 use super::{Checked, Gathered};
 use crate::finding::{Reason, Subject};
 use crate::problem::{Address, Mask, Problem, Text};
@@ -65,6 +65,7 @@ pub fn check_handover_in(store: &Store, source: &dyn ReadAt, is_memory: IsMemory
     check.users();
     check.luo();
     check.sessions();
+    check.lists();
     check.records();
     check.files();
     check.rest();
@@ -155,6 +156,9 @@ impl Check<'_> {
         for fault in faults {
             self.map_fault(fault);
         }
+        if let Some((at, start)) = self.store.map.overlap(self.source).filter(|_| !self.is_later()) {
+            self.map_fault(&MapFault::Overlap { at, start });
+        }
     }
 
     fn map_fault(&mut self, fault: &MapFault) {
@@ -190,7 +194,8 @@ impl Check<'_> {
 
     /// What users other than LUO left, and that all of it is preserved.
     fn users(&mut self) {
-        self.own(self.tree(), TREE, "the device tree");
+        // The first of all: nothing has it before.
+        let _ = self.own(self.tree(), TREE, "the device tree");
         for user in &self.store.users {
             let shown = name::escape(&user.name);
             let at = Span::new(user.at.unwrap_or(self.store.tree.at), user.size.unwrap_or(1).max(1));
@@ -204,34 +209,63 @@ impl Check<'_> {
                 }
             }
             if user.at.is_some() && user.fault.is_none() {
-                self.own(at, Subject::Page(at.offset), &format!("what the user '{shown}' hands over"));
+                let what = format!("what the user '{shown}' hands over");
+                if let Some(page) = self.own(at, Subject::Page(at.offset), &what) {
+                    self.shared_by_user(&shown, at, &what, page);
+                }
             }
         }
         for region in &self.store.reserve_mem {
             let what = format!("the region reserve_mem={}", name::escape(&region.label));
-            self.own(Span::new(region.start, region.size), Subject::Page(region.start), &what);
+            let span = Span::new(region.start, region.size);
+            if let Some(page) = self.own(span, Subject::Page(region.start), &what) {
+                self.shared_by_user("memblock", span, &what, page);
+            }
         }
     }
 
-    /// Claims memory for something that is no content of a file. What of it is not preserved is a finding.
-    fn own(&mut self, span: Span, subject: Subject, what: &str) {
-        let Some(claims) = &mut self.claims else { return };
-        let mut at = span.offset;
+    /// Memory of a user other than LUO that something else has too.
+    fn shared_by_user(&mut self, user: &str, span: Span, what: &str, page: u64) {
+        let why = format!("{what} is at {page:#x} where something else is, too");
+        let problem = Problem::KhoUserDataBad { user: Text::from(&user), why: Text::from(&why) };
+        self.found.add(problem, Subject::Page(span.offset), span, None);
+    }
+
+    /// Claims memory for something that is no content of a file. What of it is not preserved is a finding. Gives where it
+    /// begins to be something else's, too.
+    fn own(&mut self, span: Span, subject: Subject, what: &str) -> Option<u64> {
+        self.own_after(span, subject, what, &mut None)
+    }
+
+    /// The same for a part of something whose part before this one ends in the piece `before`.
+    fn own_after(&mut self, span: Span, subject: Subject, what: &str, before: &mut Option<Piece>) -> Option<u64> {
+        let later = self.is_later();
+        let claims = self.claims.as_mut()?;
+        let (mut at, mut shared) = (span.offset, None);
         while let Some(left) = self.pieces.checked_sub(1) {
             self.pieces = left;
-            match claims.claim(at) {
+            let claim = claims.claim(at);
+            match claim {
                 Claim::NotPreserved => {
                     let problem = Problem::RecordNotPreserved { what: Text::from(&what) };
-                    return self.found.add(problem, subject, span, None);
+                    self.found.add(problem, subject, span, None);
+                    return shared;
                 }
                 Claim::Unknown => at = at.saturating_add(PAGE),
-                Claim::First(piece) | Claim::Again(piece) => at = piece.start.saturating_add(piece.bytes),
+                Claim::First(piece) | Claim::Again(piece) => {
+                    if matches!(claim, Claim::Again(_)) && *before != Some(piece) && !later {
+                        shared = shared.or(Some(at));
+                    }
+                    *before = Some(piece);
+                    at = piece.start.saturating_add(piece.bytes);
+                }
             }
             if at >= span.end() {
-                return;
+                return shared;
             }
         }
         self.found.lack(subject, span, Reason::TooMuch);
+        shared
     }
 
     /// The root of LUO, and the objects that files depend on.
@@ -250,7 +284,12 @@ impl Check<'_> {
                 if let Some(at) = root.flbs.filter(|at| *at != 0) {
                     match self.store.flbs.fault {
                         Some(fault) => self.fault(&fault, FLBS, page(at), None),
-                        None => self.own(page(at), FLBS, "the list of objects that files depend on"),
+                        None => {
+                            let shared = self.own(page(at), FLBS, "the list of objects that files depend on");
+                            if shared.is_some() {
+                                self.fault(&Fault::Twice { holder: root.at, at }, FLBS, page(at), None);
+                            }
+                        }
                     }
                 }
             }
@@ -334,33 +373,67 @@ impl Check<'_> {
         }
     }
 
-    /// Claims the pages of lists and records, before those of content.
-    fn records(&mut self) {
+    /// Claims the pages of the lists of sessions and files.
+    fn lists(&mut self) {
+        // Where each list was before: a list can have several pages in one piece.
+        let mut before: HashMap<ListOf, (u64, Option<Piece>)> = HashMap::new();
         for (at, of) in self.store.lists() {
             let what = match of {
                 ListOf::Sessions => "a page of the list of sessions",
                 ListOf::Files(_) => "a page of a list of files",
             };
-            self.own(page(at), Subject::Page(at), what);
+            let holder = || match of {
+                ListOf::Sessions => self.store.tree.at,
+                ListOf::Files(position) => self.store.sessions.get(position).map_or(at, |session| session.at),
+            };
+            let (last, mut piece) = before.get(&of).copied().unwrap_or_else(|| (holder(), None));
+            if self.own_after(page(at), Subject::Page(at), what, &mut piece).is_some() {
+                self.fault(&Fault::Twice { holder: last, at }, Subject::Page(at), page(at), None);
+            }
+            before.insert(of, (at, piece));
         }
+    }
+
+    /// Claims the pages of records, before those of content.
+    fn records(&mut self) {
         if self.claims.is_none() {
             return;
         }
-        for (_, file) in self.store.files() {
+        for (session, file) in self.store.files() {
             let Some(Ok(memfd)) = &file.memfd else { continue };
             let Some(left) = self.array_pages.checked_sub(memfd.pages.into()) else {
                 self.found.lack(Subject::Record(memfd.at), page(memfd.at), Reason::TooMuch);
                 continue;
             };
             self.array_pages = left;
-            let mut missing = None;
+            let (mut missing, mut shared) = (None, None);
+            // Which page leads to the next part, and the piece that the array was in before.
+            let (mut holder, mut before) = (session.at, None);
             if let Some(claims) = &mut self.claims {
                 // What is wrong with the list comes up with its folios.
                 let _ = memfd.own_pages(self.source, |part, at| {
-                    if claims.claim(at) == Claim::NotPreserved && missing.is_none() {
+                    let claim = claims.claim(at);
+                    if claim == Claim::NotPreserved && missing.is_none() {
                         missing = Some((part, at));
                     }
+                    if let Claim::Again(piece) = claim {
+                        // An entry of the list can stand for several pages in one piece.
+                        let same = before == Some((at.saturating_sub(PAGE), piece)) && memfd.order > 0;
+                        shared = shared.or(Some((holder, at)).filter(|_| !same));
+                    }
+                    before = match claim {
+                        Claim::First(piece) | Claim::Again(piece) => Some((at, piece)).filter(|_| part == Part::Array),
+                        Claim::NotPreserved | Claim::Unknown => None,
+                    };
+                    if part != Part::Array {
+                        holder = at;
+                    }
                 });
+            }
+            // What was found by its looks alone proves nothing.
+            if let Some((holder, at)) = shared.filter(|_| session.origin == Origin::Root && !self.is_later()) {
+                let path = file_path(&session_path(session), file);
+                self.fault(&Fault::Twice { holder, at }, Subject::Record(memfd.at), page(memfd.at), Some(&path));
             }
             if let Some((part, at)) = missing {
                 let what = match part {
@@ -417,6 +490,10 @@ impl Check<'_> {
         }
         let skipped = folios.skipped();
         if let Some(fault) = fault {
+            self.fault(&fault, subject, at, Some(path));
+        } else if let Err(fault) = folios.check_end()
+            && !self.is_later()
+        {
             self.fault(&fault, subject, at, Some(path));
         } else if skipped > 0 && !self.is_later() {
             let problem = Problem::FolioWithoutPage { first: first_skipped(memfd, self.source), folios: skipped };

@@ -100,3 +100,101 @@ fn sound_folios_are_claimed_together() {
     let claimed = asked.map(|(frame, step, count)| claims.claim_run(frame * PAGE, step * PAGE, count));
     assert_eq!(claimed, [768, 1_000, 0, 232, 300]);
 }
+
+/// The numbers of what is found, without memory that belongs to nobody.
+fn codes(made: &Made) -> Vec<u32> {
+    let store = Store::read(&made.memory, made.root).unwrap();
+    let checked = check_handover(&store, &made.memory);
+    let numbers = checked.report.findings.iter().map(|found| found.problem.code().number());
+    let numbers: std::collections::BTreeSet<u32> = numbers.filter(|number| *number != 712).collect();
+    numbers.into_iter().collect()
+}
+
+/// Two files: one with so many pages of folios that they fill a chunk if `full`.
+fn two_files(form: Form, full: bool) -> Made {
+    let pages = if full { 511 * 256 } else { 300 };
+    Made::new(form, &[(b"s", vec![MadeFile::new(1, pages * PAGE), MadeFile::new(2, 3 * PAGE)])])
+}
+
+/// The first chunk of a file's list.
+fn chunk_of(made: &Made, form: Form, file: usize) -> u64 {
+    made.memory.get(made.records[0][file] + if form == Form::V73 { 32 } else { 24 })
+}
+
+#[test]
+fn a_list_that_goes_on_past_its_last_page_is_broken() {
+    for form in [Form::V70, Form::V73] {
+        let sound = two_files(form, false);
+        assert_eq!(codes(&sound), [], "{form:?}");
+        let (chunk, other) = (chunk_of(&sound, form, 0), chunk_of(&sound, form, 1));
+        let wrong =
+            [(0, chunk, 803), (0, other, 810), (0, 1 << 50, 810), (0, 0x1001, 802), (24, other, 810), (4088, 1, 810)];
+        for (offset, value, code) in wrong {
+            let mut made = sound.clone();
+            made.memory.put(chunk + offset, value);
+            assert_eq!(codes(&made), [code], "{form:?} {offset} {value:#x}");
+        }
+    }
+}
+
+#[test]
+fn a_full_chunk_is_followed_by_an_empty_one() {
+    let sound = two_files(Form::V73, true);
+    assert_eq!(codes(&sound), []);
+    let chunk = chunk_of(&sound, Form::V73, 0);
+    let empty = sound.memory.get(chunk);
+    for (at, value, code) in [(empty + 8, 0x1000, 810), (empty, 0x1000, 810), (chunk, chunk, 803)] {
+        let mut made = sound.clone();
+        made.memory.put(at, value);
+        assert!(codes(&made).contains(&code), "{at:#x} {value:#x}");
+    }
+}
+
+#[test]
+fn pages_that_two_records_have_are_found() {
+    for form in Form::LUO {
+        let file = MadeFile::new(1, 0);
+        let sound = Made::new(form, &[(b"s", vec![file.clone(), MadeFile { token: 2, ..file }])]);
+        assert_eq!(codes(&sound), [], "{form:?}");
+        let entry = sound.files[0] + if form == Form::V73 { 16 } else { 0 };
+        let region = sound.preserved.iter().find(|(_, order)| *order == 9).unwrap().0;
+        // 6.19 has no objects that files depend on.
+        let flbs = (form != Form::V619).then_some(sound.flbs);
+        for at in [sound.records[0][0], region].into_iter().chain(flbs) {
+            let mut made = sound.clone();
+            made.memory.put(entry + 64 + 48, at);
+            made.memory.write(at, &[0; 4096]);
+            assert!(codes(&made).contains(&803), "{form:?} {at:#x}: {:?}", codes(&made));
+        }
+    }
+}
+
+#[test]
+fn pieces_of_two_orders_that_overlap_are_found() {
+    for form in [Form::V70, Form::V73] {
+        let mut made = two_files(form, false);
+        made.preserved.push((0x7000_0000, 0));
+        made.preserved.push((0x7000_4000, 2));
+        made.write_map();
+        let users = [("LUO", made.luo)];
+        made.tree(&users);
+        assert!(!codes(&made).contains(&708), "{form:?}");
+        made.preserved.push((0x7000_5000, 0));
+        made.write_map();
+        made.tree(&users);
+        assert!(codes(&made).contains(&708), "{form:?}");
+    }
+}
+
+#[test]
+fn a_bitmap_that_two_entries_name_is_found() {
+    let mut made = two_files(Form::V70, false);
+    let chunk = made.map[0];
+    let (bitmap, count) = (made.memory.get(chunk + 24), made.memory.get(chunk + 8) >> 32);
+    let order = made.memory.get(chunk + 8) & 0xffff_ffff;
+    made.memory.put(chunk + 8, order | (count + 1) << 32);
+    made.memory.put(chunk + 16 * (count + 1), 1 << 40);
+    made.memory.put(chunk + 16 * (count + 1) + 8, bitmap);
+    let found = codes(&made);
+    assert_eq!(found, [705]);
+}
