@@ -223,3 +223,20 @@ fn what_only_native_regions_can_do_is_refused_by_name() {
     sandbox.ok("mkfs r.img --size 64M");
     sandbox.fails_with(2, "ls r.img --by inode", "guestmemfs v1");
 }
+
+/// The root is damaged, and a device tree leads to it: it is the only store that can be meant.
+#[test]
+fn a_damaged_root_is_found_by_the_device_tree() {
+    let Some((sandbox, _)) = prepare("gm_flat", &["main.mini.elf"], "main") else { return };
+    let mut bytes = sandbox.read("main.mini.elf");
+    let root = [2_u64.to_le_bytes(), 2_u64.to_le_bytes()].concat();
+    let at: Vec<usize> = (0..bytes.len())
+        .step_by(4096)
+        .filter(|at| bytes[*at..].starts_with(&root) && bytes[at + 24..].starts_with(b".\0"))
+        .collect();
+    assert_eq!(at.len(), 1);
+    bytes[at[0] + 8] = 9;
+    sandbox.write("main.mini.elf", &bytes);
+    let done = sandbox.run(&["fsck", "main.mini.elf"]);
+    assert!(done.all().contains("GM1101"), "{}", done.all());
+}

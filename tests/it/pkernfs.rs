@@ -282,3 +282,15 @@ fn a_region_without_its_magic_is_found_by_its_inodes() {
     assert_eq!(done.code, 1, "{}", done.all());
     assert_eq!(sandbox.run(&["fsck", "-n", "main.raw"]).code, 0);
 }
+
+/// The root is damaged, and the magic and the inodes after it are there: it is a region, and can be repaired.
+#[test]
+fn a_region_with_a_damaged_root_is_one() {
+    let Some((sandbox, _)) = prepare("pk_flat/main") else { return };
+    let mut bytes = sandbox.read("main.raw");
+    bytes[0x20_0008..0x20_0010].copy_from_slice(&7_u64.to_le_bytes());
+    sandbox.write("main.raw", &bytes);
+    let done = sandbox.run(&["fsck", "-n", "main.raw"]);
+    assert!(done.code == 4 && done.all().contains("GM1101"), "{}", done.all());
+    assert_eq!(sandbox.run(&["ls", "main.raw"]).code, 0);
+}

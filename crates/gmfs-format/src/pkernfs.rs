@@ -51,7 +51,7 @@ pub use extents::{DerivedSize, Extent, Extents, Place, SizeBound};
 pub use kind::Kind;
 pub use make::{LARGEST, SMALLEST, check_size, make};
 pub use owner::{Owner, Ownership};
-pub use probe::{Confidence, Found, probe, probe_inodes};
+pub use probe::{Confidence, Found, probe, probe_after_root, probe_inodes};
 pub use raw::{InodeRaw, SuperblockRaw};
 pub use store::{Magic, Node, Store, StoreError};
 pub use usage::Usage;

@@ -606,7 +606,11 @@ pub fn other_layout<S: ReadAt + ?Sized>(source: &S) -> Option<Layout> {
     let found = gmfs_format::pkernfs::probe(&source, 0);
     let certain = found.map_or_else(
         || gmfs_format::pkernfs::probe_inodes(&source, 0),
-        |found| found.confidence == gmfs_format::pkernfs::Confidence::RootAgrees,
+        // A root that is damaged is repaired: the inodes after it say that this is a region.
+        |found| match found.confidence {
+            gmfs_format::pkernfs::Confidence::RootAgrees => true,
+            _ => gmfs_format::pkernfs::probe_after_root(&source, 0),
+        },
     );
     certain.then_some(Layout::Pkernfs)
 }

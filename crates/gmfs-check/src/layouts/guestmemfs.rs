@@ -107,6 +107,7 @@ fn add(driver: &Driver<'_>, tree: Tree<'_>, anomaly: &Anomaly, found: &mut Gathe
             found.add(problem, Subject::Superblock, driver.superblock, None);
         }
         Anomaly::FreeNotZero { ino } => driver.of_inode(Problem::GmFreeInodeNotZero {}, *ino, found),
+        Anomaly::FileWithChild { ino } => driver.of_inode(Problem::PkBytesNotZero {}, *ino, found),
         Anomaly::PageUnknown { ino, page, lack: lack @ Some(_) } => {
             let at = page.map_or_else(|| driver.inode(*ino).1, |page| Span::new(page, layout::PAGE_ENTRIES.into()));
             found.lack(Subject::Part("page of mappings"), at, why(*lack));

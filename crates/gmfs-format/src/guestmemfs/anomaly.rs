@@ -75,6 +75,11 @@ pub enum Anomaly {
         /// The inode.
         ino: InodeNo,
     },
+    /// A file's link to children is not 0.
+    FileWithChild {
+        /// The inode.
+        ino: InodeNo,
+    },
     /// A file's page of mappings cannot be read.
     PageUnknown {
         /// The file.
@@ -207,6 +212,7 @@ impl fmt::Display for Anomaly {
                 )
             }
             Self::FreeNotZero { ino } => write!(f, "{} is free, and not zero", inode(*ino)),
+            Self::FileWithChild { ino } => write!(f, "{} is a file, and leads to a child", inode(*ino)),
             Self::PageUnknown { ino, page, lack } => {
                 write!(f, "the page of mappings of {}", inode(*ino))?;
                 match (page, lack) {

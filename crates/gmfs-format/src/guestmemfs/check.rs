@@ -7,6 +7,7 @@ use super::{
     ARRAY_BYTES, Anomaly, BITMAP_ALLOCATED, BITMAP_BYTES, BLOCK_BYTES, BlockNo, GHOST, GHOST_BEFORE, HandOver,
     INODE_BYTES, InodeNo, PAGE_BYTES, PAGE_ENTRIES, Place, Remark, Span, len64, to_u32, to_usize,
 };
+use crate::chains::Linked as _;
 use crate::marks::{Bits, Runs};
 
 /// The superblock without debugging of locks.
@@ -59,9 +60,11 @@ impl Store {
             Err(lack) => found.push(Anomaly::TableUnknown { lack: *lack }),
             Ok(table) => self.table(tree, table, found),
         }
-        let differing: Vec<InodeNo> = self.differing().map(|(ino, ..)| ino).collect();
-        if !differing.is_empty() {
-            found.push(Anomaly::MappingsDiffer { files: to_u32(len64(differing.len())), shifted: self.is_shifted() });
+        // An inode without a pointer differs, too.
+        let without = self.files().filter(|node| node.mappings == 0 && self.by_tree.contains_key(&node.ino)).count();
+        let differing = self.differing().count().saturating_add(without);
+        if differing > 0 {
+            found.push(Anomaly::MappingsDiffer { files: to_u32(len64(differing)), shifted: self.is_shifted() });
         }
     }
 
@@ -126,7 +129,7 @@ impl Store {
         }
     }
 
-    /// Free inodes are zero but for their link.
+    /// Free inodes are zero but for their link; a file has no child, and the root no mappings.
     fn free(&self, found: &mut Vec<Anomaly>) {
         for (ino, inode) in self.inodes.all() {
             let Ok(inode) = inode else { continue };
@@ -138,6 +141,13 @@ impl Store {
                 || inode.padding_3 != [0; 4];
             if ino != InodeNo::ROOT && inode.flags == 0 && odd {
                 found.push(Anomaly::FreeNotZero { ino });
+            }
+            if ino != InodeNo::ROOT && inode.flags == 1 && inode.child_ino != 0 {
+                found.push(Anomaly::FileWithChild { ino });
+            }
+            // Said already if it differs in what the walk of the chains looks at.
+            if ino == InodeNo::ROOT && inode.is_root() && (inode.mappings != 0 || inode.num_mappings != 0) {
+                found.push(Anomaly::Inodes(crate::chains::Anomaly::RootDiffers));
             }
         }
     }
@@ -169,7 +179,7 @@ impl Store {
         let ino = node.ino;
         let Some(Ok(entries)) = self.entries(ino, None) else { return };
         let counted = node.num_mappings.min(PAGE_ENTRIES);
-        if self.overflows(node, entries) {
+        if node.num_mappings > PAGE_ENTRIES {
             found.push(Anomaly::TooManyBlocks { ino, count: node.num_mappings });
         }
         if entries.len() > to_usize(counted) {
@@ -192,7 +202,7 @@ impl Store {
         if let Some((block, count)) = past {
             found.push(Anomaly::PastEnd { ino, block, count });
         }
-        if blocks < node.num_mappings && !self.overflows(node, entries) {
+        if blocks < node.num_mappings && node.num_mappings <= PAGE_ENTRIES {
             found.push(Anomaly::Surplus { ino, count: node.num_mappings, blocks });
         }
     }

@@ -55,6 +55,18 @@ pub fn array_at(source: &dyn ReadAt, at: u64) -> Option<Array> {
     Some(Array { at, in_use: super::to_u32(len64(in_use)) })
 }
 
+/// Whether the inodes behind a root at `at` look like the driver's, whatever the root is. Zeros are none: a free inode leads to
+/// the next one.
+#[must_use]
+pub fn inodes_after_root(source: &dyn ReadAt, at: u64) -> bool {
+    let mut head = vec![0; small(LOOKED_AT.saturating_mul(INODE_BYTES))];
+    let read = at.checked_add(INODE_BYTES).is_some_and(|first| source.read_at(first, &mut head).is_ok());
+    let Ok(inodes) = <[InodeRaw]>::ref_from_bytes(&head) else { return false };
+    let written = |inode: &&InodeRaw| inode.sibling_ino != 0 || inode.flags != 0;
+    let odd = inodes.iter().filter(|inode| !is_plausible(inode)).count();
+    read && odd <= ODD && inodes.iter().filter(written).count() > inodes.len() / 2
+}
+
 /// Whether this may be an inode behind the root.
 fn is_plausible(inode: &InodeRaw) -> bool {
     let link = |value: u64| value <= INODES.into() || value == super::GHOST_LINK;

@@ -52,9 +52,17 @@ const PLAUSIBLE: usize = 13;
 /// and links that the driver writes. A fault of the driver has a guest overwrite the superblock.
 #[must_use]
 pub fn probe_inodes(source: &dyn ReadAt, base: u64) -> bool {
-    let mut inodes = [InodeRaw::new_zeroed(); 1 + PLAUSIBLE];
-    let read = base.checked_add(INODES_OFFSET).is_some_and(|at| source.read_at(at, inodes.as_mut_bytes()).is_ok());
-    let [root, rest @ ..] = &inodes;
+    let mut root = InodeRaw::new_zeroed();
+    let read = base.checked_add(INODES_OFFSET).is_some_and(|at| source.read_at(at, root.as_mut_bytes()).is_ok());
+    read && root.looks_like_root() && probe_after_root(source, base)
+}
+
+/// Whether the inodes after the root of a region at `base` are there, whatever its superblock and its root are.
+#[must_use]
+pub fn probe_after_root(source: &dyn ReadAt, base: u64) -> bool {
+    let mut rest = [InodeRaw::new_zeroed(); PLAUSIBLE];
+    let at = base.checked_add(INODES_OFFSET).and_then(|root| root.checked_add(super::INODE_BYTES));
+    let read = at.is_some_and(|at| source.read_at(at, rest.as_mut_bytes()).is_ok());
     let linked = |link: u64| link <= INODES.into() || link == GHOST_LINK;
     let plausible = |inode: &InodeRaw| {
         let flags = inode.flags.get();
@@ -63,5 +71,5 @@ pub fn probe_inodes(source: &dyn ReadAt, base: u64) -> bool {
         written && linked(inode.sibling_ino.get()) && linked(inode.child_ino.get()) && inode.padding_1 == [0; 4]
     };
     let links = rest.iter().filter(|inode| inode.sibling_ino != 0).count();
-    read && root.looks_like_root() && rest.iter().all(plausible) && links > PLAUSIBLE / 2
+    read && rest.iter().all(plausible) && links > PLAUSIBLE / 2
 }

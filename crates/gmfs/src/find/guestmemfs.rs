@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use gmfs_format::Layout;
 use gmfs_format::guestmemfs::{
-    ARRAY_BYTES, Array, HandOver, Parts, SetupData, Superblock, Words, array_at, setup_data_at, tree_at,
+    ARRAY_BYTES, Array, HandOver, Parts, SetupData, Superblock, Words, array_at, inodes_after_root, setup_data_at,
+    tree_at,
 };
 use gmfs_io::{ReadAt, ReadError, Span};
 use gmfs_volume::locate::{self, Confidence};
@@ -233,9 +234,13 @@ impl Found {
             _ if self.stale => Confidence::Possible,
             (Some(_), true) => Confidence::Certain,
             (Some(tree), false) => {
-                // Its memory is not in the image, or is used for something else now.
+                // Its root is damaged, its memory is not in the image, or is used for something else now.
                 let absent = source.next_absent(tree.inodes.offset..tree.inodes.end()).is_some();
-                if absent { Confidence::Likely } else { Confidence::Possible }
+                if absent || inodes_after_root(source, tree.inodes.offset) {
+                    Confidence::Likely
+                } else {
+                    Confidence::Possible
+                }
             }
             (None, _) if self.parts.superblock.is_some() => Confidence::Likely,
             (None, _) => Confidence::Possible,
