@@ -477,6 +477,8 @@ catalogue! {
         KhoPreservedInScratch { bytes: u64 } => "{bytes} preserved bytes are in scratch areas, where the next kernel allocates";
     GM0712 = 712, "kho-preserved-unowned", Note, None, Nothing, "0.1",
         KhoPreservedUnowned { bytes: u64 } => "{bytes} preserved bytes belong to no user that this program knows";
+    GM0713 = 713, "kho-user-size-differs", Warning, Manual, Nothing, "0.1",
+        KhoUserSizeDiffers { user: Text, recorded: u64, actual: u64 } => "the user '{user}' is said to hand over {recorded} bytes, and has {actual}";
 
     // LUO: sessions, and the files that are handed over in them.
     GM0801 = 801, "luo-root-bad", Error, Manual, Nothing, "0.1",

@@ -33,6 +33,6 @@ pub use marks::{Hints, PageStructs};
 pub use memory::{PAGE, Page, pages};
 pub use scratch::{AREA_ALIGN, Scratch, Setup};
 pub use tree::{Tree, TreeError, User, Version};
-pub use users::{BlobError, Metadata, MetadataRaw, ReserveMem, metadata, reserve_mem};
+pub use users::{BlobError, Metadata, MetadataRaw, ReserveMem, Reserved, metadata, reserve_mem};
 
 pub(crate) use memory::{is_page, read, word, word32};

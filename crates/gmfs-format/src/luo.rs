@@ -34,5 +34,5 @@ pub use folios::{Folio, FolioRun, Folios, Part};
 pub use found::{Finds, scan};
 pub use memfd::{Memfd, MemfdVersion};
 pub use raw::{BlockRaw, FileRaw, FlbRaw, FolioRaw, LuoRaw, MemfdV1Raw, MemfdV2Raw, SessionRaw, VmallocRaw};
-pub use root::{Root, RootError};
+pub use root::{NoFlbs, Root, RootError};
 pub use store::{Confidence, File, ListOf, Moment, Origin, Session, Store, StoreError, UserData};

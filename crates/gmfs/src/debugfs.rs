@@ -137,7 +137,8 @@ impl Data {
                 kho::metadata(&found, &user).map_or_else(|error| Self::Bad(error.to_string()), Self::Metadata)
             }
             "memblock" => {
-                kho::reserve_mem(&found, &user).map_or_else(|error| Self::Bad(error.to_string()), Self::ReserveMem)
+                let regions = kho::reserve_mem(&found, &user).map(|found| found.regions);
+                regions.map_or_else(|error| Self::Bad(error.to_string()), Self::ReserveMem)
             }
             "LUO" => match Root::read(&found, &user) {
                 Ok(root) => Self::Luo(root),

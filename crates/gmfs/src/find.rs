@@ -219,12 +219,15 @@ pub fn handovers(image: &Image, observer: &dyn Observer) -> Result<Vec<(Candidat
 fn handover(store: &luo::Store, full: bool) -> Candidate {
     let confidence = match (store.confidence, store.sessions.is_empty()) {
         (luo::Confidence::Stale, _) | (luo::Confidence::Scan, true) => Confidence::Possible,
+        // The root is one, and what it led to is lost.
+        (luo::Confidence::Complete, true) if matches!(store.luo, Some(Err(_))) && !full => Confidence::Likely,
         (luo::Confidence::Scan, false) => Confidence::Likely,
         (luo::Confidence::Complete, true) if full => Confidence::Possible,
         (luo::Confidence::Complete, _) => Confidence::Certain,
     };
     let sizes = store.files().filter_map(|(_, file)| file.memfd.as_ref()?.as_ref().ok()).map(|memfd| memfd.size);
     let moment = match store.moment {
+        _ if !store.knows_moment() => "at a moment that is not known",
         Moment::Running => "before the reboot",
         Moment::Frozen => "complete",
         Moment::Later => "in a later kernel",
@@ -363,6 +366,7 @@ fn pkernfs_at<S: ReadAt + ?Sized>(source: &S, base: u64) -> Option<Candidate> {
     let confidence = match found.confidence {
         pkernfs::Confidence::RootAgrees => Confidence::Certain,
         pkernfs::Confidence::RootUnknown => Confidence::Likely,
+        pkernfs::Confidence::RootDiffers if pkernfs::probe_after_root(source, base) => Confidence::Likely,
         pkernfs::Confidence::RootDiffers => Confidence::Possible,
     };
     let (layout, label) = (Layout::Pkernfs, Vec::new());

@@ -6,8 +6,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use gmfs_format::kho::{MapFault, PAGE, Version};
-use gmfs_format::luo::{Fault, File, Folio, FolioRun, ListOf, Memfd, Moment, Origin, Part, Session, Store};
+use gmfs_format::kho::fdt::Fdt;
+use gmfs_format::kho::{MapFault, PAGE, User, Version};
+use gmfs_format::luo::{Fault, File, Folio, FolioRun, ListOf, Memfd, Moment, NoFlbs, Origin, Part, Session, Store};
 use gmfs_format::name;
 use gmfs_format::reading::Lack;
 use gmfs_io::{ReadAt, Span};
@@ -21,6 +22,8 @@ use crate::problem::{Address, Mask, Problem, Text};
 const NO_FRAME: u64 = 1 << 40;
 /// Bytes of a session's name, and of a handler's, with the NUL at the end.
 const NAME: usize = 64;
+/// Bytes of what the user `kexec-metadata` hands over.
+const METADATA: u64 = 73;
 /// Pieces of memory that are looked at for all users but the files.
 const MAX_PIECES: u64 = 1 << 26;
 /// Folios that are looked at. Without a map fewer, because nothing says how many there can be.
@@ -149,6 +152,19 @@ impl Check<'_> {
             self.found.lack(MAP, tree, Reason::NotWritten);
             return;
         }
+        if self.store.lacks_map() {
+            let mut lacking = false;
+            for fault in faults {
+                if let MapFault::Unreadable { at } = *fault {
+                    lacking = true;
+                    self.lack(at);
+                }
+            }
+            if !lacking {
+                self.found.lack(MAP, map, Reason::MetadataMissing);
+            }
+            return;
+        }
         if !self.store.has_map() {
             self.found.lack(MAP, map, Reason::Overwritten);
             return;
@@ -200,6 +216,10 @@ impl Check<'_> {
             let shown = name::escape(&user.name);
             let at = Span::new(user.at.unwrap_or(self.store.tree.at), user.size.unwrap_or(1).max(1));
             if let Some(why) = user.fault.as_ref().filter(|_| *user.name != *b"LUO") {
+                if let Some(lack) = user.at.and_then(|at| self.absent(at)) {
+                    self.found.lack(Subject::Page(at.offset), at, lack);
+                    continue;
+                }
                 if self.is_later() {
                     self.found.skip(TREE, at, Reason::Overwritten);
                 } else {
@@ -215,12 +235,45 @@ impl Check<'_> {
                 }
             }
         }
+        for user in &self.store.tree.users {
+            self.blob_size(user);
+        }
         for region in &self.store.reserve_mem {
             let what = format!("the region reserve_mem={}", name::escape(&region.label));
             let span = Span::new(region.start, region.size);
             if let Some(page) = self.own(span, Subject::Page(region.start), &what) {
                 self.shared_by_user("memblock", span, &what, page);
             }
+        }
+    }
+
+    /// Why a page that there can be is not in the image; `None` if it is, or if the machine has no memory there.
+    fn absent(&self, at: u64) -> Option<Lack> {
+        let possible = at >> 52 == 0 && (self.is_memory)(page(at)) != Some(false);
+        let error = self.source.read_at(at, &mut [0; 1]).err().filter(|_| possible)?;
+        Some(Lack::from(&error))
+    }
+
+    /// From 7.1 on each user's node says how many bytes it hands over.
+    fn blob_size(&mut self, user: &User) {
+        let Some(at) = user.data.filter(|_| matches!(self.store.tree.version, Version::V3 | Version::V4)) else {
+            return;
+        };
+        let shown = name::escape(&user.name);
+        let Some(recorded) = user.size else {
+            let why = Text::from(&"its node does not say how many bytes it has");
+            let problem = Problem::KhoUserDataBad { user: Text::from(&shown), why };
+            return self.found.add(problem, TREE, self.tree(), None);
+        };
+        let of_tree = || Fdt::read(self.source, at).ok().map(|fdt| u64::from(fdt.size));
+        let actual = match &*user.name {
+            b"kexec-metadata" => self.store.metadata.as_ref().map(|_| METADATA),
+            b"memblock" | b"LUO" => of_tree(),
+            _ => None,
+        };
+        if let Some(actual) = actual.filter(|actual| *actual != recorded) {
+            let problem = Problem::KhoUserSizeDiffers { user: Text::from(&shown), recorded, actual };
+            self.found.add(problem, TREE, self.tree(), None);
         }
     }
 
@@ -274,23 +327,31 @@ impl Check<'_> {
             None => {}
             Some(Err(error)) => {
                 let at = self.store.tree.user("LUO").and_then(|user| user.data).unwrap_or(self.store.tree.at);
-                if self.is_later() {
+                if let Some(lack) = error.unread().and_then(|_| self.absent(at)) {
+                    self.found.lack(LUO, page(at), lack);
+                } else if self.is_later() {
                     self.found.lack(LUO, page(at), Reason::Overwritten);
                 } else {
                     self.found.add(Problem::LuoRootBad { why: Text::from(error) }, LUO, page(at), None);
                 }
             }
             Some(Ok(root)) => {
-                if let Some(at) = root.flbs.filter(|at| *at != 0) {
-                    match self.store.flbs.fault {
-                        Some(fault) => self.fault(&fault, FLBS, page(at), None),
-                        None => {
-                            let shared = self.own(page(at), FLBS, "the list of objects that files depend on");
-                            if shared.is_some() {
-                                self.fault(&Fault::Twice { holder: root.at, at }, FLBS, page(at), None);
-                            }
+                // 6.19 has no such objects, and 7.0 cannot be told from it: only from 7.1 on is their node missed.
+                let has_none = self.store.tree.version == Version::V1;
+                match (root.no_flbs, root.flbs, self.store.flbs.fault) {
+                    (Some(NoFlbs::Node), ..) if has_none => {}
+                    (Some(why), ..) => {
+                        let problem = Problem::LuoRootBad { why: Text::from(&why) };
+                        self.found.add(problem, LUO, page(root.at), None);
+                    }
+                    (None, Some(at), Some(fault)) => self.fault(&fault, FLBS, page(at), None),
+                    (None, Some(at), None) => {
+                        let shared = self.own(page(at), FLBS, "the list of objects that files depend on");
+                        if shared.is_some() {
+                            self.fault(&Fault::Twice { holder: root.at, at }, FLBS, page(at), None);
                         }
                     }
+                    (None, None, _) => {}
                 }
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use gmfs_check::layouts::{check_guestmemfs, check_handover, check_handover_in, check_pkernfs};
-use gmfs_check::{Checked, Code, Severity, Verdict};
+use gmfs_check::{Checked, Code, Severity, Subject, Unchecked, Verdict};
 use gmfs_format::fuzzing::guestmemfs::{DIRECT, Memory, sample as guestmemfs};
 use gmfs_format::fuzzing::pkernfs::{DIRECTORY, FILE, ROOT, Region, inode};
 use gmfs_format::fuzzing::{Form, Made, MadeFile, Way};
@@ -187,6 +187,11 @@ const GUESTMEMFS: &[Change<Memory>] = &[
     }),
     (Code::GM1122, |m| m.put(m.bitmap, &[0b0011_1011])),
     (Code::GM1125, |m| m.put(m.bitmap + 0x2_0000, &[1])),
+    (Code::GM0907, |m| m.put64(m.at(C) + 280, 0)),
+    (Code::GM0914, |m| m.put32(m.at(C) + 288, 513)),
+    (Code::GM0914, |m| m.put32(m.at(C) + 288, 1 << 31)),
+    (Code::GM1003, |m| m.put64(m.at(C) + 16, 9)),
+    (Code::GM1101, |m| m.put64(m.at(InodeNo::ROOT) + 280, m.page(C) + DIRECT)),
 ];
 
 #[test]
@@ -245,12 +250,49 @@ fn chunk_of_map(made: &mut Made, head: u64, entry: [u64; 2]) {
     made.memory.put(page + 24, entry[1]);
 }
 
+/// Replaces the first such bytes in a page. Gives the size that a device tree there has.
+fn in_page(made: &mut Made, page: u64, from: &[u8], to: &[u8]) -> u64 {
+    let mut bytes = vec![0; 4096];
+    made.memory.read_at(page, &mut bytes).unwrap();
+    let at = bytes.windows(from.len()).position(|found| found == from).unwrap();
+    made.memory.write(page + at as u64, to);
+    u32::from_be_bytes(bytes[4..8].try_into().unwrap()).into()
+}
+
 /// Replaces bytes in the root's page.
 fn in_root(made: &mut Made, from: &[u8], to: &[u8]) {
-    let mut page = vec![0; 4096];
-    made.memory.read_at(made.root, &mut page).unwrap();
-    let at = page.windows(from.len()).position(|found| found == from).unwrap();
-    made.memory.write(made.root + at as u64, to);
+    in_page(made, made.root, from, to);
+}
+
+/// Replaces bytes in the root of LUO of a hand-over in this form.
+fn in_luo(made: &mut Made, form: Form, from: &[u8], to: &[u8]) {
+    *made = of_form(form);
+    in_page(made, made.luo, from, to);
+}
+
+/// A page that the image does not hold is not checked: it is neither damage nor proof that a later kernel has written there.
+#[test]
+fn pages_that_are_not_there_are_not_checked() {
+    for form in [Form::V619, Form::V71, Form::V73] {
+        let made = of_form(form);
+        let memblock = made.preserved[3].0;
+        for lost in [made.luo, made.sessions, memblock, made.map[0]] {
+            let mut made = made.clone();
+            made.memory.lose(lost);
+            let checked = check_made(&made);
+            let errors = checked.report.findings.iter().filter(|found| found.code() != Code::GM0712).count();
+            assert_eq!(errors, 0, "{form:?} {lost:#x}: {:?}", checked.report);
+            let page = Subject::Page(lost);
+            let of_page = |lack: &&Unchecked| lack.at.offset == lost || lack.subject == page;
+            let reasons: Vec<_> = checked.report.unchecked.iter().filter(of_page).map(|lack| lack.why).collect();
+            assert!(!reasons.is_empty(), "{form:?} {lost:#x}: {:?}", checked.report);
+            assert!(
+                !reasons.iter().any(|why| why.to_string().contains("overwritten")),
+                "{form:?} {lost:#x}: {:?}",
+                checked.report
+            );
+        }
+    }
 }
 
 fn finds(made: &Made) -> luo::Finds {
@@ -298,7 +340,25 @@ const HANDOVER: &[Change<Made>] = &[
         m.preserved.push((0x7000_0000, 0));
         again(m);
     }),
+    // The users' sizes are in the order of their nodes.
+    (Code::GM0713, |m| in_root(m, &73_u64.to_le_bytes(), &74_u64.to_le_bytes())),
+    (Code::GM0713, |m| {
+        *m = of_form(Form::V71);
+        let size = in_page(m, m.luo, &[0xd0, 0x0d, 0xfe, 0xed], &[0xd0, 0x0d, 0xfe, 0xed]);
+        in_root(m, &size.to_le_bytes(), &(size + 1).to_le_bytes());
+    }),
+    (Code::GM0710, |m| in_root(m, b"blob-size", b"blob-sizo")),
+    (Code::GM0710, |m| _ = in_page(m, m.preserved[3].0, b"reserve-mem-v1", b"reserve-mem-v9")),
+    (Code::GM0710, |m| _ = in_page(m, m.preserved[3].0, b"start\0", b"stort\0")),
+    (Code::GM0710, |m| _ = in_page(m, m.preserved[3].0, b"size\0", b"sizo\0")),
     (Code::GM0801, |m| m.memory.write(m.luo, b"luo-v9")),
+    (Code::GM0801, |m| m.memory.put(m.luo + 24, 0)),
+    (Code::GM0801, |m| in_luo(m, Form::V619, b"luo-session\0", b"luo-sessiom\0")),
+    (Code::GM0801, |m| in_luo(m, Form::V71, b"luo-session-v2", b"luo-session-v3")),
+    (Code::GM0801, |m| in_luo(m, Form::V70, b"luo-session-header", b"luo-session-headed")),
+    (Code::GM0801, |m| in_luo(m, Form::V71, b"luo-flb-v1", b"luo-flb-v2")),
+    (Code::GM0801, |m| in_luo(m, Form::V71, b"luo-flb\0", b"luo-flc\0")),
+    (Code::GM0801, |m| in_luo(m, Form::V70, b"luo-flb-header", b"luo-flb-headed")),
     (Code::GM0802, |m| m.memory.put(m.luo + 16, 0x123)),
     (Code::GM0803, |m| m.memory.put(m.sessions + 16 + 80 + 64, m.files[0])),
     (Code::GM0804, |m| m.memory.put(m.files[1] + 8, 64)),

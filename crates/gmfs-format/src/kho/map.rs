@@ -245,6 +245,19 @@ impl Map {
         self.order_of(source, tree.at).is_some()
     }
 
+    /// Whether a page of it that the image does not hold is why it does not preserve its own root. What is wrong otherwise, or
+    /// leads out of all memory, is another one's.
+    pub(crate) fn lacks_page_for(&self, source: &dyn ReadAt, tree: &Tree) -> bool {
+        if !self.faults.is_empty() {
+            return self.faults.iter().all(|fault| matches!(fault, MapFault::Unreadable { .. }));
+        }
+        let bytes = u64::from(self.bitmaps.bits() >> 3);
+        self.entries.iter().filter(|entry| entry.order == 0 && entry.start <= tree.at).any(|entry| {
+            let byte = tree.at.saturating_sub(entry.start) >> 15;
+            byte < bytes && read::<[u8; 1]>(source, entry.bitmap.saturating_add(byte)).is_err()
+        })
+    }
+
     /// The order of the preserved piece that an address is in; `None` if it is in none, or if a bitmap cannot be read.
     #[must_use]
     pub fn order_of(&self, source: &dyn ReadAt, address: u64) -> Option<u32> {

@@ -21,6 +21,9 @@ pub enum BlobError {
     /// It is to be a device tree, and is none.
     #[error(transparent)]
     Fdt(#[from] FdtError),
+    /// A region's node is not one that a kernel takes.
+    #[error("{0}")]
+    Region(String),
     /// It is something else.
     #[error("it is something else: {0}")]
     Other(String),
@@ -37,20 +40,39 @@ pub struct ReserveMem {
     pub size: u64,
 }
 
+/// What the user `memblock` hands over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reserved {
+    /// The regions whose nodes are right.
+    pub regions: Vec<ReserveMem>,
+    /// What is wrong with the first node that is not, in words.
+    pub odd: Option<String>,
+}
+
 /// The regions that the user `memblock` hands over.
 ///
 /// # Errors
 /// Its device tree cannot be read.
-pub fn reserve_mem(source: &dyn ReadAt, user: &User) -> Result<Vec<ReserveMem>, BlobError> {
+pub fn reserve_mem(source: &dyn ReadAt, user: &User) -> Result<Reserved, BlobError> {
     let fdt = Fdt::read(source, user.data.ok_or(BlobError::NoAddress)?)?;
     if !fdt.root().is_some_and(|root| root.is_compatible("memblock-v1")) {
         return Err(BlobError::Other("its root is not compatible with memblock-v1".to_owned()));
     }
-    let region = |(_, node): (usize, &super::fdt::Node)| {
-        let (start, size) = (node.number("start")?, node.number("size")?);
-        node.is_compatible("reserve-mem-v1").then(|| ReserveMem { label: node.name.clone(), start, size })
-    };
-    Ok(fdt.top().filter_map(region).collect())
+    let mut reserved = Reserved::default();
+    for (_, node) in fdt.top() {
+        let odd = match (node.is_compatible("reserve-mem-v1"), node.number("start"), node.number("size")) {
+            (true, Some(start), Some(size)) => {
+                reserved.regions.push(ReserveMem { label: node.name.clone(), start, size });
+                continue;
+            }
+            (false, ..) => "is not compatible with reserve-mem-v1",
+            (true, None, _) => "does not say where it starts",
+            (true, _, None) => "does not say how large it is",
+        };
+        let label = crate::name::escape(&node.name);
+        reserved.odd.get_or_insert_with(|| format!("the region '{label}' has another form: it {odd}"));
+    }
+    Ok(reserved)
 }
 
 on_memory! {

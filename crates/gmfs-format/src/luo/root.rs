@@ -37,12 +37,50 @@ pub enum RootError {
         /// What it says.
         version: String,
     },
+    /// A device tree that leads to no sessions: every kernel with LUO writes where they are, and panics without it.
+    #[error("the root of LUO leads to no sessions: {why}")]
+    NoSessions {
+        /// What is missing or another one.
+        why: &'static str,
+    },
     /// A size that is not that of the root.
     #[error("the root of LUO has {size} bytes; 32 are right")]
     Size {
         /// What its node says.
         size: u64,
     },
+}
+
+impl RootError {
+    /// Why the bytes cannot be read, if they may still be right.
+    #[must_use]
+    pub const fn unread(&self) -> Option<&ReadError> {
+        match self {
+            Self::Read { source, .. } | Self::Fdt(FdtError::Read { source, .. }) => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// Why the objects that files depend on cannot be found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NoFlbs {
+    /// There is no node for them. 6.19 has none; later kernels do not boot without it.
+    Node,
+    /// Their node has another form.
+    Form,
+    /// It is not said where they are.
+    Address,
+}
+
+impl std::fmt::Display for NoFlbs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Node => "there is no node luo-flb",
+            Self::Form => "its node luo-flb is not compatible with luo-flb-v1",
+            Self::Address => "it does not say where the objects are that files depend on",
+        })
+    }
 }
 
 /// The root of LUO.
@@ -56,8 +94,10 @@ pub struct Root {
     pub number: u64,
     /// Where the sessions are; 0 if nowhere.
     pub sessions: u64,
-    /// Where the objects are that files depend on. `None` in 6.19, which has none: 7.0 does not boot from that.
+    /// Where the objects are that files depend on.
     pub flbs: Option<u64>,
+    /// Why that is not said, or cannot be.
+    pub no_flbs: Option<NoFlbs>,
 }
 
 impl Root {
@@ -83,8 +123,10 @@ impl Root {
             return Err(RootError::Size { size });
         }
         let raw: LuoRaw = read(source, at).map_err(unreadable)?;
-        let (number, sessions, flbs) = (raw.number.get(), raw.sessions.get(), Some(raw.flbs.get()));
-        Ok(Self { at, layout: Layout::Blocks, number, sessions, flbs })
+        let (number, sessions) = (raw.number.get(), raw.sessions.get());
+        let flbs = raw.flbs.get();
+        let no_flbs = (flbs == 0).then_some(NoFlbs::Address);
+        Ok(Self { at, layout: Layout::Blocks, number, sessions, flbs: Some(flbs), no_flbs })
     }
 
     fn from_tree(at: u64, fdt: &Fdt) -> Result<Self, RootError> {
@@ -94,10 +136,20 @@ impl Root {
             return Err(RootError::Version { version: crate::name::escape(text) });
         }
         let number = root.number("liveupdate-number").unwrap_or_default();
-        let sessions = fdt.child("luo-session").filter(|node| node.is_compatible("luo-session-v2"));
-        let sessions = sessions.and_then(|node| node.number("luo-session-header")).unwrap_or_default();
-        let flbs = fdt.child("luo-flb").filter(|node| node.is_compatible("luo-flb-v1"));
-        let flbs = flbs.and_then(|node| node.number("luo-flb-header"));
-        Ok(Self { at, layout: Layout::Arrays, number, sessions, flbs })
+        let no_sessions = |why| RootError::NoSessions { why };
+        let node = fdt.child("luo-session").ok_or(no_sessions("there is no node luo-session"))?;
+        if !node.is_compatible("luo-session-v2") {
+            return Err(no_sessions("its node luo-session is not compatible with luo-session-v2"));
+        }
+        let sessions = node.number("luo-session-header").filter(|at| *at != 0);
+        let sessions = sessions.ok_or(no_sessions("its node luo-session does not say where they are"))?;
+        let node = fdt.child("luo-flb");
+        let flbs = node.filter(|node| node.is_compatible("luo-flb-v1")).and_then(|node| node.number("luo-flb-header"));
+        let no_flbs = match node {
+            None => Some(NoFlbs::Node),
+            Some(node) if !node.is_compatible("luo-flb-v1") => Some(NoFlbs::Form),
+            Some(_) => flbs.is_none_or(|at| at == 0).then_some(NoFlbs::Address),
+        };
+        Ok(Self { at, layout: Layout::Arrays, number, sessions, flbs, no_flbs })
     }
 }

@@ -148,6 +148,7 @@ pub struct Store {
     /// The preserved map as far as it can be read. It counts only if [`has_map`](Self::has_map) says so.
     pub map: Map,
     has_map: bool,
+    lacks_map: bool,
     /// The records of the boot protocol that hand it over.
     pub setups: Vec<Setup>,
     /// The areas into which the next kernel is put, if they are known.
@@ -194,9 +195,11 @@ impl Store {
         let tree = Tree::read(source, at)?;
         let map = Map::read(source, &tree);
         let has_map = map.is_of(source, &tree);
+        let lacks_map = !has_map && map.lacks_page_for(source, &tree);
         let unwritten = map.faults() == [MapFault::NotWritten];
         let mut store = Self {
             has_map,
+            lacks_map,
             setups: Vec::new(),
             scratch: None,
             metadata: None,
@@ -215,7 +218,9 @@ impl Store {
         };
         store.read_users(source);
         store.read_sessions(source);
-        if store.has_map && !store.sessions.is_empty() {
+        // The address of the blocks is written by the reboot system call: it alone proves the moment.
+        let handed_over = matches!(&store.luo, Some(Ok(root)) if root.layout == Layout::Blocks && root.sessions != 0);
+        if store.has_map && (handed_over || !store.sessions.is_empty()) {
             store.moment = Moment::Frozen;
         }
         if store.moment == Moment::Running && store.has_map {
@@ -269,6 +274,23 @@ impl Store {
         self.has_map
     }
 
+    /// Whether the image holds what says which moment it shows: without a part of it [`moment`](Self::moment) is a guess.
+    #[must_use]
+    pub fn knows_moment(&self) -> bool {
+        match (self.moment, &self.luo) {
+            (Moment::Running, Some(Err(_))) => false,
+            (Moment::Running, _) => !self.faults.iter().any(|fault| matches!(fault, Fault::Unreadable { .. })),
+            (Moment::Frozen, _) => true,
+            (Moment::Later, _) => !self.lacks_map,
+        }
+    }
+
+    /// Whether the preserved map is not there because the image does not hold a page of it.
+    #[must_use]
+    pub const fn lacks_map(&self) -> bool {
+        self.lacks_map
+    }
+
     /// The preserved map, if it is this hand-over's.
     #[must_use]
     pub fn own_map(&self) -> Option<&Map> {
@@ -310,8 +332,8 @@ impl Store {
             let fault = match &*user.name {
                 b"memblock" => match kho::reserve_mem(source, user) {
                     Ok(found) => {
-                        self.reserve_mem = found;
-                        None
+                        self.reserve_mem = found.regions;
+                        found.odd.map(|odd| text(BlobError::Region(odd)))
                     }
                     Err(error) => Some(text(error)),
                 },
