@@ -156,7 +156,10 @@ fn said(file: &Compared) -> Vec<String> {
         said.push("a file in one image and a directory in the other".to_owned());
     }
     if a.size != b.size {
-        said.push(format!("{} and {}", size::both(a.size), size::both(b.size)));
+        let [a, b] = [a, b].map(|side| side.size.map_or_else(|| "unknown".to_owned(), size::both));
+        said.push(format!("{a} and {b}"));
+    } else if a.size.is_none() {
+        said.push("its size is known in neither image".to_owned());
     }
     let mut add = |sameness: Sameness, differs: &str, unknown: &str| match sameness {
         Sameness::Differs => said.push(differs.to_owned()),

@@ -94,7 +94,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     store.unlock();
     if args.json {
         let entry = |line: &Line<'_>| {
-            let entry = files::Entry::new(&line.path, line.inode).known(store.known_as(line.inode.ino));
+            let entry = files::Entry::of(&store, &line.path, line.inode);
             entry.used(users.as_ref(), line.inode)
         };
         let entries = lines.iter().map(entry).collect();
@@ -107,7 +107,7 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             if let Some(head) = head.as_ref().filter(|_| wanted.len() > 1) {
                 ctx.line(&format!("{head}:"))?;
             }
-            show(args, lines.get(range.clone()).unwrap_or_default(), users.as_ref(), ctx)?;
+            show(args, &store, lines.get(range.clone()).unwrap_or_default(), users.as_ref(), ctx)?;
         }
     }
     super::tell_hidden(&hidden, "shown", &mut exit, ctx);
@@ -115,9 +115,9 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Ok(if failed { Exit::Failed } else { exit })
 }
 
-fn show(args: &Args, lines: &[Line<'_>], users: Option<&ByFile>, ctx: &mut Ctx) -> Result<()> {
+fn show(args: &Args, store: &Store, lines: &[Line<'_>], users: Option<&ByFile>, ctx: &mut Ctx) -> Result<()> {
     if args.long || args.in_use {
-        return long(lines, users, ctx);
+        return long(store, lines, users, ctx);
     }
     for line in lines {
         let text = paint(ctx.colour, role(line.inode), &line.name);
@@ -152,7 +152,7 @@ fn collect<'t>(
     paths::hidden_in(tree, inode)
 }
 
-fn long(lines: &[Line<'_>], users: Option<&ByFile>, ctx: &mut Ctx) -> Result<()> {
+fn long(store: &Store, lines: &[Line<'_>], users: Option<&ByFile>, ctx: &mut Ctx) -> Result<()> {
     let mut heads = vec!["Mode", "UID", "GID", "Size", "Bytes", "Blocks", "Changed (UTC)", "Name"];
     if users.is_some() {
         heads.insert(7, "Mapped by");
@@ -163,16 +163,21 @@ fn long(lines: &[Line<'_>], users: Option<&ByFile>, ctx: &mut Ctx) -> Result<()>
         let attributes = inode.attributes;
         let mode = attributes.map_or_else(String::new, |a| words::mode(inode.kind, a.mode));
         let number = |of: Option<u32>| of.map_or_else(String::new, |n| n.to_string());
-        let only = |text: String| if inode.kind == Kind::File { text } else { String::new() };
+        let only = |number: Option<u64>, text: fn(u64) -> String| match number {
+            _ if inode.kind != Kind::File => String::new(),
+            Some(number) => text(number),
+            None => UNKNOWN.to_owned(),
+        };
+        let (bytes, blocks) = (store.known_size(inode), store.known_blocks(inode));
         let changed = attributes.map_or_else(String::new, |a| time::short(a.modified));
         let mapped = users.map(|users| in_use::shown(users, inode.ino));
         let cells = [
             (mode, Role::Plain),
             (number(attributes.map(|a| a.uid)), Role::Plain),
             (number(attributes.map(|a| a.gid)), Role::Plain),
-            (only(size::human(inode.size)), Role::Plain),
-            (only(inode.size.to_string()), Role::Dim),
-            (only(inode.blocks.to_string()), Role::Plain),
+            (only(bytes, size::human), Role::Plain),
+            (only(bytes, |bytes| bytes.to_string()), Role::Dim),
+            (only(blocks, |blocks| blocks.to_string()), Role::Plain),
             (changed, Role::Plain),
         ];
         let cells = cells.iter().map(|(text, role)| (text.as_str(), *role));
@@ -184,6 +189,9 @@ fn long(lines: &[Line<'_>], users: Option<&ByFile>, ctx: &mut Ctx) -> Result<()>
     }
     Ok(table.print(ctx)?)
 }
+
+/// Stands for a size that nothing tells any more.
+pub(crate) const UNKNOWN: &str = "?";
 
 /// What follows a name that somebody calls otherwise: two spaces and that.
 pub(crate) fn known(store: &Store, ino: InodeNo) -> String {

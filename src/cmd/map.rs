@@ -72,9 +72,12 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     if super::tell_lost(runs.lost_pages, "block table", "mapping", ctx) != Exit::Done {
         exit = Exit::No;
     }
-    let pieces = store.content_of(inode, &runs).map_err(open::told);
-    // Two blocks for the same bytes leave no pieces; the runs show both of them.
-    let lost = pieces.as_ref().is_ok_and(|pieces| pieces.iter().any(|piece| matches!(piece, Piece::Lost { .. })));
+    let pieces = store.content_of(inode, &runs);
+    let lost = store.is_lost(&pieces);
+    let pieces = pieces.map_err(open::told);
+    if lost {
+        exit = Exit::No;
+    }
     let arguments = match args.vmm {
         Some(Vmm::Qemu) => Some(qemu(&store, inode, &pieces.with_context(cannot)?).with_context(cannot)?),
         None => None,
@@ -190,6 +193,11 @@ fn show(mapping: &Mapping<'_>, ctx: &mut Ctx) -> Result<()> {
             (&(run.at / block).to_string(), Role::Plain),
             (&place, Role::Plain),
         ]);
+    }
+    if store.known_size(inode).is_none() {
+        let why = store.content_fault(inode.ino).unwrap_or_default();
+        ctx.warn(&format!("neither its size is known nor where it is: {why}"));
+        return Ok(());
     }
     if table.is_empty() {
         ctx.note("the file has no bytes");

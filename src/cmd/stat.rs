@@ -6,8 +6,9 @@ use anyhow::Result;
 use clap::Args as Arguments;
 use gmfs::Store;
 use gmfs::in_use::ByFile;
-use gmfs::store::{Luo, Run};
+use gmfs::store::{Luo, Run, Runs, gaps};
 use gmfs_format::model::{Inode, InodeNo, Kind};
+use gmfs_io::Span;
 
 use crate::ctx::Ctx;
 use crate::exit::Exit;
@@ -53,14 +54,18 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let mut answer = Vec::new();
     for (n, inode) in wanted.iter().enumerate() {
         let path = inodes.tree.path(inode.ino).unwrap_or_default();
+        let lost = lost(&store, inode, &runs);
+        if !lost.is_empty() || store.known_size(inode).is_none() {
+            exit = Exit::No;
+        }
         let extents = runs.files.remove(&inode.ino).unwrap_or_default();
         if !args.json {
             if n > 0 {
                 ctx.line("")?;
             }
-            show(&store, &path, inode, &extents, users.as_ref(), ctx)?;
+            show(&store, &path, inode, (&extents, &lost), users.as_ref(), ctx)?;
         }
-        let status = files::Status::new(&store, &path, inode, &extents, runs.lost_pages);
+        let status = files::Status::new(&store, &path, inode, &extents, runs.lost_pages).lost(&lost);
         answer.push(status.used(users.as_ref(), inode));
     }
     if args.json {
@@ -70,6 +75,14 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     let shown = |inode: &Inode| paths::shown(&inodes.tree.path(inode.ino).unwrap_or_default());
     super::tell_doubtful(wanted.iter().map(|inode| (*inode, shown(inode))), &mut exit, ctx);
     Ok(if failed { Exit::Failed } else { exit })
+}
+
+/// The parts of a file that a kernel hands over of which its record does not tell where they are.
+fn lost(store: &Store, inode: &Inode, runs: &Runs) -> Vec<Span> {
+    if inode.kind != Kind::File || store.luo().is_none() || !store.is_lost(&store.content_of(inode, runs)) {
+        return Vec::new();
+    }
+    gaps(runs.files.get(&inode.ino).map(Vec::as_slice).unwrap_or_default(), inode.size)
 }
 
 /// What a kernel records of a session, or of a file in one.
@@ -118,7 +131,7 @@ fn show(
     store: &Store,
     path: &[u8],
     inode: &Inode,
-    extents: &[Run],
+    (extents, lost): (&[Run], &[Span]),
     users: Option<&ByFile>,
     ctx: &mut Ctx,
 ) -> Result<()> {
@@ -132,16 +145,23 @@ fn show(
     if let Some(found) = store.luo() {
         handed(store, found, inode, &mut table);
     }
-    if inode.kind == Kind::File && store.content_fault(inode.ino).is_none() {
+    if inode.kind == Kind::File && store.known_size(inode).is_none() {
+        table.styled([("Size", Role::Bad), ("unknown", Role::Bad)]);
+    } else if inode.kind == Kind::File {
         let recorded =
             if inode.size_recorded { "" } else { ", as far as its blocks reach; the layout records no size" };
         table.row(["Size", &format!("{}{recorded}", size::both(inode.size))]);
         let mapped = extents.iter().map(|run| run.len).sum::<u64>().div_ceil(store.block_bytes());
         let extents = size::count(extents.len() as u64, "extent");
         table.row(["Blocks", &format!("{} in {extents}", inode.blocks)]);
-        if mapped != inode.blocks {
+        if mapped != inode.blocks && lost.is_empty() {
             table.styled([("Found", Role::Bad), (&format!("only {mapped} blocks name this file"), Role::Bad)]);
         }
+    }
+    if !lost.is_empty() {
+        let bytes = size::both(lost.iter().map(|gap| gap.len).sum());
+        let why = store.content_fault(inode.ino).map(|why| format!(": {why}")).unwrap_or_default();
+        table.styled([("Lost", Role::Bad), (&format!("{bytes}{why}"), Role::Bad)]);
     }
     if let Some(users) = users {
         let users = in_use::shown(users, inode.ino);

@@ -44,10 +44,10 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
         }
     };
     let hidden = if args.json {
-        let mut entries = vec![files::Entry::new(&path, top).known(store.known_as(top.ino))];
+        let mut entries = vec![files::Entry::of(&store, &path, top)];
         let walked = paths::walk(tree, (top, &path), |step| {
             note(step);
-            entries.push(files::Entry::new(&step.path, step.inode).known(store.known_as(step.inode.ino)));
+            entries.push(files::Entry::of(&store, &step.path, step.inode));
             Ok::<_, anyhow::Error>(Go::In)
         })?;
         let hidden = paths::hidden(tree, top, &walked);
@@ -62,7 +62,8 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
             let file = step.inode.kind == Kind::File;
             *(if file { &mut files } else { &mut directories }) += 1;
             let name = paint(ctx.colour, role(step.inode), &paths::shown(&step.inode.name));
-            let size = if file { format!("  {}", size::human(step.inode.size)) } else { String::new() };
+            let known = || store.known_size(step.inode).map_or_else(|| super::ls::UNKNOWN.to_owned(), size::human);
+            let size = if file { format!("  {}", known()) } else { String::new() };
             let size = paint(ctx.colour, Role::Dim, &size);
             let known = super::ls::known(&store, step.inode.ino);
             ctx.line(&format!("{}{name}{known}{size}", branch(&step.last))).map(|()| Go::In)

@@ -156,3 +156,101 @@ fn an_arm64_machine_hands_a_root_over_in_its_device_tree() {
     assert_eq!(found["scratch"].as_array().map(Vec::len), Some(2), "{}", found["scratch"]);
     assert_eq!(found["scratch"][0], serde_json::json!({"offset": 0x4000_0000, "length": 0x100_0000}));
 }
+
+#[test]
+fn what_no_record_places_is_unknown() {
+    let sandbox = Sandbox::new();
+    let files = vec![MadeFile::new(1, 3 * PAGE + 1), MadeFile::new(2, PAGE)];
+    let made = Made::new(Form::V73, &[(b"vm", files)]);
+    let record = made.records[0][0];
+    sandbox.write("whole", &made.memory.elf());
+    let mut lacking = made.memory.clone();
+    lacking.lose(record);
+    sandbox.write("record", &lacking.elf());
+    // The chunk that lists the pages with the records of folios.
+    let mut lacking = made.memory.clone();
+    lacking.lose(made.memory.get(record + 32));
+    sandbox.write("array", &lacking.elf());
+
+    let mapped = sandbox.gmfs("map --json array /vm/0x1");
+    let (code, mapped) = (mapped.code, mapped.json());
+    assert_eq!(
+        (code, &mapped["holes"], &mapped["lost"][0]["length"]),
+        (1, &Value::Array(vec![]), &(3 * PAGE + 1).into())
+    );
+    let shown = sandbox.gmfs("map array /vm/0x1");
+    assert!(shown.code == 1 && shown.text().contains("lost") && !shown.text().contains("hole"), "{}", shown.all());
+    let shown = sandbox.gmfs("stat --json array /vm/0x1");
+    assert_eq!((shown.code, &shown.json()["files"][0]["lost"][0]["length"]), (1, &(3 * PAGE + 1).into()));
+    assert!(sandbox.gmfs("stat array /vm/0x1").text().contains("Lost"));
+
+    for command in ["ls -R --json record", "tree --json record"] {
+        let entries = sandbox.gmfs(command).json()["entries"].clone();
+        let entry = entries.as_array().unwrap().iter().find(|entry| entry["path"] == "/vm/0x1").unwrap().clone();
+        assert_eq!((&entry["size"], &entry["blocks"]), (&Value::Null, &Value::Null), "{command}");
+    }
+    let listed = sandbox.gmfs("ls -lR record").text();
+    assert!(listed.lines().any(|line| line.contains('?') && line.ends_with("/vm/0x1")), "{listed}");
+    assert!(sandbox.gmfs("tree record").text().contains("0x1  ?"));
+    assert!(sandbox.gmfs("inspect record files").text().contains('?'));
+    let shown = sandbox.gmfs("stat --json record /vm/0x1");
+    assert_eq!((shown.code, &shown.json()["files"][0]["size"]), (1, &Value::Null));
+    let shown = sandbox.gmfs("map --json record /vm/0x1");
+    assert_eq!((shown.code, &shown.json()["size"]), (1, &Value::Null));
+    let shown = sandbox.gmfs("map record /vm/0x1");
+    assert!(shown.all().contains("its size is known"), "{}", shown.all());
+
+    for other in ["record", "whole"] {
+        let found = sandbox.gmfs(&format!("diff --data --json record {other}"));
+        let (code, found) = (found.code, found.json());
+        let file = found["files"].as_array().unwrap().iter().find(|file| file["path"] == "/vm/0x1").unwrap().clone();
+        assert_eq!((&file["result"], &file["content"]), (&"unknown".into(), &"unknown".into()), "{other}");
+        assert_eq!((&file["size_before"], code != 0), (&Value::Null, true));
+    }
+    assert!(
+        sandbox.gmfs("diff record whole").text().contains("(12289 bytes)"),
+        "{}",
+        sandbox.gmfs("diff record whole").all()
+    );
+}
+
+#[test]
+fn pages_past_the_end_of_a_dump_have_owners_and_count_whole() {
+    let sandbox = Sandbox::new();
+    let made = Made::new(Form::V73, &[(b"vm", vec![MadeFile::new(1, PAGE + 1), MadeFile::new(2, 5000)])]);
+    sandbox.write("whole", &made.memory.elf());
+    let users = sandbox.gmfs("inspect --json whole").json()["preserved"]["users"].clone();
+    for user in users.as_array().unwrap() {
+        assert!(user["bytes"].as_u64().unwrap().is_multiple_of(PAGE), "{users}");
+    }
+    let far = made.memory.end().unwrap() + (1 << 30);
+    let mut memory = made.memory;
+    let array = memory.get(memory.get(made.records[0][0] + 32) + 8);
+    memory.put(array, far / PAGE | 3 << 52);
+    sandbox.write("short", &memory.elf());
+    let owner = sandbox.gmfs(&format!("who --json short {:#x}", far + 5)).json()["addresses"][0].clone();
+    assert_eq!((&owner["what"], &owner["physical"]), (&"file".into(), &(far + 5).into()), "{owner}");
+    let far = far + (1 << 30);
+    let outside = sandbox.gmfs(&format!("who short {far:#x}"));
+    assert!(outside.code == 1 && outside.text().contains("outside"), "{}", outside.all());
+}
+
+#[test]
+fn two_files_never_become_one_outside() {
+    let sandbox = Sandbox::new();
+    let file = || vec![MadeFile::new(1, 100)];
+    let made = Made::new(Form::V73, &[(b"a/b", file()), (b"a\\x2fb", file()), (b"c", file()), (b"d", file())]);
+    sandbox.write("dump", &made.memory.elf());
+    std::fs::create_dir(sandbox.path("to")).unwrap();
+    for _ in 0..2 {
+        let shown = sandbox.gmfs("extract -f dump / to");
+        assert!(shown.code == 1 && shown.all().contains("has the same name outside"), "{}", shown.all());
+    }
+    assert_eq!(std::fs::read_dir(sandbox.path("to")).unwrap().count(), 3);
+    // Nor do files that are named one by one; what was there before is replaced.
+    for _ in 0..2 {
+        let shown = sandbox.gmfs("extract -f dump /c/0x1 /d/0x1 to");
+        assert!(shown.code != 0 && shown.all().contains("was just made of another file"), "{}", shown.all());
+    }
+    sandbox.ok("extract -f dump /d/0x1 to");
+}

@@ -400,7 +400,7 @@ fn schemas_refuse_what_is_wrong() {
     };
     refused(&|answer| answer["schema"] = "gmfs.ls/9".into());
     refused(&|answer| answer["store"]["base"] = "0".into());
-    refused(&|answer| answer["entries"][0]["size"] = Value::Null);
+    refused(&|answer| answer["entries"][0]["size"] = "0".into());
     refused(&|answer| drop(answer.as_object_mut().unwrap().remove("store")));
 }
 

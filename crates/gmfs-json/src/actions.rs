@@ -283,7 +283,7 @@ impl From<gmfs::changes::Access> for Access {
 impl From<&One> for Change {
     fn from(one: &One) -> Self {
         fn side(state: &State) -> files::Side<'_> {
-            files::Side { path: state.path.as_deref(), size: state.size, blocks: state.blocks }
+            files::Side { path: state.path.as_deref(), size: Some(state.size), blocks: Some(state.blocks) }
         }
         let (before, after) = (one.before.as_ref(), one.after.as_ref());
         Self {

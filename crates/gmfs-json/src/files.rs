@@ -10,6 +10,7 @@ use gmfs_format::model::Inode as Found;
 use gmfs_format::model::{InodeNo, Kind};
 use gmfs_format::native::tables::INODE_ALIGN_1G;
 use gmfs_format::native::tables::INODE_IMMUTABLE;
+use gmfs_io::Span;
 use serde::{Deserialize, Serialize};
 
 use crate::Word;
@@ -119,8 +120,8 @@ pub struct BeforeAfter {
 pub(crate) struct Side<'p> {
     /// `None` if no path leads to it.
     pub(crate) path: Option<&'p [u8]>,
-    pub(crate) size: u64,
-    pub(crate) blocks: u64,
+    pub(crate) size: Option<u64>,
+    pub(crate) blocks: Option<u64>,
 }
 
 impl BeforeAfter {
@@ -136,10 +137,10 @@ impl BeforeAfter {
             path_before_bytes,
             ino: ino.0,
             kind: kind.name().into(),
-            size_before: before.as_ref().map(|side| side.size),
-            size_after: after.as_ref().map(|side| side.size),
-            blocks_before: before.as_ref().map(|side| side.blocks),
-            blocks_after: after.as_ref().map(|side| side.blocks),
+            size_before: before.as_ref().and_then(|side| side.size),
+            size_after: after.as_ref().and_then(|side| side.size),
+            blocks_before: before.as_ref().and_then(|side| side.blocks),
+            blocks_after: after.as_ref().and_then(|side| side.blocks),
         }
     }
 }
@@ -177,9 +178,9 @@ pub struct Inode {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name_bytes: Option<String>,
     /// Bytes in it; null if unknown.
-    pub size: u64,
+    pub size: Option<u64>,
     /// How many blocks the file has.
-    pub blocks: u64,
+    pub blocks: Option<u64>,
     /// How often the inode number was given out.
     pub generation: Option<u32>,
     /// Permission bits in octal.
@@ -204,6 +205,13 @@ pub struct Inode {
     pub created: Option<String>,
 }
 
+impl Inode {
+    /// The inode of a store, which may not tell its size any more.
+    pub fn new(store: &Store, found: &Found) -> Self {
+        Self { size: store.known_size(found), blocks: store.known_blocks(found), ..found.into() }
+    }
+}
+
 impl From<&Found> for Inode {
     fn from(found: &Found) -> Self {
         let (name, name_bytes) = text(&found.name);
@@ -215,8 +223,8 @@ impl From<&Found> for Inode {
             parent: found.parent.0,
             name,
             name_bytes,
-            size: found.size,
-            blocks: found.blocks,
+            size: Some(found.size),
+            blocks: Some(found.blocks),
             generation: attributes.map(|a| a.generation),
             mode: attributes.map(|a| format!("{:04o}", a.mode)),
             uid: attributes.map(|a| a.uid),
@@ -245,9 +253,9 @@ pub struct File {
     /// What kind of thing it is, in a word.
     pub kind: Word,
     /// Bytes in it; null if unknown.
-    pub size: u64,
+    pub size: Option<u64>,
     /// How many blocks the file has.
-    pub blocks: u64,
+    pub blocks: Option<u64>,
     /// Whether a repair could not prove that the file's size and blocks are those of the last commit.
     pub doubtful: bool,
     /// Runs of the file's blocks, in the order of the file.
@@ -259,10 +267,10 @@ pub struct File {
 
 impl File {
     /// The file of an inode, whose path is `None` if the root does not lead to it.
-    pub fn new(path: Option<&[u8]>, found: &Found, extents: Vec<Extent>) -> Self {
-        let Found { ino, kind, size, blocks, .. } = found;
-        let (path, kind, doubtful) = (Path::new(path), kind.name(), found.is_doubtful());
-        Self { path, ino: ino.0, kind: kind.into(), size: *size, blocks: *blocks, doubtful, extents, mapped_by: None }
+    pub fn new(store: &Store, path: Option<&[u8]>, found: &Found, extents: Vec<Extent>) -> Self {
+        let (size, blocks) = (store.known_size(found), store.known_blocks(found));
+        let (path, kind, doubtful) = (Path::new(path), found.kind.name(), found.is_doubtful());
+        Self { path, ino: found.ino.0, kind: kind.into(), size, blocks, doubtful, extents, mapped_by: None }
     }
 
     /// The same with the processes that have it mapped, if that was asked for.
@@ -294,6 +302,12 @@ impl Entry {
     /// The entry of an inode at this path.
     pub fn new(path: &[u8], found: &Found) -> Self {
         Self { path: Path::new(Some(path)), inode: found.into(), known_as: None, mapped_by: None }
+    }
+
+    /// The entry of an inode of this store, which may not tell its size any more.
+    pub fn of(store: &Store, path: &[u8], found: &Found) -> Self {
+        let known_as = store.known_as(found.ino).map(str::to_owned);
+        Self { inode: Inode::new(store, found), known_as, ..Self::new(path, found) }
     }
 
     /// The same with what somebody calls it.
@@ -375,6 +389,9 @@ pub struct Status {
     pub handed: Option<luo::Handed>,
     /// Runs of the file's blocks, in the order of the file.
     pub extents: Vec<Extent>,
+    /// Parts of the file whose blocks are lost.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<Hole>,
     /// How many pages of the table cannot be read: the list is incomplete if it is not 0.
     pub lost_pages: u64,
 }
@@ -383,11 +400,17 @@ impl Status {
     /// A file of a store at this path, with its runs; `lost_pages` of the tables that say where they are cannot be read.
     pub fn new(store: &Store, path: &[u8], found: &Found, runs: &[Run], lost_pages: u64) -> Self {
         Self {
-            entry: Entry::new(path, found).known(store.known_as(found.ino)),
+            entry: Entry::of(store, path, found),
             handed: luo::Handed::of(store, found.ino),
             extents: runs.iter().map(|run| Extent::new(run, store)).collect(),
+            lost: Vec::new(),
             lost_pages,
         }
+    }
+
+    /// The same with the parts of it that are lost.
+    pub fn lost(self, lost: &[Span]) -> Self {
+        Self { lost: lost.iter().map(Hole::from).collect(), ..self }
     }
 
     /// The same with the processes that have it mapped, if that was asked for.
@@ -437,12 +460,12 @@ impl Map {
     pub fn new(store: &Store, path: Option<&[u8]>, found: &Found, runs: &[Run], lost: bool) -> Self {
         let extents = runs.iter().map(|run| Extent::new(run, store)).collect();
         let gaps = gaps(runs, found.size).into_iter();
-        let gaps = gaps.map(|gap| Hole { offset: gap.offset, length: gap.len }).collect();
+        let gaps = gaps.map(|gap| Hole::from(&gap)).collect();
         let (holes, lost) = if lost { (Vec::new(), gaps) } else { (gaps, Vec::new()) };
         Self {
             image: (&store.place).into(),
             store: store.into(),
-            file: File::new(path, found, extents),
+            file: File::new(store, path, found, extents),
             block_size: store.block_bytes(),
             physical_base: store.physical_base(),
             holes,
@@ -460,6 +483,12 @@ pub struct Hole {
     pub offset: u64,
     /// Bytes from the offset or the address on.
     pub length: u64,
+}
+
+impl From<&Span> for Hole {
+    fn from(span: &Span) -> Self {
+        Self { offset: span.offset, length: span.len }
+    }
 }
 
 /// The owner of an address.

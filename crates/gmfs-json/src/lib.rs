@@ -20,9 +20,9 @@
 //! }"#;
 //! let answer = gmfs_json::read::<Listing>("ls", printed.as_bytes())?;
 //! for entry in &answer.body.entries {
-//!     println!("{:?}: {} bytes", entry.path.path, entry.inode.size);
+//!     println!("{:?}: {:?} bytes", entry.path.path, entry.inode.size);
 //! }
-//! # assert_eq!(answer.body.entries[0].inode.size, 4096);
+//! # assert_eq!(answer.body.entries[0].inode.size, Some(4096));
 //! # Ok::<(), gmfs_json::ReadError>(())
 //! ```
 //!

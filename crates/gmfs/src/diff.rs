@@ -100,10 +100,10 @@ pub struct Side {
     pub ino: InodeNo,
     /// Its path; `None` if no path leads to it.
     pub path: Option<Vec<u8>>,
-    /// Its size in bytes.
-    pub size: u64,
-    /// How many blocks it records.
-    pub blocks: u64,
+    /// Its size in bytes; `None` if the store does not tell it any more.
+    pub size: Option<u64>,
+    /// How many blocks it records; `None` if the store does not tell it any more.
+    pub blocks: Option<u64>,
 }
 
 /// A file or directory that is in one of the stores or in both.
@@ -137,15 +137,25 @@ impl Compared {
         (self.kind == Kind::File && !self.other_kind).then_some([a.ino, b.ino])
     }
 
+    /// Whether its size is the same in both.
+    #[must_use]
+    pub fn sizes(&self) -> Sameness {
+        let [one, other] = &self.sides;
+        match [one, other].map(|side| side.as_ref().and_then(|side| side.size)) {
+            [Some(a), Some(b)] if a == b => Sameness::Same,
+            [Some(_), Some(_)] => Sameness::Differs,
+            _ => Sameness::Unknown,
+        }
+    }
+
     /// Whether it is the same in both.
     #[must_use]
     pub fn sameness(&self) -> Sameness {
         let [Some(a), Some(b)] = &self.sides else {
             return if self.listed { Sameness::Differs } else { Sameness::Unknown };
         };
-        let shape = (a.path == b.path, a.size == b.size, self.other_kind);
-        let shape = if shape == (true, true, false) { Sameness::Same } else { Sameness::Differs };
-        shape.and(self.attributes).and(self.extents).and(self.content)
+        let shape = if a.path == b.path && !self.other_kind { Sameness::Same } else { Sameness::Differs };
+        shape.and(self.sizes()).and(self.attributes).and(self.extents).and(self.content)
     }
 }
 
@@ -208,6 +218,7 @@ pub fn diff(a: &Store, b: &Store, options: &Options<'_>) -> Result<Difference, E
         let size = common_size(file);
         match (options.content, &blocks) {
             (Content::Ignored, _) => {}
+            _ if file.sizes() == Sameness::Unknown => file.content = Sameness::Unknown,
             (Content::Seals, Some(blocks)) => file.content = blocks.seals(number, [one, other]),
             // Blocks of two sizes have no checksums that could be compared.
             (Content::Seals, None) => file.content = Sameness::Unknown,
@@ -232,7 +243,7 @@ fn side_by_side(stores: [&Store; 2], pairs: &[[InodeNo; 2]], content: Content) -
 /// How many bytes of a file both stores have.
 fn common_size(file: &Compared) -> u64 {
     match &file.sides {
-        [Some(a), Some(b)] => a.size.min(b.size),
+        [Some(a), Some(b)] => a.size.unwrap_or(0).min(b.size.unwrap_or(0)),
         _ => 0,
     }
 }
@@ -262,14 +273,15 @@ impl<'s> Half<'s> {
     }
 
     fn side(&self, paths: &mut Paths<'_>, inode: &Inode) -> Side {
-        Side { ino: inode.ino, path: paths.of(inode.ino), size: inode.size, blocks: inode.blocks }
+        let (size, blocks) = (self.store.known_size(inode), self.store.known_blocks(inode));
+        Side { ino: inode.ino, path: paths.of(inode.ino), size, blocks }
     }
 
     /// Whether all blocks of a file were found.
     fn is_mapped(&self, inode: &Inode) -> bool {
         let runs = self.runs.files.get(&inode.ino).map(Vec::as_slice).unwrap_or_default();
         let found: u64 = runs.iter().map(|run| run.len.checked_div(self.store.block_bytes()).unwrap_or(0)).sum();
-        self.runs.lost_pages == 0 && found == inode.blocks
+        self.runs.lost_pages == 0 && self.store.known_blocks(inode) == Some(found)
     }
 }
 
@@ -395,12 +407,23 @@ fn read(
     let steps = std::iter::from_fn(|| {
         at = pair.past_holes(at);
         let from = Some(at).filter(|at| *at < size)?;
+        if let Some(lacking) = pair.lacking_from(from) {
+            at = from.saturating_add(lacking.length);
+            return Some(Step { read: None, what: lacking });
+        }
         at = from.saturating_add(CHUNK);
+        let chunk = Range { offset: from, length: CHUNK, lacking: [false; 2] };
         let record = from.checked_div(CHUNK)?.checked_mul(RECORD)?;
-        Some(Step { read: Some(record..record.saturating_add(RECORD)), what: from })
+        Some(Step { read: Some(record..record.saturating_add(RECORD)), what: chunk })
     });
-    steps_in_order(&pair, steps, threads, |from, bytes| {
-        let words = bytes.unwrap_or(Ok(&[]))?;
+    steps_in_order(&pair, steps, threads, |part, bytes| {
+        let from = part.offset;
+        let Some(words) = bytes else {
+            file.add(part, kept);
+            told(from);
+            return Ok(());
+        };
+        let words = words?;
         let word = |n: usize| {
             let bytes = words.get(n.saturating_mul(8)..n.saturating_add(1).saturating_mul(8)).unwrap_or_default();
             bytes.iter().rev().fold(0_u64, |word, byte| word << 8 | u64::from(*byte))
@@ -462,6 +485,41 @@ impl<S: ReadAt> Pair<'_, S> {
         let [a, b] = &self.pieces;
         let end = end(a).min(end(b)).min(self.size);
         if end == self.size { end } else { at.max(end.saturating_sub(end.checked_rem(CHUNK).unwrap_or(0))) }
+    }
+
+    /// Whether a side lacks what is at `at`, and how far that goes, as far as the image says so without reading. `None` if the
+    /// side has bytes there.
+    fn lacks(&self, side: usize, at: u64) -> Option<(bool, u64)> {
+        match *pieces_from(self.pieces.get(side)?, at).first()? {
+            Piece::Hole { file } => Some((false, file.end())),
+            Piece::Lost { file } | Piece::Data { file, bad: true, .. } => Some((true, file.end())),
+            Piece::Data { file, at: place, .. } => {
+                let source = self.sources.get(side)?;
+                let from = place.saturating_add(at.saturating_sub(file.offset));
+                // Whether the first byte is there is a short question; how far a gap goes is a long one.
+                source.next_absent(from..from.saturating_add(1))?;
+                let (gap, _) = source.next_absent(from..place.saturating_add(file.len))?;
+                Some((true, at.saturating_add(gap.end().saturating_sub(from)).min(file.end())))
+            }
+        }
+    }
+
+    /// The chunks from `at` on that one side lacks, or both, in one way. `None` if the chunk has to be read.
+    fn lacking_from(&self, at: u64) -> Option<Range> {
+        let (mut end, mut lacking) = (at, None);
+        while end < self.size {
+            let (Some((a, to_a)), Some((b, to_b))) = (self.lacks(0, end), self.lacks(1, end)) else { break };
+            let next = to_a.min(to_b).min(self.size);
+            if *lacking.get_or_insert([a, b]) != [a, b] || next <= end {
+                break;
+            }
+            end = next;
+        }
+        if end < self.size {
+            end = end.saturating_sub(end.checked_rem(CHUNK).unwrap_or(0));
+        }
+        let length = end.checked_sub(at).filter(|length| *length > 0)?;
+        lacking.filter(|lacking| *lacking != [false; 2]).map(|lacking| Range { offset: at, length, lacking })
     }
 
     /// Fills a buffer with what one side has from `at` on. Returns the pages that the side lacks, and whether all of
@@ -619,6 +677,27 @@ mod tests {
             range(CHUNK + 3 * PAGE, 7, [false; 2]),
         ];
         assert_eq!(found, (Sameness::Differs, expected.to_vec()));
+    }
+
+    #[test]
+    fn what_is_absent_is_passed_over_at_once() {
+        // Page by page this would take hours.
+        let size = 1 << 50;
+        let nothing = Memory(Vec::new(), None);
+        let data = || vec![Piece::Data { file: Span::new(0, size), at: 0, bad: false }];
+        let lost = || vec![Piece::Lost { file: Span::new(0, size) }];
+        let hole = || vec![Piece::Hole { file: Span::new(0, size) }];
+        let lacking = |source: &Memory, pieces, at| Pair { sources: [source; 2], pieces, size }.lacking_from(at);
+        let range = |offset, lacking| Some(Range { offset, length: size - offset, lacking });
+        assert_eq!(lacking(&nothing, [data(), data()], 0), range(0, [true; 2]));
+        assert_eq!(lacking(&nothing, [lost(), data()], CHUNK), range(CHUNK, [true; 2]));
+        assert_eq!(lacking(&nothing, [hole(), data()], 0), range(0, [false, true]));
+        assert_eq!(lacking(&nothing, [hole(), hole()], 0), None);
+        // A chunk of which a part is there is read.
+        let some = Memory(vec![0; 4096], None);
+        assert_eq!(lacking(&some, [data(), data()], 0), None);
+        assert_eq!(lacking(&some, [lost(), data()], 0), None);
+        assert_eq!(lacking(&some, [data(), data()], CHUNK), range(CHUNK, [true; 2]));
     }
 
     #[test]

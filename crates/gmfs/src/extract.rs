@@ -26,6 +26,7 @@
 mod job;
 mod target;
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStringExt as _;
@@ -33,7 +34,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use gmfs_format::model::{Inode, Piece, Tree};
+use gmfs_format::model::{Inode, InodeNo, Piece, Tree};
 use gmfs_format::name::{self, NameError};
 
 use crate::attributes::{Directories, Kept};
@@ -129,6 +130,9 @@ pub enum Error {
     /// The file would replace the list of what is missing in another file.
     #[error("{} is the list of what is missing in another file", .0.display())]
     List(PathBuf),
+    /// Another file was extracted to the same path just before.
+    #[error("{} was just made of another file of the image", .0.display())]
+    SameOutput(PathBuf),
     /// A list of what is missing, or what is recorded of a session, could not be written.
     #[error("cannot write {}", path.display())]
     Write {
@@ -180,6 +184,7 @@ pub fn walk<'t, E>(
 ) -> Result<Vec<(&'t Inode, Why)>, E> {
     let mut left_out = Vec::new();
     let mut names: Vec<OsString> = Vec::new();
+    let mut escaped: BTreeMap<(InodeNo, Vec<u8>), InodeNo> = BTreeMap::new();
     let walked = walk::walk(tree, top, |step| {
         // A name in a damaged store may be a path that leads elsewhere.
         let name = name::check(&step.inode.name).is_err().then_some(Why::Name);
@@ -187,8 +192,17 @@ pub fn walk<'t, E>(
             left_out.push((step.inode, why));
             return Ok(Go::Past);
         }
+        let own = name::outside(&step.inode.name);
+        // Only what stands for bytes that no file's name can have makes two names one, and it has a backslash.
+        if own.contains(&b'\\') {
+            let first = *escaped.entry((step.inode.parent, own.clone())).or_insert(step.inode.ino);
+            if first != step.inode.ino {
+                left_out.push((step.inode, Why::SameOutside(first)));
+                return Ok(Go::Past);
+            }
+        }
         names.truncate(step.last.len().saturating_sub(1));
-        names.push(OsString::from_vec(name::outside(&step.inode.name)));
+        names.push(OsString::from_vec(own));
         each(Entry { inode: step.inode, path: &step.path, names: &names })?;
         Ok(Go::In)
     })?;

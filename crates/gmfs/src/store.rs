@@ -402,6 +402,30 @@ impl Store {
         self.luo().and_then(|luo| luo.content_fault(ino))
     }
 
+    /// The size of a file in bytes; `None` if nothing tells it any more.
+    #[must_use]
+    pub fn known_size(&self, inode: &Inode) -> Option<u64> {
+        let lacking = self.luo().is_some_and(|luo| luo.lacks_size(inode.ino));
+        (!lacking).then_some(inode.size)
+    }
+
+    /// How many blocks a file has; `None` if nothing tells it any more.
+    #[must_use]
+    pub fn known_blocks(&self, inode: &Inode) -> Option<u64> {
+        self.known_size(inode).map(|_| inode.blocks)
+    }
+
+    /// Whether what no run covers of a file is lost, and not a hole; `pieces` is what [`content_of`](Self::content_of) gave.
+    #[must_use]
+    pub fn is_lost(&self, pieces: &Result<Vec<Piece>, Error>) -> bool {
+        match pieces {
+            Ok(pieces) => pieces.iter().any(|piece| matches!(piece, Piece::Lost { .. })),
+            // A kernel fills holes when it hands a file over. Two blocks for the same bytes leave no pieces; the runs show
+            // both of them.
+            Err(_) => self.luo().is_some(),
+        }
+    }
+
     /// What somebody calls a file besides its name: systemd, of the files in its session of a hand-over.
     #[must_use]
     pub fn known_as(&self, ino: InodeNo) -> Option<&str> {
@@ -517,7 +541,7 @@ impl Store {
     #[must_use]
     pub fn owner(&self, offset: u64) -> Owner {
         if offset >= self.size() {
-            return Owner::only(What::Outside);
+            return self.luo().map_or(Owner::only(What::Outside), |luo| luo.owner_past_end(offset));
         }
         match &self.of {
             Of::Native(region) => native::owner(region, offset),

@@ -108,6 +108,8 @@ pub enum Why {
     InFile(InodeNo),
     /// No file can have its name.
     Name,
+    /// Outside, this inode has the same name in the same directory, because a slash in a name becomes `\x2f` there.
+    SameOutside(InodeNo),
     /// It has no content that can be read.
     NoContent,
     /// It is below something that is not shown.
@@ -124,6 +126,7 @@ impl Why {
             Self::TooDeep => "too-deep",
             Self::InFile(_) => "in-file",
             Self::Name => "name",
+            Self::SameOutside(_) => "same-name-outside",
             Self::NoContent => "no-content",
             Self::Below => "below",
             Self::NoPath => "no-path",
@@ -138,6 +141,7 @@ impl std::fmt::Display for Why {
             Self::TooDeep => write!(f, "its directory has a path of more than {} bytes", Paths::MAX_LEN),
             Self::InFile(file) => write!(f, "its directory, inode {file}, is a file"),
             Self::Name => f.write_str("no file can have its name"),
+            Self::SameOutside(other) => write!(f, "inode {other} has the same name outside, where a slash is \\x2f"),
             Self::NoContent => f.write_str("its content cannot be read: its record is damaged, or what it is has none"),
             Self::Below => f.write_str("it is below one that is left out"),
             Self::NoPath => f.write_str("no path leads to it: its directories form a circle, or one of them is lost"),

@@ -84,9 +84,14 @@ impl<'a> Asker<'a> {
     #[must_use]
     pub fn ask(&mut self, address: Address) -> Whose {
         let base = self.store.physical_base();
-        let (size, block) = (self.store.size(), self.store.block_bytes());
+        // What a kernel hands over may be past the last page of a dump.
+        let size = if self.store.luo().is_some() { u64::MAX } else { self.store.size() };
+        let block = self.store.block_bytes();
         let Some(offset) = address.offset(size, block, base.unwrap_or(0)) else { return self.in_kernel(address) };
         let owner = self.store.owner(offset);
+        if owner.what == What::Outside {
+            return Whose::OUTSIDE;
+        }
         let block = (owner.what != What::Tail).then(|| offset.checked_div(block)).flatten();
         let place = Whose { block, ..self.at(offset) };
         self.with_owner(place, owner)

@@ -115,7 +115,7 @@ pub(super) fn inodes(opened: &Store, answer: Option<&mut wire_region::Lists>, ct
     let (inodes, mut exit) = read_inodes(opened, ctx);
     if let Some(answer) = answer {
         answer.lost_pages = Some(inodes.lost_pages);
-        answer.inodes = Some(inodes.tree.inodes().map(wire::Inode::from).collect());
+        answer.inodes = Some(inodes.tree.inodes().map(|inode| wire::Inode::new(opened, inode)).collect());
         tell_all_doubtful(&inodes.tree, &mut exit, ctx);
         return Ok(exit);
     }
@@ -132,8 +132,8 @@ pub(super) fn inodes(opened: &Store, answer: Option<&mut wire_region::Lists>, ct
             (&inode.parent.to_string(), Role::Plain),
             (&of(|inode, a| words::mode(inode.kind, a.mode)), Role::Plain),
             (&of(|_, a| format!("{}:{}", a.uid, a.gid)), Role::Plain),
-            (&inode.size.to_string(), Role::Plain),
-            (&inode.blocks.to_string(), Role::Plain),
+            (&known(opened.known_size(inode)), Role::Plain),
+            (&known(opened.known_blocks(inode)), Role::Plain),
             (&of(|_, a| words::inode_flags(a.flags)), Role::Plain),
             (&paths::shown(&inode.name), role(inode)),
         ]);
@@ -142,6 +142,11 @@ pub(super) fn inodes(opened: &Store, answer: Option<&mut wire_region::Lists>, ct
     table.print(ctx)?;
     tell_all_doubtful(&inodes.tree, &mut exit, ctx);
     Ok(exit)
+}
+
+/// A number that the store may not tell any more.
+fn known(number: Option<u64>) -> String {
+    number.map_or_else(|| crate::cmd::ls::UNKNOWN.to_owned(), |number| number.to_string())
 }
 
 /// Says which of all files are doubtful.
@@ -172,11 +177,12 @@ impl Files<'_> {
         if self.json {
             let runs = extents.iter().map(|run| wire::Extent::new(run, self.store)).collect();
             let path = if let Reached::By(path) = reached { Some(path) } else { None };
-            self.list.push(wire::File::new(path, inode, runs).used(self.users.as_ref(), inode));
+            self.list.push(wire::File::new(self.store, path, inode, runs).used(self.users.as_ref(), inode));
             return;
         }
         let file = inode.kind == Kind::File;
         let only = |text: String| if file { text } else { String::new() };
+        let (bytes, blocks) = (self.store.known_size(inode), self.store.known_blocks(inode));
         let (shown, style) = match reached {
             Reached::By(path) => (paths::shown(path), role(inode)),
             Reached::Not(why) => {
@@ -187,9 +193,9 @@ impl Files<'_> {
         let mapped = self.users.as_ref().map(|users| in_use::shown(users, inode.ino));
         let cells = [
             (inode.ino.to_string(), Role::Plain),
-            (only(size::human(inode.size)), Role::Plain),
-            (only(inode.size.to_string()), Role::Dim),
-            (only(inode.blocks.to_string()), Role::Plain),
+            (only(bytes.map_or_else(|| known(None), size::human)), Role::Plain),
+            (only(known(bytes)), Role::Dim),
+            (only(known(blocks)), Role::Plain),
             (only(extents.len().to_string()), Role::Plain),
         ];
         let mapped = mapped.as_deref().map(|users| (users, Role::Warn));

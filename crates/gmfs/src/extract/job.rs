@@ -1,6 +1,6 @@
 //! Extracting several files and directories, one after the other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -89,6 +89,8 @@ pub struct Job<'a, 't> {
     observer: &'a dyn Observer,
     /// Lists of gaps that were made: no file of the store takes their place.
     lists: BTreeSet<PathBuf>,
+    /// What was made of which file: no other file takes its place.
+    made: BTreeMap<PathBuf, InodeNo>,
     /// What has been done so far, also by operands that failed.
     pub done: Done<'t>,
 }
@@ -112,7 +114,16 @@ impl<'a, 't> Job<'a, 't> {
         let only: Option<BTreeSet<InodeNo>> =
             tops.into_iter().map(|top| (top.kind == Kind::File).then_some(top.ino)).collect();
         let runs = store.runs(|ino| native && only.as_ref().is_none_or(|only| only.contains(&ino)));
-        Self { store, tree, runs, options, observer, lists: BTreeSet::new(), done: Done::default() }
+        Self {
+            store,
+            tree,
+            runs,
+            options,
+            observer,
+            lists: BTreeSet::new(),
+            made: BTreeMap::new(),
+            done: Done::default(),
+        }
     }
 
     /// Extracts a file, or a directory with all that is in it, which has this path in the store.
@@ -176,6 +187,7 @@ impl<'a, 't> Job<'a, 't> {
     fn plan_file(&mut self, (inode, path): (&'t Inode, &[u8]), to: &Path) -> Result<(), Error> {
         let gaps = known_gaps(self.store.source(), &self.store.content_of(inode, &self.runs)?);
         self.options.refuse(&gaps)?;
+        self.claim(to, inode)?;
         // What is in a directory that is not there yet is not there either.
         if to.parent().is_none_or(|parent| parent.as_os_str().is_empty() || parent.exists()) {
             new_file::check(to, self.options.replace, self.options.inputs())?;
@@ -205,6 +217,7 @@ impl<'a, 't> Job<'a, 't> {
         if self.lists.contains(&output) {
             return Err(Error::List(output));
         }
+        self.claim(&output, inode)?;
         self.observer.begin(path, inode.size);
         let Extracted { file, copied, .. } = file(self.store, inode, &pieces, to, &self.options, self.observer)?;
         self.done.files.push(DoneFile::new((inode, path), output, copied.gaps.clone()));
@@ -220,6 +233,12 @@ impl<'a, 't> Job<'a, 't> {
         };
         self.done.not_owned = self.done.not_owned.saturating_add(u64::from(!is_owned));
         Ok(())
+    }
+
+    /// Notes that a path outside becomes this file. Replacing is for what was there before.
+    fn claim(&mut self, output: &Path, inode: &Inode) -> Result<(), Error> {
+        let owner = *self.made.entry(output.to_owned()).or_insert(inode.ino);
+        if owner == inode.ino { Ok(()) } else { Err(Error::SameOutput(output.to_owned())) }
     }
 
     /// Lists the gaps of a file beside it, if that was asked for.

@@ -14,6 +14,9 @@ use super::{Inodes, Metadata, Owner, Run, Runs, Usage, What, known_as};
 use crate::error::Error;
 use crate::open::Source;
 
+/// One past the last physical address that a page can have.
+const ADDRESSES: u64 = 1 << 52;
+
 /// A hand-over, with the memory that it is read from.
 pub struct Luo {
     store: Box<layout::Store>,
@@ -57,6 +60,11 @@ impl Luo {
     pub fn file(&self, ino: InodeNo) -> Option<&layout::File> {
         let (session, file) = self.entries.get(&ino)?;
         self.store.sessions.get(*session)?.files.get((*file)?)
+    }
+
+    /// Whether nothing tells the size of a file: it is in its record, which is not in the image or is damaged.
+    pub(super) fn lacks_size(&self, ino: InodeNo) -> bool {
+        self.file(ino).is_some_and(|file| matches!(file.memfd, Some(Err(_))))
     }
 
     fn memfd(&self, ino: InodeNo) -> Option<&Memfd> {
@@ -185,6 +193,15 @@ impl Luo {
     /// The owner of a physical address.
     pub(super) fn owner(&self, address: u64) -> Owner {
         self.known_owner(address).or_else(|| self.file_of(address)).unwrap_or_else(|| self.nobody(address))
+    }
+
+    /// The owner of a physical address past the last byte of the image: what is handed over need not be in a dump.
+    pub(super) fn owner_past_end(&self, address: u64) -> Owner {
+        let owner = if address < ADDRESSES { self.owner(address) } else { Owner::only(What::Outside) };
+        match owner.what {
+            What::NotPreserved | What::Unknown => Owner::only(What::Outside),
+            _ => owner,
+        }
     }
 
     /// The owner of a physical address that is not a file's.
@@ -400,9 +417,12 @@ impl Luo {
             let _ = memfd.own_pages(&self.source, |part, at| owned.push((Span::new(at, PAGE), *ino, Own::Part(part))));
             let mut extents = self.extents(memfd);
             let all: Vec<_> = extents.by_ref().collect();
+            // A page that holds the end of the file is one with what follows: pages count whole, and once.
             let own = |extent: layout::Extent| {
-                let len = extent.len.checked_next_multiple_of(PAGE)?;
-                Some((Span::new(extent.at?, len), *ino, Own::Content(extent.offset)))
+                let at = extent.at?.checked_next_multiple_of(PAGE)?;
+                let skipped = at.saturating_sub(extent.at?);
+                let len = extent.len.checked_sub(skipped).filter(|len| *len > 0)?.checked_next_multiple_of(PAGE)?;
+                Some((Span::new(at, len), *ino, Own::Content(extent.offset.saturating_add(skipped))))
             };
             owned.extend(all.into_iter().chain(extents.tail()).filter_map(own));
         }
