@@ -226,7 +226,7 @@ fn pages_past_the_end_of_a_dump_have_owners_and_count_whole() {
     let far = made.memory.end().unwrap() + (1 << 30);
     let mut memory = made.memory;
     let array = memory.get(memory.get(made.records[0][0] + 32) + 8);
-    memory.put(array, far / PAGE | 3 << 52);
+    memory.put(array, (far / PAGE) | (3 << 52));
     sandbox.write("short", &memory.elf());
     let owner = sandbox.gmfs(&format!("who --json short {:#x}", far + 5)).json()["addresses"][0].clone();
     assert_eq!((&owner["what"], &owner["physical"]), (&"file".into(), &(far + 5).into()), "{owner}");
