@@ -77,9 +77,9 @@ pub(crate) fn run(args: &Args, ctx: &mut Ctx) -> Result<Exit> {
     Ok(if failed { Exit::Failed } else { exit })
 }
 
-/// The parts of a file that a kernel hands over of which its record does not tell where they are.
+/// The parts of a file of which nothing tells any more where they are.
 fn lost(store: &Store, inode: &Inode, runs: &Runs) -> Vec<Span> {
-    if inode.kind != Kind::File || store.luo().is_none() || !store.is_lost(&store.content_of(inode, runs)) {
+    if inode.kind != Kind::File || !store.is_lost(&store.content_of(inode, runs)) {
         return Vec::new();
     }
     gaps(runs.files.get(&inode.ino).map(Vec::as_slice).unwrap_or_default(), inode.size)

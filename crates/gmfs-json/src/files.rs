@@ -390,7 +390,6 @@ pub struct Status {
     /// Runs of the file's blocks, in the order of the file.
     pub extents: Vec<Extent>,
     /// Parts of the file whose blocks are lost.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<Hole>,
     /// How many pages of the table cannot be read: the list is incomplete if it is not 0.
     pub lost_pages: u64,
