@@ -235,6 +235,28 @@ fn pages_past_the_end_of_a_dump_have_owners_and_count_whole() {
     assert!(outside.code == 1 && outside.text().contains("outside"), "{}", outside.all());
 }
 
+/// As many files as there are could name the longest list, which would be walked and kept for each of them.
+#[test]
+fn a_list_that_several_files_have_counts_for_one() {
+    let sandbox = Sandbox::new();
+    let mut made = Made::new(Form::V73, &[(b"vm", vec![MadeFile::new(1, 3 * PAGE), MadeFile::new(2, 3 * PAGE)])]);
+    let list = made.memory.get(made.records[0][0] + 32);
+    made.memory.put(made.records[0][1] + 32, list);
+    sandbox.write("shared", &made.memory.elf());
+    let found = sandbox.gmfs("inspect --json shared files");
+    let files = found.json()["files"].clone();
+    let extents = |path: &str| {
+        let file = files.as_array().unwrap().iter().find(|file| file["path"] == path).unwrap();
+        file["extents"].as_array().unwrap().len()
+    };
+    assert!(extents("/vm/0x1") > 0 && extents("/vm/0x2") == 0 && found.code == 1, "{files}");
+    let page = made.memory.get(made.memory.get(list + 8)) & ((1 << 52) - 1);
+    let owner = sandbox.gmfs(&format!("who --json shared {:#x}", page * PAGE)).json()["addresses"][0].clone();
+    assert_eq!((&owner["what"], &owner["path"]), (&"file".into(), &"/vm/0x1".into()), "{owner}");
+    let checked = sandbox.gmfs("fsck -n shared");
+    assert!(checked.code == 4 && checked.text().contains("GM0803"), "{}", checked.all());
+}
+
 #[test]
 fn two_files_never_become_one_outside() {
     let sandbox = Sandbox::new();

@@ -1,6 +1,7 @@
 //! The folios of a memfd, as its array records them.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 
 use gmfs_io::ReadAt;
 use gmfs_io::num::{len64, round_down, small};
@@ -55,26 +56,51 @@ impl Memfd {
     /// Adds the pages of the list and of the array to `taken`, unless one of them is in it already: then this is no record of
     /// its own. Gives whether they were added. They go as far as the image has them.
     pub(super) fn take_pages(&self, source: &dyn ReadAt, taken: &mut HashSet<u64>) -> bool {
-        let (mut list, mut chunk, mut own) = (Pages::new(self), None, Vec::new());
-        let bytes = PAGE.checked_shl(self.order).unwrap_or(PAGE);
-        // A broken list has what comes before its fault.
-        while let Ok(Some(at)) = list.next(source) {
-            if read::<u64>(source, at).is_err() {
-                break;
+        let mut own = Vec::new();
+        let all_new = self.each_entry(source, |at, number| {
+            // A broken list has what comes before its fault.
+            if at.is_some_and(|at| read::<u64>(source, at).is_err()) {
+                return ControlFlow::Break(true);
             }
+            if !taken.insert(number) {
+                return ControlFlow::Break(false);
+            }
+            own.push(number);
+            ControlFlow::Continue(())
+        });
+        if !all_new {
+            own.iter().for_each(|page| {
+                taken.remove(page);
+            });
+        }
+        all_new
+    }
+
+    /// Adds the pages of the list and of the array to `taken`, up to the first that is in it already, and gives whether there
+    /// was none. A list that another one leads into is not walked again, so that all lists of a store together take no longer
+    /// than they have pages.
+    pub fn is_alone(&self, source: &dyn ReadAt, taken: &mut HashSet<u64>) -> bool {
+        self.each_entry(source, |_, number| match taken.insert(number) {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(false),
+        })
+    }
+
+    /// Hands each page of the list to `each`, and each entry of the array with its address: as a number that nothing else has.
+    /// Ends early with what `each` says, otherwise with true.
+    fn each_entry(&self, source: &dyn ReadAt, mut each: impl FnMut(Option<u64>, u64) -> ControlFlow<bool>) -> bool {
+        let (mut list, mut chunk) = (Pages::new(self), None);
+        let bytes = PAGE.checked_shl(self.order).unwrap_or(PAGE);
+        while let Ok(Some(at)) = list.next(source) {
             list.pass_entry();
-            let next = (chunk != Some(list.chunk)).then_some(list.chunk | LIST);
+            let next = (chunk != Some(list.chunk)).then_some((None, list.chunk | LIST));
             chunk = Some(list.chunk);
             // Entries of different sizes are kept apart, so that each is one number.
-            let entry = round_down(at, bytes) | u64::from(self.order);
-            for page in next.into_iter().chain([entry]) {
-                if !taken.insert(page) {
-                    own.iter().for_each(|page| {
-                        taken.remove(page);
-                    });
-                    return false;
+            let entry = (Some(at), round_down(at, bytes) | u64::from(self.order));
+            for (at, number) in next.into_iter().chain([entry]) {
+                if let ControlFlow::Break(end) = each(at, number) {
+                    return end;
                 }
-                own.push(page);
             }
         }
         true

@@ -1,6 +1,6 @@
 //! What a kernel hands over: its sessions as directories, their files by token.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::OnceLock;
 
 use gmfs_format::kho::{Hints, PAGE, PageStructs};
@@ -138,10 +138,29 @@ impl Luo {
         memfd.extents(&self.source, self.store.own_map())
     }
 
+    /// The records of these files, each with whether its list is its own. A list that shares pages with one before it is damage,
+    /// and would multiply the work.
+    fn records(&self, files: impl IntoIterator<Item = InodeNo>) -> impl Iterator<Item = (InodeNo, &Memfd, bool)> {
+        let mut taken = HashSet::new();
+        files.into_iter().filter_map(move |ino| {
+            let memfd = self.memfd(ino)?;
+            Some((ino, memfd, memfd.is_alone(&self.source, &mut taken)))
+        })
+    }
+
+    /// The records of all files whose lists are their own.
+    fn own_records(&self) -> impl Iterator<Item = (InodeNo, &Memfd)> {
+        self.records(self.entries.keys().copied()).filter(|(.., alone)| *alone).map(|(ino, memfd, _)| (ino, memfd))
+    }
+
     pub(super) fn runs(&self, wanted: impl Fn(InodeNo) -> bool) -> Runs {
-        let mut files = BTreeMap::new();
-        for ino in self.entries.keys().filter(|ino| wanted(**ino)) {
-            let Some(memfd) = self.memfd(*ino) else { continue };
+        let wanted: Vec<InodeNo> = self.entries.keys().copied().filter(|ino| wanted(*ino)).collect();
+        let (mut files, mut lost_pages) = (BTreeMap::new(), 0_u64);
+        for (ino, memfd, alone) in self.records(wanted) {
+            if !alone {
+                lost_pages = lost_pages.saturating_add(1);
+                continue;
+            }
             let run = |extent: layout::Extent| {
                 // A run has whole pages.
                 let len = extent.len.checked_next_multiple_of(PAGE)?;
@@ -149,10 +168,10 @@ impl Luo {
             };
             let runs: Vec<Run> = self.extents(memfd).filter_map(run).collect();
             if !runs.is_empty() {
-                files.insert(*ino, runs);
+                files.insert(ino, runs);
             }
         }
-        Runs { files, lost_pages: 0 }
+        Runs { files, lost_pages }
     }
 
     /// Whether the content of a file can be read, as far as its record goes.
@@ -411,10 +430,9 @@ impl Luo {
     /// What files have, by rising address: content and the pages of records.
     fn owned(&self) -> Vec<(Span, InodeNo, Own)> {
         let mut owned = Vec::new();
-        for ino in self.entries.keys() {
-            let Some(memfd) = self.memfd(*ino) else { continue };
+        for (ino, memfd) in self.own_records() {
             // A broken list has passed on what there is of it.
-            let _ = memfd.own_pages(&self.source, |part, at| owned.push((Span::new(at, PAGE), *ino, Own::Part(part))));
+            let _ = memfd.own_pages(&self.source, |part, at| owned.push((Span::new(at, PAGE), ino, Own::Part(part))));
             let mut extents = self.extents(memfd);
             let all: Vec<_> = extents.by_ref().collect();
             // A page that holds the end of the file is one with what follows: pages count whole, and once.
@@ -422,7 +440,7 @@ impl Luo {
                 let at = extent.at?.checked_next_multiple_of(PAGE)?;
                 let skipped = at.saturating_sub(extent.at?);
                 let len = extent.len.checked_sub(skipped).filter(|len| *len > 0)?.checked_next_multiple_of(PAGE)?;
-                Some((Span::new(at, len), *ino, Own::Content(extent.offset.saturating_add(skipped))))
+                Some((Span::new(at, len), ino, Own::Content(extent.offset.saturating_add(skipped))))
             };
             owned.extend(all.into_iter().chain(extents.tail()).filter_map(own));
         }
@@ -433,8 +451,7 @@ impl Luo {
     /// The file that has an address, as content or in its record.
     fn file_of(&self, address: u64) -> Option<Owner> {
         let page = gmfs_io::num::round_down(address, PAGE);
-        for ino in self.entries.keys() {
-            let Some(memfd) = self.memfd(*ino) else { continue };
+        for (ino, memfd) in self.own_records() {
             let mut own = None;
             // A broken list has passed on what there is of it.
             let _ = memfd.own_pages(&self.source, |part, at| {
@@ -443,7 +460,7 @@ impl Luo {
                 }
             });
             if let Some(part) = own {
-                return Some(owner_of(*ino, Own::Part(part), 0));
+                return Some(owner_of(ino, Own::Part(part), 0));
             }
             let mut extents = self.extents(memfd);
             let within = |extent: &layout::Extent| {
@@ -452,7 +469,7 @@ impl Luo {
             };
             let found = extents.by_ref().find_map(|extent| within(&extent));
             if let Some(offset) = found.or_else(|| within(&extents.tail()?)) {
-                return Some(Owner { file: Some((*ino, offset)), ..Owner::only(What::File) });
+                return Some(Owner { file: Some((ino, offset)), ..Owner::only(What::File) });
             }
         }
         None
