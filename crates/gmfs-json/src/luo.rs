@@ -228,8 +228,8 @@ pub struct LuoInspect {
     pub store: region::Store,
     /// Layout of the region; null if no region can be read there.
     pub layout: Word,
-    /// Which moment of a live update the image shows: running, frozen or later.
-    pub moment: Word,
+    /// Which moment of a live update the image shows: running, frozen or later; null if a part of what says so is missing.
+    pub moment: Option<Word>,
     /// How sure the find is: certain, likely or possible.
     pub confidence: Word,
     /// Release of the kernel that was dumped.
@@ -335,7 +335,7 @@ impl LuoInspect {
             image: (&opened.place).into(),
             store: opened.into(),
             layout: opened.layout().name().into(),
-            moment: store.moment.name().into(),
+            moment: store.knows_moment().then(|| store.moment.name().into()),
             confidence: store.confidence.name().into(),
             kernel: store.metadata.as_ref().map(|metadata| text(&metadata.release).0),
             kexec_count: store.metadata.as_ref().map(|metadata| metadata.count),

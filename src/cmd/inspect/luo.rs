@@ -43,6 +43,9 @@ fn exit(found: &Luo) -> Exit {
 
 /// What the moment means for what is shown.
 pub(super) fn moment(store: &gmfs_format::luo::Store) -> &'static str {
+    if !store.knows_moment() {
+        return "not known: a part of what says it cannot be read";
+    }
     match (store.moment, store.confidence) {
         (Moment::Running, _) => {
             "before the reboot system call: names and tokens are not written yet; files are found by their records"
