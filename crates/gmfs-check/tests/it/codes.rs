@@ -11,30 +11,16 @@ use gmfs_format::native::geometry::Geometry;
 use gmfs_format::native::superblock::Superblock;
 use gmfs_format::native::units::{BlockNo, CopyId, Generation, PAGE_BYTES, PageNo, PmdShift};
 use gmfs_io::{Absence, ReadAt, ReadError, Span, WriteAt};
-use gmfs_volume::{Class, CreateOptions, FormatOptions, PutOptions, Stamp, Superblocks, Writer, WriterOptions};
-use uuid::Uuid;
+use gmfs_volume::{Class, CreateOptions, FormatOptions, PutOptions, Stamp, Superblocks};
 
-const NOW: u64 = 1_700_000_000_000_000_000;
-const BIRTH: u64 = 0xb17;
+use crate::support::{CREATE, NOW, codes, format_options, open};
 
 /// A region with files, a directory, free blocks, and an inode table that ends within a used page.
 fn region() -> Vec<u8> {
-    let geometry = Geometry::plan(20 << 20, PmdShift::M2, 13).unwrap();
     let mut image = vec![0; 20 << 20];
-    let options = FormatOptions {
-        geometry,
-        uuid: Uuid::from_u128(0xfeed),
-        birth: BIRTH,
-        label: "test".into(),
-        base: 0,
-        owner: (0, 0),
-        stamp: Stamp { now: NOW, writer: "test".into() },
-        forget: Vec::new(),
-    };
-    gmfs_volume::format(&mut image, &options).unwrap();
-    let options = WriterOptions { writer: "test".into(), base: None, clock: || NOW };
-    let (mut writer, _) = Writer::open(&mut image, options).unwrap();
-    let create = CreateOptions { size: 0, sparse: true, align_1g: false, mode: 0o600, owner: (0, 0) };
+    gmfs_volume::format(&mut image, &format_options(20 << 20, 13, 0xfeed)).unwrap();
+    let mut writer = open(&mut image);
+    let create = CreateOptions { sparse: true, ..CREATE };
     writer.mkdir(b"/dir", false, 0o755, (0, 0)).unwrap();
     writer.create(b"/empty", &create).unwrap();
     let put = PutOptions { create: CreateOptions { size: 5 << 20, sparse: false, ..create }, replace: false };
@@ -47,14 +33,11 @@ fn region() -> Vec<u8> {
     image
 }
 
+/// A check that reads the content of files as well.
 fn look<S: ReadAt>(image: &S) -> Report {
     let mut options = Options::new(NOW);
     options.data = true;
     check(image, &options, &|_, _| {}).unwrap()
-}
-
-fn codes(report: &Report) -> BTreeSet<Code> {
-    report.findings.iter().map(gmfs_check::Finding::code).collect()
 }
 
 #[test]
@@ -357,24 +340,14 @@ fn what_is_at_its_end_is_no_reason_to_stop() {
 /// The findings do not depend on the number of threads.
 #[test]
 fn threads_see_the_same() {
-    let geometry = Geometry::plan(1 << 40, PmdShift::M2, 64).unwrap();
+    let options = FormatOptions { label: String::new(), ..format_options(1 << 40, 64, 1) };
+    let geometry = options.geometry;
     assert!(geometry.table_pages() > 1024);
     let mut image = gmfs_check_tests_sparse::Sparse::new(1 << 40);
-    let options = FormatOptions {
-        geometry,
-        uuid: Uuid::from_u128(1),
-        birth: BIRTH,
-        label: String::new(),
-        base: 0,
-        owner: (0, 0),
-        stamp: Stamp { now: NOW, writer: "test".into() },
-        forget: Vec::new(),
-    };
     gmfs_volume::format(&mut image, &options).unwrap();
-    let options = WriterOptions { writer: "test".into(), base: None, clock: || NOW };
-    let (mut writer, _) = Writer::open(&mut image, options).unwrap();
+    let mut writer = open(&mut image);
     let size = u64::from(geometry.data_blocks()) * geometry.block_bytes();
-    let create = CreateOptions { size, sparse: false, align_1g: false, mode: 0o600, owner: (0, 0) };
+    let create = CreateOptions { size, ..CREATE };
     writer.create(b"/all", &create).unwrap();
     writer.close().unwrap();
     for block in [5_000, 300_000] {
