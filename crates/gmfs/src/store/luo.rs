@@ -344,12 +344,13 @@ impl Luo {
     }
 
     /// The memory that the hand-over consists of, as far as it is known, by rising address: device tree, preserved map, what
-    /// hands the root over, data of users, lists, records, content, memory that `reserve_mem=` set aside.
+    /// hands the root over, data of users, lists, records, content, memory that `reserve_mem=` set aside. Pages of a map that
+    /// another owner has overwritten belong to it too: they show that a later kernel runs.
     #[must_use]
     pub fn parts(&self) -> Vec<Span> {
         let store = &self.store;
         let mut spans = vec![Span::new(store.tree.at, store.tree.size.into())];
-        spans.extend(store.own_map().into_iter().flat_map(|map| map.records()).map(|at| Span::new(*at, PAGE)));
+        spans.extend(store.map.records().iter().map(|at| Span::new(*at, PAGE)));
         for setup in &store.setups {
             spans.extend([Span::new(setup.at, PAGE), Span::new(setup.scratch, setup.scratch_bytes)]);
         }
