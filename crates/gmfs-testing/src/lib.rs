@@ -29,10 +29,12 @@ const WINDOW: u64 = 128 << 20;
 ///
 /// # Panics
 /// The directory is missing although the environment says `CI=true`, which means that the tests must have it, unless
-/// `GMFS_NO_SHARED=1` says that the machine has no such files.
+/// `GMFS_NO_SHARED=1` says that the machine has no such files. Or the checkout that this was built in is not there any more.
 #[must_use]
 pub fn fixtures(name: &str) -> Option<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures").join(name);
+    let built = Path::new(env!("CARGO_MANIFEST_DIR"));
+    assert!(built.is_dir(), "built in {}, which is gone: build the tests anew", built.display());
+    let dir = built.join("../../../shared/fixtures").join(name);
     if dir.is_dir() {
         return Some(dir);
     }
