@@ -148,6 +148,7 @@ pub fn check<S: ReadAt, B: Borrow<Superblocks>>(
     tree: &Tree,
     machine: &Machine,
 ) -> Result<Record, Refused> {
+    let region = &region.indexed();
     let Some(record) = machine.read_record(region, tree)? else {
         return Err(Refused::NoMachine(gmfs_format::name::escape(machine.directory())));
     };
@@ -157,7 +158,6 @@ pub fn check<S: ReadAt, B: Borrow<Superblocks>>(
     }
     let files =
         [(machine.memory(), record.memory, &saved.memory_seal), (machine.state(), saved.state, &saved.state_seal)];
-    // One pass finds the seals of both.
     let inos: Vec<InodeNo> = files.iter().filter_map(|(path, ..)| Some(file(tree, path).ok()?.ino)).collect();
     let mut seals = None;
     for (path, wanted, seal) in files {

@@ -10,6 +10,7 @@ use gmfs_format::native::superblock::Superblock;
 use gmfs_format::native::tables::{BLOCK_FLAGS, BlockState};
 use gmfs_format::native::units::{BlockNo, InodeNo, PageBytes, PageNo, len64, to_u32, to_usize};
 
+use crate::owner_pages::OwnerPages;
 use crate::region::page_descriptors;
 
 /// What the blocks of a run become.
@@ -136,6 +137,18 @@ impl Change {
             runs.map(|(start, (end, _))| u64::from(end.saturating_sub(*start))).sum()
         };
         BlocksMoved { taken: count(|to| matches!(to, Assign::Data { .. })), freed: count(|to| to == Assign::Release) }
+    }
+
+    /// Adds the pages that will describe blocks of files to those that describe them now.
+    pub(crate) fn add_owners(&self, geometry: Geometry, owners: &mut OwnerPages) {
+        let page_of = |block: u32| geometry.descriptor_place(BlockNo(block)).map(|(page, _)| page.0);
+        for (first, (end, to)) in &self.runs {
+            if let Assign::Data { owner, .. } = to
+                && let (Some(from), Some(to)) = (page_of(*first), end.checked_sub(1).and_then(page_of))
+            {
+                owners.add(*owner, from..to.saturating_add(1));
+            }
+        }
     }
 
     /// The fields of the superblock, without the effect of this change on counts and marks.

@@ -1,6 +1,8 @@
 //! A region opened for reading.
 
 use std::borrow::Borrow;
+use std::ops::Range;
+use std::sync::Arc;
 
 use gmfs_format::model::{Inode, Tree};
 use gmfs_format::native::copies::Judgement;
@@ -9,10 +11,11 @@ use gmfs_format::native::geometry::Geometry;
 use gmfs_format::native::raw::{BlockRaw, BlockTablePage, InodeRaw, InodeTablePage};
 use gmfs_format::native::superblock::Superblock;
 use gmfs_format::native::tables::BlockState;
-use gmfs_format::native::units::{BlockNo, InodeNo, PAGE_SIZE, PageNo, to_usize};
+use gmfs_format::native::units::{BlockNo, InodeNo, PAGE_SIZE, PageBytes, PageNo, to_usize};
 use gmfs_io::ReadAt;
 
 use crate::by_inode::ByInode;
+use crate::owner_pages::OwnerPages;
 use crate::superblocks::{OpenError, Superblocks, find_page, same_payload};
 use crate::sweep::{Frame, sweep};
 
@@ -21,6 +24,8 @@ use crate::sweep::{Frame, sweep};
 pub struct Region<S, B = Superblocks> {
     source: S,
     superblocks: B,
+    /// Where the descriptors of each file are, if that is known.
+    owners: Option<Arc<OwnerPages>>,
 }
 
 /// The content of the inode table, and how much of it could not be read.
@@ -66,7 +71,7 @@ impl<S: ReadAt> Region<S> {
     pub fn open_or_return(source: S) -> Result<Self, (S, OpenError)> {
         let superblocks = Superblocks::load(&source).and_then(|found| found.require_readable().map(|()| found));
         match superblocks {
-            Ok(superblocks) => Ok(Self { source, superblocks }),
+            Ok(superblocks) => Ok(Self { source, superblocks, owners: None }),
             Err(error) => Err((source, error)),
         }
     }
@@ -75,7 +80,30 @@ impl<S: ReadAt> Region<S> {
 impl<S: ReadAt, B: Borrow<Superblocks>> Region<S, B> {
     /// The region that fills `source`, with superblocks that have been loaded already.
     pub const fn with(source: S, superblocks: B) -> Self {
-        Self { source, superblocks }
+        Self { source, superblocks, owners: None }
+    }
+
+    /// Knows where the descriptors of each file are, so that questions about some files do not pass over the whole block
+    /// table.
+    pub(crate) fn knowing(self, owners: Arc<OwnerPages>) -> Self {
+        Self { owners: Some(owners), ..self }
+    }
+
+    /// The same region, for several questions about some of its files: one pass over the block table finds where their
+    /// descriptors are, and each question reads those only. It is for a region that nobody changes meanwhile.
+    #[must_use]
+    pub fn indexed(&self) -> Region<&S, &Superblocks> {
+        let find = || {
+            let geometry = self.geometry();
+            let mut owners = OwnerPages::new(geometry.inodes());
+            let lost = self.frames(self.superblock().used_table_pages(), |page, bytes| {
+                owners.add_page(page, page_descriptors(geometry, page, bytes));
+            });
+            // A file whose descriptors may be on a lost page is searched for everywhere.
+            (lost == 0).then(|| Arc::new(owners))
+        };
+        let owners = self.owners.clone().or_else(find);
+        Region { source: &self.source, superblocks: self.superblocks(), owners }
     }
 
     /// The source of the region's bytes.
@@ -136,19 +164,45 @@ impl<S: ReadAt, B: Borrow<Superblocks>> Region<S, B> {
     /// As [`descriptors`](Self::descriptors), with all descriptors of a page at once, and the block of the first.
     pub fn descriptor_pages(&self, mut each: impl FnMut(BlockNo, &[BlockRaw]) + Send) -> u64 {
         let geometry = self.geometry();
+        self.frames(self.superblock().used_table_pages(), |page, bytes| {
+            each(geometry.first_block_of(page), entries_of(geometry, page, bytes));
+        })
+    }
+
+    /// Calls `each` with all descriptors of these files, in block order, and with others that are on the same pages.
+    /// Returns how many of the pages that were read cannot be read in either copy.
+    pub(crate) fn descriptors_of(&self, inos: &[InodeNo], mut each: impl FnMut(BlockNo, &BlockRaw) + Send) -> u64 {
+        let geometry = self.geometry();
+        let used = self.superblock().used_table_pages();
+        let known = self.owners.as_ref().and_then(|owners| owners.of(inos)).unwrap_or_else(|| vec![used.clone()]);
+        let within = |pages: Range<u32>| pages.start.max(used.start)..pages.end.min(used.end);
+        let mut lost = 0_u64;
+        for pages in known.into_iter().map(within).filter(|pages| !pages.is_empty()) {
+            let missing = self.frames(pages, |page, bytes| {
+                for (block, entry) in page_descriptors(geometry, page, bytes) {
+                    each(block, entry);
+                }
+            });
+            lost = lost.saturating_add(missing);
+        }
+        lost
+    }
+
+    /// Calls `each` with the bytes of these metadata pages. Returns how many cannot be read in either copy.
+    fn frames(&self, pages: Range<u32>, mut each: impl FnMut(PageNo, &PageBytes) + Send) -> u64 {
         let mut lost = 0_u64;
         let visit = |frame: &Frame<'_>| match frame.taken() {
-            Some(bytes) => each(geometry.first_block_of(frame.page), entries_of(geometry, frame.page, bytes)),
+            Some(bytes) => each(frame.page, bytes),
             None => lost = lost.saturating_add(1),
         };
-        sweep(&self.source, self.superblocks(), self.superblock().used_table_pages(), vec![visit]);
+        sweep(&self.source, self.superblocks(), pages, vec![visit]);
         lost
     }
 
     /// Finds a file's blocks, in one pass over the used part of the block table.
     pub fn mapping(&self, ino: InodeNo) -> Mapping {
         let mut extents = Extents::default();
-        let lost_pages = self.descriptors(|block, entry| {
+        let lost_pages = self.descriptors_of(&[ino], |block, entry| {
             if entry.owner() == ino && entry.is_mapping() {
                 extents.push(entry.index.get(), block, entry.state() == Some(BlockState::Bad));
             }

@@ -218,13 +218,14 @@ pub fn is_sealed(entry: &BlockRaw) -> bool {
     entry.state() == Some(BlockState::Data) && (entry.content_crc().is_some() || entry.flags & BLOCK_ZERO != 0)
 }
 
-/// Compares the blocks of all files for which `wanted` returns true with their seals, and calls `each` with each
-/// result, in ascending order of block numbers, until `each` breaks. Only blocks with a seal are read, with this many
-/// threads. Returns the number of pages of the block table that cannot be read in either copy; the blocks that they
-/// describe are not compared.
+/// Compares the blocks that these pages of the block table describe, of all files for which `wanted` returns true, with
+/// their seals, and calls `each` with each result, in ascending order of block numbers, until `each` breaks. Only blocks
+/// with a seal are read, with this many threads. Returns the number of these pages that cannot be read in either copy; the
+/// blocks that they describe are not compared.
 pub fn compare<S: ReadAt + ?Sized>(
     source: &S,
     superblocks: &Superblocks,
+    pages: Range<u32>,
     wanted: impl Fn(InodeNo) -> bool + Send + Sync,
     threads: usize,
     mut each: impl FnMut(Compared) -> ControlFlow<()> + Send,
@@ -268,7 +269,7 @@ pub fn compare<S: ReadAt + ?Sized>(
         });
         stopped = summed.and_then(|()| up_to(None, &mut told)).is_err();
     };
-    sweep(source, superblocks, superblocks.current().used_table_pages(), vec![visit]);
+    sweep(source, superblocks, pages, vec![visit]);
     lost
 }
 
@@ -324,7 +325,7 @@ impl<S: ReadAt, B: Borrow<Superblocks>> Region<S, B> {
     pub fn seals_of(&self, inos: &[InodeNo]) -> Vec<Option<u64>> {
         // FNV-1a with 64 bits.
         let mut hashes = vec![Some(0xcbf2_9ce4_8422_2325_u64); inos.len()];
-        let lost = self.descriptors(|block, entry| {
+        let lost = self.descriptors_of(inos, |block, entry| {
             if !entry.is_mapping() {
                 return;
             }

@@ -1,6 +1,7 @@
 //! A region opened for changing: each operation is one commit.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use gmfs_format::model::{Inode, Kind, Tree};
 use gmfs_format::name::NameError;
@@ -14,6 +15,7 @@ use gmfs_io::{ReadAt, ReadError, WriteAt, WriteError};
 use crate::alloc::{BlockMap, single};
 use crate::change::{Assign, BlocksMoved, Change};
 use crate::commit::{Stamp, Store};
+use crate::owner_pages::OwnerPages;
 use crate::recover::{Recovered, Recovery, Survey, open_whole};
 use crate::region::{Mapping, Region, page_descriptors};
 use crate::superblocks::{OpenError, Superblocks};
@@ -185,6 +187,8 @@ pub struct Writer<S> {
     /// Inodes that reserved blocks or contradictory descriptors name. Whatever happens to files, these inodes remain
     /// named.
     named: Vec<bool>,
+    /// Where the descriptors of each file are.
+    owners: Arc<OwnerPages>,
     /// Every inode below this index is taken.
     lowest_free: usize,
     options: WriterOptions,
@@ -199,8 +203,9 @@ pub struct Writer<S> {
 struct TableSurvey {
     survey: Survey,
     blocks: BlockMap,
-    owners: Vec<bool>,
+    taken: Vec<bool>,
     named: Vec<bool>,
+    owners: OwnerPages,
     superblock: Superblock,
 }
 
@@ -208,10 +213,12 @@ impl Visit for TableSurvey {
     fn visit(&mut self, frame: &Frame<'_>) {
         self.survey.visit(frame);
         let Some(bytes) = frame.taken() else { return };
-        for (block, entry) in page_descriptors(self.superblock.geometry(), frame.page, bytes) {
+        let descriptors = || page_descriptors(self.superblock.geometry(), frame.page, bytes);
+        self.owners.add_page(frame.page, descriptors());
+        for (block, entry) in descriptors() {
             if *entry != BlockRaw::FREE {
                 self.blocks.take(single(block.0));
-                mark(&mut self.owners, entry.owner());
+                mark(&mut self.taken, entry.owner());
                 if !entry.is_mapping() {
                     mark(&mut self.named, entry.owner());
                 }
@@ -234,6 +241,7 @@ struct Opened {
     blocks: BlockMap,
     taken: Vec<bool>,
     named: Vec<bool>,
+    owners: OwnerPages,
 }
 
 impl AsMut<Survey> for Opened {
@@ -265,19 +273,20 @@ fn gather<S: ReadAt>(source: &S, superblocks: &Superblocks) -> Opened {
     };
     sweep(source, superblocks, superblock.used_inode_pages(), vec![visit]);
     let pages = superblock.used_table_pages();
-    let empty = |survey, owners| TableSurvey {
+    let empty = |survey, taken| TableSurvey {
         survey,
         blocks: BlockMap::new(geometry),
-        owners,
+        taken,
         named: vec![false; inodes],
+        owners: OwnerPages::new(geometry.inodes()),
         superblock: superblock.clone(),
     };
     let table = empty(survey, taken);
     // The sweep returns the one visitor that it was given.
     let swept = sweep(source, superblocks, pages, vec![table]).pop();
-    let TableSurvey { survey, blocks, owners, named, .. } =
+    let TableSurvey { survey, blocks, taken, named, owners, .. } =
         swept.unwrap_or_else(|| empty(Survey::default(), vec![true; inodes]));
-    Opened { survey, tree, blocks, taken: owners, named }
+    Opened { survey, tree, blocks, taken, named, owners }
 }
 
 impl<S: WriteAt> Writer<S> {
@@ -287,13 +296,14 @@ impl<S: WriteAt> Writer<S> {
     /// There is no region; its features forbid writing; or it is damaged and needs a repair. Nothing is written then.
     pub fn open(mut source: S, options: WriterOptions) -> Result<(Self, Recovery), OpenError> {
         let (mut superblocks, gathered) = open_whole(&source, |superblocks| gather(&source, superblocks))?;
-        let Opened { survey, tree, blocks, taken, named } = gathered;
+        let Opened { survey, tree, blocks, taken, named, owners } = gathered;
+        let owners = Arc::new(owners);
         let Recovered { recovery, highest, ages } = survey.recover(&mut source, &mut superblocks)?;
         let store = Store::new(source, superblocks, highest, ages);
         let watched = Watched::default();
         let moved = BlocksMoved::default();
         Ok((
-            Self { store, tree, blocks, taken, named, lowest_free: 0, options, watched, moved, sealed: None },
+            Self { store, tree, blocks, taken, named, owners, lowest_free: 0, options, watched, moved, sealed: None },
             recovery,
         ))
     }
@@ -318,8 +328,8 @@ impl<S: WriteAt> Writer<S> {
     }
 
     /// The region after the last commit, for reading.
-    pub const fn region(&self) -> Region<&S, &Superblocks> {
-        Region::with(self.store.source(), self.store.superblocks())
+    pub fn region(&self) -> Region<&S, &Superblocks> {
+        Region::with(self.store.source(), self.store.superblocks()).knowing(Arc::clone(&self.owners))
     }
 
     /// How many blocks are free, including those that are not allocated because they are in use.
@@ -380,8 +390,7 @@ impl<S: WriteAt> Writer<S> {
 
     /// The blocks of a file. They are checked to be complete and without contradiction.
     fn mapping(&self, inode: &Inode) -> Result<Mapping, ChangeError> {
-        let region = Region::with(self.store.source(), self.store.superblocks());
-        let mapping = region.mapping(inode.ino);
+        let mapping = self.region().mapping(inode.ino);
         require_complete(inode, &mapping)?;
         Ok(mapping)
     }
@@ -389,8 +398,7 @@ impl<S: WriteAt> Writer<S> {
     /// Like [`mapping`](Self::mapping), for several files in one pass over the block table.
     fn mappings<'a>(&self, files: impl Iterator<Item = &'a Inode>) -> Result<Vec<Mapping>, ChangeError> {
         let files: BTreeMap<InodeNo, &Inode> = files.map(|file| (file.ino, file)).collect();
-        let region = Region::with(self.store.source(), self.store.superblocks());
-        let mut found = region.mappings(|ino| files.contains_key(&ino));
+        let mut found = self.region().mappings(|ino| files.contains_key(&ino));
         let mapping = |(ino, inode): (&InodeNo, &&Inode)| {
             let extents = found.files.remove(ino).unwrap_or_default();
             let mapping = Mapping { extents, lost_pages: found.lost_pages };
@@ -432,6 +440,8 @@ impl<S: WriteAt> Writer<S> {
     fn commit(&mut self, change: &Change, now: u64) -> Result<(), ChangeError> {
         let stamp = Stamp { now, writer: self.options.writer.clone() };
         self.sealed = None;
+        // Before the commit: if it fails half way, the blocks may be the file's.
+        change.add_owners(self.store.superblock().geometry(), Arc::make_mut(&mut self.owners));
         self.store.commit(change, &stamp)?;
         let moved = change.blocks_moved();
         self.moved.taken = self.moved.taken.saturating_add(moved.taken);

@@ -161,9 +161,12 @@ pub fn verify(store: &Store, files: &[&Inode], options: &Options<'_>) -> Result<
     let total = sealed.saturating_mul(block_bytes);
     let wanted: BTreeSet<InodeNo> = tallies.keys().copied().collect();
     let (mut done, mut kept) = (0_u64, 0_usize);
+    let pages = tallies.values().map(|tally| tally.verified.seals.pages.clone()).filter(|pages| !pages.is_empty());
+    let pages = pages.reduce(|one, other| one.start.min(other.start)..one.end.max(other.end));
     let lost = compare(
         region.source(),
         region.superblocks(),
+        pages.unwrap_or_default(),
         |ino| wanted.contains(&ino),
         options.threads,
         |compared| {
@@ -177,7 +180,7 @@ pub fn verify(store: &Store, files: &[&Inode], options: &Options<'_>) -> Result<
             ControlFlow::Continue(())
         },
     );
-    Ok(tallies.into_values().map(|tally| tally.end(lost > 0)).collect())
+    Ok(tallies.into_values().map(|tally| tally.end(lost > 0 || seals.lost_pages > 0)).collect())
 }
 
 impl Tally<'_> {

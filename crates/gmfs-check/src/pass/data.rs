@@ -27,6 +27,7 @@ pub(crate) fn check<S: ReadAt + ?Sized>(
     compare(
         source,
         superblocks,
+        superblocks.current().used_table_pages(),
         |_| true,
         threads.get(),
         |Compared { block, owner, index, verdict }| {

@@ -267,6 +267,7 @@ fn assert_no_seal_is_wrong(image: &Memory, told: &str) {
     compare(
         image,
         &superblocks,
+        superblocks.current().used_table_pages(),
         |_| true,
         1,
         |found| {

@@ -11,7 +11,7 @@ use gmfs_format::native::units::{BlockNo, InodeNo, PageBytes, PageNo};
 use gmfs_io::{ReadAt, WriteAt};
 
 use crate::commit::{Edit, Stamp};
-use crate::region::{Region, page_descriptors};
+use crate::region::page_descriptors;
 use crate::seals::{FileSeals, Seals, block_span, is_sealed, sum_blocks};
 use crate::sweep::{Frame, sweep};
 use crate::writer::{ChangeError, Writer, shown};
@@ -51,7 +51,7 @@ pub struct Sealed {
 impl<S: WriteAt> Writer<S> {
     /// How much of each file is sealed. No content is read.
     pub fn seals(&mut self) -> Seals {
-        let seals = Region::with(self.store.source(), self.store.superblocks()).seals();
+        let seals = self.region().seals();
         self.sealed = Some(seals.sealed);
         seals
     }

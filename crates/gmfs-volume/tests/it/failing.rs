@@ -8,7 +8,7 @@ use crate::support::ops::{BLOCK, Op, error_name, fresh, open, set_clock};
 use crate::support::oracle::{Oracle, Tally, recorded};
 use crate::support::recorder::{Failure, Recorder};
 use crate::support::rng::Rng;
-use crate::support::state::{Snapshot, require_whole};
+use crate::support::state::{Snapshot, require_found, require_whole};
 
 fn region() -> Memory {
     let mut image = fresh(20 << 20, 20);
@@ -70,6 +70,7 @@ fn go_on(mut writer: Writer<Recorder>, recorder: &Recorder, oracle: &Oracle, whi
             }
         }
     }
+    require_found(&writer, &|| told.to_owned());
     match writer.close() {
         Ok(_) => require_whole(&recorder.image()).unwrap(),
         Err(error) => {

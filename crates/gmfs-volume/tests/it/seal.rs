@@ -39,6 +39,7 @@ fn verdicts(image: &Memory) -> Vec<(u32, Verdict)> {
         let lost = compare(
             image,
             region.superblocks(),
+            region.superblock().used_table_pages(),
             |_| true,
             threads,
             |Compared { block, verdict, .. }| {
@@ -257,6 +258,7 @@ fn a_comparison_ends_when_nobody_wants_more() {
     compare(
         &image,
         region.superblocks(),
+        region.superblock().used_table_pages(),
         |_| true,
         2,
         |_| {

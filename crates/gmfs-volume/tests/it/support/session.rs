@@ -11,7 +11,7 @@ use super::ops::{Model, Op, error_name, set_clock, writer_options};
 use super::oracle::{Tally, crash_everywhere, recorded};
 use super::recorder::Recorder;
 use super::rng::Rng;
-use super::state::{Snapshot, changed, require_whole};
+use super::state::{Snapshot, changed, require_found, require_whole};
 
 /// A region with a writer, a model of it, and the state before the present operation.
 pub(crate) struct Session {
@@ -116,6 +116,7 @@ impl Session {
         let tree: Vec<_> = self.writer.as_ref().unwrap().tree().inodes().cloned().collect();
         let found: Vec<_> = Region::open(&image).unwrap().inodes().tree.inodes().cloned().collect();
         assert_eq!(tree, found, "{}: the writer's own tree is another", told());
+        require_found(self.writer.as_ref().unwrap(), told);
     }
 
     /// Performs a random operation, which is mostly possible. Sometimes a guest writes, or the region is closed.

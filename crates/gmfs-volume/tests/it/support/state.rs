@@ -11,13 +11,13 @@ use gmfs_format::model::Piece;
 use gmfs_format::native::copies::Standing;
 use gmfs_format::native::raw::{BlockRaw, OnMemory as _, SuperblockRaw};
 use gmfs_format::native::units::{BlockNo, CopyId, InodeNo, PAGE_BYTES};
-use gmfs_io::{ReadAt as _, Span};
+use gmfs_io::{ReadAt, Span, WriteAt};
 use gmfs_volume::content::pieces;
 use gmfs_volume::region::Mapping;
 use gmfs_volume::seals::{Verdict, compare, is_sealed};
 use gmfs_volume::superblocks::used_tables;
 use gmfs_volume::sweep::{Frame, sweep};
-use gmfs_volume::{Region, Superblocks};
+use gmfs_volume::{Region, Superblocks, Writer};
 
 use super::memory::{Memory, digest};
 use super::ops::{self, Tag};
@@ -206,6 +206,27 @@ impl Snapshot {
     }
 }
 
+/// What is found by way of where descriptors are must be what a pass over the whole block table finds.
+pub(crate) fn require_found<S: WriteAt>(writer: &Writer<S>, told: &dyn Fn() -> String) {
+    let known = writer.region();
+    let plain = Region::with(known.source(), known.superblocks());
+    let inos: Vec<InodeNo> = writer.tree().inodes().map(|inode| inode.ino).collect();
+    require_same(&known, &plain, &inos, told);
+    require_same(&plain.indexed(), &plain, &inos, told);
+}
+
+fn require_same<S: ReadAt, T: ReadAt>(
+    region: &Region<S, &Superblocks>,
+    plain: &Region<T, &Superblocks>,
+    inos: &[InodeNo],
+    told: &dyn Fn() -> String,
+) {
+    for ino in inos {
+        assert_eq!(region.mapping(*ino).extents, plain.mapping(*ino).extents, "{}: inode {ino}", told());
+    }
+    assert_eq!(region.seals_of(inos), plain.seals_of(inos), "{}", told());
+}
+
 /// The files of which a block is not as it was sealed.
 pub(crate) fn changed(memory: &Memory) -> BTreeSet<InodeNo> {
     let mut found = BTreeSet::new();
@@ -213,6 +234,7 @@ pub(crate) fn changed(memory: &Memory) -> BTreeSet<InodeNo> {
     compare(
         memory,
         region.superblocks(),
+        region.superblock().used_table_pages(),
         |_| true,
         1,
         |compared| {
