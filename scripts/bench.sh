@@ -79,7 +79,11 @@ if [ -z "${GMFS_BIN:-}" ]; then
     cargo build --quiet --locked --release "${target[@]}" -p gmfs-dump -p gmfs-image \
         --features gmfs-dump/deflate-c,gmfs-dump/zstd-c --example make_dump --example save_window
     release=$(realpath "$release")
-    PATH="$release:$release/examples:$PATH"
+    # A copy, as an installation makes it. What the linker itself has written is in small pieces in the page cache, and takes
+    # more page faults to start.
+    mkdir -p "$release/installed"
+    cp "$release/gmfs" "$release/installed/"
+    PATH="$release/installed:$release/examples:$PATH"
 else
     PATH="$(realpath "$GMFS_BIN"):$PATH"
 fi
