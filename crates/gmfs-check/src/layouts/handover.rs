@@ -4,10 +4,11 @@
 //! In a later kernel the map is overwritten, and so is what user space has taken: what does not agree there proves nothing,
 //! and counts as unknown.
 
+mod users;
+
 use std::collections::{HashMap, HashSet};
 
-use gmfs_format::kho::fdt::Fdt;
-use gmfs_format::kho::{MapFault, PAGE, User, Version};
+use gmfs_format::kho::{MapFault, PAGE, Version};
 use gmfs_format::luo::{Fault, File, Folio, FolioRun, ListOf, Memfd, Moment, NoFlbs, Origin, Part, Session, Store};
 use gmfs_format::name;
 use gmfs_format::reading::Lack;
@@ -22,8 +23,6 @@ use crate::problem::{Address, Mask, Problem, Text};
 const NO_FRAME: u64 = 1 << 40;
 /// Bytes of a session's name, and of a handler's, with the NUL at the end.
 const NAME: usize = 64;
-/// Bytes of what the user `kexec-metadata` hands over.
-const METADATA: u64 = 73;
 /// Pieces of memory that are looked at for all users but the files.
 const MAX_PIECES: u64 = 1 << 26;
 /// Folios that are looked at. Without a map fewer, because nothing says how many there can be.
@@ -208,80 +207,11 @@ impl Check<'_> {
         self.found.lack(Subject::Page(at), page(at), why);
     }
 
-    /// What users other than LUO left, and that all of it is preserved.
-    fn users(&mut self) {
-        // The first of all: nothing has it before.
-        let _ = self.own(self.tree(), TREE, "the device tree");
-        for user in &self.store.users {
-            let shown = name::escape(&user.name);
-            let at = Span::new(user.at.unwrap_or(self.store.tree.at), user.size.unwrap_or(1).max(1));
-            if let Some(why) = user.fault.as_ref().filter(|_| *user.name != *b"LUO") {
-                if let Some(lack) = user.at.and_then(|at| self.absent(at)) {
-                    self.found.lack(Subject::Page(at.offset), at, lack);
-                    continue;
-                }
-                if self.is_later() {
-                    self.found.skip(TREE, at, Reason::Overwritten);
-                } else {
-                    let problem = Problem::KhoUserDataBad { user: Text::from(&shown), why: Text::from(why) };
-                    self.found.add(problem, TREE, at, None);
-                    continue;
-                }
-            }
-            if user.at.is_some() && user.fault.is_none() {
-                let what = format!("what the user '{shown}' hands over");
-                if let Some(page) = self.own(at, Subject::Page(at.offset), &what) {
-                    self.shared_by_user(&shown, at, &what, page);
-                }
-            }
-        }
-        for user in &self.store.tree.users {
-            self.blob_size(user);
-        }
-        for region in &self.store.reserve_mem {
-            let what = format!("the region reserve_mem={}", name::escape(&region.label));
-            let span = Span::new(region.start, region.size);
-            if let Some(page) = self.own(span, Subject::Page(region.start), &what) {
-                self.shared_by_user("memblock", span, &what, page);
-            }
-        }
-    }
-
     /// Why a page that there can be is not in the image; `None` if it is, or if the machine has no memory there.
     fn absent(&self, at: u64) -> Option<Lack> {
         let possible = at >> 52 == 0 && (self.is_memory)(page(at)) != Some(false);
         let error = self.source.read_at(at, &mut [0; 1]).err().filter(|_| possible)?;
         Some(Lack::from(&error))
-    }
-
-    /// From 7.1 on each user's node says how many bytes it hands over.
-    fn blob_size(&mut self, user: &User) {
-        let Some(at) = user.data.filter(|_| matches!(self.store.tree.version, Version::V3 | Version::V4)) else {
-            return;
-        };
-        let shown = name::escape(&user.name);
-        let Some(recorded) = user.size else {
-            let why = Text::from(&"its node does not say how many bytes it has");
-            let problem = Problem::KhoUserDataBad { user: Text::from(&shown), why };
-            return self.found.add(problem, TREE, self.tree(), None);
-        };
-        let of_tree = || Fdt::read(self.source, at).ok().map(|fdt| u64::from(fdt.size));
-        let actual = match &*user.name {
-            b"kexec-metadata" => self.store.metadata.as_ref().map(|_| METADATA),
-            b"memblock" | b"LUO" => of_tree(),
-            _ => None,
-        };
-        if let Some(actual) = actual.filter(|actual| *actual != recorded) {
-            let problem = Problem::KhoUserSizeDiffers { user: Text::from(&shown), recorded, actual };
-            self.found.add(problem, TREE, self.tree(), None);
-        }
-    }
-
-    /// Memory of a user other than LUO that something else has too.
-    fn shared_by_user(&mut self, user: &str, span: Span, what: &str, page: u64) {
-        let why = format!("{what} is at {page:#x} where something else is, too");
-        let problem = Problem::KhoUserDataBad { user: Text::from(&user), why: Text::from(&why) };
-        self.found.add(problem, Subject::Page(span.offset), span, None);
     }
 
     /// Claims memory for something that is no content of a file. What of it is not preserved is a finding. Gives where it
