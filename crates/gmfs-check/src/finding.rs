@@ -160,6 +160,8 @@ pub enum Reason {
     UnknownForm,
     /// No record in memory leads to it.
     NotFound,
+    /// What leads to it leads to something else: it is not there yet, or not there any more.
+    SomethingElse,
     /// There is more of it than this program examines.
     TooMuch,
 }
@@ -184,6 +186,7 @@ impl fmt::Display for Reason {
             Self::Overwritten => f.write_str("a later kernel has overwritten it"),
             Self::UnknownForm => f.write_str("its form is not known to this program"),
             Self::NotFound => f.write_str("no record in memory says where"),
+            Self::SomethingElse => f.write_str("a record says where, and something else is there"),
             Self::TooMuch => f.write_str("there is more of it than this program looks at"),
         }
     }

@@ -479,6 +479,8 @@ catalogue! {
         KhoPreservedUnowned { bytes: u64 } => "{bytes} preserved bytes belong to no user that this program knows";
     GM0713 = 713, "kho-user-size-differs", Warning, Manual, Nothing, "0.1",
         KhoUserSizeDiffers { user: Text, recorded: u64, actual: u64 } => "the user '{user}' is said to hand over {recorded} bytes, and has {actual}";
+    GM0714 = 714, "kho-scratch-odd", Warning, Manual, Nothing, "0.1",
+        KhoScratchOdd { entry: u64, address: Address, length: u64, why: Text } => "entry {entry} of the array of scratch areas, with {length} bytes at {address}, {why}";
 
     // LUO: sessions, and the files that are handed over in them.
     GM0801 = 801, "luo-root-bad", Error, Manual, Nothing, "0.1",
@@ -531,6 +533,10 @@ catalogue! {
         FolioOutsideMemory { first: Address, folios: u64 } => "{folios} folios are at addresses where the machine has no memory, the first at {first}";
     GM0825 = 825, "record-not-preserved", Error, Manual, Nothing, "0.1",
         RecordNotPreserved { what: Text } => "{what} is not preserved: the next kernel uses that memory";
+    GM0826 = 826, "handler-name-bad", Error, Manual, Nothing, "0.1",
+        HandlerNameBad { handler: Text, why: Text } => "the name of its handler, '{handler}', {why}";
+    GM0827 = 827, "flb-name-bad", Error, Manual, Nothing, "0.1",
+        FlbNameBad { name: Text, why: Text } => "the name of an object, '{name}', {why}";
 
     // guestmemfs v1: what only this driver has.
     GM0901 = 901, "gm-region-flag-missing", Warning, Manual, Nothing, "0.1",

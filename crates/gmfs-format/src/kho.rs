@@ -31,8 +31,8 @@ mod users;
 pub use map::{Bitmaps, Entry, Map, MapFault, Range};
 pub use marks::{Hints, PageStructs};
 pub use memory::{PAGE, Page, pages};
-pub use scratch::{AREA_ALIGN, Scratch, Setup};
+pub use scratch::{AREA_ALIGN, NoScratch, OddArea, Scratch, Setup};
 pub use tree::{Tree, TreeError, User, Version};
 pub use users::{BlobError, Metadata, MetadataRaw, ReserveMem, Reserved, metadata, reserve_mem};
 
-pub(crate) use memory::{is_page, read, word, word32};
+pub(crate) use memory::{ADDRESSES, is_page, read, word, word32};

@@ -351,7 +351,7 @@ impl LuoInspect {
                 problems: store.map.faults().iter().map(ToString::to_string).collect(),
             },
             users: store.users.iter().map(KhoUser::from).collect(),
-            scratch: store.scratch.as_ref().map(|scratch| scratch.areas.iter().map(area).collect()),
+            scratch: store.scratch.as_ref().ok().map(|scratch| scratch.areas.iter().map(area).collect()),
             reserve_mem: store.reserve_mem.iter().map(ReserveMem::from).collect(),
             depended_on: store
                 .flbs

@@ -100,8 +100,8 @@ fn summary(opened: &Store, found: &Luo, ctx: &mut Ctx) -> Result<Exit> {
         table.row([if n == 0 { "reserve_mem" } else { "" }, &text]);
     }
     match &store.scratch {
-        None => table.row(["Scratch areas", "not known: no record in memory leads to them"]),
-        Some(scratch) => {
+        Err(why) => table.row(["Scratch areas", &format!("not known: {why}")]),
+        Ok(scratch) => {
             for (n, area) in scratch.areas.iter().enumerate() {
                 let text = format!("{} at {:#x}", size::human(area.len), area.offset);
                 table.row([if n == 0 { "Scratch areas" } else { "" }, &text]);

@@ -4,6 +4,7 @@
 //! In a later kernel the map is overwritten, and so is what user space has taken: what does not agree there proves nothing,
 //! and counts as unknown.
 
+mod scratch;
 mod users;
 
 use std::collections::{HashMap, HashSet};
@@ -21,8 +22,12 @@ use crate::problem::{Address, Mask, Problem, Text};
 
 /// Page frames that no machine has: physical addresses have 52 bits.
 const NO_FRAME: u64 = 1 << 40;
-/// Bytes of a session's name, and of a handler's, with the NUL at the end.
+/// Bytes of a session's name with the NUL at the end.
 const NAME: usize = 64;
+/// Bytes of a handler's name, and of that of an object that files depend on, with the NUL at the end.
+const SHORT_NAME: usize = 48;
+/// The flags of a folio that was handed over: it is dirty and up to date.
+const FLAGS: u64 = 3;
 /// Pieces of memory that are looked at for all users but the files.
 const MAX_PIECES: u64 = 1 << 26;
 /// Folios that are looked at. Without a map fewer, because nothing says how many there can be.
@@ -96,8 +101,12 @@ struct Several(Option<(u64, u64)>);
 
 impl Several {
     fn add(&mut self, first: u64) {
+        self.add_all(first, 1);
+    }
+
+    fn add_all(&mut self, first: u64, more: u64) {
         let (first, count) = self.0.unwrap_or((first, 0));
-        self.0 = Some((first, count.saturating_add(1)));
+        self.0 = Some((first, count.saturating_add(more)));
     }
 }
 
@@ -111,6 +120,9 @@ struct Folios {
     in_scratch: Several,
     outside: Several,
     unknown: Several,
+    /// Flags that no kernel writes, by the number of the folio, and those of the first.
+    flags: Several,
+    odd_flags: u64,
 }
 
 const TREE: Subject = Subject::Part("device tree");
@@ -173,6 +185,9 @@ impl Check<'_> {
         }
         if let Some((at, start)) = self.store.map.overlap(self.source).filter(|_| !self.is_later()) {
             self.map_fault(&MapFault::Overlap { at, start });
+        }
+        if let Some((at, value)) = self.store.map.outside(self.source).filter(|_| !self.is_later()) {
+            self.map_fault(&MapFault::BadEntry { at, value });
         }
     }
 
@@ -274,8 +289,13 @@ impl Check<'_> {
                         let problem = Problem::LuoRootBad { why: Text::from(&why) };
                         self.found.add(problem, LUO, page(root.at), None);
                     }
-                    (None, Some(at), Some(fault)) => self.fault(&fault, FLBS, page(at), None),
-                    (None, Some(at), None) => {
+                    (None, Some(at), Some(fault @ (Fault::BadLink { .. } | Fault::Unreadable { .. }))) => {
+                        self.fault(&fault, FLBS, page(at), None);
+                    }
+                    (None, Some(at), fault) => {
+                        if let Some(fault) = fault {
+                            self.fault(&fault, FLBS, page(at), None);
+                        }
                         let shared = self.own(page(at), FLBS, "the list of objects that files depend on");
                         if shared.is_some() {
                             self.fault(&Fault::Twice { holder: root.at, at }, FLBS, page(at), None);
@@ -285,8 +305,23 @@ impl Check<'_> {
                 }
             }
         }
+        self.names_of_flbs();
         for fault in &self.store.faults {
             self.fault(fault, Subject::Part("list of sessions"), self.tree(), None);
+        }
+    }
+
+    /// The names of the objects that files depend on: a kernel finds an object by its name.
+    fn names_of_flbs(&mut self) {
+        let Some(Ok(root)) = self.store.luo.as_ref().filter(|_| !self.is_later()) else { return };
+        let at = page(root.flbs.unwrap_or(root.at));
+        let mut names: HashSet<&[u8]> = HashSet::new();
+        for flb in &self.store.flbs.list {
+            let twice = (!names.insert(&flb.name)).then_some("is that of another one too");
+            if let Some(why) = bad_name(&flb.name).or(twice) {
+                let problem = Problem::FlbNameBad { name: Text::from(&name::escape(&flb.name)), why: Text::from(&why) };
+                self.found.add(problem, FLBS, at, None);
+            }
         }
     }
 
@@ -353,6 +388,13 @@ impl Check<'_> {
                     self.found.add(Problem::TokenTwice { token: Mask(token) }, subject, at, Some(path.clone()));
                 }
                 match &file.memfd {
+                    None if !self.is_later()
+                        && let Some(why) = bad_name(&file.handler) =>
+                    {
+                        let handler = Text::from(&name::escape(&file.handler));
+                        let problem = Problem::HandlerNameBad { handler, why: Text::from(&why) };
+                        self.found.add(problem, subject, at, Some(path));
+                    }
                     None => {
                         let handler = Text::from(&name::escape(&file.handler));
                         self.found.add(Problem::HandlerUnknown { handler }, subject, at, Some(path));
@@ -466,6 +508,12 @@ impl Check<'_> {
                         tally.gaps.add(0);
                     }
                     any = true;
+                    if run.first.flags != FLAGS {
+                        if tally.flags == Several::default() {
+                            tally.odd_flags = run.first.flags;
+                        }
+                        tally.flags.add_all(run.first.number, run.count);
+                    }
                     if let Some(before) = held.replace(run.last()) {
                         self.folio(&before, Some(run.first.index), false, &mut tally);
                     }
@@ -490,9 +538,20 @@ impl Check<'_> {
             let problem = Problem::FolioWithoutPage { first: first_skipped(memfd, self.source), folios: skipped };
             self.found.add(problem, subject, at, Some(path.to_vec()));
         }
-        if self.is_later() {
-            // The pages may have been given back, and to others.
-            return;
+        // In a later kernel the pages may have been given back, and to others.
+        if !self.is_later() {
+            self.folios_of(memfd, path, &tally, skipped);
+        }
+    }
+
+    /// What is wrong with the folios of a file.
+    fn folios_of(&mut self, memfd: &Memfd, path: &[u8], tally: &Folios, skipped: u64) {
+        let (subject, at) = (Subject::Record(memfd.at), page(memfd.at));
+        if let Several(Some((first, count))) = tally.flags {
+            let value = tally.odd_flags;
+            let more = if count > 1 { format!(" (the first of {count})") } else { String::new() };
+            let field = Text::from(&format!("the flags of folio {first}{more}"));
+            self.found.add(Problem::RecordFieldBad { field, value: Address(value) }, subject, at, Some(path.to_vec()));
         }
         let mut add = |several: Several, problem: fn(u64, u64) -> Problem| {
             if let Several(Some((first, count))) = several {
@@ -583,23 +642,13 @@ impl Check<'_> {
         }
     }
 
-    /// Bytes of a range that are in scratch areas.
-    fn scratch_overlap(&self, span: Span) -> u64 {
-        let areas = self.store.scratch.iter().flat_map(|scratch| &scratch.areas);
-        let common = areas.map(|area| area.end().min(span.end()).saturating_sub(area.offset.max(span.offset)));
-        common.fold(0, u64::saturating_add)
-    }
-
     /// What concerns all that is preserved, whoever has it.
     fn rest(&mut self) {
         let Some(map) = self.store.own_map() else { return };
-        if self.store.scratch.is_none() {
-            let at = self.tree();
-            self.found.skip(Subject::Part("scratch areas"), at, Reason::NotFound);
-        }
+        self.scratch();
         let (mut bytes, mut first) = (0_u64, None);
         let mut complete = true;
-        if self.store.scratch.is_some() {
+        if self.store.scratch.is_ok() {
             complete = map.ranges(self.source, |range| {
                 let overlap = self.scratch_overlap(range.span());
                 if overlap > 0 {
@@ -635,6 +684,15 @@ fn first_skipped(memfd: &Memfd, source: &dyn ReadAt) -> u64 {
         .zip(numbers)
         .find(|(n, number)| n != number)
         .map_or_else(|| memfd.folios(source).filter(Result::is_ok).count().try_into().unwrap_or(u64::MAX), |(n, _)| n)
+}
+
+/// What is wrong with the name of a handler or of an object, by which a kernel finds them.
+fn bad_name(name: &[u8]) -> Option<&'static str> {
+    match name.len() {
+        0 => Some("is empty"),
+        SHORT_NAME.. => Some("has no NUL at its end"),
+        _ => None,
+    }
 }
 
 /// The path of a session, as listings show it.

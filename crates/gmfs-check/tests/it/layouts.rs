@@ -335,7 +335,7 @@ const HANDOVER: &[Change<Made>] = &[
         chunk_of_map(m, 1 << 32, [0, bitmap]);
     }),
     (Code::GM0710, |m| m.memory.write(m.preserved[1].0, &[2])),
-    (Code::GM0711, |m| m.scratch(&[(m.records[0][0], 4096)])),
+    (Code::GM0711, |m| m.scratch(&[(m.preserved[2].0, 2 << 20)])),
     (Code::GM0712, |m| {
         m.preserved.push((0x7000_0000, 0));
         again(m);
@@ -351,6 +351,28 @@ const HANDOVER: &[Change<Made>] = &[
     (Code::GM0710, |m| _ = in_page(m, m.preserved[3].0, b"reserve-mem-v1", b"reserve-mem-v9")),
     (Code::GM0710, |m| _ = in_page(m, m.preserved[3].0, b"start\0", b"stort\0")),
     (Code::GM0710, |m| _ = in_page(m, m.preserved[3].0, b"size\0", b"sizo\0")),
+    // What is preserved is in memory that there can be.
+    (Code::GM0707, |m| {
+        m.preserved.push((1 << 57, 0));
+        again(m);
+    }),
+    (Code::GM0707, |m| {
+        *m = of_form(Form::V70);
+        let bitmap = m.page(false);
+        m.memory.put(bitmap, 1);
+        chunk_of_map(m, 1 << 32, [1 << 53, bitmap]);
+    }),
+    (Code::GM0707, |m| {
+        *m = of_form(Form::V70);
+        let bitmap = m.page(false);
+        m.memory.put(bitmap + 128, 1);
+        chunk_of_map(m, 30 | 1 << 32, [0, bitmap]);
+    }),
+    (Code::GM0714, |m| m.scratch(&[(0x4000_0000, 0x100_0000), (0x5000_0000, 0)])),
+    (Code::GM0714, |m| m.scratch(&[(0x4000_0000, 0x100_0000), (0x5000_1000, 0x20_0000)])),
+    (Code::GM0714, |m| m.scratch(&[(0x4000_0123, 0x100_0000), (0x5000_0000, 0x20_0000)])),
+    (Code::GM0714, |m| m.scratch(&[(0x4000_0000, 0x100_0000), (0x4080_0000, 0x100_0000)])),
+    (Code::GM0714, |m| m.scratch(&[(0x4000_0000, 0x100_0000), (1 << 51, 1 << 52)])),
     (Code::GM0801, |m| m.memory.write(m.luo, b"luo-v9")),
     (Code::GM0801, |m| m.memory.put(m.luo + 24, 0)),
     (Code::GM0801, |m| in_luo(m, Form::V619, b"luo-session\0", b"luo-sessiom\0")),
@@ -370,6 +392,15 @@ const HANDOVER: &[Change<Made>] = &[
     (Code::GM0807, |m| m.memory.put(m.sessions + 16 + 72, 3)),
     (Code::GM0808, |m| m.memory.put(m.sessions + 16 + 64, 0)),
     (Code::GM0810, |m| m.memory.put(m.records[0][0], u64::MAX)),
+    // An empty file has no list of folios.
+    (Code::GM0810, |m| {
+        *m = Made::new(Form::V73, &[(b"a", vec![MadeFile::new(1, 0), MadeFile::new(2, 4096)])]);
+        m.memory.put(m.records[0][0] + 32, chunk(m, 0, 1));
+    }),
+    // All folios are dirty and up to date.
+    (Code::GM0810, |m| m.memory.put(array(m, 0, 0) + 16, m.folios[0][0][1].0 >> 12)),
+    (Code::GM0810, |m| m.memory.put(array(m, 1, 0) + 16, m.folios[1][0][1].0 >> 12 | 1 << 52)),
+    (Code::GM0810, |m| m.memory.put(m.flbs, 2)),
     (Code::GM0811, |m| m.memory.put(chunk(m, 0, 0) + 8, 0)),
     (Code::GM0812, |m| m.memory.put(array(m, 0, 0) + 16, 0)),
     (Code::GM0813, |m| m.memory.put(array(m, 0, 0) + 16 + 8, 0)),
@@ -382,14 +413,43 @@ const HANDOVER: &[Change<Made>] = &[
     (Code::GM0820, |m| m.memory.put(array(m, 0, 0), 0x7000_0000 >> 12 | FRAME)),
     (Code::GM0821, |m| m.memory.put(array(m, 0, 1), ((m.folios[0][1][0].0 >> 12) + 1) | FRAME)),
     (Code::GM0822, |m| m.memory.put(array(m, 1, 0), m.folios[0][0][0].0 >> 12 | FRAME)),
-    (Code::GM0823, |m| m.scratch(&[(m.folios[0][0][1].0, 4096)])),
+    (Code::GM0823, |m| {
+        let huge = MadeFile { way: Way::Order(9), ..MadeFile::new(1, 2 << 20) };
+        *m = Made::new(Form::V73, &[(b"a", vec![huge])]);
+        m.scratch(&[(m.folios[0][0][0].0, 2 << 20)]);
+    }),
     (Code::GM0824, |m| m.memory.put(array(m, 0, 0), 1 << 41 | FRAME)),
     (Code::GM0825, |m| {
         let record = m.records[0][0];
         m.preserved.retain(|(at, _)| *at != record);
         again(m);
     }),
+    (Code::GM0826, |m| m.memory.write(m.files[1] + 16, &[b'm'; 48])),
+    (Code::GM0826, |m| m.memory.write(m.files[1] + 16, &[0; 48])),
+    (Code::GM0827, |m| objects(m, b"pci", b"pci")),
+    (Code::GM0827, |m| objects(m, b"pci", b"")),
+    (Code::GM0827, |m| objects(m, &[b'p'; 48], b"pci")),
 ];
+
+/// Two objects that files depend on.
+fn objects(made: &mut Made, one: &[u8], other: &[u8]) {
+    made.memory.put(made.flbs + 8, 2);
+    made.memory.write(made.flbs + 16, one);
+    made.memory.write(made.flbs + 16 + 64, other);
+}
+
+/// Before the jump into the next kernel other bytes are where its scratch areas will be listed.
+#[test]
+fn an_array_of_scratch_areas_that_is_not_there_is_no_damage() {
+    for area in [(0, 1 << 63), (0x1234_5678, 0x9abc), (0, 0)] {
+        let mut made = handover();
+        made.scratch(&[area]);
+        let checked = check_made(&made);
+        assert_eq!((checked.report.verdict(), codes(&checked)), (Verdict::Clean, BTreeSet::new()), "{area:x?}");
+        let reasons: Vec<_> = checked.report.unchecked.iter().map(|lack| lack.why.to_string()).collect();
+        assert_eq!(reasons, ["a record says where, and something else is there"], "{area:x?}");
+    }
+}
 
 #[test]
 fn each_problem_of_a_handover_is_found_and_nothing_else() {
@@ -515,8 +575,8 @@ fn chains_without_an_end_are_left() {
     let made = handover();
     let mut endless = made.clone();
     endless.memory.put(made.files[1], 1 << 40);
-    // Blocks that are not full, with files that nobody knows, on pages that nobody keeps.
-    let companions = [Code::GM0712, Code::GM0805, Code::GM0818, Code::GM0819, Code::GM0825];
+    // Blocks that are not full, with files whose handlers have no name, on pages that nobody keeps.
+    let companions = [Code::GM0712, Code::GM0805, Code::GM0818, Code::GM0825, Code::GM0826];
     expect(&check_in(&Endless(&endless, [1, 0]), &endless), Code::GM0806, &companions);
 }
 

@@ -7,7 +7,7 @@ use std::fmt;
 use gmfs_io::num::small;
 use gmfs_io::{ReadAt, Span};
 
-use super::{PAGE, Page, Tree, Version, is_page, read, word, word32};
+use super::{ADDRESSES, PAGE, Page, Tree, Version, is_page, read, word, word32};
 
 /// Records of the map (chunks, nodes of the tree) that are read. A tree for 100 TiB of single pages has fewer.
 const MAX_RECORDS: usize = 1 << 20;
@@ -310,6 +310,20 @@ impl Map {
             next.extend(orders.get_mut(n).and_then(Iterator::next).map(|pieces| Reverse((pieces, n))));
         }
         None
+    }
+
+    /// A preserved piece that reaches past the end of all memory: the bitmap that it is in, and where it starts.
+    #[must_use]
+    pub fn outside(&self, source: &dyn ReadAt) -> Option<(u64, u64)> {
+        let all = u64::from(self.bitmaps.bits());
+        let reaches = |entry: &&Entry| {
+            let end = piece(entry.order).checked_mul(all).and_then(|bytes| entry.start.checked_add(bytes));
+            end.is_none_or(|end| end > ADDRESSES)
+        };
+        let entries = self.entries.iter().filter(reaches);
+        let mut pieces = entries.flat_map(|entry| self.pieces(source, std::slice::from_ref(entry)));
+        let (start, _, bitmap) = pieces.find(|(_, end, _)| *end > ADDRESSES)?;
+        Some((bitmap, start))
     }
 
     /// The runs of preserved pieces in bitmaps of one order: where each starts and ends, and the bitmap.

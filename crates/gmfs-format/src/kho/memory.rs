@@ -15,7 +15,7 @@ pub type Page = [u8; 4096];
 const CHUNK: usize = 1 << 20;
 
 /// Physical addresses end here: the widest that a CPU has.
-const ADDRESSES: u64 = 1 << 52;
+pub(crate) const ADDRESSES: u64 = 1 << 52;
 
 /// Whether a number can be the address of a page that is not the first one.
 pub(crate) const fn is_page(address: u64) -> bool {

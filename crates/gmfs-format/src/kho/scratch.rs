@@ -2,11 +2,14 @@
 
 use gmfs_io::num::small;
 use gmfs_io::{ReadAt, Span};
+use thiserror::Error;
 
-use super::{PAGE, Page, is_page, word, word32};
+use super::{ADDRESSES, PAGE, Page, is_page, word, word32};
 
 /// Scratch areas start and end at multiples of this.
 pub const AREA_ALIGN: u64 = 4 << 20;
+/// The least that a kernel with pages of 4 KiB aligns an area to, whatever it was built with: a block of pages.
+const LEAST_ALIGN: u64 = 2 << 20;
 /// More areas than this there are not: low, global, and one for each of 1024 nodes.
 const MAX_AREAS: u64 = 1026;
 
@@ -90,35 +93,92 @@ impl Setup {
 /// The scratch areas: memory in which nothing is preserved, and into which the next kernel is put.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scratch {
-    /// In the order of the array: low memory, global, then one for each node.
+    /// In the order of the array: low memory, global, then one for each node. Entries that can be none are left out.
     pub areas: Vec<Span>,
+    /// The first entry of the array that no kernel writes.
+    pub odd: Option<OddArea>,
+}
+
+/// An entry of the array of scratch areas that no kernel writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OddArea {
+    /// Where the array is.
+    pub array: u64,
+    /// Which entry, counted from 0.
+    pub entry: u64,
+    /// What it says.
+    pub area: Span,
+    /// What is wrong with it, in words.
+    pub why: &'static str,
+}
+
+/// Why the scratch areas are not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum NoScratch {
+    /// Nothing that hands the root over was found.
+    #[error("no record in memory leads to them")]
+    NoRecord,
+    /// The image does not hold the array.
+    #[error("the array at {at:#x}, to which a record leads, cannot be read")]
+    Unreadable {
+        /// Where it is.
+        at: u64,
+    },
+    /// The array has no entry that can be an area: so it is before the jump into the next kernel, when other bytes are there.
+    #[error("a record leads to {at:#x}, and there is no array of areas there")]
+    NoArray {
+        /// Where it is to be.
+        at: u64,
+    },
 }
 
 impl Scratch {
-    /// The areas that a record leads to. `None` if the array is not there: before the jump into the next kernel other bytes
-    /// are where it will be.
-    #[must_use]
-    pub fn read(source: &dyn ReadAt, setup: &Setup) -> Option<Self> {
+    /// The areas that a record leads to.
+    ///
+    /// # Errors
+    /// The array is not there: before the jump into the next kernel other bytes are where it will be.
+    pub fn read(source: &dyn ReadAt, setup: &Setup) -> Result<Self, NoScratch> {
+        let at = setup.scratch;
         if !setup.is_possible() {
-            return None;
+            return Err(NoScratch::NoArray { at });
         }
         let mut bytes = vec![0; small(setup.scratch_bytes)];
-        source.read_at(setup.scratch, &mut bytes).ok()?;
-        let area = |entry: &[u8; 16]| Span::new(word(entry, 0), word(entry, 8));
-        let areas: Vec<Span> = bytes.as_chunks::<16>().0.iter().map(area).collect();
-        let good = |area: &Span| {
-            area.len > 0
-                && area.offset.trailing_zeros() >= 12
-                && area.len.trailing_zeros() >= 12
-                && area.offset.checked_add(area.len).is_some_and(|end| end <= 1 << 52)
-        };
-        let apart = areas.iter().enumerate().all(|(n, area)| !areas.iter().take(n).any(|other| other.meets(*area)));
-        (areas.iter().all(good) && apart).then_some(Self { areas })
+        source.read_at(at, &mut bytes).map_err(|_| NoScratch::Unreadable { at })?;
+        let mut found = Self::default();
+        let mut any_aligned = false;
+        for (entry, bytes) in (0_u64..).zip(bytes.as_chunks::<16>().0) {
+            let area = Span::new(word(bytes, 0), word(bytes, 8));
+            let why = impossible(area).or_else(|| found.meets(area).then_some("overlaps an area before it"));
+            let aligned = (area.offset | area.len).trailing_zeros() >= LEAST_ALIGN.trailing_zeros();
+            if why.is_none() {
+                found.areas.push(area);
+                any_aligned |= aligned;
+            }
+            if let Some(why) = why.or_else(|| (!aligned).then_some("does not start and end at a multiple of 2 MiB")) {
+                found.odd.get_or_insert(OddArea { array: at, entry, area, why });
+            }
+        }
+        // Numbers of something else are no areas, even if some look like pages.
+        if any_aligned || found.odd.is_none() { Ok(found) } else { Err(NoScratch::NoArray { at }) }
     }
 
     /// Whether a range has bytes in one of the areas.
     #[must_use]
     pub fn meets(&self, span: Span) -> bool {
         self.areas.iter().any(|area| area.meets(span))
+    }
+}
+
+/// Why a range cannot be an area, if it cannot.
+fn impossible(area: Span) -> Option<&'static str> {
+    let whole = |number: u64| number.trailing_zeros() >= PAGE.trailing_zeros();
+    if area.len == 0 {
+        Some("has no bytes")
+    } else if !whole(area.offset) || !whole(area.len) {
+        Some("does not consist of whole pages")
+    } else if area.offset.checked_add(area.len).is_none_or(|end| end > ADDRESSES) {
+        Some("is past the end of all memory")
+    } else {
+        None
     }
 }

@@ -49,6 +49,8 @@ impl Flbs {
             Flb { name, data: raw.data.get(), files: raw.count.get() }
         };
         let list = entries.iter().take(gmfs_io::num::small(count)).map(one).collect();
-        Self { list, fault: None }
+        let pages = word(&page, 0);
+        let field = "the number of pages of the list of objects";
+        Self { list, fault: (pages != 1).then_some(Fault::BadRecord { at, field, value: pages }) }
     }
 }

@@ -123,7 +123,14 @@ impl Memfd {
             return bad("the number of folios", self.folios);
         }
         if self.folios == 0 {
-            return Ok(());
+            let rest = [
+                ("the list of its folios' pages", self.list),
+                ("the pages of the array", self.pages.into()),
+                ("the flags of the array", array.flags.get().into()),
+                ("the order of the array", self.order.into()),
+            ];
+            let odd = rest.into_iter().find(|(_, value)| *value != 0);
+            return odd.map_or(Ok(()), |(field, value)| bad(field, value));
         }
         if self.order > 10 {
             return bad("the order of the array", self.order.into());

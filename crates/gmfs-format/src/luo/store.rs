@@ -10,7 +10,8 @@ use super::found::Finds;
 use super::raw::{FileRaw, SessionRaw, before_nul};
 use super::{Fault, Flbs, Memfd, MemfdVersion, Root, RootError};
 use crate::kho::{
-    self, BlobError, Map, MapFault, Metadata, PAGE, Page, ReserveMem, Scratch, Setup, Tree, TreeError, Version, read,
+    self, BlobError, Map, MapFault, Metadata, NoScratch, PAGE, Page, ReserveMem, Scratch, Setup, Tree, TreeError,
+    Version, read,
 };
 
 /// Files that are listed. More than there are pages for them in a gigabyte there are not.
@@ -151,8 +152,8 @@ pub struct Store {
     lacks_map: bool,
     /// The records of the boot protocol that hand it over.
     pub setups: Vec<Setup>,
-    /// The areas into which the next kernel is put, if they are known.
-    pub scratch: Option<Scratch>,
+    /// The areas into which the next kernel is put, or why they are not known.
+    pub scratch: Result<Scratch, NoScratch>,
     /// Which kernel left it; `kho-v1` does not say.
     pub metadata: Option<Metadata>,
     /// Memory that `reserve_mem=` set aside.
@@ -201,7 +202,7 @@ impl Store {
             has_map,
             lacks_map,
             setups: Vec::new(),
-            scratch: None,
+            scratch: Err(NoScratch::NoRecord),
             metadata: None,
             reserve_mem: Vec::new(),
             users: Vec::new(),
@@ -430,7 +431,14 @@ impl Store {
     pub fn add_setups(&mut self, source: &dyn ReadAt, finds: &Finds) {
         let own = finds.setups.iter().filter(|setup| setup.tree == self.tree.at);
         self.setups = own.copied().collect();
-        self.scratch = self.setups.iter().find_map(|setup| Scratch::read(source, setup));
+        let read = self.setups.iter().map(|setup| Scratch::read(source, setup));
+        // A kernel that has loaded the next one has several records, not all of which lead to an array yet.
+        let worth = |read: &Result<Scratch, NoScratch>| match read {
+            Ok(scratch) if scratch.odd.is_none() => 0,
+            Ok(_) => 1,
+            Err(_) => 2,
+        };
+        self.scratch = read.min_by_key(worth).unwrap_or(Err(NoScratch::NoRecord));
     }
 
     /// Adds the sessions and files that a scan has found, and that no link leads to.

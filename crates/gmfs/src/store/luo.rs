@@ -478,9 +478,8 @@ impl Luo {
 
     /// The answer for an address that has no known owner.
     fn nobody(&self, address: u64) -> Owner {
-        let scratch = self.store.scratch.as_ref();
         let one = Span::new(address, 1);
-        if scratch.is_some_and(|scratch| scratch.meets(one)) {
+        if self.store.scratch.as_ref().is_ok_and(|scratch| scratch.meets(one)) {
             return Owner::only(What::Scratch);
         }
         Owner::only(match self.store.own_map() {

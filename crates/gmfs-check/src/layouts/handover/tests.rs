@@ -56,7 +56,7 @@ proptest! {
     ) {
         let made = made(form, &pieces, lost);
         let mut store = Store::read(&made.memory, made.root).unwrap();
-        if let (Some((frame, pages)), Some(areas)) = (scratch, &mut store.scratch) {
+        if let (Some((frame, pages)), Ok(areas)) = (scratch, &mut store.scratch) {
             areas.areas.push(Span::new(frame * PAGE, pages * PAGE));
         }
         let missing = no_memory.map(|(frame, pages)| Span::new(frame * PAGE, pages * PAGE));
