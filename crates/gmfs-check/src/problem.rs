@@ -481,6 +481,8 @@ catalogue! {
         KhoUserSizeDiffers { user: Text, recorded: u64, actual: u64 } => "the user '{user}' is said to hand over {recorded} bytes, and has {actual}";
     GM0714 = 714, "kho-scratch-odd", Warning, Manual, Nothing, "0.1",
         KhoScratchOdd { entry: u64, address: Address, length: u64, why: Text } => "entry {entry} of the array of scratch areas, with {length} bytes at {address}, {why}";
+    GM0715 = 715, "kho-bitmaps-uncertain", Note, None, Nothing, "0.1",
+        KhoBitmapsUncertain { taken: u32 } => "its bitmaps have 4096 bytes, as from 6.18 on, or 512: nothing tells for certain; {taken} are taken";
 
     // LUO: sessions, and the files that are handed over in them.
     GM0801 = 801, "luo-root-bad", Error, Manual, Nothing, "0.1",

@@ -21,6 +21,7 @@
 
 pub mod fdt;
 
+mod form;
 mod map;
 mod marks;
 mod memory;

@@ -154,6 +154,8 @@ pub struct PreservedMap {
     pub record_pages: u64,
     /// How many pieces of memory a bitmap of the preserved map stands for.
     pub bitmap_bits: u32,
+    /// Whether that is certain: no map of `kho-v1` records it.
+    pub bitmaps_certain: bool,
     /// What is preserved, by the size of the pieces.
     pub orders: Vec<ByOrder>,
     /// How many preserved bytes each user has; the last entry is of no known user.
@@ -346,6 +348,7 @@ impl LuoInspect {
                 intact: store.has_map(),
                 record_pages: store.own_map().map_or(0, |map| map.records().len() as u64),
                 bitmap_bits: store.map.bitmaps().bits(),
+                bitmaps_certain: store.map.is_certain(),
                 orders,
                 users: found.by_user().into_iter().flatten().map(|(user, bytes)| ByUser { user, bytes }).collect(),
                 problems: store.map.faults().iter().map(ToString::to_string).collect(),

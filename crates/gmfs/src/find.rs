@@ -169,7 +169,8 @@ pub fn stores(image: &Image, observer: &dyn Observer) -> Result<(Vec<Candidate>,
 pub(crate) fn which(image: &Image, which: Option<Which>, observer: &dyn Observer) -> Result<At, Error> {
     let source: &dyn ReadAt = &image.source;
     if let Some(Which::At(at)) = which {
-        if let Ok(store) = luo::Store::read(source, at) {
+        if let Ok(mut store) = luo::Store::read(source, at) {
+            tell_release(image, &mut store);
             if store.is_complete() {
                 return Ok(whole(image, Box::new(store)));
             }
@@ -209,9 +210,17 @@ pub fn handovers(image: &Image, observer: &dyn Observer) -> Result<Vec<(Candidat
     let finds = luo::scan(image.source.as_ref(), 0..end, &mut |at| observer.searching(at, end));
     observer.searched();
     let finds = finds.map_err(|source| Error::Search { path: image.path.clone(), source })?;
-    let stores = luo::Store::read_all(image.source.as_ref(), &finds);
+    let mut stores = luo::Store::read_all(image.source.as_ref(), &finds);
+    stores.iter_mut().for_each(|store| tell_release(image, store));
     let full = stores.iter().any(|store| !store.sessions.is_empty());
     Ok(stores.into_iter().map(|store| (handover(&store, full), store)).collect())
+}
+
+/// Tells a hand-over which kernel runs in the image, if the image says so.
+fn tell_release(image: &Image, store: &mut luo::Store) {
+    if let Some(release) = image.description().and_then(|dump| dump.facts.release.clone()) {
+        store.written_by(&release);
+    }
 }
 
 /// The candidate for a hand-over. `full`: a hand-over in the image has sessions, so that one without sessions is not

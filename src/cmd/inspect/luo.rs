@@ -148,4 +148,9 @@ fn preserved(found: &Luo, table: &mut Table) {
     }
     let records = store.own_map().map_or(0, |map| map.records().len() as u64);
     table.row(["  map", &in_pages(records)]);
+    if !store.map.is_certain() {
+        let taken = store.map.bitmaps().bytes();
+        let text = format!("bitmaps of 4096 bytes, as from 6.18 on, or of 512: not certain; {taken} are taken");
+        table.styled([("", Role::Plain), (&text, Role::Warn)]);
+    }
 }

@@ -183,6 +183,10 @@ impl Check<'_> {
         for fault in faults {
             self.map_fault(fault);
         }
+        if !self.store.map.is_certain() {
+            let taken = self.store.map.bitmaps().bytes();
+            self.found.add(Problem::KhoBitmapsUncertain { taken }, MAP, map, None);
+        }
         if let Some((at, start)) = self.store.map.overlap(self.source).filter(|_| !self.is_later()) {
             self.map_fault(&MapFault::Overlap { at, start });
         }

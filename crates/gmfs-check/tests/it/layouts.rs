@@ -373,6 +373,16 @@ const HANDOVER: &[Change<Made>] = &[
     (Code::GM0714, |m| m.scratch(&[(0x4000_0123, 0x100_0000), (0x5000_0000, 0x20_0000)])),
     (Code::GM0714, |m| m.scratch(&[(0x4000_0000, 0x100_0000), (0x4080_0000, 0x100_0000)])),
     (Code::GM0714, |m| m.scratch(&[(0x4000_0000, 0x100_0000), (1 << 51, 1 << 52)])),
+    (Code::GM0715, |m| {
+        *m = Made::new(Form::V617, &[]);
+        // One bitmap, for single pages.
+        m.preserved.retain(|(_, order)| *order == 0);
+        m.write_map();
+        m.tree(&[]);
+        let bitmap = m.memory.get(m.map[0] + 24);
+        m.memory.put(bitmap + 512, 1);
+        m.memory.write(0x100_0000, &[1; 4096]);
+    }),
     (Code::GM0801, |m| m.memory.write(m.luo, b"luo-v9")),
     (Code::GM0801, |m| m.memory.put(m.luo + 24, 0)),
     (Code::GM0801, |m| in_luo(m, Form::V619, b"luo-session\0", b"luo-sessiom\0")),

@@ -7,6 +7,7 @@ use std::fmt;
 use gmfs_io::num::small;
 use gmfs_io::{ReadAt, Span};
 
+use super::form;
 use super::{ADDRESSES, PAGE, Page, Tree, Version, is_page, read, word, word32};
 
 /// Records of the map (chunks, nodes of the tree) that are read. A tree for 100 TiB of single pages has fewer.
@@ -16,7 +17,7 @@ const MAX_ENTRIES: usize = 1 << 20;
 /// The largest order of a preserved page: no machine has 512 TiB.
 const MAX_ORDER: u32 = 37;
 /// Bits of a bitmap of one page.
-const PAGE_BITS: u32 = 32768;
+pub(super) const PAGE_BITS: u32 = 32768;
 /// Bits of a bitmap of 512 bytes.
 const SMALL_BITS: u32 = 4096;
 /// Levels of tables above the bitmaps of the tree.
@@ -124,6 +125,12 @@ pub enum Bitmaps {
 }
 
 impl Bitmaps {
+    /// Bytes of a bitmap.
+    #[must_use]
+    pub const fn bytes(self) -> u32 {
+        self.bits() >> 3
+    }
+
     /// Bits in a bitmap.
     #[must_use]
     pub const fn bits(self) -> u32 {
@@ -165,7 +172,7 @@ impl Range {
 }
 
 /// Bytes of a piece of 2^order pages.
-fn piece(order: u32) -> u64 {
+pub(super) fn piece(order: u32) -> u64 {
     PAGE.checked_shl(order).unwrap_or(u64::MAX)
 }
 
@@ -173,6 +180,7 @@ fn piece(order: u32) -> u64 {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Map {
     bitmaps: Bitmaps,
+    certain: bool,
     entries: Vec<Entry>,
     /// Pages of the map's own records, bitmaps included.
     records: Vec<u64>,
@@ -192,7 +200,10 @@ impl Map {
             (_, Some(root)) => reader.table(0, root, LEVELS, 0),
         }
         let Reader { seen, entries: mut held, mut faults, .. } = reader;
-        let bitmaps = if tree.version == Version::V1 { sizes(&held, tree) } else { Bitmaps::Page };
+        let (bitmaps, certain) = match tree.version {
+            Version::V1 => form::of(source, tree, held.iter().map(|(entry, _)| *entry).collect(), &seen),
+            _ => (Bitmaps::Page, true),
+        };
         if tree.version == Version::V1 {
             share(&mut held, &seen, bitmaps, &mut faults);
         }
@@ -211,13 +222,34 @@ impl Map {
         }
         records.sort_unstable();
         records.dedup();
-        Self { bitmaps, entries, records, faults }
+        Self { bitmaps, certain, entries, records, faults }
+    }
+
+    /// A map with these bitmaps and nothing else.
+    pub(super) fn with(bitmaps: Bitmaps, mut entries: Vec<Entry>) -> Self {
+        entries.sort_unstable();
+        Self { bitmaps, certain: false, entries, records: Vec::new(), faults: Vec::new() }
     }
 
     /// How large its bitmaps are.
     #[must_use]
     pub const fn bitmaps(&self) -> Bitmaps {
         self.bitmaps
+    }
+
+    /// Whether it is certain how large they are: nothing records it in `kho-v1`, and not always does anything show it.
+    #[must_use]
+    pub const fn is_certain(&self) -> bool {
+        self.certain
+    }
+
+    /// Takes it from the release of the kernel that wrote the map how large its bitmaps are, if that is not certain.
+    pub(crate) fn written_by(&mut self, release: &str) {
+        if !self.certain
+            && let Some(bitmaps) = form::of_release(release)
+        {
+            (self.bitmaps, self.certain) = (bitmaps, true);
+        }
     }
 
     /// Its bitmaps, by order, then by address.
@@ -379,7 +411,7 @@ impl Map {
 }
 
 /// The runs of set bits: where each starts, and how many bits it has.
-fn bits(bitmap: &[u8]) -> impl Iterator<Item = (u32, u32)> + '_ {
+pub(super) fn bits(bitmap: &[u8]) -> impl Iterator<Item = (u32, u32)> + '_ {
     let words = bitmap.as_chunks::<8>().0;
     let bit =
         move |at: u32| -> Option<u64> { Some(u64::from_le_bytes(*words.get(small(u64::from(at >> 6)))?) >> (at & 63)) };
@@ -403,19 +435,6 @@ fn bits(bitmap: &[u8]) -> impl Iterator<Item = (u32, u32)> + '_ {
         at = stop;
         Some((start, stop.saturating_sub(start)))
     })
-}
-
-/// How large the bitmaps of `kho-v1` are: nothing records it. A map of 6.18 or later has page-aligned bitmaps for 32768
-/// pieces each; a map with an entry that is not so was written by 6.16 or 6.17. Those have no LUO.
-fn sizes(entries: &[(Entry, u64)], tree: &Tree) -> Bitmaps {
-    if tree.user("LUO").is_some() {
-        return Bitmaps::Page;
-    }
-    let large = |(entry, _): &(Entry, u64)| {
-        let covered = u64::from(PAGE_BITS).saturating_mul(piece(entry.order));
-        entry.bitmap.trailing_zeros() >= 12 && entry.start.checked_rem(covered) == Some(0)
-    };
-    if entries.iter().all(large) { Bitmaps::Page } else { Bitmaps::Small }
 }
 
 /// Leaves out entries whose bitmap has bytes of another entry's, or of a chunk, so that no bitmap is read for more than one.

@@ -263,6 +263,14 @@ impl Store {
         stores
     }
 
+    /// Takes from the release of the kernel that runs in the image what the hand-over itself does not say. It is that of the
+    /// kernel that wrote it, unless a later one runs.
+    pub fn written_by(&mut self, release: &str) {
+        if self.moment != Moment::Later {
+            self.map.written_by(release);
+        }
+    }
+
     /// Whether the links alone give everything: a scan of the image would add nothing.
     #[must_use]
     pub fn is_complete(&self) -> bool {

@@ -102,6 +102,7 @@ fn kernels_without_luo_leave_a_map_with_bitmaps_of_two_sizes() {
         // Enough that one bitmap of 512 bytes does not do: 16 MiB are 4096 pages.
         let far: Vec<u64> = [0x300_0000, 0x300_1000, 0x7ff_f000, 0x800_0000].into();
         made.preserved.extend(far.iter().map(|at| (*at, 0)));
+        far.iter().for_each(|at| made.memory.write(*at, &[1; 4096]));
         made.write_map();
         let memblock = made.preserved[3].0;
         made.tree(&[("memblock", memblock)]);
@@ -111,6 +112,60 @@ fn kernels_without_luo_leave_a_map_with_bitmaps_of_two_sizes() {
         assert!(store.map.order_of(&made.memory, 0x300_2000).is_none());
         assert!(store.luo.is_none() && store.reserve_mem.len() == 1 && store.sessions.is_empty());
     }
+}
+
+/// A map of 6.16 whose only bitmap is at the start of a page, with another owner's bytes after it.
+#[test]
+fn bytes_after_a_small_bitmap_are_no_part_of_it() {
+    let after = |bytes: &[(u64, u64)], form: Form| {
+        let mut made = Made::new(form, &[]);
+        // One bitmap, for single pages.
+        made.preserved = vec![(made.root, 0)];
+        made.write_map();
+        made.tree(&[]);
+        let bitmap = made.memory.get(made.map[0] + 24);
+        assert_eq!(bitmap % 4096, 0);
+        bytes.iter().for_each(|(offset, value)| made.memory.put(bitmap + offset, *value));
+        made
+    };
+    let form = |made: &Made| {
+        let store = read(made);
+        assert!(store.has_map());
+        (store.map.bitmaps(), store.map.is_certain())
+    };
+    // Nothing follows: both forms say the same.
+    assert_eq!(form(&after(&[], Form::V617)), (Bitmaps::Page, true));
+    // Memory that the image has at no address of a larger bitmap.
+    let mut made = after(&[(512, 1)], Form::V617);
+    assert_eq!(form(&made), (Bitmaps::Small, false));
+    // Memory that it has: nothing tells.
+    made.memory.write(0x100_0000, &[1; 4096]);
+    assert_eq!(form(&made), (Bitmaps::Page, false));
+    let mut store = read(&made);
+    assert_eq!(store.map.order_of(&made.memory, 0x100_0000), Some(0));
+    store.written_by("6.17.8-1-amd64");
+    assert_eq!((store.map.bitmaps(), store.map.is_certain()), (Bitmaps::Small, true));
+    assert_eq!(store.map.order_of(&made.memory, 0x100_0000), None);
+    let mut store = read(&made);
+    store.written_by("6.18.0");
+    assert_eq!((store.map.bitmaps(), store.map.is_certain()), (Bitmaps::Page, true));
+    // What is handed over is there: only a large bitmap preserves it.
+    let mut made = after(&[(512, 1)], Form::V618);
+    made.memory.write(0x100_0000, &[1; 4096]);
+    made.tree(&[("other", 0x100_0000)]);
+    assert_eq!(form(&made), (Bitmaps::Page, true));
+    // The map preserves a page of its own: no map does.
+    let own = |made: &Made| (made.map[0] / 4096, made.map[0]);
+    let mut made = after(&[], Form::V617);
+    let chunk = 0x300_0000_u64;
+    let mut bytes = [0; 4096];
+    made.memory.read_at(own(&made).1, &mut bytes).unwrap();
+    made.memory.write(chunk, &bytes);
+    made.map = vec![chunk];
+    made.tree(&[]);
+    let bit = chunk / 4096;
+    made.memory.put(made.memory.get(chunk + 24) + bit / 64 * 8, 1 << (bit % 64));
+    assert_eq!(form(&made), (Bitmaps::Small, true));
 }
 
 #[test]
