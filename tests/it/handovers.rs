@@ -104,6 +104,36 @@ fn each_form_is_read_at_each_moment_from_each_format() {
     }
 }
 
+/// What a scan says of the stores in an image: where each is, how certain it is, and what is known of it.
+fn scanned(sandbox: &Sandbox, image: &str) -> Vec<(u64, String, String)> {
+    let regions = sandbox.gmfs(&format!("scan --json {image}")).json()["regions"].clone();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let of = |store: &Value| (store["base"].as_u64().unwrap(), text(&store["confidence"]), text(&store["detail"]));
+    regions.as_array().unwrap().iter().map(of).collect()
+}
+
+/// Which sessions there are is not known without the lists of them.
+#[test]
+fn a_hand_over_whose_lists_are_not_all_there_is_not_certain() {
+    for form in [Form::V71, Form::V73] {
+        let names: Vec<String> = (0..60).map(|n| format!("s{n}")).collect();
+        let sessions: Vec<_> = names.iter().map(|name| (name.as_bytes(), vec![MadeFile::new(1, PAGE)])).collect();
+        let made = Made::new(form, &sessions);
+        let second = if form == Form::V73 { made.memory.get(made.sessions) } else { made.sessions + PAGE };
+        let sandbox = Sandbox::new();
+        for lost in [made.sessions, second, made.files[3]] {
+            let mut memory = made.memory.clone();
+            memory.lose(lost);
+            sandbox.write("dump", &memory.elf());
+            let found = scanned(&sandbox, "dump");
+            assert_eq!((found.len(), found[0].1.as_str()), (1, "likely"), "{form:?} {lost:#x}: {found:?}");
+            assert!(!found[0].2.contains("complete"), "{form:?} {lost:#x}: {found:?}");
+        }
+        sandbox.write("dump", &made.memory.elf());
+        assert_eq!(scanned(&sandbox, "dump")[0].1, "certain");
+    }
+}
+
 /// Memory in which systemd hands over its file descriptor store, and a session that a unit of it has made.
 fn systemd() -> Memory {
     let text = br#"{"version":1,"state":{"kexecsCount":1},"units":{

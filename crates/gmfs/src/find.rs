@@ -216,6 +216,12 @@ pub fn handovers(image: &Image, observer: &dyn Observer) -> Result<Vec<(Candidat
     Ok(stores.into_iter().map(|store| (handover(&store, full), store)).collect())
 }
 
+/// Whether the image lacks a part of the lists of sessions and files.
+fn lacks_lists(store: &luo::Store) -> bool {
+    let faults = store.faults.iter().chain(store.sessions.iter().flat_map(|session| &session.faults));
+    faults.into_iter().any(|fault| matches!(fault, luo::Fault::Unreadable { .. }))
+}
+
 /// Tells a hand-over which kernel runs in the image, if the image says so.
 fn tell_release(image: &Image, store: &mut luo::Store) {
     if let Some(release) = image.description().and_then(|dump| dump.facts.release.clone()) {
@@ -231,6 +237,8 @@ fn handover(store: &luo::Store, full: bool) -> Candidate {
         // The root is one, and what it led to is lost.
         (luo::Confidence::Complete, true) if matches!(store.luo, Some(Err(_))) && !full => Confidence::Likely,
         (luo::Confidence::Scan, false) => Confidence::Likely,
+        // Which sessions and files there are is not known.
+        (luo::Confidence::Complete, _) if lacks_lists(store) => Confidence::Likely,
         (luo::Confidence::Complete, true) if full => Confidence::Possible,
         (luo::Confidence::Complete, _) => Confidence::Certain,
     };
@@ -238,6 +246,7 @@ fn handover(store: &luo::Store, full: bool) -> Candidate {
     let moment = match store.moment {
         _ if !store.knows_moment() => "at a moment that is not known",
         Moment::Running => "before the reboot",
+        Moment::Frozen if lacks_lists(store) => "not all of it in the image",
         Moment::Frozen => "complete",
         Moment::Later => "in a later kernel",
     };

@@ -23,7 +23,7 @@ pub(super) struct Piece {
 pub(super) enum Claim {
     /// The address is in no preserved piece.
     NotPreserved,
-    /// A bitmap of the map cannot be read, so that it is unknown.
+    /// A bitmap or another record of the map cannot be read, so that it is unknown.
     Unknown,
     /// The piece had no owner.
     First(Piece),
@@ -40,6 +40,8 @@ pub(super) struct Claims<'m> {
     /// The bitmap of each order that was looked at last; `None` if it cannot be read.
     read: Vec<Option<(usize, Option<Vec<u8>>)>>,
     claimed: BTreeMap<usize, Box<[u8]>>,
+    /// Nothing is known of memory that no bitmap stands for, because a record of the map could not be read.
+    partial: bool,
     /// There were more claims than are kept.
     overflowed: bool,
 }
@@ -56,7 +58,8 @@ impl<'m> Claims<'m> {
             last = Some(entry.order);
         }
         let read = orders.iter().map(|_| None).collect();
-        Self { map, source, orders, read, claimed: BTreeMap::new(), overflowed: false }
+        let partial = !map.is_whole();
+        Self { map, source, orders, read, claimed: BTreeMap::new(), partial, overflowed: false }
     }
 
     fn bytes(entry: &Entry) -> u64 {
@@ -65,7 +68,7 @@ impl<'m> Claims<'m> {
 
     /// Claims the piece that an address is in.
     pub(super) fn claim(&mut self, address: u64) -> Claim {
-        let mut unknown = false;
+        let mut unknown = self.partial;
         for order in 0..self.orders.len() {
             match self.find(order, address) {
                 Some(Ok((position, bit, piece))) => {

@@ -295,6 +295,22 @@ fn pages_that_are_not_there_are_not_checked() {
     }
 }
 
+/// What a record of the map that is not there leads to may be preserved.
+#[test]
+fn memory_of_which_the_map_is_not_there_is_not_called_lost() {
+    for form in Form::LUO {
+        let whole = of_form(form);
+        for lost in whole.map.iter().skip(1) {
+            let mut made = whole.clone();
+            made.memory.lose(*lost);
+            let checked = check_made(&made);
+            let errors: Vec<_> = checked.report.findings.iter().filter(|found| found.code() != Code::GM0712).collect();
+            assert!(errors.is_empty(), "{form:?} {lost:#x}: {errors:?}");
+            assert_eq!(checked.report.verdict(), Verdict::Unknown, "{form:?} {lost:#x}");
+        }
+    }
+}
+
 fn finds(made: &Made) -> luo::Finds {
     luo::scan(&made.memory, 0..u64::MAX, &mut |_| {}).unwrap()
 }

@@ -270,6 +270,12 @@ impl Map {
         &self.faults
     }
 
+    /// Whether all of its records were read. What a record that the image does not hold leads to may be preserved too.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        !self.faults.iter().any(|fault| matches!(fault, MapFault::Unreadable { .. }))
+    }
+
     /// Whether it is the map of this root, and not what is left in pages that somebody else uses now: a kernel preserves the
     /// root's own page in each map.
     #[must_use]

@@ -484,8 +484,8 @@ impl Luo {
         }
         Owner::only(match self.store.own_map() {
             Some(map) if map.order_of(&self.source, address).is_some() => What::Preserved,
-            Some(_) => What::NotPreserved,
-            None => What::Unknown,
+            Some(map) if map.is_whole() => What::NotPreserved,
+            _ => What::Unknown,
         })
     }
 
