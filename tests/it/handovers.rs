@@ -134,6 +134,30 @@ fn a_hand_over_whose_lists_are_not_all_there_is_not_certain() {
     }
 }
 
+/// A guest of the host may have a hand-over of its own in its memory, which is in a dump of the host.
+#[test]
+fn the_hand_over_of_a_guest_is_not_taken_for_that_of_its_host() {
+    let host = Made::new(Form::V619, &[]);
+    let guest = Made::new(Form::V73, &[(b"inner", vec![MadeFile::new(1, PAGE)])]);
+    let mut memory = host.memory.clone();
+    for at in guest.memory.addresses() {
+        let mut page = vec![0; 4096];
+        guest.memory.read_at(at, &mut page).unwrap();
+        memory.write(0x4000_0000 + at, &page);
+    }
+    let sandbox = Sandbox::new();
+    sandbox.write("dump", &memory.elf());
+    let found = scanned(&sandbox, "dump");
+    let bases: Vec<u64> = found.iter().map(|(base, ..)| *base).collect();
+    assert_eq!(bases, [host.root, 0x4000_0000 + guest.root], "{found:?}");
+    // It is not clear which is meant, unless the host's is the only one that can be.
+    let listed = sandbox.gmfs("ls dump");
+    let asked = listed.code != 0 && listed.stderr.contains("--at") && listed.stderr.contains("0x40100000");
+    let (own, other) = (found[0].1.as_str(), found[1].1.as_str());
+    assert!(asked || own == "certain" && other != "certain", "{found:?} {}", listed.all());
+    assert_eq!(sandbox.gmfs(&format!("ls dump --at {:#x}", host.root)).code, 0);
+}
+
 /// Memory in which systemd hands over its file descriptor store, and a session that a unit of it has made.
 fn systemd() -> Memory {
     let text = br#"{"version":1,"state":{"kexecsCount":1},"units":{

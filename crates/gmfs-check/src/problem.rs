@@ -573,6 +573,10 @@ catalogue! {
         GmEntryBeyondCount { entry: u32 } => "entry {entry} of its page of mappings holds a block, and its count does not reach it";
     GM0916 = 916, "gm-count-surplus", Note, None, Nothing, "0.1",
         GmCountSurplus { count: u32, blocks: u32 } => "counts {count} blocks and has {blocks}: the driver shows block 0 for the rest";
+    GM0917 = 917, "gm-form-unknown", Note, None, Nothing, "0.1",
+        GmFormUnknown { version: Text } => "has the form '{version}', which this program does not know";
+    GM0918 = 918, "gm-tree-damaged", Error, Manual, Nothing, "0.1",
+        GmTreeDamaged { why: Text } => "is damaged: {why}";
 
     // pkernfs: what only this driver has.
     GM1001 = 1001, "pk-magic-differs", Error, Lossy, Records, "0.1",

@@ -56,7 +56,7 @@ pub use crate::marks::Remark;
 pub use crate::pkernfs::{Extent, Place};
 pub use crate::reading::Lack;
 pub use anomaly::Anomaly;
-pub use probe::{Array, SetupData, Words, array_at, inodes_after_root, setup_data_at, tree_at};
+pub use probe::{Array, SetupData, Words, array_at, inodes_after_root, is_damaged_tree, setup_data_at, tree_at};
 pub use raw::{InodeRaw, MemRaw, SuperblockRaw};
 pub use store::{By, Kind, Node, Parts, Store, Superblock};
 pub use tree::HandOver;

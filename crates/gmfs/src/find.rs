@@ -213,7 +213,13 @@ pub fn handovers(image: &Image, observer: &dyn Observer) -> Result<Vec<(Candidat
     let mut stores = luo::Store::read_all(image.source.as_ref(), &finds);
     stores.iter_mut().for_each(|store| tell_release(image, store));
     let full = stores.iter().any(|store| !store.sessions.is_empty());
-    Ok(stores.into_iter().map(|store| (handover(&store, full), store)).collect())
+    let counts: Vec<u64> = stores.iter().filter(|store| !store.sessions.is_empty()).map(luo::Store::count).collect();
+    // A kernel that has taken a hand-over counts its own one further. What counts otherwise may be that of a guest, whose
+    // memory is in the image too.
+    let taken =
+        |store: &luo::Store| counts.iter().any(|count| *count > 0 && count.checked_add(1) == Some(store.count()));
+    let confidence = |store: &luo::Store| confidence(store, full, taken(store));
+    Ok(stores.into_iter().map(|store| (handover(&store, confidence(&store)), store)).collect())
 }
 
 /// Whether the image lacks a part of the lists of sessions and files.
@@ -229,19 +235,24 @@ fn tell_release(image: &Image, store: &mut luo::Store) {
     }
 }
 
-/// The candidate for a hand-over. `full`: a hand-over in the image has sessions, so that one without sessions is not
-/// meant.
-fn handover(store: &luo::Store, full: bool) -> Candidate {
-    let confidence = match (store.confidence, store.sessions.is_empty()) {
+/// How certain it is that a hand-over is the one that is meant. `full`: a hand-over in the image has sessions; `taken`: such a
+/// one is what the kernel that wrote this one was started with, so that one without sessions is not meant.
+fn confidence(store: &luo::Store, full: bool, taken: bool) -> Confidence {
+    match (store.confidence, store.sessions.is_empty()) {
         (luo::Confidence::Stale, _) | (luo::Confidence::Scan, true) => Confidence::Possible,
-        // The root is one, and what it led to is lost.
-        (luo::Confidence::Complete, true) if matches!(store.luo, Some(Err(_))) && !full => Confidence::Likely,
         (luo::Confidence::Scan, false) => Confidence::Likely,
         // Which sessions and files there are is not known.
         (luo::Confidence::Complete, _) if lacks_lists(store) => Confidence::Likely,
-        (luo::Confidence::Complete, true) if full => Confidence::Possible,
+        (luo::Confidence::Complete, true) if taken => Confidence::Possible,
+        (luo::Confidence::Complete, true) if full => Confidence::Likely,
+        // The root is one, and what it led to is lost.
+        (luo::Confidence::Complete, true) if matches!(store.luo, Some(Err(_))) => Confidence::Likely,
         (luo::Confidence::Complete, _) => Confidence::Certain,
-    };
+    }
+}
+
+/// The candidate for a hand-over.
+fn handover(store: &luo::Store, confidence: Confidence) -> Candidate {
     let sizes = store.files().filter_map(|(_, file)| file.memfd.as_ref()?.as_ref().ok()).map(|memfd| memfd.size);
     let moment = match store.moment {
         _ if !store.knows_moment() => "at a moment that is not known",

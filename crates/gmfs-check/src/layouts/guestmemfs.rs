@@ -3,6 +3,7 @@
 use gmfs_format::chains::inode_name;
 use gmfs_format::guestmemfs::{self as layout, Anomaly, HandOver, Lack, Store};
 use gmfs_format::model::InodeNo;
+use gmfs_format::name;
 use gmfs_io::Span;
 
 use super::driver::Driver;
@@ -14,6 +15,7 @@ use crate::problem::{Address, Problem, Text};
 type Tree<'t> = Option<(&'t HandOver, Span)>;
 
 const TREE: Subject = Subject::Part("device tree");
+const PAGE: u64 = 4096;
 const NOWHERE: Span = Span::new(0, 0);
 
 /// Checks a file system of guestmemfs v1 as it is in memory. `tree`: where its device tree is. Offsets are physical addresses.
@@ -33,7 +35,7 @@ pub fn check_guestmemfs(store: &Store, tree: Option<u64>) -> Checked {
     };
     let mut found = Gathered::default();
     let at = parts.tree.as_ref().map(|found| (found, Span::new(tree.unwrap_or_default(), found.tree_size)));
-    if at.is_none() {
+    if at.is_none() && parts.damaged_tree.is_none() {
         found.skip(TREE, NOWHERE, Reason::NotFound);
     }
     for anomaly in store.check() {
@@ -69,6 +71,19 @@ fn add(driver: &Driver<'_>, tree: Tree<'_>, anomaly: &Anomaly, found: &mut Gathe
         Anomaly::Inodes(anomaly) => driver.chains(anomaly, found),
         Anomaly::Blocks(remark) => driver.blocks(remark, found),
         Anomaly::TreeCut => found.lack(TREE, whole, Reason::MetadataMissing),
+        Anomaly::TreeDamaged { at } => {
+            let problem = Problem::GmTreeDamaged { why: Text::from(&"it cannot be read") };
+            found.add(problem, TREE, Span::new(*at, PAGE), None);
+        }
+        Anomaly::OtherForm { version } => {
+            of_tree(tree, Problem::GmFormUnknown { version: Text::from(&name::escape(version)) }, found);
+            found.lack(TREE, whole, Reason::UnknownForm);
+        }
+        Anomaly::RegionImpossible { region } => {
+            let why =
+                format!("the region is said to have {} bytes at {:#x}, which cannot be", region.len, region.offset);
+            of_tree(tree, Problem::GmTreeDamaged { why: Text::from(&why) }, found);
+        }
         Anomaly::RegionFlag => of_tree(tree, Problem::GmRegionFlagMissing {}, found),
         Anomaly::Length { what, span } => {
             let name = what.strip_prefix("the ").or_else(|| what.strip_prefix("a ")).unwrap_or(what);

@@ -185,6 +185,10 @@ const GUESTMEMFS: &[Change<Memory>] = &[
         m.put(m.bitmap, &[0x0e]);
         m.serialise();
     }),
+    (Code::GM0917, |m| m.put(in_tree(m, b"guestmemfs-v1") + 12, b"2")),
+    (Code::GM0917, |m| m.put(in_tree(m, b"kho-v1") + 5, b"9")),
+    (Code::GM0918, |m| m.put64(in_tree(m, &0x1000_1001_u64.to_le_bytes()), 1 << 63 | 1)),
+    (Code::GM0918, |m| m.put64(in_tree(m, &0x1000_1001_u64.to_le_bytes()) + 8, 1 << 50)),
     (Code::GM1122, |m| m.put(m.bitmap, &[0b0011_1011])),
     (Code::GM1125, |m| m.put(m.bitmap + 0x2_0000, &[1])),
     (Code::GM0907, |m| m.put64(m.at(C) + 280, 0)),
@@ -204,6 +208,12 @@ fn each_problem_of_guestmemfs_is_found_and_nothing_else() {
         change(&mut memory);
         check(&memory)
     });
+    // The size of the tree, where its structure is and how large it is, and its first token.
+    for offset in [4, 8, 36, 64] {
+        let mut memory = guestmemfs();
+        memory.put(memory.tree + offset, &[0x7f; 4]);
+        expect(&check_guestmemfs(&memory.without_tree(), None), Code::GM0918, &[]);
+    }
     let mut memory = Memory::new(8);
     let ino = memory.file(b"a", 1);
     memory.put64(memory.at(ino) + 280, 0);

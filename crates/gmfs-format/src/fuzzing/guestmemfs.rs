@@ -1,7 +1,7 @@
 //! The memory of a machine, in which a file system is made as the driver makes it.
 
 use crate::guestmemfs::{
-    Anomaly, BLOCK_BYTES, GHOST, GHOST_BEFORE, GHOST_LINK, INODE_BYTES, INODES, Parts, Store, tree_at,
+    Anomaly, BLOCK_BYTES, GHOST, GHOST_BEFORE, GHOST_LINK, INODE_BYTES, INODES, Parts, Store, is_damaged_tree, tree_at,
 };
 use crate::native::units::InodeNo;
 use gmfs_io::Span;
@@ -229,7 +229,9 @@ impl Memory {
 
     /// The file system by its array of inodes.
     pub fn without_tree(&self) -> Store {
-        let parts = Parts { tree: None, superblock: Some(Span::new(self.superblock, 40)), inodes: self.inodes };
+        let damaged_tree = is_damaged_tree(&self.image, self.tree).then_some(self.tree);
+        let superblock = Some(Span::new(self.superblock, 40));
+        let parts = Parts { tree: None, damaged_tree, superblock, inodes: self.inodes };
         Store::read(&self.image, parts)
     }
 

@@ -13,6 +13,21 @@ pub enum Anomaly {
     Inodes(chains::Anomaly),
     /// Only the first page of the device tree could be read.
     TreeCut,
+    /// There is a device tree, and it cannot be read.
+    TreeDamaged {
+        /// Where it is.
+        at: u64,
+    },
+    /// The device tree says that it is of another version.
+    OtherForm {
+        /// What it says.
+        version: Box<[u8]>,
+    },
+    /// The region is where no memory is, or is larger than its bitmap.
+    RegionImpossible {
+        /// The region, by the tree.
+        region: Span,
+    },
     /// The region is not marked as memory without page structures.
     RegionFlag,
     /// A part has another length in the tree than the driver gives it.
@@ -168,6 +183,13 @@ impl fmt::Display for Anomaly {
         match self {
             Self::Inodes(found) => found.fmt(f),
             Self::TreeCut => f.write_str("only the first page of the device tree can be read"),
+            Self::TreeDamaged { at } => write!(f, "the device tree at {at:#x} cannot be read"),
+            Self::OtherForm { version } => {
+                write!(f, "the device tree has the form '{}', which is not known", crate::name::escape(version))
+            }
+            Self::RegionImpossible { region } => {
+                write!(f, "the region is said to have {} bytes at {:#x}, which cannot be", region.len, region.offset)
+            }
             Self::RegionFlag => f.write_str("the region is not marked as memory without page structures"),
             Self::Length { what, span } => {
                 write!(f, "{what} has {} bytes at {:#x} by the device tree, which is not its size", span.len, span.offset)

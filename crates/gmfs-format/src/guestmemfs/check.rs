@@ -5,11 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::store::{Kind, Node, Store};
 use super::{
     ARRAY_BYTES, Anomaly, BITMAP_ALLOCATED, BITMAP_BYTES, BLOCK_BYTES, BlockNo, GHOST, GHOST_BEFORE, HandOver,
-    INODE_BYTES, InodeNo, PAGE_BYTES, PAGE_ENTRIES, Place, Remark, Span, len64, to_u32, to_usize,
+    INODE_BYTES, InodeNo, MAX_BLOCKS, PAGE_BYTES, PAGE_ENTRIES, Place, Remark, Span, block_offset, len64, to_u32,
+    to_usize,
 };
 use crate::chains::Linked as _;
 use crate::marks::{Bits, Runs};
 
+/// One past the last physical address.
+const ADDRESSES: u64 = 1 << 52;
 /// The superblock without debugging of locks.
 const SUPERBLOCK: u64 = 40;
 /// Direct maps start at multiples of this.
@@ -23,6 +26,8 @@ impl Store {
         let mut found: Vec<Anomaly> = self.chain_anomalies().iter().cloned().map(Anomaly::from).collect();
         if let Some(tree) = &self.parts.tree {
             self.tree(tree, &mut found);
+        } else if let Some(at) = self.parts.damaged_tree {
+            found.push(Anomaly::TreeDamaged { at });
         }
         self.check_superblock(&mut found);
         self.counts(&mut found);
@@ -38,6 +43,13 @@ impl Store {
     fn tree(&self, tree: &HandOver, found: &mut Vec<Anomaly>) {
         if !tree.whole {
             found.push(Anomaly::TreeCut);
+        }
+        if let Some(version) = &tree.other_form {
+            found.push(Anomaly::OtherForm { version: version.clone() });
+        }
+        let (end, most) = (tree.region.offset.checked_add(tree.region.len), block_offset(BlockNo(MAX_BLOCKS)));
+        if end.is_none_or(|end| end > ADDRESSES) || tree.region.len > most {
+            found.push(Anomaly::RegionImpossible { region: tree.region });
         }
         if !tree.no_page_structs {
             found.push(Anomaly::RegionFlag);

@@ -25,6 +25,19 @@ pub fn tree_at(source: &dyn ReadAt, at: u64) -> Option<HandOver> {
     (magic == fdt::MAGIC).then(|| HandOver::read(source, at)).flatten()
 }
 
+/// Whether a device tree of a guestmemfs file system starts at `at` that cannot be read: it is damaged, or has another form.
+/// Reads 4 bytes, and the page where they are the magic of a tree.
+#[must_use]
+pub fn is_damaged_tree(source: &dyn ReadAt, at: u64) -> bool {
+    const NAME: &[u8] = b"\0guestmemfs-v";
+    let mut magic = [0; 4];
+    if source.read_at(at, &mut magic).is_err() || magic != fdt::MAGIC || tree_at(source, at).is_some() {
+        return false;
+    }
+    let mut page = vec![0; small(super::PAGE_BYTES)];
+    source.read_at(at, &mut page).is_ok() && page.windows(NAME.len()).any(|found| found == NAME)
+}
+
 /// An array of inodes that was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Array {

@@ -54,6 +54,8 @@ pub enum By {
 pub struct Parts {
     /// What the device tree says, if there is one.
     pub tree: Option<HandOver>,
+    /// Without a tree: where one is that cannot be read.
+    pub damaged_tree: Option<u64>,
     /// The superblock, if it was found. Without a tree its length is not known; 40 bytes is what most kernels give it.
     pub superblock: Option<Span>,
     /// The address of the array of inodes.
@@ -62,7 +64,8 @@ pub struct Parts {
 
 impl From<HandOver> for Parts {
     fn from(tree: HandOver) -> Self {
-        Self { superblock: Some(tree.superblock), inodes: tree.inodes.offset, tree: Some(tree) }
+        let (superblock, inodes) = (Some(tree.superblock), tree.inodes.offset);
+        Self { superblock, inodes, tree: Some(tree), damaged_tree: None }
     }
 }
 

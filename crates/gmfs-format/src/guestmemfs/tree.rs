@@ -11,6 +11,8 @@ use crate::fdt::{self, Fdt, FdtError, Node};
 pub struct HandOver {
     /// Bytes that the tree has.
     pub tree_size: u64,
+    /// What it says that it is compatible with, if that is not `kho-v1` and `guestmemfs-v1`: another version, or damage.
+    pub other_form: Option<Box<[u8]>>,
     /// Whether all of the tree was read. If not, only its first page was: pages of mappings may be missing.
     pub whole: bool,
     /// The region with the content of files.
@@ -36,16 +38,21 @@ impl HandOver {
     #[must_use]
     pub fn of(tree: &Fdt, claimed: u64) -> Option<Self> {
         let root = tree.root();
-        if !says(root, b"kho-v1") {
-            return None;
-        }
-        let node = root.child(b"guestmemfs").filter(|node| says(*node, b"guestmemfs-v1"))?;
+        let node = root.child(b"guestmemfs")?;
+        // One of both has to be right: other trees have nodes of this name, too.
+        let other_form = match (says(root, b"kho-v1"), says(node, b"guestmemfs-v1")) {
+            (true, true) => None,
+            (true, false) => Some(compatible(node)),
+            (false, true) => Some(compatible(root)),
+            (false, false) => return None,
+        };
         let [region] = exactly(&mem(node.child(b"fs_mem")?)?)?;
         let [superblock, inodes, bitmap] = exactly(&mem(node.child(b"superblock")?)?)?;
         let table = node.child(b"mappings_to_inode");
         let pages = node.child(b"mappings_blocks").and_then(mem).unwrap_or_default();
         Some(Self {
             tree_size: claimed,
+            other_form,
             whole: tree.is_whole(),
             region: Span::new(region.address.get() & !1, region.length.get()),
             no_page_structs: region.address.get() & 1 == 1,
@@ -62,9 +69,6 @@ impl HandOver {
     /// first page says.
     pub(super) fn read(source: &dyn ReadAt, at: u64) -> Option<Self> {
         let front = Fdt::read_front(source, at).ok()?;
-        if !says(front.root(), b"kho-v1") {
-            return None;
-        }
         let claimed = fdt::claimed_size(source, at)?;
         if front.is_whole() {
             return Self::of(&front, claimed);
@@ -75,6 +79,12 @@ impl HandOver {
             Err(_) => None,
         }
     }
+}
+
+/// What a node says that it is compatible with.
+fn compatible(node: Node<'_>) -> Box<[u8]> {
+    let value = node.property(b"compatible").unwrap_or_default();
+    value.split(|byte| *byte == 0).next().unwrap_or_default().into()
 }
 
 /// Whether a node is compatible with this. Where the names of properties are not there, the value has to be enough.

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use gmfs_format::Layout;
 use gmfs_format::guestmemfs::{
-    ARRAY_BYTES, Array, HandOver, Parts, SetupData, Superblock, Words, array_at, inodes_after_root, setup_data_at,
-    tree_at,
+    ARRAY_BYTES, Array, HandOver, Parts, SetupData, Superblock, Words, array_at, inodes_after_root, is_damaged_tree,
+    setup_data_at, tree_at,
 };
 use gmfs_io::{ReadAt, ReadError, Span};
 use gmfs_volume::locate::{self, Confidence};
@@ -106,6 +106,7 @@ pub(super) fn search(
         found.extend(alone.iter().map(|array| Found {
             parts: Parts {
                 tree: None,
+                damaged_tree: trees.damaged,
                 superblock: words.superblock_of(source, *array).map(|at| Span::new(at, SUPERBLOCK)),
                 inodes: *array,
             },
@@ -123,6 +124,8 @@ pub(super) fn search(
 #[derive(Default)]
 struct Trees {
     found: Vec<Found>,
+    /// The first tree that cannot be read.
+    damaged: Option<u64>,
     looked_at: BTreeSet<u64>,
     records: BTreeSet<u64>,
 }
@@ -134,6 +137,8 @@ impl Trees {
             self.looked_at.insert(at);
             if let Some(tree) = tree_at(source, at) {
                 self.add(at, tree);
+            } else if self.damaged.is_none() && is_damaged_tree(source, at) {
+                self.damaged = Some(at);
             }
         }
         self.found.iter_mut().find(|found| found.trees.contains(&at))
@@ -232,6 +237,7 @@ impl Found {
         let there = array_at(source, self.parts.inodes).is_some();
         let confidence = match (&self.parts.tree, there) {
             _ if self.stale => Confidence::Possible,
+            (Some(tree), true) if tree.other_form.is_some() => Confidence::Likely,
             (Some(_), true) => Confidence::Certain,
             (Some(tree), false) => {
                 // Its root is damaged, its memory is not in the image, or is used for something else now.
