@@ -1,0 +1,140 @@
+#!/usr/bin/env python3
+"""Judges gmfs from outside by images whose truth is known, because this program made them.
+
+    tests/oracle/run.py --gmfs PATH [--seed N] [--seconds S] [--images N] [--family NAME] [--keep FOLDER] [--self-test]
+
+The images are hand-overs of Linux, made from what is known of the kernels' layouts; nothing here shares code with gmfs.
+It prints a line for each family of images, and the first faults with the command that shows them. The exit status is 1
+if there are faults.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import healthy
+from program import Program, Report
+
+FIRST_FAULTS = 20
+# How the time is shared among the families.
+SHARES = {"limits": 3, "random": 4, "kho": 1}
+
+
+class Run:
+    """One run over all families that were asked for."""
+
+    def __init__(self, options: argparse.Namespace, folder: Path) -> None:
+        self.options = options
+        self.folder = folder
+        self.report = Report(options.keep)
+        self.program = Program(options.gmfs.resolve(), self.report)
+
+    def family(self, name: str) -> None:
+        """Runs a family until its images or its share of the time are used up."""
+        self.report.current = name
+        family = self.report.family()
+        began = time.monotonic()
+        share = self.options.seconds * SHARES[name] / sum(SHARES[other] for other in self.options.family)
+        for _ in self.images(name):
+            family.images += 1
+            if time.monotonic() - began > share or 0 < self.options.images <= family.images:
+                break
+        family.seconds = time.monotonic() - began
+        print(
+            f"{name:<14} {family.images:6} images {family.facts:8} facts {family.seconds:7.1f} s "
+            f"{family.faults:5} faults",
+            flush=True,
+        )
+
+    def images(self, name: str) -> Iterator[None]:
+        """Judges one image after the other."""
+        return getattr(self, "_" + name)()
+
+    def _numbers(self) -> Iterator[int]:
+        number = self.options.seed * 1_000_000
+        while True:
+            yield number
+            number += 1
+
+    def _random(self) -> Iterator[None]:
+        for seed in self._numbers():
+            healthy.judge(self.program, healthy.random_handover(seed), self.folder / f"random-{seed}")
+            yield
+
+    def _kho(self) -> Iterator[None]:
+        for seed in self._numbers():
+            healthy.judge(self.program, healthy.random_kho(seed), self.folder / f"kho-{seed}")
+            yield
+
+    def _limits(self) -> Iterator[None]:
+        makers = list(healthy.limits().items())
+        # Another seed begins elsewhere, so that runs that are cut off reach all of them in time.
+        first = self.options.seed % len(makers)
+        for name, make in makers[first:] + makers[:first]:
+            image = self.folder / f"limit-{name.replace(', ', '-').replace(' ', '-')}"
+            healthy.judge(self.program, make(), image, name)
+            yield
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    today = int(datetime.date.today().strftime("%Y%m%d"))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gmfs", type=Path, required=True, help="the program to judge")
+    parser.add_argument("--seed", type=int, default=today, help="what images are made from (default: the date)")
+    parser.add_argument("--seconds", type=float, default=60, help="about how long all families take together")
+    parser.add_argument("--images", type=int, default=0, help="at most so many images of each family")
+    parser.add_argument("--family", choices=SHARES, action="append", help="only this family (can be repeated)")
+    parser.add_argument("--keep", type=Path, help="where images of faults are kept (default: a new folder in /tmp)")
+    parser.add_argument("--self-test", action="store_true", help="prove that wrong answers are noticed")
+    options = parser.parse_args()
+    options.family = options.family or list(SHARES)
+    if options.keep is None:
+        options.keep = Path(tempfile.mkdtemp(prefix="gmfs-oracle-"))
+    options.keep.mkdir(parents=True, exist_ok=True)
+    return options
+
+
+def finish(run: Run) -> int:
+    """Prints the first faults and the sum."""
+    report = run.report
+    for fault in report.faults[:FIRST_FAULTS]:
+        print(fault)
+    facts = sum(family.facts for family in report.families.values())
+    print(
+        f"{facts} facts compared by {run.program.commands} commands, the slowest took {run.program.slowest:.1f} s; "
+        f"{len(report.faults)} faults"
+    )
+    if report.faults:
+        for case, count in report.cases.most_common():
+            print(f"    {count:5} {case}")
+        print(f"images: {run.options.keep}")
+        return 1
+    if not any(run.options.keep.iterdir()):
+        run.options.keep.rmdir()
+    return 0
+
+
+def main() -> int:
+    """Runs the families."""
+    options = arguments()
+    print(f"seed {options.seed}, {options.gmfs}")
+    folder = Path(tempfile.mkdtemp(prefix="gmfs-oracle-work-"))
+    try:
+        run = Run(options, folder)
+        for name in options.family:
+            run.family(name)
+        return finish(run)
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
