@@ -7,8 +7,8 @@
 #   scripts/test.sh ARGS...    only the tests, with ARGS for cargo test
 #
 # With GMFS_SKIP_INSTALL=1 nothing is installed; tests that then lack something say so and are skipped.
-# GMFS_FUZZ_SECONDS is the time for each fuzz target (2; full: 600). At the end, the script lists how long each part
-# took. The exit status is 1 if a part failed.
+# GMFS_FUZZ_SECONDS is the time for each fuzz target (2; full: 600), GMFS_ORACLE_SECONDS that of the oracle (60; full:
+# 1200). At the end, the script lists how long each part took. The exit status is 1 if a part failed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -192,6 +192,13 @@ attack() {
     GMFS=$GMFS_STATIC scripts/attack.sh "${GMFS_ATTACK_SEED:-20261126}" "${GMFS_ATTACK_TRIALS:-50}"
 }
 
+oracle() {
+    command -v python3 >/dev/null || skip "python3 is not installed"
+    python3 -m py_compile tests/oracle/*.py
+    tests/oracle/run.py --gmfs "$GMFS_STATIC" --self-test
+    tests/oracle/run.py --gmfs "$GMFS_STATIC" --seconds "${GMFS_ORACLE_SECONDS:-$1}" ${GMFS_ORACLE_SEED:+--seed "$GMFS_ORACLE_SEED"}
+}
+
 codecs() {
     cargo test --quiet --locked -p gmfs-dump --lib -- kdump fuzzing 2>&1 | tee -a "$log"
 }
@@ -273,12 +280,16 @@ fi
 part tests "cargo test --workspace $*" tests "$@"
 if [ $mode != tests ]; then
     part attack "the program from outside" attack
+    if [ $mode = short ]; then
+        part oracle "what the program says of made hand-overs" oracle 60
+    fi
     part codecs "their tests once more, without the C libraries" codecs
 fi
 if [ $mode = full ]; then
     part "deb and rpm" "built, installed into an empty root, tried, removed" packages
     part "pages" "reports in a browser" pages
     part "more attacks" "seeds 1 to 20" more_attacks
+    part oracle "what the program says of made hand-overs, for longer" oracle 1200
     part "more random cases" "damage, crashes, codecs" more_cases
     part "long fuzzing" "${GMFS_FUZZ_SECONDS:-600} seconds for each target" long_fuzzing
     part mutants "laws of repair broken on purpose (hours)" mutants

@@ -66,7 +66,7 @@ def parse(data: bytes) -> list[tuple[str, Properties]]:
     if len(data) < 40:
         raise Broken("a device tree is cut off")
     magic, total, at, strings, _, version, last, _, strings_size, size = struct.unpack(">10I", data[:40])
-    if magic != MAGIC or version < 17 or last > 17 or total > len(data):
+    if magic != MAGIC or version < 16 or last > 17 or total > len(data):
         raise Broken("no header of a device tree")
     if at + size > total or strings + strings_size > total:
         raise Broken("parts of a device tree are past its end")

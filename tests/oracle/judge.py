@@ -6,6 +6,8 @@ import random
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,7 @@ class Judge:
         self.program, self.truth, self.image, self.options = program, truth, image, options
         self.rng = random.Random(truth.fdt)
         self.case = ""
+        self.last = Answer("", 0, b"", "")
         # How each file is typed, and how documents show it.
         self.typed: dict[File, str] = {}
         self.shown: dict[File, str] = {}
@@ -52,7 +55,17 @@ class Judge:
         names = [word for word in arguments[1:] if word.startswith("-")]
         others = [word for word in arguments[1:] if not word.startswith("-")]
         words = [arguments[0], *names, *self.options, str(self.image), *others]
-        return self.program.run(self.image, *words, case=self.case)
+        self.last = self.program.run(self.image, *words, case=self.case)
+        return self.last
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """What is done within is stopped, with a fault, by a document of a form that nothing foretold."""
+        try:
+            yield
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            text = f"a document of another form: {error!r}"
+            self.program.report.fault(self.image, self.last.command, text, self.case)
 
     def same(self, answer: Answer, what: str, got: Any, want: Any) -> None:
         """Counts a fact, and notes it if it is not so."""
@@ -65,6 +78,10 @@ class Judge:
 
     def healthy(self, notes: set[str]) -> None:
         """All commands, on an image in which nothing is wrong. `notes` are codes of what is only worth knowing."""
+        with self.reading():
+            self._healthy(notes)
+
+    def _healthy(self, notes: set[str]) -> None:
         self._scan()
         self._inspect()
         self._fsck(notes)
@@ -73,7 +90,7 @@ class Judge:
         elif self.truth.release.luo:
             self.listing()
             self._stat()
-            self._sample(self._map, self._cat)
+            self._sample(self._map, self.cat)
             self._extract()
         if self.truth.moment == FROZEN:
             self._who()
@@ -120,7 +137,8 @@ class Judge:
     def _users(self, answer: Answer, document: Json) -> None:
         users = [(user["name"], user["address"]) for user in document.get("users") or []]
         self.same(answer, "users", users, [user[:2] for user in self.truth.users])
-        regions = [(region["label"], region["address"], region["length"]) for region in document["reserve_mem"] or []]
+        found = document.get("reserve_mem") or []
+        regions = [(region["label"], region["address"], region["length"]) for region in found]
         self.same(answer, "reserve_mem", regions, self.truth.reserve_mem)
 
     def _preserved(self, answer: Answer, document: Json) -> None:
@@ -132,7 +150,8 @@ class Judge:
             by_user[owner.user] += PAGE << order
         known = {name for name, _, _ in self.truth.users} | {"KHO", "no known user"}
         users = {user["user"]: user["bytes"] for user in document.get("users") or []}
-        if self.truth.moment == RUNNING and any(not file.size for session in self.truth.sessions for file in session.files):
+        files = [file for session in self.truth.sessions for file in session.files]
+        if self.truth.moment == RUNNING and not all(file.size for file in files):
             return  # An empty file need not be told from an empty page.
         self.same(answer, "bytes by user", users, {name: by_user[name] for name in known})
 
@@ -247,7 +266,8 @@ class Judge:
         got = (answer.status, pages_of_extents(document.get("extents")), document.get("holes"), document.get("lost"))
         self.same(answer, f"map of {self.shown[file]}", got, (0, file.extents(), [], []))
 
-    def _cat(self, file: File) -> None:
+    def cat(self, file: File) -> None:
+        """`cat` of one file."""
         answer = self.run("cat", self.typed[file])
         if not self._is_there(file):
             self.same(answer, "content that the image lacks is refused", answer.status not in (0, 1), True)
@@ -269,6 +289,8 @@ class Judge:
             answer = self.run("extract", self.typed[file], str(folder / "one"))
             self.same(answer, "status", answer.status, 0)
             self.same(answer, "content", _same_bytes(_content(folder / "one"), file.content), "the same bytes")
+            if len(files) < len(self.typed):
+                return  # A file whose content is absent ends the command.
             answer = self.run("extract", "/", str(folder / "all"))
             for session in self.truth.sessions:
                 for file in session.files if is_plain(session.name) else []:
@@ -291,7 +313,7 @@ class Judge:
         self.same(answer, "files that are not shown", missing, set())
         for path in sorted(found & files.keys())[:SAMPLE]:
             self.typed[files[path]] = self.shown[files[path]] = path
-        self._sample(self._map, self._cat)
+        self._sample(self._map, self.cat)
 
     # --- who ---
 

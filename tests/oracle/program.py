@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import resource
 import shlex
 import shutil
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ADDRESS_SPACE = 1536 << 20
-SECONDS = 30
+SECONDS = 30.0
 # What gmfs documents: 0 to 2, and sums of 1, 4, 8, 16 and 32 for fsck.
 STATUSES = range(64)
 
@@ -75,9 +77,11 @@ class Report:
     def fault(self, image: Path, command: str, text: str, case: str = "") -> None:
         """Notes a fault. `case` names what was planted, or is empty."""
         self.family().faults += 1
-        self.cases[f"{self.current} {case}".strip()] += 1
+        kind = case or re.sub(r"0x[0-9a-f]+|[0-9]+", "N", text.split(": says ")[0])
+        self.cases[f"{self.current}: {kind}"] += 1
         kept = self._kept(image)
-        self.faults.append(f"{self.current}: {case or image.stem}: {text}\n    {command.replace(str(image), str(kept))}")
+        command = command.replace(str(image), str(kept))
+        self.faults.append(f"{self.current}: {case or image.stem}: {text}\n    {command}")
 
     def _kept(self, image: Path) -> Path:
         if self.keep is None or not image.exists():
@@ -106,7 +110,7 @@ class Program:
         try:
             done = subprocess.run(command, capture_output=True, timeout=SECONDS, preexec_fn=_limit, check=False)
         except subprocess.TimeoutExpired:
-            self.report.fault(image, shown, f"not finished after {SECONDS} seconds", case)
+            self.report.fault(image, shown, f"not finished after {SECONDS:g} seconds", case)
             return Answer(shown, -1, b"", "")
         self.slowest = max(self.slowest, time.monotonic() - began)
         errors = done.stderr.decode("utf-8", "replace")
@@ -118,5 +122,6 @@ class Program:
 
 def _limit() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    seconds = math.ceil(SECONDS)
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import random
 import shutil
 import sys
 import tempfile
@@ -19,12 +20,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import damages
 import healthy
+import mutants
+import self_test
 from program import Program, Report
 
 FIRST_FAULTS = 20
+FILE_NAME = str.maketrans(" ,:/^", "-----")
 # How the time is shared among the families.
-SHARES = {"limits": 3, "random": 4, "kho": 1}
+SHARES = {"limits": 3, "random": 4, "kho": 1, "damages": 8, "mutants": 4}
 
 
 class Run:
@@ -78,8 +83,23 @@ class Run:
         # Another seed begins elsewhere, so that runs that are cut off reach all of them in time.
         first = self.options.seed % len(makers)
         for name, make in makers[first:] + makers[:first]:
-            image = self.folder / f"limit-{name.replace(', ', '-').replace(' ', '-')}"
+            image = self.folder / f"limit-{name.translate(FILE_NAME)}"
             healthy.judge(self.program, make(), image, name)
+            yield
+
+    def _damages(self) -> Iterator[None]:
+        rows = [(damage, release) for damage in damages.table() for release in damage.releases]
+        random.Random(self.options.seed).shuffle(rows)
+        for number, (damage, release) in enumerate(rows):
+            image = self.folder / f"damage-{release}-{damage.name.translate(FILE_NAME)}.elf"
+            damages.DamageJudge(self.program, damage, release, image, number).run()
+            image.unlink()
+            yield
+
+    def _mutants(self) -> Iterator[None]:
+        of_releases = mutants.Mutants(self.program, self.folder, self.options.seed)
+        for seed in self._numbers():
+            of_releases.judge(seed)
             yield
 
 
@@ -128,6 +148,8 @@ def main() -> int:
     print(f"seed {options.seed}, {options.gmfs}")
     folder = Path(tempfile.mkdtemp(prefix="gmfs-oracle-work-"))
     try:
+        if options.self_test:
+            return self_test.run(options.gmfs.resolve(), folder)
         run = Run(options, folder)
         for name in options.family:
             run.family(name)
