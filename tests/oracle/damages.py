@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -33,6 +34,7 @@ MEMFD2 = RADIX
 TOLD = "told"  # It does not say "clean".
 NOTED = "noted"  # It lists at least a note, or does not say "clean".
 FREE = "free"  # It may say what it likes: the facts allow this, or do not decide.
+RIGHT = "right"  # It says "clean" only if what is shown of preserved memory is right.
 ABSENT = "absent"  # It says that something is missing from the image (status bit 8).
 
 Touched = list[File]
@@ -143,6 +145,8 @@ def _healthy(release: str, scratch: bool) -> Handover:
     if scratch:
         for start, length in ((0x1800000, 0x400000), (0x1C00000, 0x800000), (0x2400000, 0x400000)):
             truth.add_scratch(start, length)
+    if not truth.release.luo:
+        return truth
     truth.add_reserve_mem("alpha", 64)
     truth.add_reserve_mem("beta", 13)
     one = truth.add_session("one")
@@ -232,7 +236,8 @@ def _elsewhere(change: Callable[[Victim], object]) -> Change:
 
 def table() -> list[Damage]:
     """All damages."""
-    return [*_roots(), *_lists(), *_records(), *_folios(), *_preserved(), *_maps(), *_scratch(), *_users(), *_absent()]
+    hand_over = [*_roots(), *_lists(), *_records(), *_folios(), *_preserved(), *_scratch()]
+    return [*hand_over, *_maps(), *_one_bitmap(), *_users(), *_absent()]
 
 
 def _roots() -> list[Damage]:
@@ -646,6 +651,18 @@ def _maps() -> list[Damage]:
     ]
 
 
+def _one_bitmap() -> list[Damage]:
+    """One bitmap of 512 bytes at the start of a page, with bytes of others behind it: it could be one of 4096 bytes."""
+
+    def prepare(truth: Handover) -> None:
+        truth.memory.ram = [(0x200000, 0x1000000)]
+        truth.foreign_slab = True
+        for number in range(3):
+            truth.add_reserve_mem(f"r{number}", 1)
+
+    return [Damage("one bitmap before foreign bytes", ("6.16",), _elsewhere(lambda it: None), RIGHT, prepare=prepare)]
+
+
 def _empty_page(it: Victim) -> int:
     return it.truth.memory.allocate()
 
@@ -839,6 +856,11 @@ class DamageJudge:
         elif demand == NOTED:
             silent = answer.status == 0 and not document.get("findings")
             self.judge.same(answer, "nothing to note", silent, False)
+        elif demand == RIGHT and answer.status == 0:
+            answer = self.judge.run("inspect", "--json")
+            orders = (answer.json().get("preserved") or {}).get("orders") or []
+            want = Counter(order for _, order in self.it.truth.preserved)
+            self.judge.same(answer, "orders", {entry["order"]: entry["count"] for entry in orders}, dict(want))
         elif demand == ABSENT:
             self.judge.same(answer, "status has the bit for what could not be checked", answer.status & 8, 8)
 
@@ -857,6 +879,8 @@ class DamageJudge:
             for file in session.files
             if file not in touched
         }
+        if not files:
+            return
         judge.shown = judge.typed = files
         answer = judge.run("stat", "--json", *files.values())
         found = answer.json().get("files") or []

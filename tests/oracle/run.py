@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import damages
+import drivers
 import healthy
 import mutants
 import self_test
@@ -29,7 +30,7 @@ from program import Program, Report
 FIRST_FAULTS = 20
 FILE_NAME = str.maketrans(" ,:/^", "-----")
 # How the time is shared among the families.
-SHARES = {"limits": 3, "random": 4, "kho": 1, "damages": 8, "mutants": 4}
+SHARES = {"limits": 3, "random": 4, "kho": 1, "damages": 8, "mutants": 4, "pkernfs": 1, "guestmemfs": 1, "drivers": 2}
 
 
 class Run:
@@ -94,6 +95,24 @@ class Run:
             image = self.folder / f"damage-{release}-{damage.name.translate(FILE_NAME)}.elf"
             damages.DamageJudge(self.program, damage, release, image, number).run()
             image.unlink()
+            yield
+
+    def _pkernfs(self) -> Iterator[None]:
+        return self._stores("pkernfs")
+
+    def _guestmemfs(self) -> Iterator[None]:
+        return self._stores("guestmemfs")
+
+    def _stores(self, layout: str) -> Iterator[None]:
+        for seed in self._numbers():
+            drivers.judge_healthy(self.program, layout, seed, self.folder)
+            yield
+
+    def _drivers(self) -> Iterator[None]:
+        rows = [(damage, layout) for damage in drivers.store_damages() for layout in damage.layouts]
+        random.Random(self.options.seed).shuffle(rows)
+        for damage, layout in rows:
+            drivers.judge_damage(self.program, damage, layout, self.folder)
             yield
 
     def _mutants(self) -> Iterator[None]:
