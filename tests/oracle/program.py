@@ -63,6 +63,7 @@ class Report:
     quiet: bool = False
     families: dict[str, Family] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
+    first: dict[str, str] = field(default_factory=dict)
     cases: Counter[str] = field(default_factory=Counter)
     current: str = ""
 
@@ -82,6 +83,7 @@ class Report:
         kept = self._kept(image)
         command = command.replace(str(image), str(kept))
         self.faults.append(f"{self.current}: {case or image.stem}: {text}\n    {command}")
+        self.first.setdefault(kind, self.faults[-1])
 
     def _kept(self, image: Path) -> Path:
         if self.keep is None or not image.exists():
@@ -99,7 +101,7 @@ class Program:
         self.path = path
         self.report = report
         self.commands = 0
-        self.slowest = 0.0
+        self.slowest = (0.0, "")
 
     def run(self, image: Path, *arguments: str, case: str = "") -> Answer:
         """Runs a command; one that crashes, hangs or takes too much memory is a fault."""
@@ -112,7 +114,7 @@ class Program:
         except subprocess.TimeoutExpired:
             self.report.fault(image, shown, f"not finished after {SECONDS:g} seconds", case)
             return Answer(shown, -1, b"", "")
-        self.slowest = max(self.slowest, time.monotonic() - began)
+        self.slowest = max(self.slowest, (time.monotonic() - began, shown))
         errors = done.stderr.decode("utf-8", "replace")
         self.report.fact()
         if done.returncode not in STATUSES or "panicked" in errors or "memory allocation" in errors:

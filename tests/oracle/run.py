@@ -4,8 +4,8 @@
     tests/oracle/run.py --gmfs PATH [--seed N] [--seconds S] [--images N] [--family NAME] [--keep FOLDER] [--self-test]
 
 The images are hand-overs of Linux, made from what is known of the kernels' layouts; nothing here shares code with gmfs.
-It prints a line for each family of images, and the first faults with the command that shows them. The exit status is 1
-if there are faults.
+It prints a line for each family of images, and the first fault of each kind with the command that shows it. The exit
+status is 1 if there are faults.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import bombs
 import damages
 import drivers
 import healthy
@@ -30,7 +31,17 @@ from program import Program, Report
 FIRST_FAULTS = 20
 FILE_NAME = str.maketrans(" ,:/^", "-----")
 # How the time is shared among the families.
-SHARES = {"limits": 3, "random": 4, "kho": 1, "damages": 8, "mutants": 4, "pkernfs": 1, "guestmemfs": 1, "drivers": 2}
+SHARES = {
+    "limits": 3,
+    "random": 4,
+    "kho": 1,
+    "damages": 8,
+    "mutants": 4,
+    "bombs": 2,
+    "pkernfs": 1,
+    "guestmemfs": 1,
+    "drivers": 2,
+}
 
 
 class Run:
@@ -115,6 +126,13 @@ class Run:
             drivers.judge_damage(self.program, damage, layout, self.folder)
             yield
 
+    def _bombs(self) -> Iterator[None]:
+        names = list(bombs.bombs())
+        random.Random(self.options.seed).shuffle(names)
+        for name in names:
+            bombs.judge(self.program, name, self.folder / f"bomb-{name.translate(FILE_NAME)}.elf")
+            yield
+
     def _mutants(self) -> Iterator[None]:
         of_releases = mutants.Mutants(self.program, self.folder, self.options.seed)
         for seed in self._numbers():
@@ -144,12 +162,12 @@ def arguments() -> argparse.Namespace:
 def finish(run: Run) -> int:
     """Prints the first faults and the sum."""
     report = run.report
-    for fault in report.faults[:FIRST_FAULTS]:
+    for fault in list(report.first.values())[:FIRST_FAULTS]:
         print(fault)
     facts = sum(family.facts for family in report.families.values())
     print(
-        f"{facts} facts compared by {run.program.commands} commands, the slowest took {run.program.slowest:.1f} s; "
-        f"{len(report.faults)} faults"
+        f"{facts} facts compared by {run.program.commands} commands; {len(report.faults)} faults\n"
+        f"slowest: {run.program.slowest[0]:.1f} s, {run.program.slowest[1][:150]}"
     )
     if report.faults:
         for case, count in report.cases.most_common():
