@@ -264,6 +264,11 @@ def _roots() -> list[Damage]:
             _anywhere(lambda it: it.replace(it.truth.luo, b"luo-session\0", b"luo-sessiox\0")),
         ),
         Damage(
+            "LUO tree: no number of the live update",
+            TREE,
+            _elsewhere(lambda it: it.replace(it.truth.luo, b"liveupdate-number", b"liveupdate-numbex")),
+        ),
+        Damage(
             "7.1 without FLBs",
             ("7.1",),
             _elsewhere(lambda it: it.replace(it.truth.luo, b"luo-flb\0", b"luo-flx\0")),

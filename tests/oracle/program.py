@@ -78,7 +78,8 @@ class Report:
     def fault(self, image: Path, command: str, text: str, case: str = "") -> None:
         """Notes a fault. `case` names what was planted, or is empty."""
         self.family().faults += 1
-        kind = case or re.sub(r"0x[0-9a-f]+|[0-9]+", "N", text.split(": says ")[0])
+        # A damage is one kind in all releases; other faults are of one kind if they differ in numbers only.
+        kind = re.sub(r"^[0-9.]+: ", "", case) or re.sub(r"0x[0-9a-f]+|[0-9]+", "N", text.split(": says ")[0])
         self.cases[f"{self.current}: {kind}"] += 1
         kept = self._kept(image)
         command = command.replace(str(image), str(kept))
