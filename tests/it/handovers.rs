@@ -311,6 +311,28 @@ fn a_list_that_several_files_have_counts_for_one() {
     assert!(checked.code == 4 && checked.text().contains("GM0803"), "{}", checked.all());
 }
 
+/// A slash in a name is one, and not the bytes that stand for it somewhere.
+#[test]
+fn names_with_slashes_and_with_odd_bytes_stay_apart() {
+    let sandbox = Sandbox::new();
+    let names: [&[u8]; 3] = [b"a/b", b"a\xc0\xafb", b""];
+    let sessions: Vec<_> = names.iter().zip(1..).map(|(name, token)| (*name, vec![MadeFile::new(token, 9)])).collect();
+    let made = Made::new(Form::V619, &sessions);
+    sandbox.write("dump", &made.memory.elf());
+    let listed = sandbox.gmfs("ls dump --json").json()["entries"].clone();
+    let of = |name: &str| {
+        listed.as_array().unwrap().iter().find(|entry| entry["path"] == name).unwrap()["path_bytes"].clone()
+    };
+    assert_eq!((of("/a\\x2fb"), of("/a\\xc0\\xafb")), ("2f612f62".into(), "2f61c0af62".into()), "{listed}");
+    for (path, token) in [("/a\\x2fb", 1), ("/a\\xc0\\xafb", 2), ("/\\x00", 3)] {
+        let cat = sandbox.gmfs(&format!("cat dump {path}/{token:#x}"));
+        assert!(cat.code == 0 && cat.stdout == content(token, 0)[..9], "{path}: {}", cat.stderr);
+    }
+    std::fs::create_dir(sandbox.path("to")).unwrap();
+    sandbox.ok("extract dump / to");
+    assert_eq!(std::fs::read_dir(sandbox.path("to")).unwrap().count(), 3);
+}
+
 #[test]
 fn two_files_never_become_one_outside() {
     let sandbox = Sandbox::new();

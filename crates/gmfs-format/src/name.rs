@@ -5,11 +5,76 @@ use std::fmt::Write as _;
 /// The maximum length of a name in bytes.
 pub const MAX_NAME: usize = 255;
 
-/// Stands for a slash, in names of a layout whose names can have one: the two bytes of an overlong UTF-8 slash, which
-/// valid text does not have. [`escape`] shows them as `\x2f`.
-const SLASH: [u8; 2] = [0xc0, 0xaf];
-/// Stands for an empty name: an overlong NUL, shown as `\x00`.
-const NOTHING: [u8; 2] = [0xc0, 0x80];
+/// Stands for a slash, in names of a layout whose names can have one: a NUL, which no layout has in a name, and a byte that
+/// makes it no text. [`escape`] shows it as `\x2f`.
+const SLASH: [u8; 2] = [0, 0xaf];
+/// Stands for an empty name, shown as `\x00`.
+const NOTHING: [u8; 2] = [0, 0x80];
+
+/// What stands for something in the name of an entry.
+struct Stand {
+    bytes: [u8; 2],
+    /// The bytes that the name has in its own layout.
+    own: &'static [u8],
+    /// How they are shown.
+    shown: &'static str,
+    /// An overlong form of them in UTF-8, which text does not have and a file's name can have.
+    overlong: [u8; 2],
+}
+
+static STANDS: [Stand; 2] = [
+    Stand { bytes: SLASH, own: b"/", shown: "\\x2f", overlong: [0xc0, 0xaf] },
+    Stand { bytes: NOTHING, own: b"", shown: "\\x00", overlong: [0xc0, 0x80] },
+];
+
+/// A name in pieces: bytes that stand for themselves, and after each piece what stands for something else; after the last piece
+/// nothing.
+fn pieces(name: &[u8]) -> impl Iterator<Item = (&[u8], Option<&'static Stand>)> {
+    let mut rest = Some(name);
+    std::iter::from_fn(move || {
+        let here = rest?;
+        let stands = |pair: &[u8]| STANDS.iter().find(|stand| stand.bytes == pair);
+        let next = here.windows(2).enumerate().find_map(|(at, pair)| Some((at, stands(pair)?)));
+        match next {
+            Some((at, stands)) => {
+                rest = here.get(at.saturating_add(2)..);
+                Some((here.get(..at)?, Some(stands)))
+            }
+            None => {
+                rest = None;
+                Some((here, None))
+            }
+        }
+    })
+}
+
+/// A name or a path with something else for what [`entry`] put there.
+fn with(name: &[u8], bytes: impl Fn(&'static Stand) -> &'static [u8]) -> Vec<u8> {
+    let mut all = Vec::with_capacity(name.len());
+    for (piece, stand) in pieces(name) {
+        all.extend_from_slice(piece);
+        all.extend_from_slice(stand.map(&bytes).unwrap_or_default());
+    }
+    all
+}
+
+/// Converts the name of a directory entry, or a path, to the bytes that it has in its own layout.
+#[must_use]
+pub fn own(name: &[u8]) -> Vec<u8> {
+    with(name, |stand| stand.own)
+}
+
+/// Names that a file outside of the store can have instead of that of a directory entry, the better ones first. They are
+/// different for different entries, but another entry may have such a name of its own. None if the name itself will do.
+#[must_use]
+pub fn substitutes(name: &[u8]) -> Vec<Vec<u8>> {
+    if pieces(name).all(|(_, stand)| stand.is_none()) {
+        return Vec::new();
+    }
+    // An overlong form among other bytes that look like one can be that of another name.
+    let overlong = (!name.contains(&0xc0)).then(|| with(name, |stand| &stand.overlong));
+    overlong.into_iter().chain([escape(name).into_bytes()]).collect()
+}
 
 /// Converts a name of a layout in which names can have slashes, or can be empty, to the name of a directory entry.
 #[must_use]
@@ -24,19 +89,7 @@ pub fn entry(name: &[u8]) -> Box<[u8]> {
 /// Converts the name of a directory entry to a name that a file outside of the store can have.
 #[must_use]
 pub fn outside(name: &[u8]) -> Vec<u8> {
-    let mut rest = name;
-    let mut shown = Vec::with_capacity(name.len());
-    while let Some((first, after)) = rest.split_first() {
-        let stands = [(SLASH, &b"\\x2f"[..]), (NOTHING, &b"\\x00"[..])];
-        if let Some((bytes, text)) = stands.into_iter().find(|(bytes, _)| rest.starts_with(bytes)) {
-            shown.extend_from_slice(text);
-            rest = rest.get(bytes.len()..).unwrap_or_default();
-        } else {
-            shown.push(*first);
-            rest = after;
-        }
-    }
-    shown
+    with(name, |stand| stand.shown.as_bytes())
 }
 
 /// Converts a path with the escapes that [`escape`] makes to bytes. `\x2f` is a slash in a name. Returns `None` if
@@ -122,6 +175,15 @@ pub fn check(name: &[u8]) -> Result<(), NameError> {
 #[must_use]
 pub fn escape(name: &[u8]) -> String {
     let mut shown = String::with_capacity(name.len());
+    for (piece, stand) in pieces(name) {
+        push_escaped(&mut shown, piece);
+        shown.push_str(stand.map_or("", |stand| stand.shown));
+    }
+    shown
+}
+
+/// Appends bytes that stand for themselves.
+fn push_escaped(shown: &mut String, name: &[u8]) {
     for chunk in name.utf8_chunks() {
         for c in chunk.valid().chars() {
             match c {
@@ -129,20 +191,15 @@ pub fn escape(name: &[u8]) -> String {
                 '\t' => shown.push_str("\\t"),
                 '\r' => shown.push_str("\\r"),
                 '\\' => shown.push_str("\\\\"),
-                c if c.is_control() && c.is_ascii() => push_hex(&mut shown, u32::from(c)),
+                c if c.is_control() && c.is_ascii() => push_hex(shown, u32::from(c)),
                 c if hidden(c) => shown.extend(c.escape_unicode()),
                 c => shown.push(c),
             }
         }
         for byte in chunk.invalid() {
-            push_hex(&mut shown, u32::from(*byte));
+            push_hex(shown, u32::from(*byte));
         }
     }
-    // Overlong bytes come out of here one by one.
-    if shown.contains("\\xc0") {
-        shown = shown.replace("\\xc0\\xaf", "\\x2f").replace("\\xc0\\x80", "\\x00");
-    }
-    shown
 }
 
 /// Characters that are invisible or that reorder text: control characters, bidirectional marks, line separators, zero
@@ -173,6 +230,8 @@ pub fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -207,6 +266,27 @@ mod tests {
         for plain in ["plain", "\\q", "\\x2", "\\u{d800}", "\\"] {
             assert_eq!(unescape(plain.as_bytes()), None, "{plain}");
         }
+    }
+
+    /// Names of one layout stay different, whatever bytes they have.
+    #[test]
+    fn no_two_names_become_one() {
+        let parts: [&[u8]; 8] = [b"/", b"", b"a", b"\xc0", b"\xaf", b"\x80", b"\\x2f", b"\\"];
+        let two = parts.iter().flat_map(|one| parts.map(|other| [*one, other].concat()));
+        let names: BTreeSet<Vec<u8>> = two.flat_map(|two| parts.map(|third| [&two[..], third].concat())).collect();
+        let mut seen: [BTreeSet<Vec<u8>>; 3] = Default::default();
+        for name in &names {
+            let entry = entry(name);
+            assert_eq!(own(&entry), *name);
+            assert!(seen[0].insert(entry.to_vec()), "{name:?}");
+            assert!(seen[1].insert(escape(&entry).into_bytes()), "{name:?}");
+            for other in substitutes(&entry) {
+                assert_eq!(check(&other), Ok(()), "{name:?}");
+                assert!(seen[2].insert(other), "{name:?}");
+            }
+        }
+        assert!(substitutes(b"plain \xc0\xaf").is_empty());
+        assert_eq!(escape(&entry(b"a\xc0\xafb")), "a\\xc0\\xafb");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What is known of a store, and how requests that read are answered.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::ops::Range;
@@ -11,7 +12,7 @@ use fuser::{Errno, FileAttr, FileType, INodeNo};
 use gmfs::content::{self, Each, Gap, Part};
 use gmfs::open::ReadLock;
 use gmfs::{ImageSpec, Store};
-use gmfs_format::model::{Inode, InodeNo, Kind, Piece};
+use gmfs_format::model::{Inode, InodeNo, Kind, Piece, Tree};
 use gmfs_format::name;
 use gmfs_image::{FileError, Locking};
 use gmfs_io::ReadAt as _;
@@ -215,7 +216,14 @@ impl State {
             Err(_) => return Err(Errno::ENOENT),
             Ok(()) => {}
         }
-        let found = self.view.tree.lookup(parent.ino, name).map(|inode| inode.ino);
+        let tree = &self.view.tree;
+        let found = tree.lookup(parent.ino, name).or_else(|| {
+            // A name that stands for one that no file outside can have has one of these bytes.
+            let may_stand = name.iter().any(|byte| matches!(byte, 0xc0 | b'\\' | b'~'));
+            let mut named = tree.children(parent.ino).filter(|_| may_stand).filter(|inode| inode.name.contains(&0));
+            named.find(|inode| mounted_name(tree, inode).as_deref() == Some(name))
+        });
+        let found = found.map(|inode| inode.ino);
         self.by_number(found.filter(|ino| !self.is_removed(*ino)).ok_or(Errno::ENOENT)?)
     }
 
@@ -350,13 +358,27 @@ impl State {
         let kind = |kind: Kind| if kind == Kind::Directory { FileType::Directory } else { FileType::RegularFile };
         let dots = [(ino, &b"."[..]), (number(directory.parent), &b".."[..])];
         let dots = dots.map(|(ino, name)| Listed { ino, kind: FileType::Directory, name: name.into() });
-        let shown = self.view.tree.children(directory.ino).filter(|inode| {
-            inode.ino != InodeNo::ROOT && name::check(&inode.name).is_ok() && !self.is_removed(inode.ino)
+        let tree = &self.view.tree;
+        let shown =
+            tree.children(directory.ino).filter(|inode| inode.ino != InodeNo::ROOT && !self.is_removed(inode.ino));
+        let entries = shown.filter_map(|inode| {
+            let name = mounted_name(tree, inode)?;
+            Some(Listed { ino: number(inode.ino), kind: kind(inode.kind), name: name.into() })
         });
-        let entries =
-            shown.map(|inode| Listed { ino: number(inode.ino), kind: kind(inode.kind), name: inode.name.clone() });
         let listing = Arc::new(dots.into_iter().chain(entries).collect::<Vec<_>>());
         self.handles.insert(handle, Handle::Directory(Arc::clone(&listing)));
         Ok(listing)
     }
+}
+
+/// The name of an inode in a filesystem: its own if that is possible, otherwise one that no other entry has. `None` if its name
+/// is damaged.
+fn mounted_name<'t>(tree: &Tree, inode: &'t Inode) -> Option<Cow<'t, [u8]>> {
+    if name::check(&inode.name).is_ok() {
+        return Some(Cow::Borrowed(&inode.name));
+    }
+    let names = name::substitutes(&inode.name);
+    let numbered = names.last().map(|last| [last, format!("~{}", inode.ino).as_bytes()].concat());
+    let free = |name: &Vec<u8>| name::check(name).is_ok() && tree.lookup(inode.parent, name).is_none();
+    names.into_iter().chain(numbered).find(free).map(Cow::Owned)
 }

@@ -174,7 +174,7 @@ pub fn read<T: DeserializeOwned>(command: &str, document: &[u8]) -> Result<Answe
 pub fn text(bytes: &[u8]) -> (String, Option<String>) {
     match std::str::from_utf8(bytes) {
         Ok(text) => (text.to_owned(), None),
-        Err(_) => (gmfs_format::name::escape(bytes), Some(hex(bytes))),
+        Err(_) => (gmfs_format::name::escape(bytes), Some(hex(&gmfs_format::name::own(bytes)))),
     }
 }
 

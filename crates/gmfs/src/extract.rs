@@ -187,12 +187,12 @@ pub fn walk<'t, E>(
     let mut escaped: BTreeMap<(InodeNo, Vec<u8>), InodeNo> = BTreeMap::new();
     let walked = walk::walk(tree, top, |step| {
         // A name in a damaged store may be a path that leads elsewhere.
-        let name = name::check(&step.inode.name).is_err().then_some(Why::Name);
+        let own = name::outside(&step.inode.name);
+        let name = name::check(&own).is_err().then_some(Why::Name);
         if let Some(why) = name.or_else(|| store.content_fault(step.inode.ino).map(|_| Why::NoContent)) {
             left_out.push((step.inode, why));
             return Ok(Go::Past);
         }
-        let own = name::outside(&step.inode.name);
         // Only what stands for bytes that no file's name can have makes two names one, and it has a backslash.
         if own.contains(&b'\\') {
             let first = *escaped.entry((step.inode.parent, own.clone())).or_insert(step.inode.ino);

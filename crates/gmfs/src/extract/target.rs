@@ -49,9 +49,9 @@ impl Target {
         if top.ino == InodeNo::ROOT {
             return Ok(Self(Of::Existing(parent)));
         }
-        name::check(&top.name).map_err(|source| Error::Name { name: top.name.to_vec(), source })?;
-        let name = OsString::from_vec(name::outside(&top.name));
-        Ok(Self(Of::Entry { parent, name, slash: false }))
+        let name = name::outside(&top.name);
+        name::check(&name).map_err(|source| Error::Name { name: top.name.to_vec(), source })?;
+        Ok(Self(Of::Entry { parent, name: OsString::from_vec(name), slash: false }))
     }
 
     /// The path of what is to be made; of a directory that exists, its own.
