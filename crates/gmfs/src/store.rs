@@ -5,6 +5,7 @@ mod known_as;
 mod luo;
 mod memory_map;
 mod native;
+mod page_set;
 mod pkernfs;
 
 use std::collections::BTreeMap;

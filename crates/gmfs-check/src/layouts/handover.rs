@@ -287,16 +287,16 @@ impl Check<'_> {
             Some(Ok(root)) => {
                 // 6.19 has no such objects, and 7.0 cannot be told from it: only from 7.1 on is their node missed.
                 let has_none = self.store.tree.version == Version::V1;
-                match (root.no_flbs, root.flbs, self.store.flbs.fault) {
-                    (Some(NoFlbs::Node), ..) if has_none => {}
-                    (Some(why), ..) => {
+                match (root.flbs, self.store.flbs.fault) {
+                    (Err(NoFlbs::Node), _) if has_none => {}
+                    (Err(why), _) => {
                         let problem = Problem::LuoRootBad { why: Text::from(&why) };
                         self.found.add(problem, LUO, page(root.at), None);
                     }
-                    (None, Some(at), Some(fault @ (Fault::BadLink { .. } | Fault::Unreadable { .. }))) => {
+                    (Ok(at), Some(fault @ (Fault::BadLink { .. } | Fault::Unreadable { .. }))) => {
                         self.fault(&fault, FLBS, page(at), None);
                     }
-                    (None, Some(at), fault) => {
+                    (Ok(at), fault) => {
                         if let Some(fault) = fault {
                             self.fault(&fault, FLBS, page(at), None);
                         }
@@ -305,7 +305,6 @@ impl Check<'_> {
                             self.fault(&Fault::Twice { holder: root.at, at }, FLBS, page(at), None);
                         }
                     }
-                    (None, None, _) => {}
                 }
             }
         }

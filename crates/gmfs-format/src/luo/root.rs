@@ -94,10 +94,8 @@ pub struct Root {
     pub number: u64,
     /// Where the sessions are; 0 if nowhere.
     pub sessions: u64,
-    /// Where the objects are that files depend on.
-    pub flbs: Option<u64>,
-    /// Why that is not said, or cannot be.
-    pub no_flbs: Option<NoFlbs>,
+    /// Where the objects are that files depend on, or why that is not known.
+    pub flbs: Result<u64, NoFlbs>,
 }
 
 impl Root {
@@ -124,9 +122,8 @@ impl Root {
         }
         let raw: LuoRaw = read(source, at).map_err(unreadable)?;
         let (number, sessions) = (raw.number.get(), raw.sessions.get());
-        let flbs = raw.flbs.get();
-        let no_flbs = (flbs == 0).then_some(NoFlbs::Address);
-        Ok(Self { at, layout: Layout::Blocks, number, sessions, flbs: Some(flbs), no_flbs })
+        let flbs = Some(raw.flbs.get()).filter(|at| *at != 0).ok_or(NoFlbs::Address);
+        Ok(Self { at, layout: Layout::Blocks, number, sessions, flbs })
     }
 
     fn from_tree(at: u64, fdt: &Fdt) -> Result<Self, RootError> {
@@ -143,13 +140,11 @@ impl Root {
         }
         let sessions = node.number("luo-session-header").filter(|at| *at != 0);
         let sessions = sessions.ok_or(no_sessions("its node luo-session does not say where they are"))?;
-        let node = fdt.child("luo-flb");
-        let flbs = node.filter(|node| node.is_compatible("luo-flb-v1")).and_then(|node| node.number("luo-flb-header"));
-        let no_flbs = match node {
-            None => Some(NoFlbs::Node),
-            Some(node) if !node.is_compatible("luo-flb-v1") => Some(NoFlbs::Form),
-            Some(_) => flbs.is_none_or(|at| at == 0).then_some(NoFlbs::Address),
+        let flbs = match fdt.child("luo-flb") {
+            None => Err(NoFlbs::Node),
+            Some(node) if !node.is_compatible("luo-flb-v1") => Err(NoFlbs::Form),
+            Some(node) => node.number("luo-flb-header").filter(|at| *at != 0).ok_or(NoFlbs::Address),
         };
-        Ok(Self { at, layout: Layout::Arrays, number, sessions, flbs, no_flbs })
+        Ok(Self { at, layout: Layout::Arrays, number, sessions, flbs })
     }
 }

@@ -365,7 +365,7 @@ impl Store {
     fn read_sessions(&mut self, source: &dyn ReadAt) {
         let Some(Ok(root)) = &self.luo else { return };
         let (layout, first, flbs) = (root.layout, root.sessions, root.flbs);
-        if let Some(at) = flbs.filter(|at| *at != 0) {
+        if let Ok(at) = flbs {
             self.flbs = Flbs::read(source, at);
         }
         if first == 0 {

@@ -10,6 +10,7 @@ use gmfs_format::name;
 use gmfs_io::num::{len64, to_u32};
 use gmfs_io::{ReadAt as _, Span};
 
+use super::page_set::PageSet;
 use super::{Inodes, Metadata, Owner, Run, Runs, Usage, What, known_as};
 use crate::error::Error;
 use crate::open::Source;
@@ -243,8 +244,7 @@ impl Luo {
         if let Some(user) = store.users.iter().find(|user| holds(user.at, user.size.unwrap_or(1))) {
             return metadata(format!("data of the KHO user {}", name::escape(&user.name)), None);
         }
-        let root = store.luo.as_ref().and_then(|root| root.as_ref().ok());
-        if holds(root.and_then(|root| root.flbs), 1) && page != 0 {
+        if holds(self.flbs(), 1) {
             return metadata("objects that files depend on".to_owned(), None);
         }
         if let Some((_, of)) = store.lists().find(|(at, _)| *at == page) {
@@ -343,23 +343,38 @@ impl Luo {
         orders
     }
 
+    /// The page of the objects that files depend on.
+    fn flbs(&self) -> Option<u64> {
+        self.store.luo.as_ref()?.as_ref().ok()?.flbs.ok()
+    }
+
+    /// The memory that is handed over, and for whom, without what files have: that is [`each_owned`](Self::each_owned).
+    fn handed(&self) -> Vec<(Span, For)> {
+        let store = &self.store;
+        let mut spans = vec![(Span::new(store.tree.at, store.tree.size.into()), For::Kho)];
+        let user =
+            |(n, user): (usize, &layout::UserData)| Some((Span::new(user.at?, user.size.unwrap_or(1)), For::User(n)));
+        spans.extend(store.users.iter().enumerate().filter_map(user));
+        let named = |name: &[u8]| store.users.iter().position(|user| *user.name == *name).map_or(For::Kho, For::User);
+        let (luo, memblock) = (named(b"LUO"), named(b"memblock"));
+        let pages = store.lists().map(|(at, _)| at).chain(self.flbs());
+        spans.extend(pages.map(|at| (Span::new(at, PAGE), luo)));
+        spans.extend(store.reserve_mem.iter().map(|region| (Span::new(region.start, region.size), memblock)));
+        spans
+    }
+
     /// The memory that the hand-over consists of, as far as it is known, by rising address: device tree, preserved map, what
     /// hands the root over, data of users, lists, records, content, memory that `reserve_mem=` set aside. Pages of a map that
     /// another owner has overwritten belong to it too: they show that a later kernel runs.
     #[must_use]
     pub fn parts(&self) -> Vec<Span> {
         let store = &self.store;
-        let mut spans = vec![Span::new(store.tree.at, store.tree.size.into())];
+        let mut spans: Vec<Span> = self.handed().into_iter().map(|(span, _)| span).collect();
         spans.extend(store.map.records().iter().map(|at| Span::new(*at, PAGE)));
         for setup in &store.setups {
             spans.extend([Span::new(setup.at, PAGE), Span::new(setup.scratch, setup.scratch_bytes)]);
         }
-        spans.extend(store.users.iter().filter_map(|user| Some(Span::new(user.at?, user.size.unwrap_or(1)))));
-        let root = store.luo.as_ref().and_then(|root| root.as_ref().ok());
-        let flbs = root.and_then(|root| root.flbs).filter(|at| *at != 0);
-        spans.extend(store.lists().map(|(at, _)| at).chain(flbs).map(|at| Span::new(at, PAGE)));
-        spans.extend(store.reserve_mem.iter().map(|region| Span::new(region.start, region.size)));
-        spans.extend(self.owned().into_iter().map(|(span, ..)| span));
+        self.each_owned(|span, _, _| spans.push(span));
         let whole = |span: Span| {
             let (start, end) =
                 (gmfs_io::num::round_down(span.offset, PAGE), span.end().checked_next_multiple_of(PAGE)?);
@@ -381,29 +396,24 @@ impl Luo {
     /// a preserved map.
     #[must_use]
     pub fn by_user(&self) -> Option<Vec<(String, u64)>> {
-        const KHO: usize = 0;
         let (store, map) = (&self.store, self.store.own_map()?);
-        let mut names = vec!["KHO".to_owned()];
-        let mut spans: Vec<(Span, usize)> = vec![(Span::new(store.tree.at, PAGE), KHO)];
-        let pages = |at: u64, len: u64| Span::new(at, len.max(1).checked_next_multiple_of(PAGE).unwrap_or(PAGE));
-        for user in &store.users {
-            let class = names.len();
-            names.push(name::escape(&user.name));
-            spans.extend(user.at.map(|at| (pages(at, user.size.unwrap_or(1)), class)));
-            match &*user.name {
-                b"memblock" => {
-                    spans.extend(store.reserve_mem.iter().map(|region| (pages(region.start, region.size), class)));
-                }
-                b"LUO" => {
-                    let root = store.luo.as_ref().and_then(|root| root.as_ref().ok());
-                    let flbs = root.and_then(|root| root.flbs).filter(|at| *at != 0);
-                    let lists = store.lists().map(|(at, _)| at).chain(flbs);
-                    spans.extend(lists.map(|at| (Span::new(at, PAGE), class)));
-                    spans.extend(self.owned().into_iter().map(|(span, ..)| (span, class)));
-                }
-                _ => {}
+        let names: Vec<String> = store.users.iter().map(|user| name::escape(&user.name)).collect();
+        let names: Vec<String> = std::iter::once("KHO".to_owned()).chain(names).collect();
+        let class = |user| match user {
+            For::Kho => 0,
+            For::User(n) => n.saturating_add(1),
+        };
+        let pages = |span: Span| Span::new(span.offset, span.len.max(1).checked_next_multiple_of(PAGE).unwrap_or(PAGE));
+        let mut spans: Vec<(Span, usize)> =
+            self.handed().into_iter().map(|(span, user)| (pages(span), class(user))).collect();
+        let luo = store.users.iter().position(|user| *user.name == *b"LUO").map_or(0, |n| n.saturating_add(1));
+        // A file can have a million pieces, none of which adjoins to another.
+        let mut small = PageSet::default();
+        self.each_owned(|span, _, _| {
+            if !small.insert(span) {
+                spans.push((span, luo));
             }
-        }
+        });
         spans.sort_unstable_by_key(|(span, _)| (span.offset, span.len));
         // Whoever comes first in memory has what two have.
         let mut covered = 0;
@@ -411,40 +421,55 @@ impl Luo {
             let (start, end) = (span.offset.max(covered), span.end().max(covered));
             (*span, covered) = (Span::new(start, end.saturating_sub(start)), end);
         }
+        for (span, _) in &spans {
+            small.remove(*span);
+        }
         let (mut sums, mut rest) = (vec![0_u64; names.len()], 0_u64);
         map.ranges(&self.source, |range| {
             let range = range.span();
             let mut known = 0_u64;
-            let first = spans.partition_point(|(span, _)| span.end() <= range.offset);
-            for (span, class) in spans.iter().skip(first).take_while(|(span, _)| span.offset < range.end()) {
-                let len = span.end().min(range.end()).saturating_sub(span.offset.max(range.offset));
+            let mut add = |len: u64, class: usize| {
                 known = known.saturating_add(len);
-                if let Some(sum) = sums.get_mut(*class) {
+                if let Some(sum) = sums.get_mut(class) {
                     *sum = sum.saturating_add(len);
                 }
+            };
+            let first = spans.partition_point(|(span, _)| span.end() <= range.offset);
+            for (span, class) in spans.iter().skip(first).take_while(|(span, _)| span.offset < range.end()) {
+                add(span.end().min(range.end()).saturating_sub(span.offset.max(range.offset)), *class);
             }
+            add(small.bytes_in(range), luo);
             rest = rest.saturating_add(range.len.saturating_sub(known));
         });
         Some(names.into_iter().zip(sums).chain([("no known user".to_owned(), rest)]).collect())
     }
 
-    /// What files have, by rising address: content and the pages of records.
-    fn owned(&self) -> Vec<(Span, InodeNo, Own)> {
-        let mut owned = Vec::new();
+    /// Hands to `each` what files have: content and the pages of records. Content comes in whole pages.
+    fn each_owned(&self, mut each: impl FnMut(Span, InodeNo, Own)) {
         for (ino, memfd) in self.own_records() {
             // A broken list has passed on what there is of it.
-            let _ = memfd.own_pages(&self.source, |part, at| owned.push((Span::new(at, PAGE), ino, Own::Part(part))));
-            let mut extents = self.extents(memfd);
-            let all: Vec<_> = extents.by_ref().collect();
+            let _ = memfd.own_pages(&self.source, |part, at| each(Span::new(at, PAGE), ino, Own::Part(part)));
             // A page that holds the end of the file is one with what follows: pages count whole, and once.
             let own = |extent: layout::Extent| {
                 let at = extent.at?.checked_next_multiple_of(PAGE)?;
                 let skipped = at.saturating_sub(extent.at?);
                 let len = extent.len.checked_sub(skipped).filter(|len| *len > 0)?.checked_next_multiple_of(PAGE)?;
-                Some((Span::new(at, len), ino, Own::Content(extent.offset.saturating_add(skipped))))
+                Some((Span::new(at, len), Own::Content(extent.offset.saturating_add(skipped))))
             };
-            owned.extend(all.into_iter().chain(extents.tail()).filter_map(own));
+            let mut extents = self.extents(memfd);
+            for (span, content) in extents.by_ref().filter_map(own) {
+                each(span, ino, content);
+            }
+            if let Some((span, content)) = extents.tail().and_then(own) {
+                each(span, ino, content);
+            }
         }
+    }
+
+    /// What files have, by rising address.
+    fn owned(&self) -> Vec<(Span, InodeNo, Own)> {
+        let mut owned = Vec::new();
+        self.each_owned(|span, ino, own| owned.push((span, ino, own)));
         owned.sort_unstable_by_key(|(span, ..)| (span.offset, span.len));
         owned
     }
@@ -537,6 +562,15 @@ impl Unclaimed {
         let theirs = (next.owner.what, file(&next.owner, self.span.len), &next.owner.metadata);
         self.span.end() == next.span.offset && self.order == next.order && mine == theirs
     }
+}
+
+/// For whom memory is handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum For {
+    /// The hand-over itself.
+    Kho,
+    /// The user with this position.
+    User(usize),
 }
 
 /// What a file has of memory: content at an offset, or a page of its record.
