@@ -207,9 +207,9 @@ pub(crate) fn at<'t>(tree: &'t Tree, path: &OsStr) -> Result<&'t Inode, Failure>
         let failure = Failure::new("no-root", "the root directory is lost, so no path leads anywhere");
         return Err(failure.hint("`gmfs inspect IMAGE files` shows what can be told"));
     }
-    // A name can be typed as it is, or as it is shown.
-    let shown = || tree.resolve(&gmfs_format::name::unescape(path)?);
-    let found = tree.resolve(path).or_else(shown).ok_or_else(|| open::not_found(path))?;
+    // A name can be typed as it is shown, or as it is. No two names are shown alike, so that the first comes first.
+    let shown = gmfs_format::name::unescape(path).and_then(|path| tree.resolve(&path));
+    let found = shown.or_else(|| tree.resolve(path)).ok_or_else(|| open::not_found(path))?;
     if path.ends_with(b"/") && found.kind != Kind::Directory {
         return Err(Failure::new("not-directory", format!("'{}' is not a directory", paths::shown(path))));
     }
@@ -220,6 +220,12 @@ pub(crate) fn at<'t>(tree: &'t Tree, path: &OsStr) -> Result<&'t Inode, Failure>
 /// answer is not all there is.
 pub(crate) fn find<'t>(tree: &'t Tree, path: &OsStr, exit: &mut Exit, ctx: &Ctx) -> Result<&'t Inode, Failure> {
     let found = at(tree, path)?;
+    if let Some(typed) = tree.resolve(paths::bytes(path)).filter(|typed| typed.ino != found.ino) {
+        let [typed, found] = [typed, found].map(|inode| paths::shown(&tree.path(inode.ino).unwrap_or_default()));
+        ctx.warn(&format!(
+            "'{found}' is how a name is shown, and it is taken so; write '{typed}' for the one with these bytes"
+        ));
+    }
     let mut here = found;
     while here.ino != InodeNo::ROOT {
         let twins: Vec<String> = tree.twins(here).take(NAMED).map(|twin| format!("inode {}", twin.ino)).collect();
