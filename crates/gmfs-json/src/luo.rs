@@ -156,6 +156,8 @@ pub struct PreservedMap {
     pub bitmap_bits: u32,
     /// Whether that is certain: no map of `kho-v1` records it.
     pub bitmaps_certain: bool,
+    /// How many of its bitmaps the image does not hold, or cannot be read: what they preserve is not counted.
+    pub bitmaps_unread: u64,
     /// What is preserved, by the size of the pieces.
     pub orders: Vec<ByOrder>,
     /// How many preserved bytes each user has; the last entry is of no known user.
@@ -341,7 +343,7 @@ impl LuoInspect {
             confidence: store.confidence.name().into(),
             kernel: store.metadata.as_ref().map(|metadata| text(&metadata.release).0),
             kexec_count: store.metadata.as_ref().map(|metadata| metadata.count),
-            live_update: root.map(|root| root.number),
+            live_update: root.and_then(|root| root.number),
             tree: store.tree.version.to_string(),
             preserved: PreservedMap {
                 address: store.tree.map,
@@ -349,6 +351,7 @@ impl LuoInspect {
                 record_pages: store.own_map().map_or(0, |map| map.records().len() as u64),
                 bitmap_bits: store.map.bitmaps().bits(),
                 bitmaps_certain: store.map.is_certain(),
+                bitmaps_unread: store.own_map().map_or(0, |map| map.unread(found.source())),
                 orders,
                 users: found.by_user().into_iter().flatten().map(|(user, bytes)| ByUser { user, bytes }).collect(),
                 problems: store.map.faults().iter().map(ToString::to_string).collect(),
@@ -467,7 +470,7 @@ impl From<&Side> for DebugfsSide {
                 }
                 Data::ReserveMem(regions) => shown.reserve_mem = Some(regions.iter().map(ReserveMem::from).collect()),
                 Data::Luo(root) => {
-                    (shown.live_update, shown.sessions_at) = (Some(root.number), Some(root.sessions));
+                    (shown.live_update, shown.sessions_at) = (root.number, Some(root.sessions));
                 }
                 Data::Bad(why) => shown.fault = Some(why.clone()),
                 Data::Unknown => {}

@@ -73,7 +73,13 @@ fn show(head: &str, side: &Side, table: &mut Table) {
                     0 => "no sessions written yet".to_owned(),
                     at => format!("sessions at {at:#x}"),
                 };
-                (format!("live update {}, {sessions}", root.number), Role::Plain)
+                (
+                    format!(
+                        "live update {}, {sessions}",
+                        root.number.map_or_else(|| "?".to_owned(), |number| number.to_string())
+                    ),
+                    Role::Plain,
+                )
             }
             Data::Bad(why) => (why.clone(), Role::Warn),
             Data::Unknown => ("not known to this program".to_owned(), Role::Plain),

@@ -37,6 +37,9 @@ pub(super) fn run(args: &Args, store: &Store, found: &Luo, ctx: &mut Ctx) -> Res
 /// 1 if lists of sessions or files are damaged, or if there is more than can be told.
 fn exit(found: &Luo) -> Exit {
     let store = found.store();
+    if store.own_map().is_some_and(|map| !map.faults().is_empty() || map.unread(found.source()) > 0) {
+        return Exit::No;
+    }
     let faults = store.faults.len() + store.sessions.iter().map(|session| session.faults.len()).sum::<usize>();
     if faults == 0 { Exit::Done } else { Exit::No }
 }
@@ -79,7 +82,7 @@ fn summary(opened: &Store, found: &Luo, ctx: &mut Ctx) -> Result<Exit> {
     table.row(["Kernel", &kernel]);
     let number = match &store.luo {
         None => "LUO is not used".to_owned(),
-        Some(Ok(root)) => root.number.to_string(),
+        Some(Ok(root)) => root.number.map_or_else(|| "not recorded".to_owned(), |number| number.to_string()),
         Some(Err(error)) => format!("not known: {error}"),
     };
     table.row(["Live update", &number]);
@@ -148,6 +151,15 @@ fn preserved(found: &Luo, table: &mut Table) {
     }
     let records = store.own_map().map_or(0, |map| map.records().len() as u64);
     table.row(["  map", &in_pages(records)]);
+    for fault in store.map.faults().iter().take(3) {
+        table.styled([("", Role::Plain), (&fault.to_string(), Role::Warn)]);
+    }
+    let unread = store.map.unread(found.source());
+    if unread > 0 {
+        let text =
+            format!("{} cannot be read: what is preserved by them is not counted", size::count(unread, "bitmap"));
+        table.styled([("", Role::Plain), (&text, Role::Warn)]);
+    }
     if !store.map.is_certain() {
         let taken = store.map.bitmaps().bytes();
         let text = format!("bitmaps of 4096 bytes, as from 6.18 on, or of 512: not certain; {taken} are taken");

@@ -285,6 +285,10 @@ impl Check<'_> {
                 }
             }
             Some(Ok(root)) => {
+                if root.number.is_none() {
+                    let why = Text::from(&"it does not say which live update it is");
+                    self.found.add(Problem::LuoRootBad { why }, LUO, page(root.at), None);
+                }
                 // 6.19 has no such objects, and 7.0 cannot be told from it: only from 7.1 on is their node missed.
                 let has_none = self.store.tree.version == Version::V1;
                 match (root.flbs, self.store.flbs.fault) {

@@ -411,6 +411,7 @@ const HANDOVER: &[Change<Made>] = &[
     }),
     (Code::GM0801, |m| m.memory.write(m.luo, b"luo-v9")),
     (Code::GM0801, |m| m.memory.put(m.luo + 24, 0)),
+    (Code::GM0801, |m| in_luo(m, Form::V619, b"liveupdate-number", b"liveupdate-humber")),
     (Code::GM0801, |m| in_luo(m, Form::V619, b"luo-session\0", b"luo-sessiom\0")),
     (Code::GM0801, |m| in_luo(m, Form::V71, b"luo-session-v2", b"luo-session-v3")),
     (Code::GM0801, |m| in_luo(m, Form::V70, b"luo-session-header", b"luo-session-headed")),

@@ -382,6 +382,16 @@ impl Map {
         })
     }
 
+    /// How many of its bitmaps cannot be read: what they preserve is not known.
+    #[must_use]
+    pub fn unread(&self, source: &dyn ReadAt) -> u64 {
+        let mut page: Page = [0; 4096];
+        let bytes = small(u64::from(self.bitmaps.bits() >> 3));
+        let mut missing =
+            |entry: &&Entry| page.get_mut(..bytes).is_some_and(|held| source.read_at(entry.bitmap, held).is_err());
+        gmfs_io::num::len64(self.entries.iter().filter(|entry| missing(entry)).count())
+    }
+
     /// Hands all preserved pages to `each`, by order, then by address, in runs. Gives whether all bitmaps could be read.
     pub fn ranges(&self, source: &dyn ReadAt, mut each: impl FnMut(Range)) -> bool {
         let mut complete = true;

@@ -90,8 +90,8 @@ pub struct Root {
     pub at: u64,
     /// How sessions and files are laid out.
     pub layout: Layout,
-    /// The number of this live update.
-    pub number: u64,
+    /// The number of this live update, if the root says it. No kernel takes a root that does not.
+    pub number: Option<u64>,
     /// Where the sessions are; 0 if nowhere.
     pub sessions: u64,
     /// Where the objects are that files depend on, or why that is not known.
@@ -121,7 +121,7 @@ impl Root {
             return Err(RootError::Size { size });
         }
         let raw: LuoRaw = read(source, at).map_err(unreadable)?;
-        let (number, sessions) = (raw.number.get(), raw.sessions.get());
+        let (number, sessions) = (Some(raw.number.get()), raw.sessions.get());
         let flbs = Some(raw.flbs.get()).filter(|at| *at != 0).ok_or(NoFlbs::Address);
         Ok(Self { at, layout: Layout::Blocks, number, sessions, flbs })
     }
@@ -132,7 +132,7 @@ impl Root {
             let text = root.text("compatible").unwrap_or_default();
             return Err(RootError::Version { version: crate::name::escape(text) });
         }
-        let number = root.number("liveupdate-number").unwrap_or_default();
+        let number = root.number("liveupdate-number");
         let no_sessions = |why| RootError::NoSessions { why };
         let node = fdt.child("luo-session").ok_or(no_sessions("there is no node luo-session"))?;
         if !node.is_compatible("luo-session-v2") {

@@ -309,7 +309,7 @@ impl Store {
     /// Which hand-over it is: the kernel's count, or the number of the live update.
     #[must_use]
     pub fn count(&self) -> u64 {
-        let number = self.luo.as_ref().and_then(|root| root.as_ref().ok()).map(|root| root.number);
+        let number = self.luo.as_ref().and_then(|root| root.as_ref().ok()).and_then(|root| root.number);
         self.metadata.as_ref().map(|metadata| metadata.count.into()).or(number).unwrap_or_default()
     }
 

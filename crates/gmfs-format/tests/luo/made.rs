@@ -90,7 +90,7 @@ fn each_form_is_read_whole_when_it_is_frozen() {
         compare(&made, &store.sessions, &wanted, &store, form);
         assert_eq!(store.reserve_mem.len(), 1);
         let root = store.luo.as_ref().unwrap().as_ref().unwrap();
-        assert_eq!((root.number, root.flbs.is_ok()), (1, form != Form::V619));
+        assert_eq!((root.number, root.flbs.is_ok()), (Some(1), form != Form::V619));
         assert_eq!(store.metadata.is_some(), matches!(form, Form::V71 | Form::V73));
     }
 }
