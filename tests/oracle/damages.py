@@ -35,6 +35,7 @@ TOLD = "told"  # It does not say "clean".
 NOTED = "noted"  # It lists at least a note, or does not say "clean".
 FREE = "free"  # It may say what it likes: the facts allow this, or do not decide.
 RIGHT = "right"  # It says "clean" only if what is shown of preserved memory is right.
+UNCHECKED = "unchecked"  # It lists something that it could not check, or does not say "clean".
 ABSENT = "absent"  # It says that something is missing from the image (status bit 8).
 
 Touched = list[File]
@@ -712,13 +713,13 @@ def _scratch() -> list[Damage]:
             scratch=True,
             prepare=lambda truth: truth.add_reserve_mem("gamma", 3, truth.memory.take(0x1C20000, 2)),
         ),
-        Damage("scratch area that is not aligned", ALL, areas((0x1801000, 0x3FF000)), scratch=True),
-        Damage("scratch area of 2^63 bytes", ALL, areas((0, 2**63)), scratch=True),
-        Damage("scratch area past the last address", ALL, areas((2**64 - 0x400000, 0x800000)), scratch=True),
+        Damage("scratch area that is not aligned", ALL, areas((0x1801000, 0x3FF000)), UNCHECKED, scratch=True),
+        Damage("scratch area of 2^63 bytes", ALL, areas((0, 2**63)), UNCHECKED, scratch=True),
+        Damage("scratch area past the last address", ALL, areas((2**64 - 0x400000, 0x800000)), UNCHECKED, scratch=True),
         Damage("scratch area of all memory", ALL, areas((0, 0x2000000)), scratch=True),
-        Damage("2^56 scratch areas", ALL, setup(40, 2**60), scratch=True),
-        Damage("part of a scratch area", ALL, setup(40, 24), scratch=True),
-        Damage("scratch areas at no address", ALL, setup(32, 2**60), scratch=True),
+        Damage("2^56 scratch areas", ALL, setup(40, 2**60), UNCHECKED, scratch=True),
+        Damage("part of a scratch area", ALL, setup(40, 24), UNCHECKED, scratch=True),
+        Damage("scratch areas at no address", ALL, setup(32, 2**60), UNCHECKED, scratch=True),
     ]
 
 
@@ -861,6 +862,9 @@ class DamageJudge:
         elif demand == NOTED:
             silent = answer.status == 0 and not document.get("findings")
             self.judge.same(answer, "nothing to note", silent, False)
+        elif demand == UNCHECKED:
+            silent = answer.status == 0 and not document.get("unchecked")
+            self.judge.same(answer, "nothing that was not checked", silent, False)
         elif demand == RIGHT and answer.status == 0:
             answer = self.judge.run("inspect", "--json")
             orders = (answer.json().get("preserved") or {}).get("orders") or []
