@@ -196,7 +196,8 @@ oracle() {
     command -v python3 >/dev/null || skip "python3 is not installed"
     python3 -m py_compile tests/oracle/*.py
     tests/oracle/run.py --gmfs "$GMFS_STATIC" --self-test
-    tests/oracle/run.py --gmfs "$GMFS_STATIC" --seconds "${GMFS_ORACLE_SECONDS:-$1}" ${GMFS_ORACLE_SEED:+--seed "$GMFS_ORACLE_SEED"}
+    local seed=${GMFS_ORACLE_SEED:-${2:-}}
+    tests/oracle/run.py --gmfs "$GMFS_STATIC" --seconds "${GMFS_ORACLE_SECONDS:-$1}" ${seed:+--seed "$seed"}
 }
 
 codecs() {
@@ -281,7 +282,7 @@ part tests "cargo test --workspace $*" tests "$@"
 if [ $mode != tests ]; then
     part attack "the program from outside" attack
     if [ $mode = short ]; then
-        part oracle "what the program says of made hand-overs" oracle 60
+        part oracle "what the program says of made hand-overs" oracle 60 1
     fi
     part codecs "their tests once more, without the C libraries" codecs
 fi
