@@ -148,7 +148,7 @@ pub fn check<S: ReadAt, B: Borrow<Superblocks>>(
     tree: &Tree,
     machine: &Machine,
 ) -> Result<Record, Refused> {
-    let region = &region.indexed();
+    region.index();
     let Some(record) = machine.read_record(region, tree)? else {
         return Err(Refused::NoMachine(gmfs_format::name::escape(machine.directory())));
     };

@@ -2,7 +2,7 @@
 
 use std::borrow::Borrow;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use gmfs_format::model::{Inode, Tree};
 use gmfs_format::native::copies::Judgement;
@@ -25,7 +25,7 @@ pub struct Region<S, B = Superblocks> {
     source: S,
     superblocks: B,
     /// Where the descriptors of each file are, if that is known.
-    owners: Option<Arc<OwnerPages>>,
+    owners: OnceLock<Arc<OwnerPages>>,
 }
 
 /// The content of the inode table, and how much of it could not be read.
@@ -71,7 +71,7 @@ impl<S: ReadAt> Region<S> {
     pub fn open_or_return(source: S) -> Result<Self, (S, OpenError)> {
         let superblocks = Superblocks::load(&source).and_then(|found| found.require_readable().map(|()| found));
         match superblocks {
-            Ok(superblocks) => Ok(Self { source, superblocks, owners: None }),
+            Ok(superblocks) => Ok(Self::with(source, superblocks)),
             Err(error) => Err((source, error)),
         }
     }
@@ -80,30 +80,30 @@ impl<S: ReadAt> Region<S> {
 impl<S: ReadAt, B: Borrow<Superblocks>> Region<S, B> {
     /// The region that fills `source`, with superblocks that have been loaded already.
     pub const fn with(source: S, superblocks: B) -> Self {
-        Self { source, superblocks, owners: None }
+        Self { source, superblocks, owners: OnceLock::new() }
     }
 
     /// Knows where the descriptors of each file are, so that questions about some files do not pass over the whole block
     /// table.
     pub(crate) fn knowing(self, owners: Arc<OwnerPages>) -> Self {
-        Self { owners: Some(owners), ..self }
+        Self { owners: owners.into(), ..self }
     }
 
-    /// The same region, for several questions about some of its files: one pass over the block table finds where their
-    /// descriptors are, and each question reads those only. It is for a region that nobody changes meanwhile.
-    #[must_use]
-    pub fn indexed(&self) -> Region<&S, &Superblocks> {
-        let find = || {
-            let geometry = self.geometry();
-            let mut owners = OwnerPages::new(geometry.inodes());
-            let lost = self.frames(self.superblock().used_table_pages(), |page, bytes| {
-                owners.add_page(page, page_descriptors(geometry, page, bytes));
-            });
-            // A file whose descriptors may be on a lost page is searched for everywhere.
-            (lost == 0).then(|| Arc::new(owners))
-        };
-        let owners = self.owners.clone().or_else(find);
-        Region { source: &self.source, superblocks: self.superblocks(), owners }
+    /// Prepares for several questions about some files: one pass over the block table finds where their descriptors are, and
+    /// each question reads those only. It is for a region that nobody changes meanwhile.
+    pub fn index(&self) {
+        if self.owners.get().is_some() {
+            return;
+        }
+        let geometry = self.geometry();
+        let mut owners = OwnerPages::new(geometry.inodes());
+        let lost = self.frames(self.superblock().used_table_pages(), |page, bytes| {
+            owners.add_page(page, page_descriptors(geometry, page, bytes));
+        });
+        // A file whose descriptors may be on a lost page is searched for everywhere.
+        if lost == 0 {
+            let _ = self.owners.set(Arc::new(owners));
+        }
     }
 
     /// The source of the region's bytes.
@@ -173,23 +173,25 @@ impl<S: ReadAt, B: Borrow<Superblocks>> Region<S, B> {
     /// Returns how many of the pages that were read cannot be read in either copy.
     pub(crate) fn descriptors_of(&self, inos: &[InodeNo], mut each: impl FnMut(BlockNo, &BlockRaw) + Send) -> u64 {
         let geometry = self.geometry();
+        self.frames_of(inos, |page, bytes| {
+            for (block, entry) in page_descriptors(geometry, page, bytes) {
+                each(block, entry);
+            }
+        })
+    }
+
+    /// Calls `each` with the pages of the block table that may describe blocks of these files, in order. Returns how many
+    /// of the pages that were read cannot be read in either copy.
+    pub(crate) fn frames_of(&self, inos: &[InodeNo], mut each: impl FnMut(PageNo, &PageBytes) + Send) -> u64 {
         let used = self.superblock().used_table_pages();
-        let known = self.owners.as_ref().and_then(|owners| owners.of(inos)).unwrap_or_else(|| vec![used.clone()]);
+        let known = self.owners.get().and_then(|owners| owners.of(inos)).unwrap_or_else(|| vec![used.clone()]);
         let within = |pages: Range<u32>| pages.start.max(used.start)..pages.end.min(used.end);
-        let mut lost = 0_u64;
-        for pages in known.into_iter().map(within).filter(|pages| !pages.is_empty()) {
-            let missing = self.frames(pages, |page, bytes| {
-                for (block, entry) in page_descriptors(geometry, page, bytes) {
-                    each(block, entry);
-                }
-            });
-            lost = lost.saturating_add(missing);
-        }
-        lost
+        let pages = known.into_iter().map(within).filter(|pages| !pages.is_empty());
+        pages.map(|pages| self.frames(pages, &mut each)).fold(0, u64::saturating_add)
     }
 
     /// Calls `each` with the bytes of these metadata pages. Returns how many cannot be read in either copy.
-    fn frames(&self, pages: Range<u32>, mut each: impl FnMut(PageNo, &PageBytes) + Send) -> u64 {
+    pub(crate) fn frames(&self, pages: Range<u32>, mut each: impl FnMut(PageNo, &PageBytes) + Send) -> u64 {
         let mut lost = 0_u64;
         let visit = |frame: &Frame<'_>| match frame.taken() {
             Some(bytes) => each(frame.page, bytes),

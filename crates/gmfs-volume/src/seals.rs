@@ -3,7 +3,7 @@
 //! them with their seals; sealing itself is an operation of a [`Writer`](crate::Writer).
 
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{ControlFlow, Range};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -11,7 +11,7 @@ use crc32fast::Hasher;
 use gmfs_format::native::geometry::Geometry;
 use gmfs_format::native::raw::BlockRaw;
 use gmfs_format::native::tables::{BLOCK_ZERO, BlockState};
-use gmfs_format::native::units::{BlockNo, InodeNo, len64, small};
+use gmfs_format::native::units::{BlockNo, InodeNo, PageBytes, PageNo, len64, small};
 use gmfs_io::in_order::jobs_in_order;
 use gmfs_io::{Absence, ReadAt, ReadError, Span};
 
@@ -342,30 +342,49 @@ impl<S: ReadAt, B: Borrow<Superblocks>> Region<S, B> {
 
     /// How much of each file is sealed, in one pass over the used part of the block table. No content is read.
     pub fn seals(&self) -> Seals {
-        let geometry = self.geometry();
-        let mut files: ByInode<FileSeals> = ByInode::default();
-        let (mut sealed, mut lost_pages) = (0_u64, 0_u64);
-        let visit = |frame: &Frame<'_>| {
-            let Some(bytes) = frame.taken() else {
-                lost_pages = lost_pages.saturating_add(1);
-                return;
-            };
-            for (_, entry) in page_descriptors(geometry, frame.page, bytes).filter(|(_, entry)| entry.is_mapping()) {
-                let number = frame.page.0;
-                let new = || FileSeals { pages: number..number, ..FileSeals::default() };
-                let Some(file) = files.get_or_insert_with(entry.owner(), new) else { continue };
-                file.pages.end = number.saturating_add(1);
-                let data = entry.state() == Some(BlockState::Data);
-                let count = if data { &mut file.blocks } else { &mut file.bad };
-                *count = count.saturating_add(1);
-                if is_sealed(entry) {
-                    file.sealed = file.sealed.saturating_add(1);
-                    sealed = sealed.saturating_add(1);
-                }
+        let mut count = Counting::new(self.geometry());
+        let lost_pages = self.frames(self.superblock().used_table_pages(), |page, bytes| count.add(page, bytes));
+        Seals { files: count.files.into_values().collect(), sealed: count.sealed, lost_pages }
+    }
+
+    /// As [`seals`](Self::seals), for these files only. No more pages are read than these files have, if it is known
+    /// [where they are](Self::index).
+    pub fn seals_among(&self, inos: &[InodeNo]) -> Seals {
+        let mut count = Counting::new(self.geometry());
+        let lost_pages = self.frames_of(inos, |page, bytes| count.add(page, bytes));
+        let wanted: BTreeSet<InodeNo> = inos.iter().copied().collect();
+        let files: BTreeMap<_, _> = count.files.into_values().filter(|(ino, _)| wanted.contains(ino)).collect();
+        let sealed = files.values().map(|file| file.sealed).sum();
+        Seals { files, sealed, lost_pages }
+    }
+}
+
+/// Seals that are being counted.
+struct Counting {
+    geometry: Geometry,
+    files: ByInode<FileSeals>,
+    sealed: u64,
+}
+
+impl Counting {
+    fn new(geometry: Geometry) -> Self {
+        Self { geometry, files: ByInode::default(), sealed: 0 }
+    }
+
+    fn add(&mut self, page: PageNo, bytes: &PageBytes) {
+        let number = page.0;
+        for (_, entry) in page_descriptors(self.geometry, page, bytes).filter(|(_, entry)| entry.is_mapping()) {
+            let new = || FileSeals { pages: number..number, ..FileSeals::default() };
+            let Some(file) = self.files.get_or_insert_with(entry.owner(), new) else { continue };
+            file.pages.end = number.saturating_add(1);
+            let data = entry.state() == Some(BlockState::Data);
+            let count = if data { &mut file.blocks } else { &mut file.bad };
+            *count = count.saturating_add(1);
+            if is_sealed(entry) {
+                file.sealed = file.sealed.saturating_add(1);
+                self.sealed = self.sealed.saturating_add(1);
             }
-        };
-        sweep(self.source(), self.superblocks(), self.superblock().used_table_pages(), vec![visit]);
-        Seals { files: files.into_values().collect(), sealed, lost_pages }
+        }
     }
 }
 

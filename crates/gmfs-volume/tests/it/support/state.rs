@@ -212,7 +212,9 @@ pub(crate) fn require_found<S: WriteAt>(writer: &Writer<S>, told: &dyn Fn() -> S
     let plain = Region::with(known.source(), known.superblocks());
     let inos: Vec<InodeNo> = writer.tree().inodes().map(|inode| inode.ino).collect();
     require_same(&known, &plain, &inos, told);
-    require_same(&plain.indexed(), &plain, &inos, told);
+    let indexed = Region::with(known.source(), known.superblocks());
+    indexed.index();
+    require_same(&indexed, &plain, &inos, told);
 }
 
 fn require_same<S: ReadAt, T: ReadAt>(
@@ -225,6 +227,10 @@ fn require_same<S: ReadAt, T: ReadAt>(
         assert_eq!(region.mapping(*ino).extents, plain.mapping(*ino).extents, "{}: inode {ino}", told());
     }
     assert_eq!(region.seals_of(inos), plain.seals_of(inos), "{}", told());
+    let some = inos.get(inos.len() / 2..).unwrap_or_default();
+    let all = plain.seals().files;
+    let among = all.iter().filter(|(ino, _)| some.contains(ino)).map(|(ino, seals)| (*ino, seals.clone())).collect();
+    assert_eq!(region.seals_among(some).files, among, "{}", told());
 }
 
 /// The files of which a block is not as it was sealed.
