@@ -55,10 +55,11 @@ struct Pieces<'s, S: ?Sized> {
 }
 
 impl<S: ReadAt + ?Sized> Pieces<'_, S> {
-    fn sum(&self, from: u64, buffer: &mut Vec<u8>) -> Result<BlockSum, ReadError> {
+    /// `dense`: it is known that no part of the piece is a hole.
+    fn sum(&self, from: u64, dense: bool, buffer: &mut Vec<u8>) -> Result<BlockSum, ReadError> {
         let end = from.saturating_add(PIECE);
         // The source is asked for holes once for each piece, so that a hole is not read, however large the file is.
-        if let Ok(None) = self.source.next_data(from..end) {
+        if !dense && matches!(self.source.next_data(from..end), Ok(None)) {
             return Ok(BlockSum::zeros());
         }
         buffer.resize(small(READ), 0);
@@ -75,21 +76,37 @@ impl<S: ReadAt + ?Sized> Pieces<'_, S> {
         Ok(BlockSum { crc: hasher.finalize(), zero })
     }
 
-    /// Whether pieces that start at these offsets are one after another, and all of them a hole.
-    fn is_hole(&self, starts: &[u64]) -> bool {
-        let (Some(first), Some(last)) = (starts.first(), starts.last()) else { return false };
+    /// What pieces that start at these offsets are, if they are one after another.
+    fn kind(&self, starts: &[u64]) -> Kind {
+        let (Some(first), Some(last)) = (starts.first(), starts.last()) else { return Kind::Unknown };
         let adjoin = starts.iter().zip(starts.iter().skip(1)).all(|(one, next)| one.checked_add(PIECE) == Some(*next));
-        adjoin && matches!(self.source.next_data(*first..last.saturating_add(PIECE)), Ok(None))
+        let all = *first..last.saturating_add(PIECE);
+        match adjoin.then(|| self.source.next_data(all.clone())) {
+            Some(Ok(None)) => Kind::Hole,
+            Some(Ok(Some(data))) if data.start <= all.start && data.end >= all.end => Kind::Dense,
+            _ => Kind::Unknown,
+        }
     }
 
     /// Puts the checksums of the pieces that start at these offsets into `sums`.
-    fn sum_all(&self, starts: &[u64], sums: &mut Vec<Result<BlockSum, ReadError>>) {
+    fn sum_all(&self, starts: &[u64], dense: bool, sums: &mut Vec<Result<BlockSum, ReadError>>) {
         let idle = || self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
         let mut buffer = idle().pop().unwrap_or_default();
         sums.clear();
-        sums.extend(starts.iter().map(|from| self.sum(*from, &mut buffer)));
+        sums.extend(starts.iter().map(|from| self.sum(*from, dense, &mut buffer)));
         idle().push(buffer);
     }
+}
+
+/// What pieces are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// All of them are a hole.
+    Hole,
+    /// No part of them is.
+    Dense,
+    /// Each has to be looked at.
+    Unknown,
 }
 
 /// The CRC of a piece of zeros.
@@ -144,11 +161,11 @@ where
         let (starts, what): (Vec<u64>, Vec<_>) = all.by_ref().take(size.max(holes)).unzip();
         number = number.saturating_add(1);
         // Holes are neither read nor given to a thread, and the more there were, the more are looked for at once.
-        let hole = source.is_hole(&starts);
-        holes = if hole { holes.saturating_mul(2).min(HOLES) } else { 1 };
-        (!starts.is_empty()).then_some(((!hole).then_some(starts), what))
+        let kind = source.kind(&starts);
+        holes = if kind == Kind::Hole { holes.saturating_mul(2).min(HOLES) } else { 1 };
+        (!starts.is_empty()).then_some(((kind != Kind::Hole).then_some((starts, kind == Kind::Dense)), what))
     });
-    let work = |starts: Vec<u64>, sums: &mut Vec<_>| source.sum_all(&starts, sums);
+    let work = |(starts, dense): (Vec<u64>, bool), sums: &mut Vec<_>| source.sum_all(&starts, dense, sums);
     let mut whole: Option<Result<(Hasher, bool), ReadError>> = None;
     let mut add = |block: BlockNo, last: Option<T>, sum: Result<BlockSum, ReadError>| {
         let piece = sum.map(|sum| (Hasher::new_with_initial_len(sum.crc, PIECE), sum.zero));
@@ -478,8 +495,11 @@ mod tests {
         }
 
         fn next_data(&self, range: Range<u64>) -> Result<Option<Range<u64>>, ReadError> {
-            let block = (range.start / PIECE..range.end.div_ceil(PIECE)).find(|block| Self::is_data(*block));
-            Ok(block.map(|block| range.start.max(block.saturating_mul(PIECE))..range.end))
+            let mut blocks = range.start / PIECE..range.end.div_ceil(PIECE);
+            let first = blocks.find(|block| Self::is_data(*block));
+            let end =
+                blocks.find(|block| !Self::is_data(*block)).map_or(range.end, |block| block.saturating_mul(PIECE));
+            Ok(first.map(|block| range.start.max(block.saturating_mul(PIECE))..end.min(range.end)))
         }
     }
 
