@@ -42,7 +42,6 @@ pub use commit::{Stamp, Store};
 pub use gate::{Class, Gate};
 pub use mend::mend_pages;
 pub use mkfs::{FormatOptions, format};
-pub use owner_pages::OwnerPages;
 pub use recover::Recovery;
 pub use region::Region;
 pub use superblocks::{Chosen, OpenError, Superblocks};

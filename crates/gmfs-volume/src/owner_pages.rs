@@ -11,7 +11,7 @@ use crate::by_inode::ByInode;
 /// For each file, the pages of the block table from the first to the last one that may describe a block of it. It is
 /// never too short; it stays as long as it was when blocks are freed.
 #[derive(Clone, Debug)]
-pub struct OwnerPages {
+pub(crate) struct OwnerPages {
     /// The highest number of an inode. Others, which only damaged descriptors name, are not kept.
     highest: InodeNo,
     pages: ByInode<Range<u32>>,
